@@ -1,0 +1,237 @@
+"""One task from beginning to end: prepare, run, put everything in its place, and report each change."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import stat
+import time
+from pathlib import Path
+
+from smalt.agent.artifacts import collect_artifacts, link_artifacts
+from smalt.agent.copying import copy_file, copy_tree, remove_tree
+from smalt.agent.environ import base_environment, check_variables
+from smalt.agent.failures import SetupError
+from smalt.agent.folder import CGROUPS_FILE, MARK_FILE, MARK_VARIABLE, Report, TaskFolder
+from smalt.agent.inputs import prepare_inputs
+from smalt.agent.journal import Journal, open_log, tail
+from smalt.agent.limits import Cgroups, make_cgroups
+from smalt.agent.mounts import Namespace
+from smalt.agent.outputs import finish_outputs, prepare_outputs
+from smalt.agent.overlay import make_overlay
+from smalt.agent.processes import Brood, Command, StartError
+from smalt.agent.render import UnknownReference, render
+from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
+from smalt.agent.wire import Outcome, Phase, TaskSpec
+
+
+class Attempt:
+    """`run` returns when the task is EXITED, whatever happened on the way."""
+
+    def __init__(self, folder: TaskFolder, spec: TaskSpec) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._home = folder.path
+        self._log = spec.log or str(self._home / "log")
+        self._log_offset = 0
+        self._journal = Journal(spec.system_log or str(self._home / "system.log"))
+        self._report = Report(folder, spec)
+        self._brood = Brood()
+        self._namespace = Namespace()
+        self._cgroups = Cgroups([])
+        self._begun = time.monotonic()
+
+    def run(self) -> None:
+        try:
+            interrupts = Interrupts(self._folder, self._spec.grace_s)
+            self._folder.write(MARK_FILE, self._folder.mark)
+            self._report.change(phase=Phase.PREPARING)
+            self._run(interrupts)
+        except Exception as error:  # the edge: nothing above could report it
+            self._brood.end()
+            self._journal.say(f"the agent itself failed: {error!r}")
+            self._exit(Outcome.LOST, f"The agent of this task failed: {error!r}")
+
+    def _run(self, interrupts: Interrupts) -> None:
+        try:
+            interrupts.break_off(allowed=True)
+            command = self._prepare()
+            interrupts.break_off(allowed=False)
+        except Interrupted:
+            self._exit(Outcome.STOPPED, "The task was stopped before its command started.")
+            return
+        except (SetupError, UnknownReference) as error:
+            self._exit(Outcome.SETUP, str(error))
+            return
+        except OSError as error:
+            self._exit(Outcome.SETUP, f"Preparing failed: {error.strerror or error}: {error.filename or ''}")
+            return
+        if interrupts.grace_s() is not None:
+            self._exit(Outcome.STOPPED, "The task was stopped before its command started.")
+            return
+        try:
+            self._brood.start(command)
+        except StartError as error:
+            self._exit(Outcome.SETUP, str(error))
+            return
+        finally:
+            os.close(command.log)
+        self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
+        self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
+        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal).run()
+        self._finish(ending)
+
+    def _prepare(self) -> Command:
+        spec, journal = self._spec, self._journal
+        problem = check_variables(spec.variables)
+        if problem:
+            raise SetupError(problem)
+        work = self._home / "work"
+        work.mkdir()
+        temporary = make_temporary(self._folder)
+        if spec.code:
+            with journal.stage("code copied"):
+                _copy_code(Path(spec.code), work, journal)
+        ca_bundle = spec.variables.get("SSL_CERT_FILE", "")
+        inputs = prepare_inputs(spec.inputs, self._home / "inputs", self._namespace, journal, ca_bundle)
+        outputs = prepare_outputs(spec.outputs, self._home / "outputs")
+        if spec.artifacts:
+            link_artifacts(work, Path(spec.artifacts))
+        argv = spec.argv or ["bash", "-c", render(spec.command, inputs, outputs)]
+        environment = base_environment(os.environ, temporary, self._folder.mark)
+        environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
+        environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
+        environment |= spec.variables
+        environment[MARK_VARIABLE] = self._folder.mark
+        if spec.environment:
+            self._put_environment_first(environment)
+        self._limit()
+        log = open_log(self._log)
+        self._log_offset = os.fstat(log).st_size
+        return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._namespace.active)
+
+    def _put_environment_first(self, environment: dict[str, str]) -> None:
+        shared = Path(self._spec.environment)
+        with self._journal.stage("environment put in place"):
+            binaries = make_overlay(shared, self._home / "venv")
+            if not self._namespace.bind_read_only(shared, shared):
+                self._journal.say(f"the environment is not write-protected: {self._namespace.refused}")
+        environment["VIRTUAL_ENV"] = str(binaries.parent)
+        environment["PATH"] = f"{binaries}:{environment['PATH']}"
+        environment.pop("PYTHONHOME", None)
+
+    def _limit(self) -> None:
+        self._cgroups, missing = make_cgroups(self._spec.limits, self._folder.mark)
+        if self._cgroups.folders:
+            self._folder.write(CGROUPS_FILE, "\n".join(map(str, self._cgroups.folders)))
+        if missing:
+            self._journal.say(missing)
+
+    def _finish(self, ending: Ending) -> None:
+        """The command has ended: end what it left behind, then store what it made."""
+        status = self._brood.status or 0
+        exit_code = os.waitstatus_to_exitcode(status)
+        self._report.change(phase=Phase.FINALIZING, ready=False)
+        self._brood.end()
+        outcome, error = self._judge(ending, exit_code)
+        self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
+        try:
+            finish_outputs(self._spec.outputs, self._home / "outputs", self._home / "work", self._journal)
+            if self._spec.artifacts:
+                collect_artifacts(self._home / "work", Path(self._spec.artifacts), self._journal)
+        except (SetupError, OSError) as problem:
+            self._journal.say(str(problem))
+            if outcome is Outcome.EXITED and exit_code == 0:
+                outcome, error = Outcome.SETUP, str(problem)
+        self._exit(outcome, error, _shell_code(exit_code))
+
+    def _judge(self, ending: Ending, exit_code: int) -> tuple[Outcome, str]:
+        last = tail(self._log, self._log_offset)
+        if ending.outcome is not Outcome.EXITED or ending.reason:
+            return ending.outcome, f"{ending.reason}\n{last}" if ending.outcome is Outcome.EXITED else ending.reason
+        if exit_code != 0 and self._cgroups.memory_kills():
+            limit = self._spec.limits.memory_bytes / 2**30
+            return Outcome.OUT_OF_MEMORY, (
+                f"The command needed more memory than its node has ({limit:.2f} GiB) and was killed. "
+                f"Use a larger VM size, or less data at a time.\n{last}"
+            )
+        return Outcome.EXITED, explain_exit(self._spec, exit_code, last)
+
+    def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:
+        self._cgroups.remove()
+        remove_temporary(self._folder)
+        if error:
+            self._journal.say(f"{outcome}: {error.splitlines()[0]}")
+        self._report.change(
+            phase=Phase.EXITED,
+            outcome=outcome,
+            error=error,
+            exit_code=exit_code,
+            ready=False,
+            ended_at=time.time(),
+            peak_memory_bytes=_peak_memory_bytes() if self._brood.main else 0,
+        )
+
+
+def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:
+    """What to tell the user of a command that ended by itself; empty for success. -n is signal n, as in subprocess."""
+    if exit_code == 0:
+        return ""
+    how = f"exited with status code {exit_code}"
+    if exit_code < 0:
+        how = f"was ended by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+    name = f"user_logs/{Path(spec.log).name}" if spec.log else "log"
+    text = f"Execution failed. User process '{program(spec)}' {how}. "
+    text += f"Please check log file '{name}' for error details."
+    return f"{text} Error: {last}" if last else text
+
+
+def program(spec: TaskSpec) -> str:
+    """The name of what runs: the first word of a simple command, `bash` for anything else."""
+    if spec.argv:
+        return Path(spec.argv[0]).name
+    words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]
+    bare = re.sub(r"\$\{\{.*?\}\}|'[^']*'|\"[^\"]*\"", "", spec.command.strip())
+    if not words or re.search(r"[;&|\n(){}`]", bare):
+        return "bash"
+    return words[0].rpartition("/")[2]
+
+
+def make_temporary(folder: TaskFolder) -> Path:
+    """TMPDIR: in the task's folder, unless that is so deep that Unix sockets in it would not fit their 107 bytes."""
+    place = _temporary(folder)
+    place.mkdir(mode=0o700, exist_ok=True)
+    info = place.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
+        raise SetupError(f"{place}, the folder for temporary files, belongs to somebody else; remove it.")
+    return place
+
+
+def remove_temporary(folder: TaskFolder) -> None:
+    remove_tree(_temporary(folder))
+
+
+def _temporary(folder: TaskFolder) -> Path:
+    inside = folder.path / "tmp"
+    return inside if len(os.fsencode(inside)) <= 60 else Path("/tmp") / f"smalt-{folder.mark}"
+
+
+def _copy_code(code: Path, work: Path, journal: Journal) -> None:
+    if code.is_dir():
+        copy_tree(code, work, lambda what: journal.say(f"code without {what}"))
+    elif code.is_file():
+        copy_file(code, work / code.name)
+    else:
+        raise SetupError(f"The code of this job is gone: nothing is at {code}. Submit it again.")
+
+
+def _shell_code(exit_code: int) -> int:
+    """As a shell says it: 128+n for signal n."""
+    return 128 - exit_code if exit_code < 0 else exit_code
+
+
+def _peak_memory_bytes() -> int:
+    """Of the largest process that ran. A cgroup's own figure counts cached files too, which misleads more."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

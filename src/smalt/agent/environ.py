@@ -1,0 +1,65 @@
+"""The environment variables a task starts from: few, known, and none of the server's secrets.
+
+    PATH                      the machine's, without Smalt's own folder; the task's environment comes in front of it
+    HOME, USER, LOGNAME, SHELL   of the user that Smalt runs as: caches and pip's configuration are shared with it
+    LANG, LC_*, TZ            the machine's, LANG=C.UTF-8 where it has none
+    TMPDIR                    a folder of the task's own, removed at the end
+    PYTHONUNBUFFERED=1        so that the log is live
+    proxies and package indexes   (`PASSED_ON`) so that `pip install` works in a command as it does beside Smalt
+    SMALT_TASK                an opaque mark; processes are found by it when their agent is gone
+
+What the task's `variables` say goes over all of these.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+PASSED_ON = (
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CERT", "PIP_TRUSTED_HOST"),
+    *("PIP_DEFAULT_TIMEOUT", "PIP_DISABLE_PIP_VERSION_CHECK"),
+    *("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE"),
+    *("UV_HTTP_TIMEOUT", "UV_NATIVE_TLS", "LD_LIBRARY_PATH", "TZ", "LANG", "LANGUAGE"),
+)
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def base_environment(machine: Mapping[str, str], temporary: Path, mark: str) -> dict[str, str]:
+    """What every task starts from. `machine` is the environment that the agent itself was given."""
+    account = pwd.getpwuid(os.geteuid())
+    passed = {name: value for name, value in machine.items() if name in PASSED_ON or name.startswith("LC_")}
+    return {
+        "LANG": "C.UTF-8",
+        **passed,
+        "PATH": _machine_path(machine.get("PATH") or _PATH),
+        "HOME": machine.get("HOME") or account.pw_dir,
+        "USER": account.pw_name,
+        "LOGNAME": account.pw_name,
+        "SHELL": "/bin/bash",
+        "TMPDIR": str(temporary),
+        "PYTHONUNBUFFERED": "1",
+        "SMALT_TASK": mark,
+    }
+
+
+def check_variables(variables: Mapping[str, str]) -> str:
+    """What is wrong with the names or values, in words; empty if nothing is."""
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            return f"The environment variable {name!r} cannot be set: a name has no '=', and neither part a NUL."
+    return ""
+
+
+def _machine_path(path: str) -> str:
+    own = os.path.realpath(Path(sys.executable).parent)
+    kept = [one for one in path.split(":") if one and (os.path.realpath(one) != own or not _is_venv(one))]
+    return ":".join(kept) or _PATH
+
+
+def _is_venv(folder: str) -> bool:
+    return (Path(folder).parent / "pyvenv.cfg").exists()

@@ -1,0 +1,80 @@
+"""A task's folder as its agent sees it: what to do, what became of it, and whom to tell.
+
+The agent's working directory *is* the folder and its files are named relative to it, so that the server may rename it
+(to remove the task) under a living agent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from smalt.agent import wire
+from smalt.agent.wire import Hint, StopRequest, TaskSpec, TaskState
+
+MARK_FILE = "mark"
+CGROUPS_FILE = "cgroups"
+MARK_VARIABLE = "SMALT_TASK"
+
+
+class TaskFolder:
+    """`path` is where the folder is now; `mark` tells this task's processes from all others on the machine."""
+
+    def __init__(self, path: Path, hints: str = "") -> None:
+        self.path = path
+        self.mark = os.urandom(12).hex()
+        self._hints = hints
+
+    def spec(self) -> TaskSpec:
+        return TaskSpec.from_json(Path(wire.TASK_FILE).read_text())
+
+    def state(self) -> TaskState | None:
+        try:
+            return TaskState.from_json(Path(wire.STATE_FILE).read_text())
+        except FileNotFoundError:
+            return None
+
+    def stop_request(self) -> StopRequest | None:
+        try:
+            return StopRequest.from_json(Path(wire.STOP_FILE).read_text())
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file of the folder atomically; 0600."""
+        descriptor = os.open(f".{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(f".{name}.new").replace(name)
+
+    def report(self, state: TaskState, owner: str) -> None:
+        """Make `state` the state, and tell the server if it is there to listen."""
+        self.write(wire.STATE_FILE, state.to_json())
+        self._tell(Hint(owner, state.name))
+
+    def _tell(self, hint: Hint) -> None:
+        if not self._hints:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(0.2)  # a full queue empties in microseconds; a dead server must not hold a task up
+            try:
+                channel.sendto(hint.to_bytes(), self._hints)
+            except OSError:
+                return  # nobody listens: the server looks for itself when it is back
+
+
+class Report:
+    """The state as it grows: `change(phase=…)` writes and tells."""
+
+    def __init__(self, folder: TaskFolder, spec: TaskSpec) -> None:
+        self._folder = folder
+        self._owner = spec.owner
+        self.state = TaskState(name=spec.name, agent_pid=os.getpid(), accepted_at=time.time())
+
+    def change(self, **values: Any) -> None:
+        self.state = replace(self.state, **values)
+        self._folder.report(self.state, self._owner)

@@ -1,0 +1,338 @@
+"""HTTP/1.1 on asyncio, small enough to be ours, so that nothing is installed beside the user's packages.
+
+It reads requests with Content-Length or chunked bodies, keeps connections alive, answers pipelined requests in order
+(one at a time), and refuses what could be read in two ways (RFC 9112: both lengths, folded headers, bare CR).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Callable
+from urllib.parse import unquote
+
+MAX_HEAD_BYTES = 64 * 1024
+LINGER_S = 2.0
+PIPELINE_BYTES = 256 * 1024  # what a client may send ahead while its request is being answered
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_NO_BODY = {204, 304}
+
+
+class BadRequest(Exception):
+    """What arrived is not HTTP that we accept; the connection ends after the answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Request:
+    """One request. `headers` has lower-case names; repeated headers are joined by ", "; values are str (latin-1)."""
+
+    __slots__ = ("arrived", "body", "headers", "keep_alive", "method", "path", "query", "target")
+
+    def __init__(self, method: str, target: str, headers: dict[str, str], keep_alive: bool) -> None:
+        self.method = method
+        self.target = target
+        path, _, self.query = target.partition("?")
+        self.path = unquote(path) if "%" in path else path
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.body = b""
+        self.arrived = time.perf_counter()
+
+
+class Response:
+    """One answer. `headers` are (name, value) pairs; Content-Length, Date and Connection are added when it is sent."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: list[tuple[str, str]]) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class Clock:
+    """The Date header, formatted once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def date(self) -> str:
+        now = int(time.time())
+        if now != self._second:
+            self._second, self._text = now, formatdate(now, usegmt=True)
+        return self._text
+
+
+def encode(response: Response, date: str, keep_alive: bool, head_only: bool) -> bytes:
+    """The bytes of a response. Header values cannot break out of their line: CR, LF and NUL become spaces."""
+    status = response.status
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}", "Date: " + date]
+    for name, value in response.headers:
+        line = name + ": " + value
+        if "\n" in line or "\r" in line or "\0" in line:
+            line = line.replace("\r", " ").replace("\n", " ").replace("\0", " ")
+        lines.append(line)
+    if status not in _NO_BODY and status >= 200:
+        lines.append(f"Content-Length: {len(response.body)}")
+    if not keep_alive:
+        lines.append("Connection: close")
+    head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+    return head if head_only or status in _NO_BODY else head + response.body
+
+
+def parse_head(head: bytes) -> Request:
+    """`head` is everything before the empty line. Raises BadRequest."""
+    lines = head.split(b"\r\n")
+    parts = lines[0].split(b" ")
+    if len(parts) != 3 or not _TOKEN.match(parts[0]) or not parts[1]:
+        raise BadRequest(400, "The request line is malformed.")
+    method, target, version = parts
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise BadRequest(505, "Only HTTP/1.0 and HTTP/1.1 are supported.")
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon or not _TOKEN.match(name) or b"\n" in value or b"\r" in value or b"\0" in value:
+            raise BadRequest(400, "A header line is malformed.")
+        key, text = name.decode("ascii").lower(), value.strip(b" \t").decode("latin-1")
+        if key in headers:
+            if key in ("content-length", "host") and headers[key] != text:
+                raise BadRequest(400, f"The header {key} is given twice with different values.")
+            text = text if key in ("content-length", "host") else headers[key] + ", " + text
+        headers[key] = text
+    connection = headers.get("connection", "").lower()
+    keep_alive = "close" not in connection if version == b"HTTP/1.1" else "keep-alive" in connection
+    text = target.decode("latin-1")
+    if text.startswith(("http://", "https://")):
+        text = "/" + text.split("://", 1)[1].partition("/")[2]
+    return Request(method.decode("ascii"), text, headers, keep_alive)
+
+
+def body_length(request: Request) -> int:
+    """The length of the body in bytes; -1 where it is chunked. Raises BadRequest."""
+    coding = request.headers.get("transfer-encoding")
+    length = request.headers.get("content-length")
+    if coding is not None:
+        if length is not None:
+            raise BadRequest(400, "Content-Length and Transfer-Encoding exclude each other.")
+        if coding.lower() != "chunked":
+            raise BadRequest(501, f"The transfer encoding {coding!r} is not supported.")
+        return -1
+    if length is None:
+        return 0
+    if not length.isascii() or not length.isdigit():
+        raise BadRequest(400, "Content-Length is not a number.")
+    return int(length)
+
+
+class ChunkedBody:
+    """Takes a chunked body out of a buffer, piece by piece."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.data = bytearray()
+        self._max_bytes = max_bytes
+        self._left = 0  # of the current chunk, with its CRLF
+        self._trailers = False
+
+    def feed(self, buffer: bytearray) -> bool:
+        """Consumes from the front of `buffer`; True when the body is complete."""
+        while True:
+            if self._left > 2:
+                piece = buffer[: self._left - 2]
+                self.data += piece
+                del buffer[: len(piece)]
+                self._left -= len(piece)
+                if self._left > 2:
+                    return False
+            if self._left == 2:
+                if len(buffer) < 2:
+                    return False
+                if buffer[:2] != b"\r\n":
+                    raise BadRequest(400, "A chunk is longer than it says.")
+                del buffer[:2]
+                self._left = 0
+            end = buffer.find(b"\r\n")
+            if end < 0:
+                if len(buffer) > MAX_HEAD_BYTES:
+                    raise BadRequest(400, "A chunk's size line is too long.")
+                return False
+            line = bytes(buffer[:end])
+            del buffer[: end + 2]
+            if self._trailers:
+                if not line:
+                    return True
+                continue
+            self._begin(line)
+
+    def _begin(self, line: bytes) -> None:
+        digits = line.split(b";", 1)[0].strip()
+        if not re.match(rb"[0-9a-fA-F]{1,15}\Z", digits):
+            raise BadRequest(400, "A chunk's size is not a hexadecimal number.")
+        size = int(digits, 16)
+        if len(self.data) + size > self._max_bytes:
+            raise BadRequest(413, f"The body is larger than the {self._max_bytes} bytes that are allowed.")
+        self._trailers = size == 0
+        self._left = 0 if self._trailers else size + 2
+
+
+class Connection(asyncio.Protocol):
+    """One client connection. `handle(request, connection)` must lead to exactly one `connection.send(response)`."""
+
+    def __init__(
+        self, handle: Callable[[Request, Connection], None], refuse: Callable[[int, str], Response], site: Site
+    ) -> None:
+        self._handle = handle
+        self._refuse = refuse
+        self._site = site
+        self._transport: Any = None
+        self._buffer = bytearray()
+        self._request: Request | None = None  # read up to its body
+        self._length = 0
+        self._chunked: ChunkedBody | None = None
+        self._answering: Request | None = None
+        self._paused = False
+        self._eof = False
+        self._failed = False
+        self.closed = False
+        self.on_lost: Callable[[], None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self._answering is None and self._request is None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._site.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._site.connections.discard(self)
+        if self.on_lost is not None:
+            self.on_lost()
+            self.on_lost = None
+
+    def eof_received(self) -> bool:
+        """A client may close its sending side and still read: what is being answered is answered."""
+        self._eof = True
+        return self._answering is not None
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._advance()
+
+    def data_received(self, data: bytes) -> None:
+        if self._failed:
+            return
+        self._buffer += data
+        if self._answering is None:
+            self._advance()
+        elif len(self._buffer) > PIPELINE_BYTES:
+            self._transport.pause_reading()
+
+    def send(self, response: Response) -> None:
+        request = self._answering
+        if request is None or self.closed:
+            return
+        self._answering = None
+        self.on_lost = None
+        keep_alive = request.keep_alive and not self._site.draining and not (self._eof and not self._buffer)
+        self._transport.write(encode(response, self._site.clock.date(), keep_alive, request.method == "HEAD"))
+        if not keep_alive:
+            self._transport.close()
+            return
+        if self._buffer:
+            self._transport.resume_reading()
+            # Not from here: a chain of pipelined requests that are answered at once would grow the stack.
+            self._site.loop.call_soon(self._advance)
+
+    def close_if_idle(self) -> None:
+        if self.idle:
+            self._transport.close()
+
+    def _advance(self) -> None:
+        try:
+            if self.closed or self._paused or self._answering is not None or not self._next():
+                return
+        except BadRequest as ex:
+            self._fail(ex)
+            return
+        request, self._request = self._request, None
+        self._answering = request
+        if request is not None:
+            self._handle(request, self)
+
+    def _next(self) -> bool:
+        """Reads on; True when `_request` is complete."""
+        if self._request is None and not self._read_head():
+            return False
+        request = self._request
+        assert request is not None
+        if self._chunked is not None:
+            if not self._chunked.feed(self._buffer):
+                return False
+            request.body, self._chunked = bytes(self._chunked.data), None
+            return True
+        if len(self._buffer) < self._length:
+            return False
+        if self._length:
+            request.body = bytes(self._buffer[: self._length])
+            del self._buffer[: self._length]
+        return True
+
+    def _read_head(self) -> bool:
+        while self._buffer[:2] == b"\r\n":
+            del self._buffer[:2]
+        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4)
+        if end < 0:
+            if len(self._buffer) > MAX_HEAD_BYTES:
+                raise BadRequest(431, f"The headers are larger than {MAX_HEAD_BYTES} bytes.")
+            return False
+        request = parse_head(bytes(self._buffer[:end]))
+        del self._buffer[: end + 4]
+        length = body_length(request)
+        if length > self._site.max_body_bytes:
+            raise BadRequest(413, f"The body is larger than the {self._site.max_body_bytes} bytes that are allowed.")
+        self._request, self._length = request, max(length, 0)
+        self._chunked = ChunkedBody(self._site.max_body_bytes) if length < 0 else None
+        if (length < 0 or len(self._buffer) < length) and request.headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
+
+    def _fail(self, ex: BadRequest) -> None:
+        """Answers, then reads on for a moment: closing with unread input would reset the client before it has read."""
+        response = self._refuse(ex.status, str(ex))
+        self._failed = True
+        self._buffer.clear()
+        self._transport.write(encode(response, self._site.clock.date(), keep_alive=False, head_only=False))
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._site.loop.call_later(LINGER_S, self._transport.close)
+
+
+class Site:
+    """What all connections share."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_body_bytes: int) -> None:
+        self.loop = loop
+        self.max_body_bytes = max_body_bytes
+        self.connections: set[Connection] = set()
+        self.clock = Clock()
+        self.draining = False
+
+    def drain(self) -> None:
+        """Answers from now on close their connection; idle connections close now."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()

@@ -1,0 +1,124 @@
+"""The agent process: `python -m smalt.agent.launcher TASK_DIR [--hints SOCKET] [--lock FD] [--bury]`.
+
+Two processes share one task. The *agent* does the work. The *warden*, its parent, only waits: when the agent is killed,
+everything it had started becomes the warden's children, which it ends, and then says so in the state. Both hold the
+task's lock, so it is free only when nobody is left to look after the task; `--bury` is for that case.
+
+Exactly once: the lock is taken before anything else, and a task that has a state was started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from smalt.agent import linux, wire
+from smalt.agent.attempt import Attempt, remove_temporary
+from smalt.agent.folder import CGROUPS_FILE, MARK_FILE, MARK_VARIABLE, TaskFolder
+from smalt.agent.limits import Cgroups
+from smalt.agent.processes import Brood, end_marked
+from smalt.agent.wire import Outcome, Phase, TaskState
+
+VANISHED = "The agent of this task vanished (killed?). What it had started was ended."
+
+
+def main() -> None:
+    arguments = sys.argv[1:]  # read by hand: argparse alone would be a tenth of the start
+    burying = "--bury" in arguments
+    if not arguments or arguments[0].startswith("-"):
+        sys.exit(__doc__)
+    os.chdir(arguments[0])
+    folder = TaskFolder(Path.cwd(), _option(arguments, "--hints"))
+    descriptor = int(_option(arguments, "--lock") or -1)
+    try:
+        _lock(descriptor, fcntl.LOCK_EX | (0 if burying else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return  # another agent has this task
+    if burying:
+        bury(folder)
+    elif folder.state() is None:
+        with contextlib.suppress(PermissionError):
+            os.setsid()
+        _guard(folder)
+
+
+def bury(folder: TaskFolder) -> None:
+    """For a task whose agent and warden are gone: end what is left of it, and say that it is lost."""
+    groups = Cgroups([])
+    with contextlib.suppress(FileNotFoundError):
+        groups = Cgroups([Path(line) for line in Path(CGROUPS_FILE).read_text().splitlines()])
+        groups.kill()
+    with contextlib.suppress(FileNotFoundError):
+        folder.mark = Path(MARK_FILE).read_text()  # the folder may have another name by now
+        end_marked(MARK_VARIABLE, folder.mark)
+        remove_temporary(folder)
+    groups.remove()
+    _report_lost(folder, folder.state())
+
+
+def _guard(folder: TaskFolder) -> None:
+    """The warden."""
+    linux.become_subreaper()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    gc.freeze()  # keeps the pages that both processes share from being written
+    agent = os.fork()
+    if agent == 0:
+        _work(folder)
+    brood = Brood()
+    brood.adopt(agent)
+    while brood.status is None:
+        brood.reap(block=True)
+    brood.end()
+    state = folder.state()
+    if state is None or state.phase is not Phase.EXITED:
+        bury(folder)
+
+
+def _work(folder: TaskFolder) -> None:
+    """The agent. It never returns into the warden's code."""
+    code = 1
+    try:
+        linux.become_subreaper()
+        Attempt(folder, folder.spec()).run()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _report_lost(folder: TaskFolder, state: TaskState | None) -> None:
+    if state is not None and state.phase is Phase.EXITED:
+        return
+    spec = folder.spec()
+    lost = replace(
+        state or TaskState(name=spec.name),
+        phase=Phase.EXITED,
+        outcome=Outcome.LOST,
+        error=VANISHED,
+        ready=False,
+        ended_at=time.time(),
+    )
+    folder.report(lost, spec.owner)
+
+
+def _option(arguments: list[str], name: str) -> str:
+    return arguments[arguments.index(name) + 1] if name in arguments else ""
+
+
+def _lock(descriptor: int, how: int) -> None:
+    """Hold the task's lock until this process ends. With a descriptor it was taken by whoever started us."""
+    if descriptor < 0:
+        descriptor = os.open(wire.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.set_inheritable(descriptor, False)
+    fcntl.flock(descriptor, how)
+
+
+if __name__ == "__main__":
+    main()

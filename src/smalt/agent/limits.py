@@ -1,0 +1,124 @@
+"""A task's share of the machine through cgroups, version 2 or 1, whichever this machine lets us write.
+
+Nothing is needed of the machine: without writable cgroups a task runs unlimited and its system log says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from smalt.agent.processes import send
+from smalt.agent.wire import Limits
+
+_ROOT = Path("/sys/fs/cgroup")
+
+
+class Cgroups:
+    """The control groups of one task, by folder; empty where there are none."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self.folders = folders
+
+    @property
+    def entrances(self) -> list[str]:
+        """The files a process writes `0` into to be inside."""
+        return [str(one / "cgroup.procs") for one in self.folders]
+
+    def memory_kills(self) -> int:
+        """How many processes of the task the kernel killed for lack of memory."""
+        total = 0
+        for folder in self.folders:
+            for name in ("memory.events", "memory.oom_control"):
+                for line in _read(folder / name).splitlines():
+                    if line.startswith("oom_kill "):
+                        total += int(line.split()[1])
+        return total
+
+    def kill(self) -> None:
+        """Kill everything inside, for tasks that lost their agent."""
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.kill").write_text("1")
+            for pid in _read(folder / "cgroup.procs").split():
+                send(int(pid), signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Once all processes have ended; a folder still in use stays."""
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def make_cgroups(limits: Limits, mark: str) -> tuple[Cgroups, str]:
+    """Groups with these limits, and what could not be had, in words (empty: all of it)."""
+    if limits == Limits():
+        return Cgroups([]), ""
+    if (_ROOT / "cgroup.controllers").exists():
+        return _version_2(limits, f"smalt-{mark}")
+    return _version_1(limits, f"smalt-{mark}")
+
+
+def _version_2(limits: Limits, name: str) -> tuple[Cgroups, str]:
+    """In the agent's own group or the nearest above that hands controllers down; processes bar that in most of them."""
+    own = _ROOT / _paths().get("", "/").lstrip("/")
+    for base in (own, *own.parents):
+        if not base.is_relative_to(_ROOT):
+            break
+        with contextlib.suppress(OSError):
+            (base / "cgroup.subtree_control").write_text("+memory +cpu")
+        group = base / name
+        try:
+            group.mkdir(exist_ok=True)
+            if limits.memory_bytes:
+                (group / "memory.max").write_text(str(limits.memory_bytes))
+                with contextlib.suppress(OSError):
+                    (group / "memory.swap.max").write_text("0")
+                    (group / "memory.oom.group").write_text("1")
+            (group / "cpu.weight").write_text(str(max(1, min(limits.cpu_weight, 10_000))))
+        except OSError:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+            continue
+        return Cgroups([group]), ""
+    return Cgroups([]), "cgroups cannot be written here: no memory limit, no CPU weight"
+
+
+def _version_1(limits: Limits, name: str) -> tuple[Cgroups, str]:
+    wanted = {"cpu": {"cpu.shares": max(2, limits.cpu_weight * 1024 // 100)}} if limits.cpu_weight != 100 else {}
+    if limits.memory_bytes:
+        wanted["memory"] = {"memory.limit_in_bytes": limits.memory_bytes}
+    made: list[Path] = []
+    missing: list[str] = []
+    for controller, values in wanted.items():
+        parent = _ROOT / controller / _paths().get(controller, "/").lstrip("/")
+        group = (parent if parent.exists() else _ROOT / controller) / name
+        try:
+            group.mkdir(exist_ok=True)
+            for key, value in values.items():
+                (group / key).write_text(str(value))
+            made.append(group)
+        except OSError as error:
+            missing.append(f"no {controller} limit ({error.strerror})")
+    return Cgroups(made), ", ".join(missing)
+
+
+def _paths() -> dict[str, str]:
+    """This process's group by controller; the unified hierarchy's under the empty name."""
+    return {controller: path for controllers, path in _lines() for controller in controllers.split(",")}
+
+
+def _lines() -> Iterator[tuple[str, str]]:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        yield controllers, os.path.normpath(path)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

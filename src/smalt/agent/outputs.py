@@ -1,0 +1,119 @@
+"""Outputs: where the command writes them, and what is done with it at the end.
+
+rw_mount   the place in the blob store itself: what is written is there at once
+direct     the same place exists, the command gets its URI
+upload     a private folder, moved to its place when the command has ended, however it ended: what a failed job wrote
+           is what one needs to see why
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from smalt.agent.copying import copy_file, is_inside, walk
+from smalt.agent.failures import SetupError
+from smalt.agent.inputs import safe_folder
+from smalt.agent.journal import Journal
+from smalt.agent.wire import OutputSpec
+
+
+def prepare_outputs(outputs: list[OutputSpec], folder: Path) -> dict[str, str]:
+    """What each output's placeholder stands for, by name. Raises SetupError, which names the output."""
+    return {one.name: _value(one, folder) for one in outputs}
+
+
+def finish_outputs(outputs: list[OutputSpec], folder: Path, work: Path, journal: Journal) -> None:
+    """Bring `upload` outputs to their places and make all of them plain files. Raises SetupError."""
+    for one in outputs:
+        if not one.path:
+            continue
+        target = Path(one.path)
+        try:
+            if one.mode == "upload":
+                private = _private(one, folder)
+                settle_links(private, work, journal)
+                with journal.stage(f"output '{one.name}' stored"):
+                    _move(private, target)
+            elif target.is_dir():
+                settle_links(target, work, journal)
+        except OSError as error:
+            raise SetupError(f"Output '{one.name}' could not be stored: {error.strerror or error}.") from error
+        if one.type == "uri_file" and not target.exists():
+            journal.say(f"output '{one.name}': the command wrote no such file")
+
+
+def settle_links(root: Path, work: Path, journal: Journal) -> None:
+    """Replace each link below `root` by a copy of what it shows, if that is the task's own; remove it otherwise.
+
+    Blob storage has no links and never follows one, so a link left in place would be an artifact that is missing.
+    """
+    if root.is_symlink() or not root.is_dir():
+        return
+    own = (Path(os.path.realpath(root)), Path(os.path.realpath(work)))
+    links = [(Path(entry.path), relative) for entry, relative in walk(root) if entry.is_symlink()]
+    shown = {link: os.path.realpath(link) for link, _ in links}
+    for link, relative in links:
+        link.unlink()
+        real = Path(shown[link])
+        if not any(is_inside(shown[link], one) for one in own):
+            journal.say(f"{root.name}/{relative}: a link that leads out of the job's folders; removed")
+        elif real.is_file():
+            copy_file(real, link)
+        elif real.is_dir() and not is_inside(str(link), real):
+            _copy_plain(real, link)
+        else:
+            journal.say(f"{root.name}/{relative}: a link to nothing, or to its own folder; removed")
+
+
+def _copy_plain(source: Path, target: Path) -> None:
+    """Copy a folder without the links in it: one that shows the way back to its own folder would never end."""
+    target.mkdir()
+    for entry, relative in walk(source):
+        if entry.is_dir(follow_symlinks=False):
+            (target / relative).mkdir()
+        elif entry.is_file(follow_symlinks=False):
+            copy_file(Path(entry.path), target / relative)
+
+
+def _value(one: OutputSpec, folder: Path) -> str:
+    if one.mode not in ("rw_mount", "direct", "upload", "mount"):
+        raise SetupError(f"Output '{one.name}': the mode '{one.mode}' is not one that a job can have.")
+    if not one.path and not (one.mode == "direct" and one.uri):
+        raise SetupError(f"Output '{one.name}' has no place to be written to.")
+    place = _private(one, folder) if one.mode == "upload" else Path(one.path)
+    try:
+        if one.path:
+            (place.parent if one.type == "uri_file" else place).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"Output '{one.name}': {error.strerror}: {one.uri or one.path}.") from error
+    return one.uri if one.mode == "direct" and one.uri else str(place)
+
+
+def _private(one: OutputSpec, folder: Path) -> Path:
+    place = safe_folder(one.name, folder)
+    return place / Path(one.path).name if one.type == "uri_file" else place
+
+
+def _move(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        if source.is_file():
+            move_file(source, target)
+        return
+    for entry, relative in walk(source):
+        if entry.is_dir(follow_symlinks=False):
+            (target / relative).mkdir(parents=True, exist_ok=True)
+        elif entry.is_file(follow_symlinks=False):
+            move_file(Path(entry.path), target / relative)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """By rename, so that nobody sees half a file; by a copy only between file systems."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy_file(source, target)

@@ -1,0 +1,122 @@
+"""Asking a server over its unix socket whether it is well, without a thread and without waiting.
+
+A `Prober` lives in the agent's selector: it says when it next has something to do (`due`), does it (`tick`), and calls
+`told` when its verdict changes. A server that is still starting is asked often, so that readiness is seen at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from smalt.agent.wire import Probe
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_EAGER_PAUSE_S = 0.25
+
+
+class Prober:
+    """One probe. `eager` ones start at once, from verdict False; the others after `initial_delay_s`, from True."""
+
+    def __init__(
+        self, probe: Probe, selector: selectors.BaseSelector, told: Callable[[bool, str], None], eager: bool
+    ) -> None:
+        self._probe = probe
+        self._selector = selector
+        self._told = told
+        self.verdict = not eager
+        self._eager = eager
+        self._pause_s = _FIRST_PAUSE_S
+        self._row = 0  # results in a row that speak against the verdict
+        self._channel: socket.socket | None = None
+        self._answer = b""
+        now = time.monotonic()
+        self._started = now
+        self.due = now if eager else now + probe.initial_delay_s
+
+    def tick(self) -> None:
+        """Start what is due: the next question, or giving up on the last."""
+        if time.monotonic() < self.due:
+            return
+        if self._channel is not None:
+            self._finish(False, f"no answer within {self._probe.timeout_s:g} s")
+            return
+        self._started = time.monotonic()
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            _connect(channel, self._probe.socket)
+            channel.send(
+                f"GET {self._probe.path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: smalt-probe\r\n"
+                "Accept: */*\r\nConnection: close\r\n\r\n".encode()
+            )
+        except OSError as error:
+            channel.close()
+            self._finish(False, _why(error))
+            return
+        self._channel = channel
+        self._answer = b""
+        self.due = self._started + self._probe.timeout_s
+        self._selector.register(channel, selectors.EVENT_READ, self._receive)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._selector.unregister(self._channel)
+            self._channel.close()
+            self._channel = None
+
+    def _receive(self) -> None:
+        assert self._channel is not None
+        try:
+            data = self._channel.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._finish(False, _why(error))
+            return
+        self._answer += data
+        if data and b"\r\n" not in self._answer and len(self._answer) < 4096:
+            return
+        words = self._answer.split(None, 2)
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+            self._finish(False, "the answer is not HTTP")
+            return
+        self._finish(200 <= int(words[1]) < 400, f"it answered {int(words[1])}")
+
+    def _finish(self, well: bool, detail: str) -> None:
+        self.close()
+        if self._eager and not self.verdict and not well:
+            pause = self._pause_s
+            self._pause_s = min(pause * 1.3, _LONGEST_EAGER_PAUSE_S, max(self._probe.period_s, _FIRST_PAUSE_S))
+            self.due = time.monotonic() + pause
+        else:
+            self.due = max(self._started + self._probe.period_s, time.monotonic())
+        self._row = 0 if well is self.verdict else self._row + 1
+        threshold = self._probe.success_threshold if well else self._probe.failure_threshold
+        if self._row >= max(1, threshold):
+            self.verdict, self._row, self._pause_s = well, 0, _FIRST_PAUSE_S
+            self._told(well, detail)
+
+
+def _connect(channel: socket.socket, path: str) -> None:
+    """A path longer than the 107 bytes an address holds is reached through its folder's descriptor."""
+    if len(os.fsencode(path)) <= 107:
+        channel.connect(path)
+        return
+    folder = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        channel.connect(f"/proc/self/fd/{folder}/{Path(path).name}")
+    finally:
+        os.close(folder)
+
+
+def _why(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "nothing listens yet"
+    if error.errno == errno.EAGAIN:
+        return "too many connections wait for it"
+    return error.strerror or str(error)

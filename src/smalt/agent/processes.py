@@ -1,0 +1,193 @@
+"""Starting the user's process, and ending it with everything it started.
+
+The agent is a subreaper: whatever descends from it stays its descendant, however often it forks or calls setsid, so the
+process tree is the truth and no process group has to be trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from smalt.agent import linux
+
+_RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE)
+
+
+class StartError(Exception):
+    """The process could not be started; the message says why."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """`cgroups` are files that the process writes itself into before it becomes the command."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    folder: str
+    log: int
+    cgroups: list[str] = field(default_factory=list)
+    may_mount: bool = True
+
+
+class Brood:
+    """This process's descendants. `status` is the main one's wait status once it has ended."""
+
+    def __init__(self) -> None:
+        self.main = 0
+        self.status: int | None = None
+
+    def start(self, command: Command) -> None:
+        """Returns when the command runs. It dies with this process. Raises StartError."""
+        reading, writing = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become(command, parent, writing)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            problem = pipe.read()  # closed by exec
+        if problem:
+            os.waitpid(pid, 0)
+            raise StartError(problem.decode(errors="replace"))
+        self.main = pid
+
+    def adopt(self, pid: int) -> None:
+        """Take a child that was forked elsewhere as the main one."""
+        self.main = pid
+
+    def reap(self, block: bool = False) -> bool:
+        """Collect the dead (after waiting for one, with `block`); returns whether any child is left."""
+        options = 0 if block else os.WNOHANG
+        while True:
+            try:
+                pid, status = os.waitpid(-1, options)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.main:
+                self.status = status
+            options = os.WNOHANG
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the main process's group and to every descendant outside of it."""
+        if self.main and self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.main, number)
+        for pid, group in descendants(os.getpid()):
+            if group != self.main or self.status is not None:
+                send(pid, number)
+
+    def end(self) -> None:
+        """Kill all that is left and wait for it."""
+        while self.reap():
+            for pid, _ in descendants(os.getpid()):
+                send(pid, signal.SIGKILL)
+            self.reap(block=True)
+
+
+def descendants(root: int) -> list[tuple[int, int]]:
+    """(pid, process group) of all that descend from `root`, zombies not included."""
+    children: dict[int, list[tuple[int, int]]] = {}
+    for one in _processes():
+        try:
+            stat = Path(f"/proc/{one}/stat").read_bytes()
+        except OSError:
+            continue  # gone meanwhile
+        state, parent, group = stat[stat.rindex(b")") + 2 :].split(None, 3)[:3]
+        if state != b"Z":  # a zombie has no children
+            children.setdefault(int(parent), []).append((one, int(group)))
+    found: list[tuple[int, int]] = []
+    pending = [root]
+    while pending:
+        for pid, group in children.get(pending.pop(), []):
+            found.append((pid, group))
+            pending.append(pid)
+    return found
+
+
+def end_marked(variable: str, mark: str) -> int:
+    """Kill every process of the machine that was started with `variable=mark`, until none is left; returns how many.
+
+    For tasks whose agents are gone: their processes are nobody's children any more.
+    """
+    wanted = f"{variable}={mark}".encode()
+    killed = 0
+    deadline = time.monotonic() + 10  # one that hangs in the kernel cannot be waited for
+    while pids := [pid for pid in _processes() if pid != os.getpid() and wanted in _environment(pid)]:
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                _kill_and_wait(pid)
+                killed += 1
+        if time.monotonic() > deadline:
+            break
+    return killed
+
+
+def send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _processes() -> list[int]:
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")  # empty for zombies
+    except OSError:
+        return []
+
+
+def _kill_and_wait(pid: int) -> None:
+    descriptor = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        waiting.poll(2000)
+    finally:
+        os.close(descriptor)
+
+
+def _become(command: Command, parent: int, problem: int) -> NoReturn:
+    """In the forked child: turn into the command. Nothing of the agent is left but the log."""
+    try:
+        os.setsid()
+        linux.die_with_parent(parent)
+        signal.set_wakeup_fd(-1)
+        for number in _RESET:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        for group in command.cgroups:
+            Path(group).write_text("0")
+        _prefer_for_oom()
+        if not command.may_mount:
+            linux.drop_mount_capability()
+        os.umask(0o022)
+        os.chdir(command.folder)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(command.log, 1)
+        os.dup2(command.log, 2)
+        os.execvpe(command.argv[0], command.argv, command.environment)
+    except BaseException as error:  # whatever it is, it must not run the agent's code a second time
+        text = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+        os.write(problem, f"'{command.argv[0]}' could not be started: {text}.".encode())
+    os._exit(127)
+
+
+def _prefer_for_oom() -> None:
+    """When the machine runs out of memory, a job goes before the platform."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")

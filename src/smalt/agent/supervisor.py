@@ -1,0 +1,174 @@
+"""From the command's start to its end: one loop in the agent's only thread, which sleeps until something happens.
+
+What can happen: a child ends (SIGCHLD), the server asks to stop (SIGUSR1 with `stop.json`), the machine shuts down
+(SIGTERM), time is up, a probe has an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+from smalt.agent.folder import Report, TaskFolder
+from smalt.agent.journal import Journal
+from smalt.agent.probes import Prober
+from smalt.agent.processes import Brood
+from smalt.agent.wire import Outcome, TaskSpec
+
+
+class Interrupted(Exception):
+    """Raised out of preparing when the task is to stop."""
+
+
+class Interrupts:
+    """Signals as events: they wake `selector`, and break off preparing by raising Interrupted."""
+
+    def __init__(self, folder: TaskFolder, default_grace_s: float) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.shutdown = False
+        self._folder = folder
+        self._default_grace_s = default_grace_s
+        self._preparing = False
+        self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.selector.register(self._reading, selectors.EVENT_READ, self._drain)
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.signal(signal.SIGUSR1, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def grace_s(self) -> float | None:
+        """None as long as nobody wants the task to stop."""
+        request = self._folder.stop_request()
+        if request is not None:
+            return request.grace_s
+        return self._default_grace_s if self.shutdown else None
+
+    def break_off(self, allowed: bool) -> None:
+        """From now on a stop raises Interrupted (at once, if one is there already), or no longer does."""
+        self._preparing = allowed
+        if allowed and self.grace_s() is not None:
+            raise Interrupted
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.shutdown = self.shutdown or number == signal.SIGTERM
+        if self._preparing and self.grace_s() is not None:
+            self._preparing = False
+            raise Interrupted
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                if not os.read(self._reading, 512):
+                    return
+            except BlockingIOError:
+                return
+
+
+@dataclass(frozen=True)
+class Ending:
+    outcome: Outcome
+    reason: str = ""  # in words, unless the command ended by itself
+
+
+class Supervisor:
+    """Watches one started command. `run` returns when it has ended, and after a stop all of its descendants too."""
+
+    def __init__(self, spec: TaskSpec, brood: Brood, interrupts: Interrupts, report: Report, journal: Journal) -> None:
+        self._spec = spec
+        self._brood = brood
+        self._interrupts = interrupts
+        self._report = report
+        self._journal = journal
+        self._ending = Ending(Outcome.EXITED)
+        self._kill_at: float | None = None
+        self._timeout_at = time.monotonic() + spec.timeout_s if spec.timeout_s > 0 else None
+        self._probers: list[Prober] = []
+        if spec.ready:
+            self._probers.append(Prober(spec.ready, interrupts.selector, self._on_ready, eager=True))
+        if spec.live:
+            self._probers.append(Prober(spec.live, interrupts.selector, self._on_live, eager=False))
+
+    def run(self) -> Ending:
+        while True:
+            left = self._brood.reap()
+            if self._brood.status is not None and not (left and self._stopping):
+                break
+            self._stop_if_asked()
+            self._stop_if_late()
+            for prober in self._probers:
+                prober.tick()
+            for key, _ in self._interrupts.selector.select(self._pause_s()):
+                key.data()
+        self._end_probes()
+        return self._ending
+
+    @property
+    def _stopping(self) -> bool:
+        return self._kill_at is not None
+
+    def _pause_s(self) -> float | None:
+        times = [prober.due for prober in self._probers]
+        times += [at for at in (self._kill_at, self._timeout_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _stop_if_asked(self) -> None:
+        grace_s = self._interrupts.grace_s()
+        if grace_s is None:
+            return
+        if not self._stopping:
+            shutdown = self._interrupts.shutdown
+            self._stop(
+                Ending(Outcome.LOST, "The agent of this task was ended (SIGTERM), as when the machine shuts down.")
+                if shutdown
+                else Ending(Outcome.STOPPED, "The task was stopped."),
+                grace_s,
+            )
+        elif self._kill_at is not None:  # asked again, with less patience
+            self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
+
+    def _stop_if_late(self) -> None:
+        now = time.monotonic()
+        if self._timeout_at is not None and now >= self._timeout_at:
+            self._timeout_at = None
+            limit_s = self._spec.timeout_s
+            reason = f"The command ran longer than its limit of {limit_s:g} s and was stopped."
+            self._stop(Ending(Outcome.TIMEOUT, reason), self._spec.grace_s)
+        if self._kill_at is not None and now >= self._kill_at:
+            self._journal.say("the grace is over: SIGKILL")
+            self._brood.signal(signal.SIGKILL)
+            self._kill_at = now + 1  # again, for what was forked meanwhile
+
+    def _stop(self, ending: Ending, grace_s: float) -> None:
+        if self._stopping:
+            return
+        self._end_probes()
+        self._ending = ending
+        self._timeout_at = None
+        self._kill_at = time.monotonic() + max(0.0, grace_s)
+        self._journal.say(f"{ending.reason} SIGTERM; SIGKILL in {grace_s:g} s")
+        self._brood.signal(signal.SIGTERM)
+
+    def _end_probes(self) -> None:
+        for prober in self._probers:
+            prober.close()
+        self._probers = []
+
+    def _on_ready(self, ready: bool, detail: str) -> None:
+        self._journal.say(f"ready probe: {'ready' if ready else 'not ready'} ({detail})")
+        self._report.change(ready=ready)
+
+    def _on_live(self, alive: bool, detail: str) -> None:
+        probe = self._spec.live
+        if alive or probe is None:
+            return
+        reason = (
+            f"Liveness probe failed {probe.failure_threshold} times in a row (GET {probe.path}: {detail}); "
+            "the process was killed."
+        )
+        self._stop(Ending(Outcome.EXITED, reason), self._spec.grace_s)

@@ -1,0 +1,200 @@
+"""The messages between the server and the agents: one task, and the state that its agent reports.
+
+Standard library only: an agent starts in milliseconds because it imports nothing else. A task lives in a folder of its
+own, `<root>/tasks/<name>/`: `task.json` (the `TaskSpec`, 0600), `state.json` (the `TaskState`, replaced atomically),
+`lock` (held by the agent with flock for as long as it lives). `stop.json` is a `StopRequest`: written by the server, which
+then sends the agent SIGUSR1. On each change of state the agent sends a `Hint` to the server's datagram socket.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+TASK_FILE = "task.json"
+STATE_FILE = "state.json"
+LOCK_FILE = "lock"
+STOP_FILE = "stop.json"
+
+
+class Phase(StrEnum):
+    """Where a task is. `EXITED` is final."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    FINALIZING = "finalizing"
+    EXITED = "exited"
+
+
+class Outcome(StrEnum):
+    """Why a task ended."""
+
+    EXITED = "exited"  # the command ended by itself, see `exit_code`
+    STOPPED = "stopped"  # the server asked for it
+    TIMEOUT = "timeout"  # `timeout_s` was over
+    SETUP = "setup"  # an input, an output or the environment could not be prepared, see `error`
+    OUT_OF_MEMORY = "out-of-memory"
+    LOST = "lost"  # the agent vanished without a word
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input. A literal has `value`; all others have `source`, an absolute path, or `url` to fetch it from.
+
+    `mode` is Azure's, in lower case: ro_mount, download, direct, eval_mount, eval_download. `uri` is what `direct` gives.
+    """
+
+    name: str
+    type: str = "literal"
+    mode: str = "ro_mount"
+    value: str = ""
+    uri: str = ""
+    source: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One output: `path` is the absolute path in the blob store that receives it (a folder; a file for uri_file)."""
+
+    name: str
+    type: str = "uri_folder"
+    mode: str = "rw_mount"
+    uri: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a node's size allows: `cpu_weight` is relative (1 vCPU = 100), `memory_bytes` 0 means no limit."""
+
+    cpu_weight: int = 100
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An HTTP GET over the unix socket `socket`; times in seconds, as in Azure's ProbeSettings."""
+
+    socket: str
+    path: str = "/"
+    initial_delay_s: float = 0
+    period_s: float = 10
+    timeout_s: float = 2
+    failure_threshold: int = 30
+    success_threshold: int = 1
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One process on one node.
+
+    - `name` is deterministic (resource, attempt, rank): `Engine.ensure` of the same name never starts it twice.
+    - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
+    - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}` and
+      `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
+      `argv`, where given, is run as it is instead.
+    - `environment` is the prefix of a built virtual environment, put in front of PATH through an overlay of the task's own,
+      so that `pip install` never changes the shared one. Empty: the machine's PATH.
+    - `log` receives stdout and stderr, `system_log` what the agent itself has to say; absolute paths.
+    - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (empty: nowhere).
+    - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails.
+    """
+
+    name: str
+    owner: str
+    fence: int = 1
+    command: str = ""
+    argv: list[str] = field(default_factory=list)
+    environment: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    inputs: list[InputSpec] = field(default_factory=list)
+    outputs: list[OutputSpec] = field(default_factory=list)
+    log: str = ""
+    system_log: str = ""
+    artifacts: str = ""
+    timeout_s: float = 0
+    grace_s: float = 30
+    limits: Limits = field(default_factory=Limits)
+    ready: Probe | None = None
+    live: Probe | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        raw: dict[str, Any] = json.loads(text)
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in raw.items() if key in known}
+        values["inputs"] = [InputSpec(**one) for one in raw.get("inputs", [])]
+        values["outputs"] = [OutputSpec(**one) for one in raw.get("outputs", [])]
+        values["limits"] = Limits(**raw.get("limits", {}))
+        for probe in ("ready", "live"):
+            values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """What the agent last reported. Times are seconds since the epoch, 0 where it has not come to it yet."""
+
+    name: str
+    phase: Phase = Phase.PREPARING
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    error: str = ""  # for people: what went wrong, with the tail of stderr where the command failed
+    ready: bool = False
+    agent_pid: int = 0
+    pid: int = 0
+    accepted_at: float = 0
+    started_at: float = 0  # the user's process began
+    ended_at: float = 0
+    peak_memory_bytes: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        raw: dict[str, Any] = json.loads(text)
+        values = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
+        values["phase"] = Phase(values.get("phase", "preparing"))
+        values["outcome"] = Outcome(values["outcome"]) if values.get("outcome") else None
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """What the server asks of an agent: SIGTERM now, SIGKILL to what is left after `grace_s`."""
+
+    grace_s: float
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(float(json.loads(text)["grace_s"]))
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One datagram: the state of `task` changed, so `owner` should be looked at. Losing one costs time, never truth."""
+
+    owner: str
+    task: str
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Raises ValueError for anything else than a hint."""
+        raw = json.loads(data)
+        if not isinstance(raw, dict) or not isinstance(raw.get("owner"), str) or not isinstance(raw.get("task"), str):
+            raise ValueError("not a hint")
+        return cls(raw["owner"], raw["task"])

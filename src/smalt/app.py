@@ -1,0 +1,272 @@
+"""The server: wires the parts into one ASGI app on a unix socket, and runs the control loop beside it.
+
+    python -m smalt.app --root ROOT
+
+Which part answers is decided by the path alone (`Dispatcher`); each checks its own tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import smalt.kinds
+from smalt.arm.crud import Crud
+from smalt.arm.errors import ArmError
+from smalt.arm.hub import Hub
+from smalt.arm.ids import ML, ResourceId, workspace_id
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.arm.registry import Kinds
+from smalt.arm.router import ArmApp
+from smalt.auth.access import authorize
+from smalt.auth.authentication import authenticate
+from smalt.auth.identities import Identities
+from smalt.auth.identity_headers import IdentityHeaders
+from smalt.auth.login import Login
+from smalt.auth.sessions import Sessions
+from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
+from smalt.blob.accounts import Accounts, BlobAccounts
+from smalt.blob.folder import FolderStore
+from smalt.blob.names import Target, is_blob_request
+from smalt.blob.server import BlobApp
+from smalt.blob.service import BlobService
+from smalt.cli.root import read_settings
+from smalt.engines.local import LocalEngine
+from smalt.environments import UvEnvironments
+from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.reconcile.loop import Loop
+from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
+from smalt.store import resources
+from smalt.store.database import Database
+from smalt.store.migrate import migrate
+from smalt.tracking.edge import TrackingApp
+from smalt.tracking.history import HistoryApp
+from smalt.tracking.runs import MlflowTracking
+
+log = logging.getLogger("smalt")
+CONSTRAINTS = Path(__file__).parent / "cli" / "quickstart"
+
+
+@dataclass(frozen=True)
+class Server:
+    app: ASGIApp
+    loop: Loop
+    platform: Platform
+    engine: LocalEngine
+
+
+def build(settings: Settings) -> Server:
+    """All parts, wired. The database is brought to this version's schema first."""
+    database = Database(settings.database)
+    migrate(database)
+    clock = time.time
+    tokens = TokenService(settings)
+    sessions = Sessions(settings, database)
+    headers = IdentityHeaders(settings)
+    identities = Identities(settings, database)
+    store = FolderStore(settings.blobs)
+    accounts = Accounts(database)
+    blobs = BlobAccounts(accounts, store)
+    workspaces = Workspaces(database)
+    tracking = MlflowTracking(settings, workspaces.account)
+    engine = LocalEngine(settings)
+    gateway = EnvoyGateway(settings, tokens)
+    hub = Hub()
+    platform = Platform(
+        settings, database, clock, hub, engine, UvEnvironments(settings), blobs, tracking, gateway, tokens, headers
+    )
+    kinds = Kinds.scan(smalt.kinds)
+    crud = Crud(kinds)
+    bootstrap(platform)
+    loop = Loop(platform, kinds, crud.remove_stored)
+
+    def wake(owner: str) -> None:
+        with database.write() as connection:
+            resources.poke(connection, [owner], clock())
+        hub.notify(owner)
+
+    engine.watch(wake)
+
+    def who(scope: Scope) -> Principal:
+        return authenticate(scope, tokens, (*arm_audiences(settings), *ml_audiences()), sessions)
+
+    tracking_app = TrackingApp(
+        settings, tracking, tokens, blobs,
+        audiences=(*arm_audiences(settings), *ml_audiences()),
+        exists=workspaces.exists, authorize=authorize, session=sessions.read,
+    )  # fmt: skip
+    service = BlobService(accounts, store, store.staging)
+    dispatcher = Dispatcher(
+        blobs=BlobApp(service, tokens, workspaces.permits),
+        tracking=tracking_app,
+        history=HistoryApp(platform, who, authorize),
+        arm=ArmApp(platform, crud, who, authorize),
+        open_routes=Starlette(
+            routes=[
+                *Login(settings, tokens, identities, headers, sessions).routes(),
+                Route("/healthz", _health, methods=["GET"]),
+                Route("/constraints/{name}", _constraints, methods=["GET"]),
+                Route("/", _home(sessions, settings), methods=["GET"]),
+                Route("/jobs/{name}", _job_page(sessions, settings), methods=["GET"]),
+            ]
+        ),
+    )
+    return Server(dispatcher, loop, platform, engine)
+
+
+class Workspaces:
+    """Questions of other parts about workspaces, answered from the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def exists(self, workspace: str) -> bool:
+        with self._database.read() as connection:
+            row = resources.get(connection, workspace)
+        return row is not None and not row.deleting
+
+    def account(self, workspace: str) -> str:
+        with self._database.read() as connection:
+            row = resources.get(connection, workspace)
+        return str(row.status.get("account", "")) if row else ""
+
+    def permits(self, principal: Principal, target: Target, method: str) -> bool:
+        """Bearer tokens on blobs: what is in a scope may use the account of its workspace, and no other."""
+        scope, verb = f"/storageaccounts/{target.account}", "read" if method in ("GET", "HEAD") else "write"
+        if principal.scope:
+            workspace = ResourceId.parse(principal.scope).workspace.key
+            if self.account(workspace) != target.account:
+                return False
+            scope = workspace
+        try:
+            authorize(principal, f"{ML}/workspaces/datastores/{verb}", scope)
+        except ArmError:
+            return False
+        return True
+
+
+def bootstrap(platform: Platform) -> None:
+    """The default subscription, resource group and workspace, where they are missing."""
+    now = platform.clock()
+    subscription = ResourceId(SUBSCRIPTION)
+    group = ResourceId(SUBSCRIPTION, RESOURCE_GROUP)
+    home = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
+    with platform.database.write() as connection:
+        for id_, parent, spec in (
+            (subscription, "", {"properties": {"displayName": "Smalt"}}),
+            (group, subscription.key, {"location": "local", "properties": {}}),
+            (home, group.key, {"location": "local", "properties": {"friendlyName": WORKSPACE}}),
+        ):
+            if resources.get(connection, id_.key) is None:
+                due = now if id_ is home else None
+                resources.insert(
+                    connection, key=id_.key, written=str(id_), kind=id_.kind, parent=parent, name=id_.name, spec=spec,
+                    status={"top": {"subscriptionId": SUBSCRIPTION, "displayName": "Smalt"}} if not parent else {},
+                    state="Succeeded", now=now, by="smalt", due_at=due,
+                )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """The first look at a request: whose is it?"""
+
+    blobs: ASGIApp
+    tracking: ASGIApp
+    history: ASGIApp
+    arm: ASGIApp
+    open_routes: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.open_routes(scope, receive, send)
+        elif is_blob_request(scope):
+            await self.blobs(scope, receive, send)
+        elif scope["path"].lower().startswith("/subscriptions"):
+            await self.arm(scope, receive, send)
+        elif TrackingApp.handles(scope["path"]):
+            await self.tracking(scope, receive, send)
+        elif HistoryApp.handles(scope["path"]):
+            await self.history(scope, receive, send)
+        else:
+            await self.open_routes(scope, receive, send)
+
+
+async def _health(_: HttpRequest) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _constraints(http: HttpRequest) -> Response:
+    """pip constraints with which a client version is known to work: /constraints/azure-ai-ml-1.35.2.txt"""
+    version = http.path_params["name"].removeprefix("azure-ai-ml-").removesuffix(".txt")
+    known = {path.stem.removeprefix("constraints-"): path for path in CONSTRAINTS.glob("constraints-*.txt")}
+    if version not in known:
+        versions = ", ".join(sorted(known))
+        return PlainTextResponse(f"No constraints for '{version[:40]}'; tested versions: {versions}\n", status_code=404)
+    return PlainTextResponse(known[version].read_text())
+
+
+def _tracking_page(settings: Settings, workspace: ResourceId) -> str:
+    return f"/mlflow/v1.0{workspace}/"
+
+
+def _home(sessions: Sessions, settings: Settings):
+    async def home(http: HttpRequest) -> Response:
+        if sessions.read("GET", http.scope["headers"]) is None:
+            return PlainTextResponse("Open the login link that `smalt up` prints.\n", status_code=401)
+        return RedirectResponse(_tracking_page(settings, workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)), 303)
+
+    return home
+
+
+def _job_page(sessions: Sessions, settings: Settings):
+    async def page(http: HttpRequest) -> Response:
+        if sessions.read("GET", http.scope["headers"]) is None:
+            return PlainTextResponse("Open the login link that `smalt up` prints.\n", status_code=401)
+        workspace = ResourceId.parse(http.query_params.get("wsid", ""))
+        return RedirectResponse(_tracking_page(settings, workspace) + "#/runs/" + http.path_params["name"], 303)
+
+    return page
+
+
+def serve(settings: Settings) -> None:
+    """Until a signal comes: requests on the unix socket, the loop in a thread of its own."""
+    server = build(settings)
+    server.loop.resume()
+    thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
+    thread.start()
+    settings.server_socket.unlink(missing_ok=True)
+    config = uvicorn.Config(
+        server.app, uds=str(settings.server_socket), loop="uvloop", http="httptools", ws="none", lifespan="off",
+        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=2048,
+    )  # fmt: skip
+    os.umask(0o077)
+    asyncio.run(uvicorn.Server(config).serve())
+    server.loop.stop()
+    thread.join(timeout=10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The Smalt server; `smalt up` starts it.")
+    parser.add_argument("--root", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    serve(read_settings(arguments.root))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""Create, read, update, delete, list, act: the same for every kind, in one place, each in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.envelope import accepted, document, etag, merged
+from smalt.arm.errors import ArmError, conflict, not_found
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import OURS, Admitted, Kind, Request
+from smalt.arm.registry import Kinds
+from smalt.arm.validation import check_name, check_properties
+from smalt.store import operations, resources
+from smalt.store.resources import Row
+
+Document = dict[str, Any]
+PAGE = 50
+PAGE_MOST = 1000
+_BUSY = {"Creating", "Updating", "Deleting"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back. `operation` is the id to poll, `watch` the resource whose changes end it."""
+
+    status: int
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    operation: str = ""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """If-Match and If-None-Match, as sent."""
+
+    if_match: str = ""
+    if_none_match: str = ""
+
+    def check(self, row: Row | None) -> None:
+        """Raises ArmError(412)."""
+        tag = etag(row) if row else None
+        if self.if_match and (tag is None or (self.if_match != "*" and tag not in _tags(self.if_match))):
+            raise _precondition(
+                f"The resource has the ETag {tag}, not {self.if_match}. Read it again and repeat the change."
+            )
+        if self.if_none_match == "*" and row is not None:
+            raise _precondition(f"'{row.name}' exists already.")
+        if self.if_none_match and tag in _tags(self.if_none_match):
+            raise _precondition(f"The resource still has the ETag {tag}.")
+
+
+def _tags(header: str) -> list[str]:
+    return [one.strip().removeprefix("W/") for one in header.split(",")]
+
+
+def _precondition(message: str) -> ArmError:
+    return ArmError(412, "PreconditionFailed", message, target="If-Match")
+
+
+class Crud:
+    """The verbs, over all kinds."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+
+    def kind_of(self, key: str) -> Kind:
+        try:
+            return self._kinds[key]
+        except KeyError:
+            raise ArmError(
+                404, "InvalidResourceType", f"The resource type '{key}' is not known here.", target=key
+            ) from None
+
+    def has(self, key: str) -> bool:
+        return key.lower() in self._kinds
+
+    def get(self, request: Request) -> Answer:
+        kind = self.kind_of(request.id.kind)
+        with request.platform.database.read() as connection:
+            row = resources.get(connection, request.id.key)
+            if row is None:
+                raise self._missing(connection, request.id)
+        return Answer(200, document(request.platform, kind, row), {"ETag": etag(row)})
+
+    def put(self, request: Request, conditions: Conditions, patch: bool = False) -> Answer:
+        """PUT, or PATCH as a merge into what is stored."""
+        kind = self.kind_of(request.id.kind)
+        check_name(kind, request.id.name)
+        with request.platform.database.write() as connection:
+            old = resources.get(connection, request.id.key)
+            self._check_parent(connection, request, kind)
+            if patch and old is None:
+                raise self._missing(connection, request.id)
+            conditions.check(old)
+            if old is not None and old.deleting:
+                raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
+            if old is not None and kind.busy == "conflict" and operations.running(connection, old.id):
+                raise conflict(f"{kind.title} '{old.name}' is busy with another operation. Wait for its end.", "name")
+            body = merged(_public(old.spec), request.body) if patch and old else request.body
+            spec = accepted(kind, body, old, request.api_version)
+            check_properties(kind, spec["properties"])
+            asked = replace(request, body=spec)
+            admitted = kind.admit(asked, connection, old) if kind.admit else Admitted(spec)
+            row, operation = self._write(connection, asked, kind, old, admitted)
+        if admitted.due:
+            request.platform.hub.notify(row.id)
+        status = kind.update_status if patch or old else kind.put_status
+        if operation and status == 200 and not patch:
+            status = kind.put_status
+        return Answer(status, document(request.platform, kind, row), {"ETag": etag(row)}, operation)
+
+    def _write(
+        self, connection: Connection, request: Request, kind: Kind, old: Row | None, admitted: Admitted
+    ) -> tuple[Row, str]:
+        key, now, by = request.id.key, request.now, request.principal.name
+        if old is None:
+            self._ensure_parent(connection, request, kind)
+            resources.insert(
+                connection, key=key, written=self._written(request.id), kind=kind.key, parent=request.id.parent.key,
+                name=request.id.name, spec=admitted.spec, status=admitted.status or {}, state=admitted.state, now=now,
+                by=by, due_at=now if admitted.due else None, lookup=admitted.lookup, archived=admitted.archived,
+            )  # fmt: skip
+        else:
+            resources.replace_spec(
+                connection, old, admitted.spec, state=admitted.state, now=now, by=by, due=admitted.due,
+                lookup=admitted.lookup, archived=admitted.archived, status=admitted.status,
+            )  # fmt: skip
+        if admitted.writes is not None:
+            admitted.writes(connection)
+        row = resources.get(connection, key)
+        assert row is not None
+        operation = ""
+        if kind.long_running and admitted.due:
+            operation = operations.begin(connection, key, "write", row.generation, now)
+        return row, operation
+
+    def delete(self, request: Request, conditions: Conditions) -> Answer:
+        kind = self.kind_of(request.id.kind)
+        with request.platform.database.write() as connection:
+            row = resources.get(connection, request.id.key)
+            if row is None:
+                return Answer(204)
+            conditions.check(row)
+            if kind.check_delete is not None:
+                kind.check_delete(request, connection, row)
+            if kind.reconcile is None:
+                self.remove_stored(connection, row, request.now)
+                return Answer(200, {})
+            if not row.deleting:
+                resources.mark_deleting(connection, row, request.now, request.principal.name)
+            operation = operations.begin(connection, row.id, "delete", row.generation + 1_000_000, request.now)
+        request.platform.hub.notify(row.id)
+        return Answer(202, None, {}, operation)
+
+    def remove_stored(self, connection: Connection, row: Row, now: float) -> None:
+        """Remove a row that nothing outside belongs to, and all that is below it."""
+        for child in resources.children(connection, row.id):
+            found = resources.get(connection, child)
+            if found is not None:
+                self.remove_stored(connection, found, now)
+        hook = self.kind_of(row.kind).deleted
+        resources.remove(connection, row.id, now)
+        if hook is not None:
+            hook(connection, row, now)
+
+    def list(self, request: Request, type_: str, url: str) -> Answer:
+        """One page of a collection below `request.id`; `url` is the request's, for the link to the next page."""
+        key = _join(request.id, type_)
+        kind = self.kind_of(key)
+        query = request.query
+        most, skip, exact = _paging(query)
+        lookup = query.get(kind.list_lookup) if kind.list_lookup else None
+        across = self._across(kind, request.id, lookup)
+        view = query.get("listViewType", "ActiveOnly").lower()
+        archived = {"activeonly": False, "archivedonly": True}.get(view)
+        oldest = query.get("$orderBy", query.get("orderBy", "")).lower().endswith(" asc")
+        rows: list[Row] = []
+        with request.platform.database.read() as connection:
+            if request.id.path and across is None and not kind.creates_parent:
+                self._check_exists(connection, request.id)
+            while len(rows) < most:
+                page = resources.page(
+                    connection, kind.key, request.id.key, most=most - len(rows), skip=skip, archived=archived,
+                    lookup=lookup, oldest_first=oldest, prefix=across,
+                )  # fmt: skip
+                rows += [row for row in page.rows if kind.list_filter is None or kind.list_filter(row, query)]
+                skip = page.skip
+                if skip is None:
+                    break
+        body: Document = {"value": [document(request.platform, kind, row) for row in rows]}
+        if skip and not exact:
+            body["nextLink"] = f"{url}{'&' if '?' in url else '?'}$skipToken={skip}"
+        return Answer(200, body)
+
+    def _across(self, kind: Kind, id_: ResourceId, lookup: str | None) -> str | None:
+        """The prefix below which to look: everything for a subscription's workspaces or a look-up by hash."""
+        if kind.lookup_across and lookup is not None:
+            return id_.parent.key + "/"
+        if not id_.path and kind.key == "workspaces" and not id_.group:
+            return id_.key + "/"
+        return None
+
+    def act(self, request: Request, name: str, method: str) -> tuple[int, Any] | None:
+        """Run an action; None if the kind has none of this name."""
+        kind = self.kind_of(request.id.kind)
+        action = next((one for key, one in kind.actions.items() if key.lower() == name.lower()), None)
+        if action is None or action.method != method:
+            return None
+        with request.platform.database.read() as connection:
+            row = resources.get(connection, request.id.key)
+            if row is None and action.needs_row:
+                raise self._missing(connection, request.id)
+        return action.run(request, row)
+
+    def _check_parent(self, connection: Connection, request: Request, kind: Kind) -> None:
+        above = request.id.parent.parent if kind.creates_parent else request.id.parent
+        if kind.key not in ("subscriptions", "resourcegroups"):
+            self._check_exists(connection, above)
+
+    def _check_exists(self, connection: Connection, id_: ResourceId) -> None:
+        if resources.get(connection, id_.key) is None:
+            raise self._missing(connection, id_)
+
+    def _missing(self, connection: Connection, id_: ResourceId) -> ArmError:
+        """404 for the highest ancestor that is missing: a wrong workspace is not reported as a wrong job."""
+        above = id_.parent
+        while above.path and resources.get(connection, above.key) is None:
+            id_, above = above, above.parent
+        title = self._kinds[id_.kind].title if id_.kind in self._kinds else id_.kind
+        code = "ResourceGroupNotFound" if id_.kind == "resourcegroups" else "ResourceNotFound"
+        error = not_found(title[0].upper() + title[1:], id_.name)
+        return ArmError(404, code, f"{error.message} ({id_})", target=id_.name)
+
+    def _ensure_parent(self, connection: Connection, request: Request, kind: Kind) -> None:
+        above = request.id.parent
+        if kind.creates_parent and resources.get(connection, above.key) is None:
+            resources.insert(
+                connection, key=above.key, written=self._written(above), kind=above.kind, parent=above.parent.key,
+                name=above.name, spec={"properties": {}}, status={}, state="Succeeded", now=request.now,
+                by=request.principal.name,
+            )  # fmt: skip
+
+    def _written(self, id_: ResourceId) -> str:
+        """The id with the types in the service's own spelling."""
+        pairs: list[tuple[str, str]] = []
+        for at in range(len(id_.path)):
+            key = "/".join(type_ for type_, _ in id_.path[: at + 1]).lower()
+            type_ = self._kinds[key].type if key in self._kinds else id_.path[at][0]
+            pairs.append((type_, id_.path[at][1]))
+        return str(replace(id_, path=tuple(pairs)))
+
+
+def _public(spec: Mapping[str, Any]) -> Document:
+    return {key: value for key, value in spec.items() if key != OURS}
+
+
+def _join(id_: ResourceId, type_: str) -> str:
+    if id_.path:
+        return f"{id_.kind}/{type_}".lower()
+    return type_.lower()
+
+
+def _paging(query: Mapping[str, str]) -> tuple[int, str | None, bool]:
+    """(rows at most, where to begin, whether exactly that many were asked for)."""
+    top = query.get("$top", query.get("top", ""))
+    if top and not (top.isdigit() and int(top) > 0):
+        raise ArmError(
+            400, "InvalidQueryParameter", f"$top must be a positive number (given: {top[:40]!r}).", target="$top"
+        )
+    skip = query.get("$skipToken") or query.get("$skip") or query.get("skiptoken")
+    if skip:
+        at, _, rest = skip.partition("~")
+        try:
+            float(at)
+        except ValueError:
+            rest = ""
+        if not rest:
+            raise ArmError(
+                400, "InvalidQueryParameter", f"{skip[:60]!r} is not a page of this list.", target="$skipToken"
+            )
+    size = int(top) if top else int(query.get("count", "0") or 0) or PAGE
+    return min(size, PAGE_MOST), skip or None, bool(top)

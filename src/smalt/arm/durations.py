@@ -1,0 +1,20 @@
+"""ISO 8601 durations as clients send them (PT2M30S, P1DT2H), in seconds."""
+
+from __future__ import annotations
+
+import re
+
+from smalt.arm.errors import invalid
+
+_FORM = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?")
+
+
+def seconds_of(duration: str | None, default: float, field: str = "") -> float:
+    """`default` where none is given. Raises ArmError(400) naming `field` for what is no duration."""
+    if not duration:
+        return default
+    found = _FORM.fullmatch(duration)
+    if not found or duration in ("P", "PT"):
+        raise invalid(f"{field}: '{duration}' is no ISO 8601 duration such as PT2M30S.", field)
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds

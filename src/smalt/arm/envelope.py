@@ -1,0 +1,83 @@
+"""How a row becomes the document that clients read, and what of a request's document is kept.
+
+Shape: https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/common-api-details.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from smalt.arm.kind import OURS, Kind
+from smalt.arm.platform import Platform
+from smalt.store.resources import Row
+
+Document = dict[str, Any]
+_READ_ONLY = {"id", "name", "type", "systemData", "etag", OURS}
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 with a Z, in UTC, as the service writes times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def etag(row: Row) -> str:
+    """Changes with the spec, not with what the reconciler finds: an update is not refused for a heartbeat."""
+    return f'"{int(row.created_at * 1000):x}-{row.generation:x}"'
+
+
+def document(platform: Platform, kind: Kind, row: Row) -> Document:
+    """The resource as clients see it."""
+    body: Document = {key: value for key, value in row.spec.items() if key != OURS and value is not None}
+    properties: Document = dict(row.properties)
+    properties.setdefault("provisioningState", row.state)
+    properties.update(row.status.get("properties") or {})
+    if kind.view is not None:
+        properties.update(kind.view(platform, row))
+    body["properties"] = properties
+    body.update(row.status.get("top") or {})
+    body.update(
+        id=row.written,
+        name=row.name,
+        type=f"{kind.provider}/{kind.path}",
+        etag=etag(row),
+        systemData={
+            "createdAt": timestamp(row.created_at),
+            "createdBy": row.created_by,
+            "createdByType": "User",
+            "lastModifiedAt": timestamp(row.changed_at),
+            "lastModifiedBy": row.changed_by,
+            "lastModifiedByType": "User",
+        },
+    )
+    return body
+
+
+def accepted(kind: Kind, body: Mapping[str, Any], old: Row | None, api_version: str) -> Document:
+    """The spec that a PUT asks for: unknown fields are kept, read-only ones dropped.
+
+    A property that this client's api-version does not know yet (`Kind.since`) keeps its stored value.
+    """
+    spec: Document = {key: value for key, value in body.items() if key not in _READ_ONLY}
+    properties: Document = dict(spec.get("properties") or {})
+    properties.pop("provisioningState", None)
+    if old is not None:
+        for name, since in kind.since.items():
+            if name not in properties and name in old.properties and api_version and api_version < since:
+                properties[name] = old.properties[name]
+    spec["properties"] = properties
+    return spec
+
+
+def merged(old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:
+    """JSON merge patch (RFC 7396): null removes, objects merge, all else replaces."""
+    result: Document = dict(old)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            result[key] = value
+    return result

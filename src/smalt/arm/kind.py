@@ -1,0 +1,136 @@
+"""What a resource kind is: one declaration, from which routes, validation, operations and reconciling follow.
+
+    KIND = Kind(path="workspaces/computes", title="compute", properties=ComputeProperties, admit=admit, reconcile=step)
+
+`kinds/` is scanned at start for `KIND` (or `KINDS`). A kind says only what differs from the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import Connection
+
+from smalt.arm.ids import ML, ResourceId
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.store.resources import Row
+
+Document = dict[str, Any]
+OURS = "smalt"  # the key of a spec where we keep what the user did not write (a cancel request, …)
+NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call on a resource or collection, as a kind's functions see it. `body` is the whole JSON document."""
+
+    platform: Platform
+    id: ResourceId
+    principal: Principal
+    now: float
+    body: Document = field(default_factory=dict[str, Any])
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    api_version: str = ""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What a PUT becomes. `due` hands it to the reconciler; otherwise it is in its final state at once.
+
+    `writes` runs in the same transaction, after the row is written. `status` None keeps the one that is there.
+    """
+
+    spec: Mapping[str, Any]
+    state: str = "Succeeded"
+    due: bool = False
+    status: Mapping[str, Any] | None = None
+    lookup: str | None = None
+    archived: bool = False
+    writes: Callable[[Connection], None] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one pass of a reconciler found: the new status, and when to look again.
+
+    - `done`: this generation has come to its end; operations on it succeed, or fail where `error` is set.
+    - `gone`: nothing is left outside; the row is removed.
+    - `after`: look again in so many seconds; None: only when something wakes it.
+    - `writes` runs in the same transaction as the apply.
+    """
+
+    state: str
+    status: Mapping[str, Any]
+    done: bool = False
+    gone: bool = False
+    after: float | None = None
+    error: Mapping[str, Any] | None = None
+    reason: str = ""
+    writes: Callable[[Connection], None] | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """POST …/{name}. `run` returns (status code, body or None); it may write. `permission` is the last part of the action."""
+
+    run: Callable[[Request, Row | None], tuple[int, Any]]
+    method: str = "POST"
+    secret: bool = False  # hands out keys: identities of jobs and endpoints may not
+    needs_row: bool = True  # False: `run` is called with None where the resource does not exist (yet)
+
+
+Admit = Callable[[Request, Connection, Row | None], Admitted]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One resource type.
+
+    - `path`: the type below the provider, in the service's spelling.
+    - `properties`: the model that `properties` is validated with; unknown fields are kept.
+    - `admit`: pure decision about a PUT or PATCH; raises ArmError.
+    - `reconcile`: the control loop's step; None for kinds that are only stored.
+    - `view`: what the server adds to `properties` in answers, from the row alone.
+    - `long_running`: PUT and DELETE answer with an operation to poll.
+    - `top`: fields beside `properties` that are part of the resource (tags, location, sku, identity, kind).
+    - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
+    - `busy`: a PUT while an operation runs is refused (`conflict`) or takes its place (`supersede`).
+    - `creates_parent`: a PUT creates the container above it (data, models, …).
+    - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
+      `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
+    - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
+    """
+
+    path: str
+    title: str
+    properties: type[BaseModel] | None = None
+    admit: Admit | None = None
+    reconcile: Callable[[Platform, Row], Step] | None = None
+    view: Callable[[Platform, Row], Document] | None = None
+    actions: Mapping[str, Action] = field(default_factory=dict[str, Action])
+    long_running: bool = False
+    put_status: int = 201
+    update_status: int = 200
+    top: Sequence[str] = ("location", "tags", "identity", "kind", "sku", "plan", "zones")
+    name_pattern: str = NAME
+    since: Mapping[str, str] = field(default_factory=dict[str, str])
+    busy: str = "supersede"
+    provider: str = ML
+    creates_parent: bool = False
+    list_filter: Callable[[Row, Mapping[str, str]], bool] | None = None
+    list_lookup: str = ""
+    lookup_across: bool = False
+    check_delete: Callable[[Request, Connection, Row], None] | None = None
+    deleted: Callable[[Connection, Row, float], None] | None = None
+
+    @property
+    def key(self) -> str:
+        return self.path.lower()
+
+    @property
+    def type(self) -> str:
+        return self.path.rsplit("/", 1)[-1]

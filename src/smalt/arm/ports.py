@@ -1,0 +1,222 @@
+"""What kinds need from the rest of the platform, as Protocols; `app.py` plugs the implementations in.
+
+Each has a contract suite in `tests/contract/` that every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from smalt.agent.wire import TaskSpec, TaskState
+
+
+@dataclass(frozen=True)
+class Capacity:
+    cpus: int
+    memory_bytes: int
+    gpus: int = 0
+
+
+class Engine(Protocol):
+    """Where processes run. All calls are idempotent and return at once; none waits for a process."""
+
+    def capacity(self) -> Capacity: ...
+
+    def ensure(self, task: TaskSpec) -> None:
+        """Start `task` unless a task of this name was ever started; a lower fence than one seen is refused (ValueError)."""
+        ...
+
+    def observe(self, name: str) -> TaskState | None:
+        """The state, or None if there is no such task. A task whose agent died is EXITED with outcome LOST."""
+        ...
+
+    def stop(self, name: str, grace_s: float) -> None:
+        """SIGTERM to the task's process group, SIGKILL after `grace_s`. Unknown and ended tasks are ignored."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Kill what is left of the task and delete its folder. Unknown names are ignored."""
+        ...
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Call `changed(owner)` from a thread of the engine's own, soon after any task of that owner changed state."""
+        ...
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """An environment as a user wrote it; at least one of image and conda_file, or a curated name."""
+
+    name: str = ""  # for messages
+    image: str = ""
+    conda_file: str = ""  # YAML text
+    pip_requirements: str = ""
+    curated: str = ""  # e.g. AzureML-sklearn-1.5-ubuntu22.04-py311-cpu, or a registry's environment name
+    build_context: bool = False  # a Dockerfile: needs a container engine
+
+
+@dataclass(frozen=True)
+class EnvironmentPlan:
+    """A build: `key` is the content's hash and names folder and lock; `summary` is one line for people."""
+
+    key: str
+    definition: Mapping[str, Any]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class BuiltEnvironment:
+    key: str
+    prefix: Path  # prefix/bin/python
+    lock: Path  # requirements with exact versions
+    notes: Sequence[str] = ()  # what was relaxed, to be shown
+
+
+class Environments(Protocol):
+    """Specification → plan → task that builds it → built. Nothing here waits or touches the network but the task."""
+
+    def plan(self, spec: EnvironmentSpec, serving: bool = False) -> EnvironmentPlan:
+        """Pure. `serving` adds what the inference server needs, resolved together with the user's pins.
+
+        Raises ArmError(400) for a specification that cannot be built here, naming the part.
+        """
+        ...
+
+    def built(self, key: str) -> BuiltEnvironment | None: ...
+
+    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
+        """The task that builds `plan`; its log is `log(key)`."""
+        ...
+
+    def log(self, key: str) -> Path: ...
+
+    def failure(self, key: str) -> str:
+        """After a failed build: the cause in one or two lines, naming the package."""
+        ...
+
+    def curated(self) -> Mapping[str, Mapping[str, Any]]:
+        """The curated environments that we ship: name → {"version", "image", "description", "conda_file", "tags"}."""
+        ...
+
+
+class Blobs(Protocol):
+    """Storage accounts and what kinds do with blobs. Paths are `account`, `container`, blob name."""
+
+    def ensure_account(self, account: str) -> str:
+        """Create it where missing; returns its first key (base64)."""
+        ...
+
+    def ensure_container(self, account: str, container: str) -> None: ...
+
+    def path(self, account: str, container: str, blob: str = "") -> Path:
+        """The file or folder that a blob or prefix is, for tasks on this machine. Raises ArmError(400) if it climbs out."""
+        ...
+
+    def sas(self, account: str, permissions: str, lifetime_s: float, container: str = "", blob: str = "") -> str:
+        """A SAS query string (no `?`): of the account, of one container, or of one blob."""
+        ...
+
+    def list(self, account: str, container: str, prefix: str) -> Iterator[tuple[str, int]]:
+        """Names and sizes below `prefix`, in order."""
+        ...
+
+    def remove(self, account: str, container: str, prefix: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A job as an MLflow run. `workspace` is the lowered ARM id; `artifact_uri` is an https URL."""
+
+    workspace: str
+    name: str
+    experiment: str
+    display_name: str = ""
+    user: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    artifact_uri: str = ""
+    started_at: float = 0
+    parent: str = ""
+
+
+class NotReady(Exception):
+    """A part is still starting; try again soon."""
+
+
+class Tracking(Protocol):
+    """MLflow. Raises NotReady while its database is being made."""
+
+    def ensure_workspace(self, workspace: str) -> None: ...
+
+    def ensure_run(self, run: RunSpec) -> None: ...
+
+    def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
+        """`status` is MLflow's: FINISHED, FAILED, KILLED."""
+        ...
+
+    def update_run(
+        self, workspace: str, name: str, display_name: str | None, tags: Mapping[str, str], hidden: bool | None
+    ) -> None: ...
+
+    def remove_workspace(self, workspace: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class DeploymentRoute:
+    """Where one deployment's replicas listen (unix sockets), and what a request may take."""
+
+    name: str
+    sockets: Sequence[str]
+    timeout_s: float = 5.0
+    max_concurrent: int = 1  # for each replica
+    max_queue_wait_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class EndpointRoute:
+    """One endpoint: `traffic` and `mirror` in percent by deployment name; `keys` that open it, or `jwt_audience`."""
+
+    name: str
+    keys: Sequence[str]
+    traffic: Mapping[str, int]
+    mirror: Mapping[str, int]
+    deployments: Sequence[DeploymentRoute]
+    jwt_audience: str = ""
+
+
+class Gateway(Protocol):
+    def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
+        """Make this the whole desired configuration; returns its version. Writes nothing where nothing changed."""
+        ...
+
+    def in_force(self, version: str) -> bool:
+        """Whether the proxy has taken this version (or a later one) over, and its clusters are warm."""
+        ...
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is asking. `scope` limits it to a resource (lowered ARM id) and what is below; empty: everything."""
+
+    oid: str
+    name: str
+    kind: str  # owner, servicePrincipal, managedIdentity, job, endpoint
+    tenant: str
+    client_id: str = ""
+    scope: str = ""
+
+
+class Tokens(Protocol):
+    def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str: ...
+
+    def verify(self, token: str, audiences: Sequence[str]) -> Principal:
+        """Raises ArmError(401): signature, algorithm, issuer, audience, expiry, not-before."""
+        ...
+
+
+class IdentityHeaders(Protocol):
+    def mint(self, principal: Principal, lifetime_s: float) -> str:
+        """What a process sends to the managed-identity endpoint as `X-IDENTITY-HEADER` to be `principal` there."""
+        ...

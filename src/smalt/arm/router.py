@@ -1,0 +1,220 @@
+"""HTTP in front of the kinds: one ASGI app for /subscriptions/…, any api-version, any case.
+
+Sync work runs in threads; the event loop only parses, authenticates and waits for operations (long polls: an operation's
+GET is held until it ends, so that clients learn of it at once).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from smalt.arm.crud import Answer, Conditions, Crud
+from smalt.arm.envelope import timestamp
+from smalt.arm.errors import ArmError
+from smalt.arm.ids import ML, NotAnId, ResourceId
+from smalt.arm.kind import Request
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.store import operations
+
+log = logging.getLogger("smalt.arm")
+
+BODY_MOST = 16 * 1024 * 1024
+HOLD_S = 20.0  # how long an operation's GET is held
+Authenticate = Callable[[Scope], Principal]
+Authorize = Callable[[Principal, str, str], None]
+_VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
+
+
+class ArmApp:
+    """`authenticate` takes the ASGI scope and raises ArmError(401); `authorize(principal, action, scope)` raises ArmError(403)."""
+
+    def __init__(self, platform: Platform, crud: Crud, authenticate: Authenticate, authorize: Authorize) -> None:
+        self._platform = platform
+        self._crud = crud
+        self._authenticate = authenticate
+        self._authorize = authorize
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        http = HttpRequest(scope, receive)
+        response = await guarded(self._answer, http)
+        await response(scope, receive, send)
+
+    async def _answer(self, http: HttpRequest) -> Response:
+        principal = self._authenticate(http.scope)
+        query = dict(parse_qsl(http.url.query, keep_blank_values=True))
+        segments = [one for one in http.url.path.split("/") if one]
+        lowered = [one.lower() for one in segments]
+        if "operationsstatus" in lowered:
+            return await self._operation(http, principal, segments[-1])
+        body = await read_json(http) if http.method in ("PUT", "PATCH", "POST") else {}
+        answer = await run_in_threadpool(self._dispatch, http, principal, segments, query, body)
+        return self._respond(http, answer)
+
+    def _dispatch(
+        self, http: HttpRequest, principal: Principal, segments: list[str], query: dict[str, str], body: dict[str, Any]
+    ) -> Answer:
+        method, path = http.method, "/" + "/".join(segments)
+        id_, last = _split(path)
+        request = Request(
+            self._platform, id_, principal, self._platform.clock(), body, query, query.get("api-version", "")
+        )
+        if last is None:
+            self._authorize(principal, f"{ML}/{id_.kind}/{_VERBS.get(method, 'read')}", id_.key)
+            return self._on_resource(http, request)
+        if method == "GET" and self._crud.has(f"{id_.kind}/{last}" if id_.path else last):
+            self._authorize(principal, f"{ML}/{id_.kind}/{last}/read", id_.key)
+            return self._crud.list(request, last, f"{self._platform.settings.url}{path}{_without_skip(query)}")
+        self._authorize(principal, f"{ML}/{id_.kind}/{last}/action", id_.key)
+        answered = self._crud.act(request, last, method)
+        if answered is None:
+            raise ArmError(404, "InvalidResourceType", f"{method} '{last}' is not known on {id_.kind}.", target=last)
+        status, result = answered
+        if isinstance(result, Answer):
+            return result
+        return Answer(status, result)
+
+    def _on_resource(self, http: HttpRequest, request: Request) -> Answer:
+        conditions = Conditions(http.headers.get("if-match", ""), http.headers.get("if-none-match", ""))
+        match http.method:
+            case "GET" | "HEAD":
+                return self._crud.get(request)
+            case "PUT":
+                return self._crud.put(request, conditions)
+            case "PATCH":
+                return self._crud.put(request, conditions, patch=True)
+            case "DELETE":
+                return self._crud.delete(request, conditions)
+            case _:
+                raise ArmError(405, "MethodNotAllowed", f"{http.method} is not allowed on a resource.")
+
+    async def _operation(self, http: HttpRequest, principal: Principal, key: str) -> Response:
+        """Held until the operation ends or the time is over."""
+        found = await run_in_threadpool(self._read_operation, key)
+        self._authorize(principal, f"{ML}/operations/read", found.resource_id)
+        deadline = time.monotonic() + HOLD_S
+        with self._platform.hub.subscribe(found.resource_id) as subscription:
+            found = await run_in_threadpool(self._read_operation, key)
+            while found.state == operations.RUNNING and (left := deadline - time.monotonic()) > 0:
+                await subscription.changed(left)
+                found = await run_in_threadpool(self._read_operation, key)
+        body: dict[str, Any] = {
+            "id": http.url.path,
+            "name": found.id,
+            "status": found.state,
+            "startTime": timestamp(found.created_at),
+        }
+        if found.ended_at:
+            body["endTime"] = timestamp(found.ended_at)
+        if found.error:
+            body["error"] = found.error
+        return JSONResponse(body, headers=_retry_after(http))
+
+    def _read_operation(self, key: str) -> operations.Operation:
+        with self._platform.database.read() as connection:
+            found = operations.get(connection, key)
+        if found is None:
+            raise ArmError(404, "OperationNotFound", f"There is no operation '{key}'.", target=key)
+        return found
+
+    def _respond(self, http: HttpRequest, answer: Answer) -> Response:
+        headers = dict(answer.headers)
+        if answer.operation:
+            subscription = http.url.path.strip("/").split("/")[1]
+            url = (
+                f"{self._platform.settings.url}/subscriptions/{subscription}/providers/{ML}/locations/local"
+                f"/operationsStatus/{answer.operation}?api-version=2024-10-01"
+            )
+            headers |= {"Azure-AsyncOperation": url, **_retry_after(http)}
+        if answer.body is None or answer.status == 204:
+            return Response(status_code=answer.status, headers=headers)
+        return JSONResponse(answer.body, status_code=answer.status, headers=headers)
+
+
+def _retry_after(http: HttpRequest) -> dict[str, str]:
+    """The Python client honours milliseconds, and the next poll is held anyway; others get whole seconds."""
+    if "azsdk-python" in http.headers.get("user-agent", ""):
+        return {"x-ms-retry-after-ms": "20"}
+    return {"Retry-After": "1"}
+
+
+def _split(path: str) -> tuple[ResourceId, str | None]:
+    """The resource, and the collection or action behind it."""
+    if path.lower() == "/subscriptions":
+        return ResourceId(""), "subscriptions"
+    try:
+        return ResourceId.parse(path), None
+    except NotAnId:
+        pass
+    above, _, last = path.rstrip("/").rpartition("/")
+    provider = above.lower().rpartition("/providers/")
+    if provider[1] and "/" not in provider[2]:  # …/providers/P/{type}: the top collection of a provider
+        above = above[: len(provider[0])]
+    try:
+        return ResourceId.parse(above), last
+    except NotAnId:
+        raise ArmError(
+            404, "InvalidResourceId", f"'{path[:200]}' is not the path of a resource.", target="path"
+        ) from None
+
+
+def _without_skip(query: Mapping[str, str]) -> str:
+    left = [f"{key}={value}" for key, value in query.items() if key not in ("$skipToken", "$skip", "skiptoken")]
+    return "?" + "&".join(left) if left else ""
+
+
+async def read_json(http: HttpRequest, most: int = BODY_MOST) -> dict[str, Any]:
+    """The body as an object; `{}` where there is none. Raises ArmError(400 or 413) without reading all of a huge one."""
+    if int(http.headers.get("content-length") or 0) > most:
+        raise ArmError(413, "RequestEntityTooLarge", f"The body is larger than {most} bytes.", target="body")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in http.stream():
+        size += len(chunk)
+        if size > most:
+            raise ArmError(413, "RequestEntityTooLarge", f"The body is larger than {most} bytes.", target="body")
+        chunks.append(chunk)
+    text = b"".join(chunks)
+    if not text.strip():
+        return {}
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArmError(400, "InvalidRequestContent", f"The body is not JSON: {error}.", target="body") from None
+    if not isinstance(body, dict):
+        raise ArmError(400, "InvalidRequestContent", "The body must be a JSON object.", target="body")
+    return body  # pyright: ignore[reportUnknownVariableType]
+
+
+async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: HttpRequest) -> Response:
+    """The edge: every error becomes ARM's document, with an id that also stands in the log."""
+    request_id = str(uuid.uuid4())
+    try:
+        response = await answer(http)
+    except ArmError as error:
+        response = error_response(error)
+    except Exception:
+        log.error("%s %s failed [%s]\n%s", http.method, http.url.path, request_id, traceback.format_exc())
+        message = f"The server failed on this request; its log has the cause under {request_id}."
+        response = error_response(ArmError(500, "InternalServerError", message))
+    response.headers["x-ms-request-id"] = request_id
+    response.headers["x-ms-correlation-request-id"] = http.headers.get("x-ms-correlation-request-id", request_id)
+    if client := http.headers.get("x-ms-client-request-id"):
+        response.headers["x-ms-client-request-id"] = client
+    return response
+
+
+def error_response(error: ArmError) -> JSONResponse:
+    return JSONResponse({"error": error.body()}, status_code=error.status, headers=error.headers)

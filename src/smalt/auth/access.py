@@ -1,0 +1,60 @@
+"""The one place where it is decided who may do what. Roles will be looked up here; today the kind of principal is the role.
+
+- The owner and service principals may do everything (within their scope, where they have one).
+- Jobs and managed identities with a scope have what Azure calls *AzureML Data Scientist*, at and below it: all but the
+  workspace itself, its computes, and any keys that open more than the workspace.
+- Endpoints read what is in their scope.
+https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
+"""
+
+from __future__ import annotations
+
+from smalt.arm.errors import ArmError, forbidden
+from smalt.arm.ports import Principal
+
+UNLIMITED = frozenset({"owner", "servicePrincipal", "managedIdentity"})
+WORKSPACES = "microsoft.machinelearningservices/workspaces"
+WITHHELD = frozenset(
+    f"{WORKSPACES}/{action}"
+    for action in (
+        "write",
+        "delete",
+        "listkeys/action",
+        "resynckeys/action",
+        "liststorageaccountkeys/action",
+        "listnotebookkeys/action",
+        "computes/write",
+        "computes/delete",
+        "computes/listkeys/action",
+        "onlineendpoints/regeneratekeys/action",
+    )
+)
+
+
+def authorize(principal: Principal, action: str, resource_id: str) -> None:
+    """Return if `principal` may do `action` (ARM's: provider/type/verb) on `resource_id`; otherwise ArmError(403)."""
+    if not _within(principal, resource_id.lower()) or not _granted(principal, action.lower()):
+        raise _refusal(principal, action, resource_id)
+
+
+def _within(principal: Principal, resource_id: str) -> bool:
+    scope = principal.scope.lower().rstrip("/")
+    if not scope:
+        return principal.kind in UNLIMITED  # a job without a scope is a mistake of ours: it gets nothing
+    return resource_id == scope or resource_id.startswith(scope + "/")
+
+
+def _granted(principal: Principal, action: str) -> bool:
+    if principal.kind in ("owner", "servicePrincipal") or (principal.kind == "managedIdentity" and not principal.scope):
+        return True
+    if principal.kind in ("job", "managedIdentity"):
+        return action not in WITHHELD
+    return principal.kind == "endpoint" and action.endswith("/read")
+
+
+def _refusal(principal: Principal, action: str, resource_id: str) -> ArmError:
+    return forbidden(
+        f"The client '{principal.name or principal.client_id}' with object id '{principal.oid}' does not have authorization to "
+        f"perform action '{action}' over scope '{resource_id}' or the scope is invalid. If access was recently granted, "
+        "please refresh your credentials."
+    )

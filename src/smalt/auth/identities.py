@@ -1,0 +1,248 @@
+"""Who may sign in: the owner of the root, service principals, managed identities, and what proves each of them.
+
+A client secret is 256 random bits, shown once and kept as a salted SHA-256: what cannot be guessed needs no slow hash, and
+a sign-in stays at microseconds.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import hmac
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from smalt.arm.errors import ArmError, conflict, invalid, not_found
+from smalt.arm.ports import Principal
+from smalt.auth.federation import FederatedCredential, check_assertion, check_credential
+from smalt.auth.secret_files import keep_secret
+from smalt.settings import TENANT, Settings
+from smalt.store.database import Database
+from smalt.store.tables import identity, identity_secret
+
+SERVICE_PRINCIPAL = "servicePrincipal"
+MANAGED_IDENTITY = "managedIdentity"
+SECRET_LIFETIME_S = 365 * 86400.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    oid: str
+    kind: str
+    name: str
+    client_id: str
+    scope: str  # a lowered ARM id; empty: everything
+    federation: Sequence[FederatedCredential]
+    created_at: float
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.oid, self.name, self.kind, TENANT, self.client_id, self.scope)
+
+
+@dataclass(frozen=True)
+class NewSecret:
+    """The only time that a client secret is seen."""
+
+    identity: Identity
+    secret: str
+    expires_at: float
+
+
+class Identities:
+    """Over the tables `identity` and `identity_secret`. A `reference` is an oid, a client id, or a name."""
+
+    def __init__(self, settings: Settings, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+        self.owner = owner_principal(settings)
+
+    def create(self, name: str, kind: str = SERVICE_PRINCIPAL, scope: str = "") -> Identity:
+        """A new identity without any credential. Raises ArmError 400 for a bad name, 409 for one in use."""
+        if not 1 <= len(name) <= 120 or not name.isprintable() or name != name.strip():
+            raise invalid("A name has 1 to 120 printable characters and no space at either end.", "name")
+        if kind not in (SERVICE_PRINCIPAL, MANAGED_IDENTITY):
+            raise invalid(f"An identity is a {SERVICE_PRINCIPAL} or a {MANAGED_IDENTITY}, not '{kind}'.", "kind")
+        made = Identity(_new_id(), kind, name, _new_id(), scope.lower().rstrip("/"), (), self._clock())
+        with self._database.write() as connection:
+            if connection.execute(
+                select(identity.c.oid).where(identity.c.name == name, identity.c.kind == kind)
+            ).first():
+                raise conflict(f"A {kind} '{name}' exists already: rotate its secret, or delete it first.", "name")
+            connection.execute(insert(identity).values(**_row(made)))
+        return made
+
+    def create_service_principal(self, name: str, scope: str = "", lifetime_s: float = SECRET_LIFETIME_S) -> NewSecret:
+        """A service principal with its first secret."""
+        return self._add_secret(self.create(name, SERVICE_PRINCIPAL, scope), lifetime_s)
+
+    def ensure_managed_identity(self, name: str, scope: str) -> Identity:
+        """The managed identity of `name` (a resource's id, say), limited to `scope`; made where missing."""
+        fixed = derived_principal(self.owner, MANAGED_IDENTITY, name, name, scope)
+        made = Identity(fixed.oid, MANAGED_IDENTITY, name, fixed.client_id, fixed.scope, (), self._clock())
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(identity).values(**_row(made)))
+        except IntegrityError:  # it is there already, perhaps since a moment
+            return self.get(made.oid)
+        return made
+
+    def list(self, kind: str = SERVICE_PRINCIPAL) -> list[Identity]:
+        with self._database.read() as connection:
+            query = select(identity).where(identity.c.kind == kind).order_by(identity.c.created_at, identity.c.oid)
+            return [_parse(row) for row in connection.execute(query).mappings()]
+
+    def get(self, reference: str) -> Identity:
+        """Raises ArmError(404), or 409 where a name means two identities."""
+        matches = (identity.c.oid == reference) | (identity.c.client_id == reference) | (identity.c.name == reference)
+        with self._database.read() as connection:
+            rows = connection.execute(select(identity).where(matches)).mappings().all()
+        if not rows:
+            raise not_found("Identity", reference)
+        if len(rows) > 1:
+            raise conflict(f"'{reference}' names {len(rows)} identities: give the client id instead.", "name")
+        return _parse(rows[0])
+
+    def delete(self, reference: str) -> None:
+        """Nobody signs in with it any more; tokens already given out stay valid until they end, as in Entra."""
+        found = self.get(reference)
+        with self._database.write() as connection:
+            connection.execute(delete(identity_secret).where(identity_secret.c.oid == found.oid))
+            connection.execute(delete(identity).where(identity.c.oid == found.oid))
+
+    def rotate(self, reference: str, lifetime_s: float = SECRET_LIFETIME_S) -> NewSecret:
+        """A new secret; all earlier ones end at once."""
+        found = self.get(reference)
+        if found.kind != SERVICE_PRINCIPAL:
+            raise invalid(f"'{reference}' is a {found.kind}: it has no secret to rotate.", "name")
+        return self._add_secret(found, lifetime_s)
+
+    def federate(self, reference: str, credential: FederatedCredential) -> Identity:
+        """Let tokens of another issuer sign in as this identity; replaces one of the same issuer and subject."""
+        check_credential(credential)
+        oid = self.get(reference).oid
+        with self._database.write() as connection:
+            row = connection.execute(select(identity).where(identity.c.oid == oid)).mappings().first()
+            if row is None:
+                raise not_found("Identity", reference)
+            same = (credential.issuer, credential.subject)
+            kept = [one for one in _parse(row).federation if (one.issuer, one.subject) != same]
+            documents = [one.document() for one in (*kept, credential)]
+            connection.execute(update(identity).where(identity.c.oid == oid).values(federation=json.dumps(documents)))
+        return self.get(oid)
+
+    def sign_in(self, client_id: str, secret: str) -> Principal:
+        """Raises ArmError(401, invalid_client): unknown client, wrong secret, expired secret."""
+        found = self._client(client_id)
+        with self._database.read() as connection:
+            rows = (
+                connection.execute(select(identity_secret).where(identity_secret.c.oid == found.oid)).mappings().all()
+            )
+        good = [row for row in rows if _hash_fits(row["salted_hash"], secret)]
+        if not good:
+            raise _refused(f"AADSTS7000215: Invalid client secret provided for app '{client_id}'.")
+        if max(row["expires_at"] for row in good) <= self._clock():
+            raise _refused(f"AADSTS7000222: The client secret for app '{client_id}' is expired: rotate it.")
+        return found.principal
+
+    def sign_in_federated(self, client_id: str, assertion: str) -> Principal:
+        """Raises ArmError(401, invalid_client): see `federation.check_assertion`."""
+        found = self._client(client_id)
+        check_assertion(assertion, found.federation, self._clock())
+        return found.principal
+
+    def _client(self, client_id: str) -> Identity:
+        with self._database.read() as connection:
+            row = connection.execute(select(identity).where(identity.c.client_id == client_id)).mappings().first()
+        if row is None:
+            raise _refused(f"AADSTS700016: Application with identifier '{client_id}' was not found on this server.")
+        return _parse(row)
+
+    def _add_secret(self, found: Identity, lifetime_s: float) -> NewSecret:
+        secret, now = secrets.token_urlsafe(32), self._clock()
+        fresh = NewSecret(found, secret, now + lifetime_s)
+        row = {
+            "id": _new_id(),
+            "oid": found.oid,
+            "salted_hash": _salted_hash(secret),
+            "expires_at": fresh.expires_at,
+            "created_at": now,
+        }
+        with self._database.write() as connection:
+            connection.execute(delete(identity_secret).where(identity_secret.c.oid == found.oid))
+            connection.execute(insert(identity_secret).values(**row))
+        return fresh
+
+
+def owner_principal(settings: Settings) -> Principal:
+    """Who owns the root: the same oid for as long as the root exists."""
+
+    def make() -> bytes:
+        return json.dumps({"oid": _new_id(), "client_id": _new_id(), "name": _user_name()}).encode()
+
+    known = json.loads(keep_secret(settings.secrets / "owner.json", make))
+    return Principal(known["oid"], known["name"], "owner", TENANT, known["client_id"])
+
+
+def derived_principal(owner: Principal, kind: str, resource_id: str, name: str, scope: str) -> Principal:
+    """The identity that a resource (a job, an endpoint) has by itself: derived from its id, so nothing need be stored.
+
+    The owner's oid is the name space, so that two platforms never share one.
+    """
+    space = uuid.UUID(owner.oid)
+    oid, client_id = (str(uuid.uuid5(space, f"{part}:{kind}:{resource_id.lower()}")) for part in ("oid", "client"))
+    return Principal(oid, name, kind, owner.tenant, client_id, scope.lower().rstrip("/"))
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return "owner"
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _salted_hash(secret: str) -> str:
+    salt = secrets.token_hex(16)
+    return f"sha256${salt}${_digest(salt, secret)}"
+
+
+def _hash_fits(salted_hash: str, secret: str) -> bool:
+    _, salt, expected = salted_hash.split("$")
+    return hmac.compare_digest(_digest(salt, secret), expected)
+
+
+def _digest(salt: str, secret: str) -> str:
+    return hashlib.sha256(bytes.fromhex(salt) + secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _row(made: Identity) -> dict[str, Any]:
+    return {
+        "oid": made.oid,
+        "kind": made.kind,
+        "name": made.name,
+        "client_id": made.client_id,
+        "scope": made.scope,
+        "federation": json.dumps([one.document() for one in made.federation]),
+        "created_at": made.created_at,
+    }
+
+
+def _parse(row: Any) -> Identity:
+    federation = tuple(FederatedCredential.parse(one) for one in json.loads(row["federation"]))
+    return Identity(row["oid"], row["kind"], row["name"], row["client_id"], row["scope"], federation, row["created_at"])
+
+
+def _refused(message: str) -> ArmError:
+    return ArmError(401, "invalid_client", message)

@@ -1,0 +1,158 @@
+"""What clients call before they have a token: the cloud's metadata, the managed identity endpoint, OAuth, the browser's login."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from smalt.arm.ports import Principal
+from smalt.auth.identities import Identities
+from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
+from smalt.auth.oauth import LONGEST_AUDIENCE, NOT_STORED, OAuthEndpoints
+from smalt.auth.sessions import Sessions
+from smalt.auth.tokens import TokenService
+from smalt.settings import CLOUD, PORTAL, STORAGE_SUFFIX, TENANT, Settings
+
+MANAGED_TOKEN_LIFETIME_S = 86_400.0  # as Azure's
+SECRET_HEADERS = {"2019-08-01": "x-identity-header", "2017-09-01": "secret"}
+USED_LINK = (
+    "<!doctype html><meta charset=utf-8><title>Smalt</title><p>This login link was used already, or is older than ten "
+    "minutes. Run <code>smalt up</code> again on the machine: it prints a new one."
+)
+
+
+class Login:
+    """Routes for `app.py`: none of them asks for a token. `clock` is seconds since the epoch."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: TokenService,
+        identities: Identities,
+        headers: IdentityHeaders,
+        sessions: Sessions,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._tokens = tokens
+        self._identities = identities
+        self._headers = headers
+        self._sessions = sessions
+        self._clock = clock
+        self._metadata = json.dumps([cloud_metadata(settings)]).encode()
+        self._oauth = OAuthEndpoints(tokens, identities)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/metadata/endpoints", self.metadata, methods=["GET"]),
+            Route("/msi/token", self.managed_identity, methods=["GET"]),
+            Route("/login", self.login, methods=["GET"]),
+            Route("/logout", self.logout, methods=["POST"]),
+            *self._oauth.routes(),
+        ]
+
+    async def metadata(self, _request: Request) -> Response:
+        return Response(self._metadata, media_type="application/json")
+
+    async def managed_identity(self, request: Request) -> Response:
+        """App Service's managed identity protocol.
+
+        https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
+        """
+        query = request.query_params
+        secret_header = SECRET_HEADERS.get(query.get("api-version", ""))
+        if secret_header is None:
+            return _refusal(400, f"The api-version must be one of {', '.join(SECRET_HEADERS)}.")
+        grant = self._headers.read(request.headers.get(secret_header, ""))
+        if grant is None:
+            return _refusal(401, f"The header {secret_header} is missing, wrong, or no longer valid.")
+        resource = query.get("resource", "")
+        if not resource or len(resource) > LONGEST_AUDIENCE or not resource.isprintable():
+            return _refusal(400, "The parameter 'resource' must name the resource that the token is for.")
+        wanted = query.get("client_id") or query.get("clientid") or query.get("object_id") or query.get("principal_id")
+        principal = await run_in_threadpool(self._identity, grant.principal, wanted or "")
+        if principal is None:
+            return _refusal(400, f"No managed identity '{wanted}' is assigned here.")
+        return self._token_response(grant, principal, resource)
+
+    async def login(self, request: Request) -> Response:
+        cookie = await run_in_threadpool(self._sessions.redeem, request.query_params.get("code", ""))
+        if cookie is None:
+            return HTMLResponse(USED_LINK, 403)
+        target = request.query_params.get("next", "/")
+        answer = RedirectResponse(target if _is_local(target) else "/", 303, headers={"Referrer-Policy": "no-referrer"})
+        answer.headers["Set-Cookie"] = cookie
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        if self._sessions.read("POST", request.scope["headers"]) is None:
+            return Response(status_code=403)
+        return Response(status_code=204, headers={"Set-Cookie": self._sessions.end()})
+
+    def _identity(self, holder: Principal, wanted: str) -> Principal | None:
+        """The holder of the header, or the managed identity that it asks for; only the owner has others to choose from."""
+        if wanted in ("", holder.client_id, holder.oid):
+            return holder
+        if holder.kind != "owner":
+            return None
+        found = [one for one in self._identities.list("managedIdentity") if wanted in (one.client_id, one.oid)]
+        return found[0].principal if found else None
+
+    def _token_response(self, grant: HeaderGrant, principal: Principal, resource: str) -> Response:
+        now = self._clock()
+        lifetime_s = MANAGED_TOKEN_LIFETIME_S
+        if grant.expires_at is not None:
+            lifetime_s = min(lifetime_s, grant.expires_at - now)
+        expires_on = int(now) + int(lifetime_s)
+        body: dict[str, Any] = {
+            "access_token": self._tokens.issue(principal, resource, lifetime_s),
+            "expires_on": str(expires_on),
+            "expires_in": str(int(lifetime_s)),
+            "resource": resource,
+            "token_type": "Bearer",
+            "client_id": principal.client_id,
+        }
+        return JSONResponse(body, headers=NOT_STORED)
+
+
+def cloud_metadata(settings: Settings) -> dict[str, Any]:
+    """This platform as a cloud, as https://management.azure.com/metadata/endpoints describes the public one."""
+    url = settings.url
+    return {
+        "name": CLOUD,
+        "portal": PORTAL,
+        "resourceManager": url,
+        "authentication": {
+            "loginEndpoint": f"{url}/adfs",
+            "audiences": [url, f"{url}/"],
+            "tenant": TENANT,
+            "identityProvider": "ADFS",
+        },
+        "suffixes": {
+            "storage": STORAGE_SUFFIX,
+            "keyVaultDns": "vault.smalt",
+            "acrLoginServer": "registry.smalt",
+            "sqlServerHostname": "database.smalt",
+        },
+        "graph": f"{url}/graph/",
+        "graphAudience": f"{url}/graph/",
+        "microsoftGraphResourceId": f"{url}/graph/",
+        "gallery": f"{url}/gallery/",
+        "media": f"{url}/media/",
+        "batch": f"{url}/batch/",
+        "vmImageAliasDoc": f"{url}/images/aliases.json",
+    }
+
+
+def _refusal(status: int, message: str) -> Response:
+    return JSONResponse({"statusCode": status, "message": message}, status, headers=NOT_STORED)
+
+
+def _is_local(target: str) -> bool:
+    return target.startswith("/") and target[1:2] not in ("/", "\\") and target.isprintable() and "\\" not in target

@@ -1,0 +1,57 @@
+"""Secrets on disk: files that only their owner reads, made once even where two processes start at the same moment."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+
+def keep_secret(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content of `path`; where it is missing, `make()` becomes it. The first of several processes wins."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        pass
+    private_folder(path.parent)
+    draft = _draft(path, make(), 0o600)
+    try:
+        os.link(draft, path)  # unlike a rename, never replaces what another process put there meanwhile
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_bytes()
+
+
+def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Make `content` the whole of `path`, atomically; nobody sees half of it, nor a wider mode."""
+    private_folder(path.parent)
+    draft = _draft(path, content, mode)
+    try:
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def private_folder(path: Path) -> None:
+    """Make `path` a folder of mode 0700, and the missing ones above it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o777 != 0o700:
+        path.chmod(0o700)
+
+
+def _draft(path: Path, content: bytes, mode: int) -> Path:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft

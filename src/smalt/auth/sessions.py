@@ -1,0 +1,103 @@
+"""Browser sessions: a one-time link that `smalt up` prints becomes a signed cookie.
+
+Link and cookie are sealed notes, so any process of the platform can make them; that a link was used is a row in the
+database, so it opens once even over a restart.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import quote
+
+from sqlalchemy import delete, insert
+from sqlalchemy.exc import IntegrityError
+
+from smalt.arm.ports import Principal
+from smalt.auth.identities import owner_principal
+from smalt.auth.sealing import Sealer
+from smalt.settings import Settings
+from smalt.store.database import Database
+from smalt.store.tables import secret
+
+LINK_LIFETIME_S = 600.0
+SESSION_LIFETIME_S = 12 * 3600.0
+USED_LINKS = "login/used"  # `secret.resource_id` of the nonces that were used; `value` is when they end anyway
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class LoginLinks:
+    """Makes login links; needs no database, so that the command line can."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._url = settings.url
+        self._sealer = Sealer(settings, "login-link")
+        self._clock = clock
+
+    def mint(self, to: str = "/") -> str:
+        """A URL that logs the owner in once within ten minutes, and then shows the page `to`."""
+        code = self._sealer.seal({"nonce": secrets.token_urlsafe(16)}, self._clock() + LINK_LIFETIME_S)
+        return f"{self._url}/login?code={code}" + ("" if to == "/" else f"&next={quote(to, safe='/')}")
+
+
+class Sessions:
+    def __init__(self, settings: Settings, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._origin = settings.url
+        self._database = database
+        self._clock = clock
+        self._links = Sealer(settings, "login-link")
+        self._cookies = Sealer(settings, "session-cookie")
+        self._owner = owner_principal(settings)
+        self.cookie_name = f"__Host-smalt-{settings.port}"  # a browser does not keep the ports of one host apart
+
+    def redeem(self, code: str) -> str | None:
+        """The `Set-Cookie` value for a login link's code; None if it is not ours, over, or was used before."""
+        now = self._clock()
+        note = self._links.open(code, now)
+        if note is None or not self._use(note["nonce"], note["exp"], now):
+            return None
+        sealed = self._cookies.seal({"oid": self._owner.oid}, now + SESSION_LIFETIME_S)
+        return self._set_cookie(sealed, int(SESSION_LIFETIME_S))
+
+    def end(self) -> str:
+        """The `Set-Cookie` value that logs a browser out."""
+        return self._set_cookie("", 0)
+
+    def read(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Principal | None:
+        """Who the session cookie speaks for, if the request is one that our own pages make.
+
+        Other pages of the same host (another port is the same *site*) can send our cookie along; they cannot read answers,
+        so only what changes something, and what the browser says comes from elsewhere, is refused.
+        """
+        found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+        if self.cookie_name not in found.get("cookie", "") or not self._same_origin(method, found):
+            return None
+        try:
+            morsel = SimpleCookie(found["cookie"]).get(self.cookie_name)
+        except CookieError:
+            return None
+        note = self._cookies.open(morsel.value, self._clock()) if morsel else None
+        return self._owner if note is not None and note["oid"] == self._owner.oid else None
+
+    def _same_origin(self, method: str, headers: dict[str, str]) -> bool:
+        site, origin = headers.get("sec-fetch-site", ""), headers.get("origin")
+        if method in SAFE_METHODS:
+            return site in ("", "none", "same-origin") or headers.get("sec-fetch-mode") == "navigate"
+        return origin == self._origin and site in ("", "same-origin")
+
+    def _use(self, nonce: str, expires_at: float, now: float) -> bool:
+        with self._database.write() as connection:
+            stale = (secret.c.resource_id == USED_LINKS) & (secret.c.value < f"{now:020.3f}")
+            connection.execute(delete(secret).where(stale))
+        try:
+            with self._database.write() as connection:
+                row = {"resource_id": USED_LINKS, "name": nonce, "value": f"{expires_at:020.3f}"}
+                connection.execute(insert(secret).values(**row))
+        except IntegrityError:
+            return False
+        return True
+
+    def _set_cookie(self, value: str, max_age: int) -> str:
+        return f"{self.cookie_name}={value}; Path=/; Max-Age={max_age}; HttpOnly; Secure; SameSite=Lax"

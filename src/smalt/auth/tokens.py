@@ -1,0 +1,237 @@
+"""The token service: JSON Web Tokens of our own, signed with RS256, in the shape of Microsoft Entra's v1.0 tokens.
+
+Claims: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference. `smalt_kind` and `smalt_scope` carry
+what a `Principal` has beyond them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+from joserfc.jws import JWSRegistry
+
+from smalt.arm.errors import ArmError
+from smalt.arm.ports import Principal
+from smalt.auth.secret_files import keep_secret, replace_file
+from smalt.settings import ML_AUDIENCE, TENANT, Settings
+
+ALGORITHM = "RS256"
+KEY_BITS = 2048
+KEPT_KEYS = 3  # the one that signs, and the ones before it, which still verify
+LEEWAY_S = 30
+CACHE_SIZE = 4096
+LONGEST_TOKEN = 16_384
+KINDS = frozenset({"owner", "servicePrincipal", "managedIdentity", "job", "endpoint"})
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A token whose signature and issuer were found good; audience and times are looked at on each use."""
+
+    principal: Principal
+    audience: str
+    not_before: float
+    expires: float
+
+
+class TokenService:
+    """Implements `ports.Tokens`. Thread-safe; several processes share the keys in `settings.secrets`."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.issuer = f"{settings.url}/adfs/{TENANT}"
+        self._url = settings.url
+        self._path = settings.secrets / "token-keys.json"
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[bytes, _Checked] = OrderedDict()
+        keep_secret(self._path, lambda: _dump([_new_key()]))
+        self._stamp = 0
+        self._keys: list[RSAKey] = []
+        self._reload()
+
+    def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str:
+        """A token for `principal` that services of `audience` accept for `lifetime_s` seconds."""
+        now = int(self._clock())
+        key = self._keys[0]
+        claims = {
+            "aud": audience,
+            "iss": self.issuer,
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(lifetime_s),
+            "tid": principal.tenant,
+            "oid": principal.oid,
+            "sub": principal.oid,
+            "appid": principal.client_id or principal.oid,
+            "name": principal.name,
+            "idtyp": "user" if principal.kind == "owner" else "app",
+            "uti": uuid.uuid4().hex,
+            "ver": "1.0",
+            "smalt_kind": principal.kind,
+            "smalt_scope": principal.scope,
+        }
+        return jwt.encode({"alg": ALGORITHM, "typ": "JWT", "kid": key.kid}, claims, key, algorithms=[ALGORITHM])
+
+    def verify(self, token: str, audiences: Sequence[str]) -> Principal:
+        """Who `token` speaks for. Raises ArmError(401) with ARM's codes; `audiences` are compared exactly."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        checked = self._cached(digest)
+        if checked is None:
+            checked = self._check(token)
+            self._remember(digest, checked)
+        now = self._clock()
+        if checked.expires + LEEWAY_S <= now:
+            raise self.refusal(
+                f"The access token expiry UTC time '{_utc(checked.expires)}' is earlier than current UTC time '{_utc(now)}'.",
+                "ExpiredAuthenticationToken",
+            )
+        if checked.not_before - LEEWAY_S > now:
+            raise self.refusal(f"The access token is not valid before UTC time '{_utc(checked.not_before)}'.")
+        if checked.audience not in audiences:
+            allowed = ", ".join(f"'{one}'" for one in audiences)
+            raise self.refusal(
+                f"The access token has been obtained for wrong audience or resource '{checked.audience}'. "
+                f"It should exactly match with one of the allowed audiences {allowed}.",
+                "InvalidAuthenticationTokenAudience",
+            )
+        return checked.principal
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys, as served under `discovery/keys` and given to the gateway."""
+        return {"keys": [key.as_dict(private=False) for key in self._keys]}
+
+    def rotate(self) -> None:
+        """Sign with a new key from now on; what was signed before stays valid. Other processes notice by themselves."""
+        with self._lock:
+            keys = _parse(self._path.read_bytes())
+            replace_file(self._path, _dump([_new_key(), *keys][:KEPT_KEYS]))
+        self._reload()
+
+    def discovery(self, tenant: str) -> dict[str, Any]:
+        """The OpenID Connect discovery document for `tenant`, a path segment that clients chose ('' under `/adfs` itself)."""
+        base = f"{self._url}/adfs/{tenant}" if tenant else f"{self._url}/adfs"
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+            "token_endpoint": f"{base}/oauth2/v2.0/token",
+            "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
+            "jwks_uri": f"{base}/discovery/keys",
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query", "form_post"],
+            "grant_types_supported": ["client_credentials"],
+            "subject_types_supported": ["pairwise"],
+            "scopes_supported": ["openid", "profile"],
+            "id_token_signing_alg_values_supported": [ALGORITHM],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
+            "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nbf", "tid", "oid", "appid", "name"],
+        }
+
+    def refusal(self, message: str, code: str = "InvalidAuthenticationToken") -> ArmError:
+        """The 401 as ARM words it, with the challenge that clients read."""
+        said = message.replace("\\", " ").replace('"', "'").encode("ascii", "replace").decode()
+        said = "".join(one if one.isprintable() else " " for one in said)
+        challenge = f'Bearer authorization_uri="{self.issuer}", error="invalid_token", error_description="{said}"'
+        return ArmError(401, code, message, headers={"WWW-Authenticate": challenge})
+
+    def _check(self, token: str) -> _Checked:
+        if len(token) > LONGEST_TOKEN:
+            raise self.refusal(f"The access token is longer than {LONGEST_TOKEN} characters.")
+        try:
+            claims = jwt.decode(token, self._find_key, algorithms=[ALGORITHM], registry=_registry()).claims
+        except (JoseError, ValueError) as error:  # also: `none`, HS256 with our public key, a key that is not ours
+            raise self.refusal("The access token is invalid: it is not one that this server signed.") from error
+        if claims.get("iss") != self.issuer:
+            raise self.refusal(
+                f"The access token is from the wrong issuer '{claims.get('iss')}'; expected '{self.issuer}'."
+            )
+        texts = {
+            name: claims.get(name, "") for name in ("aud", "oid", "name", "smalt_kind", "tid", "appid", "smalt_scope")
+        }
+        times = [claims.get("exp"), claims.get("nbf")]
+        if not all(isinstance(text, str) for text in texts.values()) or not all(
+            type(at) in (int, float) for at in times
+        ):
+            raise self.refusal("The access token is invalid: a claim is of the wrong type.")
+        if not texts["oid"] or texts["smalt_kind"] not in KINDS:
+            raise self.refusal("The access token is missing the claim 'oid' or 'smalt_kind'.")
+        principal = Principal(
+            texts["oid"], texts["name"], texts["smalt_kind"], texts["tid"], texts["appid"], texts["smalt_scope"]
+        )
+        return _Checked(principal, texts["aud"], float(claims["nbf"]), float(claims["exp"]))
+
+    def _find_key(self, token: Any) -> RSAKey:
+        kid = token.headers().get("kid")
+        for _ in range(2):
+            for key in self._keys:
+                if key.kid == kid:
+                    return key
+            if not self._reload():  # another process may have rotated meanwhile
+                break
+        raise ValueError("unknown key")
+
+    def _reload(self) -> bool:
+        stamp = self._path.stat().st_mtime_ns
+        if stamp == self._stamp:
+            return False
+        self._keys, self._stamp = _parse(self._path.read_bytes()), stamp
+        return True
+
+    def _cached(self, digest: bytes) -> _Checked | None:
+        with self._lock:
+            found = self._cache.get(digest)
+            if found is not None:
+                self._cache.move_to_end(digest)
+            return found
+
+    def _remember(self, digest: bytes, checked: _Checked) -> None:
+        if checked.expires <= self._clock():
+            return
+        with self._lock:
+            self._cache[digest] = checked
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+
+
+def arm_audiences(settings: Settings) -> tuple[str, str]:
+    """What clients ask tokens for when they mean ARM: with and without the slash, as their scope was written."""
+    return settings.url, settings.url + "/"
+
+
+def ml_audiences() -> tuple[str, str]:
+    """The ML audience: the client derives it from the portal without a slash, older ones with it."""
+    bare = ML_AUDIENCE.rstrip("/")
+    return bare, bare + "/"
+
+
+def _registry() -> JWSRegistry:
+    return JWSRegistry(algorithms=[ALGORITHM], strict_check_header=False)
+
+
+def _new_key() -> RSAKey:
+    key = RSAKey.generate_key(KEY_BITS, {"use": "sig", "alg": ALGORITHM})
+    key.ensure_kid()
+    return key
+
+
+def _dump(keys: Sequence[RSAKey]) -> bytes:
+    return json.dumps({"keys": [key.as_dict(private=True) for key in keys]}).encode()
+
+
+def _parse(content: bytes) -> list[RSAKey]:
+    return [RSAKey.import_key(one) for one in json.loads(content)["keys"]]
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if abs(at) < 1e11 else str(at)

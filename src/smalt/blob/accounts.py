@@ -1,0 +1,220 @@
+"""Storage accounts with their keys, and containers: two small tables, read on every request and so kept in memory.
+
+`BlobAccounts` is what the rest of the platform sees of blobs (`arm.ports.Blobs`).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from smalt.arm.errors import ArmError
+from smalt.blob.errors import container_exists, container_not_found
+from smalt.blob.names import check_account, check_container
+from smalt.blob.objects import LocalFiles, ObjectInfo, ObjectStore
+from smalt.blob.sas import mint_account_sas, mint_service_sas
+from smalt.store import tables
+from smalt.store.database import Database
+
+_FRESH_S = 5.0  # how long another process's change may stay unseen
+_PAGE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    account: str
+    name: str
+    etag: str
+    metadata: dict[str, str]
+    changed_at: float
+
+
+class Accounts:
+    """The `account` and `container` tables. Reads are answered from memory where they were read just now."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self.database = database
+        self._clock = clock
+        self._keys: dict[str, tuple[float, tuple[bytes, bytes]]] = {}
+        self._containers: dict[tuple[str, str], tuple[float, Container]] = {}
+        self._lock = threading.Lock()
+
+    def keys(self, account: str) -> tuple[bytes, bytes] | None:
+        """Both keys, decoded; None if there is no such account."""
+        known = self._keys.get(account)
+        if known and self._clock() - known[0] < _FRESH_S:
+            return known[1]
+        with self.database.read() as connection:
+            row = connection.execute(select(tables.account).where(tables.account.c.name == account)).first()
+        if row is None:
+            self._keys.pop(account, None)
+            return None
+        keys = (base64.b64decode(row.key1), base64.b64decode(row.key2))
+        self._keys[account] = (self._clock(), keys)
+        return keys
+
+    def ensure(self, account: str) -> str:
+        """The first key, base64."""
+        check_account(account)
+        query = select(tables.account.c.key1).where(tables.account.c.name == account)
+        with self.database.read() as connection:
+            key = connection.execute(query).scalar()
+        if key is not None:
+            return key
+        new = {"name": account, "key1": _new_key(), "key2": _new_key(), "created_at": self._clock()}
+        try:
+            with self.database.write() as connection:
+                connection.execute(tables.account.insert().values(**new))
+        except IntegrityError:  # somebody else was first
+            with self.database.read() as connection:
+                return connection.execute(query).scalar_one()
+        return new["key1"]
+
+    def container(self, account: str, name: str) -> Container | None:
+        known = self._containers.get((account, name))
+        if known and self._clock() - known[0] < _FRESH_S:
+            return known[1]
+        table = tables.container
+        with self.database.read() as connection:
+            row = connection.execute(select(table).where(table.c.account == account, table.c.name == name)).first()
+        if row is None:
+            self._containers.pop((account, name), None)
+            return None
+        return self._keep(_container(row))
+
+    def require_container(self, account: str, name: str) -> Container:
+        found = self.container(account, name)
+        if found is None:
+            raise container_not_found()
+        return found
+
+    def create_container(self, account: str, name: str, metadata: dict[str, str]) -> Container:
+        """Raises BlobError(409) if it exists."""
+        check_container(name)
+        new = Container(account, name, _new_etag(), metadata, self._clock())
+        try:
+            with self.database.write() as connection:
+                connection.execute(tables.container.insert().values(**_values(new)))
+        except IntegrityError:
+            raise container_exists() from None
+        return self._keep(new)
+
+    def set_container_metadata(self, account: str, name: str, metadata: dict[str, str]) -> Container:
+        changed = Container(account, name, _new_etag(), metadata, self._clock())
+        table = tables.container
+        with self.database.write() as connection:
+            done = connection.execute(
+                table.update().where(table.c.account == account, table.c.name == name).values(**_values(changed))
+            )
+        if not done.rowcount:
+            raise container_not_found()
+        return self._keep(changed)
+
+    def delete_container(self, account: str, name: str) -> None:
+        table = tables.container
+        with self.database.write() as connection:
+            done = connection.execute(table.delete().where(table.c.account == account, table.c.name == name))
+        self._containers.pop((account, name), None)
+        if not done.rowcount:
+            raise container_not_found()
+
+    def containers(self, account: str, prefix: str, after: str, limit: int) -> list[Container]:
+        """One more than fits tells that there is a next page."""
+        table = tables.container
+        query = select(table).where(table.c.account == account, table.c.name > after, table.c.name >= prefix)
+        query = query.where(table.c.name < prefix + "\x7f") if prefix else query
+        with self.database.read() as connection:
+            return [_container(row) for row in connection.execute(query.order_by(table.c.name).limit(limit))]
+
+    def _keep(self, container: Container) -> Container:
+        self._containers[container.account, container.name] = (self._clock(), container)
+        return container
+
+
+class BlobAccounts:
+    """`arm.ports.Blobs` over one object store."""
+
+    def __init__(self, accounts: Accounts, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
+        self._accounts = accounts
+        self._store = store
+        self._clock = clock
+
+    def ensure_account(self, account: str) -> str:
+        return self._accounts.ensure(account)
+
+    def ensure_container(self, account: str, container: str) -> None:
+        if self._accounts.container(account, container) is None:
+            self._accounts.ensure(account)
+            try:
+                self._accounts.create_container(account, container, {})
+            except ArmError as error:
+                if error.status != 409:
+                    raise
+        if isinstance(self._store, LocalFiles):
+            self._store.make(f"{account}/{container}")
+
+    def path(self, account: str, container: str, blob: str = "") -> Path:
+        check_account(account)
+        check_container(container)
+        if not isinstance(self._store, LocalFiles):
+            raise ArmError(
+                400, "UserError", f"Blobs of '{account}' are in a remote store and have no local path.", blob
+            )
+        return self._store.path(f"{account}/{container}", blob)
+
+    def sas(self, account: str, permissions: str, lifetime_s: float, container: str = "", blob: str = "") -> str:
+        keys = self._accounts.keys(account)
+        if keys is None:
+            raise ArmError(404, "ResourceNotFound", f"Storage account '{account}' was not found.", account)
+        expiry = self._clock() + lifetime_s
+        if not container:
+            return mint_account_sas(keys[0], account, permissions, expiry)
+        return mint_service_sas(keys[0], account, permissions, expiry, container, blob)
+
+    def list(self, account: str, container: str, prefix: str) -> Iterator[tuple[str, int]]:
+        after = ""
+        while True:
+            page = self._store.list(f"{account}/{container}", prefix, after, _PAGE)
+            for entry in page.entries:
+                assert isinstance(entry, ObjectInfo)
+                yield entry.name, entry.size
+            after = page.after
+            if not after:
+                return
+
+    def remove(self, account: str, container: str, prefix: str) -> None:
+        check_account(account)
+        check_container(container)
+        self._store.remove(f"{account}/{container}", prefix)
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(64)).decode()
+
+
+def _new_etag() -> str:
+    return f"0x8{secrets.token_hex(7).upper()}"
+
+
+def _values(container: Container) -> dict[str, Any]:
+    return {
+        "account": container.account,
+        "name": container.name,
+        "etag": container.etag,
+        "metadata": json.dumps(container.metadata),
+        "changed_at": container.changed_at,
+    }
+
+
+def _container(row: Any) -> Container:
+    return Container(row.account, row.name, row.etag, json.loads(row.metadata), row.changed_at)

@@ -1,0 +1,123 @@
+"""Operations on containers and on the account itself."""
+
+from __future__ import annotations
+
+from smalt.blob.accounts import Container
+from smalt.blob.conditions import read_conditions
+from smalt.blob.errors import BlobError, condition_not_met, not_authorized, unsupported
+from smalt.blob.message import Answer, Request, http_date
+from smalt.blob.names import check_container
+from smalt.blob.objects import LocalFiles
+from smalt.blob.service import BlobService
+from smalt.blob.upload import new_metadata
+from smalt.blob.xml import XML_HEADER
+
+_SERVICE_PROPERTIES = (
+    XML_HEADER + "<StorageServiceProperties>"
+    "<Logging><Version>1.0</Version><Delete>false</Delete><Read>false</Read><Write>false</Write>"
+    "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></Logging>"
+    "<HourMetrics><Version>1.0</Version><Enabled>false</Enabled>"
+    "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></HourMetrics>"
+    "<MinuteMetrics><Version>1.0</Version><Enabled>false</Enabled>"
+    "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></MinuteMetrics>"
+    "<Cors /><DeleteRetentionPolicy><Enabled>false</Enabled></DeleteRetentionPolicy>"
+    "<StaticWebsite><Enabled>false</Enabled></StaticWebsite></StorageServiceProperties>"
+).encode()
+
+
+async def create_container(service: BlobService, request: Request, answer: Answer) -> None:
+    _need(request, "cw")
+    target = request.target
+    check_container(target.container)
+    if "x-ms-blob-public-access" in request.headers:
+        raise BlobError(409, "PublicAccessNotPermitted", "Public access is not permitted on this storage account.")
+    metadata = new_metadata(request)
+    created = await service.in_thread(service.accounts.create_container, target.account, target.container, metadata)
+    if isinstance(service.store, LocalFiles):
+        await service.in_thread(service.store.make, target.bucket)
+    await answer.send(201, _identity(created))
+
+
+async def delete_container(service: BlobService, request: Request, answer: Answer) -> None:
+    _need(request, "d")
+    _check(request, service.accounts.require_container(request.target.account, request.target.container))
+    await service.delete_container(request.target)
+    await answer.send(202, {})
+
+
+async def get_container_properties(service: BlobService, request: Request, answer: Answer) -> None:
+    _need(request, "r")
+    container = service.accounts.require_container(request.target.account, request.target.container)
+    headers = {
+        **_identity(container),
+        "x-ms-lease-status": "unlocked",
+        "x-ms-lease-state": "available",
+        "x-ms-has-immutability-policy": "false",
+        "x-ms-has-legal-hold": "false",
+        "x-ms-deny-encryption-scope-override": "false",
+    }
+    await answer.send(200, headers | {f"x-ms-meta-{name}": value for name, value in container.metadata.items()})
+
+
+async def set_container_metadata(service: BlobService, request: Request, answer: Answer) -> None:
+    _need(request, "w")
+    target = request.target
+    _check(request, service.accounts.require_container(target.account, target.container))
+    metadata = new_metadata(request)
+    changed = await service.in_thread(
+        service.accounts.set_container_metadata, target.account, target.container, metadata
+    )
+    await answer.send(200, _identity(changed))
+
+
+async def get_container_acl(service: BlobService, request: Request, answer: Answer) -> None:
+    """There are no stored access policies and no public access."""
+    _need(request, "r")
+    container = service.accounts.require_container(request.target.account, request.target.container)
+    body = (XML_HEADER + "<SignedIdentifiers />").encode()
+    await answer.send(200, {**_identity(container), "content-type": "application/xml"}, body)
+
+
+async def set_container_acl(service: BlobService, request: Request, answer: Answer) -> None:
+    """Taking all policies away is what there is already; setting one is refused."""
+    _need(request, "w")
+    body = await request.body(64 << 10)
+    if "x-ms-blob-public-access" in request.headers:
+        raise BlobError(409, "PublicAccessNotPermitted", "Public access is not permitted on this storage account.")
+    if b"<SignedIdentifier>" in body:
+        raise unsupported("A stored access policy")
+    container = service.accounts.require_container(request.target.account, request.target.container)
+    await answer.send(200, _identity(container))
+
+
+async def get_account_information(service: BlobService, request: Request, answer: Answer) -> None:
+    headers = {
+        "x-ms-sku-name": "Standard_LRS",
+        "x-ms-account-kind": "StorageV2",
+        "x-ms-is-hns-enabled": "false",
+    }
+    await answer.send(200, headers)
+
+
+async def get_service_properties(service: BlobService, request: Request, answer: Answer) -> None:
+    request.grant.require("r")
+    await answer.send(200, {"content-type": "application/xml"}, _SERVICE_PROPERTIES)
+
+
+def _need(request: Request, any_of: str) -> None:
+    """A container's own properties are the account's business: a service SAS never reaches them."""
+    if not request.grant.whole_account:
+        raise not_authorized("AuthorizationFailure", "signature: an account SAS is needed")
+    request.grant.require(any_of)
+
+
+def _check(request: Request, container: Container) -> None:
+    conditions = read_conditions(request)
+    if conditions.modified_since is not None and int(container.changed_at) <= conditions.modified_since:
+        raise condition_not_met()
+    if conditions.unmodified_since is not None and int(container.changed_at) > conditions.unmodified_since:
+        raise condition_not_met()
+
+
+def _identity(container: Container) -> dict[str, str]:
+    return {"etag": f'"{container.etag}"', "last-modified": http_date(container.changed_at)}

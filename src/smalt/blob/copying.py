@@ -1,0 +1,141 @@
+"""Copy Blob, Copy Blob From URL and Put Blob From URL: one thing here, a copy that is finished when it is answered.
+
+The source is a blob of this server, named by its URL; it is read with the URL's own SAS, with the source token, or, in
+the same account, with what authorizes the request itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from smalt.blob.access import Access, Grant
+from smalt.blob.catalog import APPEND, Properties
+from smalt.blob.conditions import read_conditions
+from smalt.blob.errors import BlobError, invalid_header
+from smalt.blob.message import Answer, Request, parse_query
+from smalt.blob.names import Target, check_blob, parse_target
+from smalt.blob.objects import ObjectReader, Staged
+from smalt.blob.service import Blob, BlobService
+from smalt.blob.upload import new_metadata, new_properties, refuse_unsupported
+from smalt.blob.writing import changed, may_write
+
+
+async def copy_blob(service: BlobService, access: Access, request: Request, answer: Answer) -> None:
+    """202 with `x-ms-copy-status: success`, for the synchronous and the asynchronous form."""
+    copied, copy_id = await _copy(service, access, request, _like_source)
+    await answer.send(202, {**changed(copied), "x-ms-copy-id": copy_id, "x-ms-copy-status": "success"})
+
+
+async def put_blob_from_url(service: BlobService, access: Access, request: Request, answer: Answer) -> None:
+    keep = request.header("x-ms-copy-source-blob-properties").lower() != "false"
+    copied, _ = await _copy(service, access, request, _with_headers if keep else _only_headers)
+    await answer.send(201, changed(copied))
+
+
+def _like_source(request: Request, source: Blob) -> Properties:
+    """The source's properties; metadata, if any is given, replaces the source's."""
+    metadata = new_metadata(request) or source.properties.metadata
+    return replace(source.properties, metadata=metadata, modified=0.0)
+
+
+def _with_headers(request: Request, source: Blob) -> Properties:
+    given = _only_headers(request, source)
+    kept = source.properties
+    return replace(
+        given,
+        content_type=given.content_type or kept.content_type,
+        content_encoding=given.content_encoding or kept.content_encoding,
+        content_language=given.content_language or kept.content_language,
+        content_disposition=given.content_disposition or kept.content_disposition,
+        cache_control=given.cache_control or kept.cache_control,
+        md5=given.md5 or kept.md5,
+        metadata=given.metadata or kept.metadata,
+    )
+
+
+def _only_headers(request: Request, source: Blob) -> Properties:
+    return new_properties(request, "BlockBlob", 0.0)
+
+
+async def _copy(
+    service: BlobService, access: Access, request: Request, describe: Callable[[Request, Blob], Properties]
+) -> tuple[Blob, str]:
+    target = request.target
+    check_blob(target.blob)
+    refuse_unsupported(request)
+    conditions = read_conditions(request)
+    check = may_write(request, conditions)
+    check(await service.find(target))
+    url = request.header("x-ms-copy-source")
+    source = _source(request, url)
+    _authorize(access, request, source, urlsplit(url).query)
+    service.accounts.require_container(source.account, source.container)
+    reader, blob = await service.open(source)
+    try:
+        _check_source(request, blob)
+        properties = describe(request, blob)
+        staged = await service.in_thread(_staged_copy, service, reader, blob.info.size)
+    finally:
+        reader.close()
+    copy_id = secrets.token_hex(16)
+    properties = replace(
+        properties, created=staged.version / 1e9, copy_id=copy_id, copy_source=urlsplit(url)._replace(query="").geturl()
+    )
+    blocks = blob.row.blocks if blob.row and properties.type != APPEND else ""
+    return await service.commit(target, staged, check, properties, conditions.must_be_new, blocks), copy_id
+
+
+def _source(request: Request, url: str) -> Target:
+    parts = urlsplit(url)
+    try:
+        source = parse_target(parts.path, parts.netloc)
+    except BlobError:
+        raise _foreign(400) from None
+    path_style = not parts.netloc.startswith(f"{source.account}.")
+    if path_style and parts.netloc.lower() != request.header("host").lower():
+        raise _foreign(400)
+    if not source.container or not source.blob:
+        raise invalid_header("x-ms-copy-source", "it names no blob")
+    if "snapshot" in parse_query(parts.query):
+        raise invalid_header("x-ms-copy-source", "there are no snapshots here")
+    return source
+
+
+def _authorize(access: Access, request: Request, source: Target, query: str) -> None:
+    parsed = parse_query(query)
+    token = request.header("x-ms-copy-source-authorization")
+    if "sig" in parsed:
+        grant: Grant = access.sas(source, parsed, request.scheme, request.client)
+    elif token:
+        grant = access.bearer(source, request, token)
+    elif request.grant.whole_account and source.account == request.target.account:
+        grant = request.grant
+    else:
+        raise BlobError(
+            403, "CannotVerifyCopySource", "The copy source cannot be read: give its URL a SAS with permission 'r'."
+        )
+    if "o" not in grant.types or not grant.allows("r"):
+        raise BlobError(403, "CannotVerifyCopySource", "The copy source's signature has no permission to read it.")
+
+
+def _check_source(request: Request, blob: Blob) -> None:
+    try:
+        read_conditions(request, "x-ms-source-").check_read(blob)
+    except BlobError as error:
+        if error.status not in (304, 412):
+            raise
+        raise BlobError(412, "SourceConditionNotMet", "The source condition specified is not met.") from None
+
+
+def _staged_copy(service: BlobService, reader: ObjectReader, size: int) -> Staged:
+    with service.staging.writer() as writer:
+        writer.copy(reader, 0, size)
+        return writer.finish()
+
+
+def _foreign(status: int) -> BlobError:
+    message = "The copy source is not a blob of this server. Download it and upload it here instead."
+    return BlobError(status, "CannotVerifyCopySource", message)

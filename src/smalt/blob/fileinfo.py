@@ -1,0 +1,23 @@
+"""What a file says of itself as a blob."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+from smalt.blob.objects import ObjectInfo
+
+
+def file_info(name: str, status: os.stat_result) -> ObjectInfo | None:
+    """None for what is not a regular file."""
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    version = status.st_mtime_ns
+    return ObjectInfo(name, status.st_size, version, version / 1e9, default_etag(version, status.st_size))
+
+
+def default_etag(version: int, size: int) -> str:
+    """The ETag of a file of which the database knows nothing (that fits)."""
+    digest = hashlib.blake2b(b"%d/%d" % (version, size), digest_size=7).hexdigest()
+    return f"0x8{digest.upper()}"

@@ -1,0 +1,172 @@
+"""One request and its answer in ASGI's terms, and nothing more: what a framework would do costs more than a small PUT."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from smalt.blob.errors import incomplete_body, invalid_header, invalid_query, length_required, too_large
+from smalt.blob.names import Target, parse_target
+
+if TYPE_CHECKING:
+    from smalt.blob.access import Grant
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Disconnected(Exception):
+    """The client went away: there is nobody to answer."""
+
+
+class Request:
+    """A parsed request. `query` has lower-case names; `grant` is set once it is authorized."""
+
+    __slots__ = (
+        "_finished",
+        "_receive",
+        "client",
+        "grant",
+        "headers",
+        "method",
+        "query",
+        "raw_path",
+        "raw_query",
+        "scheme",
+        "target",
+    )
+
+    grant: Grant
+
+    def __init__(self, scope: Message, receive: Receive) -> None:
+        self.method: str = scope["method"]
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        raw = scope.get("raw_path")
+        self.raw_path: str = raw.decode("latin-1") if raw else scope["path"]
+        self.raw_query: str = scope["query_string"].decode("latin-1")
+        self.query = parse_query(self.raw_query)
+        self.scheme: str = self.headers.get("x-forwarded-proto", scope.get("scheme", "http"))
+        client = scope.get("client")
+        self.client: str = self.headers.get("x-envoy-external-address") or (client[0] if client else "")
+        self.target: Target = parse_target(self.raw_path, self.headers.get("host", ""))
+        self._receive = receive
+        self._finished = False
+
+    def header(self, name: str) -> str:
+        return self.headers.get(name, "")
+
+    def number(self, name: str) -> int | None:
+        """A header that is a non-negative number, or None."""
+        text = self.headers.get(name)
+        if not text:
+            return None
+        if not text.isascii() or not text.isdecimal() or len(text) > 18:
+            raise invalid_header(name, "not a non-negative number")
+        return int(text)
+
+    def content_length(self) -> int:
+        """Azure demands it wherever there can be a body."""
+        length = self.number("content-length")
+        if length is None:
+            raise length_required()
+        return length
+
+    def query_number(self, name: str, low: int, high: int) -> int | None:
+        text = self.query.get(name)
+        if not text:
+            return None
+        if not text.isascii() or not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
+            raise invalid_query(name, f"not a number from {low} to {high}")
+        return int(text)
+
+    def metadata(self) -> dict[str, str]:
+        return {name[10:]: value for name, value in self.headers.items() if name.startswith("x-ms-meta-")}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises Disconnected if it ends early."""
+        while not self._finished:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            self._finished = not message.get("more_body", False)
+            if body := message.get("body", b""):
+                yield body
+
+    async def body(self, limit: int) -> bytes:
+        """The whole of a small body. Raises BlobError(413) above `limit` bytes."""
+        length = self.number("content-length")
+        if length is not None and length > limit:
+            raise too_large(limit)
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            parts.append(chunk)
+        if length is not None and size != length:
+            raise incomplete_body()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Answer:
+    """Status and headers, sent once; then, perhaps, a body in pieces."""
+
+    __slots__ = ("_head", "_send", "common", "started")
+
+    def __init__(self, send: Send, head: bool, common: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._head = head
+        self.common = common
+        self.started = False
+
+    async def send(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        """A whole answer. A HEAD request gets its headers; `content-length` may be given for it."""
+        if status != 304 and "content-length" not in headers:
+            headers["content-length"] = str(len(body))
+        await self.start(status, headers)
+        await self.write(b"" if self._head else body, more=False)
+
+    async def start(self, status: int, headers: dict[str, str]) -> None:
+        self.started = True
+        encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": self.common + encoded})
+
+    async def write(self, data: bytes, more: bool = True) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+def parse_query(raw: str) -> dict[str, str]:
+    """Names in lower case; `+` is a space, but not in a signature, which is base64."""
+    query: dict[str, str] = {}
+    for pair in raw.split("&"):
+        name, _, value = pair.partition("=")
+        if name:
+            query[unquote_plus(name).lower()] = unquote_plus(value) if "%" in value or "+" in value else value
+    if "sig" in query:
+        query["sig"] = query["sig"].replace(" ", "+")
+    return query
+
+
+def http_date(at: float) -> str:
+    """`Sun, 22 Nov 2026 01:02:03 GMT`, independent of the locale."""
+    moment = datetime.fromtimestamp(int(at), UTC)
+    return (
+        f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} "
+        f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} GMT"
+    )
+
+
+def parse_date(name: str, text: str) -> float:
+    """Seconds since the epoch of a header with an HTTP date."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        raise invalid_header(name, "not a date of the form 'Sun, 22 Nov 2026 01:02:03 GMT'") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,151 @@
+"""Where bytes wait until they are a blob: complete files beside the blobs, on the same file system, in no listing.
+
+Every staged file gets a modification time of its own (ns, strictly rising). It is known before the file becomes visible,
+so the metadata row can be committed first and the rename is the one moment at which both take effect.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import secrets
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from smalt.blob.objects import ObjectReader, Staged
+
+FOLDER = ".staging"  # no account can have this name
+COPY_CHUNK = 4 << 20
+_ABANDONED_S = 24 * 3600.0
+_NO_KERNEL_COPY = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
+
+
+class Staging:
+    """The staging area of one root. Threads may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / FOLDER
+        self.files = self.folder / "files"
+        self.files.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._numbers = itertools.count()
+        self._prefix = f"{os.getpid():x}-{secrets.token_hex(4)}-"
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def stamp(self) -> int:
+        """Now, in ns since the epoch, and never the same twice."""
+        with self._lock:
+            self._last = max(time.time_ns(), self._last + 1)
+            return self._last
+
+    def new_path(self) -> Path:
+        return self.files / f"{self._prefix}{next(self._numbers):x}"
+
+    def write(self, data: bytes) -> Staged:
+        """Small contents at once."""
+        with StagedWriter(self) as writer:
+            writer.write(data)
+            return writer.finish()
+
+    def writer(self) -> StagedWriter:
+        return StagedWriter(self)
+
+    def adopt(self, path: Path) -> Staged:
+        """A finished file of the staging area, stamped, but still its owner's."""
+        version = self.stamp()
+        os.utime(path, ns=(version, version))
+        return Staged(path, path.stat().st_size, version, borrowed=True)
+
+    def drop(self, staged: Staged) -> None:
+        """Delete what did not become a blob."""
+        if not staged.borrowed:
+            staged.path.unlink(missing_ok=True)
+
+    def sweep(self, max_age_s: float = _ABANDONED_S) -> None:
+        """Remove what processes that are no more left behind."""
+        oldest = time.time() - max_age_s
+        for entry in os.scandir(self.files):
+            if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+class StagedWriter:
+    """A staged file while it is written. Leaving the `with` without `finish` deletes it."""
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self.path = staging.new_path()
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self.size = 0
+        self._finished = False
+
+    def __enter__(self) -> StagedWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        if not self._finished:
+            self.path.unlink(missing_ok=True)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        write_all(self.fd, data, self.size)
+        self.size += len(data)
+
+    def copy(self, reader: ObjectReader, start: int, length: int) -> None:
+        """Append `length` bytes of an object, in chunks."""
+        source = getattr(reader, "fd", -1)
+        if source >= 0:
+            self.copy_fd(source, start, length)
+            return
+        end = start + length
+        while start < end:
+            chunk = reader.read(start, min(COPY_CHUNK, end - start))
+            if not chunk:
+                raise EOFError("the source became shorter while it was copied")
+            self.write(chunk)
+            start += len(chunk)
+
+    def copy_fd(self, source: int, start: int, length: int) -> None:
+        copy_range(source, start, self.fd, self.size, length)
+        self.size += length
+
+    def finish(self) -> Staged:
+        version = self._staging.stamp()
+        os.utime(self.fd, ns=(version, version))
+        self._finished = True
+        return Staged(self.path, self.size, version)
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview, at: int) -> None:
+    """pwrite until all of it is there."""
+    written = os.pwrite(fd, data, at)
+    if written == len(data):
+        return
+    rest = memoryview(data)[written:]
+    while rest:
+        written_more = os.pwrite(fd, rest, at + len(data) - len(rest))
+        rest = rest[written_more:]
+
+
+def copy_range(source: int, start: int, target: int, at: int, length: int) -> None:
+    """Copy between files inside the kernel where it can."""
+    while length:
+        try:
+            done = os.copy_file_range(source, target, min(length, 1 << 30), start, at)
+        except OSError as error:
+            if error.errno not in _NO_KERNEL_COPY:
+                raise
+            chunk = os.pread(source, min(length, COPY_CHUNK), start)
+            write_all(target, chunk, at)
+            done = len(chunk)
+        if not done:
+            raise EOFError("the source became shorter while it was copied")
+        start, at, length = start + done, at + done, length - done

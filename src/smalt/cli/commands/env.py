@@ -1,0 +1,14 @@
+"""`smalt env`: the variables, and nothing else, on standard output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from smalt.cli.root import read_settings, resolve
+from smalt.cli.variables import client_variables, identity_secret, in_syntax_of
+
+
+def run(root: Path | None, shell: str) -> int:
+    settings = read_settings(resolve(root))
+    print(in_syntax_of(shell, client_variables(settings, identity_secret(settings))))
+    return 0

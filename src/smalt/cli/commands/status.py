@@ -1,0 +1,94 @@
+"""`smalt status`: whether the platform answers, and what its processes take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from smalt.cli.probe import probe
+from smalt.cli.root import holder, read_settings, resolve
+from smalt.cli.supervisor import View, read_view
+from smalt.cli.version import installed
+from smalt.settings import Settings
+
+NOT_RUNNING = 3
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    name: str
+    pid: int
+    rss_bytes: int
+    restarts: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """The contract of `smalt status --json`: these fields, in this order."""
+
+    ready: bool
+    url: str
+    version: str
+    processes: list[ProcessStatus]
+
+
+def run(root: Path | None, as_json: bool) -> int:
+    settings = read_settings(resolve(root))
+    status = observe(settings)
+    if as_json:
+        print(json.dumps(asdict(status)))
+    else:
+        _show(settings, status)
+    return 0 if status.ready else NOT_RUNNING
+
+
+def observe(settings: Settings) -> Status:
+    """Asks the platform itself; the supervisor's file only names the processes."""
+    supervisor = holder(settings.root)
+    view = read_view(settings.run / "supervisor.json") if supervisor else None
+    if view is None or view.pid != supervisor:
+        return Status(False, settings.url, installed(), [])
+    return Status(_answers(settings), settings.url, installed(), _processes(view))
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        return asyncio.run(probe(settings).answers())
+    except OSError:
+        return False
+
+
+def _processes(view: View) -> list[ProcessStatus]:
+    named = [("supervisor", view.pid, 0)]
+    named += [(one.name, one.pid, one.restarts) for one in view.processes if one.pid]
+    found: list[ProcessStatus] = []
+    for name, pid, restarts in named:
+        try:
+            rss_bytes = psutil.Process(pid).memory_info().rss
+        except psutil.Error:  # it ended since
+            continue
+        found.append(ProcessStatus(name, pid, rss_bytes, restarts))
+    return found
+
+
+def _show(settings: Settings, status: Status) -> None:
+    console = Console(highlight=False)
+    if not status.processes:
+        console.print(
+            f"Smalt is not running on {settings.root}. Start it with: smalt up --detach --root {settings.root}"
+        )
+        return
+    word = "[green]ready[/]" if status.ready else "[yellow]not answering[/]"
+    console.print(f"Smalt {status.version} at {status.url}: {word}")
+    table = Table(box=None)
+    for heading, side in (("process", "left"), ("pid", "right"), ("memory", "right"), ("restarts", "right")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    for one in status.processes:
+        table.add_row(one.name, str(one.pid), f"{one.rss_bytes / 2**20:.0f} MiB", str(one.restarts))
+    console.print(table)

@@ -1,0 +1,201 @@
+"""`smalt up`: check, make what is missing, and become (or leave behind) the supervisor."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import socket
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from smalt.auth.certificates import ensure_certificates
+from smalt.cli.access import ensure_secrets, login_url
+from smalt.cli.daemon import Order, start_detached, supervise
+from smalt.cli.programs import programs
+from smalt.cli.root import CliError, Lock, holder, prepare, read_settings, remember, resolve, take_lock, wait_for_holder
+from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
+from smalt.cli.version import installed
+from smalt.settings import Settings
+
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+DYING_S = 3.0  # how long an earlier platform's processes may hold the port after its supervisor was killed
+
+
+def run(root: Path | None, host: str | None, port: int | None, detach: bool) -> int:
+    folder = resolve(root)
+    console = Console(highlight=False, soft_wrap=True)
+    settings = _wanted(folder, host, port)
+    lock = _lock(settings)
+    if lock is None:
+        running = _running(folder, host, port)
+        console.print(f"Smalt is already running at {running.url} (nothing was done).")
+        _invite(console, running)
+        return 0
+    with closing(lock):
+        _start(settings, lock, detach, console)
+    return 0
+
+
+def ensure_running(root: Path, port: int | None = None) -> tuple[Settings, bool]:
+    """The platform in the background, ready; and whether this call started it. Raises CliError."""
+    settings = _wanted(root, None, port)
+    lock = _lock(settings)
+    if lock is None:
+        return _running(root, None, port), False
+    with closing(lock):
+        start_detached(_prepared(settings), lock)
+    return settings, True
+
+
+def _wanted(root: Path, host: str | None, port: int | None) -> Settings:
+    known = read_settings(root)
+    if host is not None and not HOST.fullmatch(host):
+        raise CliError(f"'{host}' is not a host name; give one that clients resolve, such as localhost.")
+    return replace(known, host=host or known.host, port=port or known.port)
+
+
+def _lock(wanted: Settings) -> Lock | None:
+    """The right to start, the settings remembered; None if the platform runs already."""
+    prepare(wanted)
+    lock = take_lock(wanted.root)
+    if lock is not None:
+        with lock.released_on_error():
+            _check_port(wanted)
+            remember(wanted)
+    return lock
+
+
+def _running(root: Path, host: str | None, port: int | None) -> Settings:
+    """The settings that the platform runs with, once it is ready. Raises CliError where others were asked for."""
+    pid = wait_for_holder(root)
+    running = read_settings(root)
+    wanted = replace(running, host=host or running.host, port=port or running.port)
+    if wanted != running:
+        raise CliError(
+            f"Smalt already runs on {root} at {running.url}; "
+            f"to have it at {wanted.url}, stop it first: smalt down --root {root}"
+        )
+    _wait_until_ready(running, pid)
+    return running
+
+
+def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
+    order = _prepared(settings)
+    if detach:
+        start_detached(order, lock)
+        console.print(f"Smalt is ready at {settings.url}")
+        _invite(console, settings)
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        shown = _Shown(settings, live, console)
+        try:
+            supervise(order, lock, shown.changed)
+        except StartFailed as error:
+            raise CliError(f"the platform did not come up: {error}") from error
+    console.print("Smalt has stopped. Running jobs go on; the next up adopts them.")
+
+
+@dataclass
+class _Shown:
+    """The small live display of a platform in the foreground."""
+
+    settings: Settings
+    live: Live
+    console: Console
+    welcomed: bool = False
+
+    def changed(self, view: View) -> None:
+        if view.ready and not self.welcomed:
+            self.welcomed = True
+            self.console.print(
+                f"Smalt is ready at {view.url} after {time.time() - view.started_at:.1f} s; Ctrl-C stops it."
+            )
+            _invite(self.console, self.settings)
+        if self.console.is_terminal:
+            self.live.update(_table(view), refresh=True)
+
+
+def _table(view: View) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("process", "state", "pid", "restarts"):
+        table.add_column(heading, style="dim")
+    for one in view.processes:
+        table.add_row(one.name, one.state, str(one.pid or ""), str(one.restarts or ""))
+    return table
+
+
+def _prepared(settings: Settings) -> Order:
+    ensure_certificates(settings)
+    ensure_secrets(settings)
+    return Order(settings, programs(settings, os.environ), installed())
+
+
+def _invite(console: Console, settings: Settings) -> None:
+    console.print(f"Open MLflow (the link logs in once):  {login_url(settings)}")
+    console.print(f'Point a shell at it:                  eval "$(smalt env --root {shlex.quote(str(settings.root))})"')
+
+
+def _wait_until_ready(settings: Settings, pid: int | None) -> None:
+    """For another `up` that is still starting. Raises CliError if it does not get there."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while (view := read_view(settings.run / "supervisor.json")) is None or not view.ready or view.pid != pid:
+        if pid is None or holder(settings.root) != pid:
+            raise CliError(f"the platform on {settings.root} was just stopping or failing; try again.")
+        if time.monotonic() > deadline:
+            raise CliError(f"the platform on {settings.root} is running but not ready; see {settings.logs}.")
+        time.sleep(0.05)
+
+
+def _check_port(settings: Settings) -> None:
+    """Raises CliError where somebody listens. Not left to Envoy: it shares a port (SO_REUSEPORT) without a word."""
+    deadline = time.monotonic() + DYING_S
+    while (reason := _taken(settings.port)) and _was_killed(settings) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if reason:
+        raise CliError(reason)
+
+
+def _was_killed(settings: Settings) -> bool:
+    """The supervisor that wrote this file did not get to remove it; its Envoy is dying now."""
+    return (settings.run / "supervisor.json").exists()
+
+
+def _taken(port: int) -> str:
+    """Why `port` cannot be listened on, or an empty text."""
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            probe = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:  # no such protocol on this machine
+            continue
+        with probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind((address, port))
+            except PermissionError:
+                return f"port {port} needs more rights; choose one above 1023 with --port."
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return f"port {port} is in use{_by_whom(port)}; choose another with --port."
+    return ""
+
+
+def _by_whom(port: int) -> str:
+    """` by NAME (process PID)` where this user may see it."""
+    try:
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr[1] == port and one.pid:
+                return f" by {psutil.Process(one.pid).name()} (process {one.pid})"
+    except (psutil.Error, OSError):
+        pass
+    return ""

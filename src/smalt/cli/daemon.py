@@ -1,0 +1,156 @@
+"""The supervisor as a process: of this terminal, or in the background, which is what `smalt up --detach` leaves running.
+
+In the background it is told what to run as JSON on standard input, so it imports neither web framework nor database and
+stays small; it says `ready` or what went wrong on a pipe, on which `smalt up` waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from smalt.cli.log_files import LogFile
+from smalt.cli.probe import probe
+from smalt.cli.program import Program
+from smalt.cli.root import CliError, Lock
+from smalt.cli.supervisor import GRACE_S, READY_TIMEOUT_S, StartFailed, Supervisor, View
+from smalt.settings import Settings
+
+READY = "ready"
+PATIENCE_S = READY_TIMEOUT_S + 2 * GRACE_S + 5  # it gives up by itself, and then stops what it started
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to supervise, and for which platform."""
+
+    settings: Settings
+    programs: Sequence[Program]
+    version: str
+
+    def write(self) -> str:
+        document = {"settings": asdict(self.settings), "programs": [asdict(one) for one in self.programs]}
+        return json.dumps({**document, "version": self.version}, default=str)
+
+    @staticmethod
+    def read(text: str) -> Order:
+        document = json.loads(text)
+        settings = {**document["settings"], "root": Path(document["settings"]["root"])}
+        return Order(Settings(**settings), [Program(**one) for one in document["programs"]], document["version"])
+
+
+def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None:
+    """Run the platform until it is told to stop. Raises StartFailed. Only from the main thread."""
+    lock.claim()
+    os.umask(0o077)
+    _log_to(order.settings.logs / "supervisor.log")
+    check = probe(order.settings)
+
+    settings = order.settings
+
+    async def run() -> None:
+        supervisor = Supervisor(
+            order.programs,
+            settings.run / "supervisor.json",
+            settings.logs,
+            check.answers,
+            changed,
+            url=settings.url,
+            version=order.version,
+        )
+        await supervisor.run()
+
+    try:
+        asyncio.run(run())
+    except StartFailed as error:
+        log.error("the platform did not come up: %s", error)
+        raise
+
+
+def start_detached(order: Order, lock: Lock) -> None:
+    """Leave a supervisor behind; returns when the platform is ready. Raises CliError with the log's end."""
+    reader, writer = os.pipe()
+    output = LogFile(order.settings.logs / "supervisor.log").open()
+    os.set_inheritable(lock.descriptor, True)
+    command = [sys.executable, "-P", "-m", "smalt.cli.daemon", str(lock.descriptor), str(writer)]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        pass_fds=(lock.descriptor, writer),
+        start_new_session=True,
+        cwd=order.settings.root,
+        umask=0o077,
+        text=True,
+    )
+    for descriptor in (writer, output):
+        os.close(descriptor)
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:  # it died already: the answer tells
+        process.stdin.write(order.write())
+    answer = _answer(reader)
+    if answer != READY:
+        _end(process)
+        tail = LogFile(order.settings.logs / "supervisor.log").tail()
+        raise CliError(f"the platform did not come up: {answer or tail or 'the supervisor ended'}")
+    process.returncode = 0  # it goes on without us: not a child to wait for
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """It has stopped its programs, or hangs; when this returns, the root is free."""
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answer(reader: int) -> str:
+    """What the supervisor says on its pipe; empty if it ends without a word, or says nothing in time."""
+    said = b""
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], PATIENCE_S)[0] and (piece := pipe.read(65_536)):
+            said += piece
+    return said.decode(errors="replace")
+
+
+def _log_to(path: Path) -> None:
+    handler = RotatingFileHandler(path, maxBytes=5 * 1024 * 1024, backupCount=2)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def main(lock: Lock, writer: int) -> None:
+    for descriptor in (lock.descriptor, writer):
+        os.set_inheritable(descriptor, False)
+    order = Order.read(sys.stdin.read())
+    told = os.fdopen(writer, "w")
+
+    def changed(view: View) -> None:
+        if view.ready and not told.closed:
+            with contextlib.suppress(BrokenPipeError), told:
+                told.write(READY)
+
+    try:
+        supervise(order, lock, changed)
+    except StartFailed as error:
+        with told:
+            told.write(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(Lock(int(sys.argv[1])), int(sys.argv[2]))

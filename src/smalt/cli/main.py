@@ -1,0 +1,158 @@
+"""`smalt`: the commands and their options. What they do is in a module for each, imported when the command is used.
+
+The dispatcher `_run` is the one place that imports by name: `smalt --help` and `smalt env` (in shell start-up files)
+must not wait for certificates, databases and HTTP clients.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smalt.arm.errors import ArmError
+from smalt.cli.root import CliError
+from smalt.cli.version import installed
+
+app = typer.Typer(
+    name="smalt",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, secrets among them
+    rich_markup_mode=None,
+)
+sp = typer.Typer(help="Service principals: identities with a client secret.", no_args_is_help=True)
+app.add_typer(sp, name="sp")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(installed())
+        raise typer.Exit
+
+
+class Shell(StrEnum):
+    bash = "bash"
+    fish = "fish"
+    json = "json"
+
+
+class Jobs(StrEnum):
+    keep = "keep"
+    cancel = "cancel"
+
+
+Root = Annotated[Path | None, typer.Option("--root", help="The folder that holds everything.  [default: ~/.smalt]")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="The service principal's name or client id.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="The one TLS port.  [default: 7443, or as last time]")]
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Azure Machine Learning on machines you own."""
+
+
+@app.command()
+def up(
+    root: Root = None,
+    host: Annotated[
+        str | None, typer.Option(help="The name in certificate and URLs.  [default: localhost, or as last time]")
+    ] = None,
+    port: Port = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
+) -> None:
+    """Start the platform, in the foreground unless --detach."""
+    _run("up", root=root, host=host, port=port, detach=detach)
+
+
+@app.command()
+def down(
+    root: Root = None,
+    jobs: Annotated[
+        Jobs, typer.Option(help="Running jobs go on and are adopted at the next up, or are cancelled.")
+    ] = Jobs.keep,
+) -> None:
+    """Stop the platform."""
+    if jobs is Jobs.cancel:
+        _run("cancel", root=root)
+    _run("down", root=root)
+
+
+@app.command()
+def status(root: Root = None, json: Json = False) -> None:
+    """Show whether the platform answers, and its processes. The exit code is 0 if it does, otherwise 3."""
+    _run("status", root=root, as_json=json)
+
+
+@app.command()
+def env(
+    root: Root = None,
+    shell: Annotated[Shell, typer.Option(help="Whose syntax.")] = Shell.bash,
+) -> None:
+    """Print the variables that redirect Azure clients.
+
+    Use it as: eval "$(smalt env)"
+    """
+    _run("env", root=root, shell=shell.value)
+
+
+@app.command()
+def quickstart(root: Root = None, port: Port = None) -> None:
+    """Run a whole project on the official SDK.
+
+    From data to a deployed model; starts the platform if need be.
+    """
+    _run("quickstart", root=root, port=port)
+
+
+@sp.command()
+def create(name: Name, root: Root = None, json: Json = False) -> None:
+    """Create a service principal and print what its user sets, the secret once."""
+    _run("principals", "create", root=root, name=name, as_json=json)
+
+
+@sp.command("list")
+def list_(root: Root = None, json: Json = False) -> None:
+    """List the service principals."""
+    _run("principals", "list_all", root=root, as_json=json)
+
+
+@sp.command()
+def delete(name: Name, root: Root = None, json: Json = False) -> None:
+    """Delete a service principal; nobody signs in with it any more."""
+    _run("principals", "delete", root=root, name=name, as_json=json)
+
+
+@sp.command()
+def rotate(name: Name, root: Root = None, json: Json = False) -> None:
+    """Replace a service principal's secret and print the new one."""
+    _run("principals", "rotate", root=root, name=name, as_json=json)
+
+
+def _run(command: str, function: str = "run", **options: Any) -> None:
+    """Call `function` of the module of `command`, which returns the exit code; any but 0 ends ours. An error is one line."""
+    try:
+        code = getattr(import_module(f"smalt.cli.commands.{command}"), function)(**options)
+    except CliError as error:
+        print(f"smalt: {error}", file=sys.stderr)
+        code = error.code
+    except ArmError as error:
+        print(f"smalt: {error.message}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    if code:
+        raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

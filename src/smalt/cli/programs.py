@@ -1,0 +1,57 @@
+"""The programs that make up a platform: what `smalt up` has the supervisor run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from smalt.auth.tokens import TokenService
+from smalt.cli.program import Program
+from smalt.cli.root import CliError
+from smalt.cli.variables import client_variables
+from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.settings import Settings
+from smalt.tracking import mlflow_server
+
+LOW_PRIORITY = 5  # MLflow imports for 5 s: not at the cost of the user's first commands
+
+
+def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
+    """Server, Envoy and MLflow. Writes Envoy's bootstrap. Raises CliError if a binary is missing."""
+    gateway = EnvoyGateway(settings, TokenService(settings))
+    gateway.write_bootstrap()
+    try:
+        envoy = list(gateway.command())
+    except FileNotFoundError as error:
+        raise CliError(str(error)) from error
+    clean = without_client_variables(settings, environment)
+    tracking = {**clean, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
+    server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
+    table = [
+        Program("server", server, clean),
+        Program("envoy", envoy, clean, stops_last=True),
+        Program("mlflow", list(mlflow_server.command(settings)), tracking, nice=LOW_PRIORITY, after_ready=True),
+    ]
+    for one in table:
+        if not os.access(one.command[0], os.X_OK):
+            raise CliError(f"{one.name}'s program {one.command[0]} is missing; install Smalt again.")
+    return table
+
+
+def without_client_variables(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without what `smalt env` put there: the platform must not be its own client, nor its jobs ours.
+
+    A CA bundle of the user's own stays: downloads may need it.
+    """
+    exported = client_variables(settings, "")
+    bundles = {name for name in exported if exported[name] == str(settings.tls / "bundle.pem")}
+    kept: dict[str, str] = {}
+    for name, value in environment.items():
+        if name in bundles:
+            if Path(value) != settings.tls / "bundle.pem":
+                kept[name] = value
+        elif name not in exported and not name.startswith(("MLFLOW_", "AZUREML_")):
+            kept[name] = value
+    return kept

@@ -1,0 +1,1 @@
+"""Where processes run: one package for each implementation of `arm.ports.Engine`."""

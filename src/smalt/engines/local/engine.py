@@ -1,0 +1,161 @@
+"""`Engine` on this machine. The engine itself holds no state: folders and locks do, so any number of them may look.
+
+Exactly once, whichever line a crash hits: the engine takes the task's lock and hands it on to the agent it spawns; a
+task with a state was started; without a state and with its lock free it was not, and `ensure` starts it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from smalt.agent import wire
+from smalt.agent.wire import Outcome, Phase, StopRequest, TaskSpec, TaskState
+from smalt.arm.ports import Capacity
+from smalt.engines.local.capacity import machine_capacity
+from smalt.engines.local.folders import (
+    TRASH,
+    Folders,
+    delete_tree,
+    read_fence,
+    read_state,
+    take_lock,
+    write_fence,
+    write_private,
+)
+from smalt.engines.local.spawn import bury, spawn_agent
+from smalt.engines.local.watcher import Watcher
+from smalt.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_VANISHED = "The agent of this task vanished (killed?)."
+
+
+class LocalEngine:
+    """See `arm.ports.Engine` for the contract. Construct it once for each server; `close` ends its thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folders = Folders(settings.tasks)
+        self._hints = settings.hints_socket
+        self._watcher: Watcher | None = None
+        self._sweep()
+
+    def capacity(self) -> Capacity:
+        return machine_capacity()
+
+    def ensure(self, task: TaskSpec) -> None:
+        if not task.name:
+            raise ValueError("a task needs a name")
+        folder = self._folders.of(task.name)
+        with self._folders.door(exclusive=True):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            seen = read_fence(folder)
+            if task.fence < seen:
+                raise ValueError(f"task '{task.name}': fence {task.fence} is older than {seen}, which was seen already")
+            if task.fence > seen:
+                write_fence(folder, task.fence)
+            if read_state(folder) is not None:
+                return
+            lock = take_lock(folder)
+            if lock is None:
+                return  # its agent is just starting
+            try:
+                write_private(folder / wire.TASK_FILE, task.to_json())
+                spawn_agent(folder, self._hints, lock)
+            finally:
+                os.close(lock)
+
+    def observe(self, name: str) -> TaskState | None:
+        folder = self._folders.of(name)
+        state = read_state(folder)
+        if state is not None and state.phase is Phase.EXITED:
+            return state
+        if self._folders.attended(folder):
+            return read_state(folder) or TaskState(name=name)
+        state = read_state(folder)
+        if state is None or state.phase is Phase.EXITED:
+            return state
+        return self._lost(folder, state)
+
+    def stop(self, name: str, grace_s: float) -> None:
+        folder = self._folders.of(name)
+        state = read_state(folder)
+        if not folder.exists() or (state is not None and state.phase is Phase.EXITED):
+            return
+        if not self._folders.attended(folder):
+            if state is not None:
+                self._lost(folder, state)
+            return
+        write_private(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
+        self._signal(folder, signal.SIGUSR1)
+
+    def remove(self, name: str) -> None:
+        folder = self._folders.of(name)
+        with self._folders.door(exclusive=True):
+            grave = self._folders.discard(folder)
+        if grave is not None:
+            self._dispose(grave)
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        if self._watcher is not None:
+            raise RuntimeError("this engine is watched already")
+        self._watcher = Watcher(self._folders, self._hints, changed)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """End the thread that `watch` started. Tasks go on."""
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
+
+    def _signal(self, folder: Path, number: int) -> None:
+        """To the agent, if it is alive: its number is looked up first and its life checked after, so no other gets it."""
+        state = read_state(folder)
+        if state is None or not state.agent_pid:
+            return  # it looks for a request before it starts anything
+        try:
+            descriptor = os.pidfd_open(state.agent_pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self._folders.attended(folder):
+                signal.pidfd_send_signal(descriptor, number)
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(descriptor)
+
+    def _lost(self, folder: Path, state: TaskState) -> TaskState:
+        self._bury(folder)
+        now = read_state(folder)
+        if now is not None and now.phase is Phase.EXITED:
+            return now
+        return replace(
+            state, phase=Phase.EXITED, outcome=Outcome.LOST, error=_VANISHED, ready=False, ended_at=time.time()
+        )
+
+    def _bury(self, folder: Path) -> None:
+        try:
+            bury(folder, self._hints)
+        except (OSError, subprocess.SubprocessError) as error:
+            _LOG.warning("what is left of task %s could not be ended: %s", folder.name, error)
+
+    def _sweep(self) -> None:
+        """Finish removals that a crash cut short."""
+        for grave in sorted((self._folders.root / TRASH).iterdir()):
+            self._dispose(grave)
+
+    def _dispose(self, grave: Path) -> None:
+        state = read_state(grave)
+        if state is None or state.phase is not Phase.EXITED:
+            # An agent that is just starting has no number yet; it reads the request before it starts anything.
+            write_private(grave / wire.STOP_FILE, StopRequest(0).to_json())
+            self._signal(grave, signal.SIGKILL)
+            self._bury(grave)
+        delete_tree(grave)

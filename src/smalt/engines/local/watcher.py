@@ -1,0 +1,131 @@
+"""One thread that waits for what agents say and for their deaths, so that nobody polls.
+
+Agents say it themselves, by a datagram for each change. One that is killed says nothing: the kernel does, through a
+pidfd, also for agents that an earlier server started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from smalt.agent.wire import Hint, Phase
+from smalt.engines.local.folders import Folders, read_owner, read_state
+
+_LOG = logging.getLogger(__name__)
+
+
+class Watcher:
+    """`start` returns once nothing can be missed any more; `changed(owner)` is called from the thread only."""
+
+    def __init__(self, folders: Folders, address: Path, changed: Callable[[str], None]) -> None:
+        self._folders = folders
+        self._address = address
+        self._changed = changed
+        self._selector = selectors.DefaultSelector()
+        self._agents: dict[int, int] = {}  # pid → pidfd
+        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._ending, self._end = os.pipe2(os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="engine-watch", daemon=True)
+
+    def start(self) -> None:
+        self._address.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._address.unlink(missing_ok=True)
+        self._channel.bind(str(self._address))
+        self._address.chmod(0o600)
+        self._selector.register(self._channel, selectors.EVENT_READ, None)
+        self._selector.register(self._ending, selectors.EVENT_READ, None)
+        self._thread.start()
+
+    def close(self) -> None:
+        os.close(self._end)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        for owner in self._adopt():
+            self._tell(owner)
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._channel:
+                    self._receive()
+                elif key.fd == self._ending:
+                    self._close_all()
+                    return
+                else:
+                    self._agent_ended(key.fd, *key.data)
+
+    def _receive(self) -> None:
+        """All that waits at once; one call for an owner however often its tasks changed."""
+        owners: dict[str, None] = {}
+        while True:
+            try:
+                data = self._channel.recv(65536)
+            except BlockingIOError:
+                break
+            try:
+                hint = Hint.from_bytes(data)
+            except ValueError:
+                continue  # somebody else's datagram
+            owners[hint.owner] = None
+            self._follow(self._folders.of(hint.task), hint.owner)
+        for owner in owners:
+            self._tell(owner)
+
+    def _adopt(self) -> list[str]:
+        """Follow every agent that lives; returns the owners of unfinished tasks, which may have changed unseen."""
+        owners: dict[str, None] = {}
+        for folder in self._folders.all():
+            try:
+                state = read_state(folder)
+                owner = read_owner(folder)
+            except (OSError, ValueError) as error:
+                _LOG.warning("task %s cannot be read: %s", folder.name, error)
+                continue
+            if owner is not None and state is not None and state.phase is not Phase.EXITED:
+                owners[owner] = None
+                self._follow(folder, owner)
+        return list(owners)
+
+    def _follow(self, folder: Path, owner: str) -> None:
+        state = read_state(folder)
+        if state is None or state.phase is Phase.EXITED or not state.agent_pid or state.agent_pid in self._agents:
+            return
+        try:
+            descriptor = os.pidfd_open(state.agent_pid)
+        except OSError:
+            self._tell(owner)  # gone already
+            return
+        if not self._folders.attended(folder):  # the number may be another's by now
+            os.close(descriptor)
+            self._tell(owner)
+            return
+        self._agents[state.agent_pid] = descriptor
+        self._selector.register(descriptor, selectors.EVENT_READ, (state.agent_pid, owner))
+
+    def _agent_ended(self, descriptor: int, pid: int, owner: str) -> None:
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        self._agents.pop(pid, None)
+        self._tell(owner)
+
+    def _tell(self, owner: str) -> None:
+        try:
+            self._changed(owner)
+        except Exception:  # the edge: whoever is told must not end the telling
+            _LOG.exception("being told that %s changed failed", owner)
+
+    def _close_all(self) -> None:
+        for descriptor in self._agents.values():
+            os.close(descriptor)
+        self._selector.close()
+        self._channel.close()
+        os.close(self._ending)
+        with contextlib.suppress(OSError):
+            self._address.unlink()

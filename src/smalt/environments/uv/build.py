@@ -1,0 +1,237 @@
+"""Builds one environment: the process behind a build task. `python -m smalt.environments.uv.build ENVS KEY`.
+
+The definition comes in a variable (it may hold an index's credentials, which a command line would show to everyone).
+Whatever kills it, the next build goes on: the environment counts only with its marker, which is written last; the lock
+is written whole or not at all; the wheels that came are in the cache. Two builds of one key: the second waits for the
+first and finds its work done. The lock on the key is held by uv too, so that no orphan writes beside the next build.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import uv as uv_wheel
+
+from smalt.environments.uv.explain import Obstacle, cause, read_problem
+from smalt.environments.uv.layout import VARIABLE, Layout, read_json, write_atomically
+from smalt.environments.uv.locks import Resolution, lock_key, read_lock, versions, write_lock
+from smalt.environments.uv.machine_index import has_several_indexes, with_pip_settings
+from smalt.environments.uv.process import Ran, Uv, say, without_secrets
+from smalt.environments.uv.resolve import Resolver, Unresolvable
+
+SHIPPED = Path(__file__).parent / "curated" / "locks"
+_REBUILDS = 3
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0: the environment is complete. 1: it is not, and the cause is in its failure file."""
+    layout, key = Layout(Path(arguments[0])), arguments[1]
+    definition = json.loads(os.environ.pop(VARIABLE))
+    os.umask(0o022)
+    for folder in (layout.flock(key).parent, layout.prefix(key).parent, layout.cache, layout.log(key).parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with _held(layout.flock(key)) as held:
+            return Build(layout, key, definition, held).run()
+    except (Unresolvable, OSError) as error:
+        return _failed(layout, key, str(error))
+
+
+@dataclass(frozen=True)
+class Installed:
+    """How an installation went: uv's exit status, and what it said where it failed."""
+
+    code: int
+    output: str = ""
+
+    def raise_for(self, python: str) -> None:
+        if self.code != 0:
+            raise Unresolvable(cause(read_problem(self.output), python))
+
+
+class Build:
+    """One build, with the key's lock in hand."""
+
+    def __init__(self, layout: Layout, key: str, definition: Mapping[str, Any], held: int) -> None:
+        self._layout, self._key, self._definition = layout, key, definition
+        variables = with_pip_settings(os.environ)
+        several = has_several_indexes(variables, definition["options"])
+        self._index_options = ["--index-strategy", "unsafe-best-match"] if several else []
+        self._uv = Uv(uv_wheel.find_uv_bin(), str(layout.cache), variables, held)
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def run(self) -> int:
+        if self._is_complete():
+            say("This environment is built already.")
+            return 0
+        started = time.monotonic()
+        self._layout.failure(self._key).unlink(missing_ok=True)
+        self._say_what()
+        resolution = self._from_own_lock() or self._from_shipped_lock() or self._from_scratch()
+        seconds = time.monotonic() - started
+        self._complete(resolution, seconds)
+        say(f"\nBuilt in {seconds:.1f} s")
+        return 0
+
+    def _is_complete(self) -> bool:
+        prefix = self._layout.prefix(self._key)
+        return read_json(self._layout.marker(self._key)) is not None and (prefix / "bin" / "python").exists()
+
+    def _say_what(self) -> None:
+        wanted = self._definition
+        say(f"Environment  {wanted['title']}")
+        say(f"Interpreter  Python {wanted['python']} ({wanted['interpreter']})")
+        if wanted["image"]:
+            say(f"Image        {wanted['image']}: a plain Python base, so a virtual environment stands in for it")
+        for origin, title in (("conda", "From conda"), ("pip", "From pip"), ("serving", "Inference server")):
+            if wanted[origin]:
+                say(f"{title}: {', '.join(wanted[origin])}")
+        for note in wanted["notes"]:
+            say(f"Note: {note}")
+        say()
+
+    def _from_own_lock(self) -> Resolution | None:
+        """The lock that this key has had before, for ever the same; most of it is in the cache."""
+        resolution = read_lock(self._layout.lock(self._key))
+        if resolution is not None:
+            say("The versions are those that this environment has had before (its lock).")
+            self._install(resolution, ("--offline", "")).raise_for(self._definition["python"])
+        return resolution
+
+    def _from_shipped_lock(self) -> Resolution | None:
+        """The lock that comes with a curated definition; None where there is none, or it does not fit this machine."""
+        found = next((one for one in sorted(SHIPPED.glob("*.txt")) if lock_key(one) == self._key), None)
+        resolution = read_lock(found) if found else None
+        if found is None or resolution is None:
+            return None
+        say("The versions are those of the curated environment's own lock.")
+        self._keep(resolution)
+        if self._install(resolution, ("--offline", "")).code != 0:
+            say("That lock cannot be installed here; versions are chosen anew.")
+            self._layout.lock(self._key).unlink(missing_ok=True)
+            return None
+        return resolution
+
+    def _from_scratch(self) -> Resolution:
+        resolver = Resolver(self._uv, self._definition, self._index_options, self._plain_lock())
+        for _ in range(_REBUILDS):
+            with _stage("Choosing versions"):
+                resolution = resolver.resolve()
+            self._keep(resolution)
+            installed = self._install(resolution, ("", "--offline"))
+            if installed.code == 0:
+                return resolution
+            self._layout.lock(self._key).unlink(missing_ok=True)  # never used, so not yet a promise
+            problem = read_problem(installed.output)
+            if problem.obstacle is not Obstacle.SOURCE or problem.package not in resolution.sources:
+                raise Unresolvable(cause(problem, self._definition["python"]))
+            resolver.avoid(problem.package)
+        raise Unresolvable("Packages that have to be built from source could not be, and no other version fits.")
+
+    def _make_folder(self) -> None:
+        prefix = self._layout.prefix(self._key)
+        if prefix.exists():  # of a build that was killed; what it had downloaded is in the cache
+            shutil.rmtree(prefix)
+        arguments = ["venv", "--python", self._definition["interpreter"], "--no-project", "--offline", str(prefix)]
+        ran = self._uv.run(arguments)
+        if ran.code != 0:
+            raise Unresolvable(f"Python {self._definition['python']} cannot be used: {read_problem(ran.output).text}")
+
+    def _plain_lock(self) -> Path | None:
+        """The same environment without the inference server: its versions are preferred, so that both agree."""
+        plain = self._definition["plain_key"]
+        return self._layout.lock(plain) if plain != self._key else None
+
+    def _keep(self, resolution: Resolution) -> None:
+        for note in resolution.notes:
+            say(f"Note: {note}")
+        write_lock(self._layout.lock(self._key), self._key, resolution)
+
+    def _install(self, resolution: Resolution, tries: Sequence[str]) -> Installed:
+        """Into a fresh folder, online ("") and `--offline` in the order given; what the last one said."""
+        with _stage("Making the environment's folder"):
+            self._make_folder()
+        with _stage(f"Installing {len(versions(resolution.text))} packages"):
+            first = self._sync(resolution, tries[0])
+            if first.code == 0:
+                return Installed(0)
+            if tries[0] == "" and read_problem(first.output).obstacle is not Obstacle.UNREACHABLE:
+                return Installed(first.code, first.output)
+            second = self._sync(resolution, tries[1])
+            online = second if tries[1] == "" else first
+            return Installed(second.code, online.output)
+
+    def _sync(self, resolution: Resolution, offline: str) -> Ran:
+        python = self._layout.prefix(self._key) / "bin" / "python"
+        arguments = ["pip", "sync", "--python", str(python), "--link-mode", "hardlink", *self._index_options]
+        arguments += ["--only-binary", ":all:", *(word for one in resolution.sources for word in ("--no-binary", one))]
+        with tempfile.TemporaryDirectory(prefix="smalt-build-") as scratch:
+            options = Path(scratch) / "options.txt"
+            options.write_text("\n".join(self._definition["options"]) + "\n")
+            files = [str(self._layout.lock(self._key)), *([str(options)] if self._definition["options"] else [])]
+            if offline:
+                return self._uv.run([*arguments, offline, "--quiet", *files])
+            return self._uv.run([*arguments, *files], live=True)
+
+    def _complete(self, resolution: Resolution, seconds: float) -> None:
+        marker = {
+            "title": self._definition["title"],
+            "python": self._definition["python"],
+            "interpreter": self._definition["interpreter"],
+            "notes": [*self._definition["notes"], *resolution.notes],
+            "packages": len(versions(resolution.text)),
+            "seconds": round(seconds, 3),
+            "built_at": time.time(),
+        }
+        write_atomically(self._layout.marker(self._key), json.dumps(marker))
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> NoReturn:
+        self._uv.stop()
+        say("\nStopped. What was downloaded is kept; the next build goes on from there.")
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another build of this environment is under way; waiting for it.")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _stage(title: str) -> Iterator[None]:
+    say(f"{title} …")
+    started = time.monotonic()
+    yield
+    say(f"{title}: {time.monotonic() - started:.1f} s")
+
+
+def _failed(layout: Layout, key: str, message: str) -> int:
+    message = without_secrets(message)
+    write_atomically(layout.failure(key), json.dumps({"cause": message, "failed_at": time.time()}))
+    say(f"\nThe environment could not be built.\n{message}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

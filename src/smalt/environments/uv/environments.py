@@ -1,0 +1,210 @@
+"""`Environments` with virtual environments that uv builds: the server's side, which plans and looks, but never builds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from smalt.agent.wire import TaskSpec
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan, EnvironmentSpec
+from smalt.environments.uv.conda import CondaFile, collected, parse_conda
+from smalt.environments.uv.curated import Curated, find_curated, load_curated, unknown
+from smalt.environments.uv.images import Image, read_image
+from smalt.environments.uv.interpreters import Choice, Interpreter, choose, find_interpreters
+from smalt.environments.uv.layout import BUILDER, VARIABLE, Layout, read_json
+from smalt.environments.uv.requirements import PipList, parse_pip
+from smalt.settings import Settings
+
+_TIMEOUT_S = 2 * 3600
+_GRACE_S = 10
+_PASSED_PREFIXES = ("UV_", "PIP_")
+_PASSED = (
+    "HOME PATH LANG LC_ALL TMPDIR NETRC XDG_CONFIG_HOME XDG_CONFIG_DIRS SSL_CERT_FILE SSL_CERT_DIR SSL_CLIENT_CERT"
+    " REQUESTS_CA_BUNDLE CURL_CA_BUNDLE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY GIT_SSH_COMMAND SSH_AUTH_SOCK"
+)
+_CONDA_SEEDS = ("pip", "setuptools<81", "wheel")  # conda's Python brings them; setuptools 81 lost pkg_resources
+_IMAGE_SEEDS = ("pip",)
+
+
+class UvEnvironments:
+    """One root's environments. `variables` are those of the machine, with its index and proxy configuration."""
+
+    def __init__(self, settings: Settings, variables: Mapping[str, str] | None = None) -> None:
+        self._layout = Layout(settings.envs)
+        self._variables = dict(os.environ if variables is None else variables)
+
+    def plan(self, spec: EnvironmentSpec, serving: bool = False) -> EnvironmentPlan:
+        if spec.build_context:
+            raise _needs_engine("A Docker build context")
+        curated = self._curated(spec)
+        image = read_image(spec.image) if spec.image else Image(ground=True)
+        text = curated.conda_file if curated else spec.conda_file
+        if not curated:
+            _check_image(spec, image)
+        conda = parse_conda(text) if text else CondaFile()
+        pip = parse_pip(spec.pip_requirements.splitlines(), "pipRequirements")
+        if pip.errors:
+            raise collected(pip.errors)
+        hint = f"=={image.python}.*" if image.python and not curated else ""
+        choice = choose(self._interpreters, conda.python or hint, f"3.{sys.version_info.minor}")
+        asked = _asked(conda, pip, _CONDA_SEEDS if text or spec.pip_requirements else _IMAGE_SEEDS)
+        return self._planned(spec, choice, conda, asked, conda.python or hint, serving)
+
+    def built(self, key: str) -> BuiltEnvironment | None:
+        marker = read_json(self._layout.marker(key))
+        prefix = self._layout.prefix(key)
+        if marker is None or not (prefix / "bin" / "python").exists():
+            return None
+        return BuiltEnvironment(key, prefix, self._layout.lock(key), tuple(marker.get("notes", ())))
+
+    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
+        log = self._layout.log(plan.key)
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        variables = {name: value for name, value in self._variables.items() if _passed(name)}
+        variables[VARIABLE] = json.dumps(dict(plan.definition))
+        return TaskSpec(
+            name=f"build-{plan.key[:16]}-a{attempt}",
+            owner=owner,
+            fence=attempt,
+            argv=[sys.executable, "-m", "smalt.environments.uv.build", str(self._layout.envs), plan.key],
+            variables=variables,
+            log=str(log),
+            system_log=str(log.with_suffix(".system.log")),
+            timeout_s=_TIMEOUT_S,
+            grace_s=_GRACE_S,
+        )
+
+    def log(self, key: str) -> Path:
+        return self._layout.log(key)
+
+    def failure(self, key: str) -> str:
+        found = read_json(self._layout.failure(key))
+        if found and found.get("cause"):
+            return str(found["cause"])
+        return "The build ended before it could say why: it was killed, or the machine ran out of memory or disk."
+
+    def curated(self) -> Mapping[str, Mapping[str, Any]]:
+        return {name: one.properties() for one in self._definitions for name in one.names}
+
+    @cached_property
+    def _definitions(self) -> tuple[Curated, ...]:
+        return load_curated()
+
+    @cached_property
+    def _interpreters(self) -> tuple[Interpreter, ...]:
+        return find_interpreters(self._variables)
+
+    @cached_property
+    def _serving(self) -> list[str]:
+        text = resources.files("smalt.environments.uv").joinpath("serving.txt").read_text()
+        return sorted(parse_pip(text.splitlines(), "serving.txt").requirements)
+
+    def _curated(self, spec: EnvironmentSpec) -> Curated | None:
+        """The definition to use, where the specification names one and says nothing better itself."""
+        if spec.conda_file or (spec.pip_requirements and spec.image):
+            return None
+        if spec.curated:
+            found = find_curated(self._definitions, spec.curated)
+            if not found:
+                raise unknown(self._definitions, spec.curated)
+            return found
+        name = read_image(spec.image).curated if spec.image else ""
+        return find_curated(self._definitions, name) if name else None
+
+    def _planned(
+        self, spec: EnvironmentSpec, choice: Choice, conda: CondaFile, asked: dict[str, Any], python: str, serving: bool
+    ) -> EnvironmentPlan:
+        content = {"builder": BUILDER, "python": choice.interpreter.version, "exact": choice.exact, **asked}
+        plain = _digest(content)
+        with_server = self._serving if serving else []
+        notes = list(conda.notes)
+        if not choice.exact:
+            notes.insert(
+                0,
+                f"Python {_readable(python)} was asked for; the nearest that this machine has is {choice.interpreter.version}.",
+            )
+        title = spec.name or spec.curated or spec.image or "environment"
+        packages = len(asked["conda"]) + len(asked["pip"])
+        definition = {
+            **content,
+            "serving": with_server,
+            "plain_key": plain,
+            "interpreter": str(choice.interpreter.path),
+            "title": title,
+            "image": spec.image,
+            "notes": notes,
+        }
+        key = _digest({**content, "serving": with_server}) if with_server else plain
+        summary = f"{title}: Python {choice.interpreter.version}, {packages} packages asked for"
+        return EnvironmentPlan(key, definition, summary + (", with the inference server" if with_server else ""))
+
+
+def _check_image(spec: EnvironmentSpec, image: Image) -> None:
+    has_packages = bool(spec.conda_file or spec.pip_requirements)
+    if not spec.image:
+        if not has_packages:
+            raise invalid(f"The environment '{spec.name}' names neither an image nor a conda_file.", "environmentId")
+        return
+    if (has_packages and image.ground) or image.plain:
+        return
+    if image.curated and not has_packages:
+        raise _needs_engine(f"Image '{spec.image}', which is not one of the curated environments that are shipped,")
+    raise _needs_engine(f"Image '{spec.image}'")
+
+
+def _needs_engine(what: str) -> ArmError:
+    return invalid(
+        f"{what} needs a container engine (Docker or Podman), which this platform does not use yet;"
+        " give a conda_file on one of the plain Python bases,"
+        " for example mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04.",
+        "image",
+    )
+
+
+def _asked(conda: CondaFile, pip: PipList, seeds: Sequence[str]) -> dict[str, Any]:
+    """The normal form of what is asked for. pip comes after conda, so its word for a package replaces conda's."""
+    listed = sorted({*conda.pip.requirements, *pip.requirements})
+    pinned = {name for text in listed if (name := _name(text, only_bounded=True))}
+    packages = sorted({one for one in conda.packages if _name(one) not in pinned})
+    bounded = {_name(one, only_bounded=True) for one in (*listed, *packages)}
+    return {
+        "conda": packages,
+        "pip": listed,
+        "options": [*conda.pip.options, *pip.options],
+        "seeds": [one for one in seeds if _name(one) not in bounded],
+    }
+
+
+def _name(text: str, only_bounded: bool = False) -> str:
+    """The canonical name of a requirement; "" for an address, and for one without version where those are not meant."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return ""
+    if only_bounded and not (requirement.specifier or requirement.url):
+        return ""
+    return canonicalize_name(requirement.name)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _passed(name: str) -> bool:
+    return name.startswith(_PASSED_PREFIXES) or name.upper() in _PASSED.split()
+
+
+def _readable(specifier: str) -> str:
+    """`==3.7.9.*` as people write it: `3.7.9`."""
+    return ", ".join(one.removeprefix("==").removesuffix(".*") for one in specifier.split(","))

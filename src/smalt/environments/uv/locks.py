@@ -1,0 +1,66 @@
+"""Locks: exact versions with hashes, as a requirements file that pip and uv read too.
+
+The first line, a comment, holds what a build from the lock has to know besides: the key that it belongs to, the packages
+that are built from source, and the notes for people.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from smalt.environments.uv.layout import write_atomically
+
+_HEAD = "# smalt: "
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """`text` is uv's requirements with hashes; `sources` are the packages that have to be built."""
+
+    text: str
+    sources: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def write_lock(path: Path, key: str, resolution: Resolution) -> None:
+    head = {"key": key, "sources": resolution.sources, "notes": resolution.notes}
+    write_atomically(path, f"{_HEAD}{json.dumps(head)}\n{resolution.text}")
+
+
+def read_lock(path: Path) -> Resolution | None:
+    """The lock, or None where there is none (or it is not one of ours)."""
+    try:
+        text = path.read_text()
+    except OSError:
+        return None
+    head = _head(text)
+    return Resolution(text.partition("\n")[2], tuple(head["sources"]), tuple(head["notes"])) if head else None
+
+
+def lock_key(path: Path) -> str:
+    """The key that a lock belongs to, from its first line alone; "" where it is not a lock."""
+    with path.open() as file:
+        return str(_head(file.readline()).get("key", ""))
+
+
+def versions(text: str) -> dict[str, str]:
+    """Canonical name → version of a lock's lines."""
+    return {
+        canonicalize_name(name): version for name, version in re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)", text)
+    }
+
+
+def _head(text: str) -> dict[str, Any]:
+    first = text.partition("\n")[0]
+    if not first.startswith(_HEAD):
+        return {}
+    try:
+        return json.loads(first.removeprefix(_HEAD))
+    except ValueError:
+        return {}

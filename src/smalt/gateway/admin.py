@@ -1,0 +1,81 @@
+"""Envoy's admin interface over its unix socket: what is in force, as Envoy itself says."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from urllib.parse import quote
+
+from smalt.gateway.listener import ROUTES, STAT_PREFIX
+
+TIMEOUT_S = 2.0
+CLUSTERS_VERSION = "cluster_manager.cds.version_text"
+ROUTES_VERSION = f"http.{STAT_PREFIX}.rds.{ROUTES}.version_text"
+WARMING = "cluster_manager.warming_clusters"
+
+
+class NotAnswering(Exception):
+    """Envoy is not running, or not yet."""
+
+
+@dataclass(frozen=True)
+class InForce:
+    """`clusters` and `routes` are the versions of the files that Envoy took over last."""
+
+    clusters: str
+    routes: str
+    warming: int
+
+
+class Admin:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def in_force(self) -> InForce:
+        wanted = "|".join((CLUSTERS_VERSION, ROUTES_VERSION, WARMING)).replace(".", "\\.")
+        lines = dict(
+            line.split(": ", 1) for line in self.get(f"/stats?filter={quote(wanted)}").splitlines() if ": " in line
+        )
+        clusters, routes = (lines.get(name, "").strip('"') for name in (CLUSTERS_VERSION, ROUTES_VERSION))
+        return InForce(clusters, routes, int(lines.get(WARMING, "0")))
+
+    def unhealthy(self, clusters: Collection[str]) -> set[str]:
+        """Those of `clusters` that have hosts, of which none has passed its health check yet, and those that are not there."""
+        found = json.loads(self.get("/clusters?format=json"))
+        good = {
+            one["name"]
+            for one in found.get("cluster_statuses", [])
+            if not one.get("host_statuses")
+            or any(not host["health_status"].get("failed_active_health_check") for host in one["host_statuses"])
+        }
+        return set(clusters) - good
+
+    def get(self, target: str) -> str:
+        """The body of a 200. Raises NotAnswering for anything else."""
+        connection = _UnixConnection(self._path)
+        try:
+            connection.request("GET", target)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        except (OSError, HTTPException) as error:
+            raise NotAnswering(str(error)) from error
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise NotAnswering(f"{target}: {answer.status}")
+        return text
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("envoy", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(str(self._path))

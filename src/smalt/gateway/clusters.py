@@ -1,0 +1,111 @@
+"""Clusters: the server, and one for each deployment, whose hosts are the unix sockets of its replicas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from smalt.arm.ports import DeploymentRoute
+from smalt.gateway.documents import CONFIG, EXTENSION, Document
+
+SERVER = "server"
+QUEUE = 100  # requests of a deployment that may wait beyond those in progress; a small number refuses cold bursts
+PLENTY = 100_000
+UPSTREAM_IDLE_S = 4  # below uvicorn's keep-alive of 5 s: we close first, and no request meets a closing connection
+BUFFER_BYTES = 1 << 20
+CONNECT_TIMEOUT_S = 2
+HEALTH_PATH = "/"
+HEALTH_TIMEOUT_S = 0.5  # Envoy opens its port only after each replica's first check: a hung one must not hold that up
+
+
+def cluster_name(endpoint: str, deployment: str) -> str:
+    return f"{endpoint}/{deployment}"
+
+
+def server_cluster(socket: Path) -> Document:
+    """The platform's server. Its failures are the retry policy's matter (`routes.py`): no health checks, no limits."""
+    return _cluster(SERVER, [str(socket)]) | {
+        "lb_policy": "ROUND_ROBIN",
+        "circuit_breakers": _breakers(PLENTY, PLENTY),
+    }
+
+
+def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
+    """One deployment's replicas, with its limit on concurrent requests.
+
+    A replica that died is set aside by outlier detection after a few refused connections, all retried elsewhere, and comes
+    back when a health check passes. One that is only busy stays: health checks may fail for longer than a request may take
+    before they count. Answers of the user's script, 500 included, never count against a replica.
+    """
+    in_progress = max(1, route.max_concurrent) * max(1, len(route.sockets))
+    cluster = _cluster(cluster_name(endpoint, route.name), route.sockets)
+    return cluster | {
+        "lb_policy": "LEAST_REQUEST",
+        "circuit_breakers": _breakers(in_progress + QUEUE, max(QUEUE, in_progress)),
+        "health_checks": [_health_check(route.timeout_s)],
+        "outlier_detection": _outliers(),
+        # with all replicas failing, try them all the same: a new cluster works before its first check is through
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+        "ignore_health_on_host_removal": True,
+    }
+
+
+def _cluster(name: str, sockets: Sequence[str]) -> Document:
+    hosts = [{"endpoint": {"address": {"pipe": {"path": socket}}}} for socket in sockets]
+    http = {
+        "@type": f"{EXTENSION}upstreams.http.v3.HttpProtocolOptions",
+        "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_S}s"},
+        "explicit_http_config": {"http_protocol_options": {}},
+    }
+    return {
+        "@type": f"{CONFIG}cluster.v3.Cluster",
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": f"{CONNECT_TIMEOUT_S}s",
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
+    }
+
+
+def _breakers(requests: int, pending: int) -> Document:
+    return {
+        "thresholds": [
+            {
+                "max_connections": PLENTY,  # a limit here starves one worker thread of Envoy through the other's idle ones
+                "max_pending_requests": pending,
+                "max_requests": requests,
+                "max_retries": PLENTY,  # all that a dying replica had in hand is tried elsewhere
+            }
+        ]
+    }
+
+
+def _health_check(request_timeout_s: float) -> Document:
+    return {
+        "timeout": f"{HEALTH_TIMEOUT_S:.3f}s",
+        "interval": "1s",
+        "unhealthy_interval": "0.500s",
+        "no_traffic_interval": "1s",
+        "no_traffic_healthy_interval": "5s",
+        "unhealthy_threshold": math.ceil(request_timeout_s + 5),  # checks that time out come once a second
+        "healthy_threshold": 1,
+        "http_health_check": {"path": HEALTH_PATH, "host": "replica"},
+    }
+
+
+def _outliers() -> Document:
+    return {
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 3,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "enforcing_local_origin_success_rate": 0,
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_consecutive_gateway_failure": 0,
+        "enforcing_success_rate": 0,
+        "interval": "1s",
+        "base_ejection_time": "2s",
+        "max_ejection_time": "10s",
+        "max_ejection_percent": 50,  # never the only one
+    }

@@ -1,0 +1,182 @@
+"""`ports.Gateway` over Envoy: the desired state on disk, and the steps that bring the proxy there without losing a request.
+
+A change goes clusters first, then routes, then what no route leads to any more:
+
+    1. `cds.json` becomes old and new clusters together;
+    2. once Envoy has them, and new ones have passed a health check, `rds.json` becomes the new routes;
+    3. once Envoy follows those, `cds.json` becomes the new clusters alone.
+
+Nothing here waits: each call of `apply` or `in_force` takes the steps that can be taken. All that they need stands on disk,
+so any process may go on where another was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from smalt.arm.ports import EndpointRoute
+from smalt.auth.secret_files import private_folder, replace_file
+from smalt.auth.tokens import TokenService
+from smalt.gateway.admin import Admin, NotAnswering
+from smalt.gateway.bootstrap import bootstrap, command
+from smalt.gateway.clusters import deployment_cluster, server_cluster
+from smalt.gateway.documents import Document, content_hash, read_document, write_resources
+from smalt.gateway.listener import certificate, listener
+from smalt.gateway.routes import check, clusters_of, route_configuration
+from smalt.settings import Settings
+
+HEALTH_WAIT_S = (
+    3.0  # so long a new cluster without a healthy host holds up the routes; then it is its deployment's affair
+)
+
+
+@dataclass(frozen=True)
+class _Desired:
+    """`fresh`: clusters that are new or changed since the routes last followed; `since`: when this became desired."""
+
+    sequence: int = 0
+    digest: str = ""
+    clusters: list[Document] = field(default_factory=list)
+    routes: Document = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
+    since: float = 0
+
+    @property
+    def version(self) -> str:
+        return f"{self.sequence:08d}-{self.digest}"
+
+
+class EnvoyGateway:
+    """`tokens` gives the keys with which endpoints check tokens. Thread-safe, and safe between processes."""
+
+    def __init__(self, settings: Settings, tokens: TokenService, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._clock = clock
+        self._admin = Admin(settings.envoy_admin_socket)
+        self._threads = threading.Lock()
+        folder = settings.gateway
+        self._bootstrap = folder / "bootstrap.json"
+        self._state = folder / "desired.json"
+        self._listeners = folder / "lds" / "lds.json"
+        self._secrets = folder / "sds" / "sds.json"
+        self._clusters = folder / "cds" / "cds.json"
+        self._routes = folder / "rds" / "rds.json"
+
+    def write_bootstrap(self) -> None:
+        """Everything that Envoy needs to start: before its first start, and again when host, port or keys change."""
+        settings = self._settings
+        for path in (settings.run, settings.logs, self._listeners.parent):
+            private_folder(path)
+        os.close(os.open(settings.logs / "access.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        desired = bootstrap(settings, self._listeners, self._clusters)
+        if read_document(self._bootstrap) != desired:
+            replace_file(self._bootstrap, json.dumps(desired, indent=1).encode())
+        secret = certificate(settings)
+        write_resources(self._secrets, content_hash(secret), [secret])
+        main = listener(settings, self._routes, self._secrets, self._tokens.issuer, self._tokens.jwks())
+        write_resources(self._listeners, content_hash(main), [main])
+        with self._locked():
+            state = self._load()
+            self._advance(state if state.sequence else self._desire(state, []))
+
+    def command(self) -> list[str]:
+        """What the supervisor runs. Nothing secret is among the arguments."""
+        return command(self._bootstrap)
+
+    def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
+        """See `ports.Gateway`. Raises ValueError, and changes nothing, for a configuration that could not serve."""
+        check(endpoints)
+        with self._locked():
+            state = self._desire(self._load(), endpoints)
+            self._advance(state)
+        return state.version
+
+    def in_force(self, version: str) -> bool:
+        """See `ports.Gateway`. Also takes the next step towards the desired state: call it until it is true."""
+        with self._locked():
+            following = self._advance(self._load())
+        return _sequence(following) >= _sequence(version) > 0
+
+    def _desire(self, state: _Desired, endpoints: Sequence[EndpointRoute]) -> _Desired:
+        clusters = [server_cluster(self._settings.server_socket)]
+        for one in sorted(endpoints, key=lambda one: one.name):
+            by_name = sorted(one.deployments, key=lambda deployment: deployment.name)
+            clusters += [deployment_cluster(one.name, deployment) for deployment in by_name]
+        routes = route_configuration(endpoints)
+        digest = content_hash([clusters, routes])
+        if digest == state.digest:
+            return state
+        before = {one["name"]: one for one in state.clusters}
+        changed = {one["name"] for one in clusters if one["name"] in state.fresh or before.get(one["name"]) != one}
+        fresh = sorted(changed - {clusters[0]["name"]})
+        desired = _Desired(state.sequence + 1, digest, clusters, routes, fresh, self._clock())
+        self._save(desired)
+        return desired
+
+    def _advance(self, state: _Desired) -> str:
+        """Take the steps that can be taken now; returns the version whose routes Envoy follows, '' if it does not run."""
+        try:
+            proxy = self._admin.in_force()
+        except NotAnswering:
+            proxy = None
+        routes = read_document(self._routes)
+        if routes.get("version_info") != state.version:
+            served = self._write_clusters(state, clusters_of(routes["resources"][0]) if routes else set())
+            taken = proxy is None or (proxy.clusters == served and not proxy.warming and self._settled(state))
+            if taken:  # a proxy that does not run reads clusters before routes when it starts
+                write_resources(self._routes, state.version, [state.routes])
+                if state.fresh:
+                    self._save(_Desired(state.sequence, state.digest, state.clusters, state.routes, [], state.since))
+        elif proxy is None or proxy.routes == state.version:
+            self._write_clusters(state, set())
+        return proxy.routes if proxy else ""
+
+    def _write_clusters(self, state: _Desired, still_used: set[str]) -> str:
+        """The desired clusters and those on disk that are `still_used`; returns the version of the file."""
+        names = {one["name"] for one in state.clusters}
+        on_disk = read_document(self._clusters).get("resources", [])
+        resources = state.clusters + [one for one in on_disk if one["name"] in still_used - names]
+        version = content_hash(resources)
+        write_resources(self._clusters, version, resources)
+        return version
+
+    def _settled(self, state: _Desired) -> bool:
+        if not state.fresh or self._clock() - state.since > HEALTH_WAIT_S:
+            return True
+        try:
+            return not self._admin.unhealthy(state.fresh)
+        except NotAnswering:
+            return False
+
+    def _load(self) -> _Desired:
+        found = read_document(self._state)
+        return _Desired(**found) if found else _Desired()
+
+    def _save(self, state: _Desired) -> None:
+        document: dict[str, Any] = asdict(state)
+        replace_file(self._state, json.dumps(document, separators=(",", ":")).encode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        private_folder(self._settings.gateway)
+        with self._threads:
+            descriptor = os.open(self._settings.gateway / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+
+
+def _sequence(version: str) -> int:
+    number = version.partition("-")[0]
+    return int(number) if number.isdigit() else 0

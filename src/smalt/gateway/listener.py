@@ -1,0 +1,221 @@
+"""The listener: TLS, HTTP/1.1 and h2, access log, tokens, and what Envoy itself answers when something behind it fails.
+
+It never changes while the platform runs (endpoints live in routes and clusters only), because a changed listener would
+drain every connection.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smalt.gateway.documents import CONFIG, EXTENSION, Document, json_body, watched_file
+from smalt.settings import Settings
+
+ROUTES = "main"
+STAT_PREFIX = "ingress"
+SECRET = "server"
+JWT_FILTER = "envoy.filters.http.jwt_authn"
+JWT_PROVIDER = "smalt"
+JWT_REQUIREMENT = "token"
+JWT_METADATA = "claims"
+IDLE_S = 3600  # of a connection, and of a stream: a log may be silent for long
+HEADERS_TIMEOUT_S = 30
+CLOCK_SKEW_S = 30
+WINDOW_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 20
+NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
+
+ACCESS_LOG: dict[str, str] = {  # no query (SAS signatures, login codes) and no header that opens anything
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "duration_ms": "%DURATION%",
+    "upstream_ms": "%RESPONSE_DURATION%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "agent": "%REQ(USER-AGENT)%",
+}
+
+
+def listener(settings: Settings, routes: Path, secrets: Path, issuer: str, jwks: Mapping[str, Any]) -> Document:
+    """The listener on all addresses of `settings.host`; `routes` and `secrets` are files to follow."""
+    first, *more = addresses(settings.host)
+    manager = {"@type": f"{EXTENSION}filters.network.http_connection_manager.v3.HttpConnectionManager"}
+    manager |= _connection_manager(settings, routes, issuer, jwks)
+    return {
+        "@type": f"{CONFIG}listener.v3.Listener",
+        "name": "main",
+        "address": _socket(first, settings.port),
+        "additional_addresses": [{"address": _socket(one, settings.port)} for one in more],
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "filter_chains": [
+            {
+                "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
+                "transport_socket": _tls(secrets),
+                "transport_socket_connect_timeout": "10s",
+            }
+        ],
+    }
+
+
+def certificate(settings: Settings) -> Document:
+    """The server's certificate as a secret, so that a renewed file is taken over without touching the listener."""
+    return {
+        "@type": f"{EXTENSION}transport_sockets.tls.v3.Secret",
+        "name": SECRET,
+        "tls_certificate": {
+            "certificate_chain": {"filename": str(settings.tls / "server.pem")},
+            "private_key": {"filename": str(settings.tls / "server.key")},
+            "watched_directory": {"path": str(settings.tls)},
+        },
+    }
+
+
+def addresses(host: str) -> list[str]:
+    """Where to listen: this machine alone for a loopback name, everywhere for any other."""
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        literal = None
+    if literal is not None and literal.is_loopback:
+        return [host]
+    if host.lower() == "localhost":
+        return ["127.0.0.1", "::1"] if _can_bind("::1") else ["127.0.0.1"]
+    return ["0.0.0.0", "::"] if _can_bind("::") else ["0.0.0.0"]
+
+
+def _can_bind(address: str) -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _socket(address: str, port: int) -> Document:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _tls(secrets: Path) -> Document:
+    common = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [{"name": SECRET, "sds_config": watched_file(secrets)}],
+    }
+    context = {"@type": f"{EXTENSION}transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": common}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _connection_manager(settings: Settings, routes: Path, issuer: str, jwks: Mapping[str, Any]) -> Document:
+    return {
+        "stat_prefix": STAT_PREFIX,
+        "codec_type": "AUTO",
+        "rds": {"route_config_name": ROUTES, "config_source": watched_file(routes)},
+        "server_header_transformation": "PASS_THROUGH",
+        "use_remote_address": True,
+        "internal_address_config": {"cidr_ranges": [NOBODY]},  # else a local client may steer us with x-envoy-* headers
+        "normalize_path": False,  # a blob's name may hold anything, and signatures cover it as sent
+        "merge_slashes": False,
+        "stream_idle_timeout": f"{IDLE_S}s",
+        "request_timeout": "0s",
+        "request_headers_timeout": f"{HEADERS_TIMEOUT_S}s",
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_S}s", "headers_with_underscores_action": "ALLOW"},
+        "http2_protocol_options": {
+            "max_concurrent_streams": 256,
+            "initial_stream_window_size": WINDOW_BYTES,
+            "initial_connection_window_size": 4 * WINDOW_BYTES,
+        },
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "access_log": [_access_log(settings.logs / "access.log")],
+        "local_reply_config": {"mappers": _local_replies()},
+        "http_filters": [_tokens(issuer, jwks), _router()],
+    }
+
+
+def _access_log(path: Path) -> Document:
+    config = {
+        "@type": f"{EXTENSION}access_loggers.file.v3.FileAccessLog",
+        "path": str(path),
+        "log_format": {"json_format": ACCESS_LOG},
+    }
+    return {"name": "envoy.access_loggers.file", "typed_config": config}
+
+
+def _tokens(issuer: str, jwks: Mapping[str, Any]) -> Document:
+    """Checks a token where a route requires it and leaves its claims as metadata, which no client can forge.
+
+    It refuses nothing: the routes do, by audience (`routes.py`), so that new endpoints never change the listener.
+    """
+    provider = {
+        "issuer": issuer,
+        "local_jwks": {"inline_string": json.dumps(jwks, sort_keys=True)},
+        "forward": True,
+        "payload_in_metadata": JWT_METADATA,
+        "clear_route_cache": True,
+        "require_expiration": True,
+        "clock_skew_seconds": CLOCK_SKEW_S,
+        "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
+    }
+    config = {
+        "@type": f"{EXTENSION}filters.http.jwt_authn.v3.JwtAuthentication",
+        "providers": {JWT_PROVIDER: provider},
+        "requirement_map": {
+            JWT_REQUIREMENT: {
+                "requires_any": {"requirements": [{"provider_name": JWT_PROVIDER}, {"allow_missing_or_failed": {}}]}
+            }
+        },
+    }
+    return {"name": JWT_FILTER, "typed_config": config}
+
+
+def _router() -> Document:
+    config = {"@type": f"{EXTENSION}filters.http.router.v3.Router"}
+    return {"name": "envoy.filters.http.router", "typed_config": config}
+
+
+def _local_replies() -> list[Document]:
+    """What Envoy says by itself, as JSON with a status that clients know how to retry. The first that fits is taken."""
+    unavailable = "The service behind this address is not answering at the moment (it may be restarting). Try again."
+    return [
+        _reply(
+            ["UO"],
+            429,
+            json_body("TooManyRequests", "More requests wait for this deployment than it can take. Try again later."),
+            retry=True,
+        ),
+        _reply(["UT"], 408, json_body("RequestTimeout", "The deployment did not answer within its request timeout.")),
+        _reply(
+            ["UF", "UC", "UH", "UR", "URX", "NC", "LH"], 503, json_body("ServiceUnavailable", unavailable), retry=True
+        ),
+        _reply(["NR"], 404, json_body("NotFound", "There is nothing at this address.")),
+    ]
+
+
+def _reply(flags: list[str], status: int, body: str, retry: bool = False) -> Document:
+    reply: Document = {
+        "filter": {"response_flag_filter": {"flags": flags}},
+        "status_code": status,
+        "body": {"inline_string": body},
+        "body_format_override": {
+            "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%\n"},
+            "content_type": "application/json",
+        },
+    }
+    if retry:
+        header = {"key": "Retry-After", "value": "1"}
+        reply["headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    return reply

@@ -1,0 +1,267 @@
+"""Routes: `/endpoints/{name}/…` to the deployments, everything else to the server.
+
+Keys and tokens are checked by the routes themselves, with plain matchers: a first route refuses whatever lacks every key
+(or a token of the audience, from the JWT filter's metadata), so nothing behind it is reached without. No filter is
+configured for each endpoint, and none that is still marked as work in progress is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from smalt.arm.ports import DeploymentRoute, EndpointRoute
+from smalt.gateway.clusters import SERVER, cluster_name
+from smalt.gateway.documents import CONFIG, EXTENSION, Document, json_body
+from smalt.gateway.listener import JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, ROUTES
+
+DEPLOYMENT_HEADER = "azureml-model-deployment"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
+KEY = re.compile(r"[!-~]{1,4096}")
+REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
+SERVER_RETRIES = 15  # with the back-off below about 6 s: a server that restarts is waited for
+IDEMPOTENT = "GET|HEAD|OPTIONS"
+
+
+def check(endpoints: Sequence[EndpointRoute]) -> None:
+    """Raises ValueError for what Envoy would accept and then not serve: it takes routes to clusters that do not exist."""
+    seen: set[str] = set()
+    for endpoint in endpoints:
+        _need(bool(NAME.fullmatch(endpoint.name)), f"endpoint name {endpoint.name!r} cannot stand in a URL")
+        _need(endpoint.name.lower() not in seen, f"endpoint {endpoint.name!r} is given twice")
+        seen.add(endpoint.name.lower())
+        _check_endpoint(endpoint)
+
+
+def route_configuration(endpoints: Sequence[EndpointRoute]) -> Document:
+    """The whole route table; `endpoints` have passed `check`."""
+    ordered = sorted(endpoints, key=lambda one: one.name)
+    return {
+        "@type": f"{CONFIG}route.v3.RouteConfiguration",
+        "name": ROUTES,
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                "routes": [route for one in ordered for route in _endpoint_routes(one)] + _other_routes(),
+                "response_headers_to_remove": [
+                    "x-envoy-upstream-service-time",
+                    "x-envoy-upstream-healthchecked-cluster",
+                ],
+            }
+        ],
+    }
+
+
+def clusters_of(configuration: Document) -> set[str]:
+    """The names of all clusters that the routes of `configuration` lead to."""
+    actions = [route.get("route", {}) for host in configuration["virtual_hosts"] for route in host["routes"]]
+    mirrors = [mirror for action in actions for mirror in action.get("request_mirror_policies", [])]
+    return {one["cluster"] for one in [*actions, *mirrors] if "cluster" in one}
+
+
+def _check_endpoint(endpoint: EndpointRoute) -> None:
+    names = [one.name for one in endpoint.deployments]
+    for name in names:
+        _need(
+            bool(NAME.fullmatch(name)),
+            f"deployment name {name!r} of endpoint {endpoint.name!r} cannot stand in a header",
+        )
+    _need(len(set(names)) == len(names), f"endpoint {endpoint.name!r} names a deployment twice: {names}")
+    for what, shares in (("traffic", endpoint.traffic), ("mirror traffic", endpoint.mirror)):
+        for name, percent in shares.items():
+            _need(name in names, f"{what} of endpoint {endpoint.name!r} goes to {name!r}, which is not among {names}")
+            _need(0 <= percent <= 100, f"{what} of {name!r} is {percent} %: it must be from 0 to 100")
+    total = sum(endpoint.traffic.values())
+    _need(total in (0, 100), f"traffic of endpoint {endpoint.name!r} is {total} % in sum: it must be 0 or 100")
+    for key in endpoint.keys:
+        _need(bool(KEY.fullmatch(key)), f"a key of endpoint {endpoint.name!r} cannot stand in a header")
+    for one in endpoint.deployments:
+        _need(one.timeout_s > 0, f"the request timeout of deployment {one.name!r} must be above 0 s")
+        _need(
+            all(path.startswith("/") and len(path) < 108 for path in one.sockets), f"{one.name!r}: not a socket's path"
+        )
+
+
+def _need(good: bool, otherwise: str) -> None:
+    if not good:
+        raise ValueError(otherwise)
+
+
+def _endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
+    """In this order: refuse strangers; the deployment that a header names, or 404; a share of the traffic for each; 404."""
+    names = sorted(one.name for one in endpoint.deployments)
+    by_name = {one.name: one for one in endpoint.deployments}
+    wrong_name = (
+        f"The endpoint '{endpoint.name}' has no deployment of the name given in the header '{DEPLOYMENT_HEADER}'. "
+    )
+    wrong_name += f"It has: {', '.join(names)}." if names else "It has no deployments."
+    no_traffic = (
+        "No valid deployments to route to. Please check that the endpoint has at least one deployment with positive weight "
+        f"values or use a deployment specific header to route (endpoint '{endpoint.name}')."
+    )
+    found = [_refusal(endpoint)]
+    for name in names:
+        found.append(_deployment_route(endpoint, by_name[name], {"headers": [_header(DEPLOYMENT_HEADER, name)]}))
+    present = {"headers": [{"name": DEPLOYMENT_HEADER, "present_match": True}]}
+    found.append(_answer(endpoint, present, 404, json_body("DeploymentNotFound", wrong_name)))
+    found += _shares(endpoint, by_name)
+    found.append(_answer(endpoint, {}, 404, json_body("NoValidDeployment", no_traffic)))
+    return found
+
+
+def _shares(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> list[Document]:
+    """One route for each share. Envoy draws one random number for a request, so the bounds add up.
+
+    Weighted clusters would do it in one route, but with one timeout for all.
+    """
+    found: list[Document] = []
+    bound = 0
+    for name in sorted(endpoint.traffic):
+        percent = endpoint.traffic[name]
+        bound += percent
+        if percent:
+            share = {"runtime_fraction": {"default_value": {"numerator": bound, "denominator": "HUNDRED"}}}
+            route = _deployment_route(endpoint, by_name[name], share)
+            route["route"] |= _mirrors(endpoint)
+            found.append(route)
+    return found
+
+
+def _mirrors(endpoint: EndpointRoute) -> Document:
+    policies = [
+        {
+            "cluster": cluster_name(endpoint.name, name),
+            "runtime_fraction": {"default_value": {"numerator": percent, "denominator": "HUNDRED"}},
+            "disable_shadow_host_suffix_append": True,
+        }
+        for name, percent in sorted(endpoint.mirror.items())
+        if percent
+    ]
+    return {"request_mirror_policies": policies} if policies else {}
+
+
+def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, condition: Document) -> Document:
+    return {
+        "match": _match(endpoint, condition),
+        "route": {
+            "cluster": cluster_name(endpoint.name, deployment.name),
+            "timeout": f"{deployment.timeout_s:.3f}s",
+            "idle_timeout": "0s",
+            "prefix_rewrite": "/",
+            "retry_policy": _replica_retries(),
+        },
+        "request_headers_to_remove": ["authorization"],  # the user's script has no use for the endpoint's key
+        "response_headers_to_add": [_set("azureml-model-deployment", deployment.name)],
+    } | _filters(endpoint)
+
+
+def _replica_retries() -> Document:
+    """Another replica for what one could not take.
+
+    `reset` includes requests that a replica had in hand when it was killed, so that none is lost; once only, so that a request
+    which itself kills replicas (out of memory, say) takes two of them at most.
+    """
+    return {
+        "retry_on": "connect-failure,refused-stream,reset",
+        "num_retries": 1,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": f"{EXTENSION}retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+            }
+        ],
+        "host_selection_retry_max_attempts": 5,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
+    }
+
+
+def _refusal(endpoint: EndpointRoute) -> Document:
+    """401 for every request that has neither a key nor a token of the audience. With no key at all: for every request."""
+    conditions: Document = {}
+    if endpoint.keys:
+        strangers = [_header("authorization", f"Bearer {key}", invert=True) for key in endpoint.keys]
+        conditions["headers"] = strangers
+    if endpoint.jwt_audience:
+        conditions["dynamic_metadata"] = [_audience(endpoint.jwt_audience.split())]
+    message = "Send 'Authorization: Bearer' with a key of this endpoint"
+    if endpoint.jwt_audience:
+        message = f"Send 'Authorization: Bearer' with a valid access token for {endpoint.jwt_audience.split()[0]}"
+    route = _answer(
+        endpoint, conditions, 401, json_body("Unauthorized", f"{message}: it is missing, wrong or expired.")
+    )
+    route["response_headers_to_add"].append(
+        _set("WWW-Authenticate", f'Bearer realm="{endpoint.name}", error="invalid_token"')
+    )
+    return route
+
+
+def _audience(audiences: Sequence[str]) -> Document:
+    """Fits where the filter found no good token, or one that is for something else."""
+    wanted = [{"string_match": {"exact": one}} for one in audiences]
+    return {
+        "filter": JWT_FILTER,
+        "path": [{"key": JWT_METADATA}, {"key": "aud"}],
+        "value": wanted[0] if len(wanted) == 1 else {"or_match": {"value_matchers": wanted}},
+        "invert": True,
+    }
+
+
+def _answer(endpoint: EndpointRoute, condition: Document, status: int, body: str) -> Document:
+    return {
+        "match": _match(endpoint, condition),
+        "direct_response": {"status": status, "body": {"inline_string": body}},
+        "response_headers_to_add": [_set("Content-Type", "application/json")],
+    } | _filters(endpoint)
+
+
+def _match(endpoint: EndpointRoute, condition: Document) -> Document:
+    return {"prefix": f"/endpoints/{endpoint.name}/", "case_sensitive": False} | condition
+
+
+def _filters(endpoint: EndpointRoute) -> Document:
+    if not endpoint.jwt_audience:
+        return {}
+    config = {"@type": f"{EXTENSION}filters.http.jwt_authn.v3.PerRouteConfig", "requirement_name": JWT_REQUIREMENT}
+    return {"typed_per_filter_config": {JWT_FILTER: config}}
+
+
+def _header(name: str, value: str, invert: bool = False) -> Document:
+    matcher: Document = {"name": name, "string_match": {"exact": value}}
+    return matcher | {"invert_match": True, "treat_missing_header_as_empty": True} if invert else matcher
+
+
+def _set(name: str, value: str) -> Document:
+    return {"header": {"key": name, "value": value}, "append_action": REPLACE}
+
+
+def _other_routes() -> list[Document]:
+    """An endpoint that is not there; then the server, where what only reads may be repeated even after it was sent."""
+    message = "There is no endpoint at this address; a scoring URI is /endpoints/{name}/score."
+    unknown = {
+        "match": {"prefix": "/endpoints/"},
+        "direct_response": {"status": 404, "body": {"inline_string": json_body("EndpointNotFound", message)}},
+        "response_headers_to_add": [_set("Content-Type", "application/json")],
+    }
+    reads = {"headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": IDEMPOTENT}}}]}
+    return [
+        unknown,
+        _server_route(reads, "connect-failure,refused-stream,reset"),
+        _server_route({}, "connect-failure,refused-stream"),
+    ]
+
+
+def _server_route(condition: Document, retry_on: str) -> Document:
+    return {
+        "match": {"prefix": "/"} | condition,
+        "route": {
+            "cluster": SERVER,
+            "timeout": "0s",
+            "retry_policy": {
+                "retry_on": retry_on,
+                "num_retries": SERVER_RETRIES,
+                "retry_back_off": {"base_interval": "0.100s", "max_interval": "1s"},
+            },
+        },
+        "request_headers_to_add": [_set("x-forwarded-host", "%REQ(:AUTHORITY)%")],
+    }

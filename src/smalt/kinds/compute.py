@@ -1,0 +1,193 @@
+"""Computes. A cluster's node is a lease on engine capacity: a row of `allocation`, made when a job needs it, freed when idle.
+
+Jobs take and return nodes themselves (`sched/placement.py`); what is left here is the idle scale-down and the node counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from smalt.arm.durations import seconds_of
+from smalt.arm.errors import ArmError, conflict, invalid
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.validation import Properties, nearest
+from smalt.sched import placement
+from smalt.sched.sizes import SIZES
+from smalt.store.resources import Row
+
+_RESERVED = {"local", "serverless"}
+
+
+class ScaleSettings(Properties):
+    max_node_count: int = Field(ge=0, le=1000)
+    min_node_count: int = Field(0, ge=0, le=1000)
+    node_idle_time_before_scale_down: str | None = None
+
+
+class MachineProperties(Properties):
+    vm_size: str | None = None
+    vm_priority: Literal["Dedicated", "LowPriority"] | None = None
+    scale_settings: ScaleSettings | None = None
+
+
+class ComputeProperties(Properties):
+    compute_type: str
+    properties: MachineProperties | None = None
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    if request.id.name.lower() in _RESERVED:
+        raise invalid(f"'{request.id.name}' is a compute that always exists; choose another name.", "name")
+    properties = request.body["properties"]
+    type_, machine = properties["computeType"], dict(properties.get("properties") or {})
+    if type_ not in ("AmlCompute", "ComputeInstance"):
+        raise invalid(
+            f"properties.computeType: '{type_}' cannot be had here; use AmlCompute or ComputeInstance.",
+            "properties.computeType",
+        )
+    if old is not None and old.properties.get("computeType") != type_:
+        raise conflict(
+            f"Compute '{old.name}' is a {old.properties.get('computeType')}; delete it first.", "properties.computeType"
+        )
+    machine["vmSize"] = _size(machine.get("vmSize"))
+    if type_ == "AmlCompute":
+        scale = {"minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT120S", **(machine.get("scaleSettings") or {})}
+        scale.setdefault("maxNodeCount", 1)
+        if scale["minNodeCount"] > scale["maxNodeCount"]:
+            raise invalid(
+                "minNodeCount is larger than maxNodeCount.", "properties.properties.scaleSettings.minNodeCount"
+            )
+        seconds_of(
+            scale["nodeIdleTimeBeforeScaleDown"], 0, "properties.properties.scaleSettings.nodeIdleTimeBeforeScaleDown"
+        )
+        machine["scaleSettings"] = scale
+        machine.setdefault("vmPriority", "Dedicated")
+    spec = {**request.body, "properties": {**properties, "properties": machine}}
+    status = dict(old.status) if old else {}
+    if type_ == "ComputeInstance":
+        status.setdefault("power", "Running")
+    return Admitted(spec, state="Succeeded", due=type_ == "AmlCompute", status=status)
+
+
+def _size(given: str | None) -> str:
+    if not given:
+        return "STANDARD_DS3_V2"
+    if given.lower() not in SIZES:
+        hint = nearest(given.lower(), list(SIZES))
+        raise invalid(
+            f"properties.properties.vmSize: the size '{given}' is not known.{hint}", "properties.properties.vmSize"
+        )
+    return given
+
+
+def _reconcile(platform: Platform, row: Row) -> Step:
+    now = platform.clock()
+    if row.deleting:
+        with platform.database.write() as connection:
+            placement.release_idle(connection, row.id, now, idle_s=0, least=0)
+        return Step(row.state, row.status, gone=True)
+    machine = row.properties.get("properties") or {}
+    scale = machine.get("scaleSettings") or {}
+    idle_s = seconds_of(scale.get("nodeIdleTimeBeforeScaleDown"), 120)
+    least = int(scale.get("minNodeCount") or 0)
+    with platform.database.write() as connection:
+        placement.ensure_least(connection, row.id, least, now)
+        next_at = placement.release_idle(connection, row.id, now, idle_s, least)
+        busy, idle = placement.counts(connection, row.id)
+    status = {**row.status, "busy": busy, "idle": idle}
+    return Step("Succeeded", status, done=True, after=None if next_at is None else max(next_at - now, 0.05))
+
+
+def _view(platform: Platform, row: Row) -> Document:
+    machine = dict(row.properties.get("properties") or {})
+    if row.properties.get("computeType") == "AmlCompute":
+        with platform.database.read() as connection:
+            busy, idle = placement.counts(connection, row.id)
+        machine |= {
+            "allocationState": "Steady",
+            "currentNodeCount": busy + idle,
+            "targetNodeCount": busy + idle,
+            "nodeStateCounts": {
+                "idleNodeCount": idle,
+                "runningNodeCount": busy,
+                "preparingNodeCount": 0,
+                "unusableNodeCount": 0,
+                "leavingNodeCount": 0,
+                "preemptedNodeCount": 0,
+            },
+        }
+    else:
+        machine["state"] = row.status.get("power", "Running")
+    return {
+        "properties": machine,
+        "computeLocation": row.spec.get("location") or "local",
+        "isAttachedCompute": False,
+        "provisioningErrors": None,
+    }
+
+
+def _check_delete(request: Request, connection: Connection, row: Row) -> None:
+    busy, _ = placement.counts(connection, row.id)
+    waiting = placement.waiting(connection, row.id)
+    if busy or waiting:
+        raise conflict(
+            f"Compute '{row.name}' has {busy} busy nodes and {waiting} waiting jobs. Cancel the jobs or wait for their end.",
+            "name",
+        )
+
+
+def _power(state: str) -> Action:
+    def run(request: Request, row: Row | None) -> tuple[int, Any]:
+        assert row is not None
+        if row.properties.get("computeType") != "ComputeInstance":
+            raise ArmError(
+                400,
+                "InvalidOperation",
+                f"'{row.name}' is a cluster: it scales by itself and is not {state.lower()}.",
+                "name",
+            )
+        with request.platform.database.write() as connection:
+            placement.set_status(connection, row, {**row.status, "power": state})
+        return 202, None
+
+    return Action(run)
+
+
+def _nodes(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    with request.platform.database.read() as connection:
+        found = placement.nodes(connection, row.id)
+    return 200, {
+        "nodes": [
+            {
+                "nodeId": f"{row.name}-{node.node}",
+                "nodeState": "running" if node.owner else "idle",
+                "runId": node.owner.rsplit("/", 1)[-1] if node.owner else None,
+                "port": 22,
+                "privateIpAddress": "127.0.0.1",
+            }
+            for node in found
+        ]
+    }
+
+
+KIND = Kind(
+    path="workspaces/computes",
+    title="compute",
+    properties=ComputeProperties,
+    admit=_admit,
+    reconcile=_reconcile,
+    view=_view,
+    check_delete=_check_delete,
+    actions={
+        "start": _power("Running"),
+        "stop": _power("Stopped"),
+        "restart": _power("Running"),
+        "listNodes": Action(_nodes),
+    },
+    name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,31}$",
+)

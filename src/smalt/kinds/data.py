@@ -1,0 +1,39 @@
+"""Data assets: names and versions for a file, a folder or an MLTable in a datastore, or anywhere on the web."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from smalt.arm.kind import Admitted, Kind, Request
+from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
+from smalt.store.resources import Row
+
+
+class DataProperties(VersionProperties):
+    data_uri: str
+    data_type: Literal["uri_file", "uri_folder", "mltable"] = "uri_folder"
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties = dict(request.body["properties"])
+    properties.setdefault("dataType", "uri_folder")
+    spec = {**request.body, "properties": properties}
+    return admit_version(
+        request, connection, old, fixed=("dataUri", "dataType"), spec=spec, type_=properties["dataType"]
+    )
+
+
+KINDS = [
+    container("workspaces/data", "data asset"),
+    Kind(
+        path="workspaces/data/versions",
+        title="data version",
+        properties=DataProperties,
+        admit=_admit,
+        creates_parent=True,
+        deleted=version_removed,
+        name_pattern=NAME,
+    ),
+]

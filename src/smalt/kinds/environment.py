@@ -1,0 +1,80 @@
+"""Environments: a base image with conda or pip requirements, versioned; what is built from them is `environment_build.py`.
+
+A specification that cannot be built here is still accepted (it may be meant for another platform): the job that uses it is
+refused, with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import invalid
+from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.platform import Platform
+from smalt.arm.ports import EnvironmentSpec
+from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
+from smalt.store.resources import Row
+
+CURATED = "Curated"
+
+
+class EnvironmentProperties(VersionProperties):
+    image: str | None = None
+    conda_file: str | None = None
+    build: dict[str, Any] | None = None
+    inference_config: dict[str, Any] | None = None
+    os_type: str | None = None
+
+
+def specification(row: Row) -> EnvironmentSpec:
+    """What the builder needs to know of an environment's version."""
+    properties = row.properties
+    name = row.parent.rsplit("/", 1)[-1]
+    curated = row.spec["properties"].get("environmentType") == CURATED
+    return EnvironmentSpec(
+        name=f"{name}:{row.name}",
+        image=properties.get("image") or "",
+        conda_file=properties.get("condaFile") or "",
+        curated=_written_name(row) if curated else "",
+        build_context=bool(properties.get("build")),
+    )
+
+
+def _written_name(row: Row) -> str:
+    return row.written.split("/")[-3]
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties = dict(request.body["properties"])
+    if old is not None and old.properties.get("environmentType") == CURATED:
+        raise invalid(
+            f"'{request.id.parent.name}' is a curated environment; register your own under another name.", "name"
+        )
+    if not any(properties.get(field) for field in ("image", "condaFile", "build")):
+        raise invalid("An environment needs an image, a conda file or a build context.", "properties.image")
+    properties.setdefault("osType", "Linux")
+    properties["environmentType"] = "UserCreated"
+    spec = {**request.body, "properties": properties}
+    message = "An environment version is fixed: image, conda file and build context cannot be updated."
+    return admit_version(request, connection, old, fixed=("image", "condaFile", "build"), spec=spec, message=message)
+
+
+def _view(platform: Platform, row: Row) -> Document:
+    return {"isArchived": row.archived}
+
+
+KINDS = [
+    container("workspaces/environments", "environment"),
+    Kind(
+        path="workspaces/environments/versions",
+        title="environment version",
+        properties=EnvironmentProperties,
+        admit=_admit,
+        view=_view,
+        creates_parent=True,
+        deleted=version_removed,
+        name_pattern=NAME,
+    ),
+]

@@ -1,0 +1,67 @@
+"""Builds of environments: one row for each content key, so that all who need the same environment wait for one build.
+
+Not a resource of ARM: jobs and deployments write the row (`require`) and are woken when it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from smalt.agent.wire import Phase
+from smalt.arm.kind import Kind, Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports import EnvironmentPlan
+from smalt.store import resources
+from smalt.store.resources import Row
+
+PATH = "environmentBuilds"
+_RESYNC_S = 30.0
+
+
+def build_id(key: str) -> str:
+    return f"/smalt/{PATH.lower()}/{key}"
+
+
+def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connection], None]:
+    """Writes for a Step: the build exists (again, if it failed before), and `waiter` is woken when it ends."""
+
+    def writes(connection: Connection) -> None:
+        key = build_id(plan.key)
+        row = resources.get(connection, key)
+        spec = {"definition": dict(plan.definition), "summary": plan.summary}
+        if row is None:
+            resources.insert(
+                connection, key=key, written=key, kind=PATH.lower(), parent="", name=plan.key, spec=spec, status={},
+                state="Creating", now=now, by="smalt", due_at=now,
+            )  # fmt: skip
+        elif row.state in ("Failed", "Succeeded"):  # Succeeded: it was built, and its folder is gone
+            resources.replace_spec(connection, row, spec, state="Creating", now=now, by="smalt", due=True)
+        resources.wait_for(connection, waiter, [key], now)
+
+    return writes
+
+
+def _reconcile(platform: Platform, row: Row) -> Step:
+    environments, engine = platform.environments, platform.engine
+    status = dict(row.status)
+    if environments.built(row.name) is not None:
+        return Step("Succeeded", status, done=True)
+    if status.get("generation") != row.generation:  # the intent: this generation's attempt has a number of its own
+        status.update(generation=row.generation, attempt=status.get("attempt", 0) + 1)
+        return Step("Creating", status, after=0)
+    plan = EnvironmentPlan(row.name, row.spec["definition"], row.spec.get("summary", ""))
+    task = environments.task(plan, row.id, status["attempt"])
+    state = engine.observe(task.name)
+    if state is None:
+        engine.ensure(task)
+        return Step("Creating", status, after=_RESYNC_S)
+    if state.phase is not Phase.EXITED:
+        return Step("Creating", status, after=_RESYNC_S)
+    engine.remove(task.name)
+    error = {"code": "EnvironmentBuildFailed", "message": environments.failure(row.name) or state.error}
+    return Step("Failed", {**status, "error": error}, done=True, error=error)
+
+
+KIND = Kind(path=PATH, title="environment build", reconcile=_reconcile)

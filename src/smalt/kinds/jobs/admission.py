@@ -1,0 +1,239 @@
+"""The checks before a job is taken: compute, inputs, outputs, the command's references. All errors are reported together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ids import NotAnId, ResourceId
+from smalt.arm.kind import Document
+from smalt.arm.platform import Platform
+from smalt.arm.validation import nearest
+from smalt.kinds import references
+from smalt.sched.sizes import SIZES
+from smalt.store import resources
+from smalt.store.resources import Row
+
+Found = TypeVar("Found")
+_REFERENCE = re.compile(r"\$\{\{\s*(inputs|outputs)\.([\w.\-]+?)\s*\}\}")
+_OPTIONAL = re.compile(r"\$\[\[.*?\]\]", re.DOTALL)
+_ASSET_OF = {"mlflow_model": "models", "custom_model": "models", "triton_model": "models"}
+_INPUT_TYPES = {"literal", "uri_file", "uri_folder", "mltable", *_ASSET_OF}
+_OUTPUT_TYPES = {"uri_file", "uri_folder", "mltable", *_ASSET_OF}
+_NAME = re.compile(r"[a-zA-Z_][\w.]{0,254}")
+
+
+@dataclass
+class Checks:
+    """Collects what is wrong; `done` raises it as one error."""
+
+    errors: list[ArmError] = field(default_factory=list[ArmError])
+
+    def run(self, check: Callable[[], Found]) -> Found | None:
+        try:
+            return check()
+        except ArmError as error:
+            self.errors.append(error)
+            return None
+
+    def done(self, what: str) -> None:
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            joined = " ".join(error.message for error in self.errors[:10])
+            raise invalid(
+                f"{len(self.errors)} things are wrong with {what}: {joined}", self.errors[0].target, self.errors
+            )
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a job runs: the key of its node pool, how many nodes that has at most, and their size."""
+
+    key: str
+    most: int
+    size: str
+
+
+def compute(
+    platform: Platform, connection: Connection, workspace: ResourceId, properties: Document, want: int
+) -> Compute:
+    """The compute that `computeId` names; none means serverless. Raises ArmError(400)."""
+    given = str(properties.get("computeId") or "serverless")
+    name = _compute_name(given)
+    size = str((properties.get("resources") or {}).get("instanceType") or "")
+    if name.lower() in ("local", "serverless"):
+        most = max(4, 2 * platform.engine.capacity().cpus)
+        found = Compute(workspace.child("computes", name.lower()).key, most, size)
+    else:
+        found = _cluster(connection, workspace, name, size)
+        properties["computeId"] = str(workspace.child("computes", name))
+    if want > found.most:
+        raise invalid(
+            f"properties.resources.instanceCount: {want} nodes are asked for, '{name}' has at most {found.most}.",
+            "properties.resources.instanceCount",
+        )
+    if gpus := SIZES[found.size.lower()].gpus if found.size.lower() in SIZES else 0:
+        have = platform.engine.capacity().gpus
+        if have < gpus:
+            raise invalid(
+                f"properties.computeId: '{name}' has {gpus} GPUs a node, this machine has {have}.",
+                "properties.computeId",
+            )
+    return found
+
+
+def _compute_name(given: str) -> str:
+    try:
+        return ResourceId.parse(given).name
+    except NotAnId:
+        return given.removeprefix("azureml:")
+
+
+def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str) -> Compute:
+    row = resources.get(connection, workspace.child("computes", name).key)
+    if row is None or row.deleting:
+        names = [key.rsplit("/", 1)[-1] for key in resources.children(connection, workspace.key) if "/computes/" in key]
+        raise invalid(
+            f"properties.computeId: there is no compute '{name}' in workspace '{workspace.name}'.{nearest(name, names)}"
+            " Create it, or leave the compute out to run serverless.",
+            "properties.computeId",
+        )
+    machine = row.properties.get("properties") or {}
+    if row.properties.get("computeType") == "ComputeInstance":
+        if row.status.get("power") == "Stopped":
+            raise invalid(
+                f"properties.computeId: compute instance '{name}' is stopped; start it first.", "properties.computeId"
+            )
+        return Compute(row.id, 1, machine.get("vmSize") or size)
+    most = int((machine.get("scaleSettings") or {}).get("maxNodeCount") or 0)
+    if most < 1:
+        raise invalid(
+            f"properties.computeId: cluster '{name}' has max_instances 0, so no job can run.", "properties.computeId"
+        )
+    return Compute(row.id, most, machine.get("vmSize") or size)
+
+
+def distribution(properties: Document) -> None:
+    """Several processes on a node need a launcher; one process a node works through the environment variables."""
+    given = properties.get("distribution") or {}
+    count = int(given.get("processCountPerInstance") or 1)
+    if count > 1:
+        raise ArmError(
+            400, "UnsupportedDistribution",
+            f"properties.distribution: {count} processes on each node cannot be started by this version of the server yet;"
+            " use processCountPerInstance 1 with more instances.",
+            "properties.distribution.processCountPerInstance",
+        )  # fmt: skip
+
+
+def inputs(
+    platform: Platform, connection: Connection, workspace: ResourceId, properties: Document, checks: Checks
+) -> None:
+    for name, given in properties["inputs"].items():
+        path = f"properties.inputs.{name}"
+        type_ = given.get("jobInputType")
+        if not _NAME.fullmatch(name):
+            checks.errors.append(
+                invalid(f"{path}: an input's name has letters, digits and '_' and begins with a letter.", path)
+            )
+        elif type_ not in _INPUT_TYPES:
+            hint = nearest(str(type_), sorted(_INPUT_TYPES))
+            checks.errors.append(invalid(f"{path}.jobInputType: '{type_}' is not known.{hint}", f"{path}.jobInputType"))
+        elif type_ == "literal":
+            if given.get("value") is None:
+                checks.errors.append(invalid(f"{path}.value is missing.", f"{path}.value"))
+        elif not given.get("uri"):
+            checks.errors.append(invalid(f"{path}.uri is missing.", f"{path}.uri"))
+        else:
+            checks.run(
+                lambda given=given, path=path: input_asset(platform, connection, workspace, given, f"{path}.uri")
+            )
+
+
+def input_asset(
+    platform: Platform, connection: Connection, workspace: ResourceId, given: Document, field: str
+) -> tuple[Row | None, str]:
+    """The asset's version, if the input names one, and the URI behind it. Raises ArmError(400)."""
+    uri = str(given["uri"])
+    type_ = _ASSET_OF.get(given["jobInputType"], "data")
+    asset_like = uri.lower().removeprefix("azureml:").startswith("/subscriptions/") or (
+        "://" not in uri and not uri.startswith("/")
+    )
+    if not asset_like:
+        references.locate(platform, connection, workspace, uri, field)
+        return None, uri
+    if "/models/" in uri.lower():
+        type_ = "models"
+    elif "/data/" in uri.lower():
+        type_ = "data"
+    row = references.asset(connection, workspace, uri, type_, field)
+    return row, str(row.properties["modelUri" if type_ == "models" else "dataUri"])
+
+
+def outputs(
+    platform: Platform, connection: Connection, workspace: ResourceId, job: str, properties: Document, checks: Checks
+) -> None:
+    for name, given in properties["outputs"].items():
+        path = f"properties.outputs.{name}"
+        type_ = given.get("jobOutputType", "uri_folder")
+        if not _NAME.fullmatch(name):
+            checks.errors.append(
+                invalid(f"{path}: an output's name has letters, digits and '_' and begins with a letter.", path)
+            )
+        elif type_ not in _OUTPUT_TYPES:
+            hint = nearest(str(type_), sorted(_OUTPUT_TYPES))
+            checks.errors.append(
+                invalid(f"{path}.jobOutputType: '{type_}' is not known.{hint}", f"{path}.jobOutputType")
+            )
+        else:
+            uri = output_uri(job, name, given)
+            place = checks.run(
+                lambda uri=uri, path=path: references.locate(platform, connection, workspace, uri, f"{path}.uri")
+            )
+            if place is not None and not place.account:
+                checks.errors.append(invalid(f"{path}.uri: outputs go to a datastore of this platform.", f"{path}.uri"))
+
+
+def output_uri(job: str, name: str, given: Document) -> str:
+    """Where an output goes: as given, with its placeholders filled in, or Azure's default place."""
+    template = str(given.get("uri") or "")
+    if not template:
+        if name == "artifacts":
+            return references.artifacts_uri(job)
+        template = "azureml://datastores/${{default_datastore}}/paths/azureml/${{name}}/${{output_name}}"
+        template += "" if given.get("jobOutputType") == "uri_file" else "/"
+    values = {"name": job, "output_name": name, "default_datastore": "workspaceblobstore"}
+    return re.sub(
+        r"\$\{\{\s*(name|output_name|default_datastore)\s*\}\}", lambda found: values[found.group(1)], template
+    )
+
+
+def output_places(job: str, properties: Document) -> dict[str, dict[str, Any]]:
+    """What a job's status says of its outputs from the beginning."""
+    return {
+        name: {"uri": output_uri(job, name, given), "jobOutputType": given.get("jobOutputType", "uri_folder")}
+        for name, given in properties["outputs"].items()
+    }
+
+
+def template(properties: Document, checks: Checks) -> None:
+    """Every ${{inputs.x}} and ${{outputs.y}} of the command is given; inside $[[ ]] an input may be missing."""
+    command = str(properties["command"])
+    required = _OPTIONAL.sub(" ", command)
+    for kind, name in _REFERENCE.findall(required):
+        known = list(properties[kind])
+        if name not in known:
+            what = kind[:-1]
+            checks.errors.append(
+                invalid(
+                    f"properties.command: it references the {what} '{name}', which the job does not have."
+                    f"{nearest(name, known)}",
+                    "properties.command",
+                )
+            )

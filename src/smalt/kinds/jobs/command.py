@@ -1,0 +1,259 @@
+"""Command jobs: a command in an environment on one or more nodes.
+
+    NotStarted → Preparing (environment) → Queued (nodes) → Starting → Running → Finalizing → Completed | Failed | Canceled
+
+`status` holds what was decided and found: `stage`, `plan` (environment), `attempt`, `tasks` (names, recorded before the
+first is started), `outputs`, `error`. Each pass observes the tasks by name; nothing else is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from smalt.agent.wire import Outcome, Phase, TaskState
+from smalt.arm.durations import seconds_of
+from smalt.arm.errors import ArmError
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import OURS, Admitted, Document, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports import EnvironmentPlan, RunSpec
+from smalt.arm.validation import Properties
+from smalt.kinds import environment_build, references
+from smalt.kinds.environment import specification
+from smalt.kinds.jobs import admission, launch, outputs
+from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobInput, JobOutput, JobProperties, JobType
+from smalt.sched import placement
+from smalt.store import resources
+from smalt.store.resources import Row
+
+RESYNC_S = 60.0
+
+
+class JobResources(Properties):
+    instance_count: int = Field(1, ge=1, le=1000)
+    instance_type: str | None = None
+
+
+class CommandLimits(Properties):
+    timeout: str | None = None
+
+
+class CommandProperties(JobProperties):
+    command: str = Field(min_length=1)
+    environment_id: str = Field(min_length=1)
+    code_id: str | None = None
+    inputs: dict[str, JobInput | None] | None = None
+    outputs: dict[str, JobOutput | None] | None = None
+    environment_variables: dict[str, str | None] | None = None
+    resources: JobResources | None = None
+    limits: CommandLimits | None = None
+    distribution: dict[str, Any] | None = None
+
+
+def _admit(request: Request, connection: Connection, properties: Document) -> Admitted:
+    """Everything that can be known to be wrong is refused here, before anything waits for anything."""
+    platform, workspace = request.platform, request.id.workspace
+    checks = admission.Checks()
+    environment = checks.run(
+        lambda: references.asset(
+            connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
+    )
+    plan = environment and checks.run(lambda: platform.environments.plan(specification(environment)))
+    if environment is not None:
+        properties["environmentId"] = environment.written
+    if properties.get("codeId"):
+        code = checks.run(
+            lambda: references.asset(connection, workspace, properties["codeId"], "codes", "properties.codeId")
+        )
+        properties["codeId"] = code.written if code else None
+    want = int((properties.get("resources") or {}).get("instanceCount") or 1)
+    compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
+    checks.run(lambda: seconds_of((properties.get("limits") or {}).get("timeout"), 0, "properties.limits.timeout"))
+    checks.run(lambda: admission.distribution(properties))
+    admission.inputs(platform, connection, workspace, properties, checks)
+    admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
+    admission.template(properties, checks)
+    checks.done(f"job '{request.id.name}'")
+    assert plan is not None and compute is not None
+    ours = {
+        "plan": {"key": plan.key, "definition": dict(plan.definition), "summary": plan.summary},
+        "compute": compute.key,
+        "nodes_most": compute.most,
+        "instance_type": compute.size,
+    }
+    spec = {**request.body, "properties": properties, OURS: ours}
+    return Admitted(
+        spec, state="NotStarted", due=True, status={"outputs": admission.output_places(request.id.name, properties)}
+    )
+
+
+def _step(platform: Platform, row: Row) -> Step:
+    if row.deleting:
+        return _delete(platform, row)
+    if row.state in TERMINAL:
+        return Step(row.state, row.status, done=True)
+    status = dict(row.status)
+    canceled = bool(row.spec[OURS].get(CANCEL))
+    if "tasks" not in status:
+        if canceled:
+            return _finish(platform, row, status, "Canceled", None)
+        return _prepare(platform, row, status)
+    return _run(platform, row, status, canceled)
+
+
+def _prepare(platform: Platform, row: Row, status: Document) -> Step:
+    """A run in the tracking server, a built environment, nodes; then the intent to start."""
+    if not status.get("tracked"):
+        platform.tracking.ensure_run(_run_spec(platform, row))
+        status["tracked"] = True
+    ours = row.spec[OURS]
+    plan = EnvironmentPlan(**ours["plan"])
+    if platform.environments.built(plan.key) is None:
+        return _build(platform, row, status, plan)
+    want = int((row.properties.get("resources") or {}).get("instanceCount") or 1)
+    with platform.database.write() as connection:
+        nodes = placement.acquire(
+            connection, ours["compute"], row.id, want, ours["nodes_most"], row.created_at, platform.clock()
+        )
+    if nodes is None:
+        return Step("Queued", status, after=RESYNC_S, reason="waits for nodes")
+    attempt = int(status.get("attempt", 0)) + 1
+    names = [launch.task_name(row, attempt, rank) for rank in range(want)]
+    status.update(attempt=attempt, tasks=names, nodes=nodes)
+    return Step("Starting", status, after=0, reason=f"attempt {attempt} on nodes {nodes}")
+
+
+def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan) -> Step:
+    """Wait for the environment; a build that failed after this job asked for it fails the job."""
+    with platform.database.read() as connection:
+        build = resources.get(connection, environment_build.build_id(plan.key))
+    launch.link_build_log(platform, row, plan.key)
+    if status.get("asked_build") and build is not None and build.state == "Failed":
+        error = build.status.get("error") or {
+            "code": "EnvironmentBuildFailed",
+            "message": "The environment could not be built.",
+        }
+        return _finish(platform, row, status, "Failed", error)
+    status["asked_build"] = True
+    return Step(
+        "Preparing", status, after=RESYNC_S, reason="the environment is built",
+        writes=environment_build.require(plan, row.id, platform.clock()),
+    )  # fmt: skip
+
+
+def _run(platform: Platform, row: Row, status: Document, canceled: bool) -> Step:
+    observed = {name: platform.engine.observe(name) for name in status["tasks"]}
+    missing = [name for name, state in observed.items() if state is None]
+    if missing and not canceled:
+        try:
+            for task in launch.tasks(platform, row, status):
+                platform.engine.ensure(task)
+        except ArmError as error:
+            return _finish(platform, row, status, "Failed", error.body())
+        return Step("Starting", status, after=RESYNC_S)
+    states = [state for state in observed.values() if state is not None]
+    failed = [state for state in states if state.phase is Phase.EXITED and not _fine(state)]
+    if (failed or canceled) and any(state.phase is not Phase.EXITED for state in states):
+        for state in states:
+            if state.phase is not Phase.EXITED:
+                platform.engine.stop(state.name, launch.GRACE_S)
+        return Step("CancelRequested" if canceled else "Running", status, after=RESYNC_S)
+    if canceled:
+        return _finish(platform, row, status, "Canceled", None)
+    if failed:
+        return _finish(platform, row, status, "Failed", _error(failed[0], states))
+    if all(state.phase is Phase.EXITED for state in states):
+        return _finish(platform, row, status, "Completed", None)
+    started = [state.started_at for state in states if state.started_at]
+    if started:
+        status["started_at"] = min(started)
+    running = all(state.phase is not Phase.PREPARING for state in states)
+    return Step("Running" if running else "Starting", status, after=RESYNC_S)
+
+
+def _fine(state: TaskState) -> bool:
+    return state.outcome is Outcome.EXITED and state.exit_code == 0
+
+
+def _error(first: TaskState, states: Sequence[TaskState]) -> Document:
+    """Why a job failed, for people: what the agent said, and on which node if there are several."""
+    codes = {
+        Outcome.EXITED: "UserError",
+        Outcome.TIMEOUT: "JobTimeout",
+        Outcome.SETUP: "JobSetupFailed",
+        Outcome.OUT_OF_MEMORY: "OutOfMemory",
+        Outcome.LOST: "NodeLost",
+    }
+    where = f"Node {first.name.rsplit('-n', 1)[-1]}: " if len(states) > 1 else ""
+    message = where + (first.error or f"The command ended with exit code {first.exit_code}.")
+    return {"code": codes.get(first.outcome or Outcome.LOST, "SystemError"), "message": message}
+
+
+def _finish(platform: Platform, row: Row, status: Document, state: str, error: Mapping[str, Any] | None) -> Step:
+    """The end: tracked, outputs registered, nodes given back, what ran tidied away."""
+    ended = [task for name in status.get("tasks", ()) if (task := platform.engine.observe(name)) is not None]
+    status["ended_at"] = max((task.ended_at for task in ended), default=0) or platform.clock()
+    if starts := [task.started_at for task in ended if task.started_at]:
+        status["started_at"] = min(starts)
+    if status.get("tracked"):
+        words = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
+        platform.tracking.end_run(
+            ResourceId.parse(row.written).workspace.key, row.name, words[state], status["ended_at"]
+        )
+    for name in status.get("tasks", ()):
+        platform.engine.remove(name)
+    if error:
+        status["error"] = dict(error)
+    now = platform.clock()
+
+    def writes(connection: Connection) -> None:
+        placement.release(connection, row.id, now)
+        if state == "Completed":
+            outputs.register(platform, connection, row, status, now)
+
+    return Step(state, status, done=True, reason=str(error["message"])[:500] if error else "", writes=writes)
+
+
+def _delete(platform: Platform, row: Row) -> Step:
+    names = row.status.get("tasks", ())
+    live = [name for name in names if (state := platform.engine.observe(name)) and state.phase is not Phase.EXITED]
+    for name in live:
+        platform.engine.stop(name, launch.GRACE_S)
+    if live:
+        return Step(row.state, row.status, after=RESYNC_S)
+    for name in names:
+        platform.engine.remove(name)
+    now = platform.clock()
+    with platform.database.write() as connection:
+        placement.release(connection, row.id, now)
+    launch.remove_artifacts(platform, row)
+    return Step(row.state, row.status, gone=True)
+
+
+def _run_spec(platform: Platform, row: Row) -> RunSpec:
+    workspace = ResourceId.parse(row.written).workspace
+    tags = {key: str(value) for key, value in {**row.properties["tags"], **row.properties["properties"]}.items()}
+    return RunSpec(
+        workspace=workspace.key,
+        name=row.name,
+        experiment=row.properties["experimentName"],
+        display_name=row.properties["displayName"],
+        user=row.created_by,
+        tags=tags,
+        artifact_uri=launch.artifact_url(platform, workspace, row.name),
+        started_at=row.created_at,
+    )
+
+
+TYPE = JobType(
+    name="Command",
+    properties=CommandProperties,
+    admit=_admit,
+    step=_step,
+    fixed=("jobType", "command", "codeId", "environmentId", "inputs"),
+)

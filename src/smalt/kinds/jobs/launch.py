@@ -1,0 +1,221 @@
+"""A job's tasks: what runs on each node, with which files and variables.
+
+Names, folders and variables are the ones that Azure's jobs see:
+https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from smalt.agent.wire import InputSpec, OutputSpec, TaskSpec
+from smalt.arm.durations import seconds_of
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import OURS, Document
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.kinds import references
+from smalt.kinds.jobs.admission import input_asset
+from smalt.kinds.references import Place
+from smalt.sched.sizes import limits_of
+from smalt.settings import CLOUD, REGION, TENANT
+from smalt.store import resources
+from smalt.store.resources import Row
+
+GRACE_S = 30.0
+TOKEN_S = 14 * 86400.0
+BUILD_LOG = "azureml-logs/20_image_build_log.txt"
+_FILE = "uri_file"
+
+
+def task_name(row: Row, attempt: int, rank: int) -> str:
+    """Deterministic, and new for a job made again under an old name."""
+    digest = hashlib.sha256(f"{row.id}|{row.created_at!r}".encode()).hexdigest()[:16]
+    return f"job-{digest}-a{attempt}-n{rank}"
+
+
+def artifact_url(platform: Platform, workspace: ResourceId, job: str) -> str:
+    """The run's artifact URI: https, since azureml-mlflow refuses mlflow-artifacts:/ ones."""
+    return f"{platform.settings.url}/mlflow/v1.0{workspace}/api/2.0/mlflow-artifacts/artifacts/ExperimentRun/dcid.{job}"
+
+
+def artifacts_path(platform: Platform, connection: Connection, row: Row) -> Path:
+    workspace = ResourceId.parse(row.written).workspace
+    place = references.locate(platform, connection, workspace, references.artifacts_uri(row.name), "artifacts")
+    return platform.blobs.path(place.account, place.container, place.path)
+
+
+def log_name(rank: int, count: int) -> str:
+    return "user_logs/std_log.txt" if count == 1 else f"user_logs/std_log_process_{rank}.txt"
+
+
+def link_build_log(platform: Platform, row: Row, key: str) -> None:
+    """The environment's build log is among the job's logs, while it grows: a hard link to the one file."""
+    source = platform.environments.log(key)
+    with platform.database.read() as connection:
+        target = artifacts_path(platform, connection, row) / BUILD_LOG
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.touch(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and source.samefile(target):
+        return
+    target.unlink(missing_ok=True)
+    target.hardlink_to(source)
+
+
+def remove_artifacts(platform: Platform, row: Row) -> None:
+    with platform.database.read() as connection:
+        shutil.rmtree(artifacts_path(platform, connection, row), ignore_errors=True)
+
+
+def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
+    """One task for each node. Raises ArmError(400) where an input cannot be found now."""
+    workspace = ResourceId.parse(row.written).workspace
+    properties, ours = row.properties, row.spec[OURS]
+    built = platform.environments.built(ours["plan"]["key"])
+    names = status["tasks"]
+    with platform.database.read() as connection:
+        artifacts = artifacts_path(platform, connection, row)
+        inputs = [_input(platform, connection, workspace, name, one) for name, one in properties["inputs"].items()]
+        outputs = [
+            _output(platform, connection, workspace, name, one, status["outputs"][name]["uri"])
+            for name, one in properties["outputs"].items()
+        ]
+        code = _code(platform, connection, workspace, properties.get("codeId"))
+        home = resources.get(connection, workspace.key)
+    assert home is not None
+    variables = _variables(platform, row, workspace, home, len(names))
+    own = {
+        key: str(value) for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
+    }
+    memory = platform.engine.capacity().memory_bytes
+    return [
+        TaskSpec(
+            name=name,
+            owner=row.id,
+            fence=int(status["attempt"]),
+            command=properties["command"],
+            environment=str(built.prefix) if built else "",
+            variables={**variables, **_node_variables(properties, rank, len(names)), **own},
+            code=code,
+            inputs=inputs,
+            outputs=outputs,
+            log=str(artifacts / log_name(rank, len(names))),
+            system_log=str(artifacts / "system_logs" / (f"node-{rank}.log" if len(names) > 1 else "node.log")),
+            artifacts=str(artifacts),
+            timeout_s=seconds_of((properties.get("limits") or {}).get("timeout"), 0),
+            grace_s=GRACE_S,
+            limits=limits_of(ours.get("instance_type") or "", memory),
+        )
+        for rank, name in enumerate(names)
+    ]
+
+
+def _input(platform: Platform, connection: Connection, workspace: ResourceId, name: str, given: Document) -> InputSpec:
+    type_ = given["jobInputType"]
+    if type_ == "literal":
+        return InputSpec(name=name, value=str(given["value"]))
+    field = f"properties.inputs.{name}.uri"
+    _, uri = input_asset(platform, connection, workspace, given, field)
+    place = references.locate(platform, connection, workspace, uri, field)
+    mode = _MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
+    source = str(_path(platform, place)) if place.account else ""
+    return InputSpec(name=name, type=type_, mode=mode, uri=uri, source=source, url=place.url)
+
+
+_MODES = {
+    "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
+    "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",
+    "eval_download": "eval_download", "readwritemount": "rw_mount", "rw_mount": "rw_mount", "upload": "upload",
+}  # fmt: skip
+
+
+def _output(
+    platform: Platform, connection: Connection, workspace: ResourceId, name: str, given: Document, uri: str
+) -> OutputSpec:
+    place = references.locate(platform, connection, workspace, uri, f"properties.outputs.{name}.uri")
+    mode = _MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
+    type_ = given.get("jobOutputType", "uri_folder")
+    return OutputSpec(name=name, type=type_, mode=mode, uri=uri, path=str(_path(platform, place)))
+
+
+def _path(platform: Platform, place: Place) -> Path:
+    return platform.blobs.path(place.account, place.container, place.path.rstrip("/"))
+
+
+def _code(platform: Platform, connection: Connection, workspace: ResourceId, code_id: str | None) -> str:
+    if not code_id:
+        return ""
+    row = references.asset(connection, workspace, code_id, "codes", "properties.codeId")
+    place = references.locate(platform, connection, workspace, row.properties["codeUri"], "properties.codeId")
+    return str(_path(platform, place))
+
+
+def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, nodes: int) -> dict[str, str]:
+    settings, experiment = platform.settings, row.properties["experimentName"]
+    principal = Principal(
+        oid=hashlib.sha256(f"{row.id}|{row.created_at!r}".encode()).hexdigest()[:32],
+        name=f"job:{row.name}",
+        kind="job",
+        tenant=TENANT,
+        scope=workspace.key,
+    )
+    timeout = seconds_of((row.properties.get("limits") or {}).get("timeout"), TOKEN_S)
+    token = platform.tokens.issue(principal, settings.url, max(timeout + 3600, TOKEN_S))
+    bundle = str(settings.tls / "bundle.pem")
+    tracking = f"{settings.url}/mlflow/v1.0{workspace}"
+    return {
+        "AZUREML_RUN_ID": row.name,
+        "AZUREML_ROOT_RUN_ID": row.name,
+        "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
+        "AZUREML_ARM_RESOURCEGROUP": workspace.group,
+        "AZUREML_ARM_WORKSPACE_NAME": workspace.name,
+        "AZUREML_ARM_PROJECT_NAME": experiment,
+        "AZUREML_WORKSPACE_ID": str(home.status.get("workspaceId", "")),
+        "AZUREML_WORKSPACE_SCOPE": str(workspace),
+        "AZUREML_EXPERIMENT_SCOPE": f"{workspace}/experiments/{experiment}",
+        "AZUREML_EXPERIMENT_NAME": experiment,
+        "AZUREML_SERVICE_ENDPOINT": settings.url,
+        "AZUREML_DISCOVERY_SERVICE_ENDPOINT": f"{settings.url}/discovery",
+        "AZUREML_RUN_HISTORY_SERVICE_ENDPOINT": settings.url,
+        "AZUREML_RUN_TOKEN": token,
+        "AZUREML_REGION": REGION,
+        "AZUREML_NODE_COUNT": str(nodes),
+        "AZUREML_CURRENT_CLOUD": CLOUD,
+        "ARM_CLOUD_METADATA_URL": f"{settings.url}/metadata/endpoints",
+        "AZURE_SUBSCRIPTION_ID": workspace.subscription,
+        "MLFLOW_TRACKING_URI": tracking,
+        "MLFLOW_TRACKING_TOKEN": token,
+        "MLFLOW_RUN_ID": row.name,
+        "MLFLOW_EXPERIMENT_NAME": experiment,
+        "REQUESTS_CA_BUNDLE": bundle,
+        "SSL_CERT_FILE": bundle,
+        "CURL_CA_BUNDLE": bundle,
+        "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
+        "IDENTITY_HEADER": platform.identity_headers.mint(principal, max(timeout + 3600, TOKEN_S)),
+    }
+
+
+def _node_variables(properties: Document, rank: int, nodes: int) -> dict[str, str]:
+    """What frameworks read to find their peers: one process a node, all on this machine."""
+    port = str(29500)
+    workers = [f"127.0.0.1:{29600 + number}" for number in range(nodes)]
+    cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
+    variables = {
+        "NODE_RANK": str(rank),
+        "RANK": str(rank),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(nodes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
+    }
+    kind = str((properties.get("distribution") or {}).get("distributionType") or "")
+    if kind == "TensorFlow":
+        variables["TF_CONFIG"] = json.dumps(cluster)
+    return variables if nodes > 1 or kind else {}

@@ -1,0 +1,58 @@
+"""What jobs of all types have in common: the words of the protocol, and a job type's declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import Connection
+
+from smalt.arm.kind import Admitted, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.validation import Properties
+from smalt.store.resources import Row
+
+TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+CANCEL = "cancel"  # in a spec's own key: the user wants it to end
+
+
+class JobInput(Properties):
+    job_input_type: str
+    uri: str | None = None
+    value: str | None = None
+    mode: str | None = None
+
+
+class JobOutput(Properties):
+    job_output_type: str = "uri_folder"
+    uri: str | None = None
+    mode: str | None = None
+    asset_name: str | None = None
+    asset_version: str | None = None
+
+
+class JobProperties(Properties):
+    job_type: str
+    display_name: str | None = None
+    experiment_name: str | None = None
+    description: str | None = None
+    compute_id: str | None = None
+    is_archived: bool | None = None
+    tags: dict[str, str | None] | None = None
+    properties: dict[str, str | None] | None = None
+
+
+@dataclass(frozen=True)
+class JobType:
+    """`admit` checks and completes the properties of a new job; `step` is one pass of its reconciler.
+
+    `fixed` are the properties that cannot change once the job exists.
+    """
+
+    name: str
+    properties: type[BaseModel]
+    admit: Callable[[Request, Connection, dict[str, Any]], Admitted]
+    step: Callable[[Platform, Row], Step]
+    fixed: tuple[str, ...] = ()

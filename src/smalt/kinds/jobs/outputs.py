@@ -1,0 +1,70 @@
+"""What a finished job leaves behind under a name: its named outputs become versions of data assets and models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import Document
+from smalt.arm.platform import Platform
+from smalt.kinds.versions import note_version
+from smalt.store import resources
+from smalt.store.resources import Row
+
+_MODELS = {"mlflow_model", "custom_model", "triton_model"}
+
+
+def register(platform: Platform, connection: Connection, row: Row, status: Document, now: float) -> None:
+    """In the transaction of the job's end; a version that exists already is left as it is."""
+    workspace = ResourceId.parse(row.written).workspace
+    for name, given in row.properties["outputs"].items():
+        place = status["outputs"][name]
+        asset = given.get("assetName")
+        if asset:
+            _version(connection, workspace, row, asset, given, place, now)
+
+
+def _version(
+    connection: Connection,
+    workspace: ResourceId,
+    row: Row,
+    asset: str,
+    given: Mapping[str, Any],
+    place: Document,
+    now: float,
+) -> None:
+    type_ = place["jobOutputType"]
+    model = type_ in _MODELS
+    container = workspace.child("models" if model else "data", asset)
+    above = resources.get(connection, container.key)
+    if above is None:
+        _insert(connection, container, row, {"properties": {}}, now)
+        above = resources.get(connection, container.key)
+    assert above is not None
+    version = str(given.get("assetVersion") or above.status.get("next", 1))
+    id_ = container.child("versions", version)
+    if resources.get(connection, id_.key) is None:
+        properties: Document = {
+            "tags": {},
+            "properties": {},
+            "isAnonymous": False,
+            "isArchived": False,
+            "jobName": row.name,
+        }
+        if model:
+            properties |= {"modelType": type_, "modelUri": place["uri"]}
+        else:
+            properties |= {"dataType": type_, "dataUri": place["uri"]}
+        _insert(connection, id_, row, {"properties": properties}, now)
+        note_version(connection, above, version, type_, new=True)
+    place |= {"assetName": asset, "assetVersion": version}
+
+
+def _insert(connection: Connection, id_: ResourceId, row: Row, spec: Document, now: float) -> None:
+    resources.insert(
+        connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec=spec,
+        status={}, state="Succeeded", now=now, by=row.created_by,
+    )  # fmt: skip

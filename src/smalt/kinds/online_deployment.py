@@ -1,0 +1,323 @@
+"""Online deployments: replicas of a model behind an endpoint.
+
+Replicas belong to a *revision*: a change of what they run starts new ones beside the old; when all are ready, the gateway
+moves over and the old ones end after their last request. A revision that does not come up fails, and what was live stays.
+
+`status`: `target` (the revision that is wanted), `live` (what the gateway sends requests to), `old` (names to be drained).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from smalt.agent.wire import Phase, TaskState
+from smalt.arm.durations import seconds_of
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports import EnvironmentPlan
+from smalt.arm.validation import Properties, nearest
+from smalt.kinds import environment_build, references, replicas, routing
+from smalt.kinds.environment import specification
+from smalt.sched.sizes import SIZES
+from smalt.store import resources
+from smalt.store.resources import Row
+
+_RESYNC_S = 30.0
+_START_S = 600.0  # how long a replica may take to become ready
+_DRAIN_S = 30.0
+
+
+class CodeConfiguration(Properties):
+    code_id: str | None = None
+    scoring_script: str = Field(min_length=1)
+
+
+class DeploymentProperties(Properties):
+    model: str | None = None
+    environment_id: str | None = None
+    code_configuration: CodeConfiguration | None = None
+    environment_variables: dict[str, str | None] | None = None
+    instance_type: str | None = None
+    endpoint_compute_type: str | None = None
+    scale_settings: dict[str, Any] | None = None
+    request_settings: dict[str, Any] | None = None
+    liveness_probe: dict[str, Any] | None = None
+    readiness_probe: dict[str, Any] | None = None
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties = dict(request.body["properties"])
+    workspace, platform = request.id.workspace, request.platform
+    size = properties.get("instanceType")
+    if size and size.lower() not in SIZES:
+        raise invalid(
+            f"properties.instanceType: the size '{size}' is not known.{nearest(size.lower(), list(SIZES))}",
+            "properties.instanceType",
+        )
+    sku = {"name": "Default", "capacity": 1, **(request.body.get("sku") or {})}
+    if not isinstance(sku["capacity"], int) or not 1 <= sku["capacity"] <= 50:
+        raise invalid(f"sku.capacity: {sku['capacity']} instances; 1 to 50 are possible.", "sku.capacity")
+    model = None
+    if properties.get("model"):
+        model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
+        properties["model"] = model.written
+    script = properties.get("codeConfiguration")
+    if script is None and (model is None or model.properties.get("modelType") != "mlflow_model"):
+        raise invalid(
+            "properties.codeConfiguration: a scoring script is needed unless the model is an mlflow_model.",
+            "properties.codeConfiguration",
+        )
+    if script is not None and not properties.get("environmentId"):
+        raise invalid("properties.environmentId: a scoring script needs an environment.", "properties.environmentId")
+    if properties.get("environmentId"):
+        environment = references.asset(
+            connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
+        platform.environments.plan(specification(environment), serving=True)
+        properties["environmentId"] = environment.written
+    if script is not None and script.get("codeId"):
+        code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
+        properties["codeConfiguration"] = {**script, "codeId": code.written}
+    for probe in ("livenessProbe", "readinessProbe"):
+        for field in ("initialDelay", "period", "timeout"):
+            seconds_of((properties.get(probe) or {}).get(field), 0, f"properties.{probe}.{field}")
+    seconds_of(
+        (properties.get("requestSettings") or {}).get("requestTimeout"), 5, "properties.requestSettings.requestTimeout"
+    )
+    properties["scaleSettings"] = {"scaleType": "Default", **(properties.get("scaleSettings") or {})}
+    properties.setdefault("endpointComputeType", "Managed")
+    spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
+    return Admitted(spec, state="Updating" if old else "Creating", due=True)
+
+
+def _reconcile(platform: Platform, row: Row) -> Step:
+    status = dict(row.status)
+    if row.deleting:
+        return _delete(platform, row, status)
+    if status.get("generation") != row.generation:
+        return _plan(platform, row, status)
+    if status.get("target") is None:
+        return _serve(platform, row, status)
+    plan = EnvironmentPlan(**status["target"]["plan"])
+    if platform.environments.built(plan.key) is None:
+        return _build(platform, row, status, plan)
+    return _serve(platform, row, status)
+
+
+def _plan(platform: Platform, row: Row, status: Document) -> Step:
+    """A new generation: what it runs, and whether that is a new revision or the same with more or fewer replicas."""
+    status.pop("failed", None)
+    status.pop("asked_build", None)
+    status.pop("failed_names", None)
+    status.pop("error", None)
+    status["generation"] = row.generation
+    try:
+        target = replicas.target(platform, row)
+    except ArmError as error:
+        return _fail(platform, row, status, error.body())
+    before = status.get("target")
+    live = status.get("live") or {}
+    if before and before["digest"] == target["digest"] and live.get("revision") == before["revision"]:
+        target |= {"revision": before["revision"], "attempts": before["attempts"]}
+    else:
+        if before and before["revision"] != live.get("revision"):  # it never came up
+            status["old"] = [*status.get("old", []), *replicas.names(row, before)]
+        target["revision"] = int(status.get("revisions", 0)) + 1
+        target["attempts"] = []
+        target["since"] = platform.clock()
+        status["revisions"] = target["revision"]
+    count = int(row.spec["sku"]["capacity"])
+    surplus = replicas.names(row, {**target, "attempts": target["attempts"][count:]}, first=count)
+    status["old"] = [*status.get("old", []), *surplus]
+    target["attempts"] = (target["attempts"] + [1] * count)[:count]
+    status["target"] = target
+    return Step(row.state, status, after=0)
+
+
+def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan) -> Step:
+    with platform.database.read() as connection:
+        build = resources.get(connection, environment_build.build_id(plan.key))
+    if status.get("asked_build") and build is not None and build.state == "Failed":
+        return _fail(
+            platform, row, status, build.status.get("error") or {"code": "EnvironmentBuildFailed", "message": "?"}
+        )
+    status["asked_build"] = True
+    return Step(
+        row.state, status, after=_RESYNC_S, reason="the environment is built",
+        writes=environment_build.require(plan, row.id, platform.clock()),
+    )  # fmt: skip
+
+
+def _serve(platform: Platform, row: Row, status: Document) -> Step:
+    """Keep the wanted replicas running; move the gateway over when all are ready; end the old ones after that."""
+    target = status.get("target")
+    if target is None:  # it failed, and nothing was live before
+        return _settle(platform, row, status, complete=True)
+    names = replicas.names(row, target)
+    observed = {name: platform.engine.observe(name) for name in names}
+    coming_up = (status.get("live") or {}).get("revision") != target["revision"]
+    dead = [at for at, name in enumerate(names) if (one := observed[name]) and one.phase is Phase.EXITED]
+    if dead and coming_up:
+        return _fail(platform, row, status, _crash(observed[names[dead[0]]]))
+    if dead:
+        return _replace(platform, row, status, dead, names)
+    for spec in replicas.tasks(platform, row, target):
+        if observed[spec.name] is None:
+            platform.engine.ensure(spec)
+    ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
+    if coming_up and len(ready) < len(names):
+        if platform.clock() - target["since"] > _START_S:
+            return _fail(platform, row, status, _slow(names, ready))
+        return Step(row.state, status, after=_RESYNC_S)
+    _go_live(platform, row, status, ready)
+    return _settle(platform, row, status, complete=len(ready) == len(names))
+
+
+def _go_live(platform: Platform, row: Row, status: Document, serving: list[str]) -> None:
+    """`live` is what the gateway is told; the replicas of the revision before are to be drained."""
+    target, live = status["target"], status.get("live") or {}
+    if live and live["revision"] != target["revision"]:
+        status["old"] = [*status.get("old", []), *live["names"]]
+    status["live"] = {
+        "revision": target["revision"],
+        "names": replicas.names(row, target),
+        "sockets": [str(replicas.socket_of(platform, name)) for name in sorted(serving)] or live.get("sockets", []),
+        "target": target,
+        **replicas.request_settings(row),
+    }
+
+
+def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> Step:
+    """Done when requests follow and nothing old is left."""
+    state = "Failed" if status.get("failed") else row.state
+    if status.get("live") != row.status.get("live"):
+        return Step(state, status, after=0, writes=routing.request_change(platform, row.id))
+    with platform.database.read() as connection:
+        routed = routing.in_force(platform, connection, row.parent)
+    if not routed:
+        return Step(state, status, after=_RESYNC_S, writes=routing.request_change(platform, row.id))
+    left = _drain(platform, status.get("old", []))
+    status["old"] = left
+    if status.get("failed"):
+        return Step("Failed", status, done=True, error=status["failed"], after=_RESYNC_S if left else None)
+    if not complete:
+        return Step(row.state, status, after=_RESYNC_S)
+    return Step("Succeeded", status, done=True, after=_RESYNC_S)
+
+
+def _drain(platform: Platform, names: list[str]) -> list[str]:
+    """Ask old replicas to end; the names of those that have not yet."""
+    left: list[str] = []
+    for name in names:
+        state = platform.engine.observe(name)
+        if state is not None and state.phase is not Phase.EXITED:
+            platform.engine.stop(name, _DRAIN_S)
+            left.append(name)
+        else:
+            platform.engine.remove(name)
+            replicas.forget(platform, name)
+    return left
+
+
+def _replace(platform: Platform, row: Row, status: Document, dead: list[int], names: list[str]) -> Step:
+    """Replicas that died while serving get a successor, sooner or later the more often they die."""
+    target = dict(status["target"])
+    attempts = list(target["attempts"])
+    for at in dead:
+        attempts[at] += 1
+        platform.engine.remove(names[at])
+        replicas.forget(platform, names[at])
+    target["attempts"] = attempts
+    status["target"] = target
+    live = dict(status["live"])
+    gone = {str(replicas.socket_of(platform, names[at])) for at in dead}
+    left = [socket for socket in live["sockets"] if socket not in gone]
+    live |= {"sockets": left or live["sockets"], "names": replicas.names(row, target), "target": target}
+    status["live"] = live
+    pause = min(0.1 * 2 ** (max(attempts[at] for at in dead) - 2), 30.0)
+    return Step(
+        row.state, status, after=pause, reason="a replica died", writes=routing.request_change(platform, row.id)
+    )
+
+
+def _fail(platform: Platform, row: Row, status: Document, error: Document) -> Step:
+    """This generation did not come up: its replicas go, what was live stays."""
+    live, target = status.get("live") or {}, status.get("target")
+    status["failed"] = {"code": error.get("code") or "DeploymentFailed", "message": error.get("message") or "?"}
+    status["error"] = status["failed"]
+    if target and target["revision"] != live.get("revision"):
+        status["failed_names"] = replicas.names(row, target)
+        status["old"] = [*status.get("old", []), *status["failed_names"]]
+    status["target"] = live.get("target")
+    return Step(row.state, status, after=0, reason=str(status["failed"]["message"])[:500])
+
+
+def _crash(state: TaskState | None) -> Document:
+    message = state.error if state and state.error else "The scoring process ended before it was ready."
+    return {"code": "ScoringProcessCrashed", "message": f"The deployment did not come up. {message}"}
+
+
+def _slow(names: list[str], ready: list[str]) -> Document:
+    message = (
+        f"{len(names) - len(ready)} of {len(names)} instances were not ready after {_START_S:.0f} s; see get_logs."
+    )
+    return {"code": "DeploymentTimeout", "message": message}
+
+
+def _delete(platform: Platform, row: Row, status: Document) -> Step:
+    """First no request comes any more, then the replicas end."""
+    with platform.database.read() as connection:
+        routed = routing.in_force(platform, connection, row.parent)
+    if not routed:
+        return Step(row.state, status, after=_RESYNC_S, writes=routing.request_change(platform, row.id))
+    names = [*status.get("old", []), *(status.get("live") or {}).get("names", [])]
+    if target := status.get("target"):
+        names += replicas.names(row, target)
+    left = _drain(platform, sorted(set(names)))
+    if left:
+        return Step(row.state, status, after=_RESYNC_S)
+    replicas.forget_all(platform, row)
+    return Step(row.state, status, gone=True)
+
+
+def _check_delete(request: Request, connection: Connection, row: Row) -> None:
+    endpoint = resources.get(connection, row.parent)
+    if endpoint is None or endpoint.deleting:
+        return
+    shares = {name.lower(): share for name, share in (endpoint.properties.get("traffic") or {}).items()}
+    if shares.get(row.name.lower()):
+        raise ArmError(
+            409, "Conflict", f"Deployment '{row.name}' still takes {shares[row.name.lower()]} % of the traffic. Move it away first.",
+            "name",
+        )  # fmt: skip
+
+
+def _logs(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    tail = request.body.get("tail")
+    lines = tail if isinstance(tail, int) and tail > 0 else 5000
+    return 200, {"content": replicas.logs(request.platform, row, lines)}
+
+
+def _skus(request: Request, row: Row | None) -> tuple[int, Any]:
+    capacity = {"minimum": 1, "maximum": 50, "default": 1, "scaleType": "Manual"}
+    return 200, {"value": [{"resourceType": "Microsoft.MachineLearning.Services/endpoints/deployments", "capacity": capacity,
+                            "sku": {"name": "Default"}}]}  # fmt: skip
+
+
+KIND = Kind(
+    path="workspaces/onlineEndpoints/deployments",
+    title="online deployment",
+    properties=DeploymentProperties,
+    admit=_admit,
+    reconcile=_reconcile,
+    check_delete=_check_delete,
+    actions={"getLogs": Action(_logs), "skus": Action(_skus, method="GET")},
+    long_running=True,
+    since={"dataCollector": "2023-02-01-preview", "egressPublicNetworkAccess": "2022-05-01"},
+    name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",
+)

@@ -1,0 +1,196 @@
+"""Online endpoints: a name, a way to authenticate, and how traffic is split between deployments."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from smalt.arm.crud import Answer
+from smalt.arm.envelope import timestamp
+from smalt.arm.errors import ArmError, conflict, invalid
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.arm.validation import Properties, nearest
+from smalt.kinds import routing
+from smalt.settings import TENANT
+from smalt.store import operations, resources
+from smalt.store.resources import Row
+
+TOKEN_S = 24 * 3600.0
+_RESYNC_S = 30.0
+
+
+class EndpointProperties(Properties):
+    auth_mode: Literal["Key", "AMLToken", "AADToken", "key", "aml_token", "aad_token"] | None = None
+    traffic: dict[str, int] | None = None
+    mirror_traffic: dict[str, int] | None = None
+    properties: dict[str, str | None] | None = None
+    description: str | None = None
+    public_network_access: str | None = None
+
+
+_MODES = {
+    "key": "Key",
+    "amltoken": "AMLToken",
+    "aml_token": "AMLToken",
+    "aadtoken": "AADToken",
+    "aad_token": "AADToken",
+}
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties = dict(request.body["properties"])
+    properties["authMode"] = _MODES[str(properties.get("authMode") or "Key").lower()]
+    properties["properties"] = properties.get("properties") or {}
+    for field in ("traffic", "mirrorTraffic"):
+        properties[field] = {name: int(share) for name, share in (properties.get(field) or {}).items()}
+    given = properties.pop("keys", None)
+    taken = [
+        row
+        for row in resources.by_lookup(connection, routing.ENDPOINTS, request.id.name.lower())
+        if row.id != request.id.key
+    ]
+    if taken:
+        raise conflict(
+            f"An endpoint named '{request.id.name}' exists already on this server (in {taken[0].parent}); endpoint names are"
+            " unique on a server. Choose another name.",
+            "name",
+        )
+    _check_traffic(connection, request, properties)
+
+    def writes(connection: Connection) -> None:
+        have = resources.secrets_of(connection, request.id.key)
+        for name in ("primaryKey", "secondaryKey"):
+            wanted = (given or {}).get(name)
+            if wanted or name not in have:
+                resources.set_secret(connection, request.id.key, name, wanted or _key())
+
+    spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
+    spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
+    state = "Updating" if old else "Creating"
+    return Admitted(spec, state=state, due=True, lookup=request.id.name.lower(), writes=writes)
+
+
+def _check_traffic(connection: Connection, request: Request, properties: Mapping[str, Any]) -> None:
+    """Shares add up to 0 or 100 and go to deployments that exist."""
+    errors: list[ArmError] = []
+    rows = resources.get_many(connection, resources.children(connection, request.id.key))
+    known = {row.name.lower(): row for row in rows.values() if not row.deleting}
+    for field, most in (("traffic", 100), ("mirrorTraffic", 50)):
+        shares = properties[field]
+        path = f"properties.{field}"
+        for name, share in shares.items():
+            if not 0 <= share <= 100:
+                errors.append(invalid(f"{path}.{name}: {share} is not a percentage from 0 to 100.", f"{path}.{name}"))
+            if name.lower() not in known:
+                hint = nearest(name, list(known))
+                errors.append(
+                    invalid(f"{path}.{name}: the endpoint has no deployment '{name}'.{hint}", f"{path}.{name}")
+                )
+            elif share and not (known[name.lower()].status.get("live") or {}).get("sockets"):
+                state = known[name.lower()].state
+                errors.append(
+                    invalid(
+                        f"{path}.{name}: deployment '{name}' is {state} and cannot take traffic yet.", f"{path}.{name}"
+                    )
+                )
+        total = sum(shares.values())
+        if field == "traffic" and total not in (0, 100):
+            errors.append(invalid(f"{path}: the shares add up to {total}; they must add up to 0 or 100.", path))
+        if field == "mirrorTraffic" and total > most:
+            errors.append(invalid(f"{path}: at most {most} % can be mirrored, not {total}.", path))
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise invalid(" ".join(error.message for error in errors), errors[0].target, errors)
+
+
+def _key() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _reconcile(platform: Platform, row: Row) -> Step:
+    with platform.database.read() as connection:
+        ready = routing.in_force(platform, connection, row.id)
+    if not ready:
+        writes = routing.request_change(platform, row.id)
+        return Step("Deleting" if row.deleting else row.state, row.status, after=_RESYNC_S, writes=writes)
+    if row.deleting:
+        return Step(row.state, row.status, gone=True)
+    return Step("Succeeded", row.status, done=True)
+
+
+def _view(platform: Platform, row: Row) -> Document:
+    base = f"{platform.settings.url}/endpoints/{row.name}"
+    return {
+        "scoringUri": f"{base}/score",
+        "swaggerUri": f"{base}/swagger.json",
+        "publicNetworkAccess": row.properties.get("publicNetworkAccess") or "Enabled",
+    }
+
+
+def _list_keys(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    if row.properties.get("authMode") != "Key":
+        raise invalid(
+            f"Endpoint '{row.name}' uses {row.properties.get('authMode')}, not keys; ask for a token.", "authMode"
+        )
+    with request.platform.database.read() as connection:
+        found = resources.secrets_of(connection, row.id)
+    return 200, {"primaryKey": found.get("primaryKey"), "secondaryKey": found.get("secondaryKey")}
+
+
+def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
+    """A new key, in force at the gateway when the operation ends; the other key goes on to work."""
+    assert row is not None
+    which = str(request.body.get("keyType") or "").lower()
+    if which not in ("primary", "secondary"):
+        raise invalid(f"keyType: '{request.body.get('keyType')}' is not Primary or Secondary.", "keyType")
+    with request.platform.database.write() as connection:
+        current = resources.get(connection, row.id)
+        if current is None:
+            raise conflict(f"Endpoint '{row.name}' is gone.", "name")
+        resources.set_secret(connection, row.id, f"{which}Key", request.body.get("keyValue") or _key())
+        resources.replace_spec(
+            connection, current, current.spec, state="Updating", now=request.now, by=request.principal.name, due=True
+        )
+        operation = operations.begin(connection, row.id, "regenerateKeys", current.generation + 1, request.now)
+    request.platform.hub.notify(row.id)
+    return 202, Answer(202, None, {}, operation)
+
+
+def _token(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    platform = request.platform
+    principal = Principal(
+        oid=request.principal.oid, name=request.principal.name, kind="endpoint", tenant=TENANT, scope=row.id
+    )
+    token = platform.tokens.issue(principal, routing.audience(platform, row.name), TOKEN_S)
+    return 200, {
+        "accessToken": token,
+        "expiryTimeUtc": int(request.now + TOKEN_S),
+        "refreshAfterTimeUtc": int(request.now + TOKEN_S / 2),
+        "tokenType": "Bearer",
+        "issuedAt": timestamp(request.now),
+    }
+
+
+KIND = Kind(
+    path="workspaces/onlineEndpoints",
+    title="online endpoint",
+    properties=EndpointProperties,
+    admit=_admit,
+    reconcile=_reconcile,
+    view=_view,
+    actions={
+        "listKeys": Action(_list_keys, secret=True),
+        "regenerateKeys": Action(_regenerate, secret=True),
+        "token": Action(_token, secret=True),
+    },
+    long_running=True,
+    name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",
+)

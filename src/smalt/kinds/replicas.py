@@ -1,0 +1,255 @@
+"""The processes of a deployment: what they run, their names, sockets, files and logs.
+
+`<root>/serving/{deployment digest}/{replica}/` holds a replica's `config.json`, `model/` (links) and `log.txt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smalt.agent.wire import Probe, TaskSpec
+from smalt.arm.durations import seconds_of
+from smalt.arm.errors import invalid
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import Document
+from smalt.arm.platform import Platform
+from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Principal
+from smalt.kinds import references
+from smalt.kinds.environment import specification
+from smalt.sched.sizes import limits_of
+from smalt.settings import CLOUD, TENANT
+from smalt.store.resources import Row
+
+_TOKEN_S = 365 * 86400.0
+_INJECT = Path(__file__).parent.parent / "agent" / "inject" / "serve.py"
+
+
+def target(platform: Platform, row: Row) -> Document:
+    """What the deployment's replicas run, with everything resolved. Raises ArmError(400)."""
+    workspace = ResourceId.parse(row.written).workspace
+    properties = row.properties
+    with platform.database.read() as connection:
+        model = _model(platform, workspace, properties, connection)
+        code = ""
+        script = properties.get("codeConfiguration") or {}
+        if script.get("codeId"):
+            found = references.asset(
+                connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId"
+            )
+            place = references.locate(platform, connection, workspace, found.properties["codeUri"], "codeUri")
+            code = str(platform.blobs.path(place.account, place.container, place.path.rstrip("/")))
+        environment = None
+        if properties.get("environmentId"):
+            environment = references.asset(
+                connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
+            )
+    if script and code and not (Path(code) / script["scoringScript"]).is_file():
+        raise invalid(
+            f"properties.codeConfiguration.scoringScript: there is no '{script['scoringScript']}' in the code folder.",
+            "properties.codeConfiguration.scoringScript",
+        )
+    spec = specification(environment) if environment is not None else _model_environment(model)
+    plan = platform.environments.plan(spec, serving=True)
+    runs: Document = {
+        "mode": "script" if script else "mlflow",
+        "model": model,
+        "code": code,
+        "script": script.get("scoringScript", ""),
+        "variables": {
+            key: value for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
+        },
+        "concurrency": request_settings(row)["max_concurrent"],
+        "timeout_s": request_settings(row)["timeout_s"],
+        "size": properties.get("instanceType") or "",
+        "probes": [properties.get("readinessProbe"), properties.get("livenessProbe")],
+        "plan": {"key": plan.key, "definition": dict(plan.definition), "summary": plan.summary},
+    }
+    digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
+    return {**runs, "digest": digest}
+
+
+def _model(platform: Platform, workspace: ResourceId, properties: Mapping[str, Any], connection: Any) -> str:
+    if not properties.get("model"):
+        return ""
+    row = references.asset(connection, workspace, properties["model"], "models", "properties.model")
+    place = references.locate(platform, connection, workspace, row.properties["modelUri"], "properties.model")
+    path = platform.blobs.path(place.account, place.container, place.path.rstrip("/"))
+    if not path.exists():
+        raise invalid(f"properties.model: nothing is stored at {row.properties['modelUri']}.", "properties.model")
+    return str(path)
+
+
+def _model_environment(model: str) -> EnvironmentSpec:
+    """A no-code deployment runs in the environment that MLflow wrote beside the model."""
+    folder = Path(model)
+    if not (folder / "MLmodel").is_file():
+        raise invalid(f"properties.model: '{folder.name}' holds no MLmodel file.", "properties.model")
+    name = f"model {folder.name}"
+    if (folder / "conda.yaml").is_file():
+        return EnvironmentSpec(name=name, conda_file=(folder / "conda.yaml").read_text())
+    if (folder / "requirements.txt").is_file():
+        return EnvironmentSpec(name=name, pip_requirements=(folder / "requirements.txt").read_text())
+    raise invalid(
+        "properties.model: the model has neither conda.yaml nor requirements.txt; give an environment.",
+        "properties.model",
+    )
+
+
+def request_settings(row: Row) -> Document:
+    given = row.properties.get("requestSettings") or {}
+    return {
+        "timeout_s": seconds_of(given.get("requestTimeout"), 5.0),
+        "max_concurrent": int(given.get("maxConcurrentRequestsPerInstance") or 1),
+        "max_queue_wait_s": seconds_of(given.get("maxQueueWait"), 0.5),
+    }
+
+
+def _digest(row: Row) -> str:
+    return hashlib.sha256(f"{row.id}|{row.created_at!r}".encode()).hexdigest()[:12]
+
+
+def names(row: Row, wanted: Mapping[str, Any], first: int = 0) -> list[str]:
+    """The replicas' task names: deployment, revision, index, attempt."""
+    base = f"srv-{_digest(row)}-r{wanted['revision']}"
+    return [f"{base}-i{first + at}-a{attempt}" for at, attempt in enumerate(wanted["attempts"])]
+
+
+def socket_of(platform: Platform, name: str) -> Path:
+    return platform.settings.run / f"{name}.sock"
+
+
+def _folder(platform: Platform, name: str) -> Path:
+    return platform.settings.root / "serving" / name.split("-")[1] / name
+
+
+def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any]) -> list[TaskSpec]:
+    """One task for each replica; its files are written here, again and again the same."""
+    workspace = ResourceId.parse(row.written).workspace
+    endpoint = row.parent.rsplit("/", 1)[-1]
+    built = platform.environments.built(EnvironmentPlan(**wanted["plan"]).key)
+    assert built is not None
+    memory = platform.engine.capacity().memory_bytes
+    result: list[TaskSpec] = []
+    for name in names(row, wanted):
+        folder, socket = _folder(platform, name), socket_of(platform, name)
+        model_dir = _files(folder, wanted, row.name)
+        readiness, liveness = wanted["probes"]
+        result.append(
+            TaskSpec(
+                name=name,
+                owner=row.id,
+                argv=[
+                    str(built.prefix / "bin" / "python"),
+                    str(_INJECT),
+                    "--socket",
+                    str(socket),
+                    "--config",
+                    str(folder / "config.json"),
+                ],
+                environment=str(built.prefix),
+                variables={
+                    **_variables(platform, row, workspace, endpoint),
+                    "AZUREML_MODEL_DIR": model_dir,
+                    "AML_APP_ROOT": wanted["code"],
+                    "AZUREML_ENTRY_SCRIPT": wanted["script"],
+                    **wanted["variables"],
+                },
+                log=str(folder / "log.txt"),
+                system_log=str(folder / "system.txt"),
+                grace_s=30,
+                limits=limits_of(wanted["size"], memory),
+                ready=_probe(socket, readiness, "/ready"),
+                live=_probe(socket, liveness, "/health") if liveness else None,
+            )
+        )
+    return result
+
+
+def _files(folder: Path, wanted: Mapping[str, Any], deployment: str) -> str:
+    """The replica's folder; AZUREML_MODEL_DIR is one that holds the model under its own name, as on Azure."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    model_dir = folder / "model"
+    model_dir.mkdir(exist_ok=True)
+    model = Path(wanted["model"]) if wanted["model"] else None
+    if model is not None and not (model_dir / model.name).is_symlink():
+        (model_dir / model.name).symlink_to(model)
+    config = {
+        "mode": wanted["mode"],
+        "entry_script": str(Path(wanted["code"]) / wanted["script"]) if wanted["script"] else "",
+        "app_root": wanted["code"],
+        "model_dir": str(model) if wanted["mode"] == "mlflow" else str(model_dir),
+        "max_concurrent": wanted["concurrency"],
+        "deployment": deployment,
+        "request_timeout_s": wanted["timeout_s"],
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(model_dir)
+
+
+def _probe(socket: Path, given: Mapping[str, Any] | None, path: str) -> Probe:
+    values = given or {}
+    return Probe(
+        socket=str(socket),
+        path=path,
+        initial_delay_s=seconds_of(values.get("initialDelay"), 0),
+        period_s=seconds_of(values.get("period"), 10),
+        timeout_s=seconds_of(values.get("timeout"), 2),
+        failure_threshold=int(values.get("failureThreshold") or 30),
+        success_threshold=int(values.get("successThreshold") or 1),
+    )
+
+
+def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: str) -> dict[str, str]:
+    settings = platform.settings
+    principal = Principal(
+        oid=_digest(row), name=f"endpoint:{endpoint}", kind="endpoint", tenant=TENANT, scope=workspace.key
+    )
+    bundle = str(settings.tls / "bundle.pem")
+    return {
+        "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
+        "AZUREML_ARM_RESOURCEGROUP": workspace.group,
+        "AZUREML_ARM_WORKSPACE_NAME": workspace.name,
+        "AZUREML_CURRENT_CLOUD": CLOUD,
+        "ARM_CLOUD_METADATA_URL": f"{settings.url}/metadata/endpoints",
+        "REQUESTS_CA_BUNDLE": bundle,
+        "SSL_CERT_FILE": bundle,
+        "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
+        "IDENTITY_HEADER": platform.identity_headers.mint(principal, _TOKEN_S),
+    }
+
+
+def logs(platform: Platform, row: Row, lines: int) -> str:
+    """The tail of each replica's log, newest revision first; the build's log while there is none."""
+    wanted = row.status.get("target") or {}
+    current = names(row, wanted) if wanted.get("attempts") else []
+    older = [*row.status.get("failed_names", []), *(row.status.get("live") or {}).get("names", [])]
+    parts: list[str] = []
+    for name in dict.fromkeys([*older, *current] if row.state == "Failed" else [*current, *older]):
+        path = _folder(platform, name) / "log.txt"
+        if path.is_file():
+            parts.append(f"Instance {name}:\n" + _tail(path, lines))
+    if not parts and wanted:
+        path = platform.environments.log(wanted["plan"]["key"])
+        parts.append("Environment build:\n" + _tail(path, lines) if path.is_file() else "Nothing was logged yet.")
+    return "\n".join(parts) or "Nothing was logged yet."
+
+
+def _tail(path: Path, lines: int) -> str:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 512 * lines))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def forget(platform: Platform, name: str) -> None:
+    """A replica that is gone leaves nothing but its log, which stays readable until the deployment is deleted."""
+    socket_of(platform, name).unlink(missing_ok=True)
+
+
+def forget_all(platform: Platform, row: Row) -> None:
+    shutil.rmtree(platform.settings.root / "serving" / _digest(row), ignore_errors=True)

@@ -1,0 +1,45 @@
+"""Subscriptions and resource groups: the frame that clients expect around a workspace; kept minimal."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import ArmError
+from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.platform import Platform
+from smalt.settings import REGION, TENANT
+from smalt.store.resources import Row
+
+
+def _admit_subscription(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    raise ArmError(
+        405, "MethodNotAllowed", "Subscriptions are made by the platform; use the one that `smalt env` names."
+    )
+
+
+def _view_subscription(platform: Platform, row: Row) -> Document:
+    return {"state": "Enabled", "tenantId": TENANT}
+
+
+def _admit_group(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    spec = dict(request.body)
+    spec.setdefault("location", REGION)
+    return Admitted(spec)
+
+
+KINDS = [
+    Kind(
+        path="subscriptions",
+        title="subscription",
+        provider="Microsoft.Resources",
+        admit=_admit_subscription,
+        view=_view_subscription,
+    ),
+    Kind(
+        path="resourceGroups",
+        title="resource group",
+        provider="Microsoft.Resources",
+        admit=_admit_group,
+        name_pattern=r"^[\w\-.()]{0,89}[\w\-()]$",
+    ),
+]

@@ -1,0 +1,122 @@
+"""ARM template deployments, as far as the SDK sends them: `workspaces.begin_create` deploys a 40 kB template.
+
+Only its parameters matter here; the deployment writes the workspace's row and is done when that is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import invalid
+from smalt.arm.ids import ResourceId, workspace_id
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.validation import Properties
+from smalt.settings import REGION
+from smalt.store import resources
+from smalt.store.resources import Row
+
+
+class DeploymentProperties(Properties):
+    parameters: dict[str, Any] | None = None
+    template: dict[str, Any] | None = None
+    mode: str | None = None
+
+
+def _parameter(row_properties: Document, name: str) -> Any:
+    value = (row_properties.get("parameters") or {}).get(name)
+    return value.get("value") if isinstance(value, dict) else value
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties = request.body["properties"]
+    name = _parameter(properties, "workspaceName")
+    if not isinstance(name, str) or not name:
+        raise invalid(
+            "This server deploys the template of azure-ai-ml's workspaces.begin_create only: the parameter 'workspaceName'"
+            " is missing. Create other resources with their own PUT.",
+            "properties.parameters.workspaceName",
+        )
+    target = workspace_id(request.id.subscription, request.id.group, name)
+    spec = {**request.body, "properties": {key: properties[key] for key in properties if key != "template"}}
+
+    def writes(connection: Connection) -> None:
+        body = _workspace(properties)
+        now, by = request.now, request.principal.name
+        found = resources.get(connection, target.key)
+        if found is None:
+            resources.insert(
+                connection, key=target.key, written=str(target), kind=target.kind, parent=target.parent.key, name=name,
+                spec=body, status={}, state="Creating", now=now, by=by, due_at=now,
+            )  # fmt: skip
+        else:
+            resources.replace_spec(connection, found, body, state=found.state, now=now, by=by, due=True)
+
+    return Admitted(spec, state="Creating", due=True, writes=writes)
+
+
+def _workspace(properties: Document) -> Document:
+    identity = _parameter(properties, "identity")
+    tags = _parameter(properties, "tagValues")
+    return {
+        "location": _parameter(properties, "location") or REGION,
+        "tags": tags if isinstance(tags, dict) else {},
+        "kind": _parameter(properties, "kind") or "Default",
+        "identity": identity if isinstance(identity, dict) else {"type": "SystemAssigned"},
+        "properties": {
+            "friendlyName": _parameter(properties, "friendlyName") or "",
+            "description": _parameter(properties, "description") or "",
+            "publicNetworkAccess": _parameter(properties, "publicNetworkAccess") or "Enabled",
+        },
+    }
+
+
+def _reconcile(platform: Platform, row: Row) -> Step:
+    if row.deleting:
+        return Step(row.state, row.status, gone=True)
+    id_ = ResourceId.parse(row.written)
+    target = workspace_id(id_.subscription, id_.group, _parameter(row.properties, "workspaceName"))
+    with platform.database.read() as connection:
+        workspace = resources.get(connection, target.key)
+    if workspace is not None and workspace.state == "Creating":
+        return Step(
+            "Creating",
+            row.status,
+            after=30,
+            writes=lambda connection: resources.wait_for(connection, row.id, [target.key], platform.clock()),
+        )
+    if workspace is None or workspace.state == "Failed":
+        error = (workspace.status.get("error") if workspace else None) or {
+            "code": "DeploymentFailed",
+            "message": "gone",
+        }
+        return Step("Failed", {**row.status, "error": error}, done=True, error=error)
+    return Step("Succeeded", {**row.status, "properties": {"outputResources": [{"id": workspace.written}]}}, done=True)
+
+
+def _operations(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    id_ = ResourceId.parse(row.written)
+    target = workspace_id(id_.subscription, id_.group, _parameter(row.properties, "workspaceName"))
+    resource_type = "Microsoft.MachineLearningServices/workspaces"
+    properties = {
+        "provisioningState": row.state,
+        "provisioningOperation": "Create",
+        "statusCode": "OK",
+        "targetResource": {"id": str(target), "resourceType": resource_type, "resourceName": target.name},
+    }
+    return 200, {"value": [{"id": f"{row.written}/operations/1", "operationId": "1", "properties": properties}]}
+
+
+KIND = Kind(
+    path="deployments",
+    title="template deployment",
+    provider="Microsoft.Resources",
+    properties=DeploymentProperties,
+    admit=_admit,
+    reconcile=_reconcile,
+    actions={"operations": Action(_operations, method="GET")},
+    long_running=True,
+)

@@ -1,0 +1,192 @@
+"""Workspaces: the unit of isolation. Each has a storage account, two datastores, curated environments and a tracking server.
+
+`begin_create` of the SDK sends an ARM template deployment instead of a PUT: see `kinds/template.py`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import not_found
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports import NotReady
+from smalt.arm.validation import Properties
+from smalt.settings import REGION, STORAGE_SUFFIX, TENANT
+from smalt.store import resources
+from smalt.store.resources import Row
+
+BLOB_STORE, ARTIFACT_STORE = "workspaceblobstore", "workspaceartifactstore"
+ARTIFACTS = "azureml"
+
+
+class WorkspaceProperties(Properties):
+    description: str | None = None
+    friendly_name: str | None = None
+    public_network_access: str | None = None
+    hbi_workspace: bool | None = None
+
+
+def account_of(workspace: Row) -> str:
+    """The workspace's storage account."""
+    return str(workspace.status.get("account", ""))
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    spec = dict(request.body)
+    spec["location"] = spec.get("location") or REGION
+    spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
+    return Admitted(spec, state="Succeeded" if old and old.state == "Succeeded" else "Creating", due=True)
+
+
+def _reconcile(platform: Platform, row: Row) -> Step:
+    status = dict(row.status)
+    if row.deleting:
+        return _delete(platform, row)
+    if "workspaceId" not in status:  # the intent first: the account's name must survive a crash
+        key = str(uuid.uuid4())
+        status.update(workspaceId=key, account="smalt" + key.replace("-", "")[:16])
+        return Step(row.state, status, after=0)
+    account = status["account"]
+    platform.blobs.ensure_account(account)
+    for container in (blob_container(status["workspaceId"]), ARTIFACTS):
+        platform.blobs.ensure_container(account, container)
+    now = platform.clock()
+
+    def writes(connection: Connection) -> None:
+        _default_datastores(platform, connection, row, status, now)
+        _curated_environments(platform, connection, row, now)
+
+    return Step("Succeeded", status, done=True, writes=writes)
+
+
+def blob_container(workspace_id: str) -> str:
+    return f"azureml-blobstore-{workspace_id}"
+
+
+def _delete(platform: Platform, row: Row) -> Step:
+    if account := account_of(row):
+        for container in (blob_container(row.status["workspaceId"]), ARTIFACTS):
+            platform.blobs.remove(account, container, "")
+    try:
+        platform.tracking.remove_workspace(row.id)
+    except NotReady:
+        return Step(row.state, row.status, after=1)
+    return Step(row.state, row.status, gone=True)
+
+
+def _default_datastores(platform: Platform, connection: Connection, row: Row, status: Document, now: float) -> None:
+    id_ = ResourceId.parse(row.written)
+    for name, container, default in (
+        (BLOB_STORE, blob_container(status["workspaceId"]), True),
+        (ARTIFACT_STORE, ARTIFACTS, False),
+    ):
+        properties = {
+            "datastoreType": "AzureBlob",
+            "accountName": status["account"],
+            "containerName": container,
+            "endpoint": STORAGE_SUFFIX,
+            "protocol": "https",
+            "isDefault": default,
+            "serviceDataAccessAuthIdentity": "None",
+            "credentials": {"credentialsType": "Sas"},
+        }
+        _insert(connection, id_.child("datastores", name), {"properties": properties}, {"hosted": True}, now)
+
+
+def _curated_environments(platform: Platform, connection: Connection, row: Row, now: float) -> None:
+    id_ = ResourceId.parse(row.written)
+    for name, definition in platform.environments.curated().items():
+        container = id_.child("environments", name)
+        version = str(definition["version"])
+        properties = {
+            "image": definition.get("image"),
+            "condaFile": definition.get("conda_file"),
+            "description": definition.get("description"),
+            "tags": dict(definition.get("tags") or {}),
+            "environmentType": "Curated",
+            "osType": "Linux",
+            "isAnonymous": False,
+        }
+        status = {"latest": version, "next": int(version) + 1 if version.isdigit() else 1}
+        _insert(connection, container, {"properties": {}}, status, now)
+        _insert(connection, container.child("versions", version), {"properties": properties}, {}, now)
+
+
+def _insert(connection: Connection, id_: ResourceId, spec: Document, status: Document, now: float) -> None:
+    if resources.get(connection, id_.key) is None:
+        resources.insert(
+            connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec=spec,
+            status=status, state="Succeeded", now=now, by="smalt",
+        )  # fmt: skip
+
+
+def _view(platform: Platform, row: Row) -> Document:
+    settings = platform.settings
+    id_ = ResourceId.parse(row.written)
+    base = f"/subscriptions/{id_.subscription}/resourceGroups/{id_.group}/providers"
+    account = account_of(row)
+    return {
+        "workspaceId": row.status.get("workspaceId", ""),
+        "friendlyName": row.properties.get("friendlyName") or row.name,
+        "description": row.properties.get("description") or "",
+        "discoveryUrl": f"{settings.url}/discovery",
+        "mlFlowTrackingUri": f"azureml://{settings.host}:{settings.port}/mlflow/v1.0{row.written}",
+        "storageAccount": f"{base}/Microsoft.Storage/storageAccounts/{account}",
+        "keyVault": f"{base}/Microsoft.KeyVault/vaults/{account}",
+        "applicationInsights": f"{base}/Microsoft.Insights/components/{account}",
+        "tenantId": TENANT,
+        "publicNetworkAccess": row.properties.get("publicNetworkAccess") or "Enabled",
+    }
+
+
+def _list_keys(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    if not account_of(row):
+        raise not_found("The storage account of workspace", row.name)
+    return 200, {
+        "userStorageKey": request.platform.blobs.ensure_account(account_of(row)),
+        "userStorageResourceId": _view(request.platform, row)["storageAccount"],
+        "appInsightsInstrumentationKey": "",
+        "containerRegistryCredentials": None,
+        "notebookAccessKeys": None,
+    }
+
+
+def _storage_keys(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    return 200, {"userStorageKey": request.platform.blobs.ensure_account(account_of(row))}
+
+
+def _resync(request: Request, row: Row | None) -> tuple[int, Any]:
+    return 202, None
+
+
+def _diagnose(request: Request, row: Row | None) -> tuple[int, Any]:
+    parts = ("userDefinedRouteResults", "networkSecurityRuleResults", "resourceLockResults", "dnsResolutionResults",
+             "storageAccountResults", "keyVaultResults", "containerRegistryResults", "applicationInsightsResults",
+             "otherResults")  # fmt: skip
+    return 200, {"value": {part: [] for part in parts}}
+
+
+KIND = Kind(
+    path="workspaces",
+    title="workspace",
+    properties=WorkspaceProperties,
+    reconcile=_reconcile,
+    view=_view,
+    admit=_admit,
+    actions={
+        "listKeys": Action(_list_keys, secret=True),
+        "listStorageAccountKeys": Action(_storage_keys, secret=True),
+        "resyncKeys": Action(_resync),
+        "diagnose": Action(_diagnose),
+    },
+    long_running=True,
+    put_status=202,
+    name_pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]{2,32}$",
+)

@@ -1,0 +1,78 @@
+"""Connections and transactions: SQLite in WAL mode with one writer, or PostgreSQL.
+
+`read()` and `write()` are the only ways in. No network call and no wait belongs inside either.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Database:
+    """One database, used from many threads. `url` is SQLAlchemy's."""
+
+    def __init__(self, url: str) -> None:
+        if url.startswith("postgresql://"):
+            url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        self.sqlite = url.startswith("sqlite")
+        self.url = url
+        self._writer = threading.Lock()
+        if self.sqlite:
+            self._engine = create_engine(url, pool_size=16, max_overflow=64, connect_args={"check_same_thread": False})
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "begin", _begin_deferred)
+            path = self._engine.url.database
+            if path and path != ":memory:":
+                Path(path).touch(mode=0o600)
+                Path(path).chmod(0o600)
+        else:
+            self._engine = create_engine(url, pool_size=16, max_overflow=64, pool_pre_ping=True)
+
+    @contextmanager
+    def read(self) -> Generator[Connection]:
+        """A consistent view; nothing written in it is kept."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Generator[Connection]:
+        """One transaction: committed at the end, rolled back on an exception. On SQLite one at a time."""
+        if not self.sqlite:
+            with self._engine.begin() as connection:
+                yield connection
+            return
+        with self._writer, self._engine.connect() as connection:
+            connection = connection.execution_options(smalt_write=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN would come too late for a writer
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "foreign_keys=ON",
+        "cache_size=-16000",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_deferred(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("smalt_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,0 +1,163 @@
+"""Every table. `resource` holds all kinds; the rest exist only where SQL must filter, lock or count.
+
+Times are seconds since the epoch (REAL / DOUBLE PRECISION), so that they compare alike on SQLite and PostgreSQL.
+JSON is text, written and read by the store: key order and unknown fields survive.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+resource = Table(
+    "resource",
+    metadata,
+    Column("id", Text, primary_key=True),  # lower case
+    Column("written", Text, nullable=False),  # as first written
+    Column("kind", Text, nullable=False),  # the type's path below its provider: workspaces/data/versions
+    Column("parent", Text, nullable=False),  # lowered id of the resource above
+    Column("name", Text, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("state", Text, nullable=False),  # provisioningState, or a job's status
+    Column("generation", Integer, nullable=False),
+    Column("observed", Integer, nullable=False),
+    Column("archived", Boolean, nullable=False),
+    Column("lookup", Text),  # the kind's own second key: a code's hash, a job's parent
+    Column("deleting", Boolean, nullable=False),
+    Column("due_at", Double),  # NULL: nothing to do
+    Column("failures", Integer, nullable=False),
+    Column("lease", Text),
+    Column("lease_until", Double),
+    Column("fence", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Index("resource_list", "kind", "parent", "archived", "created_at"),
+    Index("resource_parent", "parent"),
+    Index(
+        "resource_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")
+    ),
+    Index("resource_lookup", "kind", "lookup"),
+)
+
+waiter = Table(  # who is made due when `on_id` comes to an end
+    "waiter",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("on_id", Text, primary_key=True),
+    Index("waiter_on", "on_id"),
+)
+
+operation = Table(
+    "operation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("resource_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("error", Text),
+    Column("generation", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Index("operation_resource", "resource_id"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("resource_id", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("before", Text),
+    Column("after", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("event_resource", "resource_id", "seq"),
+)
+
+allocation = Table(  # a cluster's nodes; `owner` is the job that has it
+    "allocation",
+    metadata,
+    Column("compute_id", Text, primary_key=True),
+    Column("node", Integer, primary_key=True),
+    Column("owner", Text),
+    Column("since", Double, nullable=False),
+    Index("allocation_owner", "owner"),
+)
+
+queue = Table(  # who waits for nodes of a compute, in order of submission
+    "queue",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("compute_id", Text, nullable=False),
+    Column("nodes", Integer, nullable=False),
+    Column("since", Double, nullable=False),
+    Index("queue_compute", "compute_id", "since"),
+)
+
+secret = Table(  # what must never be in a resource's document
+    "secret",
+    metadata,
+    Column("resource_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+identity = Table(
+    "identity",
+    metadata,
+    Column("oid", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # owner, servicePrincipal, managedIdentity
+    Column("name", Text, nullable=False),
+    Column("client_id", Text, nullable=False, unique=True),
+    Column("scope", Text, nullable=False),
+    Column("federation", Text, nullable=False),  # JSON: [{"issuer", "subject", "audiences", "jwks"}]
+    Column("created_at", Double, nullable=False),
+)
+
+identity_secret = Table(
+    "identity_secret",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("oid", Text, nullable=False),
+    Column("salted_hash", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("identity_secret_oid", "oid"),
+)
+
+account = Table(  # storage accounts
+    "account",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("key1", Text, nullable=False),
+    Column("key2", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+container = Table(
+    "container",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("etag", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+)
+
+blob = Table(  # what a file cannot say of itself; a row counts only while `size` and `version` are the file's
+    "blob",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("container", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column(
+        "version", BigInteger, primary_key=True
+    ),  # the file's mtime in ns; written before the file is renamed in place
+    Column("size", BigInteger, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("properties", Text, nullable=False),  # JSON: type, content headers, md5, metadata, created
+    Column("blocks", Text, nullable=False),  # JSON: the committed block list, [[id, size], …]; else empty
+)

@@ -1,0 +1,62 @@
+"""Who may send what through the edge: the routes that exist here at all, and what each needs permission for.
+
+MLflow's server has more than tracking: an assistant that runs commands on the server, webhooks that call out, gateways, a list of all
+workspaces. What is not named here is not there.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ML = "Microsoft.MachineLearningServices/workspaces"
+_API = re.compile(r"/(?:ajax-)?api/\d\.0/(?:preview/)?mlflow/([^/]+)(?:/(.*))?", re.DOTALL)
+_REGISTRY = frozenset({"registered-models", "model-versions"})
+_TRACKING = frozenset(
+    {
+        "artifacts",
+        "datasets",
+        "experiments",
+        "get-online-trace-details",
+        "get-trace-artifact",
+        "issues",
+        "label-schemas",
+        "logged-models",
+        "metrics",
+        "review-queues",
+        "runs",
+        "scorers",
+        "server-info",
+        "traces",
+        "ui-telemetry",
+        "unified-traces",
+        "upload-artifact",
+    }
+)
+_PLAIN = re.compile(
+    r"/|/version|/health|/graphql|/get-artifact|/model-versions/get-artifact|/v1/traces|/static-files/.+"
+)
+_READING_POST = re.compile(
+    r"(.*/)?(search(-[a-z-]+)?|get-[a-z-]+|batch-?get[a-zA-Z]*|metrics|calculate[a-z-]*|list|query[a-z-]*)",
+    re.IGNORECASE,
+)
+
+
+def is_known(rest: str) -> bool:
+    """Whether the decoded path below a workspace is served. Dot segments never are."""
+    if any(part in ("..", ".") for part in rest.split("/")):
+        return False
+    found = _API.fullmatch(rest)
+    if found:
+        return found[1] in _REGISTRY or found[1] in _TRACKING
+    return _PLAIN.fullmatch(rest) is not None
+
+
+def action(method: str, rest: str) -> str:
+    """The ARM action that a request needs: `…/workspaces/{experiments|models}/{read|write|delete}`."""
+    found = _API.fullmatch(rest)
+    what = "models" if found and found[1] in _REGISTRY else "experiments"
+    if method in ("GET", "HEAD", "OPTIONS") or rest == "/graphql":
+        return f"{_ML}/{what}/read"
+    if method == "POST" and found and _READING_POST.fullmatch(found[2] or found[1]):
+        return f"{_ML}/{what}/read"
+    return f"{_ML}/{what}/{'delete' if method == 'DELETE' else 'write'}"

@@ -1,0 +1,175 @@
+"""MLflow and Azure's artifact service as clients see them: signed in, one workspace each, there even while MLflow restarts.
+
+The edge strips the path in front, says the workspace in a header that no client can set, and passes the request to MLflow's process
+(`forward`). It answers itself what concerns files, straight on the blob store (`artifacts`, `azure_artifacts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from smalt.arm.errors import ArmError, not_found, unauthorized
+from smalt.arm.ids import ResourceId
+from smalt.arm.ports import Blobs, NotReady, Principal, Tokens
+from smalt.settings import Settings
+from smalt.tracking.access import action, is_known
+from smalt.tracking.address import Address, parse_address
+from smalt.tracking.artifact_names import CONTAINER, staging
+from smalt.tracking.artifacts import artifact_response, is_artifact_route
+from smalt.tracking.azure_artifacts import azure_artifact_response
+from smalt.tracking.folder import Folder
+from smalt.tracking.forward import Forward
+from smalt.tracking.replies import azure_error, mlflow_error, too_large, unavailable
+from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.upstream import PATIENCE_S, Upstream
+
+BODY_LIMIT_BYTES = 32 << 20
+Headers = list[tuple[bytes, bytes]]
+
+_log = logging.getLogger(__name__)
+
+
+class TrackingApp:
+    """An ASGI app for the paths that `handles` knows; it parses the whole path, so mount it without a prefix of its own.
+
+    - `audiences`: what a bearer token may be for (ARM's URL, with and without a slash).
+    - `exists(workspace)`: whether a workspace is there; `workspace` is its lowered ARM id.
+    - `authorize(principal, action, workspace)` raises ArmError(403); actions are `access.action`'s.
+    - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent it, or None (`Sessions.read`).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tracking: MlflowTracking,
+        tokens: Tokens,
+        blobs: Blobs,
+        *,
+        audiences: Sequence[str],
+        exists: Callable[[str], bool],
+        authorize: Callable[[Principal, str, str], None],
+        session: Callable[[str, Headers], Principal | None] = lambda method, headers: None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._settings = settings
+        self._tracking = tracking
+        self._tokens = tokens
+        self._blobs = blobs
+        self._audiences = audiences
+        self._exists = exists
+        self._authorize = authorize
+        self._session = session
+        self._patience_s = patience_s
+        self._upstream = Upstream(settings.mlflow_socket, patience_s)
+        self._forward = Forward(settings, tracking, self._upstream)
+        self._prepared: set[str] = set()  # workspaces that MLflow has
+        self._stores: set[str] = set()  # accounts that have the container
+
+    @staticmethod
+    def handles(path: str) -> bool:
+        return parse_address(path) is not None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            return
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def close(self) -> None:
+        await self._upstream.close()
+        self._tracking.database.close()
+
+    async def _respond(self, request: Request) -> Response:
+        raw_path = request.scope.get("raw_path") or request.scope["path"].encode()
+        address = parse_address(raw_path.decode("latin-1"))
+        said = azure_error if address is not None and address.service != "mlflow" else mlflow_error
+        try:
+            if address is None:
+                raise not_found("The route", request.scope["path"])
+            return await self._answer(request, address)
+        except ArmError as error:
+            return said(error)
+        except NotReady as error:
+            return said(unavailable(str(error)))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:
+            _log.exception("A tracking request failed: %s %s", request.method, request.scope["path"])
+            return said(ArmError(500, "InternalServerError", "The tracking edge failed; its log says why."))
+
+    async def _answer(self, request: Request, address: Address) -> Response:
+        await anyio.to_thread.run_sync(self._admit, request, address)
+        if address.service != "mlflow":
+            folder, body = await anyio.to_thread.run_sync(self._folder, address.workspace), await _body(request)
+            account = self._tracking.account_of(address.workspace.key)
+            return await azure_artifact_response(request, address, self._settings, self._blobs, account, folder, body)
+        if not address.rest:
+            return RedirectResponse(f"{request.scope['path']}/", 308)
+        if is_artifact_route(address.rest):
+            folder = await anyio.to_thread.run_sync(self._folder, address.workspace)
+            return await artifact_response(request, address.rest, folder)
+        if not is_known(address.rest):
+            raise not_found("The tracking route", address.rest)
+        body = await _body(request)
+        await self._prepare(address.workspace)
+        return await self._forward.respond(request, address, body, lambda: self._folder(address.workspace))
+
+    def _admit(self, request: Request, address: Address) -> None:
+        """Who it is, whether they may, and only then whether there is such a workspace."""
+        workspace = address.workspace.key
+        self._authorize(self._principal(request), action(request.method, address.rest), workspace)
+        if not self._exists(workspace):
+            self._prepared.discard(workspace)
+            raise not_found("The workspace", str(address.workspace))
+
+    def _principal(self, request: Request) -> Principal:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if token and scheme.lower() == "bearer":
+            return self._tokens.verify(token.strip(), self._audiences)
+        principal = self._session(request.method, request.headers.raw)
+        if principal is None:
+            raise unauthorized("Sign in: send a bearer token, or open the link that `smalt up` prints in this browser.")
+        return principal
+
+    async def _prepare(self, workspace: ResourceId) -> None:
+        """The workspace in MLflow's tables. While they are being made (the first seconds of a new root) this waits."""
+        loop, wait_s = asyncio.get_running_loop(), 0.05
+        deadline = loop.time() + self._patience_s
+        while workspace.key not in self._prepared:
+            try:
+                await anyio.to_thread.run_sync(self._tracking.ensure_workspace, workspace.key)
+            except NotReady:
+                if loop.time() + wait_s > deadline:
+                    raise
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, 0.5)
+                continue
+            self._prepared.add(workspace.key)
+
+    def _folder(self, workspace: ResourceId) -> Folder:
+        account = self._tracking.account_of(workspace.key)
+        if account not in self._stores:
+            self._blobs.ensure_container(account, CONTAINER)
+            self._stores.add(account)
+        return Folder(self._blobs.path(account, CONTAINER), staging(self._settings))
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body; ArmError(413) as soon as it is known to be too long."""
+    if int(request.headers.get("content-length") or 0) > BODY_LIMIT_BYTES:
+        raise too_large(BODY_LIMIT_BYTES)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT_BYTES:
+            raise too_large(BODY_LIMIT_BYTES)
+    return bytes(body)

@@ -1,0 +1,117 @@
+"""One request to MLflow's process and its answer back: what is passed on, and what is put right on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import anyio.to_thread
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from smalt.settings import Settings
+from smalt.tracking.address import Address, mlflow_name
+from smalt.tracking.folder import Folder
+from smalt.tracking.logged_models import place_logged_model
+from smalt.tracking.replies import unavailable
+from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.translate import (
+    default_experiment_in_body,
+    default_experiment_in_query,
+    for_plugin,
+    from_plugin,
+    wants_azureml_uris,
+    without_workspaces,
+)
+from smalt.tracking.upstream import Outgoing, Unavailable, Upstream
+
+_TO_MLFLOW = frozenset(
+    {"accept", "content-encoding", "content-type", "if-modified-since", "if-none-match", "range", "user-agent"}
+)
+_NOT_BACK = frozenset(
+    {"connection", "content-length", "date", "keep-alive", "server", "set-cookie", "transfer-encoding"}
+)
+_WORKSPACE = "x-mlflow-workspace"
+# The plugin's own call; an answer without `batch_tracking_id` tells it that nothing is left to wait for.
+_LOG_BATCH_ASYNC = "/api/2.0/preview/mlflow/runs/log-batch-async"
+_LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
+
+
+@dataclass(frozen=True)
+class Forward:
+    settings: Settings
+    tracking: MlflowTracking
+    upstream: Upstream
+
+    async def respond(self, request: Request, address: Address, body: bytes, folder: Callable[[], Folder]) -> Response:
+        """Raises ArmError(503) when MLflow does not come back, NotReady while its database is being made."""
+        outgoing = await anyio.to_thread.run_sync(self._outgoing, request, address, body)
+        try:
+            answer = await self.upstream.send(outgoing)
+        except Unavailable as error:
+            raise unavailable(str(error) or "it does not answer yet") from error
+        if not answer.is_stream_consumed:
+            return StreamingResponse(_streamed(answer), answer.status_code, _headers(answer, length=True))
+        content = answer.content
+        if answer.is_success and _is_json(answer):
+            content = await anyio.to_thread.run_sync(partial(self._corrected, request, address, content, folder))
+        response = Response(content, answer.status_code)
+        response.raw_headers.extend((k.encode("latin-1"), v.encode("latin-1")) for k, v in _headers(answer).items())
+        return response
+
+    def _outgoing(self, request: Request, address: Address, body: bytes) -> Outgoing:
+        workspace = address.workspace
+        default = partial(self.tracking.default_experiment, workspace.key)
+        query = default_experiment_in_query(request.url.query, default)
+        if _is_json(request):
+            body = default_experiment_in_body(body, default)
+            if address.plugin:
+                body = from_plugin(body, self.settings, workspace, partial(self.tracking.artifact_uri, workspace.key))
+        headers = [
+            (key, value)
+            for key, value in request.headers.items()
+            if key in _TO_MLFLOW or (key.startswith("x-mlflow-") and key != _WORKSPACE)
+        ]
+        headers += [(_WORKSPACE, mlflow_name(workspace)), ("accept-encoding", "identity")]
+        target = _LOG_BATCH if address.rest == _LOG_BATCH_ASYNC else address.raw_rest
+        return Outgoing(request.method, target + (f"?{query}" if query else ""), headers, body)
+
+    def _corrected(self, request: Request, address: Address, content: bytes, folder: Callable[[], Folder]) -> bytes:
+        if address.rest.endswith("/mlflow/server-info"):
+            content = without_workspaces(content)
+        if request.method == "POST" and address.rest.endswith("/mlflow/logged-models"):
+            content = self._placed(address, content, folder)
+        if address.plugin and wants_azureml_uris(request.headers.get("user-agent", "")):
+            content = for_plugin(content, self.settings, address.workspace)
+        return content
+
+    def _placed(self, address: Address, content: bytes, folder: Callable[[], Folder]) -> bytes:
+        answer = json.loads(content)
+        info = answer["model"]["info"]
+        location = place_logged_model(self.tracking.database, address.workspace.key, info["model_id"], folder)
+        if location is None:
+            return content
+        info["artifact_uri"] = location
+        return json.dumps(answer).encode()
+
+
+def _is_json(message: Request | httpx.Response) -> bool:
+    return message.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def _headers(answer: httpx.Response, length: bool = False) -> dict[str, str]:
+    kept = {key: value for key, value in answer.headers.items() if key.lower() not in _NOT_BACK}
+    if length and "content-length" in answer.headers:
+        kept["content-length"] = answer.headers["content-length"]
+    return kept | {"x-content-type-options": "nosniff", "x-frame-options": "SAMEORIGIN"}
+
+
+async def _streamed(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    finally:
+        await answer.aclose()

@@ -1,0 +1,227 @@
+"""The run-history routes that the clients use beside ARM: what a job is doing now, its logs, its outputs, its description.
+
+    GET   /discovery                                            where the services are: all here
+    GET   /history/v1.0{WS}/runs/{job}[/details|/children]
+    POST  /history/v1.0{WS}/rundata
+    PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, hidden
+    POST  /data|/modelregistry/v1.0{WS}/…/batchGetResolvedUris  where named outputs are
+
+Source: the request traces of azure-ai-ml 1.35.2 (run history REST, api-version v1.0).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from smalt.arm.envelope import timestamp
+from smalt.arm.errors import ArmError, not_found
+from smalt.arm.ids import ML, ResourceId, workspace_id
+from smalt.arm.platform import Platform
+from smalt.arm.ports import NotReady, Principal
+from smalt.arm.router import Authenticate, Authorize, guarded, read_json
+from smalt.settings import STORAGE_SUFFIX
+from smalt.store import resources
+from smalt.store.resources import Row
+
+SAS_S = 24 * 3600.0
+_WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
+_RUN = re.compile(
+    rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children))?/?", re.IGNORECASE
+)
+_RUNDATA = re.compile(rf"/history/v1\.0{_WORKSPACE}/rundata/?", re.IGNORECASE)
+_RESOLVE = re.compile(
+    rf"/(data|modelregistry)/v1\.0{_WORKSPACE}/(?:dataversion|models)/batchGetResolvedUris/?", re.IGNORECASE
+)
+_LOG_FOLDERS = ("user_logs/", "azureml-logs/", "system_logs/", "logs/")
+_DATA_TYPES = {"uri_file", "uri_folder", "mltable"}
+_MODEL_TYPES = {"custom_model": "CustomModel", "mlflow_model": "MLFlowModel", "triton_model": "TritonModel"}
+_SERVICES = ("api", "catalog", "experimentation", "gallery", "history", "hyperdrive", "labeling", "modelmanagement",
+             "pipelines", "notebooks", "studio", "modelregistry")  # fmt: skip
+ARTIFACTS = "azureml"
+
+
+class HistoryApp:
+    """An ASGI app for the paths that `handles` knows."""
+
+    def __init__(self, platform: Platform, authenticate: Authenticate, authorize: Authorize) -> None:
+        self._platform = platform
+        self._authenticate = authenticate
+        self._authorize = authorize
+
+    @staticmethod
+    def handles(path: str) -> bool:
+        return path == "/discovery" or any(pattern.fullmatch(path) for pattern in (_RUN, _RUNDATA, _RESOLVE))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        http = HttpRequest(scope, receive)
+        response = await guarded(self._answer, http)
+        await response(scope, receive, send)
+
+    async def _answer(self, http: HttpRequest) -> Response:
+        path = http.url.path
+        if path == "/discovery":
+            return JSONResponse(dict.fromkeys(_SERVICES, self._platform.settings.url))
+        principal = self._authenticate(http.scope)
+        body = await read_json(http) if http.method in ("POST", "PATCH", "PUT") else {}
+        if found := _RUN.fullmatch(path):
+            subscription, group, workspace, job, what = found.groups()
+            row = await self._job(principal, workspace_id(subscription, group, workspace), job, http.method)
+            if http.method == "PATCH":
+                row = await run_in_threadpool(self._patch, row, body, principal)
+            if what == "children":
+                return JSONResponse({"value": await run_in_threadpool(self._children, row)})
+            return JSONResponse(await run_in_threadpool(self._details if what == "details" else self._run, row))
+        if found := _RUNDATA.fullmatch(path):
+            job = str(body.get("runId") or "")
+            row = await self._job(principal, workspace_id(*found.groups()), job, "GET")
+            return JSONResponse({"runMetadata": await run_in_threadpool(self._run, row)})
+        found = _RESOLVE.fullmatch(path)
+        assert found is not None
+        service, *names = found.groups()
+        workspace = workspace_id(*names)
+        self._authorize(principal, f"{ML}/workspaces/read", workspace.key)
+        return JSONResponse(await run_in_threadpool(self._resolve, workspace, service.lower(), body))
+
+    async def _job(self, principal: Principal, workspace: ResourceId, job: str, method: str) -> Row:
+        verb = "write" if method == "PATCH" else "read"
+        self._authorize(principal, f"{ML}/workspaces/jobs/{verb}", workspace.key)
+        row = await run_in_threadpool(self._read, workspace.child("jobs", job).key)
+        if row is None:
+            raise not_found("Run", job)
+        return row
+
+    def _read(self, key: str) -> Row | None:
+        with self._platform.database.read() as connection:
+            return resources.get(connection, key)
+
+    def _run(self, row: Row) -> dict[str, Any]:
+        """A run's document, as `rundata` and the children's list show it."""
+        status, properties = row.status, row.properties
+        run: dict[str, Any] = {
+            "runId": row.name,
+            "runUuid": row.name,
+            "rootRunId": row.name,
+            "parentRunId": row.lookup,
+            "experimentName": properties.get("experimentName"),
+            "displayName": properties.get("displayName"),
+            "description": properties.get("description"),
+            "status": row.state,
+            "hidden": row.archived,
+            "createdTimeUtc": timestamp(row.created_at),
+            "tags": properties.get("tags") or {},
+            "properties": properties.get("properties") or {},
+            "runType": "azureml.commandjob",
+            "outputs": {
+                name: {
+                    "assetId": _output_id(row, name),
+                    "type": _MODEL_TYPES.get(place["jobOutputType"], place["jobOutputType"]),
+                }
+                for name, place in (status.get("outputs") or {}).items()
+            },
+        }
+        if status.get("started_at"):
+            run["startTimeUtc"] = timestamp(status["started_at"])
+        if status.get("ended_at"):
+            run["endTimeUtc"] = timestamp(status["ended_at"])
+        if status.get("error"):
+            run["error"] = {"error": {"code": "UserError", "message": "", **status["error"]}}
+        return run
+
+    def _details(self, row: Row) -> dict[str, Any]:
+        """What `jobs.stream` reads again and again: the status, and a URL with a SAS for each log."""
+        built = self._platform.environments.built(((row.spec.get("smalt") or {}).get("plan") or {}).get("key", ""))
+        warnings = [{"source": "environment", "message": note} for note in (built.notes if built else ())]
+        run = self._run(row)
+        return {
+            **{key: run[key] for key in run if key not in ("outputs", "hidden", "displayName")},
+            "logFiles": self._logs(row),
+            "warnings": warnings,
+            "error": run.get("error"),
+            "runDefinition": {},
+            "inputDatasets": [],
+            "outputDatasets": [],
+        }
+
+    def _logs(self, row: Row) -> dict[str, str]:
+        workspace = self._read(ResourceId.parse(row.written).workspace.key)
+        account = workspace.status.get("account") if workspace else None
+        if not account:
+            return {}
+        blobs, base = self._platform.blobs, f"ExperimentRun/dcid.{row.name}/"
+        found: dict[str, str] = {}
+        for folder in _LOG_FOLDERS:
+            for name, _ in blobs.list(account, ARTIFACTS, base + folder):
+                token = blobs.sas(account, "r", SAS_S, container=ARTIFACTS, blob=name)
+                url = f"{self._platform.settings.url}/{account}.blob.{STORAGE_SUFFIX}/{ARTIFACTS}/{quote(name)}?{token}"
+                found[name.removeprefix(base)] = url
+        return found
+
+    def _children(self, row: Row) -> list[dict[str, Any]]:
+        with self._platform.database.read() as connection:
+            rows = resources.by_lookup(connection, row.kind, row.name.lower(), most=1000)
+        return [self._run(child) for child in rows if child.parent == row.parent]
+
+    def _patch(self, row: Row, body: dict[str, Any], principal: Principal) -> Row:
+        """Display name, description, tags and properties are merged; `hidden` archives."""
+        platform = self._platform
+        now = platform.clock()
+        with platform.database.write() as connection:
+            current = resources.get(connection, row.id)
+            if current is None:
+                raise not_found("Run", row.name)
+            properties = dict(current.properties)
+            for field in ("displayName", "description"):
+                if body.get(field) is not None:
+                    properties[field] = str(body[field])
+            for field in ("tags", "properties"):
+                if isinstance(body.get(field), dict):
+                    properties[field] = {**(properties.get(field) or {}), **body[field]}
+            hidden = current.archived if body.get("hidden") is None else bool(body["hidden"])
+            resources.replace_spec(
+                connection, current, {**current.spec, "properties": properties}, state=current.state, now=now,
+                by=principal.name, due=current.due_at is not None, archived=hidden, reason="described",
+            )  # fmt: skip
+            changed = resources.get(connection, row.id)
+        assert changed is not None
+        workspace = ResourceId.parse(row.written).workspace.key
+        tags = {key: str(value) for key, value in changed.properties.get("tags", {}).items()}
+        with contextlib.suppress(NotReady, ArmError):  # without a run yet, the job begins with what was written above
+            platform.tracking.update_run(
+                workspace, row.name, changed.properties.get("displayName"), tags, changed.archived
+            )
+        return changed
+
+    def _resolve(self, workspace: ResourceId, service: str, body: dict[str, Any]) -> dict[str, Any]:
+        """{"values": [ids]} → where each named output is, in the long form that clients parse."""
+        values: dict[str, Any] = {}
+        for key in body.get("values") or []:
+            job, _, output = str(key).removeprefix("azureml://jobs/").partition("/outputs/")
+            row = self._read(workspace.child("jobs", job).key)
+            place = ((row.status if row else {}).get("outputs") or {}).get(output)
+            if place is None:
+                raise not_found("Output", str(key))
+            uri = _long_form(workspace, place["uri"])
+            values[key] = {"uri": uri, "type": place["jobOutputType"]} if service == "data" else {"path": uri}
+        return {"values": values}
+
+
+def _output_id(row: Row, name: str) -> str:
+    return f"azureml://jobs/{row.name}/outputs/{name}"
+
+
+def _long_form(workspace: ResourceId, uri: str) -> str:
+    short = "azureml://datastores/"
+    if not uri.startswith(short):
+        return uri
+    return (
+        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.group}/workspaces/{workspace.name}"
+        f"/datastores/{uri.removeprefix(short)}"
+    )

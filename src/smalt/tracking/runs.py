@@ -1,0 +1,288 @@
+"""Jobs as MLflow runs, written straight into MLflow's tables: works while MLflow's process is down, and imports none of it.
+
+A run's id *is* the job's name, so `azureml://jobs/{name}` and `runs:/{name}` mean the same thing. MLflow's run ids are unique
+on the whole server but a job's name only in its workspace: the second workspace to use a name gets `{name}-{hash}`, see `run_id`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, exists, func, select, text, update
+from sqlalchemy.dialects.sqlite import insert
+
+from smalt.arm.errors import invalid
+from smalt.arm.ids import ResourceId
+from smalt.arm.ports import RunSpec
+from smalt.settings import Settings
+from smalt.tracking import schema
+from smalt.tracking.address import artifact_root, mlflow_name, run_artifact_uri
+from smalt.tracking.tracking_database import TrackingDatabase
+
+HIDDEN = "smalt.hidden"
+DEFAULT_EXPERIMENT = "Default"
+_STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
+_TAG_LENGTH = 8000
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the tables have it. Times are seconds since the epoch, 0 where there is none."""
+
+    run_id: str
+    experiment_id: int
+    experiment: str
+    display_name: str
+    status: str
+    started_at: float
+    ended_at: float
+    hidden: bool
+    artifact_uri: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+class MlflowTracking:
+    """`ports.Tracking`. `account_of(workspace)` names the storage account that holds the workspace's artifacts."""
+
+    def __init__(
+        self, settings: Settings, account_of: Callable[[str], str], clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings
+        self.database = TrackingDatabase(settings.mlflow_database)
+        self.account_of = account_of
+        self._clock = clock
+
+    def ensure_workspace(self, workspace: str) -> None:
+        account = self.account_of(workspace)
+        with self.database.write() as connection:
+            self._ensure_workspace(connection, workspace, account)
+
+    def ensure_run(self, run: RunSpec) -> None:
+        account = self.account_of(run.workspace)
+        with self.database.write() as connection:
+            self._ensure_workspace(connection, run.workspace, account)
+            experiment_id = self._ensure_experiment(connection, run.workspace, run.experiment or DEFAULT_EXPERIMENT)
+            run_id = _run_id(connection, run.workspace, run.name)
+            inserted = connection.execute(
+                insert(schema.runs).values(self._row(run, run_id, experiment_id)).on_conflict_do_nothing()
+            )
+            if inserted.rowcount:
+                _set_tags(connection, run_id, _tags(run))
+
+    def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
+        """`status` is MLflow's. It replaces what the job's own `mlflow.end_run()` said. An unknown run is ignored."""
+        if status not in _STATUSES:
+            raise invalid(f"'{status}' is not a run's status; use one of {', '.join(_STATUSES)}.", "status")
+        with self.database.write() as connection:
+            run_id = _run_id(connection, workspace, name)
+            connection.execute(
+                update(schema.runs)
+                .where(schema.runs.c.run_uuid == run_id)
+                .values(status=status, end_time=_milliseconds(ended_at))
+            )
+            self._show_or_hide(connection, run_id)
+
+    def update_run(
+        self, workspace: str, name: str, display_name: str | None, tags: Mapping[str, str], hidden: bool | None
+    ) -> None:
+        """None leaves as it is; `tags` are added. A run that is hidden while it runs disappears when it ends."""
+        with self.database.write() as connection:
+            run_id = _run_id(connection, workspace, name)
+            if not connection.scalar(select(exists().where(schema.runs.c.run_uuid == run_id))):
+                return
+            added = dict(tags)
+            if display_name is not None:
+                connection.execute(
+                    update(schema.runs).where(schema.runs.c.run_uuid == run_id).values(name=display_name[:250])
+                )
+                added["mlflow.runName"] = display_name
+            if hidden is not None:
+                added[HIDDEN] = str(hidden).lower()
+            _set_tags(connection, run_id, added)
+            self._show_or_hide(connection, run_id)
+
+    def remove_workspace(self, workspace: str) -> None:
+        """All that the workspace has in MLflow: the rows that name it, then whatever refers to a row that is gone."""
+        name = mlflow_name(workspace)
+        with self.database.write() as connection:
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+            for table in _tables_with_workspace(connection):
+                connection.execute(text(f'DELETE FROM "{table}" WHERE workspace = :name'), {"name": name})
+            connection.execute(delete(schema.workspaces).where(schema.workspaces.c.name == name))
+            while orphans := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
+                for table, rowid, *_ in orphans:
+                    connection.exec_driver_sql(f'DELETE FROM "{table}" WHERE rowid = ?', (rowid,))
+
+    def run_id(self, workspace: str, name: str) -> str:
+        """MLFLOW_RUN_ID of a job: its name, unless another workspace on this server had the name first."""
+        with self.database.read() as connection:
+            return _run_id(connection, workspace, name)
+
+    def run(self, workspace: str, name: str) -> Run | None:
+        """The run of a job, or any run of the workspace by its id, with its tags, parameters and latest metrics."""
+        with self.database.read() as connection:
+            run_id = _run_id(connection, workspace, name)
+            row = connection.execute(
+                select(schema.runs, schema.experiments.c.name.label("experiment"))
+                .join(schema.experiments, schema.experiments.c.experiment_id == schema.runs.c.experiment_id)
+                .where(schema.runs.c.run_uuid == run_id, schema.experiments.c.workspace == mlflow_name(workspace))
+            ).first()
+            if row is None:
+                return None
+            return Run(
+                run_id=row.run_uuid,
+                experiment_id=row.experiment_id,
+                experiment=row.experiment,
+                display_name=row.name or "",
+                status=row.status,
+                started_at=(row.start_time or 0) / 1000,
+                ended_at=(row.end_time or 0) / 1000,
+                hidden=row.lifecycle_stage == "deleted",
+                artifact_uri=row.artifact_uri or "",
+                tags=_values(connection, schema.tags, run_id),
+                params=_values(connection, schema.params, run_id),
+                metrics=_values(connection, schema.latest_metrics, run_id),
+            )
+
+    def default_experiment(self, workspace: str) -> int:
+        """The id of the workspace's `Default` experiment: what a client that names none means by 0."""
+        with self.database.write() as connection:
+            return self._ensure_experiment(connection, workspace, DEFAULT_EXPERIMENT)
+
+    def artifact_uri(self, workspace: str, run_id: str) -> str:
+        """The artifact URI of a run of the workspace, '' where it has no such run."""
+        found = self.run(workspace, run_id)
+        return found.artifact_uri if found else ""
+
+    def _ensure_workspace(self, connection: Connection, workspace: str, account: str) -> None:
+        parsed, name = ResourceId.parse(workspace), mlflow_name(workspace)
+        root = artifact_root(self.settings, parsed)
+        values = {"description": str(parsed), "default_artifact_root": root}
+        connection.execute(
+            insert(schema.workspaces).values(name=name, **values).on_conflict_do_update(["name"], set_=values)
+        )
+        connection.execute(
+            insert(schema.accounts)
+            .values(workspace=name, account=account)
+            .on_conflict_do_update(["workspace"], set_={"account": account})
+        )
+        self._ensure_experiment(connection, workspace, DEFAULT_EXPERIMENT)
+
+    def _ensure_experiment(self, connection: Connection, workspace: str, name: str) -> int:
+        """An experiment that was deleted comes back: a job was submitted to it."""
+        table, own, now = schema.experiments, mlflow_name(workspace), _milliseconds(self._clock())
+        found = connection.execute(
+            select(table.c.experiment_id, table.c.lifecycle_stage).where(table.c.workspace == own, table.c.name == name)
+        ).first()
+        if found is None:
+            # MLflow itself keeps id 0 for its own workspace `default`, so ours never get it.
+            number = (connection.scalar(select(func.max(table.c.experiment_id))) or 0) + 1
+            location = f"{artifact_root(self.settings, ResourceId.parse(workspace))}/{number}"
+            connection.execute(
+                table.insert().values(
+                    experiment_id=number,
+                    name=name,
+                    workspace=own,
+                    artifact_location=location,
+                    lifecycle_stage="active",
+                    creation_time=now,
+                    last_update_time=now,
+                )
+            )
+            return number
+        if found.lifecycle_stage != "active":
+            connection.execute(
+                update(table)
+                .where(table.c.experiment_id == found.experiment_id)
+                .values(lifecycle_stage="active", last_update_time=now)
+            )
+        return found.experiment_id
+
+    def _row(self, run: RunSpec, run_id: str, experiment_id: int) -> dict[str, Any]:
+        workspace = ResourceId.parse(run.workspace)
+        return {
+            "run_uuid": run_id,
+            "name": (run.display_name or run.name)[:250],
+            "source_type": "JOB",
+            "source_name": "",
+            "entry_point_name": "",
+            "user_id": run.user[:256],
+            "status": "RUNNING",
+            "start_time": _milliseconds(run.started_at or self._clock()),
+            "source_version": "",
+            "lifecycle_stage": "active",
+            "artifact_uri": run.artifact_uri or run_artifact_uri(self.settings, workspace, run.name),
+            "experiment_id": experiment_id,
+        }
+
+    def _show_or_hide(self, connection: Connection, run_id: str) -> None:
+        """MLflow refuses to log to a deleted run, so a run that still runs is not marked as one."""
+        table = schema.runs
+        wanted = connection.scalar(
+            select(schema.tags.c.value).where(schema.tags.c.run_uuid == run_id, schema.tags.c.key == HIDDEN)
+        )
+        if wanted == "true":
+            values = {"lifecycle_stage": "deleted", "deleted_time": _milliseconds(self._clock())}
+            where = table.c.status.in_(_ENDED) & (table.c.lifecycle_stage == "active")
+        elif wanted == "false":
+            values, where = {"lifecycle_stage": "active", "deleted_time": None}, table.c.lifecycle_stage == "deleted"
+        else:
+            return
+        connection.execute(update(table).where(table.c.run_uuid == run_id, where).values(values))
+
+
+def _run_id(connection: Connection, workspace: str, name: str) -> str:
+    own = mlflow_name(workspace)
+    owner = connection.scalar(
+        select(schema.experiments.c.workspace)
+        .join(schema.runs, schema.runs.c.experiment_id == schema.experiments.c.experiment_id)
+        .where(schema.runs.c.run_uuid == name)
+    )
+    if owner is None or owner == own:
+        return name
+    return f"{name}-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
+
+
+def _tags(run: RunSpec) -> dict[str, str]:
+    """What MLflow's own client would set, then the job's."""
+    own = {
+        "mlflow.runName": run.display_name or run.name,
+        "mlflow.user": run.user,
+        "mlflow.source.type": "JOB",
+        "mlflow.parentRunId": run.parent,
+    }
+    return {key: value for key, value in own.items() if value} | dict(run.tags)
+
+
+def _set_tags(connection: Connection, run_id: str, values: Mapping[str, str]) -> None:
+    if not values:
+        return
+    rows: Sequence[dict[str, Any]] = [
+        {"key": key[:250], "value": str(value)[:_TAG_LENGTH], "run_uuid": run_id} for key, value in values.items()
+    ]
+    statement = insert(schema.tags)
+    connection.execute(
+        statement.on_conflict_do_update(["key", "run_uuid"], set_={"value": statement.excluded.value}), rows
+    )
+
+
+def _values(connection: Connection, table: Any, run_id: str) -> dict[str, Any]:
+    return {row.key: row.value for row in connection.execute(select(table).where(table.c.run_uuid == run_id))}
+
+
+def _tables_with_workspace(connection: Connection) -> list[str]:
+    names = connection.exec_driver_sql(
+        "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'workspace'"
+    )
+    return [row[0] for row in names]
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,87 @@
+"""The way to MLflow's process: a pool of connections to its socket, and patience while the process is being restarted.
+
+A job must not notice that MLflow was killed. So a request that found nobody waits; one whose connection broke before an answer came
+is sent again. (MLflow's own client does the same with a 503, only later; what it logs is idempotent by key.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+PATIENCE_S = 20.0
+_FIRST_WAIT_S = 0.02
+_LONGEST_WAIT_S = 0.5
+_BUFFERED_BYTES = 8 << 20
+_BROKEN = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
+
+
+class Unavailable(Exception):
+    """MLflow's process did not come back in time."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    method: str
+    target: str  # path and query, percent-encoded
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+class Upstream:
+    """`send` gives an answer whose body is read already, unless it is large: then the caller reads and closes it."""
+
+    def __init__(self, socket: Path, patience_s: float = PATIENCE_S) -> None:
+        self._socket = socket
+        self._patience_s = patience_s
+        self._probing = asyncio.Lock()
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                uds=str(socket), limits=httpx.Limits(max_connections=256, max_keepalive_connections=32)
+            ),
+            timeout=httpx.Timeout(300, connect=5, pool=60),
+        )
+
+    async def send(self, request: Outgoing) -> httpx.Response:
+        """Raises Unavailable after the patience is over."""
+        deadline = asyncio.get_running_loop().time() + self._patience_s
+        while True:
+            try:
+                return await self._once(request)
+            except _BROKEN as error:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise Unavailable(str(error)) from error
+            await self._wait(deadline)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _once(self, request: Outgoing) -> httpx.Response:
+        built = self._client.build_request(
+            request.method, f"http://mlflow{request.target}", headers=list(request.headers), content=request.body
+        )
+        answer = await self._client.send(built, stream=True)
+        if int(answer.headers.get("content-length") or 0) <= _BUFFERED_BYTES:
+            try:
+                await answer.aread()
+            finally:
+                await answer.aclose()
+        return answer
+
+    async def _wait(self, deadline: float) -> None:
+        """Until somebody listens, or the deadline. One request looks, the others wait for it."""
+        loop, wait_s = asyncio.get_running_loop(), _FIRST_WAIT_S
+        async with self._probing:
+            while loop.time() < deadline:
+                try:
+                    _, writer = await asyncio.open_unix_connection(str(self._socket))
+                except OSError:
+                    await asyncio.sleep(min(wait_s, max(0.0, deadline - loop.time())))
+                    wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                    continue
+                writer.close()
+                return

@@ -1,0 +1,145 @@
+"""Each engine with what a test needs to drive it: tasks that end when told to, and waiting without polling."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smalt.agent.wire import Phase, TaskSpec, TaskState
+from smalt.arm.ports import Engine
+from smalt.engines.local import LocalEngine
+from smalt.settings import Settings
+
+
+def _fake_engine() -> Any:
+    path = Path(__file__).parents[2] / "fakes" / "engine.py"
+    spec = importlib.util.spec_from_file_location("smalt_fake_engine", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FakeEngine()
+
+
+class Changes:
+    """What `watch` told, and waiting for a state with nothing but that."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._condition = threading.Condition()
+        self.owners: list[str] = []
+        engine.watch(self._told)
+
+    def _told(self, owner: str) -> None:
+        with self._condition:
+            self.owners.append(owner)
+            self._condition.notify_all()
+
+    def until(self, name: str, meets: Callable[[TaskState], bool], timeout_s: float = 20) -> TaskState:
+        """The state once it meets; looks only when told to, so a missing call of `changed` fails the test."""
+        deadline = time.monotonic() + timeout_s
+        with self._condition:
+            while True:
+                state = self._engine.observe(name)
+                if state is not None and meets(state):
+                    return state
+                over = state is not None and state.phase is Phase.EXITED
+                if over or not self._condition.wait(deadline - time.monotonic()):
+                    raise AssertionError(f"{name} is still {state}")
+
+    def ended(self, name: str, timeout_s: float = 20) -> TaskState:
+        return self.until(name, lambda state: state.phase is Phase.EXITED, timeout_s)
+
+    def running(self, name: str) -> TaskState:
+        return self.until(name, lambda state: state.phase is Phase.RUNNING)
+
+
+class LocalHarness:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self.settings = Settings(root=root / "s")
+        self.engine = LocalEngine(self.settings)
+        self.changes = Changes(self.engine)
+        self.names: list[str] = []
+
+    def task(self, name: str, **values: Any) -> TaskSpec:
+        """A task that ends when `finish` says so, unless it has a command of its own; it counts its starts in `starts`."""
+        self.names.append(name)
+        index = len(self.names)
+        gate = self.root / f"gate{index}"
+        if "command" not in values and "argv" not in values:
+            os.mkfifo(gate)
+            values["command"] = f"echo started >> '{self.starts}'; read code < '{gate}'; exit $code"
+        values.setdefault("log", str(self.root / "logs" / f"{index}.txt"))
+        values.setdefault("system_log", str(self.root / "logs" / f"{index}.sys.txt"))
+        return TaskSpec(**{"name": name, "owner": f"/owner/{name}", **values})
+
+    @property
+    def starts(self) -> Path:
+        return self.root / "starts"
+
+    def started(self) -> int:
+        return len(self.starts.read_text().splitlines()) if self.starts.exists() else 0
+
+    def finish(self, name: str, exit_code: int) -> None:
+        (self.root / f"gate{self.names.index(name) + 1}").write_text(f"{exit_code}\n")
+
+    def folder(self, name: str) -> Path:
+        return self.settings.tasks / name
+
+    def run(self, name: str = "t", **values: Any) -> tuple[TaskState, str]:
+        """Run a task to its end: the last state, and its log."""
+        task = self.task(name, **values)
+        self.engine.ensure(task)
+        state = self.changes.ended(name, 60)
+        log = Path(task.log)
+        return state, log.read_text() if log.exists() else ""
+
+    def system_log(self, name: str = "t") -> str:
+        return (self.root / "logs" / f"{self.names.index(name) + 1}.sys.txt").read_text()
+
+    def close(self) -> None:
+        self.engine.close()
+        engine = LocalEngine(self.settings)
+        for name in dict.fromkeys(self.names):
+            engine.remove(name)
+
+
+class FakeHarness:
+    def __init__(self) -> None:
+        self.engine = _fake_engine()
+        self.changes = Changes(self.engine)
+
+    def task(self, name: str, **values: Any) -> TaskSpec:
+        return TaskSpec(**{"name": name, "owner": f"/owner/{name}", **values})
+
+    def started(self) -> int:
+        return len(self.engine.starts)
+
+    def finish(self, name: str, exit_code: int) -> None:
+        self.engine.start(name)
+        self.engine.finish(name, exit_code)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalHarness]:
+    harness = LocalHarness(tmp_path)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture(params=["local", "fake"])
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness | FakeHarness]:
+    made = LocalHarness(tmp_path) if request.param == "local" else FakeHarness()
+    yield made
+    made.close()

@@ -1,0 +1,276 @@
+"""Kill anything: no crash starts a task twice, loses one unseen, or leaves a process behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smalt.agent.wire import Outcome, Phase
+from smalt.engines.local import LocalEngine
+from smalt.engines.local import engine as engine_module
+from smalt.engines.local.folders import Folders
+
+DESCENDANTS = "sleep 300 & setsid sleep 301 & (setsid bash -c 'sleep 302 & sleep 303' &) ; echo up; wait"
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Every living process whose working directory is the task's."""
+    found = []
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            with contextlib.suppress(OSError):
+                if str((one / "cwd").readlink()).startswith(f"{folder}/work") and alive(int(one.name)):
+                    found.append(int(one.name))
+    return found
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 5) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def started_with_descendants(local: Any, name: str = "t") -> Any:
+    local.engine.ensure(local.task(name, command=DESCENDANTS))
+    state = local.changes.running(name)
+    assert eventually(lambda: len(processes_of(local.folder(name))) >= 6)
+    return state
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_killed_agent_is_noticed_at_once_and_leaves_nothing(local: Any) -> None:
+    state = started_with_descendants(local)
+    before = time.monotonic()
+    os.kill(state.agent_pid, signal.SIGKILL)
+    ended = local.changes.ended("t")
+    assert time.monotonic() - before < 1  # measured in bench/: some 10 ms on a quiet machine
+    assert ended.outcome is Outcome.LOST
+    assert "vanished" in ended.error
+    assert processes_of(local.folder("t")) == []
+
+
+def test_killed_agent_and_warden_are_noticed_too(local: Any) -> None:
+    state = started_with_descendants(local)
+    warden = parent_of(state.agent_pid)
+    os.kill(warden, signal.SIGKILL)
+    os.kill(state.agent_pid, signal.SIGKILL)
+    assert local.changes.ended("t").outcome is Outcome.LOST
+    assert processes_of(local.folder("t")) == []
+
+
+def test_without_its_warden_a_task_goes_on(local: Any) -> None:
+    local.engine.ensure(local.task("t"))
+    state = local.changes.running("t")
+    os.kill(parent_of(state.agent_pid), signal.SIGKILL)
+    local.finish("t", 0)
+    assert local.changes.ended("t").outcome is Outcome.EXITED
+
+
+def test_killed_while_no_server_runs(local: Any) -> None:
+    state = started_with_descendants(local)
+    local.engine.close()
+    os.kill(state.agent_pid, signal.SIGKILL)
+    local.engine = LocalEngine(local.settings)
+    assert type(local.changes)(local.engine).ended("t").outcome is Outcome.LOST
+    assert processes_of(local.folder("t")) == []
+
+
+def test_everything_killed_while_no_server_runs(local: Any) -> None:
+    state = started_with_descendants(local)
+    local.engine.close()
+    os.kill(parent_of(state.agent_pid), signal.SIGKILL)
+    os.kill(state.agent_pid, signal.SIGKILL)
+    local.engine = LocalEngine(local.settings)
+    assert type(local.changes)(local.engine).ended("t").outcome is Outcome.LOST
+    assert processes_of(local.folder("t")) == []
+
+
+def test_a_new_engine_adopts_a_running_task(local: Any) -> None:
+    local.engine.ensure(local.task("t"))
+    before = local.changes.running("t")
+    local.engine.close()
+    local.engine = LocalEngine(local.settings)
+    changes = type(local.changes)(local.engine)
+    assert changes.running("t") == before
+    local.engine.ensure(local.task("other", command="true"))
+    changes.ended("other")
+    local.finish("t", 4)
+    assert changes.ended("t").exit_code == 4
+    assert local.started() == 1
+
+
+def test_an_adopted_agent_that_is_killed_is_noticed(local: Any) -> None:
+    local.engine.ensure(local.task("t"))
+    before = local.changes.running("t")
+    local.engine.close()
+    local.engine = LocalEngine(local.settings)
+    changes = type(local.changes)(local.engine)
+    changes.running("t")
+    assert eventually(lambda: "/owner/t" in changes.owners)
+    os.kill(parent_of(before.agent_pid), signal.SIGKILL)
+    os.kill(before.agent_pid, signal.SIGKILL)
+    assert changes.ended("t").outcome is Outcome.LOST
+
+
+def test_a_task_outlives_the_process_that_started_it(local: Any, tmp_path: Path) -> None:
+    task = local.task("t")
+    server = subprocess.run([sys.executable, "-c", ENSURE, str(local.settings.root), task.to_json()], check=False)
+    assert server.returncode == -signal.SIGKILL
+    local.changes.until("t", lambda state: state.phase is not Phase.EXITED)
+    local.finish("t", 0)
+    assert local.changes.ended("t").exit_code == 0
+
+
+ENSURE = """
+import os, signal, sys
+from pathlib import Path
+from smalt.agent.wire import TaskSpec
+from smalt.engines.local import LocalEngine
+from smalt.settings import Settings
+LocalEngine(Settings(root=Path(sys.argv[1]))).ensure(TaskSpec.from_json(sys.argv[2]))
+if len(sys.argv) == 3:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_two_processes_ensure_at_once(local: Any) -> None:
+    tasks = [local.task(f"t{index}") for index in range(3)]
+    for task in tasks:
+        command = [sys.executable, "-c", ENSURE, str(local.settings.root), task.to_json(), "stay"]
+        servers = [subprocess.Popen(command) for _ in range(3)]
+        assert [server.wait() for server in servers] == [0, 0, 0]
+    for task in tasks:
+        local.finish(task.name, 0)
+        assert local.changes.ended(task.name).exit_code == 0
+    assert local.started() == 3
+
+
+class Crash(BaseException):
+    """As if the server had been killed at this line: nothing handles it."""
+
+
+def _crash(*_: object) -> None:
+    raise Crash
+
+
+@pytest.mark.parametrize("line", ["write_fence", "take_lock", "write_private", "spawn_agent"])
+def test_ensure_goes_on_after_a_crash_before(local: Any, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    task = local.task("t")
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, line, _crash)
+        with pytest.raises(Crash):
+            local.engine.ensure(task)
+    assert local.engine.observe("t") is None
+    local.engine.ensure(task)
+    local.finish("t", 0)
+    assert local.changes.ended("t").exit_code == 0
+    assert local.started() == 1
+
+
+def test_ensure_goes_on_after_a_crash_right_behind_the_spawn(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = local.task("t")
+    real = engine_module.spawn_agent
+
+    def spawn_and_crash(*arguments: Any) -> None:
+        real(*arguments)
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "spawn_agent", spawn_and_crash)
+        with pytest.raises(Crash):
+            local.engine.ensure(task)
+    local.engine.ensure(task)
+    local.engine.ensure(task)
+    local.finish("t", 0)
+    assert local.changes.ended("t").exit_code == 0
+    assert local.started() == 1
+
+
+def test_an_agent_killed_at_any_moment_starts_nothing_twice(local: Any) -> None:
+    """Kill the whole agent after ever longer pauses from its spawn: whatever it had reached, one start at most."""
+    for index in range(8):
+        name = f"t{index}"
+        task = local.task(name, command=f"echo {name} >> '{local.starts}'; sleep 30")
+        local.engine.ensure(task)
+        time.sleep(index * 0.02)
+        for agent in agents_of(local.folder(name)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(agent, signal.SIGKILL)
+        assert eventually(lambda name=name: not Folders(local.settings.tasks).attended(local.folder(name)))
+        seen = local.engine.observe(name)
+        local.engine.ensure(task)
+        if seen is None:
+            local.changes.running(name)
+        else:
+            assert seen.outcome is Outcome.LOST
+    starts = local.starts.read_text().split()
+    assert len(starts) == len(set(starts))
+
+
+def agents_of(folder: Path) -> list[int]:
+    found = []
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (one / "cmdline").read_bytes().split(b"\0")
+                if os.fsencode(folder) in words and b"-c" in words:
+                    found.append(int(one.name))
+    return found
+
+
+def test_remove_kills_what_runs(local: Any) -> None:
+    started_with_descendants(local)
+    folder = local.folder("t")
+    local.engine.remove("t")
+    assert local.engine.observe("t") is None
+    assert not folder.exists()
+    assert list((local.settings.tasks / ".trash").iterdir()) == []
+    assert [one for one in Path("/proc").iterdir() if one.name.isdigit() and b"sleep\x00303" in _cmdline(one)] == []
+
+
+def _cmdline(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_remove_right_after_ensure(local: Any) -> None:
+    for index in range(5):
+        task = local.task(f"t{index}", command="sleep 300")
+        local.engine.ensure(task)
+        time.sleep(index * 0.01)
+        before = time.monotonic()
+        local.engine.remove(task.name)
+        assert time.monotonic() - before < 10
+        assert agents_of(local.folder(task.name)) == []
+
+
+def test_an_interrupted_removal_is_finished_at_the_next_start(local: Any) -> None:
+    started_with_descendants(local)
+    grave = local.engine._folders.discard(local.folder("t"))
+    LocalEngine(local.settings)
+    assert not grave.exists()
+    assert agents_of(local.folder("t")) == []

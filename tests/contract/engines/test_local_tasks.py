@@ -1,0 +1,431 @@
+"""What a task sees on this machine: its folder, inputs, outputs, log, end. Real processes, real mounts."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smalt.agent.wire import InputSpec, Limits, Outcome, OutputSpec, Phase
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "blobs" / "my data"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "rows.csv").write_text("1,2\n")
+    (folder / "sub" / "more.csv").write_text("3,4\n")
+    return folder
+
+
+WRITES = [
+    "echo x > '{0}/new'",
+    "echo x >> '{0}/rows.csv'",
+    "rm '{0}/rows.csv'",
+    "mv '{0}/rows.csv' '{0}/other.csv'",
+    "chmod 777 '{0}/rows.csv'",
+    "mount -o remount,bind,rw '{0}'",
+    "umount '{0}'",
+]
+
+
+@pytest.mark.parametrize("mode", ["ro_mount", "eval_mount"])
+def test_a_mounted_input_is_really_read_only(local: Any, data: Path, mode: str) -> None:
+    tries = "; ".join(f"{one.format('${{inputs.d}}')} 2>>errors && echo WROTE" for one in WRITES)
+    command = f"cat '${{{{inputs.d}}}}/sub/more.csv'; {tries}; true"
+    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", mode, source=str(data))])
+    assert (state.outcome, state.exit_code) == (Outcome.EXITED, 0)
+    assert log.startswith("3,4\n")
+    assert "WROTE" not in log
+    assert sorted(one.name for one in data.iterdir()) == ["rows.csv", "sub"]
+    assert (data / "rows.csv").read_text() == "1,2\n"
+    assert str(data) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_mounted_file_keeps_its_name_and_is_read_only(local: Any, data: Path) -> None:
+    source = str(data / "rows.csv")
+    state, log = local.run(
+        command="cat ${{inputs.f}}; basename ${{ inputs.f }}; echo x >> ${{inputs.f}} || exit 9",
+        inputs=[InputSpec("f", "uri_file", "ro_mount", source=source)],
+    )
+    assert state.exit_code == 9
+    assert log.splitlines()[:2] == ["1,2", "rows.csv"]
+    assert "Read-only file system" in state.error
+    assert (data / "rows.csv").read_text() == "1,2\n"
+
+
+def test_what_others_add_to_a_mounted_input_is_seen(local: Any, data: Path) -> None:
+    task = local.task(
+        "t",
+        command=f"read x < '{local.root}/go'; ls ${{{{inputs.d}}}}",
+        inputs=[InputSpec("d", "uri_folder", "ro_mount", source=str(data))],
+    )
+    os.mkfifo(local.root / "go")
+    local.engine.ensure(task)
+    local.changes.running("t")
+    (data / "late.csv").write_text("5\n")
+    (local.root / "go").write_text("x\n")
+    assert local.changes.ended("t").exit_code == 0
+    assert "late.csv" in Path(task.log).read_text()
+
+
+@pytest.mark.parametrize("mode", ["download", "eval_download"])
+def test_a_downloaded_input_is_a_private_copy(local: Any, data: Path, mode: str) -> None:
+    command = "echo changed > ${{inputs.d}}/rows.csv && rm -r ${{inputs.d}}/sub && cat ${{inputs.d}}/rows.csv"
+    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", mode, source=str(data))])
+    assert (state.exit_code, log) == (0, "changed\n")
+    assert (data / "rows.csv").read_text() == "1,2\n"
+    assert (data / "sub").is_dir()
+
+
+def test_a_downloaded_folder_brings_no_link_out(local: Any, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (data / "out").symlink_to(tmp_path / "secret")
+    (data / "in").symlink_to("rows.csv")
+    command = "cat ${{inputs.d}}/in; cat ${{inputs.d}}/out"
+    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", "download", source=str(data))])
+    assert state.exit_code == 1
+    assert log.startswith("1,2\n")
+    assert "secret" not in log.replace("secret'", "")
+    assert "out: a link that leads out" in local.system_log()
+
+
+def test_literals_direct_and_environment_variables(local: Any) -> None:
+    state, log = local.run(
+        command="echo ${{inputs.rate}} ${{inputs.group.size}} ${{inputs.where}} $AZURE_ML_INPUT_rate "
+        "$AZURE_ML_INPUT_where $[[--opt ${{inputs.absent}}]] $MINE",
+        inputs=[
+            InputSpec("rate", value="0.5"),
+            InputSpec("group.size", value="7"),
+            InputSpec("where", "uri_folder", "direct", uri="azureml://datastores/x/paths/y"),
+        ],
+        variables={"MINE": "a b"},
+    )
+    where = "azureml://datastores/x/paths/y"
+    assert (state.exit_code, log) == (0, f"0.5 7 {where} 0.5 {where} a b\n")
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        ({"command": "echo ${{inputs.nope}}"}, "input 'nope'"),
+        ({"command": "echo ${{parent.inputs.x}}"}, "parent.inputs.x"),
+        ({"command": "x", "inputs": [InputSpec("d", "uri_folder", source="/nonexistent/d", uri="azureml:d:1")]}, "'d'"),
+        ({"command": "x", "inputs": [InputSpec("d", "uri_folder", "sideways", source="/")]}, "'sideways'"),
+        ({"command": "x", "inputs": [InputSpec("u", "uri_file", url="http://127.0.0.1:9/x")]}, "Input 'u'"),
+        ({"command": "x", "inputs": [InputSpec("u", "uri_file", url="ftp://h/x")]}, "not an http"),
+        ({"command": "x", "outputs": [OutputSpec("o", mode="rw_mount")]}, "Output 'o'"),
+        ({"command": "x", "code": "/nonexistent/code"}, "code of this job is gone"),
+        ({"command": "x", "environment": "/nonexistent/env"}, "not a virtual environment"),
+        ({"command": "x", "variables": {"A=B": "x"}}, "'A=B'"),
+        ({"argv": ["no-such-program-anywhere"]}, "no-such-program-anywhere"),
+    ],
+)
+def test_what_cannot_be_prepared_is_named(local: Any, values: dict[str, Any], part: str) -> None:
+    state, log = local.run(**values)
+    assert state.outcome is Outcome.SETUP
+    assert part in state.error
+    assert state.exit_code is None
+    assert state.started_at == 0
+    assert log == ""
+
+
+class _Web(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path.startswith("/short"):
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"only this")
+        elif self.path.startswith("/data/my%20rows.csv"):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"from the web\n")
+        else:
+            self.send_error(404, "Not here")
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Web)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_input_from_the_web(local: Any, web: str) -> None:
+    url = f"{web}/data/my%20rows.csv?sig=hidden"
+    state, log = local.run(
+        command='cat "${{inputs.u}}"; basename "${{inputs.u}}"', inputs=[InputSpec("u", "uri_file", url=url)]
+    )
+    assert (state.exit_code, log) == (0, "from the web\nmy rows.csv\n")
+
+
+@pytest.mark.parametrize(("path", "part"), [("/gone?sig=hidden", "404"), ("/short?sig=hidden", "9 of 100 bytes")])
+def test_a_bad_answer_from_the_web_is_named_without_its_signature(local: Any, web: str, path: str, part: str) -> None:
+    state, _ = local.run(command="true", inputs=[InputSpec("u", "uri_file", "download", url=web + path)])
+    assert state.outcome is Outcome.SETUP
+    assert "Input 'u'" in state.error
+    assert part in state.error
+    assert "hidden" not in state.error + local.system_log()
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    (folder / "pkg").mkdir(parents=True)
+    (folder / "run.sh").write_text("#!/bin/bash\necho ran; echo changed > pkg/a.txt\n")
+    (folder / "run.sh").chmod(0o600)
+    (folder / "pkg" / "a.txt").write_text("original")
+    (folder / "inside").symlink_to("pkg/a.txt")
+    (folder / "escapes").symlink_to("/etc/passwd")
+    (folder / "climbs").symlink_to("../../../../../../etc/passwd")
+    (folder / "pkg" / "dir").symlink_to("/etc")
+    return folder
+
+
+def test_code_is_a_fresh_copy_without_links_out(local: Any, code: Path) -> None:
+    for name in ("first", "second"):
+        state, log = local.run(
+            name,
+            command="cat pkg/a.txt; ./run.sh; cat inside; ls -R; cat escapes climbs pkg/dir/passwd",
+            code=str(code),
+        )
+        assert state.exit_code == 1
+        assert log.startswith("originalran\nchanged\n")
+        assert "root:" not in log
+        assert "escapes: a link that leads out" in local.system_log(name)
+    assert (code / "pkg" / "a.txt").read_text() == "original"
+    assert not (local.folder("first") / "work" / "escapes").is_symlink()
+
+
+def test_outputs_in_place_and_uploaded(local: Any, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    state, log = local.run(
+        command="echo 1 > ${{outputs.place}}/a; mkdir -p ${{outputs.up}}/d; echo 2 > ${{outputs.up}}/d/b; "
+        "echo 3 > $AZURE_ML_OUTPUT_file; echo 4 > ${{outputs.upfile}}; echo ${{outputs.uri}}; "
+        f"ls {store}/up 2>&-; exit 3",
+        outputs=[
+            OutputSpec("place", path=str(store / "place")),
+            OutputSpec("up", mode="upload", path=str(store / "up")),
+            OutputSpec("file", "uri_file", path=str(store / "files" / "x.txt")),
+            OutputSpec("upfile", "uri_file", "upload", path=str(store / "files" / "y.txt")),
+            OutputSpec("uri", mode="direct", uri="azureml://o", path=str(store / "uri")),
+        ],
+    )
+    assert (state.exit_code, log) == (3, "azureml://o\n")
+    assert (store / "place" / "a").read_text() == "1\n"
+    assert (store / "up" / "d" / "b").read_text() == "2\n"
+    assert (store / "files" / "x.txt").read_text() == "3\n"
+    assert (store / "files" / "y.txt").read_text() == "4\n"
+    assert (store / "uri").is_dir()
+
+
+def test_artifacts_are_in_place_and_live(local: Any, tmp_path: Path) -> None:
+    artifacts = tmp_path / "artifacts"
+    os.mkfifo(tmp_path / "go")
+    task = local.task(
+        "t", command=f"echo x > outputs/x; echo l > logs/l; read y < {tmp_path}/go", artifacts=str(artifacts)
+    )
+    local.engine.ensure(task)
+    local.changes.running("t")
+    deadline = time.monotonic() + 5
+    while not (artifacts / "logs" / "l").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (artifacts / "outputs" / "x").read_text() == "x\n"
+    (tmp_path / "go").write_text("\n")
+    assert local.changes.ended("t").exit_code == 0
+
+
+def test_artifacts_become_plain_files(local: Any, tmp_path: Path) -> None:
+    artifacts, outside = tmp_path / "artifacts", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    state, _ = local.run(
+        command="mkdir -p outputs/step1 w && echo m > outputs/step1/m && echo w > w/f && ln -s step1 outputs/latest "
+        f"&& ln -s $PWD/w/f outputs/f && ln -s {outside} outputs/out && ln -s {outside}/secret outputs/s "
+        "&& ln -s gone outputs/dangling && ln -s . outputs/loop && rm logs && mkdir logs && echo new > logs/n",
+        artifacts=str(artifacts),
+    )
+    assert state.exit_code == 0
+    outputs = artifacts / "outputs"
+    assert (outputs / "latest" / "m").read_text() == "m\n"
+    assert not (outputs / "latest").is_symlink()
+    assert (outputs / "f").read_text() == "w\n"
+    assert (artifacts / "logs" / "n").read_text() == "new\n"
+    assert sorted(one.name for one in outputs.iterdir()) == ["f", "latest", "step1"]
+    assert not any(one.is_symlink() for one in artifacts.rglob("*"))
+    assert (outside / "secret").read_text() == "secret"
+
+
+def test_a_snapshot_with_an_outputs_folder_of_its_own(local: Any, tmp_path: Path) -> None:
+    (tmp_path / "code" / "outputs").mkdir(parents=True)
+    (tmp_path / "code" / "outputs" / "seed").write_text("s")
+    state, _ = local.run(
+        command="cat outputs/seed && echo n > outputs/n", code=str(tmp_path / "code"), artifacts=str(tmp_path / "a")
+    )
+    assert state.exit_code == 0
+    assert sorted(one.name for one in (tmp_path / "a" / "outputs").iterdir()) == ["n", "seed"]
+
+
+def test_the_environment_is_clean_and_private(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_SECRET", "hush")
+    state, log = local.run(command="env; stat -c %a $TMPDIR; touch $TMPDIR/x; echo $$ $(ps -o pgid=,sid= -p $$)")
+    assert state.exit_code == 0
+    lines = log.splitlines()
+    environment = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert "hush" not in log
+    assert environment["PYTHONUNBUFFERED"] == "1"
+    assert environment["HOME"]
+    assert Path(environment["PWD"]).name == "work"
+    assert lines[-2] == "700"
+    assert not Path(environment["TMPDIR"]).exists()
+    pid, group, session = lines[-1].split()
+    assert pid == group == session
+
+
+def test_secrets_are_the_owners_alone(local: Any) -> None:
+    local.run(command="true", variables={"TOKEN": "hush"})
+    folder = local.folder("t")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "task.json").stat().st_mode) == 0o600
+    assert "hush" not in local.system_log()
+
+
+def test_the_log_is_live_and_the_error_has_its_tail(local: Any) -> None:
+    os.mkfifo(local.root / "go")
+    task = local.task("t", command=f"printf partial; read x < {local.root}/go; seq 100; echo oops >&2; exit 2")
+    Path(task.log).parent.mkdir()
+    Path(task.log).write_text("an earlier attempt\n")
+    local.engine.ensure(task)
+    local.changes.running("t")
+    deadline = time.monotonic() + 5
+    while "partial" not in Path(task.log).read_text() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert Path(task.log).read_text() == "an earlier attempt\npartial"
+    (local.root / "go").write_text("\n")
+    state = local.changes.ended("t")
+    assert state.error.startswith("Execution failed. User process 'bash' exited with status code 2.")
+    assert state.error.endswith("99\n100\noops")
+    assert len(state.error.splitlines()) == 20
+
+
+@pytest.mark.parametrize(("command", "code", "part"), [
+    ("exit 300", 44, "status code 44"),
+    ("kill -9 $$", 137, "signal 9 (SIGKILL)"),
+    ("python3 -c 'import sys; sys.exit(5)'", 5, "'python3' exited with status code 5"),
+    ("no-such-command", 127, "status code 127"),
+])  # fmt: skip
+def test_exit_codes(local: Any, command: str, code: int, part: str) -> None:
+    state, _ = local.run(command=command)
+    assert (state.outcome, state.exit_code) == (Outcome.EXITED, code)
+    assert part in state.error
+
+
+def test_stop_lets_the_command_clean_up(local: Any) -> None:
+    command = "trap 'echo cleaning; sleep 0.2; echo done; exit 0' TERM; echo up; sleep 300 & wait"
+    task = local.task("t", command=command)
+    local.engine.ensure(task)
+    wait_for_log(task, "up")
+    local.engine.stop("t", 20)
+    state = local.changes.ended("t")
+    assert (state.outcome, state.exit_code) == (Outcome.STOPPED, 0)
+    assert Path(task.log).read_text() == "up\ncleaning\ndone\n"
+
+
+def test_stop_kills_after_the_grace(local: Any) -> None:
+    command = "trap '' TERM; (setsid bash -c \"trap '' TERM; sleep 300\" &); echo up; while :; do sleep 300; done"
+    task = local.task("t", command=command)
+    local.engine.ensure(task)
+    wait_for_log(task, "up")
+    before = time.monotonic()
+    local.engine.stop("t", 300)
+    local.engine.stop("t", 0.5)
+    state = local.changes.ended("t")
+    assert 0.5 <= time.monotonic() - before < 5
+    assert (state.outcome, state.exit_code) == (Outcome.STOPPED, 137)
+
+
+def test_stop_before_the_command_started(local: Any, tmp_path: Path) -> None:
+    task = local.task("t", command=f"touch {tmp_path}/ran; sleep 300")
+    local.engine.ensure(task)
+    local.engine.stop("t", 0)
+    state = local.changes.ended("t")
+    assert state.outcome is Outcome.STOPPED
+    assert (tmp_path / "ran").exists() <= (state.started_at > 0)
+
+
+def test_stop_breaks_off_a_long_preparation(local: Any, tmp_path: Path) -> None:
+    source = tmp_path / "big"
+    source.mkdir()
+    for index in range(3000):
+        (source / f"{index}").write_bytes(b"x" * 65536)
+    task = local.task("t", command="sleep 300", inputs=[InputSpec("d", "uri_folder", "download", source=str(source))])
+    local.engine.ensure(task)
+    local.changes.until("t", lambda state: state.agent_pid > 0)
+    local.engine.stop("t", 30)
+    state = local.changes.ended("t")
+    assert state.outcome is Outcome.STOPPED
+    assert state.started_at == 0
+
+
+def test_timeout(local: Any) -> None:
+    state, log = local.run(command="echo up; sleep 300", timeout_s=0.4, grace_s=5)
+    assert state.outcome is Outcome.TIMEOUT
+    assert "limit of 0.4 s" in state.error
+    assert 0.4 <= state.ended_at - state.started_at < 5
+    assert log == "up\n"
+
+
+def test_daemons_end_with_the_command(local: Any, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    daemon = f"import os,time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); open('{pids}','a').write(str(os.getpid())+' '); time.sleep(300)"
+    state, _ = local.run(command=f'env -i python3 -c "{daemon}"; while [ ! -s {pids} ]; do sleep 0.05; done')
+    assert (state.outcome, state.exit_code) == (Outcome.EXITED, 0)
+    for pid in pids.read_text().split():
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def test_out_of_memory_is_told_apart(local: Any) -> None:
+    eat = "x = []\nwhile True: x.append(bytearray(8 << 20))"
+    state, _ = local.run(command=f"python3 -c '{eat}'", limits=Limits(memory_bytes=96 << 20))
+    if "no memory limit" in local.system_log():
+        pytest.skip("this machine lets us write no memory cgroup")
+    assert state.outcome is Outcome.OUT_OF_MEMORY
+    assert "0.09 GiB" in state.error
+    assert state.peak_memory_bytes > 32 << 20
+
+
+def test_argv_runs_as_it_is(local: Any) -> None:
+    state, log = local.run(argv=["printf", "%s|", "${{inputs.x}}", "a b", "$HOME"])
+    assert (state.exit_code, log) == (0, "${{inputs.x}}|a b|$HOME|")
+
+
+def test_phases_are_reported_in_order(local: Any) -> None:
+    local.engine.ensure(local.task("t"))
+    state = local.changes.running("t")
+    assert state.agent_pid > 0
+    assert state.pid > 0
+    assert state.phase is Phase.RUNNING
+    local.finish("t", 0)
+    last = local.changes.ended("t")
+    assert last.pid == state.pid
+    assert last.peak_memory_bytes > 0
+    assert local.changes.owners.count("/owner/t") >= 3
+
+
+def wait_for_log(task: Any, text: str) -> None:
+    deadline = time.monotonic() + 10
+    while not (Path(task.log).exists() and text in Path(task.log).read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,173 @@
+"""Azure's own inference server and ours, side by side, in one environment made for it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+SERVE = Path(__file__).parents[3] / "src" / "smalt" / "agent" / "inject" / "serve.py"
+PACKAGES = [
+    "azureml-inference-server-http>=1.4",
+    "mlflow>=2.16,<3",
+    "pandas<2",
+    "numpy<2",
+    "scikit-learn<1.8",
+    "setuptools<81",
+]
+VARYING = {"date", "server", "connection", "content-length", "x-ms-server-version", "transfer-encoding"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`headers` without those that differ for reasons of time or make; `raw` with all."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[str, str]]
+    raw: dict[str, str] = field(default_factory=dict)
+
+    def json(self):
+        return json.loads(self.body)
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen
+    port: int
+    log: Path
+
+    def ask(self, method: str, path: str, body: bytes | str | None = None, headers: dict | None = None) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        raw = {name.lower(): value for name, value in response.getheaders()}
+        kept = [(name.lower(), value) for name, value in response.getheaders() if name.lower() not in VARYING]
+        return Answer(response.status, content, sorted(kept), raw)
+
+    def post(self, body: object, **headers: str) -> Answer:
+        text = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("POST", "/score", text, {"Content-Type": "application/json", **named})
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def serving_python() -> Path:
+    """An interpreter with the reference, MLflow and scikit-learn; kept between runs, made new when the list changes."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    key = hashlib.sha256(json.dumps([version, PACKAGES]).encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"smalt-test-serving-{os.getuid()}-{key}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    python = folder / "venv" / "bin" / "python"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+            subprocess.run([uv, "venv", "-q", "--clear", "--python", version, folder / "venv"], check=True)
+            subprocess.run([uv, "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
+            (folder / "complete").touch()
+    return python
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until_healthy(running: Running, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        if running.process.poll() is not None or time.monotonic() > end:
+            raise AssertionError(f"the server did not become healthy:\n{running.output()}")
+        try:
+            if running.ask("GET", "/").status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+
+
+def clean_variables(extra: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AZUREML_", "AML_", "MLFLOW_"))}
+    return {**kept, **extra}
+
+
+@contextmanager
+def reference_server(python: Path, folder: Path, variables: dict[str, str]) -> Iterator[Running]:
+    port, log = free_port(), folder / "reference.log"
+    arguments = [python, "-m", "azureml_inference_server_http", "--entry_script", "score.py", "--port", str(port)]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [str(one) for one in arguments],
+            cwd=folder,
+            env=clean_variables(variables),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    running = Running(process, port, log)
+    try:
+        wait_until_healthy(running)
+        yield running
+    finally:
+        stop(process)
+
+
+@contextmanager
+def our_server(
+    python: Path, folder: Path, variables: dict[str, str] | None = None, wait: bool = True, **config: object
+) -> Iterator[Running]:
+    """With a TCP port beside the unix socket. `config` adds to the launch file."""
+    port, log = free_port(), folder / "ours.log"
+    launch = {"mode": "script", "entry_script": str(folder / "score.py"), "app_root": str(folder), **config}
+    (folder / "launch.json").write_text(json.dumps(launch))
+    arguments = [python, SERVE, "--socket", folder / "s.sock", "--port", port, "--config", folder / "launch.json"]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [str(one) for one in arguments],
+            cwd=folder,
+            env=clean_variables(variables or {}),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    running = Running(process, port, log)
+    try:
+        if wait:
+            wait_until_healthy(running)
+        yield running
+    finally:
+        stop(process)

@@ -1,0 +1,253 @@
+"""No-code MLflow deployments with real models, in the environment of the side-by-side tests."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Running, our_server  # pyright: ignore
+
+NAMES = ["tenure", "monthly", "calls", "late"]
+TRAIN = '''
+import sys
+import mlflow.sklearn, mlflow.pyfunc, numpy as np, pandas as pd
+from mlflow.models import infer_signature
+from mlflow.types import ColSpec, Schema, TensorSpec
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+root = sys.argv[1]
+rng = np.random.default_rng(0)
+X = pd.DataFrame(rng.normal(size=(300, 4)), columns=["tenure", "monthly", "calls", "late"])
+y = (X.tenure + X.monthly * X.calls > 0).astype(int)
+
+def save(name, model, data, target):
+    model.fit(data, target)
+    mlflow.sklearn.save_model(model, f"{root}/{name}", signature=infer_signature(data, model.predict(data)))
+
+save("numbers", make_pipeline(StandardScaler(), GradientBoostingClassifier(n_estimators=30, random_state=0)), X, y)
+save("linear", LinearRegression(), X, X.tenure * 3.3 + X.calls * 0.1)
+
+M = X.assign(plan=["a", "b", "c"] * 100, calls=(X.calls * 10).astype(int))
+columns = ColumnTransformer([("n", StandardScaler(), ["tenure", "calls"]), ("c", OneHotEncoder(), ["plan"])])
+save("mixed", make_pipeline(columns, GradientBoostingClassifier(n_estimators=10, random_state=0)), M, y)
+
+def among_themselves(frame):
+    return frame - frame.mean()
+
+rows = FunctionTransformer(among_themselves)
+save("together", make_pipeline(rows, LinearRegression()), X, X.tenure)
+
+class Own(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        if model_input["tenure"].iloc[0] > 1000:
+            raise RuntimeError("this customer is too old")
+        return model_input.assign(sum=model_input.sum(axis=1))[["sum"]]
+
+mlflow.pyfunc.save_model(f"{root}/own", python_model=Own(), signature=infer_signature(X))
+
+class Tensor(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return np.asarray(model_input) * 2
+
+mlflow.pyfunc.save_model(f"{root}/deep/er/tensor", python_model=Tensor(), signature=mlflow.models.ModelSignature(
+    inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 2))])))
+
+'''
+PYFUNC = '''
+import json, sys
+import mlflow.pyfunc
+from mlflow.pyfunc.scoring_server import infer_and_parse_data
+model = mlflow.pyfunc.load_model(sys.argv[1])
+for line in sys.stdin:
+    frame = infer_and_parse_data({"dataframe_split": json.loads(line)}, model.metadata.get_input_schema())
+    print(json.dumps(model.predict(frame).tolist()))
+'''
+
+
+@pytest.fixture(scope="module")
+def models(serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    (root / "train.py").write_text(TRAIN)
+    subprocess.run([serving_python, root / "train.py", root], check=True, capture_output=True, text=True)
+    return root
+
+
+def serve(python: Path, models: Path, name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp(name)
+    launch = {"mode": "mlflow", "entry_script": "", "model_dir": str(models / name), "app_root": str(folder)}
+    with our_server(python, folder, **launch) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def numbers(
+    serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    yield from serve(serving_python, models, "numbers", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def own(serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    yield from serve(serving_python, models, "own", tmp_path_factory)
+
+
+ROW = [0.5, -1, 2.25, 0]
+RECORD = dict(zip(NAMES, ROW, strict=True))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input_data": {"columns": NAMES, "index": [0], "data": [ROW]}},
+        {"input_data": {"columns": NAMES, "data": [ROW]}},
+        {"input_data": {"columns": NAMES[::-1], "data": [ROW[::-1]]}},
+        {"input_data": {"columns": [*NAMES, "more"], "data": [[*ROW, "x"]]}},
+        {"input_data": [ROW]},
+        {"input_data": [RECORD]},
+        {"input_data": {name: [value] for name, value in RECORD.items()}},
+        {"input_data": RECORD},
+        {"dataframe_split": {"columns": NAMES, "data": [ROW]}},
+        {"dataframe_records": [RECORD]},
+        {"inputs": {name: [value] for name, value in RECORD.items()}},
+        {"instances": [RECORD]},
+        {"inputs": [ROW]},
+    ],
+)
+def test_every_form_of_a_row_is_answered_with_a_bare_list(numbers: Running, body: dict) -> None:
+    answer = numbers.post(body)
+    assert (answer.status, answer.json()) == (200, [0]), answer.body
+    assert answer.raw["x-ms-run-function-failed"] == "False"
+    assert float(answer.raw["x-ms-run-fn-exec-ms"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "POST body is empty"),
+        (b"{", "could not be decoded as JSON"),
+        (b"[" * 100_000, "could not be decoded as JSON"),
+        ([1], "should be a JSON dictionary"),
+        ({}, "'input_data'"),
+        ({"data": [ROW]}, "it has 'data'"),
+        ({"input_data": [ROW], "inputs": [ROW]}, "only one of"),
+        ({"input_data": 5}, "not a number"),
+        ({"input_data": []}, "no rows"),
+        ({"input_data": [ROW[:3]]}, "3 values"),
+        ({"input_data": [ROW, ROW[:3]]}, "Row 1"),
+        ({"input_data": {"columns": NAMES[:3], "data": [ROW[:3]]}}, "'late'"),
+        ({"input_data": {"columns": NAMES, "data": [ROW[:3]]}}, "Row 0"),
+        ({"input_data": {"columns": [*NAMES, "late"], "data": [[*ROW, 1]]}}, "twice: 'late'"),
+        ({"input_data": [{**RECORD, "late": "x"}]}, "late"),
+        ({"input_data": [{**RECORD, "late": True}]}, "late"),
+        ({"input_data": [{**RECORD, "late": {"a": 1}}]}, "late"),
+        ({"input_data": {**{name: [1.0] for name in NAMES}, "late": [1.0, 2.0]}}, "different lengths"),
+        ({"input_data": [ROW], "params": 5}, "'params'"),
+    ],
+)
+def test_a_request_that_cannot_be_scored_is_400_and_says_why(numbers: Running, body: object, said: str) -> None:
+    answer = numbers.post(body)
+    assert answer.status == 400, answer.body
+    assert said in answer.json()["message"]
+
+
+def test_other_statuses(numbers: Running) -> None:
+    assert numbers.ask("GET", "/score").status == 405
+    assert numbers.ask("OPTIONS", "/score").status == 200
+    assert numbers.ask("POST", "/score", b"{}", {"Content-Type": "text/csv"}).status == 415
+    described = numbers.ask("GET", "/swagger.json").json()
+    assert described["definitions"]["ServiceInput"]["example"]["input_data"]["columns"] == NAMES
+
+
+def test_null_is_a_missing_number_and_the_models_refusal_is_424(numbers: Running) -> None:
+    answer = numbers.post({"input_data": [{**RECORD, "late": None}]})
+    assert answer.status == 424  # GradientBoosting does not take NaN
+    assert "NaN" in answer.json()["message"]
+    assert numbers.post({"input_data": [ROW]}).json() == [0]
+
+
+def rows_for(name: str) -> list[dict]:
+    columns = [*NAMES, "plan"] if name == "mixed" else NAMES
+    requests = []
+    for at in range(60):
+        rows = []
+        for more in range(1 + at % 3):
+            row: list = [at / 7 - 4, (at * 37 % 11) - 5.5, (at + more) % 9 - 4, at % 5]
+            row[2] = row[2] if name == "mixed" else row[2] / 3
+            rows.append([*row, "abc"[at % 3]] if name == "mixed" else row)
+        requests.append({"columns": columns, "data": rows})
+    return requests
+
+
+@pytest.mark.parametrize("name", ["numbers", "linear", "mixed", "together"])
+def test_together_or_alone_the_predictions_are_pyfuncs(
+    serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    requests = rows_for(name)
+    lines = "\n".join(map(json.dumps, requests))
+    command = [serving_python, "-c", PYFUNC, models / name]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    expected = [json.loads(line) for line in done.stdout.splitlines()]
+    for running in serve(serving_python, models, name, tmp_path_factory):
+        alone = [running.post({"input_data": one}).json() for one in requests]
+        assert alone == expected
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            together = list(pool.map(lambda one: running.post({"input_data": one}).json(), requests * 4))
+        if name == "linear":  # a product of several rows may round the last bit differently
+            flat = [value for one in together for value in one]
+            assert flat == pytest.approx([value for one in expected * 4 for value in one], rel=1e-12)
+        else:
+            assert together == expected * 4
+        sizes = batch_sizes(running)
+        assert (max(sizes) > 1) == (name != "together"), "what waits must be scored together where rows are independent"
+        said = {"numbers": "an array", "linear": "an array", "mixed": "a frame"}.get(name)
+        assert said is None or f"through {said}" in running.output()
+
+
+def batch_sizes(running: Running) -> list[float]:
+    text = running.ask("GET", "/metrics").body.decode()
+    count = float(text.split("smalt_inference_batch_requests_count ")[1].split()[0])
+    total = float(text.split("smalt_inference_batch_requests_sum ")[1].split()[0])
+    return [1.0] if count == total else [1.0, total / count]
+
+
+def test_one_bad_row_does_not_spoil_the_others(numbers: Running) -> None:
+    good = {"input_data": [ROW]}
+    bad = {"input_data": [[0.5, -1, 2.25, 1e300]]}  # clean by its type, too large for the model's float32
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda at: numbers.post(bad if at % 4 == 0 else good), range(200)))
+    for at, answer in enumerate(answers):
+        assert answer.status == (424 if at % 4 == 0 else 200), answer.body
+        if at % 4:
+            assert answer.json() == [0]
+
+
+def test_a_model_of_the_users_own(own: Running) -> None:
+    assert own.post({"input_data": [ROW]}).json() == [{"sum": 1.75}]
+    failed = own.post({"input_data": [{**RECORD, "tenure": 2000}]})
+    assert failed.status == 424
+    assert failed.json()["message"] == "The model failed: RuntimeError: this customer is too old"
+    assert failed.raw["x-ms-run-function-failed"] == "True"
+    assert "RuntimeError: this customer is too old" in own.output()
+    missing = own.post({"input_data": {"columns": NAMES[1:], "data": [ROW[1:]]}})
+    assert missing.status == 400
+    assert "'tenure'" in missing.json()["message"]
+    assert own.post({"input_data": [ROW]}).status == 200
+
+
+def test_tensors(serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for running in serve(serving_python, models, "deep", tmp_path_factory):
+        assert running.post({"input_data": [[1, 2], [3, 4]]}).json() == [[2, 4], [6, 8]]
+        assert running.post({"inputs": [[1.5, 2]]}).json() == [[3, 4]]
+        assert running.post({"input_data": [[1, 2, 3]]}).status == 400
+        assert running.post({"input_data": [["x", 2]]}).status == 400
+        assert running.post({"input_data": [[1, 2], [3]]}).status == 400

@@ -1,0 +1,234 @@
+"""One platform for these tests: MLflow's real process, the edge and the blobs behind real TLS, real tokens, two workspaces."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import httpx
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from smalt.arm.ids import ResourceId, workspace_id
+from smalt.arm.ports import Principal
+from smalt.auth.access import authorize
+from smalt.auth.certificates import ensure_certificates
+from smalt.auth.tokens import TokenService, arm_audiences
+from smalt.blob.accounts import Accounts, BlobAccounts
+from smalt.blob.folder import FolderStore
+from smalt.blob.sas import service_text, sign
+from smalt.settings import CLOUD, PORTAL, STORAGE_SUFFIX, TENANT, Settings
+from smalt.store.database import Database
+from smalt.store.tables import metadata
+from smalt.tracking.address import tracking_uri
+from smalt.tracking.edge import TrackingApp
+from smalt.tracking.folder import Folder
+from smalt.tracking.mlflow_server import command
+from smalt.tracking.runs import MlflowTracking
+
+ALPHA = workspace_id("00000000-0000-0000-0000-000000000001", "smalt", "Alpha")
+IDENTITY_SECRET = "identity-header"
+BETA = workspace_id("00000000-0000-0000-0000-000000000001", "smalt", "Beta")
+
+
+@dataclass
+class Site:
+    """`alpha` and `beta` are the workspaces that exist."""
+
+    settings: Settings
+    tracking: MlflowTracking
+    tokens: TokenService
+    blobs: BlobAccounts
+    edge: TrackingApp
+    process: subprocess.Popen[bytes] | None = None
+    missing: set[str] = field(default_factory=set[str])
+    alpha: ResourceId = ALPHA
+    beta: ResourceId = BETA
+
+    def token(self, workspace: ResourceId | None = None, kind: str = "owner", lifetime_s: float = 3600) -> str:
+        scope = workspace.key if workspace else ""
+        principal = Principal("00000000-0000-0000-0000-00000000000b", "tester", kind, TENANT, scope=scope)
+        return self.tokens.issue(principal, arm_audiences(self.settings)[0], lifetime_s)
+
+    def client(self, workspace: ResourceId = ALPHA, token: str | None = None, **options: object) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token or self.token()}"}
+        base = tracking_uri(self.settings, workspace)
+        return httpx.Client(base_url=base, headers=headers, verify=str(self.settings.tls / "ca.pem"), timeout=40)
+
+    def account_of(self, workspace: str) -> str:
+        return "acct" + ResourceId.parse(workspace).name.lower()
+
+    def artifacts(self, workspace: ResourceId = ALPHA) -> Path:
+        return self.blobs.path(self.account_of(workspace.key), "azureml")
+
+    def environment(self, workspace: ResourceId = ALPHA, **more: str) -> dict[str, str]:
+        """What a client's process gets: nothing of this one's but PATH."""
+        bundle = str(self.settings.tls / "bundle.pem")
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.settings.root),
+            "REQUESTS_CA_BUNDLE": bundle,
+            "SSL_CERT_FILE": bundle,
+            "MLFLOW_TRACKING_URI": tracking_uri(self.settings, workspace),
+            "MLFLOW_TRACKING_TOKEN": self.token(),
+            "PYTHONWARNINGS": "ignore",
+            **more,
+        }
+
+    def azureml_environment(self, workspace: ResourceId = ALPHA, **more: str) -> dict[str, str]:
+        """As `smalt env` redirects a client: no MLflow token, the plugin signs in by itself."""
+        env = self.environment(workspace, **more)
+        del env["MLFLOW_TRACKING_TOKEN"]
+        url = self.settings.url
+        return env | {
+            "MLFLOW_TRACKING_URI": tracking_uri(self.settings, workspace, "azureml"),
+            "ARM_CLOUD_METADATA_URL": f"{url}/metadata/endpoints",
+            "AZUREML_CURRENT_CLOUD": CLOUD,
+            "IDENTITY_ENDPOINT": f"{url}/msi/token",
+            "IDENTITY_HEADER": IDENTITY_SECRET,
+        }
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            command(self.settings), stdout=(self.settings.root / "mlflow.log").open("ab"), stderr=subprocess.STDOUT
+        )
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def wait_ready(self) -> None:
+        with self.client() as client:
+            for _ in range(4):
+                if client.get("/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default").status_code == 200:
+                    return
+                time.sleep(0.5)
+        raise AssertionError((self.settings.root / "mlflow.log").read_text()[-2000:])
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    settings = Settings(tmp_path_factory.mktemp("tracking-site"), "localhost", listener.getsockname()[1])
+    certificates = ensure_certificates(settings)
+    database = Database(settings.database)
+    with database.write() as connection:
+        metadata.create_all(connection)
+    accounts = Accounts(database)
+    blobs = BlobAccounts(accounts, FolderStore(settings.blobs))
+    tracking = MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name.lower())
+    missing: set[str] = set()
+    known = {ALPHA.key, BETA.key}
+    edge = TrackingApp(
+        settings,
+        tracking,
+        TokenService(settings),
+        blobs,
+        audiences=arm_audiences(settings),
+        exists=lambda workspace: workspace in known - missing,
+        authorize=authorize,
+        session=_session,
+    )
+    peers = Peers(settings, accounts, blobs, "")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or TrackingApp.handles(scope["path"]):
+            await edge(scope, receive, send)
+        else:
+            await (await peers.respond(Request(scope, receive)))(scope, receive, send)
+
+    made = Site(settings, tracking, TokenService(settings), blobs, edge, missing=missing)
+    made.start()
+    peers.token = made.token()
+    config = uvicorn.Config(
+        app, log_level="warning", ssl_certfile=certificates.server, ssl_keyfile=certificates.server_key
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    made.wait_ready()
+    yield made
+    server.should_exit = True
+    thread.join(10)
+    made.kill()
+
+
+def _session(method: str, headers: list[tuple[bytes, bytes]]) -> Principal | None:
+    if (b"cookie", b"session=opened") not in headers:
+        return None
+    return Principal("00000000-0000-0000-0000-00000000000b", "browser", "owner", TENANT)
+
+
+class Peers:
+    def __init__(self, settings: Settings, accounts: Accounts, blobs: BlobAccounts, token: str) -> None:
+        self.settings, self.accounts, self.blobs, self.token = settings, accounts, blobs, token
+
+    async def respond(self, request: Request) -> Response:
+        path = request.scope["path"]
+        if path == "/metadata/endpoints":
+            return JSONResponse([self._cloud()])
+        if path == "/msi/token" and request.headers.get("x-identity-header") == IDENTITY_SECRET:
+            expires = int(time.time()) + 3600
+            answer = {"access_token": self.token, "expires_on": str(expires), "resource": "r", "token_type": "Bearer"}
+            return JSONResponse(answer)
+        if f".blob.{STORAGE_SUFFIX}/" in path:
+            return await self._blob(request, path)
+        return Response(status_code=404)
+
+    def _cloud(self) -> dict[str, object]:
+        return {
+            "name": CLOUD,
+            "portal": PORTAL,
+            "resourceManager": self.settings.url,
+            "authentication": {
+                "loginEndpoint": "https://login.smalt",
+                "audiences": [self.settings.url],
+                "tenant": TENANT,
+            },
+            "suffixes": {"storage": STORAGE_SUFFIX, "keyVaultDns": "vault.smalt"},
+            "graph": self.settings.url,
+            "gallery": self.settings.url,
+        }
+
+    async def _blob(self, request: Request, path: str) -> Response:
+        host, container, blob = unquote(path).lstrip("/").split("/", 2)
+        account, query = host.partition(".")[0], dict(request.query_params)
+        key = self.accounts.keys(account)
+        assert key is not None
+        expected = sign(key[0], service_text(account, container, blob, query))
+        if not hmac.compare_digest(expected, query.get("sig", "")):
+            return Response("SAS", 403)
+        needed = "c" if request.method == "PUT" else "r"
+        if needed not in query["sp"]:
+            return Response("permission", 403)
+        folder = Folder(self.blobs.path(account, container), self.settings.blobs / ".staging" / "files")
+        if request.method == "PUT":
+            if folder.is_file(blob):
+                return Response(status_code=409, headers={"x-ms-error-code": "BlobAlreadyExists"})
+            with folder.replace(blob) as file:
+                file.write(await request.body())
+            return Response(status_code=201, headers={"ETag": '"1"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"})
+        with folder.open(blob) as file:
+            content = file.read()
+        headers = {
+            "Content-Range": f"bytes 0-{len(content) - 1}/{len(content)}",
+            "ETag": '"1"',
+            "x-ms-blob-type": "BlockBlob",
+            "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT",
+        }
+        return Response(content, 206, headers)

@@ -1,0 +1,116 @@
+"""An `Engine` in memory for tests of what stands above it: tasks change state when the test says so.
+
+    engine.start(name)                 PREPARING → RUNNING
+    engine.ready(name)                 the ready probe's verdict
+    engine.finish(name, exit_code)     the command ended by itself
+    engine.fail_setup(name, error)     it could not be prepared
+    engine.lose(name)                  its agent vanished
+    engine.time_out(name), engine.stopped(name)
+
+`stop` ends a task at once, unless the engine was made with `obeys=False`: then `stopping` holds what was asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
+from smalt.arm.ports import Capacity
+
+
+class FakeEngine:
+    def __init__(
+        self, capacity: Capacity | None = None, obeys: bool = True, clock: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self.tasks: dict[str, TaskSpec] = {}
+        self.states: dict[str, TaskState] = {}
+        self.starts: list[str] = []  # every real start, in order
+        self.stopping: dict[str, float] = {}
+        self.removed: list[str] = []
+        self._fences: dict[str, int] = {}
+        self._capacity = capacity or Capacity(cpus=4, memory_bytes=16 << 30)
+        self._obeys = obeys
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._watchers: list[Callable[[str], None]] = []
+
+    def capacity(self) -> Capacity:
+        return self._capacity
+
+    def ensure(self, task: TaskSpec) -> None:
+        if not task.name:
+            raise ValueError("a task needs a name")
+        with self._lock:
+            seen = self._fences.get(task.name, 0)
+            if task.fence < seen:
+                raise ValueError(f"task '{task.name}': fence {task.fence} is older than {seen}, which was seen already")
+            self._fences[task.name] = task.fence
+            if task.name in self.states:
+                return
+            self.tasks[task.name] = task
+            self.starts.append(task.name)
+            self.states[task.name] = TaskState(name=task.name, accepted_at=self._clock())
+        self._tell(task.owner)
+
+    def observe(self, name: str) -> TaskState | None:
+        return self.states.get(name)
+
+    def stop(self, name: str, grace_s: float) -> None:
+        state = self.states.get(name)
+        if state is None or state.phase is Phase.EXITED:
+            return
+        self.stopping[name] = grace_s
+        if self._obeys:
+            self.stopped(name)
+
+    def remove(self, name: str) -> None:
+        with self._lock:
+            if self.states.pop(name, None) is not None:
+                self.removed.append(name)
+            self.tasks.pop(name, None)
+            self._fences.pop(name, None)
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        self._watchers.append(changed)
+
+    def close(self) -> None:
+        self._watchers.clear()
+
+    def start(self, name: str) -> None:
+        self._change(name, phase=Phase.RUNNING, started_at=self._clock(), pid=4242)
+
+    def ready(self, name: str, ready: bool = True) -> None:
+        self._change(name, ready=ready)
+
+    def finish(self, name: str, exit_code: int = 0, error: str = "") -> None:
+        self._exit(name, Outcome.EXITED, exit_code=exit_code, error=error)
+
+    def fail_setup(self, name: str, error: str) -> None:
+        self._exit(name, Outcome.SETUP, error=error)
+
+    def lose(self, name: str) -> None:
+        self._exit(name, Outcome.LOST, error="The agent of this task vanished (killed?).")
+
+    def time_out(self, name: str) -> None:
+        self._exit(name, Outcome.TIMEOUT, error="The command ran longer than its limit.")
+
+    def stopped(self, name: str) -> None:
+        self._exit(name, Outcome.STOPPED, error="The task was stopped.")
+
+    def _exit(self, name: str, outcome: Outcome, **values: Any) -> None:
+        self._change(name, phase=Phase.EXITED, outcome=outcome, ready=False, ended_at=self._clock(), **values)
+
+    def _change(self, name: str, **values: Any) -> None:
+        with self._lock:
+            if self.states[name].phase is Phase.EXITED:
+                raise AssertionError(f"task '{name}' has ended; EXITED is final")
+            self.states[name] = replace(self.states[name], **values)
+            owner = self.tasks[name].owner
+        self._tell(owner)
+
+    def _tell(self, owner: str) -> None:
+        for changed in list(self._watchers):
+            changed(owner)

@@ -1,0 +1,110 @@
+"""The root folder: who may open it, which one is refused, and that only one supervisor has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from smalt.cli.root import CliError, holder, prepare, read_settings, remember, take_lock
+from smalt.settings import Settings
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_new_root_is_private_and_remembers_host_and_port(tmp_path: Path) -> None:
+    root = tmp_path / "a" / "smalt"
+    prepare(Settings(root, "ml.example", 9443))
+    remember(Settings(root, "ml.example", 9443))
+    assert read_settings(root) == Settings(root, "ml.example", 9443)
+    assert [mode(root), mode(root / "logs"), mode(root / "secrets"), mode(root / "config.json")] == [0o700] * 3 + [
+        0o600
+    ]
+    assert json.loads((root / "config.json").read_text())["layout"] == 1
+
+
+def test_a_missing_root_has_the_defaults(tmp_path: Path) -> None:
+    assert read_settings(tmp_path / "none") == Settings(tmp_path / "none", "localhost", 7443)
+
+
+def test_what_else_is_in_the_settings_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"layout": 1, "database_url": "postgresql://db/smalt", "later": [1]})
+    )
+    settings = read_settings(tmp_path)
+    assert settings.database == "postgresql://db/smalt"
+    remember(settings)
+    assert json.loads((tmp_path / "config.json").read_text())["later"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [('{"layout": 99}', "newer Smalt"), ("{", "damaged"), ("[]", "damaged"), ('{"port": 1}', "damaged")],
+)
+def test_a_root_that_cannot_be_understood_is_refused_in_one_line(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CliError, match=said) as caught:
+        read_settings(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CliError):
+        prepare(Settings(tmp_path))
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_a_file_or_a_shared_folder_is_no_root(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CliError, match="not a folder"):
+        prepare(Settings(tmp_path / "file"))
+    with pytest.raises(CliError, match="cannot be used"):
+        prepare(Settings(tmp_path / "file" / "below"))
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(CliError, match="for other things too"):
+        prepare(Settings(shared))
+    assert mode(shared) == 0o777
+    assert list(shared.iterdir()) == []
+
+
+def test_a_folder_of_sockets_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    settings = Settings(tmp_path / "a-root-whose-path-is-too-long-for-sockets-to-stand-below-it")
+    assert settings.run.parent == tmp_path  # where anyone could have put something before us
+    settings.run.symlink_to(elsewhere)
+    with pytest.raises(CliError, match="not ours"):
+        prepare(settings)
+    assert mode(elsewhere) == 0o755
+
+
+def test_one_process_at_a_time_has_the_lock_and_it_ends_with_the_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from smalt.cli.root import take_lock; lock = take_lock(Path(sys.argv[1]));"
+        "lock.claim(); print('held', flush=True); sys.stdin.read()"
+    )
+    assert holder(tmp_path) is None
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    assert holder(tmp_path) == other.pid
+    assert take_lock(tmp_path) is None
+    other.kill()
+    other.communicate()
+    assert holder(tmp_path) is None
+    lock = take_lock(tmp_path)
+    assert lock is not None
+    assert holder(tmp_path) == 0  # not the id of the one before
+    lock.claim()
+    assert holder(tmp_path) == os.getpid()
+    lock.close()
+    assert holder(tmp_path) is None

@@ -1,0 +1,202 @@
+"""The supervisor with small real programs: what dies comes back, what is stopped ends, nothing outlives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from smalt.cli.program import restart_delay_s
+from smalt.cli.supervisor import read_view
+
+DRIVER = """
+import asyncio, json, sys
+from pathlib import Path
+from smalt.cli.program import Program
+from smalt.cli.supervisor import StartFailed, Supervisor
+
+folder, programs, options = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
+
+async def answers():
+    return (folder / "answers").exists()
+
+async def main():
+    table = [Program(**one) for one in programs]
+    await Supervisor(table, folder / "state.json", folder, answers, url="https://localhost:1", **options).run()
+
+try:
+    asyncio.run(main())
+except StartFailed as error:
+    sys.exit(f"failed: {error}")
+"""
+SLEEPER = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+]
+
+
+class Driven:
+    """A supervisor in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[str] | None = None
+        (folder / "driver.py").write_text(DRIVER)
+
+    def start(self, *programs: dict[str, object], ready: bool = True, **options: float) -> None:
+        if ready:
+            (self.folder / "answers").touch()
+        command = [sys.executable, str(self.folder / "driver.py"), str(self.folder)]
+        command += [json.dumps(programs), json.dumps(options)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def pids(self) -> dict[str, int]:
+        view = read_view(self.folder / "state.json")
+        return {one.name: one.pid for one in view.processes if one.pid} if view else {}
+
+    def restarts(self, name: str) -> int:
+        view = read_view(self.folder / "state.json")
+        return next(one.restarts for one in view.processes if one.name == name) if view else 0
+
+    def ready(self) -> bool:
+        view = read_view(self.folder / "state.json")
+        return view is not None and view.ready
+
+    def end(self, timeout_s: float = 10) -> tuple[int, str]:
+        assert self.process is not None
+        _, errors = self.process.communicate(timeout=timeout_s)
+        return self.process.returncode, errors
+
+
+def until(true: Callable[[], object], timeout_s: float = 10) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def driven(tmp_path: Path) -> Iterator[Driven]:
+    one = Driven(tmp_path)
+    yield one
+    if one.process is not None and one.process.poll() is None:
+        one.process.kill()
+        one.process.communicate()
+
+
+def test_a_killed_program_is_back_at_once_and_counted(driven: Driven) -> None:
+    driven.start({"name": "one", "command": SLEEPER}, {"name": "two", "command": SLEEPER})
+    until(driven.ready)
+    first, other = driven.pids()["one"], driven.pids()["two"]
+    began = time.monotonic()
+    os.kill(first, signal.SIGKILL)
+    until(lambda: driven.pids().get("one", first) != first)
+    assert time.monotonic() - began < 1.0
+    assert driven.restarts("one") == 1
+    assert driven.pids()["two"] == other
+    assert driven.restarts("two") == 0
+
+
+def test_a_stop_ends_every_program_and_removes_the_state(driven: Driven) -> None:
+    driven.start({"name": "one", "command": SLEEPER}, {"name": "two", "command": SLEEPER, "stops_last": True})
+    until(driven.ready)
+    pids = driven.pids()
+    assert driven.process is not None
+    driven.process.send_signal(signal.SIGTERM)
+    code, errors = driven.end()
+    assert (code, errors) == (0, "")
+    assert all(gone(pid) for pid in pids.values())
+    assert not (driven.folder / "state.json").exists()
+
+
+def test_a_program_that_ignores_sigterm_is_killed(driven: Driven) -> None:
+    driven.start({"name": "deaf", "command": STUBBORN}, grace_s=0.3)
+    until(lambda: (driven.folder / "deaf.log").exists() and "deaf" in (driven.folder / "deaf.log").read_text())
+    until(driven.ready)
+    pid = driven.pids()["deaf"]
+    assert driven.process is not None
+    driven.process.send_signal(signal.SIGINT)
+    assert driven.end()[0] == 0
+    assert gone(pid)
+
+
+def test_no_program_survives_a_kill_of_the_supervisor(driven: Driven) -> None:
+    driven.start({"name": "one", "command": STUBBORN}, {"name": "two", "command": SLEEPER, "nice": 5})
+    until(driven.ready)
+    pids = driven.pids()
+    until(lambda: psutil.Process(pids["two"]).nice() == os.nice(0) + 5)
+    until(lambda: "deaf" in (driven.folder / "one.log").read_text())
+    assert driven.process is not None
+    driven.process.kill()
+    until(lambda: all(gone(pid) for pid in pids.values()), 3)
+
+
+def test_a_program_after_ready_waits_for_it(driven: Driven) -> None:
+    programs = {"name": "one", "command": SLEEPER}, {"name": "later", "command": SLEEPER, "after_ready": True}
+    driven.start(*programs, ready=False)
+    until(lambda: "one" in driven.pids())
+    time.sleep(0.2)
+    assert set(driven.pids()) == {"one"}
+    assert not driven.ready()
+    (driven.folder / "answers").touch()
+    until(lambda: set(driven.pids()) == {"one", "later"})
+    assert driven.ready()
+
+
+def test_a_program_that_cannot_start_fails_the_start_with_its_log(driven: Driven) -> None:
+    broken = [sys.executable, "-c", "raise SystemExit('no such luck')"]
+    driven.start({"name": "fine", "command": SLEEPER}, {"name": "broken", "command": broken}, ready=False)
+    until(lambda: "fine" in driven.pids())
+    fine = driven.pids()["fine"]
+    code, errors = driven.end()
+    assert code == 1
+    assert "broken ends as soon as it is started" in errors
+    assert "no such luck" in errors
+    assert gone(fine)
+
+
+def test_a_missing_binary_is_named(driven: Driven) -> None:
+    driven.start({"name": "envoy", "command": ["/nowhere/envoy"]}, ready=False)
+    code, errors = driven.end()
+    assert code == 1
+    assert "/nowhere/envoy: No such file or directory" in errors
+
+
+def test_what_never_answers_fails_after_the_time_limit(driven: Driven) -> None:
+    driven.start({"name": "one", "command": SLEEPER}, ready=False, ready_timeout_s=0.5)
+    code, errors = driven.end()
+    assert code == 1
+    assert "did not answer within 0.5 s" in errors
+
+
+def test_a_program_keeps_its_log_over_a_restart_and_a_new_start_begins_a_new_one(driven: Driven) -> None:
+    (driven.folder / "one.log").write_text("of the last time\n")
+    driven.start({"name": "one", "command": SLEEPER})
+    until(driven.ready)
+    until(lambda: (driven.folder / "one.log").read_text() == "here\n")
+    os.kill(driven.pids()["one"], signal.SIGKILL)
+    until(lambda: (driven.folder / "one.log").read_text() == "here\nhere\n")
+    assert (driven.folder / "one.log.1").read_text() == "of the last time\n"
+    assert (driven.folder / "one.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_first_restart_is_immediate_and_later_ones_wait_longer_to_a_limit() -> None:
+    delays = [restart_delay_s(failures) for failures in (1, 2, 3, 4, 20, 100_000)]
+    assert delays == [0.0, 0.25, 0.5, 1.0, 15.0, 15.0]

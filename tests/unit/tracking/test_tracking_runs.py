@@ -1,0 +1,208 @@
+"""Jobs as runs, in real SQLite with the tables that we declare (the contract tests use MLflow's own)."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, func, select
+
+from smalt.arm.errors import ArmError
+from smalt.arm.ids import ResourceId, workspace_id
+from smalt.arm.ports import NotReady, RunSpec
+from smalt.settings import Settings
+from smalt.tracking import schema
+from smalt.tracking.address import artifact_root, mlflow_name, run_artifact_uri
+from smalt.tracking.logged_models import place_logged_model
+from smalt.tracking.runs import MlflowTracking
+
+ALPHA = workspace_id("s", "g", "alpha")
+BETA = workspace_id("s", "g", "beta")
+JOB = RunSpec(ALPHA.key, "job-1", "churn", "First try", "ada", {"team": "x"}, started_at=1000.5, parent="root-job")
+
+
+def make_tables(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    schema.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"PRAGMA user_version={schema.READY}")
+    engine.dispose()
+
+
+@pytest.fixture
+def tracking(tmp_path: Path) -> MlflowTracking:
+    settings = Settings(tmp_path)
+    make_tables(settings.mlflow_database)
+    return MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name, lambda: 2000.0)
+
+
+def test_a_job_becomes_a_run_of_its_name(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    run = tracking.run(ALPHA.key, "job-1")
+    assert run is not None
+    assert (run.run_id, run.experiment, run.display_name, run.status) == ("job-1", "churn", "First try", "RUNNING")
+    assert (run.started_at, run.ended_at, run.hidden) == (1000.5, 0, False)
+    assert run.artifact_uri == run_artifact_uri(tracking.settings, ResourceId.parse(ALPHA.key), "job-1")
+    assert run.tags == {
+        "mlflow.runName": "First try",
+        "mlflow.user": "ada",
+        "mlflow.source.type": "JOB",
+        "mlflow.parentRunId": "root-job",
+        "team": "x",
+    }
+
+
+def test_again_changes_nothing(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    tracking.end_run(ALPHA.key, "job-1", "FAILED", 1500.0)
+    before = tracking.run(ALPHA.key, "job-1")
+    tracking.ensure_run(replace(JOB, display_name="Other", tags={"team": "y"}))
+    assert tracking.run(ALPHA.key, "job-1") == before
+    assert before is not None and (before.status, before.ended_at) == ("FAILED", 1500.0)
+
+
+def test_at_once_from_many_threads_it_is_one_run(tracking: MlflowTracking) -> None:
+    threads = [
+        threading.Thread(target=tracking.ensure_run, args=(replace(JOB, name=f"job-{n % 3}"),)) for n in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with tracking.database.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(schema.runs)) == 3
+        assert connection.scalar(select(func.count()).select_from(schema.experiments)) == 2
+
+
+def test_the_end_is_ours(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    tracking.end_run(ALPHA.key, "job-1", "FINISHED", 1100.0)  # as the script's own mlflow.end_run()
+    tracking.end_run(ALPHA.key, "job-1", "KILLED", 1200.0)
+    run = tracking.run(ALPHA.key, "job-1")
+    assert run is not None and (run.status, run.ended_at) == ("KILLED", 1200.0)
+    with pytest.raises(ArmError):
+        tracking.end_run(ALPHA.key, "job-1", "Completed", 1200.0)
+    tracking.end_run(ALPHA.key, "unknown", "FINISHED", 1.0)
+
+
+def test_update(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    tracking.update_run(ALPHA.key, "job-1", "Better name", {"team": "y", "new": "z" * 9000}, None)
+    tracking.update_run(ALPHA.key, "job-1", None, {}, None)
+    tracking.update_run(ALPHA.key, "unknown", "x", {"a": "b"}, True)
+    run = tracking.run(ALPHA.key, "job-1")
+    assert run is not None
+    assert (run.display_name, run.tags["mlflow.runName"], run.tags["team"]) == ("Better name", "Better name", "y")
+    assert len(run.tags["new"]) == 8000
+
+
+def test_a_run_that_is_hidden_while_it_runs_can_still_be_logged_to(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    tracking.update_run(ALPHA.key, "job-1", None, {}, hidden=True)
+    running = tracking.run(ALPHA.key, "job-1")
+    tracking.end_run(ALPHA.key, "job-1", "FINISHED", 1100.0)
+    ended = tracking.run(ALPHA.key, "job-1")
+    tracking.update_run(ALPHA.key, "job-1", None, {}, hidden=False)
+    restored = tracking.run(ALPHA.key, "job-1")
+    assert running and ended and restored
+    assert (running.hidden, ended.hidden, restored.hidden) == (False, True, False)
+
+
+def test_one_name_in_two_workspaces_is_two_runs(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    tracking.ensure_run(replace(JOB, workspace=BETA.key, display_name="Beta's"))
+    tracking.end_run(BETA.key, "job-1", "FAILED", 1100.0)
+    tracking.update_run(BETA.key, "job-1", None, {"own": "beta"}, None)
+    alpha, beta = tracking.run(ALPHA.key, "job-1"), tracking.run(BETA.key, "job-1")
+    assert alpha and beta
+    assert (alpha.run_id, alpha.status, alpha.display_name) == ("job-1", "RUNNING", "First try")
+    assert (beta.status, beta.display_name, beta.tags["own"]) == ("FAILED", "Beta's", "beta")
+    assert beta.run_id == tracking.run_id(BETA.key, "job-1") != "job-1"
+    assert beta.artifact_uri.endswith("/workspaces/beta/api/2.0/mlflow-artifacts/artifacts/ExperimentRun/dcid.job-1")
+    assert tracking.run(BETA.key, "job-1-unknown") is None
+
+
+def test_a_workspace_has_its_default_experiment_and_account(tracking: MlflowTracking) -> None:
+    tracking.ensure_workspace(ALPHA.key)
+    tracking.ensure_workspace(ALPHA.key)
+    assert tracking.default_experiment(ALPHA.key) == 1
+    with tracking.database.read() as connection:
+        row = connection.execute(select(schema.workspaces)).one()
+        account = connection.execute(select(schema.accounts)).one()
+    assert (row.name, row.description) == (mlflow_name(ALPHA), str(ResourceId.parse(ALPHA.key)))
+    assert row.default_artifact_root == artifact_root(tracking.settings, ResourceId.parse(ALPHA.key))
+    assert account.account == "acctalpha"
+
+
+def test_an_experiment_that_was_deleted_comes_back_with_a_job(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    with tracking.database.write() as connection:
+        connection.execute(schema.experiments.update().values(lifecycle_stage="deleted"))
+    tracking.ensure_run(replace(JOB, name="job-2"))
+    with tracking.database.read() as connection:
+        stage = connection.scalar(
+            select(schema.experiments.c.lifecycle_stage).where(schema.experiments.c.name == "churn")
+        )
+    assert stage == "active"
+
+
+def test_not_ready_until_the_schema_is_complete(tmp_path: Path) -> None:
+    settings = Settings(tmp_path)
+    tracking = MlflowTracking(settings, lambda workspace: "acct")
+    with pytest.raises(NotReady):
+        tracking.ensure_run(JOB)
+    assert not settings.mlflow_database.exists()
+    unfinished = tmp_path / "new.db"
+    make_tables(unfinished)
+    unfinished.replace(settings.mlflow_database)
+    tracking.ensure_run(JOB)
+    with tracking.database.write() as connection:
+        connection.exec_driver_sql("PRAGMA user_version=0")  # an upgrade begins
+    with pytest.raises(NotReady):
+        tracking.end_run(ALPHA.key, "job-1", "FINISHED", 1.0)
+    assert not tracking.database.ready()
+
+
+class FakeFolder:
+    def __init__(self) -> None:
+        self.renamed: list[tuple[str, str]] = []
+
+    def rename(self, name: str, to: str) -> None:
+        self.renamed.append((name, to))
+
+
+def add_model(tracking: MlflowTracking, model_id: str, run: str | None, name: str = "model") -> None:
+    with tracking.database.write() as connection:
+        connection.execute(
+            schema.logged_models.insert().values(
+                model_id=model_id, experiment_id=1, name=name, artifact_location=f"x/{model_id}", source_run_id=run
+            )
+        )
+
+
+def test_a_logged_model_lies_with_its_run_and_the_latest_has_the_name(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    folder = FakeFolder()
+    place = lambda model_id, workspace=ALPHA: place_logged_model(  # noqa: E731
+        tracking.database,
+        workspace.key,
+        model_id,
+        lambda: folder,  # type: ignore[arg-type,return-value]
+    )
+    run = tracking.artifact_uri(ALPHA.key, "job-1")
+    for model_id in ("m-1", "m-2"):
+        add_model(tracking, model_id, "job-1")
+    add_model(tracking, "m-3", None)
+    assert place("m-1") == place("m-1") == f"{run}/model"
+    assert folder.renamed == []
+    assert place("m-2") == f"{run}/model"
+    assert folder.renamed == [("ExperimentRun/dcid.job-1/model", "model.m-1")]
+    assert place("m-3") is None
+    assert place("m-2", BETA) is None
+    with tracking.database.read() as connection:
+        rows = connection.execute(
+            select(schema.logged_models.c.model_id, schema.logged_models.c.artifact_location)
+        ).all()
+    assert dict(map(tuple, rows)) == {"m-1": f"{run}/model.m-1", "m-2": f"{run}/model", "m-3": "x/m-3"}
