@@ -182,7 +182,9 @@ def _envoy(root: Path, upstream: int) -> Iterator[tuple[int, str]]:
     tls = {
         "@type": f"{typed}.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": {
-            "tls_certificates": [{"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}]
+            "tls_certificates": [
+                {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+            ]
         },
     }
     config = {
@@ -249,9 +251,7 @@ def _certificate(root: Path) -> tuple[Path, Path]:
     pem, private = root / "server.pem", root / "server.key"
     pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     no_password = serialization.NoEncryption()
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_password)
-    )
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_password))
     private.chmod(0o600)
     return pem, private
 
@@ -326,7 +326,9 @@ def main() -> None:
     columns = list(next(iter(results.values())))
     print(f"{'':22}" + "".join(f"{column:>20}" for column in columns))
     for name, values in results.items():
-        cells = [f"{values[column]:.0f}" + (f" ({values[column] / base[column]:.1f}x)" if base else "") for column in columns]
+        cells = [
+            f"{values[column]:.0f}" + (f" ({values[column] / base[column]:.1f}x)" if base else "") for column in columns
+        ]
         print(f"{name:22}" + "".join(f"{cell:>20}" for cell in cells))
 
 

@@ -46,6 +46,7 @@ class Attempt:
     def run(self) -> None:
         try:
             interrupts = Interrupts(self._folder, self._spec.grace_s)
+            self._folder.reserve()
             self._folder.write(MARK_FILE, self._folder.mark)
             self._report.change(phase=Phase.PREPARING)
             self._run(interrupts)

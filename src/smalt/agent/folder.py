@@ -6,6 +6,7 @@ The agent's working directory *is* the folder and its files are named relative t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from smalt.agent import wire
-from smalt.agent.wire import Hint, StopRequest, TaskSpec, TaskState
+from smalt.agent.wire import Hint, Phase, StopRequest, TaskSpec, TaskState
 
 MARK_FILE = "mark"
 CGROUPS_FILE = "cgroups"
 MARK_VARIABLE = "SMALT_TASK"
+_RESERVE_FILE = ".reserve"
 
 
 class TaskFolder:
@@ -51,9 +53,22 @@ class TaskFolder:
             file.write(text)
         Path(f".{name}.new").replace(name)
 
+    def reserve(self) -> None:
+        """Keep room on the disk for the last state, so that a full one does not make a finished task look lost."""
+        descriptor = os.open(_RESERVE_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):  # not every file system can
+            os.posix_fallocate(descriptor, 0, 64 << 10)
+        os.close(descriptor)
+
     def report(self, state: TaskState, owner: str) -> None:
-        """Make `state` the state, and tell the server if it is there to listen."""
-        self.write(wire.STATE_FILE, state.to_json())
+        """Make `state` the state, and tell the server if it is there to listen. Raises OSError if it cannot be written."""
+        try:
+            self.write(wire.STATE_FILE, state.to_json())
+        except OSError:
+            if state.phase is not Phase.EXITED:
+                raise
+            Path(_RESERVE_FILE).unlink(missing_ok=True)
+            self.write(wire.STATE_FILE, state.to_json())
         self._tell(Hint(owner, state.name))
 
     def _tell(self, hint: Hint) -> None:
@@ -68,7 +83,7 @@ class TaskFolder:
 
 
 class Report:
-    """The state as it grows: `change(phase=…)` writes and tells."""
+    """The state as it grows. Running tasks go on where it cannot be written; the first and the last state must be."""
 
     def __init__(self, folder: TaskFolder, spec: TaskSpec) -> None:
         self._folder = folder
@@ -77,4 +92,8 @@ class Report:
 
     def change(self, **values: Any) -> None:
         self.state = replace(self.state, **values)
-        self._folder.report(self.state, self._owner)
+        try:
+            self._folder.report(self.state, self._owner)
+        except OSError:
+            if self.state.phase in (Phase.PREPARING, Phase.EXITED):
+                raise

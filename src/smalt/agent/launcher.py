@@ -34,16 +34,24 @@ def main() -> None:
     burying = "--bury" in arguments
     if not arguments or arguments[0].startswith("-"):
         sys.exit(__doc__)
-    os.chdir(arguments[0])
-    folder = TaskFolder(Path.cwd(), _option(arguments, "--hints"))
-    descriptor = int(_option(arguments, "--lock") or -1)
+    folder, hints = Path(arguments[0]), _option(arguments, "--hints")
+    if burying:
+        os.chdir(folder)
+        _lock(-1, fcntl.LOCK_EX)
+        bury(TaskFolder(Path.cwd(), hints))
+    else:
+        attend(folder, hints, int(_option(arguments, "--lock") or -1))
+
+
+def attend(path: Path, hints: str, lock: int) -> None:
+    """Look after the task in `path` to its end, unless it was started before. `lock` is its lock, or -1."""
+    os.chdir(path)
+    folder = TaskFolder(Path.cwd(), hints)
     try:
-        _lock(descriptor, fcntl.LOCK_EX | (0 if burying else fcntl.LOCK_NB))
+        _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # another agent has this task
-    if burying:
-        bury(folder)
-    elif folder.state() is None:
+    if folder.state() is None:
         with contextlib.suppress(PermissionError):
             os.setsid()
         _guard(folder)
@@ -65,6 +73,7 @@ def bury(folder: TaskFolder) -> None:
 
 def _guard(folder: TaskFolder) -> None:
     """The warden."""
+    linux.set_process_name("smalt-warden")
     linux.become_subreaper()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
@@ -86,6 +95,7 @@ def _work(folder: TaskFolder) -> None:
     """The agent. It never returns into the warden's code."""
     code = 1
     try:
+        linux.set_process_name("smalt-agent")
         linux.become_subreaper()
         Attempt(folder, folder.spec()).run()
         code = 0

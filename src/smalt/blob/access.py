@@ -97,14 +97,12 @@ class Access:
             raise BlobError(
                 400, "InvalidAuthenticationInfo", "Authentication information is not given in the correct format."
             )
-        return self.sas(request.target, request.query, request.scheme, request.client, _challenge(request))
+        if "sig" not in request.query:
+            raise _challenge(request)
+        return self.sas(request.target, request.query, request.scheme, request.client)
 
-    def sas(
-        self, target: Target, query: Mapping[str, str], scheme: str, client: str, missing: BlobError | None = None
-    ) -> Grant:
+    def sas(self, target: Target, query: Mapping[str, str], scheme: str, client: str) -> Grant:
         """The grant of a SAS for `target`; also for the source of a copy, which brings its own."""
-        if "sig" not in query:
-            raise missing or authentication_failed("The source has no shared access signature.")
         for name in ("skoid", "sdd"):
             if name in query:
                 raise authentication_failed(

@@ -25,7 +25,8 @@ class Beneath:
     """`open(folder_fd, path, flags)`; OSError(EXDEV or ELOOP) if the path leads out."""
 
     def __init__(self, use_openat2: bool = True) -> None:
-        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
+        # PyDLL keeps the interpreter's lock: winning it back costs more than a path that the kernel has in memory
+        self._syscall = ctypes.PyDLL(None, use_errno=True).syscall
         self._openat2 = use_openat2 and self._works()
 
     def open(self, folder: int, path: str, flags: int, mode: int = 0o666) -> int:

@@ -91,13 +91,13 @@ class Spools:
     def find(self, target: Target) -> Spool | None:
         """The blob's spool from memory or disk, if it has one."""
         spool = self._known.get(target)
-        return spool or (self.get(target) if self._place(target).exists() else None)
+        return spool or (self.get(target) if os.access(self._place(target), os.F_OK) else None)
 
     def get(self, target: Target) -> Spool:
         """The blob's spool, from memory, from disk, or new."""
         spool = self._known.get(target)
         if spool is None:
-            spool = _load(self._place(target))
+            spool = _load(Path(self._place(target)))
             self._known[target] = spool
             if len(self._known) > _REMEMBERED:
                 self._forget_idle()
@@ -124,7 +124,7 @@ class Spools:
         if at != spool.end:
             return None
         os.truncate(spool.data, at)  # a failed upload may have left bytes beyond
-        return self._staging.adopt(spool.data)
+        return self._staging.adopt(str(spool.data))
 
     def assemble(self, spool: Spool, extents: Sequence[Extent], committed: ObjectReader | None) -> Staged:
         """A new staged file of these blocks; takes as long as copying takes."""
@@ -142,8 +142,8 @@ class Spools:
             if entry.stat(follow_symlinks=False).st_mtime < oldest:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
-    def _place(self, target: Target) -> Path:
-        return self._folder / hashlib.sha256(f"{target.bucket}/{target.blob}".encode()).hexdigest()
+    def _place(self, target: Target) -> str:
+        return f"{self._folder}/{hashlib.sha256(f'{target.bucket}/{target.blob}'.encode()).hexdigest()}"
 
     def _forget_idle(self) -> None:
         for target, spool in list(self._known.items()):

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -50,10 +50,11 @@ class Properties:
     append_blocks: int = 0
 
     def dump(self) -> str:
-        return json.dumps({name: value for name, value in asdict(self).items() if value}, separators=(",", ":"))
+        return _encode({name: value for name in _FIELDS if (value := getattr(self, name))})
 
 
-_FIELDS = frozenset(one.name for one in fields(Properties))
+_FIELDS = tuple(one.name for one in fields(Properties))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def load_properties(text: str) -> Properties:
@@ -96,6 +97,7 @@ class Catalog:
         self._wake = threading.Condition()
         self._batch = _Batch()
         self._closed = False
+        self._waking = False
         self._thread: threading.Thread | None = None
 
     async def get(self, account: str, container: str, info: ObjectInfo) -> Row | None:
@@ -122,8 +124,7 @@ class Catalog:
             self._batch.upserts[key] = values
             self._batch.deletes.pop(key, None)
             self._batch.waiters.append((loop, done))
-            self._start()
-            self._wake.notify()
+        self._commit_soon(loop)
         await done
 
     def took_effect(self, row: Row, info: ObjectInfo, before: ObjectInfo | None) -> None:
@@ -139,8 +140,7 @@ class Catalog:
             del self._cache[account, container, info.name]
         with self._wake:
             self._batch.deletes[account, container, info.name, info.version] = None
-            self._start()
-            self._wake.notify()
+        self._commit_soon(asyncio.get_running_loop())
 
     def forget_container(self, account: str, container: str) -> None:
         table = tables.blob
@@ -182,7 +182,16 @@ class Catalog:
         if len(self._cache) > _CACHED_ROWS:
             self._cache.popitem(last=False)
 
-    def _start(self) -> None:
+    def _commit_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake the thread when all that is ready to run has run: it gets their rows together."""
+        if not self._waking:
+            self._waking = True
+            loop.call_soon(self._wake_thread)
+
+    def _wake_thread(self) -> None:
+        self._waking = False
+        with self._wake:
+            self._wake.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._commit_batches, name="blob-rows", daemon=True)
             self._thread.start()

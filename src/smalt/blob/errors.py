@@ -5,9 +5,8 @@ Codes: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-c
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
-
 from smalt.arm.errors import ArmError
+from smalt.blob.xml import XML_HEADER, text_element
 
 
 class BlobError(ArmError):
@@ -20,12 +19,9 @@ class BlobError(ArmError):
         self.detail = detail
 
     def xml(self) -> bytes:
-        detail = f"<AuthenticationErrorDetail>{escape(self.detail)}</AuthenticationErrorDetail>" if self.detail else ""
-        text = (
-            '<?xml version="1.0" encoding="utf-8"?>'
-            f"<Error><Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message>{detail}</Error>"
-        )
-        return text.encode("utf-8", "replace")
+        detail = text_element("AuthenticationErrorDetail", self.detail) if self.detail else ""
+        inner = text_element("Code", self.code) + text_element("Message", self.message) + detail
+        return f"{XML_HEADER}<Error>{inner}</Error>".encode("utf-8", "replace")
 
 
 def blob_not_found() -> BlobError:

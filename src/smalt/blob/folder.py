@@ -114,7 +114,7 @@ class FolderStore:
         try:
             try:
                 if isinstance(data, Staged):
-                    with data.path.open("rb") as source:
+                    with Path(data.path).open("rb") as source:
                         copy_range(source.fileno(), 0, fd, at, data.size)
                 else:
                     write_all(fd, data, at)
@@ -163,10 +163,10 @@ class FolderStore:
             if error.errno in _ABSENT:
                 return
             raise
-        if stat.S_ISDIR(trash.lstat().st_mode):
+        if stat.S_ISDIR(Path(trash).lstat().st_mode):
             shutil.rmtree(trash, ignore_errors=True)
         else:
-            trash.unlink()
+            Path(trash).unlink()
 
     def make(self, bucket: str) -> None:
         (self.root / bucket).mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ class FolderStore:
                 return -1
             raise
 
-    def _rename(self, source: Path, folder: int, name: str, replace: bool) -> None:
+    def _rename(self, source: str, folder: int, name: str, replace: bool) -> None:
         if replace:
             os.rename(source, name, dst_dir_fd=folder)
             return
@@ -250,7 +250,7 @@ class FolderStore:
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(name) from None
             raise blob_exists() from None
-        source.unlink()
+        Path(source).unlink()
 
     def _prune_empty(self, bucket: str, name: str) -> bool:
         """Remove `name` if it is a folder with nothing but folders in it."""

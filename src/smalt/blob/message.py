@@ -148,7 +148,8 @@ def parse_query(raw: str) -> dict[str, str]:
     for pair in raw.split("&"):
         name, _, value = pair.partition("=")
         if name:
-            query[unquote_plus(name).lower()] = unquote_plus(value) if "%" in value or "+" in value else value
+            name = unquote_plus(name) if "%" in name or "+" in name else name
+            query[name.lower()] = unquote_plus(value) if "%" in value or "+" in value else value
     if "sig" in query:
         query["sig"] = query["sig"].replace(" ", "+")
     return query

@@ -30,7 +30,7 @@ class Staged:
     `borrowed`: it has an owner, who wants it back if it does not become an object.
     """
 
-    path: Path
+    path: str
     size: int
     version: int
     borrowed: bool = False

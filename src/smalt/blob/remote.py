@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore import ObjectMeta
@@ -20,6 +22,9 @@ from smalt.blob.errors import blob_exists, blob_not_found, condition_not_met
 from smalt.blob.names import blob_name_fault, check_blob
 from smalt.blob.objects import ObjectInfo, Page, Staged
 from smalt.blob.walk import LAST
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 _DELETE_BATCH = 500
 _LIST_CHUNK = 1000
@@ -91,7 +96,7 @@ class ObstoreStore:
             raise blob_exists()
         single = staged.size <= _SINGLE_PUT_BYTES
         try:
-            with staged.path.open("rb") as file:
+            with Path(staged.path).open("rb") as file:
                 obstore.put(
                     self._store,
                     path,
@@ -102,7 +107,7 @@ class ObstoreStore:
                 )
         except AlreadyExistsError:
             raise blob_exists() from None
-        staged.path.unlink(missing_ok=True)
+        Path(staged.path).unlink()
         return _info(name, obstore.head(self._store, path))
 
     def delete(self, bucket: str, name: str) -> bool:

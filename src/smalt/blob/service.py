@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from smalt.blob.accounts import Accounts
@@ -128,8 +129,9 @@ class BlobService:
                 blob = await self.commit_locked(target, staged, check, properties, must_be_new, blocks)
                 self.spools.drop(target)  # as in Azure: uncommitted blocks do not outlive a new version
                 return blob
-        finally:
+        except BaseException:
             self.staging.drop(staged)
+            raise
 
     async def commit_locked(
         self,
@@ -245,7 +247,7 @@ class BlobService:
         if reader is None:
             raise blob_not_found()
         try:
-            with self.staging.writer() as writer, data.path.open("rb") as more:
+            with self.staging.writer() as writer, Path(data.path).open("rb") as more:
                 writer.copy(reader, 0, size)
                 writer.copy_fd(more.fileno(), 0, data.size)
                 return writer.finish()

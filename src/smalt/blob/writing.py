@@ -129,8 +129,9 @@ async def put_block_list(service: BlobService, request: Request, answer: Answer)
         properties = _list_properties(request, staged.version / 1e9)
         try:
             blob = await service.commit_locked(target, staged, check, properties, conditions.must_be_new, blocks)
-        finally:
+        except BaseException:
             service.staging.drop(staged)
+            raise
         service.spools.drop(target)
     await answer.send(201, changed(blob))
 

@@ -11,7 +11,8 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\r\ufffe\uffff]")
 
 
 def text_element(tag: str, text: str) -> str:
-    """`<tag>text</tag>`, escaped; empty text makes an empty element."""
+    """`<tag>text</tag>`, escaped, without what XML cannot hold; empty text makes an empty element."""
+    text = _NOT_IN_XML.sub("", text)
     return f"<{tag}>{escape(text)}</{tag}>" if text else f"<{tag} />"
 
 
@@ -25,5 +26,5 @@ def name_element(text: str) -> str:
 def metadata_element(metadata: dict[str, str]) -> str:
     if not metadata:
         return "<Metadata />"
-    inner = "".join(text_element(name, _NOT_IN_XML.sub("", value)) for name, value in metadata.items())
+    inner = "".join(text_element(name, value) for name, value in metadata.items())
     return f"<Metadata>{inner}</Metadata>"

@@ -43,6 +43,20 @@ class Admin:
         clusters, routes = (lines.get(name, "").strip('"') for name in (CLUSTERS_VERSION, ROUTES_VERSION))
         return InForce(clusters, routes, int(lines.get(WARMING, "0")))
 
+    def listening(self) -> bool:
+        """Whether the port is open and connections are taken."""
+        found = self.get("/stats?filter=^listener_manager.(total_listeners_active|workers_started)$")
+        return found.count(": 1") == 2
+
+    def refusals(self) -> list[str]:
+        """Why Envoy did not take what it read last: a port in use, say. Empty where all is in force."""
+        found: list[str] = []
+        for what in ("dynamic_listeners", "dynamic_active_clusters", "dynamic_warming_clusters"):
+            dump = json.loads(self.get(f"/config_dump?resource={what}&mask=error_state.details"))
+            states = [one.get("error_state") for one in dump.get("configs", [])]
+            found += [state["details"] for state in states if state]
+        return found
+
     def unhealthy(self, clusters: Collection[str]) -> set[str]:
         """Those of `clusters` that have hosts, of which none has passed its health check yet, and those that are not there."""
         found = json.loads(self.get("/clusters?format=json"))

@@ -24,22 +24,36 @@ def content_hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
-def read_document(path: Path) -> Document:
-    """The document on disk; an empty one where there is none, or not a whole one."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+class Documents:
+    """Reads and writes documents; one that did not change since is not parsed again (a thousand endpoints are megabytes)."""
 
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int, int], Document]] = {}
 
-def write_resources(path: Path, version: str, resources: Sequence[Document]) -> bool:
-    """Make these the resources of `path` under `version`; False, and nothing written, where they are already."""
-    document = {"version_info": version, "resources": list(resources)}
-    if read_document(path) == document:
-        return False
-    replace_file(path, json.dumps(document, separators=(",", ":")).encode())
-    return True
+    def read(self, path: Path) -> Document:
+        """The document on disk, not to be changed; an empty one where there is none, or not a whole one."""
+        try:
+            status = path.stat()
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            known = self._known.get(path)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            found = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        document: Document = found if isinstance(found, dict) else {}
+        self._known[path] = (stamp, document)
+        return document
+
+    def write(self, path: Path, document: Document) -> None:
+        replace_file(path, json.dumps(document, separators=(",", ":")).encode())
+
+    def write_resources(self, path: Path, version: str, resources: Sequence[Document]) -> bool:
+        """Make these the resources of `path` under `version`; False, and nothing written, where that version is there."""
+        if self.read(path).get("version_info") == version:
+            return False
+        self.write(path, {"version_info": version, "resources": list(resources)})
+        return True
 
 
 def watched_file(path: Path) -> Document:

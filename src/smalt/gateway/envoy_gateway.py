@@ -13,29 +13,26 @@ so any process may go on where another was killed.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from smalt.arm.ports import EndpointRoute
-from smalt.auth.secret_files import private_folder, replace_file
+from smalt.auth.secret_files import private_folder
 from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
 from smalt.gateway.clusters import deployment_cluster, server_cluster
-from smalt.gateway.documents import Document, content_hash, read_document, write_resources
+from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import certificate, listener
 from smalt.gateway.routes import check, clusters_of, route_configuration
 from smalt.settings import Settings
 
-HEALTH_WAIT_S = (
-    3.0  # so long a new cluster without a healthy host holds up the routes; then it is its deployment's affair
-)
+# So long a new cluster without a healthy host holds up the routes; then it is its deployment's affair.
+HEALTH_WAIT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,7 @@ class _Desired:
 
     sequence: int = 0
     digest: str = ""
+    clusters_digest: str = ""
     clusters: list[Document] = field(default_factory=list)
     routes: Document = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)
@@ -63,6 +61,7 @@ class EnvoyGateway:
         self._clock = clock
         self._admin = Admin(settings.envoy_admin_socket)
         self._threads = threading.Lock()
+        self._documents = Documents()
         folder = settings.gateway
         self._bootstrap = folder / "bootstrap.json"
         self._state = folder / "desired.json"
@@ -78,19 +77,33 @@ class EnvoyGateway:
             private_folder(path)
         os.close(os.open(settings.logs / "access.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         desired = bootstrap(settings, self._listeners, self._clusters)
-        if read_document(self._bootstrap) != desired:
-            replace_file(self._bootstrap, json.dumps(desired, indent=1).encode())
+        if self._documents.read(self._bootstrap) != desired:
+            self._documents.write(self._bootstrap, desired)
         secret = certificate(settings)
-        write_resources(self._secrets, content_hash(secret), [secret])
+        self._documents.write_resources(self._secrets, content_hash(secret), [secret])
         main = listener(settings, self._routes, self._secrets, self._tokens.issuer, self._tokens.jwks())
-        write_resources(self._listeners, content_hash(main), [main])
+        self._documents.write_resources(self._listeners, content_hash(main), [main])
         with self._locked():
             state = self._load()
-            self._advance(state if state.sequence else self._desire(state, []))
+            self._advance(state if state.digest else self._desire(state, []))
 
     def command(self) -> list[str]:
         """What the supervisor runs. Nothing secret is among the arguments."""
         return command(self._bootstrap)
+
+    def listening(self) -> bool:
+        """Whether Envoy runs and takes connections on the port."""
+        try:
+            return self._admin.listening()
+        except NotAnswering:
+            return False
+
+    def refusals(self) -> list[str]:
+        """What Envoy says against its configuration ("cannot bind … Address already in use"); for people."""
+        try:
+            return self._admin.refusals()
+        except NotAnswering:
+            return []
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
         """See `ports.Gateway`. Raises ValueError, and changes nothing, for a configuration that could not serve."""
@@ -112,13 +125,14 @@ class EnvoyGateway:
             by_name = sorted(one.deployments, key=lambda deployment: deployment.name)
             clusters += [deployment_cluster(one.name, deployment) for deployment in by_name]
         routes = route_configuration(endpoints)
-        digest = content_hash([clusters, routes])
+        clusters_digest = content_hash(clusters)
+        digest = content_hash([clusters_digest, routes])
         if digest == state.digest:
             return state
         before = {one["name"]: one for one in state.clusters}
         changed = {one["name"] for one in clusters if one["name"] in state.fresh or before.get(one["name"]) != one}
         fresh = sorted(changed - {clusters[0]["name"]})
-        desired = _Desired(state.sequence + 1, digest, clusters, routes, fresh, self._clock())
+        desired = _Desired(state.sequence + 1, digest, clusters_digest, clusters, routes, fresh, self._clock())
         self._save(desired)
         return desired
 
@@ -128,25 +142,25 @@ class EnvoyGateway:
             proxy = self._admin.in_force()
         except NotAnswering:
             proxy = None
-        routes = read_document(self._routes)
+        routes = self._documents.read(self._routes)
         if routes.get("version_info") != state.version:
             served = self._write_clusters(state, clusters_of(routes["resources"][0]) if routes else set())
             taken = proxy is None or (proxy.clusters == served and not proxy.warming and self._settled(state))
             if taken:  # a proxy that does not run reads clusters before routes when it starts
-                write_resources(self._routes, state.version, [state.routes])
+                self._documents.write_resources(self._routes, state.version, [state.routes])
                 if state.fresh:
-                    self._save(_Desired(state.sequence, state.digest, state.clusters, state.routes, [], state.since))
+                    self._save(replace(state, fresh=[]))
         elif proxy is None or proxy.routes == state.version:
             self._write_clusters(state, set())
         return proxy.routes if proxy else ""
 
     def _write_clusters(self, state: _Desired, still_used: set[str]) -> str:
         """The desired clusters and those on disk that are `still_used`; returns the version of the file."""
-        names = {one["name"] for one in state.clusters}
-        on_disk = read_document(self._clusters).get("resources", [])
-        resources = state.clusters + [one for one in on_disk if one["name"] in still_used - names]
-        version = content_hash(resources)
-        write_resources(self._clusters, version, resources)
+        on_disk = self._documents.read(self._clusters).get("resources", [])
+        left_over = still_used - {one["name"] for one in state.clusters}
+        leaving = [one for one in on_disk if one["name"] in left_over]
+        version = state.clusters_digest + (f"-{content_hash(leaving)}" if leaving else "")
+        self._documents.write_resources(self._clusters, version, [*state.clusters, *leaving])
         return version
 
     def _settled(self, state: _Desired) -> bool:
@@ -158,12 +172,13 @@ class EnvoyGateway:
             return False
 
     def _load(self) -> _Desired:
-        found = read_document(self._state)
-        return _Desired(**found) if found else _Desired()
+        if found := self._documents.read(self._state):
+            return _Desired(**found)
+        served = self._documents.read(self._routes).get("version_info", "")
+        return _Desired(_sequence(served))  # none yet, or lost: go on from what is served
 
     def _save(self, state: _Desired) -> None:
-        document: dict[str, Any] = asdict(state)
-        replace_file(self._state, json.dumps(document, separators=(",", ":")).encode())
+        self._documents.write(self._state, vars(state))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -61,6 +61,8 @@ def listener(settings: Settings, routes: Path, secrets: Path, issuer: str, jwks:
         "address": _socket(first, settings.port),
         "additional_addresses": [{"address": _socket(one, settings.port)} for one in more],
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "enable_reuse_port": False,  # with it, two platforms on one port would take each other's connections in silence
+        "connection_balance_config": {"exact_balance": {}},
         "filter_chains": [
             {
                 "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],

@@ -18,6 +18,7 @@ from smalt.gateway.listener import JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, RO
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 KEY = re.compile(r"[!-~]{1,4096}")
+MILLION = 1_000_000
 REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
 SERVER_RETRIES = 15  # with the back-off below about 6 s: a server that restarts is waited for
 IDEMPOTENT = "GET|HEAD|OPTIONS"
@@ -73,7 +74,7 @@ def _check_endpoint(endpoint: EndpointRoute) -> None:
             _need(name in names, f"{what} of endpoint {endpoint.name!r} goes to {name!r}, which is not among {names}")
             _need(0 <= percent <= 100, f"{what} of {name!r} is {percent} %: it must be from 0 to 100")
     total = sum(endpoint.traffic.values())
-    _need(total in (0, 100), f"traffic of endpoint {endpoint.name!r} is {total} % in sum: it must be 0 or 100")
+    _need(total <= 100, f"traffic of endpoint {endpoint.name!r} is {total} % in sum: it must not be above 100")
     for key in endpoint.keys:
         _need(bool(KEY.fullmatch(key)), f"a key of endpoint {endpoint.name!r} cannot stand in a header")
     for one in endpoint.deployments:
@@ -100,7 +101,7 @@ def _endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
         "No valid deployments to route to. Please check that the endpoint has at least one deployment with positive weight "
         f"values or use a deployment specific header to route (endpoint '{endpoint.name}')."
     )
-    found = [_refusal(endpoint)]
+    found = _refusals(endpoint)
     for name in names:
         found.append(_deployment_route(endpoint, by_name[name], {"headers": [_header(DEPLOYMENT_HEADER, name)]}))
     present = {"headers": [{"name": DEPLOYMENT_HEADER, "present_match": True}]}
@@ -113,16 +114,17 @@ def _endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
 def _shares(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> list[Document]:
     """One route for each share. Envoy draws one random number for a request, so the bounds add up.
 
-    Weighted clusters would do it in one route, but with one timeout for all.
+    Weighted clusters would do it in one route, but with one timeout for all. Shares of less than 100 % in sum (a deployment is
+    not there at the moment) are filled up in proportion.
     """
     found: list[Document] = []
-    bound = 0
+    total, bound = sum(endpoint.traffic.values()), 0
     for name in sorted(endpoint.traffic):
         percent = endpoint.traffic[name]
         bound += percent
         if percent:
-            share = {"runtime_fraction": {"default_value": {"numerator": bound, "denominator": "HUNDRED"}}}
-            route = _deployment_route(endpoint, by_name[name], share)
+            fraction = {"numerator": bound * MILLION // total, "denominator": "MILLION"}
+            route = _deployment_route(endpoint, by_name[name], {"runtime_fraction": {"default_value": fraction}})
             route["route"] |= _mirrors(endpoint)
             found.append(route)
     return found
@@ -147,11 +149,11 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
         "route": {
             "cluster": cluster_name(endpoint.name, deployment.name),
             "timeout": f"{deployment.timeout_s:.3f}s",
-            "idle_timeout": "0s",
             "prefix_rewrite": "/",
             "retry_policy": _replica_retries(),
         },
-        "request_headers_to_remove": ["authorization"],  # the user's script has no use for the endpoint's key
+        "request_headers_to_remove": ["authorization", "cookie"],  # no key and no browser session for the user's script
+        "response_headers_to_remove": ["set-cookie"],  # its origin is the platform's
         "response_headers_to_add": [_set("azureml-model-deployment", deployment.name)],
     } | _filters(endpoint)
 
@@ -176,32 +178,46 @@ def _replica_retries() -> Document:
     }
 
 
-def _refusal(endpoint: EndpointRoute) -> Document:
-    """401 for every request that has neither a key nor a token of the audience. With no key at all: for every request."""
-    conditions: Document = {}
-    if endpoint.keys:
-        strangers = [_header("authorization", f"Bearer {key}", invert=True) for key in endpoint.keys]
-        conditions["headers"] = strangers
-    if endpoint.jwt_audience:
-        conditions["dynamic_metadata"] = [_audience(endpoint.jwt_audience.split())]
+def _refusals(endpoint: EndpointRoute) -> list[Document]:
+    """401 for every request that has neither a key nor a token of the audience. With no key at all: for every request.
+
+    403 for a good token whose scope is not the endpoint's workspace, nor anything above it.
+    """
+    conditions: Document = {
+        "headers": [_header("authorization", f"Bearer {key}", invert=True) for key in endpoint.keys]
+    }
+    audiences = endpoint.jwt_audience.split()
     message = "Send 'Authorization: Bearer' with a key of this endpoint"
-    if endpoint.jwt_audience:
-        message = f"Send 'Authorization: Bearer' with a valid access token for {endpoint.jwt_audience.split()[0]}"
-    route = _answer(
-        endpoint, conditions, 401, json_body("Unauthorized", f"{message}: it is missing, wrong or expired.")
-    )
-    route["response_headers_to_add"].append(
+    if audiences:
+        message = f"Send 'Authorization: Bearer' with a valid access token for {audiences[0]}"
+        spellings = [spelling for one in audiences for spelling in (one.rstrip("/"), one.rstrip("/") + "/")]
+        conditions["dynamic_metadata"] = [_claim_is_not("aud", spellings)]
+    found = [
+        _answer(endpoint, conditions, 401, json_body("Unauthorized", f"{message}: it is missing, wrong or expired."))
+    ]
+    found[0]["response_headers_to_add"].append(
         _set("WWW-Authenticate", f'Bearer realm="{endpoint.name}", error="invalid_token"')
     )
-    return route
+    if audiences and endpoint.workspace:
+        elsewhere: Document = {"dynamic_metadata": [_claim_is_not("smalt_scope", _scopes_above(endpoint.workspace))]}
+        elsewhere["headers"] = conditions["headers"]  # a key opens in any case
+        text = f"The identity of this access token is limited to a scope that the endpoint '{endpoint.name}' is not in."
+        found.append(_answer(endpoint, elsewhere, 403, json_body("AuthorizationFailed", text)))
+    return found
 
 
-def _audience(audiences: Sequence[str]) -> Document:
-    """Fits where the filter found no good token, or one that is for something else."""
-    wanted = [{"string_match": {"exact": one}} for one in audiences]
+def _scopes_above(workspace: str) -> list[str]:
+    """'' (everything), and each id that the workspace is at or below."""
+    parts = workspace.lower().strip("/").split("/")
+    return ["", *("/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1))]
+
+
+def _claim_is_not(claim: str, values: Sequence[str]) -> Document:
+    """Fits where the filter found no good token, or one whose `claim` is none of `values`."""
+    wanted = [{"string_match": {"exact": one}} for one in dict.fromkeys(values)]
     return {
         "filter": JWT_FILTER,
-        "path": [{"key": JWT_METADATA}, {"key": "aud"}],
+        "path": [{"key": JWT_METADATA}, {"key": claim}],
         "value": wanted[0] if len(wanted) == 1 else {"or_match": {"value_matchers": wanted}},
         "invert": True,
     }

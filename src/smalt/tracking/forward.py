@@ -12,6 +12,7 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from smalt.arm.errors import invalid
 from smalt.settings import Settings
 from smalt.tracking.address import Address, mlflow_name
 from smalt.tracking.folder import Folder
@@ -67,6 +68,8 @@ class Forward:
         default = partial(self.tracking.default_experiment, workspace.key)
         query = default_experiment_in_query(request.url.query, default)
         if _is_json(request):
+            if body and not body.lstrip().startswith(b"{"):
+                raise invalid("The body must be a JSON object.", "body")  # MLflow itself answers 500
             body = default_experiment_in_body(body, default)
             if address.plugin:
                 body = from_plugin(body, self.settings, workspace, partial(self.tracking.artifact_uri, workspace.key))

@@ -7,6 +7,7 @@ path claims. Runs in MLflow's process only.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,13 +67,23 @@ class SharedArtifacts(ArtifactRepository):
         folder, name = self._locate(artifact_path or "")
         folder.remove(name)
 
+    def download_artifacts(self, artifact_path: str | None, dst_path: str | None = None) -> str:
+        """In the caller's thread: the stock way uses others, which do not know the request's workspace."""
+        folder, name = self._locate(artifact_path or "")
+        target = Path(dst_path or tempfile.mkdtemp()).absolute() / name.rsplit("/", 1)[-1]
+        if folder.is_file(name):
+            _copy(folder, name, target)
+            return str(target)
+        for path, _ in folder.files(name):
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            _copy(folder, f"{name}/{path}", target / path)
+        if not target.exists():
+            raise MlflowException(f"No such artifact: '{artifact_path}'", RESOURCE_DOES_NOT_EXIST)
+        return str(target)
+
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         folder, name = self._locate(remote_file_path)
-        try:
-            with folder.open(name) as reading, Path(local_path).open("wb") as writing:
-                shutil.copyfileobj(reading, writing, 1 << 20)
-        except ArmError as error:
-            raise _translated(error) from error
+        _copy(folder, name, Path(local_path))
 
     def _locate(self, path: str) -> tuple[Folder, str]:
         workspace = get_request_workspace()
@@ -86,6 +97,14 @@ class SharedArtifacts(ArtifactRepository):
             return self._folder_of(workspace), blob_name(whole)
         except ArmError as error:
             raise _translated(error) from error
+
+
+def _copy(folder: Folder, name: str, target: Path) -> None:
+    try:
+        with folder.open(name) as reading, target.open("wb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+    except ArmError as error:
+        raise _translated(error) from error
 
 
 def _translated(error: ArmError) -> MlflowException:

@@ -61,11 +61,11 @@ class Changes:
 
 
 class LocalHarness:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, nursery: bool = True) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(root=root / "s")
-        self.engine = LocalEngine(self.settings)
+        self.engine = LocalEngine(self.settings, nursery)
         self.changes = Changes(self.engine)
         self.names: list[str] = []
 
@@ -138,8 +138,8 @@ def local(tmp_path: Path) -> Iterator[LocalHarness]:
     harness.close()
 
 
-@pytest.fixture(params=["local", "fake"])
+@pytest.fixture(params=["local", "local without nursery", "fake"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness | FakeHarness]:
-    made = LocalHarness(tmp_path) if request.param == "local" else FakeHarness()
+    made = FakeHarness() if request.param == "fake" else LocalHarness(tmp_path, request.param == "local")
     yield made
     made.close()

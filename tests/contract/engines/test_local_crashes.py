@@ -175,7 +175,7 @@ def _crash(*_: object) -> None:
     raise Crash
 
 
-@pytest.mark.parametrize("line", ["write_fence", "take_lock", "write_private", "spawn_agent"])
+@pytest.mark.parametrize("line", ["write_fence", "take_lock", "write_private"])
 def test_ensure_goes_on_after_a_crash_before(local: Any, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     task = local.task("t")
     with monkeypatch.context() as patched:
@@ -191,14 +191,14 @@ def test_ensure_goes_on_after_a_crash_before(local: Any, monkeypatch: pytest.Mon
 
 def test_ensure_goes_on_after_a_crash_right_behind_the_spawn(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     task = local.task("t")
-    real = engine_module.spawn_agent
+    real = local.engine._starters()
 
-    def spawn_and_crash(*arguments: Any) -> None:
-        real(*arguments)
+    def start_and_crash(*arguments: Any) -> None:
+        real[0](*arguments)
         raise Crash
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine_module, "spawn_agent", spawn_and_crash)
+        patched.setattr(local.engine, "_starters", lambda: [start_and_crash])
         with pytest.raises(Crash):
             local.engine.ensure(task)
     local.engine.ensure(task)
@@ -230,14 +230,65 @@ def test_an_agent_killed_at_any_moment_starts_nothing_twice(local: Any) -> None:
 
 
 def agents_of(folder: Path) -> list[int]:
+    """Agent and warden: both work in the task's folder itself."""
     found = []
     for one in Path("/proc").iterdir():
         if one.name.isdigit():
             with contextlib.suppress(OSError):
-                words = (one / "cmdline").read_bytes().split(b"\0")
-                if os.fsencode(folder) in words and b"-c" in words:
+                if (one / "cwd").readlink() == folder and alive(int(one.name)):
                     found.append(int(one.name))
     return found
+
+
+def nursery_of(engine: LocalEngine) -> int:
+    process = engine._nursery._process  # type: ignore[union-attr]
+    assert process is not None
+    return process.pid
+
+
+def test_a_killed_nursery_is_replaced_and_its_agents_live(local: Any) -> None:
+    local.engine.ensure(local.task("before"))
+    local.changes.running("before")
+    os.kill(nursery_of(local.engine), signal.SIGKILL)
+    local.engine.ensure(local.task("after"))
+    local.engine.ensure(local.task("later"))
+    for name in ("before", "after", "later"):
+        local.finish(name, 0)
+        assert local.changes.ended(name).exit_code == 0
+    assert local.started() == 3
+
+
+def test_a_nursery_that_dies_after_it_started_an_agent_starts_no_second(
+    local: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = local.engine._nursery.start_agent
+
+    def start_and_fail(*arguments: Any) -> None:
+        real(*arguments)
+        raise ConnectionResetError("killed right after")
+
+    monkeypatch.setattr(local.engine._nursery, "start_agent", start_and_fail)
+    for index in range(5):
+        local.engine.ensure(local.task(f"t{index}"))
+    for index in range(5):
+        local.finish(f"t{index}", 0)
+        local.changes.ended(f"t{index}")
+    assert local.started() == 5
+
+
+def test_the_nursery_ends_with_its_server(local: Any) -> None:
+    task = local.task("t")
+    command = ENSURE.replace(
+        "os.kill(os.getpid()", "print(engine._nursery._process.pid); sys.stdout.flush(); os.kill(os.getpid()"
+    )
+    command = command.replace("LocalEngine(Settings(root=Path(sys.argv[1])))", "engine").replace(
+        "engine.ensure", "engine = LocalEngine(Settings(root=Path(sys.argv[1])))\nengine.ensure"
+    )
+    arguments = [sys.executable, "-c", command, str(local.settings.root), task.to_json()]
+    server = subprocess.run(arguments, check=False, stdout=subprocess.PIPE, text=True)
+    assert eventually(lambda: not alive(int(server.stdout)))
+    local.finish("t", 0)
+    assert local.changes.ended("t").exit_code == 0
 
 
 def test_remove_kills_what_runs(local: Any) -> None:

@@ -13,7 +13,9 @@ import pytest
 from gateway_site import Load, Site, endpoint, wait
 
 from smalt.auth.certificates import ensure_certificates
+from smalt.auth.tokens import TokenService
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.settings import Settings
 
 
 def snapshot(site: Site) -> dict[str, tuple[int, bytes]]:
@@ -157,7 +159,7 @@ def test_a_configuration_that_could_not_serve_is_refused_and_changes_nothing(sit
     before = snapshot(site)
     for wrong in (
         endpoint("bad", {"blue": 100}, {}),
-        endpoint("bad", {"blue": 60}, {"blue": []}),
+        endpoint("bad", {"blue": 60, "green": 60}, {"blue": [], "green": []}),
         endpoint("bad", {}, {"blue": []}, mirror={"ghost": 10}),
         endpoint("bad/../x", {}, {}),
         endpoint("bad", {}, {}, keys=("",)),
@@ -238,3 +240,19 @@ def test_a_renewed_certificate_is_taken_over_without_a_restart(site: Site) -> No
     assert ensure_certificates(site.settings).renewed
     wait(lambda: shown() != before, 5)
     assert shown() == (site.settings.tls / "server.pem").read_text()
+
+
+def test_a_second_platform_on_the_same_port_is_refused_and_says_why(site: Site, tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "second", "localhost", site.settings.port)
+    ensure_certificates(settings)
+    tokens = TokenService(settings)
+    second = Site(settings, tokens, EnvoyGateway(settings, tokens))
+    second.gateway.write_bootstrap()
+    try:
+        second.start_envoy()  # the port answers, because the first has it
+        wait(lambda: second.gateway.refusals() != [], 5)
+        assert any("in use" in one for one in second.gateway.refusals())
+        assert not second.gateway.listening()
+        assert site.gateway.listening() and site.gateway.refusals() == []
+    finally:
+        second.close()

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPSConnection
 from pathlib import Path
 
@@ -33,11 +34,13 @@ def serving(site: Site) -> Site:
     site.put(
         endpoint("split", {"blue": 90, "green": 10}, here),
         endpoint("idle", {"blue": 0}, here),
+        endpoint("partly", {"blue": 20, "green": 20}, here),
         endpoint("empty", {}, {}),
         endpoint("mirrored", {"blue": 100}, {"blue": [blue], "shadow": [shadow]}, mirror={"shadow": 30}),
         endpoint("hasty", {"blue": 100}, {"blue": [blue]}, timeout_s=0.3),
         endpoint("signed", {"blue": 100}, here, keys=(), jwt_audience=f"{AUDIENCE} endpoint:signed"),
         endpoint("closed", {"blue": 100}, here, keys=()),
+        endpoint("placed", {"blue": 100}, here, jwt_audience=AUDIENCE, workspace="/subscriptions/s/workspaces/one"),
         EndpointRoute("narrow", [KEY], {"blue": 100}, {}, [one_at_a_time]),
     )
     return site
@@ -56,6 +59,11 @@ def test_traffic_is_split_by_weight_and_the_answer_names_the_deployment(client: 
     assert all(one.json["name"] == one.headers["azureml-model-deployment"] for one in answers)
     share = sum(one.json["name"] == "green" for one in answers) / len(answers)
     assert 0.07 < share < 0.13  # five standard deviations
+
+
+def test_traffic_of_less_than_100_percent_is_filled_up_in_proportion(client: Client) -> None:
+    names = [client.score("partly").json["name"] for _ in range(400)]
+    assert 120 < names.count("blue") < 280 and names.count("blue") + names.count("green") == 400
 
 
 def test_a_header_chooses_the_deployment_and_an_unknown_name_is_told_which_exist(client: Client) -> None:
@@ -97,9 +105,9 @@ def test_two_authorization_headers_do_not_open(serving: Site) -> None:
 
 
 def test_the_whole_subtree_is_rewritten_and_the_key_stays_at_the_gateway(client: Client) -> None:
-    answer = client.score("split", "/swagger.json?version=3").json
+    answer = client.score("split", "/swagger.json?version=3", Cookie="__Host-smalt-7443=session").json
     assert answer["target"] == "/swagger.json?version=3"
-    assert "authorization" not in answer["headers"]
+    assert not {"authorization", "cookie"} & set(answer["headers"])
     assert answer["headers"]["x-forwarded-proto"] == "https"
     assert client.ask("POST", "/ENDPOINTS/Split/score", b"", Authorization=f"Bearer {KEY}").status == 200
     assert client.ask("POST", "/endpoints/unknown/score", b"{}").json["error"]["code"] == "EndpointNotFound"
@@ -114,13 +122,26 @@ def test_without_traffic_the_answer_says_what_to_do(client: Client) -> None:
 
 def test_a_token_opens_an_endpoint_that_asks_for_its_audience(serving: Site, client: Client) -> None:
     issue = serving.tokens.issue
-    for audience in (AUDIENCE, "endpoint:signed"):
+    for audience in (AUDIENCE, AUDIENCE + "/", "endpoint:signed"):
         answer = client.score("signed", key=issue(MACHINE, audience, 600))
         assert answer.status == 200 and answer.headers["azureml-model-deployment"] == "blue"
     good = issue(MACHINE, AUDIENCE, 600)
     assert client.score("signed", key=good, azureml_model_deployment="green").json["name"] == "green"
     assert client.score("signed", key=good, azureml_model_deployment="red").status == 404
     assert client.score("split", key=good).status == 401  # an endpoint with keys takes keys only
+
+
+def test_a_token_limited_to_another_workspace_does_not_open(serving: Site, client: Client) -> None:
+    def status(scope: str) -> int:
+        limited = replace(MACHINE, kind="job", scope=scope)
+        return client.score("placed", key=serving.tokens.issue(limited, AUDIENCE, 600)).status
+
+    for scope in ("", "/subscriptions/s", "/subscriptions/s/workspaces/one"):
+        assert status(scope) == 200, scope
+    for scope in ("/subscriptions/s/workspaces/two", "/subscriptions/s/workspaces/one/jobs/a", "/subscriptions/s/work"):
+        assert status(scope) == 403, scope
+    assert client.score("placed").status == 200  # by key
+    assert client.score("placed", key="wrong").status == 401
 
 
 def test_wrong_tokens_do_not_open(serving: Site, client: Client) -> None:

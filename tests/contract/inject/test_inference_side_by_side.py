@@ -16,7 +16,7 @@ from .conftest import Answer, Running, our_server, reference_server  # pyright: 
 
 FRONT_END = {"ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"}
 
-PLAIN = '''
+PLAIN = """
 import json, sys, time
 from azureml.contrib.services.aml_response import AMLResponse
 
@@ -55,18 +55,18 @@ def run(raw_data):
         answer.headers.add("X-Two", "b")
         return answer
     return asked
-'''
+"""
 
-HEADERS = '''
+HEADERS = """
 def init():
     pass
 
 def run(data, request_headers):
     names = ("Content-Type", "X-Own-Header", "X-Ms-Client-Request-Id")
     return {"data": data, "seen": {name: request_headers.get(name) for name in names}}
-'''
+"""
 
-SCHEMA = '''
+SCHEMA = """
 import numpy as np
 from inference_schema.schema_decorators import input_schema, output_schema
 from inference_schema.parameter_types.numpy_parameter_type import NumpyParameterType
@@ -81,9 +81,9 @@ def init():
 def run(data, factor=2.0):
     assert isinstance(data, np.ndarray)
     return (data.sum(axis=1) * factor).tolist()
-'''
+"""
 
-RAW = '''
+RAW = """
 from azureml.contrib.services.aml_request import AMLRequest, rawhttp
 from azureml.contrib.services.aml_response import AMLResponse
 
@@ -114,9 +114,9 @@ def run(request: AMLRequest):
         "values": request.values.get("a"),
         "cookies": dict(request.cookies),
     }
-'''
+"""
 
-SLOW = '''
+SLOW = """
 import json, time
 
 def init():
@@ -125,7 +125,7 @@ def init():
 def run(raw_data):
     time.sleep(json.loads(raw_data)["sleep"])
     return "done"
-'''
+"""
 
 
 class Pair:

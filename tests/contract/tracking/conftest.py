@@ -6,6 +6,7 @@ import hmac
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -53,7 +54,7 @@ class Site:
     blobs: BlobAccounts
     edge: TrackingApp
     process: subprocess.Popen[bytes] | None = None
-    missing: set[str] = field(default_factory=set[str])
+    known: set[str] = field(default_factory=set[str])
     alpha: ResourceId = ALPHA
     beta: ResourceId = BETA
 
@@ -65,7 +66,12 @@ class Site:
     def client(self, workspace: ResourceId = ALPHA, token: str | None = None, **options: object) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token or self.token()}"}
         base = tracking_uri(self.settings, workspace)
-        return httpx.Client(base_url=base, headers=headers, verify=str(self.settings.tls / "ca.pem"), timeout=40)
+        return httpx.Client(
+            base_url=base,
+            headers=headers,
+            verify=ssl.create_default_context(cafile=self.settings.tls / "ca.pem"),
+            timeout=40,
+        )
 
     def account_of(self, workspace: str) -> str:
         return "acct" + ResourceId.parse(workspace).name.lower()
@@ -132,7 +138,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     accounts = Accounts(database)
     blobs = BlobAccounts(accounts, FolderStore(settings.blobs))
     tracking = MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name.lower())
-    missing: set[str] = set()
     known = {ALPHA.key, BETA.key}
     edge = TrackingApp(
         settings,
@@ -140,7 +145,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         TokenService(settings),
         blobs,
         audiences=arm_audiences(settings),
-        exists=lambda workspace: workspace in known - missing,
+        exists=lambda workspace: workspace in known,
         authorize=authorize,
         session=_session,
     )
@@ -152,7 +157,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         else:
             await (await peers.respond(Request(scope, receive)))(scope, receive, send)
 
-    made = Site(settings, tracking, TokenService(settings), blobs, edge, missing=missing)
+    made = Site(settings, tracking, TokenService(settings), blobs, edge, known=known)
     made.start()
     peers.token = made.token()
     config = uvicorn.Config(

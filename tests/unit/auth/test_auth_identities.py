@@ -112,8 +112,8 @@ def test_a_federated_token_signs_in(
 def test_a_federated_token_that_does_not_fit_is_refused_with_the_reason(
     identities: Identities, clock: Any, sign_with_public_key: Any
 ) -> None:
-    key, stranger = RSAKey.generate_key(2048), RSAKey.generate_key(2048)
-    key.ensure_kid()
+    key = RSAKey.generate_key(2048, auto_kid=True)
+    stranger = RSAKey.generate_key(2048, {"kid": key.kid})
     client_id = identities.create("ci").client_id
     jwks = {"keys": [key.as_dict(private=False)]}
     good = assertion(key, "RS256", clock)

@@ -107,7 +107,7 @@ class MlflowScorer:
 
     def _read_post(self, request: Request, one: Waiting) -> None:
         media = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if media != "application/json":
+        if media not in ("application/json", ""):  # a body without a type is taken for JSON, and judged as such
             json_object(request)  # raises unless it is another JSON type
         key, data, one.params = read_body(request.body)
         if self._layout is None:

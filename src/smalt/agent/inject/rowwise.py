@@ -48,7 +48,7 @@ def find_row_function(predictor: Predictor, logger: logging.Logger) -> RowFuncti
     for kind, function in candidates:
         verdict = _agrees(predictor, function, samples)
         if verdict or (verdict is None and kind == "frame"):
-            logger.info("requests that wait together are predicted together, through a %s", kind)
+            logger.info("requests that wait together are predicted together, as one %s", kind)
             return function
     return None
 
@@ -142,7 +142,8 @@ def _array_function(predictor: Predictor, call: Callable[[Any], Any]) -> RowFunc
     kinds = {column.kind for column in predictor.layout.columns}
     kind = "float32" if kinds == {"float"} else "float64" if kinds & {"double", "float"} else "int64"
     kind = "int32" if kinds == {"integer"} else kind
-    return lambda rows: _listed(call(array(rows, dtype=kind)))
+    # Column by column in memory, as a frame has it: products of matrices then round their last bits alike.
+    return lambda rows: _listed(call(array(rows, dtype=kind, order="F")))
 
 
 def _listed(result: Any) -> list[Any]:
@@ -155,8 +156,8 @@ def _listed(result: Any) -> list[Any]:
 
 
 def _agrees(predictor: Predictor, function: RowFunction, samples: list[list[Any]]) -> bool | None:
-    """Whether `function` gives for the samples what pyfunc gives, one by one exactly; None where nothing could be
-    tried, because the model refuses such rows."""
+    """Whether `function` gives for the samples exactly what pyfunc gives, one by one and all together, and the same
+    together as one by one; None where nothing could be tried, because the model refuses such rows."""
     expected, rows = [], []
     end = time.monotonic() + SAMPLE_TIME_S
     with warnings.catch_warnings(record=True) as seen:
@@ -181,7 +182,9 @@ def _agrees(predictor: Predictor, function: RowFunction, samples: list[list[Any]
         if not rows:
             return None
         try:
-            return _same(predictor, function(rows), expected, TOLERANCE)
+            together = function(rows)
+            exact = _same(predictor, together, _listed(predictor.model.predict(predictor.typed_frame(rows))), 0.0)
+            return exact and _same(predictor, together, expected, TOLERANCE)
         except Exception:
             return False
 

@@ -29,7 +29,7 @@ from smalt.engines.local.folders import (
     write_fence,
     write_private,
 )
-from smalt.engines.local.spawn import bury, spawn_agent
+from smalt.engines.local.spawn import Nursery, bury, spawn_agent
 from smalt.engines.local.watcher import Watcher
 from smalt.settings import Settings
 
@@ -38,9 +38,13 @@ _VANISHED = "The agent of this task vanished (killed?)."
 
 
 class LocalEngine:
-    """See `arm.ports.Engine` for the contract. Construct it once for each server; `close` ends its thread."""
+    """See `arm.ports.Engine` for the contract. Construct it once for each server; `close` ends what belongs to it.
 
-    def __init__(self, settings: Settings) -> None:
+    `nursery` keeps a process that forks agents in milliseconds; without it each agent is an interpreter of its own.
+    """
+
+    def __init__(self, settings: Settings, nursery: bool = True) -> None:
+        self._nursery = Nursery() if nursery else None
         self._folders = Folders(settings.tasks)
         self._hints = settings.hints_socket
         self._watcher: Watcher | None = None
@@ -62,14 +66,7 @@ class LocalEngine:
                 write_fence(folder, task.fence)
             if read_state(folder) is not None:
                 return
-            lock = take_lock(folder)
-            if lock is None:
-                return  # its agent is just starting
-            try:
-                write_private(folder / wire.TASK_FILE, task.to_json())
-                spawn_agent(folder, self._hints, lock)
-            finally:
-                os.close(lock)
+            self._start(folder, task)
 
     def observe(self, name: str) -> TaskState | None:
         folder = self._folders.of(name)
@@ -109,10 +106,33 @@ class LocalEngine:
         self._watcher.start()
 
     def close(self) -> None:
-        """End the thread that `watch` started. Tasks go on."""
+        """End the thread that `watch` started, and the nursery. Tasks go on."""
+        if self._nursery is not None:
+            self._nursery.close()
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
+
+    def _start(self, folder: Path, task: TaskSpec) -> None:
+        """Behind the door: start an agent, unless one is just starting."""
+        for start in self._starters():
+            # Taken anew for each: an agent that the first did start shares the first's lock, and bars the second.
+            lock = take_lock(folder)
+            if lock is None:
+                return
+            try:
+                write_private(folder / wire.TASK_FILE, task.to_json())
+                start(folder, self._hints, lock)
+                return
+            except OSError as error:
+                if start is spawn_agent:
+                    raise
+                _LOG.warning("the nursery failed (%s); the agent of %s is started without it", error, folder.name)
+            finally:
+                os.close(lock)
+
+    def _starters(self) -> list[Callable[[Path, Path, int], None]]:
+        return [spawn_agent] if self._nursery is None else [self._nursery.start_agent, spawn_agent]
 
     def _signal(self, folder: Path, number: int) -> None:
         """To the agent, if it is alive: its number is looked up first and its life checked after, so no other gets it."""

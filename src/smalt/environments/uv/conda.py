@@ -66,12 +66,14 @@ def version_specifier(text: str) -> str | None:
     text = text.strip()
     if not text or text == "*":
         return ""
+    if "|" in text:
+        return _joined(re.sub(r"\s+", "", text))
     if re.match(r"^=[^=]", text):
         version, _, build = text[1:].partition("=")
         return _alone(version.strip(), fuzzy=not build or "*" in version)
     if not re.match(r"^[<>=!~]", text):
         version = re.split(r"[\s=]", text, maxsplit=1)[0]
-        return _alone(version, fuzzy=False) if not re.search(r"[,|]", text) else _joined(text)
+        return _alone(version, fuzzy=False) if "," not in text else _joined(text)
     return _joined(re.sub(r"\s+", "", text))
 
 
@@ -79,6 +81,8 @@ def _document(text: str) -> dict[str, Any]:
     if len(text.encode()) > MAX_BYTES:
         raise _fault("", f"is larger than {MAX_BYTES // 1024} kB")
     try:
+        if "&" in text and any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text, yaml.SafeLoader)):
+            raise _fault("", "uses YAML aliases, which can grow without bounds; write the entries out")
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -104,7 +108,7 @@ def _entry(entry: Any, where: str, found: CondaFile) -> None:
         found.pip.options += pip.options
         found.errors += pip.errors
     else:
-        found.errors.append(_fault(where, f"must be a package or {{pip: [...]}}, but is {_kind(entry)}: {entry!r:.60}"))
+        found.errors.append(_fault(where, f"must be a package or {{pip: [...]}}, but is {_kind(entry)}"))
 
 
 def _package(spec: str, where: str, found: CondaFile) -> None:
@@ -135,8 +139,6 @@ def _package(spec: str, where: str, found: CondaFile) -> None:
 
 def _alone(version: str, fuzzy: bool) -> str | None:
     """A version without an operator: `1.5*`, `1.5.*`, `1.5`."""
-    if "|" in version:
-        return _joined(version)
     star = version.endswith("*")
     bare = version.rstrip("*").rstrip(".")
     if not _PLAIN.match(bare):

@@ -64,8 +64,8 @@ class Problem:
     @property
     def required(self) -> list[str]:
         """The requirements that the explanation says were asked for directly, e.g. ["numpy==1.26.4", "numpy>=2"]."""
-        found = [one.strip() for match in _REQUIRED.findall(self.text) for one in re.split(r" and |, ", match)]
-        named = [one for one in found if re.match(rf"^{_NAME}", one) and not one.startswith(("that ", "because "))]
+        found = [one.strip() for match in _REQUIRED.findall(self.text) for one in re.split(r" and |, |\. ", match)]
+        named = [one for one in found if re.match(rf"^{_NAME}", one) and " " not in one.partition(" @ ")[0]]
         return list(dict.fromkeys(named))
 
 

@@ -95,6 +95,7 @@ class Resolver:
         text = self._until_solved()
         text = self._bounded(text)
         text = self._restored(text)
+        text = self._with_wheels(text)
         return Resolution(text, tuple(sorted(self._state.sources)), tuple(self._notes(text)))
 
     def avoid(self, package: str) -> None:
@@ -123,7 +124,9 @@ class Resolver:
         culprit = self._find(problem.package)
         if problem.obstacle is Obstacle.NO_WHEEL:
             self._without_wheel(problem)
-        elif problem.obstacle is Obstacle.NO_VERSION and culprit and culprit.origin != "pip" and culprit.can_yield:
+        elif problem.obstacle is Obstacle.NO_VERSION and culprit and not culprit.taken:
+            if culprit.origin not in _YIELDING[:2] or not culprit.can_yield:
+                raise Unresolvable(cause(problem, self._python))
             self._yield(culprit, "PyPI has no such version")
         elif problem.obstacle is Obstacle.SOURCE and culprit and culprit.can_yield:
             self._state.sources.discard(culprit.name)
@@ -223,15 +226,25 @@ class Resolver:
                 one.taken = kept
         return text
 
+    def _with_wheels(self, text: str) -> str:
+        """A source that was needed for versions which have given way since is needed no more."""
+        for package in sorted(self._state.sources):
+            tried = _State(self._state.asked, self._state.sources - {package}, self._state.limits)
+            if package not in versions(text):
+                self._state = tried
+            elif any(one.taken for one in self._state.asked) and (ran := self._compile(tried)).code == 0:
+                self._state, text = tried, ran.answer
+        return text
+
     def _notes(self, text: str) -> Iterator[str]:
         found = versions(text)
         for one in self._state.asked:
             if one.taken and one.origin != "seeds":
                 yield f"{one.original} was relaxed to {one.name}=={found.get(one.name, '?')}: {one.reason}."
         for bound in self._state.limits:
-            yield f"{bound.limit} was added: {bound.package} {found.get(bound.package, '')} {bound.reason}."
+            yield f"{bound.limit} was added: {bound.package} before {bound.below} {bound.reason}."
         for package in sorted(self._state.sources):
-            yield f"{package}=={found.get(package, '?')} was built from its source: it has no wheel."
+            yield f"{package}=={found[package]} was built from its source: it has no wheel."
 
     def _compile(self, state: _State) -> Ran:
         lines = [*(one.line for one in state.asked), *(one.limit for one in state.limits)]

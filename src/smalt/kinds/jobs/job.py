@@ -6,6 +6,7 @@ A type is one file beside this one and one entry in `TYPES`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -48,14 +49,17 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties["displayName"] = properties.get("displayName") or request.id.name
     for field in ("tags", "properties", "inputs", "outputs"):
         properties[field] = {key: value for key, value in (properties.get(field) or {}).items() if value is not None}
-    (properties["outputs"]).pop("default", None)
-    return type_.admit(request, connection, properties)
+    properties["outputs"].pop("default", None)
+    asked = {name: properties.get(name) for name in type_.fixed}
+    admitted = type_.admit(request, connection, properties)
+    return replace(admitted, spec={**admitted.spec, OURS: {**(admitted.spec.get(OURS) or {}), "asked": asked}})
 
 
 def _update(request: Request, old: Row, properties: Document, type_: JobType) -> Admitted:
     """A job runs once: only what describes it can change."""
+    asked = (old.spec.get(OURS) or {}).get("asked") or {}
     for name in type_.fixed:
-        if name in properties and properties[name] != old.properties.get(name):
+        if name in properties and properties[name] not in (old.properties.get(name), asked.get(name)):
             raise conflict(
                 f"Job '{old.name}' exists already; properties.{name} cannot change. Submit it under a new name.",
                 f"properties.{name}",

@@ -1,6 +1,7 @@
 """Trains a model that tells which customers will leave. Nothing in it knows where it runs."""
 
 import argparse
+from importlib.metadata import version
 
 import mlflow
 import pandas as pd
@@ -29,5 +30,8 @@ with mlflow.start_run():
             mlflow.log_metric("auc", auc, step=trees)
             print(f"{trees} trees: AUC {auc:.4f}", flush=True)
     signature = mlflow.models.infer_signature(x_train, model.predict(x_train))
-    mlflow.sklearn.log_model(model, "churn_model", signature=signature, input_example=x_train.head(2))
+    needs = [
+        f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas", "scikit-learn")
+    ]  # else MLflow looks for them
+    mlflow.sklearn.log_model(model, "churn_model", signature=signature, pip_requirements=needs)
 print("the model is saved", flush=True)

@@ -1,0 +1,276 @@
+"""What every environment builder must do, with real builds of small packages: run against each implementation.
+
+Needs a package index (or a cache that has been filled); everything else is of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smalt.arm.errors import ArmError
+from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan, Environments, EnvironmentSpec
+from smalt.environments import UvEnvironments
+from smalt.settings import Settings
+
+Make = Callable[..., Environments]
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+SMALL = EnvironmentSpec(name="small", pip_requirements="tabulate==0.9.0")
+
+
+@pytest.fixture(params=[UvEnvironments], ids=["uv"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """`make(**variables)`: the builder on this test's root, on a machine with these variables besides its own."""
+
+    def create(**variables: str) -> Environments:
+        return request.param(Settings(tmp_path / "root"), {**os.environ, **variables})
+
+    return create
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for one in started:
+        if one.poll() is None:
+            one.kill()
+        one.wait()
+        if one.stdout:
+            one.stdout.close()
+
+
+def start(environments: Environments, plan: EnvironmentPlan, attempt: int = 1) -> subprocess.Popen[str]:
+    """As an agent does it: argv, variables, its own process group."""
+    task = environments.task(plan, "/owner", attempt)
+    return subprocess.Popen(
+        task.argv,
+        env=variables(task.variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def variables(own: Mapping[str, str]) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], **own}
+
+
+def build(environments: Environments, plan: EnvironmentPlan, attempt: int = 1) -> tuple[int, str]:
+    """Exit status and log."""
+    process = start(environments, plan, attempt)
+    log, _ = process.communicate(timeout=240)
+    return process.returncode, log
+
+
+def built(environments: Environments, plan: EnvironmentPlan) -> BuiltEnvironment:
+    found = environments.built(plan.key)
+    assert found is not None
+    return found
+
+
+def python(environment: BuiltEnvironment, code: str) -> str:
+    command = [environment.prefix / "bin" / "python", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_specification_becomes_an_environment(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(SMALL)
+    assert environments.built(plan.key) is None
+    code, log = build(environments, plan)
+    assert code == 0, log
+    environment = built(environments, plan)
+    assert python(environment, "import tabulate; print(tabulate.__version__)") == "0.9.0"
+    assert "tabulate==0.9.0" in environment.lock.read_text()
+    assert environment.notes == ()
+    assert "Built in" in log and "tabulate==0.9.0" in log
+    assert make().plan(SMALL).key == plan.key
+    assert make().built(plan.key) == environment
+
+
+def test_nothing_of_ours_and_nothing_else_is_in_it(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(EnvironmentSpec(image="python:" + OWN))
+    assert build(environments, plan)[0] == 0
+    code = "import importlib.metadata as m; print(sorted(d.name for d in m.distributions()))"
+    assert python(built(environments, plan), code) == "['pip']"
+
+
+def test_a_package_that_cannot_be_had_fails_by_its_name(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(EnvironmentSpec(pip_requirements="tabulate\nno-such-package-xyz"))
+    code, log = build(environments, plan)
+    assert code == 1
+    assert environments.built(plan.key) is None
+    failure = environments.failure(plan.key)
+    assert failure.startswith("No version of 'no-such-package-xyz' can be had: not found in the package index.")
+    assert len(failure.splitlines()) <= 2
+    assert failure in log
+
+
+def test_a_conflict_names_both_sides(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(EnvironmentSpec(pip_requirements="tabulate==0.9.0\ntabulate>=0.10"))
+    assert build(environments, plan)[0] == 1
+    assert "tabulate==0.9.0, tabulate>=0.10" in environments.failure(plan.key)
+
+
+def test_a_failure_is_forgotten_when_the_next_build_succeeds(make: Make) -> None:
+    environments = make(UV_NO_INDEX="1")
+    plan = environments.plan(SMALL)
+    assert build(environments, plan)[0] == 1
+    assert "tabulate" in environments.failure(plan.key) or "pip" in environments.failure(plan.key)
+    assert build(make(), plan, attempt=2)[0] == 0
+    assert built(environments, plan)
+    assert not list(environments.log(plan.key).parent.glob("*.failure.json"))
+
+
+def test_two_builds_at_once_make_it_once(make: Make, processes: list[subprocess.Popen[str]]) -> None:
+    environments = make()
+    plan = environments.plan(SMALL)
+    processes += [start(environments, plan, attempt) for attempt in (1, 2, 3)]
+    logs = [one.communicate(timeout=240)[0] for one in processes]
+    assert [one.returncode for one in processes] == [0, 0, 0], logs
+    assert sum("Built in" in log for log in logs) == 1
+    assert sum("is built already" in log for log in logs) == 2
+    assert python(built(environments, plan), "import tabulate; print(1)") == "1"
+
+
+@pytest.mark.parametrize("moment", ["Choosing versions", "Making the", "Installing", "Prepared", "+ "])
+def test_killed_at_any_moment_it_is_not_complete_and_builds_again(
+    make: Make, processes: list[subprocess.Popen[str]], moment: str
+) -> None:
+    environments = make()
+    plan = environments.plan(EnvironmentSpec(pip_requirements="tabulate==0.9.0\nsix\nidna\nnumpy<2.3"))
+    first = start(environments, plan)
+    processes.append(first)
+    assert first.stdout is not None
+    assert any(moment in line for line in first.stdout)
+    first.kill()
+    first.wait()
+    found = environments.built(plan.key)
+    assert found is None or moment == "+ "  # it may have ended before the signal came
+    code, log = build(environments, plan, attempt=2)
+    assert code == 0, log
+    assert python(built(environments, plan), "import tabulate, six, idna, numpy; print(numpy.arange(3).sum())") == "3"
+
+
+def test_a_stopped_build_says_so_and_goes_on_later(make: Make, processes: list[subprocess.Popen[str]]) -> None:
+    environments = make()
+    plan = environments.plan(EnvironmentSpec(pip_requirements="numpy<2.3\nscipy"))
+    first = start(environments, plan)
+    processes.append(first)
+    assert first.stdout is not None
+    assert any("Installing" in line for line in first.stdout)
+    os.killpg(first.pid, signal.SIGTERM)
+    log, _ = first.communicate(timeout=20)
+    assert first.returncode == 128 + signal.SIGTERM
+    assert "Stopped" in log
+    assert environments.built(plan.key) is None
+    assert build(environments, plan, attempt=2)[0] == 0
+    assert built(environments, plan)
+
+
+def test_built_again_from_its_lock_without_a_network(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(SMALL)
+    assert build(environments, plan)[0] == 0
+    lock = built(environments, plan).lock
+    before = lock.read_bytes()
+    shutil.rmtree(built(environments, plan).prefix)
+    assert environments.built(plan.key) is None
+    cut_off = make(HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9", ALL_PROXY="http://127.0.0.1:9")
+    code, log = build(cut_off, plan, attempt=2)
+    assert code == 0, log
+    assert lock.read_bytes() == before
+    assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.9.0"
+
+
+def test_the_lock_decides_for_ever(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(EnvironmentSpec(pip_requirements="tabulate"))
+    older = environments.plan(EnvironmentSpec(pip_requirements="tabulate==0.8.10"))
+    assert build(environments, older)[0] == 0
+    lock = built(environments, older).lock
+    lock.with_name(f"{plan.key}.txt").write_text(lock.read_text())  # as if this key had been resolved years ago
+    assert build(environments, plan)[0] == 0
+    assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.8.10"
+
+
+def test_without_a_network_the_cache_has_to_do(make: Make) -> None:
+    assert build(make(), make().plan(SMALL))[0] == 0
+    cut_off = make(HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9", ALL_PROXY="http://127.0.0.1:9")
+    other = cut_off.plan(EnvironmentSpec(pip_requirements="tabulate"))
+    code, log = build(cut_off, other)
+    assert code == 0, log
+    unknown = cut_off.plan(EnvironmentSpec(pip_requirements="six"))
+    assert build(cut_off, unknown)[0] == 1
+    assert "cannot be reached" in cut_off.failure(unknown.key) and "six" in cut_off.failure(unknown.key)
+
+
+def test_a_python_that_the_machine_lacks_is_replaced_and_pins_give_way(make: Make, tmp_path: Path) -> None:
+    environments = make(HOME=str(tmp_path), PATH="/nowhere", PYENV_ROOT=str(tmp_path / "none"))
+    conda = "dependencies: [python=3.6, pip, pip: [tabulate==0.8.9, psutil==5.6.0]]"
+    plan = environments.plan(EnvironmentSpec(conda_file=conda))
+    code, log = build(environments, plan)
+    assert code == 0, log
+    notes = built(environments, plan).notes
+    assert any(note.startswith("Python 3.6 was asked for") for note in notes)
+    assert any(note.startswith("psutil==5.6.0 was relaxed to psutil==5.") for note in notes)
+    assert len(notes) == 2
+    for note in notes:
+        assert note in log
+    assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.8.9"
+
+
+def test_pure_python_without_a_wheel_is_built_from_source(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(EnvironmentSpec(pip_requirements="docopt==0.6.2"))
+    code, log = build(environments, plan)
+    assert code == 0, log
+    assert python(built(environments, plan), "import docopt; print(docopt.__version__)") == "0.6.2"
+    assert "source" in built(environments, plan).notes[0]
+
+
+def test_serving_keeps_the_users_pins_and_a_conflict_names_both_sides(make: Make) -> None:
+    environments = make()
+    plan = environments.plan(SMALL, serving=True)
+    assert build(environments, plan)[0] == 0
+    assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.9.0"
+    clash = replace(plan, key="c" * 40, definition={**plan.definition, "serving": ["tabulate>=0.10"]})
+    assert build(environments, clash)[0] == 1
+    failure = environments.failure(clash.key)
+    assert "inference server" in failure and "tabulate>=0.10" in failure and "tabulate==0.9.0" in failure
+
+
+def test_credentials_of_an_index_stay_out_of_log_and_failure(make: Make) -> None:
+    environments = make(UV_HTTP_RETRIES="0")
+    spec = EnvironmentSpec(pip_requirements="--index-url http://me:hunter2@127.0.0.1:9/simple\nsix")
+    plan = environments.plan(spec)
+    code, log = build(environments, plan)
+    assert code == 1
+    assert "hunter2" not in log + environments.failure(plan.key) + json.dumps(environments.task(plan, "/o", 1).argv)
+
+
+def test_what_cannot_be_built_is_refused_before_anything_runs(make: Make) -> None:
+    environments = make()
+    for spec in (
+        EnvironmentSpec(image="nvcr.io/nvidia/tritonserver:24.01-py3"),
+        EnvironmentSpec(build_context=True),
+        EnvironmentSpec(conda_file="dependencies: [r-base]"),
+        EnvironmentSpec(curated="AzureML-no-such-thing"),
+    ):
+        with pytest.raises(ArmError) as caught:
+            environments.plan(spec)
+        assert caught.value.status == 400

@@ -1,0 +1,26 @@
+"""The tables that we declare are MLflow's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import create_engine, inspect
+
+from smalt.tracking import schema
+
+
+def test_declared_tables_are_as_mlflows_migrations_make_them(site: Any) -> None:
+    engine = create_engine(f"sqlite:///{site.settings.mlflow_database}")
+    real = inspect(engine)
+    for table in schema.metadata.sorted_tables:
+        columns = {column["name"]: column for column in real.get_columns(table.name)}
+        assert set(real.get_pk_constraint(table.name)["constrained_columns"]) == {c.name for c in table.primary_key}
+        for column in table.columns:
+            found = columns[column.name]
+            same = {str(found["type"]), str(column.type)} in ({str(found["type"])}, {"FLOAT", "DOUBLE"})
+            assert same, (table.name, column.name, found["type"], column.type)
+            assert found["nullable"] == column.nullable, (table.name, column.name)
+        undeclared = set(columns) - {column.name for column in table.columns}
+        for name in undeclared if table.name in ("runs", "experiments", "workspaces", "tags") else ():
+            assert columns[name]["nullable"] or columns[name]["default"] is not None, (table.name, name)
+    engine.dispose()

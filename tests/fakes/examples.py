@@ -1,0 +1,103 @@
+"""One good document for each kind that clients can PUT; the conformance test fails for a kind that has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fakes.platform import GROUP, WORKSPACE, Harness
+
+CURATED = "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu@latest"
+DATA_URI = "azureml://datastores/workspaceblobstore/paths/LocalUpload/abc/churn.csv"
+
+
+@dataclass(frozen=True)
+class Example:
+    """`url` and `body` of a PUT; `needs` are examples to PUT before; `edit` is a property that may change."""
+
+    url: str
+    properties: dict[str, Any]
+    needs: tuple[str, ...] = ()
+    edit: tuple[str, Any] = ("description", "changed")
+    top: tuple[tuple[str, Any], ...] = (("location", "local"),)
+    deletable: bool = True
+
+    def body(self, **more: Any) -> dict[str, Any]:
+        return {**dict(self.top), "properties": {**self.properties, **more}}
+
+
+EXAMPLES: dict[str, Example] = {
+    "resourcegroups": Example(f"{GROUP}-two", {}),
+    "workspaces": Example(f"{WORKSPACE}-two", {"friendlyName": "Bank"}),
+    "deployments": Example(
+        f"{GROUP}/providers/Microsoft.Resources/deployments/dep1",
+        {"parameters": {"workspaceName": {"value": "templated"}}, "mode": "Incremental"},
+        edit=("mode", "Complete"),
+    ),
+    "workspaces/datastores": Example(
+        f"{WORKSPACE}/datastores/lake",
+        {"datastoreType": "AzureBlob", "accountName": "telcolake", "containerName": "raw"},
+    ),
+    "workspaces/data": Example(f"{WORKSPACE}/data/churn", {}),
+    "workspaces/data/versions": Example(
+        f"{WORKSPACE}/data/churn/versions/1", {"dataUri": DATA_URI, "dataType": "uri_file"}
+    ),
+    "workspaces/codes": Example(f"{WORKSPACE}/codes/c0de", {}),
+    "workspaces/codes/versions": Example(
+        f"{WORKSPACE}/codes/c0de/versions/1",
+        {"codeUri": "azureml://datastores/workspaceblobstore/paths/code", "properties": {"hash_sha256": "abc"}},
+    ),
+    "workspaces/environments": Example(f"{WORKSPACE}/environments/train", {}),
+    "workspaces/environments/versions": Example(
+        f"{WORKSPACE}/environments/train/versions/1", {"condaFile": "dependencies: [python=3.11]", "image": "base"}
+    ),
+    "workspaces/models": Example(f"{WORKSPACE}/models/churn-model", {}),
+    "workspaces/models/versions": Example(
+        f"{WORKSPACE}/models/churn-model/versions/1",
+        {"modelUri": "azureml://datastores/workspaceblobstore/paths/model", "modelType": "mlflow_model"},
+    ),
+    "workspaces/components": Example(f"{WORKSPACE}/components/prep", {}),
+    "workspaces/components/versions": Example(
+        f"{WORKSPACE}/components/prep/versions/1", {"componentSpec": {"name": "prep", "command": "true"}}
+    ),
+    "workspaces/computes": Example(
+        f"{WORKSPACE}/computes/cpu-cluster",
+        {
+            "computeType": "AmlCompute",
+            "properties": {"vmSize": "STANDARD_DS3_V2", "scaleSettings": {"maxNodeCount": 4, "minNodeCount": 0}},
+        },
+    ),
+    "workspaces/jobs": Example(
+        f"{WORKSPACE}/jobs/train-1",
+        {"jobType": "Command", "command": "python train.py", "environmentId": CURATED, "experimentName": "churn"},
+    ),
+    "workspaces/onlineendpoints": Example(f"{WORKSPACE}/onlineEndpoints/churn-scores", {"authMode": "Key"}),
+    "workspaces/onlineendpoints/deployments": Example(
+        f"{WORKSPACE}/onlineEndpoints/churn-scores/deployments/blue",
+        {
+            "model": "azureml:churn-model:1",
+            "environmentId": CURATED,
+            "codeConfiguration": {"codeId": f"{WORKSPACE}/codes/c0de/versions/1", "scoringScript": "score.py"},
+            "instanceType": "Standard_DS3_v2",
+        },
+        needs=("workspaces/onlineendpoints", "workspaces/models/versions", "workspaces/codes/versions"),
+    ),
+}
+
+
+def prepare(harness: Harness, key: str) -> Example:
+    """PUT what the example needs, and its files; returns the example."""
+    example = EXAMPLES[key]
+    for needed in example.needs:
+        prepare(harness, needed)
+        answer = harness.put(EXAMPLES[needed].url, EXAMPLES[needed].body())
+        assert answer.status_code in (200, 201), answer.text
+        harness.settle()
+    if key == "workspaces/onlineendpoints/deployments":
+        store = harness.row(f"{WORKSPACE}/datastores/workspaceblobstore")
+        account, container = store.properties["accountName"], store.properties["containerName"]
+        for name, text in (("code/score.py", "def run(data): return data"), ("model/MLmodel", "flavors: {}")):
+            path = harness.blobs.path(account, container, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    return example

@@ -1,0 +1,202 @@
+"""A platform in memory for tests of kinds: real SQLite and folder store; engine, builder, MLflow and Envoy are fakes.
+
+The test decides what time it is and when a task or a build ends; nothing sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import smalt.kinds
+from fakes.engine import FakeEngine
+from smalt.agent.wire import TaskSpec
+from smalt.arm.crud import Crud
+from smalt.arm.errors import invalid
+from smalt.arm.hub import Hub
+from smalt.arm.platform import Platform
+from smalt.arm.ports import BuiltEnvironment, EndpointRoute, EnvironmentPlan, EnvironmentSpec, Principal, RunSpec
+from smalt.arm.registry import Kinds
+from smalt.arm.router import ArmApp
+from smalt.blob.accounts import Accounts, BlobAccounts
+from smalt.blob.folder import FolderStore
+from smalt.reconcile.loop import Loop, Pace
+from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, Settings
+from smalt.store import resources
+from smalt.store.database import Database
+from smalt.store.migrate import migrate
+
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
+WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/bank"
+OWNER = Principal(oid="owner", name="ada", kind="owner", tenant="t")
+
+
+@dataclass
+class Clock:
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 1e-6  # no two writes at the same time
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class FakeEnvironments:
+    """Everything can be planned but what names `no-such-package`; built when the test puts a key into `ready`."""
+
+    folder: Path
+    ready: set[str] = field(default_factory=set)
+    build_at_once: bool = True
+
+    def plan(self, spec: EnvironmentSpec, serving: bool = False) -> EnvironmentPlan:
+        if spec.build_context:
+            raise invalid("A Docker build context needs a container engine.", "properties.build")
+        text = spec.conda_file or spec.image or spec.curated
+        key = f"{abs(hash((text, serving))):x}"
+        if self.build_at_once:
+            self.ready.add(key)
+        return EnvironmentPlan(key, {"text": text})
+
+    def built(self, key: str) -> BuiltEnvironment | None:
+        return BuiltEnvironment(key, self.folder / key, self.folder / "lock") if key in self.ready else None
+
+    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
+        return TaskSpec(name=f"build-{plan.key[:16]}-a{attempt}", owner=owner, argv=["true"])
+
+    def log(self, key: str) -> Path:
+        return self.folder / f"{key}.log"
+
+    def failure(self, key: str) -> str:
+        return "No version of 'no-such-package' can be had."
+
+    def curated(self) -> Mapping[str, Mapping[str, Any]]:
+        definition = {"version": "12", "image": "sklearn", "conda_file": "x", "tags": {"registryName": "sklearn-1.5"}}
+        return {"AzureML-sklearn-1.5-ubuntu22.04-py311-cpu": definition}
+
+
+@dataclass
+class FakeTracking:
+    runs: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def ensure_workspace(self, workspace: str) -> None: ...
+
+    def ensure_run(self, run: RunSpec) -> None:
+        self.runs.setdefault((run.workspace, run.name), {"status": "RUNNING", "experiment": run.experiment})
+
+    def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
+        self.runs[workspace, name]["status"] = status
+
+    def update_run(
+        self, workspace: str, name: str, display_name: str | None, tags: Mapping[str, str], hidden: bool | None
+    ) -> None:
+        self.runs[workspace, name].update(display_name=display_name, tags=dict(tags), hidden=hidden)
+
+    def remove_workspace(self, workspace: str) -> None:
+        self.runs = {key: run for key, run in self.runs.items() if key[0] != workspace}
+
+
+@dataclass
+class FakeGateway:
+    applied: list[list[EndpointRoute]] = field(default_factory=list)
+    lagging: bool = False
+
+    def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
+        self.applied.append(list(endpoints))
+        return str(len(self.applied))
+
+    def in_force(self, version: str) -> bool:
+        return not self.lagging
+
+    def route(self, name: str) -> EndpointRoute:
+        return next(one for one in self.applied[-1] if one.name == name)
+
+
+class FakeTokens:
+    def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str:
+        return f"token-of-{principal.name}-for-{audience}"
+
+    def verify(self, token: str, audiences: Sequence[str]) -> Principal:
+        return OWNER
+
+    def mint(self, principal: Principal, lifetime_s: float) -> str:
+        return f"header-of-{principal.name}"
+
+
+class Harness:
+    """`send` is one HTTP request to the ARM app; `settle` runs the control loop until nothing is due."""
+
+    def __init__(self, root: Path) -> None:
+        self.settings = Settings(root=root)
+        self.clock = Clock()
+        self.database = Database(f"sqlite:///{root / 'smalt.db'}")
+        migrate(self.database)
+        self.engine = FakeEngine()
+        self.environments = FakeEnvironments(root / "envs")
+        self.tracking = FakeTracking()
+        self.gateway = FakeGateway()
+        self.blobs = BlobAccounts(Accounts(self.database), FolderStore(root / "blobs"))
+        tokens = FakeTokens()
+        self.platform = Platform(
+            self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs, self.tracking,
+            self.gateway, tokens, tokens,
+        )  # fmt: skip
+        self.kinds = Kinds.scan(smalt.kinds)
+        self.crud = Crud(self.kinds)
+        self.loop = self.new_loop()
+        self.app = ArmApp(self.platform, self.crud, lambda scope: OWNER, lambda *_: None)
+        self.engine.watch(self._wake)
+        self._frame()
+
+    def new_loop(self, pace: Pace | None = None) -> Loop:
+        return Loop(self.platform, self.kinds, self.crud.remove_stored, pace)
+
+    def _wake(self, owner: str) -> None:
+        with self.database.write() as connection:
+            resources.poke(connection, [owner], self.clock())
+
+    def _frame(self) -> None:
+        for key, kind in ((f"/subscriptions/{SUBSCRIPTION}", "subscriptions"), (GROUP, "resourcegroups")):
+            with self.database.write() as connection:
+                resources.insert(
+                    connection, key=key.lower(), written=key, kind=kind, parent=key.lower().rpartition("/resourcegroups")[0],
+                    name=key.rsplit("/", 1)[-1], spec={"properties": {}}, status={}, state="Succeeded", now=self.clock(),
+                    by="test",
+                )  # fmt: skip
+        self.put(WORKSPACE, {"location": "local", "properties": {}})
+        self.settle()
+
+    def settle(self, most: int = 200) -> None:
+        """Run what is due now; it must come to rest."""
+        for _ in range(most):
+            if not self.loop.run_due():
+                return
+        raise AssertionError("the control loop does not come to rest")
+
+    def send(self, method: str, url: str, body: Any = None, **headers: str) -> httpx.Response:
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="https://localhost:7443") as client:
+                content = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+                names = {name.replace("_", "-"): value for name, value in headers.items()}
+                return await client.request(method, url, headers=names, **content)
+
+        return asyncio.run(call())
+
+    def get(self, url: str, **headers: str) -> httpx.Response:
+        return self.send("GET", url, **headers)
+
+    def put(self, url: str, body: Any, **headers: str) -> httpx.Response:
+        return self.send("PUT", url, body, **headers)
+
+    def row(self, url: str) -> resources.Row:
+        with self.database.read() as connection:
+            row = resources.get(connection, url)
+        assert row is not None, url
+        return row

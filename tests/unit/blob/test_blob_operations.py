@@ -1,0 +1,475 @@
+"""What each operation answers and what it leaves on disk and in the database."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import func, select
+
+from smalt.blob.catalog import Properties, Row
+from smalt.blob.staging import Staging
+from smalt.store import database, tables
+
+APPEND = {"x-ms-blob-type": "AppendBlob"}
+BLOCK_LIST = "<?xml version='1.0' encoding='utf-8'?><BlockList>{}</BlockList>"
+
+
+def md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data).digest()).decode()
+
+
+def block_id(number: int) -> str:
+    return base64.b64encode(f"{number:08}".encode()).decode()
+
+
+def put_block(rig, name, number, data):
+    return rig.request("PUT", name, f"comp=block&blockid={block_id(number)}", body=data)
+
+
+def put_list(rig, name, *numbers, kind="Latest", **headers):
+    inner = "".join(f"<{kind}>{block_id(number)}</{kind}>" for number in numbers)
+    return rig.request("PUT", name, "comp=blocklist", headers, BLOCK_LIST.format(inner).encode())
+
+
+def rows(rig) -> int:
+    with rig.database.read() as connection:
+        return connection.execute(select(func.count()).select_from(tables.blob)).scalar_one()
+
+
+def staged_files(rig) -> list[str]:
+    return [name for _, _, names in os.walk(rig.root / "blobs" / ".staging") for name in names]
+
+
+def test_a_blob_is_a_file_with_its_properties_beside(rig):
+    put = rig.put(
+        "a/b.txt", b"hello", content_type="text/plain", x_ms_meta_who="me", x_ms_blob_cache_control="no-store"
+    )
+    assert put.status == 201
+    assert put.headers["content-md5"] == md5(b"hello")
+    assert (rig.folder / "a/b.txt").read_bytes() == b"hello"
+    got = rig.get("a/b.txt")
+    assert (got.status, got.body) == (200, b"hello")
+    assert got.headers["etag"] == put.headers["etag"]
+    assert got.headers["content-type"] == "text/plain"
+    assert got.headers["cache-control"] == "no-store"
+    assert got.headers["x-ms-meta-who"] == "me"
+    assert got.headers["content-md5"] == md5(b"hello")
+    assert got.headers["x-ms-blob-type"] == "BlockBlob"
+    assert staged_files(rig) == []
+
+
+def test_head_has_the_length_and_no_body(rig):
+    rig.put("a", b"12345")
+    head = rig.request("HEAD", "a")
+    assert (head.status, head.headers["content-length"], head.body) == (200, "5", b"")
+
+
+def test_missing_blob_and_container_say_which(rig):
+    assert (rig.get("nope").status, rig.get("nope").code) == (404, "BlobNotFound")
+    head = rig.request("HEAD", "nope")
+    assert (head.status, head.code, head.body) == (404, "BlobNotFound", b"")
+    other = rig.request("GET", "a", container="other")
+    assert (other.status, other.code) == (404, "ContainerNotFound")
+
+
+def test_a_trailing_slash_is_not_found_when_read_and_refused_when_written(rig):
+    assert rig.request("HEAD", "model.pkl/").status == 404
+    put = rig.put("model.pkl/")
+    assert (put.status, put.code) == (400, "InvalidResourceName")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "content_range"),
+    [
+        ("bytes=0-1", 206, b"01", "bytes 0-1/10"),
+        ("bytes=8-100", 206, b"89", "bytes 8-9/10"),
+        ("bytes=4-", 206, b"456789", "bytes 4-9/10"),
+        ("bytes=-3", 206, b"789", "bytes 7-9/10"),
+        ("bytes=0-33554431", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=10-12", 416, None, "bytes */10"),
+        ("bytes=5-2", 400, None, None),
+        ("chars=0-2", 400, None, None),
+    ],
+)
+def test_ranges(rig, asked, status, body, content_range):
+    rig.put("a", b"0123456789")
+    got = rig.get("a", x_ms_range=asked)
+    assert got.status == status
+    assert got.headers.get("content-range") == content_range
+    if body is not None:
+        assert got.body == body
+    if status == 416:
+        assert got.code == "InvalidRange"
+
+
+def test_an_empty_blob_refuses_ranges_and_reads_whole(rig):
+    rig.put("empty", b"")
+    assert (rig.get("empty", x_ms_range="bytes=0-99").status, rig.get("empty").status) == (416, 200)
+    assert rig.get("empty").body == b""
+
+
+def test_a_large_body_is_streamed_checked_and_hashed(rig):
+    data = os.urandom(5 << 20)
+    pieces = [data[at : at + 60_000] for at in range(0, len(data), 60_000)]
+    put = rig.request("PUT", "big", headers={"x-ms-blob-type": "BlockBlob", "content-md5": md5(data)}, body=pieces)
+    assert (put.status, put.headers["content-md5"]) == (201, md5(data))
+    assert rig.get("big").body == data
+
+
+def test_a_wrong_md5_leaves_nothing(rig):
+    for data in (b"small", b"x" * (1 << 20)):
+        put = rig.put("a", data, content_md5=md5(b"other"))
+        assert (put.status, put.code) == (400, "Md5Mismatch")
+    assert rig.get("a").status == 404
+    assert staged_files(rig) == []
+
+
+def test_an_upload_that_ends_early_leaves_nothing_and_keeps_what_was(rig):
+    rig.put("a", b"before")
+    for size in (100, 3 << 20):
+        headers = {"x-ms-blob-type": "BlockBlob", "content-length": str(size)}
+        assert rig.request("PUT", "a", headers=headers, body=[b"x" * (size // 2)], cut=True).status == 0
+    assert rig.get("a").body == b"before"
+    assert staged_files(rig) == []
+
+
+def test_conditions_on_writes(rig):
+    assert rig.put("a", b"1", if_match='"0x1"').status == 412
+    first = rig.put("a", b"1", if_none_match="*")
+    assert first.status == 201
+    again = rig.put("a", b"2", if_none_match="*")
+    assert (again.status, again.code) == (409, "BlobAlreadyExists")
+    etag = first.headers["etag"]
+    stale = rig.put("a", b"2", if_none_match=etag)
+    assert (stale.status, stale.code) == (412, "ConditionNotMet")
+    second = rig.put("a", b"2", if_match=etag)
+    assert second.status == 201
+    assert second.headers["etag"] != etag
+    assert rig.request("DELETE", "a", headers={"if-match": etag}).status == 412
+    assert rig.put("a", b"3", if_unmodified_since="Sun, 22 Nov 2015 00:00:00 GMT").status == 412
+    assert rig.get("a").body == b"2"
+
+
+def test_conditions_on_reads(rig):
+    etag = rig.put("a", b"1").headers["etag"]
+    unchanged = rig.get("a", if_none_match=etag)
+    assert (unchanged.status, unchanged.body) == (304, b"")
+    assert rig.get("a", if_match='"0xother"').status == 412
+    assert rig.get("a", if_modified_since="Sun, 22 Nov 2015 00:00:00 GMT").status == 200
+    assert rig.get("a", if_unmodified_since="Sun, 22 Nov 2015 00:00:00 GMT").status == 412
+    assert rig.get("a", if_modified_since="Sun, 22 Nov 2099 00:00:00 GMT").status == 304
+
+
+def test_metadata_and_properties_change_the_etag_but_not_the_file(rig):
+    first = rig.put("a", b"1", x_ms_meta_old="1", x_ms_blob_content_language="de").headers["etag"]
+    before = (rig.folder / "a").stat().st_mtime_ns
+    changed = rig.request("PUT", "a", "comp=metadata", {"x-ms-meta-upload_status": "completed"})
+    assert changed.status == 200
+    assert changed.headers["etag"] != first
+    headers = rig.request("HEAD", "a").headers
+    assert headers["x-ms-meta-upload_status"] == "completed"
+    assert "x-ms-meta-old" not in headers
+    assert rig.request("PUT", "a", "comp=properties", {"x-ms-blob-content-type": "text/csv"}).status == 200
+    headers = rig.request("HEAD", "a").headers
+    assert (headers["content-type"], "content-language" in headers) == ("text/csv", False)
+    assert headers["x-ms-meta-upload_status"] == "completed"
+    assert (rig.folder / "a").stat().st_mtime_ns == before
+    assert rig.request("PUT", "a", "comp=metadata", {"x-ms-meta-no-dash": "1"}).code == "InvalidMetadata"
+    assert rig.request("PUT", "nope", "comp=metadata", {"x-ms-meta-a": "1"}).status == 404
+
+
+def test_files_of_jobs_appear_with_defaults_and_changes_behind_our_back_show(rig):
+    (rig.folder / "out").mkdir()
+    (rig.folder / "out/model.bin").write_bytes(b"job")
+    got = rig.get("out/model.bin")
+    assert (got.body, got.headers["content-type"]) == (b"job", "application/octet-stream")
+    etag = rig.put("a", b"ours", content_type="text/plain", x_ms_meta_a="1").headers["etag"]
+    (rig.folder / "a").write_bytes(b"theirs")
+    changed = rig.get("a")
+    assert changed.body == b"theirs"
+    assert changed.headers["etag"] != etag
+    assert changed.headers["content-type"] == "application/octet-stream"
+    assert "x-ms-meta-a" not in changed.headers
+    assert rig.request("PUT", "a", "comp=metadata", {"x-ms-meta-b": "2"}).status == 200
+    assert rig.get("a").headers["x-ms-meta-b"] == "2"
+
+
+def test_blocks_in_order_become_the_blob_without_a_copy(rig):
+    for number in (1, 2, 3):
+        assert put_block(rig, "big", number, bytes([number]) * 1000).status == 201
+    assert rig.get("big").status == 404
+    spool = next((rig.root / "blobs/.staging/blocks").glob("*/data-*")).stat().st_ino
+    assert put_list(rig, "big", 1, 2, 3).status == 201
+    assert (rig.folder / "big").stat().st_ino == spool
+    assert rig.get("big").body == b"".join(bytes([number]) * 1000 for number in (1, 2, 3))
+    assert staged_files(rig) == []
+
+
+def test_blocks_out_of_order_again_and_left_out(rig):
+    put_block(rig, "a", 2, b"two")
+    put_block(rig, "a", 1, b"one")
+    put_block(rig, "a", 9, b"left out")
+    put_block(rig, "a", 2, b"TWO")
+    listed = rig.request("GET", "a", "comp=blocklist&blocklisttype=all").xml()
+    assert [element.text for element in listed.findall("UncommittedBlocks/Block/Size")] == ["3", "8", "3"]
+    assert put_list(rig, "a", 1, 2, 1).status == 201
+    assert rig.get("a").body == b"oneTWOone"
+    listed = rig.request("GET", "a", "comp=blocklist&blocklisttype=all").xml()
+    assert len(listed.findall("UncommittedBlocks/Block")) == 0
+
+
+def test_a_committed_list_can_be_extended(rig):
+    put_block(rig, "a", 1, b"one")
+    put_block(rig, "a", 2, b"two")
+    assert put_list(rig, "a", 1, 2).status == 201
+    put_block(rig, "a", 3, b"three")
+    inner = f"<Committed>{block_id(2)}</Committed><Uncommitted>{block_id(3)}</Uncommitted>"
+    assert rig.request("PUT", "a", "comp=blocklist", body=BLOCK_LIST.format(inner).encode()).status == 201
+    assert rig.get("a").body == b"twothree"
+
+
+def test_a_list_that_cannot_be_leaves_blob_and_blocks(rig):
+    put_block(rig, "a", 1, b"one")
+    missing = put_list(rig, "a", 1, 7)
+    assert (missing.status, missing.code) == (400, "InvalidBlockList")
+    rig.put("b", b"there")
+    put_block(rig, "b", 1, b"one")
+    assert put_list(rig, "b", 1, **{"if-none-match": "*"}).code == "BlobAlreadyExists"
+    assert rig.get("b").body == b"there"
+    assert put_list(rig, "b", 1).status == 201
+    for wrong in (b"not xml", b"<Other/>", b"<!DOCTYPE a [<!ENTITY b 'c'>]><BlockList/>"):
+        assert rig.request("PUT", "a", "comp=blocklist", body=wrong).code == "InvalidXmlDocument"
+    assert put_list(rig, "a", 1).status == 201
+
+
+def test_blocks_outlive_a_restart(make_rig, tmp_path):
+    first = make_rig(tmp_path / "root")
+    put_block(first, "a", 1, b"one")
+    first.close()
+    second = make_rig(tmp_path / "root")
+    put_block(second, "a", 2, b"two")
+    assert put_list(second, "a", 1, 2).status == 201
+    assert second.get("a").body == b"onetwo"
+
+
+def test_append_blobs_grow_and_keep_their_metadata(rig):
+    assert rig.request("PUT", "log", headers={**APPEND, "x-ms-meta-job": "7"}).status == 201
+    first = rig.request("PUT", "log", "comp=appendblock", body=b"one\n")
+    second = rig.request("PUT", "log", "comp=appendblock", {"x-ms-blob-condition-appendpos": "4"}, b"two\n")
+    assert [one.headers["x-ms-blob-append-offset"] for one in (first, second)] == ["0", "4"]
+    assert second.headers["x-ms-blob-committed-block-count"] == "2"
+    late = rig.request("PUT", "log", "comp=appendblock", {"x-ms-blob-condition-appendpos": "4"}, b"no")
+    assert (late.status, late.code) == (412, "AppendPositionConditionNotMet")
+    full = rig.request("PUT", "log", "comp=appendblock", {"x-ms-blob-condition-maxsize": "9"}, b"too much")
+    assert full.code == "MaxBlobSizeConditionNotMet"
+    with (rig.folder / "log").open("ab") as file:
+        file.write(b"job\n")
+    got = rig.get("log")
+    assert got.body == b"one\ntwo\njob\n"
+    assert (got.headers["x-ms-blob-type"], got.headers["x-ms-meta-job"]) == ("AppendBlob", "7")
+    assert rig.request("PUT", "log", "comp=appendblock", body=b"three\n").status == 201
+    rig.put("block", b"1")
+    assert rig.request("PUT", "block", "comp=appendblock", body=b"2").code == "InvalidBlobType"
+
+
+def test_delete_forgets_the_row_and_prunes_empty_folders(rig):
+    rig.put("a/b/c", b"1")
+    rig.put("a/d", b"1")
+    assert rig.request("DELETE", "a/b/c").status == 202
+    assert rig.request("DELETE", "a/b/c").code == "BlobNotFound"
+    assert not (rig.folder / "a/b").exists()
+    assert (rig.folder / "a/d").exists()
+    rig.put("e", b"1")  # whoever waits for this row waits for the deletion too
+    assert rows(rig) == 2
+
+
+def test_overwriting_keeps_one_row(rig):
+    for number in range(5):
+        rig.put("a", b"%d" % number)
+    rig.put("b")
+    assert rows(rig) == 2
+
+
+def test_copy_within_the_account_and_from_a_sas_url(rig):
+    rig.put("a", b"data", content_type="text/plain", x_ms_meta_a="1")
+    base = f"http://127.0.0.1:1/acct.blob.core.smalt/data/a?{rig.sas}"
+    copied = rig.request("PUT", "b", headers={"x-ms-copy-source": base})
+    assert (copied.status, copied.headers["x-ms-copy-status"]) == (202, "success")
+    got = rig.get("b")
+    assert (got.body, got.headers["content-type"], got.headers["x-ms-meta-a"]) == (b"data", "text/plain", "1")
+    assert "sig=" not in got.headers["x-ms-copy-source"]
+    put = rig.request("PUT", "c", headers={"x-ms-copy-source": base, "x-ms-blob-type": "BlockBlob"})
+    assert (put.status, rig.get("c").body) == (201, b"data")
+    foreign = rig.request("PUT", "d", headers={"x-ms-copy-source": "https://example.com/a"})
+    assert (foreign.status, foreign.code) == (400, "CannotVerifyCopySource")
+    other_host = base.replace("127.0.0.1:1", "example.com")
+    assert rig.request("PUT", "d", headers={"x-ms-copy-source": other_host}).code == "CannotVerifyCopySource"
+    only_write = rig.port.sas("acct", "cw", 60, "data")
+    bare = base.partition("?")[0]
+    refused = rig.request("PUT", "d", headers={"x-ms-copy-source": bare}, auth=only_write)
+    assert refused.code == "CannotVerifyCopySource"
+
+
+def test_listing_pages_prefixes_and_delimiters(rig):
+    names = ["a-b", "a/1", "a/2/x", "a/2/y", "a0", "b/1", "ümlaut/ß", "z"]
+    for name in names:
+        assert rig.put(quote(name)).status == 201
+    whole = rig.request("GET", query="restype=container&comp=list")
+    assert whole.names() == sorted(names)
+    paged: list[str] = []
+    marker = ""
+    while True:
+        page = rig.request("GET", query=f"restype=container&comp=list&maxresults=2&marker={marker}")
+        paged += page.names()
+        marker = page.xml().findtext("NextMarker") or ""
+        if not marker:
+            break
+    assert paged == sorted(names)
+    level = rig.request("GET", query="restype=container&comp=list&delimiter=/&prefix=a/").xml()
+    assert [element.text for element in level.findall("Blobs/Blob/Name")] == ["a/1"]
+    assert [element.text for element in level.findall("Blobs/BlobPrefix/Name")] == ["a/2/"]
+    top = rig.request("GET", query="restype=container&comp=list&delimiter=/")
+    assert top.names() == ["a-b", "a/", "a0", "b/", "z", "ümlaut/"]
+    dash = rig.request("GET", query="restype=container&comp=list&delimiter=-")
+    assert dash.names() == ["a-", "a/1", "a/2/x", "a/2/y", "a0", "b/1", "z", "ümlaut/ß"]
+
+
+def test_listing_shows_what_a_blob_has_and_hides_staging_and_empty_folders(rig):
+    headers = {"x-ms-blob-type": "BlockBlob", "content-type": "text/plain", "x-ms-meta-upload_status": "completed"}
+    assert rig.request("PUT", "a", headers=headers, body=b"12").status == 201
+    put_block(rig, "pending", 1, b"x")
+    (rig.folder / "empty/below").mkdir(parents=True)
+    (rig.folder / "job").write_bytes(b"123")
+    listed = rig.request("GET", query="restype=container&comp=list&include=metadata").xml()
+    assert [element.text for element in listed.iter("Name")] == ["a", "job"]
+    blob = listed.find("Blobs/Blob")
+    assert blob is not None
+    assert blob.findtext("Properties/Content-Length") == "2"
+    assert blob.findtext("Properties/Content-Type") == "text/plain"
+    assert blob.findtext("Metadata/upload_status") == "completed"
+    level = rig.request("GET", query="restype=container&comp=list&delimiter=/")
+    assert level.names() == ["a", "job"]
+    assert rig.request("GET", query="restype=container&comp=list&maxresults=0").code == "InvalidQueryParameterValue"
+
+
+def test_containers(rig):
+    assert rig.request("PUT", query="restype=container", container="new", headers={"x-ms-meta-a": "1"}).status == 201
+    again = rig.request("PUT", query="restype=container", container="new")
+    assert (again.status, again.code) == (409, "ContainerAlreadyExists")
+    got = rig.request("HEAD", query="restype=container", container="new")
+    assert (got.status, got.headers["x-ms-meta-a"]) == (200, "1")
+    assert rig.request("GET", query="comp=list", container="").names() == ["data", "new"]
+    rig.request("PUT", "a/b", container="new", headers={"x-ms-blob-type": "BlockBlob"}, body=b"1")
+    assert rig.request("DELETE", query="restype=container", container="new").status == 202
+    assert not (rig.root / "blobs/acct/new").exists()
+    assert rig.request("GET", "a/b", container="new").code == "ContainerNotFound"
+    assert rig.request("PUT", query="restype=container", container="Not_Valid").code == "InvalidResourceName"
+
+
+@pytest.mark.parametrize("comp", ["tags", "snapshot", "lease", "tier", "undelete", "page", "nonsense"])
+def test_what_there_is_not_is_a_clear_error(rig, comp):
+    rig.put("a")
+    answer = rig.request("PUT", "a", f"comp={comp}")
+    assert (answer.status, answer.code) == (400, "FeatureNotSupported")
+
+
+@pytest.mark.parametrize(
+    "header", ["x-ms-tags", "x-ms-encryption-key", "x-ms-encryption-scope", "x-ms-structured-body"]
+)
+def test_headers_that_change_the_meaning_are_refused(rig, header):
+    assert rig.put("a", **{header: "x"}).code == "FeatureNotSupported"
+    assert rig.get("a").status == 404
+
+
+def test_a_body_without_a_length_or_type_is_refused(rig):
+    headers = {"x-ms-blob-type": "BlockBlob", "content-length": ""}
+    assert rig.request("PUT", "a", headers=headers).status == 411
+    assert rig.request("PUT", "a", body=b"x").code == "MissingRequiredHeader"
+    assert rig.request("PUT", "a", headers={"x-ms-blob-type": "PageBlob"}).code == "FeatureNotSupported"
+
+
+class FullDisk(Staging):
+    """A staging area on a device that is full."""
+
+    def create(self) -> tuple[str, int]:
+        path = self.new_path()
+        Path(path).symlink_to("/dev/full")
+        return path, os.open(path, os.O_RDWR)
+
+
+@pytest.mark.parametrize("size", [100, 3 << 20])
+def test_a_full_disk_is_507_and_leaves_nothing(make_rig, tmp_path, size):
+    rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
+    put = rig.put("a", b"x" * size)
+    assert (put.status, put.code) == (507, "InsufficientStorage")
+    assert rig.get("a").status == 404
+    assert staged_files(rig) == []
+
+
+def test_a_locked_database_is_503_and_nothing_becomes_visible(make_rig, tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    rig = make_rig(tmp_path / "root")
+    rig.put("a", b"before")
+    holder = sqlite3.connect(rig.root / "smalt.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        put = rig.put("a", b"after")
+        new = rig.put("new", b"1")
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert [(one.status, one.code) for one in (put, new)] == [(503, "ServerBusy")] * 2
+    assert (rig.get("a").body, rig.get("new").status) == (b"before", 404)
+    assert staged_files(rig) == []
+    assert rig.put("a", b"after").status == 201
+
+
+def test_many_writers_share_transactions(rig):
+    commits = []
+    original = rig.service.catalog._commit
+
+    def counted(batch):
+        commits.append(len(batch.upserts))
+        return original(batch)
+
+    rig.service.catalog._commit = counted
+
+    async def write() -> None:
+        rows_ = [Row("acct", "data", f"n{number}", number, 1, "0x1", Properties()) for number in range(500)]
+        await asyncio.gather(*(rig.service.catalog.put(row) for row in rows_))
+
+    rig.loop.run_until_complete(write())
+    assert rows(rig) == 500
+    assert len(commits) < 50
+
+
+def test_concurrent_creations_have_one_winner(rig):
+    async def race() -> list[int]:
+        async def one(number: int) -> int:
+            headers = {
+                "host": "h",
+                "x-ms-blob-type": "BlockBlob",
+                "if-none-match": "*",
+                "content-length": "1",
+            }
+            reply = await rig._call("PUT", "/acct.blob.core.smalt/data/race", rig.sas, headers, [b"%d" % number], False)
+            return reply.status
+
+        return await asyncio.gather(*(one(number) for number in range(8)))
+
+    assert sorted(rig.loop.run_until_complete(race())) == [201] + [409] * 7
+
+
+def test_answers_carry_the_protocol_headers(rig):
+    got = rig.request("GET", "nope", headers={"x-ms-client-request-id": "mine", "x-ms-version": "2020-10-02"})
+    assert got.headers["x-ms-client-request-id"] == "mine"
+    assert got.headers["x-ms-version"] == "2020-10-02"
+    assert len(got.headers["x-ms-request-id"]) == 36
+    assert got.xml().findtext("Code") == "BlobNotFound"

