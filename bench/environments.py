@@ -23,6 +23,7 @@ import uv
 
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec
 from smalt.environments import UvEnvironments
+from smalt.environments.uv.machine_index import has_several_indexes, with_pip_settings
 from smalt.settings import Settings
 
 
@@ -86,7 +87,9 @@ def install(scratch: Path, lock: Path, plan: EnvironmentPlan) -> float:
     prefix = scratch / "by-hand"
     shutil.rmtree(prefix, ignore_errors=True)
     binary, cache = uv.find_uv_bin(), str(scratch / "cache")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    variables = with_pip_settings(os.environ)
+    strategy = ["--index-strategy", "unsafe-best-match"] if has_several_indexes(variables, []) else []
+    quiet = {"env": variables, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = time.perf_counter()
     subprocess.run(
         [binary, "venv", "--cache-dir", cache, "--python", plan.definition["interpreter"], str(prefix)],
@@ -105,6 +108,7 @@ def install(scratch: Path, lock: Path, plan: EnvironmentPlan) -> float:
             python,
             "--link-mode",
             "hardlink",
+            *strategy,
             "-r",
             str(lock),
         ],

@@ -251,7 +251,7 @@ def serve(settings: Settings) -> None:
     settings.server_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
         server.app, uds=str(settings.server_socket), loop="uvloop", http="httptools", ws="none", lifespan="off",
-        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=2048,
+        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=2048, timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)
     asyncio.run(uvicorn.Server(config).serve())

@@ -18,8 +18,8 @@ REGION = "local"
 CLOUD = "Smalt"
 STORAGE_SUFFIX = "core.smalt"  # blobs are at https://HOST:PORT/{account}.blob.core.smalt/{container}/{blob}
 TENANT = "00000000-0000-0000-0000-00000000000a"
-PORTAL = "https://portal.azure.smalt/"  # the clients derive the ML audience from it: https://ml.azure.azure.smalt/
-ML_AUDIENCE = "https://ml.azure." + ".".join(PORTAL.split(".")[2:])
+PORTAL = "https://portal.azure.smalt/"  # the clients derive the ML audience from it
+ML_AUDIENCE = "https://ml.azure.smalt"
 STORAGE_AUDIENCE = "https://storage.azure.com"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 import smalt.kinds
 from fakes.engine import FakeEngine
 from smalt.agent.wire import TaskSpec
@@ -97,6 +98,9 @@ class FakeTracking:
         self, workspace: str, name: str, display_name: str | None, tags: Mapping[str, str], hidden: bool | None
     ) -> None:
         self.runs[workspace, name].update(display_name=display_name, tags=dict(tags), hidden=hidden)
+
+    def run_id(self, workspace: str, name: str) -> str:
+        return name
 
     def remove_workspace(self, workspace: str) -> None:
         self.runs = {key: run for key, run in self.runs.items() if key[0] != workspace}

@@ -162,6 +162,10 @@ class Tracking(Protocol):
 
     def remove_workspace(self, workspace: str) -> None: ...
 
+    def run_id(self, workspace: str, name: str) -> str:
+        """The run that a job of this name is: its own name, unless another workspace has a run of that name."""
+        ...
+
 
 @dataclass(frozen=True)
 class DeploymentRoute:

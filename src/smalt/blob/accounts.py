@@ -196,6 +196,12 @@ class BlobAccounts:
         check_account(account)
         check_container(container)
         self._store.remove(f"{account}/{container}", prefix)
+        table, name = tables.blob, prefix.strip("/")
+        rows = table.delete().where(table.c.account == account, table.c.container == container)
+        if name:  # the name itself and all that begins with "name/"; "0" follows "/"
+            rows = rows.where((table.c.name == name) | ((table.c.name > name + "/") & (table.c.name < name + "0")))
+        with self._accounts.database.write() as connection:
+            connection.execute(rows)
 
 
 def _new_key() -> str:

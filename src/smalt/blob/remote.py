@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore import ObjectMeta
 from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore as RemoteStore
 
@@ -24,7 +23,7 @@ from smalt.blob.objects import ObjectInfo, Page, Staged
 from smalt.blob.walk import LAST
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, ObjectMeta
 
 _DELETE_BATCH = 500
 _LIST_CHUNK = 1000
@@ -154,8 +153,12 @@ class ObstoreStore:
     def _from(self, bucket: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """In order of names. The library's prefixes are whole folders, so the rest of `prefix` is compared here."""
         folder = prefix[: prefix.rfind("/") + 1]
+        if folder and blob_name_fault(folder[:-1]):
+            return
         top = f"{bucket}/"
         offset = max(after, prefix[:-1]) if prefix != folder else after
+        if blob_name_fault(offset):
+            offset = ""  # a marker that no listing gave: the comparison below is enough
         stream = obstore.list(
             self._store, top + folder, offset=top + offset if offset else None, chunk_size=_LIST_CHUNK
         )

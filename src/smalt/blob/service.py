@@ -6,6 +6,7 @@ Every change of a blob runs under that blob's lock: look, check the conditions, 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from smalt.blob.staging import Staging
 DEFAULT_TYPE = "application/octet-stream"
 _NO_PROPERTIES = Properties()
 _THREADS = 8
+_log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -70,6 +72,7 @@ class BlobService:
         self.spools = Spools(staging)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="blob-io")
         self._locks: dict[Target, tuple[asyncio.Lock, int]] = {}
+        self._pool.submit(self._sweep)
 
     def close(self) -> None:
         self.catalog.close()
@@ -153,6 +156,8 @@ class BlobService:
             row = replace(row, version=info.version)
             await self.catalog.put(row)
         self.catalog.took_effect(row, info, before.info if before else None)
+        if before and not before.row:
+            await self._forget_stale(target, row.version)
         return Blob(info, row)
 
     async def append(self, target: Target, data: Staged, check: Callable[[Blob | None], Blob]) -> tuple[Blob, int]:
@@ -198,6 +203,8 @@ class BlobService:
             if not await self._quick(self.store.delete, target.bucket, target.blob):
                 raise blob_not_found()
             self.catalog.forget(target.account, target.container, before.info)
+            if not before.row:
+                await self._forget_stale(target, before.info.version)
         self.spools.drop(target)
 
     async def delete_container(self, target: Target) -> None:
@@ -228,8 +235,23 @@ class BlobService:
         ]
         return found, page.after
 
+    def _sweep(self) -> None:
+        """What killed processes and abandoned uploads left; off the start path."""
+        try:
+            self.staging.sweep()
+            self.spools.sweep()
+        except OSError:
+            _log.exception("the staging area could not be swept")
+
     async def _described(self, target: Target, info: ObjectInfo) -> Blob:
         return Blob(info, await self.catalog.get(target.account, target.container, info))
+
+    async def _forget_stale(self, target: Target, current: int) -> None:
+        """A job changed the file since we wrote it: our rows of earlier versions are of no more use. Under the lock."""
+        rows = await self.in_thread(self.catalog.read, target.account, target.container, target.blob)
+        for row in rows:
+            if row.version != current:
+                self.catalog.forget(row.account, row.container, ObjectInfo(row.name, row.size, row.version, 0.0, ""))
 
     async def _quick(self, call: Callable[..., T], *args: Any) -> T:
         return call(*args) if self.store.inline else await self.in_thread(call, *args)

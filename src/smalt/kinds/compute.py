@@ -17,6 +17,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.sched import placement
 from smalt.sched.sizes import SIZES
+from smalt.store import resources
 from smalt.store.resources import Row
 
 _RESERVED = {"local", "serverless"}
@@ -151,7 +152,7 @@ def _power(state: str) -> Action:
                 "name",
             )
         with request.platform.database.write() as connection:
-            placement.set_status(connection, row, {**row.status, "power": state})
+            resources.set_status(connection, row.id, {**row.status, "power": state})
         return 202, None
 
     return Action(run)

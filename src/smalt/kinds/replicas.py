@@ -144,7 +144,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any]) -> list[TaskS
                 name=name,
                 owner=row.id,
                 argv=[
-                    str(built.prefix / "bin" / "python"),
+                    "python",
                     str(_INJECT),
                     "--socket",
                     str(socket),

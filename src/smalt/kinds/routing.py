@@ -67,6 +67,7 @@ def route(platform: Platform, connection: Connection, endpoint: Row) -> Endpoint
         mirror=share("mirrorTraffic"),
         deployments=tuple(sorted(deployments, key=lambda one: one.name)),
         jwt_audience=audiences.get(mode, ""),
+        workspace=endpoint.parent,
     )
 
 

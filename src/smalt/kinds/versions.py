@@ -6,11 +6,10 @@ The container's status holds the newest version and the next number, kept in the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import Admitted, Document, Kind, Request
@@ -18,7 +17,6 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.store import resources
 from smalt.store.resources import Row
-from smalt.store.tables import resource
 
 CHANGED_PATH = "Asset paths cannot be updated."  # with the code UserError: clients know this text
 
@@ -118,7 +116,7 @@ def note_version(connection: Connection, above: Row, version: str, type_: str | 
         status["next"] = max(int(status.get("next", 1)), int(version) + 1)
     if type_:
         status["type"] = type_
-    connection.execute(update(resource).where(resource.c.id == above.id).values(status=json.dumps(status)))
+    resources.set_status(connection, above.id, status)
 
 
 def version_removed(connection: Connection, row: Row, now: float) -> None:

@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
 from smalt.store import resources
-from smalt.store.resources import Row
-from smalt.store.tables import allocation, queue, resource
+from smalt.store.tables import allocation, queue
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,3 @@ def release_idle(connection: Connection, compute: str, now: float, idle_s: float
         connection.execute(delete(allocation).where(allocation.c.compute_id == compute, allocation.c.node == node.node))
     left = [node for node in idle if node not in over][: spare - len(over)]
     return min((node.since + idle_s for node in left), default=None)
-
-
-def set_status(connection: Connection, row: Row, status: Mapping[str, Any]) -> None:
-    connection.execute(update(resource).where(resource.c.id == row.id).values(status=json.dumps(status)))

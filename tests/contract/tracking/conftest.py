@@ -166,11 +166,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
-    made.wait_ready()
-    yield made
-    server.should_exit = True
-    thread.join(10)
-    made.kill()
+    try:
+        made.wait_ready()
+        yield made
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        made.kill()
 
 
 def _session(method: str, headers: list[tuple[bytes, bytes]]) -> Principal | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
@@ -93,6 +95,13 @@ class Rig:
 
     def get(self, name: str, **headers: str) -> Reply:
         return self.request("GET", name, headers={key.replace("_", "-"): value for key, value in headers.items()})
+
+    def rows(self) -> int:
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).select_from(tables.blob)).scalar_one()
+
+    def staged_files(self) -> list[str]:
+        return [name for _, _, names in os.walk(self.root / "blobs/.staging") for name in names]
 
     def close(self) -> None:
         self.service.close()

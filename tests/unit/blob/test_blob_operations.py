@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import os
-import sqlite3
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import func, select
-
-from smalt.blob.catalog import Properties, Row
-from smalt.blob.staging import Staging
-from smalt.store import database, tables
 
 APPEND = {"x-ms-blob-type": "AppendBlob"}
 BLOCK_LIST = "<?xml version='1.0' encoding='utf-8'?><BlockList>{}</BlockList>"
@@ -38,15 +30,6 @@ def put_list(rig, name, *numbers, kind="Latest", **headers):
     return rig.request("PUT", name, "comp=blocklist", headers, BLOCK_LIST.format(inner).encode())
 
 
-def rows(rig) -> int:
-    with rig.database.read() as connection:
-        return connection.execute(select(func.count()).select_from(tables.blob)).scalar_one()
-
-
-def staged_files(rig) -> list[str]:
-    return [name for _, _, names in os.walk(rig.root / "blobs" / ".staging") for name in names]
-
-
 def test_a_blob_is_a_file_with_its_properties_beside(rig):
     put = rig.put(
         "a/b.txt", b"hello", content_type="text/plain", x_ms_meta_who="me", x_ms_blob_cache_control="no-store"
@@ -62,7 +45,7 @@ def test_a_blob_is_a_file_with_its_properties_beside(rig):
     assert got.headers["x-ms-meta-who"] == "me"
     assert got.headers["content-md5"] == md5(b"hello")
     assert got.headers["x-ms-blob-type"] == "BlockBlob"
-    assert staged_files(rig) == []
+    assert rig.staged_files() == []
 
 
 def test_head_has_the_length_and_no_body(rig):
@@ -128,7 +111,7 @@ def test_a_wrong_md5_leaves_nothing(rig):
         put = rig.put("a", data, content_md5=md5(b"other"))
         assert (put.status, put.code) == (400, "Md5Mismatch")
     assert rig.get("a").status == 404
-    assert staged_files(rig) == []
+    assert rig.staged_files() == []
 
 
 def test_an_upload_that_ends_early_leaves_nothing_and_keeps_what_was(rig):
@@ -137,7 +120,7 @@ def test_an_upload_that_ends_early_leaves_nothing_and_keeps_what_was(rig):
         headers = {"x-ms-blob-type": "BlockBlob", "content-length": str(size)}
         assert rig.request("PUT", "a", headers=headers, body=[b"x" * (size // 2)], cut=True).status == 0
     assert rig.get("a").body == b"before"
-    assert staged_files(rig) == []
+    assert rig.staged_files() == []
 
 
 def test_conditions_on_writes(rig):
@@ -209,7 +192,7 @@ def test_blocks_in_order_become_the_blob_without_a_copy(rig):
     assert put_list(rig, "big", 1, 2, 3).status == 201
     assert (rig.folder / "big").stat().st_ino == spool
     assert rig.get("big").body == b"".join(bytes([number]) * 1000 for number in (1, 2, 3))
-    assert staged_files(rig) == []
+    assert rig.staged_files() == []
 
 
 def test_blocks_out_of_order_again_and_left_out(rig):
@@ -287,14 +270,14 @@ def test_delete_forgets_the_row_and_prunes_empty_folders(rig):
     assert not (rig.folder / "a/b").exists()
     assert (rig.folder / "a/d").exists()
     rig.put("e", b"1")  # whoever waits for this row waits for the deletion too
-    assert rows(rig) == 2
+    assert rig.rows() == 2
 
 
 def test_overwriting_keeps_one_row(rig):
     for number in range(5):
         rig.put("a", b"%d" % number)
     rig.put("b")
-    assert rows(rig) == 2
+    assert rig.rows() == 2
 
 
 def test_copy_within_the_account_and_from_a_sas_url(rig):
@@ -393,78 +376,6 @@ def test_a_body_without_a_length_or_type_is_refused(rig):
     assert rig.request("PUT", "a", headers=headers).status == 411
     assert rig.request("PUT", "a", body=b"x").code == "MissingRequiredHeader"
     assert rig.request("PUT", "a", headers={"x-ms-blob-type": "PageBlob"}).code == "FeatureNotSupported"
-
-
-class FullDisk(Staging):
-    """A staging area on a device that is full."""
-
-    def create(self) -> tuple[str, int]:
-        path = self.new_path()
-        Path(path).symlink_to("/dev/full")
-        return path, os.open(path, os.O_RDWR)
-
-
-@pytest.mark.parametrize("size", [100, 3 << 20])
-def test_a_full_disk_is_507_and_leaves_nothing(make_rig, tmp_path, size):
-    rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
-    put = rig.put("a", b"x" * size)
-    assert (put.status, put.code) == (507, "InsufficientStorage")
-    assert rig.get("a").status == 404
-    assert staged_files(rig) == []
-
-
-def test_a_locked_database_is_503_and_nothing_becomes_visible(make_rig, tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
-    rig = make_rig(tmp_path / "root")
-    rig.put("a", b"before")
-    holder = sqlite3.connect(rig.root / "smalt.db", isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    try:
-        put = rig.put("a", b"after")
-        new = rig.put("new", b"1")
-    finally:
-        holder.execute("ROLLBACK")
-        holder.close()
-    assert [(one.status, one.code) for one in (put, new)] == [(503, "ServerBusy")] * 2
-    assert (rig.get("a").body, rig.get("new").status) == (b"before", 404)
-    assert staged_files(rig) == []
-    assert rig.put("a", b"after").status == 201
-
-
-def test_many_writers_share_transactions(rig):
-    commits = []
-    original = rig.service.catalog._commit
-
-    def counted(batch):
-        commits.append(len(batch.upserts))
-        return original(batch)
-
-    rig.service.catalog._commit = counted
-
-    async def write() -> None:
-        rows_ = [Row("acct", "data", f"n{number}", number, 1, "0x1", Properties()) for number in range(500)]
-        await asyncio.gather(*(rig.service.catalog.put(row) for row in rows_))
-
-    rig.loop.run_until_complete(write())
-    assert rows(rig) == 500
-    assert len(commits) < 50
-
-
-def test_concurrent_creations_have_one_winner(rig):
-    async def race() -> list[int]:
-        async def one(number: int) -> int:
-            headers = {
-                "host": "h",
-                "x-ms-blob-type": "BlockBlob",
-                "if-none-match": "*",
-                "content-length": "1",
-            }
-            reply = await rig._call("PUT", "/acct.blob.core.smalt/data/race", rig.sas, headers, [b"%d" % number], False)
-            return reply.status
-
-        return await asyncio.gather(*(one(number) for number in range(8)))
-
-    assert sorted(rig.loop.run_until_complete(race())) == [201] + [409] * 7
 
 
 def test_answers_carry_the_protocol_headers(rig):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ def test_a_dependency_that_cannot_be_had_names_who_needs_it(wheel: Wheel, resolv
 
 def test_a_version_of_pip_that_is_not_there_is_an_error(wheel: Wheel, resolve: Callable[..., Resolution]) -> None:
     wheel("alpha", "1.0")
-    with pytest.raises(Unresolvable, match="'alpha==9.9'"):
+    with pytest.raises(Unresolvable, match=r"'alpha==9\.9'"):
         resolve(pip=["alpha==9.9"], exact=False)
 
 
@@ -190,3 +192,41 @@ def test_versions_of_the_other_lock_are_preferred(
     wheel("alpha", "2.0")
     assert versions(resolve(pip=["alpha"], serving=["server"], preferred=kept).text)["alpha"] == "1.0"
     assert versions(resolve(pip=["alpha"]).text)["alpha"] == "2.0"
+
+
+def test_a_source_that_cannot_be_built_gives_way_to_a_wheel(
+    wheel: Wheel, wheels: Path, resolve: Callable[..., Resolution]
+) -> None:
+    broken_source(wheels, "alpha", "1.0.0")
+    wheel("alpha", "1.0.1")
+    found = resolve(pip=["alpha==1.0.0"])
+    assert versions(found.text) == {"alpha": "1.0.1"}
+    assert found.sources == ()
+    assert found.notes == ("alpha==1.0.0 was relaxed to alpha==1.0.1: could not be built from source.",)
+
+
+def test_a_source_that_cannot_be_built_and_has_no_wheel_is_named(
+    wheels: Path, resolve: Callable[..., Resolution]
+) -> None:
+    broken_source(wheels, "alpha", "1.0.0")
+    with pytest.raises(Unresolvable, match="'alpha'.*could not be built from source"):
+        resolve(pip=["alpha"])
+
+
+def test_an_address_of_an_index_that_is_dead_is_no_conflict(resolve: Callable[..., Resolution], wheels: Path) -> None:
+    with pytest.raises(Unresolvable, match=r"http://127\.0\.0\.1:9/"):
+        resolve(pip=["alpha @ http://127.0.0.1:9/alpha-1.0-py3-none-any.whl"])
+
+
+def broken_source(folder: Path, name: str, version: str) -> None:
+    files = {
+        "setup.py": "raise SystemExit('no compiler for this')\n",
+        "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'nothing'\nbackend-path = ['.']\n",
+        "nothing.py": "raise SystemExit('no compiler for this')\n",
+        "PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n",
+    }
+    with tarfile.open(folder / f"{name}-{version}.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            info = tarfile.TarInfo(f"{name}-{version}/{path}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import socket
 from collections.abc import Callable
 
@@ -12,7 +14,7 @@ from smalt.agent.inject.http1 import Connection, Request, Response, Site
 
 
 def talk(*pieces: bytes, answer: Callable[[Request], Response] | None = None, max_body: int = 1000) -> bytes:
-    """Sends the pieces one after the other, then ends its side; returns all that came back."""
+    """Sends the pieces one after the other, then a request that closes; returns what came back before its answer."""
 
     def echo(request: Request) -> Response:
         body = f"{request.method} {request.path} {request.query} ".encode() + request.body
@@ -23,7 +25,8 @@ def talk(*pieces: bytes, answer: Callable[[Request], Response] | None = None, ma
         site = Site(loop, max_body)
 
         def handle(request: Request, connection: Connection) -> None:
-            loop.call_soon(connection.send, (answer or echo)(request))
+            end = Response(200, b"END", [])
+            loop.call_soon(connection.send, end if request.path == "/end" else (answer or echo)(request))
 
         def refuse(status: int, message: str) -> Response:
             return Response(status, message.encode(), [])
@@ -31,24 +34,29 @@ def talk(*pieces: bytes, answer: Callable[[Request], Response] | None = None, ma
         theirs, ours = socket.socketpair()
         await loop.connect_accepted_socket(lambda: Connection(handle, refuse, site), ours)
         theirs.setblocking(False)
-        got = b""
-        for piece in pieces:
-            await loop.sock_sendall(theirs, piece)
-            await asyncio.sleep(0)
-        theirs.shutdown(socket.SHUT_WR)
-        while True:
-            more = await asyncio.wait_for(loop.sock_recv(theirs, 65536), 5)
-            if not more:
-                break
-            got += more
+        reading = asyncio.ensure_future(read_all(theirs))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for piece in (*pieces, b"GET /end HTTP/1.1\r\nConnection: close\r\n\r\n"):
+                await loop.sock_sendall(theirs, piece)
+                for _ in range(5):  # turns of the loop, in which the server reads the piece
+                    await asyncio.sleep(0)
+        got = await asyncio.wait_for(reading, 10)
         theirs.close()
-        return got
+        return got[: got.rindex(b"HTTP/1.1 200 OK")] if got.endswith(b"END") else got
 
     return asyncio.run(run())
 
 
+async def read_all(one: socket.socket) -> bytes:
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := await asyncio.get_running_loop().sock_recv(one, 65536):
+            got += more
+    return got
+
+
 def statuses(data: bytes) -> list[int]:
-    return [int(part[:3]) for part in data.split(b"HTTP/1.1 ")[1:]]
+    return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", data)]
 
 
 def test_a_request_is_answered_with_length_and_date() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
+
 import smalt.kinds
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness

@@ -1,7 +1,9 @@
 """HTTP/1.1 on asyncio, small enough to be ours, so that nothing is installed beside the user's packages.
 
 It reads requests with Content-Length or chunked bodies, keeps connections alive, answers pipelined requests in order
-(one at a time), and refuses what could be read in two ways (RFC 9112: both lengths, folded headers, bare CR).
+(one at a time), and refuses what could be read in two ways (RFC 9112: both lengths, folded headers, bare CR). A client
+that ends its sending side has left: a half-closed connection cannot be told from a closed one, and scoring for clients
+that are gone is what an overloaded server can least afford.
 """
 
 from __future__ import annotations
@@ -200,7 +202,6 @@ class Connection(asyncio.Protocol):
         self._chunked: ChunkedBody | None = None
         self._answering: Request | None = None
         self._paused = False
-        self._eof = False
         self._failed = False
         self.closed = False
         self.on_lost: Callable[[], None] | None = None
@@ -219,11 +220,6 @@ class Connection(asyncio.Protocol):
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
-
-    def eof_received(self) -> bool:
-        """A client may close its sending side and still read: what is being answered is answered."""
-        self._eof = True
-        return self._answering is not None
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -247,7 +243,7 @@ class Connection(asyncio.Protocol):
             return
         self._answering = None
         self.on_lost = None
-        keep_alive = request.keep_alive and not self._site.draining and not (self._eof and not self._buffer)
+        keep_alive = request.keep_alive and not self._site.draining
         self._transport.write(encode(response, self._site.clock.date(), keep_alive, request.method == "HEAD"))
         if not keep_alive:
             self._transport.close()

@@ -41,13 +41,21 @@ def main(arguments: list[str]) -> int:
     layout, key = Layout(Path(arguments[0])), arguments[1]
     definition = json.loads(os.environ.pop(VARIABLE))
     os.umask(0o022)
+    signal.signal(signal.SIGTERM, _stop)
     for folder in (layout.flock(key).parent, layout.prefix(key).parent, layout.cache, layout.log(key).parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with _held(layout.flock(key)) as held:
             return Build(layout, key, definition, held).run()
+    except _Stopped:
+        say("\nStopped. What was downloaded is kept; the next build goes on from there.")
+        return 128 + signal.SIGTERM
     except (Unresolvable, OSError) as error:
         return _failed(layout, key, str(error))
+
+
+class _Stopped(BaseException):
+    """SIGTERM came; whatever was being done is left as it is."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,6 @@ class Build:
         several = has_several_indexes(variables, definition["options"])
         self._index_options = ["--index-strategy", "unsafe-best-match"] if several else []
         self._uv = Uv(uv_wheel.find_uv_bin(), str(layout.cache), variables, held)
-        signal.signal(signal.SIGTERM, self._stop)
 
     def run(self) -> int:
         if self._is_complete():
@@ -113,7 +120,7 @@ class Build:
 
     def _from_shipped_lock(self) -> Resolution | None:
         """The lock that comes with a curated definition; None where there is none, or it does not fit this machine."""
-        found = next((one for one in sorted(SHIPPED.glob("*.txt")) if lock_key(one) == self._key), None)
+        found = shipped_lock(self._key)
         resolution = read_lock(found) if found else None
         if found is None or resolution is None:
             return None
@@ -153,7 +160,10 @@ class Build:
     def _plain_lock(self) -> Path | None:
         """The same environment without the inference server: its versions are preferred, so that both agree."""
         plain = self._definition["plain_key"]
-        return self._layout.lock(plain) if plain != self._key else None
+        if plain == self._key:
+            return None
+        own = self._layout.lock(plain)
+        return own if own.exists() else shipped_lock(plain)
 
     def _keep(self, resolution: Resolution) -> None:
         for note in resolution.notes:
@@ -198,10 +208,16 @@ class Build:
         }
         write_atomically(self._layout.marker(self._key), json.dumps(marker))
 
-    def _stop(self, _signal: int, _frame: FrameType | None) -> NoReturn:
-        self._uv.stop()
-        say("\nStopped. What was downloaded is kept; the next build goes on from there.")
-        raise SystemExit(128 + signal.SIGTERM)
+
+def shipped_lock(key: str) -> Path | None:
+    """The lock of a curated definition that is part of the package."""
+    return next((one for one in sorted(SHIPPED.glob("*.txt")) if lock_key(one) == key), None)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Only raises: it may come in the middle of writing to the log."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Stopped
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def has_several_indexes(variables: Mapping[str, str], options: list[str]) -> boo
 
 
 def _configured(variables: Mapping[str, str]) -> dict[str, str]:
+    if variables.get("PIP_CONFIG_FILE") == os.devnull:  # pip's own way to say: read none of them
+        return {}
     home = Path(variables.get("HOME") or Path.home())
     own = Path(variables.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
     files = [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", own]

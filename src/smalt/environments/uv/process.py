@@ -37,14 +37,13 @@ def without_secrets(text: str) -> str:
 class Uv:
     """Runs uv with one cache and one set of variables; `held` is a descriptor that stays locked until uv has ended.
 
-    uv gets SIGKILL when this process dies (its writes end with us), and `stop` ends it early.
+    uv gets SIGKILL when this process dies: its writes end with us.
     """
 
     def __init__(self, binary: str, cache: str, variables: Mapping[str, str], held: int | None = None) -> None:
         self._command = [binary, "--cache-dir", cache, "--no-progress", "--color", "never"]
         self._variables = {**variables, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
         self._held = () if held is None else (held,)
-        self._child: subprocess.Popen[str] | None = None
         self._die_with_parent = _death_signal()
 
     def run(self, arguments: Sequence[str], stdin: str = "", live: bool = False) -> Ran:
@@ -60,19 +59,14 @@ class Uv:
             text=True,
             errors="replace",
         ) as child:
-            self._child = child
             try:
-                if not live:
-                    answer, output = child.communicate(stdin)
-                    return Ran(child.returncode, output, answer)
-                return Ran(*_echo(child, stdin))
-            finally:
-                self._child = None
-
-    def stop(self) -> None:
-        """End the uv that is running, if one is."""
-        if self._child is not None and self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
+                if live:
+                    return Ran(*_echo(child, stdin))
+                answer, output = child.communicate(stdin)
+                return Ran(child.returncode, output, answer)
+            except BaseException:
+                child.terminate()
+                raise
 
 
 def _echo(child: subprocess.Popen[str], stdin: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from smalt.arm.ports import EnvironmentSpec
@@ -28,8 +29,15 @@ def main(names: list[str]) -> None:
             target = SHIPPED / f"{name}-py{str(plan.definition['python']).replace('.', '')}.txt"
             target.unlink(missing_ok=True)
             task = environments.task(plan, "relock", 1)
-            subprocess.run(task.argv, env={**os.environ, **task.variables}, check=True)
+            subprocess.run(task.argv, env=_without_pips(task.variables), check=True)
             shutil.copyfile(Path(root) / "envs" / "locks" / f"{plan.key}.txt", target)
+
+
+def _without_pips(variables: Mapping[str, str]) -> dict[str, str]:
+    everything = {**os.environ, **variables}
+    return {name: value for name, value in everything.items() if not name.startswith("PIP_")} | {
+        "PIP_CONFIG_FILE": os.devnull
+    }
 
 
 if __name__ == "__main__":

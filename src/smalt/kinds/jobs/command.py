@@ -98,6 +98,8 @@ def _step(platform: Platform, row: Row) -> Step:
     if row.state in TERMINAL:
         return Step(row.state, row.status, done=True)
     status = dict(row.status)
+    if "ending" in status:
+        return _end(platform, row, status)
     canceled = bool(row.spec[OURS].get(CANCEL))
     if "tasks" not in status:
         if canceled:
@@ -109,7 +111,7 @@ def _step(platform: Platform, row: Row) -> Step:
 def _prepare(platform: Platform, row: Row, status: Document) -> Step:
     """A run in the tracking server, a built environment, nodes; then the intent to start."""
     if not status.get("tracked"):
-        platform.tracking.ensure_run(_run_spec(platform, row))
+        platform.tracking.ensure_run(_run_spec(row))
         status["tracked"] = True
     ours = row.spec[OURS]
     plan = EnvironmentPlan(**ours["plan"])
@@ -166,7 +168,10 @@ def _run(platform: Platform, row: Row, status: Document, canceled: bool) -> Step
     if canceled:
         return _finish(platform, row, status, "Canceled", None)
     if failed:
-        return _finish(platform, row, status, "Failed", _error(failed[0], states))
+        own = [
+            state for state in failed if state.outcome is not Outcome.STOPPED
+        ] or failed  # the others were told to stop
+        return _finish(platform, row, status, "Failed", _error(min(own, key=lambda state: state.ended_at), states))
     if all(state.phase is Phase.EXITED for state in states):
         return _finish(platform, row, status, "Completed", None)
     started = [state.started_at for state in states if state.started_at]
@@ -195,28 +200,35 @@ def _error(first: TaskState, states: Sequence[TaskState]) -> Document:
 
 
 def _finish(platform: Platform, row: Row, status: Document, state: str, error: Mapping[str, Any] | None) -> Step:
-    """The end: tracked, outputs registered, nodes given back, what ran tidied away."""
+    """Record how it ended, before anything is tidied away: what is removed must never look as if it had not started."""
     ended = [task for name in status.get("tasks", ()) if (task := platform.engine.observe(name)) is not None]
     status["ended_at"] = max((task.ended_at for task in ended), default=0) or platform.clock()
     if starts := [task.started_at for task in ended if task.started_at]:
         status["started_at"] = min(starts)
-    if status.get("tracked"):
-        words = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
-        platform.tracking.end_run(
-            ResourceId.parse(row.written).workspace.key, row.name, words[state], status["ended_at"]
-        )
-    for name in status.get("tasks", ()):
-        platform.engine.remove(name)
     if error:
         status["error"] = dict(error)
+    status["ending"] = state
+    return Step("Finalizing" if state == "Completed" else row.state, status, after=0)
+
+
+def _end(platform: Platform, row: Row, status: Document) -> Step:
+    """The end: tracked, outputs registered, nodes given back, what ran tidied away."""
+    state = str(status.pop("ending"))
+    if status.get("tracked"):
+        words = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
+        workspace = ResourceId.parse(row.written).workspace.key
+        platform.tracking.end_run(workspace, row.name, words[state], status["ended_at"])
+    for name in status.get("tasks", ()):
+        platform.engine.remove(name)
     now = platform.clock()
 
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
         if state == "Completed":
-            outputs.register(platform, connection, row, status, now)
+            outputs.register(connection, row, now)
 
-    return Step(state, status, done=True, reason=str(error["message"])[:500] if error else "", writes=writes)
+    reason = str((status.get("error") or {}).get("message", ""))[:500]
+    return Step(state, status, done=True, reason=reason, writes=writes)
 
 
 def _delete(platform: Platform, row: Row) -> Step:
@@ -235,7 +247,7 @@ def _delete(platform: Platform, row: Row) -> Step:
     return Step(row.state, row.status, gone=True)
 
 
-def _run_spec(platform: Platform, row: Row) -> RunSpec:
+def _run_spec(row: Row) -> RunSpec:
     workspace = ResourceId.parse(row.written).workspace
     tags = {key: str(value) for key, value in {**row.properties["tags"], **row.properties["properties"]}.items()}
     return RunSpec(
@@ -245,7 +257,6 @@ def _run_spec(platform: Platform, row: Row) -> RunSpec:
         display_name=row.properties["displayName"],
         user=row.created_by,
         tags=tags,
-        artifact_uri=launch.artifact_url(platform, workspace, row.name),
         started_at=row.created_at,
     )
 

@@ -39,11 +39,6 @@ def task_name(row: Row, attempt: int, rank: int) -> str:
     return f"job-{digest}-a{attempt}-n{rank}"
 
 
-def artifact_url(platform: Platform, workspace: ResourceId, job: str) -> str:
-    """The run's artifact URI: https, since azureml-mlflow refuses mlflow-artifacts:/ ones."""
-    return f"{platform.settings.url}/mlflow/v1.0{workspace}/api/2.0/mlflow-artifacts/artifacts/ExperimentRun/dcid.{job}"
-
-
 def artifacts_path(platform: Platform, connection: Connection, row: Row) -> Path:
     workspace = ResourceId.parse(row.written).workspace
     place = references.locate(platform, connection, workspace, references.artifacts_uri(row.name), "artifacts")
@@ -191,7 +186,7 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         "AZURE_SUBSCRIPTION_ID": workspace.subscription,
         "MLFLOW_TRACKING_URI": tracking,
         "MLFLOW_TRACKING_TOKEN": token,
-        "MLFLOW_RUN_ID": row.name,
+        "MLFLOW_RUN_ID": platform.tracking.run_id(workspace.key, row.name),
         "MLFLOW_EXPERIMENT_NAME": experiment,
         "REQUESTS_CA_BUNDLE": bundle,
         "SSL_CERT_FILE": bundle,

@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
-from smalt.arm.platform import Platform
 from smalt.kinds.versions import note_version
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -17,14 +16,16 @@ from smalt.store.resources import Row
 _MODELS = {"mlflow_model", "custom_model", "triton_model"}
 
 
-def register(platform: Platform, connection: Connection, row: Row, status: Document, now: float) -> None:
+def register(connection: Connection, row: Row, now: float) -> None:
     """In the transaction of the job's end; a version that exists already is left as it is."""
     workspace = ResourceId.parse(row.written).workspace
+    current = resources.get(connection, row.id)
+    assert current is not None
+    places = {name: dict(place) for name, place in current.status["outputs"].items()}
     for name, given in row.properties["outputs"].items():
-        place = status["outputs"][name]
-        asset = given.get("assetName")
-        if asset:
-            _version(connection, workspace, row, asset, given, place, now)
+        if asset := given.get("assetName"):
+            _version(connection, workspace, row, asset, given, places[name], now)
+    resources.set_status(connection, row.id, {**current.status, "outputs": places})
 
 
 def _version(

@@ -1,0 +1,176 @@
+"""Rows that are "create and read back": made through the client, read, compared, listed, archived or deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import azure.ai.ml as sdk
+from azure.ai.ml import MLClient
+from azure.core.exceptions import ResourceNotFoundError
+
+VERSIONED = {
+    "data": ("type", "description", "tags"),
+    "model": ("type", "description", "tags"),
+    "environment": ("description", "tags", "image", "conda_file"),
+    "component": ("display_name", "description", "tags", "type", "command", "inputs", "outputs"),
+}
+_OPERATIONS = {"data": "data", "model": "models", "environment": "environments", "component": "components"}
+_COMPUTE_FIELDS = (
+    "type",
+    "size",
+    "min_instances",
+    "max_instances",
+    "idle_time_before_scale_down",
+    "tier",
+    "location",
+)
+_DATASTORE_FIELDS = ("type", "description", "account_name", "container_name", "file_share_name", "store_name")
+_WORKSPACE_FIELDS = (
+    "location",
+    "display_name",
+    "description",
+    "tags",
+    "public_network_access",
+    "image_build_compute",
+)
+
+
+class Different(Exception):
+    """What was read back is not what was created."""
+
+
+def create_and_read_back(client: MLClient, kind: str, path: Path, endpoint: str) -> None:
+    """Raises `Different`, or what the client raises."""
+    if kind in VERSIONED:
+        _versioned(client, kind, path)
+    elif kind == "datastore":
+        _datastore(client, path)
+    elif kind == "compute":
+        _compute(client, path)
+    elif kind == "workspace":
+        _workspace(client, path)
+    elif kind == "online-endpoint":
+        _online_endpoint(client, path, endpoint)
+    else:
+        raise NotImplementedError(f"no way to read back a {kind}")
+
+
+def _versioned(client: MLClient, kind: str, path: Path) -> None:
+    entity = getattr(sdk, f"load_{kind}")(path)
+    operations = getattr(client, _OPERATIONS[kind])
+    local = getattr(entity, "path", None)
+    created = operations.create_or_update(entity)
+    got = operations.get(created.name, version=created.version)
+    _compare(entity, got, VERSIONED[kind])
+    if local is not None:
+        _same_path(str(local), str(got.path))
+    name, version = created.name, created.version
+    _expect(version in _versions(operations, name), f"version {version} is not in the list")
+    operations.archive(name, version=version)
+    _expect(version not in _versions(operations, name), f"the archived version {version} is still in the list")
+    operations.restore(name, version=version)
+    _expect(version in _versions(operations, name), f"the restored version {version} is not in the list")
+
+
+def _datastore(client: MLClient, path: Path) -> None:
+    entity = sdk.load_datastore(path)
+    client.datastores.create_or_update(entity)
+    got = client.datastores.get(entity.name, include_secrets=True)
+    _compare(entity, got, _DATASTORE_FIELDS)
+    _compare(entity.credentials, got.credentials, ("type", "account_key", "sas_token", "client_secret", "tenant_id"))
+    _expect(entity.name in {one.name for one in client.datastores.list()}, "it is not in the list")
+    client.datastores.delete(entity.name)
+    _gone(lambda: client.datastores.get(entity.name))
+
+
+def _compute(client: MLClient, path: Path) -> None:
+    entity = sdk.load_compute(path)
+    client.compute.begin_create_or_update(entity).result()
+    got = client.compute.get(entity.name)
+    _compare(entity, got, _COMPUTE_FIELDS)
+    _expect(got.provisioning_state == "Succeeded", f"its state is {got.provisioning_state}")
+    if (schedules := getattr(entity, "schedules", None)) is not None:
+        sent = schedules.compute_start_stop[0].trigger.expression
+        read = got.schedules and got.schedules.compute_start_stop[0].trigger.expression
+        _expect(sent == read, f"schedule: sent {sent!r}, read {read!r}")
+    if (identity := getattr(entity, "identity", None)) is not None:
+        sent = {one.resource_id for one in identity.user_assigned_identities or []}
+        read = {one.resource_id for one in (got.identity and got.identity.user_assigned_identities) or []}
+        _expect(sent == read, f"identity: sent {sent}, read {read}")
+    _expect(entity.name in {one.name for one in client.compute.list()}, "it is not in the list")
+    client.compute.begin_delete(entity.name).result()
+    _gone(lambda: client.compute.get(entity.name))
+
+
+def _workspace(client: MLClient, path: Path) -> None:
+    entity = sdk.load_workspace(path)
+    client.workspaces.begin_create(entity).result()
+    got = client.workspaces.get(entity.name)
+    _compare(entity, got, _WORKSPACE_FIELDS)
+    if (network := entity.managed_network) is not None:
+        _expect(got.managed_network is not None, "its managed network is not read back")
+        _compare(network, got.managed_network, ("isolation_mode",))
+        sent = {one.name for one in network.outbound_rules or []}
+        read = {one.name for one in got.managed_network.outbound_rules or []}
+        _expect(sent <= read, f"outbound rules: sent {sorted(sent)}, read {sorted(read)}")
+    _expect(entity.name in {one.name for one in client.workspaces.list()}, "it is not in the list")
+    client.workspaces.begin_delete(entity.name, delete_dependent_resources=True).result()
+    _gone(lambda: client.workspaces.get(entity.name))
+
+
+def _online_endpoint(client: MLClient, path: Path, endpoint: str) -> None:
+    entity = sdk.load_online_endpoint(path)
+    client.online_endpoints.begin_create_or_update(entity).result()
+    got = client.online_endpoints.get(entity.name)
+    _compare(entity, got, ("auth_mode", "description", "tags"))
+    _expect(bool(got.scoring_uri), "it has no scoring URI")
+    _expect(entity.name in {one.name for one in client.online_endpoints.list()}, "it is not in the list")
+    _expect(bool(client.online_endpoints.get_keys(entity.name).primary_key), "it has no key")
+    client.online_endpoints.begin_delete(entity.name).result()
+    _gone(lambda: client.online_endpoints.get(entity.name))
+
+
+def _versions(operations: Any, name: str) -> set[str]:
+    return {one.version for one in operations.list(name=name)}
+
+
+def _compare(sent: Any, read: Any, fields: tuple[str, ...]) -> None:
+    """Each field that the example gives must come back; what it leaves out is the service's to choose."""
+    for field in fields:
+        before = getattr(sent, field, None)
+        after = getattr(read, field, None)
+        if before in (None, {}, []):
+            continue
+        _expect(_plain(before) == _plain(after), f"{field}: sent {_plain(before)!r}, read {_plain(after)!r}")
+
+
+def _plain(value: Any) -> Any:
+    """Values as YAML would show them; sizes and enumerations are the same in any case."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items() if one is not None}
+    if hasattr(value, "_to_dict"):
+        return _plain(value._to_dict())
+    return str(value).lower() if isinstance(value, str) else str(value)
+
+
+def _same_path(sent: str, read: str) -> None:
+    if "://" in sent and sent.split(":")[0] in ("https", "wasbs"):
+        _expect(sent == read, f"path: sent {sent!r}, read {read!r}")
+    elif "datastores/" in sent:
+        _expect(read.endswith(sent.split("datastores/")[1]), f"path: sent {sent!r}, read {read!r}")
+    else:
+        _expect(read.startswith("azureml://"), f"path: the local {sent!r} was read back as {read!r}")
+
+
+def _gone(get: Any) -> None:
+    try:
+        get()
+    except ResourceNotFoundError:
+        return
+    raise Different("it was deleted and can still be read")
+
+
+def _expect(true: bool, otherwise: str) -> None:
+    if not true:
+        raise Different(otherwise)

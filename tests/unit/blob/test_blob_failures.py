@@ -1,0 +1,123 @@
+"""Full disks, locked databases, races, and what dead processes leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from smalt.blob.catalog import Properties, Row
+from smalt.blob.names import Target
+from smalt.blob.staging import Staging
+from smalt.store import database
+
+BLOCK_QUERY = "comp=block&blockid=MQ=="
+
+
+class FullDisk(Staging):
+    """A staging area on a device that is full."""
+
+    def create(self) -> tuple[str, int]:
+        path = self.new_path()
+        Path(path).symlink_to("/dev/full")
+        return path, os.open(path, os.O_RDWR)
+
+
+@pytest.mark.parametrize("size", [100, 3 << 20])
+def test_a_full_disk_is_507_and_leaves_nothing(make_rig, tmp_path, size):
+    rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
+    put = rig.put("a", b"x" * size)
+    assert (put.status, put.code) == (507, "InsufficientStorage")
+    assert rig.get("a").status == 404
+    assert rig.staged_files() == []
+
+
+def test_a_locked_database_is_503_and_nothing_becomes_visible(make_rig, tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    rig = make_rig(tmp_path / "root")
+    rig.put("a", b"before")
+    holder = sqlite3.connect(rig.root / "smalt.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        put = rig.put("a", b"after")
+        new = rig.put("new", b"1")
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert [(one.status, one.code) for one in (put, new)] == [(503, "ServerBusy")] * 2
+    assert (rig.get("a").body, rig.get("new").status) == (b"before", 404)
+    assert rig.staged_files() == []
+    assert rig.put("a", b"after").status == 201
+
+
+def test_many_writers_share_transactions(rig):
+    commits = []
+    original = rig.service.catalog._commit
+
+    def counted(batch):
+        commits.append(len(batch.upserts))
+        return original(batch)
+
+    rig.service.catalog._commit = counted
+
+    async def write() -> None:
+        rows_ = [Row("acct", "data", f"n{number}", number, 1, "0x1", Properties()) for number in range(500)]
+        await asyncio.gather(*(rig.service.catalog.put(row) for row in rows_))
+
+    rig.loop.run_until_complete(write())
+    assert rig.rows() == 500
+    assert len(commits) < 50
+
+
+def test_concurrent_creations_have_one_winner(rig):
+    async def race() -> list[int]:
+        async def one(number: int) -> int:
+            headers = {
+                "host": "h",
+                "x-ms-blob-type": "BlockBlob",
+                "if-none-match": "*",
+                "content-length": "1",
+            }
+            reply = await rig._call("PUT", "/acct.blob.core.smalt/data/race", rig.sas, headers, [b"%d" % number], False)
+            return reply.status
+
+        return await asyncio.gather(*(one(number) for number in range(8)))
+
+    assert sorted(rig.loop.run_until_complete(race())) == [201] + [409] * 7
+
+
+def test_rows_of_files_that_jobs_replaced_do_not_pile_up(rig):
+    for _ in range(3):
+        rig.put("a", b"ours")
+        (rig.folder / "a").write_bytes(b"theirs, longer")
+    rig.put("a", b"ours")
+    (rig.folder / "a").write_bytes(b"theirs, longer")
+    rig.request("DELETE", "a")
+    rig.put("dir/b")
+    rig.put("dirt")
+    rig.port.remove("acct", "data", "dir/")
+    rig.put("z")
+    assert rig.rows() == 2
+
+
+def test_what_killed_processes_left_is_swept(make_rig, tmp_path):
+    first = make_rig(tmp_path / "root")
+    first.request("PUT", "old", BLOCK_QUERY, body=b"1")
+    first.request("PUT", "new", BLOCK_QUERY, body=b"1")
+    first.store.staging.writer()  # never finished, as after a kill
+    first.close()
+    folder = tmp_path / "root/blobs/.staging"
+    old = next(
+        path
+        for path in (folder / "blocks").iterdir()
+        if path == Path(first.service.spools._place(Target("acct", "data", "old")))
+    )
+    for path in (old, *(folder / "files").iterdir()):
+        os.utime(path, (1, 1))
+    second = make_rig(tmp_path / "root")
+    second.service._pool.shutdown()
+    assert [path.name[:5] for path in map(Path, second.staged_files())].count("data-") == 1
+    assert len(second.staged_files()) == 2  # the younger upload: its data and its index

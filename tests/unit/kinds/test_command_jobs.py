@@ -1,0 +1,343 @@
+"""A command job's life, step by step, with an engine whose tasks change when the test says so."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+
+from fakes.examples import CURATED
+from fakes.platform import WORKSPACE, Harness
+from smalt.store import resources
+
+JOBS = f"{WORKSPACE}/jobs"
+
+
+def submit(harness: Harness, name: str = "train-1", **properties: Any) -> Any:
+    body = {"jobType": "Command", "command": "python train.py", "environmentId": CURATED, **properties}
+    return harness.put(f"{JOBS}/{name}", {"properties": body})
+
+
+def status(harness: Harness, name: str = "train-1") -> str:
+    return harness.get(f"{JOBS}/{name}").json()["properties"]["status"]
+
+
+def cluster(harness: Harness, name: str = "cpu", most: int = 1) -> str:
+    scale = {"maxNodeCount": most, "minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT100S"}
+    properties = {"computeType": "AmlCompute", "properties": {"vmSize": "STANDARD_DS3_V2", "scaleSettings": scale}}
+    assert harness.put(f"{WORKSPACE}/computes/{name}", {"properties": properties}).status_code == 201
+    return f"{WORKSPACE}/computes/{name}"
+
+
+def counts(harness: Harness, name: str = "cpu") -> tuple[int, int]:
+    found = harness.get(f"{WORKSPACE}/computes/{name}").json()["properties"]["properties"]["nodeStateCounts"]
+    return found["runningNodeCount"], found["idleNodeCount"]
+
+
+def test_from_submission_to_completed(harness: Harness) -> None:
+    assert submit(harness, experimentName="churn").status_code == 201
+    assert status(harness) == "NotStarted"
+    harness.settle()
+    assert status(harness) == "Starting"
+    (task,) = harness.engine.tasks.values()
+    assert task.command == "python train.py"
+    assert task.variables["MLFLOW_RUN_ID"] == "train-1" and task.variables["MLFLOW_EXPERIMENT_NAME"] == "churn"
+    harness.engine.start(task.name)
+    harness.settle()
+    assert status(harness) == "Running"
+    harness.engine.finish(task.name, 0)
+    harness.settle()
+    assert status(harness) == "Completed"
+    assert harness.tracking.runs[WORKSPACE.lower(), "train-1"]["status"] == "FINISHED"
+    assert harness.row(f"{JOBS}/train-1").due_at is None, "a finished job still costs something"
+
+
+def test_a_failing_command_says_why(harness: Harness) -> None:
+    submit(harness)
+    harness.settle()
+    (name,) = harness.engine.tasks
+    harness.engine.start(name)
+    harness.engine.finish(name, 2, error="User process 'python' exited with status code 2: no such file")
+    harness.settle()
+    row = harness.row(f"{JOBS}/train-1")
+    assert row.state == "Failed" and "status code 2" in row.status["error"]["message"]
+    assert harness.tracking.runs[WORKSPACE.lower(), "train-1"]["status"] == "FAILED"
+
+
+def test_a_lost_agent_fails_the_job_with_the_reason(harness: Harness) -> None:
+    submit(harness)
+    harness.settle()
+    (name,) = harness.engine.tasks
+    harness.engine.start(name)
+    harness.engine.lose(name)
+    harness.settle()
+    row = harness.row(f"{JOBS}/train-1")
+    assert row.state == "Failed" and row.status["error"]["code"] == "NodeLost"
+
+
+@pytest.mark.parametrize("when", ["before the first step", "starting", "running"])
+def test_cancel(harness: Harness, when: str) -> None:
+    submit(harness)
+    if when != "before the first step":
+        harness.settle()
+        (name,) = harness.engine.tasks
+        if when == "running":
+            harness.engine.start(name)
+            harness.settle()
+    answer = harness.send("POST", f"{JOBS}/train-1/cancel")
+    assert answer.status_code == 202
+    harness.settle()
+    assert status(harness) == "Canceled"
+    assert harness.get(answer.headers["azure-asyncoperation"]).json()["status"] == "Succeeded"
+    assert harness.send("POST", f"{JOBS}/train-1/cancel").status_code == 200
+    assert not harness.engine.tasks, "something still runs"
+    assert harness.tracking.runs.get((WORKSPACE.lower(), "train-1"), {"status": "KILLED"})["status"] == "KILLED"
+
+
+def test_the_environment_is_built_once_for_all_who_wait(harness: Harness) -> None:
+    harness.environments.build_at_once = False
+    for name in ("one", "two"):
+        submit(harness, name)
+    harness.settle()
+    assert [status(harness, name) for name in ("one", "two")] == ["Preparing", "Preparing"]
+    (build,) = [name for name in harness.engine.tasks if name.startswith("build-")]
+    harness.environments.ready.add(next(iter(harness.row(f"{JOBS}/one").spec["smalt"]["plan"].items()))[1])
+    harness.engine.finish(build, 0)
+    harness.settle()
+    assert [status(harness, name) for name in ("one", "two")] == ["Starting", "Starting"]
+
+
+def test_a_build_that_fails_fails_the_job_and_is_tried_again_by_the_next(harness: Harness) -> None:
+    harness.environments.build_at_once = False
+    submit(harness)
+    harness.settle()
+    (build,) = harness.engine.tasks
+    harness.engine.finish(build, 1)
+    harness.settle()
+    row = harness.row(f"{JOBS}/train-1")
+    assert row.state == "Failed" and "no-such-package" in row.status["error"]["message"]
+    submit(harness, "train-2")
+    harness.settle()
+    assert status(harness, "train-2") == "Preparing"
+    assert len([name for name in harness.engine.starts if name.startswith("build-")]) == 2
+
+
+def test_jobs_queue_in_order_of_submission(harness: Harness) -> None:
+    compute = cluster(harness, most=1)
+    for name in ("first", "second", "third"):
+        submit(harness, name, computeId=compute)
+    harness.settle()
+    assert [status(harness, name) for name in ("first", "second", "third")] == ["Starting", "Queued", "Queued"]
+    for running, after in (
+        ("first", ["Completed", "Starting", "Queued"]),
+        ("second", ["Completed", "Completed", "Starting"]),
+    ):
+        (name,) = harness.row(f"{JOBS}/{running}").status["tasks"]
+        harness.engine.finish(name, 0)
+        harness.settle()
+        assert [status(harness, name) for name in ("first", "second", "third")] == after
+
+
+def test_a_gang_gets_all_its_nodes_or_waits(harness: Harness) -> None:
+    compute = cluster(harness, most=3)
+    submit(harness, "pair", computeId=compute, resources={"instanceCount": 2})
+    submit(harness, "pair-2", computeId=compute, resources={"instanceCount": 2})
+    submit(harness, "single", computeId=compute)
+    harness.settle()
+    assert [status(harness, name) for name in ("pair", "pair-2", "single")] == ["Starting", "Queued", "Queued"]
+    assert counts(harness) == (2, 0)
+    ranks = [task.variables["NODE_RANK"] for task in harness.engine.tasks.values()]
+    assert ranks == ["0", "1"]
+
+
+def test_nodes_scale_from_zero_and_back(harness: Harness) -> None:
+    compute = cluster(harness, most=2)
+    assert counts(harness) == (0, 0)
+    submit(harness, computeId=compute)
+    harness.settle()
+    assert counts(harness) == (1, 0)
+    harness.engine.finish(next(iter(harness.engine.tasks)), 0)
+    harness.settle()
+    assert counts(harness) == (0, 1)
+    harness.clock.pass_(99)
+    harness.settle()
+    assert counts(harness) == (0, 1)
+    harness.clock.pass_(2)
+    harness.settle()
+    assert counts(harness) == (0, 0)
+
+
+def test_a_failing_rank_ends_the_others(harness: Harness) -> None:
+    compute = cluster(harness, most=2)
+    submit(harness, computeId=compute, resources={"instanceCount": 2})
+    harness.settle()
+    first, second = harness.engine.tasks
+    for name in (first, second):
+        harness.engine.start(name)
+    harness.engine.finish(second, 1, error="rank 1 broke")
+    harness.settle()
+    row = harness.row(f"{JOBS}/train-1")
+    assert row.state == "Failed" and row.status["error"]["message"].startswith("Node 1: rank 1 broke")
+    assert first in harness.engine.removed and not harness.engine.tasks
+
+
+def test_a_named_output_becomes_a_version(harness: Harness) -> None:
+    outputs = {
+        "scores": {"jobOutputType": "uri_folder", "assetName": "nightly"},
+        "plain": {"jobOutputType": "uri_file"},
+    }
+    submit(harness, outputs=outputs)
+    harness.settle()
+    harness.engine.finish(next(iter(harness.engine.tasks)), 0)
+    harness.settle()
+    version = harness.get(f"{WORKSPACE}/data/nightly/versions/1").json()["properties"]
+    assert version["dataUri"] == "azureml://datastores/workspaceblobstore/paths/azureml/train-1/scores/"
+    shown = harness.get(f"{JOBS}/train-1").json()["properties"]["outputs"]
+    assert shown["scores"]["assetVersion"] == "1"
+    assert shown["plain"]["uri"].endswith("azureml/train-1/plain")
+    assert harness.get(f"{WORKSPACE}/data/nightly").json()["properties"]["nextVersion"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"computeId": "cpu-clustr"}, ["properties.computeId", "cpu-clustr", "Did you mean 'cpu-cluster'"]),
+        ({"environmentId": "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311@latest"}, ["environmentId", "Did you mean"]),
+        ({"environmentId": "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:99"}, ["no version '99'", "12"]),
+        (
+            {"inputs": {"d": {"jobInputType": "uri_file", "uri": "azureml:nothing:1"}}},
+            ["properties.inputs.d.uri", "nothing"],
+        ),
+        (
+            {"inputs": {"d": {"jobInputType": "uri_file", "uri": "azureml://datastores/nope/paths/x"}}},
+            ["datastore 'nope'"],
+        ),
+        ({"inputs": {"m": {"jobInputType": "mlflow_model", "uri": "azureml:none:3"}}}, ["model 'none'"]),
+        ({"inputs": {"d": {"jobInputType": "uri_fil", "uri": "x"}}}, ["jobInputType", "uri_file"]),
+        ({"inputs": {"d": {"jobInputType": "uri_file"}}}, ["properties.inputs.d.uri is missing"]),
+        ({"command": "python x.py ${{inputs.data}}"}, ["properties.command", "'data'"]),
+        ({"command": "python x.py > ${{outputs.out}}"}, ["properties.command", "output 'out'"]),
+        ({"resources": {"instanceCount": 1000}}, ["instanceCount"]),
+        ({"resources": {"instanceCount": 0}}, ["instanceCount"]),
+        ({"limits": {"timeout": "5 minutes"}}, ["properties.limits.timeout"]),
+        ({"command": ""}, ["properties.command"]),
+        ({"codeId": "azureml:abc:1"}, ["properties.codeId"]),
+        ({"jobType": "Comand"}, ["properties.jobType", "Command"]),
+        ({"jobType": "Pipeline", "jobs": {}}, ["Pipeline", "yet"]),
+    ],
+)
+def test_wrong_jobs_are_refused_naming_the_field(harness: Harness, change: dict[str, Any], words: list[str]) -> None:
+    cluster(harness, "cpu-cluster")
+    answer = submit(harness, **change)
+    assert answer.status_code == 400, answer.text
+    message = answer.json()["error"]["message"]
+    for word in words:
+        assert word in message
+    assert harness.get(f"{JOBS}/train-1").status_code == 404
+
+
+def test_all_errors_come_together(harness: Harness) -> None:
+    answer = submit(harness, computeId="nope", command="x ${{inputs.a}}", environmentId="azureml:none:1")
+    targets = {one["target"] for one in answer.json()["error"]["details"]}
+    assert targets == {"properties.computeId", "properties.command", "properties.environmentId"}
+
+
+def test_optional_inputs_may_be_missing(harness: Harness) -> None:
+    assert submit(harness, command="python x.py $[[--rows ${{inputs.rows}}]]").status_code == 201
+
+
+def test_another_workspaces_storage_cannot_be_read_by_url(harness: Harness) -> None:
+    other = WORKSPACE.replace("/bank", "/other")
+    harness.put(other, {"properties": {}})
+    harness.settle()
+    account = harness.row(other).status["account"]
+    uri = f"{harness.settings.account_url(account)}/azureml/secret.csv"
+    answer = submit(harness, inputs={"d": {"jobInputType": "uri_file", "uri": uri}})
+    assert answer.status_code == 400 and "no datastore of this workspace" in answer.text
+
+
+class TestKillAnything:
+    """A crash after any step, a lease that was lost, a step delivered twice: the job still runs exactly once."""
+
+    def drive(self, harness: Harness) -> None:
+        harness.settle()
+        for name in list(harness.engine.tasks):
+            harness.engine.start(name)
+        harness.settle()
+        for name in list(harness.engine.tasks):
+            harness.engine.finish(name, 0)
+        harness.settle()
+
+    @pytest.mark.parametrize("survives", range(6))
+    def test_crash_after_each_step(self, harness: Harness, survives: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The result of step number `survives` is never written: the process died after acting."""
+        submit(harness)
+        real, seen = resources.apply, []
+
+        def crash(connection: Any, row: Any, **values: Any) -> bool:
+            if row.kind == "workspaces/jobs":
+                seen.append(row.id)
+                if len(seen) == survives + 1:
+                    raise KeyboardInterrupt
+            return real(connection, row, **values)
+
+        monkeypatch.setattr(resources, "apply", crash)
+        with contextlib.suppress(KeyboardInterrupt):
+            self.drive(harness)
+        monkeypatch.undo()
+        harness.loop = harness.new_loop()
+        harness.loop.resume()
+        self.drive(harness)
+        assert status(harness) == "Completed"
+        assert len(harness.engine.starts) == len(set(harness.engine.starts)) == 1
+
+    def test_a_stale_lease_changes_nothing(self, harness: Harness) -> None:
+        submit(harness)
+        with harness.database.write() as connection:
+            (row,) = resources.claim(connection, ["workspaces/jobs"], harness.clock(), "dead", 30, 1)
+        harness.clock.pass_(31)
+        self.drive(harness)
+        assert status(harness) == "Completed"
+        with harness.database.write() as connection:
+            kept = resources.apply(
+                connection, row, status={}, state="Queued", due_at=None, failures=0, now=1.0, reason="", ended=False
+            )
+        assert not kept and status(harness) == "Completed"
+
+    def test_two_loops_on_one_database(self, harness: Harness) -> None:
+        submit(harness)
+        other = harness.new_loop()
+        for _ in range(10):
+            harness.loop.run_due()
+            other.run_due()
+        for name in list(harness.engine.tasks):
+            harness.engine.finish(name, 0)
+        other.run_due()
+        harness.loop.run_due()
+        assert status(harness) == "Completed" and len(harness.engine.starts) == 1
+
+    def test_steps_that_raise_are_tried_again_and_then_fail_the_job(self, harness: Harness) -> None:
+        def broken(*_: Any) -> None:
+            raise OSError("disk on fire")
+
+        harness.tracking.ensure_run = broken  # type: ignore[method-assign]
+        submit(harness)
+        for _ in range(20):
+            harness.settle()
+            harness.clock.pass_(60)
+        row = harness.row(f"{JOBS}/train-1")
+        assert row.state == "Failed" and "disk on fire" in json.dumps(row.status["error"])
+
+
+def test_lists_filter_and_page(harness: Harness) -> None:
+    for number in range(5):
+        submit(harness, f"job-{number}", tags={"team": "a" if number % 2 else "b"})
+    names = [one["name"] for one in harness.get(f"{JOBS}?tag=team=a").json()["value"]]
+    assert names == ["job-3", "job-1"]
+    harness.send("PATCH", f"{JOBS}/job-3", {"properties": {"isArchived": True}})
+    active = [one["name"] for one in harness.get(f"{JOBS}?listViewType=ActiveOnly").json()["value"]]
+    archived = [one["name"] for one in harness.get(f"{JOBS}?listViewType=ArchivedOnly").json()["value"]]
+    assert "job-3" not in active and archived == ["job-3"]
+    assert len(harness.get(f"{JOBS}?listViewType=All").json()["value"]) == 5

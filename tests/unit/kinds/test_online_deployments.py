@@ -1,0 +1,236 @@
+"""Deployments over time: coming up, failing, growing, being replaced without a gap, dying, deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fakes.examples import EXAMPLES, prepare
+from fakes.platform import Harness
+from smalt.agent.wire import Phase
+
+KEY = "workspaces/onlineendpoints/deployments"
+BLUE = EXAMPLES[KEY].url
+ENDPOINT = EXAMPLES["workspaces/onlineendpoints"].url
+
+
+def deploy(harness: Harness, name: str = "blue", capacity: int = 1, **more: Any) -> Any:
+    body = {**EXAMPLES[KEY].body(**more), "sku": {"name": "Default", "capacity": capacity}}
+    answer = harness.put(f"{ENDPOINT}/deployments/{name}", body)
+    assert answer.status_code in (200, 201), answer.text
+    harness.settle()
+    return answer
+
+
+def come_up(harness: Harness) -> None:
+    for name, state in list(harness.engine.states.items()):
+        if state.phase is Phase.PREPARING:
+            harness.engine.start(name)
+            harness.engine.ready(name)
+    harness.settle()
+
+
+def state(harness: Harness, name: str = "blue") -> str:
+    return harness.get(f"{ENDPOINT}/deployments/{name}").json()["properties"]["provisioningState"]
+
+
+def traffic(harness: Harness, **shares: int) -> Any:
+    answer = harness.put(ENDPOINT, {"properties": {"authMode": "Key", "traffic": shares}})
+    harness.settle()
+    return answer
+
+
+@pytest.fixture
+def ready(harness: Harness) -> Harness:
+    prepare(harness, KEY)
+    return harness
+
+
+def live(harness: Harness) -> set[str]:
+    return {name for name, one in harness.engine.states.items() if one.phase is not Phase.EXITED}
+
+
+def test_it_succeeds_when_its_replica_is_ready_and_routed(ready: Harness) -> None:
+    operation = deploy(ready).headers["azure-asyncoperation"]
+    assert state(ready) == "Creating"
+    come_up(ready)
+    assert state(ready) == "Succeeded"
+    assert ready.get(operation).json()["status"] == "Succeeded"
+    route = ready.gateway.route("churn-scores")
+    assert [one.name for one in route.deployments] == ["blue"] and route.traffic == {}
+    assert traffic(ready, blue=100).status_code in (200, 201)
+    assert ready.gateway.route("churn-scores").traffic == {"blue": 100}
+
+
+def test_it_is_not_succeeded_before_the_gateway_took_it_over(ready: Harness) -> None:
+    ready.gateway.lagging = True
+    deploy(ready)
+    for name in list(ready.engine.states):
+        ready.engine.start(name)
+        ready.engine.ready(name)
+    for _ in range(10):
+        ready.loop.run_due()
+    assert state(ready) == "Creating"
+    ready.gateway.lagging = False
+    ready.clock.pass_(1)
+    ready.settle()
+    assert state(ready) == "Succeeded"
+
+
+def test_a_crash_at_start_fails_it_at_once_with_the_log(ready: Harness) -> None:
+    operation = deploy(ready).headers["azure-asyncoperation"]
+    (name,) = ready.engine.tasks
+    ready.engine.finish(name, 1, error="ModuleNotFoundError: No module named 'xgboost'")
+    ready.settle()
+    assert state(ready) == "Failed"
+    answer = ready.get(operation).json()
+    assert answer["status"] == "Failed" and "xgboost" in answer["error"]["message"]
+    assert not live(ready)
+
+
+def test_a_failed_update_leaves_what_was_live(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    traffic(ready, blue=100)
+    before, sockets = live(ready), ready.gateway.route("churn-scores").deployments[0].sockets
+    deploy(ready, environmentVariables={"BROKEN": "1"})
+    (new,) = live(ready) - before
+    ready.engine.finish(new, 1, error="boom")
+    ready.settle()
+    assert state(ready) == "Failed"
+    assert ready.gateway.route("churn-scores").deployments[0].sockets == sockets
+    assert live(ready) == before
+    (old,) = before  # and it is still looked after
+    ready.engine.finish(old, 1)
+    ready.settle()
+    ready.clock.pass_(31)
+    ready.settle()
+    come_up(ready)
+    assert len(live(ready)) == 1
+
+
+def test_an_update_moves_over_only_when_the_new_one_is_ready(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    traffic(ready, blue=100)
+    before = live(ready)
+    deploy(ready, environmentVariables={"RELEASE": "2"})
+    assert live(ready) > before, "the old replica ended before the new one was ready"
+    sockets = ready.gateway.route("churn-scores").deployments[0].sockets
+    come_up(ready)
+    after = ready.gateway.route("churn-scores").deployments[0].sockets
+    assert state(ready) == "Succeeded" and after != sockets and not live(ready) & before
+
+
+def test_more_and_fewer_instances_keep_the_running_ones(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    first = live(ready)
+    deploy(ready, capacity=3)
+    come_up(ready)
+    assert live(ready) > first and len(live(ready)) == 3
+    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 3
+    deploy(ready, capacity=1)
+    come_up(ready)
+    assert live(ready) == first
+    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 1
+    assert state(ready) == "Succeeded"
+
+
+def test_a_replica_that_dies_is_replaced_and_the_others_serve(ready: Harness) -> None:
+    deploy(ready, capacity=2)
+    come_up(ready)
+    victim, other = sorted(live(ready))
+    ready.engine.finish(victim, 137)
+    ready.settle()
+    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 1
+    ready.clock.pass_(1)
+    ready.settle()
+    come_up(ready)
+    assert len(live(ready)) == 2 and other in live(ready) and victim not in live(ready)
+    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 2
+
+
+def test_deleting_stops_requests_before_it_stops_replicas(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    traffic(ready, blue=100)
+    refused = ready.send("DELETE", BLUE)
+    assert refused.status_code == 409 and "100 %" in refused.text
+    traffic(ready, blue=0)
+    assert ready.send("DELETE", BLUE).status_code == 202
+    ready.settle()
+    assert ready.get(BLUE).status_code == 404
+    assert ready.gateway.route("churn-scores").deployments == () and not live(ready)
+
+
+def test_deleting_the_endpoint_takes_all_with_it(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    traffic(ready, blue=100)
+    ready.send("DELETE", ENDPOINT)
+    ready.settle()
+    assert ready.get(ENDPOINT).status_code == 404 and ready.get(BLUE).status_code == 404
+    assert not live(ready) and ready.gateway.applied[-1] == []
+
+
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [
+        ({"blue": 70, "red": 30}, "red"),
+        ({"blue": 70}, "70"),
+        ({"blue": -10}, "-10"),
+        ({"blue": 140}, "140"),
+    ],
+)
+def test_wrong_traffic_is_refused(ready: Harness, shares: dict[str, int], word: str) -> None:
+    deploy(ready)
+    come_up(ready)
+    answer = traffic(ready, **shares)
+    assert answer.status_code == 400 and "properties.traffic" in answer.text and word in answer.text
+
+
+def test_a_name_is_taken_once_on_a_server(ready: Harness) -> None:
+    other = ENDPOINT.replace("/bank/", "/second/")
+    ready.put(other.split("/onlineEndpoints")[0], {"properties": {}})
+    ready.settle()
+    answer = ready.put(other, {"properties": {"authMode": "Key"}})
+    assert answer.status_code == 409 and "unique" in answer.text
+
+
+def test_keys_are_kept_and_renewed_one_at_a_time(ready: Harness) -> None:
+    keys = ready.send("POST", f"{ENDPOINT}/listKeys").json()
+    assert set(ready.gateway.route("churn-scores").keys) == set(keys.values())
+    assert "primaryKey" not in ready.get(ENDPOINT).text
+    ready.send("POST", f"{ENDPOINT}/regenerateKeys", {"keyType": "Primary"})
+    ready.settle()
+    renewed = ready.send("POST", f"{ENDPOINT}/listKeys").json()
+    assert renewed["primaryKey"] != keys["primaryKey"] and renewed["secondaryKey"] == keys["secondaryKey"]
+    assert set(ready.gateway.route("churn-scores").keys) == set(renewed.values())
+    assert ready.send("POST", f"{ENDPOINT}/regenerateKeys", {"keyType": "Third"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"model": "azureml:nothing:1"}, "properties.model"),
+        ({"instanceType": "Standard_DS3_v22"}, "properties.instanceType"),
+        ({"environmentId": "azureml:none:1"}, "properties.environmentId"),
+        ({"codeConfiguration": {"codeId": "azureml:none:1", "scoringScript": "score.py"}}, "codeId"),
+        ({"codeConfiguration": None, "model": None}, "properties.codeConfiguration"),
+        ({"readinessProbe": {"period": "soon"}}, "readinessProbe.period"),
+    ],
+)
+def test_wrong_deployments_are_refused_naming_the_field(ready: Harness, change: dict[str, Any], word: str) -> None:
+    answer = ready.put(BLUE, EXAMPLES[KEY].body(**change))
+    assert answer.status_code == 400 and word in answer.json()["error"]["message"], answer.text
+
+
+def test_an_older_client_does_not_erase_what_it_does_not_know(ready: Harness) -> None:
+    collector = {"collections": {"model_inputs": {"dataCollectionMode": "Enabled"}}}
+    deploy(ready, dataCollector=collector)
+    ready.put(BLUE + "?api-version=2022-02-01-preview", EXAMPLES[KEY].body())
+    assert ready.get(BLUE).json()["properties"]["dataCollector"] == collector
+    ready.put(BLUE + "?api-version=2023-04-01-preview", EXAMPLES[KEY].body())
+    assert "dataCollector" not in ready.get(BLUE).json()["properties"]
