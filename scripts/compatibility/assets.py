@@ -40,7 +40,7 @@ class Different(Exception):
     """What was read back is not what was created."""
 
 
-def create_and_read_back(client: MLClient, kind: str, path: Path, endpoint: str) -> None:
+def create_and_read_back(client: MLClient, kind: str, path: Path) -> None:
     """Raises `Different`, or what the client raises."""
     if kind in VERSIONED:
         _versioned(client, kind, path)
@@ -51,7 +51,7 @@ def create_and_read_back(client: MLClient, kind: str, path: Path, endpoint: str)
     elif kind == "workspace":
         _workspace(client, path)
     elif kind == "online-endpoint":
-        _online_endpoint(client, path, endpoint)
+        _online_endpoint(client, path)
     else:
         raise NotImplementedError(f"no way to read back a {kind}")
 
@@ -119,7 +119,7 @@ def _workspace(client: MLClient, path: Path) -> None:
     _gone(lambda: client.workspaces.get(entity.name))
 
 
-def _online_endpoint(client: MLClient, path: Path, endpoint: str) -> None:
+def _online_endpoint(client: MLClient, path: Path) -> None:
     entity = sdk.load_online_endpoint(path)
     client.online_endpoints.begin_create_or_update(entity).result()
     got = client.online_endpoints.get(entity.name)

@@ -12,7 +12,10 @@ from azure.storage.blob import BlobServiceClient
 from compatibility.examples import Example, fill_in_file
 
 CLUSTERS = ("cpu-cluster", "gpu-cluster")  # the second is only a name: the examples here need no GPU
-SEEDS = {"example-data/iris.csv": "cli/assets/data/example-data/iris.csv", "data/titanic.csv": "cli/jobs/spark/data/titanic.csv"}
+SEEDS = {
+    "example-data/iris.csv": "cli/assets/data/example-data/iris.csv",
+    "data/titanic.csv": "cli/jobs/spark/data/titanic.csv",
+}
 _DATA = "cli/jobs/pipelines-with-components/basics/4d_data_input/data.yml"
 _INFERENCE_SCHEMA = "cli/endpoints/online/managed/inference-schema"
 _REGISTERED = "cli/endpoints/online/managed/minimal/single-model-registered"

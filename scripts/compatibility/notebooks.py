@@ -1,40 +1,57 @@
-"""A notebook's code cells, run in order as a reader would run them, in a process of their own.
+"""A notebook's code cells, run in order as a reader would run them.
 
-Run as a program with the notebook's path. IPython gives `%%writefile`, `!command` and the rest their own meaning, but
-`%pip` and `az` lines are passed over (the interpreter has the packages, the environment the login). Where a cell leaves
-a job running that the next ones build on, its end is awaited, as the text between the cells asks the reader to.
+IPython gives `%%writefile`, `!command` and the rest their own meaning, but `%pip` and `az` lines are passed over (the
+interpreter has the packages, the environment the login). A job that a cell leaves running is awaited before the next
+cell, as the text between the cells asks the reader to. Must be called in a process of its own: it changes the working
+folder and never ends its shell.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
-_PASSED_OVER = re.compile(r"^\s*(?:%pip|!pip|!az|%conda|%load_ext|%env)\b.*$", re.MULTILINE)
-_SHOWN = 400
+from azure.ai.ml import MLClient
+from azure.ai.ml.entities import Job
+from IPython.core.interactiveshell import InteractiveShell
+
+_PASSED_OVER = re.compile(r"^\s*(?:%pip|!\s*pip|!\s*az|%conda|%load_ext)\b.*$", re.MULTILINE)
+_ENDED = {"Completed", "Failed", "Canceled"}
 
 
-class CellFailed(Exception):
-    """Names the cell and its error."""
+class JobFailed(Exception):
+    """A job that a cell started did not complete."""
 
 
-def run_notebook(path: Path, timeout_s: float) -> str:
-    """Run in a process of its own with the notebook's folder as working directory; returns the end of its output."""
-    program = [sys.executable, "-m", "compatibility.notebooks", path.name]
-    environment_path = str(Path(__file__).parent.parent)
-    done = subprocess.run(
-        program,
-        cwd=path.parent,
-        env={**_environment(), "PYTHONPATH": environment_path},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    if done.returncode != 0:
-        last = [line for line in done.stderr.splitlines() if line.startswith("CELL ")]
-        raise CellFailed(last[-1] if last else f"exit code {done.returncode}: {done.stderr[-_SHOWN:]}")
-    return done.stdout[-2000:]
+def run_notebook(client: MLClient, path: Path) -> None:
+    """Raises what the first failing cell raises, with its number as a note."""
+    os.chdir(path.parent)
+    os.environ["MPLBACKEND"] = "Agg"
+    # A compute instance, where these notebooks are at home, has it set.
+    os.environ["MLFLOW_TRACKING_URI"] = client.workspaces.get(client.workspace_name).mlflow_tracking_uri
+    shell = InteractiveShell.instance(colors="NoColor")
+    for number, source in enumerate(_code_cells(path), start=1):
+        print(f"--- cell {number}", flush=True)
+        result = shell.run_cell(source, store_history=True)
+        if (error := result.error_before_exec or result.error_in_exec) is not None:
+            error.add_note(f"cell {number}")
+            raise error
+        _await_job(client, result.result, number)
+
+
+def _code_cells(path: Path) -> list[str]:
+    cells = json.loads(path.read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return [_PASSED_OVER.sub("pass", source) for source in sources]
+
+
+def _await_job(client: MLClient, value: Any, number: int) -> None:
+    if not isinstance(value, Job) or value.name is None or value.status in _ENDED:
+        return
+    client.jobs.stream(value.name)
+    status = client.jobs.get(value.name).status
+    if status != "Completed":
+        raise JobFailed(f"the job {value.name} of cell {number} is {status}")

@@ -19,7 +19,9 @@ _PICTURE = "cli/endpoints/online/managed/binary-payloads/input.jpg"
 _PUBLIC = "https://azuremlexamples.blob.core.windows.net/datasets"
 _CREDIT_LABEL = "default payment next month"
 _KERAS_MNIST = "tf.keras.datasets.mnist.load_data()"
-_LOCAL_MNIST = '(lambda a: ((a["x_train"], a["y_train"]), (a["x_test"], a["y_test"])))(__import__("numpy").load({file!r}))'
+_LOCAL_MNIST = (
+    '(lambda a: ((a["x_train"], a["y_train"]), (a["x_test"], a["y_test"])))(__import__("numpy").load({file!r}))'
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from smalt.cli.root import CliError
 
 SDK = "1.35.2"
 PACKAGES = (
-    f"azure-ai-ml=={SDK}",
     "azure-identity",
     "azureml-mlflow",
     "mlflow",
@@ -33,17 +32,19 @@ def constraints(sdk: str = SDK) -> Path:
     return QUICKSTART / f"constraints-{sdk}.txt"
 
 
-def ensure(folder: Path, cache: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Path:
+def ensure(
+    folder: Path, cache: Path, environment: Mapping[str, str], say: Callable[[str], None], sdk: str = SDK
+) -> Path:
     """The environment's Python; made where missing, incomplete, or of other versions. Raises CliError with uv's words."""
-    python, marker, wanted = folder / "bin" / "python", folder / ".complete", _digest()
+    python, marker, wanted = folder / "bin" / "python", folder / ".complete", _digest(sdk)
     if python.exists() and marker.exists() and marker.read_text() == wanted:
         return python
-    say(f"installing azure-ai-ml {SDK} and what goes with it into {folder}")
+    say(f"installing azure-ai-ml {sdk} and what goes with it into {folder}")
     uv = _Uv(find_uv_bin(), {**environment, "UV_CACHE_DIR": str(cache)})
     if folder.exists():
         shutil.rmtree(folder)
     uv.run("venv", "--python", sys.executable, str(folder))
-    uv.run("pip", "install", "--python", str(python), "--constraint", str(constraints()), *PACKAGES)
+    uv.run("pip", "install", "--python", str(python), "--constraint", str(constraints(sdk)), *_packages(sdk))
     marker.write_text(wanted)
     return python
 
@@ -65,6 +66,10 @@ class _Uv:
             raise CliError(f"uv {arguments[0]} failed; is the package index reachable?{words}")
 
 
-def _digest() -> str:
-    content = constraints().read_bytes() + "\n".join([*PACKAGES, sys.version]).encode()
+def _packages(sdk: str) -> list[str]:
+    return [f"azure-ai-ml=={sdk}", *PACKAGES]
+
+
+def _digest(sdk: str) -> str:
+    content = constraints(sdk).read_bytes() + "\n".join([*_packages(sdk), sys.version]).encode()
     return hashlib.sha256(content).hexdigest()

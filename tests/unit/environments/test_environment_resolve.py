@@ -209,7 +209,7 @@ def test_a_source_that_cannot_be_built_and_has_no_wheel_is_named(
     wheels: Path, resolve: Callable[..., Resolution]
 ) -> None:
     broken_source(wheels, "alpha", "1.0.0")
-    with pytest.raises(Unresolvable, match="'alpha'.*could not be built from source"):
+    with pytest.raises(Unresolvable, match=r"'alpha'.*could not be built from source"):
         resolve(pip=["alpha"])
 
 

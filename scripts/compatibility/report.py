@@ -1,0 +1,36 @@
+"""The table of `docs/compatibility.md`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from compatibility.verdicts import Verdict
+
+_HEAD = """# The public examples
+
+What the examples of Azure's own repository (`Azure/azureml-examples`) do with the unmodified client ({client}) against
+this platform. Written by
+
+    eval "$(smalt env)"
+    python scripts/compatibility.py --examples CHECKOUT --list LIST.csv --write docs/compatibility.md
+
+"Unmodified" means: after upstream's own placeholders are filled in, and with a stand-in for data that lies on the
+internet (`scripts/compatibility/standins.py`). What upstream's set-up scripts leave in a workspace is made first
+(`scripts/compatibility/fixtures.py`). *works* is, for a job, Completed with its log downloaded; for a deployment, the
+answer to upstream's sample request; for a notebook, all cells; for all else created, read back and compared, listed,
+archived or deleted. *not yet* was submitted too, and was refused with a clear error.
+
+{counts}
+
+| path | kind | result | seconds |
+|---|---|---|---|
+"""
+
+
+def write_report(path: Path, verdicts: list[Verdict], client: str) -> None:
+    """One line a row, in the order of the list."""
+    counted = Counter(one.result.split(":")[0] for one in verdicts)
+    counts = ", ".join(f"{counted[name]} {name}" for name in ("works", "fails", "not yet") if counted[name])
+    lines = [f"| {one.path} | {one.kind} | {one.result} | {one.seconds:.1f} |\n" for one in verdicts]
+    path.write_text(_HEAD.format(client=client, counts=f"{len(verdicts)} rows: {counts}.") + "".join(lines))
