@@ -49,7 +49,9 @@ class Client:
 
 def client_python(version: str = SDK) -> Path:
     """The Python of an environment with that version of azure-ai-ml; made where missing (a minute)."""
-    return ensure(CLIENTS / version, CLIENTS / "cache", clean_environment(), lambda text: print(text, file=sys.stderr), version)
+    return ensure(
+        CLIENTS / version, CLIENTS / "cache", clean_environment(), lambda text: print(text, file=sys.stderr), version
+    )
 
 
 def clean_environment() -> dict[str, str]:

@@ -81,7 +81,7 @@ class Crud:
     def get(self, request: Request) -> Answer:
         kind = self.kind_of(request.id.kind)
         with request.platform.database.read() as connection:
-            row = resources.get(connection, request.id.key)
+            row = resources.get(connection, _aliased(connection, kind, request.id).key)
             if row is None:
                 raise self._missing(connection, request.id)
         return Answer(200, document(request.platform, kind, row), {"ETag": etag(row)})
@@ -147,7 +147,7 @@ class Crud:
             conditions.check(row)
             if kind.check_delete is not None:
                 kind.check_delete(request, connection, row)
-            if kind.reconcile is None:
+            if kind.reconcile is None or kind.delete_at_once:
                 self.remove_stored(connection, row, request.now)
                 return Answer(200, {})
             if not row.deleting:
@@ -252,6 +252,15 @@ class Crud:
             type_ = self._kinds[key].type if key in self._kinds else id_.path[at][0]
             pairs.append((type_, id_.path[at][1]))
         return str(replace(id_, path=tuple(pairs)))
+
+
+def _aliased(connection: Connection, kind: Kind, id_: ResourceId) -> ResourceId:
+    """The version that an alias stands for; any other id as it is."""
+    if not kind.newest_as or id_.name.lower() != kind.newest_as:
+        return id_
+    above = resources.get(connection, id_.parent.key)
+    newest = above.status.get("latest") if above else None
+    return id_.parent.child(id_.path[-1][0], newest) if newest else id_
 
 
 def _public(spec: Mapping[str, Any]) -> Document:

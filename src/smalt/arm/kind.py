@@ -103,6 +103,8 @@ class Kind:
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
+    - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
+    - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`).
     """
 
     path: str
@@ -126,6 +128,8 @@ class Kind:
     lookup_across: bool = False
     check_delete: Callable[[Request, Connection, Row], None] | None = None
     deleted: Callable[[Connection, Row, float], None] | None = None
+    delete_at_once: bool = False
+    newest_as: str = ""
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import traceback
 import uuid
@@ -35,6 +36,8 @@ BODY_MOST = 16 * 1024 * 1024
 HOLD_S = 20.0  # how long an operation's GET is held
 Authenticate = Callable[[Scope], Principal]
 Authorize = Callable[[Principal, str, str], None]
+# a deployment's operations are asked for without the provider, as ARM had it once
+_OLD_DEPLOYMENTS = re.compile(r"^(/subscriptions/[^/]+/resourcegroups/[^/]+)(/deployments/)", re.IGNORECASE)
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
 
 
@@ -154,6 +157,7 @@ def _split(path: str) -> tuple[ResourceId, str | None]:
     """The resource, and the collection or action behind it."""
     if path.lower() == "/subscriptions":
         return ResourceId(""), "subscriptions"
+    path = _OLD_DEPLOYMENTS.sub(r"\1/providers/Microsoft.Resources\2", path)
     try:
         return ResourceId.parse(path), None
     except NotAnId:

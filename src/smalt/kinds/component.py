@@ -1,4 +1,7 @@
-"""Components: reusable steps, stored as the client wrote them."""
+"""Components: reusable steps, stored as the client wrote them, with the name and version that the service gives them.
+
+The client reads both from `componentSpec`, and asks for the version `azureml_default` where the user names none.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ class ComponentProperties(VersionProperties):
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     message = "A component version is fixed: code, inputs, outputs and command cannot be updated."
-    fixed = () if request.body["properties"].get("isAnonymous") else ("componentSpec",)
-    return admit_version(request, connection, old, fixed=fixed, spec=request.body, message=message)
+    properties = request.body["properties"]
+    fixed = () if properties.get("isAnonymous") else ("componentSpec",)
+    named = {**properties["componentSpec"], "name": request.id.parent.name, "version": request.id.name}
+    spec = {**request.body, "properties": {**properties, "componentSpec": named}}
+    return admit_version(request, connection, old, fixed=fixed, spec=spec, message=message)
 
 
 KINDS = [
@@ -31,5 +37,6 @@ KINDS = [
         creates_parent=True,
         deleted=version_removed,
         name_pattern=NAME,
+        newest_as="azureml_default",
     ),
 ]

@@ -69,6 +69,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     def writes(connection: Connection) -> None:
         if given is not None:
             resources.set_secret(connection, request.id.key, "credentials", json.dumps(given))
+        if hosted:
+            _note_owner(connection, request, hosted)
 
     spec = {**request.body, "properties": properties}
     return Admitted(spec, status={"hosted": bool(hosted)}, due=bool(hosted), writes=writes)
@@ -95,6 +97,15 @@ def _check_owner(request: Request, connection: Connection, name: str, given: Any
             403, "AuthorizationFailed", f"Storage account '{name}' exists; its key is needed to use it.",
             "properties.credentials",
         )  # fmt: skip
+
+
+def _note_owner(connection: Connection, request: Request, name: str) -> None:
+    """The account is the workspace's from now on, also for its other datastores and after this one is deleted."""
+    workspace = resources.get(connection, request.id.parent.key)
+    if workspace is None or name == workspace.status.get("account"):
+        return
+    owned = {*workspace.status.get("accounts", ()), name}
+    resources.set_status(connection, workspace.id, {**workspace.status, "accounts": sorted(owned)})
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
@@ -156,4 +167,5 @@ KIND = Kind(
     check_delete=_check_delete,
     list_filter=_filter,
     actions={"listSecrets": Action(_secrets, secret=True)},
+    delete_at_once=True,
 )

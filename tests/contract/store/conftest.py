@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
+
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
-from sqlalchemy import create_engine, text
 
 
 def _binaries() -> Path | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, inspect, text
+
 from smalt.sched import placement
 from smalt.store import operations, resources
 from smalt.store.database import Database
 from smalt.store.migrate import HEAD, NewerDatabase, migrate
 from smalt.store.tables import metadata
-from sqlalchemy import Connection, inspect, text
 
 KIND = "workspaces/jobs"
 

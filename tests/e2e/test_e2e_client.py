@@ -1,0 +1,37 @@
+"""The official client against a started platform: each script in `client/` is ordinary user code with asserts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from live.clients import Client
+from live.platform import Platform
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    "script", ["assets", "workspaces", "compute", "jobs_data", "jobs_life", "tracking", "endpoints"]
+)
+def test_script(client: Client, scripts: Path, script: str) -> None:
+    said = client.run(scripts / f"{script}.py")
+    print(said)
+    assert said.rstrip().endswith("PASSED")
+
+
+def test_a_service_principal_signs_in(platform: Platform, client: Client, scripts: Path) -> None:
+    made = platform.smalt("sp", "create", "pipeline-runner", "--json")
+    assert made.returncode == 0, made.stderr
+    variables = {name: value for name, value in json.loads(made.stdout).items() if name.startswith("AZURE_")}
+    # a machine of its own has no managed identity
+    said = client.run(scripts / "principal.py", variables={"IDENTITY_ENDPOINT": "", "IDENTITY_HEADER": "", **variables})
+    assert said.rstrip().endswith("PASSED")
+    deleted = platform.smalt("sp", "delete", "pipeline-runner")
+    assert deleted.returncode == 0, deleted.stderr
+    said = client.run(
+        scripts / "principal.py", "refused", variables={"IDENTITY_ENDPOINT": "", "IDENTITY_HEADER": "", **variables}
+    )
+    assert said.rstrip().endswith("REFUSED")

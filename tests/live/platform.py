@@ -1,0 +1,238 @@
+"""A real platform for tests: started by `smalt up`, reached through its one TLS port, every process of it killable.
+
+Everything here is what a user or an operator could do: commands, requests, signals. Nothing reaches into the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import requests
+
+from live.clients import clean_environment
+from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
+
+Value = TypeVar("Value")
+API = "2024-04-01"
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
+HOME = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{WORKSPACE}"
+TERMINAL = {"Completed", "Failed", "Canceled"}
+_UP_S = 60.0
+
+
+class Platform:
+    """One platform on one root. Not started by making it."""
+
+    def __init__(self, root: Path, port: int | None = None) -> None:
+        self.root = root
+        self.port = port or free_port()
+        self.url = f"https://localhost:{self.port}"
+        self._session = requests.Session()
+        self._token = ("", 0.0)
+
+    # commands
+
+    def smalt(self, *arguments: str, timeout_s: float = _UP_S) -> subprocess.CompletedProcess[str]:
+        """Run a command on this root. Its exit code is the caller's to check."""
+        command = [sys.executable, "-m", "smalt.cli.main", *arguments, "--root", str(self.root)]
+        return subprocess.run(
+            command, env=clean_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def up(self) -> None:
+        """Returns when the platform is ready."""
+        done = self.smalt("up", "--port", str(self.port), "--detach")
+        assert done.returncode == 0, f"smalt up failed: {done.stdout}{done.stderr}\n{self.log('supervisor')}"
+
+    def down(self) -> None:
+        done = self.smalt("down", timeout_s=90)
+        assert done.returncode == 0, f"smalt down failed: {done.stdout}{done.stderr}"
+
+    def end(self) -> None:
+        """Stop it and whatever is left of this root: agents, jobs, replicas."""
+        if (self.root / "config.json").exists():
+            self.smalt("down", timeout_s=90)
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.smalt("status", "--json").stdout)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        done = self.smalt("env", "--shell", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def log(self, name: str, characters: int = 4000) -> str:
+        """The end of a process's log, for messages."""
+        path = self.root / "logs" / f"{name}.log"
+        return path.read_text(errors="replace")[-characters:] if path.exists() else ""
+
+    # processes
+
+    def pid(self, name: str) -> int:
+        """Of a program that runs now (`server`, `envoy`, `mlflow`) or of the `supervisor`; 0 where it does not run."""
+        view = json.loads((Settings(self.root).run / "supervisor.json").read_text())
+        if name == "supervisor":
+            return int(view["pid"])
+        return next((one["pid"] or 0 for one in view["processes"] if one["name"] == name), 0)
+
+    def kill(self, name: str) -> int:
+        """`kill -9`; returns the process id that is gone now."""
+        pid = self.pid(name)
+        assert pid, f"{name} does not run"
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def restarted(self, name: str, before: int, timeout_s: float = 15) -> int:
+        """Wait until the program runs under another process id, and return that."""
+        return eventually(lambda: (now := self.pid(name)) and now != before and now, f"{name} again", timeout_s, 0.02)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that works on this root, by its command line, working folder or variables: ours never is."""
+        marker, own = str(self.root), os.getpid()
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid == own or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                command = " ".join(process.cmdline())
+                if marker in command or process.cwd().startswith(marker):
+                    found.append(process)
+        return found
+
+    def agents(self) -> dict[str, dict[str, Any]]:
+        """The state file of each task that an agent looks after or looked after, by the task's name."""
+        found: dict[str, dict[str, Any]] = {}
+        for path in (self.root / "tasks").glob("*/state.json"):
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                state = json.loads(path.read_text())
+                found[state["name"]] = state
+        return found
+
+    # requests
+
+    def token(self, resource: str = "") -> str:
+        """From the managed-identity endpoint, as the owner of the root. `resource`: the audience, ARM's by default."""
+        answer = requests.get(
+            f"{self.url}/msi/token", params={"api-version": "2019-08-01", "resource": resource or self.url},
+            headers={"X-IDENTITY-HEADER": self.variables["IDENTITY_HEADER"]}, verify=self.ca, timeout=20,
+        )  # fmt: skip
+        answer.raise_for_status()
+        return answer.json()["access_token"]
+
+    @property
+    def ca(self) -> str:
+        return str(self.root / "tls" / "ca.pem")
+
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout_s: float = 60
+    ) -> requests.Response:
+        """One request with the owner's token. `path` from the workspace unless it begins with a slash."""
+        if self._token[1] < time.monotonic():
+            self._token = (self.token(), time.monotonic() + 600)
+        full = path if path.startswith("/") else f"{HOME}/{path}"
+        mark = "&" if "?" in full else "?"
+        return self._session.request(
+            method, f"{self.url}{full}{mark}api-version={API}", json=body, verify=self.ca, timeout=timeout_s,
+            headers={"Authorization": f"Bearer {self._token[0]}", **(headers or {})},
+        )  # fmt: skip
+
+    def get(self, path: str) -> dict[str, Any]:
+        answer = self.call("GET", path)
+        assert answer.status_code == 200, f"GET {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def put(self, path: str, properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """PUT, and wait for the end of the operation if there is one."""
+        answer = self.call("PUT", path, {"properties": properties, **more})
+        assert answer.status_code in (200, 201), f"PUT {path}: {answer.status_code} {answer.text}"
+        self.finish(answer)
+        return answer.json()
+
+    def finish(self, answer: requests.Response, timeout_s: float = 120) -> dict[str, Any]:
+        """The document of an answer's operation once it has ended."""
+        url = answer.headers.get("Azure-AsyncOperation", "")
+        if not url:
+            return {"status": "Succeeded"}
+        path = url.removeprefix(self.url).partition("?")[0]
+
+        def ended() -> dict[str, Any] | None:
+            document = self.get(path)
+            return document if document["status"] not in ("InProgress", "Running") else None
+
+        return eventually(ended, f"the operation {path}", timeout_s)
+
+    # jobs, in the plainest environment there is
+
+    def ensure_environment(self) -> str:
+        """An environment with Python alone; its id."""
+        if self.call("GET", "environments/plain/versions/1").status_code != 200:
+            self.put("environments/plain/versions/1", {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"})
+        return f"{HOME}/environments/plain/versions/1"
+
+    def submit(self, name: str, command: str, **properties: Any) -> requests.Response:
+        """A command job in the plain environment, serverless unless `computeId` is given."""
+        wanted = {"jobType": "Command", "command": command, "environmentId": self.ensure_environment(), **properties}
+        return self.call("PUT", f"jobs/{name}", {"properties": wanted})
+
+    def job(self, name: str) -> dict[str, Any]:
+        """The properties of a job."""
+        return self.get(f"jobs/{name}")["properties"]
+
+    def wait_for(self, name: str, *states: str, timeout_s: float = 60) -> dict[str, Any]:
+        """The job's properties once it is in one of `states`; fails at once where it ended in another."""
+
+        def there() -> dict[str, Any] | None:
+            found = self.job(name)
+            if found["status"] in states:
+                return found
+            assert found["status"] not in TERMINAL, f"job {name} ended as {found['status']}: {self.job_error(name)}"
+            return None
+
+        return eventually(there, f"job {name} being {' or '.join(states)}", timeout_s)
+
+    def job_error(self, name: str) -> str:
+        details = self.get(f"/history/v1.0{HOME}/runs/{name}/details")
+        return str(((details.get("error") or {}).get("error") or {}).get("message", ""))
+
+    def job_log(self, name: str, log: str = "user_logs/std_log.txt") -> str:
+        """What a job printed so far, as the client reads it: through the URL in the run's details."""
+        url = self.get(f"/history/v1.0{HOME}/runs/{name}/details")["logFiles"].get(log)
+        return requests.get(url, verify=self.ca, timeout=20).text if url else ""
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Platform]:
+        try:
+            self.up()
+            yield self
+        finally:
+            self.end()
+
+
+def eventually(check: Callable[[], Value | None], what: str, timeout_s: float = 30, pause_s: float = 0.05) -> Value:
+    """What `check` returns once that is true. `pause_s` between looks; AssertionError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
+        time.sleep(pause_s)
+    return value
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

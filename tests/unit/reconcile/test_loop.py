@@ -1,0 +1,184 @@
+"""The control loop by itself, over a kind made for the test: heartbeat, retries, the order of deletes, the running thread."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fakes.platform import GROUP, Harness
+from smalt.arm.kind import Kind, Step
+from smalt.arm.platform import Platform
+from smalt.arm.registry import Kinds
+from smalt.reconcile.loop import Loop, Pace
+from smalt.store import resources
+from smalt.store.resources import Row
+
+
+class Bench:
+    """A kind `things` whose step the test writes, and a loop over it."""
+
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        self.step: Any = lambda platform, row: Step("Succeeded", {}, done=True)
+        kind = Kind(path="things", title="thing", reconcile=self._step)
+        below = Kind(path="things/parts", title="part")
+        self.kinds = Kinds([kind, below])
+        self.removed: list[str] = []
+        self.loop = self.make()
+
+    def make(self, pace: Pace | None = None) -> Loop:
+        return Loop(self.harness.platform, self.kinds, self._remove, pace)
+
+    def _step(self, platform: Platform, row: Row) -> Step:
+        return self.step(platform, row)
+
+    def _remove(self, connection: Any, row: Row, now: float) -> None:
+        self.removed.append(row.name)
+        resources.remove(connection, row.id, now)
+
+    def add(self, name: str, kind: str = "things", parent: str = GROUP.lower(), due: bool = True) -> str:
+        key = f"{parent}/{name}"
+        now = self.harness.clock()
+        with self.harness.database.write() as connection:
+            resources.insert(
+                connection, key=key, written=key, kind=kind, parent=parent, name=name, spec={"properties": {}}, status={},
+                state="Creating", now=now, by="test", due_at=now if due else None,
+            )  # fmt: skip
+        return key
+
+
+@pytest.fixture
+def bench(harness: Harness) -> Bench:
+    return Bench(harness)
+
+
+def test_a_step_decides_when_it_is_looked_at_again(bench: Bench) -> None:
+    key = bench.add("a")
+    seen: list[float] = []
+
+    def step(platform: Platform, row: Row) -> Step:
+        seen.append(platform.clock())
+        return Step("Creating", {"n": len(seen)}, after=10)
+
+    bench.step = step
+    bench.loop.run_due()
+    bench.loop.run_due()
+    assert len(seen) == 1
+    bench.harness.clock.pass_(10)
+    bench.loop.run_due()
+    assert len(seen) == 2 and bench.harness.row(key).status == {"n": 2}
+
+
+def test_errors_are_retried_with_growing_pauses_then_fail_with_the_error(bench: Bench) -> None:
+    key = bench.add("a")
+    at: list[float] = []
+
+    def broken(platform: Platform, row: Row) -> Step:
+        at.append(platform.clock())
+        raise OSError("no space left on device")
+
+    bench.step = broken
+    while bench.harness.row(key).state != "Failed":
+        bench.loop.run_due()
+        bench.harness.clock.pass_(0.05)
+    pauses = [after - before for before, after in itertools.pairwise(at)]
+    assert len(at) == Pace().tries and pauses[-1] > pauses[0] * 4
+    assert "no space left" in bench.harness.row(key).status["error"]["message"]
+
+
+def test_a_lost_lease_drops_the_result(bench: Bench) -> None:
+    key = bench.add("a")
+
+    def slow(platform: Platform, row: Row) -> Step:
+        bench.harness.clock.pass_(31)  # longer than the lease, and nobody's heart beats
+        with bench.harness.database.write() as connection:
+            assert resources.claim(connection, ["things"], bench.harness.clock(), "another", 30, 1)
+        return Step("Wrong", {"stale": True}, done=True)
+
+    bench.step = slow
+    row = bench.loop._claim(1)[0]  # pyright: ignore[reportPrivateUsage]
+    bench.loop.step(row)
+    assert bench.harness.row(key).state == "Creating" and bench.harness.row(key).status == {}
+
+
+def test_a_delete_takes_what_is_below_first(bench: Bench) -> None:
+    key = bench.add("a")
+    bench.add("part", kind="things/parts", parent=key, due=False)
+    child = bench.add("b", parent=key)
+    ended: list[str] = []
+
+    def step(platform: Platform, row: Row) -> Step:
+        if row.deleting:
+            ended.append(row.name)
+            return Step(row.state, row.status, gone=True)
+        return Step("Succeeded", {}, done=True)
+
+    bench.step = step
+    bench.loop.run_due()
+    with bench.harness.database.write() as connection:
+        row = resources.get(connection, key)
+        assert row is not None
+        resources.mark_deleting(connection, row, bench.harness.clock(), "test")
+    bench.loop.run_due()
+    assert bench.removed == ["part"] and ended[:2] == ["a", "b"] and ended[-1] == "a"
+    with bench.harness.database.read() as connection:
+        assert resources.get(connection, key) is None and resources.get(connection, child) is None
+
+
+def test_the_thread_works_at_once_when_hinted_and_stops_when_told(bench: Bench) -> None:
+    """Real time: only that it does not wait for the resync of 30 s."""
+    done = threading.Event()
+
+    def step(platform: Platform, row: Row) -> Step:
+        done.set()
+        return Step("Succeeded", {}, done=True)
+
+    bench.step = step
+    thread = threading.Thread(target=bench.loop.run)
+    thread.start()
+    key = bench.add("a")
+    bench.harness.platform.hub.notify(key)
+    assert done.wait(5)
+    bench.loop.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_long_step_keeps_its_lease_by_the_heartbeat(harness: Harness) -> None:
+    import time
+
+    harness.platform = replace(harness.platform, clock=time.time)
+    bench = Bench(harness)
+    loop = bench.make(Pace(lease_s=0.3))
+    begun, release = threading.Event(), threading.Event()
+    runs: list[str] = []
+
+    def slow(platform: Platform, row: Row) -> Step:
+        runs.append(row.name)
+        begun.set()
+        release.wait(5)
+        return Step("Succeeded", {}, done=True)
+
+    bench.step = slow
+    with harness.database.write() as connection:
+        now = time.time()
+        resources.insert(
+            connection, key="/t", written="/t", kind="things", parent="", name="t", spec={}, status={}, state="New",
+            now=now, by="x", due_at=now,
+        )  # fmt: skip
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    assert begun.wait(5)
+    first = harness.row("/t").lease_until
+    deadline = time.monotonic() + 5
+    while harness.row("/t").lease_until == first and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    assert (harness.row("/t").lease_until or 0) > (first or 0), "the lease was not extended"
+    release.set()
+    loop.stop()
+    thread.join(5)
+    assert runs == ["t"] and harness.row("/t").state == "Succeeded"

@@ -1,0 +1,47 @@
+"""Who gets which nodes: the pure decision."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smalt.sched.placement import Node, place
+from smalt.sched.sizes import SIZES, limits_of
+
+
+def busy(*numbers: int) -> list[Node]:
+    return [Node(number, "someone", 0.0) for number in numbers]
+
+
+def idle(*numbers: int) -> list[Node]:
+    return [Node(number, None, 0.0) for number in numbers]
+
+
+def test_idle_nodes_come_first_then_new_ones() -> None:
+    assert place([*busy(0), *idle(1)], most=4, want=3, ahead=0) == [1, 2, 3]
+
+
+def test_all_or_nothing() -> None:
+    assert place(busy(0, 1), most=3, want=2, ahead=0) is None
+
+
+def test_nobody_overtakes() -> None:
+    assert place([], most=4, want=1, ahead=1) is None
+
+
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.integers(0, 10), st.integers(1, 10))
+def test_never_more_than_there_are_and_never_a_busy_one(taken: set[int], free: set[int], most: int, want: int) -> None:
+    nodes = [*busy(*taken), *idle(*free - taken)]
+    chosen = place(nodes, most, want, ahead=0)
+    if chosen is None:
+        return
+    assert len(chosen) == len(set(chosen)) == want
+    assert not set(chosen) & taken
+    assert len(taken) + want <= most
+
+
+def test_a_size_limits_memory_to_what_the_machine_has() -> None:
+    limits = limits_of("Standard_DS3_v2", 8 << 30)
+    assert (limits.cpu_weight, limits.memory_bytes) == (400, 8 << 30)
+    assert limits_of("unheard-of", 8 << 30).memory_bytes == 0
+    assert all(size.cpus > 0 and size.memory_gb > 0 for size in SIZES.values())
