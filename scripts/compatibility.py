@@ -84,6 +84,7 @@ def _run(row: Example, top: Path) -> None:
     if row.path in PREPARE:
         PREPARE[row.path](top, path)
     before(client, top, row, endpoint)
+    os.chdir(path.parent)  # where upstream's own script stands
     if row.kind == "notebook":
         run_notebook(client, path)
     elif row.needs:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -27,7 +28,7 @@ import smalt.kinds
 from smalt.arm.crud import Crud
 from smalt.arm.errors import ArmError
 from smalt.arm.hub import Hub
-from smalt.arm.ids import ML, ResourceId, workspace_id
+from smalt.arm.ids import ML, NotAnId, ResourceId, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
@@ -109,6 +110,7 @@ def build(settings: Settings) -> Server:
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=authorize, session=sessions.read,
     )  # fmt: skip
+    pages = Pages(sessions, tracking)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
         blobs=BlobApp(service, tokens, workspaces.permits),
@@ -120,8 +122,8 @@ def build(settings: Settings) -> Server:
                 *Login(settings, tokens, identities, headers, sessions).routes(),
                 Route("/healthz", _health, methods=["GET"]),
                 Route("/constraints/{name}", _constraints, methods=["GET"]),
-                Route("/", _home(sessions, settings), methods=["GET"]),
-                Route("/jobs/{name}", _job_page(sessions, settings), methods=["GET"]),
+                Route("/", pages.home, methods=["GET"]),
+                Route("/jobs/{name}", pages.job, methods=["GET"]),
             ]
         ),
     )
@@ -219,27 +221,42 @@ async def _constraints(http: HttpRequest) -> Response:
     return PlainTextResponse(known[version].read_text())
 
 
-def _tracking_page(settings: Settings, workspace: ResourceId) -> str:
+def _tracking_page(workspace: ResourceId) -> str:
     return f"/mlflow/v1.0{workspace}/"
 
 
-def _home(sessions: Sessions, settings: Settings):
-    async def home(http: HttpRequest) -> Response:
-        if sessions.read("GET", http.scope["headers"]) is None:
-            return PlainTextResponse("Open the login link that `smalt up` prints.\n", status_code=401)
-        return RedirectResponse(_tracking_page(settings, workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)), 303)
+@dataclass(frozen=True)
+class Pages:
+    """What a browser with a session opens, until there is a Studio: MLflow's own pages."""
 
-    return home
+    sessions: Sessions
+    tracking: MlflowTracking
+
+    async def home(self, http: HttpRequest) -> Response:
+        if not self._known(http):
+            return _LOGIN_FIRST
+        return RedirectResponse(_tracking_page(workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)), 303)
+
+    async def job(self, http: HttpRequest) -> Response:
+        """`/jobs/{name}?wsid={workspace}`: the link that clients print beside a job's name."""
+        if not self._known(http):
+            return _LOGIN_FIRST
+        try:
+            workspace = ResourceId.parse(http.query_params.get("wsid", "")).workspace
+        except NotAnId:
+            return PlainTextResponse("The link's wsid is not the id of a workspace.\n", status_code=400)
+        name = http.path_params["name"]
+        run = await run_in_threadpool(self.tracking.run, workspace.key, name)
+        if run is None:
+            return PlainTextResponse(f"Workspace {workspace.name} has no run {name} yet.\n", status_code=404)
+        page = f"{_tracking_page(workspace)}#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        return RedirectResponse(page, 303)
+
+    def _known(self, http: HttpRequest) -> bool:
+        return self.sessions.read("GET", http.scope["headers"]) is not None
 
 
-def _job_page(sessions: Sessions, settings: Settings):
-    async def page(http: HttpRequest) -> Response:
-        if sessions.read("GET", http.scope["headers"]) is None:
-            return PlainTextResponse("Open the login link that `smalt up` prints.\n", status_code=401)
-        workspace = ResourceId.parse(http.query_params.get("wsid", ""))
-        return RedirectResponse(_tracking_page(settings, workspace) + "#/runs/" + http.path_params["name"], 303)
-
-    return page
+_LOGIN_FIRST = PlainTextResponse("Open the login link that `smalt up` prints.\n", status_code=401)
 
 
 def serve(settings: Settings) -> None:

@@ -38,6 +38,8 @@ class ResourceId:
             group, rest = rest[1], rest[2:]
         if not rest:
             return cls(subscription, group)
+        if rest[0].lower() == "deployments":  # the client leaves the provider of template deployments out
+            rest = ["providers", RESOURCES, *rest]
         if rest[0].lower() != "providers" or len(rest) < 4 or len(rest) % 2:
             raise NotAnId(text)
         # Input(path="azureml:credit@latest") makes the SDK ask for data/azureml:credit

@@ -33,6 +33,7 @@ from .workers import Pool, Scorer
 
 EXIT_LOAD = 3  # as Azure's server; its master takes it for "does not start"
 BACKLOG = 1024
+DRAIN_STEP_S = 0.02
 ACCEPT_S = 0.05
 SWITCH_INTERVAL_S = 0.001  # the default of 5 ms is how long HTTP would wait for a model that computes in Python
 
@@ -173,10 +174,11 @@ class Front:
         await asyncio.sleep(ACCEPT_S)  # what has connected before the socket went is still accepted
         for server in self._servers:
             server.close()
-        self._app.site.drain()
         end = time.monotonic() + self._drain_s
+        self._app.site.drain()
         while self._app.site.connections and time.monotonic() < end:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(DRAIN_STEP_S)
+            self._app.site.drain()  # what was accepted last and has sent nothing since
         if self._app.metrics.in_flight or self._pool is None:
             _leave(0)
         self._pool.stop()

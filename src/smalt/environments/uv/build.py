@@ -216,7 +216,6 @@ def shipped_lock(key: str) -> Path | None:
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     """Only raises: it may come in the middle of writing to the log."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Stopped
 
 

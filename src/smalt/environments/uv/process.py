@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _PR_SET_PDEATHSIG = 1
@@ -44,21 +45,23 @@ class Uv:
         self._command = [binary, "--cache-dir", cache, "--no-progress", "--color", "never"]
         self._variables = {**variables, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
         self._held = () if held is None else (held,)
-        self._die_with_parent = _death_signal()
+        self._in_child = _before_exec()
 
     def run(self, arguments: Sequence[str], stdin: str = "", live: bool = False) -> Ran:
         """Run to the end; with `live`, what it says is in the log at once."""
-        with subprocess.Popen(
-            [*self._command, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL if live else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._variables,
-            pass_fds=self._held,
-            preexec_fn=self._die_with_parent,
-            text=True,
-            errors="replace",
-        ) as child:
+        with _undisturbed():
+            child = subprocess.Popen(
+                [*self._command, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL if live else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._variables,
+                pass_fds=self._held,
+                preexec_fn=self._in_child,
+                text=True,
+                errors="replace",
+            )
+        with child:
             try:
                 if live:
                     return Ran(*_echo(child, stdin))
@@ -67,6 +70,16 @@ class Uv:
             except BaseException:
                 child.terminate()
                 raise
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without SIGTERM while a child is made: an exception raised in one of fork's hooks is lost, and so the signal would be."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _echo(child: subprocess.Popen[str], stdin: str) -> tuple[int, str]:
@@ -80,16 +93,17 @@ def _echo(child: subprocess.Popen[str], stdin: str) -> tuple[int, str]:
     return child.wait(), "".join(lines)
 
 
-def _death_signal() -> Callable[[], None] | None:
-    """For the child, between fork and exec: SIGKILL when the parent is gone. The parent may be gone already."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
+def _before_exec() -> Callable[[], None]:
+    """For the child, between fork and exec: SIGTERM as it was, and SIGKILL when the parent is gone (it may be already)."""
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     parent = os.getpid()
 
-    def die_with_parent() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def before_exec() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    return die_with_parent
+    return before_exec
