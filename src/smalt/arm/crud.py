@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm.envelope import accepted, document, etag, merged
+from smalt.arm.envelope import accepted, document, etag, merged, timestamp
 from smalt.arm.errors import ArmError, conflict, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Kind, Request
@@ -203,6 +203,15 @@ class Crud:
         if not id_.path and kind.key == "workspaces" and not id_.group:
             return id_.key + "/"
         return None
+
+    def events(self, request: Request) -> Answer:
+        """What happened to a resource and when: every change of state, and the stages in between."""
+        with request.platform.database.read() as connection:
+            if resources.get(connection, request.id.key) is None:
+                raise self._missing(connection, request.id)
+            found = resources.events(connection, request.id.key)
+        shown = [{"at": timestamp(one.at), "from": one.before, "to": one.after, "reason": one.reason} for one in found]
+        return Answer(200, {"value": shown})
 
     def act(self, request: Request, name: str, method: str) -> tuple[int, Any] | None:
         """Run an action; None if the kind has none of this name."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 ML = "Microsoft.MachineLearningServices"
 RESOURCES = "Microsoft.Resources"
-_PROVIDERS = {name.lower(): name for name in (ML, RESOURCES)}
+PROVIDERS = (ML, RESOURCES)  # all that have resources here
+_SPELLING = {name.lower(): name for name in PROVIDERS}
 
 
 class NotAnId(ValueError):
@@ -46,7 +47,7 @@ class ResourceId:
         pairs = tuple(
             (type_, name.removeprefix("azureml:")) for type_, name in zip(rest[2::2], rest[3::2], strict=True)
         )
-        return cls(subscription, group, _PROVIDERS.get(rest[1].lower(), rest[1]), pairs)
+        return cls(subscription, group, _SPELLING.get(rest[1].lower(), rest[1]), pairs)
 
     @property
     def kind(self) -> str:

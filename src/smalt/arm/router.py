@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from smalt.arm.crud import Answer, Conditions, Crud
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
-from smalt.arm.ids import ML, NotAnId, ResourceId
+from smalt.arm.ids import ML, PROVIDERS, NotAnId, ResourceId
 from smalt.arm.kind import Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
@@ -80,6 +80,9 @@ class ArmApp:
         if method == "GET" and self._crud.has(f"{id_.kind}/{last}" if id_.path else last):
             self._authorize(principal, f"{ML}/{id_.kind}/{last}/read", id_.key)
             return self._crud.list(request, last, f"{self._platform.settings.url}{path}{_without_skip(query)}")
+        if method == "GET" and last.lower() == "events":
+            self._authorize(principal, f"{ML}/{id_.kind}/read", id_.key)
+            return self._crud.events(request)
         self._authorize(principal, f"{ML}/{id_.kind}/{last}/action", id_.key)
         answered = self._crud.act(request, last, method)
         if answered is None:
@@ -98,6 +101,8 @@ class ArmApp:
                 return self._crud.put(request, conditions)
             case "PATCH":
                 return self._crud.put(request, conditions, patch=True)
+            case "DELETE" if request.id.provider not in ("", *PROVIDERS):
+                return Answer(204)  # a workspace's storage account and vault go with it; clients delete them one by one
             case "DELETE":
                 return self._crud.delete(request, conditions)
             case _:

@@ -55,6 +55,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     if not any(properties.get(field) for field in ("image", "condaFile", "build")):
         raise invalid("An environment needs an image, a conda file or a build context.", "properties.image")
     properties.setdefault("osType", "Linux")
+    if properties.get("build"):
+        properties["build"] = {"dockerfilePath": "Dockerfile", **properties["build"]}
     properties["environmentType"] = "UserCreated"
     spec = {**request.body, "properties": properties}
     message = "An environment version is fixed: image, conda file and build context cannot be updated."

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from smalt.agent.wire import Phase
-from smalt.arm.kind import Kind, Step
+from smalt.agent.wire import Limits, Phase, TaskSpec
+from smalt.arm.kind import Document, Kind, Step
 from smalt.arm.platform import Platform
-from smalt.arm.ports import EnvironmentPlan
+from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -46,8 +46,9 @@ def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connect
 def _reconcile(platform: Platform, row: Row) -> Step:
     environments, engine = platform.environments, platform.engine
     status = dict(row.status)
-    if environments.built(row.name) is not None:
-        return Step("Succeeded", status, done=True)
+    built = environments.built(row.name)
+    if built is not None:
+        return Step("Succeeded", _compiled(platform, row, status, built), done=True)
     if status.get("generation") != row.generation:  # the intent: this generation's attempt has a number of its own
         status.update(generation=row.generation, attempt=status.get("attempt", 0) + 1)
         return Step("Creating", status, after=0)
@@ -62,6 +63,25 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     engine.remove(task.name)
     error = {"code": "EnvironmentBuildFailed", "message": environments.failure(row.name) or state.error}
     return Step("Failed", {**status, "error": error}, done=True, error=error)
+
+
+def _compiled(platform: Platform, row: Row, status: Document, built: BuiltEnvironment) -> Document:
+    """Bytecode for all packages, written once behind everyone's back: tasks see the environment read-only, so each would
+    compile what it imports again. Nobody waits for it."""
+    name = f"compile-{row.name[:16]}-a{status.get('attempt', 1)}"
+    if status.get("compiled") == name:
+        return status
+    state = platform.engine.observe(name)
+    if state is None:
+        python = str(built.prefix / "bin" / "python")
+        argv = ["nice", "-n", "15", python, "-m", "compileall", "-q", "-j", "1", str(built.prefix / "lib")]
+        log = str(platform.environments.log(row.name).with_suffix(".compile.txt"))
+        platform.engine.ensure(TaskSpec(name=name, owner=row.id, argv=argv, log=log, limits=Limits(cpu_weight=10)))
+        return status
+    if state.phase is not Phase.EXITED:
+        return status
+    platform.engine.remove(name)
+    return {**status, "compiled": name}
 
 
 KIND = Kind(path=PATH, title="environment build", reconcile=_reconcile)

@@ -172,7 +172,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
     if coming_up and len(ready) < len(names):
         if platform.clock() - target["since"] > _START_S:
             return _fail(platform, row, status, _slow(names, ready))
-        return Step(row.state, status, after=_RESYNC_S)
+        return Step(row.state, status, after=_RESYNC_S, reason=f"{len(names)} instances start")
     _go_live(platform, row, status, ready)
     return _settle(platform, row, status, complete=len(ready) == len(names))
 
@@ -195,7 +195,8 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
     """Done when requests follow and nothing old is left."""
     state = "Failed" if status.get("failed") else row.state
     if status.get("live") != row.status.get("live"):
-        return Step(state, status, after=0, writes=routing.request_change(platform, row.id))
+        writes = routing.request_change(platform, row.id)
+        return Step(state, status, after=0, writes=writes, reason="ready: requests move over")
     with platform.database.read() as connection:
         routed = routing.in_force(platform, connection, row.parent)
     if not routed:

@@ -23,6 +23,7 @@ from smalt.kinds import references
 from smalt.kinds.environment import specification
 from smalt.sched.sizes import limits_of
 from smalt.settings import CLOUD, TENANT
+from smalt.store import resources
 from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
@@ -224,19 +225,29 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: st
 
 
 def logs(platform: Platform, row: Row, lines: int) -> str:
-    """The tail of each replica's log, newest revision first; the build's log while there is none."""
+    """The stages with their times, then the tail of each replica's log; the build's log while there is none."""
     wanted = row.status.get("target") or {}
     current = names(row, wanted) if wanted.get("attempts") else []
     older = [*row.status.get("failed_names", []), *(row.status.get("live") or {}).get("names", [])]
-    parts: list[str] = []
+    parts: list[str] = [_stages(platform, row)]
     for name in dict.fromkeys([*older, *current] if row.state == "Failed" else [*current, *older]):
         path = _folder(platform, name) / "log.txt"
         if path.is_file():
             parts.append(f"Instance {name}:\n" + _tail(path, lines))
-    if not parts and wanted:
+    if len(parts) == 1 and wanted:
         path = platform.environments.log(wanted["plan"]["key"])
         parts.append("Environment build:\n" + _tail(path, lines) if path.is_file() else "Nothing was logged yet.")
-    return "\n".join(parts) or "Nothing was logged yet."
+    return "\n".join(parts)
+
+
+def _stages(platform: Platform, row: Row) -> str:
+    """What was reached when, in seconds since the last change of the deployment was asked for."""
+    with platform.database.read() as connection:
+        found = resources.events(connection, row.id)
+    begun = [one.at for one in found if one.after in ("Creating", "Updating") and one.before != one.after]
+    since = begun[-1] if begun else row.created_at
+    lines = [f"{one.at - since:8.2f} s  {one.reason or one.after}" for one in found if one.at >= since]
+    return "\n".join(["Stages:", *lines, ""])
 
 
 def _tail(path: Path, lines: int) -> str:

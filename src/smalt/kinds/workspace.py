@@ -138,7 +138,6 @@ def _view(platform: Platform, row: Row) -> Document:
         "mlFlowTrackingUri": f"azureml://{settings.host}:{settings.port}/mlflow/v1.0{row.written}",
         "storageAccount": f"{base}/Microsoft.Storage/storageAccounts/{account}",
         "keyVault": f"{base}/Microsoft.KeyVault/vaults/{account}",
-        "applicationInsights": f"{base}/Microsoft.Insights/components/{account}",
         "tenantId": TENANT,
         "publicNetworkAccess": row.properties.get("publicNetworkAccess") or "Enabled",
     }

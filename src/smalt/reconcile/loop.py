@@ -153,10 +153,12 @@ class Loop:
                     )  # fmt: skip
             else:
                 due_at = None if step.after is None else now + step.after
+                retried = step.reason == _RETRY
+                news = step.reason if not retried and step.reason != row.status.get("reason") else ""
+                status = {**step.status, "reason": news} if news else step.status
                 kept = resources.apply(
-                    connection, row, status=step.status, state=step.state, due_at=due_at,
-                    failures=row.failures + 1 if step.reason == _RETRY else 0,
-                    now=now, reason=step.reason, ended=step.done,
+                    connection, row, status=status, state=step.state,
+                    due_at=due_at, failures=row.failures + 1 if retried else 0, now=now, reason=news, ended=step.done,
                 )  # fmt: skip
                 if kept and step.writes is not None:
                     step.writes(connection)

@@ -172,6 +172,20 @@ def record(connection: Connection, key: str, before: str | None, after: str, rea
     connection.execute(event.insert().values(resource_id=key, at=now, before=before, after=after, reason=reason))
 
 
+@dataclass(frozen=True)
+class Event:
+    at: float
+    before: str | None
+    after: str
+    reason: str
+
+
+def events(connection: Connection, key: str, most: int = 200) -> list[Event]:
+    """The newest events of a resource, oldest first."""
+    query = select(event).where(event.c.resource_id == key.lower()).order_by(event.c.seq.desc()).limit(most)
+    return [Event(row.at, row.before, row.after, row.reason) for row in reversed(connection.execute(query).all())]
+
+
 def wait_for(connection: Connection, key: str, on: Sequence[str], now: float | None = None) -> None:
     """`key` is made due when any of `on` comes to an end; at once (given `now`) if one has ended already."""
     for one in on:
@@ -256,7 +270,10 @@ def apply(
     reason: str,
     ended: bool,
 ) -> bool:
-    """Write what a step found, if the lease is still ours; False means the result is stale and was dropped."""
+    """Write what a step found, if the lease is still ours; False means the result is stale and was dropped.
+
+    `reason` is news to be recorded, also where the state stays.
+    """
     same = resource.c.generation == row.generation
     poked = and_(resource.c.due_at.is_not(None), resource.c.due_at < resource.c.lease_until)
     keep = case((poked, resource.c.due_at), else_=due_at)
@@ -275,7 +292,7 @@ def apply(
     )
     if done.rowcount != 1:
         return False
-    if state != row.state:
+    if state != row.state or reason:
         record(connection, row.id, row.state, state, reason, now)
     if ended:
         wake_waiters(connection, row.id, now)

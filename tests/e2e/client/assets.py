@@ -98,7 +98,7 @@ with step("environments: from an image, from conda, curated ones by label"):
     built = ml.environments.create_or_update(
         Environment(name=f"docker-{unique}", build=BuildContext(path=str(docker)))
     )
-    assert built.build.dockerfile_path == "Dockerfile"
+    assert built.build.dockerfile_path == "Dockerfile", built.build.dockerfile_path
 
 with step("models: a folder of one's own, an mlflow folder, downloads bring them back"):
     weights = scratch / "weights"
@@ -174,7 +174,7 @@ with step("datastores: the defaults, one of one's own on the workspace's account
     assert f"/datastores/{mine}/paths/" in uploaded.path, uploaded.path
     elsewhere = ml.datastores.create_or_update(
         AzureBlobDatastore(
-            name=f"cloud_{unique}", account_name="elsewhere", container_name="c",
+            name=f"cloud_{unique}", account_name="elsewhere", container_name="c", endpoint="core.windows.net",
             credentials=SasTokenConfiguration(sas_token="sv=1&sig=secret"),
         )
     )  # fmt: skip

@@ -63,6 +63,16 @@ def test_it_succeeds_when_its_replica_is_ready_and_routed(ready: Harness) -> Non
     assert ready.gateway.route("churn-scores").traffic == {"blue": 100}
 
 
+def test_its_stages_can_be_read_with_their_times(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    found = ready.get(f"{BLUE}/events").json()["value"]
+    assert [one["to"] for one in found if one["to"] != one["from"]] == ["Creating", "Succeeded"]
+    assert any("instances start" in one["reason"] for one in found)
+    logs = ready.send("POST", f"{BLUE}/getLogs", {"tail": 5}).json()["content"]
+    assert "Stages:" in logs and "requests move over" in logs and "Succeeded" in logs
+
+
 def test_it_is_not_succeeded_before_the_gateway_took_it_over(ready: Harness) -> None:
     ready.gateway.lagging = True
     deploy(ready)
