@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from inspect import getmembers, isfunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -15,6 +16,7 @@ import typer
 import smalt.kinds
 from smalt import settings as settings_module
 from smalt.agent.environ import PASSED_ON
+from smalt.arm.kind import Kind
 from smalt.arm.registry import Kinds
 from smalt.cli.main import app
 from smalt.cli.root import prepare, remember
@@ -62,7 +64,7 @@ def first_column(section: str) -> set[str]:
     return set(re.findall(r"^\| `([^`]+)`", section, re.MULTILINE))
 
 
-def commands() -> Iterator[tuple[str, typer.core.click.Command]]:
+def commands() -> Iterator[tuple[str, Any]]:
     """`smalt`, `smalt up`, …, with groups."""
     pending = [("smalt", typer.main.get_command(app))]
     while pending:
@@ -82,8 +84,8 @@ def test_there_are_documents() -> None:
 class TestKinds:
     headings = sections(text_of("kinds"))
 
-    @pytest.mark.parametrize("kind", KINDS.values(), ids=str)
-    def test_every_kind_has_a_section_with_its_actions(self, kind: smalt.arm.kind.Kind) -> None:
+    @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.path)
+    def test_every_kind_has_a_section_with_its_actions(self, kind: Kind) -> None:
         section = self.headings.get(f"`{kind.path}`")
         assert section is not None and len(section) > 20, f"docs/kinds.md has no section on {kind.path}"
         missing = [name for name in kind.actions if f"`{name}`" not in section]
