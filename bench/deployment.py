@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import blobs
-import live
 import serving
+
+import live
 from live import Live
 
 ENDPOINT, MODEL = "bench-endpoint", "bench-model"
 CONNECTIONS = 8
-TRAIN = serving.TRAIN.replace(', pip_requirements=["scikit-learn"]', "")  # MLflow writes down the versions that are there
+TRAIN = serving.TRAIN.replace(', pip_requirements=["scikit-learn"]', "")  # MLflow writes down what is installed
 LOAD = "import sys, mlflow.pyfunc; mlflow.pyfunc.load_model(sys.argv[1])"
 
 
@@ -94,26 +95,28 @@ def deploy(platform: Live, key: str, name: str) -> dict[str, float]:
 
 
 def _steps(root: Path, name: str, begun: float) -> dict[str, float]:
-    """What the event table and the replica's task say."""
+    """What the event table and the replica's task say; in the task's, "ready" is the time of the last change."""
     with sqlite3.connect(f"file:{root / 'smalt.db'}?mode=ro", uri=True) as database:
         query = "select after, max(at) from event where resource_id like ? group by after"
         found = {f"→ {after}": at - begun for after, at in database.execute(query, (f"%/deployments/{name}",))}
-        (status,) = database.execute("select status from resource where id like ?", (f"%/deployments/{name}",)).fetchone()
-    (replica,) = json.loads(status)["live"]["names"]
-    task = json.loads((root / "tasks" / replica / "status.json").read_text()) if _has(root, replica) else {}
-    return found | ({"process started": task["started_at"] - begun} if task.get("started_at") else {})
+    file = root / "tasks" / _status(root, name)["live"]["names"][0] / "state.json"
+    task = json.loads(file.read_text())
+    return found | {
+        "agent accepted": task["accepted_at"] - begun,
+        "process started": task["started_at"] - begun,
+        "ready": file.stat().st_mtime - begun,
+    }
 
 
-def _has(root: Path, replica: str) -> bool:
-    return (root / "tasks" / replica / "status.json").is_file()
+def _status(root: Path, name: str) -> dict[str, Any]:
+    with sqlite3.connect(f"file:{root / 'smalt.db'}?mode=ro", uri=True) as database:
+        query = "select status from resource where id like ?"
+        (status,) = database.execute(query, (f"%/{ENDPOINT}/deployments/{name}",)).fetchone()
+    return dict(json.loads(status))
 
 
 def _environment_python(root: Path) -> str:
-    with sqlite3.connect(f"file:{root / 'smalt.db'}?mode=ro", uri=True) as database:
-        (status,) = database.execute(
-            "select status from resource where id like ?", (f"%/{ENDPOINT}/deployments/blue",)
-        ).fetchone()
-    return str(root / "envs" / "venvs" / json.loads(status)["target"]["plan"]["key"] / "bin" / "python")
+    return str(root / "envs" / "venvs" / _status(root, "blue")["target"]["plan"]["key"] / "bin" / "python")
 
 
 def _seconds(command: list[Any]) -> float:
@@ -156,7 +159,13 @@ def main() -> None:
         scratch = Path(name)
         python = arguments.python or serving.make_environment(scratch)
         with live.started(arguments.root or scratch / "root") as platform:
-            print(json.dumps(measure(platform, python, scratch, arguments.rounds, arguments.seconds), indent=1, ensure_ascii=False))
+            print(
+                json.dumps(
+                    measure(platform, python, scratch, arguments.rounds, arguments.seconds),
+                    indent=1,
+                    ensure_ascii=False,
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -123,7 +123,9 @@ class Live:
 
     def upload(self, kind: str, name: str, folder: Path) -> str:
         """The files of a folder, in a place of their own; the URI to register. `kind` is codes, models or data."""
-        place = self.post(f"/{kind}/{name}/versions/1/startPendingUpload", {"pendingUploadType": "TemporaryBlobReference"})
+        place = self.post(
+            f"/{kind}/{name}/versions/1/startPendingUpload", {"pendingUploadType": "TemporaryBlobReference"}
+        )
         reference = place["blobReferenceForConsumption"]
         base, _, sas = reference["credential"]["sasUri"].partition("?")
         headers = {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2023-11-03"}
@@ -162,7 +164,9 @@ class Live:
 
 def _checked(answer: httpx.Response) -> dict[str, Any]:
     if answer.status_code >= 400:
-        raise SystemExit(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text[:2000]}")
+        raise SystemExit(
+            f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text[:2000]}"
+        )
     return dict(answer.json()) if answer.content else {}
 
 

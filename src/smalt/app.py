@@ -32,7 +32,7 @@ from smalt.arm.ids import ML, NotAnId, ResourceId, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
-from smalt.arm.router import ArmApp
+from smalt.arm.router import ArmApp, error_response
 from smalt.auth.access import authorize
 from smalt.auth.authentication import authenticate
 from smalt.auth.identities import Identities
@@ -124,7 +124,8 @@ def build(settings: Settings) -> Server:
                 Route("/constraints/{name}", _constraints, methods=["GET"]),
                 Route("/", pages.home, methods=["GET"]),
                 Route("/jobs/{name}", pages.job, methods=["GET"]),
-            ]
+            ],
+            exception_handlers={404: _unknown_path, 405: _unknown_path},
         ),
     )
     return Server(dispatcher, loop, platform, engine)
@@ -209,6 +210,11 @@ class Dispatcher:
 
 async def _health(_: HttpRequest) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+async def _unknown_path(http: HttpRequest, _: Exception) -> Response:
+    message = f"{http.method} {http.url.path[:200]} is not a route of this server."
+    return error_response(ArmError(404, "NotFound", message, target="path"))
 
 
 async def _constraints(http: HttpRequest) -> Response:

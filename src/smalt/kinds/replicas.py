@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,18 +50,14 @@ def target(platform: Platform, row: Row) -> Document:
             environment = references.asset(
                 connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
             )
-    if script and code and not (Path(code) / script["scoringScript"]).is_file():
-        raise invalid(
-            f"properties.codeConfiguration.scoringScript: there is no '{script['scoringScript']}' in the code folder.",
-            "properties.codeConfiguration.scoringScript",
-        )
+    entry = _entry_script(code, script["scoringScript"]) if script and code else script.get("scoringScript", "")
     spec = specification(environment) if environment is not None else _model_environment(model)
     plan = platform.environments.plan(spec, serving=True)
     runs: Document = {
         "mode": "script" if script else "mlflow",
         "model": model,
         "code": code,
-        "script": script.get("scoringScript", ""),
+        "script": entry,
         "variables": {
             key: value for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
         },
@@ -72,6 +69,18 @@ def target(platform: Platform, row: Row) -> Document:
     }
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
     return {**runs, "digest": digest}
+
+
+def _entry_script(code: str, given: str) -> str:
+    """The script below the code folder; as on Azure, its path may begin with the name of the folder that was uploaded."""
+    folder = Path(code)
+    for entry in (given, given.removeprefix(f"{folder.name}/")):
+        if (folder / entry).is_file():
+            return entry
+    raise invalid(
+        f"properties.codeConfiguration.scoringScript: there is no '{given}' in the code folder.",
+        "properties.codeConfiguration.scoringScript",
+    )
 
 
 def _model(platform: Platform, workspace: ResourceId, properties: Mapping[str, Any], connection: Any) -> str:
@@ -177,8 +186,8 @@ def _files(folder: Path, wanted: Mapping[str, Any], deployment: str) -> str:
     model_dir = folder / "model"
     model_dir.mkdir(exist_ok=True)
     model = Path(wanted["model"]) if wanted["model"] else None
-    if model is not None and not (model_dir / model.name).is_symlink():
-        (model_dir / model.name).symlink_to(model)
+    if model is not None and not (model_dir / model.name).exists():
+        _lay_out(model, model_dir / model.name)
     config = {
         "mode": wanted["mode"],
         "entry_script": str(Path(wanted["code"]) / wanted["script"]) if wanted["script"] else "",
@@ -190,6 +199,26 @@ def _files(folder: Path, wanted: Mapping[str, Any], deployment: str) -> str:
     }
     (folder / "config.json").write_text(json.dumps(config))
     return str(model_dir)
+
+
+def _lay_out(model: Path, place: Path) -> None:
+    """By hard links: MLflow refuses to load a model whose path leads out of its folder, as a symlink's does."""
+    begun = place.parent.parent / "model.part"
+    shutil.rmtree(begun, ignore_errors=True)
+    begun.mkdir()
+    if model.is_dir():
+        shutil.copytree(model, begun / place.name, symlinks=True, copy_function=_link)
+    else:
+        _link(str(model), str(begun / place.name))
+    (begun / place.name).rename(place)
+    begun.rmdir()
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 def _probe(socket: Path, given: Mapping[str, Any] | None, path: str) -> Probe:

@@ -324,21 +324,26 @@ def page(
         if prefix is None
         else query.where(resource.c.parent.startswith(prefix))
     )
-    if archived is not None:
-        query = query.where(resource.c.archived == archived)
     if lookup is not None:
         query = query.where(resource.c.lookup == lookup)
     if skip:
         at, _, key = skip.partition("~")
         mark, column = float(at), resource.c.created_at
-        if oldest_first:
-            query = query.where(or_(column > mark, and_(column == mark, resource.c.id > key)))
+        if oldest_first:  # the first term alone is one that an index can begin at
+            query = query.where(column >= mark, or_(column > mark, resource.c.id > key))
         else:
-            query = query.where(or_(column < mark, and_(column == mark, resource.c.id < key)))
+            query = query.where(column <= mark, or_(column < mark, resource.c.id < key))
     order = (
         (resource.c.created_at, resource.c.id) if oldest_first else (resource.c.created_at.desc(), resource.c.id.desc())
     )
-    rows = [_row(found) for found in connection.execute(query.order_by(*order).limit(most + 1))]
+    query = query.order_by(*order).limit(most + 1)
+    rows = [  # each of them in the index's order: together they would be sorted, all of them
+        _row(found)
+        for one in ((False, True) if archived is None else (archived,))
+        for found in connection.execute(query.where(resource.c.archived == one))
+    ]
+    if archived is None:
+        rows.sort(key=lambda row: (row.created_at, row.id), reverse=not oldest_first)
     if len(rows) <= most:
         return Page(rows, None)
     last = rows[most - 1]

@@ -37,8 +37,12 @@ resource = Table(
     Column("changed_by", Text, nullable=False),
     Index("resource_list", "kind", "parent", "archived", "created_at"),
     Index("resource_parent", "parent"),
-    Index(
-        "resource_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")
+    Index(  # the kind first: else SQLite, without statistics, takes `resource_lookup` and reads every job there is
+        "resource_due",
+        "kind",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
     ),
     Index("resource_lookup", "kind", "lookup"),
 )

@@ -174,8 +174,10 @@ with step("optional inputs, variables, outputs of both modes, names for them, a 
     assert rerun.name != job.name
 
 with step("what does not exist is told at the submission, all at once, by its name"):
-    with refused("no-such-data", "no-such-cluster", "missing", status=400):
-        run("echo ${{inputs.missing}}", compute="no-such-cluster",
+    with refused("missing"):  # this one the client finds
+        run("echo ${{inputs.missing}}")
+    with refused("no-such-data", "no-such-cluster", status=400):
+        run("echo ${{inputs.it}}", compute="no-such-cluster",
             inputs={"it": Input(type="uri_folder", path="azureml:no-such-data:1")})  # fmt: skip
     with refused("no-such-environment", status=400):
         run("true", environment="azureml:no-such-environment:1")

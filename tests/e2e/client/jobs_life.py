@@ -141,18 +141,18 @@ with step("pip install in a command works, and only for that job"):
     second = completed(ml, run(show, environment=used).name)
     assert "six 1.17.0" in log_of(first), log_of(first)
     assert "six 1.16.0" in log_of(second), log_of(second)
-    assert "six" in log_of(first, "20_image_build_log.txt")
 
 with step("an environment that cannot be built names the package"):
     broken = ml.environments.create_or_update(
         Environment(
             name=f"broken-{unique}", image=PLAIN_IMAGE,
-            conda_file={"dependencies": ["python=3.11", "pip", {"pip": ["no-such-package-of-ours==1.2.3"]}]},
+            conda_file={"dependencies": ["python=3.11", "pip", {"pip": [f"no-such-package-{unique}==1.2.3"]}]},
         )
     )  # fmt: skip
     job = run("true", environment=f"azureml:{broken.name}:{broken.version}")
     assert ended(ml, job.name).status == "Failed"
-    with refused("no-such-package-of-ours"):
+    with refused(f"no-such-package-{unique}"):
         ml.jobs.stream(job.name)
+    assert f"no-such-package-{unique}" in log_of(job, "20_image_build_log.txt")
 
 print("PASSED")

@@ -1,0 +1,80 @@
+"""Pages and claims read what they return, however many rows there are: the order is right, and SQLite's plans use the indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, event
+
+from smalt.store import resources
+from smalt.store.database import Database
+from smalt.store.migrate import migrate
+
+PARENT, KIND = "/w", "workspaces/jobs"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'smalt.db'}")
+    migrate(database)
+    with database.write() as connection:
+        for number in range(40):  # four of each time, every third archived
+            resources.insert(
+                connection, key=f"/w/jobs/j{number:02}", written=f"/w/jobs/J{number:02}", kind=KIND, parent=PARENT,
+                name=f"J{number:02}", spec={}, status={}, state="Completed", now=100.0 + number // 4, by="t",
+                archived=number % 3 == 0, due_at=50.0 if number == 7 else None,
+            )  # fmt: skip
+    yield database
+    database.close()
+
+
+def all_pages(connection: Connection, **how: object) -> list[str]:
+    found: list[str] = []
+    skip = None
+    while True:
+        page = resources.page(connection, KIND, PARENT, most=7, skip=skip, **how)  # pyright: ignore[reportArgumentType]
+        found += [row.id for row in page.rows]
+        skip = page.skip
+        if skip is None:
+            return found
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("archived", [False, True, None])
+def test_pages_hold_each_row_once_in_order(database: Database, archived: bool | None, oldest_first: bool) -> None:
+    wanted = [f"/w/jobs/j{at:02}" for at in range(40) if archived is None or (at % 3 == 0) == archived]
+    with database.read() as connection:
+        found = all_pages(connection, archived=archived, oldest_first=oldest_first)
+    assert found == (wanted if oldest_first else wanted[::-1])
+
+
+def test_what_runs_often_reads_through_its_index(database: Database) -> None:
+    """Seen with 100,000 jobs: the loop's look for due rows read them all, and a second page was as slow as it was deep."""
+    statements: list[tuple[str, tuple[object, ...]]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
+        if statement.startswith("SELECT") and "FROM resource" in statement:
+            statements.append((statement, parameters))
+
+    with database.write() as connection:
+        event.listen(connection.engine, "before_cursor_execute", note)
+        assert resources.next_due(connection, [KIND, "other"]) == 50.0
+        assert [row.id for row in resources.claim(connection, [KIND, "other"], 60.0, "lease", 30.0, 8)] == [
+            "/w/jobs/j07"
+        ]
+        first = resources.page(connection, KIND, PARENT, most=5, archived=None)
+        resources.page(connection, KIND, PARENT, most=5, archived=None, skip=first.skip)
+        event.remove(connection.engine, "before_cursor_execute", note)
+        plans = [_plan(connection, statement, parameters) for statement, parameters in statements]
+    due, claimed = plans[0], plans[1]
+    assert "resource_due (kind=? AND due_at" in due
+    assert "resource_due (kind=? AND due_at" in claimed
+    assert all("resource_list (kind=? AND parent=? AND archived=?" in plan for plan in plans[-4:])
+    assert all("created_at<?" in plan for plan in plans[-2:])
+
+
+def _plan(connection: Connection, statement: str, parameters: tuple[object, ...]) -> str:
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    return "; ".join(str(row[3]) for row in rows)
