@@ -32,7 +32,7 @@ from compatibility.runs import run_deployment, run_job
 from compatibility.standins import PREPARE, use_stand_ins
 from compatibility.verdicts import Verdict, in_own_process, judge
 
-_BEYOND_LIMIT_S = 90
+_BEYOND_LIMIT_S = 60
 
 
 def main() -> None:

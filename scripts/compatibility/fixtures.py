@@ -18,6 +18,7 @@ SEEDS = {
 }
 _DATA = "cli/jobs/pipelines-with-components/basics/4d_data_input/data.yml"
 _INFERENCE_SCHEMA = "cli/endpoints/online/managed/inference-schema"
+_TUTORIALS_MODEL = "credit_defaults_model"
 _REGISTERED = "cli/endpoints/online/managed/minimal/single-model-registered"
 
 
@@ -30,7 +31,13 @@ def set_up(client: MLClient, top: Path) -> None:
 
 
 def before(client: MLClient, top: Path, example: Example, endpoint: str) -> None:
-    """What another file of upstream's creates first: the endpoint of a deployment, and the model that it names."""
+    """What another file of upstream's creates first: the endpoint of a deployment, and the model that it names.
+
+    A tutorial that trains a model begins without the one that another tutorial registered under the same name.
+    """
+    if example.path.startswith("tutorials/"):
+        for model in client.models.list(name=_TUTORIALS_MODEL):
+            client.models.archive(_TUTORIALS_MODEL, version=model.version)
     if example.kind != "online-deployment":
         return
     client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=endpoint, auth_mode="key")).result()

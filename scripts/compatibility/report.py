@@ -19,7 +19,8 @@ this platform. Written by
 internet (`scripts/compatibility/standins.py`). What upstream's set-up scripts leave in a workspace is made first
 (`scripts/compatibility/fixtures.py`). *works* is, for a job, Completed with its log downloaded; for a deployment, the
 answer to upstream's sample request; for a notebook, all cells; for all else created, read back and compared, listed,
-archived or deleted. *not yet* was submitted too, and was refused with a clear error.
+archived or deleted. *not yet* was submitted too, and was refused with a clear error. *upstream* is an error of the
+example's own, with the reason.
 
 {counts}
 
@@ -31,6 +32,6 @@ archived or deleted. *not yet* was submitted too, and was refused with a clear e
 def write_report(path: Path, verdicts: list[Verdict], client: str) -> None:
     """One line a row, in the order of the list."""
     counted = Counter(one.result.split(":")[0] for one in verdicts)
-    counts = ", ".join(f"{counted[name]} {name}" for name in ("works", "fails", "not yet") if counted[name])
+    counts = ", ".join(f"{counted[name]} {name}" for name in ("works", "fails", "not yet", "upstream") if counted[name])
     lines = [f"| {one.path} | {one.kind} | {one.result} | {one.seconds:.1f} |\n" for one in verdicts]
     path.write_text(_HEAD.format(client=client, counts=f"{len(verdicts)} rows: {counts}.") + "".join(lines))

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import smalt.kinds
 from smalt.arm.crud import Crud
-from smalt.arm.errors import ArmError
+from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.hub import Hub
 from smalt.arm.ids import ML, NotAnId, ResourceId, workspace_id
 from smalt.arm.platform import Platform
@@ -49,6 +49,7 @@ from smalt.cli.root import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.kinds.jobs.model import TERMINAL
 from smalt.reconcile.loop import Loop
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
 from smalt.store import resources
@@ -108,15 +109,15 @@ def build(settings: Settings) -> Server:
     tracking_app = TrackingApp(
         settings, tracking, tokens, blobs,
         audiences=(*arm_audiences(settings), *ml_audiences()),
-        exists=workspaces.exists, authorize=authorize, session=sessions.read,
+        exists=workspaces.exists, authorize=workspaces.authorize, session=sessions.read,
     )  # fmt: skip
     pages = Pages(sessions, tracking)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
         blobs=BlobApp(service, tokens, workspaces.permits),
         tracking=tracking_app,
-        history=HistoryApp(platform, who, authorize),
-        arm=ArmApp(platform, crud, who, authorize),
+        history=HistoryApp(platform, who, workspaces.authorize),
+        arm=ArmApp(platform, crud, who, workspaces.authorize),
         open_routes=Starlette(
             routes=[
                 *Login(settings, tokens, identities, headers, sessions).routes(),
@@ -147,6 +148,18 @@ class Workspaces:
             row = resources.get(connection, workspace)
         return str(row.status.get("account", "")) if row else ""
 
+    def authorize(self, principal: Principal, action: str, scope: str) -> None:
+        """As `auth.access.authorize`; and a job's token opens nothing once the job has ended."""
+        if principal.kind == "job" and not self._runs(principal):
+            raise unauthorized(f"The token belongs to {principal.name}, which has ended.", "ExpiredAuthenticationToken")
+        authorize(principal, action, scope)
+
+    def _runs(self, principal: Principal) -> bool:
+        job = ResourceId.parse(principal.scope).workspace.child("jobs", principal.name.removeprefix("job:"))
+        with self._database.read() as connection:
+            row = resources.get(connection, job.key)
+        return row is not None and row.state not in TERMINAL
+
     def permits(self, principal: Principal, target: Target, method: str) -> bool:
         """Bearer tokens on blobs: what is in a scope may use the account of its workspace, and no other."""
         scope, verb = f"/storageaccounts/{target.account}", "read" if method in ("GET", "HEAD") else "write"
@@ -156,7 +169,7 @@ class Workspaces:
                 return False
             scope = workspace
         try:
-            authorize(principal, f"{ML}/workspaces/datastores/{verb}", scope)
+            self.authorize(principal, f"{ML}/workspaces/datastores/{verb}", scope)
         except ArmError:
             return False
         return True
@@ -181,6 +194,7 @@ def bootstrap(platform: Platform) -> None:
                     status={"top": {"subscriptionId": SUBSCRIPTION, "displayName": "Smalt"}} if not parent else {},
                     state="Succeeded", now=now, by="smalt", due_at=due,
                 )  # fmt: skip
+        resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)  # new curated environments
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live.platform import HOME, Platform
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from live.platform import HOME, Platform
 
 pytestmark = pytest.mark.e2e
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -52,7 +53,9 @@ def login_link(platform: Platform) -> str:
 
 def test_the_link_opens_mlflow_and_a_job_opens_its_run(platform: Platform, page: Page, browser: Browser) -> None:
     platform.ensure_environment()
-    answer = platform.submit("seen-in-the-browser", "echo hello", experimentName="browsing", displayName="a run with a face")
+    answer = platform.submit(
+        "seen-in-the-browser", "echo hello", experimentName="browsing", displayName="a run with a face"
+    )
     assert answer.status_code == 201, answer.text
     platform.wait_for("seen-in-the-browser", "Completed")
     link = login_link(platform)

@@ -20,7 +20,6 @@ from smalt.store.resources import Row
 Document = dict[str, Any]
 PAGE = 50
 PAGE_MOST = 1000
-_BUSY = {"Creating", "Updating", "Deleting"}
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,6 @@ class Crud:
             conditions.check(old)
             if old is not None and old.deleting:
                 raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
-            if old is not None and kind.busy == "conflict" and operations.running(connection, old.id):
-                raise conflict(f"{kind.title} '{old.name}' is busy with another operation. Wait for its end.", "name")
             body = merged(_public(old.spec), request.body) if patch and old else request.body
             spec = accepted(kind, body, old, request.api_version)
             check_properties(kind, spec["properties"])

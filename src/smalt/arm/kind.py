@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,6 @@ class Action:
 
     run: Callable[[Request, Row | None], tuple[int, Any]]
     method: str = "POST"
-    secret: bool = False  # hands out keys: identities of jobs and endpoints may not
     needs_row: bool = True  # False: `run` is called with None where the resource does not exist (yet)
 
 
@@ -96,9 +95,7 @@ class Kind:
     - `reconcile`: the control loop's step; None for kinds that are only stored.
     - `view`: what the server adds to `properties` in answers, from the row alone.
     - `long_running`: PUT and DELETE answer with an operation to poll.
-    - `top`: fields beside `properties` that are part of the resource (tags, location, sku, identity, kind).
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
-    - `busy`: a PUT while an operation runs is refused (`conflict`) or takes its place (`supersede`).
     - `creates_parent`: a PUT creates the container above it (data, models, …).
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
@@ -117,10 +114,8 @@ class Kind:
     long_running: bool = False
     put_status: int = 201
     update_status: int = 200
-    top: Sequence[str] = ("location", "tags", "identity", "kind", "sku", "plan", "zones")
     name_pattern: str = NAME
     since: Mapping[str, str] = field(default_factory=dict[str, str])
-    busy: str = "supersede"
     provider: str = ML
     creates_parent: bool = False
     list_filter: Callable[[Row, Mapping[str, str]], bool] | None = None

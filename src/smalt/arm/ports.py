@@ -123,7 +123,9 @@ class Blobs(Protocol):
         """Names and sizes below `prefix`, in order."""
         ...
 
-    def remove(self, account: str, container: str, prefix: str) -> None: ...
+    def remove(self, account: str, container: str = "", prefix: str = "") -> None:
+        """What is below `prefix`; without a container the whole account."""
+        ...
 
 
 @dataclass(frozen=True)

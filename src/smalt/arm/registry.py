@@ -40,8 +40,5 @@ class Kinds(Mapping[str, Kind]):
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def below(self, kind: Kind) -> list[Kind]:
-        return [one for one in self.values() if one.key.startswith(kind.key + "/")]
-
     def reconciled(self) -> list[str]:
         return [kind.key for kind in self.values() if kind.reconcile is not None]

@@ -80,6 +80,12 @@ class Accounts:
                 return connection.execute(query).scalar_one()
         return new["key1"]
 
+    def forget(self, account: str) -> None:
+        """Its keys open nothing any more."""
+        with self.database.write() as connection:
+            connection.execute(tables.account.delete().where(tables.account.c.name == account))
+        self._keys.pop(account, None)
+
     def container(self, account: str, name: str) -> Container | None:
         known = self._containers.get((account, name))
         if known and self._clock() - known[0] < _FRESH_S:
@@ -192,8 +198,11 @@ class BlobAccounts:
             if not after:
                 return
 
-    def remove(self, account: str, container: str, prefix: str) -> None:
+    def remove(self, account: str, container: str = "", prefix: str = "") -> None:
         check_account(account)
+        if not container:
+            self._remove_account(account)
+            return
         check_container(container)
         self._store.remove(f"{account}/{container}", prefix)
         table, name = tables.blob, prefix.strip("/")
@@ -202,6 +211,13 @@ class BlobAccounts:
             rows = rows.where((table.c.name == name) | ((table.c.name > name + "/") & (table.c.name < name + "0")))
         with self._accounts.database.write() as connection:
             connection.execute(rows)
+
+    def _remove_account(self, account: str) -> None:
+        """The row last: a removal that is cut short is found again by its keys."""
+        for one in self._accounts.containers(account, "", "", 1_000_000):
+            self.remove(account, one.name)
+            self._accounts.delete_container(account, one.name)
+        self._accounts.forget(account)
 
 
 def _new_key() -> str:

@@ -158,6 +158,8 @@ class BlobApp:
             (b"server", b"Smalt-Blob/1.0"),
             (b"x-ms-request-id", f"{self._run_id}{next(self._numbers):012x}".encode()),
             (b"x-ms-version", version),
+            (b"x-content-type-options", b"nosniff"),  # blobs share the origin of pages with a session:
+            (b"content-security-policy", b"sandbox"),  # an uploaded page must not act as who looks at it
         ]
         if client and len(client) <= _MAX_ECHO:
             common.append((b"x-ms-client-request-id", client))

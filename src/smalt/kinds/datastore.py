@@ -166,6 +166,6 @@ KIND = Kind(
     view=_view,
     check_delete=_check_delete,
     list_filter=_filter,
-    actions={"listSecrets": Action(_secrets, secret=True)},
+    actions={"listSecrets": Action(_secrets)},
     delete_at_once=True,
 )

@@ -48,12 +48,15 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     status = dict(row.status)
     built = environments.built(row.name)
     if built is not None:
+        if attempt := status.get("attempt"):
+            engine.remove(
+                environments.task(_plan(row), row.id, attempt).name
+            )  # its folder holds the machine's variables
         return Step("Succeeded", _compiled(platform, row, status, built), done=True)
     if status.get("generation") != row.generation:  # the intent: this generation's attempt has a number of its own
         status.update(generation=row.generation, attempt=status.get("attempt", 0) + 1)
         return Step("Creating", status, after=0)
-    plan = EnvironmentPlan(row.name, row.spec["definition"], row.spec.get("summary", ""))
-    task = environments.task(plan, row.id, status["attempt"])
+    task = environments.task(_plan(row), row.id, status["attempt"])
     state = engine.observe(task.name)
     if state is None:
         engine.ensure(task)
@@ -63,6 +66,10 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     engine.remove(task.name)
     error = {"code": "EnvironmentBuildFailed", "message": environments.failure(row.name) or state.error}
     return Step("Failed", {**status, "error": error}, done=True, error=error)
+
+
+def _plan(row: Row) -> EnvironmentPlan:
+    return EnvironmentPlan(row.name, row.spec["definition"], row.spec.get("summary", ""))
 
 
 def _compiled(platform: Platform, row: Row, status: Document, built: BuiltEnvironment) -> Document:

@@ -65,8 +65,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     def writes(connection: Connection) -> None:
         have = resources.secrets_of(connection, request.id.key)
         for name in ("primaryKey", "secondaryKey"):
-            wanted = (given or {}).get(name)
-            if wanted or name not in have:
+            wanted = (given or {}).get(name)  # as on Azure, a PUT sets keys only of an endpoint that it makes
+            if name not in have:
                 resources.set_secret(connection, request.id.key, name, wanted or _key())
 
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
@@ -154,7 +154,10 @@ def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
         current = resources.get(connection, row.id)
         if current is None:
             raise conflict(f"Endpoint '{row.name}' is gone.", "name")
-        resources.set_secret(connection, row.id, f"{which}Key", request.body.get("keyValue") or _key())
+        name, wanted = f"{which}Key", request.body.get("keyValue")
+        if wanted == resources.secrets_of(connection, row.id).get(name):
+            wanted = None  # the SDK sends the key that is to be replaced
+        resources.set_secret(connection, row.id, name, wanted or _key())
         resources.replace_spec(
             connection, current, current.spec, state="Updating", now=request.now, by=request.principal.name, due=True
         )
@@ -167,7 +170,7 @@ def _token(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform = request.platform
     principal = Principal(
-        oid=request.principal.oid, name=request.principal.name, kind="endpoint", tenant=TENANT, scope=row.id
+        oid=request.principal.oid, name=request.principal.name, kind="endpoint", tenant=TENANT, scope=row.parent
     )
     token = platform.tokens.issue(principal, routing.audience(platform, row.name), TOKEN_S)
     return 200, {
@@ -187,9 +190,9 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     actions={
-        "listKeys": Action(_list_keys, secret=True),
-        "regenerateKeys": Action(_regenerate, secret=True),
-        "token": Action(_token, secret=True),
+        "listKeys": Action(_list_keys),
+        "regenerateKeys": Action(_regenerate),
+        "token": Action(_token),
     },
     long_running=True,
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",

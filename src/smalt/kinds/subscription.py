@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
-from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.kind import Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.settings import REGION, TENANT
 from smalt.store.resources import Row
@@ -27,6 +27,17 @@ def _admit_group(request: Request, connection: Connection, old: Row | None) -> A
     return Admitted(spec)
 
 
+def _reconcile_group(platform: Platform, row: Row) -> Step:
+    """Only a delete comes here, after everything in the group is gone."""
+    if row.deleting:
+        return Step(row.state, row.status, gone=True)
+    return Step("Succeeded", row.status, done=True)
+
+
+def _keep(request: Request, connection: Connection, row: Row) -> None:
+    raise ArmError(405, "MethodNotAllowed", "The subscription is the platform itself; it cannot be deleted.")
+
+
 KINDS = [
     Kind(
         path="subscriptions",
@@ -34,12 +45,14 @@ KINDS = [
         provider="Microsoft.Resources",
         admit=_admit_subscription,
         view=_view_subscription,
+        check_delete=_keep,
     ),
     Kind(
         path="resourceGroups",
         title="resource group",
         provider="Microsoft.Resources",
         admit=_admit_group,
+        reconcile=_reconcile_group,
         name_pattern=r"^[\w\-.()]{0,89}[\w\-()]$",
     ),
 ]

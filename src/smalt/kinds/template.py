@@ -18,6 +18,8 @@ from smalt.settings import REGION
 from smalt.store import resources
 from smalt.store.resources import Row
 
+_KEPT = ("imageBuildCompute", "managedNetwork", "primaryUserAssignedIdentity", "systemDatastoresAuthMode")
+
 
 class DeploymentProperties(Properties):
     parameters: dict[str, Any] | None = None
@@ -69,6 +71,8 @@ def _workspace(properties: Document) -> Document:
             "friendlyName": _parameter(properties, "friendlyName") or "",
             "description": _parameter(properties, "description") or "",
             "publicNetworkAccess": _parameter(properties, "publicNetworkAccess") or "Enabled",
+            # stored and shown, without an effect here
+            **{name: value for name in _KEPT if (value := _parameter(properties, name))},
         },
     }
 

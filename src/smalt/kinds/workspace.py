@@ -14,7 +14,6 @@ from smalt.arm.errors import not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
-from smalt.arm.ports import NotReady
 from smalt.arm.validation import Properties
 from smalt.settings import REGION, STORAGE_SUFFIX, TENANT
 from smalt.store import resources
@@ -70,12 +69,8 @@ def blob_container(workspace_id: str) -> str:
 
 def _delete(platform: Platform, row: Row) -> Step:
     if account := account_of(row):
-        for container in (blob_container(row.status["workspaceId"]), ARTIFACTS):
-            platform.blobs.remove(account, container, "")
-    try:
-        platform.tracking.remove_workspace(row.id)
-    except NotReady:
-        return Step(row.state, row.status, after=1)
+        platform.blobs.remove(account)
+    platform.tracking.remove_workspace(row.id)
     return Step(row.state, row.status, gone=True)
 
 
@@ -114,15 +109,19 @@ def _curated_environments(platform: Platform, connection: Connection, row: Row, 
         }
         status = {"latest": version, "next": int(version) + 1 if version.isdigit() else 1}
         _insert(connection, container, {"properties": {}}, status, now)
-        _insert(connection, container.child("versions", version), {"properties": properties}, {}, now)
+        if _insert(connection, container.child("versions", version), {"properties": properties}, {}, now):
+            resources.set_status(connection, container.key, status)
 
 
-def _insert(connection: Connection, id_: ResourceId, spec: Document, status: Document, now: float) -> None:
-    if resources.get(connection, id_.key) is None:
-        resources.insert(
-            connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec=spec,
-            status=status, state="Succeeded", now=now, by="smalt",
-        )  # fmt: skip
+def _insert(connection: Connection, id_: ResourceId, spec: Document, status: Document, now: float) -> bool:
+    """Whether it was missing."""
+    if resources.get(connection, id_.key) is not None:
+        return False
+    resources.insert(
+        connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec=spec,
+        status=status, state="Succeeded", now=now, by="smalt",
+    )  # fmt: skip
+    return True
 
 
 def _view(platform: Platform, row: Row) -> Document:
@@ -180,8 +179,8 @@ KIND = Kind(
     view=_view,
     admit=_admit,
     actions={
-        "listKeys": Action(_list_keys, secret=True),
-        "listStorageAccountKeys": Action(_storage_keys, secret=True),
+        "listKeys": Action(_list_keys),
+        "listStorageAccountKeys": Action(_storage_keys),
         "resyncKeys": Action(_resync),
         "diagnose": Action(_diagnose),
     },

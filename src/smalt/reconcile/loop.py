@@ -77,7 +77,8 @@ class Loop:
     def resume(self) -> None:
         """After a start: everything that was not at its end is looked at again at once."""
         with self._platform.database.write() as connection:
-            resources.resume(connection, self._keys, self._platform.clock())
+            alone = self._platform.database.sqlite  # then all leases are of a process that is gone
+            resources.resume(connection, self._keys, self._platform.clock(), take_leases=alone)
         self._wake.set()
 
     def run_due(self) -> int:
@@ -92,10 +93,12 @@ class Loop:
         """One pass over one claimed row."""
         kind = self._kinds[row.kind]
         assert kind.reconcile is not None
+        if row.deleting and self._waits_for_children(row):
+            return
         try:
             step = kind.reconcile(self._platform, row)
-        except NotReady:
-            step = _again(row, self._pace.backoff_s * 2)
+        except NotReady:  # not the resource's fault: it does not count as a try
+            step = Step(row.state, row.status, after=self._pace.backoff_s * 2)
         except Exception as error:  # the loop's edge: whatever a step raises is this resource's problem, not the loop's
             step = self._failed(kind, row, error)
         self._apply(row, step)
@@ -138,19 +141,12 @@ class Loop:
         error = dict(step.error) if step.error else None
         with self._platform.database.write() as connection:
             if step.gone:
-                waiting_for = self._delete_below(connection, row, now)
-                if not waiting_for and resources.lease_held(connection, row):
+                if resources.lease_held(connection, row):
                     hook = self._kinds[row.kind].deleted
                     operations.finish(connection, row.id, 1 << 40, error, now)
                     resources.remove(connection, row.id, now)
                     if hook is not None:
                         hook(connection, row, now)
-                else:
-                    resources.wait_for(connection, row.id, waiting_for)
-                    resources.apply(
-                        connection, row, status=row.status, state=row.state, due_at=now + self._pace.resync_s, failures=0,
-                        now=now, reason="waits for what is below it", ended=False,
-                    )  # fmt: skip
             else:
                 due_at = None if step.after is None else now + step.after
                 retried = step.reason == _RETRY
@@ -167,6 +163,23 @@ class Loop:
         with self._held_lock:
             self._held.pop(row.id, None)
         self._platform.hub.notify(row.id)
+
+    def _waits_for_children(self, row: Row) -> bool:
+        """A delete begins at the leaves: what stands above ends only when nothing is left below."""
+        now = self._platform.clock()
+        with self._platform.database.write() as connection:
+            waiting = self._delete_below(connection, row, now)
+            if not waiting:
+                return False
+            resources.wait_for(connection, row.id, waiting)
+            resources.apply(
+                connection, row, status=row.status, state=row.state, due_at=now + self._pace.resync_s, failures=0, now=now,
+                reason="", ended=False,
+            )  # fmt: skip
+        with self._held_lock:
+            self._held.pop(row.id, None)
+        self._platform.hub.notify(row.id)
+        return True
 
     def _delete_below(self, connection: Connection, row: Row, now: float) -> list[str]:
         """Delete the stored rows below; mark the reconciled ones, which are returned."""

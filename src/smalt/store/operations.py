@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from smalt.store.tables import operation
 
-RUNNING, SUCCEEDED, FAILED, CANCELED = "InProgress", "Succeeded", "Failed", "Canceled"
+RUNNING, SUCCEEDED, FAILED = "InProgress", "Succeeded", "Failed"
 
 
 @dataclass(frozen=True)

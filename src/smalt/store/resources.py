@@ -42,7 +42,6 @@ class Row:
     failures: int
     lease: str | None
     lease_until: float | None
-    fence: int
     created_at: float
     changed_at: float
     created_by: str
@@ -99,7 +98,7 @@ def insert(
         "id": key, "written": written, "kind": kind, "parent": parent, "name": name, "spec": json.dumps(spec),
         "status": json.dumps(status), "state": state, "generation": 1, "observed": 0 if due_at is not None else 1,
         "archived": archived, "lookup": lookup, "deleting": False, "due_at": due_at, "failures": 0, "lease": None,
-        "lease_until": None, "fence": 0, "created_at": now, "changed_at": now, "created_by": by, "changed_by": by,
+        "lease_until": None, "created_at": now, "changed_at": now, "created_by": by, "changed_by": by,
     }  # fmt: skip
     try:
         connection.execute(resource.insert().values(values))
@@ -221,9 +220,7 @@ def claim(connection: Connection, kinds: Sequence[str], now: float, lease: str, 
         return []
     until = now + lease_s
     connection.execute(
-        update(resource)
-        .where(resource.c.id.in_(keys), free)
-        .values(lease=lease, lease_until=until, due_at=until, fence=resource.c.fence + 1)
+        update(resource).where(resource.c.id.in_(keys), free).values(lease=lease, lease_until=until, due_at=until)
     )
     rows = connection.execute(select(resource).where(resource.c.id.in_(keys), resource.c.lease == lease))
     return [_row(found) for found in rows]
@@ -234,11 +231,16 @@ def lease_held(connection: Connection, row: Row) -> bool:
     return found is not None and found.lease == row.lease
 
 
-def resume(connection: Connection, kinds: Sequence[str], now: float) -> None:
-    """Make due whatever is not at its end: rows with a time to look again, and those of an unfinished generation."""
+def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases: bool) -> None:
+    """Make due whatever is not at its end: rows with a time to look again, and those of an unfinished generation.
+
+    `take_leases` where no other loop works on this database; otherwise leases run out by themselves.
+    """
     live = or_(resource.c.due_at.is_not(None), resource.c.observed < resource.c.generation, resource.c.deleting)
     connection.execute(
-        update(resource).where(resource.c.kind.in_(kinds), live).values(due_at=now, lease=None, lease_until=None)
+        update(resource)
+        .where(resource.c.kind.in_(kinds), live)
+        .values(due_at=now, **({"lease": None, "lease_until": None} if take_leases else {}))
     )
 
 

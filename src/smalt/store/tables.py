@@ -30,7 +30,6 @@ resource = Table(
     Column("failures", Integer, nullable=False),
     Column("lease", Text),
     Column("lease_until", Double),
-    Column("fence", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("changed_at", Double, nullable=False),
     Column("created_by", Text, nullable=False),

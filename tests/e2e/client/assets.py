@@ -95,9 +95,7 @@ with step("environments: from an image, from conda, curated ones by label"):
     docker = scratch / "docker"
     docker.mkdir()
     (docker / "Dockerfile").write_text("FROM python:3.11\n")
-    built = ml.environments.create_or_update(
-        Environment(name=f"docker-{unique}", build=BuildContext(path=str(docker)))
-    )
+    built = ml.environments.create_or_update(Environment(name=f"docker-{unique}", build=BuildContext(path=str(docker))))
     assert built.build.dockerfile_path == "Dockerfile", built.build.dockerfile_path
 
 with step("models: a folder of one's own, an mlflow folder, downloads bring them back"):

@@ -27,7 +27,9 @@ def run(raw):
     return {"result": body["x"] * factor, "pid": os.getpid(), "note": os.environ.get("NOTE")}
 """
 )
-(source / "broken.py").write_text("def init():\n    raise RuntimeError('the init is broken')\ndef run(raw):\n    return 1\n")
+(source / "broken.py").write_text(
+    "def init():\n    raise RuntimeError('the init is broken')\ndef run(raw):\n    return 1\n"
+)
 weights = scratch / "factor.txt"
 weights.write_text("3")
 model = ml.models.create_or_update(Model(name=f"factor-{unique}", path=str(weights)))

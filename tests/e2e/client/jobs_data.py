@@ -82,7 +82,7 @@ print("SEEN" + json.dumps(seen))
         "yes": True,
     }
     text = "python look.py " + " ".join(
-        f"{name} '${{{{inputs.{name}}}}}'" if name != "text" else "text \"${{inputs.text}}\"" for name in inputs
+        f"{name} '${{{{inputs.{name}}}}}'" if name != "text" else 'text "${{inputs.text}}"' for name in inputs
     )
     job = completed(ml, run(text, code=str(source), inputs=inputs).name)
     ml.jobs.download(job.name, download_path=str(scratch / "look"), all=True)
@@ -128,7 +128,7 @@ with step("optional inputs, variables, outputs of both modes, names for them, a 
     text = (
         "set -e; test ! -e big.tmp; test -e sub/also.txt; python keep.py; "
         "echo options: $[[--extra ${{inputs.extra}}]] $[[--given ${{inputs.given}}]]; "
-        "test \"$GREETING\" = 'hello world'; test \"$AZUREML_RUN_ID\" && test \"$MLFLOW_RUN_ID\"; "
+        'test "$GREETING" = \'hello world\'; test "$AZUREML_RUN_ID" && test "$MLFLOW_RUN_ID"; '
         "echo m > ${{outputs.mounted}}/m.txt; echo u > ${{outputs.uploaded}}/u.txt; echo s > ${{outputs.single}}; "
         "mkdir ${{outputs.named}}/d; echo n > ${{outputs.named}}/d/n.txt; "
         "echo p > $AZURE_ML_OUTPUT_placed/p.txt; "
@@ -187,7 +187,9 @@ with step("what does not exist is told at the submission, all at once, by its na
         run("true", inputs={"m": Input(type="custom_model", path="azureml:no-such-model:1")})
 
 with step("an input that is gone when the job starts fails it with the input's name"):
-    gone = run("true", inputs={"it": Input(type="uri_file", path="azureml://datastores/workspaceblobstore/paths/no/file.csv")})
+    gone = run(
+        "true", inputs={"it": Input(type="uri_file", path="azureml://datastores/workspaceblobstore/paths/no/file.csv")}
+    )
     assert ended(ml, gone.name).status == "Failed"
     with refused("it"):
         ml.jobs.stream(gone.name)

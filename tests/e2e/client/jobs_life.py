@@ -6,7 +6,7 @@ import time
 
 from azure.ai.ml import command
 from azure.ai.ml.entities import AmlCompute, Environment
-from session import CURATED, PLAIN_IMAGE, completed, connect, ended, refused, scratch, step, unique, until
+from session import PLAIN_IMAGE, completed, connect, ended, refused, scratch, step, unique, until
 
 ml = connect()
 plain = ml.environments.create_or_update(Environment(name=f"bare-{unique}", image=PLAIN_IMAGE))
@@ -83,7 +83,8 @@ with step("a timeout ends it, and says so"):
 
 with step("cancelled: a running one gets SIGTERM, a queued one never starts, the next takes its place"):
     polite = run(
-        "trap 'echo told to stop; exit 0' TERM; mkdir -p outputs; echo up; while true; do sleep 0.1; done", instance_count=2
+        "trap 'echo told to stop; exit 0' TERM; mkdir -p outputs; echo up; while true; do sleep 0.1; done",
+        instance_count=2,
     )
     until(lambda: ml.jobs.get(polite.name).status == "Running", "running")
     queued = run("echo never")

@@ -37,7 +37,9 @@ with step("azureml://: a run of one's own, with everything that can be logged"):
     assert open(back).read() == "a note"
 
 with step("https:// with a token: the same runs"):
-    token = DefaultAzureCredential().get_token(os.environ["ARM_CLOUD_METADATA_URL"].rpartition("/metadata")[0] + "/.default")
+    token = DefaultAzureCredential().get_token(
+        os.environ["ARM_CLOUD_METADATA_URL"].rpartition("/metadata")[0] + "/.default"
+    )
     os.environ["MLFLOW_TRACKING_TOKEN"] = token.token
     mlflow.set_tracking_uri(azureml.replace("azureml://", "https://").replace("/v2.0/", "/v1.0/"))
     assert mlflow.get_run(run.info.run_id).data.params == {"rate": "0.1"}
@@ -57,8 +59,8 @@ with step("a job is a run: autologging in it, its model among its outputs"):
     (source / "train.py").write_text(
         "import mlflow, numpy\nfrom sklearn.linear_model import LogisticRegression\nmlflow.autolog()\n"
         "X = numpy.arange(40).reshape(20, 2); y = (X[:, 0] > 20).astype(int)\n"
-        "LogisticRegression(C=0.5).fit(X, y)\nmlflow.log_metric('own', 1.5)\n"
-        "with mlflow.start_run(nested=True, run_name='child'):\n    mlflow.log_metric('inner', 2)\n"
+        "with mlflow.start_run():\n    LogisticRegression(C=0.5).fit(X, y)\n    mlflow.log_metric('own', 1.5)\n"
+        "    with mlflow.start_run(nested=True, run_name='child'):\n        mlflow.log_metric('inner', 2)\n"
     )
     job = completed(
         ml,

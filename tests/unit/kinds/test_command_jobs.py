@@ -341,3 +341,48 @@ def test_lists_filter_and_page(harness: Harness) -> None:
     archived = [one["name"] for one in harness.get(f"{JOBS}?listViewType=ArchivedOnly").json()["value"]]
     assert "job-3" not in active and archived == ["job-3"]
     assert len(harness.get(f"{JOBS}?listViewType=All").json()["value"]) == 5
+
+
+def test_deleting_a_group_ends_all_that_runs_in_it(harness: Harness) -> None:
+    group = WORKSPACE.split("/providers/")[0] + "-doomed"
+    workspace = f"{group}/providers/Microsoft.MachineLearningServices/workspaces/doomed"
+    harness.put(group, {"location": "local"})
+    harness.put(workspace, {"properties": {}})
+    harness.settle()
+    body = {"jobType": "Command", "command": "sleep 600", "environmentId": CURATED}
+    assert harness.put(f"{workspace}/jobs/sleeper", {"properties": body}).status_code == 201
+    harness.settle()
+    (task,) = harness.engine.tasks
+    harness.engine.start(task)
+    account = harness.row(workspace).status["account"]
+    assert harness.send("DELETE", group).status_code == 202
+    harness.settle()
+    assert harness.get(workspace).status_code == 404 and harness.get(group).status_code == 404
+    assert not harness.engine.tasks, "the job still runs"
+    assert not (harness.settings.root / "blobs" / account / "azureml").exists()
+    assert not [run for (where, _), run in harness.tracking.runs.items() if where == workspace.lower()]
+
+
+def test_the_subscription_stays(harness: Harness) -> None:
+    subscription = "/".join(WORKSPACE.split("/")[:3])
+    assert harness.send("DELETE", subscription).status_code == 405
+
+
+def test_waiting_for_mlflow_uses_up_no_tries(harness: Harness) -> None:
+    from smalt.arm.ports import NotReady
+
+    real = harness.tracking.ensure_run
+
+    def starting(run: Any) -> None:
+        raise NotReady("the database is made")
+
+    harness.tracking.ensure_run = starting  # type: ignore[method-assign]
+    submit(harness)
+    for _ in range(30):
+        harness.settle()
+        harness.clock.pass_(1)
+    assert status(harness) == "NotStarted" and harness.row(f"{JOBS}/train-1").failures == 0
+    harness.tracking.ensure_run = real  # type: ignore[method-assign]
+    harness.clock.pass_(1)
+    harness.settle()
+    assert status(harness) == "Starting"

@@ -238,9 +238,11 @@ def _delete(platform: Platform, row: Row) -> Step:
         platform.engine.stop(name, launch.GRACE_S)
     if live:
         return Step(row.state, row.status, after=RESYNC_S)
+    now = platform.clock()
+    if row.status.get("tracked"):
+        platform.tracking.end_run(ResourceId.parse(row.written).workspace.key, row.name, "KILLED", now)
     for name in names:
         platform.engine.remove(name)
-    now = platform.clock()
     with platform.database.write() as connection:
         placement.release(connection, row.id, now)
     launch.remove_artifacts(platform, row)
@@ -266,5 +268,16 @@ TYPE = JobType(
     properties=CommandProperties,
     admit=_admit,
     step=_step,
-    fixed=("jobType", "command", "codeId", "environmentId", "inputs"),
+    fixed=(
+        "jobType",
+        "command",
+        "codeId",
+        "environmentId",
+        "inputs",
+        "computeId",
+        "resources",
+        "limits",
+        "environmentVariables",
+        "distribution",
+    ),
 )

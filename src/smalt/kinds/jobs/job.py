@@ -139,5 +139,4 @@ KIND = Kind(
     view=_view,
     actions={"cancel": Action(_cancel)},
     list_filter=_filter,
-    list_lookup="scheduleId",
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -28,6 +27,7 @@ from smalt.store import resources
 from smalt.store.resources import Row
 
 GRACE_S = 30.0
+ARTIFACTS = "azureml"
 TOKEN_S = 14 * 86400.0
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
@@ -40,9 +40,15 @@ def task_name(row: Row, attempt: int, rank: int) -> str:
 
 
 def artifacts_path(platform: Platform, connection: Connection, row: Row) -> Path:
-    workspace = ResourceId.parse(row.written).workspace
-    place = references.locate(platform, connection, workspace, references.artifacts_uri(row.name), "artifacts")
-    return platform.blobs.path(place.account, place.container, place.path)
+    account, folder = _artifacts(connection, row)
+    return platform.blobs.path(account, ARTIFACTS, folder)
+
+
+def _artifacts(connection: Connection, row: Row) -> tuple[str, str]:
+    """The storage account and the folder in it, straight from the workspace: its datastores may be deleted already."""
+    workspace = resources.get(connection, ResourceId.parse(row.written).workspace.key)
+    assert workspace is not None, "a job outlived its workspace"
+    return str(workspace.status["account"]), f"ExperimentRun/dcid.{row.name}"
 
 
 def log_name(rank: int, count: int) -> str:
@@ -65,7 +71,8 @@ def link_build_log(platform: Platform, row: Row, key: str) -> None:
 
 def remove_artifacts(platform: Platform, row: Row) -> None:
     with platform.database.read() as connection:
-        shutil.rmtree(artifacts_path(platform, connection, row), ignore_errors=True)
+        account, folder = _artifacts(connection, row)
+    platform.blobs.remove(account, ARTIFACTS, folder + "/")
 
 
 def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
