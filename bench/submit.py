@@ -1,6 +1,6 @@
 """From a job's PUT to the first line of the user's script, against the same script started by hand in the same environment.
 
-    python bench/submit.py --root ROOT [--rounds 20] [--json]
+    python bench/submit.py [--root ROOT] [--rounds 20] [--json]
 
 The script's first line is the time at which it was written; the environment is built and the code uploaded before. Printed
 are medians in milliseconds, the time at which the line could be read through the blob service, and where the time goes.
@@ -93,11 +93,14 @@ def _by_hand(folder: Path, python: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--root", type=Path)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="(the output is JSON)")
     arguments = parser.parse_args()
-    with live.started(arguments.root) as platform:
+    with (
+        tempfile.TemporaryDirectory(prefix="smalt-bench-") as scratch,
+        live.started(arguments.root or Path(scratch) / "root") as platform,
+    ):
         print(json.dumps(measure(platform, arguments.rounds), indent=1, ensure_ascii=False))
 
 

@@ -11,7 +11,7 @@ from azure.storage.blob import BlobServiceClient
 
 from compatibility.examples import Example, fill_in_file
 
-CLUSTERS = ("cpu-cluster", "gpu-cluster")  # the second is only a name: the examples here need no GPU
+CLUSTERS = ("cpu-cluster", "gpu-cluster", "batch-cluster")  # the second is only a name: none of these needs a GPU
 SEEDS = {
     "example-data/iris.csv": "cli/assets/data/example-data/iris.csv",
     "data/titanic.csv": "cli/jobs/spark/data/titanic.csv",

@@ -244,6 +244,7 @@ class Crud:
     def _ensure_parent(self, connection: Connection, request: Request, kind: Kind) -> None:
         above = request.id.parent
         if kind.creates_parent and resources.get(connection, above.key) is None:
+            check_name(self.kind_of(above.kind), above.name)
             resources.insert(
                 connection, key=above.key, written=self._written(above), kind=above.kind, parent=above.parent.key,
                 name=above.name, spec={"properties": {}}, status={}, state="Succeeded", now=request.now,

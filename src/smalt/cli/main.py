@@ -115,9 +115,21 @@ def quickstart(root: Root = None, port: Port = None) -> None:
 
 
 @sp.command()
-def create(name: Name, root: Root = None, json: Json = False) -> None:
-    """Create a service principal and print what its user sets, the secret once."""
-    _run("principals", "create", root=root, name=name, as_json=json)
+def create(
+    name: Name,
+    root: Root = None,
+    json: Json = False,
+    issuer: Annotated[str, typer.Option(help="Trust tokens of this issuer instead of a secret.")] = "",
+    subject: Annotated[str, typer.Option(help="The subject that such a token must have.")] = "",
+    audience: Annotated[str, typer.Option(help="The audience that such a token must have.")] = "",
+    jwks: Annotated[Path | None, typer.Option(help="The file with the issuer's public keys (a JWK set).")] = None,
+) -> None:
+    """Create a service principal and print what its user sets, the secret once.
+
+    With --issuer, --subject and --jwks it signs in with a federated token (AZURE_FEDERATED_TOKEN_FILE) and has no secret.
+    """
+    trusted = {"issuer": issuer, "subject": subject, "audience": audience, "jwks": jwks}
+    _run("principals", "create", root=root, name=name, as_json=json, trusted=trusted)
 
 
 @sp.command("list")
@@ -146,7 +158,7 @@ def _run(command: str, function: str = "run", **options: Any) -> None:
         print(f"smalt: {error}", file=sys.stderr)
         code = error.code
     except ArmError as error:
-        print(f"smalt: {error.message}", file=sys.stderr)
+        print("smalt:", " ".join([error.message, *(one.message for one in error.details)]), file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         code = 130

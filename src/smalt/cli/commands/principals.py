@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential, check_credential
 from smalt.auth.identities import Identities, Identity, NewSecret
 from smalt.cli.root import CliError, no_platform, read_settings, resolve
 from smalt.cli.variables import in_syntax_of
@@ -20,10 +21,32 @@ from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 
 
-def create(root: Path | None, name: str, as_json: bool) -> int:
+def create(root: Path | None, name: str, as_json: bool, trusted: Mapping[str, Any]) -> int:
+    """`trusted` (issuer, subject, audience, jwks), where given, is whose tokens stand for it instead of a secret."""
     with _identities(root) as (settings, identities):
-        _show_secret(settings, identities.create_service_principal(name), as_json)
+        if any(trusted.values()):
+            _create_federated(settings, identities, name, trusted, as_json)
+        else:
+            _show_secret(settings, identities.create_service_principal(name), as_json)
     return 0
+
+
+def _create_federated(
+    settings: Settings, identities: Identities, name: str, trusted: Mapping[str, Any], as_json: bool
+) -> None:
+    path: Path | None = trusted["jwks"]
+    if path is None:
+        raise CliError("a federated sign-in needs the issuer's public keys: --jwks FILE")
+    audiences = (trusted["audience"],) if trusted["audience"] else (DEFAULT_AUDIENCE,)
+    credential = FederatedCredential(trusted["issuer"], trusted["subject"], audiences, str(path.resolve()))
+    check_credential(credential)  # before anything is made
+    made = identities.federate(identities.create(name).oid, credential)
+    variables = {
+        "AZURE_TENANT_ID": TENANT,
+        "AZURE_CLIENT_ID": made.client_id,
+        "AZURE_AUTHORITY_HOST": f"{settings.url}/adfs",
+    }
+    print(json.dumps({**_document(made), **variables}) if as_json else in_syntax_of("bash", variables))
 
 
 def rotate(root: Path | None, name: str, as_json: bool) -> int:

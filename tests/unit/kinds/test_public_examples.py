@@ -1,0 +1,83 @@
+"""What the public examples of Azure's repository rely on beyond the protocol's common part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fakes.examples import EXAMPLES
+from fakes.platform import WORKSPACE, Harness
+from smalt.arm.errors import ArmError
+from smalt.kinds import replicas
+
+LAKE = EXAMPLES["workspaces/datastores"]
+PREP = EXAMPLES["workspaces/components/versions"]
+GROUP = WORKSPACE.partition("/providers/")[0]
+
+
+def test_a_component_knows_its_name_and_version(harness: Harness) -> None:
+    created = harness.put(PREP.url, PREP.body()).json()["properties"]["componentSpec"]
+    assert (created["name"], created["version"]) == ("prep", "1")
+
+
+def test_a_component_without_a_version_is_the_newest(harness: Harness) -> None:
+    harness.put(PREP.url, PREP.body())
+    harness.put(f"{WORKSPACE}/components/prep/versions/2", PREP.body())
+    assert harness.get(f"{WORKSPACE}/components/prep/versions/azureml_default").json()["name"] == "2"
+    assert harness.get(f"{WORKSPACE}/components/none/versions/azureml_default").status_code == 404
+
+
+def test_a_datastore_is_gone_when_its_deletion_is_answered(harness: Harness) -> None:
+    harness.put(LAKE.url, LAKE.body())
+    assert harness.send("DELETE", LAKE.url).status_code in (200, 204)
+    assert harness.get(LAKE.url).status_code == 404
+
+
+def test_an_account_stays_its_workspace_s(harness: Harness) -> None:
+    harness.put(LAKE.url, LAKE.body())
+    harness.settle()
+    harness.send("DELETE", LAKE.url)
+    assert harness.put(LAKE.url, LAKE.body()).status_code == 201
+    assert harness.put(LAKE.url + "2", LAKE.body()).status_code == 201
+
+
+def test_a_deployment_s_operations_are_found_without_the_provider(harness: Harness) -> None:
+    deployment = EXAMPLES["deployments"]
+    harness.put(deployment.url, deployment.body())
+    harness.settle()
+    listed = harness.get(f"{GROUP}/deployments/dep1/operations".replace("resourceGroups", "resourcegroups"))
+    assert [one["properties"]["targetResource"]["resourceName"] for one in listed.json()["value"]] == ["templated"]
+
+
+def test_a_deployed_workspace_keeps_what_the_template_says(harness: Harness) -> None:
+    network = {"isolationMode": "AllowInternetOutbound"}
+    parameters = {name: {"value": value} for name, value in (
+        ("workspaceName", "templated"), ("imageBuildCompute", "cpu"), ("managedNetwork", network),
+    )}  # fmt: skip
+    deployment = EXAMPLES["deployments"]
+    harness.put(deployment.url, {"properties": {"parameters": parameters, "mode": "Incremental"}})
+    harness.settle()
+    made = harness.get(f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/templated").json()["properties"]
+    assert (made["imageBuildCompute"], made["managedNetwork"]) == ("cpu", network)
+
+
+def test_a_scoring_script_may_be_named_with_its_folder(tmp_path: Path) -> None:
+    code = tmp_path / "onlinescoring"
+    code.mkdir()
+    (code / "score.py").write_text("")
+    assert replicas._entry_script(str(code), "score.py") == "score.py"  # pyright: ignore[reportPrivateUsage]
+    assert replicas._entry_script(str(code), "onlinescoring/score.py") == "score.py"  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(ArmError, match=r"there is no 'other/score\.py'"):
+        replicas._entry_script(str(code), "other/score.py")  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_model_is_laid_out_without_a_link_that_leads_out(tmp_path: Path) -> None:
+    model, folder = tmp_path / "model-1", tmp_path / "replica"
+    (model / "data").mkdir(parents=True)
+    (model / "data" / "weights").write_text("w")
+    wanted = {"model": str(model), "mode": "script", "code": "", "script": "", "concurrency": 1, "timeout_s": 5.0}
+    place = Path(replicas._files(folder, wanted, "blue"))  # pyright: ignore[reportPrivateUsage]
+    assert (place / "model-1" / "data" / "weights").resolve().is_relative_to(place)
+    assert (place / "model-1" / "data" / "weights").read_text() == "w"
+    assert replicas._files(folder, wanted, "blue") == str(place)  # pyright: ignore[reportPrivateUsage]
