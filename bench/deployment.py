@@ -35,8 +35,11 @@ def measure(platform: Live, python: Path, scratch: Path, rounds: int, seconds: i
     model = scratch / "model"
     subprocess.run([python, "-c", TRAIN, model, ",".join(serving.NAMES)], check=True, capture_output=True)
     key = prepare(platform, model)
-    times = [deploy(platform, key, f"timed-{number}") for number in range(rounds)]
-    by_hand = [_seconds([_environment_python(platform.root), "-c", LOAD, model]) for _ in range(rounds)]
+    times: list[dict[str, float]] = []
+    by_hand: list[float] = []
+    for number in range(rounds):
+        times.append(deploy(platform, key, f"timed-{number}"))
+        by_hand.append(_seconds([_environment_python(platform.root), "-c", LOAD, model]))
     result = {
         "first answer s": round(statistics.median(one["answered"] for one in times), 2),
         "loading by hand s": round(statistics.median(by_hand), 2),
@@ -97,8 +100,9 @@ def deploy(platform: Live, key: str, name: str) -> dict[str, float]:
 def _steps(root: Path, name: str, begun: float) -> dict[str, float]:
     """What the event table and the replica's task say; in the task's, "ready" is the time of the last change."""
     with sqlite3.connect(f"file:{root / 'smalt.db'}?mode=ro", uri=True) as database:
-        query = "select after, max(at) from event where resource_id like ? group by after"
-        found = {f"→ {after}": at - begun for after, at in database.execute(query, (f"%/deployments/{name}",))}
+        query = "select after, max(at) from event where resource_id like ? and at >= ? group by after"
+        rows = database.execute(query, (f"%/deployments/{name}", begun)).fetchall()
+    found = {f"→ {after}": at - begun for after, at in rows}
     file = root / "tasks" / _status(root, name)["live"]["names"][0] / "state.json"
     task = json.loads(file.read_text())
     return found | {

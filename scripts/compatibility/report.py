@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -29,9 +30,19 @@ example's own, with the reason.
 """
 
 
-def write_report(path: Path, verdicts: list[Verdict], client: str) -> None:
-    """One line a row, in the order of the list."""
+def write_report(path: Path, verdicts: list[Verdict], order: list[str], client: str) -> None:
+    """One line a row, in the list's `order`; rows that were not run now keep the line that the file has."""
+    known = {one.path: one for one in (*_read(path), *verdicts)}
+    verdicts = [known[one] for one in order if one in known]
     counted = Counter(one.result.split(":")[0] for one in verdicts)
     counts = ", ".join(f"{counted[name]} {name}" for name in ("works", "fails", "not yet", "upstream") if counted[name])
     lines = [f"| {one.path} | {one.kind} | {one.result} | {one.seconds:.1f} |\n" for one in verdicts]
     path.write_text(_HEAD.format(client=client, counts=f"{len(verdicts)} rows: {counts}.") + "".join(lines))
+
+
+def _read(path: Path) -> list[Verdict]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    cells = [
+        re.split(r" (?<!\\)\| ", line.removeprefix("| ").removesuffix(" |")) for line in lines if line.startswith("| ")
+    ]
+    return [Verdict(row[0], row[1], row[2], float(row[3])) for row in cells if len(row) == 4 and "/" in row[0]]

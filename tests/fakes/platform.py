@@ -78,8 +78,8 @@ class FakeEnvironments:
         return "No version of 'no-such-package' can be had."
 
     def curated(self) -> Mapping[str, Mapping[str, Any]]:
-        definition = {"version": "12", "image": "sklearn", "conda_file": "x", "tags": {"registryName": "sklearn-1.5"}}
-        return {"AzureML-sklearn-1.5-ubuntu22.04-py311-cpu": definition}
+        definition = {"version": "12", "image": "sklearn", "conda_file": "x"}
+        return {"AzureML-sklearn-1.5-ubuntu22.04-py311-cpu": definition, "sklearn-1.5": definition}
 
 
 @dataclass

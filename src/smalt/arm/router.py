@@ -57,8 +57,9 @@ class ArmApp:
 
     async def _answer(self, http: HttpRequest) -> Response:
         principal = self._authenticate(http.scope)
-        query = dict(parse_qsl(http.url.query, keep_blank_values=True))
-        segments = [one for one in http.url.path.split("/") if one]
+        # not http.url: it reads a decoded path again, where an escaped '?' would end it and a line break would vanish
+        query = dict(parse_qsl(http.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        segments = [one for one in http.scope["path"].split("/") if one]
         lowered = [one.lower() for one in segments]
         if "operationsstatus" in lowered:
             return await self._operation(http, principal, segments[-1])
@@ -119,7 +120,7 @@ class ArmApp:
                 await subscription.changed(left)
                 found = await run_in_threadpool(self._read_operation, key)
         body: dict[str, Any] = {
-            "id": http.url.path,
+            "id": http.scope["path"],
             "name": found.id,
             "status": found.state,
             "startTime": timestamp(found.created_at),
@@ -140,7 +141,7 @@ class ArmApp:
     def _respond(self, http: HttpRequest, answer: Answer) -> Response:
         headers = dict(answer.headers)
         if answer.operation:
-            subscription = http.url.path.strip("/").split("/")[1]
+            subscription = http.scope["path"].strip("/").split("/")[1]
             url = (
                 f"{self._platform.settings.url}/subscriptions/{subscription}/providers/{ML}/locations/local"
                 f"/operationsStatus/{answer.operation}?api-version=2024-10-01"
@@ -215,7 +216,7 @@ async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: Ht
     except ArmError as error:
         response = error_response(error)
     except Exception:
-        log.error("%s %s failed [%s]\n%s", http.method, http.url.path, request_id, traceback.format_exc())
+        log.error("%s %r failed [%s]\n%s", http.method, http.scope["path"], request_id, traceback.format_exc())
         message = f"The server failed on this request; its log has the cause under {request_id}."
         response = error_response(ArmError(500, "InternalServerError", message))
     response.headers["x-ms-request-id"] = request_id

@@ -64,8 +64,6 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
         raise invalid(f"{field}: registry '{registry}' is not on this server (asked for {text}).", field)
     above = workspace.child(type_, name)
     row = resources.get(connection, above.key)
-    if row is None and registry:
-        return asset(connection, workspace, _curated_name(connection, workspace, name), type_, field)
     if row is None:
         hint = nearest(name, _names(connection, workspace, type_))
         raise invalid(f"{field}: there is no {title} '{name}' in workspace '{workspace.name}'.{hint}", field)
@@ -109,20 +107,6 @@ def _parse_asset(
 def _names(connection: Connection, workspace: ResourceId, type_: str) -> list[str]:
     query = select(resource.c.name).where(resource.c.kind == f"workspaces/{type_}", resource.c.parent == workspace.key)
     return list(connection.execute(query.limit(500)).scalars())
-
-
-def _curated_name(connection: Connection, workspace: ResourceId, name: str) -> str:
-    """A registry's environment has a short name (sklearn-1.5) that our curated ones carry as a tag."""
-    query = select(resource).where(
-        resource.c.kind == "workspaces/environments/versions",
-        resource.c.parent.startswith(workspace.key + "/environments/"),
-        resource.c.spec.contains('"environmentType": "Curated"'),
-    )
-    for found in connection.execute(query):
-        row = resources.get(connection, found.id)
-        if row is not None and name.lower() == str((row.properties.get("tags") or {}).get("registryName", "")).lower():
-            return row.written.split("/")[-3]
-    return name
 
 
 def locate(platform: Platform, connection: Connection, workspace: ResourceId, uri: str, field: str) -> Place:

@@ -66,7 +66,7 @@ class HistoryApp:
         await response(scope, receive, send)
 
     async def _answer(self, http: HttpRequest) -> Response:
-        path = http.url.path
+        path = http.scope["path"]
         if path == "/discovery":
             return JSONResponse(dict.fromkeys(_SERVICES, self._platform.settings.url))
         principal = self._authenticate(http.scope)

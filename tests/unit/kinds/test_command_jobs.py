@@ -386,3 +386,24 @@ def test_waiting_for_mlflow_uses_up_no_tries(harness: Harness) -> None:
     harness.clock.pass_(1)
     harness.settle()
     assert status(harness) == "Starting"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu@latest",
+        "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:12",
+        "azureml://registries/azureml/environments/sklearn-1.5/labels/latest",
+        "azureml://registries/azureml/environments/sklearn-1.5/versions/99",  # a version that upstream has and we do not
+        "AzureML-sklearn-1.5-ubuntu22.04-py311-cpu",
+    ],
+)
+def test_the_ways_to_write_a_curated_environment(harness: Harness, text: str) -> None:
+    assert submit(harness, environmentId=text).status_code == 201
+    shown = harness.get(f"{JOBS}/train-1").json()["properties"]["environmentId"]
+    assert shown.endswith("/versions/12") and "sklearn-1.5" in shown
+
+
+def test_another_registry_is_refused(harness: Harness) -> None:
+    answer = submit(harness, environmentId="azureml://registries/mine/environments/sklearn-1.5/labels/latest")
+    assert answer.status_code == 400 and "registry 'mine'" in answer.text

@@ -101,7 +101,7 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
             name=name,
             owner=row.id,
             fence=int(status["attempt"]),
-            command=properties["command"],
+            command=str(properties["command"]),
             environment=str(built.prefix) if built else "",
             variables={**variables, **_node_variables(properties, rank, len(names)), **own},
             code=code,

@@ -1,0 +1,194 @@
+"""`kill -9` of the server, and of everything: jobs go on and end exactly once, and nothing half-made is visible."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from live.marks import Marks
+from live.platform import HOME, Platform, eventually
+from live.tokens import container_sas
+from smalt.settings import STORAGE_SUFFIX
+
+pytestmark = pytest.mark.e2e
+ONE = f"{HOME}/computes/one"
+
+
+@pytest.fixture
+def cluster(platform: Platform) -> str:
+    """One node at most, so that a second job waits."""
+    platform.put(
+        "computes/one",
+        {
+            "computeType": "AmlCompute",
+            "properties": {"vmSize": "Standard_DS3_v2", "scaleSettings": {"maxNodeCount": 1, "minNodeCount": 0}},
+        },
+        location="local",
+    )
+    return ONE
+
+
+def test_a_running_job_goes_on_and_ends_once(platform: Platform, tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    platform.submit("run-on", marks.command)
+    marks.wait_until_running(platform, "run-on")
+    platform.restarted("server", platform.kill("server"))
+    eventually_answers(platform)
+    assert platform.job("run-on")["status"] == "Running"
+    marks.assert_once(platform, "run-on")
+
+
+def test_a_job_that_ends_while_the_server_is_away_is_noticed(platform: Platform, tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    platform.submit("end-alone", marks.command)
+    marks.wait_until_running(platform, "end-alone")
+    os.kill(platform.pid("supervisor"), signal.SIGSTOP)  # so that nobody starts the server again yet
+    try:
+        platform.kill("server")
+        marks.release()
+        eventually(lambda: marks.lines == ["began", "ended"], "the job's end")
+    finally:
+        os.kill(platform.pid("supervisor"), signal.SIGCONT)
+    eventually_answers(platform)
+    marks.assert_once(platform, "end-alone")
+
+
+def test_queued_jobs_keep_their_order(platform: Platform, cluster: str, tmp_path: Path) -> None:
+    first, order = Marks(tmp_path / "marks"), tmp_path / "order"
+    platform.submit("holds", first.command, computeId=cluster)
+    first.wait_until_running(platform, "holds")
+    for name in ("waits-a", "waits-b"):
+        platform.submit(name, f"echo {name} >> {order}", computeId=cluster)
+        platform.wait_for(name, "Queued")
+    platform.restarted("server", platform.kill("server"))
+    eventually_answers(platform)
+    assert [platform.job(name)["status"] for name in ("waits-a", "waits-b")] == ["Queued", "Queued"]
+    first.assert_once(platform, "holds")
+    platform.wait_for("waits-b", "Completed")
+    assert order.read_text().split() == ["waits-a", "waits-b"]
+
+
+def test_jobs_submitted_through_many_kills_run_once_each(platform: Platform, tmp_path: Path) -> None:
+    """Kills at ten arbitrary moments between submission and end; what was acknowledged happens, and happens once."""
+    ran = tmp_path / "ran"
+    names = [f"storm-{number}" for number in range(10)]
+    for number, name in enumerate(names):
+        assert platform.submit(name, f"echo {name} >> {ran}; sleep 0.1").status_code == 201
+        began = time.monotonic()
+        eventually(lambda began=began, number=number: time.monotonic() - began >= number * 0.05, "the moment", 5, 0.01)
+        platform.restarted("server", platform.kill("server"), timeout_s=40)
+        eventually_answers(platform)
+    for name in names:
+        platform.wait_for(name, "Completed", timeout_s=120)
+    assert sorted(ran.read_text().split()) == sorted(names)
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(platform: Platform) -> None:
+    keys = platform.call("POST", "listKeys").json()
+    account = keys["userStorageResourceId"].rpartition("/")[2]
+    container = platform.get("datastores/workspaceblobstore")["properties"]["containerName"]
+    sas = container_sas(account, keys["userStorageKey"], container)
+    url = f"{platform.url}/{account}.blob.{STORAGE_SUFFIX}/{container}/big.bin"
+    headers = {"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob", "Content-Length": str(256 * 2**20)}
+    flowing, outcome = threading.Event(), []
+
+    def pieces():
+        for at in range(256):
+            if at == 64:
+                flowing.set()
+            if at > 64:
+                time.sleep(0.02)  # a slow line: the kill comes in the middle
+            yield b"x" * 2**20
+
+    def upload() -> None:
+        try:
+            answer = requests.put(f"{url}?{sas}", data=pieces(), headers=headers, verify=platform.ca, timeout=60)
+            outcome.append(answer.status_code)
+        except requests.RequestException as error:
+            outcome.append(type(error).__name__)
+
+    sender = threading.Thread(target=upload)
+    sender.start()
+    assert flowing.wait(30)
+    platform.restarted("server", platform.kill("server"))
+    sender.join(60)
+    assert outcome and outcome[0] != 201, outcome
+    eventually_answers(platform)
+    version = {"x-ms-version": "2021-12-02"}
+    assert requests.get(f"{url}?{sas}", headers=version, verify=platform.ca, timeout=20).status_code == 404
+    listed = requests.get(
+        f"{url.rpartition('/')[0]}?restype=container&comp=list&{sas}", headers=version, verify=platform.ca, timeout=20
+    )
+    assert listed.ok and "big.bin" not in listed.text
+    again = requests.put(f"{url}?{sas}", data=b"whole", headers={**headers, "Content-Length": "5"}, verify=platform.ca, timeout=20)
+    assert again.status_code == 201
+    assert requests.get(f"{url}?{sas}", headers=version, verify=platform.ca, timeout=20).content == b"whole"
+    left = [path for path in (platform.root / "blobs").rglob("*") if path.is_file() and path.stat().st_size > 2**20]
+    assert not left, f"the cut-off upload still takes space: {left}"
+
+
+def test_everything_at_once(platform: Platform, tmp_path: Path) -> None:
+    marks, alone = Marks(tmp_path / "marks"), Marks(tmp_path / "alone")
+    platform.submit("survives", marks.command)
+    platform.submit("ends-meanwhile", alone.command)
+    marks.wait_until_running(platform, "survives")
+    alone.wait_until_running(platform, "ends-meanwhile")
+    pids = [platform.pid(name) for name in ("supervisor", "server", "envoy", "mlflow")]
+    for pid in pids:
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+    alone.release()
+    eventually(lambda: alone.lines == ["began", "ended"], "the job that ends without a platform")
+    began = time.monotonic()
+    platform.up()
+    print(f"up again in {time.monotonic() - began:.2f} s")
+    marks.assert_once(platform, "survives")
+    alone.assert_once(platform, "ends-meanwhile")
+
+
+def test_a_second_up_does_nothing_and_another_port_is_refused(platform: Platform) -> None:
+    before = {one["name"]: one["pid"] for one in platform.status()["processes"]}
+    again = platform.smalt("up", "--port", str(platform.port), "--detach")
+    assert again.returncode == 0 and "already running" in again.stdout, again.stdout + again.stderr
+    elsewhere = platform.smalt("up", "--port", str(platform.port + 1), "--detach")
+    assert elsewhere.returncode == 1 and "already runs" in elsewhere.stderr, elsewhere.stdout + elsewhere.stderr
+    assert {one["name"]: one["pid"] for one in platform.status()["processes"]} == before
+
+
+def test_two_ups_at_the_same_moment_make_one_platform(tmp_path: Path) -> None:
+    with_two = Platform(tmp_path / "two")
+    outcomes: list[int] = []
+
+    def start() -> None:
+        outcomes.append(with_two.smalt("up", "--port", str(with_two.port), "--detach").returncode)
+
+    try:
+        threads = [threading.Thread(target=start) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outcomes == [0, 0, 0]
+        servers = [one for one in with_two.processes() if "smalt.app" in " ".join(one.cmdline())]
+        assert len(servers) == 1, servers
+        assert with_two.get("")["name"] == "default"
+    finally:
+        with_two.end()
+
+
+def eventually_answers(platform: Platform) -> None:
+    """The platform is back when it answers a request that reads the database."""
+
+    def answers() -> bool:
+        try:
+            return platform.call("GET", "", timeout_s=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+    eventually(answers, "an answer", 40, 0.05)
