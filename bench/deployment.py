@@ -35,6 +35,7 @@ def measure(platform: Live, python: Path, scratch: Path, rounds: int, seconds: i
     model = scratch / "model"
     subprocess.run([python, "-c", TRAIN, model, ",".join(serving.NAMES)], check=True, capture_output=True)
     key = prepare(platform, model)
+    platform.at_rest()
     times: list[dict[str, float]] = []
     by_hand: list[float] = []
     for number in range(rounds):

@@ -9,7 +9,6 @@ import hashlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -52,6 +51,8 @@ def started(root: Path) -> Iterator[Live]:
     try:
         with Live.on(root) as live:
             yield live
+            if fresh:
+                live.at_rest()
     finally:
         if fresh:
             smalt("down", "--root", str(root))
@@ -152,8 +153,11 @@ class Live:
         """Without a token: for URLs that carry their own right."""
         return httpx.Client(verify=ssl.create_default_context(cafile=str(self.ca)), timeout=120, trust_env=False)
 
-    def processes(self) -> list[dict[str, Any]]:
-        return list(json.loads(_status(self.root))["processes"])
+    def at_rest(self, limit_s: float = 300) -> None:
+        """Wait until no environment's bytecode is being written: it is done once, behind the first job that needs one."""
+        end = time.monotonic() + limit_s
+        while list((self.root / "tasks").glob("compile-*")) and time.monotonic() < end:
+            time.sleep(0.2)
 
     def connection(self) -> http.client.HTTPSConnection:
         """A bare keep-alive connection: what is measured on it is the platform and not the client library."""
@@ -178,7 +182,3 @@ def load() -> float:
 def quantile(values: list[float], part: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
-
-
-def remove(root: Path) -> None:
-    shutil.rmtree(root, ignore_errors=True)

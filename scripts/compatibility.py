@@ -38,9 +38,8 @@ _BEYOND_LIMIT_S = 60
 def main() -> None:
     """Print a line for each row, write the table, end with 1 where a row fails."""
     asked = _arguments()
-    rows = [
-        one for one in read_list(asked.list) if not asked.only or any(fnmatch(one.path, glob) for glob in asked.only)
-    ]
+    listed = read_list(asked.list)
+    rows = [one for one in listed if not asked.only or any(fnmatch(one.path, glob) for glob in asked.only)]
     logs = asked.logs or Path(tempfile.mkdtemp(prefix="compatibility-logs-"))
     logs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="compatibility-") as scratch:
@@ -51,7 +50,7 @@ def main() -> None:
         verdicts = [_try(row, top, logs, asked.limit) for row in rows]
     print(f"the output of each row is in {logs}")
     if asked.write:
-        write_report(asked.write, verdicts, f"azure-ai-ml {version('azure-ai-ml')}")
+        write_report(asked.write, verdicts, [one.path for one in listed], f"azure-ai-ml {version('azure-ai-ml')}")
     raise SystemExit(any(one.result.startswith("fails") for one in verdicts))
 
 

@@ -82,6 +82,7 @@ def fill_in(text: str, endpoint: str) -> str:
         "<ENDPOINT_NAME>": endpoint,
         "<endpoint_name>": endpoint,
         "{{MODEL_VERSION}}": MODEL_VERSION,
+        "<TIME_STAMP>": "1",
         "<SCORING_SCRIPT>": "single-file-to-file-score.py",
         '"identity_resource_id"': _identity(),
         "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX": "00000000-0000-0000-0000-0000000000aa",

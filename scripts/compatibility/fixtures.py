@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from azure.ai.ml import MLClient, load_data, load_model
+from azure.ai.ml import MLClient, load_component, load_data, load_model
 from azure.ai.ml.entities import AmlCompute, ManagedOnlineEndpoint
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
@@ -18,6 +18,7 @@ SEEDS = {
 }
 _DATA = "cli/jobs/pipelines-with-components/basics/4d_data_input/data.yml"
 _INFERENCE_SCHEMA = "cli/endpoints/online/managed/inference-schema"
+_REGISTERED_COMPONENTS = "cli/jobs/pipelines-with-components/basics/1b_e2e_registered_components"
 _TUTORIALS_MODEL = "credit_defaults_model"
 _REGISTERED = "cli/endpoints/online/managed/minimal/single-model-registered"
 
@@ -38,6 +39,9 @@ def before(client: MLClient, top: Path, example: Example, endpoint: str) -> None
     if example.path.startswith("tutorials/"):
         for model in client.models.list(name=_TUTORIALS_MODEL):
             client.models.archive(_TUTORIALS_MODEL, version=model.version)
+    if example.path.startswith(_REGISTERED_COMPONENTS):
+        for name in ("train", "score", "eval"):
+            client.components.create_or_update(load_component(top / _REGISTERED_COMPONENTS / f"{name}.yml"))
     if example.kind != "online-deployment":
         return
     client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=endpoint, auth_mode="key")).result()

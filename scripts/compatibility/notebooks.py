@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from azure.ai.ml.entities import Job
 from IPython.core.interactiveshell import InteractiveShell
 
 _PASSED_OVER = re.compile(r"^\s*(?:%pip|!\s*pip|!\s*az|%conda|%load_ext)\b.*$", re.MULTILINE)
+_SECRETS = ("ACR_USERNAME", "ACR_PASSWORD", "GIT_PAT", "PYTHON_FEED_SAS")  # upstream's workflow gives them
 _ENDED = {"Completed", "Failed", "Canceled"}
 
 
@@ -29,7 +31,9 @@ class JobFailed(Exception):
 def run_notebook(client: MLClient, path: Path) -> None:
     """Raises what the first failing cell raises, with its number as a note."""
     os.chdir(path.parent)
+    sys.path.insert(0, str(path.parent))  # as in a notebook's kernel
     os.environ["MPLBACKEND"] = "Agg"
+    os.environ.update(dict.fromkeys(_SECRETS, "example"))
     # A compute instance, where these notebooks are at home, has it set.
     os.environ["MLFLOW_TRACKING_URI"] = client.workspaces.get(client.workspace_name).mlflow_tracking_uri
     shell = InteractiveShell.instance(colors="NoColor")

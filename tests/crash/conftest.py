@@ -20,5 +20,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture
 def platform(victim: Platform) -> Platform:
     """Running, whatever the test before did to it."""
-    victim.up()
+    if not victim.is_up():
+        victim.up()
+    victim.wait_until_it_answers()
     return victim

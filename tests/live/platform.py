@@ -101,6 +101,24 @@ class Platform:
         """Wait until the program runs under another process id, and return that."""
         return eventually(lambda: (now := self.pid(name)) and now != before and now, f"{name} again", timeout_s, 0.02)
 
+    def is_up(self) -> bool:
+        """Whether a supervisor runs (what it supervises may be down for a moment)."""
+        try:
+            return "smalt" in " ".join(psutil.Process(self.pid("supervisor")).cmdline())
+        except (OSError, ValueError, psutil.Error):
+            return False
+
+    def wait_until_it_answers(self, timeout_s: float = 40) -> None:
+        """It does when it answers a request that reads the database."""
+
+        def answers() -> bool:
+            try:
+                return self.call("GET", "", timeout_s=5).status_code == 200
+            except requests.RequestException:
+                return False
+
+        eventually(answers, "an answer", timeout_s)
+
     def processes(self) -> list[psutil.Process]:
         """Every process that works on this root, by its command line, working folder or variables: ours never is."""
         marker, own = str(self.root), os.getpid()

@@ -17,5 +17,5 @@ def test_seconds(text: str | None, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["5 minutes", "P", "PT", "PT5", "-PT5S", "PT5S "])
 def test_what_is_no_duration_names_its_field(text: str) -> None:
-    with pytest.raises(ArmError, match="limits.timeout"):
+    with pytest.raises(ArmError, match=r"limits\.timeout"):
         seconds_of(text, 0, "limits.timeout")
