@@ -63,7 +63,9 @@ def test_everything_that_is_wrong_is_told_at_once(platform: Platform) -> None:
     assert len(error["details"]) == 3, error
 
 
-@pytest.mark.parametrize("name", ["a%2Fb", "%2E%2E", "..%2F..%2Fetc", "x" * 300, "%00", "a%0Ab", "a%3Fb", "a%23b", "-", "ü" * 3, "模型"])
+@pytest.mark.parametrize(
+    "name", ["a%2Fb", "%2E%2E", "..%2F..%2Fetc", "x" * 300, "%00", "a%0Ab", "a%3Fb", "a%23b", "-", "ü" * 3, "模型"]
+)
 def test_a_name_that_cannot_be_is_refused(platform: Platform, name: str) -> None:
     before = platform.get("models")["value"]
     answer = platform.call("PUT", f"{HOME}/models/{name}/versions/1", {"properties": {"modelUri": "https://x/y"}})
@@ -222,7 +224,9 @@ def test_a_path_that_climbs_out_of_a_container_writes_nothing(platform: Platform
     assert status in (400, 403, 404), status
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a/" * 300 + "b", "ü模\U0001f600.txt", "a b+c%.txt", "semi;colon&and=x.txt"])
+@pytest.mark.parametrize(
+    "name", ["x" * 300, "a/" * 300 + "b", "ü模\U0001f600.txt", "a b+c%.txt", "semi;colon&and=x.txt"]
+)
 def test_unusual_blob_names_are_kept_or_refused_cleanly(account: Account, name: str) -> None:
     sas = container_sas(account.name, account.key, account.container)
     path = f"{account.container}/{quote(name)}"
@@ -234,7 +238,9 @@ def test_unusual_blob_names_are_kept_or_refused_cleanly(account: Account, name: 
 
 def test_a_link_that_a_job_left_behind_leads_nowhere(platform: Platform, account: Account) -> None:
     secret = platform.root / "secrets" / "msi"
-    made = platform.submit("linker", f"ln -s {secret} outputs/link; ln -s {secret.parent} outputs/folder; echo ok > outputs/ok")
+    made = platform.submit(
+        "linker", f"ln -s {secret} outputs/link; ln -s {secret.parent} outputs/folder; echo ok > outputs/ok"
+    )
     assert made.status_code == 201, made.text
     eventually(lambda: platform.job("linker")["status"] in ("Completed", "Failed"), "the job's end", 60)
     sas = container_sas(account.name, account.key, "azureml")
@@ -253,7 +259,9 @@ def test_traffic_that_cannot_be(platform: Platform) -> None:
     assert platform.call("PUT", "onlineEndpoints/lonely", {"location": "local", "properties": {"authMode": "Key"}}).ok
     for traffic in ({"blue": 70, "green": 70}, {"blue": 100}, {"blue": -1}, {"blue": "x"}, {"blue": 50}):
         answer = platform.call(
-            "PUT", "onlineEndpoints/lonely", {"location": "local", "properties": {"authMode": "Key", "traffic": traffic}}
+            "PUT",
+            "onlineEndpoints/lonely",
+            {"location": "local", "properties": {"authMode": "Key", "traffic": traffic}},
         )
         assert answer.status_code in (400, 409), (traffic, answer.status_code)
         if answer.status_code == 400:

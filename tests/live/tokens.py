@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 import socket
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
-
 
 
 def unsigned(token: str) -> str:
@@ -37,12 +36,14 @@ def container_sas(account: str, key: str, container: str, permission: str = "rwd
 def raw_request(port: int, ca: Path, head: str, body: bytes = b"") -> tuple[int, bytes]:
     """Status and the whole answer for a request line and headers that no client would send; `head` without the blank line."""
     context = ssl.create_default_context(cafile=str(ca))
-    with socket.create_connection(("localhost", port), timeout=20) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as connection:
-            connection.sendall(f"{head}\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode() + body)
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
+    with (
+        socket.create_connection(("localhost", port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(f"{head}\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode() + body)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
     return int(answer.split(b" ", 2)[1]), answer
 
 

@@ -6,7 +6,6 @@ a sign-in stays at microseconds.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import hmac
 import json
@@ -23,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ports import Principal
 from smalt.auth.federation import FederatedCredential, check_assertion, check_credential
-from smalt.auth.secret_files import keep_secret
+from smalt.auth.owner import derived_principal, owner_principal
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import identity, identity_secret
@@ -180,33 +179,6 @@ class Identities:
             connection.execute(delete(identity_secret).where(identity_secret.c.oid == found.oid))
             connection.execute(insert(identity_secret).values(**row))
         return fresh
-
-
-def owner_principal(settings: Settings) -> Principal:
-    """Who owns the root: the same oid for as long as the root exists."""
-
-    def make() -> bytes:
-        return json.dumps({"oid": _new_id(), "client_id": _new_id(), "name": _user_name()}).encode()
-
-    known = json.loads(keep_secret(settings.secrets / "owner.json", make))
-    return Principal(known["oid"], known["name"], "owner", TENANT, known["client_id"])
-
-
-def derived_principal(owner: Principal, kind: str, resource_id: str, name: str, scope: str) -> Principal:
-    """The identity that a resource (a job, an endpoint) has by itself: derived from its id, so nothing need be stored.
-
-    The owner's oid is the name space, so that two platforms never share one.
-    """
-    space = uuid.UUID(owner.oid)
-    oid, client_id = (str(uuid.uuid5(space, f"{part}:{kind}:{resource_id.lower()}")) for part in ("oid", "client"))
-    return Principal(oid, name, kind, owner.tenant, client_id, scope.lower().rstrip("/"))
-
-
-def _user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return "owner"
 
 
 def _new_id() -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smalt.arm.ports import Principal
-from smalt.auth.identities import owner_principal
+from smalt.auth.owner import owner_principal
 from smalt.auth.sealing import Sealer
 from smalt.auth.secret_files import keep_secret
 from smalt.settings import Settings

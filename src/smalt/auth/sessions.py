@@ -1,4 +1,4 @@
-"""Browser sessions: a one-time link that `smalt up` prints becomes a signed cookie.
+"""Browser sessions: a one-time link (`login_links.py`) becomes a signed cookie.
 
 Link and cookie are sealed notes, so any process of the platform can make them; that a link was used is a row in the
 database, so it opens once even over a restart.
@@ -6,40 +6,23 @@ database, so it opens once even over a restart.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import quote
 
 from sqlalchemy import delete, insert
 from sqlalchemy.exc import IntegrityError
 
 from smalt.arm.ports import Principal
-from smalt.auth.identities import owner_principal
+from smalt.auth.owner import owner_principal
 from smalt.auth.sealing import Sealer
 from smalt.settings import Settings
 from smalt.store.database import Database
 from smalt.store.tables import secret
 
-LINK_LIFETIME_S = 600.0
 SESSION_LIFETIME_S = 12 * 3600.0
 USED_LINKS = "login/used"  # `secret.resource_id` of the nonces that were used; `value` is when they end anyway
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class LoginLinks:
-    """Makes login links; needs no database, so that the command line can."""
-
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self._url = settings.url
-        self._sealer = Sealer(settings, "login-link")
-        self._clock = clock
-
-    def mint(self, to: str = "/") -> str:
-        """A URL that logs the owner in once within ten minutes, and then shows the page `to`."""
-        code = self._sealer.seal({"nonce": secrets.token_urlsafe(16)}, self._clock() + LINK_LIFETIME_S)
-        return f"{self._url}/login?code={code}" + ("" if to == "/" else f"&next={quote(to, safe='/')}")
 
 
 class Sessions:

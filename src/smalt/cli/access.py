@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from smalt.arm.ids import workspace_id
-from smalt.auth.identities import owner_principal
 from smalt.auth.identity_headers import IdentityHeaders
-from smalt.auth.sessions import LoginLinks
+from smalt.auth.login_links import LoginLinks
+from smalt.auth.owner import owner_principal
 from smalt.auth.tokens import TokenService
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
 from smalt.tracking.address import tracking_uri

@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm.kind import Admitted, Kind, Request
+from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
 from smalt.store.resources import Row
+
+_PRESENTATION = {"$schema", "_source", "name", "version", "description", "display_name", "tags"}
 
 
 class ComponentProperties(VersionProperties):
@@ -21,10 +23,35 @@ class ComponentProperties(VersionProperties):
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     message = "A component version is fixed: code, inputs, outputs and command cannot be updated."
     properties = request.body["properties"]
-    fixed = () if properties.get("isAnonymous") else ("componentSpec",)
-    named = {**properties["componentSpec"], "name": request.id.parent.name, "version": request.id.name}
-    spec = {**request.body, "properties": {**properties, "componentSpec": named}}
+    written = _completed(properties["componentSpec"])
+    named = {"name": request.id.parent.name, "version": request.id.name}
+    # anonymous ones are all versions of one container: the written name is their own
+    component = {**named, **written} if properties.get("isAnonymous") else {**written, **named}
+    spec = {**request.body, "properties": {**properties, "componentSpec": component}}
+    same = old is not None and _essence(old.properties["componentSpec"]) == _essence(component)
+    fixed = () if same or properties.get("isAnonymous") else ("componentSpec",)
     return admit_version(request, connection, old, fixed=fixed, spec=spec, message=message)
+
+
+def _completed(component: Document) -> Document:
+    """With the defaults that clients read and need not write."""
+    inputs = component.get("inputs")
+    if isinstance(inputs, dict):
+        ports = {name: {"optional": False, **port} if isinstance(port, dict) else port for name, port in inputs.items()}
+        component = {**component, "inputs": ports}
+    if component.get("type") == "command":
+        component = {**component, "resources": {"instance_count": 1, **(component.get("resources") or {})}}
+    return component
+
+
+def _essence(value: Any, top: bool = True) -> Any:
+    """What makes two specifications one component: not how it is presented, nor whether a client wrote 10 or "10"."""
+    if isinstance(value, dict):
+        kept = {key: _essence(one, False) for key, one in value.items() if not (top and key in _PRESENTATION)}
+        return {key: one for key, one in kept.items() if one not in ("", {}, [])}
+    if isinstance(value, list):
+        return [_essence(one, False) for one in value]
+    return "" if value is None else str(value).removeprefix("azureml:")
 
 
 KINDS = [

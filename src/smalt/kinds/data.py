@@ -19,10 +19,17 @@ class DataProperties(VersionProperties):
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
     properties.setdefault("dataType", "uri_folder")
+    properties["dataUri"] = _folder_uri(properties["dataUri"], properties["dataType"])
     spec = {**request.body, "properties": properties}
     return admit_version(
         request, connection, old, fixed=("dataUri", "dataType"), spec=spec, type_=properties["dataType"]
     )
+
+
+def _folder_uri(uri: str, type_: str) -> str:
+    """A folder in a datastore ends with a slash, as job outputs do: clients upload one without it and read it with it."""
+    in_datastore = uri.lower().startswith("azureml://") and "/paths/" in uri
+    return f"{uri.rstrip('/')}/" if in_datastore and type_ != "uri_file" else uri
 
 
 KINDS = [

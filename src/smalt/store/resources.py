@@ -232,11 +232,11 @@ def lease_held(connection: Connection, row: Row) -> bool:
 
 
 def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases: bool) -> None:
-    """Make due whatever is not at its end: rows with a time to look again, and those of an unfinished generation.
+    """Make due at once whatever has a time to be looked at again: all that is not at its end has one.
 
     `take_leases` where no other loop works on this database; otherwise leases run out by themselves.
     """
-    live = or_(resource.c.due_at.is_not(None), resource.c.observed < resource.c.generation, resource.c.deleting)
+    live = resource.c.due_at.is_not(None)
     connection.execute(
         update(resource)
         .where(resource.c.kind.in_(kinds), live)

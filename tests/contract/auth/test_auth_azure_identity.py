@@ -29,7 +29,8 @@ from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential
 from smalt.auth.identities import Identities, derived_principal
 from smalt.auth.identity_headers import IdentityHeaders
 from smalt.auth.login import Login
-from smalt.auth.sessions import LoginLinks, Sessions
+from smalt.auth.login_links import LoginLinks
+from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database

@@ -1,6 +1,7 @@
 """MLflow from outside and inside: both forms of the tracking URI, metrics, artifacts, autologging, search."""
 
 import os
+from pathlib import Path
 
 import mlflow
 from azure.ai.ml import command
@@ -34,7 +35,7 @@ with step("azureml://: a run of one's own, with everything that can be logged"):
     back = mlflow.artifacts.download_artifacts(
         run_id=run.info.run_id, artifact_path="notes/note.txt", dst_path=str(scratch / "back")
     )
-    assert open(back).read() == "a note"
+    assert Path(back).read_text() == "a note"
 
 with step("https:// with a token: the same runs"):
     token = DefaultAzureCredential().get_token(

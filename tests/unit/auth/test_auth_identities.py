@@ -9,7 +9,8 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from smalt.arm.errors import ArmError
 from smalt.auth.federation import FederatedCredential
-from smalt.auth.identities import Identities, derived_principal, owner_principal
+from smalt.auth.identities import Identities
+from smalt.auth.owner import derived_principal, owner_principal
 from smalt.settings import Settings
 from smalt.store.database import Database
 

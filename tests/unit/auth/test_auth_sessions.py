@@ -9,10 +9,11 @@ import pytest
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
 from smalt.auth.authentication import authenticate
-from smalt.auth.identities import derived_principal, owner_principal
 from smalt.auth.identity_headers import IdentityHeaders
+from smalt.auth.login_links import LoginLinks
+from smalt.auth.owner import derived_principal, owner_principal
 from smalt.auth.sealing import Sealer
-from smalt.auth.sessions import LoginLinks, Sessions
+from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService
 from smalt.settings import Settings
 from smalt.store.database import Database

@@ -205,7 +205,7 @@ def test_a_named_output_becomes_a_version(harness: Harness) -> None:
     [
         ({"computeId": "cpu-clustr"}, ["properties.computeId", "cpu-clustr", "Did you mean 'cpu-cluster'"]),
         ({"environmentId": "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311@latest"}, ["environmentId", "Did you mean"]),
-        ({"environmentId": "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:99"}, ["no version '99'", "12"]),
+        ({"environmentId": "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:new"}, ["no version 'new'", "12"]),
         (
             {"inputs": {"d": {"jobInputType": "uri_file", "uri": "azureml:nothing:1"}}},
             ["properties.inputs.d.uri", "nothing"],

@@ -1,0 +1,129 @@
+"""`kill -9` of one part: Envoy, MLflow, an agent, a replica, the server in the middle of a deployment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from live.marks import Marks
+from live.platform import HOME, Platform, eventually
+from live.serving import Endpoint, Load
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def endpoint(victim: Platform) -> Endpoint:
+    one = Endpoint(victim, "crash-scores")
+    one.create(instances=2)
+    return one
+
+
+def test_envoy_is_back_within_a_second(platform: Platform) -> None:
+    platform.kill("envoy")
+    killed = time.monotonic()
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"{platform.url}/healthz", verify=platform.ca, timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    eventually(answers, "Envoy's next answer", 10, 0.005)
+    took = time.monotonic() - killed
+    print(f"Envoy was away for {took:.2f} s")
+    assert took < 1.0
+
+
+def test_mlflow_comes_back_and_nothing_was_lost(platform: Platform) -> None:
+    def search() -> requests.Response:
+        path = f"/mlflow/v1.0{HOME}/api/2.0/mlflow/experiments/search"
+        return platform.call("POST", path, {"max_results": 10})
+
+    create = platform.call(
+        "POST", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/experiments/create", {"name": f"kept-{time.time_ns()}"}
+    )
+    assert create.status_code == 200, create.text
+    before = platform.kill("mlflow")
+    assert platform.submit("while-mlflow-is-away", "true").status_code == 201
+    platform.restarted("mlflow", before)
+    found = eventually(lambda: (answer := search()).status_code == 200 and answer, "MLflow's answer", 60, 0.2)
+    assert create.json()["experiment_id"] in {one["experiment_id"] for one in found.json()["experiments"]}
+    platform.wait_for("while-mlflow-is-away", "Completed")
+    run = platform.call("GET", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/runs/get?run_id=while-mlflow-is-away")
+    assert run.json()["run"]["info"]["status"] == "FINISHED", run.text
+
+
+def test_a_job_whose_agent_is_killed_fails_with_the_reason(platform: Platform, tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    platform.submit("orphan", marks.command)
+    marks.wait_until_running(platform, "orphan")
+    (state,) = [
+        one for one in platform.agents().values() if one["phase"] == "running" and is_of(platform, one, "orphan")
+    ]
+    os.kill(state["agent_pid"], signal.SIGKILL)
+    platform.wait_for("orphan", "Failed", timeout_s=30)
+    assert "vanished" in platform.job_error("orphan"), platform.job_error("orphan")
+    eventually(lambda: not alive(state["pid"]), "the end of the command, which nobody watches any more", 10)
+    marks.release()
+    assert marks.lines == ["began"]
+
+
+def is_of(platform: Platform, state: dict, job: str) -> bool:
+    return f"/jobs/{job}" in (platform.root / "tasks" / state["name"] / "task.json").read_text()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_replica_is_replaced_and_no_request_is_lost(platform: Platform, endpoint: Endpoint) -> None:
+    with Load(endpoint) as load:
+        eventually(lambda: len(load.pids) == 2, "answers of both replicas")
+        dead = next(iter(load.pids))
+        os.kill(dead, signal.SIGKILL)
+        eventually(lambda: len(load.pids) == 3, "an answer of the successor", 60)
+    print(dict(load.answers))
+    assert set(load.answers) == {"ok"}, load.answers
+
+
+def test_the_endpoint_answers_while_the_server_is_away(platform: Platform, endpoint: Endpoint) -> None:
+    with Load(endpoint) as load:
+        platform.restarted("server", platform.kill("server"), timeout_s=30)
+        platform.wait_until_it_answers()
+    assert set(load.answers) == {"ok"}, load.answers
+    assert len(load.pids) == 2
+
+
+def test_a_deployment_in_progress_goes_on(platform: Platform, endpoint: Endpoint) -> None:
+    with Load(endpoint) as load:
+        answer = endpoint.deploy(2, "second")
+        platform.restarted("server", platform.kill("server"), timeout_s=30)
+        platform.wait_until_it_answers()
+        endpoint.finish(answer)
+        eventually(lambda: endpoint.ask().json()["note"] == "second", "the new revision")
+    assert set(load.answers) == {"ok"}, load.answers
+    eventually(lambda: len(serving(platform)) == 2, "only the replicas of the new revision", 40)
+
+
+def test_everything_at_once_and_the_endpoint_is_back(platform: Platform, endpoint: Endpoint) -> None:
+    before = serving(platform)
+    for name in ("supervisor", "server", "envoy", "mlflow"):
+        if pid := platform.pid(name):
+            os.kill(pid, signal.SIGKILL)
+    platform.up()
+    eventually(lambda: endpoint.ask().ok, "an answer", 30)
+    assert serving(platform) == before, "the replicas were adopted, not started again"
+
+
+def serving(platform: Platform) -> set[str]:
+    """The names of the replicas that run."""
+    return {name for name, one in platform.agents().items() if name.startswith("srv-") and one["phase"] == "running"}

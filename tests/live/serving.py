@@ -1,0 +1,107 @@
+"""A scoring script behind an endpoint, deployed without the client: for tests that kill what serves it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import requests
+
+from live.platform import HOME, Platform
+from smalt.settings import STORAGE_SUFFIX
+
+SCRIPT = b"""
+import json, os
+def init():
+    print("init was called")
+def run(raw):
+    return {"pid": os.getpid(), "note": os.environ.get("NOTE")}
+"""
+_CONDA = "dependencies:\n- python=3.11\n- pip\n- pip:\n  - azureml-inference-server-http\n"
+
+
+class Endpoint:
+    """An endpoint with one deployment, `blue`, that takes all traffic."""
+
+    def __init__(self, platform: Platform, name: str) -> None:
+        self.platform, self.name = platform, name
+        self.url = f"{platform.url}/endpoints/{name}/score"
+        self._key = ""
+
+    def create(self, instances: int) -> None:
+        platform = self.platform
+        platform.put("environments/serving/versions/1", {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", "condaFile": _CONDA})  # fmt: skip
+        platform.put(f"onlineEndpoints/{self.name}", {"authMode": "Key"}, location="local")
+        self.finish(self.deploy(instances, "first"))
+        platform.put(f"onlineEndpoints/{self.name}", {"authMode": "Key", "traffic": {"blue": 100}}, location="local")
+        self._key = platform.call("POST", f"onlineEndpoints/{self.name}/listKeys").json()["primaryKey"]
+
+    def deploy(self, instances: int, note: str) -> requests.Response:
+        """Begin to create or change the deployment; `note` is in each of its answers."""
+        properties = {
+            "environmentId": f"{HOME}/environments/serving/versions/1",
+            "codeConfiguration": {"codeId": self._code(), "scoringScript": "score.py"},
+            "environmentVariables": {"NOTE": note},
+            "instanceType": "Standard_DS3_v2",
+        }
+        answer = self.platform.call(
+            "PUT", f"onlineEndpoints/{self.name}/deployments/blue",
+            {"location": "local", "sku": {"name": "Default", "capacity": instances}, "properties": properties},
+        )  # fmt: skip
+        assert answer.status_code in (200, 201), answer.text
+        return answer
+
+    def finish(self, answer: requests.Response) -> None:
+        ended = self.platform.finish(answer)
+        assert ended["status"] == "Succeeded", ended
+
+    def ask(self, session: requests.Session | None = None) -> requests.Response:
+        return (session or requests).post(
+            self.url, json={}, headers={"Authorization": f"Bearer {self._key}"}, verify=self.platform.ca, timeout=20
+        )
+
+    def _code(self) -> str:
+        path = "codes/serving/versions/1"
+        if self.platform.call("GET", path).status_code != 200:
+            upload = self.platform.call("POST", f"{path}/startPendingUpload", {}).json()["blobReferenceForConsumption"]
+            base, _, sas = upload["credential"]["sasUri"].partition("?")
+            sent = requests.put(
+                f"{base}/score.py?{sas}", data=SCRIPT, verify=self.platform.ca, timeout=20,
+                headers={"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"},
+            )  # fmt: skip
+            assert sent.status_code == 201, sent.text
+            assert STORAGE_SUFFIX in base
+            self.platform.put(path, {"codeUri": base})
+        return f"{HOME}/{path}"
+
+
+class Load:
+    """Clients that ask all the time, each on a connection of its own, while the block runs."""
+
+    def __init__(self, endpoint: Endpoint, clients: int = 3) -> None:
+        self.answers: Counter[str] = Counter()
+        self.pids: set[int] = set()
+        self._endpoint, self._stop = endpoint, threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        with requests.Session() as session:
+            while not self._stop.is_set():
+                try:
+                    answer = self._endpoint.ask(session)
+                except requests.RequestException as error:
+                    self.answers[type(error).__name__] += 1
+                    continue
+                if answer.ok:
+                    self.pids.add(answer.json()["pid"])
+                self.answers["ok" if answer.ok else f"{answer.status_code} {answer.text[:200]}"] += 1

@@ -1,0 +1,118 @@
+"""What Microsoft's own end-to-end tests of the client expect of assets and references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fakes.platform import WORKSPACE, Harness
+
+COMPONENT = f"{WORKSPACE}/components/train/versions/0.0.1"
+SPEC: dict[str, Any] = {
+    "name": "train",
+    "version": "0.0.1",
+    "type": "command",
+    "display_name": "Train",
+    "description": "Trains",
+    "command": "python train.py --c ${{inputs.c}}",
+    "environment": f"azureml:{WORKSPACE}/environments/e/versions/1",
+    "inputs": {"c": {"type": "number", "default": 10.5, "optional": True}, "data": {"type": "uri_folder"}},
+    "outputs": {"model": {"type": "uri_folder"}},
+}
+
+
+def put_component(harness: Harness, url: str = COMPONENT, *, anonymous: bool = False, **changes: Any) -> Any:
+    properties = {"componentSpec": {**SPEC, **changes}, "isAnonymous": anonymous}
+    return harness.put(url, {"properties": properties})
+
+
+def component_spec(harness: Harness, url: str = COMPONENT) -> dict[str, Any]:
+    return harness.get(url).json()["properties"]["componentSpec"]
+
+
+class TestComponents:
+    def test_presentation_of_a_version_can_change(self, harness: Harness) -> None:
+        assert put_component(harness).status_code == 201
+        changed = {"description": "Trains well", "display_name": "Trainer", "tags": {"owner": "ada"}}
+        assert put_component(harness, **changed).status_code == 200
+        assert {key: component_spec(harness)[key] for key in changed} == changed
+
+    def test_a_version_read_and_sent_back_is_the_same(self, harness: Harness) -> None:
+        put_component(harness)
+        read = component_spec(harness)
+        read["inputs"]["c"]["default"] = str(read["inputs"]["c"]["default"])
+        read["environment"] = read["environment"].removeprefix("azureml:")
+        read["_source"] = "REMOTE.WORKSPACE.COMPONENT"
+        assert harness.put(COMPONENT, {"properties": {"componentSpec": read}}).status_code == 200
+
+    def test_what_it_does_cannot_change(self, harness: Harness) -> None:
+        put_component(harness)
+        for change in (
+            {"command": "python other.py"},
+            {"inputs": {**SPEC["inputs"], "more": {"type": "string"}}},
+            {"code": f"azureml:{WORKSPACE}/codes/c/versions/1"},
+            {"inputs": {**SPEC["inputs"], "data": {"type": "uri_folder", "optional": True}}},
+        ):
+            refused = put_component(harness, **change)
+            assert refused.status_code == 409, change
+            assert "is fixed" in refused.json()["error"]["message"]
+        assert component_spec(harness)["command"] == SPEC["command"]
+
+    def test_an_anonymous_one_keeps_its_own_name_and_version(self, harness: Harness) -> None:
+        url = f"{WORKSPACE}/components/azureml_anonymous/versions/0f3c"
+        assert put_component(harness, url, anonymous=True).status_code == 201
+        assert (component_spec(harness, url)["name"], component_spec(harness, url)["version"]) == ("train", "0.0.1")
+
+    def test_defaults_are_read_back(self, harness: Harness) -> None:
+        put_component(harness)
+        read = component_spec(harness)
+        assert read["inputs"]["data"]["optional"] is False and read["inputs"]["c"]["optional"] is True
+        assert read["resources"] == {"instance_count": 1}
+
+
+class TestDataPaths:
+    def uri(self, harness: Harness, version: str, uri: str, type_: str) -> str:
+        url = f"{WORKSPACE}/data/churn/versions/{version}"
+        assert harness.put(url, {"properties": {"dataUri": uri, "dataType": type_}}).status_code == 201
+        return harness.get(url).json()["properties"]["dataUri"]
+
+    def test_folders_in_datastores_end_with_a_slash(self, harness: Harness) -> None:
+        base = "azureml://datastores/workspaceblobstore/paths/LocalUpload/abc"
+        assert self.uri(harness, "1", f"{base}/raw", "uri_folder") == f"{base}/raw/"
+        assert self.uri(harness, "2", f"{base}/table/", "mltable") == f"{base}/table/"
+        assert self.uri(harness, "3", f"{base}/churn.csv", "uri_file") == f"{base}/churn.csv"
+        assert self.uri(harness, "4", "https://bla", "uri_folder") == "https://bla"
+
+    def test_the_upload_again_is_the_same_version(self, harness: Harness) -> None:
+        uri = "azureml://datastores/workspaceblobstore/paths/LocalUpload/abc/raw"
+        self.uri(harness, "1", uri, "uri_folder")
+        again = harness.put(
+            f"{WORKSPACE}/data/churn/versions/1", {"properties": {"dataUri": uri, "dataType": "uri_folder"}}
+        )
+        assert again.status_code == 200
+
+
+class TestPinnedCuratedVersions:
+    """Azure's curated environments go on to versions that are not shipped here; ordinary code pins one of them."""
+
+    def submit(self, harness: Harness, environment: str, name: str = "pinned") -> Any:
+        body = {"jobType": "Command", "command": "true", "environmentId": environment}
+        return harness.put(f"{WORKSPACE}/jobs/{name}", {"properties": body})
+
+    def test_the_shipped_version_stands_for_it_and_is_shown(self, harness: Harness) -> None:
+        for name, text in (
+            ("one", "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:33"),
+            ("two", f"{WORKSPACE}/environments/AzureML-sklearn-1.5-ubuntu22.04-py311-cpu/versions/7"),
+        ):
+            answer = self.submit(harness, text, name)
+            assert answer.status_code == 201, answer.text
+            used = answer.json()["properties"]["environmentId"]
+            assert used.endswith("/AzureML-sklearn-1.5-ubuntu22.04-py311-cpu/versions/12")
+
+    def test_a_users_own_environment_has_only_its_own_versions(self, harness: Harness) -> None:
+        harness.put(f"{WORKSPACE}/environments/mine/versions/1", {"properties": {"image": "base"}})
+        refused = self.submit(harness, "azureml:mine:33")
+        assert refused.status_code == 400
+        assert "no version '33'; there are: 1" in refused.json()["error"]["message"]
+
+    def test_a_word_is_no_version_of_a_curated_one(self, harness: Harness) -> None:
+        assert self.submit(harness, "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:newer").status_code == 400
