@@ -19,7 +19,7 @@ from azure.ai.ml import MLClient
 from azure.ai.ml.entities import Job
 from IPython.core.interactiveshell import InteractiveShell
 
-_PASSED_OVER = re.compile(r"^\s*(?:%pip|!\s*pip|!\s*az|%conda|%load_ext)\b.*$", re.MULTILINE)
+_PASSED_OVER = re.compile(r"^\s*(?:%pip|!\s*pip|!\s*az|%conda)\b.*$", re.MULTILINE)
 _SECRETS = ("ACR_USERNAME", "ACR_PASSWORD", "GIT_PAT", "PYTHON_FEED_SAS")  # upstream's workflow gives them
 _ENDED = {"Completed", "Failed", "Canceled"}
 

@@ -22,7 +22,7 @@ _LINE = 300
 _UPSTREAM = {
     "sdk/python/using-mlflow/train-and-log/keras_mnist_with_mlflow.ipynb": (
         "KeyError: 'keras'",
-        "it opens with mlflow.keras what mlflow.tensorflow wrote, which MLflow separates since 2.11",
+        "it opens with mlflow.keras what mlflow.tensorflow wrote, two flavors to the MLflow of today",
     ),
 }
 

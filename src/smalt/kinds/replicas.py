@@ -72,7 +72,7 @@ def target(platform: Platform, row: Row) -> Document:
 
 
 def _entry_script(code: str, given: str) -> str:
-    """The script below the code folder; as on Azure, its path may begin with the name of the folder that was uploaded."""
+    """The script below the code folder; upstream's notebooks also begin its path with the uploaded folder's name."""
     folder = Path(code)
     for entry in (given, given.removeprefix(f"{folder.name}/")):
         if (folder / entry).is_file():
