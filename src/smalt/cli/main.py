@@ -84,7 +84,7 @@ def down(
     """Stop the platform."""
     if jobs is Jobs.cancel:
         _run("cancel", root=root)
-    _run("down", root=root)
+    _run("down", root=root, canceled=jobs is Jobs.cancel)
 
 
 @app.command()

@@ -39,11 +39,16 @@ def container(path: str, title: str) -> Kind:
     """The kind of a container: archived as a whole, made by its first version."""
     return Kind(
         path=path, title=title, properties=ContainerProperties, admit=_admit_container, view=_view_container,
-        put_status=201, name_pattern=NAME,
+        put_status=201, name_pattern=NAME, list_filter=_is_named,
     )  # fmt: skip
 
 
 NAME = r"^[a-zA-Z0-9_][a-zA-Z0-9_.\-]{0,254}$"
+
+
+def _is_named(row: Row, query: Mapping[str, str]) -> bool:
+    """Lists leave out what clients made on the way, without a name of the user's."""
+    return not row.status.get("anonymous")
 
 
 def _admit_container(request: Request, connection: Connection, old: Row | None) -> Admitted:
@@ -99,6 +104,10 @@ def admit_version(
         above = resources.get(connection, request.id.parent.key)
         if above is not None:
             note_version(connection, above, request.id.name, type_, new=old is None)
+            if bool(properties.get("isAnonymous")) and old is None and above.status.get("latest") is None:
+                noted = resources.get(connection, above.id)
+                assert noted is not None
+                resources.set_status(connection, above.id, {**noted.status, "anonymous": True})
 
     return Admitted(spec, lookup=lookup, archived=archived, writes=writes)
 

@@ -68,7 +68,7 @@ def blob_container(workspace_id: str) -> str:
 
 
 def _delete(platform: Platform, row: Row) -> Step:
-    if account := account_of(row):
+    if account := account_of(row):  # not those of the user's own datastores: their data is the user's
         platform.blobs.remove(account)
     platform.tracking.remove_workspace(row.id)
     return Step(row.state, row.status, gone=True)

@@ -103,6 +103,8 @@ def insert(
     try:
         connection.execute(resource.insert().values(values))
     except IntegrityError as error:
+        if "UNIQUE" not in str(error.orig).upper():
+            raise
         raise Exists(written) from error
     record(connection, key, None, state, "created", now)
 

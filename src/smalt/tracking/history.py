@@ -42,7 +42,6 @@ _RESOLVE = re.compile(
 )
 _LOG_FOLDERS = ("user_logs/", "azureml-logs/", "system_logs/", "logs/")
 _DATA_TYPES = {"uri_file", "uri_folder", "mltable"}
-_MODEL_TYPES = {"custom_model": "CustomModel", "mlflow_model": "MLFlowModel", "triton_model": "TritonModel"}
 _SERVICES = ("api", "catalog", "experimentation", "gallery", "history", "hyperdrive", "labeling", "modelmanagement",
              "pipelines", "notebooks", "studio", "modelregistry")  # fmt: skip
 ARTIFACTS = "azureml"
@@ -122,7 +121,8 @@ class HistoryApp:
             "outputs": {
                 name: {
                     "assetId": _output_id(row, name),
-                    "type": _MODEL_TYPES.get(place["jobOutputType"], place["jobOutputType"]),
+                    # a folder, also where it is a model: the client's own call for models fails (azure-ai-ml 1.35.2)
+                    "type": place["jobOutputType"] if place["jobOutputType"] in _DATA_TYPES else "uri_folder",
                 }
                 for name, place in (status.get("outputs") or {}).items()
             },

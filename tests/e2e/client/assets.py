@@ -32,7 +32,7 @@ with step("a file, a folder and a table become data assets"):
     assert read.type == "uri_file" and read.tags == {"a": "1"} and read.description == "two rows"
     assert read.creation_context.created_at is not None
     whole = ml.data.create_or_update(Data(name=f"folder-{unique}", path=str(folder), type=AssetTypes.URI_FOLDER))
-    assert whole.version == "1" and whole.path.endswith("/folder"), whole.path
+    assert whole.version == "1" and whole.path.endswith("/folder/"), whole.path
     table = scratch / "table"
     table.mkdir()
     (table / "rows.csv").write_text("a,b\n1,2\n")

@@ -81,3 +81,10 @@ def test_a_model_is_laid_out_without_a_link_that_leads_out(tmp_path: Path) -> No
     assert (place / "model-1" / "data" / "weights").resolve().is_relative_to(place)
     assert (place / "model-1" / "data" / "weights").read_text() == "w"
     assert replicas._files(folder, wanted, "blue") == str(place)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_lists_leave_out_what_has_no_name(harness: Harness) -> None:
+    for name, anonymous in (("churn", False), ("0f" * 32, True)):
+        body = {"modelUri": "azureml://datastores/workspaceblobstore/paths/m", "isAnonymous": anonymous}
+        assert harness.put(f"{WORKSPACE}/models/{name}/versions/1", {"properties": body}).status_code == 201
+    assert [one["name"] for one in harness.get(f"{WORKSPACE}/models").json()["value"]] == ["churn"]

@@ -13,14 +13,14 @@ from smalt.cli.supervisor import GRACE_S
 PATIENCE_S = 2 * GRACE_S + 5  # two rounds of programs, each with its grace
 
 
-def run(root: Path | None) -> int:
+def run(root: Path | None, canceled: bool = False) -> int:
     settings = read_settings(resolve(root))
     pid = wait_for_holder(settings.root)
     if pid is None:
         print(f"Smalt is not running on {settings.root}.")
         return 0
     stop(pid)
-    print("Smalt has stopped. Jobs that still run go on; the next up adopts them.")
+    print("Smalt has stopped." + ("" if canceled else " Jobs that still run go on; the next up adopts them."))
     return 0
 
 
