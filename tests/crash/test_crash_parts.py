@@ -67,7 +67,7 @@ def test_a_job_whose_agent_is_killed_fails_with_the_reason(platform: Platform, t
         one for one in platform.agents().values() if one["phase"] == "running" and is_of(platform, one, "orphan")
     ]
     os.kill(state["agent_pid"], signal.SIGKILL)
-    platform.wait_for("orphan", "Failed", timeout_s=30)
+    platform.wait_for("orphan", "Failed")
     assert "vanished" in platform.job_error("orphan"), platform.job_error("orphan")
     eventually(lambda: not alive(state["pid"]), "the end of the command, which nobody watches any more", 10)
     marks.release()
@@ -97,7 +97,7 @@ def test_a_replica_is_replaced_and_no_request_is_lost(platform: Platform, endpoi
 
 def test_the_endpoint_answers_while_the_server_is_away(platform: Platform, endpoint: Endpoint) -> None:
     with Load(endpoint) as load:
-        platform.restarted("server", platform.kill("server"), timeout_s=30)
+        platform.restarted("server", platform.kill("server"))
         platform.wait_until_it_answers()
     assert set(load.answers) == {"ok"}, load.answers
     assert len(load.pids) == 2
@@ -106,7 +106,7 @@ def test_the_endpoint_answers_while_the_server_is_away(platform: Platform, endpo
 def test_a_deployment_in_progress_goes_on(platform: Platform, endpoint: Endpoint) -> None:
     with Load(endpoint) as load:
         answer = endpoint.deploy(2, "second")
-        platform.restarted("server", platform.kill("server"), timeout_s=30)
+        platform.restarted("server", platform.kill("server"))
         platform.wait_until_it_answers()
         endpoint.finish(answer)
         eventually(lambda: endpoint.ask().json()["note"] == "second", "the new revision")

@@ -82,7 +82,7 @@ def test_jobs_submitted_through_many_kills_run_once_each(platform: Platform, tmp
         assert platform.submit(name, f"echo {name} >> {ran}; sleep 0.1").status_code == 201
         began = time.monotonic()
         eventually(lambda began=began, number=number: time.monotonic() - began >= number * 0.1, "the moment", 5, 0.01)
-        platform.restarted("server", platform.kill("server"), timeout_s=40)
+        platform.restarted("server", platform.kill("server"))
         platform.wait_until_it_answers()
     for name in names:
         platform.wait_for(name, "Completed", timeout_s=120)

@@ -97,8 +97,8 @@ class Platform:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def restarted(self, name: str, before: int, timeout_s: float = 15) -> int:
-        """Wait until the program runs under another process id, and return that."""
+    def restarted(self, name: str, before: int, timeout_s: float = 40) -> int:
+        """Wait until the program runs under another process id, and return that. Repeated deaths delay it up to 15 s."""
         return eventually(lambda: (now := self.pid(name)) and now != before and now, f"{name} again", timeout_s, 0.02)
 
     def is_up(self) -> bool:

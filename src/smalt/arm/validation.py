@@ -30,10 +30,15 @@ def check_name(kind: Kind, name: str) -> None:
         raise ArmError(
             400,
             "ValidationError",
-            f"'{name[:80]}' is not a name for a {kind.title}: 1 to 255 letters, digits, '-', '_' and '.', beginning with a"
-            f" letter or digit ({kind.name_pattern}).",
+            f"'{name[:80]}' cannot name this {kind.title}: {_rule(kind.name_pattern)}.",
             target="name",
         )
+
+
+def _rule(pattern: str) -> str:
+    if pattern.endswith("{0,254}$"):
+        return f"1 to 255 letters, digits, '-', '_' and '.', beginning with a letter or digit ({pattern})"
+    return f"names of this kind match {pattern}"
 
 
 def check_properties(kind: Kind, properties: Any) -> None:

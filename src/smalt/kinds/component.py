@@ -28,7 +28,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     # anonymous ones are all versions of one container: the written name is their own
     component = {**named, **written} if properties.get("isAnonymous") else {**written, **named}
     spec = {**request.body, "properties": {**properties, "componentSpec": component}}
-    same = old is not None and _essence(old.properties["componentSpec"]) == _essence(component)
+    same = old is not None and _essence(_completed(old.properties["componentSpec"])) == _essence(component)
     fixed = () if same or properties.get("isAnonymous") else ("componentSpec",)
     return admit_version(request, connection, old, fixed=fixed, spec=spec, message=message)
 

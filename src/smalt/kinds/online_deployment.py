@@ -52,6 +52,11 @@ class DeploymentProperties(Properties):
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
     workspace, platform = request.id.workspace, request.platform
+    if (compute := properties.get("endpointComputeType")) and compute.lower() != "managed":
+        raise invalid(
+            f"properties.endpointComputeType: '{compute}' cannot be had here; use Managed.",
+            "properties.endpointComputeType",
+        )
     size = properties.get("instanceType")
     if size and size.lower() not in SIZES:
         raise invalid(

@@ -44,6 +44,11 @@ _MODES = {
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
+    if properties.get("compute"):
+        raise invalid(
+            "properties.compute: Kubernetes endpoints cannot be had here; leave the compute out for a managed endpoint.",
+            "properties.compute",
+        )
     properties["authMode"] = _MODES[str(properties.get("authMode") or "Key").lower()]
     properties["properties"] = properties.get("properties") or {}
     for field in ("traffic", "mirrorTraffic"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm.errors import not_found
+from smalt.arm.errors import invalid, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
@@ -37,6 +37,11 @@ def account_of(workspace: Row) -> str:
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     spec = dict(request.body)
+    if str(spec.get("kind") or "Default").lower() != "default":
+        raise invalid(
+            f"kind: workspaces of the kind '{spec['kind']}' cannot be had here; leave the kind out for a plain workspace.",
+            "kind",
+        )
     spec["location"] = spec.get("location") or REGION
     spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
     return Admitted(spec, state="Succeeded" if old and old.state == "Succeeded" else "Creating", due=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from fakes.examples import CURATED, prepare
 from fakes.platform import WORKSPACE, Harness
 
 COMPONENT = f"{WORKSPACE}/components/train/versions/0.0.1"
@@ -116,3 +119,60 @@ class TestPinnedCuratedVersions:
 
     def test_a_word_is_no_version_of_a_curated_one(self, harness: Harness) -> None:
         assert self.submit(harness, "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:newer").status_code == 400
+
+
+class TestAnonymousAssets:
+    """Clients name an unnamed model by the hash of what it holds, and upload it to a folder of its own name."""
+
+    def put(self, harness: Harness, uri: str, *, anonymous: bool) -> Any:
+        properties = {"modelUri": uri, "modelType": "custom_model", "isAnonymous": anonymous}
+        return harness.put(f"{WORKSPACE}/models/71a9c8/versions/1", {"properties": properties})
+
+    def test_the_same_content_from_another_folder_is_the_same_version(self, harness: Harness) -> None:
+        base = "azureml://datastores/workspaceblobstore/paths/LocalUpload/71a9c8"
+        assert self.put(harness, f"{base}/model", anonymous=True).status_code == 201
+        again = self.put(harness, f"{base}/copy", anonymous=True)
+        assert again.status_code == 200, again.text
+        assert again.json()["properties"]["modelUri"] == f"{base}/model"
+
+    def test_a_named_one_keeps_its_path(self, harness: Harness) -> None:
+        base = "azureml://datastores/workspaceblobstore/paths/LocalUpload/71a9c8"
+        self.put(harness, f"{base}/model", anonymous=False)
+        assert self.put(harness, f"{base}/copy", anonymous=False).status_code == 400
+
+
+class TestWhatCannotBeHadIsSaid:
+    def refused(self, harness: Harness, url: str, body: dict[str, Any]) -> tuple[str, str]:
+        answer = harness.put(url, body)
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert harness.get(url).status_code == 404
+        return error["target"], error["message"]
+
+    @pytest.mark.parametrize("kind", ["hub", "Project", "FeatureStore"])
+    def test_kinds_of_workspaces(self, harness: Harness, kind: str) -> None:
+        target, message = self.refused(harness, f"{WORKSPACE}-two", {"kind": kind, "properties": {}})
+        assert target == "kind" and kind in message
+
+    def test_a_plain_kind_is_a_workspace(self, harness: Harness) -> None:
+        assert harness.put(f"{WORKSPACE}-two", {"kind": "Default", "properties": {}}).status_code in (200, 202)
+
+    def test_ray(self, harness: Harness) -> None:
+        job = {"jobType": "Command", "command": "true", "environmentId": CURATED}
+        job["distribution"] = {"distributionType": "Ray"}
+        target, message = self.refused(harness, f"{WORKSPACE}/jobs/rays", {"properties": job})
+        assert target == "properties.distribution.distributionType" and "Ray" in message
+
+    def test_kubernetes_endpoints(self, harness: Harness) -> None:
+        properties = {"authMode": "Key", "compute": f"{WORKSPACE}/computes/k8s"}
+        target, message = self.refused(harness, f"{WORKSPACE}/onlineEndpoints/scores", {"properties": properties})
+        assert target == "properties.compute" and "Kubernetes" in message
+
+    def test_kubernetes_deployments(self, harness: Harness) -> None:
+        example = prepare(harness, "workspaces/onlineendpoints/deployments")
+        target, message = self.refused(harness, example.url, example.body(endpointComputeType="Kubernetes"))
+        assert target == "properties.endpointComputeType" and "Managed" in message
+
+    def test_a_names_own_rule_is_told(self, harness: Harness) -> None:
+        target, message = self.refused(harness, f"{WORKSPACE}/onlineEndpoints/x", {"properties": {"authMode": "Key"}})
+        assert target == "name" and "{1,30}" in message and "255" not in message

@@ -122,6 +122,13 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
 def distribution(properties: Document) -> None:
     """Several processes on a node need a launcher; one process a node works through the environment variables."""
     given = properties.get("distribution") or {}
+    if str(given.get("distributionType") or "").lower() == "ray":
+        raise ArmError(
+            400, "UnsupportedDistribution",
+            "properties.distribution: Ray cannot be started by this version of the server yet; use PyTorch, TensorFlow, MPI"
+            " or no distribution.",
+            "properties.distribution.distributionType",
+        )  # fmt: skip
     count = int(given.get("processCountPerInstance") or 1)
     if count > 1:
         raise ArmError(
