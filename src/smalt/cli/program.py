@@ -18,7 +18,7 @@ from smalt.cli.log_files import LogFile
 
 LEASH = Path(__file__).with_name("leash.py")
 STABLE_S = 10.0  # a program that lived this long did not fail at its start
-MAX_DELAY_S = 15.0
+MAX_DELAY_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Program:
 
 
 def restart_delay_s(failures: int) -> float:
-    """`failures`: quick deaths in a row, this one included. At once after the first, then 0.25 s doubling to 15 s."""
+    """`failures`: quick deaths in a row, this one included. At once after the first, then 0.25 s doubling to 5 s."""
     return 0.0 if failures <= 1 else min(MAX_DELAY_S, 0.25 * 2 ** min(failures - 2, 8))
 
 

@@ -161,12 +161,13 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
 def _replica_retries() -> Document:
     """Another replica for what one could not take.
 
-    `reset` includes requests that a replica had in hand when it was killed, so that none is lost; once only, so that a request
-    which itself kills replicas (out of memory, say) takes two of them at most.
+    `reset` includes requests that a replica had in hand when it was killed, so that none is lost. Twice, since the second may
+    be one that is drained at that moment; no more, so that a request which itself kills replicas (out of memory, say) takes
+    three of them at most.
     """
     return {
         "retry_on": "connect-failure,refused-stream,reset",
-        "num_retries": 1,
+        "num_retries": 2,
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",
