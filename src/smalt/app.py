@@ -29,6 +29,7 @@ from smalt.arm.crud import Crud
 from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.hub import Hub
 from smalt.arm.ids import ML, NotAnId, ResourceId, workspace_id
+from smalt.arm.models import ModelRows, show_to_mlflow
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
@@ -57,6 +58,7 @@ from smalt.store.database import Database
 from smalt.store.migrate import migrate
 from smalt.tracking.edge import TrackingApp
 from smalt.tracking.history import HistoryApp
+from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.runs import MlflowTracking
 
 log = logging.getLogger("smalt")
@@ -89,7 +91,18 @@ def build(settings: Settings) -> Server:
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
     platform = Platform(
-        settings, database, clock, hub, engine, UvEnvironments(settings), blobs, tracking, gateway, tokens, headers
+        settings,
+        database,
+        clock,
+        hub,
+        engine,
+        UvEnvironments(settings),
+        blobs,
+        tracking,
+        RegisteredModels(tracking),
+        gateway,
+        tokens,
+        headers,
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
@@ -109,7 +122,8 @@ def build(settings: Settings) -> Server:
     tracking_app = TrackingApp(
         settings, tracking, tokens, blobs,
         audiences=(*arm_audiences(settings), *ml_audiences()),
-        exists=workspaces.exists, authorize=workspaces.authorize, session=sessions.read,
+        exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
+        session=sessions.read,
     )  # fmt: skip
     pages = Pages(sessions, tracking)
     service = BlobService(accounts, store, store.staging)
@@ -195,6 +209,7 @@ def bootstrap(platform: Platform) -> None:
                     state="Succeeded", now=now, by="smalt", due_at=due,
                 )  # fmt: skip
         resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)  # new curated environments
+        show_to_mlflow(connection, now)
 
 
 @dataclass(frozen=True)

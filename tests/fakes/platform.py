@@ -20,7 +20,15 @@ from smalt.arm.crud import Crud
 from smalt.arm.errors import invalid
 from smalt.arm.hub import Hub
 from smalt.arm.platform import Platform
-from smalt.arm.ports import BuiltEnvironment, EndpointRoute, EnvironmentPlan, EnvironmentSpec, Principal, RunSpec
+from smalt.arm.ports import (
+    BuiltEnvironment,
+    EndpointRoute,
+    EnvironmentPlan,
+    EnvironmentSpec,
+    ModelVersion,
+    Principal,
+    RunSpec,
+)
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
 from smalt.blob.accounts import Accounts, BlobAccounts
@@ -63,7 +71,8 @@ class FakeEnvironments:
         key = f"{abs(hash((text, serving))):x}"
         if self.build_at_once:
             self.ready.add(key)
-        return EnvironmentPlan(key, {"text": text})
+        variables = {"FROM_THE_ENVIRONMENT": "yes", "BOTH": "environment"} if "variables" in text else {}
+        return EnvironmentPlan(key, {"text": text}, variables=variables)
 
     def built(self, key: str) -> BuiltEnvironment | None:
         return BuiltEnvironment(key, self.folder / key, self.folder / "lock") if key in self.ready else None
@@ -107,6 +116,36 @@ class FakeTracking:
 
 
 @dataclass
+class FakeModels:
+    """What MLflow would show: models with description and tags, and their versions. `broken` is raised by every call."""
+
+    models: dict[tuple[str, str], tuple[str | None, dict[str, str]]] = field(default_factory=dict)
+    versions: dict[tuple[str, str, str], ModelVersion] = field(default_factory=dict)
+    broken: Exception | None = None
+
+    def ensure_model(self, workspace: str, name: str, description: str | None, tags: Mapping[str, str]) -> None:
+        self._check()
+        self.models[workspace, name] = (description, dict(tags))
+
+    def ensure_version(self, version: ModelVersion) -> None:
+        self._check()
+        self.versions[version.workspace, version.name, version.version] = version
+
+    def remove_version(self, workspace: str, name: str, version: str) -> None:
+        self._check()
+        self.versions.pop((workspace, name, version), None)
+
+    def remove_model(self, workspace: str, name: str) -> None:
+        self._check()
+        self.models.pop((workspace, name), None)
+        self.versions = {key: one for key, one in self.versions.items() if key[:2] != (workspace, name)}
+
+    def _check(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+
+
+@dataclass
 class FakeGateway:
     applied: list[list[EndpointRoute]] = field(default_factory=list)
     lagging: bool = False
@@ -144,12 +183,13 @@ class Harness:
         self.engine = FakeEngine()
         self.environments = FakeEnvironments(root / "envs")
         self.tracking = FakeTracking()
+        self.models = FakeModels()
         self.gateway = FakeGateway()
         self.blobs = BlobAccounts(Accounts(self.database), FolderStore(root / "blobs"))
         tokens = FakeTokens()
         self.platform = Platform(
             self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs, self.tracking,
-            self.gateway, tokens, tokens,
+            self.models, self.gateway, tokens, tokens,
         )  # fmt: skip
         self.kinds = Kinds.scan(smalt.kinds)
         self.crud = Crud(self.kinds)

@@ -81,6 +81,7 @@ class Crud:
         kind = self.kind_of(request.id.kind)
         with request.platform.database.read() as connection:
             row = resources.get(connection, _aliased(connection, kind, request.id).key)
+            row = row or _stand_in(connection, kind, request.id)
             if row is None:
                 raise self._missing(connection, request.id)
         return Answer(200, document(request.platform, kind, row), {"ETag": etag(row)})
@@ -103,7 +104,7 @@ class Crud:
             asked = replace(request, body=spec)
             admitted = kind.admit(asked, connection, old) if kind.admit else Admitted(spec)
             row, operation = self._write(connection, asked, kind, old, admitted)
-        if admitted.due:
+        if admitted.due or admitted.writes is not None:
             request.platform.hub.notify(row.id)
         status = kind.update_status if patch or old else kind.put_status
         if operation and status == 200 and not patch:
@@ -146,12 +147,14 @@ class Crud:
                 kind.check_delete(request, connection, row)
             if kind.reconcile is None or kind.delete_at_once:
                 self.remove_stored(connection, row, request.now)
-                return Answer(200, {})
-            if not row.deleting:
-                resources.mark_deleting(connection, row, request.now, request.principal.name)
-            operation = operations.begin(connection, row.id, "delete", row.generation + 1_000_000, request.now)
+                answer = Answer(200, {})
+            else:
+                if not row.deleting:
+                    resources.mark_deleting(connection, row, request.now, request.principal.name)
+                operation = operations.begin(connection, row.id, "delete", row.generation + 1_000_000, request.now)
+                answer = Answer(202, None, {}, operation)
         request.platform.hub.notify(row.id)
-        return Answer(202, None, {}, operation)
+        return answer
 
     def remove_stored(self, connection: Connection, row: Row, now: float) -> None:
         """Remove a row that nothing outside belongs to, and all that is below it."""
@@ -268,6 +271,15 @@ def _aliased(connection: Connection, kind: Kind, id_: ResourceId) -> ResourceId:
     above = resources.get(connection, id_.parent.key)
     newest = above.status.get("latest") if above else None
     return id_.parent.child(id_.path[-1][0], newest) if newest else id_
+
+
+def _stand_in(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None:
+    """The newest sibling, where the kind says that it is read for a version of this name."""
+    above = resources.get(connection, id_.parent.key) if kind.newest_for else None
+    if kind.newest_for is None or above is None or not above.status.get("latest"):
+        return None
+    newest = resources.get(connection, id_.parent.child(id_.path[-1][0], above.status["latest"]).key)
+    return newest if newest is not None and kind.newest_for(newest, id_.name) else None
 
 
 def _public(spec: Mapping[str, Any]) -> Document:

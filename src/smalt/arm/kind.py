@@ -101,7 +101,8 @@ class Kind:
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
     - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
-    - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`).
+    - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`); `newest_for`: whether
+      that sibling (its row) is read also for a version of this name, where there is none of the name.
     """
 
     path: str
@@ -125,6 +126,7 @@ class Kind:
     deleted: Callable[[Connection, Row, float], None] | None = None
     delete_at_once: bool = False
     newest_as: str = ""
+    newest_for: Callable[[Row, str], bool] | None = None
 
     @property
     def key(self) -> str:

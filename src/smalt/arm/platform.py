@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smalt.arm.hub import Hub
-from smalt.arm.ports import Blobs, Engine, Environments, Gateway, IdentityHeaders, Tokens, Tracking
+from smalt.arm.ports import Blobs, Engine, Environments, Gateway, IdentityHeaders, MlflowModels, Tokens, Tracking
 from smalt.settings import Settings
 from smalt.store.database import Database
 
@@ -23,6 +23,7 @@ class Platform:
     environments: Environments
     blobs: Blobs
     tracking: Tracking
+    models: MlflowModels
     gateway: Gateway
     tokens: Tokens
     identity_headers: IdentityHeaders

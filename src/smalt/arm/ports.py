@@ -5,7 +5,7 @@ Each has a contract suite in `tests/contract/` that every implementation passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,6 +65,12 @@ class EnvironmentPlan:
     key: str
     definition: Mapping[str, Any]
     summary: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])  # for what runs in it, not for the build
+
+    def document(self) -> dict[str, Any]:
+        """As rows keep it, for `EnvironmentPlan(**document)`."""
+        kept = {"key": self.key, "definition": dict(self.definition), "summary": self.summary}
+        return kept | ({"variables": dict(self.variables)} if self.variables else {})
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,74 @@ class Tracking(Protocol):
 
     def run_id(self, workspace: str, name: str) -> str:
         """The run that a job of this name is: its own name, unless another workspace has a run of that name."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a model, as ARM and MLflow both show it. `workspace` is the lowered ARM id, times are seconds.
+
+    `uri` is ARM's `modelUri`. `container` and `path` say where in the workspace's own storage account the files are;
+    both are empty where they are elsewhere, or not looked up.
+    """
+
+    workspace: str
+    name: str
+    version: str
+    uri: str
+    container: str = ""
+    path: str = ""
+    job: str = ""
+    description: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    stage: str = ""
+    archived: bool = False
+    flavors: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    user: str = ""
+    created_at: float = 0
+
+
+class MlflowModels(Protocol):
+    """MLflow's model registry, made to show ARM's models. Idempotent. Raises NotReady while its database is being made."""
+
+    def ensure_model(self, workspace: str, name: str, description: str | None, tags: Mapping[str, str]) -> None: ...
+
+    def ensure_version(self, version: ModelVersion) -> None:
+        """A version that is no whole number has no place in MLflow and is left out."""
+        ...
+
+    def remove_version(self, workspace: str, name: str, version: str) -> None:
+        """Its number is not given out again."""
+        ...
+
+    def remove_model(self, workspace: str, name: str) -> None: ...
+
+
+class ModelRegistry(Protocol):
+    """ARM's models, written by what MLflow's clients did. Idempotent; one transaction a call."""
+
+    def register(self, version: ModelVersion, by: str) -> bool:
+        """Make the version, or take over what can change of it. False: ARM has it with other files, and keeps them."""
+        ...
+
+    def describe(
+        self, workspace: str, name: str, description: str | None, tags: Mapping[str, str], by: str
+    ) -> None: ...
+
+    def remove(self, workspace: str, name: str, version: str = "") -> None:
+        """One version, or without one the whole model. Unknown ones are ignored."""
+        ...
+
+    def pending(self, workspace: str, name: str) -> Sequence[ModelVersion]:
+        """Versions that MLflow was not told of yet, oldest first, without `container` and `path`."""
+        ...
+
+    def spelled(self, workspace: str, name: str) -> str:
+        """How ARM writes the name, which it compares without case; '' where there is no such model."""
+        ...
+
+    def known(self, workspace: str) -> Set[tuple[str, str]]:
+        """(lowered name, version) of all versions that ARM has, or is about to remove from MLflow."""
         ...
 
 

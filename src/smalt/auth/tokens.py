@@ -204,15 +204,18 @@ class TokenService:
                 self._cache.popitem(last=False)
 
 
-def arm_audiences(settings: Settings) -> tuple[str, str]:
+PUBLIC_ARM = "https://management.azure.com"  # written out in much user code, whatever cloud it runs in
+PUBLIC_ML = "https://ml.azure.com"
+
+
+def arm_audiences(settings: Settings) -> tuple[str, ...]:
     """What clients ask tokens for when they mean ARM: with and without the slash, as their scope was written."""
-    return settings.url, settings.url + "/"
+    return settings.url, settings.url + "/", PUBLIC_ARM, PUBLIC_ARM + "/"
 
 
-def ml_audiences() -> tuple[str, str]:
+def ml_audiences() -> tuple[str, ...]:
     """The ML audience: the client derives it from the portal without a slash, older ones with it."""
-    bare = ML_AUDIENCE.rstrip("/")
-    return bare, bare + "/"
+    return ML_AUDIENCE, ML_AUDIENCE + "/", PUBLIC_ML, PUBLIC_ML + "/"
 
 
 def _registry() -> JWSRegistry:

@@ -13,6 +13,7 @@ from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
 from smalt.store.resources import Row
 
+_ANSWERED = {"id", "creation_context"}  # what clients read into a specification, and send back with it
 _PRESENTATION = {"$schema", "_source", "name", "version", "description", "display_name", "tags"}
 
 
@@ -35,6 +36,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
 def _completed(component: Document) -> Document:
     """With the defaults that clients read and need not write."""
+    component = {key: value for key, value in component.items() if key not in _ANSWERED}
     inputs = component.get("inputs")
     if isinstance(inputs, dict):
         ports = {name: {"optional": False, **port} if isinstance(port, dict) else port for name, port in inputs.items()}

@@ -46,6 +46,11 @@ def _written_name(row: Row) -> str:
     return row.written.split("/")[-3]
 
 
+def stands_for(newest: Row, version: str) -> bool:
+    """Azure numbers its curated environments on; the one that is shipped here stands for all of those versions."""
+    return newest.properties.get("environmentType") == CURATED and version.isdigit()
+
+
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
     if old is not None and old.properties.get("environmentType") == CURATED:
@@ -78,5 +83,6 @@ KINDS = [
         creates_parent=True,
         deleted=version_removed,
         name_pattern=NAME,
+        newest_for=stands_for,
     ),
 ]

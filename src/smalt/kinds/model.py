@@ -1,15 +1,23 @@
-"""Models: versions of what a job wrote or a user uploaded, with the way back to the job."""
+"""Models: versions of what a job wrote or a user uploaded, with the way back to the job.
+
+MLflow's registry shows them too: the reconcilers here write them there, and delete them there after they were deleted here.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm.errors import invalid
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
+from smalt.kinds import references
+from smalt.kinds.references import Place
 from smalt.kinds.uploads import pending_upload
 from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
 from smalt.store import resources
@@ -47,26 +55,92 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     if job:
         properties["jobName"] = job
     spec = {**request.body, "properties": properties}
-    return admit_version(
+    admitted = admit_version(
         request, connection, old, fixed=("modelUri", "modelType"), spec=spec, type_=properties["modelType"]
     )
+    return replace(admitted, due=True)
 
 
 def _view(platform: Platform, row: Row) -> Document:
     return {"flavors": row.properties.get("flavors") or {}, "jobName": row.properties.get("jobName")}
 
 
+def _show(platform: Platform, row: Row) -> Step:
+    """A version as MLflow shows it."""
+    id_ = ResourceId.parse(row.written)
+    if row.deleting:
+        platform.models.remove_version(id_.workspace.key, id_.ancestor("models"), row.name)
+        return Step(row.state, row.status, gone=True)
+    account, place = _place(platform, id_.workspace, str(row.properties["modelUri"]))
+    own = bool(place.account) and place.account == account
+    platform.models.ensure_version(version_of(row, place.container, place.path) if own else version_of(row))
+    return Step("Succeeded", {**row.status, SHOWN: True}, done=True)
+
+
+def _place(platform: Platform, workspace: ResourceId, uri: str) -> tuple[str, Place]:
+    """The workspace's storage account, and where the files are; an empty place where that cannot be said (any more)."""
+    with platform.database.read() as connection:
+        home = resources.get(connection, workspace.key)
+        account = str(home.status.get("account", "")) if home else ""
+        try:
+            return account, references.locate(platform, connection, workspace, uri, "properties.modelUri")
+        except ArmError:
+            return account, Place(uri)
+
+
+def _admit_model(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    archived = bool(request.body["properties"].get("isArchived"))
+    return Admitted(
+        request.body, archived=archived, writes=lambda connection: tell(connection, str(request.id), request.now)
+    )
+
+
+def _version_removed(connection: Connection, row: Row, now: float) -> None:
+    version_removed(connection, row, now)
+    _removed(connection, row, now)
+
+
+def _removed(connection: Connection, row: Row, now: float) -> None:
+    if not row.deleting:  # otherwise its own reconciler has deleted it from MLflow
+        tell(connection, row.written, now)
+
+
+def _tell(platform: Platform, row: Row) -> Step:
+    """MLflow shows what there is now: what is gone is deleted there, a model has its description and tags."""
+    id_ = ResourceId.parse(row.spec["about"])
+    workspace = id_.workspace.key
+    with platform.database.read() as connection:
+        found = resources.get(connection, id_.key)
+    if id_.kind == MODELS and found is not None:
+        platform.models.ensure_model(workspace, found.name, found.properties.get("description"), tags_of(found))
+    elif id_.kind == MODELS:
+        platform.models.remove_model(workspace, id_.name)
+    elif found is None:
+        platform.models.remove_version(workspace, id_.ancestor("models"), id_.name)
+    return Step(row.state, row.status, gone=True)
+
+
+def _told(connection: Connection, row: Row, now: float) -> None:
+    """A version that was made again meanwhile may have been deleted from MLflow just now: it is shown once more."""
+    id_ = ResourceId.parse(row.spec["about"])
+    if id_.kind == VERSIONS:
+        resources.poke(connection, [id_.key], now)
+
+
 KINDS = [
-    container("workspaces/models", "model"),
+    replace(container(MODELS, "model"), admit=_admit_model, deleted=_removed),
     Kind(
-        path="workspaces/models/versions",
+        path=VERSIONS,
         title="model version",
         properties=ModelProperties,
         admit=_admit,
+        reconcile=_show,
         view=_view,
         creates_parent=True,
         actions={"startPendingUpload": Action(pending_upload, needs_row=False)},
-        deleted=version_removed,
+        deleted=_version_removed,
+        delete_at_once=True,
         name_pattern=NAME,
     ),
+    Kind(path=NEWS, title="news for MLflow", reconcile=_tell, deleted=_told),
 ]

@@ -18,7 +18,7 @@ from smalt.arm.ids import ML, NotAnId, ResourceId
 from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
 from smalt.kinds.datastore import hosted_account
-from smalt.kinds.environment import CURATED
+from smalt.kinds.environment import stands_for
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -76,12 +76,9 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
     if wanted is None:
         raise invalid(f"{field}: {title} '{name}' has no version that is not archived.", field)
     found = resources.get(connection, above.child("versions", wanted).key)
-    if found is None and row.status.get(
-        "latest"
-    ):  # Azure numbers its own environments on: ours stands for all versions
+    if found is None and row.status.get("latest"):
         newest = resources.get(connection, above.child("versions", row.status["latest"]).key)
-        shipped = newest is not None and newest.properties.get("environmentType") == CURATED
-        found = newest if registry or (shipped and wanted.isdigit()) else None
+        found = newest if registry or (newest is not None and stands_for(newest, wanted)) else None
     if found is None:
         known = [child.rsplit("/", 1)[-1] for child in resources.children(connection, above.key)][:20]
         raise invalid(f"{field}: {title} '{name}' has no version '{wanted}'; there are: {', '.join(known)}.", field)

@@ -65,7 +65,7 @@ def target(platform: Platform, row: Row) -> Document:
         "timeout_s": request_settings(row)["timeout_s"],
         "size": properties.get("instanceType") or "",
         "probes": [properties.get("readinessProbe"), properties.get("livenessProbe")],
-        "plan": {"key": plan.key, "definition": dict(plan.definition), "summary": plan.summary},
+        "plan": plan.document(),
     }
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
     return {**runs, "digest": digest}
@@ -163,6 +163,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any]) -> list[TaskS
                 ],
                 environment=str(built.prefix),
                 variables={
+                    **wanted["plan"].get("variables", {}),
                     **_variables(platform, row, workspace, endpoint),
                     "AZUREML_MODEL_DIR": model_dir,
                     "AML_APP_ROOT": wanted["code"],
@@ -197,7 +198,9 @@ def _files(folder: Path, wanted: Mapping[str, Any], deployment: str) -> str:
         "deployment": deployment,
         "request_timeout_s": wanted["timeout_s"],
     }
-    (folder / "config.json").write_text(json.dumps(config))
+    fresh = folder / "config.json.new"  # renamed: a replica that is just starting reads the whole file or none
+    fresh.write_text(json.dumps(config))
+    fresh.replace(folder / "config.json")
     return str(model_dir)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from smalt.arm.kind import Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
-from smalt.settings import ML_AUDIENCE
+from smalt.auth.tokens import ml_audiences
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -52,7 +52,7 @@ def route(platform: Platform, connection: Connection, endpoint: Row) -> Endpoint
     served = {one.name.lower(): one.name for one in deployments}
     secrets = resources.secrets_of(connection, endpoint.id)
     mode = str(endpoint.properties.get("authMode") or "Key").lower()
-    audiences = {"amltoken": audience(platform, endpoint.name), "aadtoken": ML_AUDIENCE}
+    audiences = {"amltoken": audience(platform, endpoint.name), "aadtoken": " ".join(ml_audiences())}
 
     def share(field: str) -> dict[str, int]:
         given = endpoint.properties.get(field) or {}

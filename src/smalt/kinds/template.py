@@ -13,7 +13,9 @@ from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, check_name
+from smalt.kinds.workspace import KIND as WORKSPACE
+from smalt.kinds.workspace import check_kind
 from smalt.settings import REGION
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -41,6 +43,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             " is missing. Create other resources with their own PUT.",
             "properties.parameters.workspaceName",
         )
+    check_name(WORKSPACE, name)
+    check_kind(_parameter(properties, "kind"), "properties.parameters.kind")
     target = workspace_id(request.id.subscription, request.id.group, name)
     spec = {**request.body, "properties": {key: properties[key] for key in properties if key != "template"}}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm.assets import note_version
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
@@ -82,7 +83,8 @@ def admit_version(
 ) -> Admitted:
     """A version: `fixed` properties cannot change once it exists; tags, description and archiving can."""
     properties = spec["properties"]
-    if old is not None and message == CHANGED_PATH and properties.get("isAnonymous"):
+    unnamed = old is not None and bool(properties.get("isAnonymous") and old.properties.get("isAnonymous"))
+    if old is not None and unnamed and message == CHANGED_PATH:
         # its name is the hash of what it holds, so the same again from elsewhere is the version that is there already
         properties = {**properties, **{name: old.properties[name] for name in fixed if name in old.properties}}
         spec = {**spec, "properties": properties}
@@ -118,18 +120,6 @@ def admit_version(
 
 def _same(value: Any) -> Any:
     return value.rstrip("/") if isinstance(value, str) else value
-
-
-def note_version(connection: Connection, above: Row, version: str, type_: str | None, new: bool) -> None:
-    """Keep the container's `latest` and `next` right after a version was written or removed."""
-    newest = resources.page(connection, above.kind + "/versions", above.id, most=1).rows
-    status = dict(above.status)
-    status["latest"] = newest[0].name if newest else None
-    if new and version.isdigit():
-        status["next"] = max(int(status.get("next", 1)), int(version) + 1)
-    if type_:
-        status["type"] = type_
-    resources.set_status(connection, above.id, status)
 
 
 def version_removed(connection: Connection, row: Row, now: float) -> None:

@@ -35,13 +35,18 @@ def account_of(workspace: Row) -> str:
     return str(workspace.status.get("account", ""))
 
 
+def check_kind(kind: Any, field: str) -> None:
+    """Hubs, projects and feature stores are workspaces to ARM, and more than this platform has."""
+    if str(kind or "Default").lower() != "default":
+        raise invalid(
+            f"{field}: workspaces of the kind '{kind}' cannot be had here; leave the kind out for a plain workspace.",
+            field,
+        )
+
+
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     spec = dict(request.body)
-    if str(spec.get("kind") or "Default").lower() != "default":
-        raise invalid(
-            f"kind: workspaces of the kind '{spec['kind']}' cannot be had here; leave the kind out for a plain workspace.",
-            "kind",
-        )
+    check_kind(spec.get("kind"), "kind")
     spec["location"] = spec.get("location") or REGION
     spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
     return Admitted(spec, state="Succeeded" if old and old.state == "Succeeded" else "Creating", due=True)

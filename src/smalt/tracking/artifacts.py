@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.tracking.artifact_names import blob_name
-from smalt.tracking.folder import Folder, Unfinished
+from smalt.tracking.folder import Unfinished
+from smalt.tracking.model_files import ModelFiles, Spot
 
 # The clients compare this text, then upload in one request: mlflow `_UnsupportedMultipartUploadException.MESSAGE`.
 NO_MULTIPART = "Multipart upload is not supported for the current artifact repository"
@@ -32,7 +33,7 @@ def is_artifact_route(rest: str) -> bool:
     return _ROUTE.fullmatch(rest) is not None
 
 
-async def artifact_response(request: Request, rest: str, folder: Folder) -> Response:
+async def artifact_response(request: Request, rest: str, files: ModelFiles) -> Response:
     """`rest` is the decoded path below the workspace. Raises ArmError."""
     found = _ROUTE.fullmatch(rest)
     if found is None:
@@ -45,11 +46,12 @@ async def artifact_response(request: Request, rest: str, folder: Folder) -> Resp
             501, "NotImplemented", "Presigned artifact URLs are not given out; download from the artifact's URL."
         )
     if request.method in ("GET", "HEAD"):
-        return await (_download(request, path, folder) if path.strip("/") else _list(request, folder))
+        return await (_download(request, path, files) if path.strip("/") else _list(request, files))
     if request.method == "PUT":
-        return await _upload(request, path, folder)
+        return await _upload(request, path, files)
     if request.method == "DELETE":
-        await anyio.to_thread.run_sync(folder.remove, blob_name(path))
+        spot = await anyio.to_thread.run_sync(_writable, files, path)
+        await anyio.to_thread.run_sync(spot.folder.remove, spot.name)
         return JSONResponse({})
     raise ArmError(
         405,
@@ -59,25 +61,36 @@ async def artifact_response(request: Request, rest: str, folder: Folder) -> Resp
     )
 
 
-async def _list(request: Request, folder: Folder) -> Response:
+def _writable(files: ModelFiles, path: str) -> Spot:
+    spot = files.locate(blob_name(path))
+    spot.check_writable()
+    return spot
+
+
+async def _list(request: Request, files: ModelFiles) -> Response:
     path = request.query_params.get("path", "").strip("/")
-    name = blob_name(path) if path else ""
-    entries = await anyio.to_thread.run_sync(folder.entries, name)
-    files = [
+    try:
+        spot = await anyio.to_thread.run_sync(files.locate, blob_name(path) if path else "")
+    except ArmError as error:
+        if error.status != 404:
+            raise
+        return JSONResponse({})
+    entries = await anyio.to_thread.run_sync(spot.folder.entries, spot.name)
+    found = [
         {"path": one.name, "is_dir": True}
         if one.is_folder
         else {"path": one.name, "is_dir": False, "file_size": one.size_bytes}
         for one in entries
     ]
-    return JSONResponse({"files": files} if files else {})
+    return JSONResponse({"files": found} if found else {})
 
 
-async def _upload(request: Request, path: str, folder: Folder) -> Response:
+async def _upload(request: Request, path: str, files: ModelFiles) -> Response:
     if not path or path.endswith("/"):
         raise invalid("An artifact needs a file name; its path cannot end with '/'.", "path")
-    name = blob_name(path)
-    expected = request.headers.get("content-length")
-    unfinished = await anyio.to_thread.run_sync(folder.begin, name)
+    spot = await anyio.to_thread.run_sync(_writable, files, path)
+    name, expected = spot.name, request.headers.get("content-length")
+    unfinished = await anyio.to_thread.run_sync(spot.folder.begin, name)
     try:
         received = await _receive(request, unfinished)
         if expected is not None and int(expected) != received:
@@ -101,9 +114,10 @@ async def _receive(request: Request, unfinished: Unfinished) -> int:
     return received + await anyio.to_thread.run_sync(unfinished.write, bytes(waiting))
 
 
-async def _download(request: Request, path: str, folder: Folder) -> Response:
-    name = blob_name(path)
-    file = await anyio.to_thread.run_sync(folder.open, name)
+async def _download(request: Request, path: str, files: ModelFiles) -> Response:
+    spot = await anyio.to_thread.run_sync(files.locate, blob_name(path))
+    name = spot.name
+    file = await anyio.to_thread.run_sync(spot.folder.open, name)
     size = os.fstat(file.fileno()).st_size
     try:
         start, end = _wanted(request.headers.get("range"), size)

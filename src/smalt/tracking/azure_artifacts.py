@@ -20,8 +20,8 @@ from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.ports import Blobs
 from smalt.settings import Settings
 from smalt.tracking.address import Address
-from smalt.tracking.artifact_names import CONTAINER, check_path
-from smalt.tracking.folder import Folder
+from smalt.tracking.artifact_names import check_path
+from smalt.tracking.model_files import ModelFiles, Spot
 
 _SAS_LIFETIME_S = 3600.0
 _ORIGIN = "ExperimentRun"
@@ -34,12 +34,15 @@ class Place:
     settings: Settings
     blobs: Blobs
     account: str
-    folder: Folder
+    files: ModelFiles
     origin: str
     container: str
 
-    def blob(self, path: str) -> str:
-        return check_path(f"{self.origin}/{self.container}/{path}")
+    def spot(self, path: str) -> Spot:
+        return self.files.locate(check_path(f"{self.origin}/{self.container}/{path}"))
+
+    def names(self, prefix: str) -> list[str]:
+        return [name for name in self.files.files(f"{self.origin}/{self.container}") if name.startswith(prefix)]
 
     def describe(self, path: str) -> dict[str, Any]:
         return {
@@ -54,22 +57,22 @@ class Place:
         }
 
     def content(self, path: str, permissions: str) -> dict[str, Any]:
-        blob = self.blob(path)
-        sas = self.blobs.sas(self.account, permissions, _SAS_LIFETIME_S, CONTAINER, blob)
-        url = f"{self.settings.account_url(self.account)}/{CONTAINER}/{quote(blob)}?{sas}"
+        spot = self.spot(path)
+        sas = self.blobs.sas(self.account, permissions, _SAS_LIFETIME_S, spot.container, spot.name)
+        url = f"{self.settings.account_url(self.account)}/{spot.container}/{quote(spot.name)}?{sas}"
         return {"contentUri": url, "origin": self.origin, "container": self.container, "path": path, "tags": {}}
 
 
 async def azure_artifact_response(
-    request: Request, address: Address, settings: Settings, blobs: Blobs, account: str, folder: Folder, body: bytes
+    request: Request, address: Address, settings: Settings, blobs: Blobs, account: str, files: ModelFiles, body: bytes
 ) -> Response:
     """`body` is what was posted. Raises ArmError."""
     if address.service == "history":
         origin, container, action = _ORIGIN, f"dcid.{address.run}", address.rest.strip("/")
     else:
         origin, container, action = _split(address.rest)
-    place = Place(settings, blobs, account, folder, origin, container)
-    place.blob("x")
+    place = Place(settings, blobs, account, files, origin, container)
+    check_path(f"{origin}/{container}")
     if action == "batch/metadata" and request.method == "POST":
         return JSONResponse(await anyio.to_thread.run_sync(_create, place, _paths(body)))
     if request.method != "GET":
@@ -87,15 +90,15 @@ def _split(rest: str) -> tuple[str, str, str]:
 
 
 def _read(place: Place, action: str, query: Mapping[str, str]) -> dict[str, Any]:
-    prefix = f"{place.origin}/{place.container}"
     path = query.get("path", "").strip("/")
     if action in ("", "path"):
-        return {"value": [place.describe(name) for name, _ in place.folder.files(prefix) if name.startswith(path)]}
+        return {"value": [place.describe(name) for name in place.names(path)]}
     if action == "prefix/contentinfo":
-        return {"value": [place.content(name, "r") for name, _ in place.folder.files(prefix) if name.startswith(path)]}
+        return {"value": [place.content(name, "r") for name in place.names(path)]}
     if action in ("contentinfo", "metadata", "artifacturi"):
-        if not path or not place.folder.is_file(place.blob(path)):
-            raise not_found("The artifact", f"{prefix}/{path}")
+        spot = place.spot(path) if path else None
+        if spot is None or not spot.folder.is_file(spot.name):
+            raise not_found("The artifact", f"{place.origin}/{place.container}/{path}")
         return place.describe(path) if action == "metadata" else place.content(path, "r")
     raise not_found("The artifact operation", action)
 
@@ -103,9 +106,10 @@ def _read(place: Place, action: str, query: Mapping[str, str]) -> dict[str, Any]
 def _create(place: Place, paths: list[str]) -> dict[str, Any]:
     """Where to upload to. The client refuses to overwrite a blob (`If-None-Match`), so an older one makes way here."""
     for path in paths:
-        name = place.blob(path)
-        if place.folder.is_file(name):
-            place.folder.remove(name)
+        spot = place.spot(path)
+        spot.check_writable()
+        if spot.folder.is_file(spot.name):
+            spot.folder.remove(spot.name)
     return {
         "artifacts": {path: place.describe(path) for path in paths},
         "artifactContentInformation": {path: place.content(path, "rcw") for path in paths},

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from smalt.arm.errors import ArmError, not_found, unauthorized
 from smalt.arm.ids import ResourceId
-from smalt.arm.ports import Blobs, NotReady, Principal, Tokens
+from smalt.arm.ports import Blobs, ModelRegistry, NotReady, Principal, Tokens
 from smalt.settings import Settings
 from smalt.tracking.access import action, is_known
 from smalt.tracking.address import Address, parse_address
@@ -26,6 +26,9 @@ from smalt.tracking.artifacts import artifact_response, is_artifact_route
 from smalt.tracking.azure_artifacts import azure_artifact_response
 from smalt.tracking.folder import Folder
 from smalt.tracking.forward import Forward
+from smalt.tracking.model_files import ModelFiles, place_in
+from smalt.tracking.registered_models import RegisteredModels
+from smalt.tracking.registry_edge import RegistryEdge
 from smalt.tracking.replies import azure_error, mlflow_error, too_large, unavailable
 from smalt.tracking.runs import MlflowTracking
 from smalt.tracking.upstream import PATIENCE_S, Upstream
@@ -42,6 +45,7 @@ class TrackingApp:
     - `audiences`: what a bearer token may be for (ARM's URL, with and without a slash).
     - `exists(workspace)`: whether a workspace is there; `workspace` is its lowered ARM id.
     - `authorize(principal, action, workspace)` raises ArmError(403); actions are `access.action`'s.
+    - `models`: ARM's models.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent it, or None (`Sessions.read`).
     """
 
@@ -55,6 +59,7 @@ class TrackingApp:
         audiences: Sequence[str],
         exists: Callable[[str], bool],
         authorize: Callable[[Principal, str, str], None],
+        models: ModelRegistry,
         session: Callable[[str, Headers], Principal | None] = lambda method, headers: None,
         patience_s: float = PATIENCE_S,
     ) -> None:
@@ -68,7 +73,8 @@ class TrackingApp:
         self._session = session
         self._patience_s = patience_s
         self._upstream = Upstream(settings.mlflow_socket, patience_s)
-        self._forward = Forward(settings, tracking, self._upstream)
+        self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
+        self._forward = Forward(settings, tracking, self._upstream, self._registry)
         self._prepared: set[str] = set()  # workspaces that MLflow has
         self._stores: set[str] = set()  # accounts that have the container
 
@@ -107,29 +113,33 @@ class TrackingApp:
             return said(ArmError(500, "InternalServerError", "The tracking edge failed; its log says why."))
 
     async def _answer(self, request: Request, address: Address) -> Response:
-        await anyio.to_thread.run_sync(self._admit, request, address)
+        principal = await anyio.to_thread.run_sync(self._admit, request, address)
         if address.service != "mlflow":
-            folder, body = await anyio.to_thread.run_sync(self._folder, address.workspace), await _body(request)
+            files, body = await anyio.to_thread.run_sync(self._files, address.workspace), await _body(request)
             account = self._tracking.account_of(address.workspace.key)
-            return await azure_artifact_response(request, address, self._settings, self._blobs, account, folder, body)
+            return await azure_artifact_response(request, address, self._settings, self._blobs, account, files, body)
         if not address.rest:
             return RedirectResponse(f"{request.scope['path']}/", 308)
         if is_artifact_route(address.rest):
-            folder = await anyio.to_thread.run_sync(self._folder, address.workspace)
-            return await artifact_response(request, address.rest, folder)
+            files = await anyio.to_thread.run_sync(self._files, address.workspace)
+            return await artifact_response(request, address.rest, files)
         if not is_known(address.rest):
             raise not_found("The tracking route", address.rest)
         body = await _body(request)
         await self._prepare(address.workspace)
-        return await self._forward.respond(request, address, body, lambda: self._folder(address.workspace))
+        return await self._forward.respond(
+            request, address, body, lambda: self._files(address.workspace), principal.name
+        )
 
-    def _admit(self, request: Request, address: Address) -> None:
+    def _admit(self, request: Request, address: Address) -> Principal:
         """Who it is, whether they may, and only then whether there is such a workspace."""
         workspace = address.workspace.key
-        self._authorize(self._principal(request), action(request.method, address.rest), workspace)
+        principal = self._principal(request)
+        self._authorize(principal, action(request.method, address.rest), workspace)
         if not self._exists(workspace):
             self._prepared.discard(workspace)
             raise not_found("The workspace", str(address.workspace))
+        return principal
 
     def _principal(self, request: Request) -> Principal:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -146,7 +156,7 @@ class TrackingApp:
         deadline = loop.time() + self._patience_s
         while workspace.key not in self._prepared:
             try:
-                await anyio.to_thread.run_sync(self._tracking.ensure_workspace, workspace.key)
+                await anyio.to_thread.run_sync(self._open, workspace)
             except NotReady:
                 if loop.time() + wait_s > deadline:
                     raise
@@ -155,12 +165,20 @@ class TrackingApp:
                 continue
             self._prepared.add(workspace.key)
 
-    def _folder(self, workspace: ResourceId) -> Folder:
+    def _open(self, workspace: ResourceId) -> None:
+        self._tracking.ensure_workspace(workspace.key)
+        self._registry.adopt_all(workspace, self._files(workspace))
+
+    def _files(self, workspace: ResourceId) -> ModelFiles:
         account = self._tracking.account_of(workspace.key)
         if account not in self._stores:
             self._blobs.ensure_container(account, CONTAINER)
             self._stores.add(account)
-        return Folder(self._blobs.path(account, CONTAINER), staging(self._settings))
+        place = staging(self._settings)
+        return ModelFiles(
+            lambda container: Folder(self._blobs.path(account, container), place),
+            place_in(self._tracking.database, workspace.key),
+        )
 
 
 async def _body(request: Request) -> bytes:

@@ -15,8 +15,11 @@ from starlette.responses import Response, StreamingResponse
 from smalt.arm.errors import invalid
 from smalt.settings import Settings
 from smalt.tracking.address import Address, mlflow_name
+from smalt.tracking.artifact_names import CONTAINER
 from smalt.tracking.folder import Folder
 from smalt.tracking.logged_models import place_logged_model
+from smalt.tracking.model_files import ModelFiles
+from smalt.tracking.registry_edge import Change, RegistryEdge
 from smalt.tracking.replies import unavailable
 from smalt.tracking.runs import MlflowTracking
 from smalt.tracking.translate import (
@@ -46,10 +49,14 @@ class Forward:
     settings: Settings
     tracking: MlflowTracking
     upstream: Upstream
+    registry: RegistryEdge
 
-    async def respond(self, request: Request, address: Address, body: bytes, folder: Callable[[], Folder]) -> Response:
-        """Raises ArmError(503) when MLflow does not come back, NotReady while its database is being made."""
-        outgoing = await anyio.to_thread.run_sync(self._outgoing, request, address, body)
+    async def respond(
+        self, request: Request, address: Address, body: bytes, files: Callable[[], ModelFiles], by: str
+    ) -> Response:
+        """`by` is who asks. Raises ArmError(503) when MLflow does not come back, NotReady while its database is being made."""
+        change = self.registry.change(address.rest, request.url.query, body)
+        outgoing = await anyio.to_thread.run_sync(self._outgoing, request, address, body, change)
         try:
             answer = await self.upstream.send(outgoing)
         except Unavailable as error:
@@ -57,13 +64,16 @@ class Forward:
         if not answer.is_stream_consumed:
             return StreamingResponse(_streamed(answer), answer.status_code, _headers(answer, length=True))
         content = answer.content
+        if change is not None:
+            took = partial(self.registry.after, address.workspace, change, answer.status_code, content, files, by)
+            content = await anyio.to_thread.run_sync(took)
         if answer.is_success and _is_json(answer):
-            content = await anyio.to_thread.run_sync(partial(self._corrected, request, address, content, folder))
+            content = await anyio.to_thread.run_sync(partial(self._corrected, request, address, content, files))
         response = Response(content, answer.status_code)
         response.raw_headers.extend((k.encode("latin-1"), v.encode("latin-1")) for k, v in _headers(answer).items())
         return response
 
-    def _outgoing(self, request: Request, address: Address, body: bytes) -> Outgoing:
+    def _outgoing(self, request: Request, address: Address, body: bytes, change: Change | None) -> Outgoing:
         workspace = address.workspace
         default = partial(self.tracking.default_experiment, workspace.key)
         query = default_experiment_in_query(request.url.query, default)
@@ -73,6 +83,8 @@ class Forward:
             body = default_experiment_in_body(body, default)
             if address.plugin:
                 body = from_plugin(body, self.settings, workspace, partial(self.tracking.artifact_uri, workspace.key))
+            if change is not None:
+                body = self.registry.before(workspace, change, body)
         headers = [
             (key, value)
             for key, value in request.headers.items()
@@ -82,11 +94,11 @@ class Forward:
         target = _LOG_BATCH if address.rest == _LOG_BATCH_ASYNC else address.raw_rest
         return Outgoing(request.method, target + (f"?{query}" if query else ""), headers, body)
 
-    def _corrected(self, request: Request, address: Address, content: bytes, folder: Callable[[], Folder]) -> bytes:
+    def _corrected(self, request: Request, address: Address, content: bytes, files: Callable[[], ModelFiles]) -> bytes:
         if address.rest.endswith("/mlflow/server-info"):
             content = without_workspaces(content)
         if request.method == "POST" and address.rest.endswith("/mlflow/logged-models"):
-            content = self._placed(address, content, folder)
+            content = self._placed(address, content, lambda: files().folder_of(CONTAINER))
         if address.plugin and wants_azureml_uris(request.headers.get("user-agent", "")):
             content = for_plugin(content, self.settings, address.workspace)
         return content

@@ -25,8 +25,10 @@ def prepare(path: Path) -> None:
         return
     with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
         ready = connection.execute("PRAGMA user_version").fetchone()[0] == schema.READY
-        if ready and _revision(connection) == stock._get_latest_schema_revision():
-            return
+        current = ready and _revision(connection) == stock._get_latest_schema_revision()
+    if current:
+        _add_own_tables(path)
+        return
     _upgrade(path)
 
 
@@ -70,7 +72,16 @@ def _migrate(path: Path) -> None:
             stock._upgrade_db(engine)
         else:
             stock._initialize_tables(engine)
-        schema.accounts.create(engine, checkfirst=True)
+    finally:
+        engine.dispose()
+    _add_own_tables(path)
+
+
+def _add_own_tables(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 60})
+    try:
+        for table in (schema.accounts, schema.model_places):
+            table.create(engine, checkfirst=True)
     finally:
         engine.dispose()
 

@@ -27,10 +27,11 @@ from mlflow.store.artifact.artifact_repository_registry import (
 from sqlalchemy import Engine, event
 
 from smalt.settings import Settings
-from smalt.tracking.artifact_names import CONTAINER, staging
+from smalt.tracking.artifact_names import staging
 from smalt.tracking.folder import Folder
 from smalt.tracking.migration import prepare
 from smalt.tracking.mlflow_server import settings_of
+from smalt.tracking.model_files import ModelFiles
 from smalt.tracking.repository import SCHEME, repository_class
 
 _THREADS = 8  # Python under one interpreter lock: more would only wait, and cost memory
@@ -77,18 +78,26 @@ def relocate(settings: Settings) -> None:
 
 
 def folders(settings: Settings) -> Any:
-    """The artifact folder of a workspace by MLflow's name for it."""
+    """The files of a workspace by MLflow's name for it."""
 
-    def folder_of(workspace: str) -> Folder:
+    def one(query: str, *values: str) -> tuple[str, ...] | None:
         with contextlib.closing(sqlite3.connect(settings.mlflow_database, timeout=20)) as connection:
-            found = connection.execute(
-                "SELECT account FROM smalt_accounts WHERE workspace = ?", (workspace,)
-            ).fetchone()
+            return connection.execute(query, values).fetchone()
+
+    def files_of(workspace: str) -> ModelFiles:
+        found = one("SELECT account FROM smalt_accounts WHERE workspace = ?", workspace)
         if found is None:
             raise LookupError(f"MLflow's workspace {workspace} has no storage account.")
-        return Folder(settings.blobs / found[0] / CONTAINER, staging(settings))
+        account = settings.blobs / found[0]
 
-    return folder_of
+        def place_of(place: str) -> tuple[str, str] | None:
+            query = "SELECT container, path FROM smalt_model_places WHERE workspace = ? AND place = ?"
+            row = one(query, workspace, place)
+            return (row[0], row[1]) if row else None
+
+        return ModelFiles(lambda container: Folder(account / container, staging(settings)), place_of)
+
+    return files_of
 
 
 def listen(path: Path) -> socket.socket:

@@ -20,29 +20,30 @@ from mlflow.utils.workspace_context import get_request_workspace
 from smalt.arm.errors import ArmError
 from smalt.tracking.artifact_names import blob_name
 from smalt.tracking.folder import Folder
+from smalt.tracking.model_files import ModelFiles
 
 SCHEME = "smalt-artifacts"
 _CODES = {400: INVALID_PARAMETER_VALUE, 404: RESOURCE_DOES_NOT_EXIST, 409: INVALID_PARAMETER_VALUE}
 
 
-def repository_class(folder_of: Callable[[str], Folder]) -> Callable[..., ArtifactRepository]:
+def repository_class(files_of: Callable[[str], ModelFiles]) -> Callable[..., ArtifactRepository]:
     """What MLflow's registry wants for the scheme: a callable that makes a repository from an artifact URI."""
 
     def make(artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> SharedArtifacts:
-        return SharedArtifacts(artifact_uri, folder_of)
+        return SharedArtifacts(artifact_uri, files_of)
 
     return make
 
 
 class SharedArtifacts(ArtifactRepository):
-    def __init__(self, artifact_uri: str, folder_of: Callable[[str], Folder]) -> None:
+    def __init__(self, artifact_uri: str, files_of: Callable[[str], ModelFiles]) -> None:
         super().__init__(artifact_uri)
-        self._folder_of = folder_of
+        self._files_of = files_of
         self._base = artifact_uri.removeprefix(f"{SCHEME}:").strip("/")
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         source = Path(local_file)
-        folder, name = self._locate(f"{artifact_path or ''}/{source.name}")
+        folder, name = self._locate(f"{artifact_path or ''}/{source.name}", writing=True)
         try:
             with source.open("rb") as reading, folder.replace(name) as writing:
                 shutil.copyfileobj(reading, writing, 1 << 20)
@@ -64,7 +65,7 @@ class SharedArtifacts(ArtifactRepository):
         ]
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
-        folder, name = self._locate(artifact_path or "")
+        folder, name = self._locate(artifact_path or "", writing=True)
         folder.remove(name)
 
     def download_artifacts(self, artifact_path: str | None, dst_path: str | None = None) -> str:
@@ -85,7 +86,7 @@ class SharedArtifacts(ArtifactRepository):
         folder, name = self._locate(remote_file_path)
         _copy(folder, name, Path(local_path))
 
-    def _locate(self, path: str) -> tuple[Folder, str]:
+    def _locate(self, path: str, writing: bool = False) -> tuple[Folder, str]:
         workspace = get_request_workspace()
         if not workspace:
             raise MlflowException("The request names no workspace.", INVALID_PARAMETER_VALUE)
@@ -94,7 +95,10 @@ class SharedArtifacts(ArtifactRepository):
         if whole == own or whole.startswith(own + "/"):
             whole = whole[len(own) :].strip("/")
         try:
-            return self._folder_of(workspace), blob_name(whole)
+            spot = self._files_of(workspace).locate(blob_name(whole))
+            if writing:
+                spot.check_writable()
+            return spot.folder, spot.name
         except ArmError as error:
             raise _translated(error) from error
 

@@ -125,6 +125,13 @@ class MlflowTracking:
         with self.database.read() as connection:
             return _run_id(connection, workspace, name)
 
+    def run_id_in(self, connection: Connection, workspace: str, name: str) -> str:
+        """`run_id` inside a transaction of the caller's."""
+        return _run_id(connection, workspace, name)
+
+    def now(self) -> float:
+        return self._clock()
+
     def run(self, workspace: str, name: str) -> Run | None:
         """The run of a job, or any run of the workspace by its id, with its tags, parameters and latest metrics."""
         with self.database.read() as connection:
@@ -155,6 +162,11 @@ class MlflowTracking:
         """The id of the workspace's `Default` experiment: what a client that names none means by 0."""
         with self.database.write() as connection:
             return self._ensure_experiment(connection, workspace, DEFAULT_EXPERIMENT)
+
+    def run_place(self, workspace: str, name: str) -> tuple[str, str] | None:
+        """Id and artifact URI of a job's run, or of any run of the workspace by its id."""
+        found = self.run(workspace, name)
+        return (found.run_id, found.artifact_uri) if found else None
 
     def artifact_uri(self, workspace: str, run_id: str) -> str:
         """The artifact URI of a run of the workspace, '' where it has no such run."""

@@ -84,6 +84,72 @@ logged_models = Table(
     Column("source_run_id", String(32)),
 )
 
+registered_models = Table(
+    "registered_models",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("creation_time", BigInteger),
+    Column("last_updated_time", BigInteger),
+    Column("description", String(5000)),
+)
+
+registered_model_tags = Table(
+    "registered_model_tags",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("key", String(250), primary_key=True),
+    Column("value", String(5000)),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("creation_time", BigInteger),
+    Column("last_updated_time", BigInteger),
+    Column("description", String(5000)),
+    Column("user_id", String(256)),
+    Column("current_stage", String(20)),
+    Column("source", String(500)),
+    Column("storage_location", String(500)),
+    Column("run_id", String(32)),
+    Column("run_link", String(500)),
+    Column("status", String(20)),
+    Column("status_message", String(500)),
+)
+
+model_version_tags = Table(
+    "model_version_tags",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("key", String(250), primary_key=True),
+    Column("value", Text),
+)
+
+registered_model_aliases = Table(
+    "registered_model_aliases",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("alias", String(256), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+model_places = Table(  # ours: where the files of a registered model are that are not in the artifact container
+    "smalt_model_places",
+    metadata,
+    Column("workspace", Text, primary_key=True),
+    Column("place", Text, primary_key=True),  # {name}.{version}
+    Column("container", Text, nullable=False),
+    Column("path", Text, nullable=False),
+)
+
 accounts = Table(  # ours: which storage account a workspace's artifacts are in, for MLflow's process
     "smalt_accounts",
     metadata,

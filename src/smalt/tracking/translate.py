@@ -87,6 +87,34 @@ def from_plugin(body: bytes, settings: Settings, workspace: ResourceId, run_uri:
     return _rewritten(body, changed) if b"azureml://" in body else body
 
 
+def model_source(
+    content: dict[str, Any], settings: Settings, workspace: ResourceId, run_of: Callable[[str], tuple[str, str] | None]
+) -> dict[str, Any]:
+    """The body of `model-versions/create` with the source that MLflow accepts for what the client named.
+
+    `run_of(name)` is the run's id and artifact URI. MLflow takes an artifact URI of ours only below the run (or logged model) that the request names: so the run is added where the
+    source says it. Files that belong to no run keep the plugin's `azureml://artifacts/…`; the edge puts that right afterwards.
+    """
+    source = content.get("source")
+    if not isinstance(source, str):
+        return content
+    root = artifact_root(settings, workspace)
+    named = _AZUREML_RUN.fullmatch(source) or _AZUREML_JOB.fullmatch(source)
+    if named:
+        run, below = named[1], named[2].strip("/")
+        if known := run_of(run):
+            return {**content, "run_id": content.get("run_id") or known[0], "source": f"{known[1]}/{below}".rstrip("/")}
+        return {**content, "source": f"azureml://artifacts/ExperimentRun/dcid.{run}/{below}".rstrip("/")}
+    if not content.get("run_id") and not content.get("model_id") and source.lower().startswith(root.lower() + "/"):
+        name = blob_name(source[len(root) :])
+        run_blob = _RUN_BLOB.fullmatch(name)
+        known = run_of(run_blob[1]) if run_blob else None
+        if known:
+            return {**content, "run_id": known[0]}
+        return {**content, "source": f"azureml://artifacts/{name}"}
+    return content
+
+
 def wants_azureml_uris(user_agent: str) -> bool:
     """Not so MLflow 3 with azureml-mlflow before 1.61: that plugin cannot open its own URIs there (a TypeError)."""
     plugin = re.search(r"azureml-mlflow/(\d+)\.(\d+)", user_agent)

@@ -215,10 +215,7 @@ def test_an_agent_killed_at_any_moment_starts_nothing_twice(local: Any) -> None:
         task = local.task(name, command=f"echo {name} >> '{local.starts}'; sleep 30")
         local.engine.ensure(task)
         time.sleep(index * 0.02)
-        for agent in agents_of(local.folder(name)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(agent, signal.SIGKILL)
-        assert eventually(lambda name=name: not Folders(local.settings.tasks).attended(local.folder(name)))
+        assert eventually(lambda name=name: kill_agents_of(local, name))
         seen = local.engine.observe(name)
         local.engine.ensure(task)
         if seen is None:
@@ -227,6 +224,14 @@ def test_an_agent_killed_at_any_moment_starts_nothing_twice(local: Any) -> None:
             assert seen.outcome is Outcome.LOST
     starts = local.starts.read_text().split()
     assert len(starts) == len(set(starts))
+
+
+def kill_agents_of(local: Any, name: str) -> bool:
+    """Kill those that can be seen (one just forked is not in its folder yet); whether none is left."""
+    for agent in agents_of(local.folder(name)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(agent, signal.SIGKILL)
+    return not Folders(local.settings.tasks).attended(local.folder(name))
 
 
 def agents_of(folder: Path) -> list[int]:

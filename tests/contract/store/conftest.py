@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,18 +27,18 @@ def _binaries() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a fresh server. PostgreSQL refuses to run as root, so root starts it as `nobody`."""
+def postgres() -> Iterator[str]:
+    """The URL of a fresh server. PostgreSQL refuses to run as root, so root starts it as `nobody`.
+
+    Its folder is not below pytest's own, which every session of pytest closes to other users again.
+    """
     binaries = _binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    folder = Path(tmp_path_factory.mktemp("postgres"))
+    folder = Path(tempfile.mkdtemp(prefix="smalt-postgres-"))
     as_user = {}
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        for one in (folder, *folder.parents):
-            if str(one).startswith("/tmp/"):
-                one.chmod(0o755)
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
     with socket.socket() as found:
@@ -50,6 +51,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     subprocess.run([binaries / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"], **quiet)
     yield f"postgresql+psycopg://smalt@127.0.0.1:{port}/postgres"
     subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

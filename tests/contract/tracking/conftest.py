@@ -22,7 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
+from smalt.arm.models import ModelRows
 from smalt.arm.ports import Principal
 from smalt.auth.access import authorize
 from smalt.auth.certificates import ensure_certificates
@@ -53,6 +55,7 @@ class Site:
     tokens: TokenService
     blobs: BlobAccounts
     edge: TrackingApp
+    database: Database
     process: subprocess.Popen[bytes] | None = None
     known: set[str] = field(default_factory=set[str])
     alpha: ResourceId = ALPHA
@@ -147,6 +150,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         audiences=arm_audiences(settings),
         exists=lambda workspace: workspace in known,
         authorize=authorize,
+        models=ModelRows(database, Hub(), time.time),
         session=_session,
     )
     peers = Peers(settings, accounts, blobs, "")
@@ -157,7 +161,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         else:
             await (await peers.respond(Request(scope, receive)))(scope, receive, send)
 
-    made = Site(settings, tracking, TokenService(settings), blobs, edge, known=known)
+    made = Site(settings, tracking, TokenService(settings), blobs, edge, database, known=known)
     made.start()
     peers.token = made.token()
     config = uvicorn.Config(

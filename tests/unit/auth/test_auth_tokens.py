@@ -194,5 +194,7 @@ def test_the_cache_is_bounded_and_a_hit_costs_microseconds(
 
 
 def test_audiences_come_with_and_without_the_slash(settings: Settings) -> None:
-    assert arm_audiences(settings) == ("https://localhost:7443", "https://localhost:7443/")
-    assert ml_audiences() == ("https://ml.azure.smalt", "https://ml.azure.smalt/")
+    assert arm_audiences(settings)[:2] == ("https://localhost:7443", "https://localhost:7443/")
+    assert ml_audiences()[:2] == ("https://ml.azure.smalt", "https://ml.azure.smalt/")
+    assert "https://management.azure.com" in arm_audiences(settings), "the scope that user code has written out"
+    assert "https://ml.azure.com" in ml_audiences()

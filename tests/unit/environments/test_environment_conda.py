@@ -129,3 +129,25 @@ def test_all_faults_come_together() -> None:
 
 def test_an_empty_file_asks_for_nothing() -> None:
     assert parse_conda("name: x\ndependencies:\n").packages == []
+
+
+def test_variables_are_texts_and_numbers() -> None:
+    found = parse_conda("dependencies: [pip]\nvariables: {A: text, B: 1, C: 0.5, D: true, _e: ''}")
+    assert found.variables == {"A": "text", "B": "1", "C": "0.5", "D": "True", "_e": ""}
+    assert parse_conda("variables:\ndependencies: [pip]").variables == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[A]", "must be a mapping"),
+        ("{A-B: x}", "'A-B'"),
+        ("{1: x}", "'1'"),
+        ("{A: [1]}", "variables.A"),
+        ("{A: }", "empty"),
+    ],
+)
+def test_variables_that_no_shell_could_set(text: str, word: str) -> None:
+    with pytest.raises(ArmError) as caught:
+        parse_conda(f"dependencies: [pip]\nvariables: {text}")
+    assert word in caught.value.message and "variables" in str(caught.value.target)

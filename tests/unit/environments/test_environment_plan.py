@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from smalt.arm.errors import ArmError
-from smalt.arm.ports import EnvironmentSpec
+from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec
 from smalt.environments import UvEnvironments
 from smalt.environments.uv.build import shipped_lock
 from smalt.environments.uv.images import read_image
@@ -254,3 +254,12 @@ def test_faults_of_pip_requirements_name_the_line(environments: UvEnvironments) 
     with pytest.raises(ArmError, match=r"'-r other\.txt' in pipRequirements") as caught:
         environments.plan(EnvironmentSpec(pip_requirements="numpy\n-r other.txt\n"))
     assert caught.value.target == "pipRequirements"
+
+
+def test_variables_are_carried_beside_the_key(environments: UvEnvironments) -> None:
+    plain = environments.plan(EnvironmentSpec(conda_file=CONDA))
+    with_some = environments.plan(EnvironmentSpec(conda_file=CONDA + "\nvariables: {A: '1'}"), serving=True)
+    assert plain.variables == {} and "variables" not in plain.document()
+    assert with_some.variables == {"A": "1"} and EnvironmentPlan(**with_some.document()) == with_some
+    assert environments.plan(EnvironmentSpec(conda_file=CONDA + "\nvariables: {A: '2'}")).key == plain.key
+    assert environments.plan(EnvironmentSpec(curated="tensorflow-2.16")).variables == {"TF_USE_LEGACY_KERAS": "1"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.examples import CURATED, prepare
-from fakes.platform import WORKSPACE, Harness
+from fakes.platform import GROUP, WORKSPACE, Harness
 
 COMPONENT = f"{WORKSPACE}/components/train/versions/0.0.1"
 SPEC: dict[str, Any] = {
@@ -44,8 +44,11 @@ class TestComponents:
         read = component_spec(harness)
         read["inputs"]["c"]["default"] = str(read["inputs"]["c"]["default"])
         read["environment"] = read["environment"].removeprefix("azureml:")
-        read["_source"] = "REMOTE.WORKSPACE.COMPONENT"
-        assert harness.put(COMPONENT, {"properties": {"componentSpec": read}}).status_code == 200
+        answered = {"id": f"azureml:{COMPONENT}", "creation_context": {"created_by": "ada"}}
+        sent = {**read, **answered, "_source": "REMOTE.WORKSPACE.COMPONENT", "description": "Trains well"}
+        assert harness.put(COMPONENT, {"properties": {"componentSpec": sent}}).status_code == 200
+        kept = component_spec(harness)
+        assert kept["description"] == "Trains well" and not answered.keys() & kept.keys()
 
     def test_what_it_does_cannot_change(self, harness: Harness) -> None:
         put_component(harness)
@@ -117,6 +120,13 @@ class TestPinnedCuratedVersions:
         assert refused.status_code == 400
         assert "no version '33'; there are: 1" in refused.json()["error"]["message"]
 
+    def test_it_is_read_for_the_pinned_version(self, harness: Harness) -> None:
+        base = f"{WORKSPACE}/environments/AzureML-sklearn-1.5-ubuntu22.04-py311-cpu/versions"
+        assert harness.get(f"{base}/33").json()["name"] == "12"
+        assert harness.get(f"{base}/newer").status_code == 404
+        harness.put(f"{WORKSPACE}/environments/mine/versions/1", {"properties": {"image": "base"}})
+        assert harness.get(f"{WORKSPACE}/environments/mine/versions/33").status_code == 404
+
     def test_a_word_is_no_version_of_a_curated_one(self, harness: Harness) -> None:
         assert self.submit(harness, "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:newer").status_code == 400
 
@@ -139,6 +149,7 @@ class TestAnonymousAssets:
         base = "azureml://datastores/workspaceblobstore/paths/LocalUpload/71a9c8"
         self.put(harness, f"{base}/model", anonymous=False)
         assert self.put(harness, f"{base}/copy", anonymous=False).status_code == 400
+        assert self.put(harness, f"{base}/copy", anonymous=True).status_code == 400, "called anonymous afterwards"
 
 
 class TestWhatCannotBeHadIsSaid:
@@ -156,6 +167,18 @@ class TestWhatCannotBeHadIsSaid:
 
     def test_a_plain_kind_is_a_workspace(self, harness: Harness) -> None:
         assert harness.put(f"{WORKSPACE}-two", {"kind": "Default", "properties": {}}).status_code in (200, 202)
+
+    @pytest.mark.parametrize(
+        ("parameters", "target"),
+        [
+            ({"workspaceName": "lab", "kind": "hub"}, "properties.parameters.kind"),
+            ({"workspaceName": "../lab"}, "name"),
+        ],
+    )
+    def test_templates_make_plain_workspaces(self, harness: Harness, parameters: dict[str, str], target: str) -> None:
+        url = f"{GROUP}/providers/Microsoft.Resources/deployments/lab"
+        given = {name: {"value": value} for name, value in parameters.items()}
+        assert self.refused(harness, url, {"properties": {"parameters": given}})[0] == target
 
     def test_ray(self, harness: Harness) -> None:
         job = {"jobType": "Command", "command": "true", "environmentId": CURATED}

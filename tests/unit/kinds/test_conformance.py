@@ -12,7 +12,7 @@ from fakes.platform import WORKSPACE, Harness
 from smalt.arm.registry import Kinds
 
 KINDS = Kinds.scan(smalt.kinds)
-INTERNAL = {"environmentbuilds", "gateways", "locations", "subscriptions"}  # not for clients to PUT
+INTERNAL = {"environmentbuilds", "gateways", "locations", "modelnews", "subscriptions"}  # not for clients to PUT
 PUT_ABLE = sorted(set(KINDS) - INTERNAL)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
+from smalt.arm.models import ModelRows
 from smalt.arm.ports import Principal
 from smalt.auth.access import authorize
 from smalt.auth.tokens import TokenService, arm_audiences
@@ -44,6 +46,7 @@ class Edge:
             audiences=arm_audiences(self.settings),
             exists=lambda workspace: workspace in (WORKSPACE.key, OTHER.key),
             authorize=authorize,
+            models=ModelRows(database, Hub(), lambda: 0.0),
             patience_s=0.1,
         )
 

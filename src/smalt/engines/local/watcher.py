@@ -29,7 +29,7 @@ class Watcher:
         self._address = address
         self._changed = changed
         self._selector = selectors.DefaultSelector()
-        self._agents: dict[int, int] = {}  # pid → pidfd
+        self._agents: dict[int, int] = {}  # pid → pidfd, of agents and their wardens
         self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._ending, self._end = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="engine-watch", daemon=True)
@@ -59,7 +59,7 @@ class Watcher:
                     self._close_all()
                     return
                 else:
-                    self._agent_ended(key.fd, *key.data)
+                    self._process_ended(key.fd, *key.data)
 
     def _receive(self) -> None:
         """All that waits at once; one call for an owner however often its tasks changed."""
@@ -97,6 +97,7 @@ class Watcher:
         state = read_state(folder)
         if state is None or state.phase is Phase.EXITED or not state.agent_pid or state.agent_pid in self._agents:
             return
+        warden = _warden_of(state.agent_pid, folder)
         try:
             descriptor = os.pidfd_open(state.agent_pid)
         except OSError:
@@ -106,10 +107,17 @@ class Watcher:
             os.close(descriptor)
             self._tell(owner)
             return
-        self._agents[state.agent_pid] = descriptor
-        self._selector.register(descriptor, selectors.EVENT_READ, (state.agent_pid, owner))
+        self._watch(state.agent_pid, descriptor, owner)
+        if warden is not None and warden not in self._agents:
+            # Killed together, the agent may be gone first; the task is lost only once its warden is gone too.
+            with contextlib.suppress(OSError):
+                self._watch(warden, os.pidfd_open(warden), owner)
 
-    def _agent_ended(self, descriptor: int, pid: int, owner: str) -> None:
+    def _watch(self, pid: int, descriptor: int, owner: str) -> None:
+        self._agents[pid] = descriptor
+        self._selector.register(descriptor, selectors.EVENT_READ, (pid, owner))
+
+    def _process_ended(self, descriptor: int, pid: int, owner: str) -> None:
         self._selector.unregister(descriptor)
         os.close(descriptor)
         self._agents.pop(pid, None)
@@ -129,3 +137,12 @@ class Watcher:
         os.close(self._ending)
         with contextlib.suppress(OSError):
             self._address.unlink()
+
+
+def _warden_of(agent: int, folder: Path) -> int | None:
+    """The number of the agent's parent if that is its warden: it works in the task's folder as the agent does."""
+    try:
+        parent = int(Path(f"/proc/{agent}/stat").read_bytes().rpartition(b")")[2].split()[1])
+        return parent if Path(f"/proc/{parent}/cwd").samefile(folder) else None
+    except OSError:
+        return None  # one of them is gone

@@ -1,7 +1,8 @@
 """Conda's environment files, read as what they ask of Python: an interpreter, PyPI packages, pip's own list.
 
 Conda's way to write versions (https://docs.conda.io/projects/conda-build/en/stable/resources/package-spec.html) is
-turned into PEP 440: `=1.5` means `==1.5.*`, a build string is dropped, and so is the channel.
+turned into PEP 440: `=1.5` means `==1.5.*`, a build string is dropped, and so is the channel. `variables` are what conda would
+set when the environment is activated.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from smalt.environments.uv.requirements import PipList, parse_pip
 MAX_BYTES = 64 * 1024
 TARGET = "condaFile"
 _SPEC = re.compile(r"^(?:[^\s:=<>!~]+::?)?(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)(?P<extras>\[[^\]]*\])?\s*(?P<rest>.*)$")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN = re.compile(r"^v?\d+(?:\.\d+)*(?:[._-]?(?:a|b|c|rc|alpha|beta|dev|pre|post)[._-]?\d*)*$", re.IGNORECASE)
 
 
 @dataclass
 class CondaFile:
-    """`python` is a PEP 440 specifier ("" for any); `packages` are requirements by PyPI's names."""
+    """`python` is a PEP 440 specifier ("" for any); `packages` are requirements by PyPI's names; `variables` for what runs."""
 
     python: str = ""
     packages: list[str] = field(default_factory=list[str])
     pip: PipList = field(default_factory=PipList)
+    variables: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
     errors: list[ArmError] = field(default_factory=list[ArmError])
 
@@ -49,6 +52,7 @@ def parse_conda(text: str) -> CondaFile:
         found.errors.append(_fault("channels", "must be a list of names"))
     for index, entry in enumerate(dependencies):
         _entry(entry, f"dependencies[{index}]", found)
+    _variables(document.get("variables"), found)
     if found.errors:
         raise collected(found.errors)
     return found
@@ -109,6 +113,22 @@ def _entry(entry: Any, where: str, found: CondaFile) -> None:
         found.errors += pip.errors
     else:
         found.errors.append(_fault(where, f"must be a package or {{pip: [...]}}, but is {_kind(entry)}"))
+
+
+def _variables(given: Any, found: CondaFile) -> None:
+    """Texts and numbers, as conda writes them; a name that no shell could set is refused."""
+    if given is None:
+        return
+    if not isinstance(given, dict):
+        found.errors.append(_fault("variables", f"must be a mapping of names to values, but is {_kind(given)}"))
+        return
+    for name, value in given.items():
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+            found.errors.append(_fault("variables", f"'{str(name)[:80]}' is not the name of an environment variable"))
+        elif not isinstance(value, str | int | float) or "\0" in str(value):
+            found.errors.append(_fault(f"variables.{name}", f"must be a text or a number, but is {_kind(value)}"))
+        else:
+            found.variables[name] = str(value)
 
 
 def _package(spec: str, where: str, found: CondaFile) -> None:

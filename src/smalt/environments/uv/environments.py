@@ -147,7 +147,8 @@ class UvEnvironments:
         }
         key = _digest({**content, "serving": with_server}) if with_server else plain
         summary = f"{title}: Python {choice.interpreter.version}, {packages} packages asked for"
-        return EnvironmentPlan(key, definition, summary + (", with the inference server" if with_server else ""))
+        summary += ", with the inference server" if with_server else ""
+        return EnvironmentPlan(key, definition, summary, conda.variables)
 
 
 def _check_image(spec: EnvironmentSpec, image: Image) -> None:

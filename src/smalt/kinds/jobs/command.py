@@ -81,7 +81,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     checks.done(f"job '{request.id.name}'")
     assert plan is not None and compute is not None
     ours = {
-        "plan": {"key": plan.key, "definition": dict(plan.definition), "summary": plan.summary},
+        "plan": plan.document(),
         "compute": compute.key,
         "nodes_most": compute.most,
         "instance_type": compute.size,

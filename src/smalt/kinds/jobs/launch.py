@@ -103,7 +103,12 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
             fence=int(status["attempt"]),
             command=str(properties["command"]),
             environment=str(built.prefix) if built else "",
-            variables={**variables, **_node_variables(properties, rank, len(names)), **own},
+            variables={
+                **ours["plan"].get("variables", {}),
+                **variables,
+                **_node_variables(properties, rank, len(names)),
+                **own,
+            },
             code=code,
             inputs=inputs,
             outputs=outputs,

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm.assets import ensure_container, insert_version
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
-from smalt.kinds.versions import note_version
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -40,11 +40,7 @@ def _version(
     type_ = place["jobOutputType"]
     model = type_ in _MODELS
     container = workspace.child("models" if model else "data", asset)
-    above = resources.get(connection, container.key)
-    if above is None:
-        _insert(connection, container, row, {"properties": {}}, now)
-        above = resources.get(connection, container.key)
-    assert above is not None
+    above = ensure_container(connection, container, now, row.created_by)
     version = str(given.get("assetVersion") or above.status.get("next", 1))
     id_ = container.child("versions", version)
     if resources.get(connection, id_.key) is None:
@@ -59,13 +55,5 @@ def _version(
             properties |= {"modelType": type_, "modelUri": place["uri"]}
         else:
             properties |= {"dataType": type_, "dataUri": place["uri"]}
-        _insert(connection, id_, row, {"properties": properties}, now)
-        note_version(connection, above, version, type_, new=True)
+        insert_version(connection, id_, properties, type_=type_, now=now, by=row.created_by, due=model)
     place |= {"assetName": asset, "assetVersion": version}
-
-
-def _insert(connection: Connection, id_: ResourceId, row: Row, spec: Document, now: float) -> None:
-    resources.insert(
-        connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec=spec,
-        status={}, state="Succeeded", now=now, by=row.created_by,
-    )  # fmt: skip
