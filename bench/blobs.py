@@ -1,6 +1,6 @@
 """Blobs against Azurite in one run: a large file through azure-storage-blob, small PUTs driven by wrk.
 
-    python bench/blobs.py [--mib 1024] [--seconds 5] [--azurite FOLDER] [--json]
+    python bench/blobs.py [--mib 1024] [--rounds 5] [--seconds 5] [--azurite FOLDER] [--json]
 
 Ours runs behind Envoy with TLS, as in production, and once more without (`plain`); Azurite over plain http, on disk.
 FOLDER is where `npm install azurite` ran; without it only ours is measured. Needs `wrk` and `node` on PATH.
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -120,24 +120,39 @@ def azurite(folder: Path, root: Path) -> Iterator[Service]:
         yield Service("azurite, plain", f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}", sas)
 
 
-def large_file(service: Service, file: Path, rounds: int) -> dict[str, float]:
-    """MiB/s of one stream, up and down: medians."""
-    mib = file.stat().st_size / (1 << 20)
-    up: list[float] = []
-    down: list[float] = []
-    with service.container() as client:
-        for _ in range(rounds):
-            began = time.perf_counter()
-            with file.open("rb") as data:
-                client.upload_blob("large", data, overwrite=True)
-            up.append(mib / (time.perf_counter() - began))
-            began = time.perf_counter()
-            size = sum(len(chunk) for chunk in client.download_blob("large").chunks())
-            down.append(mib / (time.perf_counter() - began))
-            if size != file.stat().st_size:
-                raise SystemExit(f"{service.name}: {size} bytes came back")
-        client.delete_blob("large")
-    return {"up MiB/s": statistics.median(up), "down MiB/s": statistics.median(down)}
+def large_file(services: Sequence[Service], file: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """MiB/s of one stream, up and down, of each service: medians; the single figures go to standard error.
+
+    They take turns, on a disk at rest (`sync`): whoever comes second would wait for what the first left to be written.
+    """
+    found: dict[str, dict[str, list[float]]] = {one.name: {"up MiB/s": [], "down MiB/s": []} for one in services}
+    for number in range(rounds):
+        for service in services if number % 2 == 0 else reversed(services):
+            with service.container() as client:
+                os.sync()
+                found[service.name]["up MiB/s"].append(_speed(file, lambda client=client: _up(client, file)))
+                os.sync()
+                found[service.name]["down MiB/s"].append(_speed(file, lambda client=client: _down(client, file)))
+                client.delete_blob("large")
+    print(json.dumps(found), file=sys.stderr)
+    return {name: {way: statistics.median(all_) for way, all_ in ways.items()} for name, ways in found.items()}
+
+
+def _speed(file: Path, work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return file.stat().st_size / (1 << 20) / (time.perf_counter() - began)
+
+
+def _up(client: ContainerClient, file: Path) -> None:
+    with file.open("rb") as data:
+        client.upload_blob("large", data, overwrite=True)
+
+
+def _down(client: ContainerClient, file: Path) -> None:
+    size = sum(len(chunk) for chunk in client.download_blob("large").chunks())
+    if size != file.stat().st_size:
+        raise SystemExit(f"{client.url}: {size} bytes came back")
 
 
 def small_puts(service: Service, seconds: int, scratch: Path) -> dict[str, float]:
@@ -292,11 +307,11 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, dict[str,
             services.append(stack.enter_context(azurite(arguments.azurite, scratch / "azurite")))
         (scratch / "smalt").mkdir()
         services += stack.enter_context(smalt(scratch / "smalt"))
-        results: dict[str, dict[str, float]] = {}
         for service in services:
             with service.container() as client, contextlib.suppress(ResourceExistsError):
                 client.create_container()
-            results[service.name] = large_file(service, large, arguments.rounds)
+        results = large_file(services, large, arguments.rounds)
+        for service in services:
             results[service.name] |= small_puts(service, arguments.seconds, scratch)
     return results
 
@@ -304,7 +319,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--azurite", type=Path)
     parser.add_argument("--json", action="store_true")

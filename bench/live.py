@@ -159,6 +159,11 @@ class Live:
         while list((self.root / "tasks").glob("compile-*")) and time.monotonic() < end:
             time.sleep(0.2)
 
+    def warm(self) -> None:
+        """Wait until MLflow answers: it starts behind the platform, and takes a processor for some seconds."""
+        path = f"/mlflow/v1.0{self.workspace}/api/2.0/mlflow/experiments/search"
+        _checked(self.api.get(path, params={"max_results": 1}))
+
     def connection(self) -> http.client.HTTPSConnection:
         """A bare keep-alive connection: what is measured on it is the platform and not the client library."""
         found = urlsplit(self.url)

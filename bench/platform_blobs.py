@@ -1,6 +1,6 @@
 """bench/blobs.py's figures with the platform itself: its Envoy, TLS and server, against Azurite on plain http in the same run.
 
-    python bench/platform_blobs.py --azurite FOLDER [--root ROOT] [--mib 1024] [--rounds 1] [--seconds 5] [--json]
+    python bench/platform_blobs.py --azurite FOLDER [--root ROOT] [--mib 1024] [--rounds 5] [--seconds 5] [--json]
 
 FOLDER is where `npm install azurite` ran. The one stream is azure-storage-blob's with max_concurrency 1.
 """
@@ -31,13 +31,13 @@ def measure(platform: Live, azurite: Path, scratch: Path, mib: int, rounds: int,
         for _ in range(mib):
             file.write(os.urandom(1 << 20))
     ours = _service(platform)
-    results: dict[str, Any] = {}
+    platform.warm()
     (scratch / "azurite").mkdir()
     with blobs.azurite(azurite, scratch / "azurite") as theirs:
         for service in (theirs, ours):
             with service.container() as client, suppress(ResourceExistsError):
                 client.create_container()
-            results[service.name] = blobs.large_file(service, large, rounds)
+        results = blobs.large_file((theirs, ours), large, rounds)
         for service in (theirs, ours):
             results[service.name] |= blobs.small_puts(service, seconds, scratch)
     reference, found = results[theirs.name], results[ours.name]
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--azurite", type=Path, required=True)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="(the output is JSON)")
     given = parser.parse_args()
