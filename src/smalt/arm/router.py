@@ -26,6 +26,7 @@ from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
 from smalt.arm.ids import ML, PROVIDERS, NotAnId, ResourceId
 from smalt.arm.kind import Request
+from smalt.arm.outage import outage
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.store import operations
@@ -215,10 +216,10 @@ async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: Ht
         response = await answer(http)
     except ArmError as error:
         response = error_response(error)
-    except Exception:
+    except Exception as error:
         log.error("%s %r failed [%s]\n%s", http.method, http.scope["path"], request_id, traceback.format_exc())
         message = f"The server failed on this request; its log has the cause under {request_id}."
-        response = error_response(ArmError(500, "InternalServerError", message))
+        response = error_response(outage(error) or ArmError(500, "InternalServerError", message))
     response.headers["x-ms-request-id"] = request_id
     response.headers["x-ms-correlation-request-id"] = http.headers.get("x-ms-correlation-request-id", request_id)
     if client := http.headers.get("x-ms-client-request-id"):

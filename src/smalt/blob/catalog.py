@@ -18,7 +18,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
-from smalt.blob.errors import BlobError, disk_full, internal_error, server_busy
+from smalt.arm.outage import outage
+from smalt.blob.errors import BlobError, from_arm, internal_error
 from smalt.blob.objects import ObjectInfo
 from smalt.store import tables
 from smalt.store.database import Database
@@ -218,11 +219,8 @@ class Catalog:
                 _upsert(connection, mark, list(batch.upserts.values()))
                 _delete(connection, mark, list(batch.deletes))
         except DBAPIError as error:
-            text = str(error.orig)
-            if "locked" in text or "busy" in text:
-                return server_busy()
-            if "disk is full" in text or "No space" in text:
-                return disk_full()
+            if known := outage(error):
+                return from_arm(known)
             _log.exception("blob rows could not be committed")
             return internal_error()
         return None

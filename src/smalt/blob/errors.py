@@ -106,14 +106,9 @@ def incomplete_body() -> BlobError:
     return BlobError(400, "IncompleteBody", "The connection ended before the request's body did.")
 
 
-def disk_full() -> BlobError:
-    message = "There is no space left where blobs are stored. Free some, then try again; nothing was written."
-    return BlobError(507, "InsufficientStorage", message)
-
-
-def server_busy() -> BlobError:
-    message = "The server is currently unable to receive requests: its database is locked. Please retry."
-    return BlobError(503, "ServerBusy", message, headers={"retry-after": "1"})
+def from_arm(error: ArmError) -> BlobError:
+    """What other parts of the platform refuse, in this protocol's form."""
+    return BlobError(error.status, error.code, error.message, error.headers)
 
 
 def internal_error() -> BlobError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from smalt.blob.errors import incomplete_body, invalid_header, invalid_query, length_required, too_large
+from smalt.blob.errors import BlobError, incomplete_body, invalid_header, invalid_query, length_required, too_large
 from smalt.blob.names import Target, parse_target
 
 if TYPE_CHECKING:
@@ -97,6 +98,13 @@ class Request:
             self._finished = not message.get("more_body", False)
             if body := message.get("body", b""):
                 yield body
+
+    async def discard(self, limit: int) -> None:
+        """Read past what is left of a body of at most `limit` bytes: a client reads no answer before it has sent all."""
+        with suppress(BlobError):
+            if (self.number("content-length") or 0) <= limit:
+                async for _ in self.chunks():
+                    pass
 
     async def body(self, limit: int) -> bytes:
         """The whole of a small body. Raises BlobError(413) above `limit` bytes."""

@@ -11,21 +11,20 @@ import itertools
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-
-from sqlalchemy.exc import OperationalError
+from contextlib import suppress
 
 from smalt.arm.errors import ArmError
+from smalt.arm.outage import outage
 from smalt.arm.ports import Tokens
 from smalt.blob import containers, copying, listing, reading, writing
 from smalt.blob.access import Access, Permits
 from smalt.blob.batch import run_batch
 from smalt.blob.errors import (
     BlobError,
-    disk_full,
+    from_arm,
     internal_error,
     invalid_name,
     not_authorized,
-    server_busy,
     unsupported,
 )
 from smalt.blob.message import Answer, Disconnected, Message, Receive, Request, Send
@@ -34,6 +33,7 @@ from smalt.blob.service import BlobService
 
 SERVICE_VERSION = "2023-11-03"
 _MAX_ECHO = 1024
+_MAX_DISCARDED = 100 << 20  # the largest block that clients of our day send
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[BlobService, Request, Answer], Awaitable[None]]
@@ -102,6 +102,7 @@ class BlobApp:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         answer = Answer(send, scope["method"] == "HEAD", self._common(scope))
+        request = None
         try:
             request = Request(scope, receive)
             await self._serve(request, answer)
@@ -114,7 +115,10 @@ class BlobApp:
                 refusal = internal_error()
             if answer.started:  # too late for another status: cutting the connection is the only honest end
                 raise
-            await _refuse(answer, refusal)
+            with suppress(Disconnected):
+                if request is not None:
+                    await request.discard(_MAX_DISCARDED)
+                await _refuse(answer, refusal)
 
     async def _serve(self, request: Request, answer: Answer) -> None:
         target = request.target
@@ -191,16 +195,10 @@ def _refusal(error: Exception) -> BlobError | None:
     """None for what is our own fault."""
     if isinstance(error, BlobError):
         return error
-    if isinstance(error, ArmError):
-        return BlobError(error.status, error.code, error.message, error.headers)
-    if isinstance(error, OperationalError) and ("locked" in str(error.orig) or "busy" in str(error.orig)):
-        return server_busy()
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return disk_full()
-        if error.errno == errno.ENAMETOOLONG:
-            return invalid_name("The blob name is too long to be stored.")
-    return None
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return invalid_name("The blob name is too long to be stored.")
+    known = error if isinstance(error, ArmError) else outage(error)
+    return from_arm(known) if known else None
 
 
 async def _refuse(answer: Answer, error: BlobError) -> None:

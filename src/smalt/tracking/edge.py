@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from smalt.arm.errors import ArmError, not_found, unauthorized
 from smalt.arm.ids import ResourceId
+from smalt.arm.outage import outage
 from smalt.arm.ports import Blobs, ModelRegistry, NotReady, Principal, Tokens
 from smalt.settings import Settings
 from smalt.tracking.access import action, is_known
@@ -108,9 +109,10 @@ class TrackingApp:
             return said(unavailable(str(error)))
         except ClientDisconnect:
             return Response(status_code=400)
-        except Exception:
+        except Exception as error:
             _log.exception("A tracking request failed: %s %s", request.method, request.scope["path"])
-            return said(ArmError(500, "InternalServerError", "The tracking edge failed; its log says why."))
+            failed = ArmError(500, "InternalServerError", "The tracking edge failed; its log says why.")
+            return said(outage(error) or failed)
 
     async def _answer(self, request: Request, address: Address) -> Response:
         principal = await anyio.to_thread.run_sync(self._admit, request, address)

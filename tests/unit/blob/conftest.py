@@ -30,6 +30,7 @@ class Reply:
     status: int
     headers: dict[str, str]
     body: bytes
+    unread: int = 0  # pieces of the request's body that were left
 
     @property
     def code(self) -> str:
@@ -138,6 +139,7 @@ class Rig:
                 answer.body += message["body"]
 
         await self.app(scope, receive, send)  # type: ignore[arg-type]
+        answer.unread = len(pending)
         return answer
 
 
