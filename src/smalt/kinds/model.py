@@ -46,12 +46,11 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     job = properties.get("jobName") or (named.group(1) if named else None)
     if job is None and (found := _RUN_FOLDER.search(properties["modelUri"])):
         job = found.group(1) or found.group(2)
-    if named and old is None:
-        key = request.id.workspace.child("jobs", named.group(1)).key
-        if resources.get(connection, key) is None:
-            raise invalid(
-                f"properties.modelUri: there is no job '{named.group(1)}' in this workspace.", "properties.modelUri"
-            )
+    if named:  # as on Azure the version says where the files are: clients download from there
+        place = references.locate(
+            request.platform, connection, request.id.workspace, properties["modelUri"], "properties.modelUri"
+        )
+        properties["modelUri"] = place.uri
     if job:
         properties["jobName"] = job
     spec = {**request.body, "properties": properties}

@@ -152,6 +152,29 @@ class TestAnonymousAssets:
         assert self.put(harness, f"{base}/copy", anonymous=True).status_code == 400, "called anonymous afterwards"
 
 
+class TestModelsOfJobs:
+    """A version says where its files are: `models.download` takes datastore and path from there."""
+
+    ARTIFACTS = "azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.train-1"
+
+    @pytest.mark.parametrize("given", ["azureml://jobs/train-1/outputs/artifacts/paths/model/", "runs:/train-1/model"])
+    def test_the_path_is_that_of_the_files(self, harness: Harness, given: str) -> None:
+        job = {"jobType": "Command", "command": "true", "environmentId": CURATED}
+        assert harness.put(f"{WORKSPACE}/jobs/train-1", {"properties": job}).status_code == 201
+        version = f"{WORKSPACE}/models/churn/versions/1"
+        made = harness.put(version, {"properties": {"modelUri": given}})
+        assert made.status_code == 201, made.text
+        properties = made.json()["properties"]
+        assert (properties["modelUri"], properties["jobName"]) == (f"{self.ARTIFACTS}/model", "train-1")
+        again = {"modelUri": given, "description": "said again"}
+        assert harness.put(version, {"properties": again}).json()["properties"]["description"] == "said again"
+
+    def test_an_unknown_job_is_refused(self, harness: Harness) -> None:
+        given = {"modelUri": "azureml://jobs/nobody/outputs/artifacts/paths/model"}
+        refused = harness.put(f"{WORKSPACE}/models/churn/versions/1", {"properties": given})
+        assert refused.status_code == 400 and "no job 'nobody'" in refused.json()["error"]["message"]
+
+
 class TestWhatCannotBeHadIsSaid:
     def refused(self, harness: Harness, url: str, body: dict[str, Any]) -> tuple[str, str]:
         answer = harness.put(url, body)
