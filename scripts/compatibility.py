@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["azure-ai-ml", "azure-identity", "azureml-mlflow", "ipython", "matplotlib", "mlflow<3", "numpy<2",
-#                 "pandas<2", "pyyaml", "requests", "scikit-learn==1.5.*", "tensorflow-cpu==2.16.*", "xgboost"]
+# dependencies = ["azure-ai-ml", "azure-identity", "azureml-mlflow", "ipython", "matplotlib", "mldesigner", "mlflow<3",
+#                 "numpy<2", "pandas<2", "pyyaml", "requests", "scikit-learn==1.5.*", "tensorflow-cpu==2.16.*", "xgboost"]
 # ///
 """Run Azure's public examples through the official client against the platform that the environment points to.
 
@@ -25,7 +25,7 @@ from azure.identity import DefaultAzureCredential
 from compatibility.assets import create_and_read_back
 from compatibility.beyond import attempt
 from compatibility.examples import Example, fill_in_file, read_list, working_copy
-from compatibility.fixtures import before, set_up
+from compatibility.fixtures import SET, before, set_up
 from compatibility.notebooks import run_notebook
 from compatibility.report import write_report
 from compatibility.runs import run_deployment, run_job
@@ -87,7 +87,7 @@ def _run(row: Example, top: Path) -> None:
     if row.kind == "notebook":
         run_notebook(client, path)
     elif row.needs:
-        attempt(client, row.kind, path)
+        attempt(client, row.kind, path, SET.get(row.path, {}))
     elif row.kind == "online-deployment":
         print(run_deployment(client, row.path, path, top, endpoint))
     elif row.runs == "executes":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import azure.ai.ml as sdk
@@ -9,10 +10,10 @@ from azure.ai.ml import MLClient
 from azure.ai.ml.entities import _load_functions as loading
 
 
-def attempt(client: MLClient, kind: str, path: Path) -> None:
-    """Submit as the kind is submitted; raises what the client raises."""
+def attempt(client: MLClient, kind: str, path: Path, settings: Mapping[str, str]) -> None:
+    """Submit as the kind is submitted, with `settings` (key to value) over what the file says; raises what the client raises."""
     if kind.endswith("-job"):
-        client.jobs.create_or_update(sdk.load_job(path))
+        client.jobs.create_or_update(sdk.load_job(path, params_override=[dict(settings)] if settings else None))
     elif kind == "batch-endpoint":
         client.batch_endpoints.begin_create_or_update(sdk.load_batch_endpoint(path)).result()
     elif kind == "batch-deployment":

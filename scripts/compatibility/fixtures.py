@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from azure.ai.ml import MLClient, load_component, load_data, load_model
-from azure.ai.ml.entities import AmlCompute, ManagedOnlineEndpoint
+from azure.ai.ml import MLClient, load_component, load_data, load_environment, load_model
+from azure.ai.ml.entities import AmlCompute, Data, ManagedOnlineEndpoint, Model
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
+from mlflow.tracking import MlflowClient
 
 from compatibility.examples import Example, fill_in_file
 
@@ -19,8 +20,21 @@ SEEDS = {
 _DATA = "cli/jobs/pipelines-with-components/basics/4d_data_input/data.yml"
 _INFERENCE_SCHEMA = "cli/endpoints/online/managed/inference-schema"
 _REGISTERED_COMPONENTS = "cli/jobs/pipelines-with-components/basics/1b_e2e_registered_components"
-_TUTORIALS_MODEL = "credit_defaults_model"
+_SCORING = "cli/endpoints/batch/deploy-pipelines/batch-scoring-with-preprocessing"
+_TRAINING = "cli/endpoints/batch/deploy-pipelines/training-with-components"
+_REGISTERS = {
+    "tutorials/": "credit_defaults_model",
+    "sdk/python/using-mlflow/deploy/": "heart-classifier",
+}
 _REGISTERED = "cli/endpoints/online/managed/minimal/single-model-registered"
+
+# What upstream's script sets on the command line (`az ml job create --set`).
+SET = {
+    f"{_SCORING}/pipeline-job.yml": {"inputs.input_data.path": "data/unlabeled"},
+    f"{_TRAINING}/deployment-ordinal/pipeline-job.yml": {
+        "inputs.input_data.path": "azureml:heart-classifier-train@latest"
+    },
+}
 
 
 def set_up(client: MLClient, top: Path) -> None:
@@ -32,13 +46,15 @@ def set_up(client: MLClient, top: Path) -> None:
 
 
 def before(client: MLClient, top: Path, example: Example, endpoint: str) -> None:
-    """What another file of upstream's creates first: the endpoint of a deployment, and the model that it names.
+    """What another file of upstream's creates first: the endpoint of a deployment, and the assets that the row names.
 
-    A tutorial that trains a model begins without the one that another tutorial registered under the same name.
+    A notebook that registers a model begins without the one that another row registered under the same name.
     """
-    if example.path.startswith("tutorials/"):
-        for model in client.models.list(name=_TUTORIALS_MODEL):
-            client.models.archive(_TUTORIALS_MODEL, version=model.version)
+    for folder, model in _REGISTERS.items():
+        if example.path.startswith(folder):
+            _remove_model(client, model)
+    if example.path in SET:
+        _pipelines_assets(client, top, example.path)
     if example.path.startswith(_REGISTERED_COMPONENTS):
         for name in ("train", "score", "eval"):
             client.components.create_or_update(load_component(top / _REGISTERED_COMPONENTS / f"{name}.yml"))
@@ -51,6 +67,30 @@ def before(client: MLClient, top: Path, example: Example, endpoint: str) -> None
         model = top / _REGISTERED / "model.yml"
         fill_in_file(model, endpoint)
         client.models.create_or_update(load_model(model))
+
+
+def _remove_model(client: MLClient, name: str) -> None:
+    registry = MlflowClient(client.workspaces.get(client.workspace_name).mlflow_tracking_uri)
+    for model in registry.search_registered_models(filter_string=f"name = '{name}'"):
+        registry.delete_registered_model(model.name)
+
+
+def _pipelines_assets(client: MLClient, top: Path, path: str) -> None:
+    """As `deploy-and-run.sh` beside the pipelines makes them."""
+    folder = top / (_SCORING if path.startswith(_SCORING) else _TRAINING)
+    client.environments.create_or_update(load_environment(folder / "environment/xgboost-sklearn-py38.yml"))
+    if path.startswith(_TRAINING):
+        client.data.create_or_update(
+            Data(name="heart-classifier-train", type="uri_folder", path=str(folder / "data/train"))
+        )
+        return
+    for name, type_, source in (
+        ("heart-classifier", "mlflow_model", "model"),
+        ("heart-classifier-transforms", "custom_model", "transformations"),
+    ):
+        client.models.create_or_update(Model(name=name, type=type_, path=str(folder / source)))
+    for name in ("prepare", "score"):
+        client.components.create_or_update(load_component(folder / f"components/{name}/{name}.yml"))
 
 
 def _cluster(client: MLClient, name: str) -> None:

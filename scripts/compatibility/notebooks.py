@@ -28,6 +28,10 @@ class JobFailed(Exception):
     """A job that a cell started did not complete."""
 
 
+class CommandFailed(Exception):
+    """A `!command` of a cell ended with an error, over which a notebook goes on."""
+
+
 def run_notebook(client: MLClient, path: Path) -> None:
     """Raises what the first failing cell raises, with its number as a note."""
     os.chdir(path.parent)
@@ -43,6 +47,8 @@ def run_notebook(client: MLClient, path: Path) -> None:
         if (error := result.error_before_exec or result.error_in_exec) is not None:
             error.add_note(f"cell {number}")
             raise error
+        if code := shell.user_ns.pop("_exit_code", 0):
+            raise CommandFailed(f"the command of cell {number} ended with {code}")
         _await_job(client, result.result, number)
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,9 @@ from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp, error_response
 from smalt.auth.access import authorize
 from smalt.auth.authentication import authenticate
+from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
-from smalt.auth.identity_headers import IdentityHeaders
+from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.login import Login
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
@@ -50,6 +52,7 @@ from smalt.cli.root import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.kinds import replicas
 from smalt.kinds.jobs.model import TERMINAL
 from smalt.reconcile.loop import Loop
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
@@ -80,12 +83,12 @@ def build(settings: Settings) -> Server:
     clock = time.time
     tokens = TokenService(settings)
     sessions = Sessions(settings, database)
-    headers = IdentityHeaders(settings)
+    workspaces = Workspaces(database)
+    headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
     store = FolderStore(settings.blobs)
     accounts = Accounts(database)
     blobs = BlobAccounts(accounts, store)
-    workspaces = Workspaces(database)
     tracking = MlflowTracking(settings, workspaces.account)
     engine = LocalEngine(settings)
     gateway = EnvoyGateway(settings, tokens)
@@ -163,14 +166,19 @@ class Workspaces:
         return str(row.status.get("account", "")) if row else ""
 
     def authorize(self, principal: Principal, action: str, scope: str) -> None:
-        """As `auth.access.authorize`; and a job's token opens nothing once the job has ended."""
-        if principal.kind == "job" and not self._runs(principal):
+        """As `auth.access.authorize`; and the token of a job or replica opens nothing once that has ended."""
+        if not self.lives(principal):
             raise unauthorized(f"The token belongs to {principal.name}, which has ended.", "ExpiredAuthenticationToken")
         authorize(principal, action, scope)
 
-    def _runs(self, principal: Principal) -> bool:
+    def lives(self, principal: Principal) -> bool:
+        """Whether the job still runs, or the deployment still exists, that `principal` stands for; true of all others."""
+        if principal.kind not in ("job", "endpoint") or not principal.scope:
+            return True
         job = ResourceId.parse(principal.scope).workspace.child("jobs", principal.name.removeprefix("job:"))
         with self._database.read() as connection:
+            if principal.kind == "endpoint":
+                return replicas.deployment_of(connection, principal) is not None
             row = resources.get(connection, job.key)
         return row is not None and row.state not in TERMINAL
 
@@ -187,6 +195,18 @@ class Workspaces:
         except ArmError:
             return False
         return True
+
+
+class LivingHeaders(IdentityHeaders):
+    """The header of a job or replica that has ended gives no tokens any more, whatever they would be for."""
+
+    def __init__(self, settings: Settings, lives: Callable[[Principal], bool]) -> None:
+        super().__init__(settings)
+        self._lives = lives
+
+    def read(self, header: str) -> HeaderGrant | None:
+        grant = super().read(header)
+        return grant if grant is not None and self._lives(grant.principal) else None
 
 
 def bootstrap(platform: Platform) -> None:
@@ -300,6 +320,8 @@ def serve(settings: Settings) -> None:
     server.loop.resume()
     thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
     thread.start()
+    stopped = threading.Event()
+    threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
     settings.server_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
         server.app, uds=str(settings.server_socket), loop="uvloop", http="httptools", ws="none", lifespan="off",
@@ -307,6 +329,7 @@ def serve(settings: Settings) -> None:
     )  # fmt: skip
     os.umask(0o077)
     asyncio.run(uvicorn.Server(config).serve())
+    stopped.set()
     server.loop.stop()
     thread.join(timeout=10)
 

@@ -17,6 +17,7 @@ WORKSPACE = "default"
 REGION = "local"
 CLOUD = "Smalt"
 STORAGE_SUFFIX = "core.smalt"  # blobs are at https://HOST:PORT/{account}.blob.core.smalt/{container}/{blob}
+ARTIFACT_CONTAINER = "azureml"  # the container of a workspace's account that holds what its jobs log
 TENANT = "00000000-0000-0000-0000-00000000000a"
 PORTAL = "https://portal.azure.smalt/"  # the clients derive the ML audience from it
 ML_AUDIENCE = "https://ml.azure.smalt"

@@ -33,6 +33,7 @@ from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
+from smalt.gateway.routes import check
 from smalt.reconcile.loop import Loop, Pace
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, Settings
 from smalt.store import resources
@@ -151,7 +152,9 @@ class FakeGateway:
     lagging: bool = False
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
-        self.applied.append(list(endpoints))
+        check(endpoints)
+        if not self.applied or self.applied[-1] != list(endpoints):
+            self.applied.append(list(endpoints))
         return str(len(self.applied))
 
     def in_force(self, version: str) -> bool:

@@ -182,11 +182,17 @@ def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:
         return ""
     how = f"exited with status code {exit_code}"
     if exit_code < 0:
-        how = f"was ended by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+        how = f"was ended by signal {-exit_code} ({_signal_name(-exit_code)})"
     name = f"user_logs/{Path(spec.log).name}" if spec.log else "log"
     text = f"Execution failed. User process '{program(spec)}' {how}. "
     text += f"Please check log file '{name}' for error details."
     return f"{text} Error: {last}" if last else text
+
+
+def _signal_name(number: int) -> str:
+    if number in set(signal.Signals):
+        return signal.Signals(number).name
+    return f"SIGRTMIN+{number - signal.SIGRTMIN}"  # of the real-time signals only the first and the last have names
 
 
 def program(spec: TaskSpec) -> str:

@@ -50,6 +50,8 @@ def base_environment(machine: Mapping[str, str], temporary: Path, mark: str) -> 
 def check_variables(variables: Mapping[str, str]) -> str:
     """What is wrong with the names or values, in words; empty if nothing is."""
     for name, value in variables.items():
+        if not isinstance(value, str):  # it came as JSON
+            return f"The environment variable {name!r} must be text, not {type(value).__name__}; put it in quotes."
         if not name or "=" in name or "\0" in name or "\0" in value:
             return f"The environment variable {name!r} cannot be set: a name has no '=', and neither part a NUL."
     return ""

@@ -5,6 +5,7 @@ A container's status holds the newest version and the next number, kept in the t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from sqlalchemy import Connection
 from smalt.arm.ids import ResourceId
 from smalt.store import resources
 from smalt.store.resources import Row
+
+_NUMBER = re.compile(r"[0-9]{1,18}")  # what clients count on from
 
 
 def ensure_container(connection: Connection, id_: ResourceId, now: float, by: str) -> Row:
@@ -46,7 +49,7 @@ def note_version(connection: Connection, above: Row, version: str, type_: str | 
     newest = resources.page(connection, above.kind + "/versions", above.id, most=1).rows
     status = dict(above.status)
     status["latest"] = newest[0].name if newest else None
-    if new and version.isdigit():
+    if new and _NUMBER.fullmatch(version):
         status["next"] = max(int(status.get("next", 1)), int(version) + 1)
     if type_:
         status["type"] = type_

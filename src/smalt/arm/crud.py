@@ -8,23 +8,23 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm.envelope import accepted, document, etag, merged, timestamp
+from smalt.arm.envelope import accepted, document, etag, patched, timestamp
 from smalt.arm.errors import ArmError, conflict, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Kind, Request
+from smalt.arm.listing import Paging, collect, next_link
 from smalt.arm.registry import Kinds
-from smalt.arm.validation import check_name, check_properties
+from smalt.arm.validation import check_document, check_name
 from smalt.store import operations, resources
 from smalt.store.resources import Row
 
 Document = dict[str, Any]
-PAGE = 50
-PAGE_MOST = 1000
+_FRAME = ("subscriptions", "resourcegroups")  # above all providers
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back. `operation` is the id to poll, `watch` the resource whose changes end it."""
+    """What goes back. `operation` is the id to poll."""
 
     status: int
     body: Any = None
@@ -77,32 +77,45 @@ class Crud:
     def has(self, key: str) -> bool:
         return key.lower() in self._kinds
 
+    def _kind_at(self, id_: ResourceId, key: str) -> Kind:
+        """The kind that a path means: a type is known only below its own provider."""
+        kind = self.kind_of(key)
+        misplaced = kind.key in _FRAME and id_.path
+        if misplaced or id_.provider.lower() not in ("", kind.provider.lower()):
+            raise ArmError(
+                404, "InvalidResourceType", f"The provider '{id_.provider}' has no type '{key}' here.", target=key
+            )
+        return kind
+
     def get(self, request: Request) -> Answer:
-        kind = self.kind_of(request.id.kind)
+        kind = self._kind_at(request.id, request.id.kind)
         with request.platform.database.read() as connection:
-            row = resources.get(connection, _aliased(connection, kind, request.id).key)
-            row = row or _stand_in(connection, kind, request.id)
+            id_ = _aliased(connection, kind, request.id)
+            row = resources.get(connection, id_.key) or _stand_in(connection, kind, request.id)
             if row is None:
                 raise self._missing(connection, request.id)
-        return Answer(200, document(request.platform, kind, row), {"ETag": etag(row)})
+        body = document(request.platform, kind, row)
+        if id_ is not request.id:  # who asks by the alias goes on to mean whatever is newest
+            body["id"] = f"{row.written.rpartition('/versions/')[0]}/labels/default"
+        return Answer(200, body, {"ETag": etag(row)})
 
     def put(self, request: Request, conditions: Conditions, patch: bool = False) -> Answer:
         """PUT, or PATCH as a merge into what is stored."""
-        kind = self.kind_of(request.id.kind)
+        kind = self._kind_at(request.id, request.id.kind)
+        if kind.admit is None:
+            raise ArmError(405, "MethodNotAllowed", f"A {kind.title} is made by the platform; it cannot be PUT.")
         check_name(kind, request.id.name)
         with request.platform.database.write() as connection:
             old = resources.get(connection, request.id.key)
-            self._check_parent(connection, request, kind)
+            self._check_above(connection, request, kind)
             if patch and old is None:
                 raise self._missing(connection, request.id)
             conditions.check(old)
             if old is not None and old.deleting:
                 raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
-            body = merged(_public(old.spec), request.body) if patch and old else request.body
-            spec = accepted(kind, body, old, request.api_version)
-            check_properties(kind, spec["properties"])
-            asked = replace(request, body=spec)
-            admitted = kind.admit(asked, connection, old) if kind.admit else Admitted(spec)
+            body = patched(_public(old.spec), request.body) if patch and old else request.body
+            asked = replace(request, body=check_document(kind, accepted(kind, body, old, request.api_version)))
+            admitted = kind.admit(asked, connection, old)
             row, operation = self._write(connection, asked, kind, old, admitted)
         if admitted.due or admitted.writes is not None:
             request.platform.hub.notify(row.id)
@@ -137,7 +150,7 @@ class Crud:
         return row, operation
 
     def delete(self, request: Request, conditions: Conditions) -> Answer:
-        kind = self.kind_of(request.id.kind)
+        kind = self._kind_at(request.id, request.id.kind)
         with request.platform.database.write() as connection:
             row = resources.get(connection, request.id.key)
             if row is None:
@@ -168,32 +181,29 @@ class Crud:
             hook(connection, row, now)
 
     def list(self, request: Request, type_: str, url: str) -> Answer:
-        """One page of a collection below `request.id`; `url` is the request's, for the link to the next page."""
-        key = _join(request.id, type_)
-        kind = self.kind_of(key)
-        query = request.query
-        most, skip, exact = _paging(query)
+        """One page of a collection below `request.id`; `url` is the collection's, for the link to the next page."""
+        kind = self._kind_at(request.id, _join(request.id, type_))
+        query, paging = request.query, Paging.of(request.query)
         lookup = query.get(kind.list_lookup) if kind.list_lookup else None
         across = self._across(kind, request.id, lookup)
         view = query.get("listViewType", "ActiveOnly").lower()
         archived = {"activeonly": False, "archivedonly": True}.get(view)
         oldest = query.get("$orderBy", query.get("orderBy", "")).lower().endswith(" asc")
-        rows: list[Row] = []
+        keep = kind.list_filter
         with request.platform.database.read() as connection:
             if request.id.path and across is None and not kind.creates_parent:
                 self._check_exists(connection, request.id)
-            while len(rows) < most:
-                page = resources.page(
-                    connection, kind.key, request.id.key, most=most - len(rows), skip=skip, archived=archived,
-                    lookup=lookup, oldest_first=oldest, prefix=across,
+
+            def fetch(most: int, skip: str | None) -> resources.Page:
+                return resources.page(
+                    connection, kind.key, request.id.key, most=most, skip=skip, archived=archived, lookup=lookup,
+                    oldest_first=oldest, prefix=across,
                 )  # fmt: skip
-                rows += [row for row in page.rows if kind.list_filter is None or kind.list_filter(row, query)]
-                skip = page.skip
-                if skip is None:
-                    break
+
+            rows, skip = collect(fetch, None if keep is None else lambda row: keep(row, query), paging)
         body: Document = {"value": [document(request.platform, kind, row) for row in rows]}
-        if skip and not exact:
-            body["nextLink"] = f"{url}{'&' if '?' in url else '?'}$skipToken={skip}"
+        if skip and (link := next_link(url, query, skip, paging, len(rows))):
+            body["nextLink"] = link
         return Answer(200, body)
 
     def _across(self, kind: Kind, id_: ResourceId, lookup: str | None) -> str | None:
@@ -215,7 +225,7 @@ class Crud:
 
     def act(self, request: Request, name: str, method: str) -> tuple[int, Any] | None:
         """Run an action; None if the kind has none of this name."""
-        kind = self.kind_of(request.id.kind)
+        kind = self._kind_at(request.id, request.id.kind)
         action = next((one for key, one in kind.actions.items() if key.lower() == name.lower()), None)
         if action is None or action.method != method:
             return None
@@ -225,10 +235,23 @@ class Crud:
                 raise self._missing(connection, request.id)
         return action.run(request, row)
 
-    def _check_parent(self, connection: Connection, request: Request, kind: Kind) -> None:
+    def _check_above(self, connection: Connection, request: Request, kind: Kind) -> None:
+        """What the resource is made in exists, and nothing above it is being deleted: it would be forgotten there."""
+        if kind.key in _FRAME:
+            return
         above = request.id.parent.parent if kind.creates_parent else request.id.parent
-        if kind.key not in ("subscriptions", "resourcegroups"):
-            self._check_exists(connection, above)
+        rows = resources.get_many(connection, [one.key for one in request.id.ancestors])
+        if not request.id.group:
+            raise ArmError(404, "InvalidResourceId", f"{request.id} names no resource group.", target="path")
+        if above.key not in rows:
+            raise self._missing(connection, above)
+        going = next((row for row in rows.values() if row.deleting), None)
+        if going is not None:
+            title = self.kind_of(going.kind).title
+            raise conflict(
+                f"The {title} '{going.name}' is being deleted, with all that is in it. Wait for its end, and create it again.",
+                "id",
+            )
 
     def _check_exists(self, connection: Connection, id_: ResourceId) -> None:
         if resources.get(connection, id_.key) is None:
@@ -290,25 +313,3 @@ def _join(id_: ResourceId, type_: str) -> str:
     if id_.path:
         return f"{id_.kind}/{type_}".lower()
     return type_.lower()
-
-
-def _paging(query: Mapping[str, str]) -> tuple[int, str | None, bool]:
-    """(rows at most, where to begin, whether exactly that many were asked for)."""
-    top = query.get("$top", query.get("top", ""))
-    if top and not (top.isdigit() and int(top) > 0):
-        raise ArmError(
-            400, "InvalidQueryParameter", f"$top must be a positive number (given: {top[:40]!r}).", target="$top"
-        )
-    skip = query.get("$skipToken") or query.get("$skip") or query.get("skiptoken")
-    if skip:
-        at, _, rest = skip.partition("~")
-        try:
-            float(at)
-        except ValueError:
-            rest = ""
-        if not rest:
-            raise ArmError(
-                400, "InvalidQueryParameter", f"{skip[:60]!r} is not a page of this list.", target="$skipToken"
-            )
-    size = int(top) if top else int(query.get("count", "0") or 0) or PAGE
-    return min(size, PAGE_MOST), skip or None, bool(top)

@@ -6,15 +6,16 @@ import re
 
 from smalt.arm.errors import invalid
 
-_FORM = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?")
+_WHOLE, _PARTS = r"([0-9]{1,9})", r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+_FORM = re.compile(f"P(?:{_WHOLE}D)?(?:T(?:{_WHOLE}H)?(?:{_WHOLE}M)?(?:{_PARTS}S)?)?")
 
 
 def seconds_of(duration: str | None, default: float, field: str = "") -> float:
     """`default` where none is given. Raises ArmError(400) naming `field` for what is no duration."""
     if not duration:
         return default
-    found = _FORM.fullmatch(duration)
-    if not found or duration in ("P", "PT"):
+    found = _FORM.fullmatch(str(duration))
+    if not found or duration[-1] in "PT":
         raise invalid(f"{field}: '{duration}' is no ISO 8601 duration such as PT2M30S.", field)
     days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return days * 86400 + hours * 3600 + minutes * 60 + seconds

@@ -16,6 +16,7 @@ from smalt.store.resources import Row
 
 Document = dict[str, Any]
 _READ_ONLY = {"id", "name", "type", "systemData", "etag", OURS}
+_IDENTITIES = ("None", "SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned")
 
 
 def timestamp(seconds: float) -> str:
@@ -61,6 +62,8 @@ def accepted(kind: Kind, body: Mapping[str, Any], old: Row | None, api_version: 
     A property that this client's api-version does not know yet (`Kind.since`) keeps its stored value.
     """
     spec: Document = {key: value for key, value in body.items() if key not in _READ_ONLY}
+    if isinstance(identity := spec.get("identity"), dict):
+        spec["identity"] = spelled_identity(identity)  # pyright: ignore[reportUnknownArgumentType]
     given = spec.get("properties")
     if given is not None and not isinstance(given, dict):
         raise invalid("'properties' must be an object.", "properties")
@@ -72,6 +75,22 @@ def accepted(kind: Kind, body: Mapping[str, Any], old: Row | None, api_version: 
                 properties[name] = old.properties[name]
     spec["properties"] = properties
     return spec
+
+
+def spelled_identity(identity: Mapping[str, Any]) -> Document:
+    """An identity with its type as the service writes it: clients send `Userassigned`, and read `UserAssigned`."""
+    known = {one.lower(): one for one in _IDENTITIES}
+    given = identity.get("type")
+    spelled = known.get(str(given).replace(" ", "").lower(), given)
+    return {key: spelled if key == "type" else value for key, value in identity.items()}
+
+
+def patched(old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:
+    """What a PATCH makes of `old`: a merge, but for `tags`. Those given are all that stay, or none could be taken away."""
+    body = merged(old, patch)
+    if isinstance(tags := patch.get("tags"), Mapping):
+        body["tags"] = merged({}, tags)  # pyright: ignore[reportUnknownArgumentType]
+    return body
 
 
 def merged(old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:

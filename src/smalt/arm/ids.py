@@ -70,6 +70,13 @@ class ResourceId:
         return ResourceId(self.subscription)
 
     @property
+    def ancestors(self) -> tuple[ResourceId, ...]:
+        """All that it is in, up to the subscription."""
+        if not self.path and not self.group:
+            return ()
+        return (self.parent, *self.parent.ancestors)
+
+    @property
     def workspace(self) -> ResourceId:
         """The workspace that this is, or is in. Raises NotAnId elsewhere."""
         if not self.path or self.path[0][0].lower() != "workspaces":

@@ -75,7 +75,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Action:
-    """POST …/{name}. `run` returns (status code, body or None); it may write. `permission` is the last part of the action."""
+    """POST …/{name}. `run` returns (status code, body or None); it may write."""
 
     run: Callable[[Request, Row | None], tuple[int, Any]]
     method: str = "POST"
@@ -91,8 +91,10 @@ class Kind:
 
     - `path`: the type below the provider, in the service's spelling.
     - `properties`: the model that `properties` is validated with; unknown fields are kept.
-    - `admit`: pure decision about a PUT or PATCH; raises ArmError.
-    - `reconcile`: the control loop's step; None for kinds that are only stored.
+    - `admit`: pure decision about a PUT or PATCH; raises ArmError. None: the platform makes the rows, clients cannot PUT them.
+    - `reconcile`: the control loop's step; None for kinds that are only stored. `fail`: what becomes of a row whose steps
+      raise again and again, for kinds that hold something (nodes, a run): (platform, row, error body) → Step. Without it
+      the row is `Failed`.
     - `view`: what the server adds to `properties` in answers, from the row alone.
     - `long_running`: PUT and DELETE answer with an operation to poll.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
@@ -101,8 +103,9 @@ class Kind:
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
     - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
-    - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`); `newest_for`: whether
-      that sibling (its row) is read also for a version of this name, where there is none of the name.
+    - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`), with the id of the label
+      `default`; `newest_for`: whether that sibling (its row) is read also for a version of this name, where there is none
+      of the name.
     """
 
     path: str
@@ -110,6 +113,7 @@ class Kind:
     properties: type[BaseModel] | None = None
     admit: Admit | None = None
     reconcile: Callable[[Platform, Row], Step] | None = None
+    fail: Callable[[Platform, Row, Document], Step] | None = None
     view: Callable[[Platform, Row], Document] | None = None
     actions: Mapping[str, Action] = field(default_factory=dict[str, Action])
     long_running: bool = False

@@ -92,7 +92,9 @@ class ModelRows:
     def known(self, workspace: str) -> Set[tuple[str, str]]:
         below = ResourceId.parse(workspace).key + "/models/"
         with self._database.read() as connection:
-            kept = select(resource.c.id).where(resource.c.kind == VERSIONS, resource.c.id.startswith(below))
+            kept = select(resource.c.id).where(
+                resource.c.kind == VERSIONS, resource.c.id.startswith(below, autoescape=True)
+            )
             keys = list(connection.execute(kept).scalars())
             going = select(resource.c.name).where(resource.c.kind == NEWS.lower())
             keys += [key for key in connection.execute(going).scalars() if key.startswith(below)]

@@ -6,13 +6,13 @@ GET is held until it ends, so that clients learn of it at once).
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,6 +21,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm.body import parsed
 from smalt.arm.crud import Answer, Conditions, Crud
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
@@ -34,11 +35,13 @@ from smalt.store import operations
 log = logging.getLogger("smalt.arm")
 
 BODY_MOST = 16 * 1024 * 1024
+AT_ONCE = 64 * 1024  # a longer body is not read on the event loop
 HOLD_S = 20.0  # how long an operation's GET is held
 Authenticate = Callable[[Scope], Principal]
 Authorize = Callable[[Principal, str, str], None]
 # a deployment's operations are asked for without the provider, as ARM had it once
 _OLD_DEPLOYMENTS = re.compile(r"^(/subscriptions/[^/]+/resourcegroups/[^/]+)(/deployments/)", re.IGNORECASE)
+_OPERATION = re.compile(r"subscriptions/[^/]+/providers/[^/]+/locations/[^/]+/operationsStatus/[^/]+", re.IGNORECASE)
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
 
 
@@ -61,8 +64,7 @@ class ArmApp:
         # not http.url: it reads a decoded path again, where an escaped '?' would end it and a line break would vanish
         query = dict(parse_qsl(http.scope["query_string"].decode("latin-1"), keep_blank_values=True))
         segments = [one for one in http.scope["path"].split("/") if one]
-        lowered = [one.lower() for one in segments]
-        if "operationsstatus" in lowered:
+        if _OPERATION.fullmatch("/".join(segments)):
             return await self._operation(http, principal, segments[-1])
         body = await read_json(http) if http.method in ("PUT", "PATCH", "POST") else {}
         answer = await run_in_threadpool(self._dispatch, http, principal, segments, query, body)
@@ -81,7 +83,7 @@ class ArmApp:
             return self._on_resource(http, request)
         if method == "GET" and self._crud.has(f"{id_.kind}/{last}" if id_.path else last):
             self._authorize(principal, f"{ML}/{id_.kind}/{last}/read", id_.key)
-            return self._crud.list(request, last, f"{self._platform.settings.url}{path}{_without_skip(query)}")
+            return self._crud.list(request, last, self._platform.settings.url + path)
         if method == "GET" and last.lower() == "events":
             self._authorize(principal, f"{ML}/{id_.kind}/read", id_.key)
             return self._crud.events(request)
@@ -112,8 +114,7 @@ class ArmApp:
 
     async def _operation(self, http: HttpRequest, principal: Principal, key: str) -> Response:
         """Held until the operation ends or the time is over."""
-        found = await run_in_threadpool(self._read_operation, key)
-        self._authorize(principal, f"{ML}/operations/read", found.resource_id)
+        found = await run_in_threadpool(self._read_operation, key, principal)
         deadline = time.monotonic() + HOLD_S
         with self._platform.hub.subscribe(found.resource_id) as subscription:
             found = await run_in_threadpool(self._read_operation, key)
@@ -132,11 +133,14 @@ class ArmApp:
             body["error"] = found.error
         return JSONResponse(body, headers=_retry_after(http))
 
-    def _read_operation(self, key: str) -> operations.Operation:
+    def _read_operation(self, key: str, principal: Principal | None = None) -> operations.Operation:
+        """`principal`, where given, is authorized; both read the database."""
         with self._platform.database.read() as connection:
             found = operations.get(connection, key)
         if found is None:
             raise ArmError(404, "OperationNotFound", f"There is no operation '{key}'.", target=key)
+        if principal is not None:
+            self._authorize(principal, f"{ML}/operations/read", found.resource_id)
         return found
 
     def _respond(self, http: HttpRequest, answer: Answer) -> Response:
@@ -171,19 +175,16 @@ def _split(path: str) -> tuple[ResourceId, str | None]:
         pass
     above, _, last = path.rstrip("/").rpartition("/")
     provider = above.lower().rpartition("/providers/")
+    of = ""
     if provider[1] and "/" not in provider[2]:  # …/providers/P/{type}: the top collection of a provider
-        above = above[: len(provider[0])]
+        above, of = above[: len(provider[0])], above[len(provider[0] + provider[1]) :]
     try:
-        return ResourceId.parse(above), last
+        id_ = ResourceId.parse(above)
+        return replace(id_, provider=of or id_.provider), last
     except NotAnId:
         raise ArmError(
             404, "InvalidResourceId", f"'{path[:200]}' is not the path of a resource.", target="path"
         ) from None
-
-
-def _without_skip(query: Mapping[str, str]) -> str:
-    left = [f"{key}={value}" for key, value in query.items() if key not in ("$skipToken", "$skip", "skiptoken")]
-    return "?" + "&".join(left) if left else ""
 
 
 async def read_json(http: HttpRequest, most: int = BODY_MOST) -> dict[str, Any]:
@@ -198,15 +199,7 @@ async def read_json(http: HttpRequest, most: int = BODY_MOST) -> dict[str, Any]:
             raise ArmError(413, "RequestEntityTooLarge", f"The body is larger than {most} bytes.", target="body")
         chunks.append(chunk)
     text = b"".join(chunks)
-    if not text.strip():
-        return {}
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArmError(400, "InvalidRequestContent", f"The body is not JSON: {error}.", target="body") from None
-    if not isinstance(body, dict):
-        raise ArmError(400, "InvalidRequestContent", "The body must be a JSON object.", target="body")
-    return body  # pyright: ignore[reportUnknownVariableType]
+    return parsed(text) if len(text) <= AT_ONCE else await run_in_threadpool(parsed, text)
 
 
 async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: HttpRequest) -> Response:

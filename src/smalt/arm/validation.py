@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
@@ -20,7 +20,6 @@ class Properties(BaseModel):
     model_config = {
         "extra": "allow",
         "alias_generator": to_camel,
-        "populate_by_name": True,
         "coerce_numbers_to_str": True,
     }
 
@@ -41,23 +40,51 @@ def _rule(pattern: str) -> str:
     return f"names of this kind match {pattern}"
 
 
-def check_properties(kind: Kind, properties: Any) -> None:
-    """Raises ArmError(400) with one detail for each wrong field."""
+class _Document(Properties):
+    """What stands beside `properties`."""
+
+    location: str | None = None
+    kind: str | None = None
+    tags: dict[str, str | None] | None = None
+    identity: dict[str, Any] | None = None
+    sku: dict[str, Any] | None = None
+
+
+def check_document(kind: Kind, document: dict[str, Any]) -> dict[str, Any]:
+    """The whole document as `check_properties` gives its `properties`."""
+    properties = check_properties(kind, document.get("properties"))
+    return {**_parsed(_Document, document, "", kind), "properties": properties}
+
+
+def check_properties(kind: Kind, properties: Any) -> dict[str, Any]:
+    """What was given, with the types that the kind's model declares. Raises ArmError(400) with one detail for each wrong field."""
     if not isinstance(properties, dict):
         raise invalid("'properties' must be an object.", "properties")
-    if kind.properties is None:
-        return
+    given = cast("dict[str, Any]", properties)
+    return given if kind.properties is None else _parsed(kind.properties, given, "properties", kind)
+
+
+def _parsed(model: type[BaseModel], given: dict[str, Any], path: str, kind: Kind) -> dict[str, Any]:
     try:
-        kind.properties.model_validate(properties)
+        parsed = model.model_validate(given)
     except ValidationError as error:
-        details = [_detail(kind, one) for one in error.errors()]
+        details = [_detail(path, one) for one in error.errors()]
         first = details[0].message if len(details) == 1 else f"{len(details)} fields of the {kind.title} are wrong."
         joined = first if len(details) == 1 else first + " " + " ".join(one.message for one in details[:10])
         raise invalid(joined, details[0].target, details) from None
+    return _as_written(given, parsed.model_dump(by_alias=True, exclude_unset=True))
 
 
-def _detail(kind: Kind, error: Any) -> ArmError:
-    path = ".".join(["properties", *(str(part) for part in error["loc"])])
+def _as_written(given: Any, parsed: Any) -> Any:
+    """`parsed` with its keys in the order in which they came."""
+    if isinstance(given, dict) and isinstance(parsed, dict):
+        ours = cast("dict[str, Any]", parsed)
+        return {key: _as_written(value, ours[key]) for key, value in cast("dict[str, Any]", given).items()}
+    return parsed
+
+
+def _detail(base: str, error: Any) -> ArmError:
+    path = ".".join([*filter(None, [base]), *(str(part) for part in error["loc"])])
     given = error.get("input")
     shown = "" if isinstance(given, dict | list) else f" (given: {str(given)[:80]!r})"
     return invalid(f"{path}: {error['msg']}{shown}.", path)

@@ -7,6 +7,8 @@ still reaches the rest of the world. ECDSA P-256: keys and handshakes cost a fra
 from __future__ import annotations
 
 import ipaddress
+import logging
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +25,9 @@ from smalt.settings import STORAGE_SUFFIX, Settings
 CA_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=397)  # the longest that all clients accept
 RENEW_BEFORE = timedelta(days=30)
+LOOK_EVERY_S = 6 * 3600.0
 BACKDATED = timedelta(hours=1)  # for clients whose clock is behind
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,16 @@ def ensure_certificates(settings: Settings, now: datetime | None = None) -> Cert
     if not paths.bundle.exists() or paths.bundle.read_bytes() != bundle:
         replace_file(paths.bundle, bundle, 0o644)
     return Certificates(paths.ca, paths.server, paths.server_key, paths.bundle, renewed)
+
+
+def keep_renewed(settings: Settings, stopped: threading.Event, every_s: float = LOOK_EVERY_S) -> None:
+    """`ensure_certificates` again and again until `stopped`: for a thread of its own. Envoy takes over what is new."""
+    while not stopped.wait(every_s):
+        try:
+            if ensure_certificates(settings).renewed:
+                _log.info("the server's certificate was renewed")
+        except OSError:
+            _log.exception("the server's certificate could not be looked at; the next try is in %.0f s", every_s)
 
 
 Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]

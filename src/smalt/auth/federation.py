@@ -103,7 +103,7 @@ def _peek(assertion: str) -> dict[str, Any]:
             raise ValueError("too long")
         payload = assertion.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, RecursionError) as error:
         raise _refused("AADSTS50027: The client assertion is not a JSON Web Token.") from error
     if not isinstance(claims, dict):
         raise _refused("AADSTS50027: The client assertion's claims are not a JSON object.")

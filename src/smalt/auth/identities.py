@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ports import Principal
 from smalt.auth.federation import FederatedCredential, check_assertion, check_credential
-from smalt.auth.owner import derived_principal, owner_principal
+from smalt.auth.owner import owner_principal
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import identity, identity_secret
@@ -82,17 +81,6 @@ class Identities:
     def create_service_principal(self, name: str, scope: str = "", lifetime_s: float = SECRET_LIFETIME_S) -> NewSecret:
         """A service principal with its first secret."""
         return self._add_secret(self.create(name, SERVICE_PRINCIPAL, scope), lifetime_s)
-
-    def ensure_managed_identity(self, name: str, scope: str) -> Identity:
-        """The managed identity of `name` (a resource's id, say), limited to `scope`; made where missing."""
-        fixed = derived_principal(self.owner, MANAGED_IDENTITY, name, name, scope)
-        made = Identity(fixed.oid, MANAGED_IDENTITY, name, fixed.client_id, fixed.scope, (), self._clock())
-        try:
-            with self._database.write() as connection:
-                connection.execute(insert(identity).values(**_row(made)))
-        except IntegrityError:  # it is there already, perhaps since a moment
-            return self.get(made.oid)
-        return made
 
     def list(self, kind: str = SERVICE_PRINCIPAL) -> list[Identity]:
         with self._database.read() as connection:

@@ -24,12 +24,11 @@ from joserfc.jws import JWSRegistry
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
-from smalt.auth.secret_files import keep_secret, replace_file
+from smalt.auth.secret_files import keep_secret
 from smalt.settings import ML_AUDIENCE, TENANT, Settings
 
 ALGORITHM = "RS256"
 KEY_BITS = 2048
-KEPT_KEYS = 3  # the one that signs, and the ones before it, which still verify
 LEEWAY_S = 30
 CACHE_SIZE = 4096
 LONGEST_TOKEN = 16_384
@@ -52,14 +51,10 @@ class TokenService:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.issuer = f"{settings.url}/adfs/{TENANT}"
         self._url = settings.url
-        self._path = settings.secrets / "token-keys.json"
         self._clock = clock
         self._lock = threading.Lock()
         self._cache: OrderedDict[bytes, _Checked] = OrderedDict()
-        keep_secret(self._path, lambda: _dump([_new_key()]))
-        self._stamp = 0
-        self._keys: list[RSAKey] = []
-        self._reload()
+        self._keys = _parse(keep_secret(settings.secrets / "token-keys.json", lambda: _dump([_new_key()])))
 
     def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str:
         """A token for `principal` that services of `audience` accept for `lifetime_s` seconds."""
@@ -111,13 +106,6 @@ class TokenService:
     def jwks(self) -> dict[str, Any]:
         """The public keys, as served under `discovery/keys` and given to the gateway."""
         return {"keys": [key.as_dict(private=False) for key in self._keys]}
-
-    def rotate(self) -> None:
-        """Sign with a new key from now on; what was signed before stays valid. Other processes notice by themselves."""
-        with self._lock:
-            keys = _parse(self._path.read_bytes())
-            replace_file(self._path, _dump([_new_key(), *keys][:KEPT_KEYS]))
-        self._reload()
 
     def discovery(self, tenant: str) -> dict[str, Any]:
         """The OpenID Connect discovery document for `tenant`, a path segment that clients chose ('' under `/adfs` itself)."""
@@ -173,20 +161,10 @@ class TokenService:
 
     def _find_key(self, token: Any) -> RSAKey:
         kid = token.headers().get("kid")
-        for _ in range(2):
-            for key in self._keys:
-                if key.kid == kid:
-                    return key
-            if not self._reload():  # another process may have rotated meanwhile
-                break
+        for key in self._keys:
+            if key.kid == kid:
+                return key
         raise ValueError("unknown key")
-
-    def _reload(self) -> bool:
-        stamp = self._path.stat().st_mtime_ns
-        if stamp == self._stamp:
-            return False
-        self._keys, self._stamp = _parse(self._path.read_bytes()), stamp
-        return True
 
     def _cached(self, digest: bytes) -> _Checked | None:
         with self._lock:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from smalt.blob.errors import BlobError, unsupported
-from smalt.blob.message import Answer, Message, Receive, Request, Send
+from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER, Answer, Message, Receive, Request, Send
 
 _MAX_BYTES = 4 << 20
 _MAX_PARTS = 256
@@ -83,6 +83,8 @@ def _scope(request: Request, content: bytes) -> Message:
         raise unsupported(f"{method.decode('latin-1')} in a batch")
     path, _, query = url.partition(b"?")
     headers = _headers(lines[1:])
+    for said_by_the_gateway in (PROTOCOL_HEADER, ADDRESS_HEADER):  # of the whole batch; a part could only forge it
+        headers.pop(said_by_the_gateway.encode(), None)
     headers.setdefault(b"host", request.header("host").encode("latin-1"))
     return {
         "type": "http",

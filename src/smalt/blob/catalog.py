@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import DBAPIError
 
 from smalt.arm.outage import outage
 from smalt.blob.errors import BlobError, from_arm, internal_error
@@ -156,17 +155,15 @@ class Catalog:
         with self._database.read() as connection:
             return [_row(one) for one in connection.execute(query)]
 
-    def read_range(self, account: str, container: str, first: str, last: str) -> dict[str, list[Row]]:
-        """The rows of a listing's page, by name."""
+    def read_names(self, account: str, container: str, names: Sequence[str]) -> dict[str, list[Row]]:
+        """The rows of a listing's page, by name. Between two names of a page there may be folders with any number."""
         table = tables.blob
-        query = select(table).where(
-            table.c.account == account, table.c.container == container, table.c.name >= first, table.c.name <= last
-        )
+        query = select(table).where(table.c.account == account, table.c.container == container)
         found: dict[str, list[Row]] = {}
         with self._database.read() as connection:
-            for one in connection.execute(query):
-                row = _row(one)
-                found.setdefault(row.name, []).append(row)
+            for at in range(0, len(names), _ROWS_IN_STATEMENT):
+                for one in connection.execute(query.where(table.c.name.in_(names[at : at + _ROWS_IN_STATEMENT]))):
+                    found.setdefault(one.name, []).append(_row(one))
         return found
 
     def close(self) -> None:
@@ -218,7 +215,7 @@ class Catalog:
             with self._database.write() as connection:
                 _upsert(connection, mark, list(batch.upserts.values()))
                 _delete(connection, mark, list(batch.deletes))
-        except DBAPIError as error:
+        except Exception as error:  # whatever a batch holds: the only thread that commits must outlive it
             if known := outage(error):
                 return from_arm(known)
             _log.exception("blob rows could not be committed")

@@ -8,12 +8,16 @@ import stat
 
 from smalt.blob.objects import ObjectInfo
 
+_LAST_VERSION = (
+    2**63 - 1
+)  # what the database's integers hold; file systems keep times after 2262 too, which may be lies
+
 
 def file_info(name: str, status: os.stat_result) -> ObjectInfo | None:
     """None for what is not a regular file."""
     if not stat.S_ISREG(status.st_mode):
         return None
-    version = status.st_mtime_ns
+    version = max(-_LAST_VERSION - 1, min(status.st_mtime_ns, _LAST_VERSION))
     return ObjectInfo(name, status.st_size, version, version / 1e9, default_etag(version, status.st_size))
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+PROTOCOL_HEADER = "x-forwarded-proto"
+ADDRESS_HEADER = "x-envoy-external-address"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -52,9 +54,9 @@ class Request:
         self.raw_path: str = raw.decode("latin-1") if raw else scope["path"]
         self.raw_query: str = scope["query_string"].decode("latin-1")
         self.query = parse_query(self.raw_query)
-        self.scheme: str = self.headers.get("x-forwarded-proto", scope.get("scheme", "http"))
+        self.scheme: str = self.headers.get(PROTOCOL_HEADER, scope.get("scheme", "http"))
         client = scope.get("client")
-        self.client: str = self.headers.get("x-envoy-external-address") or (client[0] if client else "")
+        self.client: str = self.headers.get(ADDRESS_HEADER) or (client[0] if client else "")
         self.target: Target = parse_target(self.raw_path, self.headers.get("host", ""))
         self._receive = receive
         self._finished = False
@@ -176,6 +178,6 @@ def parse_date(name: str, text: str) -> float:
     """Seconds since the epoch of a header with an HTTP date."""
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise invalid_header(name, "not a date of the form 'Sun, 22 Nov 2026 01:02:03 GMT'") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

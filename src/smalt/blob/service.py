@@ -225,8 +225,7 @@ class BlobService:
         def read() -> tuple[Page, dict[str, list[Row]]]:
             page = self.store.list(target.bucket, prefix, after, limit, delimiter)
             names = [entry.name for entry in page.entries if isinstance(entry, ObjectInfo)]
-            rows = self.catalog.read_range(target.account, target.container, names[0], names[-1]) if names else {}
-            return page, rows
+            return page, self.catalog.read_names(target.account, target.container, names)
 
         page, rows = await self.in_thread(read)
         found: list[Blob | str] = [

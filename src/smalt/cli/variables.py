@@ -18,6 +18,7 @@ def client_variables(settings: Settings, identity_secret: str) -> dict[str, str]
         "AZUREML_CURRENT_CLOUD": CLOUD,
         "REQUESTS_CA_BUNDLE": bundle,
         "SSL_CERT_FILE": bundle,
+        "CURL_CA_BUNDLE": bundle,
         "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
         "IDENTITY_HEADER": identity_secret,
         "AZURE_AUTHORITY_HOST": f"{settings.url}/adfs",

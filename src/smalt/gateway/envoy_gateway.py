@@ -106,7 +106,7 @@ class EnvoyGateway:
             return []
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
-        """See `ports.Gateway`. Raises ValueError, and changes nothing, for a configuration that could not serve."""
+        """See `ports.Gateway`. Raises ArmError(400) as `routes.check` does, and changes nothing, for what could not be served."""
         check(endpoints)
         with self._locked():
             state = self._desire(self._load(), endpoints)

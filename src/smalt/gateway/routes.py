@@ -10,28 +10,39 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
+from smalt.auth.endpoint_keys import KEY
 from smalt.gateway.clusters import SERVER, cluster_name
 from smalt.gateway.documents import CONFIG, EXTENSION, Document, json_body
 from smalt.gateway.listener import JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, ROUTES
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
-KEY = re.compile(r"[!-~]{1,4096}")
 MILLION = 1_000_000
+SHORTEST_S, LONGEST_S = 0.001, 86_400.0  # of a request: Envoy counts in milliseconds, and takes 0 for "without end"
+MOST_AT_ONCE = 1_000_000
 REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
 SERVER_RETRIES = 15  # with the back-off below about 6 s: a server that restarts is waited for
 IDEMPOTENT = "GET|HEAD|OPTIONS"
 
 
 def check(endpoints: Sequence[EndpointRoute]) -> None:
-    """Raises ValueError for what Envoy would accept and then not serve: it takes routes to clusters that do not exist."""
+    """Raises ArmError(400) with one detail for each endpoint that could not be served, its name as the `target`.
+
+    Envoy would take some of it and then not serve (routes to clusters that do not exist), and refuse the whole file for the rest.
+    """
+    faults: list[ArmError] = []
     seen: set[str] = set()
     for endpoint in endpoints:
-        _need(bool(NAME.fullmatch(endpoint.name)), f"endpoint name {endpoint.name!r} cannot stand in a URL")
-        _need(endpoint.name.lower() not in seen, f"endpoint {endpoint.name!r} is given twice")
+        try:
+            _need(endpoint.name.lower() not in seen, f"endpoint {endpoint.name!r} is given twice")
+            _check_endpoint(endpoint)
+        except ArmError as error:
+            faults.append(invalid(error.message, endpoint.name))
         seen.add(endpoint.name.lower())
-        _check_endpoint(endpoint)
+    if faults:
+        raise invalid(" ".join(one.message for one in faults), faults[0].target, faults)
 
 
 def route_configuration(endpoints: Sequence[EndpointRoute]) -> Document:
@@ -62,6 +73,7 @@ def clusters_of(configuration: Document) -> set[str]:
 
 
 def _check_endpoint(endpoint: EndpointRoute) -> None:
+    _need(bool(NAME.fullmatch(endpoint.name)), f"endpoint name {endpoint.name!r} cannot stand in a URL")
     names = [one.name for one in endpoint.deployments]
     for name in names:
         _need(
@@ -78,15 +90,24 @@ def _check_endpoint(endpoint: EndpointRoute) -> None:
     for key in endpoint.keys:
         _need(bool(KEY.fullmatch(key)), f"a key of endpoint {endpoint.name!r} cannot stand in a header")
     for one in endpoint.deployments:
-        _need(one.timeout_s > 0, f"the request timeout of deployment {one.name!r} must be above 0 s")
-        _need(
-            all(path.startswith("/") and len(path) < 108 for path in one.sockets), f"{one.name!r}: not a socket's path"
-        )
+        _check_deployment(one)
+
+
+def _check_deployment(one: DeploymentRoute) -> None:
+    _need(
+        SHORTEST_S <= one.timeout_s <= LONGEST_S,
+        f"the request timeout of deployment {one.name!r} is {one.timeout_s:g} s: it must be above 0 s and at most a day",
+    )
+    _need(
+        1 <= one.max_concurrent <= MOST_AT_ONCE,
+        f"deployment {one.name!r} takes {one.max_concurrent} requests at once: from 1 to {MOST_AT_ONCE} are possible",
+    )
+    _need(all(path.startswith("/") and len(path) < 108 for path in one.sockets), f"{one.name!r}: not a socket's path")
 
 
 def _need(good: bool, otherwise: str) -> None:
     if not good:
-        raise ValueError(otherwise)
+        raise invalid(f"{otherwise}.")
 
 
 def _endpoint_routes(endpoint: EndpointRoute) -> list[Document]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Document, Kind, Request
@@ -17,8 +18,18 @@ _ANSWERED = {"id", "creation_context"}  # what clients read into a specification
 _PRESENTATION = {"$schema", "_source", "name", "version", "description", "display_name", "tags"}
 
 
+class ComponentSpecification(BaseModel):
+    """Only what is looked into here; a specification is YAML's, with its names."""
+
+    model_config = {"extra": "allow", "coerce_numbers_to_str": True}
+    type: str | None = None
+    inputs: dict[str, Any] | None = None
+    resources: dict[str, Any] | None = None
+    distribution: dict[str, Any] | None = None
+
+
 class ComponentProperties(VersionProperties):
-    component_spec: dict[str, Any]
+    component_spec: ComponentSpecification
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
@@ -37,12 +48,14 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 def _completed(component: Document) -> Document:
     """With the defaults that clients read and need not write."""
     component = {key: value for key, value in component.items() if key not in _ANSWERED}
-    inputs = component.get("inputs")
-    if isinstance(inputs, dict):
+    if inputs := component.get("inputs"):
         ports = {name: {"optional": False, **port} if isinstance(port, dict) else port for name, port in inputs.items()}
         component = {**component, "inputs": ports}
     if component.get("type") == "command":
         component = {**component, "resources": {"instance_count": 1, **(component.get("resources") or {})}}
+        if distribution := component.get("distribution"):
+            counts = {key: str(value) if isinstance(value, int) else value for key, value in distribution.items()}
+            component = {**component, "distribution": counts}  # as Azure writes them; clients compare the text
     return component
 
 

@@ -97,6 +97,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     least = int(scale.get("minNodeCount") or 0)
     with platform.database.write() as connection:
         placement.ensure_least(connection, row.id, least, now)
+        placement.wake_first(connection, row.id, now)  # there may be room now: the maximum may have been raised
         next_at = placement.release_idle(connection, row.id, now, idle_s, least)
         busy, idle = placement.counts(connection, row.id)
     status = {**row.status, "busy": busy, "idle": idle}

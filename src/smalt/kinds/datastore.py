@@ -1,7 +1,8 @@
 """Datastores: names for containers. Secrets go to a table of their own and leave only through listSecrets.
 
 An account below the platform's own storage suffix is *hosted*: its container lives in this platform's blob store, and
-listSecrets hands out a SAS that works now. Anything else is somebody else's storage and is only remembered.
+listSecrets hands out a SAS that works now, unless it was made without credentials. Anything else is somebody else's
+storage and is only remembered.
 """
 
 from __future__ import annotations
@@ -23,15 +24,23 @@ from smalt.store.resources import Row
 from smalt.store.tables import account as accounts
 
 _TYPES = {"AzureBlob", "AzureFile", "AzureDataLakeGen1", "AzureDataLakeGen2", "OneLake"}
-_DEFAULTS = {"workspaceblobstore", "workspaceartifactstore"}
+DEFAULTS = {"workspaceblobstore", "workspaceartifactstore"}
 SAS_HOURS = 24
+
+
+class Credentials(Properties):
+    credentials_type: str | None = None
+    secrets: dict[str, Any] | None = None
 
 
 class DatastoreProperties(Properties):
     datastore_type: str
     account_name: str | None = None
     container_name: str | None = None
-    credentials: dict[str, Any] | None = None
+    endpoint: str | None = None
+    protocol: str | None = None
+    is_default: bool | None = None
+    credentials: Credentials | None = None
     tags: dict[str, str | None] | None = None
 
 
@@ -43,7 +52,7 @@ def hosted_account(properties: Document) -> str | None:
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    if request.id.name.lower() in _DEFAULTS and old is not None:
+    if request.id.name.lower() in DEFAULTS and old is not None:
         raise invalid(f"'{old.name}' is the workspace's own datastore and cannot be changed.", "name")
     properties = dict(request.body["properties"])
     if properties["datastoreType"] not in _TYPES:
@@ -80,7 +89,7 @@ def _check_owner(request: Request, connection: Connection, name: str, given: Any
     """An account that exists already opens only to its own workspace or to its key: a name alone is no right."""
     found = connection.execute(select(accounts).where(accounts.c.name == name)).first()
     if found is None:
-        if not (3 <= len(name) <= 24 and name.isalnum() and name == name.lower()):
+        if not (3 <= len(name) <= 24 and name.isascii() and name.isalnum() and name == name.lower()):
             raise invalid(
                 "A storage account's name has 3 to 24 lower-case letters and digits.", "properties.accountName"
             )
@@ -91,8 +100,8 @@ def _check_owner(request: Request, connection: Connection, name: str, given: Any
     mine = resources.get(connection, request.id.key)
     if mine is not None and mine.properties.get("accountName") == name:
         return
-    key = str((given or {}).get("key") or "")
-    if not any(hmac.compare_digest(key, known) for known in (found.key1, found.key2)):
+    key = str((given or {}).get("key") or "").encode()
+    if not any(hmac.compare_digest(key, known.encode()) for known in (found.key1, found.key2)):
         raise ArmError(
             403, "AuthorizationFailed", f"Storage account '{name}' exists; its key is needed to use it.",
             "properties.credentials",
@@ -126,17 +135,22 @@ def _view(platform: Platform, row: Row) -> Document:
     return {
         # without DNS for {account}.blob.{suffix}: the client writes https://{accountName}.blob.{endpoint}/…
         "accountName": f"{settings.host}:{settings.port}/{hosted_account(row.properties)}",
-        "credentials": {"credentialsType": "Sas"},
+        "credentials": {"credentialsType": "Sas" if _has_credentials(row) else "None"},
         "isDefault": bool(row.properties.get("isDefault")),
         "subscriptionId": id_.subscription,
         "resourceGroup": id_.group,
     }
 
 
+def _has_credentials(row: Row) -> bool:
+    """Without them the datastore opens to each user's own identity: clients then send their tokens."""
+    return (row.properties.get("credentials") or {}).get("credentialsType") not in (None, "None")
+
+
 def _secrets(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     account = hosted_account(row.properties)
-    if account:
+    if account and _has_credentials(row):
         hours = request.body.get("expireAfterHours")
         lifetime = 3600.0 * (hours if isinstance(hours, int | float) and 0 < hours <= 24 * 7 else SAS_HOURS)
         token = request.platform.blobs.sas(account, "rwdlac", lifetime, container=row.properties["containerName"])
@@ -149,7 +163,7 @@ def _secrets(request: Request, row: Row | None) -> tuple[int, Any]:
 
 
 def _check_delete(request: Request, connection: Connection, row: Row) -> None:
-    if row.name.lower() in _DEFAULTS:
+    if row.name.lower() in DEFAULTS:
         raise invalid(f"'{row.name}' is the workspace's own datastore and cannot be deleted.", "name")
 
 

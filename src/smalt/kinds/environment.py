@@ -48,7 +48,7 @@ def _written_name(row: Row) -> str:
 
 def stands_for(newest: Row, version: str) -> bool:
     """Azure numbers its curated environments on; the one that is shipped here stands for all of those versions."""
-    return newest.properties.get("environmentType") == CURATED and version.isdigit()
+    return newest.properties.get("environmentType") == CURATED and version.isascii() and version.isdigit()
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:

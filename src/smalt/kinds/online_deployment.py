@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
 from sqlalchemy import Connection
 
 from smalt.agent.wire import Phase, TaskState
-from smalt.arm.durations import seconds_of
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
@@ -22,6 +20,7 @@ from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds import environment_build, references, replicas, routing
 from smalt.kinds.environment import specification
+from smalt.kinds.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, object_at
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -29,11 +28,6 @@ from smalt.store.resources import Row
 _RESYNC_S = 30.0
 _START_S = 600.0  # how long a replica may take to become ready
 _DRAIN_S = 30.0
-
-
-class CodeConfiguration(Properties):
-    code_id: str | None = None
-    scoring_script: str = Field(min_length=1)
 
 
 class DeploymentProperties(Properties):
@@ -44,13 +38,14 @@ class DeploymentProperties(Properties):
     instance_type: str | None = None
     endpoint_compute_type: str | None = None
     scale_settings: dict[str, Any] | None = None
-    request_settings: dict[str, Any] | None = None
-    liveness_probe: dict[str, Any] | None = None
-    readiness_probe: dict[str, Any] | None = None
+    request_settings: RequestSettings | None = None
+    liveness_probe: ProbeSettings | None = None
+    readiness_probe: ProbeSettings | None = None
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    properties = dict(request.body["properties"])
+    given = request.body["properties"]
+    properties = DeploymentProperties.model_validate(given).model_dump(by_alias=True, exclude_unset=True)
     workspace, platform = request.id.workspace, request.platform
     if (compute := properties.get("endpointComputeType")) and compute.lower() != "managed":
         raise invalid(
@@ -63,8 +58,9 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             f"properties.instanceType: the size '{size}' is not known.{nearest(size.lower(), list(SIZES))}",
             "properties.instanceType",
         )
-    sku = {"name": "Default", "capacity": 1, **(request.body.get("sku") or {})}
-    if not isinstance(sku["capacity"], int) or not 1 <= sku["capacity"] <= 50:
+    object_at(request.body, "identity")
+    sku = {"name": "Default", "capacity": 1, **object_at(request.body, "sku")}
+    if type(sku["capacity"]) is not int or not 1 <= sku["capacity"] <= 50:
         raise invalid(f"sku.capacity: {sku['capacity']} instances; 1 to 50 are possible.", "sku.capacity")
     model = None
     if properties.get("model"):
@@ -87,12 +83,6 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     if script is not None and script.get("codeId"):
         code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
         properties["codeConfiguration"] = {**script, "codeId": code.written}
-    for probe in ("livenessProbe", "readinessProbe"):
-        for field in ("initialDelay", "period", "timeout"):
-            seconds_of((properties.get(probe) or {}).get(field), 0, f"properties.{probe}.{field}")
-    seconds_of(
-        (properties.get("requestSettings") or {}).get("requestTimeout"), 5, "properties.requestSettings.requestTimeout"
-    )
     properties["scaleSettings"] = {"scaleType": "Default", **(properties.get("scaleSettings") or {})}
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
@@ -170,9 +160,8 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         return _fail(platform, row, status, _crash(observed[names[dead[0]]]))
     if dead:
         return _replace(platform, row, status, dead, names)
-    for spec in replicas.tasks(platform, row, target):
-        if observed[spec.name] is None:
-            platform.engine.ensure(spec)
+    for spec in replicas.tasks(platform, row, target, [name for name in names if observed[name] is None]):
+        platform.engine.ensure(spec)
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
     if coming_up and len(ready) < len(names):
         if platform.clock() - target["since"] > _START_S:
@@ -192,7 +181,7 @@ def _go_live(platform: Platform, row: Row, status: Document, serving: list[str])
         "names": replicas.names(row, target),
         "sockets": [str(replicas.socket_of(platform, name)) for name in sorted(serving)] or live.get("sockets", []),
         "target": target,
-        **replicas.request_settings(row),
+        **replicas.limits_of_requests(target),
     }
 
 
@@ -203,13 +192,14 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
         writes = routing.request_change(platform, row.id)
         return Step(state, status, after=0, writes=writes, reason="ready: requests move over")
     with platform.database.read() as connection:
-        routed = routing.in_force(platform, connection, row.parent)
-    if not routed:
+        routed = routing.routed(platform, connection, row.parent)
+    if not routed.settled:
         return Step(state, status, after=_RESYNC_S, writes=routing.request_change(platform, row.id))
     left = _drain(platform, status.get("old", []))
     status["old"] = left
-    if status.get("failed"):
-        return Step("Failed", status, done=True, error=status["failed"], after=_RESYNC_S if left else None)
+    if error := status.get("failed") or routed.error:  # what is live is looked after all the same
+        again = _RESYNC_S if left or status.get("live") else None
+        return Step("Failed", status, done=True, error=error, after=again)
     if not complete:
         return Step(row.state, status, after=_RESYNC_S)
     return Step("Succeeded", status, done=True, after=_RESYNC_S)
@@ -277,8 +267,8 @@ def _slow(names: list[str], ready: list[str]) -> Document:
 def _delete(platform: Platform, row: Row, status: Document) -> Step:
     """First no request comes any more, then the replicas end."""
     with platform.database.read() as connection:
-        routed = routing.in_force(platform, connection, row.parent)
-    if not routed:
+        routed = routing.routed(platform, connection, row.parent)
+    if not routed.settled:
         return Step(row.state, status, after=_RESYNC_S, writes=routing.request_change(platform, row.id))
     names = [*status.get("old", []), *(status.get("live") or {}).get("names", [])]
     if target := status.get("target"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,7 +14,9 @@ from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
+from smalt.auth.endpoint_keys import KEY, RULE, new_key
 from smalt.kinds import routing
+from smalt.kinds.serving_settings import object_at
 from smalt.settings import TENANT
 from smalt.store import operations, resources
 from smalt.store.resources import Row
@@ -33,6 +34,7 @@ class EndpointProperties(Properties):
     public_network_access: str | None = None
 
 
+_KEYS = ("primaryKey", "secondaryKey")
 _MODES = {
     "key": "Key",
     "amltoken": "AMLToken",
@@ -43,7 +45,8 @@ _MODES = {
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    properties = dict(request.body["properties"])
+    given = request.body["properties"]
+    properties = EndpointProperties.model_validate(given).model_dump(by_alias=True, exclude_unset=True)
     if properties.get("compute"):
         raise invalid(
             "properties.compute: Kubernetes endpoints cannot be had here; leave the compute out for a managed endpoint.",
@@ -52,8 +55,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties["authMode"] = _MODES[str(properties.get("authMode") or "Key").lower()]
     properties["properties"] = properties.get("properties") or {}
     for field in ("traffic", "mirrorTraffic"):
-        properties[field] = {name: int(share) for name, share in (properties.get(field) or {}).items()}
-    given = properties.pop("keys", None)
+        properties[field] = properties.get(field) or {}
+    keys = _given_keys(properties.pop("keys", None))
     taken = [
         row
         for row in resources.by_lookup(connection, routing.ENDPOINTS, request.id.name.lower())
@@ -69,13 +72,12 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
     def writes(connection: Connection) -> None:
         have = resources.secrets_of(connection, request.id.key)
-        for name in ("primaryKey", "secondaryKey"):
-            wanted = (given or {}).get(name)  # as on Azure, a PUT sets keys only of an endpoint that it makes
-            if name not in have:
-                resources.set_secret(connection, request.id.key, name, wanted or _key())
+        for name in _KEYS:
+            if name not in have:  # as on Azure, a PUT sets keys only of an endpoint that it makes
+                resources.set_secret(connection, request.id.key, name, keys[name] or new_key())
 
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
-    spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
+    spec["identity"] = {"type": "SystemAssigned", **object_at(spec, "identity")}
     state = "Updating" if old else "Creating"
     return Admitted(spec, state=state, due=True, lookup=request.id.name.lower(), writes=writes)
 
@@ -114,19 +116,31 @@ def _check_traffic(connection: Connection, request: Request, properties: Mapping
         raise invalid(" ".join(error.message for error in errors), errors[0].target, errors)
 
 
-def _key() -> str:
-    return secrets.token_urlsafe(32)
+def _given_keys(given: Any) -> dict[str, str]:
+    if given is not None and not isinstance(given, dict):
+        raise invalid("properties.keys: this must be an object with primaryKey and secondaryKey.", "properties.keys")
+    return {name: _checked_key((given or {}).get(name), f"properties.keys.{name}") for name in _KEYS}
+
+
+def _checked_key(given: Any, field: str) -> str:
+    """The key as it was given, '' where none was; a refusal does not repeat it."""
+    if given and not (isinstance(given, str) and KEY.fullmatch(given)):
+        raise invalid(f"{field}: {RULE}. Leave it out to have one made.", field)
+    return given or ""
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
     with platform.database.read() as connection:
-        ready = routing.in_force(platform, connection, row.id)
-    if not ready:
+        found = routing.routed(platform, connection, row.id)
+    status = {name: value for name, value in row.status.items() if name != "error"}
+    if not found.settled:
         writes = routing.request_change(platform, row.id)
-        return Step("Deleting" if row.deleting else row.state, row.status, after=_RESYNC_S, writes=writes)
+        return Step("Deleting" if row.deleting else row.state, status, after=_RESYNC_S, writes=writes)
     if row.deleting:
-        return Step(row.state, row.status, gone=True)
-    return Step("Succeeded", row.status, done=True)
+        return Step(row.state, status, gone=True)
+    if found.error:
+        return Step("Failed", {**status, "error": found.error}, done=True, error=found.error, after=_RESYNC_S)
+    return Step("Succeeded", status, done=True)
 
 
 def _view(platform: Platform, row: Row) -> Document:
@@ -155,14 +169,14 @@ def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
     which = str(request.body.get("keyType") or "").lower()
     if which not in ("primary", "secondary"):
         raise invalid(f"keyType: '{request.body.get('keyType')}' is not Primary or Secondary.", "keyType")
+    name, wanted = f"{which}Key", _checked_key(request.body.get("keyValue"), "keyValue")
     with request.platform.database.write() as connection:
         current = resources.get(connection, row.id)
         if current is None:
             raise conflict(f"Endpoint '{row.name}' is gone.", "name")
-        name, wanted = f"{which}Key", request.body.get("keyValue")
         if wanted == resources.secrets_of(connection, row.id).get(name):
-            wanted = None  # the SDK sends the key that is to be replaced
-        resources.set_secret(connection, row.id, name, wanted or _key())
+            wanted = ""  # the SDK sends the key that is to be replaced
+        resources.set_secret(connection, row.id, name, wanted or new_key())
         resources.replace_spec(
             connection, current, current.spec, state="Updating", now=request.now, by=request.principal.name, due=True
         )

@@ -66,7 +66,7 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
     above = workspace.child(type_, name)
     row = resources.get(connection, above.key)
     if row is None:
-        hint = nearest(name, _names(connection, workspace, type_))
+        hint = nearest(name, names(connection, workspace, type_))
         raise invalid(f"{field}: there is no {title} '{name}' in workspace '{workspace.name}'.{hint}", field)
     if version is None and label not in (None, "latest"):
         raise invalid(
@@ -106,7 +106,7 @@ def _parse_asset(
     raise invalid(f"{field}: '{text}' names no {TITLES[type_]}; write azureml:NAME:VERSION.", field)
 
 
-def _names(connection: Connection, workspace: ResourceId, type_: str) -> list[str]:
+def names(connection: Connection, workspace: ResourceId, type_: str) -> list[str]:
     query = select(resource.c.name).where(resource.c.kind == f"workspaces/{type_}", resource.c.parent == workspace.key)
     return list(connection.execute(query.limit(500)).scalars())
 

@@ -9,9 +9,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Connection
 
 from smalt.agent.wire import Probe, TaskSpec
 from smalt.arm.durations import seconds_of
@@ -28,6 +30,8 @@ from smalt.store import resources
 from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
+_ACTS_AS = "endpoint:"
+_LOG_BYTES = 16 << 20  # of all replicas together, in one answer
 _INJECT = Path(__file__).parent.parent / "agent" / "inject" / "serve.py"
 
 
@@ -53,22 +57,25 @@ def target(platform: Platform, row: Row) -> Document:
     entry = _entry_script(code, script["scoringScript"]) if script and code else script.get("scoringScript", "")
     spec = specification(environment) if environment is not None else _model_environment(model)
     plan = platform.environments.plan(spec, serving=True)
+    requests = properties.get("requestSettings") or {}
     runs: Document = {
         "mode": "script" if script else "mlflow",
         "model": model,
         "code": code,
         "script": entry,
         "variables": {
-            key: value for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
+            key: str(value)
+            for key, value in (properties.get("environmentVariables") or {}).items()
+            if value is not None
         },
-        "concurrency": request_settings(row)["max_concurrent"],
-        "timeout_s": request_settings(row)["timeout_s"],
+        "concurrency": int(requests.get("maxConcurrentRequestsPerInstance") or 1),
+        "timeout_s": seconds_of(requests.get("requestTimeout"), 5.0),
         "size": properties.get("instanceType") or "",
         "probes": [properties.get("readinessProbe"), properties.get("livenessProbe")],
         "plan": plan.document(),
     }
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
-    return {**runs, "digest": digest}
+    return {**runs, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
 
 
 def _entry_script(code: str, given: str) -> str:
@@ -83,7 +90,7 @@ def _entry_script(code: str, given: str) -> str:
     )
 
 
-def _model(platform: Platform, workspace: ResourceId, properties: Mapping[str, Any], connection: Any) -> str:
+def _model(platform: Platform, workspace: ResourceId, properties: Mapping[str, Any], connection: Connection) -> str:
     if not properties.get("model"):
         return ""
     row = references.asset(connection, workspace, properties["model"], "models", "properties.model")
@@ -110,12 +117,12 @@ def _model_environment(model: str) -> EnvironmentSpec:
     )
 
 
-def request_settings(row: Row) -> Document:
-    given = row.properties.get("requestSettings") or {}
+def limits_of_requests(wanted: Mapping[str, Any]) -> Document:
+    """For the gateway: those of the revision, also when a later one of other limits did not come up."""
     return {
-        "timeout_s": seconds_of(given.get("requestTimeout"), 5.0),
-        "max_concurrent": int(given.get("maxConcurrentRequestsPerInstance") or 1),
-        "max_queue_wait_s": seconds_of(given.get("maxQueueWait"), 0.5),
+        "timeout_s": wanted["timeout_s"],
+        "max_concurrent": wanted["concurrency"],
+        "max_queue_wait_s": wanted.get("max_queue_wait_s", 0.5),
     }
 
 
@@ -137,15 +144,17 @@ def _folder(platform: Platform, name: str) -> Path:
     return platform.settings.root / "serving" / name.split("-")[1] / name
 
 
-def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any]) -> list[TaskSpec]:
-    """One task for each replica; its files are written here, again and again the same."""
+def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str]) -> list[TaskSpec]:
+    """One task for each replica that is `missing`; its files are written here, again and again the same."""
+    if not missing:
+        return []
     workspace = ResourceId.parse(row.written).workspace
     endpoint = row.parent.rsplit("/", 1)[-1]
     built = platform.environments.built(EnvironmentPlan(**wanted["plan"]).key)
     assert built is not None
     memory = platform.engine.capacity().memory_bytes
     result: list[TaskSpec] = []
-    for name in names(row, wanted):
+    for name in missing:
         folder, socket = _folder(platform, name), socket_of(platform, name)
         model_dir = _files(folder, wanted, row.name)
         readiness, liveness = wanted["probes"]
@@ -237,11 +246,24 @@ def _probe(socket: Path, given: Mapping[str, Any] | None, path: str) -> Probe:
     )
 
 
+def _principal(row: Row, workspace: ResourceId, endpoint: str) -> Principal:
+    """Whom replicas act as: the deployment, until it is deleted."""
+    return Principal(
+        oid=_digest(row), name=f"{_ACTS_AS}{endpoint}", kind="endpoint", tenant=TENANT, scope=workspace.key
+    )
+
+
+def deployment_of(connection: Connection, principal: Principal) -> Row | None:
+    """The deployment whose replicas act as `principal`; None where it is gone, also if another has its name now."""
+    endpoint = principal.name.removeprefix(_ACTS_AS)
+    above = ResourceId.parse(principal.scope).workspace.child("onlineEndpoints", endpoint)
+    rows = resources.get_many(connection, resources.children(connection, above.key)).values()
+    return next((row for row in rows if _digest(row) == principal.oid), None)
+
+
 def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: str) -> dict[str, str]:
     settings = platform.settings
-    principal = Principal(
-        oid=_digest(row), name=f"endpoint:{endpoint}", kind="endpoint", tenant=TENANT, scope=workspace.key
-    )
+    principal = _principal(row, workspace, endpoint)
     bundle = str(settings.tls / "bundle.pem")
     return {
         "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
@@ -262,13 +284,14 @@ def logs(platform: Platform, row: Row, lines: int) -> str:
     current = names(row, wanted) if wanted.get("attempts") else []
     older = [*row.status.get("failed_names", []), *(row.status.get("live") or {}).get("names", [])]
     parts: list[str] = [_stages(platform, row)]
-    for name in dict.fromkeys([*older, *current] if row.state == "Failed" else [*current, *older]):
-        path = _folder(platform, name) / "log.txt"
-        if path.is_file():
-            parts.append(f"Instance {name}:\n" + _tail(path, lines))
-    if len(parts) == 1 and wanted:
+    ordered = dict.fromkeys([*older, *current] if row.state == "Failed" else [*current, *older])
+    found = {name: path for name in ordered if (path := _folder(platform, name) / "log.txt").is_file()}
+    for name, path in found.items():
+        parts.append(f"Instance {name}:\n" + _tail(path, lines, _LOG_BYTES // len(found)))
+    if not found and wanted:
         path = platform.environments.log(wanted["plan"]["key"])
-        parts.append("Environment build:\n" + _tail(path, lines) if path.is_file() else "Nothing was logged yet.")
+        build = "Environment build:\n" + _tail(path, lines, _LOG_BYTES) if path.is_file() else "Nothing was logged yet."
+        parts.append(build)
     return "\n".join(parts)
 
 
@@ -282,10 +305,10 @@ def _stages(platform: Platform, row: Row) -> str:
     return "\n".join(["Stages:", *lines, ""])
 
 
-def _tail(path: Path, lines: int) -> str:
+def _tail(path: Path, lines: int, most_bytes: int) -> str:
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        file.seek(max(0, size - 512 * lines))
+        file.seek(max(0, size - min(512 * lines, most_bytes)))
         return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
 

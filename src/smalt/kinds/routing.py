@@ -2,18 +2,21 @@
 
 An endpoint or deployment that changed wakes the row `GATEWAY` and is done once the row says that a configuration with its
 own route (`digest`) is in force. So there is one writer, and a change is `Succeeded` only when requests follow it.
+
+An endpoint that the gateway cannot serve is left out and told so; all others go on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from json import dumps
 
 from sqlalchemy import Connection
 
-from smalt.arm.kind import Kind, Step
+from smalt.arm.errors import ArmError
+from smalt.arm.kind import Document, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import ml_audiences
@@ -22,7 +25,7 @@ from smalt.store.resources import Row
 
 GATEWAY = "/smalt/gateways/main"
 ENDPOINTS, DEPLOYMENTS = "workspaces/onlineendpoints", "workspaces/onlineendpoints/deployments"
-_LOOK_AGAIN_S = 0.01
+_LOOK_AGAIN_S, _LOOK_AGAIN_MOST_S = 0.01, 1.0
 _RESYNC_S = 60.0
 
 
@@ -77,12 +80,27 @@ def digest(found: EndpointRoute | None) -> str:
     return hashlib.sha256(dumps(asdict(found), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def in_force(platform: Platform, connection: Connection, endpoint: str) -> bool:
-    """Whether the gateway does for this endpoint what the database says."""
-    row = resources.get(connection, endpoint)
-    gateway = resources.get(connection, GATEWAY)
+@dataclass(frozen=True)
+class Routed:
+    """`follows`: the gateway does for an endpoint what the database says. `error`: why it serves nothing of it, as it is now."""
+
+    follows: bool
+    error: Document | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.follows or self.error is not None
+
+
+def routed(platform: Platform, connection: Connection, endpoint: str) -> Routed:
+    row, gateway = resources.get(connection, endpoint), resources.get(connection, GATEWAY)
+    if gateway is None:
+        return Routed(False)
     wanted = digest(route(platform, connection, row)) if row else ""
-    return gateway is not None and gateway.status.get("applied", {}).get(endpoint, "") == wanted
+    refused = gateway.status.get("refused", {}).get(endpoint)
+    if refused and refused["digest"] == wanted:
+        return Routed(False, {"code": "EndpointNotServed", "message": refused["message"]})
+    return Routed(gateway.status.get("applied", {}).get(endpoint, "") == wanted)
 
 
 def request_change(platform: Platform, waiter: str) -> Callable[[Connection], None]:
@@ -106,12 +124,37 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         keys = resources.keys_of_kind(connection, ENDPOINTS)
         endpoints = resources.get_many(connection, keys)
         routes = {key: route(platform, connection, endpoint) for key, endpoint in endpoints.items()}
-    wanted = [one for _, one in sorted(routes.items()) if one is not None]
-    version = platform.gateway.apply(wanted)
+    version, faults = _apply(platform, routes)
     if not platform.gateway.in_force(version):
-        return Step("Updating", row.status, after=_LOOK_AGAIN_S)
-    applied = {key: digest(one) for key, one in routes.items()}
-    return Step("Succeeded", {"applied": applied, "version": version}, done=True, after=_RESYNC_S)
+        return _look_again(row, version)
+    applied = {key: digest(one) for key, one in routes.items() if key not in faults}
+    refused = {key: {"digest": digest(routes[key]), "message": message} for key, message in faults.items()}
+    news = [key for key, one in refused.items() if row.status.get("refused", {}).get(key) != one]
+
+    def writes(connection: Connection) -> None:
+        resources.poke(connection, news, platform.clock())
+
+    status = {"applied": applied, "refused": refused, "version": version}
+    return Step("Succeeded", status, done=True, after=_RESYNC_S, writes=writes)
+
+
+def _apply(platform: Platform, routes: Mapping[str, EndpointRoute | None]) -> tuple[str, dict[str, str]]:
+    """The version with all endpoints that can be served, and by id why the others cannot."""
+    wanted = {key: one for key, one in sorted(routes.items()) if one is not None}
+    try:
+        return platform.gateway.apply(list(wanted.values())), {}
+    except ArmError as error:
+        faults = {one.target: one.message for one in error.details}
+    refused = {key: faults[one.name] for key, one in wanted.items() if one.name in faults}
+    return platform.gateway.apply([one for key, one in wanted.items() if key not in refused]), refused
+
+
+def _look_again(row: Row, version: str) -> Step:
+    """Soon, since Envoy takes milliseconds; then ever later, since it may be down, or be waiting for a replica."""
+    before = row.status.get("awaited") or {}
+    times = before["times"] + 1 if before.get("version") == version else 0
+    status = {**row.status, "awaited": {"version": version, "times": times}}
+    return Step("Updating", status, after=min(_LOOK_AGAIN_S * 2 ** min(times, 30), _LOOK_AGAIN_MOST_S))
 
 
 KIND = Kind(path="gateways", title="gateway", reconcile=_reconcile)

@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm.errors import invalid
+from smalt.arm.envelope import spelled_identity
+from smalt.arm.errors import conflict, invalid
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties, check_name
+from smalt.arm.validation import Properties, check_document, check_name
 from smalt.kinds.workspace import KIND as WORKSPACE
 from smalt.kinds.workspace import check_kind
 from smalt.settings import REGION
@@ -46,12 +47,17 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     check_name(WORKSPACE, name)
     check_kind(_parameter(properties, "kind"), "properties.parameters.kind")
     target = workspace_id(request.id.subscription, request.id.group, name)
+    body = check_document(WORKSPACE, _workspace(properties))
     spec = {**request.body, "properties": {key: properties[key] for key in properties if key != "template"}}
+    found = resources.get(connection, target.key)
+    if found is not None and found.deleting:
+        raise conflict(
+            f"The workspace '{name}' is being deleted. Wait for its end, and create it again.",
+            "properties.parameters.workspaceName",
+        )
 
     def writes(connection: Connection) -> None:
-        body = _workspace(properties)
         now, by = request.now, request.principal.name
-        found = resources.get(connection, target.key)
         if found is None:
             resources.insert(
                 connection, key=target.key, written=str(target), kind=target.kind, parent=target.parent.key, name=name,
@@ -70,7 +76,7 @@ def _workspace(properties: Document) -> Document:
         "location": _parameter(properties, "location") or REGION,
         "tags": tags if isinstance(tags, dict) else {},
         "kind": _parameter(properties, "kind") or "Default",
-        "identity": identity if isinstance(identity, dict) else {"type": "SystemAssigned"},
+        "identity": spelled_identity(identity) if isinstance(identity, dict) else {"type": "SystemAssigned"},
         "properties": {
             "friendlyName": _parameter(properties, "friendlyName") or "",
             "description": _parameter(properties, "description") or "",

@@ -7,6 +7,7 @@ The container's status holds the newest version and the next number, kept in the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -65,6 +66,9 @@ def _view_container(platform: Platform, row: Row) -> Document:
         "tags": row.properties.get("tags") or {},
         "properties": row.properties.get("properties") or {},
     }
+    if row.kind.endswith("/components") and row.status.get("latest"):  # the first is 1, those after it are times
+        now = datetime.fromtimestamp(platform.clock(), UTC)
+        shown["nextVersion"] = now.strftime("%Y-%m-%d-%H-%M-%S-%f0")
     if row.kind.endswith("/data"):
         shown["dataType"] = row.properties.get("dataType") or row.status.get("type")
     return shown

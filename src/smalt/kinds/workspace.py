@@ -15,12 +15,12 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
-from smalt.settings import REGION, STORAGE_SUFFIX, TENANT
+from smalt.kinds.diagnosis import diagnose
+from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
 
 BLOB_STORE, ARTIFACT_STORE = "workspaceblobstore", "workspaceartifactstore"
-ARTIFACTS = "azureml"
 
 
 class WorkspaceProperties(Properties):
@@ -62,7 +62,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         return Step(row.state, status, after=0)
     account = status["account"]
     platform.blobs.ensure_account(account)
-    for container in (blob_container(status["workspaceId"]), ARTIFACTS):
+    for container in (blob_container(status["workspaceId"]), ARTIFACT_CONTAINER):
         platform.blobs.ensure_container(account, container)
     now = platform.clock()
 
@@ -88,7 +88,7 @@ def _default_datastores(platform: Platform, connection: Connection, row: Row, st
     id_ = ResourceId.parse(row.written)
     for name, container, default in (
         (BLOB_STORE, blob_container(status["workspaceId"]), True),
-        (ARTIFACT_STORE, ARTIFACTS, False),
+        (ARTIFACT_STORE, ARTIFACT_CONTAINER, False),
     ):
         properties = {
             "datastoreType": "AzureBlob",
@@ -171,14 +171,8 @@ def _storage_keys(request: Request, row: Row | None) -> tuple[int, Any]:
 
 
 def _resync(request: Request, row: Row | None) -> tuple[int, Any]:
-    return 202, None
-
-
-def _diagnose(request: Request, row: Row | None) -> tuple[int, Any]:
-    parts = ("userDefinedRouteResults", "networkSecurityRuleResults", "resourceLockResults", "dnsResolutionResults",
-             "storageAccountResults", "keyVaultResults", "containerRegistryResults", "applicationInsightsResults",
-             "otherResults")  # fmt: skip
-    return 200, {"value": {part: [] for part in parts}}
+    """The keys are read where they are at each use, so they are never out of step."""
+    return 200, None
 
 
 KIND = Kind(
@@ -192,7 +186,7 @@ KIND = Kind(
         "listKeys": Action(_list_keys),
         "listStorageAccountKeys": Action(_storage_keys),
         "resyncKeys": Action(_resync),
-        "diagnose": Action(_diagnose),
+        "diagnose": Action(diagnose),
     },
     long_running=True,
     put_status=202,

@@ -1,8 +1,8 @@
 """The one control loop: claim what is due, run its kind's step, apply what it found; again for ever.
 
 Truth is `due_at` in the database; hints only shorten the wait. Any number of loops may run on one database: a claim is a
-lease, a heartbeat extends it, an apply counts only while it is held. What a step raises is retried with growing pauses and,
-past the limit, becomes the resource's failure, with the real error.
+lease, a heartbeat extends it, an apply counts only while it is held. What a step or its apply raises is retried with growing
+pauses and, past the limit, becomes the resource's failure, with the real error and in the kind's own way (`Kind.fail`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import Kind, Step
@@ -65,8 +65,8 @@ class Loop:
         with ThreadPoolExecutor(self._pace.workers, thread_name_prefix="step") as pool:
             while not self._stopping.is_set():
                 self._wake.clear()
-                self._claim_all(pool)
-                self._wake.wait(self._pause())
+                # With every worker busy there is nothing to claim for: the end of a step wakes.
+                self._wake.wait(self._pause() if self._claim_all(pool) else None)
         heart.join()
 
     def stop(self) -> None:
@@ -96,24 +96,25 @@ class Loop:
         if row.deleting and self._waits_for_children(row):
             return
         try:
-            step = kind.reconcile(self._platform, row)
+            self._apply(row, kind.reconcile(self._platform, row))
         except NotReady:  # not the resource's fault: it does not count as a try
-            step = Step(row.state, row.status, after=self._pace.backoff_s * 2)
+            self._apply(row, Step(row.state, row.status, after=self._pace.backoff_s * 2))
         except Exception as error:  # the loop's edge: whatever a step raises is this resource's problem, not the loop's
-            step = self._failed(kind, row, error)
-        self._apply(row, step)
+            self._apply(row, self._failed(kind, row, error))
 
-    def _claim_all(self, pool: ThreadPoolExecutor) -> None:
+    def _claim_all(self, pool: ThreadPoolExecutor) -> bool:
+        """Claim and start what is due; False when no worker is left."""
         while not self._stopping.is_set():
             with self._held_lock:
                 free = self._pace.workers - len(self._held)
             if free <= 0:
-                return
+                return False
             rows = self._claim(free)
             if not rows:
-                return
+                return True
             for row in rows:
                 pool.submit(self._work, row)
+        return True
 
     def _work(self, row: Row) -> None:
         try:
@@ -129,8 +130,8 @@ class Loop:
         try:
             with self._platform.database.write() as connection:
                 rows = resources.claim(connection, self._keys, now, str(uuid.uuid4()), self._pace.lease_s, most)
-        except DBAPIError as error:
-            log.warning("nothing could be claimed: %s", error.orig)
+        except SQLAlchemyError as error:
+            log.warning("nothing could be claimed: %s", error)
             return []
         with self._held_lock:
             self._held.update({row.id: row for row in rows})
@@ -141,7 +142,8 @@ class Loop:
         error = dict(step.error) if step.error else None
         with self._platform.database.write() as connection:
             if step.gone:
-                if resources.lease_held(connection, row):
+                # Once more in this transaction: something may have been made below while the step ran.
+                if resources.lease_held(connection, row) and not self._await_below(connection, row, now):
                     hook = self._kinds[row.kind].deleted
                     operations.finish(connection, row.id, 1 << 40, error, now)
                     resources.remove(connection, row.id, now)
@@ -166,20 +168,24 @@ class Loop:
 
     def _waits_for_children(self, row: Row) -> bool:
         """A delete begins at the leaves: what stands above ends only when nothing is left below."""
-        now = self._platform.clock()
         with self._platform.database.write() as connection:
-            waiting = self._delete_below(connection, row, now)
-            if not waiting:
+            if not self._await_below(connection, row, self._platform.clock()):
                 return False
+        with self._held_lock:
+            self._held.pop(row.id, None)
+        self._platform.hub.notify(row.id)
+        return True
+
+    def _await_below(self, connection: Connection, row: Row, now: float) -> bool:
+        """Whether something is left below; it is being deleted, and wakes the row when it is gone."""
+        waiting = self._delete_below(connection, row, now)
+        if waiting:
             resources.wait_for(connection, row.id, waiting)
             resources.apply(
                 connection, row, status=row.status, state=row.state, due_at=now + self._pace.resync_s, failures=0, now=now,
                 reason="", ended=False,
             )  # fmt: skip
-        with self._held_lock:
-            self._held.pop(row.id, None)
-        self._platform.hub.notify(row.id)
-        return True
+        return bool(waiting)
 
     def _delete_below(self, connection: Connection, row: Row, now: float) -> list[str]:
         """Delete the stored rows below; mark the reconciled ones, which are returned."""
@@ -206,13 +212,15 @@ class Loop:
         status = {**row.status, "error": body}
         if row.deleting:  # a delete is never given up
             return Step(row.state, status, after=self._pace.backoff_most_s, reason=_RETRY)
+        if kind.fail is not None:
+            return kind.fail(self._platform, row, body)
         return Step("Failed", status, done=True, error=body, reason=str(error)[:500])
 
     def _pause(self) -> float:
         try:
             with self._platform.database.read() as connection:
                 due = resources.next_due(connection, self._keys)
-        except DBAPIError:
+        except SQLAlchemyError:
             return 1.0
         if due is None:
             return self._pace.resync_s
@@ -228,8 +236,8 @@ class Loop:
                 with self._platform.database.write() as connection:
                     for row in held:
                         resources.extend(connection, row, self._platform.clock() + self._pace.lease_s)
-            except DBAPIError as error:
-                log.warning("leases could not be extended: %s", error.orig)
+            except SQLAlchemyError as error:
+                log.warning("leases could not be extended: %s", error)
 
 
 def _again(row: Row, after: float) -> Step:

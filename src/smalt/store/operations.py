@@ -1,4 +1,8 @@
-"""Long-running operations: one row each, written in the transaction of the PUT, DELETE or action that began it."""
+"""Long-running operations: one row each, written in the transaction of the PUT, DELETE or action that began it.
+
+Clients ask for an operation while they wait for it, so those that ended long ago are forgotten: each new one removes a few.
+What happened to a resource stays in its events.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from smalt.store.tables import operation
 
 RUNNING, SUCCEEDED, FAILED = "InProgress", "Succeeded", "Failed"
+KEPT_S = 7 * 24 * 3600.0
+_FORGOTTEN_AT_ONCE = 20  # more than one, so that what has piled up goes too
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Operation:
 
 
 def begin(connection: Connection, resource_id: str, action: str, generation: int, now: float) -> str:
+    _forget(connection, now - KEPT_S)
     key = str(uuid.uuid4())
     connection.execute(
         operation.insert().values(
@@ -42,6 +49,13 @@ def begin(connection: Connection, resource_id: str, action: str, generation: int
     return key
 
 
+def _forget(connection: Connection, before: float) -> None:
+    old = select(operation.c.id).where(operation.c.ended_at < before).order_by(operation.c.ended_at)
+    keys = connection.execute(old.limit(_FORGOTTEN_AT_ONCE)).scalars().all()
+    if keys:
+        connection.execute(delete(operation).where(operation.c.id.in_(keys)))
+
+
 def get(connection: Connection, key: str) -> Operation | None:
     found = connection.execute(select(operation).where(operation.c.id == key)).first()
     if found is None:
@@ -50,19 +64,10 @@ def get(connection: Connection, key: str) -> Operation | None:
     return Operation(found.id, found.resource_id, found.action, found.state, error, found.created_at, found.ended_at)
 
 
-def finish(
-    connection: Connection, resource_id: str, upto: int, error: dict[str, Any] | None, now: float, action: str = ""
-) -> None:
-    """End the running operations of a resource, up to a generation; `action` limits it to one kind of operation."""
+def finish(connection: Connection, resource_id: str, upto: int, error: dict[str, Any] | None, now: float) -> None:
+    """End the running operations of a resource, up to a generation."""
     query = update(operation).where(
         operation.c.resource_id == resource_id, operation.c.state == RUNNING, operation.c.generation <= upto
     )
-    if action:
-        query = query.where(operation.c.action == action)
     state = FAILED if error else SUCCEEDED
     connection.execute(query.values(state=state, error=json.dumps(error) if error else None, ended_at=now))
-
-
-def running(connection: Connection, resource_id: str) -> bool:
-    query = select(operation.c.id).where(operation.c.resource_id == resource_id, operation.c.state == RUNNING)
-    return connection.execute(query.limit(1)).first() is not None

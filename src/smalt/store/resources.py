@@ -247,7 +247,10 @@ def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases
 
 
 def next_due(connection: Connection, kinds: Sequence[str]) -> float | None:
-    query = select(func.min(resource.c.due_at)).where(resource.c.due_at.is_not(None), resource.c.kind.in_(kinds))
+    """When the next row is due that nobody works on. One that is poked meanwhile is due at the end of its step."""
+    query = select(func.min(resource.c.due_at)).where(
+        resource.c.due_at.is_not(None), resource.c.kind.in_(kinds), resource.c.lease.is_(None)
+    )
     return connection.execute(query).scalar()
 
 
@@ -326,7 +329,7 @@ def page(
     query = (
         query.where(resource.c.parent == parent)
         if prefix is None
-        else query.where(resource.c.parent.startswith(prefix))
+        else query.where(resource.c.parent.startswith(prefix, autoescape=True))
     )
     if lookup is not None:
         query = query.where(resource.c.lookup == lookup)
@@ -350,8 +353,12 @@ def page(
         rows.sort(key=lambda row: (row.created_at, row.id), reverse=not oldest_first)
     if len(rows) <= most:
         return Page(rows, None)
-    last = rows[most - 1]
-    return Page(rows[:most], f"{last.created_at!r}~{last.id}")
+    return Page(rows[:most], place_after(rows[most - 1]))
+
+
+def place_after(row: Row) -> str:
+    """Where the page behind this row begins."""
+    return f"{row.created_at!r}~{row.id}"
 
 
 def children(connection: Connection, parent: str) -> list[str]:

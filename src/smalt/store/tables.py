@@ -66,6 +66,7 @@ operation = Table(
     Column("created_at", Double, nullable=False),
     Column("ended_at", Double),
     Index("operation_resource", "resource_id"),
+    Index("operation_ended", "ended_at"),
 )
 
 event = Table(

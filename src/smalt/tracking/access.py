@@ -1,4 +1,5 @@
-"""Who may send what through the edge: the routes that exist here at all, and what each needs permission for.
+"""Who may send what through the edge: the routes that exist here at all, what each needs permission for, and
+which may be sent twice.
 
 MLflow's server has more than tracking: an assistant that runs commands on the server, webhooks that call out, gateways, a list of all
 workspaces. What is not named here is not there.
@@ -40,6 +41,8 @@ _READING_POST = re.compile(
     re.IGNORECASE,
 )
 
+_SETTING_POST = re.compile(r"log-(metric|parameter|batch|batch-async|inputs)|update|set-([a-z]+-)?tag")
+
 
 def is_known(rest: str) -> bool:
     """Whether the decoded path below a workspace is served. Dot segments never are."""
@@ -60,3 +63,11 @@ def action(method: str, rest: str) -> str:
     if method == "POST" and found and _READING_POST.fullmatch(found[2] or found[1]):
         return f"{_ML}/{what}/read"
     return f"{_ML}/{what}/{'delete' if method == 'DELETE' else 'write'}"
+
+
+def is_repeatable(method: str, rest: str) -> bool:
+    """Whether MLflow is as it would be after one such request when it got two: reads, and what is set or logged by key."""
+    if action(method, rest).endswith("/read"):
+        return True
+    found = _API.fullmatch(rest)
+    return method == "POST" and found is not None and _SETTING_POST.fullmatch(found[2] or "") is not None

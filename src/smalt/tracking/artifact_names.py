@@ -12,7 +12,6 @@ from pathlib import Path
 from smalt.arm.errors import invalid
 from smalt.settings import Settings
 
-CONTAINER = "azureml"
 _MADE_BY_MLFLOW = (
     (re.compile(r"\d+/models/([^/]+)/artifacts((?:/.*)?)", re.DOTALL), "LoggedModel/{}{}"),
     (re.compile(r"\d+/traces/([^/]+)/artifacts((?:/.*)?)", re.DOTALL), "Trace/{}{}"),
@@ -29,10 +28,6 @@ def blob_name(path: str) -> str:
         if found:
             return form.format(found[1], found[2])
     return checked
-
-
-def run_folder(run: str) -> str:
-    return check_path(f"ExperimentRun/dcid.{run}")
 
 
 def staging(settings: Settings) -> Path:

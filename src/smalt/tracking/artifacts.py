@@ -26,7 +26,7 @@ from smalt.tracking.model_files import ModelFiles, Spot
 NO_MULTIPART = "Multipart upload is not supported for the current artifact repository"
 _CHUNK_BYTES = 1 << 20
 _ROUTE = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/(artifacts|mpu|presigned)(?:/(.*))?", re.DOTALL)
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def is_artifact_route(rest: str) -> bool:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from smalt.arm.errors import ArmError, not_found, unauthorized
+from smalt.arm.errors import ArmError, invalid, not_found, unauthorized
 from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
 from smalt.arm.ports import Blobs, ModelRegistry, NotReady, Principal, Tokens
-from smalt.settings import Settings
+from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.access import action, is_known
 from smalt.tracking.address import Address, parse_address
-from smalt.tracking.artifact_names import CONTAINER, staging
+from smalt.tracking.artifact_names import staging
 from smalt.tracking.artifacts import artifact_response, is_artifact_route
 from smalt.tracking.azure_artifacts import azure_artifact_response
 from smalt.tracking.folder import Folder
@@ -76,7 +77,9 @@ class TrackingApp:
         self._upstream = Upstream(settings.mlflow_socket, patience_s)
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
         self._forward = Forward(settings, tracking, self._upstream, self._registry)
-        self._prepared: set[str] = set()  # workspaces that MLflow has
+        self._prepared: set[tuple[str, str]] = (
+            set()
+        )  # workspaces that MLflow has; a new one of an old name has another account
         self._stores: set[str] = set()  # accounts that have the container
 
     @staticmethod
@@ -109,39 +112,37 @@ class TrackingApp:
             return said(unavailable(str(error)))
         except ClientDisconnect:
             return Response(status_code=400)
+        except RecursionError:
+            return said(invalid("The body is nested too deeply.", "body"))
         except Exception as error:
             _log.exception("A tracking request failed: %s %s", request.method, request.scope["path"])
             failed = ArmError(500, "InternalServerError", "The tracking edge failed; its log says why.")
             return said(outage(error) or failed)
 
     async def _answer(self, request: Request, address: Address) -> Response:
-        principal = await anyio.to_thread.run_sync(self._admit, request, address)
+        principal, account = await anyio.to_thread.run_sync(self._admit, request, address)
+        find_files = partial(self._files, address.workspace, account)
         if address.service != "mlflow":
-            files, body = await anyio.to_thread.run_sync(self._files, address.workspace), await _body(request)
-            account = self._tracking.account_of(address.workspace.key)
+            files, body = await anyio.to_thread.run_sync(find_files), await _body(request)
             return await azure_artifact_response(request, address, self._settings, self._blobs, account, files, body)
         if not address.rest:
             return RedirectResponse(f"{request.scope['path']}/", 308)
         if is_artifact_route(address.rest):
-            files = await anyio.to_thread.run_sync(self._files, address.workspace)
-            return await artifact_response(request, address.rest, files)
+            return await artifact_response(request, address.rest, await anyio.to_thread.run_sync(find_files))
         if not is_known(address.rest):
             raise not_found("The tracking route", address.rest)
         body = await _body(request)
-        await self._prepare(address.workspace)
-        return await self._forward.respond(
-            request, address, body, lambda: self._files(address.workspace), principal.name
-        )
+        await self._prepare(address.workspace, account)
+        return await self._forward.respond(request, address, body, find_files, principal.name)
 
-    def _admit(self, request: Request, address: Address) -> Principal:
-        """Who it is, whether they may, and only then whether there is such a workspace."""
+    def _admit(self, request: Request, address: Address) -> tuple[Principal, str]:
+        """Who it is, whether they may, and only then whether there is such a workspace; and its storage account."""
         workspace = address.workspace.key
         principal = self._principal(request)
         self._authorize(principal, action(request.method, address.rest), workspace)
         if not self._exists(workspace):
-            self._prepared.discard(workspace)
             raise not_found("The workspace", str(address.workspace))
-        return principal
+        return principal, self._tracking.account_of(workspace)
 
     def _principal(self, request: Request) -> Principal:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -152,29 +153,28 @@ class TrackingApp:
             raise unauthorized("Sign in: send a bearer token, or open the link that `smalt up` prints in this browser.")
         return principal
 
-    async def _prepare(self, workspace: ResourceId) -> None:
+    async def _prepare(self, workspace: ResourceId, account: str) -> None:
         """The workspace in MLflow's tables. While they are being made (the first seconds of a new root) this waits."""
         loop, wait_s = asyncio.get_running_loop(), 0.05
         deadline = loop.time() + self._patience_s
-        while workspace.key not in self._prepared:
+        while (workspace.key, account) not in self._prepared:
             try:
-                await anyio.to_thread.run_sync(self._open, workspace)
+                await anyio.to_thread.run_sync(self._open, workspace, account)
             except NotReady:
                 if loop.time() + wait_s > deadline:
                     raise
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 0.5)
                 continue
-            self._prepared.add(workspace.key)
+            self._prepared.add((workspace.key, account))
 
-    def _open(self, workspace: ResourceId) -> None:
+    def _open(self, workspace: ResourceId, account: str) -> None:
         self._tracking.ensure_workspace(workspace.key)
-        self._registry.adopt_all(workspace, self._files(workspace))
+        self._registry.adopt_all(workspace, self._files(workspace, account))
 
-    def _files(self, workspace: ResourceId) -> ModelFiles:
-        account = self._tracking.account_of(workspace.key)
+    def _files(self, workspace: ResourceId, account: str) -> ModelFiles:
         if account not in self._stores:
-            self._blobs.ensure_container(account, CONTAINER)
+            self._blobs.ensure_container(account, ARTIFACT_CONTAINER)
             self._stores.add(account)
         place = staging(self._settings)
         return ModelFiles(

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from smalt.arm.errors import invalid
-from smalt.settings import Settings
+from smalt.settings import ARTIFACT_CONTAINER, Settings
+from smalt.tracking.access import is_repeatable
 from smalt.tracking.address import Address, mlflow_name
-from smalt.tracking.artifact_names import CONTAINER
 from smalt.tracking.folder import Folder
 from smalt.tracking.logged_models import place_logged_model
 from smalt.tracking.model_files import ModelFiles
@@ -56,7 +56,7 @@ class Forward:
     ) -> Response:
         """`by` is who asks. Raises ArmError(503) when MLflow does not come back, NotReady while its database is being made."""
         change = self.registry.change(address.rest, request.url.query, body)
-        outgoing = await anyio.to_thread.run_sync(self._outgoing, request, address, body, change)
+        outgoing = await anyio.to_thread.run_sync(self._outgoing, request, address, body, change, by)
         try:
             answer = await self.upstream.send(outgoing)
         except Unavailable as error:
@@ -73,7 +73,7 @@ class Forward:
         response.raw_headers.extend((k.encode("latin-1"), v.encode("latin-1")) for k, v in _headers(answer).items())
         return response
 
-    def _outgoing(self, request: Request, address: Address, body: bytes, change: Change | None) -> Outgoing:
+    def _outgoing(self, request: Request, address: Address, body: bytes, change: Change | None, by: str) -> Outgoing:
         workspace = address.workspace
         default = partial(self.tracking.default_experiment, workspace.key)
         query = default_experiment_in_query(request.url.query, default)
@@ -84,7 +84,7 @@ class Forward:
             if address.plugin:
                 body = from_plugin(body, self.settings, workspace, partial(self.tracking.artifact_uri, workspace.key))
             if change is not None:
-                body = self.registry.before(workspace, change, body)
+                body = self.registry.before(workspace, change, body, by)
         headers = [
             (key, value)
             for key, value in request.headers.items()
@@ -92,13 +92,14 @@ class Forward:
         ]
         headers += [(_WORKSPACE, mlflow_name(workspace)), ("accept-encoding", "identity")]
         target = _LOG_BATCH if address.rest == _LOG_BATCH_ASYNC else address.raw_rest
-        return Outgoing(request.method, target + (f"?{query}" if query else ""), headers, body)
+        target += f"?{query}" if query else ""
+        return Outgoing(request.method, target, headers, body, is_repeatable(request.method, address.rest))
 
     def _corrected(self, request: Request, address: Address, content: bytes, files: Callable[[], ModelFiles]) -> bytes:
         if address.rest.endswith("/mlflow/server-info"):
             content = without_workspaces(content)
         if request.method == "POST" and address.rest.endswith("/mlflow/logged-models"):
-            content = self._placed(address, content, lambda: files().folder_of(CONTAINER))
+            content = self._placed(address, content, lambda: files().folder_of(ARTIFACT_CONTAINER))
         if address.plugin and wants_azureml_uris(request.headers.get("user-agent", "")):
             content = for_plugin(content, self.settings, address.workspace)
         return content

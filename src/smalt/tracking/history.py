@@ -1,7 +1,7 @@
 """The run-history routes that the clients use beside ARM: what a job is doing now, its logs, its outputs, its description.
 
     GET   /discovery                                            where the services are: all here
-    GET   /history/v1.0{WS}/runs/{job}[/details|/children]
+    GET   /history/v1.0{WS}/runs/{job}[/details|/children]      details: with URLs of its first 500 logs
     POST  /history/v1.0{WS}/rundata
     PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, hidden
     POST  /data|/modelregistry/v1.0{WS}/…/batchGetResolvedUris  where named outputs are
@@ -13,25 +13,29 @@ from __future__ import annotations
 
 import contextlib
 import re
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from smalt.arm.envelope import timestamp
-from smalt.arm.errors import ArmError, not_found
+from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.ids import ML, ResourceId, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
-from smalt.settings import STORAGE_SUFFIX
+from smalt.arm.validation import Properties
+from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
 from smalt.store import resources
 from smalt.store.resources import Row
 
 SAS_S = 24 * 3600.0
+LOGS_MOST = 500
 _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
 _RUN = re.compile(
     rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children))?/?", re.IGNORECASE
@@ -44,7 +48,27 @@ _LOG_FOLDERS = ("user_logs/", "azureml-logs/", "system_logs/", "logs/")
 _DATA_TYPES = {"uri_file", "uri_folder", "mltable"}
 _SERVICES = ("api", "catalog", "experimentation", "gallery", "history", "hyperdrive", "labeling", "modelmanagement",
              "pipelines", "notebooks", "studio", "modelregistry")  # fmt: skip
-ARTIFACTS = "azureml"
+
+
+class _Changes(Properties):
+    """What PATCH changes. None leaves as it is; a tag or property that is None is removed."""
+
+    display_name: str | None = None
+    description: str | None = None
+    tags: dict[str, str | None] | None = None
+    properties: dict[str, str | None] | None = None
+    hidden: bool | None = None
+
+    def merged(self, properties: dict[str, Any]) -> dict[str, Any]:
+        changed = dict(properties)
+        for field, text in (("displayName", self.display_name), ("description", self.description)):
+            if text is not None:
+                changed[field] = text
+        for field, given in (("tags", self.tags), ("properties", self.properties)):
+            if given is not None:
+                both = {**(properties.get(field) or {}), **given}
+                changed[field] = {key: value for key, value in both.items() if value is not None}
+        return changed
 
 
 class HistoryApp:
@@ -151,17 +175,20 @@ class HistoryApp:
         }
 
     def _logs(self, row: Row) -> dict[str, str]:
+        """The streamed logs first. Clients ask for all again and again, so of the files that a job left there in numbers
+        only the first are shown; the others can be downloaded.
+        """
         workspace = self._read(ResourceId.parse(row.written).workspace.key)
         account = workspace.status.get("account") if workspace else None
         if not account:
             return {}
         blobs, base = self._platform.blobs, f"ExperimentRun/dcid.{row.name}/"
         found: dict[str, str] = {}
-        for folder in _LOG_FOLDERS:
-            for name, _ in blobs.list(account, ARTIFACTS, base + folder):
-                token = blobs.sas(account, "r", SAS_S, container=ARTIFACTS, blob=name)
-                url = f"{self._platform.settings.url}/{account}.blob.{STORAGE_SUFFIX}/{ARTIFACTS}/{quote(name)}?{token}"
-                found[name.removeprefix(base)] = url
+        listed = chain.from_iterable(blobs.list(account, ARTIFACT_CONTAINER, base + folder) for folder in _LOG_FOLDERS)
+        for name, _ in islice(listed, LOGS_MOST):
+            token = blobs.sas(account, "r", SAS_S, container=ARTIFACT_CONTAINER, blob=name)
+            url = f"{self._platform.settings.url}/{account}.blob.{STORAGE_SUFFIX}/{ARTIFACT_CONTAINER}/{quote(name)}?{token}"
+            found[name.removeprefix(base)] = url
         return found
 
     def _children(self, row: Row) -> list[dict[str, Any]]:
@@ -171,20 +198,14 @@ class HistoryApp:
 
     def _patch(self, row: Row, body: dict[str, Any], principal: Principal) -> Row:
         """Display name, description, tags and properties are merged; `hidden` archives."""
-        platform = self._platform
+        changes, platform = _changes(body), self._platform
         now = platform.clock()
         with platform.database.write() as connection:
             current = resources.get(connection, row.id)
             if current is None:
                 raise not_found("Run", row.name)
-            properties = dict(current.properties)
-            for field in ("displayName", "description"):
-                if body.get(field) is not None:
-                    properties[field] = str(body[field])
-            for field in ("tags", "properties"):
-                if isinstance(body.get(field), dict):
-                    properties[field] = {**(properties.get(field) or {}), **body[field]}
-            hidden = current.archived if body.get("hidden") is None else bool(body["hidden"])
+            properties = changes.merged(current.properties)
+            hidden = current.archived if changes.hidden is None else changes.hidden
             resources.replace_spec(
                 connection, current, {**current.spec, "properties": properties}, state=current.state, now=now,
                 by=principal.name, due=current.due_at is not None, archived=hidden, reason="described",
@@ -192,7 +213,7 @@ class HistoryApp:
             changed = resources.get(connection, row.id)
         assert changed is not None
         workspace = ResourceId.parse(row.written).workspace.key
-        tags = {key: str(value) for key, value in changed.properties.get("tags", {}).items()}
+        tags = changed.properties.get("tags") or {}
         with contextlib.suppress(NotReady, ArmError):  # without a run yet, the job begins with what was written above
             platform.tracking.update_run(
                 workspace, row.name, changed.properties.get("displayName"), tags, changed.archived
@@ -201,16 +222,27 @@ class HistoryApp:
 
     def _resolve(self, workspace: ResourceId, service: str, body: dict[str, Any]) -> dict[str, Any]:
         """{"values": [ids]} → where each named output is, in the long form that clients parse."""
-        values: dict[str, Any] = {}
-        for key in body.get("values") or []:
-            job, _, output = str(key).removeprefix("azureml://jobs/").partition("/outputs/")
+        asked, values = body.get("values") or [], dict[str, Any]()
+        if not isinstance(asked, list) or not all(isinstance(key, str) for key in asked):
+            raise invalid('The body must be {"values": [the ids of outputs]}.', "values")
+        for key in asked:
+            job, _, output = key.removeprefix("azureml://jobs/").partition("/outputs/")
             row = self._read(workspace.child("jobs", job).key)
             place = ((row.status if row else {}).get("outputs") or {}).get(output)
             if place is None:
-                raise not_found("Output", str(key))
+                raise not_found("Output", key)
             uri = _long_form(workspace, place["uri"])
             values[key] = {"uri": uri, "type": place["jobOutputType"]} if service == "data" else {"path": uri}
         return {"values": values}
+
+
+def _changes(body: dict[str, Any]) -> _Changes:
+    try:
+        return _Changes.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise invalid(f"{field}: {first['msg']}.", field) from None
 
 
 def _output_id(row: Row, name: str) -> str:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from smalt.arm.errors import ArmError, not_found
+from smalt.settings import ARTIFACT_CONTAINER
 from smalt.tracking import schema
 from smalt.tracking.address import mlflow_name
-from smalt.tracking.artifact_names import CONTAINER
 from smalt.tracking.folder import Folder
 from smalt.tracking.tracking_database import TrackingDatabase
 
@@ -50,7 +50,7 @@ class ModelFiles:
         """For a blob's name among the artifacts. Raises ArmError(404) for a model that is not there."""
         found = _NAME.fullmatch(name)
         if found is None:
-            return Spot(self.folder_of(CONTAINER), CONTAINER, name)
+            return Spot(self.folder_of(ARTIFACT_CONTAINER), ARTIFACT_CONTAINER, name)
         place = self.place_of(found[1])
         if place is None:
             raise not_found("The registered model", found[1])

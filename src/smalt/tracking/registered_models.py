@@ -13,10 +13,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelVersion
-from smalt.settings import Settings
+from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking import schema
 from smalt.tracking.address import mlflow_name
-from smalt.tracking.artifact_names import CONTAINER
 from smalt.tracking.runs import MlflowTracking
 from smalt.tracking.sources import place_name, source_of
 
@@ -74,7 +73,7 @@ class RegisteredModels:
             self._write(connection, own, number, version, source)
             key = {"workspace": own, "name": version.name, "version": number}
             _set_tags(connection, schema.model_version_tags, key, version.tags)
-            if version.path and version.container not in ("", CONTAINER):
+            if version.path and version.container not in ("", ARTIFACT_CONTAINER):
                 _set_place(connection, own, version)
 
     def remove_version(self, workspace: str, name: str, version: str) -> None:

@@ -72,8 +72,11 @@ class RegistryEdge:
             return None
         return Change(found[1], found[2], name, str(content.get("version") or ""), content)
 
-    def before(self, workspace: ResourceId, change: Change, body: bytes) -> bytes:
-        """The body to send to MLflow for the one that came. Raises ArmError for what ARM cannot have."""
+    def before(self, workspace: ResourceId, change: Change, body: bytes, by: str) -> bytes:
+        """The body to send to MLflow for the one that came. Raises ArmError for what ARM cannot have.
+
+        A version's model is made where there is none, as ARM does it and as the plugin's users are taught; MLflow would answer 404.
+        """
         if _is_prompt(change):
             return body
         self._check(workspace, change)
@@ -81,6 +84,9 @@ class RegistryEdge:
             self.models.ensure_version(version)
         if not change.makes_version:
             return body
+        if self.models.read(workspace.key, change.name, "0") is None:
+            self.models.ensure_model(workspace.key, change.name, None, {})
+            self._adopt_model(workspace, change.name, by)
         content = json.loads(body)
         return json.dumps(
             model_source(content, self.settings, workspace, lambda run: self.run_of(workspace.key, run))
@@ -97,7 +103,8 @@ class RegistryEdge:
     ) -> bytes:
         """Takes over what MLflow did; the answer for the client."""
         if change.verb == "delete":
-            if status in (200, 404):  # 404: an earlier try went as far as MLflow
+            # 404: an earlier try went as far as MLflow. ARM's names have no case, MLflow's have: the same name, not a like one
+            if status == 200 or (status == 404 and self.arm.spelled(workspace.key, change.name) == change.name):
                 self.arm.remove(workspace.key, change.name, change.version)
             return answer
         if status != 200:
@@ -135,7 +142,7 @@ class RegistryEdge:
     def _check(self, workspace: ResourceId, change: Change) -> None:
         if change.verb == "rename":
             raise invalid("A registered model cannot be renamed; register its versions under the new name.", "name")
-        if (change.what, change.verb) != ("registered-models", "create"):
+        if change.verb != "create":
             return
         if not _NAME.fullmatch(change.name):
             raise invalid(

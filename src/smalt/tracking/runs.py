@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, select, text, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
@@ -27,6 +27,7 @@ HIDDEN = "smalt.hidden"
 DEFAULT_EXPERIMENT = "Default"
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 _TAG_LENGTH = 8000
+_JOB = "JOB"  # the source type of runs that we made; MLflow's own are UNKNOWN
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -65,15 +66,17 @@ class MlflowTracking:
             self._ensure_workspace(connection, workspace, account)
 
     def ensure_run(self, run: RunSpec) -> None:
+        """Again for the same job changes nothing. A later start is another job's that has the name of a deleted one: the
+        run begins anew, without what the deleted one logged.
+        """
         account = self.account_of(run.workspace)
         with self.database.write() as connection:
             self._ensure_workspace(connection, run.workspace, account)
             experiment_id = self._ensure_experiment(connection, run.workspace, run.experiment or DEFAULT_EXPERIMENT)
             run_id = _run_id(connection, run.workspace, run.name)
-            inserted = connection.execute(
-                insert(schema.runs).values(self._row(run, run_id, experiment_id)).on_conflict_do_nothing()
-            )
-            if inserted.rowcount:
+            begun = connection.execute(_begin(self._row(run, run_id, experiment_id), again=bool(run.started_at)))
+            if begun.rowcount:
+                _forget_logged(connection, run_id)
                 _set_tags(connection, run_id, _tags(run))
 
     def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
@@ -222,7 +225,7 @@ class MlflowTracking:
         return {
             "run_uuid": run_id,
             "name": (run.display_name or run.name)[:250],
-            "source_type": "JOB",
+            "source_type": _JOB,
             "source_name": "",
             "entry_point_name": "",
             "user_id": run.user[:256],
@@ -251,15 +254,39 @@ class MlflowTracking:
 
 
 def _run_id(connection: Connection, workspace: str, name: str) -> str:
+    """A run keeps the id that it began with, also when the other workspace's run of that name is gone."""
     own = mlflow_name(workspace)
-    owner = connection.scalar(
-        select(schema.experiments.c.workspace)
-        .join(schema.runs, schema.runs.c.experiment_id == schema.experiments.c.experiment_id)
-        .where(schema.runs.c.run_uuid == name)
+    second = f"{name}-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
+    found = connection.execute(
+        select(schema.runs.c.run_uuid, schema.experiments.c.workspace)
+        .join(schema.experiments, schema.runs.c.experiment_id == schema.experiments.c.experiment_id)
+        .where(schema.runs.c.run_uuid.in_((name, second)))
     )
-    if owner is None or owner == own:
+    owners = {row.run_uuid: row.workspace for row in found}
+    if owners.get(name) == own:
         return name
-    return f"{name}-{hashlib.sha256(own.encode()).hexdigest()[:8]}"
+    return second if name in owners or owners.get(second) == own else name
+
+
+def _begin(row: dict[str, Any], again: bool) -> Insert:
+    """Write the run's row; over one that began earlier only with `again`. Its row count says whether it did."""
+    statement = insert(schema.runs).values(row)
+    if not again:
+        return statement.on_conflict_do_nothing()
+    runs = schema.runs.c
+    return statement.on_conflict_do_update(
+        ["run_uuid"],
+        set_={**row, "end_time": None, "deleted_time": None},
+        where=(runs.source_type == _JOB) & (runs.start_time < statement.excluded.start_time),
+    )
+
+
+def _forget_logged(connection: Connection, run_id: str) -> None:
+    for table in schema.LOGGED:
+        connection.execute(delete(table).where(table.c.run_uuid == run_id))
+    connection.execute(delete(schema.logged_models).where(schema.logged_models.c.source_run_id == run_id))
+    inputs = schema.inputs.c
+    connection.execute(delete(schema.inputs).where((inputs.source_id == run_id) | (inputs.destination_id == run_id)))
 
 
 def _tags(run: RunSpec) -> dict[str, str]:

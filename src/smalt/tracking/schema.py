@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, Text
 
 READY = 1  # PRAGMA user_version, set by MLflow's process when the schema is complete
 
@@ -72,6 +72,28 @@ latest_metrics = Table(
     Column("key", String(250), primary_key=True),
     Column("value", Double, nullable=False),
     Column("run_uuid", String(32), primary_key=True),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("key", String(250), primary_key=True),
+    Column("value", Double, primary_key=True),
+    Column("timestamp", BigInteger, primary_key=True),
+    Column("run_uuid", String(32), primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("is_nan", Boolean, primary_key=True),
+)
+
+LOGGED = (tags, params, metrics, latest_metrics)  # all whose rows keep a run from being deleted
+
+inputs = Table(  # data sets and models that runs used or made; a run is at either end
+    "inputs",
+    metadata,
+    Column("source_type", String(36), primary_key=True),
+    Column("source_id", String(36), primary_key=True),
+    Column("destination_type", String(36), primary_key=True),
+    Column("destination_id", String(36), primary_key=True),
 )
 
 logged_models = Table(

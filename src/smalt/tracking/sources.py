@@ -8,9 +8,9 @@ from collections.abc import Callable
 from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelVersion
-from smalt.settings import Settings
+from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.address import artifact_root
-from smalt.tracking.artifact_names import CONTAINER, blob_name, check_path
+from smalt.tracking.artifact_names import blob_name, check_path
 from smalt.tracking.model_files import ORIGIN
 
 LOOSE = "azureml://artifacts/"  # how the plugin names files that belong to no run
@@ -23,7 +23,7 @@ def source_of(settings: Settings, workspace: ResourceId, version: ModelVersion) 
     if not path or not version.container:
         return version.uri
     root = artifact_root(settings, workspace)
-    if version.container == CONTAINER:
+    if version.container == ARTIFACT_CONTAINER:
         return f"{root}/{path}"
     return f"{root}/{ORIGIN}/{place_name(version)}/{path.rsplit('/', 1)[-1]}"
 

@@ -1,7 +1,8 @@
 """The way to MLflow's process: a pool of connections to its socket, and patience while the process is being restarted.
 
 A job must not notice that MLflow was killed. So a request that found nobody waits; one whose connection broke before an answer came
-is sent again. (MLflow's own client does the same with a 503, only later; what it logs is idempotent by key.)
+is sent again if that does no harm: reads, and what jobs log, which is idempotent by key. Anything else may have been done already, a run
+have been made: whoever asked must know, and decides.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Outgoing:
     target: str  # path and query, percent-encoded
     headers: Sequence[tuple[str, str]]
     body: bytes
+    repeatable: bool  # to do it twice is to do it once
 
 
 class Upstream:
@@ -47,12 +49,14 @@ class Upstream:
         )
 
     async def send(self, request: Outgoing) -> httpx.Response:
-        """Raises Unavailable after the patience is over."""
+        """Raises Unavailable after the patience is over, or where MLflow may have done what must not be done twice."""
         deadline = asyncio.get_running_loop().time() + self._patience_s
         while True:
             try:
                 return await self._once(request)
             except _BROKEN as error:
+                if not (request.repeatable or isinstance(error, httpx.ConnectError)):
+                    raise Unavailable("it ended before it answered, and may have done what was asked") from error
                 if asyncio.get_running_loop().time() >= deadline:
                     raise Unavailable(str(error)) from error
             await self._wait(deadline)

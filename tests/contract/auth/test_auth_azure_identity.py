@@ -26,10 +26,11 @@ from starlette.applications import Starlette
 from smalt.arm.ports import Principal
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential
-from smalt.auth.identities import Identities, derived_principal
+from smalt.auth.identities import Identities
 from smalt.auth.identity_headers import IdentityHeaders
 from smalt.auth.login import Login
 from smalt.auth.login_links import LoginLinks
+from smalt.auth.owner import derived_principal
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService
 from smalt.settings import TENANT, Settings
@@ -147,7 +148,7 @@ def test_a_job_has_an_identity_of_its_own_that_ends_with_it(platform: Platform) 
 
 
 def test_the_owner_may_use_a_managed_identity_by_its_client_id(platform: Platform) -> None:
-    made = platform.identities.ensure_managed_identity("reader", "/ws")
+    made = platform.identities.create("reader", "managedIdentity", "/ws")
     expression = f"ManagedIdentityCredential(client_id={made.client_id!r})"
     found = platform.principal(expression, "https://x/.default", "https://x", **platform.owner_variables())
     assert found == made.principal and found.scope == "/ws"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -132,6 +133,16 @@ def test_an_adopted_agent_that_is_killed_is_noticed(local: Any) -> None:
     os.kill(parent_of(before.agent_pid), signal.SIGKILL)
     os.kill(before.agent_pid, signal.SIGKILL)
     assert changes.ended("t").outcome is Outcome.LOST
+
+
+@pytest.mark.parametrize(
+    "strange", [b"\xff", b"[]", b'{"owner": "x", "task": "\\ud800"}', b'{"owner": 1, "task": null}']
+)
+def test_a_strange_datagram_ends_the_news_of_nobody(local: Any, strange: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.sendto(strange, str(local.settings.hints_socket))
+    local.engine.ensure(local.task("t", command="true"))
+    assert local.changes.ended("t").exit_code == 0
 
 
 def test_a_task_outlives_the_process_that_started_it(local: Any, tmp_path: Path) -> None:

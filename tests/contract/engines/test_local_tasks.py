@@ -1,4 +1,4 @@
-"""What a task sees on this machine: its folder, inputs, outputs, log, end. Real processes, real mounts."""
+"""What a task sees on this machine: its folder, inputs, outputs, variables. Real processes, real mounts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from smalt.agent.wire import InputSpec, Limits, Outcome, OutputSpec, Phase
+from smalt.agent.wire import InputSpec, Outcome, OutputSpec
 
 
 @pytest.fixture
@@ -300,132 +300,3 @@ def test_secrets_are_the_owners_alone(local: Any) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "task.json").stat().st_mode) == 0o600
     assert "hush" not in local.system_log()
-
-
-def test_the_log_is_live_and_the_error_has_its_tail(local: Any) -> None:
-    os.mkfifo(local.root / "go")
-    task = local.task("t", command=f"printf partial; read x < {local.root}/go; seq 100; echo oops >&2; exit 2")
-    Path(task.log).parent.mkdir()
-    Path(task.log).write_text("an earlier attempt\n")
-    local.engine.ensure(task)
-    local.changes.running("t")
-    deadline = time.monotonic() + 5
-    while "partial" not in Path(task.log).read_text() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert Path(task.log).read_text() == "an earlier attempt\npartial"
-    (local.root / "go").write_text("\n")
-    state = local.changes.ended("t")
-    assert state.error.startswith("Execution failed. User process 'bash' exited with status code 2.")
-    assert state.error.endswith("99\n100\noops")
-    assert len(state.error.splitlines()) == 20
-
-
-@pytest.mark.parametrize(("command", "code", "part"), [
-    ("exit 300", 44, "status code 44"),
-    ("kill -9 $$", 137, "signal 9 (SIGKILL)"),
-    ("python3 -c 'import sys; sys.exit(5)'", 5, "'python3' exited with status code 5"),
-    ("no-such-command", 127, "status code 127"),
-])  # fmt: skip
-def test_exit_codes(local: Any, command: str, code: int, part: str) -> None:
-    state, _ = local.run(command=command)
-    assert (state.outcome, state.exit_code) == (Outcome.EXITED, code)
-    assert part in state.error
-
-
-def test_stop_lets_the_command_clean_up(local: Any) -> None:
-    command = "trap 'echo cleaning; sleep 0.2; echo done; exit 0' TERM; echo up; sleep 300 & wait"
-    task = local.task("t", command=command)
-    local.engine.ensure(task)
-    wait_for_log(task, "up")
-    local.engine.stop("t", 20)
-    state = local.changes.ended("t")
-    assert (state.outcome, state.exit_code) == (Outcome.STOPPED, 0)
-    assert Path(task.log).read_text() == "up\ncleaning\ndone\n"
-
-
-def test_stop_kills_after_the_grace(local: Any) -> None:
-    command = "trap '' TERM; (setsid bash -c \"trap '' TERM; sleep 300\" &); echo up; while :; do sleep 300; done"
-    task = local.task("t", command=command)
-    local.engine.ensure(task)
-    wait_for_log(task, "up")
-    before = time.monotonic()
-    local.engine.stop("t", 300)
-    local.engine.stop("t", 0.5)
-    state = local.changes.ended("t")
-    assert 0.5 <= time.monotonic() - before < 5
-    assert (state.outcome, state.exit_code) == (Outcome.STOPPED, 137)
-
-
-def test_stop_before_the_command_started(local: Any, tmp_path: Path) -> None:
-    task = local.task("t", command=f"touch {tmp_path}/ran; sleep 300")
-    local.engine.ensure(task)
-    local.engine.stop("t", 0)
-    state = local.changes.ended("t")
-    assert state.outcome is Outcome.STOPPED
-    assert (tmp_path / "ran").exists() <= (state.started_at > 0)
-
-
-def test_stop_breaks_off_a_long_preparation(local: Any, tmp_path: Path) -> None:
-    source = tmp_path / "big"
-    source.mkdir()
-    for index in range(3000):
-        (source / f"{index}").write_bytes(b"x" * 65536)
-    task = local.task("t", command="sleep 300", inputs=[InputSpec("d", "uri_folder", "download", source=str(source))])
-    local.engine.ensure(task)
-    local.changes.until("t", lambda state: state.agent_pid > 0)
-    local.engine.stop("t", 30)
-    state = local.changes.ended("t")
-    assert state.outcome is Outcome.STOPPED
-    assert state.started_at == 0
-
-
-def test_timeout(local: Any) -> None:
-    state, log = local.run(command="echo up; sleep 300", timeout_s=0.4, grace_s=5)
-    assert state.outcome is Outcome.TIMEOUT
-    assert "limit of 0.4 s" in state.error
-    assert 0.4 <= state.ended_at - state.started_at < 5
-    assert log == "up\n"
-
-
-def test_daemons_end_with_the_command(local: Any, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    daemon = f"import os,time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); open('{pids}','a').write(str(os.getpid())+' '); time.sleep(300)"
-    state, _ = local.run(command=f'env -i python3 -c "{daemon}"; while [ ! -s {pids} ]; do sleep 0.05; done')
-    assert (state.outcome, state.exit_code) == (Outcome.EXITED, 0)
-    for pid in pids.read_text().split():
-        assert not Path(f"/proc/{pid}").exists()
-
-
-def test_out_of_memory_is_told_apart(local: Any) -> None:
-    eat = "x = []\nwhile True: x.append(bytearray(8 << 20))"
-    state, _ = local.run(command=f"python3 -c '{eat}'", limits=Limits(memory_bytes=96 << 20))
-    if "no memory limit" in local.system_log():
-        pytest.skip("this machine lets us write no memory cgroup")
-    assert state.outcome is Outcome.OUT_OF_MEMORY
-    assert "0.09 GiB" in state.error
-    assert state.peak_memory_bytes > 32 << 20
-
-
-def test_argv_runs_as_it_is(local: Any) -> None:
-    state, log = local.run(argv=["printf", "%s|", "${{inputs.x}}", "a b", "$HOME"])
-    assert (state.exit_code, log) == (0, "${{inputs.x}}|a b|$HOME|")
-
-
-def test_phases_are_reported_in_order(local: Any) -> None:
-    local.engine.ensure(local.task("t"))
-    state = local.changes.running("t")
-    assert state.agent_pid > 0
-    assert state.pid > 0
-    assert state.phase is Phase.RUNNING
-    local.finish("t", 0)
-    last = local.changes.ended("t")
-    assert last.pid == state.pid
-    assert last.peak_memory_bytes > 0
-    assert local.changes.owners.count("/owner/t") >= 3
-
-
-def wait_for_log(task: Any, text: str) -> None:
-    deadline = time.monotonic() + 10
-    while not (Path(task.log).exists() and text in Path(task.log).read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

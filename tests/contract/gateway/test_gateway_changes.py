@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from gateway_site import Load, Site, endpoint, wait
 
+from smalt.arm.errors import ArmError
+from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.gateway.routes import LONGEST_S, MOST_AT_ONCE, SHORTEST_S
 from smalt.settings import Settings
 
 
@@ -165,9 +168,22 @@ def test_a_configuration_that_could_not_serve_is_refused_and_changes_nothing(sit
         endpoint("bad", {}, {}, keys=("",)),
         endpoint("bad", {}, {}, keys=("with space",)),
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ArmError):
             site.gateway.apply([wrong])
     assert snapshot(site) == before
+
+
+@pytest.mark.parametrize(("timeout_s", "at_once"), [(SHORTEST_S, 1), (LONGEST_S, MOST_AT_ONCE)])
+def test_envoy_takes_the_least_and_the_most_that_is_let_through(site: Site, timeout_s: float, at_once: int) -> None:
+    sockets = [str(site.settings.run / f"{number}.sock") for number in range(50)]
+    wide = DeploymentRoute("blue", sockets, timeout_s, at_once)
+    key = "~" * 4096
+    site.put(EndpointRoute("wide", (key,), {}, {}, [wide]))
+    assert site.gateway.refusals() == []
+    client = site.client()
+    assert client.score("wide", key=key).json["error"]["code"] == "NoValidDeployment"
+    assert client.score("wide", key=key[1:]).status == 401
+    client.close()
 
 
 def test_a_restart_of_the_server_is_waited_for(site: Site) -> None:

@@ -186,7 +186,6 @@ def test_operations_end_with_their_generation(database: Database) -> None:
         one, two = operations.get(connection, first), operations.get(connection, second)
         assert one is not None and one.state == operations.SUCCEEDED
         assert two is not None and two.state == operations.RUNNING
-        assert operations.running(connection, "/w/a")
     with database.write() as connection:
         operations.finish(connection, "/w/a", 2, {"code": "X", "message": "m"}, 4.0)
     with database.read() as connection:
@@ -244,6 +243,19 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
         insert(connection, "a")
     migrate(database)
     assert read(database, "/w/a").name == "a"
+
+
+def test_an_older_database_gets_what_was_added(database: Database) -> None:
+    with database.write() as connection:
+        key = insert(connection, "a")
+        connection.execute(text("DROP INDEX operation_ended"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    migrate(database)
+    with database.read() as connection:
+        indexes = {index["name"] for index in inspect(connection).get_indexes("operation")}
+        head = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    assert indexes == {index.name for index in metadata.tables["operation"].indexes} and head == HEAD
+    assert read(database, key).name == "a"
 
 
 def test_a_newer_database_is_refused(database: Database) -> None:

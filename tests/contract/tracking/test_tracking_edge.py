@@ -234,6 +234,7 @@ def test_a_browser_opens_mlflows_ui(site: Any, run: str) -> None:
 
 def test_a_kill_of_mlflow_is_not_noticed(site: Any, run: str) -> None:
     failures: list[str] = []
+    posted: list[int] = []
 
     def log(worker: int) -> None:
         with site.client() as client:
@@ -242,12 +243,17 @@ def test_a_kill_of_mlflow_is_not_noticed(site: Any, run: str) -> None:
                 answer = client.post(f"{API}/runs/log-metric", json=metric)
                 if answer.status_code != 200:
                     failures.append(answer.text)
+                posted.append(worker)
 
     workers = [threading.Thread(target=log, args=(number,)) for number in range(3)]
     for worker in workers:
         worker.start()
-    time.sleep(0.3)
+    deadline = time.monotonic() + 30
+    while len(posted) < 30:
+        assert time.monotonic() < deadline, failures
+        time.sleep(0.001)
     site.kill()
+    assert len(posted) < 180 - 30  # in the middle
     site.tracking.update_run(site.alpha.key, run, None, {"while": "down"}, None)
     site.start()
     for worker in workers:

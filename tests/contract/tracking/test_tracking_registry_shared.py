@@ -71,7 +71,6 @@ def test_the_life_of_a_model_in_mlflow_is_seen_in_arm(site: Any, run: str) -> No
 
 
 def test_sources_that_mlflow_alone_would_refuse(site: Any, run: str) -> None:
-    call(site, "POST", "registered-models/create", name="sources")
     made = register(site, "sources", source="azureml://jobs/a-registered-job/outputs/artifacts/paths/model")
     assert (made["source"], made["run_id"]) == (f"{run}/model", "a-registered-job")
     loose = register(site, "sources", source="azureml://artifacts/LocalUpload/x/model")

@@ -24,3 +24,21 @@ def test_declared_tables_are_as_mlflows_migrations_make_them(site: Any) -> None:
         for name in undeclared if table.name in ("runs", "experiments", "workspaces", "tags") else ():
             assert columns[name]["nullable"] or columns[name]["default"] is not None, (table.name, name)
     engine.dispose()
+
+
+def test_what_refers_to_runs_is_what_a_new_job_of_an_old_name_forgets(site: Any) -> None:
+    engine = create_engine(f"sqlite:///{site.settings.mlflow_database}")
+    real = inspect(engine)
+    holding = {
+        table
+        for table in real.get_table_names()
+        for key in real.get_foreign_keys(table)
+        if key["referred_table"] == "runs" and not key["options"].get("ondelete")
+    }
+    assert holding == {table.name for table in schema.LOGGED}
+    assert "CASCADE" in {
+        key["options"].get("ondelete")
+        for key in real.get_foreign_keys("logged_model_tags")
+        if key["referred_table"] == "logged_models"
+    }
+    engine.dispose()

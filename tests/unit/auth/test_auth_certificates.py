@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from smalt.auth.certificates import ensure_certificates
+from smalt.auth.certificates import ensure_certificates, keep_renewed
 from smalt.settings import Settings
 
 
@@ -84,3 +87,29 @@ def test_keys_are_private_and_the_bundle_has_the_public_authorities_too(settings
     assert made.ca.read_bytes() in made.bundle.read_bytes()
     made.bundle.unlink()
     assert not ensure_certificates(settings).renewed and made.bundle.exists()
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.005)
+
+
+def test_a_platform_that_runs_on_renews_its_certificate_also_after_a_failure(settings: Settings) -> None:
+    server = ensure_certificates(settings, datetime.now(UTC) - timedelta(days=380)).server
+    old = server.read_bytes()
+    server.unlink()
+    server.mkdir()  # cannot be replaced by a file
+    stopped = threading.Event()
+    thread = threading.Thread(target=keep_renewed, args=(settings, stopped, 0.01))
+    thread.start()
+    key = settings.tls / "server.key"
+    tried = key.stat().st_mtime_ns
+    until(lambda: key.stat().st_mtime_ns != tried)  # the key comes first
+    server.rmdir()
+    until(server.is_file)
+    stopped.set()
+    thread.join()
+    assert server.read_bytes() != old
+    assert load(server).not_valid_after_utc > datetime.now(UTC) + timedelta(days=390)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -66,14 +67,13 @@ def test_names_are_checked_and_unique(identities: Identities) -> None:
     for wrong in ("", " x", "x\n", "x" * 121):
         refused(400, identities.create, wrong)
     refused(400, identities.create, "x", "owner")
-    refused(400, identities.rotate, identities.ensure_managed_identity("m", "/s").oid)
+    refused(400, identities.rotate, identities.create("m", "managedIdentity", "/s").oid)
 
 
-def test_a_managed_identity_is_made_once(identities: Identities) -> None:
-    first = identities.ensure_managed_identity("/WS/one", "/subscriptions/S/WS")
-    assert identities.ensure_managed_identity("/WS/one", "/subscriptions/S/WS") == first
-    assert first.scope == "/subscriptions/s/ws"
-    assert identities.list("managedIdentity") == [first] and identities.list() == []
+def test_a_managed_identity_is_no_service_principal(identities: Identities) -> None:
+    made = identities.create("one", "managedIdentity", "/subscriptions/S/WS/")
+    assert made.scope == "/subscriptions/s/ws"
+    assert identities.list("managedIdentity") == [made] and identities.list() == []
 
 
 def test_the_owner_stays_the_same_and_jobs_have_identities_of_their_own(settings: Settings) -> None:
@@ -135,6 +135,7 @@ def test_a_federated_token_that_does_not_fit_is_refused_with_the_reason(
         assertion(key, "RS256", clock, nbf=clock.now + 61): "AADSTS700024",
         "nonsense": "AADSTS50027",
         "a.W10.b": "AADSTS50027",
+        f"e30.{base64.urlsafe_b64encode(b'[' * 20_000).decode()}.x": "AADSTS50027",
     }
     for token, code in cases.items():
         assert code in refused(401, identities.sign_in_federated, client_id, token).message

@@ -194,6 +194,14 @@ def test_wrong_authorization_headers(rig, authorization):
     assert answer.status in (400, 403)
 
 
+@pytest.mark.parametrize("date", ["Sun, 22 Nov 2026 01:02:03 +99999999999999999", "Sun, 99 Nov 2026", "soon"])
+def test_a_date_that_is_none_is_refused(rig, date):
+    rig.put("a")
+    shared = rig.request("GET", "a", headers={"authorization": "SharedKey acct:AAAA", "x-ms-date": date}, auth="")
+    condition = rig.request("GET", "a", headers={"if-modified-since": date})
+    assert [(one.status, one.code) for one in (shared, condition)] == [(400, "InvalidHeaderValue")] * 2
+
+
 class OneToken:
     """A token service that knows one token for storage."""
 
@@ -294,25 +302,40 @@ def test_accounts_are_made_once(rig):
         rig.port.ensure_account("Not/Valid")
 
 
-def test_batches_delete_each_with_its_own_rights(rig):
-    rig.put("a")
-    rig.put("b")
+def batch(rig, deletes, part_headers="", **headers):
+    """The statuses of one batch that deletes each (name, SAS)."""
     parts = "".join(
         f"--batch_1\r\nContent-Type: application/http\r\nContent-ID: {number}\r\n\r\n"
-        f"DELETE /acct.blob.core.smalt/data/{name}?{sas} HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
-        for number, (name, sas) in enumerate((("a", rig.sas), ("b", container_sas(rig, "r")), ("none", rig.sas)))
+        f"DELETE /acct.blob.core.smalt/data/{name}?{sas} HTTP/1.1\r\n{part_headers}Content-Length: 0\r\n\r\n"
+        for number, (name, sas) in enumerate(deletes)
     )
-    body = f"{parts}--batch_1--\r\n".encode()
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = rig.request(
         "POST",
         query="comp=batch",
         container="",
-        headers={"content-type": "multipart/mixed; boundary=batch_1"},
-        body=body,
+        headers={"content-type": "multipart/mixed; boundary=batch_1", **given},
+        body=f"{parts}--batch_1--\r\n".encode(),
     )
     assert answer.status == 202
     lines = [line for line in answer.body.decode().split("\r\n") if line.startswith("HTTP/1.1")]
-    assert [line.split(" ")[1] for line in lines] == ["202", "403", "404"]
+    return [int(line.split(" ")[1]) for line in lines]
+
+
+def test_a_part_of_a_batch_comes_from_where_the_batch_comes(rig):
+    elsewhere, encrypted = container_sas(rig, ip="10.0.0.1"), container_sas(rig, protocol="https")
+    rig.put("a")
+    forged = "X-Envoy-External-Address: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n"
+    assert batch(rig, [("a", elsewhere), ("a", encrypted)], forged) == [403, 403]
+    assert batch(rig, [("a", elsewhere)], x_envoy_external_address="10.0.0.1") == [202]
+    rig.put("a")
+    assert batch(rig, [("a", encrypted)], x_forwarded_proto="https") == [202]
+
+
+def test_batches_delete_each_with_its_own_rights(rig):
+    rig.put("a")
+    rig.put("b")
+    assert batch(rig, [("a", rig.sas), ("b", container_sas(rig, "r")), ("none", rig.sas)]) == [202, 403, 404]
     assert rig.request("GET", query="restype=container&comp=list").names() == ["b"]
 
 

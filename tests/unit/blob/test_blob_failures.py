@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
 
 from smalt.blob.catalog import Properties, Row
+from smalt.blob.errors import BlobError
+from smalt.blob.fileinfo import file_info
+from smalt.blob.message import http_date
 from smalt.blob.names import Target
 from smalt.blob.staging import Staging
 from smalt.store import database
@@ -57,6 +61,39 @@ def test_a_locked_database_is_503_and_nothing_becomes_visible(make_rig, tmp_path
     assert (rig.get("a").body, rig.get("new").status) == (b"before", 404)
     assert rig.staged_files() == []
     assert rig.put("a", b"after").status == 201
+
+
+def test_a_file_of_an_impossible_time_is_a_blob_and_stops_nobody(rig):
+    at_s = 10_500_000_000  # in the year 2302
+    rig.put("other")
+    (rig.folder / "odd").write_bytes(b"1")
+    os.utime(rig.folder / "odd", (at_s, at_s))
+    assert rig.get("odd").body == b"1"
+    assert rig.request("GET", query="restype=container&comp=list").names() == ["odd", "other"]
+    assert rig.put("odd", b"2").status == 201
+    os.utime(rig.folder / "odd", (at_s, at_s))
+    assert rig.request("DELETE", "odd").status == 202
+    assert rig.put("later").status == 201
+
+
+@pytest.mark.parametrize("at_s", [300_000_000_000, -300_000_000_000])
+def test_the_version_of_a_file_fits_the_database_and_a_date(at_s):
+    status = os.stat_result([stat.S_IFREG, *[0] * 9], {"st_mtime_ns": at_s * 10**9})
+    info = file_info("a", status)
+    assert info is not None and -(2**63) <= info.version < 2**63
+    assert http_date(info.modified).endswith("GMT")
+
+
+def test_a_row_that_cannot_be_committed_is_a_500_and_the_next_is_committed(rig):
+    rig.loop.run_until_complete(_put_row(rig, Row("acct", "data", "fine", 1, 1, "0x1", Properties())))
+    with pytest.raises(BlobError, match="internal error"):
+        rig.loop.run_until_complete(_put_row(rig, Row("acct", "data", "odd", 2**63, 1, "0x1", Properties())))
+    rig.loop.run_until_complete(_put_row(rig, Row("acct", "data", "later", 1, 1, "0x1", Properties())))
+    assert rig.rows() == 2
+
+
+async def _put_row(rig, row: Row) -> None:
+    await asyncio.wait_for(rig.service.catalog.put(row), 10)
 
 
 def test_many_writers_share_transactions(rig):

@@ -26,7 +26,11 @@ from smalt.cli.supervisor import StartFailed, Supervisor
 folder, programs, options = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
 
 async def answers():
-    return (folder / "answers").exists()
+    if (folder / "answers").exists():
+        return True
+    with (folder / "unanswered").open("a") as probes:
+        probes.write(".")
+    return False
 
 async def main():
     table = [Program(**one) for one in programs]
@@ -67,6 +71,11 @@ class Driven:
     def restarts(self, name: str) -> int:
         view = read_view(self.folder / "state.json")
         return next(one.restarts for one in view.processes if one.name == name) if view else 0
+
+    def unanswered(self) -> int:
+        """How often the supervisor asked in vain."""
+        probes = self.folder / "unanswered"
+        return probes.stat().st_size if probes.exists() else 0
 
     def ready(self) -> bool:
         view = read_view(self.folder / "state.json")
@@ -152,7 +161,8 @@ def test_a_program_after_ready_waits_for_it(driven: Driven) -> None:
     programs = {"name": "one", "command": SLEEPER}, {"name": "later", "command": SLEEPER, "after_ready": True}
     driven.start(*programs, ready=False)
     until(lambda: "one" in driven.pids())
-    time.sleep(0.2)
+    asked = driven.unanswered()
+    until(lambda: driven.unanswered() >= asked + 3)
     assert set(driven.pids()) == {"one"}
     assert not driven.ready()
     (driven.folder / "answers").touch()

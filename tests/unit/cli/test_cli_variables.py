@@ -21,6 +21,7 @@ def test_the_variables_are_those_of_the_contract() -> None:
         "AZUREML_CURRENT_CLOUD": "Smalt",
         "REQUESTS_CA_BUNDLE": "/srv/smalt/tls/bundle.pem",
         "SSL_CERT_FILE": "/srv/smalt/tls/bundle.pem",
+        "CURL_CA_BUNDLE": "/srv/smalt/tls/bundle.pem",
         "IDENTITY_ENDPOINT": "https://ml.example:9443/msi/token",
         "IDENTITY_HEADER": "s3cret",
         "AZURE_AUTHORITY_HOST": "https://ml.example:9443/adfs",

@@ -213,7 +213,10 @@ def test_a_source_that_cannot_be_built_and_has_no_wheel_is_named(
         resolve(pip=["alpha"])
 
 
-def test_an_address_of_an_index_that_is_dead_is_no_conflict(resolve: Callable[..., Resolution], wheels: Path) -> None:
+def test_an_address_of_an_index_that_is_dead_is_no_conflict(
+    resolve: Callable[..., Resolution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")  # uv's patience with a dead server is not the subject
     with pytest.raises(Unresolvable, match=r"http://127\.0\.0\.1:9/"):
         resolve(pip=["alpha @ http://127.0.0.1:9/alpha-1.0-py3-none-any.whl"])
 

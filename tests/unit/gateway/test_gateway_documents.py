@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from smalt.arm.errors import ArmError
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import TokenService
 from smalt.gateway import listener as listener_module
@@ -54,20 +55,31 @@ def routes_of(*endpoints: EndpointRoute) -> list[dict[str, Any]]:
         (endpoint(deployments=(deployment("a", "relative.sock"),)), "not a socket's path"),
         (endpoint(deployments=(deployment("a", "/" + "x" * 107),)), "not a socket's path"),
         (endpoint(deployments=(deployment("a", timeout_s=0),)), "above 0 s"),
+        (endpoint(deployments=(deployment("a", timeout_s=0.0004),)), "above 0 s"),
+        (endpoint(deployments=(deployment("a", timeout_s=8.64e15),)), "at most a day"),
+        (endpoint(deployments=(deployment("a", timeout_s=float("nan")),)), "at most a day"),
+        (endpoint(deployments=(deployment("a", max_concurrent=1 << 32),)), "requests at once"),
         (endpoint(keys=("",)), "a key of endpoint 'ep'"),
         (endpoint(keys=("a\nb",)), "a key of endpoint 'ep'"),
     ],
 )
 def test_what_could_not_serve_is_refused_by_name(wrong: EndpointRoute, said: str) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ArmError) as caught:
         check([endpoint("good"), wrong])
     assert said in str(caught.value)
+    assert [one.target for one in caught.value.details] == [wrong.name]
     assert "k1" not in str(caught.value)
 
 
 def test_an_endpoint_given_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ArmError, match="twice"):
         check([endpoint("EP"), endpoint("ep")])
+
+
+def test_all_endpoints_that_could_not_be_served_are_named_at_once() -> None:
+    with pytest.raises(ArmError) as caught:
+        check([endpoint("one", keys=("a b",)), endpoint("good"), endpoint("two", traffic={"blue": 101})])
+    assert [one.target for one in caught.value.details] == ["one", "two"]
 
 
 def test_every_route_of_an_endpoint_stands_behind_its_refusal() -> None:

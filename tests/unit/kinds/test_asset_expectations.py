@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -73,6 +74,54 @@ class TestComponents:
         read = component_spec(harness)
         assert read["inputs"]["data"]["optional"] is False and read["inputs"]["c"]["optional"] is True
         assert read["resources"] == {"instance_count": 1}
+
+    def test_counts_of_a_distribution_are_text(self, harness: Harness) -> None:
+        given = {"type": "tensorflow", "worker_count": 2, "parameter_server_count": "1"}
+        put_component(harness, distribution=given)
+        stored = {"type": "tensorflow", "worker_count": "2", "parameter_server_count": "1"}
+        assert component_spec(harness)["distribution"] == stored
+        assert put_component(harness, distribution=given).status_code == 200, "the same, sent again"
+
+    def test_versions_after_the_first_are_numbered_by_time(self, harness: Harness) -> None:
+        above = COMPONENT.rpartition("/versions/")[0]
+        assert harness.put(above, {"properties": {}}).json()["properties"]["nextVersion"] == "1"
+        put_component(harness, f"{above}/versions/1")
+        offered = [harness.get(above).json()["properties"]["nextVersion"]]
+        harness.clock.pass_(1)
+        offered.append(harness.get(above).json()["properties"]["nextVersion"])
+        assert all(re.fullmatch(r"\d{4}(-\d\d){5}-\d{7}", one) for one in offered), offered
+        assert offered == sorted(set(offered))
+        assert put_component(harness, f"{above}/versions/{offered[-1]}").status_code == 201
+        assert harness.get(above).json()["properties"]["latestVersion"] == offered[-1]
+
+    def test_the_default_version_has_the_id_of_its_label(self, harness: Harness) -> None:
+        above = COMPONENT.rpartition("/versions/")[0]
+        put_component(harness)
+        put_component(harness, f"{above}/versions/0.0.2")
+        default, named = harness.get(f"{above}/versions/azureml_default"), harness.get(f"{above}/versions/0.0.2")
+        assert default.json() == {**named.json(), "id": f"{above}/labels/default"}
+        assert named.json()["id"].endswith("/versions/0.0.2")
+
+
+class TestDatastores:
+    URL = f"{WORKSPACE}/datastores/lake"
+
+    def put(self, harness: Harness, **more: Any) -> tuple[str, dict[str, Any]]:
+        """How it says that it is opened, and what listSecrets gives for that."""
+        properties = {"datastoreType": "AzureBlob", "accountName": "telcolake", "containerName": "raw", **more}
+        assert harness.put(self.URL, {"properties": properties}).status_code == 201
+        harness.settle()
+        shown = harness.get(self.URL).json()["properties"]["credentials"]["credentialsType"]
+        return shown, harness.send("POST", f"{self.URL}/listSecrets").json()
+
+    def test_with_the_key_of_its_account_it_hands_out_a_sas(self, harness: Harness) -> None:
+        given = {"credentialsType": "AccountKey", "secrets": {"secretsType": "AccountKey", "key": "a2V5"}}
+        shown, secrets = self.put(harness, credentials=given)
+        assert (shown, secrets["secretsType"]) == ("Sas", "Sas") and "sr=c" in secrets["sasToken"]
+
+    @pytest.mark.parametrize("more", [{}, {"credentials": {"credentialsType": "None"}}])
+    def test_without_credentials_it_has_no_secret(self, harness: Harness, more: dict[str, Any]) -> None:
+        assert self.put(harness, **more) == ("None", {"secretsType": "None"})
 
 
 class TestDataPaths:

@@ -9,31 +9,9 @@ from typing import Any
 import pytest
 
 from fakes.examples import CURATED
+from fakes.jobs import JOBS, cluster, status, submit
 from fakes.platform import WORKSPACE, Harness
 from smalt.store import resources
-
-JOBS = f"{WORKSPACE}/jobs"
-
-
-def submit(harness: Harness, name: str = "train-1", **properties: Any) -> Any:
-    body = {"jobType": "Command", "command": "python train.py", "environmentId": CURATED, **properties}
-    return harness.put(f"{JOBS}/{name}", {"properties": body})
-
-
-def status(harness: Harness, name: str = "train-1") -> str:
-    return harness.get(f"{JOBS}/{name}").json()["properties"]["status"]
-
-
-def cluster(harness: Harness, name: str = "cpu", most: int = 1) -> str:
-    scale = {"maxNodeCount": most, "minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT100S"}
-    properties = {"computeType": "AmlCompute", "properties": {"vmSize": "STANDARD_DS3_V2", "scaleSettings": scale}}
-    assert harness.put(f"{WORKSPACE}/computes/{name}", {"properties": properties}).status_code == 201
-    return f"{WORKSPACE}/computes/{name}"
-
-
-def counts(harness: Harness, name: str = "cpu") -> tuple[int, int]:
-    found = harness.get(f"{WORKSPACE}/computes/{name}").json()["properties"]["properties"]["nodeStateCounts"]
-    return found["runningNodeCount"], found["idleNodeCount"]
 
 
 def test_from_submission_to_completed(harness: Harness) -> None:
@@ -122,51 +100,6 @@ def test_a_build_that_fails_fails_the_job_and_is_tried_again_by_the_next(harness
     harness.settle()
     assert status(harness, "train-2") == "Preparing"
     assert len([name for name in harness.engine.starts if name.startswith("build-")]) == 2
-
-
-def test_jobs_queue_in_order_of_submission(harness: Harness) -> None:
-    compute = cluster(harness, most=1)
-    for name in ("first", "second", "third"):
-        submit(harness, name, computeId=compute)
-    harness.settle()
-    assert [status(harness, name) for name in ("first", "second", "third")] == ["Starting", "Queued", "Queued"]
-    for running, after in (
-        ("first", ["Completed", "Starting", "Queued"]),
-        ("second", ["Completed", "Completed", "Starting"]),
-    ):
-        (name,) = harness.row(f"{JOBS}/{running}").status["tasks"]
-        harness.engine.finish(name, 0)
-        harness.settle()
-        assert [status(harness, name) for name in ("first", "second", "third")] == after
-
-
-def test_a_gang_gets_all_its_nodes_or_waits(harness: Harness) -> None:
-    compute = cluster(harness, most=3)
-    submit(harness, "pair", computeId=compute, resources={"instanceCount": 2})
-    submit(harness, "pair-2", computeId=compute, resources={"instanceCount": 2})
-    submit(harness, "single", computeId=compute)
-    harness.settle()
-    assert [status(harness, name) for name in ("pair", "pair-2", "single")] == ["Starting", "Queued", "Queued"]
-    assert counts(harness) == (2, 0)
-    ranks = [task.variables["NODE_RANK"] for task in harness.engine.tasks.values()]
-    assert ranks == ["0", "1"]
-
-
-def test_nodes_scale_from_zero_and_back(harness: Harness) -> None:
-    compute = cluster(harness, most=2)
-    assert counts(harness) == (0, 0)
-    submit(harness, computeId=compute)
-    harness.settle()
-    assert counts(harness) == (1, 0)
-    harness.engine.finish(next(iter(harness.engine.tasks)), 0)
-    harness.settle()
-    assert counts(harness) == (0, 1)
-    harness.clock.pass_(99)
-    harness.settle()
-    assert counts(harness) == (0, 1)
-    harness.clock.pass_(2)
-    harness.settle()
-    assert counts(harness) == (0, 0)
 
 
 def test_a_failing_rank_ends_the_others(harness: Harness) -> None:
@@ -366,26 +299,6 @@ def test_deleting_a_group_ends_all_that_runs_in_it(harness: Harness) -> None:
 def test_the_subscription_stays(harness: Harness) -> None:
     subscription = "/".join(WORKSPACE.split("/")[:3])
     assert harness.send("DELETE", subscription).status_code == 405
-
-
-def test_waiting_for_mlflow_uses_up_no_tries(harness: Harness) -> None:
-    from smalt.arm.ports import NotReady
-
-    real = harness.tracking.ensure_run
-
-    def starting(run: Any) -> None:
-        raise NotReady("the database is made")
-
-    harness.tracking.ensure_run = starting  # type: ignore[method-assign]
-    submit(harness)
-    for _ in range(30):
-        harness.settle()
-        harness.clock.pass_(1)
-    assert status(harness) == "NotStarted" and harness.row(f"{JOBS}/train-1").failures == 0
-    harness.tracking.ensure_run = real  # type: ignore[method-assign]
-    harness.clock.pass_(1)
-    harness.settle()
-    assert status(harness) == "Starting"
 
 
 @pytest.mark.parametrize(

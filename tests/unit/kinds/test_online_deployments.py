@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import Harness
 from smalt.agent.wire import Phase
+from smalt.arm.ports import Principal
+from smalt.kinds import replicas
+from smalt.store.resources import Row
 
 KEY = "workspaces/onlineendpoints/deployments"
 BLUE = EXAMPLES[KEY].url
@@ -111,13 +115,18 @@ def test_a_failed_update_leaves_what_was_live(ready: Harness) -> None:
     assert state(ready) == "Failed"
     assert ready.gateway.route("churn-scores").deployments[0].sockets == sockets
     assert live(ready) == before
-    (old,) = before  # and it is still looked after
-    ready.engine.finish(old, 1)
+    (old,) = before  # and it is still looked after, also without a hint: it may end while the server is down
+    ready.clock.pass_(31)
+    ready.settle()
+    ready.engine.states[old] = replace(ready.engine.states[old], phase=Phase.EXITED, ready=False)
+    ready.loop = ready.new_loop()
+    ready.loop.resume()
     ready.settle()
     ready.clock.pass_(31)
     ready.settle()
     come_up(ready)
-    assert len(live(ready)) == 1
+    assert len(live(ready)) == 1 and state(ready) == "Failed"
+    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 1
 
 
 def test_an_update_moves_over_only_when_the_new_one_is_ready(ready: Harness) -> None:
@@ -230,11 +239,112 @@ def test_keys_are_kept_and_renewed_one_at_a_time(ready: Harness) -> None:
         ({"codeConfiguration": {"codeId": "azureml:none:1", "scoringScript": "score.py"}}, "codeId"),
         ({"codeConfiguration": None, "model": None}, "properties.codeConfiguration"),
         ({"readinessProbe": {"period": "soon"}}, "readinessProbe.period"),
+        ({"readinessProbe": {"period": "PT0S"}}, "readinessProbe.period"),
+        ({"livenessProbe": {"period": 10}}, "properties.livenessProbe.period"),
+        ({"livenessProbe": {"initialDelay": "PT1.2.3S"}}, "properties.livenessProbe.initialDelay"),
+        ({"livenessProbe": {"failureThreshold": 0}}, "properties.livenessProbe.failureThreshold"),
+        ({"livenessProbe": "often"}, "properties.livenessProbe"),
+        ({"requestSettings": "fast"}, "properties.requestSettings"),
+        ({"requestSettings": {"requestTimeout": 5000}}, "properties.requestSettings.requestTimeout"),
+        ({"requestSettings": {"requestTimeout": "PT0S"}}, "properties.requestSettings.requestTimeout"),
+        ({"requestSettings": {"requestTimeout": "PT0.0001S"}}, "properties.requestSettings.requestTimeout"),
+        ({"requestSettings": {"requestTimeout": "P99999999999D"}}, "properties.requestSettings.requestTimeout"),
+        ({"requestSettings": {"requestTimeout": "PT1H1S"}}, "properties.requestSettings.requestTimeout"),
+        ({"requestSettings": {"maxQueueWait": [1]}}, "properties.requestSettings.maxQueueWait"),
+        ({"requestSettings": {"maxConcurrentRequestsPerInstance": "abc"}}, "maxConcurrentRequestsPerInstance"),
+        ({"requestSettings": {"maxConcurrentRequestsPerInstance": 0}}, "maxConcurrentRequestsPerInstance"),
+        ({"environmentVariables": {"N": {"a": 1}}}, "properties.environmentVariables.N"),
+        ({"environmentVariables": "N=1"}, "properties.environmentVariables"),
+        ({"codeConfiguration": "score.py"}, "properties.codeConfiguration"),
+        ({"model": 5}, "properties.model"),
     ],
 )
 def test_wrong_deployments_are_refused_naming_the_field(ready: Harness, change: dict[str, Any], word: str) -> None:
     answer = ready.put(BLUE, EXAMPLES[KEY].body(**change))
     assert answer.status_code == 400 and word in answer.json()["error"]["message"], answer.text
+
+
+@pytest.mark.parametrize(
+    ("url", "change", "field"),
+    [
+        (BLUE, {"sku": "x"}, "sku"),
+        (BLUE, {"sku": {"capacity": "many"}}, "sku.capacity"),
+        (BLUE, {"sku": {"capacity": True}}, "sku.capacity"),
+        (BLUE, {"identity": "x"}, "identity"),
+        (ENDPOINT, {"identity": ["x"]}, "identity"),
+        (ENDPOINT, {"properties": {"keys": "abc"}}, "properties.keys"),
+        (ENDPOINT, {"properties": {"traffic": "blue"}}, "properties.traffic"),
+        (ENDPOINT, {"properties": {"traffic": {"blue": "half"}}}, "properties.traffic.blue"),
+    ],
+)
+def test_what_should_be_an_object_or_a_number_is_refused(
+    ready: Harness, url: str, change: dict[str, Any], field: str
+) -> None:
+    answer = ready.put(url, {**EXAMPLES[KEY].body(), **change})
+    assert answer.status_code == 400 and answer.json()["error"]["target"] == field, answer.text
+    assert field in answer.json()["error"]["message"]
+
+
+def test_an_hour_for_a_request_is_possible_and_numbers_are_taken_as_text(ready: Harness) -> None:
+    settings = {"requestTimeout": "PT1H", "maxConcurrentRequestsPerInstance": "3"}
+    variables = {"N": 2, "X": 0.5, "S": "s", "NONE": None}
+    deploy(ready, requestSettings=settings, environmentVariables=variables, mine={"kept": 1})
+    come_up(ready)
+    assert state(ready) == "Succeeded"
+    (route,) = ready.gateway.route("churn-scores").deployments
+    assert (route.timeout_s, route.max_concurrent) == (3600, 3)
+    (task,) = (task for name, task in ready.engine.tasks.items() if name.startswith("srv-"))
+    assert {name: task.variables.get(name) for name in variables} == {"N": "2", "X": "0.5", "S": "s", "NONE": None}
+    assert ready.get(BLUE).json()["properties"]["mine"] == {"kept": 1}
+
+
+def test_a_live_replica_is_looked_at_without_writing_its_files_or_a_header_again(
+    ready: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(ready)
+    come_up(ready)
+    (config,) = (ready.settings.root / "serving").rglob("config.json")
+    before, minted = config.stat(), []
+    monkeypatch.setattr(ready.platform.identity_headers, "mint", lambda *asked: minted.append(asked) or "header")
+    ready.clock.pass_(31)
+    ready.settle()
+    assert (config.stat().st_ino, config.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns) and not minted
+    deploy(ready, capacity=2)
+    assert len(minted) == 1
+
+
+def test_a_log_is_read_to_a_limit_whatever_is_asked_for(ready: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "_LOG_BYTES", 1 << 16)
+    deploy(ready)
+    come_up(ready)
+    (folder,) = (path.parent for path in (ready.settings.root / "serving").rglob("config.json"))
+    with (folder / "log.txt").open("wb") as log:
+        log.truncate(1 << 22)
+        log.seek(0, 2)
+        log.write(b"\nthe end\n")
+    answer = ready.send("POST", f"{BLUE}/getLogs", {"tail": 1_000_000_000})
+    assert answer.status_code == 200 and answer.json()["content"].endswith("the end")
+    assert len(answer.json()["content"]) < 1 << 17
+
+
+def test_a_replicas_principal_is_the_deployments_and_ends_with_it(ready: Harness) -> None:
+    minted: list[Principal] = []
+    ready.platform.identity_headers.mint = lambda one, _: minted.append(one) or "header"  # type: ignore[method-assign]
+
+    def found(principal: Principal) -> Row | None:
+        with ready.database.read() as connection:
+            return replicas.deployment_of(connection, principal)
+
+    deploy(ready)
+    come_up(ready)
+    (first,) = minted
+    assert found(first) == ready.row(BLUE)
+    ready.send("DELETE", BLUE)
+    ready.settle()
+    assert found(first) is None
+    deploy(ready)
+    assert found(first) is None, "another deployment of the name took over the header of the first"
+    assert found(minted[-1]) == ready.row(BLUE)
 
 
 def test_an_older_client_does_not_erase_what_it_does_not_know(ready: Harness) -> None:

@@ -129,6 +129,56 @@ def test_a_delete_takes_what_is_below_first(bench: Bench) -> None:
         assert resources.get(connection, key) is None and resources.get(connection, child) is None
 
 
+def test_what_appeared_below_while_a_delete_ran_goes_first(bench: Bench) -> None:
+    key = bench.add("a")
+    ended: list[str] = []
+
+    def step(platform: Platform, row: Row) -> Step:
+        if not ended and row.name == "a":
+            bench.add("late", parent=key)
+        ended.append(row.name)
+        return Step(row.state, row.status, gone=True)
+
+    bench.step = step
+    with bench.harness.database.write() as connection:
+        resources.mark_deleting(connection, bench.harness.row(key), bench.harness.clock(), "test")
+    bench.loop.run_due()
+    assert ended == ["a", "late", "a"]
+    with bench.harness.database.read() as connection:
+        assert resources.get(connection, key) is None and resources.children(connection, key) == []
+
+
+def test_a_result_that_cannot_be_written_is_a_failed_step(bench: Bench) -> None:
+    key = bench.add("a")
+
+    def writes(connection: Any) -> None:
+        raise ValueError("not a number")
+
+    bench.step = lambda platform, row: Step("Succeeded", {}, done=True, writes=writes)
+    while bench.harness.row(key).state != "Failed":
+        bench.loop.run_due()
+        bench.harness.clock.pass_(0.05)
+        assert bench.harness.clock() < 1e6 + bench.harness.row(key).created_at
+    assert "not a number" in bench.harness.row(key).status["error"]["message"]
+
+
+def test_a_row_that_is_poked_during_its_own_step_keeps_nobody_awake(bench: Bench) -> None:
+    key = bench.add("a")
+    pauses: list[float] = []
+
+    def step(platform: Platform, row: Row) -> Step:
+        with platform.database.write() as connection:
+            resources.poke(connection, [key], platform.clock())
+        pauses.append(bench.loop._pause())  # pyright: ignore[reportPrivateUsage]
+        return Step("Succeeded", {}, done=True, after=None if len(pauses) > 1 else 5)
+
+    bench.step = step
+    row = bench.loop._claim(1)[0]  # pyright: ignore[reportPrivateUsage]
+    bench.loop.step(row)
+    assert pauses[0] > 1
+    assert bench.loop._pause() < 0.1, "it is looked at again after its step"  # pyright: ignore[reportPrivateUsage]
+
+
 def test_the_thread_works_at_once_when_hinted_and_stops_when_told(bench: Bench) -> None:
     """Real time: only that it does not wait for the resync of 30 s."""
     done = threading.Event()

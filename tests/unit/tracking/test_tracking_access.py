@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smalt.tracking.access import action, is_known
+from smalt.tracking.access import action, is_known, is_repeatable
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 
@@ -71,3 +71,28 @@ def test_the_rest_of_mlflows_server_is_not(rest: str) -> None:
 )
 def test_what_a_request_needs(method: str, rest: str, expected: str) -> None:
     assert action(method, rest) == f"{ML}/{expected}"
+
+
+@pytest.mark.parametrize(
+    ("method", "rest", "expected"),
+    [
+        ("GET", "/api/2.0/mlflow/runs/get", True),
+        ("POST", "/api/2.0/mlflow/runs/search", True),
+        ("POST", "/api/2.0/mlflow/runs/log-metric", True),
+        ("POST", "/api/2.0/mlflow/runs/log-batch", True),
+        ("POST", "/api/2.0/preview/mlflow/runs/log-batch-async", True),
+        ("POST", "/api/2.0/mlflow/runs/log-parameter", True),
+        ("POST", "/api/2.0/mlflow/runs/set-tag", True),
+        ("POST", "/api/2.0/mlflow/experiments/set-experiment-tag", True),
+        ("POST", "/api/2.0/mlflow/runs/update", True),
+        ("POST", "/api/2.0/mlflow/runs/create", False),
+        ("POST", "/api/2.0/mlflow/runs/log-model", False),  # appends to a list in a tag
+        ("POST", "/api/2.0/mlflow/logged-models", False),
+        ("POST", "/api/2.0/mlflow/experiments/create", False),
+        ("POST", "/api/2.0/mlflow/model-versions/create", False),
+        ("DELETE", "/api/2.0/mlflow/registered-models/delete", False),
+        ("POST", "/v1/traces", False),
+    ],
+)
+def test_what_may_be_sent_twice(method: str, rest: str, expected: bool) -> None:
+    assert is_repeatable(method, rest) is expected

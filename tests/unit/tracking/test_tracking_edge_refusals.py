@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, select
 
 from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
@@ -21,6 +22,7 @@ from smalt.blob.folder import FolderStore
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
+from smalt.tracking import schema
 from smalt.tracking.edge import BODY_LIMIT_BYTES, TrackingApp
 from smalt.tracking.runs import MlflowTracking
 
@@ -38,9 +40,10 @@ class Edge:
             metadata.create_all(connection)
         self.blobs = BlobAccounts(Accounts(database), FolderStore(self.settings.blobs))
         self.tokens = TokenService(self.settings)
+        self.tracking = MlflowTracking(self.settings, lambda workspace: "acct" + ResourceId.parse(workspace).name)
         self.app = TrackingApp(
             self.settings,
-            MlflowTracking(self.settings, lambda workspace: "acct" + ResourceId.parse(workspace).name),
+            self.tracking,
             self.tokens,
             self.blobs,
             audiences=arm_audiences(self.settings),
@@ -117,6 +120,7 @@ def test_files(edge: Edge) -> None:
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
     assert edge.ask("GET", path, headers={"Range": "bytes=-3"}).content == b"789"
     assert edge.ask("GET", path, headers={"Range": "bytes=50-"}).status_code == 416
+    assert edge.ask("GET", path, headers={"Range": f"bytes=0-{'9' * 5000}"}).content == b"0123456789"
     listed = edge.ask("GET", f"{FILES}?path=ExperimentRun/dcid.job").json()
     assert listed == {"files": [{"path": "sub", "is_dir": True}]}
     same = edge.ask("GET", f"{FILES}?path=3/job/artifacts/sub").json()
@@ -183,6 +187,23 @@ def test_while_mlflow_is_away_it_says_when_to_come_again(edge: Edge) -> None:
     assert answer.headers["retry-after"] == "1"
 
 
+def test_a_workspace_made_again_is_made_in_mlflow_again(tmp_path: Path) -> None:
+    edge = Edge(tmp_path)
+    engine = create_engine(f"sqlite:///{edge.settings.mlflow_database}")
+    schema.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"PRAGMA user_version={schema.READY}")
+    for account in ("acctw", "acctnew"):
+        edge.tracking.account_of = lambda workspace, account=account: account
+        assert (
+            edge.ask("GET", "/api/2.0/mlflow/runs/get?run_id=x").status_code == 503
+        )  # from MLflow's process, which is away
+        with engine.connect() as connection:
+            assert [row.account for row in connection.execute(select(schema.accounts))] == [account]
+        edge.tracking.remove_workspace(WORKSPACE.key)
+    engine.dispose()
+
+
 def test_the_ui_is_below_a_slash(edge: Edge) -> None:
     answer = edge.ask("GET", "")
     assert (answer.status_code, answer.headers["location"]) == (308, f"/mlflow/v1.0{WORKSPACE}/")
@@ -213,7 +234,12 @@ def test_azures_artifact_service(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"paths": [1]}', b'{"paths": [{"path": 1}]}', b'{"paths": [{"path": "../../x"}]}']
+    "body",
+    [
+        *(b"", b"{", b"[]", b'{"paths": [1]}', b'{"paths": [{"path": 1}]}', b'{"paths": [{"path": "../../x"}]}'),
+        b'{"paths": ' + b"[" * 100_000,
+    ],
+    ids=len,
 )
 def test_azures_artifact_service_refuses_nonsense(edge: Edge, body: bytes) -> None:
     answer = edge.ask("POST", "/experiments/7/runs/job/artifacts/batch/metadata", prefix="/history/v1.0", content=body)

@@ -23,7 +23,7 @@ from smalt.tracking import schema
 from smalt.tracking.address import artifact_root, mlflow_name
 from smalt.tracking.folder import Folder
 from smalt.tracking.model_files import ModelFiles, place_in
-from smalt.tracking.registered_models import PROMPT, RegisteredModels
+from smalt.tracking.registered_models import PROMPT, Registered, RegisteredModels
 from smalt.tracking.registry_edge import Change, RegistryEdge
 from smalt.tracking.runs import MlflowTracking
 
@@ -78,7 +78,7 @@ class Sides:
     def ask(self, rest: str, body: dict[str, Any]) -> tuple[Change, dict[str, Any]]:
         change = self.edge.change(rest, "", json.dumps(body).encode())
         assert change is not None
-        return change, json.loads(self.edge.before(ALPHA, change, json.dumps(body).encode()))
+        return change, json.loads(self.edge.before(ALPHA, change, json.dumps(body).encode(), "ada"))
 
     def took(self, change: Change, status: int = 200, answer: dict[str, Any] | None = None) -> dict[str, Any]:
         content = json.dumps(answer or {}).encode()
@@ -182,6 +182,14 @@ def test_tags_and_descriptions_are_taken_over(sides: Sides) -> None:
     assert (sides.properties("m")["tags"], sides.properties("m")["description"]) == ({"team": "x"}, "All")
 
 
+def test_a_delete_of_a_name_that_differs_by_case_removes_nothing(sides: Sides) -> None:
+    sides.registers("churn", "file:///m")
+    for what, version in (("registered-models", {}), ("model-versions", {"version": "1"})):
+        sides.took(sides.ask(f"/api/2.0/mlflow/{what}/delete", {"name": "CHURN", **version})[0], 404)
+    assert sides.row("churn") is not None
+    assert sides.row("churn", "1") is not None
+
+
 def test_deletes_are_taken_over_also_when_tried_again(sides: Sides) -> None:
     for _ in range(2):
         sides.registers("m", "s3://bucket/model")
@@ -197,12 +205,28 @@ def test_deletes_are_taken_over_also_when_tried_again(sides: Sides) -> None:
 def test_what_arm_cannot_have_is_refused_before_mlflow_has_it(sides: Sides) -> None:
     sides.registers("Churn", "s3://bucket/model")
     create, rename = "/api/2.0/mlflow/registered-models/create", "/api/2.0/mlflow/registered-models/rename"
-    for rest, name, status in ((create, "a b", 400), (create, "churn", 409), (rename, "Churn", 400)):
+    for rest, name, status in (
+        (create, "a b", 400),
+        (create, "churn", 409),
+        (CREATE, "a b", 400),
+        (CREATE, "churn", 409),
+        (rename, "Churn", 400),
+    ):
         with pytest.raises(ArmError) as caught:
             sides.ask(rest, {"name": name})
         assert caught.value.status == status
     prompt = {"name": "a prompt", "tags": [{"key": PROMPT, "value": "true"}]}
     assert sides.ask(create, prompt)[1] == prompt
+
+
+def test_a_version_makes_its_model_and_leaves_one_that_is_there_as_it_is(sides: Sides) -> None:
+    sides.ask(CREATE, {"name": "m", "source": "s3://bucket/model"})
+    assert sides.models.read(ALPHA.key, "m") == Registered(None, {}, [])
+    row = sides.row("m")
+    assert row is not None and row.created_by == "ada"
+    sides.models.ensure_model(ALPHA.key, "m", "kept", {"a": "b"})
+    sides.ask(CREATE, {"name": "m", "source": "s3://bucket/model"})
+    assert sides.models.read(ALPHA.key, "m") == Registered("kept", {"a": "b"}, [])
 
 
 def test_reading_and_nonsense_are_no_changes(sides: Sides) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import Table, create_engine, func, select
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId, workspace_id
@@ -61,6 +61,51 @@ def test_again_changes_nothing(tracking: MlflowTracking) -> None:
     tracking.ensure_run(replace(JOB, display_name="Other", tags={"team": "y"}))
     assert tracking.run(ALPHA.key, "job-1") == before
     assert before is not None and (before.status, before.ended_at) == ("FAILED", 1500.0)
+
+
+def test_a_job_that_has_the_name_of_a_deleted_one_begins_a_run_of_its_own(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    log_everything(tracking, "job-1")
+    tracking.update_run(ALPHA.key, "job-1", None, {}, hidden=True)
+    tracking.end_run(ALPHA.key, "job-1", "FAILED", 1500.0)
+    again = replace(JOB, experiment="other", display_name="Second try", tags={"team": "y"}, started_at=1600.0)
+    tracking.ensure_run(again)
+    run = tracking.run(ALPHA.key, "job-1")
+    assert run is not None and run.run_id == tracking.run_id(ALPHA.key, "job-1") == "job-1"
+    assert (run.experiment, run.display_name, run.status) == ("other", "Second try", "RUNNING")
+    assert (run.started_at, run.ended_at, run.hidden) == (1600.0, 0, False)
+    assert (run.params, run.metrics, run.tags["team"]) == ({}, {}, "y")
+    assert "smalt.hidden" not in run.tags
+    assert [logged(tracking, table) for table in (schema.metrics, schema.inputs, schema.logged_models)] == [0, 0, 0]
+    log_everything(tracking, "job-1")
+    for same_or_stale in (again, JOB, replace(JOB, started_at=0)):
+        tracking.ensure_run(same_or_stale)
+    assert [logged(tracking, table) for table in (schema.metrics, schema.inputs, schema.logged_models)] == [1, 2, 1]
+
+
+def test_a_run_that_mlflow_made_is_never_begun_anew(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    with tracking.database.write() as connection:
+        connection.execute(schema.runs.update().values(source_type="UNKNOWN"))
+    before = tracking.run(ALPHA.key, "job-1")
+    tracking.ensure_run(replace(JOB, display_name="Other", started_at=1600.0))
+    assert tracking.run(ALPHA.key, "job-1") == before
+
+
+def log_everything(tracking: MlflowTracking, run: str) -> None:
+    with tracking.database.write() as connection:
+        metric = {"key": "m", "value": 1.0, "run_uuid": run}
+        connection.execute(schema.latest_metrics.insert().values(metric))
+        connection.execute(schema.metrics.insert().values(**metric, timestamp=1, step=1, is_nan=False))
+        connection.execute(schema.params.insert().values(key="p", value="1", run_uuid=run))
+        for ends in (("DATASET", "d", "RUN_INPUT", run), ("RUN_OUTPUT", run, "MODEL_OUTPUT", "m-1")):
+            connection.execute(schema.inputs.insert().values(ends))
+    add_model(tracking, "m-1", run)
+
+
+def logged(tracking: MlflowTracking, table: Table) -> int:
+    with tracking.database.read() as connection:
+        return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
 def test_at_once_from_many_threads_it_is_one_run(tracking: MlflowTracking) -> None:
@@ -122,6 +167,18 @@ def test_one_name_in_two_workspaces_is_two_runs(tracking: MlflowTracking) -> Non
     assert beta.run_id == tracking.run_id(BETA.key, "job-1") != "job-1"
     assert beta.artifact_uri.endswith("/workspaces/beta/api/2.0/mlflow-artifacts/artifacts/ExperimentRun/dcid.job-1")
     assert tracking.run(BETA.key, "job-1-unknown") is None
+
+
+def test_a_run_keeps_its_id_when_the_other_workspace_is_gone(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    tracking.ensure_run(replace(JOB, workspace=BETA.key))
+    second = tracking.run_id(BETA.key, "job-1")
+    tracking.remove_workspace(ALPHA.key)
+    with tracking.database.write() as connection:  # the tables here have no foreign keys that would take it along
+        connection.execute(schema.runs.delete().where(schema.runs.c.run_uuid == "job-1"))
+    assert tracking.run_id(BETA.key, "job-1") == second
+    tracking.ensure_run(replace(JOB, workspace=ALPHA.key))
+    assert (tracking.run_id(BETA.key, "job-1"), tracking.run_id(ALPHA.key, "job-1")) == (second, "job-1")
 
 
 def test_a_workspace_has_its_default_experiment_and_account(tracking: MlflowTracking) -> None:

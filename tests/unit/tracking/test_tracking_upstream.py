@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from smalt.tracking.upstream import Outgoing, Unavailable, Upstream
 
-REQUEST = Outgoing("POST", "/log", [("content-type", "text/plain")], b"body")
+REQUEST = Outgoing("POST", "/log", [("content-type", "text/plain")], b"body", repeatable=True)
+ONCE = replace(REQUEST, target="/create", repeatable=False)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -64,10 +66,24 @@ def test_a_connection_that_breaks_is_tried_again_with_the_whole_body(tmp_path: P
     assert send(tmp_path, broken=2, cut=cut) == ([b"ok"], [b"body"] * 3)
 
 
-def test_requests_wait_until_somebody_listens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_must_not_be_done_twice_is_sent_once(tmp_path: Path, cut: bool) -> None:
     async def main() -> list[bytes]:
         upstream = Upstream(tmp_path / "s", patience_s=5)
-        waiting = [asyncio.create_task(upstream.send(REQUEST)) for _ in range(5)]
+        async with Peer(tmp_path / "s", broken=1, cut=cut) as peer:
+            with pytest.raises(Unavailable, match="may have done"):
+                await upstream.send(ONCE)
+            await upstream.close()
+            return peer.bodies
+
+    assert asyncio.run(main()) == [b"body"]
+
+
+@pytest.mark.parametrize("request_", [REQUEST, ONCE])
+def test_requests_wait_until_somebody_listens(tmp_path: Path, request_: Outgoing) -> None:
+    async def main() -> list[bytes]:
+        upstream = Upstream(tmp_path / "s", patience_s=5)
+        waiting = [asyncio.create_task(upstream.send(request_)) for _ in range(5)]
         done, _ = await asyncio.wait(waiting, timeout=0.1)
         assert not done
         async with Peer(tmp_path / "s"):

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections import deque
+from collections import OrderedDict
 from urllib.parse import parse_qsl
 
 from .config import AzureSettings, ServeConfig
@@ -51,7 +51,8 @@ class App:
         self._pool: Pool | None = None
         self._swagger: Swagger | None = None
         self._timeout_s = config.request_timeout_s or float("inf")
-        self._deadlines: deque[Job] = deque()  # all have the same timeout, so the first is the first to end
+        # All have the same timeout, so the first is the first to end. Answered ones are out: they hold their bodies.
+        self._deadlines: OrderedDict[Job, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self.metrics = Metrics()
         self.site = Site(loop, config.max_body_bytes)
@@ -120,6 +121,7 @@ class App:
 
         def reply(outcome: Outcome) -> None:
             job.answered = True
+            self._deadlines.pop(job, None)
             self.metrics.in_flight -= 1
             self.metrics.scored(outcome.status, outcome.failed, time.perf_counter() - request.arrived)
             self._reply(request, connection, outcome, ids)
@@ -132,7 +134,7 @@ class App:
         connection.on_lost = lost
         self.metrics.in_flight += 1
         if self._config.request_timeout_s:
-            self._deadlines.append(job)
+            self._deadlines[job] = None
             self._arm()
         self._pool.put(job)
 
@@ -163,16 +165,14 @@ class App:
 
     def _arm(self) -> None:
         if self._timer is None and self._deadlines:
-            delay = self._deadlines[0].deadline - time.perf_counter()
+            delay = next(iter(self._deadlines)).deadline - time.perf_counter()
             self._timer = self._loop.call_later(max(delay, 0), self._expire)
 
     def _expire(self) -> None:
         self._timer = None
         now = time.perf_counter()
-        while self._deadlines and (self._deadlines[0].answered or self._deadlines[0].deadline <= now):
-            job = self._deadlines.popleft()
-            if not job.answered:
-                job.reply(self._late())
+        while self._deadlines and (job := next(iter(self._deadlines))).deadline <= now:
+            job.reply(self._late())
         self._arm()
 
     def _check_threads(self) -> None:

@@ -53,13 +53,16 @@ class Watcher:
             self._tell(owner)
         while True:
             for key, _ in self._selector.select():
-                if key.fileobj is self._channel:
-                    self._receive()
-                elif key.fd == self._ending:
+                if key.fd == self._ending:
                     self._close_all()
                     return
-                else:
-                    self._process_ended(key.fd, *key.data)
+                try:
+                    if key.fileobj is self._channel:
+                        self._receive()
+                    else:
+                        self._process_ended(key.fd, *key.data)
+                except Exception:  # the edge: one task's unreadable folder must not end the news of all others
+                    _LOG.exception("an event of the agents could not be followed")
 
     def _receive(self) -> None:
         """All that waits at once; one call for an owner however often its tasks changed."""
@@ -74,7 +77,10 @@ class Watcher:
             except ValueError:
                 continue  # somebody else's datagram
             owners[hint.owner] = None
-            self._follow(self._folders.of(hint.task), hint.owner)
+            try:
+                self._follow(self._folders.of(hint.task), hint.owner)
+            except (OSError, ValueError) as error:
+                _LOG.warning("task %r cannot be followed: %s", hint.task, error)
         for owner in owners:
             self._tell(owner)
 
@@ -85,12 +91,11 @@ class Watcher:
             try:
                 state = read_state(folder)
                 owner = read_owner(folder)
+                if owner is not None and state is not None and state.phase is not Phase.EXITED:
+                    owners[owner] = None
+                    self._follow(folder, owner)
             except (OSError, ValueError) as error:
                 _LOG.warning("task %s cannot be read: %s", folder.name, error)
-                continue
-            if owner is not None and state is not None and state.phase is not Phase.EXITED:
-                owners[owner] = None
-                self._follow(folder, owner)
         return list(owners)
 
     def _follow(self, folder: Path, owner: str) -> None:

@@ -15,6 +15,7 @@ from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
 from smalt.kinds import references
+from smalt.kinds.versions import NAME
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -26,6 +27,7 @@ _ASSET_OF = {"mlflow_model": "models", "custom_model": "models", "triton_model":
 _INPUT_TYPES = {"literal", "uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _OUTPUT_TYPES = {"uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _NAME = re.compile(r"[a-zA-Z_][\w.]{0,254}")
+_EVERYWHERE = ("local", "serverless")  # computes that every workspace has
 
 
 @dataclass
@@ -67,9 +69,8 @@ def compute(
     given = str(properties.get("computeId") or "serverless")
     name = _compute_name(given)
     size = str((properties.get("resources") or {}).get("instanceType") or "")
-    if name.lower() in ("local", "serverless"):
-        most = max(4, 2 * platform.engine.capacity().cpus)
-        found = Compute(workspace.child("computes", name.lower()).key, most, size)
+    if name.lower() in _EVERYWHERE:
+        found = Compute(workspace.child("computes", name.lower()).key, _machine_nodes(platform), size)
     else:
         found = _cluster(connection, workspace, name, size)
         properties["computeId"] = str(workspace.child("computes", name))
@@ -88,6 +89,26 @@ def compute(
     return found
 
 
+def nodes_most(platform: Platform, connection: Connection, key: str) -> int | None:
+    """How many nodes a job's compute has at most, now; None: it is gone. It may have been changed since the job was taken."""
+    if key.rsplit("/", 1)[-1] in _EVERYWHERE:
+        return _machine_nodes(platform)
+    row = resources.get(connection, key)
+    return None if row is None or row.deleting else _nodes_of(row)
+
+
+def _machine_nodes(platform: Platform) -> int:
+    """This machine as a pool of nodes: more than it has processors, which they share."""
+    return max(4, 2 * platform.engine.capacity().cpus)
+
+
+def _nodes_of(row: Row) -> int:
+    if row.properties.get("computeType") == "ComputeInstance":
+        return 1
+    machine = row.properties.get("properties") or {}
+    return int((machine.get("scaleSettings") or {}).get("maxNodeCount") or 0)
+
+
 def _compute_name(given: str) -> str:
     try:
         return ResourceId.parse(given).name
@@ -98,20 +119,18 @@ def _compute_name(given: str) -> str:
 def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str) -> Compute:
     row = resources.get(connection, workspace.child("computes", name).key)
     if row is None or row.deleting:
-        names = [key.rsplit("/", 1)[-1] for key in resources.children(connection, workspace.key) if "/computes/" in key]
+        names = references.names(connection, workspace, "computes")
         raise invalid(
             f"properties.computeId: there is no compute '{name}' in workspace '{workspace.name}'.{nearest(name, names)}"
             " Create it, or leave the compute out to run serverless.",
             "properties.computeId",
         )
     machine = row.properties.get("properties") or {}
-    if row.properties.get("computeType") == "ComputeInstance":
-        if row.status.get("power") == "Stopped":
-            raise invalid(
-                f"properties.computeId: compute instance '{name}' is stopped; start it first.", "properties.computeId"
-            )
-        return Compute(row.id, 1, machine.get("vmSize") or size)
-    most = int((machine.get("scaleSettings") or {}).get("maxNodeCount") or 0)
+    if row.properties.get("computeType") == "ComputeInstance" and row.status.get("power") == "Stopped":
+        raise invalid(
+            f"properties.computeId: compute instance '{name}' is stopped; start it first.", "properties.computeId"
+        )
+    most = _nodes_of(row)
     if most < 1:
         raise invalid(
             f"properties.computeId: cluster '{name}' has max_instances 0, so no job can run.", "properties.computeId"
@@ -119,9 +138,8 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
     return Compute(row.id, most, machine.get("vmSize") or size)
 
 
-def distribution(properties: Document) -> None:
+def distribution(given: Document) -> None:
     """Several processes on a node need a launcher; one process a node works through the environment variables."""
-    given = properties.get("distribution") or {}
     if str(given.get("distributionType") or "").lower() == "ray":
         raise ArmError(
             400, "UnsupportedDistribution",
@@ -129,11 +147,11 @@ def distribution(properties: Document) -> None:
             " or no distribution.",
             "properties.distribution.distributionType",
         )  # fmt: skip
-    count = int(given.get("processCountPerInstance") or 1)
-    if count > 1:
+    processes = given.get("processCountPerInstance") or 1
+    if processes > 1:
         raise ArmError(
             400, "UnsupportedDistribution",
-            f"properties.distribution: {count} processes on each node cannot be started by this version of the server yet;"
+            f"properties.distribution: {processes} processes on each node cannot be started by this version of the server yet;"
             " use processCountPerInstance 1 with more instances.",
             "properties.distribution.processCountPerInstance",
         )  # fmt: skip
@@ -205,6 +223,17 @@ def outputs(
             )
             if place is not None and not place.account:
                 checks.errors.append(invalid(f"{path}.uri: outputs go to a datastore of this platform.", f"{path}.uri"))
+            _asset_names(given, path, checks)
+
+
+def _asset_names(given: Document, path: str, checks: Checks) -> None:
+    """The name and version that an output is registered under are those of an asset."""
+    for key in ("assetName", "assetVersion"):
+        if given.get(key) and not re.fullmatch(NAME, str(given[key])):
+            rule = "1 to 255 letters, digits, '-', '_' and '.', beginning with a letter, a digit or '_'"
+            checks.errors.append(
+                invalid(f"{path}.{key}: '{str(given[key])[:80]}' cannot name an asset: {rule}.", f"{path}.{key}")
+            )
 
 
 def output_uri(job: str, name: str, given: Document) -> str:

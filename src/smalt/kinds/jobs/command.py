@@ -42,6 +42,13 @@ class CommandLimits(Properties):
     timeout: str | None = None
 
 
+class Distribution(Properties):
+    distribution_type: str
+    process_count_per_instance: int | None = Field(None, ge=1)
+    worker_count: int | None = Field(None, ge=1)
+    parameter_server_count: int | None = Field(None, ge=0)
+
+
 class CommandProperties(JobProperties):
     command: str = Field(min_length=1)
     environment_id: str = Field(min_length=1)
@@ -51,7 +58,7 @@ class CommandProperties(JobProperties):
     environment_variables: dict[str, str | None] | None = None
     resources: JobResources | None = None
     limits: CommandLimits | None = None
-    distribution: dict[str, Any] | None = None
+    distribution: Distribution | None = None
 
 
 def _admit(request: Request, connection: Connection, properties: Document) -> Admitted:
@@ -71,21 +78,17 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
             lambda: references.asset(connection, workspace, properties["codeId"], "codes", "properties.codeId")
         )
         properties["codeId"] = code.written if code else None
-    want = int((properties.get("resources") or {}).get("instanceCount") or 1)
+    want = (properties.get("resources") or {}).get("instanceCount", 1)
+    properties["resources"] = {**(properties.get("resources") or {}), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
     checks.run(lambda: seconds_of((properties.get("limits") or {}).get("timeout"), 0, "properties.limits.timeout"))
-    checks.run(lambda: admission.distribution(properties))
+    checks.run(lambda: admission.distribution(properties.get("distribution") or {}))
     admission.inputs(platform, connection, workspace, properties, checks)
     admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
     admission.template(properties, checks)
     checks.done(f"job '{request.id.name}'")
     assert plan is not None and compute is not None
-    ours = {
-        "plan": plan.document(),
-        "compute": compute.key,
-        "nodes_most": compute.most,
-        "instance_type": compute.size,
-    }
+    ours = {"plan": plan.document(), "compute": compute.key, "instance_type": compute.size}
     spec = {**request.body, "properties": properties, OURS: ours}
     return Admitted(
         spec, state="NotStarted", due=True, status={"outputs": admission.output_places(request.id.name, properties)}
@@ -119,9 +122,14 @@ def _prepare(platform: Platform, row: Row, status: Document) -> Step:
         return _build(platform, row, status, plan)
     want = int((row.properties.get("resources") or {}).get("instanceCount") or 1)
     with platform.database.write() as connection:
-        nodes = placement.acquire(
-            connection, ours["compute"], row.id, want, ours["nodes_most"], row.created_at, platform.clock()
-        )
+        most = admission.nodes_most(platform, connection, ours["compute"])
+        nodes = None
+        if most is not None:
+            nodes = placement.acquire(connection, ours["compute"], row.id, want, most, row.created_at, platform.clock())
+    if most is None:
+        name = ours["compute"].rsplit("/", 1)[-1]
+        message = f"The compute '{name}' was deleted before the job could start."
+        return _finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
     if nodes is None:
         return Step("Queued", status, after=RESYNC_S, reason="waits for nodes")
     attempt = int(status.get("attempt", 0)) + 1
@@ -211,6 +219,14 @@ def _finish(platform: Platform, row: Row, status: Document, state: str, error: M
     return Step("Finalizing" if state == "Completed" else row.state, status, after=0)
 
 
+def _give_up(platform: Platform, row: Row, error: Document) -> Step:
+    """The steps raise again and again: the job fails, and ends as every job does. Its end is never given up: it holds nodes."""
+    if "ending" in row.status:
+        return Step(row.state, row.status, after=RESYNC_S)
+    status = {**row.status, "ended_at": platform.clock(), "error": error, "ending": "Failed"}
+    return Step(row.state, status, after=0, reason=str(error["message"])[:500])
+
+
 def _end(platform: Platform, row: Row, status: Document) -> Step:
     """The end: tracked, outputs registered, nodes given back, what ran tidied away."""
     state = str(status.pop("ending"))
@@ -268,6 +284,7 @@ TYPE = JobType(
     properties=CommandProperties,
     admit=_admit,
     step=_step,
+    fail=_give_up,
     fixed=(
         "jobType",
         "command",

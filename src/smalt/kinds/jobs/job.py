@@ -39,20 +39,24 @@ def _type_of(properties: Mapping[str, Any]) -> JobType:
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    properties = dict(request.body["properties"])
-    type_ = _type_of(properties)
-    check_properties(Kind(path="jobs", title=f"{type_.name} job", properties=type_.properties), properties)
+    type_ = _type_of(request.body["properties"])
+    declared = Kind(path="jobs", title=f"{type_.name} job", properties=type_.properties)
+    properties = check_properties(declared, request.body["properties"])
     if old is not None:
         return _update(request, old, properties, type_)
     properties.pop("status", None)
     properties["experimentName"] = properties.get("experimentName") or "Default"
     properties["displayName"] = properties.get("displayName") or request.id.name
     for field in ("tags", "properties", "inputs", "outputs"):
-        properties[field] = {key: value for key, value in (properties.get(field) or {}).items() if value is not None}
+        properties[field] = _given(properties, field)
     properties["outputs"].pop("default", None)
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
     return replace(admitted, spec={**admitted.spec, OURS: {**(admitted.spec.get(OURS) or {}), "asked": asked}})
+
+
+def _given(properties: Document, field: str) -> Document:
+    return {key: value for key, value in (properties.get(field) or {}).items() if value is not None}
 
 
 def _update(request: Request, old: Row, properties: Document, type_: JobType) -> Admitted:
@@ -65,9 +69,11 @@ def _update(request: Request, old: Row, properties: Document, type_: JobType) ->
                 f"properties.{name}",
             )
     kept = dict(old.properties)
-    for name in ("displayName", "description", "tags", "isArchived"):
+    for name in ("displayName", "description", "isArchived"):
         if name in properties:
             kept[name] = properties[name]
+    if "tags" in properties:
+        kept["tags"] = _given(properties, "tags")
     spec = {**old.spec, "properties": kept}
     return Admitted(
         spec, state=old.state, due=old.state not in TERMINAL, lookup=old.lookup, archived=bool(kept.get("isArchived"))
@@ -76,6 +82,10 @@ def _update(request: Request, old: Row, properties: Document, type_: JobType) ->
 
 def _reconcile(platform: Platform, row: Row) -> Step:
     return _type_of(row.properties).step(platform, row)
+
+
+def _fail(platform: Platform, row: Row, error: Document) -> Step:
+    return _type_of(row.properties).fail(platform, row, error)
 
 
 def _view(platform: Platform, row: Row) -> Document:
@@ -136,6 +146,7 @@ KIND = Kind(
     properties=JobProperties,
     admit=_admit,
     reconcile=_reconcile,
+    fail=_fail,
     view=_view,
     actions={"cancel": Action(_cancel)},
     list_filter=_filter,

@@ -22,13 +22,12 @@ from smalt.kinds import references
 from smalt.kinds.jobs.admission import input_asset
 from smalt.kinds.references import Place
 from smalt.sched.sizes import limits_of
-from smalt.settings import CLOUD, REGION, TENANT
+from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
 
 GRACE_S = 30.0
-ARTIFACTS = "azureml"
-TOKEN_S = 14 * 86400.0
+TOKEN_S = 365 * 86400.0  # of a job without a timeout; a token opens nothing once its job has ended
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
 
@@ -41,7 +40,7 @@ def task_name(row: Row, attempt: int, rank: int) -> str:
 
 def artifacts_path(platform: Platform, connection: Connection, row: Row) -> Path:
     account, folder = _artifacts(connection, row)
-    return platform.blobs.path(account, ARTIFACTS, folder)
+    return platform.blobs.path(account, ARTIFACT_CONTAINER, folder)
 
 
 def _artifacts(connection: Connection, row: Row) -> tuple[str, str]:
@@ -72,7 +71,7 @@ def link_build_log(platform: Platform, row: Row, key: str) -> None:
 def remove_artifacts(platform: Platform, row: Row) -> None:
     with platform.database.read() as connection:
         account, folder = _artifacts(connection, row)
-    platform.blobs.remove(account, ARTIFACTS, folder + "/")
+    platform.blobs.remove(account, ARTIFACT_CONTAINER, folder + "/")
 
 
 def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:

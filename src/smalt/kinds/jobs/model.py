@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from smalt.arm.kind import Admitted, Request, Step
+from smalt.arm.kind import Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.store.resources import Row
@@ -48,11 +48,12 @@ class JobProperties(Properties):
 class JobType:
     """`admit` checks and completes the properties of a new job; `step` is one pass of its reconciler.
 
-    `fixed` are the properties that cannot change once the job exists.
+    `fail` is what becomes of one whose steps raise for good (`Kind.fail`). `fixed` are the properties that cannot change once the job exists.
     """
 
     name: str
     properties: type[BaseModel]
     admit: Callable[[Request, Connection, dict[str, Any]], Admitted]
     step: Callable[[Platform, Row], Step]
+    fail: Callable[[Platform, Row, Document], Step]
     fixed: tuple[str, ...] = ()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from typing import Any, get_args
 from urllib.parse import quote
 
 import pytest
+from pydantic import BaseModel
 
 import smalt.kinds
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.registry import Kinds
+from smalt.kinds.jobs.job import TYPES
 
 KINDS = Kinds.scan(smalt.kinds)
 INTERNAL = {"environmentbuilds", "gateways", "locations", "modelnews", "subscriptions"}  # not for clients to PUT
@@ -120,10 +125,55 @@ class TestEveryKind:
         answer = harness.put(prepare(harness, key).url, {"properties": [1, 2]})
         assert answer.status_code == 400 and "properties" in answer.text
 
+    def test_a_value_of_the_wrong_type_is_the_clients_mistake(self, harness: Harness, key: str) -> None:
+        example = prepare(harness, key)
+        models = [KINDS[key].properties, *(one.properties for one in TYPES.values() if key == "workspaces/jobs")]
+        declared = [("properties", *path) for model in models for path in _paths(model)]
+        number = 0
+        for path in [*declared, ("location",), ("tags",), ("identity",), ("sku",), ("kind",)]:
+            for value in WRONG:
+                number += 1
+                url = f"{example.url}{number}"
+                answer = harness.put(url, _with(example.body(), path, value))
+                assert answer.status_code < 500, (path, value, answer.text)
+                assert answer.status_code >= 400 or value != NEVER, (path, value, answer.text)
+                assert harness.get(url).status_code in (200, 404), (path, value)
+        assert harness.get(example.url.rsplit("/", 1)[0] + "?count=1000").status_code == 200
+
     def test_nothing_of_ours_is_shown(self, harness: Harness, key: str) -> None:
         example = prepare(harness, key)
         harness.put(example.url, {**example.body(), "smalt": {"cancel": True}})
         assert "smalt" not in harness.get(example.url).json()
+
+
+NEVER = [["no property is a list of lists"]]
+WRONG = [NEVER, "x", "PT1.2.3S", "²", "", 5, -1, 1.5, True, None, {"a": {"b": 1}}, ["a"]]
+
+
+def _paths(model: Any) -> Iterator[tuple[str, ...]]:
+    """Every property that the model declares, also within models and dictionaries of models."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return
+    for name, one in model.model_fields.items():
+        path = (one.alias or name,)
+        yield path
+        for part in get_args(one.annotation):
+            yield from (path + below for below in _paths(part))
+            for inner in get_args(part):
+                for found in (inner, *get_args(inner)):
+                    yield from ((*path, "some", *below) for below in _paths(found))
+        yield from (path + below for below in _paths(one.annotation))
+
+
+def _with(body: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    body = copy.deepcopy(body)
+    at = body
+    for name in path[:-1]:
+        if not isinstance(at.get(name), dict):
+            at[name] = {}
+        at = at[name]
+    at[path[-1]] = value
+    return body
 
 
 @pytest.mark.parametrize("key", sorted(key for key in PUT_ABLE if KINDS[key].long_running))

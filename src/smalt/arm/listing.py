@@ -1,0 +1,92 @@
+"""Pages of a collection: what a client asks for, which rows it gets, and the link to the rest.
+
+A filter looks at rows one by one, so what one request reads is bounded: a page may be short, or empty, and still have a link
+to the next. Clients follow it until there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from smalt.arm.errors import ArmError
+from smalt.store.resources import Page, Row, place_after
+
+PAGE = 50
+PAGE_MOST = 1000
+READ_MOST = 2000  # rows that one request reads
+CHUNK = 500
+_SKIPS = ("$skipToken", "$skip", "skiptoken")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+Fetch = Callable[[int, str | None], Page]  # (rows at most, where to begin)
+
+
+@dataclass(frozen=True)
+class Paging:
+    """Rows at most, where to begin, and whether exactly that many were asked for (`$top`: no more after them)."""
+
+    most: int
+    skip: str | None
+    exact: bool
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Paging:
+        """Raises ArmError(400)."""
+        top = _number(query.get("$top", query.get("top", "")), "$top", least=1)
+        size = top or _number(query.get("count", ""), "count", least=0) or PAGE
+        skip = next((query[name] for name in _SKIPS if query.get(name)), None)
+        if skip is not None and not _is_place(skip):
+            raise _refused(f"{skip[:60]!r} is not a page of this list.", "$skipToken")
+        return cls(min(size, PAGE_MOST), skip, top > 0)
+
+
+def _number(text: str, name: str, least: int) -> int:
+    if not text:
+        return 0
+    if not _NUMBER.fullmatch(text) or int(text) < least:
+        raise _refused(f"{name} must be a number from {least} to 999999999 (given: {text[:40]!r}).", name)
+    return int(text)
+
+
+def _is_place(skip: str) -> bool:
+    at, _, key = skip.partition("~")
+    try:
+        float(at)
+    except ValueError:
+        return False
+    return bool(key)
+
+
+def _refused(message: str, name: str) -> ArmError:
+    return ArmError(400, "InvalidQueryParameter", message, target=name)
+
+
+def collect(fetch: Fetch, shown: Callable[[Row], bool] | None, paging: Paging) -> tuple[list[Row], str | None]:
+    """The rows of one page, and where the next begins. Reads `most` rows, and further chunks only as a filter takes rows out."""
+    rows: list[Row] = []
+    skip, size, left = paging.skip, paging.most, READ_MOST
+    while True:
+        page = fetch(size, skip)
+        for at, row in enumerate(page.rows, 1):
+            if shown is None or shown(row):
+                rows.append(row)
+            if len(rows) == paging.most:
+                return rows, page.skip if at == len(page.rows) else place_after(row)
+        left -= len(page.rows)
+        if page.skip is None or left <= 0:
+            return rows, page.skip
+        skip, size = page.skip, min(CHUNK, left)
+
+
+def next_link(url: str, query: Mapping[str, str], skip: str, paging: Paging, shown: int) -> str | None:
+    """None where the client has all that it asked for. `url` is the collection's, decoded and without a query."""
+    if paging.exact and shown == paging.most:
+        return None
+    left = {name: value for name, value in query.items() if name not in _SKIPS}
+    if paging.exact:
+        left["top" if "top" in left else "$top"] = str(paging.most - shown)
+    parameters = urlencode({**left, "$skipToken": skip}, quote_via=quote, safe="$/~:")
+    return f"{quote(url, safe='/:@$')}?{parameters}"

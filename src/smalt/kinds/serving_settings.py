@@ -1,0 +1,63 @@
+"""What a deployment may say about its requests, probes and script, and how an object beside `properties` is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from smalt.arm.durations import seconds_of
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.kind import Document
+from smalt.arm.validation import Properties
+
+LONGEST_S = 3600.0  # Azure has 180 s for requests; the gateway ends a stream that is silent for an hour
+SHORTEST_S = 0.001  # the gateway counts in milliseconds, and takes 0 for "without end"
+
+
+def _from(least_s: float) -> AfterValidator:
+    def check(given: str) -> str:
+        try:
+            seconds = seconds_of(given, least_s)
+        except (ArmError, ValueError):
+            raise PydanticCustomError("duration", "this is no ISO 8601 duration such as PT2M30S") from None
+        if not least_s <= seconds <= LONGEST_S:
+            limits = {"least": f"{least_s:g}", "most": f"{LONGEST_S:g}"}
+            raise PydanticCustomError("duration", "a duration from {least} s to {most} s is possible", limits)
+        return given
+
+    return AfterValidator(check)
+
+
+Pause = Annotated[str, _from(0)]
+Limit = Annotated[str, _from(SHORTEST_S)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class RequestSettings(Properties):
+    request_timeout: Limit | None = None
+    max_concurrent_requests_per_instance: int | None = Field(None, ge=1, le=1000)  # each is a thread
+    max_queue_wait: Pause | None = None
+
+
+class ProbeSettings(Properties):
+    initial_delay: Pause | None = None
+    period: Limit | None = None
+    timeout: Limit | None = None
+    failure_threshold: Count | None = None
+    success_threshold: Count | None = None
+
+
+class CodeConfiguration(Properties):
+    code_id: str | None = None
+    scoring_script: str = Field(min_length=1)
+
+
+def object_at(body: Mapping[str, Any], field: str) -> Document:
+    """A copy of `body[field]` without what is null; empty where it is missing. Raises ArmError(400)."""
+    given = body.get(field)
+    if given is not None and not isinstance(given, dict):
+        raise invalid(f"{field}: this must be an object, not {str(given)[:80]!r}.", field)
+    return {name: value for name, value in (given or {}).items() if value is not None}

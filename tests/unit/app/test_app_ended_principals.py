@@ -1,0 +1,76 @@
+"""Tokens and identity headers of what has ended: a job, a deployment's replicas."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes.examples import EXAMPLES, prepare
+from fakes.platform import OWNER, WORKSPACE, Harness
+from smalt.app import LivingHeaders, Workspaces
+from smalt.arm.errors import ArmError
+from smalt.arm.ports import Principal
+from smalt.blob.names import Target
+
+KEY = "workspaces/onlineendpoints/deployments"
+BLUE = EXAMPLES[KEY].url
+READ = "Microsoft.MachineLearningServices/workspaces/models/read"
+
+
+@pytest.fixture
+def headers(harness: Harness) -> LivingHeaders:
+    """The harness's platform gives out real headers from now on."""
+    made = LivingHeaders(harness.settings, Workspaces(harness.database).lives)
+    object.__setattr__(harness.platform, "identity_headers", made)
+    return made
+
+
+def serve(harness: Harness) -> str:
+    """A deployment that is up; the IDENTITY_HEADER of its replica."""
+    assert harness.put(BLUE, EXAMPLES[KEY].body()).status_code in (200, 201)
+    harness.settle()
+    (name,) = (name for name, one in harness.engine.states.items() if one.phase.value == "preparing")
+    harness.engine.start(name)
+    harness.engine.ready(name)
+    harness.settle()
+    return harness.engine.tasks[name].variables["IDENTITY_HEADER"]
+
+
+def test_a_replicas_header_and_tokens_open_nothing_once_its_deployment_is_gone(
+    harness: Harness, headers: LivingHeaders
+) -> None:
+    prepare(harness, KEY)
+    header, workspaces = serve(harness), Workspaces(harness.database)
+    grant = headers.read(header)
+    assert grant is not None and grant.principal.kind == "endpoint"
+    workspaces.authorize(grant.principal, READ, WORKSPACE)
+    harness.send("DELETE", BLUE)
+    harness.settle()
+    assert headers.read(header) is None
+    with pytest.raises(ArmError) as caught:
+        workspaces.authorize(grant.principal, READ, WORKSPACE)
+    assert caught.value.status == 401 and caught.value.code == "ExpiredAuthenticationToken"
+    account = workspaces.account(WORKSPACE)
+    assert not workspaces.permits(grant.principal, Target(account, "c", "b"), "GET")
+    again = serve(harness)
+    assert headers.read(again) is not None and headers.read(header) is None
+
+
+def test_a_jobs_header_opens_nothing_once_the_job_has_ended(harness: Harness, headers: LivingHeaders) -> None:
+    example = prepare(harness, "workspaces/jobs")
+    assert harness.put(example.url, example.body()).status_code == 201
+    harness.settle()
+    (task,) = harness.engine.tasks.values()
+    header = task.variables["IDENTITY_HEADER"]
+    assert headers.read(header) is not None
+    harness.engine.start(task.name)
+    harness.engine.finish(task.name)
+    harness.settle()
+    assert harness.row(example.url).state == "Completed" and headers.read(header) is None
+
+
+def test_the_owner_and_who_was_never_anything_are_told_apart(harness: Harness, headers: LivingHeaders) -> None:
+    workspaces = Workspaces(harness.database)
+    workspaces.authorize(OWNER, READ, WORKSPACE)
+    assert headers.read(headers.owner()) is not None
+    with pytest.raises(ArmError):
+        workspaces.authorize(Principal("o", "endpoint:none", "endpoint", "t", "", WORKSPACE.lower()), READ, WORKSPACE)

@@ -1,0 +1,111 @@
+"""Run history on a platform with fakes: what clients may change, and what they are told of logs and outputs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fakes.examples import CURATED
+from fakes.platform import OWNER, WORKSPACE, Harness
+from smalt.arm.ids import ResourceId
+from smalt.settings import ARTIFACT_CONTAINER
+from smalt.tracking import history
+from smalt.tracking.history import HistoryApp
+
+RUN = f"/history/v1.0{WORKSPACE}/runs/train-1"
+RESOLVE = f"/data/v1.0{WORKSPACE}/dataversion/batchGetResolvedUris"
+
+
+class Site:
+    """A platform with one job, `train-1`, and its run history."""
+
+    def __init__(self, root: Path) -> None:
+        self.harness = Harness(root)
+        self.app = HistoryApp(self.harness.platform, lambda scope: OWNER, lambda *_: None)
+        job = {
+            "jobType": "Command",
+            "command": "python t.py",
+            "environmentId": CURATED,
+            "tags": {"team": "x", "a": "b"},
+        }
+        assert self.harness.put(f"{WORKSPACE}/jobs/train-1", {"properties": job}).status_code == 201
+        self.harness.settle()
+
+    def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app)
+            async with httpx.AsyncClient(transport=transport, base_url=self.harness.settings.url) as client:
+                return await client.request(method, path, json=body)
+
+        return asyncio.run(call())
+
+    def job(self) -> dict[str, Any]:
+        return self.harness.get(f"{WORKSPACE}/jobs/train-1").json()["properties"]
+
+    def artifacts(self) -> Path:
+        account = self.harness.row(WORKSPACE).status["account"]
+        return self.harness.blobs.path(account, ARTIFACT_CONTAINER, "ExperimentRun/dcid.train-1")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_a_description_is_merged_into_the_job_and_its_run(site: Site) -> None:
+    change = {"displayName": "Better", "tags": {"team": "y", "n": 1, "a": None}, "hidden": True, "unknown": 1}
+    answer = site.ask("PATCH", RUN, change)
+    assert answer.status_code == 200
+    assert (answer.json()["displayName"], answer.json()["hidden"]) == ("Better", True)
+    assert site.job()["tags"] == {"team": "y", "n": "1"}
+    run = site.harness.tracking.runs[ResourceId.parse(WORKSPACE).key, "train-1"]
+    assert (run["display_name"], run["tags"], run["hidden"]) == ("Better", {"team": "y", "n": "1"}, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"tags": {"a": {"b": "c"}}}, "tags.a"),
+        ({"tags": {"a": ["b"]}}, "tags.a"),
+        ({"tags": "a"}, "tags"),
+        ({"properties": {"a": True}}, "properties.a"),
+        ({"displayName": {}}, "displayName"),
+        ({"hidden": "perhaps"}, "hidden"),
+    ],
+)
+def test_a_description_of_the_wrong_type_is_refused_and_changes_nothing(
+    site: Site, change: dict[str, Any], field: str
+) -> None:
+    before = site.job()
+    answer = site.ask("PATCH", RUN, change)
+    assert (answer.status_code, answer.json()["error"]["target"]) == (400, field)
+    assert site.job() == before
+
+
+@pytest.mark.parametrize("values", ["azureml://jobs/train-1/outputs/model", 3, {"a": "b"}, [{}], [["x"]], [None]])
+def test_ids_of_outputs_must_be_a_list_of_texts(site: Site, values: Any) -> None:
+    answer = site.ask("POST", RESOLVE, {"values": values})
+    assert (answer.status_code, answer.json()["error"]["target"]) == (400, "values")
+
+
+def test_an_output_that_is_not_there_is_named(site: Site) -> None:
+    answer = site.ask("POST", RESOLVE, {"values": ["azureml://jobs/train-1/outputs/model"]})
+    assert answer.status_code == 404
+    assert site.ask("POST", RESOLVE, {"values": []}).json() == {"values": {}}
+
+
+def test_logs_have_urls_the_streamed_ones_first_and_not_without_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "LOGS_MOST", 5)
+    for folder, name in (("logs", "{}.txt"), ("user_logs", "std_log_{}.txt")):
+        (site.artifacts() / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(4):
+            (site.artifacts() / folder / name.format(number)).write_text("x")
+    logs = site.ask("GET", f"{RUN}/details").json()["logFiles"]
+    assert list(logs) == [*(f"user_logs/std_log_{number}.txt" for number in range(4)), "logs/0.txt"]
+    assert all("sig=" in url for url in logs.values())
