@@ -139,3 +139,8 @@ class Kind:
     @property
     def type(self) -> str:
         return self.path.rsplit("/", 1)[-1]
+
+
+def keep_trying(platform: Platform, row: Row, error: Document) -> Step:
+    """`Kind.fail` of what serves others and has no failure of its own: it goes on as soon as it can."""
+    return Step(row.state, row.status, after=30.0, reason=str(error["message"])[:500])

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step, keep_trying
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
 from smalt.kinds import references
@@ -134,6 +134,7 @@ KINDS = [
         properties=ModelProperties,
         admit=_admit,
         reconcile=_show,
+        fail=keep_trying,
         view=_view,
         creates_parent=True,
         actions={"startPendingUpload": Action(pending_upload, needs_row=False)},
@@ -141,5 +142,5 @@ KINDS = [
         delete_at_once=True,
         name_pattern=NAME,
     ),
-    Kind(path=NEWS, title="news for MLflow", reconcile=_tell, deleted=_told),
+    Kind(path=NEWS, title="news for MLflow", reconcile=_tell, fail=keep_trying, deleted=_told),
 ]

@@ -252,6 +252,15 @@ def _fail(platform: Platform, row: Row, status: Document, error: Document) -> St
     return Step(row.state, status, after=0, reason=str(status["failed"]["message"])[:500])
 
 
+def _give_up(platform: Platform, row: Row, error: Document) -> Step:
+    """The steps raise again and again: what was coming up fails, what is live is kept up however long it takes."""
+    status = dict(row.status)
+    live, target = status.get("live") or {}, status.get("target")
+    if "failed" in status or (target and target["revision"] == live.get("revision")):
+        return Step(row.state, status, after=_RESYNC_S, reason=str(error["message"])[:500])
+    return _fail(platform, row, status, error)
+
+
 def _crash(state: TaskState | None) -> Document:
     message = state.error if state and state.error else "The scoring process ended before it was ready."
     return {"code": "ScoringProcessCrashed", "message": f"The deployment did not come up. {message}"}
@@ -311,6 +320,7 @@ KIND = Kind(
     properties=DeploymentProperties,
     admit=_admit,
     reconcile=_reconcile,
+    fail=_give_up,
     check_delete=_check_delete,
     actions={"getLogs": Action(_logs), "skus": Action(_skus, method="GET")},
     long_running=True,

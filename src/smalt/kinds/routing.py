@@ -16,7 +16,7 @@ from json import dumps
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
-from smalt.arm.kind import Document, Kind, Step
+from smalt.arm.kind import Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import ml_audiences
@@ -157,4 +157,4 @@ def _look_again(row: Row, version: str) -> Step:
     return Step("Updating", status, after=min(_LOOK_AGAIN_S * 2 ** min(times, 30), _LOOK_AGAIN_MOST_S))
 
 
-KIND = Kind(path="gateways", title="gateway", reconcile=_reconcile)
+KIND = Kind(path="gateways", title="gateway", reconcile=_reconcile, fail=keep_trying)
