@@ -255,6 +255,11 @@ def test_a_link_that_a_job_left_behind_leads_nowhere(platform: Platform, account
 # endpoints
 
 
+def test_a_client_that_looks_for_a_registry_is_told_that_there_is_none(platform: Platform) -> None:
+    url = f"{platform.url}/registrymanagement/v1.0/registries/ours/discovery"
+    refused(requests.get(url, verify=platform.ca, timeout=20), 404, "Registries", "azureml")
+
+
 def test_traffic_that_cannot_be(platform: Platform) -> None:
     assert platform.call("PUT", "onlineEndpoints/lonely", {"location": "local", "properties": {"authMode": "Key"}}).ok
     for traffic in ({"blue": 70, "green": 70}, {"blue": 100}, {"blue": -1}, {"blue": "x"}, {"blue": 50}):

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.kinds.datastore import DEFAULTS, hosted_account
+from smalt.kinds.references import datastores
 from smalt.kinds.routing import GATEWAY
 from smalt.store import resources
 from smalt.store.resources import Row
 
-_STORES = "workspaces/datastores"
 _ANSWER_S = 2.0
 _LITTLE_BYTES = 5 * 1024**3
 _TOO_LITTLE_BYTES = 256 * 1024**2
@@ -29,10 +30,10 @@ def diagnose(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform = request.platform
     with platform.database.read() as connection:
-        rows = resources.get_many(connection, resources.children(connection, row.id)).values()
+        stores = resources.get_many(connection, datastores(connection, ResourceId.parse(row.written))).values()
         gateway = resources.get(connection, GATEWAY)
     other = [*_disk(platform), *_mlflow(platform, row), *_gateway(platform, gateway)]
-    storage = list(_storage(platform, row, [one for one in rows if one.kind == _STORES]))
+    storage = list(_storage(platform, row, list(stores)))
     return 200, {"value": {"storageAccountResults": storage, "otherResults": other, **{part: [] for part in _NOT_HERE}}}
 
 

@@ -123,7 +123,7 @@ def locate(platform: Platform, connection: Connection, workspace: ResourceId, ur
 
 def _accounts(connection: Connection, workspace: ResourceId) -> set[str]:
     """The storage accounts that a workspace may read: its own, and those of its datastores."""
-    keys = [workspace.key, *_stores(connection, workspace)]
+    keys = [workspace.key, *datastores(connection, workspace)]
     rows = resources.get_many(connection, keys).values()
     own = {str(row.status.get("account")) for row in rows if row.id == workspace.key}
     return own | {name for row in rows if row.id != workspace.key and (name := hosted_account(row.properties))}
@@ -154,7 +154,7 @@ def _locate(platform: Platform, connection: Connection, workspace: ResourceId, u
 def _in_datastore(connection: Connection, workspace: ResourceId, name: str, path: str, uri: str, field: str) -> Place:
     row = resources.get(connection, workspace.child("datastores", name).key)
     if row is None:
-        hint = nearest(name, [key.rsplit("/", 1)[-1] for key in _stores(connection, workspace)])
+        hint = nearest(name, [key.rsplit("/", 1)[-1] for key in datastores(connection, workspace)])
         raise invalid(f"{field}: there is no datastore '{name}' in workspace '{workspace.name}'.{hint}", field)
     account = hosted_account(row.properties)
     if account is None:
@@ -166,7 +166,8 @@ def _in_datastore(connection: Connection, workspace: ResourceId, name: str, path
     return Place(uri, account, row.properties["containerName"], path)
 
 
-def _stores(connection: Connection, workspace: ResourceId) -> list[str]:
+def datastores(connection: Connection, workspace: ResourceId) -> list[str]:
+    """The keys of a workspace's datastores."""
     query = select(resource.c.id).where(resource.c.kind == "workspaces/datastores", resource.c.parent == workspace.key)
     return list(connection.execute(query).scalars())
 
