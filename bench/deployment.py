@@ -46,7 +46,9 @@ def measure(platform: Live, python: Path, scratch: Path, rounds: int, seconds: i
         "loading by hand s": round(statistics.median(by_hand), 2),
         "after s": {name: round(statistics.median(one.get(name, 0) for one in times), 2) for name in times[0]},
     }
-    return {**result, "requests": rates(platform, key, python, scratch, seconds), "load": live.load()}
+    result |= {"requests": rates(platform, key, python, scratch, seconds), "load": live.load()}
+    platform.removed(f"/onlineEndpoints/{ENDPOINT}")
+    return result
 
 
 def prepare(platform: Live, model: Path) -> str:
@@ -92,9 +94,7 @@ def deploy(platform: Live, key: str, name: str) -> dict[str, float]:
     times["answered"] = time.time() - begun
     platform.settled(path)
     times |= _steps(platform.root, name, begun)
-    platform.api.delete(platform.workspace + path)
-    while platform.api.get(platform.workspace + path).status_code != 404:
-        time.sleep(0.1)
+    platform.removed(path)
     return dict(sorted(times.items(), key=lambda one: one[1]))
 
 

@@ -112,6 +112,15 @@ class Live:
     def completed(self, job: str, limit_s: float = 600) -> dict[str, Any]:
         return self._until(f"/jobs/{job}", "status", ENDED, "Completed", limit_s)
 
+    def removed(self, path: str, limit_s: float = 120) -> None:
+        """Delete it and wait until it is gone: what serves would outlive the platform."""
+        self.api.delete(self.workspace + path)
+        end = time.monotonic() + limit_s
+        while self.api.get(self.workspace + path).status_code != 404:
+            if time.monotonic() > end:
+                raise SystemExit(f"{path} is not gone after {limit_s:.0f} s")
+            time.sleep(0.1)
+
     def _until(self, path: str, field: str, ends: set[str], good: str, limit_s: float) -> dict[str, Any]:
         end = time.monotonic() + limit_s
         while (found := self.get(path))["properties"].get(field) not in ends:

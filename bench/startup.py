@@ -27,6 +27,7 @@ IDLE_S = 20.0
 def measure(rounds: int, settle_s: float) -> dict[str, Any]:
     taken: list[float] = []
     supervised: list[float] = []
+    rest: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="smalt-bench-") as scratch:
         for number in range(rounds):
             root = Path(scratch) / str(number)

@@ -25,7 +25,9 @@ import httpx
 import psutil
 import uvicorn
 
+from smalt.arm.hub import Hub
 from smalt.arm.ids import workspace_id
+from smalt.arm.models import ModelRows
 from smalt.arm.ports import Principal, RunSpec
 from smalt.auth.access import authorize
 from smalt.auth.certificates import ensure_certificates
@@ -118,6 +120,7 @@ def platform(root: Path) -> Iterator[tuple[Settings, MlflowTracking, httpx.Clien
         audiences=arm_audiences(settings),
         exists=lambda _: True,
         authorize=authorize,
+        models=ModelRows(database, Hub(), time.time),
         patience_s=60,
     )
     began = time.perf_counter()
