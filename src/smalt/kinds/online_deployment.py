@@ -20,7 +20,7 @@ from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds import environment_build, references, replicas, routing
 from smalt.kinds.environment import specification
-from smalt.kinds.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, object_at
+from smalt.kinds.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -44,8 +44,7 @@ class DeploymentProperties(Properties):
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    given = request.body["properties"]
-    properties = DeploymentProperties.model_validate(given).model_dump(by_alias=True, exclude_unset=True)
+    properties = dict(request.body["properties"])
     workspace, platform = request.id.workspace, request.platform
     if (compute := properties.get("endpointComputeType")) and compute.lower() != "managed":
         raise invalid(
@@ -58,8 +57,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             f"properties.instanceType: the size '{size}' is not known.{nearest(size.lower(), list(SIZES))}",
             "properties.instanceType",
         )
-    object_at(request.body, "identity")
-    sku = {"name": "Default", "capacity": 1, **object_at(request.body, "sku")}
+    sku = {"name": "Default", "capacity": 1, **given(request.body.get("sku"))}
     if type(sku["capacity"]) is not int or not 1 <= sku["capacity"] <= 50:
         raise invalid(f"sku.capacity: {sku['capacity']} instances; 1 to 50 are possible.", "sku.capacity")
     model = None

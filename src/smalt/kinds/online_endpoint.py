@@ -16,7 +16,7 @@ from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
 from smalt.kinds import routing
-from smalt.kinds.serving_settings import object_at
+from smalt.kinds.serving_settings import given
 from smalt.settings import TENANT
 from smalt.store import operations, resources
 from smalt.store.resources import Row
@@ -45,8 +45,7 @@ _MODES = {
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    given = request.body["properties"]
-    properties = EndpointProperties.model_validate(given).model_dump(by_alias=True, exclude_unset=True)
+    properties = dict(request.body["properties"])
     if properties.get("compute"):
         raise invalid(
             "properties.compute: Kubernetes endpoints cannot be had here; leave the compute out for a managed endpoint.",
@@ -77,7 +76,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
                 resources.set_secret(connection, request.id.key, name, keys[name] or new_key())
 
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
-    spec["identity"] = {"type": "SystemAssigned", **object_at(spec, "identity")}
+    spec["identity"] = {"type": "SystemAssigned", **given(spec.get("identity"))}
     state = "Updating" if old else "Creating"
     return Admitted(spec, state=state, due=True, lookup=request.id.name.lower(), writes=writes)
 

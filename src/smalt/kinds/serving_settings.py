@@ -1,4 +1,4 @@
-"""What a deployment may say about its requests, probes and script, and how an object beside `properties` is read."""
+"""What a deployment may say about its requests, probes and script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from smalt.arm.durations import seconds_of
-from smalt.arm.errors import ArmError, invalid
+from smalt.arm.errors import ArmError
 from smalt.arm.kind import Document
 from smalt.arm.validation import Properties
 
@@ -55,9 +55,6 @@ class CodeConfiguration(Properties):
     scoring_script: str = Field(min_length=1)
 
 
-def object_at(body: Mapping[str, Any], field: str) -> Document:
-    """A copy of `body[field]` without what is null; empty where it is missing. Raises ArmError(400)."""
-    given = body.get(field)
-    if given is not None and not isinstance(given, dict):
-        raise invalid(f"{field}: this must be an object, not {str(given)[:80]!r}.", field)
-    return {name: value for name, value in (given or {}).items() if value is not None}
+def given(values: Mapping[str, Any] | None) -> Document:
+    """Those that are not null, so that defaults can stand before them."""
+    return {name: value for name, value in (values or {}).items() if value is not None}
