@@ -8,9 +8,8 @@ import stat
 
 from smalt.blob.objects import ObjectInfo
 
-_LAST_VERSION = (
-    2**63 - 1
-)  # what the database's integers hold; file systems keep times after 2262 too, which may be lies
+# What the database's integers hold: file systems keep times after 2262 too, which may be lies.
+_LAST_VERSION = 2**63 - 1
 
 
 def file_info(name: str, status: os.stat_result) -> ObjectInfo | None:
