@@ -112,12 +112,7 @@ def build(settings: Settings) -> Server:
     bootstrap(platform)
     loop = Loop(platform, kinds, crud.remove_stored)
 
-    def wake(owner: str) -> None:
-        with database.write() as connection:
-            resources.poke(connection, [owner], clock())
-        hub.notify(owner)
-
-    engine.watch(wake)
+    engine.watch(loop.hint)
 
     def who(scope: Scope) -> Principal:
         return authenticate(scope, tokens, (*arm_audiences(settings), *ml_audiences()), sessions)

@@ -34,7 +34,8 @@ from smalt.arm.router import ArmApp
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.gateway.routes import check
-from smalt.reconcile.loop import Loop, Pace
+from smalt.reconcile.loop import Loop
+from smalt.reconcile.pace import Pace
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, Settings
 from smalt.store import resources
 from smalt.store.database import Database
@@ -205,8 +206,7 @@ class Harness:
         return Loop(self.platform, self.kinds, self.crud.remove_stored, pace)
 
     def _wake(self, owner: str) -> None:
-        with self.database.write() as connection:
-            resources.poke(connection, [owner], self.clock())
+        self.loop.hint(owner)
 
     def _frame(self) -> None:
         for key, kind in ((f"/subscriptions/{SUBSCRIPTION}", "subscriptions"), (GROUP, "resourcegroups")):

@@ -13,17 +13,18 @@ from sqlalchemy import Connection
 
 from smalt.arm.ids import ResourceId
 from smalt.store import resources
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 _NUMBER = re.compile(r"[0-9]{1,18}")  # what clients count on from
 
 
 def ensure_container(connection: Connection, id_: ResourceId, now: float, by: str) -> Row:
     """The container's row, made where it is missing."""
-    if resources.get(connection, id_.key) is None:
+    row = resources.get(connection, id_.key, Lock.WRITE)
+    if row is None:
         _insert(connection, id_, {"tags": {}}, {}, now, by, due=False)
-    row = resources.get(connection, id_.key)
-    assert row is not None
+        row = resources.get(connection, id_.key)
+        assert row is not None
     return row
 
 
@@ -45,15 +46,14 @@ def insert_version(
 
 
 def note_version(connection: Connection, above: Row, version: str, type_: str | None, new: bool) -> None:
-    """Keep the container's `latest` and `next` right after a version was written or removed."""
+    """Keep the container's `latest` and `next` right after a version was written or removed. `above` is locked."""
     newest = resources.page(connection, above.kind + "/versions", above.id, most=1).rows
-    status = dict(above.status)
-    status["latest"] = newest[0].name if newest else None
+    noted: dict[str, Any] = {"latest": newest[0].name if newest else None}
     if new and _NUMBER.fullmatch(version):
-        status["next"] = max(int(status.get("next", 1)), int(version) + 1)
+        noted["next"] = max(int(above.status.get("next", 1)), int(version) + 1)
     if type_:
-        status["type"] = type_
-    resources.set_status(connection, above.id, status)
+        noted["type"] = type_
+    resources.merge_status(connection, above.id, noted)
 
 
 def _insert(

@@ -15,10 +15,12 @@ from smalt.arm.kind import OURS, Admitted, Kind, Request
 from smalt.arm.listing import Paging, collect, next_link
 from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
-from smalt.store import operations, resources
-from smalt.store.resources import Row
+from smalt.store import events, operations, resources
+from smalt.store.database import Collision
+from smalt.store.resources import Lock, Row
 
 Document = dict[str, Any]
+_TRIES = 4  # of a PUT that meets others on the same row
 _FRAME = ("subscriptions", "resourcegroups")  # above all providers
 
 
@@ -105,9 +107,19 @@ class Crud:
         if kind.admit is None:
             raise ArmError(405, "MethodNotAllowed", f"A {kind.title} is made by the platform; it cannot be PUT.")
         check_name(kind, request.id.name)
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._put(request, kind, conditions, patch)
+            except (resources.Exists, resources.Changed, Collision) as error:  # somebody came between: decide again
+                if not left:
+                    message = f"{kind.title} '{request.id.name}' is being written by others all the time; try again."
+                    raise conflict(message, "name") from error
+        raise AssertionError("unreachable")
+
+    def _put(self, request: Request, kind: Kind, conditions: Conditions, patch: bool) -> Answer:
         with request.platform.database.write() as connection:
-            old = resources.get(connection, request.id.key)
             self._check_above(connection, request, kind)
+            old = resources.get(connection, request.id.key, Lock.WRITE)
             if patch and old is None:
                 raise self._missing(connection, request.id)
             conditions.check(old)
@@ -115,6 +127,7 @@ class Crud:
                 raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
             body = patched(_public(old.spec), request.body) if patch and old else request.body
             asked = replace(request, body=check_document(kind, accepted(kind, body, old, request.api_version)))
+            assert kind.admit is not None
             admitted = kind.admit(asked, connection, old)
             row, operation = self._write(connection, asked, kind, old, admitted)
         if admitted.due or admitted.writes is not None:
@@ -152,7 +165,7 @@ class Crud:
     def delete(self, request: Request, conditions: Conditions) -> Answer:
         kind = self._kind_at(request.id, request.id.kind)
         with request.platform.database.write() as connection:
-            row = resources.get(connection, request.id.key)
+            row = resources.get(connection, request.id.key, Lock.REMOVE)
             if row is None:
                 return Answer(204)
             conditions.check(row)
@@ -164,7 +177,7 @@ class Crud:
             else:
                 if not row.deleting:
                     resources.mark_deleting(connection, row, request.now, request.principal.name)
-                operation = operations.begin(connection, row.id, "delete", row.generation + 1_000_000, request.now)
+                operation = operations.begin(connection, row.id, "delete", operations.UNTIL_GONE, request.now)
                 answer = Answer(202, None, {}, operation)
         request.platform.hub.notify(row.id)
         return answer
@@ -219,7 +232,7 @@ class Crud:
         with request.platform.database.read() as connection:
             if resources.get(connection, request.id.key) is None:
                 raise self._missing(connection, request.id)
-            found = resources.events(connection, request.id.key)
+            found = events.newest(connection, request.id.key)
         shown = [{"at": timestamp(one.at), "from": one.before, "to": one.after, "reason": one.reason} for one in found]
         return Answer(200, {"value": shown})
 
@@ -240,7 +253,7 @@ class Crud:
         if kind.key in _FRAME:
             return
         above = request.id.parent.parent if kind.creates_parent else request.id.parent
-        rows = resources.get_many(connection, [one.key for one in request.id.ancestors])
+        rows = resources.get_many(connection, [one.key for one in request.id.ancestors], Lock.BELOW)
         if not request.id.group:
             raise ArmError(404, "InvalidResourceId", f"{request.id} names no resource group.", target="path")
         if above.key not in rows:

@@ -20,6 +20,7 @@ from smalt.arm.ports import Principal
 from smalt.store.resources import Row
 
 Document = dict[str, Any]
+CONTROL, SERVING, CLEANUP = "control", "serving", "cleanup"
 OURS = "smalt"  # the key of a spec where we keep what the user did not write (a cancel request, …)
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
 
@@ -58,14 +59,18 @@ class Step:
     """What one pass of a reconciler found: the new status, and when to look again.
 
     - `done`: this generation has come to its end; operations on it succeed, or fail where `error` is set.
+    - `final`: with `done`: the end of the resource itself, which no write that came meanwhile undoes (a job has ended).
     - `gone`: nothing is left outside; the row is removed.
     - `after`: look again in so many seconds; None: only when something wakes it.
     - `writes` runs in the same transaction as the apply.
+
+    A step is applied whole or not at all: where the resource was written meanwhile, it is dropped and done again.
     """
 
     state: str
     status: Mapping[str, Any]
     done: bool = False
+    final: bool = False
     gone: bool = False
     after: float | None = None
     error: Mapping[str, Any] | None = None
@@ -102,6 +107,8 @@ class Kind:
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
+    - `lane`: whose workers do its steps: SERVING for what stands between a request and its answer, so that nothing else
+      holds it up; deletes of all other kinds have workers of their own.
     - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
     - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`), with the id of the label
       `default`; `newest_for`: whether that sibling (its row) is read also for a version of this name, where there is none
@@ -131,6 +138,7 @@ class Kind:
     delete_at_once: bool = False
     newest_as: str = ""
     newest_for: Callable[[Row, str], bool] | None = None
+    lane: str = CONTROL
 
     @property
     def key(self) -> str:

@@ -7,7 +7,8 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
-from smalt.arm.kind import Kind
+from smalt.arm.kind import CLEANUP, CONTROL, SERVING, Kind
+from smalt.store.claims import Lane
 
 
 class Kinds(Mapping[str, Kind]):
@@ -39,6 +40,13 @@ class Kinds(Mapping[str, Kind]):
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+    def lanes(self) -> dict[str, Lane]:
+        """Which rows the workers of each lane take."""
+        reconciled = [kind for kind in self.values() if kind.reconcile is not None]
+        serving = frozenset(kind.key for kind in reconciled if kind.lane == SERVING)
+        others = frozenset(kind.key for kind in reconciled) - serving
+        return {SERVING: Lane(serving), CONTROL: Lane(others, deleting=False), CLEANUP: Lane(others, deleting=True)}
 
     def reconciled(self) -> list[str]:
         return [kind.key for kind in self.values() if kind.reconcile is not None]

@@ -37,6 +37,7 @@ log = logging.getLogger("smalt.arm")
 BODY_MOST = 16 * 1024 * 1024
 AT_ONCE = 64 * 1024  # a longer body is not read on the event loop
 HOLD_S = 20.0  # how long an operation's GET is held
+REREAD_S = 0.5  # and how often it is read meanwhile, whoever ends it
 Authenticate = Callable[[Scope], Principal]
 Authorize = Callable[[Principal, str, str], None]
 # a deployment's operations are asked for without the provider, as ARM had it once
@@ -119,7 +120,7 @@ class ArmApp:
         with self._platform.hub.subscribe(found.resource_id) as subscription:
             found = await run_in_threadpool(self._read_operation, key)
             while found.state == operations.RUNNING and (left := deadline - time.monotonic()) > 0:
-                await subscription.changed(left)
+                await subscription.changed(min(left, REREAD_S))  # another server may have ended it
                 found = await run_in_threadpool(self._read_operation, key)
         body: dict[str, Any] = {
             "id": http.scope["path"],

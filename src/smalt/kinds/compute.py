@@ -153,7 +153,7 @@ def _power(state: str) -> Action:
                 "name",
             )
         with request.platform.database.write() as connection:
-            resources.set_status(connection, row.id, {**row.status, "power": state})
+            resources.merge_status(connection, row.id, {"power": state})
         return 202, None
 
     return Action(run)

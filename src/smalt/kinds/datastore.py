@@ -20,7 +20,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store import resources
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 from smalt.store.tables import account as accounts
 
 _TYPES = {"AzureBlob", "AzureFile", "AzureDataLakeGen1", "AzureDataLakeGen2", "OneLake"}
@@ -110,11 +110,11 @@ def _check_owner(request: Request, connection: Connection, name: str, given: Any
 
 def _note_owner(connection: Connection, request: Request, name: str) -> None:
     """The account is the workspace's from now on, also for its other datastores and after this one is deleted."""
-    workspace = resources.get(connection, request.id.parent.key)
+    workspace = resources.get(connection, request.id.parent.key, Lock.WRITE)
     if workspace is None or name == workspace.status.get("account"):
         return
     owned = {*workspace.status.get("accounts", ()), name}
-    resources.set_status(connection, workspace.id, {**workspace.status, "accounts": sorted(owned)})
+    resources.merge_status(connection, workspace.id, {"accounts": sorted(owned)})
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:

@@ -46,6 +46,8 @@ def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connect
 def _reconcile(platform: Platform, row: Row) -> Step:
     environments, engine = platform.environments, platform.engine
     status = dict(row.status)
+    if row.state == "Failed" and status.get("generation") == row.generation:  # late news of an attempt that is over
+        return Step("Failed", status, done=True, error=status.get("error"))
     built = environments.built(row.name)
     if built is not None:
         if attempt := status.get("attempt"):

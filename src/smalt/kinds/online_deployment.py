@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from smalt.agent.wire import Phase, TaskState
 from smalt.arm.errors import ArmError, invalid
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.kind import SERVING, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
@@ -315,6 +315,7 @@ def _skus(request: Request, row: Row | None) -> tuple[int, Any]:
 KIND = Kind(
     path="workspaces/onlineEndpoints/deployments",
     title="online deployment",
+    lane=SERVING,
     properties=DeploymentProperties,
     admit=_admit,
     reconcile=_reconcile,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from smalt.arm.crud import Answer
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, conflict, invalid
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.kind import SERVING, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
@@ -19,7 +19,7 @@ from smalt.kinds import routing
 from smalt.kinds.serving_settings import given
 from smalt.settings import TENANT
 from smalt.store import operations, resources
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 TOKEN_S = 24 * 3600.0
 _RESYNC_S = 30.0
@@ -170,7 +170,7 @@ def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
         raise invalid(f"keyType: '{request.body.get('keyType')}' is not Primary or Secondary.", "keyType")
     name, wanted = f"{which}Key", _checked_key(request.body.get("keyValue"), "keyValue")
     with request.platform.database.write() as connection:
-        current = resources.get(connection, row.id)
+        current = resources.get(connection, row.id, Lock.WRITE)
         if current is None:
             raise conflict(f"Endpoint '{row.name}' is gone.", "name")
         if wanted == resources.secrets_of(connection, row.id).get(name):
@@ -203,6 +203,7 @@ def _token(request: Request, row: Row | None) -> tuple[int, Any]:
 KIND = Kind(
     path="workspaces/onlineEndpoints",
     title="online endpoint",
+    lane=SERVING,
     properties=EndpointProperties,
     admit=_admit,
     reconcile=_reconcile,

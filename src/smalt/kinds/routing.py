@@ -16,7 +16,7 @@ from json import dumps
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
-from smalt.arm.kind import Document, Kind, Step, keep_trying
+from smalt.arm.kind import SERVING, Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import ml_audiences
@@ -113,8 +113,8 @@ def request_change(platform: Platform, waiter: str) -> Callable[[Connection], No
                 connection, key=GATEWAY, written=GATEWAY, kind="gateways", parent="", name="main", spec={}, status={},
                 state="Creating", now=now, by="smalt", due_at=now,
             )  # fmt: skip
-        resources.poke(connection, [GATEWAY], now)
-        resources.wait_for(connection, waiter, [GATEWAY])
+        resources.reopen(connection, GATEWAY, now)
+        resources.wait_for(connection, waiter, [GATEWAY], now)
 
     return writes
 
@@ -157,4 +157,4 @@ def _look_again(row: Row, version: str) -> Step:
     return Step("Updating", status, after=min(_LOOK_AGAIN_S * 2 ** min(times, 30), _LOOK_AGAIN_MOST_S))
 
 
-KIND = Kind(path="gateways", title="gateway", reconcile=_reconcile, fail=keep_trying)
+KIND = Kind(lane=SERVING, path="gateways", title="gateway", reconcile=_reconcile, fail=keep_trying)

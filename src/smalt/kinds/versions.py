@@ -18,7 +18,7 @@ from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.store import resources
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 CHANGED_PATH = "Asset paths cannot be updated."  # with the code UserError: clients know this text
 
@@ -111,13 +111,11 @@ def admit_version(
     archived = bool(properties.get("isArchived"))
 
     def writes(connection: Connection) -> None:
-        above = resources.get(connection, request.id.parent.key)
+        above = resources.get(connection, request.id.parent.key, Lock.WRITE)
         if above is not None:
             note_version(connection, above, request.id.name, type_, new=old is None)
             if bool(properties.get("isAnonymous")) and old is None and above.status.get("latest") is None:
-                noted = resources.get(connection, above.id)
-                assert noted is not None
-                resources.set_status(connection, above.id, {**noted.status, "anonymous": True})
+                resources.merge_status(connection, above.id, {"anonymous": True})
 
     return Admitted(spec, lookup=lookup, archived=archived, writes=writes)
 
@@ -127,6 +125,6 @@ def _same(value: Any) -> Any:
 
 
 def version_removed(connection: Connection, row: Row, now: float) -> None:
-    above = resources.get(connection, row.parent)
+    above = resources.get(connection, row.parent, Lock.WRITE)
     if above is not None:
         note_version(connection, above, row.name, None, new=False)

@@ -120,7 +120,7 @@ def _curated_environments(platform: Platform, connection: Connection, row: Row, 
         status = {"latest": version, "next": int(version) + 1 if version.isdigit() else 1}
         _insert(connection, container, {"properties": {}}, status, now)
         if _insert(connection, container.child("versions", version), {"properties": properties}, {}, now):
-            resources.set_status(connection, container.key, status)
+            resources.merge_status(connection, container.key, status)
 
 
 def _insert(connection: Connection, id_: ResourceId, spec: Document, status: Document, now: float) -> bool:

@@ -11,9 +11,8 @@ import logging
 import random
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,25 +22,18 @@ from smalt.arm.kind import Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.registry import Kinds
-from smalt.store import operations, resources
+from smalt.reconcile.below import Below, RemoveStored
+from smalt.reconcile.heartbeat import Heartbeat
+from smalt.reconcile.pace import Pace
+from smalt.store import claims, operations, resources
+from smalt.store.claims import Lane
+from smalt.store.database import Collision
 from smalt.store.resources import Row
 
 log = logging.getLogger("smalt.reconcile")
 
-RemoveStored = Callable[[Connection, Row, float], None]
 _RETRY = "retry"
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds, and how often a failing step is tried before its resource fails."""
-
-    lease_s: float = 30.0
-    resync_s: float = 30.0
-    backoff_s: float = 0.2
-    backoff_most_s: float = 30.0
-    tries: int = 8
-    workers: int = 8
+_WRITES = 5  # how often an apply that meets others is tried
 
 
 class Loop:
@@ -50,23 +42,30 @@ class Loop:
     def __init__(self, platform: Platform, kinds: Kinds, remove_stored: RemoveStored, pace: Pace | None = None) -> None:
         self._platform = platform
         self._kinds = kinds
-        self._remove_stored = remove_stored
         self._pace = pace or Pace()
         self._keys = kinds.reconciled()
+        self._lanes: Mapping[str, Lane] = kinds.lanes()
+        self._below = Below(platform, kinds, remove_stored, self._pace)
+        self._heartbeat = Heartbeat(platform, self._keys, self._pace)
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._held: dict[str, Row] = {}
-        self._held_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._busy = dict.fromkeys(self._lanes, 0)
+        self._hints: dict[str, None] = {}
         platform.hub.listen(self._wake.set)
 
     def run(self) -> None:
-        heart = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
+        heart = threading.Thread(
+            target=self._heartbeat.run, args=(self._stopping,), name="lease-heartbeat", daemon=True
+        )
         heart.start()
-        with ThreadPoolExecutor(self._pace.workers, thread_name_prefix="step") as pool:
-            while not self._stopping.is_set():
-                self._wake.clear()
-                # With every worker busy there is nothing to claim for: the end of a step wakes.
-                self._wake.wait(self._pause() if self._claim_all(pool) else None)
+        pools = {name: ThreadPoolExecutor(self._pace.workers[name], thread_name_prefix=name) for name in self._lanes}
+        while not self._stopping.is_set():
+            self._wake.clear()
+            # With every worker busy there is nothing to claim for: the end of a step wakes.
+            self._wake.wait(self._pause() if self._claim_all(pools) else None)
+        for pool in pools.values():
+            pool.shutdown()
         heart.join()
 
     def stop(self) -> None:
@@ -74,26 +73,35 @@ class Loop:
         self._stopping.set()
         self._wake.set()
 
+    def hint(self, key: str) -> None:
+        """Something outside changed: look at the row soon. From any thread; a lost hint costs time only."""
+        with self._lock:
+            self._hints[key.lower()] = None
+        self._wake.set()
+
     def resume(self) -> None:
         """After a start: everything that was not at its end is looked at again at once."""
         with self._platform.database.write() as connection:
             alone = self._platform.database.sqlite  # then all leases are of a process that is gone
-            resources.resume(connection, self._keys, self._platform.clock(), take_leases=alone)
+            claims.resume(connection, self._keys, self._platform.clock(), take_leases=alone)
         self._wake.set()
 
     def run_due(self) -> int:
         """Claim and step what is due now, in this thread, until nothing is; the number of steps. For tests."""
         count = 0
-        while rows := self._claim(1):
-            self.step(rows[0])
-            count += 1
+        while rows := self.claim(dict.fromkeys(self._lanes, 1)):
+            for row in rows:
+                self.step(row)
+                count += 1
         return count
 
     def step(self, row: Row) -> None:
         """One pass over one claimed row."""
         kind = self._kinds[row.kind]
         assert kind.reconcile is not None
-        if row.deleting and self._waits_for_children(row):
+        if row.deleting and self._written(lambda connection: self._below.await_gone(connection, row)):
+            self._heartbeat.drop(row)
+            self._platform.hub.notify(row.id)
             return
         try:
             self._apply(row, kind.reconcile(self._platform, row))
@@ -102,105 +110,112 @@ class Loop:
         except Exception as error:  # the loop's edge: whatever a step raises is this resource's problem, not the loop's
             self._apply(row, self._failed(kind, row, error))
 
-    def _claim_all(self, pool: ThreadPoolExecutor) -> bool:
+    def claim(self, most: Mapping[str, int]) -> list[Row]:
+        """Due rows, now leased by this loop: up to `most` of each lane. Nothing is written where nothing is due."""
+        now, database = self._platform.clock(), self._platform.database
+        with self._lock:
+            hints, self._hints = list(self._hints), {}
+        try:
+            keys = [] if hints else self._due(now, most)
+            if not keys and not hints:
+                return []
+            with database.write() as connection:
+                if hints:
+                    resources.poke(connection, hints, now)
+                    keys = self._due_in(connection, now, most)
+                rows = claims.claim(connection, keys, now, str(uuid.uuid4()), self._pace.lease_s) if keys else []
+        except (SQLAlchemyError, Collision) as error:
+            log.warning("nothing could be claimed: %s", error)
+            with self._lock:
+                self._hints = {**dict.fromkeys(hints), **self._hints}
+            return []
+        self._heartbeat.keep(rows)
+        return rows
+
+    def _due(self, now: float, most: Mapping[str, int]) -> list[str]:
+        with self._platform.database.read() as connection:
+            return self._due_in(connection, now, most)
+
+    def _due_in(self, connection: Connection, now: float, most: Mapping[str, int]) -> list[str]:
+        return [
+            key
+            for name, lane in self._lanes.items()
+            if most[name] > 0
+            for key in claims.due(connection, lane, now, most[name])
+        ]
+
+    def _claim_all(self, pools: Mapping[str, ThreadPoolExecutor]) -> bool:
         """Claim and start what is due; False when no worker is left."""
         while not self._stopping.is_set():
-            with self._held_lock:
-                free = self._pace.workers - len(self._held)
-            if free <= 0:
+            with self._lock:
+                free = {name: self._pace.workers[name] - busy for name, busy in self._busy.items()}
+            if not any(free.values()):
                 return False
-            rows = self._claim(free)
+            rows = self.claim(free)
             if not rows:
                 return True
             for row in rows:
-                pool.submit(self._work, row)
+                lane = next(name for name, one in self._lanes.items() if one.takes(row))
+                with self._lock:
+                    self._busy[lane] += 1
+                pools[lane].submit(self._work, row, lane)
         return True
 
-    def _work(self, row: Row) -> None:
+    def _work(self, row: Row, lane: str) -> None:
         try:
             self.step(row)
         except Exception:
             log.exception("the result of a step on %s could not be written; its lease will expire", row.id)
-            with self._held_lock:
-                self._held.pop(row.id, None)
+            self._heartbeat.drop(row)
+        with self._lock:
+            self._busy[lane] -= 1
         self._wake.set()
 
-    def _claim(self, most: int) -> list[Row]:
-        now = self._platform.clock()
-        try:
-            with self._platform.database.write() as connection:
-                rows = resources.claim(connection, self._keys, now, str(uuid.uuid4()), self._pace.lease_s, most)
-        except SQLAlchemyError as error:
-            log.warning("nothing could be claimed: %s", error)
-            return []
-        with self._held_lock:
-            self._held.update({row.id: row for row in rows})
-        return rows
-
     def _apply(self, row: Row, step: Step) -> None:
+        self._written(lambda connection: self._apply_in(connection, row, step))
+        self._heartbeat.drop(row)
+        self._platform.hub.notify(row.id)
+
+    def _written(self, write: Callable[[Connection], bool]) -> bool:
+        """One transaction, again where it met another's."""
+        for left in reversed(range(_WRITES)):
+            try:
+                with self._platform.database.write() as connection:
+                    return write(connection)
+            except (Collision, resources.Changed, resources.Exists):
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _apply_in(self, connection: Connection, row: Row, step: Step) -> bool:
         now = self._platform.clock()
         error = dict(step.error) if step.error else None
-        with self._platform.database.write() as connection:
-            if step.gone:
-                # Once more in this transaction: something may have been made below while the step ran.
-                if resources.lease_held(connection, row) and not self._await_below(connection, row, now):
-                    hook = self._kinds[row.kind].deleted
-                    operations.finish(connection, row.id, 1 << 40, error, now)
-                    resources.remove(connection, row.id, now)
-                    if hook is not None:
-                        hook(connection, row, now)
-            else:
-                due_at = None if step.after is None else now + step.after
-                retried = step.reason == _RETRY
-                news = step.reason if not retried and step.reason != row.status.get("reason") else ""
-                status = {**step.status, "reason": news} if news else step.status
-                kept = resources.apply(
-                    connection, row, status=status, state=step.state,
-                    due_at=due_at, failures=row.failures + 1 if retried else 0, now=now, reason=news, ended=step.done,
-                )  # fmt: skip
-                if kept and step.writes is not None:
-                    step.writes(connection)
-                if kept and step.done:
-                    operations.finish(connection, row.id, row.generation, error, now)
-        with self._held_lock:
-            self._held.pop(row.id, None)
-        self._platform.hub.notify(row.id)
+        if step.gone:
+            return self._remove(connection, row, error, now)
+        retried = step.reason == _RETRY
+        news = step.reason if not retried and step.reason != row.status.get("reason") else ""
+        kept = claims.apply(
+            connection, row, status={**step.status, "reason": news} if news else step.status, state=step.state,
+            due_at=None if step.after is None else now + step.after, failures=row.failures + 1 if retried else 0, now=now,
+            reason=news, ended=step.done, final=step.final,
+        )  # fmt: skip
+        if kept and step.writes is not None:
+            step.writes(connection)
+        if kept and step.done:
+            upto = operations.UNTIL_GONE - 1 if step.final else row.generation
+            operations.finish(connection, row.id, upto, error, now)
+        return kept
 
-    def _waits_for_children(self, row: Row) -> bool:
-        """A delete begins at the leaves: what stands above ends only when nothing is left below."""
-        with self._platform.database.write() as connection:
-            if not self._await_below(connection, row, self._platform.clock()):
-                return False
-        with self._held_lock:
-            self._held.pop(row.id, None)
-        self._platform.hub.notify(row.id)
+    def _remove(self, connection: Connection, row: Row, error: Mapping[str, object] | None, now: float) -> bool:
+        # Once more in this transaction: something may have been made below while the step ran.
+        if claims.held(connection, row) is None or self._below.await_gone(connection, row):
+            return False
+        hook = self._kinds[row.kind].deleted
+        operations.finish(connection, row.id, operations.UNTIL_GONE, dict(error) if error else None, now)
+        resources.remove(connection, row.id, now)
+        if hook is not None:
+            hook(connection, row, now)
         return True
-
-    def _await_below(self, connection: Connection, row: Row, now: float) -> bool:
-        """Whether something is left below; it is being deleted, and wakes the row when it is gone."""
-        waiting = self._delete_below(connection, row, now)
-        if waiting:
-            resources.wait_for(connection, row.id, waiting)
-            resources.apply(
-                connection, row, status=row.status, state=row.state, due_at=now + self._pace.resync_s, failures=0, now=now,
-                reason="", ended=False,
-            )  # fmt: skip
-        return bool(waiting)
-
-    def _delete_below(self, connection: Connection, row: Row, now: float) -> list[str]:
-        """Delete the stored rows below; mark the reconciled ones, which are returned."""
-        waiting: list[str] = []
-        for key in resources.children(connection, row.id):
-            child = resources.get(connection, key)
-            if child is None:
-                continue
-            if self._kinds[child.kind].reconcile is None and not self._delete_below(connection, child, now):
-                self._remove_stored(connection, child, now)
-                continue
-            if not child.deleting and self._kinds[child.kind].reconcile is not None:
-                resources.mark_deleting(connection, child, now, "smalt")
-            waiting.append(child.id)
-        return waiting
 
     def _failed(self, kind: Kind, row: Row, error: Exception) -> Step:
         if row.failures + 1 < self._pace.tries and not (isinstance(error, ArmError) and error.status < 500):
@@ -219,25 +234,12 @@ class Loop:
     def _pause(self) -> float:
         try:
             with self._platform.database.read() as connection:
-                due = resources.next_due(connection, self._keys)
+                due = claims.next_due(connection, self._keys)
         except SQLAlchemyError:
             return 1.0
         if due is None:
             return self._pace.resync_s
         return min(max(due - self._platform.clock(), 0.0), self._pace.resync_s) + 0.001
-
-    def _beat(self) -> None:
-        while not self._stopping.wait(self._pace.lease_s / 3):
-            with self._held_lock:
-                held = list(self._held.values())
-            if not held:
-                continue
-            try:
-                with self._platform.database.write() as connection:
-                    for row in held:
-                        resources.extend(connection, row, self._platform.clock() + self._pace.lease_s)
-            except SQLAlchemyError as error:
-                log.warning("leases could not be extended: %s", error)
 
 
 def _again(row: Row, after: float) -> Step:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, select, update
 
 from smalt.store import resources
+from smalt.store.database import exclusive
 from smalt.store.tables import allocation, queue
 
 
@@ -57,6 +58,7 @@ def acquire(
     connection: Connection, compute: str, owner: str, want: int, most: int, submitted_at: float, now: float
 ) -> list[int] | None:
     """The owner's nodes: those it has already, or new ones, or None while it has to wait in the queue."""
+    exclusive(connection, compute)
     have = [node.node for node in nodes(connection, compute) if node.owner == owner]
     if have:
         return have
@@ -74,7 +76,7 @@ def acquire(
     for number in chosen:
         taken = connection.execute(
             update(allocation)
-            .where(allocation.c.compute_id == compute, allocation.c.node == number)
+            .where(allocation.c.compute_id == compute, allocation.c.node == number, allocation.c.owner.is_(None))
             .values(owner=owner, since=now)
         )
         if not taken.rowcount:
@@ -88,12 +90,14 @@ def release(connection: Connection, owner: str, now: float) -> None:
     """The owner needs no nodes any more: they are idle, and the next in the queue and the compute itself are woken."""
     held = connection.execute(select(allocation.c.compute_id).where(allocation.c.owner == owner)).scalars()
     queued = connection.execute(select(queue.c.compute_id).where(queue.c.owner == owner)).scalars()
-    computes = {*held, *queued}
+    computes = sorted({*held, *queued})
+    for compute in computes:
+        exclusive(connection, compute)
     connection.execute(update(allocation).where(allocation.c.owner == owner).values(owner=None, since=now))
     connection.execute(delete(queue).where(queue.c.owner == owner))
     for compute in computes:
         wake_first(connection, compute, now)
-    resources.poke(connection, list(computes), now)
+    resources.poke(connection, computes, now)
 
 
 def wake_first(connection: Connection, compute: str, now: float) -> None:
@@ -106,6 +110,7 @@ def wake_first(connection: Connection, compute: str, now: float) -> None:
 
 def ensure_least(connection: Connection, compute: str, least: int, now: float) -> None:
     """A cluster with min_instances has so many nodes at any time."""
+    exclusive(connection, compute)
     have = {node.node for node in nodes(connection, compute)}
     for number in [number for number in range(least + len(have)) if number not in have][: max(least - len(have), 0)]:
         connection.execute(allocation.insert().values(compute_id=compute, node=number, owner=None, since=now))
@@ -113,6 +118,7 @@ def ensure_least(connection: Connection, compute: str, least: int, now: float) -
 
 def release_idle(connection: Connection, compute: str, now: float, idle_s: float, least: int) -> float | None:
     """Give up nodes that were idle for `idle_s`, down to `least`; when the next one is due, or None."""
+    exclusive(connection, compute)
     found = nodes(connection, compute)
     idle = sorted((node for node in found if node.owner is None), key=lambda node: node.since)
     spare = max(len(found) - least, 0)

@@ -11,9 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 BUSY_TIMEOUT_MS = 10_000
+_COLLISIONS = ("40P01", "40001")  # deadlock, serialization failure
+
+
+class Collision(Exception):
+    """PostgreSQL ended this transaction because of another's: nothing was written, and it may be tried again at once."""
 
 
 class Database:
@@ -44,10 +50,18 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """One transaction: committed at the end, rolled back on an exception. On SQLite one at a time."""
+        """One transaction: committed at the end, rolled back on an exception. On SQLite one at a time.
+
+        Raises Collision on PostgreSQL, where two transactions wait for each other.
+        """
         if not self.sqlite:
-            with self._engine.begin() as connection:
-                yield connection
+            try:
+                with self._engine.begin() as connection:
+                    yield connection
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) in _COLLISIONS:
+                    raise Collision(str(error.orig)) from error
+                raise
             return
         with self._writer, self._engine.connect() as connection:
             connection = connection.execution_options(smalt_write=True)
@@ -76,3 +90,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_deferred(connection: Connection) -> None:
     writing = connection.get_execution_options().get("smalt_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def exclusive(connection: Connection, name: str) -> None:
+    """Until the transaction ends nobody else gets past this for the same name, be there a row for it or not.
+
+    SQLite has one writer anyway.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})

@@ -17,6 +17,7 @@ from smalt.store.tables import operation
 
 RUNNING, SUCCEEDED, FAILED = "InProgress", "Succeeded", "Failed"
 KEPT_S = 7 * 24 * 3600.0
+UNTIL_GONE = 2**31 - 1  # the generation of a delete's operation: it ends with the row, whatever is written meanwhile
 _FORGOTTEN_AT_ONCE = 20  # more than one, so that what has piled up goes too
 
 

@@ -1,8 +1,8 @@
-"""Rows of the `resource` table: read, written, claimed and applied. All of it takes the caller's connection.
+"""Rows of the `resource` table: read, written, listed. All of it takes the caller's connection.
 
-The rules that this keeps (`docs/architecture.md`, "Reconciling"): a write of the spec raises the generation and makes the row
-due; a claim is one conditional UPDATE; an apply counts only where the lease still matches; a row that comes to an end makes
-its waiters due in the same transaction.
+The rules that this keeps (`docs/architecture.md`, "Reconciling"): a write of the spec counts only on the generation that it was
+decided on, raises it and makes the row due; a status is written key by key; a row that comes to an end makes its waiters due in
+the same transaction. What the control loop does with rows is in `store/claims.py`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Select, and_, delete, or_, select, update
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
-from smalt.store.tables import event, resource, secret, waiter
+from smalt.store import events
+from smalt.store.tables import resource, secret, waiter
 
 Document = dict[str, Any]
 
@@ -46,6 +48,7 @@ class Row:
     changed_at: float
     created_by: str
     changed_by: str
+    ended_at: float | None
 
     @property
     def properties(self) -> Document:
@@ -56,24 +59,57 @@ class Exists(Exception):
     """Another request created the row first."""
 
 
-def _row(found: SqlRow[Any]) -> Row:
+class Changed(Exception):
+    """Another request wrote or removed the row since it was read: read it again, and decide again."""
+
+
+def read(found: SqlRow[Any]) -> Row:
+    """A row of the table, with its JSON parsed."""
     values: Document = dict(zip(resource.c.keys(), found, strict=True))
     values["spec"] = json.loads(values["spec"])
     values["status"] = json.loads(values["status"])
     return Row(**values)
 
 
-def get(connection: Connection, key: str) -> Row | None:
-    found = connection.execute(select(resource).where(resource.c.id == key.lower())).first()
-    return _row(found) if found else None
+@dataclass(frozen=True)
+class ForUpdate:
+    """How PostgreSQL is asked for a lock."""
+
+    read: bool = False
+    key_share: bool = False
 
 
-def get_many(connection: Connection, keys: Iterable[str]) -> dict[str, Row]:
+class Lock(Enum):
+    """What nobody else may do with a row until this transaction ends. SQLite has one writer, so it needs none of them.
+
+    `WRITE`: write it; `REMOVE`: also make something below it; `BELOW`: remove it, which all who make something below it ask
+    for together; `END`: bring it to its end, which all who want to wait for that ask for together.
+    """
+
+    WRITE = ForUpdate(key_share=True)  # FOR NO KEY UPDATE
+    REMOVE = ForUpdate()  # FOR UPDATE
+    BELOW = ForUpdate(read=True, key_share=True)  # FOR KEY SHARE
+    END = ForUpdate(read=True)  # FOR SHARE
+
+
+def get(connection: Connection, key: str, lock: Lock | None = None) -> Row | None:
+    """The row; with `lock` (in a write transaction) it stays as it is read here until the transaction's end."""
+    found = connection.execute(_locked(connection, select(resource).where(resource.c.id == key.lower()), lock)).first()
+    return read(found) if found else None
+
+
+def get_many(connection: Connection, keys: Iterable[str], lock: Lock | None = None) -> dict[str, Row]:
     wanted = {key.lower() for key in keys}
     if not wanted:
         return {}
-    rows = connection.execute(select(resource).where(resource.c.id.in_(wanted)))
-    return {row.id: row for row in map(_row, rows)}
+    query = select(resource).where(resource.c.id.in_(wanted)).order_by(resource.c.id)  # one order: no deadlocks
+    return {row.id: row for row in map(read, connection.execute(_locked(connection, query, lock)))}
+
+
+def _locked(connection: Connection, query: Select[Any], lock: Lock | None) -> Select[Any]:
+    if lock is None or connection.dialect.name == "sqlite":
+        return query
+    return query.with_for_update(read=lock.value.read, key_share=lock.value.key_share)
 
 
 def insert(
@@ -99,6 +135,7 @@ def insert(
         "status": json.dumps(status), "state": state, "generation": 1, "observed": 0 if due_at is not None else 1,
         "archived": archived, "lookup": lookup, "deleting": False, "due_at": due_at, "failures": 0, "lease": None,
         "lease_until": None, "created_at": now, "changed_at": now, "created_by": by, "changed_by": by,
+        "ended_at": now if due_at is None else None,
     }  # fmt: skip
     try:
         connection.execute(resource.insert().values(values))
@@ -106,7 +143,7 @@ def insert(
         if "UNIQUE" not in str(error.orig).upper():
             raise
         raise Exists(written) from error
-    record(connection, key, None, state, "created", now)
+    events.record(connection, key, None, state, "created", now)
 
 
 def replace_spec(
@@ -123,7 +160,7 @@ def replace_spec(
     status: Mapping[str, Any] | None = None,
     reason: str = "updated",
 ) -> None:
-    """A new generation of the spec. `due` wakes the reconciler."""
+    """A new generation of the spec. `due` wakes the reconciler. Raises Changed where `row` is not the newest."""
     values: Document = {
         "spec": json.dumps(spec), "generation": row.generation + 1, "state": state, "changed_at": now, "changed_by": by,
         "failures": 0, "lookup": lookup if lookup is not None else row.lookup,
@@ -132,21 +169,23 @@ def replace_spec(
     if status is not None:
         values["status"] = json.dumps(status)
     if due:
-        values["due_at"] = now
+        values |= {"due_at": now, "ended_at": None}
     else:
         values["observed"] = row.generation + 1
-    connection.execute(update(resource).where(resource.c.id == row.id).values(values))
+    unchanged = and_(resource.c.id == row.id, resource.c.generation == row.generation)
+    if connection.execute(update(resource).where(unchanged).values(values)).rowcount != 1:
+        raise Changed(row.written)
     if state != row.state:
-        record(connection, row.id, row.state, state, reason, now)
+        events.record(connection, row.id, row.state, state, reason, now)
 
 
 def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None:
     connection.execute(
         update(resource)
         .where(resource.c.id == row.id)
-        .values(deleting=True, due_at=now, state="Deleting", changed_at=now, changed_by=by, failures=0)
+        .values(deleting=True, due_at=now, ended_at=None, state="Deleting", changed_at=now, changed_by=by, failures=0)
     )
-    record(connection, row.id, row.state, "Deleting", "delete requested", now)
+    events.record(connection, row.id, row.state, "Deleting", "delete requested", now)
 
 
 def poke(connection: Connection, keys: Sequence[str], now: float) -> None:
@@ -160,42 +199,31 @@ def poke(connection: Connection, keys: Sequence[str], now: float) -> None:
         )
 
 
+def reopen(connection: Connection, key: str, now: float) -> None:
+    """Make a row due now that has ended: who waits for it waits for its next end."""
+    connection.execute(update(resource).where(resource.c.id == key.lower()).values(ended_at=None))
+    poke(connection, [key], now)
+
+
 def remove(connection: Connection, row_id: str, now: float) -> None:
     """The row and what belongs to it is gone; whoever waited is made due."""
     wake_waiters(connection, row_id, now)
     connection.execute(delete(secret).where(secret.c.resource_id == row_id))
     connection.execute(delete(waiter).where(or_(waiter.c.id == row_id, waiter.c.on_id == row_id)))
     connection.execute(delete(resource).where(resource.c.id == row_id))
-    record(connection, row_id, "Deleting", "Deleted", "gone", now)
+    events.record(connection, row_id, "Deleting", "Deleted", "gone", now)
 
 
-def record(connection: Connection, key: str, before: str | None, after: str, reason: str, now: float) -> None:
-    connection.execute(event.insert().values(resource_id=key, at=now, before=before, after=after, reason=reason))
-
-
-@dataclass(frozen=True)
-class Event:
-    at: float
-    before: str | None
-    after: str
-    reason: str
-
-
-def events(connection: Connection, key: str, most: int = 200) -> list[Event]:
-    """The newest events of a resource, oldest first."""
-    query = select(event).where(event.c.resource_id == key.lower()).order_by(event.c.seq.desc()).limit(most)
-    return [Event(row.at, row.before, row.after, row.reason) for row in reversed(connection.execute(query).all())]
-
-
-def wait_for(connection: Connection, key: str, on: Sequence[str], now: float | None = None) -> None:
-    """`key` is made due when any of `on` comes to an end; at once (given `now`) if one has ended already."""
+def wait_for(connection: Connection, key: str, on: Sequence[str], now: float) -> None:
+    """`key` is made due when any of `on` comes to an end; at once if one has ended already."""
     for one in on:
-        if now is not None:
-            found = connection.execute(select(resource.c.due_at, resource.c.lease).where(resource.c.id == one)).first()
-            if found is None or (found.due_at is None and found.lease is None):
-                poke(connection, [key], now)
-        exists = connection.execute(select(waiter.c.id).where(waiter.c.id == key, waiter.c.on_id == one)).first()
-        if exists is None:
+        known = select(waiter.c.id).where(waiter.c.id == key, waiter.c.on_id == one)
+        if connection.execute(known).first() is not None:
+            continue  # it will be woken: who ends `one` sees it
+        query = select(resource.c.id).where(resource.c.id == one, resource.c.ended_at.is_(None))
+        if connection.execute(_locked(connection, query, Lock.END)).first() is None:
+            poke(connection, [key], now)
+        else:
             connection.execute(waiter.insert().values(id=key, on_id=one))
 
 
@@ -204,106 +232,6 @@ def wake_waiters(connection: Connection, on: str, now: float) -> list[str]:
     poke(connection, waiting, now)
     connection.execute(delete(waiter).where(waiter.c.on_id == on))
     return waiting
-
-
-def claim(connection: Connection, kinds: Sequence[str], now: float, lease: str, lease_s: float, most: int) -> list[Row]:
-    """Up to `most` due rows, now leased under `lease`. A crash makes them due again when the lease is over."""
-    free = or_(resource.c.lease.is_(None), resource.c.lease_until < now)
-    due = (
-        select(resource.c.id)
-        .where(resource.c.due_at <= now, resource.c.kind.in_(kinds), free)
-        .order_by(resource.c.due_at)
-        .limit(most)
-    )
-    if connection.dialect.name == "postgresql":
-        due = due.with_for_update(skip_locked=True)
-    keys = [row.id for row in connection.execute(due)]
-    if not keys:
-        return []
-    until = now + lease_s
-    connection.execute(
-        update(resource).where(resource.c.id.in_(keys), free).values(lease=lease, lease_until=until, due_at=until)
-    )
-    rows = connection.execute(select(resource).where(resource.c.id.in_(keys), resource.c.lease == lease))
-    return [_row(found) for found in rows]
-
-
-def lease_held(connection: Connection, row: Row) -> bool:
-    found = connection.execute(select(resource.c.lease).where(resource.c.id == row.id)).first()
-    return found is not None and found.lease == row.lease
-
-
-def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases: bool) -> None:
-    """Make due at once whatever has a time to be looked at again: all that is not at its end has one.
-
-    `take_leases` where no other loop works on this database; otherwise leases run out by themselves.
-    """
-    live = resource.c.due_at.is_not(None)
-    connection.execute(
-        update(resource)
-        .where(resource.c.kind.in_(kinds), live)
-        .values(due_at=now, **({"lease": None, "lease_until": None} if take_leases else {}))
-    )
-
-
-def next_due(connection: Connection, kinds: Sequence[str]) -> float | None:
-    """When the next row is due that nobody works on. One that is poked meanwhile is due at the end of its step."""
-    query = select(func.min(resource.c.due_at)).where(
-        resource.c.due_at.is_not(None), resource.c.kind.in_(kinds), resource.c.lease.is_(None)
-    )
-    return connection.execute(query).scalar()
-
-
-def extend(connection: Connection, row: Row, until: float) -> bool:
-    """Keep the lease; False when it was lost."""
-    moved = case((resource.c.due_at >= resource.c.lease_until, until), else_=resource.c.due_at)
-    done = connection.execute(
-        update(resource)
-        .where(resource.c.id == row.id, resource.c.lease == row.lease)
-        .values(lease_until=until, due_at=moved)
-    )
-    return done.rowcount == 1
-
-
-def apply(
-    connection: Connection,
-    row: Row,
-    *,
-    status: Mapping[str, Any],
-    state: str,
-    due_at: float | None,
-    failures: int,
-    now: float,
-    reason: str,
-    ended: bool,
-) -> bool:
-    """Write what a step found, if the lease is still ours; False means the result is stale and was dropped.
-
-    `reason` is news to be recorded, also where the state stays.
-    """
-    same = resource.c.generation == row.generation
-    poked = and_(resource.c.due_at.is_not(None), resource.c.due_at < resource.c.lease_until)
-    keep = case((poked, resource.c.due_at), else_=due_at)
-    done = connection.execute(
-        update(resource)
-        .where(resource.c.id == row.id, resource.c.lease == row.lease)
-        .values(
-            status=json.dumps(status),
-            state=case((and_(same, resource.c.deleting == row.deleting), state), else_=resource.c.state),
-            observed=row.generation,
-            lease=None,
-            lease_until=None,
-            failures=failures,
-            due_at=keep,
-        )
-    )
-    if done.rowcount != 1:
-        return False
-    if state != row.state or reason:
-        record(connection, row.id, row.state, state, reason, now)
-    if ended:
-        wake_waiters(connection, row.id, now)
-    return True
 
 
 @dataclass(frozen=True)
@@ -345,7 +273,7 @@ def page(
     )
     query = query.order_by(*order).limit(most + 1)
     rows = [  # each of them in the index's order: together they would be sorted, all of them
-        _row(found)
+        read(found)
         for one in ((False, True) if archived is None else (archived,))
         for found in connection.execute(query.where(resource.c.archived == one))
     ]
@@ -362,7 +290,19 @@ def place_after(row: Row) -> str:
 
 
 def children(connection: Connection, parent: str) -> list[str]:
-    return [row.id for row in connection.execute(select(resource.c.id).where(resource.c.parent == parent))]
+    return list(connection.execute(select(resource.c.id).where(resource.c.parent == parent)).scalars())
+
+
+def children_to_delete(connection: Connection, parent: str, most: int) -> list[Row]:
+    """Up to `most` of the rows below that are not being deleted yet, locked."""
+    query = select(resource).where(resource.c.parent == parent, resource.c.deleting.is_(False)).limit(most)
+    return [read(found) for found in connection.execute(_locked(connection, query, Lock.REMOVE))]
+
+
+def last_deleted(connection: Connection, parent: str) -> str | None:
+    """The newest of the rows below that are being deleted: they go oldest first."""
+    query = select(resource.c.id).where(resource.c.parent == parent, resource.c.deleting.is_(True))
+    return connection.execute(query.order_by(resource.c.created_at.desc()).limit(1)).scalar()
 
 
 def keys_of_kind(connection: Connection, kind: str) -> list[str]:
@@ -371,12 +311,24 @@ def keys_of_kind(connection: Connection, kind: str) -> list[str]:
 
 def by_lookup(connection: Connection, kind: str, lookup: str, most: int = 100) -> list[Row]:
     query = select(resource).where(resource.c.kind == kind, resource.c.lookup == lookup)
-    return [_row(found) for found in connection.execute(query.order_by(resource.c.created_at).limit(most))]
+    return [read(found) for found in connection.execute(query.order_by(resource.c.created_at).limit(most))]
 
 
-def set_status(connection: Connection, row_id: str, status: Mapping[str, Any]) -> None:
-    """For what must be known in a transaction that is not the row's own apply (a container's newest version, …)."""
-    connection.execute(update(resource).where(resource.c.id == row_id).values(status=json.dumps(status)))
+def merge_status(connection: Connection, key: str, patch: Mapping[str, Any]) -> None:
+    """For what must be known in a transaction that is not the row's own apply (a container's newest version, …).
+
+    Only the keys of `patch` are written; None removes one. A step that is under way keeps them: its apply writes what it changed.
+    """
+    query = select(resource.c.status).where(resource.c.id == key.lower())
+    found = connection.execute(_locked(connection, query, Lock.WRITE)).first()
+    if found is not None:
+        status = merged(json.loads(found.status), patch)
+        connection.execute(update(resource).where(resource.c.id == key.lower()).values(status=json.dumps(status)))
+
+
+def merged(document: Document, patch: Mapping[str, Any]) -> Document:
+    """`document` with the keys of `patch`; None removes one."""
+    return {key: value for key, value in {**document, **patch}.items() if not (key in patch and value is None)}
 
 
 def set_secret(connection: Connection, key: str, name: str, value: str) -> None:

@@ -34,8 +34,9 @@ resource = Table(
     Column("changed_at", Double, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("changed_by", Text, nullable=False),
+    Column("ended_at", Double),  # when this generation came to its end; NULL: it has not
     Index("resource_list", "kind", "parent", "archived", "created_at"),
-    Index("resource_parent", "parent"),
+    Index("resource_parent", "parent", "deleting"),
     Index(  # the kind first: else SQLite, without statistics, takes `resource_lookup` and reads every job there is
         "resource_due",
         "kind",
@@ -88,6 +89,7 @@ allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     Column("node", Integer, primary_key=True),
     Column("owner", Text),
     Column("since", Double, nullable=False),
+    Column("ports", Integer),  # the first of the block of ports that its owner has, where that asked for ports
     Index("allocation_owner", "owner"),
 )
 

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 from smalt.sched import placement
-from smalt.store import operations, resources
+from smalt.store import claims, operations, resources
+from smalt.store.claims import Lane
 from smalt.store.database import Database
 from smalt.store.migrate import HEAD, NewerDatabase, migrate
 from smalt.store.tables import metadata
@@ -30,8 +31,10 @@ def insert(connection: Connection, name: str, at: float = 1.0, **more: Any) -> s
 
 
 def claim(database: Database, now: float, lease: str = "a", most: int = 10) -> list[resources.Row]:
+    with database.read() as connection:
+        keys = claims.due(connection, Lane(frozenset({KIND})), now, most)
     with database.write() as connection:
-        return resources.claim(connection, [KIND], now, lease, 30.0, most)
+        return claims.claim(connection, keys, now, lease, 30.0)
 
 
 def read(database: Database, key: str) -> resources.Row:
@@ -47,7 +50,7 @@ def apply(database: Database, row: resources.Row, **more: Any) -> bool:
         **more,
     }  # fmt: skip
     with database.write() as connection:
-        return resources.apply(connection, row, **values)
+        return claims.apply(connection, row, **values)
 
 
 def test_documents_come_back_as_they_were(database: Database) -> None:
@@ -113,7 +116,7 @@ def test_a_poke_during_a_step_is_not_lost(database: Database) -> None:
     assert read(database, key).due_at == 12.0
 
 
-def test_a_new_generation_during_a_step_keeps_its_state(database: Database) -> None:
+def test_a_new_generation_during_a_step_drops_all_of_it(database: Database) -> None:
     with database.write() as connection:
         key = insert(connection, "a", due_at=1.0)
     (row,) = claim(database, 10.0)
@@ -121,9 +124,10 @@ def test_a_new_generation_during_a_step_keeps_its_state(database: Database) -> N
         current = resources.get(connection, key)
         assert current is not None
         resources.replace_spec(connection, current, {"properties": {}}, state="Updating", now=11.0, by="bob", due=True)
-    assert apply(database, row)
+    assert not apply(database, row)
     after = read(database, key)
-    assert (after.state, after.generation, after.observed, after.due_at) == ("Updating", 2, 1, 11.0)
+    assert (after.state, after.generation, after.observed, after.due_at) == ("Updating", 2, 0, 11.0)
+    assert after.status == {} and after.ended_at is None and after.lease is None
 
 
 def test_a_heartbeat_extends_only_its_own_lease(database: Database) -> None:
@@ -131,11 +135,11 @@ def test_a_heartbeat_extends_only_its_own_lease(database: Database) -> None:
         insert(connection, "a", due_at=1.0)
     (row,) = claim(database, 10.0, "mine")
     with database.write() as connection:
-        assert resources.extend(connection, row, 100.0)
+        assert claims.extend(connection, row, 100.0)
     assert claim(database, 60.0, "other") == []
     (other,) = claim(database, 101.0, "other")
     with database.write() as connection:
-        assert not resources.extend(connection, row, 200.0)
+        assert not claims.extend(connection, row, 200.0)
     assert apply(database, other)
 
 

@@ -11,7 +11,7 @@ import pytest
 from fakes.examples import CURATED
 from fakes.jobs import JOBS, cluster, status, submit
 from fakes.platform import WORKSPACE, Harness
-from smalt.store import resources
+from smalt.store import claims
 
 
 def test_from_submission_to_completed(harness: Harness) -> None:
@@ -207,7 +207,7 @@ class TestKillAnything:
     def test_crash_after_each_step(self, harness: Harness, survives: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """The result of step number `survives` is never written: the process died after acting."""
         submit(harness)
-        real, seen = resources.apply, []
+        real, seen = claims.apply, []
 
         def crash(connection: Any, row: Any, **values: Any) -> bool:
             if row.kind == "workspaces/jobs":
@@ -216,7 +216,7 @@ class TestKillAnything:
                     raise KeyboardInterrupt
             return real(connection, row, **values)
 
-        monkeypatch.setattr(resources, "apply", crash)
+        monkeypatch.setattr(claims, "apply", crash)
         with contextlib.suppress(KeyboardInterrupt):
             self.drive(harness)
         monkeypatch.undo()
@@ -229,12 +229,12 @@ class TestKillAnything:
     def test_a_stale_lease_changes_nothing(self, harness: Harness) -> None:
         submit(harness)
         with harness.database.write() as connection:
-            (row,) = resources.claim(connection, ["workspaces/jobs"], harness.clock(), "dead", 30, 1)
+            (row,) = claims.claim(connection, [f"{JOBS}/train-1".lower()], harness.clock(), "dead", 30)
         harness.clock.pass_(31)
         self.drive(harness)
         assert status(harness) == "Completed"
         with harness.database.write() as connection:
-            kept = resources.apply(
+            kept = claims.apply(
                 connection, row, status={}, state="Queued", due_at=None, failures=0, now=1.0, reason="", ended=False
             )
         assert not kept and status(harness) == "Completed"

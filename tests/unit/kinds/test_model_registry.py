@@ -125,7 +125,7 @@ def test_versions_from_before_there_was_one_registry_are_shown(harness: Harness)
     harness.settle()
     assert harness.models.versions == {}, "it was shown already"
     with harness.database.write() as connection:
-        resources.set_status(connection, key, {})
+        resources.merge_status(connection, key, {"mlflow": None})
         show_to_mlflow(connection, harness.clock())
     harness.settle()
     assert shown(harness).uri == UPLOADED

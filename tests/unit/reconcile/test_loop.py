@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from fakes.platform import GROUP, Harness
-from smalt.arm.kind import Kind, Step
+from smalt.arm.kind import CLEANUP, CONTROL, SERVING, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.registry import Kinds
-from smalt.reconcile.loop import Loop, Pace
-from smalt.store import resources
+from smalt.reconcile.loop import Loop
+from smalt.reconcile.pace import Pace
+from smalt.store import claims, resources
 from smalt.store.resources import Row
 
 
@@ -32,6 +33,10 @@ class Bench:
 
     def make(self, pace: Pace | None = None) -> Loop:
         return Loop(self.harness.platform, self.kinds, self._remove, pace)
+
+    def claim(self) -> Row:
+        (row,) = self.loop.claim({SERVING: 1, CONTROL: 1, CLEANUP: 1})
+        return row
 
     def _step(self, platform: Platform, row: Row) -> Step:
         return self.step(platform, row)
@@ -96,11 +101,11 @@ def test_a_lost_lease_drops_the_result(bench: Bench) -> None:
     def slow(platform: Platform, row: Row) -> Step:
         bench.harness.clock.pass_(31)  # longer than the lease, and nobody's heart beats
         with bench.harness.database.write() as connection:
-            assert resources.claim(connection, ["things"], bench.harness.clock(), "another", 30, 1)
+            assert claims.claim(connection, [row.id], bench.harness.clock(), "another", 30)
         return Step("Wrong", {"stale": True}, done=True)
 
     bench.step = slow
-    row = bench.loop._claim(1)[0]  # pyright: ignore[reportPrivateUsage]
+    row = bench.claim()
     bench.loop.step(row)
     assert bench.harness.row(key).state == "Creating" and bench.harness.row(key).status == {}
 
@@ -173,7 +178,7 @@ def test_a_row_that_is_poked_during_its_own_step_keeps_nobody_awake(bench: Bench
         return Step("Succeeded", {}, done=True, after=None if len(pauses) > 1 else 5)
 
     bench.step = step
-    row = bench.loop._claim(1)[0]  # pyright: ignore[reportPrivateUsage]
+    row = bench.claim()
     bench.loop.step(row)
     assert pauses[0] > 1
     assert bench.loop._pause() < 0.1, "it is looked at again after its step"  # pyright: ignore[reportPrivateUsage]

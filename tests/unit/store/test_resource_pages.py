@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from smalt.store import resources
+from smalt.store import claims, resources
+from smalt.store.claims import Lane
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
 
@@ -60,10 +61,8 @@ def test_what_runs_often_reads_through_its_index(database: Database) -> None:
 
     with database.write() as connection:
         event.listen(connection.engine, "before_cursor_execute", note)
-        assert resources.next_due(connection, [KIND, "other"]) == 50.0
-        assert [row.id for row in resources.claim(connection, [KIND, "other"], 60.0, "lease", 30.0, 8)] == [
-            "/w/jobs/j07"
-        ]
+        assert claims.next_due(connection, [KIND, "other"]) == 50.0
+        assert claims.due(connection, Lane(frozenset({KIND, "other"}), deleting=False), 60.0, 8) == ["/w/jobs/j07"]
         first = resources.page(connection, KIND, PARENT, most=5, archived=None)
         resources.page(connection, KIND, PARENT, most=5, archived=None, skip=first.skip)
         event.remove(connection.engine, "before_cursor_execute", note)

@@ -2,8 +2,9 @@
 
     NotStarted → Preparing (environment) → Queued (nodes) → Starting → Running → Finalizing → Completed | Failed | Canceled
 
-`status` holds what was decided and found: `stage`, `plan` (environment), `attempt`, `tasks` (names, recorded before the
-first is started), `outputs`, `error`. Each pass observes the tasks by name; nothing else is remembered.
+`status` holds what was decided and found: `attempt`, `tasks` (names, recorded before the first is started), `nodes`, `ports`,
+`outputs`, `error`, `ending`. Each pass observes the tasks by name. Once `ending` is there it says how the job ends, whatever is
+asked later.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _prepare(platform: Platform, row: Row, status: Document) -> Step:
         message = f"The compute '{name}' was deleted before the job could start."
         return _finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
     if nodes is None:
-        return Step("Queued", status, after=RESYNC_S, reason="waits for nodes")
+        return Step("Queued", status, reason="waits for nodes")  # whoever gives nodes back wakes the first in the queue
     attempt = int(status.get("attempt", 0)) + 1
     names = [launch.task_name(row, attempt, rank) for rank in range(want)]
     status.update(attempt=attempt, tasks=names, nodes=nodes)
@@ -167,6 +168,9 @@ def _run(platform: Platform, row: Row, status: Document, canceled: bool) -> Step
             return _finish(platform, row, status, "Failed", error.body())
         return Step("Starting", status, after=RESYNC_S)
     states = [state for state in observed.values() if state is not None]
+    over = not missing and all(state.phase is Phase.EXITED for state in states)
+    if over and all(state.outcome is not Outcome.STOPPED for state in states):
+        canceled = False  # it had ended by itself when the cancel came
     failed = [state for state in states if state.phase is Phase.EXITED and not _fine(state)]
     if (failed or canceled) and any(state.phase is not Phase.EXITED for state in states):
         for state in states:
@@ -180,7 +184,7 @@ def _run(platform: Platform, row: Row, status: Document, canceled: bool) -> Step
             state for state in failed if state.outcome is not Outcome.STOPPED
         ] or failed  # the others were told to stop
         return _finish(platform, row, status, "Failed", _error(min(own, key=lambda state: state.ended_at), states))
-    if all(state.phase is Phase.EXITED for state in states):
+    if over:
         return _finish(platform, row, status, "Completed", None)
     started = [state.started_at for state in states if state.started_at]
     if started:
@@ -229,11 +233,8 @@ def _give_up(platform: Platform, row: Row, error: Document) -> Step:
 
 def _end(platform: Platform, row: Row, status: Document) -> Step:
     """The end: tracked, outputs registered, nodes given back, what ran tidied away."""
-    state = str(status.pop("ending"))
-    if status.get("tracked"):
-        words = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
-        workspace = ResourceId.parse(row.written).workspace.key
-        platform.tracking.end_run(workspace, row.name, words[state], status["ended_at"])
+    state = str(status["ending"])
+    _end_run(platform, row, state, status["ended_at"])
     for name in status.get("tasks", ()):
         platform.engine.remove(name)
     now = platform.clock()
@@ -244,7 +245,13 @@ def _end(platform: Platform, row: Row, status: Document) -> Step:
             outputs.register(connection, row, now)
 
     reason = str((status.get("error") or {}).get("message", ""))[:500]
-    return Step(state, status, done=True, reason=reason, writes=writes)
+    return Step(state, status, done=True, final=True, reason=reason, writes=writes)
+
+
+def _end_run(platform: Platform, row: Row, state: str, ended_at: float) -> None:
+    if row.status.get("tracked"):
+        words = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
+        platform.tracking.end_run(ResourceId.parse(row.written).workspace.key, row.name, words[state], ended_at)
 
 
 def _delete(platform: Platform, row: Row) -> Step:
@@ -255,8 +262,7 @@ def _delete(platform: Platform, row: Row) -> Step:
     if live:
         return Step(row.state, row.status, after=RESYNC_S)
     now = platform.clock()
-    if row.status.get("tracked"):
-        platform.tracking.end_run(ResourceId.parse(row.written).workspace.key, row.name, "KILLED", now)
+    _end_run(platform, row, row.status.get("ending", "Canceled"), row.status.get("ended_at", now))
     for name in names:
         platform.engine.remove(name)
     with platform.database.write() as connection:

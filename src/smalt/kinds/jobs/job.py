@@ -19,7 +19,7 @@ from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.jobs import command
 from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobProperties, JobType
 from smalt.store import operations, resources
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 TYPES: dict[str, JobType] = {command.TYPE.name: command.TYPE}
 _LATER = {"AutoML", "Pipeline", "Sweep", "Spark", "Labeling", "FineTuning"}
@@ -115,7 +115,7 @@ def _cancel(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform = request.platform
     with platform.database.write() as connection:
-        current = resources.get(connection, row.id)
+        current = resources.get(connection, row.id, Lock.WRITE)
         if current is None or current.state in TERMINAL:
             return 200, None
         ours = {**(current.spec.get(OURS) or {}), CANCEL: True}

@@ -19,13 +19,11 @@ _MODELS = {"mlflow_model", "custom_model", "triton_model"}
 def register(connection: Connection, row: Row, now: float) -> None:
     """In the transaction of the job's end; a version that exists already is left as it is."""
     workspace = ResourceId.parse(row.written).workspace
-    current = resources.get(connection, row.id)
-    assert current is not None
-    places = {name: dict(place) for name, place in current.status["outputs"].items()}
+    places = {name: dict(place) for name, place in row.status["outputs"].items()}
     for name, given in row.properties["outputs"].items():
         if asset := given.get("assetName"):
             _version(connection, workspace, row, asset, given, places[name], now)
-    resources.set_status(connection, row.id, {**current.status, "outputs": places})
+    resources.merge_status(connection, row.id, {"outputs": places})
 
 
 def _version(

@@ -1,0 +1,163 @@
+"""The control loop's side of `resource` rows: claimed under a lease, kept while a step runs, and applied or dropped.
+
+An apply is all or nothing. It counts where the lease is still the row's and nobody wrote the row meanwhile: a step decided on the
+generation that it was given. What is dropped is as if the step had been killed before its apply, and is done again. One step is
+not decided anew by a later write: the one that ends a resource (`final`), because what it did cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+
+from smalt.store import events, resources
+from smalt.store.resources import Document, Lock, Row
+from smalt.store.tables import resource
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Which rows a group of workers takes: of these kinds, and those that are being deleted, those that are not, or both."""
+
+    kinds: frozenset[str]
+    deleting: bool | None = None
+
+    def takes(self, row: Row) -> bool:
+        return row.kind in self.kinds and self.deleting in (None, row.deleting)
+
+
+def due(connection: Connection, lane: Lane, now: float, most: int) -> list[str]:
+    """Ids of up to `most` rows that are due and free, those that wait longest first."""
+    query = select(resource.c.id).where(resource.c.due_at <= now, resource.c.kind.in_(lane.kinds), _free(now))
+    if lane.deleting is not None:
+        query = query.where(resource.c.deleting == lane.deleting)
+    return list(connection.execute(query.order_by(resource.c.due_at).limit(most)).scalars())
+
+
+def claim(connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float) -> list[Row]:
+    """Those of the rows that are still due and free, now leased under `lease`. A crash makes them due again when it is over."""
+    mine = and_(resource.c.id.in_(keys), resource.c.due_at <= now, _free(now))
+    if connection.dialect.name == "postgresql":
+        taken = connection.execute(select(resource.c.id).where(mine).with_for_update(skip_locked=True))
+        mine = resource.c.id.in_(list(taken.scalars()))
+    until = now + lease_s
+    connection.execute(update(resource).where(mine).values(lease=lease, lease_until=until, due_at=until))
+    rows = connection.execute(select(resource).where(resource.c.id.in_(keys), resource.c.lease == lease))
+    return [resources.read(found) for found in rows]
+
+
+def _free(now: float) -> ColumnElement[bool]:
+    return or_(resource.c.lease.is_(None), resource.c.lease_until < now)
+
+
+def extend(connection: Connection, row: Row, until: float) -> bool:
+    """Keep the lease; False when it was lost."""
+    moved = case((resource.c.due_at >= resource.c.lease_until, until), else_=resource.c.due_at)
+    done = connection.execute(
+        update(resource)
+        .where(resource.c.id == row.id, resource.c.lease == row.lease)
+        .values(lease_until=until, due_at=moved)
+    )
+    return done.rowcount == 1
+
+
+def held(connection: Connection, row: Row) -> Row | None:
+    """The row as it is now, locked, if the lease is still this one's; None: somebody else has it, or it is gone."""
+    current = resources.get(connection, row.id, Lock.REMOVE if row.deleting else Lock.WRITE)
+    return current if current is not None and current.lease == row.lease else None
+
+
+def apply(
+    connection: Connection,
+    row: Row,
+    *,
+    status: Mapping[str, Any],
+    state: str,
+    due_at: float | None,
+    failures: int,
+    now: float,
+    reason: str,
+    ended: bool,
+    final: bool = False,
+) -> bool:
+    """Write what a step found on `row`, as claimed; False: it was dropped.
+
+    Of `status` what the step changed is written, and what others wrote meanwhile (`resources.merge_status`) stays. `reason` is
+    news to be recorded, also where the state stays. `ended`: the row's waiters are made due.
+    """
+    current = held(connection, row)
+    if current is None:
+        return False
+    kept = _poked(current)
+    if current.deleting != row.deleting or (current.generation != row.generation and not final):
+        _release(connection, row, {"due_at": now if kept is None else kept})
+        return False
+    _release(
+        connection,
+        row,
+        {
+            "status": json.dumps(_merged(row.status, status, current.status)),
+            "state": state,
+            "observed": row.generation,
+            "failures": failures,
+            "due_at": due_at if kept is None else kept,
+            "ended_at": now if ended else None,
+        },
+    )
+    if state != current.state or reason:
+        events.record(connection, row.id, current.state, state, reason, now)
+    if ended:
+        resources.wake_waiters(connection, row.id, now)
+    return True
+
+
+def _poked(current: Row) -> float | None:
+    """When somebody asked for another look while the step ran."""
+    due, until = current.due_at, current.lease_until
+    return due if due is not None and until is not None and due < until else None
+
+
+def _merged(claimed: Document, found: Mapping[str, Any], current: Document) -> Document:
+    """`current` with what the step changed between `claimed` and `found`."""
+    patch = {key: value for key, value in found.items() if key not in claimed or claimed[key] != value}
+    gone = {key: None for key in claimed if key not in found}
+    return resources.merged(current, {**patch, **gone}) if patch or gone else current
+
+
+def _release(connection: Connection, row: Row, values: Document) -> None:
+    mine = and_(resource.c.id == row.id, resource.c.lease == row.lease)
+    connection.execute(update(resource).where(mine).values({**values, "lease": None, "lease_until": None}))
+
+
+def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases: bool) -> None:
+    """Make due at once whatever has a time to be looked at again: all that is not at its end has one.
+
+    `take_leases` where no other loop works on this database; otherwise leases run out by themselves.
+    """
+    live = resource.c.due_at.is_not(None)
+    connection.execute(
+        update(resource)
+        .where(resource.c.kind.in_(kinds), live)
+        .values(due_at=now, **({"lease": None, "lease_until": None} if take_leases else {}))
+    )
+
+
+def shift(connection: Connection, kinds: Sequence[str], by: float) -> None:
+    """The clock was set: all that waits goes on to wait as long as it would have."""
+    connection.execute(
+        update(resource)
+        .where(resource.c.kind.in_(kinds), resource.c.due_at.is_not(None))
+        .values(due_at=resource.c.due_at + by, lease_until=resource.c.lease_until + by)
+    )
+
+
+def next_due(connection: Connection, kinds: Sequence[str]) -> float | None:
+    """When the next row is due that nobody works on. One that is poked meanwhile is due at the end of its step."""
+    query = select(func.min(resource.c.due_at)).where(
+        resource.c.due_at.is_not(None), resource.c.kind.in_(kinds), resource.c.lease.is_(None)
+    )
+    return connection.execute(query).scalar()
