@@ -179,10 +179,10 @@ class FakeTokens:
 class Harness:
     """`send` is one HTTP request to the ARM app; `settle` runs the control loop until nothing is due."""
 
-    def __init__(self, root: Path) -> None:
-        self.settings = Settings(root=root)
+    def __init__(self, root: Path, **settings: Any) -> None:
+        self.settings = Settings(root=root, **settings)
         self.clock = Clock()
-        self.database = Database(f"sqlite:///{root / 'smalt.db'}")
+        self.database = Database(self.settings.database)
         migrate(self.database)
         self.engine = FakeEngine()
         self.environments = FakeEnvironments(root / "envs")
@@ -218,6 +218,9 @@ class Harness:
                 )  # fmt: skip
         self.put(WORKSPACE, {"location": "local", "properties": {}})
         self.settle()
+
+    def close(self) -> None:
+        self.database.close()
 
     def settle(self, most: int = 200) -> None:
         """Run what is due now; it must come to rest."""

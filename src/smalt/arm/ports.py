@@ -42,7 +42,8 @@ class Engine(Protocol):
         ...
 
     def watch(self, changed: Callable[[str], None]) -> None:
-        """Call `changed(owner)` from a thread of the engine's own, soon after any task of that owner changed state."""
+        """Call `changed(owner)` from a thread of the engine's own, soon after a task of that owner has begun to run, has become
+        ready or is no longer, or has ended."""
         ...
 
 

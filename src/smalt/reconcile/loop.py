@@ -46,7 +46,7 @@ class Loop:
         self._keys = kinds.reconciled()
         self._lanes: Mapping[str, Lane] = kinds.lanes()
         self._below = Below(platform, kinds, remove_stored, self._pace)
-        self._heartbeat = Heartbeat(platform, self._keys, self._pace)
+        self.heartbeat = Heartbeat(platform, self._keys, self._pace)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -55,9 +55,7 @@ class Loop:
         platform.hub.listen(self._wake.set)
 
     def run(self) -> None:
-        heart = threading.Thread(
-            target=self._heartbeat.run, args=(self._stopping,), name="lease-heartbeat", daemon=True
-        )
+        heart = threading.Thread(target=self.heartbeat.run, args=(self._stopping,), name="lease-heartbeat", daemon=True)
         heart.start()
         pools = {name: ThreadPoolExecutor(self._pace.workers[name], thread_name_prefix=name) for name in self._lanes}
         while not self._stopping.is_set():
@@ -100,7 +98,7 @@ class Loop:
         kind = self._kinds[row.kind]
         assert kind.reconcile is not None
         if row.deleting and self._written(lambda connection: self._below.await_gone(connection, row)):
-            self._heartbeat.drop(row)
+            self.heartbeat.drop(row)
             self._platform.hub.notify(row.id)
             return
         try:
@@ -129,7 +127,7 @@ class Loop:
             with self._lock:
                 self._hints = {**dict.fromkeys(hints), **self._hints}
             return []
-        self._heartbeat.keep(rows)
+        self.heartbeat.keep(rows)
         return rows
 
     def _due(self, now: float, most: Mapping[str, int]) -> list[str]:
@@ -166,14 +164,14 @@ class Loop:
             self.step(row)
         except Exception:
             log.exception("the result of a step on %s could not be written; its lease will expire", row.id)
-            self._heartbeat.drop(row)
+            self.heartbeat.drop(row)
         with self._lock:
             self._busy[lane] -= 1
         self._wake.set()
 
     def _apply(self, row: Row, step: Step) -> None:
         self._written(lambda connection: self._apply_in(connection, row, step))
-        self._heartbeat.drop(row)
+        self.heartbeat.drop(row)
         self._platform.hub.notify(row.id)
 
     def _written(self, write: Callable[[Connection], bool]) -> bool:

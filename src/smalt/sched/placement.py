@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 
 from smalt.store import resources
 from smalt.store.database import exclusive
 from smalt.store.tables import allocation, queue
+
+_PORTS = (20_000, 32_000)  # below those that Linux gives out by itself
+PORTS_EACH = 8
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,33 @@ def acquire(
     return chosen
 
 
+def assign_ports(connection: Connection, owner: str) -> list[int]:
+    """The first port of a block of PORTS_EACH for each of the owner's nodes, which nobody else on this machine has."""
+    exclusive(connection, "ports")
+    mine = connection.execute(select(allocation).where(allocation.c.owner == owner).order_by(allocation.c.node)).all()
+    used = set(connection.execute(select(allocation.c.ports).where(allocation.c.ports.is_not(None))).scalars())
+    blocks = (port for port in range(*_PORTS, PORTS_EACH) if port not in used and _unused(port))
+    found: list[int] = []
+    for node in mine:
+        port = node.ports if node.ports is not None else next(blocks, None)
+        if port is None:
+            raise RuntimeError("this machine has no ports left for jobs on several nodes")
+        here = and_(allocation.c.compute_id == node.compute_id, allocation.c.node == node.node)
+        connection.execute(update(allocation).where(here).values(ports=port))
+        found.append(port)
+    return found
+
+
+def _unused(port: int) -> bool:
+    """Whether nobody else listens there now."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def release(connection: Connection, owner: str, now: float) -> None:
     """The owner needs no nodes any more: they are idle, and the next in the queue and the compute itself are woken."""
     held = connection.execute(select(allocation.c.compute_id).where(allocation.c.owner == owner)).scalars()
@@ -93,7 +124,7 @@ def release(connection: Connection, owner: str, now: float) -> None:
     computes = sorted({*held, *queued})
     for compute in computes:
         exclusive(connection, compute)
-    connection.execute(update(allocation).where(allocation.c.owner == owner).values(owner=None, since=now))
+    connection.execute(update(allocation).where(allocation.c.owner == owner).values(owner=None, ports=None, since=now))
     connection.execute(delete(queue).where(queue.c.owner == owner))
     for compute in computes:
         wake_first(connection, compute, now)

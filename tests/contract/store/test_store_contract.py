@@ -18,6 +18,7 @@ from smalt.store.migrate import HEAD, NewerDatabase, migrate
 from smalt.store.tables import metadata
 
 KIND = "workspaces/jobs"
+LANE = Lane(frozenset({KIND}))
 
 
 def insert(connection: Connection, name: str, at: float = 1.0, **more: Any) -> str:
@@ -32,7 +33,7 @@ def insert(connection: Connection, name: str, at: float = 1.0, **more: Any) -> s
 
 def claim(database: Database, now: float, lease: str = "a", most: int = 10) -> list[resources.Row]:
     with database.read() as connection:
-        keys = claims.due(connection, Lane(frozenset({KIND})), now, most)
+        keys = claims.due(connection, LANE, now, most)
     with database.write() as connection:
         return claims.claim(connection, keys, now, lease, 30.0)
 
@@ -89,9 +90,17 @@ def test_each_due_row_goes_to_one_claimer(database: Database) -> None:
     with database.write() as connection:
         for number in range(40):
             insert(connection, f"j{number}", due_at=1.0)
+
+    def take(number: int) -> list[str]:
+        names: list[str] = []
+        with database.read() as connection:
+            while claims.due(connection, LANE, 10.0, 1):
+                names += [row.name for row in claim(database, 10.0, f"lease-{number}", 7)]
+                connection.rollback()
+        return names
+
     with ThreadPoolExecutor(8) as pool:
-        claims = list(pool.map(lambda at: claim(database, 10.0, f"lease-{at}", 7), range(16)))
-    names = [row.name for rows in claims for row in rows]
+        names = [name for taken in pool.map(take, range(8)) for name in taken]
     assert len(names) == len(set(names)) == 40
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from smalt.agent.wire import Hint, Phase
+from smalt.agent.wire import Hint, Phase, TaskState
 from smalt.engines.local.folders import Folders, read_owner, read_state
 
 _LOG = logging.getLogger(__name__)
@@ -65,7 +65,10 @@ class Watcher:
                     _LOG.exception("an event of the agents could not be followed")
 
     def _receive(self) -> None:
-        """All that waits at once; one call for an owner however often its tasks changed."""
+        """All that waits at once; one call for an owner however often its tasks changed.
+
+        That a task is being prepared or tidied up after changes nothing for its owner: it is followed, and no more.
+        """
         owners: dict[str, None] = {}
         while True:
             try:
@@ -76,10 +79,12 @@ class Watcher:
                 hint = Hint.from_bytes(data)
             except ValueError:
                 continue  # somebody else's datagram
-            owners[hint.owner] = None
             try:
-                self._follow(self._folders.of(hint.task), hint.owner)
+                state = self._follow(self._folders.of(hint.task), hint.owner)
+                if state is None or state.phase in (Phase.RUNNING, Phase.EXITED):
+                    owners[hint.owner] = None
             except (OSError, ValueError) as error:
+                owners[hint.owner] = None
                 _LOG.warning("task %r cannot be followed: %s", hint.task, error)
         for owner in owners:
             self._tell(owner)
@@ -98,13 +103,19 @@ class Watcher:
                 _LOG.warning("task %s cannot be read: %s", folder.name, error)
         return list(owners)
 
-    def _follow(self, folder: Path, owner: str) -> None:
+    def _follow(self, folder: Path, owner: str) -> TaskState | None:
+        """The task's state; whoever attends to it is watched from now on."""
         state = read_state(folder)
-        if state is None or state.phase is Phase.EXITED or not state.agent_pid or state.agent_pid in self._agents:
+        if state is not None and state.phase is not Phase.EXITED and state.agent_pid:
+            self._follow_agent(state.agent_pid, folder, owner)
+        return state
+
+    def _follow_agent(self, agent: int, folder: Path, owner: str) -> None:
+        if agent in self._agents:
             return
-        warden = _warden_of(state.agent_pid, folder)
+        warden = _warden_of(agent, folder)
         try:
-            descriptor = os.pidfd_open(state.agent_pid)
+            descriptor = os.pidfd_open(agent)
         except OSError:
             self._tell(owner)  # gone already
             return
@@ -112,7 +123,7 @@ class Watcher:
             os.close(descriptor)
             self._tell(owner)
             return
-        self._watch(state.agent_pid, descriptor, owner)
+        self._watch(agent, descriptor, owner)
         if warden is not None and warden not in self._agents:
             # Killed together, the agent may be gone first; the task is lost only once its warden is gone too.
             with contextlib.suppress(OSError):

@@ -127,6 +127,8 @@ def _prepare(platform: Platform, row: Row, status: Document) -> Step:
         nodes = None
         if most is not None:
             nodes = placement.acquire(connection, ours["compute"], row.id, want, most, row.created_at, platform.clock())
+            if nodes and launch.has_peers(row.properties, want):
+                status["ports"] = placement.assign_ports(connection, row.id)
     if most is None:
         name = ours["compute"].rsplit("/", 1)[-1]
         message = f"The compute '{name}' was deleted before the job could start."

