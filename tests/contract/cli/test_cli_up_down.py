@@ -22,7 +22,8 @@ from typer.testing import CliRunner, Result
 from smalt.cli.commands import quickstart, up
 from smalt.cli.main import app
 from smalt.cli.program import Program
-from smalt.cli.root import holder, read_settings
+from smalt.cli.root import holder
+from smalt.config import read_settings
 from smalt.settings import Settings
 
 ANSWERING = """
