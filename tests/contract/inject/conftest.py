@@ -85,8 +85,10 @@ def serving_python() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
             uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-            subprocess.run([uv, "venv", "-q", "--clear", "--python", version, folder / "venv"], check=True)
-            subprocess.run([uv, "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
+            subprocess.run(
+                [uv, "--project", "/", "venv", "-q", "--clear", "--python", version, folder / "venv"], check=True
+            )
+            subprocess.run([uv, "--project", "/", "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
             (folder / "complete").touch()
     return python
 
