@@ -64,13 +64,6 @@ def broken(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("0.0.0.0", 0))
-        return free.getsockname()[1]
-
-
-@pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(up, "programs", stand_ins)
     yield tmp_path / "root"
