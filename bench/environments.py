@@ -124,7 +124,7 @@ def by_hand(root: Path, lock: Path, interpreter: str) -> None:
         ["venv", *cache, "--python", interpreter, venv],
         ["pip", "install", *cache, "--python", python, "--link-mode", "hardlink", *strategy, "-r", str(lock)],
     ):
-        subprocess.run([binary, "--quiet", *arguments], env=variables, check=True)
+        subprocess.run([binary, "--project", "/", "--quiet", *arguments], env=variables, check=True)
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:

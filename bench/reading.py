@@ -18,7 +18,7 @@ from typing import Any
 
 import live
 from live import Live
-from smalt.cli.root import read_settings
+from smalt.config import read_settings
 from smalt.store import resources
 from smalt.store.database import Database
 

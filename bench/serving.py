@@ -160,9 +160,9 @@ def wait_for(url: str) -> None:
 def make_environment(folder: Path) -> Path:
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    subprocess.run([uv, "venv", "-q", "--python", version, folder / "venv"], check=True)
+    subprocess.run([uv, "--project", "/", "venv", "-q", "--python", version, folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    subprocess.run([uv, "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
+    subprocess.run([uv, "--project", "/", "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
     return python
 
 

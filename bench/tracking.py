@@ -34,6 +34,7 @@ from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
+from smalt.cli.root import remember
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
@@ -107,6 +108,7 @@ def transfer(client: httpx.Client, uri: str) -> None:
 def platform(root: Path) -> Iterator[tuple[Settings, MlflowTracking, httpx.Client, subprocess.Popen[bytes]]]:
     listener = socket.create_server(("127.0.0.1", 0))
     settings = Settings(root, "localhost", listener.getsockname()[1])
+    remember(settings)
     database = Database(settings.database)
     with database.write() as connection:
         metadata.create_all(connection)

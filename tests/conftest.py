@@ -1,16 +1,41 @@
-"""Fixtures for all layers."""
+"""Fixtures for all layers, and how tests run side by side (`live/turns.py`)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from live import turns
+from live.ports import free_port
+
 if TYPE_CHECKING:
     from fakes.platform import Harness
     from live.postgres import Postgres
+TESTS = Path(__file__).parent
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return turns.workers(config.args)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = {item: turns.group(item.path, TESTS) for item in items}
+    for item, name in names.items():
+        item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lambda item: turns.rank(names[item]))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: waiting for a turn is not the test's own time
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with turns.turn(alone=item.get_closest_marker("serial") is not None):
+        return (yield)
 
 
 @pytest.fixture
@@ -53,3 +78,9 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     url = server.create(request.getfixturevalue("migrated"))
     yield url
     server.drop(url)
+
+
+@pytest.fixture
+def port() -> int:
+    """For a server of this test's own."""
+    return free_port()

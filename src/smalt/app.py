@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -48,14 +49,14 @@ from smalt.blob.folder import FolderStore
 from smalt.blob.names import Target, is_blob_request
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
-from smalt.cli.root import read_settings
+from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.kinds import replicas
 from smalt.kinds.jobs.model import TERMINAL
 from smalt.reconcile.loop import Loop
-from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
+from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings, SettingsError
 from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
@@ -340,7 +341,11 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    serve(read_settings(arguments.root))
+    try:
+        settings = read_settings(arguments.root)
+    except SettingsError as error:
+        sys.exit(f"smalt: {error}")
+    serve(settings)
 
 
 if __name__ == "__main__":

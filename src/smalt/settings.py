@@ -1,15 +1,19 @@
 """Where a platform lives and how it is reached: read once, passed in everywhere.
 
-`Settings` is what `smalt up` was told (and remembers in `<root>/config.json`); every path and URL derives from it.
+`Settings` is what `smalt up` was told (and remembers in `<root>/config.json`); every path and URL derives from it. A
+setting is one field here: what reads, checks, remembers and compares settings goes by the fields.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 RESOURCE_GROUP = "smalt"
@@ -24,14 +28,31 @@ ML_AUDIENCE = "https://ml.azure.smalt"
 STORAGE_AUDIENCE = "https://storage.azure.com"
 
 
+class SettingsError(Exception):
+    """A setting, or the file that holds them, cannot be used. One line: what, where, what to do."""
+
+
+def _setting(default: Any, good: Callable[[Any], object], what: str) -> Any:
+    """A field beside `root`. Values have the type of `default` and are `good`; `what` says so, after "must be"."""
+    return field(default=default, metadata={"good": good, "what": what})
+
+
 @dataclass(frozen=True)
 class Settings:
     """One platform. `root` holds everything; `database_url` overrides the SQLite file in it."""
 
     root: Path
-    host: str = "localhost"
-    port: int = 7443
-    database_url: str = ""
+    host: str = _setting(
+        "localhost",
+        re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?").fullmatch,
+        "a host name that clients resolve, such as localhost",
+    )
+    port: int = _setting(7443, lambda port: 1 <= port <= 65535, "a whole number from 1 to 65535")
+    database_url: str = _setting(
+        "",
+        re.compile(r"|(sqlite|postgresql)(\+\w+)?://.*").fullmatch,
+        "empty, or a URL that begins with postgresql:// or sqlite://",
+    )
 
     @property
     def url(self) -> str:
@@ -106,3 +127,16 @@ class Settings:
 
     def account_url(self, account: str) -> str:
         return f"{self.url}/{account}.blob.{STORAGE_SUFFIX}"
+
+
+def setting_names() -> list[str]:
+    """All that can be set: every field but the root."""
+    return [one.name for one in fields(Settings) if one.name != "root"]
+
+
+def check_setting(name: str, value: object) -> None:
+    """Raises SettingsError where `value` is not one for that field."""
+    one = next(one for one in fields(Settings) if one.name == name)
+    if type(value) is not type(one.default) or not one.metadata["good"](value):
+        told = "" if name == "database_url" else f", not {value!r:.80}"  # a URL may hold a password
+        raise SettingsError(f"{name} must be {one.metadata['what']}{told}")

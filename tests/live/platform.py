@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import psutil
 import requests
 
 from live.clients import clean_environment
+from live.ports import free_port
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
 
 Value = TypeVar("Value")
@@ -248,9 +248,3 @@ def eventually(check: Callable[[], Value | None], what: str, timeout_s: float = 
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
         time.sleep(pause_s)
     return value
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

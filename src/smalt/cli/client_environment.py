@@ -57,7 +57,8 @@ class _Uv:
     def run(self, *arguments: str) -> None:
         """On a terminal uv shows its own progress; elsewhere only what went wrong is told."""
         quiet = not os.isatty(2)
-        command = [self._binary, *arguments, *(["--no-progress"] if quiet else [])]
+        # A pyproject.toml in or above the working folder is somebody's project, whose constraints are not for us.
+        command = [self._binary, "--project", "/", *arguments, *(["--no-progress"] if quiet else [])]
         done = subprocess.run(
             command, env=self._environment, stderr=subprocess.PIPE if quiet else None, text=True, check=False
         )

@@ -17,6 +17,7 @@ import typer
 from smalt.arm.errors import ArmError
 from smalt.cli.root import CliError
 from smalt.cli.version import installed
+from smalt.settings import SettingsError
 
 app = typer.Typer(
     name="smalt",
@@ -49,6 +50,9 @@ class Jobs(StrEnum):
 Root = Annotated[Path | None, typer.Option("--root", help="The folder that holds everything.  [default: ~/.smalt]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="The service principal's name or client id.")]
+Host = Annotated[
+    str | None, typer.Option(help="The name in certificate and URLs.  [default: localhost, or as last time]")
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="The one TLS port.  [default: 7443, or as last time]")]
 
 
@@ -64,14 +68,12 @@ def main(
 @app.command()
 def up(
     root: Root = None,
-    host: Annotated[
-        str | None, typer.Option(help="The name in certificate and URLs.  [default: localhost, or as last time]")
-    ] = None,
+    host: Host = None,
     port: Port = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
-    _run("up", root=root, host=host, port=port, detach=detach)
+    _run("up", root=root, told={"host": host, "port": port}, detach=detach)
 
 
 @app.command()
@@ -111,7 +113,7 @@ def quickstart(root: Root = None, port: Port = None) -> None:
 
     From data to a deployed model; starts the platform if need be.
     """
-    _run("quickstart", root=root, port=port)
+    _run("quickstart", root=root, told={"port": port})
 
 
 @sp.command()
@@ -157,6 +159,9 @@ def _run(command: str, function: str = "run", **options: Any) -> None:
     except CliError as error:
         print(f"smalt: {error}", file=sys.stderr)
         code = error.code
+    except SettingsError as error:
+        print(f"smalt: {error}", file=sys.stderr)
+        code = 1
     except ArmError as error:
         print("smalt:", " ".join([error.message, *(one.message for one in error.details)]), file=sys.stderr)
         code = 1

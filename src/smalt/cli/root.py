@@ -14,14 +14,14 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from smalt.config import LAYOUT, read_config
 from smalt.settings import Settings
 
 CLAIM_S = 10.0  # certificates and keys are made between taking the lock and claiming it
-LAYOUT = 1  # of the folder; a root of a later one was written by a newer Smalt and is refused
 
 
 class CliError(Exception):
@@ -44,21 +44,10 @@ def resolve(root: Path | None) -> Path:
     return (root or default_root()).expanduser().resolve()  # one name: the folder of sockets follows from it
 
 
-def read_settings(root: Path) -> Settings:
-    """The settings of `root`, defaults where it does not exist yet. Raises CliError for a root that is not ours to open."""
-    config = _read_config(root)
-    return Settings(
-        root=root,
-        host=str(config.get("host", Settings.host)),
-        port=int(config.get("port", Settings.port)),
-        database_url=str(config.get("database_url", "")),
-    )
-
-
 def prepare(settings: Settings) -> None:
     """Create the root and the folders in it (0700). Safe to repeat, also beside a running platform."""
     root = settings.root
-    _read_config(root)
+    read_config(root)
     _check_folder(root)
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -90,30 +79,13 @@ def _check_folder(root: Path) -> None:
         raise CliError(f"{root} belongs to another user; choose another with --root.")
 
 
-def _read_config(root: Path) -> dict[str, Any]:
-    path = root / "config.json"
-    try:
-        config = json.loads(path.read_text())
-        layout = int(config["layout"])
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except PermissionError as error:
-        raise CliError(f"{path} cannot be read: it belongs to another user.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CliError(f"{path} is damaged: repair it, or choose another root with --root.") from error
-    if layout > LAYOUT:
-        raise CliError(
-            f"{root} was written by a newer Smalt (layout {layout}, this one knows {LAYOUT}); upgrade Smalt or use another root."
-        )
-    return config
-
-
 def remember(settings: Settings) -> None:
-    """Write `config.json`; only for who holds the lock."""
-    config: dict[str, Any] = {**_read_config(settings.root), "layout": LAYOUT}
-    config.update(host=settings.host, port=settings.port)
-    if settings.database_url:
-        config["database_url"] = settings.database_url
+    """Write `config.json`; only for who holds the lock. The address always, else what is not as by default."""
+    config: dict[str, Any] = {"layout": LAYOUT}
+    for one in fields(Settings):
+        value = getattr(settings, one.name)
+        if one.name in ("host", "port") or (one.name != "root" and value != one.default):
+            config[one.name] = value
     write_atomically(settings.root / "config.json", json.dumps(config, indent=2) + "\n")
 
 

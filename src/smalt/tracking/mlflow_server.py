@@ -1,4 +1,4 @@
-"""How MLflow's process is started: `python -m smalt.tracking.mlflow_server --root DIR --host H --port P`.
+"""How MLflow's process is started: `python -m smalt.tracking.mlflow_server --root DIR`.
 
 Light on purpose: the supervisor imports it for `command`. Started, it sets what MLflow reads from the environment while it is
 imported and becomes `mlflow_process` (the same pid).
@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from smalt.settings import Settings
+from smalt.config import read_settings
+from smalt.settings import Settings, SettingsError
 
 _CLIENT_VARIABLES = (
     "MLFLOW_TRACKING_URI",
@@ -55,10 +56,10 @@ def environment(settings: Settings) -> dict[str, str]:
 def settings_of(arguments: Sequence[str]) -> Settings:
     parser = argparse.ArgumentParser(prog="smalt.tracking.mlflow_server", description="MLflow on a unix socket.")
     parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--host", default=Settings.host)
-    parser.add_argument("--port", type=int, default=Settings.port)
-    chosen = parser.parse_args(arguments)
-    return Settings(chosen.root.absolute(), chosen.host, chosen.port)
+    try:
+        return read_settings(parser.parse_args(arguments).root.absolute())
+    except SettingsError as error:
+        sys.exit(f"smalt: {error}")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _arguments(settings: Settings) -> list[str]:
-    return ["--root", str(settings.root), "--host", settings.host, "--port", str(settings.port)]
+    return ["--root", str(settings.root)]
 
 
 if __name__ == "__main__":

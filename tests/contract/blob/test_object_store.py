@@ -19,6 +19,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 from obstore.store import AzureStore, MemoryStore
 
+from live.ports import free_port
 from smalt.blob.beneath import Beneath
 from smalt.blob.errors import BlobError
 from smalt.blob.folder import FolderStore
@@ -36,8 +37,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of an Azurite that this session started."""
     folder = os.environ.get("SMALT_AZURITE") or _install(tmp_path_factory.mktemp("azurite"))
     main = Path(folder) / "node_modules/azurite/dist/src/blob/main.js"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     data = tmp_path_factory.mktemp("azurite-data")
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(data)]
     process = subprocess.Popen(["node", str(main), "--blobPort", str(port), *options], stdout=subprocess.DEVNULL)

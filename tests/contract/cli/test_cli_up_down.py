@@ -22,7 +22,8 @@ from typer.testing import CliRunner, Result
 from smalt.cli.commands import quickstart, up
 from smalt.cli.main import app
 from smalt.cli.program import Program
-from smalt.cli.root import holder, read_settings
+from smalt.cli.root import holder
+from smalt.config import read_settings
 from smalt.settings import Settings
 
 ANSWERING = """
@@ -60,13 +61,6 @@ def stand_ins(settings: Settings, environment: Mapping[str, str]) -> list[Progra
 
 def broken(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
     return [Program("server", [sys.executable, "-c", "raise SystemExit('the database is gone')"], dict(environment))]
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("0.0.0.0", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture

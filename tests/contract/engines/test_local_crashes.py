@@ -61,6 +61,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+@pytest.mark.serial
 def test_a_killed_agent_is_noticed_at_once_and_leaves_nothing(local: Any) -> None:
     state = started_with_descendants(local)
     before = time.monotonic()

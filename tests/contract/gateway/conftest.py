@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with importlib's import mode, 
 
 from gateway_site import Site
 
+from live.ports import free_port
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
 from smalt.gateway.envoy_gateway import EnvoyGateway
@@ -24,10 +24,7 @@ from smalt.settings import Settings
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = Settings(folder, "localhost", port)
+    settings = Settings(folder, "localhost", free_port())
     ensure_certificates(settings)
     tokens = TokenService(settings)
     made = Site(settings, tokens, EnvoyGateway(settings, tokens))

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from live.ports import free_port
 
 SERVE = Path(__file__).parents[3] / "src" / "smalt" / "agent" / "inject" / "serve.py"
 PACKAGES = [
@@ -85,16 +86,12 @@ def serving_python() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
             uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-            subprocess.run([uv, "venv", "-q", "--clear", "--python", version, folder / "venv"], check=True)
-            subprocess.run([uv, "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
+            subprocess.run(
+                [uv, "--project", "/", "venv", "-q", "--clear", "--python", version, folder / "venv"], check=True
+            )
+            subprocess.run([uv, "--project", "/", "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
             (folder / "complete").touch()
     return python
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def stop(process: subprocess.Popen) -> None:

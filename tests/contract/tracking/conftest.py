@@ -32,6 +32,7 @@ from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.blob.sas import service_text, sign
+from smalt.cli.root import remember
 from smalt.settings import CLOUD, PORTAL, STORAGE_SUFFIX, TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
@@ -134,6 +135,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
     settings = Settings(tmp_path_factory.mktemp("tracking-site"), "localhost", listener.getsockname()[1])
+    remember(settings)
     certificates = ensure_certificates(settings)
     database = Database(settings.database)
     with database.write() as connection:

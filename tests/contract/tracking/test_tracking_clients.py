@@ -83,9 +83,11 @@ def python_with(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def make(*packages: str) -> Path:
         if packages not in made:
             folder, uv = tmp_path_factory.mktemp("client"), Path(sys.executable).with_name("uv")
-            subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+            subprocess.run([uv, "--project", "/", "venv", "-q", "--python", sys.executable, folder], check=True)
             install = [
                 uv,
+                "--project",
+                "/",  # not under this project's constraints
                 "pip",
                 "install",
                 "-q",

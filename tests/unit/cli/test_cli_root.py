@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from smalt.cli.root import CliError, holder, prepare, read_settings, remember, take_lock
+from smalt.cli.root import CliError, holder, prepare, remember, take_lock
+from smalt.config import read_settings
 from smalt.settings import Settings
 
 
@@ -19,7 +20,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_a_new_root_is_private_and_remembers_host_and_port(tmp_path: Path) -> None:
+def test_a_new_root_is_private_and_remembers_its_address(tmp_path: Path) -> None:
     root = tmp_path / "a" / "smalt"
     prepare(Settings(root, "ml.example", 9443))
     remember(Settings(root, "ml.example", 9443))
@@ -27,35 +28,7 @@ def test_a_new_root_is_private_and_remembers_host_and_port(tmp_path: Path) -> No
     assert [mode(root), mode(root / "logs"), mode(root / "secrets"), mode(root / "config.json")] == [0o700] * 3 + [
         0o600
     ]
-    assert json.loads((root / "config.json").read_text())["layout"] == 1
-
-
-def test_a_missing_root_has_the_defaults(tmp_path: Path) -> None:
-    assert read_settings(tmp_path / "none") == Settings(tmp_path / "none", "localhost", 7443)
-
-
-def test_what_else_is_in_the_settings_file_stays(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(
-        json.dumps({"layout": 1, "database_url": "postgresql://db/smalt", "later": [1]})
-    )
-    settings = read_settings(tmp_path)
-    assert settings.database == "postgresql://db/smalt"
-    remember(settings)
-    assert json.loads((tmp_path / "config.json").read_text())["later"] == [1]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [('{"layout": 99}', "newer Smalt"), ("{", "damaged"), ("[]", "damaged"), ('{"port": 1}', "damaged")],
-)
-def test_a_root_that_cannot_be_understood_is_refused_in_one_line(tmp_path: Path, content: str, said: str) -> None:
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(CliError, match=said) as caught:
-        read_settings(tmp_path)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(CliError):
-        prepare(Settings(tmp_path))
-    assert (tmp_path / "config.json").read_text() == content
+    assert json.loads((root / "config.json").read_text()) == {"layout": 1, "host": "ml.example", "port": 9443}
 
 
 def test_a_file_or_a_shared_folder_is_no_root(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def driven(tmp_path: Path) -> Iterator[Driven]:
         one.process.communicate()
 
 
+@pytest.mark.serial
 def test_a_killed_program_is_back_at_once_and_counted(driven: Driven) -> None:
     driven.start({"name": "one", "command": SLEEPER}, {"name": "two", "command": SLEEPER})
     until(driven.ready)

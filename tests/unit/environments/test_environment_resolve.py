@@ -49,6 +49,18 @@ def test_pins_stay_as_they_are(wheel: Wheel, resolve: Callable[..., Resolution])
     assert found.notes == ()
 
 
+def test_a_project_around_the_working_folder_has_no_say(
+    wheel: Wheel, resolve: Callable[..., Resolution], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel("alpha", "1.0")
+    wheel("alpha", "1.1")
+    project = '[project]\nname = "x"\nversion = "0"\n[tool.uv]\nconstraint-dependencies = ["alpha<1.1"]\n'
+    (tmp_path / "pyproject.toml").write_text(project)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert versions(resolve(pip=["alpha"]).text) == {"alpha": "1.1"}
+
+
 def test_a_package_that_cannot_be_had_is_named(wheel: Wheel, resolve: Callable[..., Resolution]) -> None:
     wheel("alpha", "1.0")
     with pytest.raises(Unresolvable, match="No version of 'no-such-package-xyz' can be had"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from smalt.cli.jobs import cancel_all
-from smalt.cli.root import holder, read_settings, resolve
+from smalt.cli.root import holder, resolve
+from smalt.config import read_settings
 
 
 def run(root: Path | None) -> int:

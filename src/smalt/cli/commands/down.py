@@ -7,8 +7,9 @@ import select
 import signal
 from pathlib import Path
 
-from smalt.cli.root import CliError, read_settings, resolve, wait_for_holder
+from smalt.cli.root import CliError, resolve, wait_for_holder
 from smalt.cli.supervisor import GRACE_S
+from smalt.config import read_settings
 
 PATIENCE_S = 2 * GRACE_S + 5  # two rounds of programs, each with its grace
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smalt.cli.root import read_settings, resolve
+from smalt.cli.root import resolve
 from smalt.cli.variables import client_variables, identity_secret, in_syntax_of
+from smalt.config import read_settings
 
 
 def run(root: Path | None, shell: str) -> int:

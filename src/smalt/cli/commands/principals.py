@@ -15,8 +15,9 @@ from sqlalchemy.exc import OperationalError
 
 from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential, check_credential
 from smalt.auth.identities import Identities, Identity, NewSecret
-from smalt.cli.root import CliError, no_platform, read_settings, resolve
+from smalt.cli.root import CliError, no_platform, resolve
 from smalt.cli.variables import in_syntax_of
+from smalt.config import read_settings
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from smalt.cli.access import login_url
 from smalt.cli.client_environment import QUICKSTART, ensure
-from smalt.cli.commands.up import ensure_running
+from smalt.cli.commands.up import Told, ensure_running
 from smalt.cli.programs import without_client_variables
 from smalt.cli.project_files import copy_project
 from smalt.cli.root import resolve
@@ -21,10 +21,10 @@ from smalt.cli.variables import client_variables, identity_secret
 from smalt.settings import Settings
 
 
-def run(root: Path | None, port: int | None) -> int:
+def run(root: Path | None, told: Told) -> int:
     console = Console(highlight=False, soft_wrap=True)
     with _timed(console, "Start the platform"):
-        settings, new = ensure_running(resolve(root), port)
+        settings, new = ensure_running(resolve(root), told)
     folder = settings.root / "quickstart"
     console.print(f"      {'started' if new else 'it was running already'}, at {settings.url}")
     clean = without_client_variables(settings, os.environ)

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from smalt.cli.probe import probe
-from smalt.cli.root import holder, read_settings, resolve
+from smalt.cli.root import holder, resolve
 from smalt.cli.supervisor import View, read_view
 from smalt.cli.version import installed
+from smalt.config import read_settings
 from smalt.settings import Settings
 
 NOT_RUNNING = 3

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shlex
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -21,22 +22,25 @@ from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.programs import programs
-from smalt.cli.root import CliError, Lock, holder, prepare, read_settings, remember, resolve, take_lock, wait_for_holder
+from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
 from smalt.cli.version import installed
-from smalt.settings import Settings
+from smalt.config import read_settings
+from smalt.settings import Settings, check_setting, setting_names
 
-HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 DYING_S = 3.0  # how long an earlier platform's processes may hold the port after its supervisor was killed
 
 
-def run(root: Path | None, host: str | None, port: int | None, detach: bool) -> int:
+Told = Mapping[str, Any]  # settings by name, as given on the command line; None: not given
+
+
+def run(root: Path | None, told: Told, detach: bool) -> int:
     folder = resolve(root)
     console = Console(highlight=False, soft_wrap=True)
-    settings = _wanted(folder, host, port)
+    settings = _wanted(folder, told)
     lock = _lock(settings)
     if lock is None:
-        running = _running(folder, host, port)
+        running = _running(folder, told)
         console.print(f"Smalt is already running at {running.url} (nothing was done).")
         _invite(console, running)
         return 0
@@ -45,22 +49,23 @@ def run(root: Path | None, host: str | None, port: int | None, detach: bool) -> 
     return 0
 
 
-def ensure_running(root: Path, port: int | None = None) -> tuple[Settings, bool]:
+def ensure_running(root: Path, told: Told) -> tuple[Settings, bool]:
     """The platform in the background, ready; and whether this call started it. Raises CliError."""
-    settings = _wanted(root, None, port)
+    settings = _wanted(root, told)
     lock = _lock(settings)
     if lock is None:
-        return _running(root, None, port), False
+        return _running(root, told), False
     with closing(lock):
         start_detached(_prepared(settings), lock)
     return settings, True
 
 
-def _wanted(root: Path, host: str | None, port: int | None) -> Settings:
-    known = read_settings(root)
-    if host is not None and not HOST.fullmatch(host):
-        raise CliError(f"'{host}' is not a host name; give one that clients resolve, such as localhost.")
-    return replace(known, host=host or known.host, port=port or known.port)
+def _wanted(root: Path, told: Told) -> Settings:
+    """What the root remembers, and what is told now instead. Raises SettingsError."""
+    given = {name: value for name, value in told.items() if value is not None}
+    for name, value in given.items():
+        check_setting(name, value)
+    return replace(read_settings(root), **given)
 
 
 def _lock(wanted: Settings) -> Lock | None:
@@ -74,15 +79,16 @@ def _lock(wanted: Settings) -> Lock | None:
     return lock
 
 
-def _running(root: Path, host: str | None, port: int | None) -> Settings:
+def _running(root: Path, told: Told) -> Settings:
     """The settings that the platform runs with, once it is ready. Raises CliError where others were asked for."""
     pid = wait_for_holder(root)
-    running = read_settings(root)
-    wanted = replace(running, host=host or running.host, port=port or running.port)
-    if wanted != running:
+    running, wanted = read_settings(root), _wanted(root, told)
+    others = [name for name in setting_names() if getattr(wanted, name) != getattr(running, name)]
+    if others:
+        asked = " and ".join(f"{name} {getattr(wanted, name)}" for name in others)
         raise CliError(
             f"Smalt already runs on {root} at {running.url}; "
-            f"to have it at {wanted.url}, stop it first: smalt down --root {root}"
+            f"to have it with {asked}, stop it first: smalt down --root {root}"
         )
     _wait_until_ready(running, pid)
     return running

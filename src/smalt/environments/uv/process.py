@@ -38,11 +38,13 @@ def without_secrets(text: str) -> str:
 class Uv:
     """Runs uv with one cache and one set of variables; `held` is a descriptor that stays locked until uv has ended.
 
+    `--project /`: a pyproject.toml in or above the working folder is somebody's project, whose constraints are not for us.
+
     uv gets SIGKILL when this process dies: its writes end with us.
     """
 
     def __init__(self, binary: str, cache: str, variables: Mapping[str, str], held: int | None = None) -> None:
-        self._command = [binary, "--cache-dir", cache, "--no-progress", "--color", "never"]
+        self._command = [binary, "--project", "/", "--cache-dir", cache, "--no-progress", "--color", "never"]
         self._variables = {**variables, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
         self._held = () if held is None else (held,)
         self._in_child = _before_exec()

@@ -1,0 +1,31 @@
+"""TCP ports for servers that tests start: free, and given to nobody else, whoever runs tests beside us."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import socket
+import tempfile
+from pathlib import Path
+
+_RANGE = range(20_000, 32_000)  # below what the kernel gives to outgoing connections and to `bind` without a port
+_held: list[int] = []  # locks on our ports' files, until this process ends
+
+
+def free_port() -> int:
+    """A port that nobody listens on. It is this process's until that ends, also while nothing listens."""
+    folder = Path(tempfile.gettempdir()) / f"smalt-test-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for port in random.sample(_RANGE, len(_RANGE)):
+        descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("0.0.0.0", port))
+        except OSError:
+            os.close(descriptor)
+            continue
+        _held.append(descriptor)
+        return port
+    raise OSError("no port is free")
