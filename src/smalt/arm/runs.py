@@ -43,13 +43,13 @@ _AT_ONCE = 100
 
 def is_run(row: Row) -> bool:
     """Whether this job is a run that was made outside of a job."""
-    return bool((row.spec.get(OURS) or {}).get(_RUN))
+    return bool(_part(row.spec, OURS).get(_RUN))
 
 
 def untold(row: Row) -> RunChanges | None:
     """What MLflow has not been told yet of what ARM's clients changed."""
-    left = (row.spec.get(OURS) or {}).get(_UNTOLD)
-    return RunChanges(left.get("name"), left.get("tags") or {}, left.get("hidden")) if left else None
+    left = _part(_part(row.spec, OURS), _UNTOLD)
+    return RunChanges(left.get("name"), _part(left, "tags"), left.get("hidden")) if left else None
 
 
 def begun_alike(ours: Mapping[str, Any]) -> Document:
@@ -59,7 +59,7 @@ def begun_alike(ours: Mapping[str, Any]) -> Document:
 
 def shared_tags(properties: Mapping[str, Any]) -> dict[str, str]:
     """The tags of the run that a job with these properties is: its own win over its properties."""
-    both = {**(properties.get("properties") or {}), **(properties.get("tags") or {})}
+    both = {**_part(properties, "properties"), **_part(properties, "tags")}
     return {key: str(value) for key, value in both.items() if value is not None}
 
 
@@ -88,8 +88,12 @@ def described(row: Row, properties: Document, archived: bool) -> Document:
 def _with_untold(spec: Document, left: RunChanges) -> Document:
     said = {"name": left.display_name, "tags": dict(left.tags) or None, "hidden": left.hidden}
     kept = {key: value for key, value in said.items() if value is not None}
-    ours = {key: value for key, value in (spec.get(OURS) or {}).items() if key != _UNTOLD}
+    ours = {key: value for key, value in _part(spec, OURS).items() if key != _UNTOLD}
     return {**spec, OURS: {**ours, _UNTOLD: kept} if kept else ours}
+
+
+def _part(document: Mapping[str, Any], name: str) -> Document:
+    return document.get(name) or {}
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,7 @@ def _without(left: RunChanges, told: RunChanges) -> RunChanges:
 
 def _spec(row: Row, run: TrackedRun) -> Document:
     """The job's spec as the run has it, but for what MLflow has not been told yet."""
-    if not is_run(row) and not (row.spec.get(OURS) or {}).get(_ALIKE):
+    if not is_run(row) and not _part(row.spec, OURS).get(_ALIKE):
         return _first(row, run)
     left, properties = untold(row) or RunChanges(), dict(row.properties)
     properties["experimentName"] = run.experiment
@@ -253,7 +257,7 @@ def _spec(row: Row, run: TrackedRun) -> Document:
 
 def _tags(properties: Document, run: TrackedRun, left: RunChanges) -> Document:
     """The job's tags and properties. MLflow has both as tags, and its own (`mlflow.…`) among them."""
-    tags, others = properties.get("tags") or {}, properties.get("properties") or {}
+    tags, others = _part(properties, "tags"), _part(properties, "properties")
     kept = {key: value for key, value in tags.items() if key in left.tags or len(key) > _KEY_LENGTH}
     changed = dict(others)
     for key, value in run.tags.items():
@@ -274,8 +278,10 @@ def _differs(ours: Any, theirs: str | None, most: int) -> bool:
 
 def _first(row: Row, run: TrackedRun) -> Document:
     """For a job of an older version, whose run was not told all: what the run lacks is told to it, now that it can be."""
-    ours = {**(row.spec.get(OURS) or {}), _ALIKE: True}
-    tags = {key: value for key, value in shared_tags(row.properties).items() if key not in run.tags}
+    ours = {**_part(row.spec, OURS), _ALIKE: True}
+    tags: dict[str, str | None] = {
+        key: value for key, value in shared_tags(row.properties).items() if key not in run.tags
+    }
     if (note := row.properties.get("description")) and NOTE not in run.tags:
         tags[NOTE] = note
     spec = _with_untold(

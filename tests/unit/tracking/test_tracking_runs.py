@@ -68,8 +68,8 @@ def test_again_changes_nothing(tracking: MlflowTracking) -> None:
 def test_a_job_that_has_the_name_of_a_deleted_one_begins_a_run_of_its_own(tracking: MlflowTracking) -> None:
     tracking.ensure_run(JOB)
     log_everything(tracking, "job-1")
-    tracking.update_run(ALPHA.key, "job-1", None, {}, hidden=True)
     tracking.end_run(ALPHA.key, "job-1", "FAILED", 1500.0)
+    tracking.change_run(ALPHA.key, "job-1", RunChanges(hidden=True))
     again = replace(JOB, experiment="other", display_name="Second try", tags={"team": "y"}, started_at=1600.0)
     tracking.ensure_run(again)
     run = tracking.run(ALPHA.key, "job-1")
