@@ -29,6 +29,7 @@ from smalt.arm.hub import Hub
 from smalt.arm.ids import workspace_id
 from smalt.arm.models import ModelRows
 from smalt.arm.ports import Principal, RunSpec
+from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService, arm_audiences
@@ -123,6 +124,7 @@ def platform(root: Path) -> Iterator[tuple[Settings, MlflowTracking, httpx.Clien
         exists=lambda _: True,
         authorize=authorize,
         models=ModelRows(database, Hub(), time.time),
+        jobs=JobRuns(database, tracking, time.time),
         patience_s=60,
     )
     began = time.perf_counter()

@@ -36,6 +36,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp, error_response
+from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
 from smalt.auth.authentication import authenticate
 from smalt.auth.certificates import keep_renewed
@@ -53,7 +54,7 @@ from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.kinds import replicas
+from smalt.kinds import job_runs, replicas
 from smalt.kinds.jobs.model import TERMINAL
 from smalt.reconcile.loop import Loop
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings, SettingsError
@@ -122,7 +123,7 @@ def build(settings: Settings) -> Server:
         settings, tracking, tokens, blobs,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
-        session=sessions.read,
+        jobs=JobRuns(database, tracking, clock), session=sessions.read,
     )  # fmt: skip
     pages = Pages(sessions, tracking)
     service = BlobService(accounts, store, store.staging)
@@ -226,6 +227,7 @@ def bootstrap(platform: Platform) -> None:
                 )  # fmt: skip
         resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)  # new curated environments
         show_to_mlflow(connection, now)
+        job_runs.watch(connection, now)
 
 
 @dataclass(frozen=True)

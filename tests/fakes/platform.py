@@ -27,7 +27,10 @@ from smalt.arm.ports import (
     EnvironmentSpec,
     ModelVersion,
     Principal,
+    RunChanges,
     RunSpec,
+    TrackedRun,
+    Tracking,
 )
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
@@ -100,15 +103,37 @@ class FakeTracking:
     def ensure_workspace(self, workspace: str) -> None: ...
 
     def ensure_run(self, run: RunSpec) -> None:
-        self.runs.setdefault((run.workspace, run.name), {"status": "RUNNING", "experiment": run.experiment})
+        begun = {"status": "RUNNING", "experiment": run.experiment, "tags": dict(run.tags)}
+        self.runs.setdefault((run.workspace, run.name), begun)
 
     def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
         self.runs[workspace, name]["status"] = status
 
-    def update_run(
-        self, workspace: str, name: str, display_name: str | None, tags: Mapping[str, str], hidden: bool | None
-    ) -> None:
-        self.runs[workspace, name].update(display_name=display_name, tags=dict(tags), hidden=hidden)
+    def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
+        run = self.runs.get((workspace, name))
+        if run is None:
+            return None
+        tags = {**run.get("tags", {}), **changes.tags}
+        run["tags"] = {key: value for key, value in tags.items() if value is not None}
+        if changes.display_name is not None:
+            run["display_name"] = changes.display_name
+        if changes.hidden is not None:
+            run["hidden"] = changes.hidden
+        return changes
+
+    def parameters(self, workspace: str, name: str) -> Mapping[str, str]:
+        return self.runs.get((workspace, name), {}).get("parameters", {})
+
+    def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
+        return []
+
+    def forget_changes(self, numbers: Sequence[int]) -> None: ...
+
+    def read_runs(self, run_ids: Sequence[str]) -> Sequence[TrackedRun]:
+        return []
+
+    def remove_run(self, workspace: str, name: str) -> None:
+        self.runs.pop((workspace, name), None)
 
     def run_id(self, workspace: str, name: str) -> str:
         return name
@@ -179,7 +204,8 @@ class FakeTokens:
 class Harness:
     """`send` is one HTTP request to the ARM app; `settle` runs the control loop until nothing is due."""
 
-    def __init__(self, root: Path, **settings: Any) -> None:
+    def __init__(self, root: Path, tracking: Tracking | None = None, **settings: Any) -> None:
+        """`tracking` where a test needs MLflow's tables instead of the fake."""
         self.settings = Settings(root=root, **settings)
         self.clock = Clock()
         self.database = Database(self.settings.database)
@@ -192,8 +218,8 @@ class Harness:
         self.blobs = BlobAccounts(Accounts(self.database), FolderStore(root / "blobs"))
         tokens = FakeTokens()
         self.platform = Platform(
-            self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs, self.tracking,
-            self.models, self.gateway, tokens, tokens,
+            self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs,
+            tracking or self.tracking, self.models, self.gateway, tokens, tokens,
         )  # fmt: skip
         self.kinds = Kinds.scan(smalt.kinds)
         self.crud = Crud(self.kinds)

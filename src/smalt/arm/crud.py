@@ -132,6 +132,8 @@ class Crud:
             row, operation = self._write(connection, asked, kind, old, admitted)
         if admitted.due or admitted.writes is not None:
             request.platform.hub.notify(row.id)
+        if kind.written is not None:
+            kind.written(request.platform, row)
         status = kind.update_status if patch or old else kind.put_status
         if operation and status == 200 and not patch:
             status = kind.put_status

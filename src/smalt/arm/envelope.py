@@ -26,7 +26,7 @@ def timestamp(seconds: float) -> str:
 
 def etag(row: Row) -> str:
     """Changes with the spec, not with what the reconciler finds: an update is not refused for a heartbeat."""
-    return f'"{int(row.created_at * 1000):x}-{row.generation:x}"'
+    return f'"{int(row.created_at * 1000):x}-{row.generation:x}-{int(row.changed_at * 1000) & 0xFFFFFFFF:x}"'
 
 
 def document(platform: Platform, kind: Kind, row: Row) -> Document:

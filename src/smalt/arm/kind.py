@@ -103,6 +103,7 @@ class Kind:
     - `view`: what the server adds to `properties` in answers, from the row alone.
     - `long_running`: PUT and DELETE answer with an operation to poll.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
+    - `written`: what follows a PUT or PATCH at once, outside of its transaction; a failure is not the request's.
     - `creates_parent`: a PUT creates the container above it (data, models, …).
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
@@ -129,6 +130,7 @@ class Kind:
     name_pattern: str = NAME
     since: Mapping[str, str] = field(default_factory=dict[str, str])
     provider: str = ML
+    written: Callable[[Platform, Row], None] | None = None
     creates_parent: bool = False
     list_filter: Callable[[Row, Mapping[str, str]], bool] | None = None
     list_lookup: str = ""

@@ -148,13 +148,70 @@ class RunSpec:
     artifact_uri: str = ""
     started_at: float = 0
     parent: str = ""
+    description: str = ""
 
 
 class NotReady(Exception):
     """A part is still starting; try again soon."""
 
 
-class Tracking(Protocol):
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as MLflow has it. `workspace` is the lowered ARM id; times are seconds, 0 where there is none.
+
+    `job` is the name of the job that it is. `submitted`: the run was begun for a job; others are made by MLflow's clients.
+    `parent` is the run that it is nested in, '' where there is none in this workspace.
+    """
+
+    run_id: str
+    workspace: str
+    job: str
+    submitted: bool
+    experiment: str
+    display_name: str
+    status: str  # MLflow's
+    hidden: bool
+    user: str = ""
+    parent: str = ""
+    started_at: float = 0
+    ended_at: float = 0
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class RunChanges:
+    """What to change of a run. None, and what is not named, stays as it is; a tag that is None is removed."""
+
+    display_name: str | None = None
+    tags: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    hidden: bool | None = None
+
+
+class TrackedRuns(Protocol):
+    """The runs of all workspaces. Raises NotReady while MLflow's database is being made."""
+
+    def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
+        """(number of the change, run id), oldest first: runs that were made or changed, but for what they measure."""
+        ...
+
+    def forget_changes(self, numbers: Sequence[int]) -> None:
+        """They are taken over. A run that changed again meanwhile has another number, and stays."""
+        ...
+
+    def read_runs(self, run_ids: Sequence[str]) -> Sequence[TrackedRun]:
+        """Those that there are."""
+        ...
+
+    def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
+        """What was changed; None where the job has no run. MLflow logs nothing to a hidden run, so one that runs is not hidden."""
+        ...
+
+    def parameters(self, workspace: str, name: str) -> Mapping[str, str]:
+        """What the run logged as parameters; {} without a run."""
+        ...
+
+
+class Tracking(TrackedRuns, Protocol):
     """MLflow. Raises NotReady while its database is being made."""
 
     def ensure_workspace(self, workspace: str) -> None: ...
@@ -165,9 +222,9 @@ class Tracking(Protocol):
         """`status` is MLflow's: FINISHED, FAILED, KILLED."""
         ...
 
-    def update_run(
-        self, workspace: str, name: str, display_name: str | None, tags: Mapping[str, str], hidden: bool | None
-    ) -> None: ...
+    def remove_run(self, workspace: str, name: str) -> None:
+        """The run and all that it logged. Unknown ones are ignored."""
+        ...
 
     def remove_workspace(self, workspace: str) -> None: ...
 

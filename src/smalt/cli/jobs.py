@@ -37,7 +37,8 @@ def _running(client: httpx.Client) -> Iterator[dict[str, Any]]:
     provider = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices"
     for workspace in list(_pages(client, f"{provider}/workspaces")):
         for job in list(_pages(client, f"{workspace['id']}/jobs")):
-            if job["properties"].get("status") not in TERMINAL:
+            outside = job["properties"].get("command") == ""  # a run of a notebook's, which nothing here runs
+            if job["properties"].get("status") not in TERMINAL and not outside:
                 yield job
 
 

@@ -179,6 +179,30 @@ def replace_spec(
         events.record(connection, row.id, row.state, state, reason, now)
 
 
+def describe(
+    connection: Connection,
+    row: Row,
+    spec: Mapping[str, Any],
+    *,
+    archived: bool,
+    now: float,
+    by: str,
+    state: str | None = None,
+    status: Mapping[str, Any] | None = None,
+    parent: str | None = None,
+) -> None:
+    """Write what only describes a resource (names, tags, …): no new generation, so a step that is under way keeps its result.
+
+    `state`, `status` and `parent` are for rows without a reconciler's work.
+    """
+    values: Document = {"spec": json.dumps(spec), "archived": archived, "changed_at": now, "changed_by": by}
+    given = {"state": state, "status": None if status is None else json.dumps(status), "parent": parent}
+    values |= {name: value for name, value in given.items() if value is not None}
+    connection.execute(update(resource).where(resource.c.id == row.id).values(values))
+    if state is not None and state != row.state:
+        events.record(connection, row.id, row.state, state, "described", now)
+
+
 def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None:
     connection.execute(
         update(resource)

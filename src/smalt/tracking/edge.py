@@ -20,6 +20,7 @@ from smalt.arm.errors import ArmError, invalid, not_found, unauthorized
 from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
 from smalt.arm.ports import Blobs, ModelRegistry, NotReady, Principal, Tokens
+from smalt.arm.runs import JobRuns
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.access import action, is_known
 from smalt.tracking.address import Address, parse_address
@@ -32,6 +33,7 @@ from smalt.tracking.model_files import ModelFiles, place_in
 from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.registry_edge import RegistryEdge
 from smalt.tracking.replies import azure_error, mlflow_error, too_large, unavailable
+from smalt.tracking.run_edge import RunEdge
 from smalt.tracking.runs import MlflowTracking
 from smalt.tracking.upstream import PATIENCE_S, Upstream
 
@@ -47,7 +49,7 @@ class TrackingApp:
     - `audiences`: what a bearer token may be for (ARM's URL, with and without a slash).
     - `exists(workspace)`: whether a workspace is there; `workspace` is its lowered ARM id.
     - `authorize(principal, action, workspace)` raises ArmError(403); actions are `access.action`'s.
-    - `models`: ARM's models.
+    - `models`: ARM's models; `jobs`: ARM's jobs, which runs are.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent it, or None (`Sessions.read`).
     """
 
@@ -62,6 +64,7 @@ class TrackingApp:
         exists: Callable[[str], bool],
         authorize: Callable[[Principal, str, str], None],
         models: ModelRegistry,
+        jobs: JobRuns,
         session: Callable[[str, Headers], Principal | None] = lambda method, headers: None,
         patience_s: float = PATIENCE_S,
     ) -> None:
@@ -76,7 +79,7 @@ class TrackingApp:
         self._patience_s = patience_s
         self._upstream = Upstream(settings.mlflow_socket, patience_s)
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
-        self._forward = Forward(settings, tracking, self._upstream, self._registry)
+        self._forward = Forward(settings, tracking, self._upstream, self._registry, RunEdge(jobs))
         self._prepared: set[tuple[str, str]] = (
             set()
         )  # workspaces that MLflow has; a new one of an old name has another account

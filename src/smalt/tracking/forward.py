@@ -21,6 +21,7 @@ from smalt.tracking.logged_models import place_logged_model
 from smalt.tracking.model_files import ModelFiles
 from smalt.tracking.registry_edge import Change, RegistryEdge
 from smalt.tracking.replies import unavailable
+from smalt.tracking.run_edge import RunEdge
 from smalt.tracking.runs import MlflowTracking
 from smalt.tracking.translate import (
     default_experiment_in_body,
@@ -50,6 +51,7 @@ class Forward:
     tracking: MlflowTracking
     upstream: Upstream
     registry: RegistryEdge
+    runs: RunEdge
 
     async def respond(
         self, request: Request, address: Address, body: bytes, files: Callable[[], ModelFiles], by: str
@@ -67,6 +69,8 @@ class Forward:
         if change is not None:
             took = partial(self.registry.after, address.workspace, change, answer.status_code, content, files, by)
             content = await anyio.to_thread.run_sync(took)
+        if answer.is_success:
+            await anyio.to_thread.run_sync(self.runs.after, address.rest, body, content, by)
         if answer.is_success and _is_json(answer):
             content = await anyio.to_thread.run_sync(partial(self._corrected, request, address, content, files))
         response = Response(content, answer.status_code)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 from urllib.parse import quote
@@ -24,11 +25,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from smalt.arm.envelope import timestamp
-from smalt.arm.errors import ArmError, invalid, not_found
+from smalt.arm.errors import invalid, not_found
 from smalt.arm.ids import ML, ResourceId, workspace_id
+from smalt.arm.listing import Paging, next_link
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
+from smalt.arm.runs import JOBS, JobRuns, described, is_run
 from smalt.arm.validation import Properties
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
 from smalt.store import resources
@@ -100,12 +103,12 @@ class HistoryApp:
             if http.method == "PATCH":
                 row = await run_in_threadpool(self._patch, row, body, principal)
             if what == "children":
-                return JSONResponse({"value": await run_in_threadpool(self._children, row)})
-            return JSONResponse(await run_in_threadpool(self._details if what == "details" else self._run, row))
+                return JSONResponse(await run_in_threadpool(self._children, row, http))
+            return JSONResponse(await run_in_threadpool(self._details if what == "details" else self._whole, row))
         if found := _RUNDATA.fullmatch(path):
             job = str(body.get("runId") or "")
             row = await self._job(principal, workspace_id(*found.groups()), job, "GET")
-            return JSONResponse({"runMetadata": await run_in_threadpool(self._run, row)})
+            return JSONResponse({"runMetadata": await run_in_threadpool(self._whole, row)})
         found = _RESOLVE.fullmatch(path)
         assert found is not None
         service, *names = found.groups()
@@ -125,23 +128,42 @@ class HistoryApp:
         with self._platform.database.read() as connection:
             return resources.get(connection, key)
 
-    def _run(self, row: Row) -> dict[str, Any]:
-        """A run's document, as `rundata` and the children's list show it."""
+    def _whole(self, row: Row) -> dict[str, Any]:
+        """A run's document, as `rundata` shows it."""
+        above: list[str] = []
+        with self._platform.database.read() as connection:
+            at: Row | None = row
+            while (at := resources.get(connection, at.parent)) is not None and at.kind == JOBS:
+                above.append(at.name)
+        run = self._run(row, above)
+        with contextlib.suppress(NotReady):
+            run["parameters"] = dict(
+                self._platform.tracking.parameters(ResourceId.parse(row.written).workspace.key, row.name)
+            )
+        return run
+
+    def _run(self, row: Row, above: Sequence[str]) -> dict[str, Any]:
+        """As lists show it; `above` are the runs that it is nested in, the root last."""
         status, properties = row.status, row.properties
         run: dict[str, Any] = {
             "runId": row.name,
             "runUuid": row.name,
-            "rootRunId": row.name,
-            "parentRunId": row.lookup,
+            "rootRunId": above[-1] if above else row.name,
+            "parentRunId": above[0] if above else None,
+            "experimentId": properties.get("experimentName"),  # shown to users as the experiment's name
             "experimentName": properties.get("experimentName"),
             "displayName": properties.get("displayName"),
             "description": properties.get("description"),
             "status": row.state,
             "hidden": row.archived,
+            "createdUtc": timestamp(row.created_at),
             "createdTimeUtc": timestamp(row.created_at),
+            "createdBy": {"userName": row.created_by},
+            "lastModifiedUtc": timestamp(row.changed_at),
+            "lastModifiedBy": {"userName": row.changed_by},
             "tags": properties.get("tags") or {},
             "properties": properties.get("properties") or {},
-            "runType": "azureml.commandjob",
+            "runType": "mlflow.run" if is_run(row) else "azureml.commandjob",
             "outputs": {
                 name: {
                     "assetId": _output_id(row, name),
@@ -163,7 +185,7 @@ class HistoryApp:
         """What `jobs.stream` reads again and again: the status, and a URL with a SAS for each log."""
         built = self._platform.environments.built(((row.spec.get("smalt") or {}).get("plan") or {}).get("key", ""))
         warnings = [{"source": "environment", "message": note} for note in (built.notes if built else ())]
-        run = self._run(row)
+        run = self._whole(row)
         return {
             **{key: run[key] for key in run if key not in ("outputs", "hidden", "displayName")},
             "logFiles": self._logs(row),
@@ -191,33 +213,37 @@ class HistoryApp:
             found[name.removeprefix(base)] = url
         return found
 
-    def _children(self, row: Row) -> list[dict[str, Any]]:
+    def _children(self, row: Row, http: HttpRequest) -> dict[str, Any]:
+        """One page of the runs nested in this one, newest first, without those that are archived."""
+        paging = Paging.of(_plain(http.query_params))
         with self._platform.database.read() as connection:
-            rows = resources.by_lookup(connection, row.kind, row.name.lower(), most=1000)
-        return [self._run(child) for child in rows if child.parent == row.parent]
+            page = resources.page(connection, row.kind, row.id, most=paging.most, skip=paging.skip)
+        above = [row.name, *([root] if (root := self._whole(row)["rootRunId"]) != row.name else [])]
+        shown: dict[str, Any] = {"value": [self._run(child, above) for child in page.rows]}
+        query = dict(http.query_params)
+        if page.skip and (link := next_link(http.scope["path"], query, page.skip, paging, len(page.rows))):
+            shown |= {"nextLink": f"{self._platform.settings.url}{link}", "continuationToken": page.skip}
+        return shown
 
     def _patch(self, row: Row, body: dict[str, Any], principal: Principal) -> Row:
-        """Display name, description, tags and properties are merged; `hidden` archives."""
+        """Display name, description, tags and properties are merged; `hidden` archives. MLflow hears of it at once."""
         changes, platform = _changes(body), self._platform
         now = platform.clock()
         with platform.database.write() as connection:
             current = resources.get(connection, row.id)
             if current is None:
                 raise not_found("Run", row.name)
-            properties = changes.merged(current.properties)
-            hidden = current.archived if changes.hidden is None else changes.hidden
-            resources.replace_spec(
-                connection, current, {**current.spec, "properties": properties}, state=current.state, now=now,
-                by=principal.name, due=current.due_at is not None, archived=hidden, reason="described",
-            )  # fmt: skip
-            changed = resources.get(connection, row.id)
-        assert changed is not None
-        workspace = ResourceId.parse(row.written).workspace.key
-        tags = changed.properties.get("tags") or {}
-        with contextlib.suppress(NotReady, ArmError):  # without a run yet, the job begins with what was written above
-            platform.tracking.update_run(
-                workspace, row.name, changed.properties.get("displayName"), tags, changed.archived
-            )
+            archived = current.archived if changes.hidden is None else changes.hidden
+            spec = described(current, changes.merged(current.properties), archived)
+            if (spec, archived) != (current.spec, current.archived):
+                resources.describe(connection, current, spec, archived=archived, now=now, by=principal.name)
+                resources.poke(connection, [row.id], now)  # what cannot be told now is told by the reconciler
+        with contextlib.suppress(NotReady):
+            JobRuns(platform.database, platform.tracking, platform.clock).tell(row.id)
+        platform.hub.notify(row.id)
+        changed = self._read(row.id)
+        if changed is None:
+            raise not_found("Run", row.name)
         return changed
 
     def _resolve(self, workspace: ResourceId, service: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -234,6 +260,11 @@ class HistoryApp:
             uri = _long_form(workspace, place["uri"])
             values[key] = {"uri": uri, "type": place["jobOutputType"]} if service == "data" else {"path": uri}
         return {"values": values}
+
+
+def _plain(query: Mapping[str, str]) -> dict[str, str]:
+    """This service's names of what asks for a page, as lists of ARM have them."""
+    return {"$skipToken" if name == "$continuationtoken" else name: value for name, value in query.items()}
 
 
 def _changes(body: dict[str, Any]) -> _Changes:

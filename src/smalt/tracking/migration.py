@@ -13,7 +13,9 @@ from pathlib import Path
 
 import mlflow.store.db.utils as stock
 from sqlalchemy import create_engine
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateTable
 
 from smalt.tracking import schema
 
@@ -84,6 +86,21 @@ def _add_own_tables(path: Path) -> None:
             table.create(engine, checkfirst=True)
     finally:
         engine.dispose()
+    _watch_runs(path)
+
+
+def _watch_runs(path: Path) -> None:
+    """The first time, all runs that are there count as changed: their jobs have not heard of them. In one transaction."""
+    table = schema.changed_runs
+    with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)).fetchone()
+        if known is None:
+            connection.execute(str(CreateTable(table).compile(dialect=sqlite.dialect())))
+            connection.execute(schema.ALL_RUNS_CHANGED)
+        for statement in schema.TRIGGERS:
+            connection.execute(statement)
+        connection.execute("COMMIT")
 
 
 def _revision(connection: sqlite3.Connection) -> str:

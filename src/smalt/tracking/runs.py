@@ -12,23 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, select, text, update
+from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
-from smalt.arm.ports import RunSpec
+from smalt.arm.ports import RunChanges, RunSpec, TrackedRun
 from smalt.settings import Settings
-from smalt.tracking import schema
+from smalt.tracking import run_changes, schema
 from smalt.tracking.address import artifact_root, mlflow_name, run_artifact_uri
+from smalt.tracking.run_changes import NAME_LENGTH, SUBMITTED
 from smalt.tracking.tracking_database import TrackingDatabase
 
-HIDDEN = "smalt.hidden"
 DEFAULT_EXPERIMENT = "Default"
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
-_TAG_LENGTH = 8000
-_JOB = "JOB"  # the source type of runs that we made; MLflow's own are UNKNOWN
-_ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class MlflowTracking:
             begun = connection.execute(_begin(self._row(run, run_id, experiment_id), again=bool(run.started_at)))
             if begun.rowcount:
                 _forget_logged(connection, run_id)
-                _set_tags(connection, run_id, _tags(run))
+                run_changes.set_tags(connection, run_id, _tags(run))
 
     def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
         """`status` is MLflow's. It replaces what the job's own `mlflow.end_run()` said. An unknown run is ignored."""
@@ -90,26 +87,33 @@ class MlflowTracking:
                 .where(schema.runs.c.run_uuid == run_id)
                 .values(status=status, end_time=_milliseconds(ended_at))
             )
-            self._show_or_hide(connection, run_id)
 
-    def update_run(
-        self, workspace: str, name: str, display_name: str | None, tags: Mapping[str, str], hidden: bool | None
-    ) -> None:
-        """None leaves as it is; `tags` are added. A run that is hidden while it runs disappears when it ends."""
+    def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
+        with self.database.read() as connection:
+            return run_changes.changed(connection, most, among)
+
+    def forget_changes(self, numbers: Sequence[int]) -> None:
+        with self.database.write() as connection:
+            run_changes.forget(connection, numbers)
+
+    def read_runs(self, run_ids: Sequence[str]) -> Sequence[TrackedRun]:
+        with self.database.read() as connection:
+            return run_changes.read(connection, run_ids)
+
+    def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
         with self.database.write() as connection:
             run_id = _run_id(connection, workspace, name)
-            if not connection.scalar(select(exists().where(schema.runs.c.run_uuid == run_id))):
-                return
-            added = dict(tags)
-            if display_name is not None:
-                connection.execute(
-                    update(schema.runs).where(schema.runs.c.run_uuid == run_id).values(name=display_name[:250])
-                )
-                added["mlflow.runName"] = display_name
-            if hidden is not None:
-                added[HIDDEN] = str(hidden).lower()
-            _set_tags(connection, run_id, added)
-            self._show_or_hide(connection, run_id)
+            return run_changes.change(connection, run_id, changes, _milliseconds(self._clock()))
+
+    def parameters(self, workspace: str, name: str) -> Mapping[str, str]:
+        with self.database.read() as connection:
+            return _values(connection, schema.params, _run_id(connection, workspace, name))
+
+    def remove_run(self, workspace: str, name: str) -> None:
+        with self.database.write() as connection:
+            run_id = _run_id(connection, workspace, name)
+            _forget_logged(connection, run_id)
+            connection.execute(delete(schema.runs).where(schema.runs.c.run_uuid == run_id))
 
     def remove_workspace(self, workspace: str) -> None:
         """All that the workspace has in MLflow: the rows that name it, then whatever refers to a row that is gone."""
@@ -224,8 +228,8 @@ class MlflowTracking:
         workspace = ResourceId.parse(run.workspace)
         return {
             "run_uuid": run_id,
-            "name": (run.display_name or run.name)[:250],
-            "source_type": _JOB,
+            "name": (run.display_name or run.name)[:NAME_LENGTH],
+            "source_type": SUBMITTED,
             "source_name": "",
             "entry_point_name": "",
             "user_id": run.user[:256],
@@ -236,21 +240,6 @@ class MlflowTracking:
             "artifact_uri": run.artifact_uri or run_artifact_uri(self.settings, workspace, run.name),
             "experiment_id": experiment_id,
         }
-
-    def _show_or_hide(self, connection: Connection, run_id: str) -> None:
-        """MLflow refuses to log to a deleted run, so a run that still runs is not marked as one."""
-        table = schema.runs
-        wanted = connection.scalar(
-            select(schema.tags.c.value).where(schema.tags.c.run_uuid == run_id, schema.tags.c.key == HIDDEN)
-        )
-        if wanted == "true":
-            values = {"lifecycle_stage": "deleted", "deleted_time": _milliseconds(self._clock())}
-            where = table.c.status.in_(_ENDED) & (table.c.lifecycle_stage == "active")
-        elif wanted == "false":
-            values, where = {"lifecycle_stage": "active", "deleted_time": None}, table.c.lifecycle_stage == "deleted"
-        else:
-            return
-        connection.execute(update(table).where(table.c.run_uuid == run_id, where).values(values))
 
 
 def _run_id(connection: Connection, workspace: str, name: str) -> str:
@@ -277,7 +266,7 @@ def _begin(row: dict[str, Any], again: bool) -> Insert:
     return statement.on_conflict_do_update(
         ["run_uuid"],
         set_={**row, "end_time": None, "deleted_time": None},
-        where=(runs.source_type == _JOB) & (runs.start_time < statement.excluded.start_time),
+        where=(runs.source_type == SUBMITTED) & (runs.start_time < statement.excluded.start_time),
     )
 
 
@@ -296,20 +285,9 @@ def _tags(run: RunSpec) -> dict[str, str]:
         "mlflow.user": run.user,
         "mlflow.source.type": "JOB",
         "mlflow.parentRunId": run.parent,
+        "mlflow.note.content": run.description,
     }
     return {key: value for key, value in own.items() if value} | dict(run.tags)
-
-
-def _set_tags(connection: Connection, run_id: str, values: Mapping[str, str]) -> None:
-    if not values:
-        return
-    rows: Sequence[dict[str, Any]] = [
-        {"key": key[:250], "value": str(value)[:_TAG_LENGTH], "run_uuid": run_id} for key, value in values.items()
-    ]
-    statement = insert(schema.tags)
-    connection.execute(
-        statement.on_conflict_do_update(["key", "run_uuid"], set_={"value": statement.excluded.value}), rows
-    )
 
 
 def _values(connection: Connection, table: Any, run_id: str) -> dict[str, Any]:

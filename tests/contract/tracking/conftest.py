@@ -26,6 +26,7 @@ from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.models import ModelRows
 from smalt.arm.ports import Principal
+from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService, arm_audiences
@@ -153,6 +154,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         exists=lambda workspace: workspace in known,
         authorize=authorize,
         models=ModelRows(database, Hub(), time.time),
+        jobs=JobRuns(database, tracking, time.time),
         session=_session,
     )
     peers = Peers(settings, accounts, blobs, "")

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from smalt.arm.ports import RunSpec
+from smalt.arm.ports import RunChanges, RunSpec
 from smalt.tracking.migration import prepare
 from smalt.tracking.mlflow_process import relocate
 
@@ -116,7 +116,7 @@ def test_status_as_the_script_and_then_the_job_leave_it(site: Any, run: str) -> 
         client.post(f"{API}/runs/update", json={"run_id": run, "status": "RUNNING"}).raise_for_status()
         site.tracking.end_run(site.alpha.key, run, "FAILED", 1234.5)
         assert status(client) == "FAILED" and stored(client, run)["info"]["end_time"] == 1234500
-        site.tracking.update_run(site.alpha.key, run, "New name", {"k": "v"}, hidden=True)
+        site.tracking.change_run(site.alpha.key, run, RunChanges("New name", {"k": "v"}, hidden=True))
         info = stored(client, run)["info"]
         assert (info["run_name"], info["lifecycle_stage"]) == ("New name", "deleted")
 
@@ -254,7 +254,7 @@ def test_a_kill_of_mlflow_is_not_noticed(site: Any, run: str) -> None:
         time.sleep(0.001)
     site.kill()
     assert len(posted) < 180 - 30  # in the middle
-    site.tracking.update_run(site.alpha.key, run, None, {"while": "down"}, None)
+    site.tracking.change_run(site.alpha.key, run, RunChanges(tags={"while": "down"}))
     site.start()
     for worker in workers:
         worker.join()

@@ -15,6 +15,7 @@ from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.models import ModelRows
 from smalt.arm.ports import Principal
+from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
 from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
@@ -50,6 +51,7 @@ class Edge:
             exists=lambda workspace: workspace in (WORKSPACE.key, OTHER.key),
             authorize=authorize,
             models=ModelRows(database, Hub(), lambda: 0.0),
+            jobs=JobRuns(database, self.tracking, lambda: 0.0),
             patience_s=0.1,
         )
 

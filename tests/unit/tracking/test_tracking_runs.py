@@ -11,7 +11,7 @@ from sqlalchemy import Table, create_engine, func, select
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId, workspace_id
-from smalt.arm.ports import NotReady, RunSpec
+from smalt.arm.ports import NotReady, RunChanges, RunSpec
 from smalt.settings import Settings
 from smalt.tracking import schema
 from smalt.tracking.address import artifact_root, mlflow_name, run_artifact_uri
@@ -27,6 +27,8 @@ def make_tables(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}")
     schema.metadata.create_all(engine)
     with engine.begin() as connection:
+        for statement in schema.TRIGGERS:
+            connection.exec_driver_sql(statement)
         connection.exec_driver_sql(f"PRAGMA user_version={schema.READY}")
     engine.dispose()
 
@@ -66,8 +68,8 @@ def test_again_changes_nothing(tracking: MlflowTracking) -> None:
 def test_a_job_that_has_the_name_of_a_deleted_one_begins_a_run_of_its_own(tracking: MlflowTracking) -> None:
     tracking.ensure_run(JOB)
     log_everything(tracking, "job-1")
-    tracking.update_run(ALPHA.key, "job-1", None, {}, hidden=True)
     tracking.end_run(ALPHA.key, "job-1", "FAILED", 1500.0)
+    tracking.change_run(ALPHA.key, "job-1", RunChanges(hidden=True))
     again = replace(JOB, experiment="other", display_name="Second try", tags={"team": "y"}, started_at=1600.0)
     tracking.ensure_run(again)
     run = tracking.run(ALPHA.key, "job-1")
@@ -134,32 +136,47 @@ def test_the_end_is_ours(tracking: MlflowTracking) -> None:
 
 def test_update(tracking: MlflowTracking) -> None:
     tracking.ensure_run(JOB)
-    tracking.update_run(ALPHA.key, "job-1", "Better name", {"team": "y", "new": "z" * 9000}, None)
-    tracking.update_run(ALPHA.key, "job-1", None, {}, None)
-    tracking.update_run(ALPHA.key, "unknown", "x", {"a": "b"}, True)
+    tracking.change_run(ALPHA.key, "job-1", RunChanges("Better name", {"team": "y", "new": "z" * 9000, "none": None}))
+    tracking.change_run(ALPHA.key, "job-1", RunChanges())
+    assert tracking.change_run(ALPHA.key, "unknown", RunChanges("x", {"a": "b"}, True)) is None
     run = tracking.run(ALPHA.key, "job-1")
     assert run is not None
     assert (run.display_name, run.tags["mlflow.runName"], run.tags["team"]) == ("Better name", "Better name", "y")
     assert len(run.tags["new"]) == 8000
+    tracking.change_run(ALPHA.key, "job-1", RunChanges(tags={"team": None}))
+    changed = tracking.run(ALPHA.key, "job-1")
+    assert changed is not None and "team" not in changed.tags and changed.display_name == "Better name"
 
 
-def test_a_run_that_is_hidden_while_it_runs_can_still_be_logged_to(tracking: MlflowTracking) -> None:
+def test_a_run_is_not_hidden_while_it_runs_so_that_it_can_still_be_logged_to(tracking: MlflowTracking) -> None:
     tracking.ensure_run(JOB)
-    tracking.update_run(ALPHA.key, "job-1", None, {}, hidden=True)
+    hidden = RunChanges(hidden=True)
+    assert tracking.change_run(ALPHA.key, "job-1", hidden) == RunChanges()
     running = tracking.run(ALPHA.key, "job-1")
     tracking.end_run(ALPHA.key, "job-1", "FINISHED", 1100.0)
+    assert tracking.change_run(ALPHA.key, "job-1", hidden) == hidden
     ended = tracking.run(ALPHA.key, "job-1")
-    tracking.update_run(ALPHA.key, "job-1", None, {}, hidden=False)
+    tracking.change_run(ALPHA.key, "job-1", RunChanges(hidden=False))
     restored = tracking.run(ALPHA.key, "job-1")
     assert running and ended and restored
     assert (running.hidden, ended.hidden, restored.hidden) == (False, True, False)
+
+
+def test_a_run_that_is_removed_leaves_nothing(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(JOB)
+    tracking.ensure_run(replace(JOB, name="job-2"))
+    tracking.remove_run(ALPHA.key, "job-1")
+    tracking.remove_run(ALPHA.key, "unknown")
+    assert tracking.run(ALPHA.key, "job-1") is None and tracking.run(ALPHA.key, "job-2") is not None
+    with tracking.database.read() as connection:
+        assert connection.scalar(select(func.count()).where(schema.tags.c.run_uuid == "job-1")) == 0
 
 
 def test_one_name_in_two_workspaces_is_two_runs(tracking: MlflowTracking) -> None:
     tracking.ensure_run(JOB)
     tracking.ensure_run(replace(JOB, workspace=BETA.key, display_name="Beta's"))
     tracking.end_run(BETA.key, "job-1", "FAILED", 1100.0)
-    tracking.update_run(BETA.key, "job-1", None, {"own": "beta"}, None)
+    tracking.change_run(BETA.key, "job-1", RunChanges(tags={"own": "beta"}))
     alpha, beta = tracking.run(ALPHA.key, "job-1"), tracking.run(BETA.key, "job-1")
     assert alpha and beta
     assert (alpha.run_id, alpha.status, alpha.display_name) == ("job-1", "RUNNING", "First try")

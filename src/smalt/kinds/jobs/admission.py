@@ -188,7 +188,7 @@ def input_asset(
     uri = str(given["uri"])
     type_ = _ASSET_OF.get(given["jobInputType"], "data")
     asset_like = uri.lower().removeprefix("azureml:").startswith("/subscriptions/") or (
-        "://" not in uri and not uri.startswith("/")
+        "://" not in uri and not uri.lower().startswith(("/", "runs:/"))
     )
     if not asset_like:
         references.locate(platform, connection, workspace, uri, field)

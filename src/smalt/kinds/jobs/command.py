@@ -22,6 +22,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, RunSpec
+from smalt.arm.runs import shared_tags
 from smalt.arm.validation import Properties
 from smalt.kinds import environment_build, references
 from smalt.kinds.environment import specification
@@ -275,15 +276,15 @@ def _delete(platform: Platform, row: Row) -> Step:
 
 def _run_spec(row: Row) -> RunSpec:
     workspace = ResourceId.parse(row.written).workspace
-    tags = {key: str(value) for key, value in {**row.properties["tags"], **row.properties["properties"]}.items()}
     return RunSpec(
         workspace=workspace.key,
         name=row.name,
         experiment=row.properties["experimentName"],
         display_name=row.properties["displayName"],
         user=row.created_by,
-        tags=tags,
+        tags=shared_tags(row.properties),
         started_at=row.created_at,
+        description=row.properties.get("description") or "",
     )
 
 

@@ -5,6 +5,7 @@ A type is one file beside this one and one entry in `TYPES`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,13 @@ from sqlalchemy import Connection
 
 from smalt.arm.crud import Answer
 from smalt.arm.errors import ArmError, conflict, invalid
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
+from smalt.arm.ports import NotReady
+from smalt.arm.runs import JobRuns, begun_alike, described, is_run, untold
 from smalt.arm.validation import check_properties, nearest
-from smalt.kinds.jobs import command
+from smalt.kinds.jobs import command, tracked_run
 from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobProperties, JobType
 from smalt.store import operations, resources
 from smalt.store.resources import Lock, Row
@@ -25,7 +29,11 @@ TYPES: dict[str, JobType] = {command.TYPE.name: command.TYPE}
 _LATER = {"AutoML", "Pipeline", "Sweep", "Spark", "Labeling", "FineTuning"}
 
 
-def _type_of(properties: Mapping[str, Any]) -> JobType:
+def _type_of(row: Row) -> JobType:
+    return tracked_run.TYPE if is_run(row) else _type_named(row.properties)
+
+
+def _type_named(properties: Mapping[str, Any]) -> JobType:
     name = str(properties.get("jobType"))
     if name in TYPES:
         return TYPES[name]
@@ -39,7 +47,7 @@ def _type_of(properties: Mapping[str, Any]) -> JobType:
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    type_ = _type_of(request.body["properties"])
+    type_ = _type_named(request.body["properties"]) if old is None else _type_of(old)
     declared = Kind(path="jobs", title=f"{type_.name} job", properties=type_.properties)
     properties = check_properties(declared, request.body["properties"])
     if old is not None:
@@ -52,7 +60,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties["outputs"].pop("default", None)
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
-    return replace(admitted, spec={**admitted.spec, OURS: {**(admitted.spec.get(OURS) or {}), "asked": asked}})
+    ours = begun_alike({**(admitted.spec.get(OURS) or {}), "asked": asked})
+    return replace(admitted, spec={**admitted.spec, OURS: ours})
 
 
 def _given(properties: Document, field: str) -> Document:
@@ -74,22 +83,47 @@ def _update(request: Request, old: Row, properties: Document, type_: JobType) ->
             kept[name] = properties[name]
     if "tags" in properties:
         kept["tags"] = _given(properties, "tags")
-    spec = {**old.spec, "properties": kept}
-    return Admitted(
-        spec, state=old.state, due=old.state not in TERMINAL, lookup=old.lookup, archived=bool(kept.get("isArchived"))
-    )
+    archived = bool(kept.get("isArchived"))
+    spec = described(old, kept, archived)
+    due = untold(replace(old, spec=spec)) is not None or (old.state not in TERMINAL and not is_run(old))
+    return Admitted(spec, state=old.state, due=due, lookup=old.lookup, archived=archived)
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
-    return _type_of(row.properties).step(platform, row)
+    step = _type_of(row).step(platform, row)
+    if step.gone and (is_run(row) or row.status.get("tracked")):
+        platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
+    elif untold(row) is not None:
+        _runs(platform).tell(row.id)
+    return step
 
 
 def _fail(platform: Platform, row: Row, error: Document) -> Step:
-    return _type_of(row.properties).fail(platform, row, error)
+    return _type_of(row).fail(platform, row, error)
+
+
+def _written(platform: Platform, row: Row) -> None:
+    """The run hears of it before the client has its answer; where MLflow cannot be reached now, the reconciler tells it."""
+    if untold(row) is not None:
+        with contextlib.suppress(NotReady):
+            _runs(platform).tell(row.id)
+
+
+def _runs(platform: Platform) -> JobRuns:
+    return JobRuns(platform.database, platform.tracking, platform.clock)
+
+
+def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
+    if not (is_run(row) or row.status.get("tracked")):
+        return {}
+    try:
+        return platform.tracking.parameters(ResourceId.parse(row.written).workspace.key, row.name)
+    except NotReady:
+        return {}
 
 
 def _view(platform: Platform, row: Row) -> Document:
-    tracking = f"{platform.settings.url}/mlflow/v1.0{row.written.rpartition('/jobs/')[0]}"
+    tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v1.0{row.written.rpartition('/jobs/')[0]}"
     studio = f"{platform.settings.url}/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
     outputs = {
         name: {
@@ -101,6 +135,7 @@ def _view(platform: Platform, row: Row) -> Document:
     shown: Document = {
         "status": row.state,
         "outputs": outputs,
+        "parameters": _parameters(platform, row),
         "services": {
             "Tracking": {"endpoint": tracking, "jobServiceType": "Tracking", "port": None, "status": None},
             "Studio": {"endpoint": studio, "jobServiceType": "Studio", "port": None, "status": None},
@@ -114,6 +149,8 @@ def _view(platform: Platform, row: Row) -> Document:
 def _cancel(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform = request.platform
+    if is_run(row):
+        return _end_run(platform, row, request.principal.name)
     with platform.database.write() as connection:
         current = resources.get(connection, row.id, Lock.WRITE)
         if current is None or current.state in TERMINAL:
@@ -126,6 +163,19 @@ def _cancel(request: Request, row: Row | None) -> tuple[int, Any]:
         operation = operations.begin(connection, row.id, "cancel", current.generation + 1, request.now)
     platform.hub.notify(row.id)
     return 202, Answer(202, None, {}, operation)
+
+
+def _end_run(platform: Platform, row: Row, by: str) -> tuple[int, Any]:
+    """Nothing of a run that was made outside of a job is a process here: it is over when MLflow says so."""
+    if row.state in TERMINAL:
+        return 200, None
+    workspace = ResourceId.parse(row.written).workspace.key
+    try:
+        platform.tracking.end_run(workspace, row.name, "KILLED", platform.clock())
+        _runs(platform).take_over([row.name], by)
+    except NotReady as error:
+        raise ArmError(503, "ServiceUnavailable", str(error), headers={"Retry-After": "1"}) from error
+    return 200, None
 
 
 def _filter(row: Row, query: Mapping[str, str]) -> bool:
@@ -148,6 +198,7 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
+    written=_written,
     actions={"cancel": Action(_cancel)},
     list_filter=_filter,
 )

@@ -1,0 +1,405 @@
+"""A job and its run are one: ARM's API and run history on one side, MLflow's tables on the other, with what its clients write there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import create_engine, delete, insert, select, update
+
+from fakes.examples import CURATED
+from fakes.platform import OWNER, WORKSPACE, Harness
+from smalt.arm.ids import ResourceId
+from smalt.arm.ports import NotReady
+from smalt.arm.runs import JobRuns
+from smalt.kinds import job_runs
+from smalt.settings import ARTIFACT_CONTAINER, Settings
+from smalt.store import resources
+from smalt.tracking import schema
+from smalt.tracking.address import mlflow_name
+from smalt.tracking.history import HistoryApp
+from smalt.tracking.runs import MlflowTracking
+
+HOME = ResourceId.parse(WORKSPACE)
+JOBS = f"{WORKSPACE}/jobs"
+
+
+class Site:
+    """`mlflow_…` writes what MLflow's own server would; `heard` is what the edge does after it."""
+
+    def __init__(self, root: Path) -> None:
+        settings = Settings(root)
+        engine = create_engine(f"sqlite:///{settings.mlflow_database}")
+        schema.metadata.create_all(engine)
+        with engine.begin() as connection:
+            for statement in (*schema.TRIGGERS, f"PRAGMA user_version={schema.READY}"):
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+        self.tracking = MlflowTracking(settings, lambda workspace: "acct", lambda: self.harness.clock())
+        self.harness = Harness(root, self.tracking)
+        self.history = HistoryApp(self.harness.platform, lambda scope: OWNER, lambda *_: None)
+        self.runs = JobRuns(self.harness.database, self.tracking, self.harness.clock)
+        self.tracking.ensure_workspace(HOME.key)
+
+    def submit(self, name: str, **more: Any) -> None:
+        job = {"jobType": "Command", "command": "python t.py", "environmentId": CURATED, **more}
+        assert self.harness.put(f"{JOBS}/{name}", {"properties": job}).status_code == 201
+        self.harness.settle()
+
+    def end(self, name: str, code: int = 0) -> None:
+        for task in self.harness.row(f"{JOBS}/{name}").status["tasks"]:
+            self.harness.engine.finish(task, code)
+        self.harness.settle()
+
+    def job(self, name: str) -> dict[str, Any]:
+        return self.harness.get(f"{JOBS}/{name}").json()["properties"]
+
+    def listed(self, query: str = "") -> list[str]:
+        return [one["name"] for one in self.harness.get(f"{JOBS}{query}").json()["value"]]
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.history)
+            async with httpx.AsyncClient(transport=transport, base_url=self.harness.settings.url) as client:
+                return await client.request(method, path, json=body)
+
+        answer = asyncio.run(call())
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def patch(self, name: str, **changes: Any) -> Any:
+        return self.ask("PATCH", f"/history/v1.0{WORKSPACE}/experiments/e/runs/{name}", changes)
+
+    def run(self, name: str) -> Any:
+        found = self.tracking.run(HOME.key, name)
+        assert found is not None
+        return found
+
+    def mlflow_creates(self, run_id: str, parent: str = "", heard: bool = True, **columns: Any) -> None:
+        with self.tracking.database.write() as connection:
+            experiment = connection.scalar(
+                select(schema.experiments.c.experiment_id).where(schema.experiments.c.workspace == mlflow_name(HOME))
+            )
+            values = {
+                "run_uuid": run_id, "name": f"name of {run_id}", "source_type": "UNKNOWN", "status": "RUNNING", "user_id": "ada",
+                "start_time": 1_800_000_000_000, "lifecycle_stage": "active", "artifact_uri": "x", "experiment_id": experiment,
+            }  # fmt: skip
+            connection.execute(insert(schema.runs).values(values | columns))
+        if parent:
+            self.mlflow_tags(run_id, heard=False, **{"mlflow.parentRunId": parent})
+        if heard:
+            self.heard(run_id)
+
+    def mlflow_updates(self, run_id: str, heard: bool = True, **columns: Any) -> None:
+        with self.tracking.database.write() as connection:
+            connection.execute(update(schema.runs).where(schema.runs.c.run_uuid == run_id).values(**columns))
+        if heard:
+            self.heard(run_id)
+
+    def mlflow_tags(self, run_id: str, heard: bool = True, **tags: str | None) -> None:
+        table = schema.tags
+        with self.tracking.database.write() as connection:
+            for key, value in tags.items():
+                connection.execute(delete(table).where(table.c.run_uuid == run_id, table.c.key == key))
+                if value is not None:
+                    connection.execute(insert(table).values(run_uuid=run_id, key=key, value=value))
+        if heard:
+            self.heard(run_id)
+
+    def heard(self, *run_ids: str) -> None:
+        self.runs.take_over(run_ids, "ada")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_a_run_made_outside_of_a_job_is_a_job(site: Site) -> None:
+    site.mlflow_creates("r1")
+    site.mlflow_tags("r1", **{"team": "x", "mlflow.note.content": "By hand", "mlflow.source.name": "nb.ipynb"})
+    job = site.job("r1")
+    assert (job["jobType"], job["status"], job["displayName"]) == ("Command", "Running", "name of r1")
+    assert (job["tags"], job["description"], job["experimentName"]) == ({"team": "x"}, "By hand", "Default")
+    assert site.listed() == ["r1"]
+    site.mlflow_updates("r1", status="FINISHED", end_time=1_800_000_001_000)
+    assert site.job("r1")["status"] == "Completed"
+    details = site.ask("GET", f"/history/v1.0{WORKSPACE}/runs/r1/details")
+    assert (details["status"], details["endTimeUtc"]) == ("Completed", "2027-01-15T08:00:01.000000Z")
+    site.mlflow_updates("r1", status="FAILED")
+    assert site.job("r1")["status"] == "Failed"
+
+
+def test_runs_made_before_or_while_nobody_listened_become_jobs(site: Site) -> None:
+    for number in range(120):
+        site.mlflow_creates(f"r{number}", heard=False, start_time=0 if number == 7 else -5 if number == 8 else 2**62)
+    with site.harness.database.write() as connection:
+        job_runs.watch(connection, site.harness.clock())
+    site.harness.settle()
+    assert len(site.listed("?$top=1000")) == 120
+    assert site.tracking.changed_runs(1) == []
+
+
+def test_nested_runs_are_children_of_jobs_and_of_runs(site: Site) -> None:
+    site.submit("train")
+    site.mlflow_creates("child", parent="train")
+    site.mlflow_creates("grandchild", parent="child")
+    site.mlflow_creates("outside")
+    site.mlflow_creates("early", parent="late", heard=False)
+    site.mlflow_creates("late", heard=False)
+    site.heard("early", "late")
+    assert set(site.listed()) == {"outside", "late", "train"}
+    children = lambda name: site.ask("GET", f"/history/v1.0{WORKSPACE}/runs/{name}/children")["value"]  # noqa: E731
+    assert [(one["runId"], one["parentRunId"], one["rootRunId"]) for one in children("train")] == [
+        ("child", "train", "train")
+    ]
+    assert [(one["runId"], one["parentRunId"], one["rootRunId"]) for one in children("child")] == [
+        ("grandchild", "child", "train")
+    ]
+    assert [one["runId"] for one in children("late")] == ["early"]
+    assert site.job("grandchild")["displayName"] == "name of grandchild"
+    whole = site.ask("POST", f"/history/v1.0{WORKSPACE}/rundata", {"runId": "grandchild"})["runMetadata"]
+    assert (whole["parentRunId"], whole["rootRunId"]) == ("child", "train")
+
+
+def test_children_come_in_pages_the_newest_first(site: Site) -> None:
+    site.submit("train")
+    for number in range(120):
+        site.mlflow_creates(f"c{number:03}", parent="train", heard=False, start_time=1_800_000_000_000 + number)
+    while site.runs.take_over_all():
+        pass
+    url, seen = f"/history/v1.0{WORKSPACE}/runs/train/children?$top=100", []
+    while url:
+        page = site.ask("GET", url)
+        assert len(page["value"]) <= 100
+        seen += [one["runId"] for one in page["value"]]
+        url = page.get("nextLink", "").removeprefix(site.harness.settings.url)
+    assert seen == [f"c{number:03}" for number in range(119, 19, -1)]  # $top is how many in all
+    url, seen = f"/history/v1.0{WORKSPACE}/runs/train/children", []
+    while url:
+        page = site.ask("GET", url)
+        seen += [one["runId"] for one in page["value"]]
+        url = page.get("nextLink", "").removeprefix(site.harness.settings.url)
+    assert seen == [f"c{number:03}" for number in range(119, -1, -1)]
+    assert site.listed() == ["train"]
+
+
+def test_runs_that_are_their_own_ancestors_are_still_found(site: Site) -> None:
+    site.mlflow_creates("a", parent="a")
+    site.mlflow_creates("b")
+    site.mlflow_creates("c", parent="b")
+    site.mlflow_tags("b", **{"mlflow.parentRunId": "c"})
+    assert set(site.listed()) == {"a", "b"}
+    site.mlflow_creates("d", parent="nowhere")
+    assert "d" in site.listed()
+
+
+def test_what_mlflows_clients_say_of_a_job_is_the_jobs(site: Site) -> None:
+    site.submit("train", displayName="First", tags={"team": "x", "a": "b"}, properties={"p": "1"}, description="Old")
+    run = site.run("train")
+    assert run.tags["mlflow.note.content"] == "Old" and (run.tags["team"], run.tags["p"]) == ("x", "1")
+    site.mlflow_updates("train", name="Second")
+    site.mlflow_tags("train", **{"team": "y", "a": None, "new": "1", "mlflow.note.content": "New", "mlflow.user": "z"})
+    job = site.job("train")
+    assert (job["displayName"], job["description"], job["properties"]) == ("Second", "New", {"p": "1"})
+    assert job["tags"] == {"team": "y", "new": "1"}
+    assert site.listed("?tag=team=y") == ["train"] and site.listed("?tag=team=x") == []
+    site.mlflow_tags("train", **{"mlflow.note.content": None})
+    assert not site.job("train").get("description")
+
+
+def test_an_update_writes_only_what_it_changes(site: Site) -> None:
+    site.submit("train", displayName="First", tags={"team": "x", "a": "b"})
+    site.mlflow_updates("train", name="Of MLflow", heard=False)  # not heard of yet
+    site.mlflow_tags("train", heard=False, team="of MLflow")
+    site.patch("train", displayName="First", tags={"team": "x", "a": "c"}, description="Said")
+    run = site.run("train")
+    assert (run.display_name, run.tags["team"], run.tags["a"]) == ("Of MLflow", "of MLflow", "c")
+    assert run.tags["mlflow.note.content"] == "Said"
+    site.heard("train")
+    job = site.job("train")
+    assert (job["displayName"], job["tags"]) == ("Of MLflow", {"team": "of MLflow", "a": "c"})
+    document = site.harness.get(f"{JOBS}/train").json()
+    document["properties"]["tags"] = {"b": "1"}
+    assert site.harness.put(f"{JOBS}/train", document).status_code == 200
+    run = site.run("train")
+    assert ("a" in run.tags, "team" in run.tags, run.tags["b"], run.display_name) == (False, False, "1", "Of MLflow")
+    assert run.tags["mlflow.user"] == "ada"
+
+
+def test_what_mlflow_cannot_hear_now_it_hears_later(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.submit("train", displayName="First", tags={"a": "b"})
+    site.end("train")
+
+    def away(*_: Any) -> None:
+        raise NotReady("MLflow is upgrading its database; try again soon.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.tracking, "change_run", away)
+        site.patch("train", displayName="Second", tags={"c": "d"}, hidden=True)
+        assert site.job("train")["displayName"] == "Second"
+    site.mlflow_tags("train", e="f")  # heard of before the name could be told
+    assert (site.job("train")["displayName"], site.job("train")["isArchived"]) == ("Second", True)
+    site.harness.clock.pass_(60)
+    site.harness.settle()
+    run = site.run("train")
+    assert (run.display_name, run.tags["c"], run.tags["e"], run.hidden) == ("Second", "d", "f", True)
+    assert "untold" not in site.harness.row(f"{JOBS}/train").spec["smalt"]
+    assert site.job("train")["status"] == "Completed"
+
+
+def test_a_job_that_is_described_before_it_has_a_run_keeps_it(site: Site) -> None:
+    site.harness.environments.build_at_once = False
+    real = site.tracking.ensure_run
+
+    def late(run: Any) -> None:
+        site.patch("train", displayName="Meanwhile", tags={"late": "1"})
+        real(run)
+
+    site.tracking.ensure_run = late  # type: ignore[method-assign]
+    site.submit("train", displayName="First", tags={"a": "b"})
+    run = site.run("train")
+    assert (run.display_name, run.tags["late"], run.tags["a"]) == ("Meanwhile", "1", "b")
+    site.heard("train")
+    assert (site.job("train")["displayName"], site.job("train")["tags"]) == ("Meanwhile", {"a": "b", "late": "1"})
+
+
+def test_deleted_and_restored_is_archived_and_restored(site: Site) -> None:
+    site.submit("train")
+    site.end("train")
+    site.mlflow_creates("r1", status="FINISHED")
+    for name in ("train", "r1"):
+        site.mlflow_updates(name, lifecycle_stage="deleted")
+        assert name not in site.listed() and name in site.listed("?listViewType=ArchivedOnly")
+        assert site.job(name)["isArchived"] is True
+        site.mlflow_updates(name, lifecycle_stage="active")
+        assert name in site.listed()
+        site.patch(name, hidden=True)
+        assert site.run(name).hidden and name not in site.listed()
+        site.patch(name, hidden=False)
+        assert not site.run(name).hidden and name in site.listed()
+
+
+def test_what_is_archived_while_it_runs_is_hidden_in_mlflow_when_it_ends(site: Site) -> None:
+    site.submit("train")
+    site.mlflow_creates("r1")
+    for name in ("train", "r1"):
+        site.patch(name, hidden=True)
+        site.harness.settle()
+        assert not site.run(name).hidden and name not in site.listed()
+        site.mlflow_tags(name, logged="on")
+        assert site.job(name)["isArchived"] is True and site.job(name)["tags"]["logged"] == "on"
+    site.end("train")
+    site.mlflow_updates("r1", status="FINISHED", end_time=5)
+    assert site.run("train").hidden and site.run("r1").hidden
+    site.heard("train", "r1")
+    assert site.job("train")["isArchived"] is True and site.job("r1")["isArchived"] is True
+
+
+def test_the_jobs_end_decides(site: Site) -> None:
+    site.submit("train")
+    site.mlflow_updates("train", status="FAILED", end_time=5)  # the script's own mlflow.end_run("FAILED")
+    assert site.job("train")["status"] in ("Running", "Starting")
+    site.end("train")
+    assert (site.job("train")["status"], site.run("train").status) == ("Completed", "FINISHED")
+    for said in ("RUNNING", "KILLED", "FAILED"):  # somebody logs to it afterwards
+        site.mlflow_updates("train", status=said, end_time=None)
+        assert (site.job("train")["status"], site.run("train").status) == ("Completed", "FINISHED")
+        assert site.run("train").ended_at > 0
+
+
+def test_cancelling_a_run_ends_it_killed(site: Site) -> None:
+    site.mlflow_creates("r1")
+    assert site.harness.send("POST", f"{JOBS}/r1/cancel").status_code == 200
+    assert (site.job("r1")["status"], site.run("r1").status) == ("Canceled", "KILLED")
+    site.mlflow_creates("r2", status="FINISHED")
+    assert site.harness.send("POST", f"{JOBS}/r2/cancel").status_code == 200
+    assert (site.job("r2")["status"], site.run("r2").status) == ("Completed", "FINISHED")
+
+
+def test_a_run_can_be_described_by_a_put_but_not_made_another_job(site: Site) -> None:
+    site.mlflow_creates("r1", status="FINISHED")
+    document = site.harness.get(f"{JOBS}/r1").json()
+    document["properties"]["tags"] = {"a": "1"}
+    document["properties"]["isArchived"] = True
+    assert site.harness.put(f"{JOBS}/r1", document).status_code == 200
+    assert site.run("r1").tags["a"] == "1" and site.run("r1").hidden
+    other = {"jobType": "Command", "command": "python t.py", "environmentId": CURATED}
+    assert site.harness.put(f"{JOBS}/r1", {"properties": other}).status_code == 409
+    assert site.job("r1")["status"] == "Completed"
+
+
+def test_a_job_that_is_deleted_takes_its_run_and_the_runs_below_with_it(site: Site) -> None:
+    site.submit("train")
+    site.end("train")
+    site.mlflow_creates("child", parent="train", status="FINISHED")
+    site.mlflow_creates("other", status="FINISHED")
+    account = site.harness.row(WORKSPACE).status["account"]
+    folder = site.harness.blobs.path(account, ARTIFACT_CONTAINER, "ExperimentRun/dcid.child")
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("a")
+    assert site.harness.send("DELETE", f"{JOBS}/train").status_code == 202
+    site.harness.settle()
+    assert site.listed() == ["other"]
+    assert not (folder / "a.txt").exists()
+    while site.runs.take_over_all():
+        pass
+    assert site.listed() == ["other"] and site.tracking.run(HOME.key, "train") is None
+    site.submit("train", displayName="Again")
+    assert site.run("train").display_name == "Again"
+
+
+def test_a_renamed_experiment_is_the_experiment_of_its_jobs(site: Site) -> None:
+    site.submit("train", experimentName="e1")
+    with site.tracking.database.write() as connection:
+        table = schema.experiments
+        connection.execute(update(table).where(table.c.name == "e1").values(name="e2"))
+    site.heard("train")
+    assert site.job("train")["experimentName"] == "e2"
+
+
+def test_a_job_of_an_older_version_tells_its_run_what_it_lacks(site: Site) -> None:
+    site.submit("train", displayName="First", tags={"a": "b"}, description="Said")
+    site.end("train")
+    site.mlflow_tags("train", heard=False, a=None, c="d", **{"mlflow.note.content": None})
+    site.mlflow_updates("train", heard=False, name="Renamed")
+    with site.harness.database.write() as connection:
+        row = site.harness.row(f"{JOBS}/train")
+        spec = {**row.spec, "smalt": {key: one for key, one in row.spec["smalt"].items() if key != "alike"}}
+        resources.describe(connection, row, spec, archived=False, now=1.0, by="x")
+    site.heard("train")
+    job, run = site.job("train"), site.run("train")
+    assert (job["displayName"], job["description"], job["tags"]) == ("Renamed", "Said", {"a": "b", "c": "d"})
+    assert (run.tags["a"], run.tags["mlflow.note.content"]) == ("b", "Said")
+
+
+def test_parameters_and_the_tracking_address_are_in_the_document(site: Site) -> None:
+    site.submit("train")
+    site.mlflow_creates("r1")
+    with site.tracking.database.write() as connection:
+        for run in ("train", "r1"):
+            connection.execute(insert(schema.params).values(run_uuid=run, key="lr", value="0.1"))
+    for name in ("train", "r1"):
+        assert site.job(name)["parameters"] == {"lr": "0.1"}
+        assert site.job(name)["services"]["Tracking"]["endpoint"] == f"azureml://localhost:7443/mlflow/v1.0{WORKSPACE}"
+    run = site.ask("POST", f"/history/v1.0{WORKSPACE}/rundata", {"runId": "r1"})["runMetadata"]
+    assert run["parameters"] == {"lr": "0.1"}
+
+
+def test_files_of_a_run_are_read_as_a_jobs(site: Site) -> None:
+    site.mlflow_creates("r1", status="FINISHED")
+    account = site.harness.row(WORKSPACE).status["account"]
+    folder = site.harness.blobs.path(account, ARTIFACT_CONTAINER, "ExperimentRun/dcid.r1/model")
+    folder.mkdir(parents=True)
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    for number, uri in enumerate(("runs:/r1/model", "azureml://jobs/r1/outputs/artifacts/paths/model")):
+        model = {"properties": {"modelUri": uri, "modelType": "custom_model"}}
+        assert site.harness.put(f"{WORKSPACE}/models/m{number}/versions/1", model).status_code == 201
+        inputs = {"m": {"jobInputType": "uri_folder", "uri": uri}}
+        site.submit(f"uses-{number}", inputs=inputs, command="ls ${{inputs.m}}")
+        assert site.harness.engine.tasks[site.harness.row(f"{JOBS}/uses-{number}").status["tasks"][0]].inputs[
+            0
+        ].source == str(folder)
