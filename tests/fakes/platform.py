@@ -183,6 +183,13 @@ class FakeGateway:
             self.applied.append(list(endpoints))
         return str(len(self.applied))
 
+    def change(self, endpoints: Mapping[str, EndpointRoute | None]) -> str:
+        if not self.applied:
+            raise LookupError
+        names = {name.lower() for name in endpoints}
+        others = [one for one in self.applied[-1] if one.name.lower() not in names]
+        return self.apply([*others, *(one for one in endpoints.values() if one is not None)])
+
     def in_force(self, version: str) -> bool:
         return not self.lagging
 

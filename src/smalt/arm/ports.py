@@ -334,6 +334,13 @@ class Gateway(Protocol):
         """Make this the whole desired configuration; returns its version. Writes nothing where nothing changed."""
         ...
 
+    def change(self, endpoints: Mapping[str, EndpointRoute | None]) -> str:
+        """As `apply`, for the endpoints of these names alone: None takes one away. All others stay as they are.
+
+        Raises LookupError where it is not known what they are: then `apply` all.
+        """
+        ...
+
     def in_force(self, version: str) -> bool:
         """Whether the proxy has taken this version (or a later one) over, and its clusters are warm."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from smalt.gateway.listener import ROUTES, STAT_PREFIX
 TIMEOUT_S = 2.0
 CLUSTERS_VERSION = "cluster_manager.cds.version_text"
 ROUTES_VERSION = f"http.{STAT_PREFIX}.rds.{ROUTES}.version_text"
-WARMING = "cluster_manager.warming_clusters"
+MOST_NAMED = 50  # clusters in one question; more are picked from the whole answer
 
 
 class NotAnswering(Exception):
@@ -28,7 +29,6 @@ class InForce:
 
     clusters: str
     routes: str
-    warming: int
 
 
 class Admin:
@@ -36,12 +36,15 @@ class Admin:
         self._path = path
 
     def in_force(self) -> InForce:
-        wanted = "|".join((CLUSTERS_VERSION, ROUTES_VERSION, WARMING)).replace(".", "\\.")
-        lines = dict(
-            line.split(": ", 1) for line in self.get(f"/stats?filter={quote(wanted)}").splitlines() if ": " in line
-        )
-        clusters, routes = (lines.get(name, "").strip('"') for name in (CLUSTERS_VERSION, ROUTES_VERSION))
-        return InForce(clusters, routes, int(lines.get(WARMING, "0")))
+        wanted = "|".join((CLUSTERS_VERSION, ROUTES_VERSION)).replace(".", "\\.")
+        found = self.get(f"/stats?type=TextReadouts&filter={quote(wanted)}")  # the other types are a hundred a cluster
+        lines = dict(line.split(": ", 1) for line in found.splitlines() if ": " in line)
+        return InForce(*(lines.get(name, "").strip('"') for name in (CLUSTERS_VERSION, ROUTES_VERSION)))
+
+    def warming(self) -> bool:
+        """Whether clusters that were read last are not used yet, since their first health check is under way."""
+        dump = json.loads(self.get("/config_dump?resource=dynamic_warming_clusters&mask=version_info"))
+        return bool(dump.get("configs"))
 
     def listening(self) -> bool:
         """Whether the port is open and connections are taken."""
@@ -59,7 +62,8 @@ class Admin:
 
     def unhealthy(self, clusters: Collection[str]) -> set[str]:
         """Those of `clusters` that have hosts, of which none has passed its health check yet, and those that are not there."""
-        found = json.loads(self.get("/clusters?format=json"))
+        named = "|".join(re.escape(one) for one in clusters) if len(clusters) <= MOST_NAMED else ""
+        found = json.loads(self.get("/clusters?format=json" + (f"&filter={quote(f'^({named})$')}" if named else "")))
         good = {
             one["name"]
             for one in found.get("cluster_statuses", [])

@@ -33,8 +33,7 @@ class Documents:
     def read(self, path: Path) -> Document:
         """The document on disk, not to be changed; an empty one where there is none, or not a whole one."""
         try:
-            status = path.stat()
-            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            stamp = _stamp(path)
             known = self._known.get(path)
             if known is not None and known[0] == stamp:
                 return known[1]
@@ -46,7 +45,9 @@ class Documents:
         return document
 
     def write(self, path: Path, document: Document) -> None:
+        """`document` becomes the content of `path`, and is not to be changed any more."""
         replace_file(path, json.dumps(document, separators=(",", ":")).encode())
+        self._known[path] = (_stamp(path), document)
 
     def write_resources(self, path: Path, version: str, resources: Sequence[Document]) -> bool:
         """Make these the resources of `path` under `version`; False, and nothing written, where that version is there."""
@@ -54,6 +55,11 @@ class Documents:
             return False
         self.write(path, {"version_info": version, "resources": list(resources)})
         return True
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def watched_file(path: Path) -> Document:

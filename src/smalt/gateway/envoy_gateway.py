@@ -6,8 +6,8 @@ A change goes clusters first, then routes, then what no route leads to any more:
     2. once Envoy has them, and new ones have passed a health check, `rds.json` becomes the new routes;
     3. once Envoy follows those, `cds.json` becomes the new clusters alone.
 
-Nothing here waits: each call of `apply` or `in_force` takes the steps that can be taken. All that they need stands on disk,
-so any process may go on where another was killed.
+Until the routes follow, no cluster on disk is taken away. Nothing here waits: each call of `apply`, `change` or `in_force`
+takes the steps that can be taken. All that they need stands on disk, so any process may go on where another was killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -25,10 +25,11 @@ from smalt.auth.secret_files import private_folder
 from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
-from smalt.gateway.clusters import deployment_cluster, server_cluster
+from smalt.gateway.clusters import server_cluster
 from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import certificate, listener
-from smalt.gateway.routes import check, clusters_of, route_configuration
+from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
+from smalt.gateway.routes import check, route_configuration
 from smalt.settings import Settings
 
 # So long a new cluster without a healthy host holds up the routes; then it is its deployment's affair.
@@ -37,13 +38,14 @@ HEALTH_WAIT_S = 3.0
 
 @dataclass(frozen=True)
 class _Desired:
-    """`fresh`: clusters that are new or changed since the routes last followed; `since`: when this became desired."""
+    """`digest` is of all documents that follow from `endpoints`.
+
+    `fresh`: clusters that are new or changed since the routes last followed; `since`: when this became desired.
+    """
 
     sequence: int = 0
     digest: str = ""
-    clusters_digest: str = ""
-    clusters: list[Document] = field(default_factory=list)
-    routes: Document = field(default_factory=dict)
+    endpoints: Kept = field(default_factory=dict[str, Document])
     fresh: list[str] = field(default_factory=list)
     since: float = 0
 
@@ -62,6 +64,7 @@ class EnvoyGateway:
         self._admin = Admin(settings.envoy_admin_socket)
         self._threads = threading.Lock()
         self._documents = Documents()
+        self._renderings = Renderings()
         folder = settings.gateway
         self._bootstrap = folder / "bootstrap.json"
         self._state = folder / "desired.json"
@@ -85,7 +88,8 @@ class EnvoyGateway:
         self._documents.write_resources(self._listeners, content_hash(main), [main])
         with self._locked():
             state = self._load()
-            self._advance(state if state.digest else self._desire(state, []))
+            if state.digest or not self._documents.read(self._routes):
+                self._advance(self._desire(state, state.endpoints))
 
     def command(self) -> list[str]:
         """What the supervisor runs. Nothing secret is among the arguments."""
@@ -109,7 +113,20 @@ class EnvoyGateway:
         """See `ports.Gateway`. Raises ArmError(400) as `routes.check` does, and changes nothing, for what could not be served."""
         check(endpoints)
         with self._locked():
-            state = self._desire(self._load(), endpoints)
+            state = self._desire(self._load(), {one.name.lower(): kept(one) for one in endpoints})
+            self._advance(state)
+        return state.version
+
+    def change(self, endpoints: Mapping[str, EndpointRoute | None]) -> str:
+        """See `ports.Gateway`. Raises as `apply`."""
+        check([one for one in endpoints.values() if one is not None])
+        with self._locked():
+            before = self._load()
+            if not before.digest:
+                raise LookupError("what is desired of the gateway is not known: apply all of it")
+            changes = {name.lower(): None if one is None else kept(one) for name, one in endpoints.items()}
+            after = {key: one for key, one in {**before.endpoints, **changes}.items() if one is not None}
+            state = self._desire(before, after)
             self._advance(state)
         return state.version
 
@@ -119,20 +136,15 @@ class EnvoyGateway:
             following = self._advance(self._load())
         return _sequence(following) >= _sequence(version) > 0
 
-    def _desire(self, state: _Desired, endpoints: Sequence[EndpointRoute]) -> _Desired:
-        clusters = [server_cluster(self._settings.server_socket)]
-        for one in sorted(endpoints, key=lambda one: one.name):
-            by_name = sorted(one.deployments, key=lambda deployment: deployment.name)
-            clusters += [deployment_cluster(one.name, deployment) for deployment in by_name]
-        routes = route_configuration(endpoints)
-        clusters_digest = content_hash(clusters)
-        digest = content_hash([clusters_digest, routes])
+    def _desire(self, state: _Desired, endpoints: Kept) -> _Desired:
+        before = self._renderings.of(state.endpoints)
+        after = self._renderings.of(endpoints)
+        base = [self._server(), route_configuration({})]
+        digest = content_hash([base, {key: one.hash for key, one in after.items()}])
         if digest == state.digest:
             return state
-        before = {one["name"]: one for one in state.clusters}
-        changed = {one["name"] for one in clusters if one["name"] in state.fresh or before.get(one["name"]) != one}
-        fresh = sorted(changed - {clusters[0]["name"]})
-        desired = _Desired(state.sequence + 1, digest, clusters_digest, clusters, routes, fresh, self._clock())
+        fresh = sorted(name for key, one in after.items() for name in _fresh(before.get(key), one, state.fresh))
+        desired = _Desired(state.sequence + 1, digest, endpoints, fresh, self._clock())
         self._save(desired)
         return desired
 
@@ -142,37 +154,47 @@ class EnvoyGateway:
             proxy = self._admin.in_force()
         except NotAnswering:
             proxy = None
-        routes = self._documents.read(self._routes)
-        if routes.get("version_info") != state.version:
-            served = self._write_clusters(state, clusters_of(routes["resources"][0]) if routes else set())
-            taken = proxy is None or (proxy.clusters == served and not proxy.warming and self._settled(state))
+        if self._documents.read(self._routes).get("version_info") != state.version:
+            served = self._write_clusters(state, keep=True)
+            taken = proxy is None or (proxy.clusters == served and self._settled(state))
             if taken:  # a proxy that does not run reads clusters before routes when it starts
-                self._documents.write_resources(self._routes, state.version, [state.routes])
+                routes = {one.name: one.routes for one in self._renderings.of(state.endpoints).values()}
+                self._documents.write_resources(self._routes, state.version, [route_configuration(routes)])
                 if state.fresh:
                     self._save(replace(state, fresh=[]))
         elif proxy is None or proxy.routes == state.version:
-            self._write_clusters(state, set())
+            self._write_clusters(state, keep=False)
         return proxy.routes if proxy else ""
 
-    def _write_clusters(self, state: _Desired, still_used: set[str]) -> str:
-        """The desired clusters and those on disk that are `still_used`; returns the version of the file."""
-        on_disk = self._documents.read(self._clusters).get("resources", [])
-        left_over = still_used - {one["name"] for one in state.clusters}
-        leaving = [one for one in on_disk if one["name"] in left_over]
-        version = state.clusters_digest + (f"-{content_hash(leaving)}" if leaving else "")
-        self._documents.write_resources(self._clusters, version, [*state.clusters, *leaving])
+    def _write_clusters(self, state: _Desired, keep: bool) -> str:
+        """The desired clusters, and with `keep` also the others that are on disk; returns the version of the file."""
+        rendered = self._renderings.of(state.endpoints)
+        version = content_hash([self._server(), {key: one.clusters_hash for key, one in rendered.items()}])
+        on_disk = self._documents.read(self._clusters)
+        if on_disk.get("version_info") == version:
+            return version
+        desired = [self._server(), *(cluster for one in rendered.values() for cluster in one.clusters)]
+        names = {one["name"] for one in desired}
+        leaving = [one for one in on_disk.get("resources", []) if one["name"] not in names] if keep else []
+        if leaving:
+            version += f"-{content_hash(leaving)}"
+        self._documents.write_resources(self._clusters, version, [*desired, *leaving])
         return version
 
+    def _server(self) -> Document:
+        return server_cluster(self._settings.server_socket)
+
     def _settled(self, state: _Desired) -> bool:
-        if not state.fresh or self._clock() - state.since > HEALTH_WAIT_S:
+        if not state.fresh or not 0 <= self._clock() - state.since <= HEALTH_WAIT_S:
             return True
         try:
-            return not self._admin.unhealthy(state.fresh)
+            return not self._admin.warming() and not self._admin.unhealthy(state.fresh)
         except NotAnswering:
             return False
 
     def _load(self) -> _Desired:
-        if found := self._documents.read(self._state):
+        found = self._documents.read(self._state)
+        if "endpoints" in found:
             return _Desired(**found)
         served = self._documents.read(self._routes).get("version_info", "")
         return _Desired(_sequence(served))  # none yet, or lost: go on from what is served
@@ -190,6 +212,14 @@ class EnvoyGateway:
                 yield
             finally:
                 os.close(descriptor)
+
+
+def _fresh(before: Rendered | None, after: Rendered, waited_for: Sequence[str]) -> list[str]:
+    """The names of the clusters of `after` that are not as they were, or were new already and are still waited for."""
+    if before is not None and before.clusters_hash == after.clusters_hash and not waited_for:
+        return []
+    known = {one["name"]: one for one in before.clusters} if before is not None else {}
+    return [one["name"] for one in after.clusters if one["name"] in waited_for or known.get(one["name"]) != one]
 
 
 def _sequence(version: str) -> int:

@@ -1,5 +1,8 @@
 """Routes: `/endpoints/{name}/…` to the deployments, everything else to the server.
 
+The path leads to the routes of its endpoint through one look-up in a tree of prefixes, however many endpoints there are; a
+call of the API or of a blob meets none of them. An endpoint's routes are then tried in order.
+
 Keys and tokens are checked by the routes themselves, with plain matchers: a first route refuses whatever lacks every key
 (or a token of the audience, from the JWT filter's metadata), so nothing behind it is reached without. No filter is
 configured for each endpoint, and none that is still marked as work in progress is used.
@@ -45,9 +48,23 @@ def check(endpoints: Sequence[EndpointRoute]) -> None:
         raise invalid(" ".join(one.message for one in faults), faults[0].target, faults)
 
 
-def route_configuration(endpoints: Sequence[EndpointRoute]) -> Document:
-    """The whole route table; `endpoints` have passed `check`."""
-    ordered = sorted(endpoints, key=lambda one: one.name)
+def route_configuration(endpoints: Mapping[str, Sequence[Document]]) -> Document:
+    """The whole route table, from the `endpoint_routes` of each endpoint by its name."""
+    prefixes = {
+        f"/endpoints/{spelling}/": _action(endpoints[name])
+        for name in sorted(endpoints)
+        for spelling in {name, name.lower()}
+    }
+    tree = {
+        "input": {
+            "name": "path",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                "header_name": ":path",
+            },
+        },
+        "prefix_match_map": {"map": {"/endpoints/": _action([_unknown_endpoint()]), **prefixes}},
+    }
     return {
         "@type": f"{CONFIG}route.v3.RouteConfiguration",
         "name": ROUTES,
@@ -55,7 +72,8 @@ def route_configuration(endpoints: Sequence[EndpointRoute]) -> Document:
             {
                 "name": "all",
                 "domains": ["*"],
-                "routes": [route for one in ordered for route in _endpoint_routes(one)] + _other_routes(),
+                "matcher": {"matcher_tree": tree, "on_no_match": _action(_server_routes())},
+                "retry_policy": _replica_retries(),  # of all routes that have none of their own
                 "response_headers_to_remove": [
                     "x-envoy-upstream-service-time",
                     "x-envoy-upstream-healthchecked-cluster",
@@ -65,11 +83,9 @@ def route_configuration(endpoints: Sequence[EndpointRoute]) -> Document:
     }
 
 
-def clusters_of(configuration: Document) -> set[str]:
-    """The names of all clusters that the routes of `configuration` lead to."""
-    actions = [route.get("route", {}) for host in configuration["virtual_hosts"] for route in host["routes"]]
-    mirrors = [mirror for action in actions for mirror in action.get("request_mirror_policies", [])]
-    return {one["cluster"] for one in [*actions, *mirrors] if "cluster" in one}
+def _action(routes: Sequence[Document]) -> Document:
+    listed = {"@type": f"{CONFIG}route.v3.RouteList", "routes": routes}
+    return {"action": {"name": "routes", "typed_config": listed}}
 
 
 def _check_endpoint(endpoint: EndpointRoute) -> None:
@@ -110,8 +126,10 @@ def _need(good: bool, otherwise: str) -> None:
         raise invalid(f"{otherwise}.")
 
 
-def _endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
-    """In this order: refuse strangers; the deployment that a header names, or 404; a share of the traffic for each; 404."""
+def endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
+    """The routes of an endpoint that has passed `check`.
+
+    In this order: refuse strangers; the deployment that a header names, or 404; a share of the traffic for each; 404."""
     names = sorted(one.name for one in endpoint.deployments)
     by_name = {one.name: one for one in endpoint.deployments}
     wrong_name = (
@@ -171,7 +189,6 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
             "cluster": cluster_name(endpoint.name, deployment.name),
             "timeout": f"{deployment.timeout_s:.3f}s",
             "prefix_rewrite": "/",
-            "retry_policy": _replica_retries(),
         },
         "request_headers_to_remove": ["authorization", "cookie"],  # no key and no browser session for the user's script
         "response_headers_to_remove": ["set-cookie"],  # its origin is the platform's
@@ -254,7 +271,7 @@ def _answer(endpoint: EndpointRoute, condition: Document, status: int, body: str
 
 
 def _match(endpoint: EndpointRoute, condition: Document) -> Document:
-    return {"prefix": f"/endpoints/{endpoint.name}/", "case_sensitive": False} | condition
+    return {"prefix": f"/endpoints/{endpoint.name}/", "case_sensitive": False} | condition  # the tree has the spellings
 
 
 def _filters(endpoint: EndpointRoute) -> Document:
@@ -273,17 +290,21 @@ def _set(name: str, value: str) -> Document:
     return {"header": {"key": name, "value": value}, "append_action": REPLACE}
 
 
-def _other_routes() -> list[Document]:
-    """An endpoint that is not there; then the server, where what only reads may be repeated even after it was sent."""
-    message = "There is no endpoint at this address; a scoring URI is /endpoints/{name}/score."
-    unknown = {
-        "match": {"prefix": "/endpoints/"},
+def _unknown_endpoint() -> Document:
+    message = (
+        "There is no endpoint at this address; a scoring URI is /endpoints/{name}/score, with the name as it was given."
+    )
+    return {
+        "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": json_body("EndpointNotFound", message)}},
         "response_headers_to_add": [_set("Content-Type", "application/json")],
     }
+
+
+def _server_routes() -> list[Document]:
+    """What only reads may be repeated even after it was sent."""
     reads = {"headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": IDEMPOTENT}}}]}
     return [
-        unknown,
         _server_route(reads, "connect-failure,refused-stream,reset"),
         _server_route({}, "connect-failure,refused-stream"),
     ]

@@ -188,7 +188,7 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
     state = "Failed" if status.get("failed") else row.state
     if status.get("live") != row.status.get("live"):
         writes = routing.request_change(platform, row.id)
-        return Step(state, status, after=0, writes=writes, reason="ready: requests move over")
+        return Step(state, status, after=_RESYNC_S, writes=writes, reason="ready: requests move over")
     with platform.database.read() as connection:
         routed = routing.routed(platform, connection, row.parent)
     if not routed.settled:

@@ -213,6 +213,7 @@ KIND = Kind(
         "regenerateKeys": Action(_regenerate),
         "token": Action(_token),
     },
+    deleted=routing.forget,
     long_running=True,
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",
 )

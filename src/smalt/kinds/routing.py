@@ -1,7 +1,8 @@
 """From endpoints and deployments to the gateway's configuration, reconciled as one row of its own.
 
-An endpoint or deployment that changed wakes the row `GATEWAY` and is done once the row says that a configuration with its
-own route (`digest`) is in force. So there is one writer, and a change is `Succeeded` only when requests follow it.
+An endpoint or deployment that changed waits for the row `GATEWAY`, which looks at the endpoints of those that wait, and now and
+then at all. It is done once a configuration with their routes is in force; which one, says a row below it for each endpoint, by
+a digest. So there is one writer, and a change is `Succeeded` only when requests follow it.
 
 An endpoint that the gateway cannot serve is left out and told so; all others go on.
 """
@@ -9,7 +10,7 @@ An endpoint that the gateway cannot serve is left out and told so; all others go
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from json import dumps
 
@@ -25,8 +26,12 @@ from smalt.store.resources import Row
 
 GATEWAY = "/smalt/gateways/main"
 ENDPOINTS, DEPLOYMENTS = "workspaces/onlineendpoints", "workspaces/onlineendpoints/deployments"
+ROUTES = "gateways/routes"
 _LOOK_AGAIN_S, _LOOK_AGAIN_MOST_S = 0.01, 1.0
 _RESYNC_S = 60.0
+_NONE = ""  # the digest of an endpoint that is not routed
+
+Routes = Mapping[str, EndpointRoute | None]  # by the endpoint's id
 
 
 def audience(platform: Platform, endpoint: str) -> str:
@@ -34,11 +39,13 @@ def audience(platform: Platform, endpoint: str) -> str:
     return f"{platform.settings.url}/endpoints/{endpoint}"
 
 
-def route(platform: Platform, connection: Connection, endpoint: Row) -> EndpointRoute | None:
+def _route(
+    platform: Platform, endpoint: Row, deployments: Iterable[Row], secrets: Mapping[str, str]
+) -> EndpointRoute | None:
     """What the gateway should do for an endpoint now; None while it is being deleted."""
     if endpoint.deleting:
         return None
-    deployments = [
+    live = [
         DeploymentRoute(
             name=row.name,
             sockets=tuple(row.status["live"]["sockets"]),
@@ -46,14 +53,10 @@ def route(platform: Platform, connection: Connection, endpoint: Row) -> Endpoint
             max_concurrent=int(row.status["live"]["max_concurrent"]),
             max_queue_wait_s=float(row.status["live"]["max_queue_wait_s"]),
         )
-        for key in resources.children(connection, endpoint.id)
-        if (row := resources.get(connection, key)) is not None
-        and row.kind == DEPLOYMENTS
-        and not row.deleting
-        and (row.status.get("live") or {}).get("sockets")
+        for row in deployments
+        if not row.deleting and (row.status.get("live") or {}).get("sockets")
     ]
-    served = {one.name.lower(): one.name for one in deployments}
-    secrets = resources.secrets_of(connection, endpoint.id)
+    served = {one.name.lower(): one.name for one in live}
     mode = str(endpoint.properties.get("authMode") or "Key").lower()
     audiences = {"amltoken": audience(platform, endpoint.name), "aadtoken": " ".join(ml_audiences())}
 
@@ -68,15 +71,41 @@ def route(platform: Platform, connection: Connection, endpoint: Row) -> Endpoint
         else (),
         traffic=share("traffic"),
         mirror=share("mirrorTraffic"),
-        deployments=tuple(sorted(deployments, key=lambda one: one.name)),
+        deployments=tuple(sorted(live, key=lambda one: one.name)),
         jwt_audience=audiences.get(mode, ""),
         workspace=endpoint.parent,
     )
 
 
-def digest(found: EndpointRoute | None) -> str:
+def _routes_of(platform: Platform, connection: Connection, keys: Iterable[str]) -> Routes:
+    """What these endpoints' routes should be. One that is gone has none."""
+    found = {key: resources.get(connection, key) for key in sorted(keys)}
+    return {
+        key: row and _route(platform, row, _below(connection, key), resources.secrets_of(connection, key))
+        for key, row in found.items()
+    }
+
+
+def _below(connection: Connection, endpoint: str) -> list[Row]:
+    rows = resources.get_many(connection, resources.children(connection, endpoint)).values()
+    return [row for row in rows if row.kind == DEPLOYMENTS]
+
+
+def _all_routes(platform: Platform, connection: Connection) -> Routes:
+    """In as many statements for thousands of endpoints as for one."""
+    keys = resources.keys_of_kind(connection, ENDPOINTS)
+    deployments = resources.get_many(connection, resources.keys_of_kind(connection, DEPLOYMENTS)).values()
+    below: dict[str, list[Row]] = {}
+    for row in deployments:
+        below.setdefault(row.parent, []).append(row)
+    secrets = resources.secrets_of_many(connection, keys)
+    endpoints = resources.get_many(connection, keys)
+    return {key: _route(platform, row, below.get(key, ()), secrets[key]) for key, row in endpoints.items()}
+
+
+def _digest(found: EndpointRoute | None) -> str:
     if found is None:
-        return ""
+        return _NONE
     return hashlib.sha256(dumps(asdict(found), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -93,18 +122,27 @@ class Routed:
 
 
 def routed(platform: Platform, connection: Connection, endpoint: str) -> Routed:
-    row, gateway = resources.get(connection, endpoint), resources.get(connection, GATEWAY)
-    if gateway is None:
+    told = resources.get(connection, _told_id(endpoint))
+    if told is None:
         return Routed(False)
-    wanted = digest(route(platform, connection, row)) if row else ""
-    refused = gateway.status.get("refused", {}).get(endpoint)
-    if refused and refused["digest"] == wanted:
-        return Routed(False, {"code": "EndpointNotServed", "message": refused["message"]})
-    return Routed(gateway.status.get("applied", {}).get(endpoint, "") == wanted)
+    wanted = _digest(_routes_of(platform, connection, [endpoint])[endpoint])
+    follows = told.status["digest"] == wanted
+    if follows and (refused := told.status.get("refused")):
+        return Routed(False, {"code": "EndpointNotServed", "message": refused})
+    return Routed(follows)
+
+
+def forget(connection: Connection, endpoint: Row, now: float) -> None:
+    """`Kind.deleted` of an endpoint."""
+    resources.remove(connection, _told_id(endpoint.id), now)
+
+
+def _told_id(endpoint: str) -> str:
+    return f"{GATEWAY}{endpoint}"
 
 
 def request_change(platform: Platform, waiter: str) -> Callable[[Connection], None]:
-    """Writes for a Step: the gateway looks again, and `waiter` is woken when it has."""
+    """Writes for a Step: the gateway looks at the endpoint that `waiter` is or belongs to, and wakes `waiter` then."""
 
     def writes(connection: Connection) -> None:
         now = platform.clock()
@@ -120,33 +158,77 @@ def request_change(platform: Platform, waiter: str) -> Callable[[Connection], No
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
+    """Of all endpoints where none waits, or it was long ago: what a restored or damaged folder lost comes back so."""
+    now, looked_at = platform.clock(), row.status.get("looked_at_all", 0)
     with platform.database.read() as connection:
-        keys = resources.keys_of_kind(connection, ENDPOINTS)
-        endpoints = resources.get_many(connection, keys)
-        routes = {key: route(platform, connection, endpoint) for key, endpoint in endpoints.items()}
-    version, faults = _apply(platform, routes)
+        changed = {_endpoint_of(one) for one in resources.waiters(connection, GATEWAY)}
+        if all_ := not changed or not 0 <= now - looked_at < _RESYNC_S:
+            routes = _all_routes(platform, connection)
+        else:
+            routes = _routes_of(platform, connection, changed)
+    try:
+        version, faults = _apply(platform, routes, whole=all_)
+    except LookupError:  # its files were lost
+        return Step(row.state, {**row.status, "looked_at_all": 0}, after=0)
     if not platform.gateway.in_force(version):
         return _look_again(row, version)
-    applied = {key: digest(one) for key, one in routes.items() if key not in faults}
-    refused = {key: {"digest": digest(routes[key]), "message": message} for key, message in faults.items()}
-    news = [key for key, one in refused.items() if row.status.get("refused", {}).get(key) != one]
+    told = {key: _told(one, faults.get(key, "")) for key, one in routes.items()}
 
     def writes(connection: Connection) -> None:
-        resources.poke(connection, news, platform.clock())
+        _tell(connection, told, platform.clock())
 
-    status = {"applied": applied, "refused": refused, "version": version}
+    status = {"version": version, "looked_at_all": now if all_ else looked_at}
     return Step("Succeeded", status, done=True, after=_RESYNC_S, writes=writes)
 
 
-def _apply(platform: Platform, routes: Mapping[str, EndpointRoute | None]) -> tuple[str, dict[str, str]]:
-    """The version with all endpoints that can be served, and by id why the others cannot."""
-    wanted = {key: one for key, one in sorted(routes.items()) if one is not None}
+def _endpoint_of(waiter: str) -> str:
+    """The id of the endpoint that the row `waiter` is, or is a deployment of."""
+    above, _, name = waiter.partition("/onlineendpoints/")
+    return f"{above}/onlineendpoints/{name.partition('/')[0]}"
+
+
+def _apply(platform: Platform, routes: Routes, whole: bool) -> tuple[str, dict[str, str]]:
+    """The version with all of `routes` that can be served, and by id why the others cannot."""
+
+    def apply(refused: Mapping[str, str]) -> str:
+        served = {key: None if key in refused else one for key, one in sorted(routes.items())}
+        if whole:
+            return platform.gateway.apply([one for one in served.values() if one is not None])
+        return platform.gateway.change({key.rpartition("/")[2]: one for key, one in served.items()})
+
     try:
-        return platform.gateway.apply(list(wanted.values())), {}
+        return apply({}), {}
     except ArmError as error:
         faults = {one.target: one.message for one in error.details}
-    refused = {key: faults[one.name] for key, one in wanted.items() if one.name in faults}
-    return platform.gateway.apply([one for key, one in wanted.items() if key not in refused]), refused
+    refused = {key: faults[one.name] for key, one in routes.items() if one is not None and one.name in faults}
+    return apply(refused), refused
+
+
+def _told(found: EndpointRoute | None, refused: str) -> Document:
+    """The status of an endpoint's row below the gateway: `digest`, and where it is not served the reason, `refused`."""
+    return {"digest": _digest(found)} | ({"refused": refused} if refused else {})
+
+
+def _tell(connection: Connection, told: Mapping[str, Document], now: float) -> None:
+    """Write what is news. An endpoint that is not served any more, or again, is to look at itself."""
+    before = resources.get_many(connection, [_told_id(key) for key in told])
+    for key, status in told.items():
+        old = before.get(_told_id(key))
+        if old is None:
+            _insert(connection, key, status, now)
+        elif old.status != status:
+            resources.merge_status(connection, old.id, {"refused": None, **status})
+        if (old.status if old else {}).get("refused") != status.get("refused"):
+            resources.poke(connection, [key], now)
+
+
+def _insert(connection: Connection, key: str, status: Document, now: float) -> None:
+    if resources.get(connection, key) is not None:  # else it went meanwhile
+        id_ = _told_id(key)
+        resources.insert(
+            connection, key=id_, written=id_, kind=ROUTES, parent=GATEWAY, name=key.rpartition("/")[2], spec={},
+            status=status, state="Succeeded", now=now, by="smalt",
+        )  # fmt: skip
 
 
 def _look_again(row: Row, version: str) -> Step:
@@ -157,4 +239,7 @@ def _look_again(row: Row, version: str) -> Step:
     return Step("Updating", status, after=min(_LOOK_AGAIN_S * 2 ** min(times, 30), _LOOK_AGAIN_MOST_S))
 
 
-KIND = Kind(lane=SERVING, path="gateways", title="gateway", reconcile=_reconcile, fail=keep_trying)
+KINDS = [
+    Kind(path="gateways", lane=SERVING, title="gateway", reconcile=_reconcile, fail=keep_trying),
+    Kind(path=ROUTES, title="route"),
+]

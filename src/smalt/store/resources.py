@@ -251,6 +251,11 @@ def wait_for(connection: Connection, key: str, on: Sequence[str], now: float) ->
             connection.execute(waiter.insert().values(id=key, on_id=one))
 
 
+def waiters(connection: Connection, on: str) -> list[str]:
+    """The ids of those that wait for `on`."""
+    return [row.id for row in connection.execute(select(waiter.c.id).where(waiter.c.on_id == on))]
+
+
 def wake_waiters(connection: Connection, on: str, now: float) -> list[str]:
     waiting = [row.id for row in connection.execute(select(waiter.c.id).where(waiter.c.on_id == on))]
     poke(connection, waiting, now)
@@ -363,3 +368,10 @@ def set_secret(connection: Connection, key: str, name: str, value: str) -> None:
 def secrets_of(connection: Connection, key: str) -> dict[str, str]:
     rows = connection.execute(select(secret.c.name, secret.c.value).where(secret.c.resource_id == key))
     return {row.name: row.value for row in rows}
+
+
+def secrets_of_many(connection: Connection, keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {key: {} for key in keys}
+    for row in connection.execute(select(secret).where(secret.c.resource_id.in_(list(found)))):
+        found[row.resource_id][row.name] = row.value
+    return found

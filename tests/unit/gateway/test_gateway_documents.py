@@ -20,7 +20,7 @@ from smalt.gateway.clusters import deployment_cluster
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import addresses
-from smalt.gateway.routes import check, clusters_of, route_configuration
+from smalt.gateway.routes import check, endpoint_routes, route_configuration
 from smalt.settings import Settings
 
 
@@ -35,8 +35,23 @@ def endpoint(
     return EndpointRoute(name, keys, traffic or {}, mirror or {}, deployments, **more)
 
 
-def routes_of(*endpoints: EndpointRoute) -> list[dict[str, Any]]:
-    return route_configuration(endpoints)["virtual_hosts"][0]["routes"]
+def matcher(*endpoints: EndpointRoute) -> dict[str, Any]:
+    table = route_configuration({one.name: endpoint_routes(one) for one in endpoints})
+    return table["virtual_hosts"][0]["matcher"]
+
+
+def listed(action: dict[str, Any]) -> list[dict[str, Any]]:
+    return action["action"]["typed_config"]["routes"]
+
+
+def clusters_of(document: Any) -> set[str]:
+    """The clusters that anything in `document` leads to."""
+    if isinstance(document, list):
+        return {name for one in document for name in clusters_of(one)}
+    if not isinstance(document, dict):
+        return set()
+    own = {document["cluster"]} if isinstance(document.get("cluster"), str) else set[str]()
+    return own | {name for one in document.values() for name in clusters_of(one)}
 
 
 @pytest.mark.parametrize(
@@ -88,17 +103,18 @@ def test_every_route_of_an_endpoint_stands_behind_its_refusal() -> None:
         endpoint(keys=()),
         endpoint(keys=(), jwt_audience="a b", workspace="/w"),
     ):
-        own = [route for route in routes_of(one) if route["match"]["prefix"] == "/endpoints/ep/"]
+        own = endpoint_routes(one)
+        assert {route["match"]["prefix"] for route in own} == {"/endpoints/ep/"}
         assert own[0]["direct_response"]["status"] == 401
         assert all("route" not in route for route in own[:1])
         assert {"route", "direct_response"} & set(own[-1])
         assert own[-1]["match"].keys() == {"prefix", "case_sensitive"}  # nothing falls through to the server
-    closed = routes_of(endpoint(keys=()))[0]
+    closed = endpoint_routes(endpoint(keys=()))[0]
     assert closed["match"].get("headers", []) == [] and "dynamic_metadata" not in closed["match"]
 
 
 def test_shares_add_up_and_mirrors_only_copy_live_traffic() -> None:
-    found = routes_of(endpoint(traffic={"green": 30, "blue": 70}, mirror={"green": 25, "blue": 0}))
+    found = endpoint_routes(endpoint(traffic={"green": 30, "blue": 70}, mirror={"green": 25, "blue": 0}))
     bounds = [
         (route["route"]["cluster"], route["match"]["runtime_fraction"]["default_value"]["numerator"])
         for route in found
@@ -112,13 +128,12 @@ def test_shares_add_up_and_mirrors_only_copy_live_traffic() -> None:
 
 def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
     slow = deployment("slow", "/s1", "/s2", timeout_s=90.5, max_concurrent=3)
-    found = routes_of(
+    found = endpoint_routes(
         endpoint(traffic={"slow": 50, "fast": 50}, deployments=(slow, deployment("fast", "/f", timeout_s=0.25)))
     )
     assert {route["route"]["cluster"]: route["route"]["timeout"] for route in found if "route" in route} == {
         "ep/slow": "90.500s",
         "ep/fast": "0.250s",
-        "server": "0s",
     }
     limits = deployment_cluster("ep", slow)["circuit_breakers"]["thresholds"][0]
     assert limits["max_requests"] == 3 * 2 + 100 and limits["max_pending_requests"] == 100
@@ -126,11 +141,17 @@ def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
     assert many["max_requests"] == 600 and many["max_pending_requests"] == 500
 
 
-def test_the_clusters_of_a_route_table_are_found_mirrors_included() -> None:
-    table = route_configuration(
-        [endpoint(traffic={"blue": 100}, mirror={"green": 5}), endpoint("bare", deployments=())]
-    )
-    assert clusters_of(table) == {"server", "ep/blue", "ep/green"}
+def test_a_path_meets_the_routes_of_its_endpoint_and_of_no_other() -> None:
+    many = [endpoint(f"ep-{number}", traffic={"blue": 100}) for number in range(200)]
+    found = matcher(*many, endpoint("Mixed"))
+    others = listed(found["on_no_match"])
+    assert clusters_of(others) == {"server"} and len(others) == 2
+    tree = found["matcher_tree"]["prefix_match_map"]["map"]
+    spellings = {f"/endpoints/ep-{number}/" for number in range(200)}
+    assert set(tree) == {"/endpoints/", *spellings, "/endpoints/Mixed/", "/endpoints/mixed/"}
+    assert listed(tree["/endpoints/ep-7/"]) == endpoint_routes(many[7])
+    assert listed(tree["/endpoints/Mixed/"]) == listed(tree["/endpoints/mixed/"])
+    assert [one["direct_response"]["status"] for one in listed(tree["/endpoints/"])] == [404]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +218,23 @@ def test_a_lost_or_torn_file_is_made_again(gateway: EnvoyGateway, tmp_path: Path
     routes = json.loads((tmp_path / "root" / "gateway" / "rds" / "rds.json").read_text())["resources"][0]
     assert clusters_of(routes) <= {one["name"] for one in clusters} == {"server", "ep/blue", "ep/green"}
     assert clusters_of(routes) == {"server", "ep/blue", "ep/green"}
+
+
+def test_a_change_of_one_endpoint_is_as_the_same_among_all(gateway: EnvoyGateway, tmp_path: Path) -> None:
+    gateway.write_bootstrap()
+    (tmp_path / "root" / "gateway" / "desired.json").unlink()
+    with pytest.raises(LookupError):
+        gateway.change({"one": None})
+    before = [endpoint(name, traffic={"blue": 100}) for name in ("one", "two")]
+    gateway.apply(before)
+    changed = endpoint("two", traffic={"green": 100})
+    version = gateway.change({"Two": changed, "three": endpoint("three"), "unknown": None})
+    assert gateway.apply([before[0], changed, endpoint("three")]) == version
+    assert gateway.change({"three": None, "two": before[1]}) != version
+    routes = json.loads((tmp_path / "root" / "gateway" / "rds" / "rds.json").read_text())["resources"][0]
+    assert clusters_of(routes) == {"server", "one/blue", "one/green", "two/blue", "two/green"}
+    with pytest.raises(ArmError, match="goes to 'red'"):
+        gateway.change({"one": endpoint("one", traffic={"red": 1})})
 
 
 def test_the_binary_is_there_and_its_absence_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
@@ -133,3 +134,79 @@ def test_a_route_is_written_from_what_is_live_not_from_a_revision_that_failed(ha
     harness.settle()
     assert harness.row(DEPLOYMENT.url).state == "Failed"
     assert harness.gateway.route("churn-scores") == before
+
+
+def add_endpoints(harness: Harness, numbers: range) -> None:
+    """Endpoints with a live deployment each, as if they had always been there."""
+    now = harness.clock()
+    live = {"sockets": ["/run/s.sock"], "timeout_s": 5, "max_concurrent": 1, "max_queue_wait_s": 0.5}
+    with harness.database.write() as connection:
+        for number in numbers:
+            endpoint = f"{WORKSPACE}/onlineEndpoints/many-{number}"
+            for url, parent, spec, status in (
+                (endpoint, WORKSPACE, {"properties": {"authMode": "Key", "traffic": {"blue": 100}}}, {}),
+                (f"{endpoint}/deployments/blue", endpoint, {"properties": {}}, {"live": live}),
+            ):
+                kind = "workspaces/onlineendpoints" + ("/deployments" if parent == endpoint else "")
+                resources.insert(
+                    connection, key=url.lower(), written=url, kind=kind, parent=parent.lower(), name=url.rpartition("/")[2],
+                    spec=spec, status=status, state="Succeeded", now=now, by="test",
+                )  # fmt: skip
+            resources.set_secret(connection, endpoint.lower(), "primaryKey", f"key-{number}")
+
+
+def statements(harness: Harness) -> list[str]:
+    """What is sent to the database from now on."""
+    sent: list[str] = []
+    event.listen(harness.database._engine, "before_cursor_execute", lambda *found: sent.append(found[2]))
+    return sent
+
+
+def test_a_flip_reads_what_changed_and_not_the_other_endpoints(harness: Harness) -> None:
+    sent = statements(harness)
+
+    def flip(share: int) -> int:
+        """The number of statements."""
+        del sent[:]
+        assert harness.put(
+            f"{WORKSPACE}/onlineEndpoints/many-7", {"properties": {"traffic": {"blue": share}}}
+        ).is_success
+        harness.settle()
+        assert harness.gateway.route("many-7").traffic == ({"blue": share} if share else {})
+        return len(sent)
+
+    def look_at_all() -> int:
+        del sent[:]
+        with harness.database.write() as connection:
+            resources.poke(connection, [GATEWAY], harness.clock())
+        harness.settle()
+        return len(sent)
+
+    make(harness, ONE)
+    add_endpoints(harness, range(6, 9))
+    look_at_all()
+    flip(0)  # the endpoint's first operation
+    few, few_at_all = flip(100), look_at_all()
+    add_endpoints(harness, range(9, 60))
+    assert look_at_all() < 51 * 5  # a row for each to be inserted
+    assert (flip(0), look_at_all()) == (few, few_at_all)
+    assert len(served(harness)) == 55 and harness.gateway.route("many-8").traffic == {"blue": 100}
+
+
+def test_the_gateways_lost_files_are_written_again_with_all_endpoints(harness: Harness) -> None:
+    make(harness, ONE)
+    harness.gateway.applied.clear()
+    make(harness, TWO)
+    assert harness.row(TWO).state == "Succeeded" and served(harness) == {"ep-one", "ep-two"}
+
+
+def test_a_deleted_endpoint_leaves_no_row_and_its_name_can_be_used_again(harness: Harness) -> None:
+    make(harness, ONE)
+    assert harness.row(f"{GATEWAY}{ONE}").status["digest"]
+    assert harness.send("DELETE", ONE).status_code == 202
+    harness.settle()
+    assert harness.get(ONE).status_code == 404 and served(harness) == set()
+    with harness.database.read() as connection:
+        assert resources.children(connection, GATEWAY) == []
+    make(harness, ONE)
+    assert harness.row(ONE).state == "Succeeded" and served(harness) == {"ep-one"}

@@ -1,0 +1,55 @@
+"""Endpoints as Envoy's documents, each made once: a change of one among thousands makes one anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from smalt.arm.ports import DeploymentRoute, EndpointRoute
+from smalt.gateway.clusters import deployment_cluster
+from smalt.gateway.documents import Document, content_hash
+from smalt.gateway.routes import endpoint_routes
+
+Kept = Mapping[str, Document]  # by lowered name: an EndpointRoute as JSON keeps it
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """`clusters_hash` and `hash` (of everything) tell whether Envoy would be told something else."""
+
+    name: str
+    clusters: list[Document]
+    routes: list[Document]
+    clusters_hash: str
+    hash: str
+
+
+class Renderings:
+    """Remembers what it made. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Document, Rendered]] = {}
+
+    def of(self, endpoints: Kept) -> dict[str, Rendered]:
+        """In the order of the names. What is not among `endpoints` any more is forgotten."""
+        made: dict[str, tuple[Document, Rendered]] = {}
+        for key in sorted(endpoints):
+            known = self._known.get(key)
+            made[key] = known if known and known[0] == endpoints[key] else (endpoints[key], _rendered(endpoints[key]))
+        self._known = made
+        return {key: one for key, (_, one) in made.items()}
+
+
+def kept(endpoint: EndpointRoute) -> Document:
+    """`endpoint`, equal to itself after JSON."""
+    deployments = [{**asdict(one), "sockets": list(one.sockets)} for one in endpoint.deployments]
+    return {**asdict(endpoint), "keys": list(endpoint.keys), "deployments": deployments}
+
+
+def _rendered(document: Document) -> Rendered:
+    deployments = sorted((DeploymentRoute(**one) for one in document["deployments"]), key=lambda one: one.name)
+    endpoint = EndpointRoute(**{**document, "deployments": deployments})
+    clusters = [deployment_cluster(endpoint.name, one) for one in deployments]
+    routes = endpoint_routes(endpoint)
+    clusters_hash = content_hash(clusters)
+    return Rendered(endpoint.name, clusters, routes, clusters_hash, content_hash([clusters_hash, routes]))
