@@ -40,7 +40,9 @@ from smalt.auth.authentication import authenticate
 from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
+from smalt.auth.keyring import Keyring
 from smalt.auth.login import Login
+from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
@@ -59,6 +61,7 @@ from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
 from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
+from smalt.store.sealed import Secrets
 from smalt.tracking.edge import TrackingApp
 from smalt.tracking.history import HistoryApp
 from smalt.tracking.registered_models import RegisteredModels
@@ -87,7 +90,9 @@ def build(settings: Settings) -> Server:
     headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
     store = FolderStore(settings.blobs)
-    accounts = Accounts(database)
+    keyring = Keyring(settings)
+    settle(database, keyring)
+    accounts = Accounts(database, keyring)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     engine = LocalEngine(settings)
@@ -106,6 +111,8 @@ def build(settings: Settings) -> Server:
         gateway,
         tokens,
         headers,
+        Secrets(keyring),
+        accounts.account_keys,
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)

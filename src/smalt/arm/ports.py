@@ -135,6 +135,28 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True)
+class AccountKey:
+    """One of a storage account's two keys: `name` is key1 or key2, `value` base64."""
+
+    name: str
+    value: str
+    made_at: float
+
+
+class AccountKeys(Protocol):
+    def of(self, account: str) -> tuple[AccountKey, AccountKey] | None:
+        """key1 and key2; None if there is no such account."""
+        ...
+
+    def regenerate(self, account: str, name: str = "") -> AccountKey:
+        """A new key of this name, without one of the older; what the old one signed is refused from now on.
+
+        Raises ArmError: 400 for another name than key1 or key2, 404.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """A job as an MLflow run. `workspace` is the lowered ARM id; `artifact_uri` is an https URL."""
 

@@ -53,7 +53,7 @@ def route(platform: Platform, connection: Connection, endpoint: Row) -> Endpoint
         and (row.status.get("live") or {}).get("sockets")
     ]
     served = {one.name.lower(): one.name for one in deployments}
-    secrets = resources.secrets_of(connection, endpoint.id)
+    secrets = platform.secrets.of(connection, endpoint.id)
     mode = str(endpoint.properties.get("authMode") or "Key").lower()
     audiences = {"amltoken": audience(platform, endpoint.name), "aadtoken": " ".join(ml_audiences())}
 

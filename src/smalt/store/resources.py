@@ -377,13 +377,3 @@ def by_lookup(connection: Connection, kind: str, lookup: str, most: int = 100) -
 def set_status(connection: Connection, row_id: str, status: Mapping[str, Any]) -> None:
     """For what must be known in a transaction that is not the row's own apply (a container's newest version, …)."""
     connection.execute(update(resource).where(resource.c.id == row_id).values(status=json.dumps(status)))
-
-
-def set_secret(connection: Connection, key: str, name: str, value: str) -> None:
-    connection.execute(delete(secret).where(secret.c.resource_id == key, secret.c.name == name))
-    connection.execute(secret.insert().values(resource_id=key, name=name, value=value))
-
-
-def secrets_of(connection: Connection, key: str) -> dict[str, str]:
-    rows = connection.execute(select(secret.c.name, secret.c.value).where(secret.c.resource_id == key))
-    return {row.name: row.value for row in rows}

@@ -25,7 +25,7 @@ def make(harness: Harness, url: str, **properties: Any) -> None:
 def set_key(harness: Harness, url: str, key: str) -> None:
     """Past admission, as an older version might have stored it."""
     with harness.database.write() as connection:
-        resources.set_secret(connection, url.lower(), "primaryKey", key)
+        harness.platform.secrets.set(connection, url.lower(), "primaryKey", key)
         resources.poke(connection, [GATEWAY], harness.clock())
     harness.settle()
 
