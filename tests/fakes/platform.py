@@ -25,6 +25,7 @@ from smalt.arm.ports import (
     EndpointRoute,
     EnvironmentPlan,
     EnvironmentSpec,
+    Login,
     ModelVersion,
     Principal,
     RunSpec,
@@ -80,7 +81,9 @@ class FakeEnvironments:
     def built(self, key: str) -> BuiltEnvironment | None:
         return BuiltEnvironment(key, self.folder / key, self.folder / "lock") if key in self.ready else None
 
-    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
+    def task(
+        self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
+    ) -> TaskSpec:
         return TaskSpec(name=f"build-{plan.key[:16]}-a{attempt}", owner=owner, argv=["true"])
 
     def log(self, key: str) -> Path:

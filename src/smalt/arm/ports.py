@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from smalt.agent.wire import TaskSpec, TaskState
 
@@ -47,6 +47,19 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class Feed:
+    """Credentials that there are for package indexes at and below `target`; `connection` (lowered ARM id) has them."""
+
+    target: str
+    connection: str
+
+
+class Login(NamedTuple):
+    username: str
+    password: str
+
+
+@dataclass(frozen=True)
 class EnvironmentSpec:
     """An environment as a user wrote it; at least one of image and conda_file, or a curated name."""
 
@@ -56,6 +69,7 @@ class EnvironmentSpec:
     pip_requirements: str = ""
     curated: str = ""  # e.g. AzureML-sklearn-1.5-ubuntu22.04-py311-cpu, or a registry's environment name
     build_context: bool = False  # a Dockerfile: needs a container engine
+    feeds: Sequence[Feed] = ()
 
 
 @dataclass(frozen=True)
@@ -93,8 +107,10 @@ class Environments(Protocol):
 
     def built(self, key: str) -> BuiltEnvironment | None: ...
 
-    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
-        """The task that builds `plan`; its log is `log(key)`."""
+    def task(
+        self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
+    ) -> TaskSpec:
+        """The task that builds `plan`; its log is `log(key)`. `logins` are for the addresses in `plan.definition["feeds"]`."""
         ...
 
     def log(self, key: str) -> Path: ...
