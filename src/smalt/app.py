@@ -41,6 +41,7 @@ from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.keyring import Keyring
+from smalt.auth.living import LivingIdentities
 from smalt.auth.login import Login
 from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
@@ -55,6 +56,7 @@ from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.kinds import replicas
+from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TERMINAL
 from smalt.reconcile.loop import Loop
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
@@ -159,8 +161,9 @@ def build(settings: Settings) -> Server:
 class Workspaces:
     """Questions of other parts about workspaces, answered from the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, identities: LivingIdentities | None = None) -> None:
         self._database = database
+        self._identities = identities or LivingIdentities(database)
 
     def exists(self, workspace: str) -> bool:
         with self._database.read() as connection:
@@ -173,13 +176,17 @@ class Workspaces:
         return str(row.status.get("account", "")) if row else ""
 
     def authorize(self, principal: Principal, action: str, scope: str) -> None:
-        """As `auth.access.authorize`; and the token of a job or replica opens nothing once that has ended."""
+        """As `auth.access.authorize`; and the token of what has ended, or was deleted, opens nothing."""
         if not self.lives(principal):
-            raise unauthorized(f"The token belongs to {principal.name}, which has ended.", "ExpiredAuthenticationToken")
+            raise unauthorized(
+                f"The token belongs to {principal.name}, which has ended or was deleted.", "ExpiredAuthenticationToken"
+            )
         authorize(principal, action, scope)
 
     def lives(self, principal: Principal) -> bool:
-        """Whether the job still runs, or the deployment still exists, that `principal` stands for; true of all others."""
+        """Whether there still is who `principal` stands for: the very job, running; the deployment; the identity's row."""
+        if principal.kind in ("servicePrincipal", "managedIdentity"):
+            return self._identities.lives(principal.oid)
         if principal.kind not in ("job", "endpoint") or not principal.scope:
             return True
         job = ResourceId.parse(principal.scope).workspace.child("jobs", principal.name.removeprefix("job:"))
@@ -187,7 +194,7 @@ class Workspaces:
             if principal.kind == "endpoint":
                 return replicas.deployment_of(connection, principal) is not None
             row = resources.get(connection, job.key)
-        return row is not None and row.state not in TERMINAL
+        return row is not None and row.state not in TERMINAL and job_oid(row) == principal.oid
 
     def permits(self, principal: Principal, target: Target, method: str) -> bool:
         """Bearer tokens on blobs: what is in a scope may use the account of its workspace, and no other."""

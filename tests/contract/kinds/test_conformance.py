@@ -17,7 +17,8 @@ from smalt.arm.registry import Kinds
 from smalt.kinds.jobs.job import TYPES
 
 KINDS = Kinds.scan(smalt.kinds)
-INTERNAL = {"environmentbuilds", "gateways", "locations", "modelnews", "subscriptions"}  # not for clients to PUT
+# not for clients to PUT
+INTERNAL = {"environmentbuilds", "gateways", "locations", "modelnews", "storageaccounts", "subscriptions"}
 PUT_ABLE = sorted(set(KINDS) - INTERNAL)
 
 

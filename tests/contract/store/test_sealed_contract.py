@@ -14,6 +14,7 @@ from smalt.blob.account_keys import AccountKeys
 from smalt.settings import Settings
 from smalt.store import tables
 from smalt.store.database import Database
+from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
 
 PLAIN = "pl41n-and-secret"
@@ -157,8 +158,6 @@ def test_a_key_is_not_dropped_while_something_is_sealed_with_it(
 
 
 def test_an_older_schema_gets_its_columns_and_keeps_used_links(database: Database, keyring: Keyring) -> None:
-    from smalt.store.migrate import migrate
-
     insert_plain(database, 2)
     with database.write() as connection:
         link = {"resource_id": "login/used", "name": "nonce", "value": f"{1_800_000_600.5:020.3f}"}
