@@ -32,11 +32,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
-from smalt.settings import STORAGE_SUFFIX
+from smalt.settings import STORAGE_SUFFIX, Settings
 from smalt.store import tables
 from smalt.store.database import Database
 
@@ -77,7 +78,7 @@ def serve(root: Path, listen: int) -> None:
     with database.write() as connection:
         tables.metadata.create_all(connection)
     store = FolderStore(root / "blobs")
-    accounts = Accounts(database)
+    accounts = Accounts(database, Keyring(Settings(root)))
     port = BlobAccounts(accounts, store)
     port.ensure_account("bench")
     port.ensure_container("bench", CONTAINER)

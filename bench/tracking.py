@@ -32,6 +32,7 @@ from smalt.arm.ports import Principal, RunSpec
 from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
 from smalt.auth.certificates import ensure_certificates
+from smalt.auth.keyring import Keyring
 from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
@@ -119,7 +120,7 @@ def platform(root: Path) -> Iterator[tuple[Settings, MlflowTracking, httpx.Clien
         settings,
         tracking,
         tokens,
-        BlobAccounts(Accounts(database), FolderStore(settings.blobs)),
+        BlobAccounts(Accounts(database, Keyring(settings)), FolderStore(settings.blobs)),
         audiences=arm_audiences(settings),
         exists=lambda _: True,
         authorize=authorize,

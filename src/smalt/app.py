@@ -42,7 +42,10 @@ from smalt.auth.authentication import authenticate
 from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
+from smalt.auth.keyring import Keyring
+from smalt.auth.living import LivingIdentities
 from smalt.auth.login import Login
+from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
@@ -55,12 +58,14 @@ from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.kinds import job_runs, replicas
+from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TERMINAL
 from smalt.reconcile.loop import Loop
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings, SettingsError
 from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
+from smalt.store.sealed import Secrets
 from smalt.tracking.edge import TrackingApp
 from smalt.tracking.history import HistoryApp
 from smalt.tracking.registered_models import RegisteredModels
@@ -89,7 +94,9 @@ def build(settings: Settings) -> Server:
     headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
     store = FolderStore(settings.blobs)
-    accounts = Accounts(database)
+    keyring = Keyring(settings)
+    settle(database, keyring)
+    accounts = Accounts(database, keyring)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     engine = LocalEngine(settings)
@@ -108,6 +115,8 @@ def build(settings: Settings) -> Server:
         gateway,
         tokens,
         headers,
+        Secrets(keyring),
+        accounts.account_keys,
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
@@ -149,8 +158,9 @@ def build(settings: Settings) -> Server:
 class Workspaces:
     """Questions of other parts about workspaces, answered from the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, identities: LivingIdentities | None = None) -> None:
         self._database = database
+        self._identities = identities or LivingIdentities(database)
 
     def exists(self, workspace: str) -> bool:
         with self._database.read() as connection:
@@ -163,13 +173,17 @@ class Workspaces:
         return str(row.status.get("account", "")) if row else ""
 
     def authorize(self, principal: Principal, action: str, scope: str) -> None:
-        """As `auth.access.authorize`; and the token of a job or replica opens nothing once that has ended."""
+        """As `auth.access.authorize`; and the token of what has ended, or was deleted, opens nothing."""
         if not self.lives(principal):
-            raise unauthorized(f"The token belongs to {principal.name}, which has ended.", "ExpiredAuthenticationToken")
+            raise unauthorized(
+                f"The token belongs to {principal.name}, which has ended or was deleted.", "ExpiredAuthenticationToken"
+            )
         authorize(principal, action, scope)
 
     def lives(self, principal: Principal) -> bool:
-        """Whether the job still runs, or the deployment still exists, that `principal` stands for; true of all others."""
+        """Whether there still is who `principal` stands for: the very job, running; the deployment; the identity's row."""
+        if principal.kind in ("servicePrincipal", "managedIdentity"):
+            return self._identities.lives(principal.oid)
         if principal.kind not in ("job", "endpoint") or not principal.scope:
             return True
         job = ResourceId.parse(principal.scope).workspace.child("jobs", principal.name.removeprefix("job:"))
@@ -177,7 +191,7 @@ class Workspaces:
             if principal.kind == "endpoint":
                 return replicas.deployment_of(connection, principal) is not None
             row = resources.get(connection, job.key)
-        return row is not None and row.state not in TERMINAL
+        return row is not None and row.state not in TERMINAL and job_oid(row) == principal.oid
 
     def permits(self, principal: Principal, target: Target, method: str) -> bool:
         """Bearer tokens on blobs: what is in a scope may use the account of its workspace, and no other."""

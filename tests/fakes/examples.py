@@ -38,6 +38,17 @@ EXAMPLES: dict[str, Example] = {
         f"{WORKSPACE}/datastores/lake",
         {"datastoreType": "AzureBlob", "accountName": "telcolake", "containerName": "raw"},
     ),
+    "workspaces/connections": Example(
+        f"{WORKSPACE}/connections/feed",
+        {
+            "category": "PythonFeed",
+            "authType": "PAT",
+            "target": "https://feed.example/simple",
+            "credentials": {"pat": "not-shown"},
+            "isSharedToAll": True,
+        },
+        edit=("metadata", {"team": "risk"}),
+    ),
     "workspaces/data": Example(f"{WORKSPACE}/data/churn", {}),
     "workspaces/data/versions": Example(
         f"{WORKSPACE}/data/churn/versions/1", {"dataUri": DATA_URI, "dataType": "uri_file"}

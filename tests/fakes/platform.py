@@ -25,6 +25,7 @@ from smalt.arm.ports import (
     EndpointRoute,
     EnvironmentPlan,
     EnvironmentSpec,
+    Login,
     ModelVersion,
     Principal,
     RunChanges,
@@ -34,6 +35,7 @@ from smalt.arm.ports import (
 )
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
+from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.gateway.routes import check
@@ -43,6 +45,7 @@ from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, Settings
 from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
+from smalt.store.sealed import Secrets
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/bank"
@@ -82,7 +85,9 @@ class FakeEnvironments:
     def built(self, key: str) -> BuiltEnvironment | None:
         return BuiltEnvironment(key, self.folder / key, self.folder / "lock") if key in self.ready else None
 
-    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
+    def task(
+        self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
+    ) -> TaskSpec:
         return TaskSpec(name=f"build-{plan.key[:16]}-a{attempt}", owner=owner, argv=["true"])
 
     def log(self, key: str) -> Path:
@@ -222,11 +227,13 @@ class Harness:
         self.tracking = FakeTracking()
         self.models = FakeModels()
         self.gateway = FakeGateway()
-        self.blobs = BlobAccounts(Accounts(self.database), FolderStore(root / "blobs"))
+        keyring = Keyring(self.settings)
+        accounts = Accounts(self.database, keyring)
+        self.blobs = BlobAccounts(accounts, FolderStore(root / "blobs"))
         tokens = FakeTokens()
         self.platform = Platform(
             self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs,
-            tracking or self.tracking, self.models, self.gateway, tokens, tokens,
+            tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
         )  # fmt: skip
         self.kinds = Kinds.scan(smalt.kinds)
         self.crud = Crud(self.kinds)

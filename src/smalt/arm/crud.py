@@ -126,7 +126,8 @@ class Crud:
             if old is not None and old.deleting:
                 raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
             body = patched(_public(old.spec), request.body) if patch and old else request.body
-            asked = replace(request, body=check_document(kind, accepted(kind, body, old, request.api_version)))
+            checked = check_document(kind, accepted(kind, body, old, request.api_version))
+            asked = replace(request, body=checked, patched=patch)
             assert kind.admit is not None
             admitted = kind.admit(asked, connection, old)
             row, operation = self._write(connection, asked, kind, old, admitted)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 ML = "Microsoft.MachineLearningServices"
 RESOURCES = "Microsoft.Resources"
-PROVIDERS = (ML, RESOURCES)  # all that have resources here
+STORAGE = "Microsoft.Storage"
+PROVIDERS = (ML, RESOURCES, STORAGE)  # all that have resources here
 _SPELLING = {name.lower(): name for name in PROVIDERS}
 
 

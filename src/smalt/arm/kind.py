@@ -27,7 +27,7 @@ NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
 
 @dataclass(frozen=True)
 class Request:
-    """One call on a resource or collection, as a kind's functions see it. `body` is the whole JSON document."""
+    """One call on a resource or collection, as a kind's functions see it. `body` is the whole JSON document; `patched`: a PATCH made it."""
 
     platform: Platform
     id: ResourceId
@@ -36,6 +36,7 @@ class Request:
     body: Document = field(default_factory=dict[str, Any])
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     api_version: str = ""
+    patched: bool = False
 
 
 @dataclass(frozen=True)

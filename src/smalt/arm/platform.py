@@ -6,9 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smalt.arm.hub import Hub
-from smalt.arm.ports import Blobs, Engine, Environments, Gateway, IdentityHeaders, MlflowModels, Tokens, Tracking
+from smalt.arm.ports import (
+    AccountKeys,
+    Blobs,
+    Engine,
+    Environments,
+    Gateway,
+    IdentityHeaders,
+    MlflowModels,
+    Tokens,
+    Tracking,
+)
 from smalt.settings import Settings
 from smalt.store.database import Database
+from smalt.store.sealed import Secrets
 
 
 @dataclass(frozen=True)
@@ -27,3 +38,5 @@ class Platform:
     gateway: Gateway
     tokens: Tokens
     identity_headers: IdentityHeaders
+    secrets: Secrets
+    account_keys: AccountKeys

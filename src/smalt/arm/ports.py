@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from smalt.agent.wire import TaskSpec, TaskState
 
@@ -48,6 +48,19 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class Feed:
+    """Credentials that there are for package indexes at and below `target`; `connection` (lowered ARM id) has them."""
+
+    target: str
+    connection: str
+
+
+class Login(NamedTuple):
+    username: str
+    password: str
+
+
+@dataclass(frozen=True)
 class EnvironmentSpec:
     """An environment as a user wrote it; at least one of image and conda_file, or a curated name."""
 
@@ -57,6 +70,7 @@ class EnvironmentSpec:
     pip_requirements: str = ""
     curated: str = ""  # e.g. AzureML-sklearn-1.5-ubuntu22.04-py311-cpu, or a registry's environment name
     build_context: bool = False  # a Dockerfile: needs a container engine
+    feeds: Sequence[Feed] = ()
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,10 @@ class Environments(Protocol):
 
     def built(self, key: str) -> BuiltEnvironment | None: ...
 
-    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
-        """The task that builds `plan`; its log is `log(key)`."""
+    def task(
+        self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
+    ) -> TaskSpec:
+        """The task that builds `plan`; its log is `log(key)`. `logins` are for the addresses in `plan.definition["feeds"]`."""
         ...
 
     def log(self, key: str) -> Path: ...
@@ -132,6 +148,28 @@ class Blobs(Protocol):
 
     def remove(self, account: str, container: str = "", prefix: str = "") -> None:
         """What is below `prefix`; without a container the whole account."""
+        ...
+
+
+@dataclass(frozen=True)
+class AccountKey:
+    """One of a storage account's two keys: `name` is key1 or key2, `value` base64."""
+
+    name: str
+    value: str
+    made_at: float
+
+
+class AccountKeys(Protocol):
+    def of(self, account: str) -> tuple[AccountKey, AccountKey] | None:
+        """key1 and key2; None if there is no such account."""
+        ...
+
+    def regenerate(self, account: str, name: str = "") -> AccountKey:
+        """A new key of this name, without one of the older; what the old one signed is refused from now on.
+
+        Raises ArmError: 400 for another name than key1 or key2, 404.
+        """
         ...
 
 

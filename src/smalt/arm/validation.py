@@ -13,6 +13,8 @@ from pydantic.alias_generators import to_camel
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import Kind
 
+_NOT_SHOWN = frozenset({"credentials", "secrets", "keys"})  # a wrong value there may be a secret in the wrong place
+
 
 class Properties(BaseModel):
     """Base of all `properties` models: camelCase on the wire, unknown fields kept, values coerced as the service does."""
@@ -86,7 +88,8 @@ def _as_written(given: Any, parsed: Any) -> Any:
 def _detail(base: str, error: Any) -> ArmError:
     path = ".".join([*filter(None, [base]), *(str(part) for part in error["loc"])])
     given = error.get("input")
-    shown = "" if isinstance(given, dict | list) else f" (given: {str(given)[:80]!r})"
+    hidden = not _NOT_SHOWN.isdisjoint(str(part).lower() for part in error["loc"])
+    shown = "" if hidden or isinstance(given, dict | list) else f" (given: {str(given)[:80]!r})"
     return invalid(f"{path}: {error['msg']}{shown}.", path)
 
 

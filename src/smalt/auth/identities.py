@@ -99,7 +99,7 @@ class Identities:
         return _parse(rows[0])
 
     def delete(self, reference: str) -> None:
-        """Nobody signs in with it any more; tokens already given out stay valid until they end, as in Entra."""
+        """Nobody signs in with it any more, and its tokens open nothing within a second (`auth/living.py`)."""
         found = self.get(reference)
         with self._database.write() as connection:
             connection.execute(delete(identity_secret).where(identity_secret.c.oid == found.oid))

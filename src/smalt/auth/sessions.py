@@ -18,10 +18,9 @@ from smalt.auth.owner import owner_principal
 from smalt.auth.sealing import Sealer
 from smalt.settings import Settings
 from smalt.store.database import Database
-from smalt.store.tables import secret
+from smalt.store.tables import used_link
 
 SESSION_LIFETIME_S = 12 * 3600.0
-USED_LINKS = "login/used"  # `secret.resource_id` of the nonces that were used; `value` is when they end anyway
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -72,12 +71,10 @@ class Sessions:
 
     def _use(self, nonce: str, expires_at: float, now: float) -> bool:
         with self._database.write() as connection:
-            stale = (secret.c.resource_id == USED_LINKS) & (secret.c.value < f"{now:020.3f}")
-            connection.execute(delete(secret).where(stale))
+            connection.execute(delete(used_link).where(used_link.c.ends_at < now))
         try:
             with self._database.write() as connection:
-                row = {"resource_id": USED_LINKS, "name": nonce, "value": f"{expires_at:020.3f}"}
-                connection.execute(insert(secret).values(**row))
+                connection.execute(insert(used_link).values(nonce=nonce, ends_at=expires_at))
         except IntegrityError:
             return False
         return True

@@ -1,11 +1,10 @@
-"""Storage accounts with their keys, and containers: two small tables, read on every request and so kept in memory.
+"""Storage accounts (their keys are in `account_keys.py`) and containers, which are kept in memory too.
 
 `BlobAccounts` is what the rest of the platform sees of blobs (`arm.ports.Blobs`).
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import threading
@@ -19,12 +18,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from smalt.arm.errors import ArmError
+from smalt.blob.account_keys import AccountKeys
 from smalt.blob.errors import container_exists, container_not_found
 from smalt.blob.names import check_account, check_container
 from smalt.blob.objects import LocalFiles, ObjectInfo, ObjectStore
 from smalt.blob.sas import mint_account_sas, mint_service_sas
 from smalt.store import tables
 from smalt.store.database import Database
+from smalt.store.sealed import Cipher
 
 _FRESH_S = 5.0  # how long another process's change may stay unseen
 _PAGE = 5000
@@ -40,51 +41,15 @@ class Container:
 
 
 class Accounts:
-    """The `account` and `container` tables. Reads are answered from memory where they were read just now."""
+    """The `container` table, and the accounts' keys. Reads are answered from memory where they were read just now."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, cipher: Cipher, clock: Callable[[], float] = time.time) -> None:
         self.database = database
+        self.account_keys = AccountKeys(database, cipher, clock)
+        self.keys = self.account_keys.both
         self._clock = clock
-        self._keys: dict[str, tuple[float, tuple[bytes, bytes]]] = {}
         self._containers: dict[tuple[str, str], tuple[float, Container]] = {}
         self._lock = threading.Lock()
-
-    def keys(self, account: str) -> tuple[bytes, bytes] | None:
-        """Both keys, decoded; None if there is no such account."""
-        known = self._keys.get(account)
-        if known and self._clock() - known[0] < _FRESH_S:
-            return known[1]
-        with self.database.read() as connection:
-            row = connection.execute(select(tables.account).where(tables.account.c.name == account)).first()
-        if row is None:
-            self._keys.pop(account, None)
-            return None
-        keys = (base64.b64decode(row.key1), base64.b64decode(row.key2))
-        self._keys[account] = (self._clock(), keys)
-        return keys
-
-    def ensure(self, account: str) -> str:
-        """The first key, base64."""
-        check_account(account)
-        query = select(tables.account.c.key1).where(tables.account.c.name == account)
-        with self.database.read() as connection:
-            key = connection.execute(query).scalar()
-        if key is not None:
-            return key
-        new = {"name": account, "key1": _new_key(), "key2": _new_key(), "created_at": self._clock()}
-        try:
-            with self.database.write() as connection:
-                connection.execute(tables.account.insert().values(**new))
-        except IntegrityError:  # somebody else was first
-            with self.database.read() as connection:
-                return connection.execute(query).scalar_one()
-        return new["key1"]
-
-    def forget(self, account: str) -> None:
-        """Its keys open nothing any more."""
-        with self.database.write() as connection:
-            connection.execute(tables.account.delete().where(tables.account.c.name == account))
-        self._keys.pop(account, None)
 
     def container(self, account: str, name: str) -> Container | None:
         known = self._containers.get((account, name))
@@ -156,11 +121,11 @@ class BlobAccounts:
         self._clock = clock
 
     def ensure_account(self, account: str) -> str:
-        return self._accounts.ensure(account)
+        return self._accounts.account_keys.ensure(account)
 
     def ensure_container(self, account: str, container: str) -> None:
         if self._accounts.container(account, container) is None:
-            self._accounts.ensure(account)
+            self._accounts.account_keys.ensure(account)
             try:
                 self._accounts.create_container(account, container, {})
             except ArmError as error:
@@ -179,13 +144,13 @@ class BlobAccounts:
         return self._store.path(f"{account}/{container}", blob)
 
     def sas(self, account: str, permissions: str, lifetime_s: float, container: str = "", blob: str = "") -> str:
-        keys = self._accounts.keys(account)
-        if keys is None:
+        key = self._accounts.account_keys.signing(account)
+        if key is None:
             raise ArmError(404, "ResourceNotFound", f"Storage account '{account}' was not found.", account)
         expiry = self._clock() + lifetime_s
         if not container:
-            return mint_account_sas(keys[0], account, permissions, expiry)
-        return mint_service_sas(keys[0], account, permissions, expiry, container, blob)
+            return mint_account_sas(key, account, permissions, expiry)
+        return mint_service_sas(key, account, permissions, expiry, container, blob)
 
     def list(self, account: str, container: str, prefix: str) -> Iterator[tuple[str, int]]:
         after = ""
@@ -217,11 +182,7 @@ class BlobAccounts:
         for one in self._accounts.containers(account, "", "", 1_000_000):
             self.remove(account, one.name)
             self._accounts.delete_container(account, one.name)
-        self._accounts.forget(account)
-
-
-def _new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(64)).decode()
+        self._accounts.account_keys.forget(account)
 
 
 def _new_etag() -> str:

@@ -28,6 +28,10 @@ app = typer.Typer(
 )
 sp = typer.Typer(help="Service principals: identities with a client secret.", no_args_is_help=True)
 app.add_typer(sp, name="sp")
+keys = typer.Typer(help="The keys that seal secrets at rest.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+storage = typer.Typer(help="The keys of storage accounts.", no_args_is_help=True)
+app.add_typer(storage, name="storage")
 
 
 def _print_version(wanted: bool) -> None:
@@ -150,6 +154,35 @@ def delete(name: Name, root: Root = None, json: Json = False) -> None:
 def rotate(name: Name, root: Root = None, json: Json = False) -> None:
     """Replace a service principal's secret and print the new one."""
     _run("principals", "rotate", root=root, name=name, as_json=json)
+
+
+@keys.command("rotate")
+def rotate_keys(root: Root = None, json: Json = False) -> None:
+    """Make a new key, seal all secrets again with it, and drop the old one. May be interrupted and run again."""
+    _run("keys", "rotate", root=root, as_json=json)
+
+
+@keys.command("list")
+def list_keys(root: Root = None, json: Json = False) -> None:
+    """List the keys by their ids, and how many values each seals."""
+    _run("keys", "list_all", root=root, as_json=json)
+
+
+@storage.command("rotate")
+def rotate_storage(
+    account: Annotated[str, typer.Argument(help="The storage account.")],
+    key: Annotated[str, typer.Option(help="key1 or key2.  [default: the older]")] = "",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Replace one key of a storage account; what it has signed is refused from then on."""
+    _run("storage", "rotate", root=root, account=account, key=key, as_json=json)
+
+
+@storage.command("list")
+def list_storage(root: Root = None, json: Json = False) -> None:
+    """List the storage accounts, the age of their keys, and which of the two signs."""
+    _run("storage", "list_all", root=root, as_json=json)
 
 
 def _run(command: str, function: str = "run", **options: Any) -> None:

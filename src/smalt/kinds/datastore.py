@@ -8,29 +8,43 @@ storage and is only remembered.
 from __future__ import annotations
 
 import hmac
-import json
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
+from smalt.kinds.credentials import (
+    Credentials,
+    CredentialType,
+    check_complete,
+    read_credentials,
+    store_credentials,
+    stored_credentials,
+)
+from smalt.kinds.lifetimes import signature_hours
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
-from smalt.store.tables import account as accounts
 
 _TYPES = {"AzureBlob", "AzureFile", "AzureDataLakeGen1", "AzureDataLakeGen2", "OneLake"}
 DEFAULTS = {"workspaceblobstore", "workspaceartifactstore"}
-SAS_HOURS = 24
-
-
-class Credentials(Properties):
-    credentials_type: str | None = None
-    secrets: dict[str, Any] | None = None
+_TENANT = ("authorityUrl", "resourceUrl", "tenantId", "clientId")
+_KERBEROS = ("kerberosKdcAddress", "kerberosPrincipal", "kerberosRealm")
+CREDENTIALS: Mapping[str, CredentialType] = {
+    "None": CredentialType(),
+    "AccountKey": CredentialType(secret=("key",)),
+    "Sas": CredentialType(secret=("sasToken",)),
+    "ServicePrincipal": CredentialType(_TENANT, ("clientSecret",)),
+    "Certificate": CredentialType((*_TENANT, "thumbprint"), ("certificate",)),
+    "KerberosKeytab": CredentialType(_KERBEROS, ("kerberosKeytab",)),
+    "KerberosPassword": CredentialType(_KERBEROS, ("kerberosPassword",)),
+}
+_FIELD = "properties.credentials"
 
 
 class DatastoreProperties(Properties):
@@ -40,7 +54,7 @@ class DatastoreProperties(Properties):
     endpoint: str | None = None
     protocol: str | None = None
     is_default: bool | None = None
-    credentials: Credentials | None = None
+    credentials: dict[str, Any] | None = None
     tags: dict[str, str | None] | None = None
 
 
@@ -65,19 +79,22 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         for field in ("accountName", "containerName"):
             if not properties.get(field):
                 raise invalid(f"properties.{field} is missing.", f"properties.{field}")
-    credentials = dict(properties.get("credentials") or {"credentialsType": "None"})
-    given = credentials.pop("secrets", None)
-    properties["credentials"] = credentials
+    before = _credentials_of(old)
+    credentials = _read(request, before, properties.get("credentials"))
+    properties["credentials"] = {"credentialsType": credentials.type, **credentials.shown}
     hosted = hosted_account(properties)
     if hosted:
         properties["accountName"] = hosted
         properties.setdefault("endpoint", STORAGE_SUFFIX)
         properties.setdefault("protocol", "https")
-        _check_owner(request, connection, hosted, given)
+        _check_owner(request, connection, hosted, credentials.secrets)
+    else:
+        moved = next((name for name in ("accountName", "endpoint") if old and _moved(old, properties, name)), "")
+        check_complete(CREDENTIALS, before["credentialsType"] if old else "", credentials, f"{_FIELD}.secrets", moved)
 
     def writes(connection: Connection) -> None:
-        if given is not None:
-            resources.set_secret(connection, request.id.key, "credentials", json.dumps(given))
+        secrets, type_ = request.platform.secrets, before["credentialsType"] if old else ""
+        store_credentials(secrets, connection, request.id.key, CREDENTIALS, type_, credentials)
         if hosted:
             _note_owner(connection, request, hosted)
 
@@ -85,10 +102,37 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     return Admitted(spec, status={"hosted": bool(hosted)}, due=bool(hosted), writes=writes)
 
 
-def _check_owner(request: Request, connection: Connection, name: str, given: Any) -> None:
+def _credentials_of(row: Row | None) -> Document:
+    found = row.properties.get("credentials") if row else None
+    return {"credentialsType": "None", **(found or {})}
+
+
+def _read(request: Request, before: Document, given: Document | None) -> Credentials:
+    """What the request says of credentials; a PUT that says nothing leaves them, a PATCH that takes them away means none."""
+    if given is None:
+        given = {"credentialsType": "None"} if request.patched else before
+    secrets = given.get("secrets")
+    if secrets is not None and not isinstance(secrets, dict):
+        raise invalid(f"{_FIELD}.secrets: this must be an object.", f"{_FIELD}.secrets")
+    type_ = given.get("credentialsType") or "None"
+    if isinstance(secrets, dict) and str(secrets.get("secretsType") or type_).lower() != str(type_).lower():
+        raise invalid(
+            f"{_FIELD}.secrets.secretsType: this must be the credentials' type.", f"{_FIELD}.secrets.secretsType"
+        )
+    kind = read_credentials(CREDENTIALS, type_, given, _FIELD)
+    sealed = read_credentials(CREDENTIALS, type_, secrets, f"{_FIELD}.secrets")
+    return Credentials(kind.type, kind.shown, sealed.secrets)
+
+
+def _moved(old: Row, properties: Document, name: str) -> bool:
+    before, now = old.properties.get(name), properties.get(name)
+    return bool(before and now and before != now)
+
+
+def _check_owner(request: Request, connection: Connection, name: str, given: Document) -> None:
     """An account that exists already opens only to its own workspace or to its key: a name alone is no right."""
-    found = connection.execute(select(accounts).where(accounts.c.name == name)).first()
-    if found is None:
+    keys = request.platform.account_keys.of(name)
+    if keys is None:
         if not (3 <= len(name) <= 24 and name.isascii() and name.isalnum() and name == name.lower()):
             raise invalid(
                 "A storage account's name has 3 to 24 lower-case letters and digits.", "properties.accountName"
@@ -100,8 +144,8 @@ def _check_owner(request: Request, connection: Connection, name: str, given: Any
     mine = resources.get(connection, request.id.key)
     if mine is not None and mine.properties.get("accountName") == name:
         return
-    key = str((given or {}).get("key") or "").encode()
-    if not any(hmac.compare_digest(key, known.encode()) for known in (found.key1, found.key2)):
+    key = str(given.get("key") or "").encode()
+    if not any(hmac.compare_digest(key, known.value.encode()) for known in keys):
         raise ArmError(
             403, "AuthorizationFailed", f"Storage account '{name}' exists; its key is needed to use it.",
             "properties.credentials",
@@ -151,15 +195,14 @@ def _secrets(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     account = hosted_account(row.properties)
     if account and _has_credentials(row):
-        hours = request.body.get("expireAfterHours")
-        lifetime = 3600.0 * (hours if isinstance(hours, int | float) and 0 < hours <= 24 * 7 else SAS_HOURS)
+        lifetime = 3600.0 * signature_hours(request.principal, request.body.get("expireAfterHours"))
         token = request.platform.blobs.sas(account, "rwdlac", lifetime, container=row.properties["containerName"])
         return 200, {"secretsType": "Sas", "sasToken": token}
     with request.platform.database.read() as connection:
-        stored = resources.secrets_of(connection, row.id).get("credentials")
-    if stored is None:
+        stored = stored_credentials(request.platform.secrets, connection, row.id)
+    if not stored:
         return 200, {"secretsType": "None"}
-    return 200, json.loads(stored)
+    return 200, {**stored, "secretsType": _credentials_of(row)["credentialsType"]}
 
 
 def _check_delete(request: Request, connection: Connection, row: Row) -> None:

@@ -6,14 +6,17 @@ refused, with the reason.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from smalt.arm.errors import invalid
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentSpec
+from smalt.kinds.feeds import feeds_of
 from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
 from smalt.store.resources import Row
 
@@ -28,18 +31,19 @@ class EnvironmentProperties(VersionProperties):
     os_type: str | None = None
 
 
-def specification(row: Row) -> EnvironmentSpec:
-    """What the builder needs to know of an environment's version."""
+def specification(connection: Connection, row: Row, now: float) -> EnvironmentSpec:
+    """What the builder needs to know of an environment's version, with the feeds that its workspace has for it."""
     properties = row.properties
     name = row.parent.rsplit("/", 1)[-1]
     curated = row.spec["properties"].get("environmentType") == CURATED
-    return EnvironmentSpec(
+    spec = EnvironmentSpec(
         name=f"{name}:{row.name}",
         image=properties.get("image") or "",
         conda_file=properties.get("condaFile") or "",
         curated=_written_name(row) if curated else "",
         build_context=bool(properties.get("build")),
     )
+    return replace(spec, feeds=feeds_of(connection, ResourceId.parse(row.written).workspace, spec, now))
 
 
 def _written_name(row: Row) -> str:

@@ -13,6 +13,7 @@ from smalt.agent.wire import Limits, Phase, TaskSpec
 from smalt.arm.kind import Document, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan
+from smalt.kinds.feeds import logins_of
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -61,7 +62,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     task = environments.task(_plan(row), row.id, status["attempt"])
     state = engine.observe(task.name)
     if state is None:
-        engine.ensure(task)
+        plan = _plan(row)
+        engine.ensure(environments.task(plan, row.id, status["attempt"], logins_of(platform, plan)))
         return Step("Creating", status, after=_RESYNC_S)
     if state.phase is not Phase.EXITED:
         return Step("Creating", status, after=_RESYNC_S)

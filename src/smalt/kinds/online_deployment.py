@@ -76,7 +76,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         environment = references.asset(
             connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
-        platform.environments.plan(specification(environment), serving=True)
+        platform.environments.plan(specification(connection, environment, request.now), serving=True)
         properties["environmentId"] = environment.written
     if script is not None and script.get("codeId"):
         code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")

@@ -70,10 +70,11 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     _check_traffic(connection, request, properties)
 
     def writes(connection: Connection) -> None:
-        have = resources.secrets_of(connection, request.id.key)
+        secrets = request.platform.secrets
+        have = secrets.of(connection, request.id.key)
         for name in _KEYS:
             if name not in have:  # as on Azure, a PUT sets keys only of an endpoint that it makes
-                resources.set_secret(connection, request.id.key, name, keys[name] or new_key())
+                secrets.set(connection, request.id.key, name, keys[name] or new_key())
 
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
     spec["identity"] = {"type": "SystemAssigned", **given(spec.get("identity"))}
@@ -158,7 +159,7 @@ def _list_keys(request: Request, row: Row | None) -> tuple[int, Any]:
             f"Endpoint '{row.name}' uses {row.properties.get('authMode')}, not keys; ask for a token.", "authMode"
         )
     with request.platform.database.read() as connection:
-        found = resources.secrets_of(connection, row.id)
+        found = request.platform.secrets.of(connection, row.id)
     return 200, {"primaryKey": found.get("primaryKey"), "secondaryKey": found.get("secondaryKey")}
 
 
@@ -173,9 +174,9 @@ def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
         current = resources.get(connection, row.id, Lock.WRITE)
         if current is None:
             raise conflict(f"Endpoint '{row.name}' is gone.", "name")
-        if wanted == resources.secrets_of(connection, row.id).get(name):
+        if wanted == request.platform.secrets.of(connection, row.id).get(name):
             wanted = ""  # the SDK sends the key that is to be replaced
-        resources.set_secret(connection, row.id, name, wanted or new_key())
+        request.platform.secrets.set(connection, row.id, name, wanted or new_key())
         resources.replace_spec(
             connection, current, current.spec, state="Updating", now=request.now, by=request.principal.name, due=True
         )

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Principal
 from smalt.kinds import references
 from smalt.kinds.environment import specification
+from smalt.kinds.feeds import feeds_of
 from smalt.sched.sizes import limits_of
 from smalt.settings import CLOUD, TENANT
 from smalt.store import events, resources
@@ -49,13 +51,15 @@ def target(platform: Platform, row: Row) -> Document:
             )
             place = references.locate(platform, connection, workspace, found.properties["codeUri"], "codeUri")
             code = str(platform.blobs.path(place.account, place.container, place.path.rstrip("/")))
-        environment = None
         if properties.get("environmentId"):
             environment = references.asset(
                 connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
             )
+            spec = specification(connection, environment, platform.clock())
+        else:
+            spec = _model_environment(model)
+            spec = replace(spec, feeds=feeds_of(connection, workspace, spec, platform.clock()))
     entry = _entry_script(code, script["scoringScript"]) if script and code else script.get("scoringScript", "")
-    spec = specification(environment) if environment is not None else _model_environment(model)
     plan = platform.environments.plan(spec, serving=True)
     requests = properties.get("requestSettings") or {}
     runs: Document = {

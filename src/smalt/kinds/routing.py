@@ -81,7 +81,7 @@ def _routes_of(platform: Platform, connection: Connection, keys: Iterable[str]) 
     """What these endpoints' routes should be. One that is gone has none."""
     found = {key: resources.get(connection, key) for key in sorted(keys)}
     return {
-        key: row and _route(platform, row, _below(connection, key), resources.secrets_of(connection, key))
+        key: row and _route(platform, row, _below(connection, key), platform.secrets.of(connection, key))
         for key, row in found.items()
     }
 
@@ -98,7 +98,7 @@ def _all_routes(platform: Platform, connection: Connection) -> Routes:
     below: dict[str, list[Row]] = {}
     for row in deployments:
         below.setdefault(row.parent, []).append(row)
-    secrets = resources.secrets_of_many(connection, keys)
+    secrets = platform.secrets.of_many(connection, keys)
     endpoints = resources.get_many(connection, keys)
     return {key: _route(platform, row, below.get(key, ()), secrets[key]) for key, row in endpoints.items()}
 

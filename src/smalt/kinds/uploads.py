@@ -1,4 +1,4 @@
-"""A place to upload an asset's files to: a container of its own, opened for a day."""
+"""A place to upload an asset's files to: a container of its own, opened by a signature for some hours."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 from smalt.arm.errors import not_found
 from smalt.arm.kind import Request
+from smalt.kinds.lifetimes import signature_hours
 from smalt.store import resources
 from smalt.store.resources import Row
 
-UPLOAD_HOURS = 24
-
 
 def pending_upload(request: Request, row: Row | None) -> tuple[int, Any]:
-    """A container of its own for one upload, opened by a SAS for a day."""
+    """A container of its own for one upload, opened by a SAS."""
     platform = request.platform
     with platform.database.read() as connection:
         workspace = resources.get(connection, request.id.workspace.key)
@@ -22,7 +21,7 @@ def pending_upload(request: Request, row: Row | None) -> tuple[int, Any]:
         raise not_found("Workspace", request.id.workspace.name)
     account, container_name = workspace.status["account"], f"{request.id.path[1][0].lower()}-{uuid.uuid4()}"
     platform.blobs.ensure_container(account, container_name)
-    token = platform.blobs.sas(account, "rwdlac", UPLOAD_HOURS * 3600, container=container_name)
+    token = platform.blobs.sas(account, "rwdlac", signature_hours(request.principal) * 3600, container=container_name)
     url = f"{platform.settings.account_url(account)}/{container_name}"
     return 200, {
         "pendingUploadId": str(uuid.uuid4()),

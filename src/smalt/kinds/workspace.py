@@ -16,6 +16,7 @@ from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.diagnosis import diagnose
+from smalt.kinds.storage_account import shown_keys
 from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -167,7 +168,8 @@ def _list_keys(request: Request, row: Row | None) -> tuple[int, Any]:
 
 def _storage_keys(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
-    return 200, {"userStorageKey": request.platform.blobs.ensure_account(account_of(row))}
+    keys = shown_keys(request.platform, account_of(row))
+    return 200, {"userStorageKey": keys[0]["value"], "keys": keys}
 
 
 def _resync(request: Request, row: Row | None) -> tuple[int, Any]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import OperationalError
+
+log = logging.getLogger("smalt.store")
 
 BUSY_TIMEOUT_MS = 10_000
 _COLLISIONS = ("40P01", "40001")  # deadlock, serialization failure
@@ -67,6 +71,28 @@ class Database:
             connection = connection.execution_options(smalt_write=True)
             with connection.begin():
                 yield connection
+
+    def wipe_remains(self) -> None:
+        """Rewrite the file and cut its journal, once in its life: what changed rows held before stays in neither.
+
+        PostgreSQL has its own ways (VACUUM FULL, and the end of its old journal).
+        """
+        if not self.sqlite:
+            return
+        raw = self._engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            if cursor.execute("PRAGMA user_version").fetchone() == (0,):
+                cursor.execute("VACUUM")
+                busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1,)
+                if not busy:  # else somebody reads the old journal; the next start tries again
+                    cursor.execute("PRAGMA user_version = 1")
+        except sqlite3.OperationalError as error:  # no room, or somebody writes for long
+            log.warning(
+                "What old rows held may still be in the database's file (%s); the next start tries again.", error
+            )
+        finally:
+            raw.close()
 
     def close(self) -> None:
         self._engine.dispose()

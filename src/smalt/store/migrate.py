@@ -13,7 +13,7 @@ from sqlalchemy import inspect, text
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 
-HEAD = "0003"
+HEAD = "0006"
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

@@ -358,20 +358,3 @@ def merge_status(connection: Connection, key: str, patch: Mapping[str, Any]) -> 
 def merged(document: Document, patch: Mapping[str, Any]) -> Document:
     """`document` with the keys of `patch`; None removes one."""
     return {key: value for key, value in {**document, **patch}.items() if not (key in patch and value is None)}
-
-
-def set_secret(connection: Connection, key: str, name: str, value: str) -> None:
-    connection.execute(delete(secret).where(secret.c.resource_id == key, secret.c.name == name))
-    connection.execute(secret.insert().values(resource_id=key, name=name, value=value))
-
-
-def secrets_of(connection: Connection, key: str) -> dict[str, str]:
-    rows = connection.execute(select(secret.c.name, secret.c.value).where(secret.c.resource_id == key))
-    return {row.name: row.value for row in rows}
-
-
-def secrets_of_many(connection: Connection, keys: Iterable[str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {key: {} for key in keys}
-    for row in connection.execute(select(secret).where(secret.c.resource_id.in_(list(found)))):
-        found[row.resource_id][row.name] = row.value
-    return found

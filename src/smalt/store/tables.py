@@ -109,6 +109,14 @@ secret = Table(  # what must never be in a resource's document
     Column("resource_id", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
+    Column("key_id", Text),  # the key that seals `value`; NULL: not sealed yet
+)
+
+used_link = Table(  # login links that opened once
+    "used_link",
+    metadata,
+    Column("nonce", Text, primary_key=True),
+    Column("ends_at", Double, nullable=False),
 )
 
 identity = Table(
@@ -141,6 +149,9 @@ account = Table(  # storage accounts
     Column("key1", Text, nullable=False),
     Column("key2", Text, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("key_id", Text),  # the key that seals both; NULL: not sealed yet
+    Column("key1_at", Double, nullable=False, server_default=text("0")),  # when each was made: the younger signs
+    Column("key2_at", Double, nullable=False, server_default=text("0")),
 )
 
 container = Table(

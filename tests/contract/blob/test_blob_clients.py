@@ -34,12 +34,14 @@ from azure.storage.blob import (
 )
 from obstore.store import MemoryStore
 
+from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.blob.remote import ObstoreStore
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
 from smalt.blob.staging import Staging
+from smalt.settings import Settings
 from smalt.store import tables
 from smalt.store.database import Database
 
@@ -66,7 +68,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         tables.metadata.create_all(connection)
     staging = Staging(tmp_path / "blobs")
     store = FolderStore(tmp_path / "blobs", staging) if request.param == "folder" else ObstoreStore(MemoryStore())
-    accounts = Accounts(database)
+    accounts = Accounts(database, Keyring(Settings(tmp_path)))
     service = BlobService(accounts, store, staging)
     port = BlobAccounts(accounts, store)
     key = port.ensure_account("acct")

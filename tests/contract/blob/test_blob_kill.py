@@ -17,10 +17,12 @@ SERVER = """
 import socket, sys
 from pathlib import Path
 import uvicorn
+from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
+from smalt.settings import Settings
 from smalt.store import tables
 from smalt.store.database import Database
 
@@ -29,7 +31,7 @@ database = Database(f"sqlite:///{root / 'smalt.db'}")
 with database.write() as connection:
     tables.metadata.create_all(connection)
 store = FolderStore(root / "blobs")
-accounts = Accounts(database)
+accounts = Accounts(database, Keyring(Settings(root)))
 port = BlobAccounts(accounts, store)
 port.ensure_account("acct")
 port.ensure_container("acct", "data")

@@ -17,7 +17,10 @@ from smalt.arm.registry import Kinds
 from smalt.kinds.jobs.job import TYPES
 
 KINDS = Kinds.scan(smalt.kinds)
-INTERNAL = {"environmentbuilds", "gateways", "gateways/routes", "jobruns", "locations", "modelnews", "subscriptions"}
+# not for clients to PUT
+INTERNAL = {
+    "environmentbuilds", "gateways", "gateways/routes", "jobruns", "locations", "modelnews", "storageaccounts", "subscriptions",
+}  # fmt: skip
 PUT_ABLE = sorted(set(KINDS) - INTERNAL)
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect, text
 
+from smalt.auth.keyring import Keyring
 from smalt.sched import placement
+from smalt.settings import Settings
 from smalt.store import claims, operations, resources
 from smalt.store.claims import Lane
 from smalt.store.database import Database
 from smalt.store.migrate import HEAD, NewerDatabase, migrate
+from smalt.store.sealed import Secrets
 from smalt.store.tables import metadata
 
 KIND = "workspaces/jobs"
@@ -206,17 +209,18 @@ def test_operations_end_with_their_generation(database: Database) -> None:
         assert two is not None and two.state == operations.FAILED and two.error == {"code": "X", "message": "m"}
 
 
-def test_removing_a_row_removes_its_secrets(database: Database) -> None:
+def test_removing_a_row_removes_its_secrets(database: Database, tmp_path: Path) -> None:
+    secrets = Secrets(Keyring(Settings(tmp_path)))
     with database.write() as connection:
         key = insert(connection, "a")
-        resources.set_secret(connection, key, "primaryKey", "s3cret")
-        resources.set_secret(connection, key, "primaryKey", "s3cret-2")
+        secrets.set(connection, key, "primaryKey", "s3cret")
+        secrets.set(connection, key, "primaryKey", "s3cret-2")
     with database.read() as connection:
-        assert resources.secrets_of(connection, key) == {"primaryKey": "s3cret-2"}
+        assert secrets.of(connection, key) == {"primaryKey": "s3cret-2"}
     with database.write() as connection:
         resources.remove(connection, key, 1.0)
     with database.read() as connection:
-        assert resources.get(connection, key) is None and resources.secrets_of(connection, key) == {}
+        assert resources.get(connection, key) is None and secrets.of(connection, key) == {}
 
 
 def test_nodes_are_never_given_to_two(database: Database) -> None:

@@ -29,6 +29,7 @@ from smalt.arm.ports import Principal
 from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
 from smalt.auth.certificates import ensure_certificates
+from smalt.auth.keyring import Keyring
 from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
@@ -141,7 +142,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     database = Database(settings.database)
     with database.write() as connection:
         metadata.create_all(connection)
-    accounts = Accounts(database)
+    accounts = Accounts(database, Keyring(settings))
     blobs = BlobAccounts(accounts, FolderStore(settings.blobs))
     tracking = MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name.lower())
     known = {ALPHA.key, BETA.key}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
 
 from fakes.examples import EXAMPLES, prepare
-from fakes.platform import OWNER, WORKSPACE, Harness
+from fakes.platform import OWNER, WORKSPACE, Clock, Harness
 from smalt.app import LivingHeaders, Workspaces
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
+from smalt.auth.identities import Identities
+from smalt.auth.living import FRESH_S, LivingIdentities
 from smalt.blob.names import Target
 
 KEY = "workspaces/onlineendpoints/deployments"
@@ -66,6 +69,63 @@ def test_a_jobs_header_opens_nothing_once_the_job_has_ended(harness: Harness, he
     harness.engine.finish(task.name)
     harness.settle()
     assert harness.row(example.url).state == "Completed" and headers.read(header) is None
+
+
+def test_a_token_of_a_deleted_job_does_not_open_what_the_next_of_its_name_may(
+    harness: Harness, headers: LivingHeaders
+) -> None:
+    example, workspaces = prepare(harness, "workspaces/jobs"), Workspaces(harness.database)
+    harness.put(example.url, example.body())
+    harness.settle()
+    (task,) = harness.engine.tasks.values()
+    header = task.variables["IDENTITY_HEADER"]
+    grant = headers.read(header)
+    assert grant is not None and workspaces.lives(grant.principal)
+    harness.send("DELETE", example.url)
+    harness.settle()
+    harness.clock.pass_(61)
+    harness.settle()
+    assert not workspaces.lives(grant.principal)
+    assert harness.put(example.url, example.body()).status_code == 201
+    harness.settle()
+    assert harness.row(example.url).state not in ("Completed", "Failed", "Canceled")
+    assert not workspaces.lives(grant.principal) and headers.read(header) is None
+    with pytest.raises(ArmError):
+        workspaces.authorize(grant.principal, READ, WORKSPACE)
+    later = harness.engine.tasks[[*harness.engine.tasks][-1]].variables["IDENTITY_HEADER"]
+    assert headers.read(later) is not None
+
+
+@pytest.mark.parametrize("kind", ["servicePrincipal", "managedIdentity"])
+def test_a_deleted_identity_opens_nothing_within_a_second(harness: Harness, kind: str) -> None:
+    clock = Clock()
+    identities = Identities(harness.settings, harness.database)
+    workspaces = Workspaces(harness.database, LivingIdentities(harness.database, clock))
+    headers = LivingHeaders(harness.settings, workspaces.lives)
+    principal = identities.create("ci", kind).principal
+    header, blob = headers.mint(principal, 3600), Target(workspaces.account(WORKSPACE), "c", "b")
+    workspaces.authorize(principal, READ, WORKSPACE)
+    assert workspaces.permits(principal, blob, "GET") and headers.read(header) is not None
+    identities.delete("ci")
+    clock.pass_(FRESH_S)
+    with pytest.raises(ArmError) as caught:
+        workspaces.authorize(principal, READ, WORKSPACE)
+    assert caught.value.status == 401
+    assert not workspaces.permits(principal, blob, "GET") and headers.read(header) is None
+    same_name = identities.create("ci", kind).principal
+    workspaces.authorize(same_name, READ, WORKSPACE)
+    assert not workspaces.lives(principal)
+
+
+def test_a_living_identity_is_looked_up_once_a_second(harness: Harness) -> None:
+    clock = Clock()
+    principal = Identities(harness.settings, harness.database).create("ci").principal
+    workspaces = Workspaces(harness.database, LivingIdentities(harness.database, clock))
+    looked: list[str] = []
+    event.listen(harness.database._engine, "before_cursor_execute", lambda *given: looked.append(given[2]))
+    for _ in range(50):
+        workspaces.authorize(principal, READ, WORKSPACE)
+    assert len([one for one in looked if "FROM identity" in one]) == 1
 
 
 def test_the_owner_and_who_was_never_anything_are_told_apart(harness: Harness, headers: LivingHeaders) -> None:

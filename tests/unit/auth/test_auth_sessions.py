@@ -69,7 +69,7 @@ def test_used_links_are_forgotten_once_they_are_over(settings: Settings, session
     clock.now += 601
     assert sessions.redeem(code_of(LoginLinks(settings, clock).mint()))
     with sessions._database.read() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM secret").scalar() == 1
+        assert connection.exec_driver_sql("SELECT count(*) FROM used_link").scalar() == 1
 
 
 def test_the_cookie_is_the_owner_for_twelve_hours(settings: Settings, sessions: Sessions, clock: Any) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
 from smalt.blob.staging import Staging
-from smalt.settings import STORAGE_SUFFIX
+from smalt.settings import STORAGE_SUFFIX, Settings
 from smalt.store import tables
 from smalt.store.database import Database
 
@@ -57,7 +58,7 @@ class Rig:
         with self.database.write() as connection:
             tables.metadata.create_all(connection)
         self.store = FolderStore(self.root / "blobs", self.staging)
-        self.accounts = Accounts(self.database)
+        self.accounts = Accounts(self.database, Keyring(Settings(self.root)))
         self.service = BlobService(self.accounts, self.store, self.store.staging)
         self.app = BlobApp(self.service, None)
         self.port = BlobAccounts(self.accounts, self.store)

@@ -26,7 +26,7 @@ def make(harness: Harness, url: str, **properties: Any) -> None:
 def set_key(harness: Harness, url: str, key: str) -> None:
     """Past admission, as an older version might have stored it."""
     with harness.database.write() as connection:
-        resources.set_secret(connection, url.lower(), "primaryKey", key)
+        harness.platform.secrets.set(connection, url.lower(), "primaryKey", key)
         resources.poke(connection, [GATEWAY], harness.clock())
     harness.settle()
 
@@ -152,7 +152,7 @@ def add_endpoints(harness: Harness, numbers: range) -> None:
                     connection, key=url.lower(), written=url, kind=kind, parent=parent.lower(), name=url.rpartition("/")[2],
                     spec=spec, status=status, state="Succeeded", now=now, by="test",
                 )  # fmt: skip
-            resources.set_secret(connection, endpoint.lower(), "primaryKey", f"key-{number}")
+            harness.platform.secrets.set(connection, endpoint.lower(), "primaryKey", f"key-{number}")
 
 
 def statements(harness: Harness) -> list[str]:

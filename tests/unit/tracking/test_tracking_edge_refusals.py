@@ -17,6 +17,7 @@ from smalt.arm.models import ModelRows
 from smalt.arm.ports import Principal
 from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
+from smalt.auth.keyring import Keyring
 from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
@@ -39,7 +40,7 @@ class Edge:
         database = Database(self.settings.database)
         with database.write() as connection:
             metadata.create_all(connection)
-        self.blobs = BlobAccounts(Accounts(database), FolderStore(self.settings.blobs))
+        self.blobs = BlobAccounts(Accounts(database, Keyring(self.settings)), FolderStore(self.settings.blobs))
         self.tokens = TokenService(self.settings)
         self.tracking = MlflowTracking(self.settings, lambda workspace: "acct" + ResourceId.parse(workspace).name)
         self.app = TrackingApp(

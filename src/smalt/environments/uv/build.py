@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,9 @@ from typing import Any, NoReturn
 
 import uv as uv_wheel
 
+from smalt.arm.ports import Login
 from smalt.environments.uv.explain import Obstacle, cause, read_problem
+from smalt.environments.uv.feeds import LOGINS, with_logins
 from smalt.environments.uv.layout import VARIABLE, Layout, read_json, write_atomically
 from smalt.environments.uv.locks import Resolution, lock_key, read_lock, versions, write_lock
 from smalt.environments.uv.machine_index import has_several_indexes, with_pip_settings
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     """Exit status 0: the environment is complete. 1: it is not, and the cause is in its failure file."""
     layout, key = Layout(Path(arguments[0])), arguments[1]
     definition = json.loads(os.environ.pop(VARIABLE))
+    logins = {address: Login(*login) for address, login in json.loads(os.environ.pop(LOGINS, "{}")).items()}
+    definition["options"] = with_logins(definition["options"], logins)
     os.umask(0o022)
     signal.signal(signal.SIGTERM, _stop)
     for folder in (layout.flock(key).parent, layout.prefix(key).parent, layout.cache, layout.log(key).parent):
@@ -188,13 +191,11 @@ class Build:
         python = self._layout.prefix(self._key) / "bin" / "python"
         arguments = ["pip", "sync", "--python", str(python), "--link-mode", "hardlink", *self._index_options]
         arguments += ["--only-binary", ":all:", *(word for one in resolution.sources for word in ("--no-binary", one))]
-        with tempfile.TemporaryDirectory(prefix="smalt-build-") as scratch:
-            options = Path(scratch) / "options.txt"
-            options.write_text("\n".join(self._definition["options"]) + "\n")
-            files = [str(self._layout.lock(self._key)), *([str(options)] if self._definition["options"] else [])]
-            if offline:
-                return self._uv.run([*arguments, offline, "--quiet", *files])
-            return self._uv.run([*arguments, *files], live=True)
+        options = "\n".join(self._definition["options"])  # they may hold credentials: on standard input, not in a file
+        files = [str(self._layout.lock(self._key)), *(["-"] if options else [])]
+        if offline:
+            return self._uv.run([*arguments, offline, "--quiet", *files], options)
+        return self._uv.run([*arguments, *files], options, live=True)
 
     def _complete(self, resolution: Resolution, seconds: float) -> None:
         marker = {

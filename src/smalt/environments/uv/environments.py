@@ -17,9 +17,10 @@ from packaging.utils import canonicalize_name
 
 from smalt.agent.wire import TaskSpec
 from smalt.arm.errors import ArmError, invalid
-from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan, EnvironmentSpec
+from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan, EnvironmentSpec, Login
 from smalt.environments.uv.conda import CondaFile, collected, parse_conda
 from smalt.environments.uv.curated import Curated, find_curated, load_curated, unknown
+from smalt.environments.uv.feeds import LOGINS, matched
 from smalt.environments.uv.images import Image, read_image
 from smalt.environments.uv.interpreters import Choice, Interpreter, choose, find_interpreters
 from smalt.environments.uv.layout import BUILDER, VARIABLE, Layout, read_json
@@ -59,6 +60,8 @@ class UvEnvironments:
         hint = f"=={image.python}.*" if image.python and not curated else ""
         choice = choose(self._interpreters, conda.python or hint, f"3.{sys.version_info.minor}")
         asked = _asked(conda, pip, _CONDA_SEEDS if text or spec.pip_requirements else _IMAGE_SEEDS)
+        if feeds := matched(asked["options"], spec.feeds):
+            asked["feeds"] = feeds  # part of the key: who has no credentials gets nothing that was built with them
         return self._planned(spec, choice, conda, asked, conda.python or hint, serving)
 
     def built(self, key: str) -> BuiltEnvironment | None:
@@ -68,11 +71,15 @@ class UvEnvironments:
             return None
         return BuiltEnvironment(key, prefix, self._layout.lock(key), tuple(marker.get("notes", ())))
 
-    def task(self, plan: EnvironmentPlan, owner: str, attempt: int) -> TaskSpec:
+    def task(
+        self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
+    ) -> TaskSpec:
         log = self._layout.log(plan.key)
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         variables = {name: value for name, value in self._variables.items() if _passed(name)}
         variables[VARIABLE] = json.dumps(dict(plan.definition))
+        if logins:
+            variables[LOGINS] = json.dumps(dict(logins))
         return TaskSpec(
             name=f"build-{plan.key[:16]}-a{attempt}",
             owner=owner,

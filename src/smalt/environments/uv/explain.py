@@ -32,6 +32,7 @@ _SOURCE = re.compile(
 _UNREACHABLE = re.compile(
     r"Failed to fetch|error sending request|dns error|tcp connect error|Connection refused|timed out|Request failed after"
 )
+_REFUSED = re.compile(r"lack of valid authentication|401 Unauthorized|403 Forbidden")
 _UNSOLVED = "No solution found when resolving"
 _REQUIRED = re.compile(r"you require (.+?)(?=, we can conclude|, and |$| and [A-Za-z0-9._-]+\S* (?:depends|has))")
 
@@ -55,6 +56,7 @@ class Problem:
     obstacle: Obstacle
     package: str
     text: str
+    refused: bool = False  # an index asked for other credentials
 
     def mentions(self, names: Iterable[str]) -> list[str]:
         """Those of `names` (canonical) that the explanation speaks of, in order of appearance."""
@@ -71,7 +73,7 @@ class Problem:
 
 def read_problem(output: str) -> Problem:
     """The first obstacle in uv's output that is recognised."""
-    text = _one_line(output)
+    text, refused = _one_line(output), bool(_REFUSED.search(output))
     for obstacle, pattern in (
         (Obstacle.SOURCE, _SOURCE),
         (Obstacle.MISSING, _MISSING),
@@ -81,7 +83,7 @@ def read_problem(output: str) -> Problem:
     ):
         match = pattern.search(text)
         if match:
-            return Problem(obstacle, _canonical(next((one for one in match.groups() if one), "")), text)
+            return Problem(obstacle, _canonical(next((one for one in match.groups() if one), "")), text, refused)
     if _UNREACHABLE.search(text):
         return Problem(Obstacle.UNREACHABLE, "", text)
     return Problem(Obstacle.CONFLICT if _UNSOLVED in text else Obstacle.OTHER, "", text)
@@ -91,6 +93,11 @@ def cause(problem: Problem, python: str) -> str:
     """For people: what cannot be had and why, in one or two lines, naming the package."""
     package = problem.package
     asked = next((one for one in problem.required if _canonical(re.split(r"[\[=<>!~ ]", one)[0]) == package), package)
+    if problem.obstacle is Obstacle.MISSING and problem.refused:
+        return (
+            f"'{package}' cannot be had: an index that the environment names refused the request (401 or 403). A connection"
+            f" of the workspace, category PythonFeed, with its address as target, gives the credentials.{_chain(problem)}"
+        )
     if problem.obstacle is Obstacle.MISSING:
         return (
             f"No version of '{package}' can be had: not found in the package index."

@@ -72,7 +72,9 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
             connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
     )
-    plan = environment and checks.run(lambda: platform.environments.plan(specification(environment)))
+    plan = environment and checks.run(
+        lambda: platform.environments.plan(specification(connection, environment, request.now))
+    )
     if environment is not None:
         properties["environmentId"] = environment.written
     if properties.get("codeId"):

@@ -39,6 +39,11 @@ def task_name(row: Row, attempt: int, rank: int) -> str:
     return f"job-{digest}-a{attempt}-n{rank}"
 
 
+def job_oid(row: Row) -> str:
+    """The object id of the identity that a job has: another one for a job made again under an old name."""
+    return hashlib.sha256(f"{row.id}|{row.created_at!r}".encode()).hexdigest()[:32]
+
+
 def artifacts_path(platform: Platform, connection: Connection, row: Row) -> Path:
     account, folder = _artifacts(connection, row)
     return platform.blobs.path(account, ARTIFACT_CONTAINER, folder)
@@ -166,7 +171,7 @@ def _code(platform: Platform, connection: Connection, workspace: ResourceId, cod
 def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, nodes: int) -> dict[str, str]:
     settings, experiment = platform.settings, row.properties["experimentName"]
     principal = Principal(
-        oid=hashlib.sha256(f"{row.id}|{row.created_at!r}".encode()).hexdigest()[:32],
+        oid=job_oid(row),
         name=f"job:{row.name}",
         kind="job",
         tenant=TENANT,
