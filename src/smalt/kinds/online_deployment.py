@@ -20,6 +20,7 @@ from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds import environment_build, references, replicas, routing
 from smalt.kinds.environment import specification
+from smalt.kinds.process_settings import check_variables
 from smalt.kinds.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
@@ -77,10 +78,13 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
         platform.environments.plan(specification(environment), serving=True)
-        properties["environmentId"] = environment.written
+        properties["environmentId"] = references.asked_id(
+            environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
     if script is not None and script.get("codeId"):
         code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
         properties["codeConfiguration"] = {**script, "codeId": code.written}
+    check_variables(properties.get("environmentVariables"), "properties.environmentVariables")
     properties["scaleSettings"] = {"scaleType": "Default", **(properties.get("scaleSettings") or {})}
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}

@@ -106,7 +106,12 @@ def test_an_underscore_in_a_name_is_no_wildcard(harness: Any) -> None:
     for name in ("team_a", "teamxa"):
         harness.put(f"{workspaces}/{name}", {"properties": {}})
     harness.settle()
-    code = {"properties": {"codeUri": "https://x/y", "properties": {"hash_sha256": "abc"}}}
+    code = {
+        "properties": {
+            "codeUri": "azureml://datastores/workspaceblobstore/paths/c",
+            "properties": {"hash_sha256": "abc"},
+        }
+    }
     harness.put(f"{workspaces}/teamxa/codes/c1/versions/1", code)
     harness.put(f"{workspaces}/teamxa/models/m/versions/1", {"properties": {"modelUri": "https://x/y"}})
 
