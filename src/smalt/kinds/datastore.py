@@ -65,6 +65,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         for field in ("accountName", "containerName"):
             if not properties.get(field):
                 raise invalid(f"properties.{field} is missing.", f"properties.{field}")
+        _check_container(request.platform, properties["containerName"])
     credentials = dict(properties.get("credentials") or {"credentialsType": "None"})
     given = credentials.pop("secrets", None)
     properties["credentials"] = credentials
@@ -83,6 +84,14 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
     spec = {**request.body, "properties": properties}
     return Admitted(spec, status={"hosted": bool(hosted)}, due=bool(hosted), writes=writes)
+
+
+def _check_container(platform: Platform, name: str) -> None:
+    """Raises ArmError(400) for what can be no container of any account."""
+    try:
+        platform.blobs.path("anyaccount", name)
+    except ArmError as error:
+        raise invalid(f"properties.containerName: {error.message}", "properties.containerName") from None
 
 
 def _check_owner(request: Request, connection: Connection, name: str, given: Any) -> None:

@@ -64,6 +64,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     model = None
     if properties.get("model"):
         model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
+        _check_place(request, connection, model)
         properties["model"] = model.written
     script = properties.get("codeConfiguration")
     if script is None and (model is None or model.properties.get("modelType") != "mlflow_model"):
@@ -89,6 +90,17 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
     return Admitted(spec, state="Updating" if old else "Creating", due=True)
+
+
+def _check_place(request: Request, connection: Connection, model: Row) -> None:
+    """Raises ArmError(400) where the model's files are not in this platform's storage."""
+    uri = str(model.properties["modelUri"])
+    if not references.locate(request.platform, connection, request.id.workspace, uri, "properties.model").account:
+        raise invalid(
+            f"properties.model: its files are at {uri[:200]}, outside of this platform; register them from a local folder or a"
+            " datastore.",
+            "properties.model",
+        )
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
