@@ -48,6 +48,7 @@ from smalt.auth.login import Login
 from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
+from smalt.blob.account_listing import AccountListing
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
 from smalt.blob.names import Target, is_blob_request
@@ -66,6 +67,7 @@ from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
+from smalt.tracking.datastores import DatastoreApp
 from smalt.tracking.edge import TrackingApp
 from smalt.tracking.history import HistoryApp
 from smalt.tracking.registered_models import RegisteredModels
@@ -137,9 +139,10 @@ def build(settings: Settings) -> Server:
     pages = Pages(sessions, tracking)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
-        blobs=BlobApp(service, tokens, workspaces.permits),
+        blobs=AccountListing(BlobApp(service, tokens, workspaces.permits)),
         tracking=tracking_app,
         history=HistoryApp(platform, who, workspaces.authorize),
+        datastores=DatastoreApp(platform, who, workspaces.authorize),
         arm=ArmApp(platform, crud, who, workspaces.authorize),
         open_routes=Starlette(
             routes=[
@@ -251,6 +254,7 @@ class Dispatcher:
     blobs: ASGIApp
     tracking: ASGIApp
     history: ASGIApp
+    datastores: ASGIApp
     arm: ASGIApp
     open_routes: ASGIApp
 
@@ -265,6 +269,8 @@ class Dispatcher:
             await self.tracking(scope, receive, send)
         elif HistoryApp.handles(scope["path"]):
             await self.history(scope, receive, send)
+        elif DatastoreApp.handles(scope["path"]):
+            await self.datastores(scope, receive, send)
         else:
             await self.open_routes(scope, receive, send)
 

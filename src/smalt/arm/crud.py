@@ -12,7 +12,7 @@ from smalt.arm.envelope import accepted, document, etag, patched, timestamp
 from smalt.arm.errors import ArmError, conflict, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Kind, Request
-from smalt.arm.listing import Paging, collect, next_link
+from smalt.arm.listing import Paging, archived_shown, collect, next_link, oldest_first
 from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
 from smalt.store import events, operations, resources
@@ -202,9 +202,7 @@ class Crud:
         query, paging = request.query, Paging.of(request.query)
         lookup = query.get(kind.list_lookup) if kind.list_lookup else None
         across = self._across(kind, request.id, lookup)
-        view = query.get("listViewType", "ActiveOnly").lower()
-        archived = {"activeonly": False, "archivedonly": True}.get(view)
-        oldest = query.get("$orderBy", query.get("orderBy", "")).lower().endswith(" asc")
+        archived, oldest = archived_shown(query), oldest_first(query)
         keep = kind.list_filter
         with request.platform.database.read() as connection:
             if request.id.path and across is None and not kind.creates_parent:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from smalt.arm.errors import ArmError
@@ -20,6 +21,11 @@ READ_MOST = 2000  # rows that one request reads
 CHUNK = 500
 _SKIPS = ("$skipToken", "$skip", "skiptoken")
 _NUMBER = re.compile(r"[0-9]{1,9}")
+
+_VIEWS = {"ActiveOnly": False, "ArchivedOnly": True, "All": None}
+_ORDERS = {
+    "createdtime desc": False, "createdtime asc": True, "createdtime": True, "CreatedAtDesc": False, "CreatedAtAsc": True,
+}  # fmt: skip
 
 Fetch = Callable[[int, str | None], Page]  # (rows at most, where to begin)
 
@@ -41,6 +47,26 @@ class Paging:
         if skip is not None and not _is_place(skip):
             raise _refused(f"{skip[:60]!r} is not a page of this list.", "$skipToken")
         return cls(min(size, PAGE_MOST), skip, top > 0)
+
+
+def archived_shown(query: Mapping[str, str]) -> bool | None:
+    """`listViewType`: which rows are shown, None: all. Raises ArmError(400)."""
+    return _one_of(query, ("listViewType",), _VIEWS, "ActiveOnly")
+
+
+def oldest_first(query: Mapping[str, str]) -> bool:
+    """`$orderBy`, by the time of creation. Raises ArmError(400)."""
+    return _one_of(query, ("$orderBy", "orderBy"), _ORDERS, "createdtime desc")
+
+
+def _one_of(query: Mapping[str, str], names: tuple[str, ...], known: Mapping[str, Any], default: str) -> Any:
+    name = next((one for one in names if query.get(one)), names[0])
+    given = query.get(name) or default
+    found = {key.lower(): value for key, value in known.items()}
+    wanted = " ".join(given.lower().split())
+    if wanted not in found:
+        raise _refused(f"{name} must be one of {', '.join(known)} (given: {given[:40]!r}).", name)
+    return found[wanted]
 
 
 def _number(text: str, name: str, least: int) -> int:

@@ -11,11 +11,24 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Document, Kind, Request
-from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
+from smalt.kinds.references import asset_key
+from smalt.kinds.versions import (
+    NAME,
+    Fixed,
+    VersionProperties,
+    admit_version,
+    changed,
+    container,
+    meaning,
+    version_removed,
+)
 from smalt.store.resources import Row
 
 _ANSWERED = {"id", "creation_context"}  # what clients read into a specification, and send back with it
 _PRESENTATION = {"$schema", "_source", "name", "version", "description", "display_name", "tags"}
+
+
+_FIXED = Fixed({}, "A component version is fixed: code, inputs, outputs and command cannot be updated.")
 
 
 class ComponentSpecification(BaseModel):
@@ -33,16 +46,17 @@ class ComponentProperties(VersionProperties):
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    message = "A component version is fixed: code, inputs, outputs and command cannot be updated."
     properties = request.body["properties"]
     written = _completed(properties["componentSpec"])
     named = {"name": request.id.parent.name, "version": request.id.name}
     # anonymous ones are all versions of one container: the written name is their own
     component = {**named, **written} if properties.get("isAnonymous") else {**written, **named}
     spec = {**request.body, "properties": {**properties, "componentSpec": component}}
-    same = old is not None and _essence(_completed(old.properties["componentSpec"])) == _essence(component)
-    fixed = () if same or properties.get("isAnonymous") else ("componentSpec",)
-    return admit_version(request, connection, old, fixed=fixed, spec=spec, message=message)
+    if old is not None and not properties.get("isAnonymous"):
+        known = _completed(old.properties["componentSpec"])
+        if _essence(request, connection, known) != _essence(request, connection, component):
+            raise changed(old, "componentSpec", _FIXED)
+    return admit_version(request, connection, old, spec=spec)
 
 
 def _completed(component: Document) -> Document:
@@ -59,13 +73,21 @@ def _completed(component: Document) -> Document:
     return component
 
 
-def _essence(value: Any, top: bool = True) -> Any:
-    """What makes two specifications one component: not how it is presented, nor whether a client wrote 10 or "10"."""
+def _essence(request: Request, connection: Connection, component: Document) -> Any:
+    """What makes two specifications one component: not how it is presented, nor how its code and environment are named."""
+    said = {key: value for key, value in component.items() if key not in _PRESENTATION}
+    for key, type_ in (("code", "codes"), ("environment", "environments")):
+        if isinstance(text := said.get(key), str):
+            said[key] = asset_key(connection, request.id.workspace, text, type_)
+    return _as_text(meaning(said))
+
+
+def _as_text(value: Any) -> Any:
+    """Whether a client wrote 10 or "10" makes no difference."""
     if isinstance(value, dict):
-        kept = {key: _essence(one, False) for key, one in value.items() if not (top and key in _PRESENTATION)}
-        return {key: one for key, one in kept.items() if one not in ("", {}, [])}
+        return {key: _as_text(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_essence(one, False) for one in value]
+        return [_as_text(one) for one in value]
     return "" if value is None else str(value).removeprefix("azureml:")
 
 

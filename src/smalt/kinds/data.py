@@ -7,23 +7,33 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Kind, Request
-from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
+from smalt.kinds.versions import (
+    NAME,
+    VersionProperties,
+    admit_version,
+    check_files,
+    container,
+    fixed_files,
+    version_removed,
+)
 from smalt.store.resources import Row
 
 
 class DataProperties(VersionProperties):
     data_uri: str
-    data_type: Literal["uri_file", "uri_folder", "mltable"] = "uri_folder"
+    data_type: Literal["uri_file", "uri_folder", "mltable"] | None = None
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
-    properties.setdefault("dataType", "uri_folder")
-    properties["dataUri"] = _folder_uri(properties["dataUri"], properties["dataType"])
+    type_ = properties["dataType"] = properties.get("dataType") or "uri_folder"
+    uri = properties["dataUri"]
+    if old is None:
+        uri = check_files(request, connection, uri, "properties.dataUri", input_type=type_)
+    properties["dataUri"] = _folder_uri(uri, type_)
     spec = {**request.body, "properties": properties}
-    return admit_version(
-        request, connection, old, fixed=("dataUri", "dataType"), spec=spec, type_=properties["dataType"]
-    )
+    fixed = fixed_files(request, connection, "dataUri", "dataType")
+    return admit_version(request, connection, old, fixed=fixed, spec=spec, type_=type_)
 
 
 def _folder_uri(uri: str, type_: str) -> str:

@@ -79,6 +79,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         for field in ("accountName", "containerName"):
             if not properties.get(field):
                 raise invalid(f"properties.{field} is missing.", f"properties.{field}")
+        _check_container(request.platform, properties["containerName"])
     before = _credentials_of(old)
     credentials = _read(request, before, properties.get("credentials"))
     properties["credentials"] = {"credentialsType": credentials.type, **credentials.shown}
@@ -127,6 +128,14 @@ def _read(request: Request, before: Document, given: Document | None) -> Credent
 def _moved(old: Row, properties: Document, name: str) -> bool:
     before, now = old.properties.get(name), properties.get(name)
     return bool(before and now and before != now)
+
+
+def _check_container(platform: Platform, name: str) -> None:
+    """Raises ArmError(400) for what can be no container of any account."""
+    try:
+        platform.blobs.path("anyaccount", name)
+    except ArmError as error:
+        raise invalid(f"properties.containerName: {error.message}", "properties.containerName") from None
 
 
 def _check_owner(request: Request, connection: Connection, name: str, given: Document) -> None:

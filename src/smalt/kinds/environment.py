@@ -6,9 +6,11 @@ refused, with the reason.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
+import yaml
 from sqlalchemy import Connection
 
 from smalt.arm.errors import invalid
@@ -17,10 +19,11 @@ from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentSpec
 from smalt.kinds.feeds import feeds_of
-from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
+from smalt.kinds.references import CURATED, place_key, stands_for
+from smalt.kinds.versions import NAME, Fixed, VersionProperties, admit_version, container, meaning, version_removed
 from smalt.store.resources import Row
 
-CURATED = "Curated"
+_ALIAS = re.compile(r"(?:^|[\s\[,:-])[&*]\w", re.MULTILINE)
 
 
 class EnvironmentProperties(VersionProperties):
@@ -50,11 +53,6 @@ def _written_name(row: Row) -> str:
     return row.written.split("/")[-3]
 
 
-def stands_for(newest: Row, version: str) -> bool:
-    """Azure numbers its curated environments on; the one that is shipped here stands for all of those versions."""
-    return newest.properties.get("environmentType") == CURATED and version.isascii() and version.isdigit()
-
-
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
     if old is not None and old.properties.get("environmentType") == CURATED:
@@ -68,8 +66,24 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         properties["build"] = {"dockerfilePath": "Dockerfile", **properties["build"]}
     properties["environmentType"] = "UserCreated"
     spec = {**request.body, "properties": properties}
+
+    def build(given: Any) -> Any:
+        uri = str((given or {}).get("contextUri") or "")
+        place = place_key(request.platform, connection, request.id.workspace, uri)
+        return given and meaning({**given, "contextUri": list(place)})
+
     message = "An environment version is fixed: image, conda file and build context cannot be updated."
-    return admit_version(request, connection, old, fixed=("image", "condaFile", "build"), spec=spec, message=message)
+    fixed = Fixed({"image": meaning, "condaFile": _conda, "build": build}, message)
+    return admit_version(request, connection, old, fixed=fixed, spec=spec)
+
+
+def _conda(text: Any) -> Any:
+    """A conda file as what it says: clients read it, and write it back in an order and with quotes of their own."""
+    try:
+        # an alias may stand for far more than is written, so such files are compared as text
+        return text if not text or _ALIAS.search(text) else yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        return text
 
 
 def _view(platform: Platform, row: Row) -> Document:

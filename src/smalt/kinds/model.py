@@ -19,7 +19,15 @@ from smalt.arm.platform import Platform
 from smalt.kinds import references
 from smalt.kinds.references import Place
 from smalt.kinds.uploads import pending_upload
-from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, version_removed
+from smalt.kinds.versions import (
+    NAME,
+    VersionProperties,
+    admit_version,
+    check_files,
+    container,
+    fixed_files,
+    version_removed,
+)
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -42,21 +50,19 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             f"properties.modelType: '{properties['modelType']}' is not custom_model, mlflow_model or triton_model.",
             "properties.modelType",
         )
-    named = _JOB.search(properties["modelUri"])
+    uri = properties["modelUri"]
+    named = _JOB.search(uri)
+    if old is None:  # as on Azure the version says where the files are: clients download from there
+        uri = properties["modelUri"] = check_files(request, connection, uri, "properties.modelUri", "models")
     job = properties.get("jobName") or (named.group(1) if named else None)
-    if job is None and (found := _RUN_FOLDER.search(properties["modelUri"])):
+    if job is None and (found := _RUN_FOLDER.search(uri)):
         job = found.group(1) or found.group(2)
-    if named:  # as on Azure the version says where the files are: clients download from there
-        place = references.locate(
-            request.platform, connection, request.id.workspace, properties["modelUri"], "properties.modelUri"
-        )
-        properties["modelUri"] = place.uri
+    job = job or (old.properties.get("jobName") if old else None)
     if job:
         properties["jobName"] = job
     spec = {**request.body, "properties": properties}
-    admitted = admit_version(
-        request, connection, old, fixed=("modelUri", "modelType"), spec=spec, type_=properties["modelType"]
-    )
+    fixed = fixed_files(request, connection, "modelUri", "modelType")
+    admitted = admit_version(request, connection, old, fixed=fixed, spec=spec, type_=properties["modelType"])
     return replace(admitted, due=True)
 
 

@@ -20,6 +20,7 @@ from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds import environment_build, references, replicas, routing
 from smalt.kinds.environment import specification
+from smalt.kinds.process_settings import check_variables
 from smalt.kinds.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
@@ -63,6 +64,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     model = None
     if properties.get("model"):
         model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
+        _check_place(request, connection, model)
         properties["model"] = model.written
     script = properties.get("codeConfiguration")
     if script is None and (model is None or model.properties.get("modelType") != "mlflow_model"):
@@ -77,14 +79,28 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
         platform.environments.plan(specification(connection, environment, request.now), serving=True)
-        properties["environmentId"] = environment.written
+        properties["environmentId"] = references.asked_id(
+            environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
     if script is not None and script.get("codeId"):
         code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
         properties["codeConfiguration"] = {**script, "codeId": code.written}
+    check_variables(properties.get("environmentVariables"), "properties.environmentVariables")
     properties["scaleSettings"] = {"scaleType": "Default", **(properties.get("scaleSettings") or {})}
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
     return Admitted(spec, state="Updating" if old else "Creating", due=True)
+
+
+def _check_place(request: Request, connection: Connection, model: Row) -> None:
+    """Raises ArmError(400) where the model's files are not in this platform's storage."""
+    uri = str(model.properties["modelUri"])
+    if not references.locate(request.platform, connection, request.id.workspace, uri, "properties.model").account:
+        raise invalid(
+            f"properties.model: its files are at {uri[:200]}, outside of this platform; register them from a local folder or a"
+            " datastore.",
+            "properties.model",
+        )
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:

@@ -1,42 +1,34 @@
 """What users write where an asset or a file is meant, resolved to a row, or to a place in the blob store.
 
-Forms: full ARM ids; `azureml:NAME:VERSION`, `azureml:NAME@LABEL`; `azureml://datastores/D/paths/P` (short and long form);
-`azureml://jobs/J/outputs/O[/paths/P]`; `azureml://registries/R/TYPE/NAME/(versions|labels)/V`; `runs:/J/P`; URLs of our own
-blobs; `wasbs://C@ACCOUNT.blob.SUFFIX/P`; any other http(s) URL.
+Assets are named by full ARM ids, also as `azureml://subscriptions/…/TYPE/NAME/versions/V`; by `azureml:NAME:VERSION` and
+`azureml:NAME@LABEL`; by `azureml://registries/R/TYPE/NAME/(versions|labels)/V`. Files have an address (`addresses.py`).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, select
 
 from smalt.arm.errors import ArmError, invalid
-from smalt.arm.ids import ML, NotAnId, ResourceId
+from smalt.arm.ids import ML, NotAnId, ResourceId, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
+from smalt.kinds import addresses
+from smalt.kinds.addresses import Elsewhere, InAccount, InDatastore, NotAnAddress
 from smalt.kinds.datastore import hosted_account
-from smalt.kinds.environment import stands_for
-from smalt.settings import STORAGE_SUFFIX
 from smalt.store import resources
 from smalt.store.resources import Row
 from smalt.store.tables import resource
 
-_SHORT = re.compile(r"azureml://datastores/([^/]+)/paths/(.*)", re.IGNORECASE | re.DOTALL)
-_LONG = re.compile(
-    r"azureml://subscriptions/([^/]+)/resource[gG]roups/([^/]+)(?:/providers/[^/]+)?/workspaces/([^/]+)/datastores/([^/]+)/paths/(.*)",
-    re.IGNORECASE | re.DOTALL,
-)
-_JOB = re.compile(
-    r"azureml://(?:subscriptions/[^/]+/resourcegroups/[^/]+(?:/providers/[^/]+)?/workspaces/[^/]+/)?"
-    r"jobs/([^/]+)/outputs/([^/]+)(?:/paths)?/?(.*)",
-    re.IGNORECASE | re.DOTALL,
-)
 _REGISTRY = re.compile(r"azureml://registries/([^/]+)/([^/]+)/([^/]+)(?:/(versions|labels)/([^/]+))?", re.IGNORECASE)
+_LONG_NAME = re.compile(
+    r"azureml:/(/subscriptions/[^/]+/resourcegroups/[^/]+)(?:/providers/[^/]+)?(/workspaces/[^/]+/[^/]+/[^/]+/(?:versions|labels)/[^/]+)",
+    re.IGNORECASE,
+)
 _NAMED = re.compile(r"(?:azureml:)?([^:@/]+)(?::([^:@/]+)|@([^:@/]+))?$")
-_WASBS = re.compile(r"wasbs?://([^@/]+)@([^/.]+)\.blob\.([^/]+)/?(.*)", re.IGNORECASE | re.DOTALL)
+CURATED = "Curated"  # the `environmentType` of the environments that are shipped
 TITLES = {
     "data": "data asset",
     "models": "model",
@@ -48,62 +40,137 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes are: `account`, `container`, `path` of a blob or a folder of ours; or `url` elsewhere."""
+    """Where the bytes are: `account`, `container`, `path` of a blob or a folder of ours; or `url` elsewhere.
+
+    `listed`: that is a folder's store by its name (`abfss://…`), of which plain HTTP fetches single files only.
+    """
 
     uri: str
     account: str = ""
     container: str = ""
     path: str = ""
     url: str = ""
+    listed: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Equal for all spellings of one place."""
+        return (
+            (f"{self.account}/{self.container}", self.path.rstrip("/")) if self.account else ("", self.url.rstrip("/"))
+        )
+
+
+def stands_for(newest: Row, version: str) -> bool:
+    """Azure numbers its curated environments on; the one that is shipped here stands for all of those versions."""
+    return newest.properties.get("environmentType") == CURATED and version.isascii() and version.isdigit()
+
+
+@dataclass(frozen=True)
+class AssetName:
+    """What a text names: a version, or what a label means now. Without either it is the label `latest`."""
+
+    name: str
+    version: str = ""
+    label: str = ""
+    registry: str = ""
+
+
+def is_asset(text: str) -> bool:
+    """Whether a text names an asset, where files could be addressed too."""
+    lowered = text.lower()
+    if lowered.startswith("azureml://registries/") or lowered.removeprefix("azureml:").startswith("/subscriptions/"):
+        return True
+    return ("://" not in text and not lowered.startswith(("/", "file:", "runs:"))) or bool(_LONG_NAME.fullmatch(text))
+
+
+def parse_asset(workspace: ResourceId, text: str, type_: str, field: str) -> AssetName:
+    """Raises ArmError(400) for what names no asset of this type in this workspace."""
+    if found := _REGISTRY.fullmatch(text):
+        registry, _, name, what, value = found.groups()
+        label = value if what == "labels" else ""
+        return AssetName(name, value if what == "versions" else "", label, registry)
+    if found := _LONG_NAME.fullmatch(text):
+        text = f"{found[1]}/providers/{ML}{found[2]}"
+    if text.lower().removeprefix("azureml:").startswith("/subscriptions/"):
+        return _in_workspace(workspace, text, type_, field)
+    if found := _NAMED.fullmatch(text):
+        name, version, label = found.groups()
+        return AssetName(name, version or "", label or "")
+    raise invalid(f"{field}: '{text[:200]}' names no {TITLES[type_]}; write azureml:NAME:VERSION.", field)
+
+
+def _in_workspace(workspace: ResourceId, text: str, type_: str, field: str) -> AssetName:
+    try:
+        id_ = ResourceId.parse(text)
+        home = id_.workspace
+    except NotAnId:
+        raise invalid(f"{field}: '{text[:200]}' is not the id of a {TITLES[type_]}.", field) from None
+    if home.key != workspace.key:
+        raise invalid(f"{field}: {id_} is not in workspace '{workspace.name}'.", field)
+    if not id_.ancestor(type_):
+        raise invalid(f"{field}: {id_} is not the id of a {TITLES[type_]}.", field)
+    return AssetName(id_.ancestor(type_), id_.ancestor("versions"), id_.ancestor("labels"))
 
 
 def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, field: str) -> Row:
     """The version row that `text` names. Raises ArmError(400) naming `field` and the nearest name there is."""
-    name, version, label, registry = _parse_asset(workspace, text, type_, field)
-    title = TITLES[type_]
-    if registry and not (type_ == "environments" and registry.lower() == "azureml"):
-        raise invalid(f"{field}: registry '{registry}' is not on this server (asked for {text}).", field)
+    asked = parse_asset(workspace, text, type_, field)
+    name, title = asked.name, TITLES[type_]
+    if asked.registry and not (type_ == "environments" and asked.registry.lower() == "azureml"):
+        raise invalid(f"{field}: registry '{asked.registry}' is not on this server (asked for {text}).", field)
     above = workspace.child(type_, name)
     row = resources.get(connection, above.key)
     if row is None:
         hint = nearest(name, names(connection, workspace, type_))
         raise invalid(f"{field}: there is no {title} '{name}' in workspace '{workspace.name}'.{hint}", field)
-    if version is None and label not in (None, "latest"):
+    if not asked.version and asked.label not in ("", "latest"):
         raise invalid(
-            f"{field}: the label '{label}' is not known; use a version or 'latest' (asked for {text}).", field
+            f"{field}: the label '{asked.label}' is not known; use a version or 'latest' (asked for {text}).", field
         )
-    wanted = version if version is not None else row.status.get("latest")
+    wanted = asked.version or row.status.get("latest")
     if wanted is None:
         raise invalid(f"{field}: {title} '{name}' has no version that is not archived.", field)
     found = resources.get(connection, above.child("versions", wanted).key)
     if found is None and row.status.get("latest"):
         newest = resources.get(connection, above.child("versions", row.status["latest"]).key)
-        found = newest if registry or (newest is not None and stands_for(newest, wanted)) else None
+        found = newest if asked.registry or (newest is not None and stands_for(newest, wanted)) else None
     if found is None:
         known = [child.rsplit("/", 1)[-1] for child in resources.children(connection, above.key)][:20]
         raise invalid(f"{field}: {title} '{name}' has no version '{wanted}'; there are: {', '.join(known)}.", field)
     return found
 
 
-def _parse_asset(
-    workspace: ResourceId, text: str, type_: str, field: str
-) -> tuple[str, str | None, str | None, str | None]:
-    """(name, version, label, registry)"""
-    if found := _REGISTRY.match(text):
-        registry, _, name, what, value = found.groups()
-        return name, value if what == "versions" else None, value if what == "labels" else "latest", registry
-    if text.lower().removeprefix("azureml:").startswith("/subscriptions/"):
-        try:
-            id_ = ResourceId.parse(text)
-        except NotAnId:
-            raise invalid(f"{field}: '{text}' is not a resource id.", field) from None
-        if id_.workspace.key != workspace.key:
-            raise invalid(f"{field}: {id_} is not in workspace '{workspace.name}'.", field)
-        return id_.ancestor(type_), id_.ancestor("versions") or None, id_.ancestor("labels") or None, None
-    if found := _NAMED.match(text):
-        name, version, label = found.groups()
-        return name, version, label or ("latest" if version is None else None), None
-    raise invalid(f"{field}: '{text}' names no {TITLES[type_]}; write azureml:NAME:VERSION.", field)
+def asked_id(row: Row, workspace: ResourceId, text: str, type_: str, field: str) -> str:
+    """The id of what `text` names, which `asset` found in `row`: with the version asked, where another stands for it."""
+    version = parse_asset(workspace, text, type_, field).version
+    if not version or version.lower() == row.name.lower():
+        return row.written
+    return f"{row.written.rpartition('/')[0]}/{version}"
+
+
+def asset_key(connection: Connection, workspace: ResourceId, text: str, type_: str) -> str:
+    """Equal for all ways to write one version's name; `text` itself where it names none."""
+    try:
+        asked = parse_asset(workspace, text, type_, "")
+    except ArmError:
+        return text
+    version = asked.version
+    if not version and asked.label in ("", "latest"):
+        above = resources.get(connection, workspace.child(type_, asked.name).key)
+        version = str(above.status.get("latest") or "") if above else ""
+    return f"{asked.name}:{version or '@' + asked.label}".lower()
+
+
+def place_key(
+    platform: Platform, connection: Connection, workspace: ResourceId, uri: str, type_: str = "data"
+) -> tuple[str, ...]:
+    """Equal for all ways to write one place, or one asset of `type_` where the text names an asset."""
+    if is_asset(uri):
+        return ("", asset_key(connection, workspace, uri, type_))
+    try:
+        return _locate(platform, connection, workspace, uri, "").key
+    except ArmError:
+        return ("", uri.rstrip("/"))
 
 
 def names(connection: Connection, workspace: ResourceId, type_: str) -> list[str]:
@@ -114,11 +181,26 @@ def names(connection: Connection, workspace: ResourceId, type_: str) -> list[str
 def locate(platform: Platform, connection: Connection, workspace: ResourceId, uri: str, field: str) -> Place:
     """Where `uri` leads. Raises ArmError(400) for what cannot be reached from here, or not from this workspace."""
     place = _locate(platform, connection, workspace, uri, field)
-    if place.account and place.account not in _accounts(connection, workspace):
-        raise invalid(
-            f"{field}: the storage account '{place.account}' belongs to no datastore of this workspace.", field
-        )
+    if place.account:
+        if place.account not in _accounts(connection, workspace):
+            raise invalid(
+                f"{field}: the storage account '{place.account}' belongs to no datastore of this workspace.", field
+            )
+        try:
+            platform.blobs.path(place.account, place.container, place.path)
+        except ArmError as error:
+            raise invalid(f"{field}: {error.message}", field) from None
     return place
+
+
+def check_folder(place: Place, type_: str, field: str) -> None:
+    """Raises ArmError(400) where a folder is in an account of somebody else: it cannot be listed from here."""
+    if place.listed and type_ != "uri_file":
+        raise invalid(
+            f"{field}: {place.uri[:200]} is a folder in a storage account outside of this platform, which cannot be listed from"
+            " here; copy it into a datastore of this platform.",
+            field,
+        )
 
 
 def _accounts(connection: Connection, workspace: ResourceId) -> set[str]:
@@ -130,25 +212,19 @@ def _accounts(connection: Connection, workspace: ResourceId) -> set[str]:
 
 
 def _locate(platform: Platform, connection: Connection, workspace: ResourceId, uri: str, field: str) -> Place:
-    if found := _SHORT.match(uri):
-        return _in_datastore(connection, workspace, found.group(1), found.group(2), uri, field)
-    if found := _LONG.match(uri):
-        subscription, group, name, store, path = found.groups()
-        other = ResourceId(subscription, group, ML, (("workspaces", name),))
-        if other.key != workspace.key:
-            raise invalid(f"{field}: {uri} is in another workspace.", field)
-        return _in_datastore(connection, workspace, store, path, uri, field)
-    if found := _JOB.match(uri):
-        return _job_output(platform, connection, workspace, found.group(1), found.group(2), found.group(3), field)
-    if uri.lower().startswith("runs:/"):
-        job, _, path = uri[len("runs:/") :].lstrip("/").partition("/")
-        return _job_output(platform, connection, workspace, job, "artifacts", path, field)
-    if found := _WASBS.match(uri):
-        container, account, suffix, path = found.groups()
-        if suffix.lower() == STORAGE_SUFFIX:
-            return Place(uri, account, container, path)
-        return Place(uri, url=f"https://{account}.blob.{suffix}/{container}/{path}")
-    return _web(platform, uri, field)
+    try:
+        address = addresses.parse(uri, f"{platform.settings.host}:{platform.settings.port}")
+    except NotAnAddress as error:
+        raise invalid(f"{field}: {error}.", field) from None
+    if isinstance(address, InAccount):
+        return Place(uri, address.account, address.container, address.path)
+    if isinstance(address, Elsewhere):
+        return Place(uri, url=address.url, listed=address.listed)
+    if address.workspace and workspace_id(*address.workspace).key != workspace.key:
+        raise invalid(f"{field}: {uri} is in another workspace.", field)
+    if isinstance(address, InDatastore):
+        return _in_datastore(connection, workspace, address.store, address.path, uri, field)
+    return _job_output(platform, connection, workspace, address.job, address.output, address.path, field)
 
 
 def _in_datastore(connection: Connection, workspace: ResourceId, name: str, path: str, uri: str, field: str) -> Place:
@@ -178,7 +254,7 @@ def _job_output(
     row = resources.get(connection, workspace.child("jobs", job).key)
     if row is None:
         raise invalid(f"{field}: there is no job '{job}' in workspace '{workspace.name}'.", field)
-    tail = path.strip("/")
+    tail = path.rstrip("/")
     if output in ("artifacts", "default"):
         return _locate(platform, connection, workspace, artifacts_uri(job) + tail, field)
     outputs = row.status.get("outputs") or {}
@@ -192,21 +268,3 @@ def _job_output(
 def artifacts_uri(job: str) -> str:
     """Where a job's artifacts are, with a slash at the end."""
     return f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{job}/"
-
-
-def _web(platform: Platform, uri: str, field: str) -> Place:
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https"):
-        raise ArmError(
-            400, "ValidationError",
-            f"{field}: '{uri[:200]}' is not a place that this platform can read: use azureml://datastores/…, https://… or an asset.",
-            target=field,
-        )  # fmt: skip
-    ours = f"{platform.settings.host}:{platform.settings.port}"
-    suffix = f".blob.{STORAGE_SUFFIX}"
-    segments = [unquote(one) for one in parts.path.lstrip("/").split("/")]
-    if parts.netloc == ours and segments[0].endswith(suffix):
-        return Place(uri, segments[0].removesuffix(suffix), segments[1], "/".join(segments[2:]))
-    if (parts.hostname or "").endswith(suffix):
-        return Place(uri, (parts.hostname or "").removesuffix(suffix), segments[0], "/".join(segments[1:]))
-    return Place(uri, url=uri)

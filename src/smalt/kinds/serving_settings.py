@@ -50,9 +50,15 @@ class ProbeSettings(Properties):
     success_threshold: Count | None = None
 
 
+def _inside(given: str) -> str:
+    if "\0" in given or given.startswith("/") or ".." in given.split("/"):
+        raise PydanticCustomError("path", "this must be the path of a file below the code folder")
+    return given
+
+
 class CodeConfiguration(Properties):
     code_id: str | None = None
-    scoring_script: str = Field(min_length=1)
+    scoring_script: Annotated[str, AfterValidator(_inside)] = Field(min_length=1)
 
 
 def given(values: Mapping[str, Any] | None) -> Document:

@@ -6,7 +6,8 @@ The container's status holds the newest version and the next number, kept in the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
+from smalt.kinds.references import asset, check_folder, is_asset, locate, place_key
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
 
@@ -74,40 +76,70 @@ def _view_container(platform: Platform, row: Row) -> Document:
     return shown
 
 
+def meaning(value: Any) -> Any:
+    """Without what says nothing (null, empty), at any depth: clients write back what they read, with or without it."""
+    if isinstance(value, Mapping):
+        kept = {key: meaning(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {key: one for key, one in kept.items() if one is not None} or None
+    if isinstance(value, list):
+        return [meaning(one) for one in value] or None  # pyright: ignore[reportUnknownVariableType]
+    return None if value == "" else value
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What of a version cannot change: properties, each with a form in which two spellings of one value are equal.
+
+    `status` and `message` refuse a change. `named_by_content`: two versions that are both anonymous have one name because they
+    hold the same, so the one that is there stays, wherever the other lies.
+    """
+
+    forms: Mapping[str, Callable[[Any], Any]]
+    message: str
+    status: int = 409
+    named_by_content: bool = False
+
+
+def fixed_files(request: Request, connection: Connection, uri: str, *others: str) -> Fixed:
+    """Of a version with files: their place, however it is written in the property `uri`, and the properties `others`."""
+
+    def place(given: Any) -> Any:
+        return place_key(request.platform, connection, request.id.workspace, str(given))
+
+    return Fixed({uri: place, **dict.fromkeys(others, meaning)}, CHANGED_PATH, 400, named_by_content=True)
+
+
+def check_files(
+    request: Request, connection: Connection, uri: str, field: str, type_: str = "data", input_type: str = "uri_file"
+) -> str:
+    """The address of a new version's files. Raises ArmError(400) for what nothing here can read.
+
+    What other resources say, which may be deleted, is resolved now: a version of `type_`, the output of a job.
+    """
+    workspace = request.id.workspace
+    if is_asset(uri):
+        row = asset(connection, workspace, uri, type_, field)
+        uri = str(row.properties["modelUri" if type_ == "models" else "dataUri"])
+    place = locate(request.platform, connection, workspace, uri, field)
+    check_folder(place, input_type, field)
+    return place.uri
+
+
 def admit_version(
     request: Request,
     connection: Connection,
     old: Row | None,
     *,
-    fixed: Sequence[str],
     spec: Mapping[str, Any],
+    fixed: Fixed | None = None,
     lookup: str | None = None,
     type_: str | None = None,
-    message: str = CHANGED_PATH,
 ) -> Admitted:
-    """A version: `fixed` properties cannot change once it exists; tags, description and archiving can."""
+    """A version: what is `fixed` stays as it was written first; tags, description and archiving can change."""
     properties = spec["properties"]
-    unnamed = old is not None and bool(properties.get("isAnonymous") and old.properties.get("isAnonymous"))
-    if old is not None and unnamed and message == CHANGED_PATH:
-        # its name is the hash of what it holds, so the same again from elsewhere is the version that is there already
-        properties = {**properties, **{name: old.properties[name] for name in fixed if name in old.properties}}
+    if old is not None and fixed is not None:
+        properties = {**properties, **_kept(old, properties, fixed)}
         spec = {**spec, "properties": properties}
-    if old is not None:
-        for name in fixed:
-            if _same(properties.get(name)) != _same(old.properties.get(name)):
-                raise ArmError(
-                    400 if message == CHANGED_PATH else 409,
-                    "UserError",
-                    message,
-                    target=f"properties.{name}",
-                    details=[
-                        ArmError(
-                            400,
-                            "ImmutableField",
-                            f"properties.{name} of version {old.name} is fixed; make a new version.",
-                        )
-                    ],
-                )
     archived = bool(properties.get("isArchived"))
 
     def writes(connection: Connection) -> None:
@@ -120,8 +152,20 @@ def admit_version(
     return Admitted(spec, lookup=lookup, archived=archived, writes=writes)
 
 
-def _same(value: Any) -> Any:
-    return value.rstrip("/") if isinstance(value, str) else value
+def _kept(old: Row, properties: Mapping[str, Any], fixed: Fixed) -> Document:
+    """The fixed properties as they are. Raises ArmError where another value is meant."""
+    unnamed = fixed.named_by_content and properties.get("isAnonymous") and old.properties.get("isAnonymous")
+    for name, form in fixed.forms.items():
+        given, known = properties.get(name), old.properties.get(name)
+        if not unnamed and given != known and form(given) != form(known):
+            raise changed(old, name, fixed)
+    return {name: old.properties[name] for name in fixed.forms if name in old.properties}
+
+
+def changed(old: Row, name: str, fixed: Fixed) -> ArmError:
+    field = f"properties.{name}"
+    detail = ArmError(400, "ImmutableField", f"{field} of version {old.name} is fixed; make a new version.")
+    return ArmError(fixed.status, "UserError", fixed.message, field, [detail])
 
 
 def version_removed(connection: Connection, row: Row, now: float) -> None:

@@ -87,3 +87,14 @@ def azureml_run_uri(settings: Settings, workspace: ResourceId, experiment: str, 
     """The same for the azureml-mlflow plugin, which signs in only to URIs of its own scheme."""
     base = tracking_uri(settings, workspace, "azureml").replace("/mlflow/v1.0", "/mlflow/v2.0", 1)
     return f"{base}/experiments/{experiment}/runs/{run}/artifacts"
+
+
+def long_form(workspace: ResourceId, uri: str) -> str:
+    """`azureml://datastores/…` with the workspace in it, as some clients need it; any other URI as it is."""
+    short = "azureml://datastores/"
+    if not uri.startswith(short):
+        return uri
+    return (
+        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.group}/workspaces/{workspace.name}"
+        f"/datastores/{uri.removeprefix(short)}"
+    )

@@ -36,6 +36,7 @@ from smalt.arm.validation import Properties
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
 from smalt.store import resources
 from smalt.store.resources import Row
+from smalt.tracking.address import long_form
 
 SAS_S = 24 * 3600.0
 LOGS_MOST = 500
@@ -257,7 +258,7 @@ class HistoryApp:
             place = ((row.status if row else {}).get("outputs") or {}).get(output)
             if place is None:
                 raise not_found("Output", key)
-            uri = _long_form(workspace, place["uri"])
+            uri = long_form(workspace, place["uri"])
             values[key] = {"uri": uri, "type": place["jobOutputType"]} if service == "data" else {"path": uri}
         return {"values": values}
 
@@ -278,13 +279,3 @@ def _changes(body: dict[str, Any]) -> _Changes:
 
 def _output_id(row: Row, name: str) -> str:
     return f"azureml://jobs/{row.name}/outputs/{name}"
-
-
-def _long_form(workspace: ResourceId, uri: str) -> str:
-    short = "azureml://datastores/"
-    if not uri.startswith(short):
-        return uri
-    return (
-        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.group}/workspaces/{workspace.name}"
-        f"/datastores/{uri.removeprefix(short)}"
-    )

@@ -106,7 +106,12 @@ def test_an_underscore_in_a_name_is_no_wildcard(harness: Any) -> None:
     for name in ("team_a", "teamxa"):
         harness.put(f"{workspaces}/{name}", {"properties": {}})
     harness.settle()
-    code = {"properties": {"codeUri": "https://x/y", "properties": {"hash_sha256": "abc"}}}
+    code = {
+        "properties": {
+            "codeUri": "azureml://datastores/workspaceblobstore/paths/c",
+            "properties": {"hash_sha256": "abc"},
+        }
+    }
     harness.put(f"{workspaces}/teamxa/codes/c1/versions/1", code)
     harness.put(f"{workspaces}/teamxa/models/m/versions/1", {"properties": {"modelUri": "https://x/y"}})
 
@@ -219,3 +224,36 @@ def test_versions_of_mlflow_may_have_names_that_only_look_like_numbers(harness: 
     for version in ("7", "²", "9" * 200):
         assert rows.register(ModelVersion(WORKSPACE.lower(), "m", version, "https://x/y"), "ada")
     assert harness.get(f"{WORKSPACE}/models/m").json()["properties"]["nextVersion"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "allowed"),
+    [
+        ("listViewType=ArchivedOnyl", "listViewType", "ActiveOnly, ArchivedOnly, All"),
+        ("$orderBy=name", "$orderBy", "createdtime desc, createdtime asc"),
+        ("$orderBy=createdtime%20down", "$orderBy", "createdtime desc"),
+        ("orderBy=UpdatedAtDesc", "orderBy", "CreatedAtDesc"),
+    ],
+)
+def test_a_misspelled_value_is_not_taken_for_another(harness: Any, query: str, name: str, allowed: str) -> None:
+    answer = harness.get(f"{WORKSPACE}/computes?{query}")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["target"]) == (400, "InvalidQueryParameter", name), answer.text
+    assert f"{name} must be one of" in error["message"] and allowed in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("", ["second", "first"]),
+        ("$orderBy=createdtime%20desc&listViewType=activeonly", ["second", "first"]),
+        ("$orderBy=CreatedTime%20ASC", ["first", "second"]),
+        ("orderBy=CreatedAtAsc&listViewType=All", ["first", "second"]),
+        ("listViewType=ArchivedOnly&$orderBy=", []),
+    ],
+)
+def test_the_values_that_clients_send(harness: Any, query: str, wanted: list[str]) -> None:
+    for name in ("first", "second"):
+        harness.put(f"{WORKSPACE}/environments/{name}/versions/1", {"properties": {"image": "base"}})
+    listed = harness.get(f"{WORKSPACE}/environments?{query}").json()["value"]
+    assert [one["name"] for one in listed if one["name"] in ("first", "second")] == wanted

@@ -307,7 +307,6 @@ def test_the_subscription_stays(harness: Harness) -> None:
         "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu@latest",
         "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:12",
         "azureml://registries/azureml/environments/sklearn-1.5/labels/latest",
-        "azureml://registries/azureml/environments/sklearn-1.5/versions/99",  # a version that upstream has and we do not
         "AzureML-sklearn-1.5-ubuntu22.04-py311-cpu",
     ],
 )
@@ -315,6 +314,14 @@ def test_the_ways_to_write_a_curated_environment(harness: Harness, text: str) ->
     assert submit(harness, environmentId=text).status_code == 201
     shown = harness.get(f"{JOBS}/train-1").json()["properties"]["environmentId"]
     assert shown.endswith("/versions/12") and "sklearn-1.5" in shown
+
+
+def test_a_curated_version_that_only_upstream_has_is_kept_as_asked(harness: Harness) -> None:
+    text = "azureml://registries/azureml/environments/sklearn-1.5/versions/99"
+    assert submit(harness, environmentId=text).status_code == 201
+    shown = harness.get(f"{JOBS}/train-1").json()["properties"]["environmentId"]
+    assert shown == f"{WORKSPACE}/environments/sklearn-1.5/versions/99"
+    assert submit(harness, environmentId=shown).status_code == 200
 
 
 def test_another_registry_is_refused(harness: Harness) -> None:

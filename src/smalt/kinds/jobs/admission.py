@@ -15,6 +15,8 @@ from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
 from smalt.kinds import references
+from smalt.kinds.process_settings import no_nul
+from smalt.kinds.references import Place
 from smalt.kinds.versions import NAME
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
@@ -66,8 +68,7 @@ def compute(
     platform: Platform, connection: Connection, workspace: ResourceId, properties: Document, want: int
 ) -> Compute:
     """The compute that `computeId` names; none means serverless. Raises ArmError(400)."""
-    given = str(properties.get("computeId") or "serverless")
-    name = _compute_name(given)
+    name = compute_name(_in_workspace(workspace, str(properties.get("computeId") or "serverless")))
     size = str((properties.get("resources") or {}).get("instanceType") or "")
     if name.lower() in _EVERYWHERE:
         found = Compute(workspace.child("computes", name.lower()).key, _machine_nodes(platform), size)
@@ -87,6 +88,20 @@ def compute(
                 "properties.computeId",
             )
     return found
+
+
+def _in_workspace(workspace: ResourceId, given: str) -> str:
+    """`computeId`, if it can be a compute of this workspace."""
+    try:
+        id_ = ResourceId.parse(given)
+    except NotAnId:
+        return given
+    if id_.kind != "workspaces/computes" or id_.workspace.key != workspace.key:
+        raise invalid(
+            f"properties.computeId: {given[:200]} is no compute of workspace '{workspace.name}'.",
+            "properties.computeId",
+        )
+    return given
 
 
 def nodes_most(platform: Platform, connection: Connection, key: str) -> int | None:
@@ -109,7 +124,8 @@ def _nodes_of(row: Row) -> int:
     return int((machine.get("scaleSettings") or {}).get("maxNodeCount") or 0)
 
 
-def _compute_name(given: str) -> str:
+def compute_name(given: str) -> str:
+    """The name in a compute's id, or in `azureml:NAME`."""
     try:
         return ResourceId.parse(given).name
     except NotAnId:
@@ -157,9 +173,23 @@ def distribution(given: Document) -> None:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Source:
+    """What an input leads to: the place of its files, their URI, and the id of the asset's version where one is named."""
+
+    uri: str
+    place: Place
+    asset: str = ""
+
+
 def inputs(
     platform: Platform, connection: Connection, workspace: ResourceId, properties: Document, checks: Checks
-) -> None:
+) -> dict[str, Source]:
+    """Where each input that is no literal leads, resolved once; what is wrong goes into `checks`.
+
+    An asset is written to `properties` with the version that it has now.
+    """
+    found: dict[str, Source] = {}
     for name, given in properties["inputs"].items():
         path = f"properties.inputs.{name}"
         type_ = given.get("jobInputType")
@@ -171,34 +201,45 @@ def inputs(
             hint = nearest(str(type_), sorted(_INPUT_TYPES))
             checks.errors.append(invalid(f"{path}.jobInputType: '{type_}' is not known.{hint}", f"{path}.jobInputType"))
         elif type_ == "literal":
-            if given.get("value") is None:
-                checks.errors.append(invalid(f"{path}.value is missing.", f"{path}.value"))
+            checks.run(lambda given=given, path=path: _literal(given.get("value"), f"{path}.value"))
         elif not given.get("uri"):
             checks.errors.append(invalid(f"{path}.uri is missing.", f"{path}.uri"))
         else:
-            checks.run(
-                lambda given=given, path=path: input_asset(platform, connection, workspace, given, f"{path}.uri")
+            source = checks.run(
+                lambda given=given, path=path: input_source(platform, connection, workspace, given, f"{path}.uri")
             )
+            if source is not None:
+                found[name] = source
+                written = {**given, "uri": source.asset or given["uri"]}
+                properties["inputs"] = {**properties["inputs"], name: written}
+    return found
 
 
-def input_asset(
+def _literal(value: Any, field: str) -> None:
+    if value is None:
+        raise invalid(f"{field} is missing.", field)
+    no_nul(str(value), field)
+
+
+def input_source(
     platform: Platform, connection: Connection, workspace: ResourceId, given: Document, field: str
-) -> tuple[Row | None, str]:
-    """The asset's version, if the input names one, and the URI behind it. Raises ArmError(400)."""
-    uri = str(given["uri"])
-    type_ = _ASSET_OF.get(given["jobInputType"], "data")
-    asset_like = uri.lower().removeprefix("azureml:").startswith("/subscriptions/") or (
-        "://" not in uri and not uri.lower().startswith(("/", "runs:/"))
-    )
-    if not asset_like:
-        references.locate(platform, connection, workspace, uri, field)
-        return None, uri
+) -> Source:
+    """Raises ArmError(400) for an asset that is not there, and for files that no job can be given."""
+    uri, type_, asset = str(given["uri"]), str(given["jobInputType"]), ""
+    if references.is_asset(uri):
+        kind = asset_type(uri, type_)
+        row = references.asset(connection, workspace, uri, kind, field)
+        uri, asset = str(row.properties["modelUri" if kind == "models" else "dataUri"]), row.written
+    place = references.locate(platform, connection, workspace, uri, field)
+    references.check_folder(place, type_, field)
+    return Source(uri, place, asset)
+
+
+def asset_type(uri: str, input_type: str) -> str:
+    """Whether an input names a data asset or a model: its id says so, or else its type."""
     if "/models/" in uri.lower():
-        type_ = "models"
-    elif "/data/" in uri.lower():
-        type_ = "data"
-    row = references.asset(connection, workspace, uri, type_, field)
-    return row, str(row.properties["modelUri" if type_ == "models" else "dataUri"])
+        return "models"
+    return "data" if "/data/" in uri.lower() else _ASSET_OF.get(input_type, "data")
 
 
 def outputs(
@@ -261,6 +302,7 @@ def output_places(job: str, properties: Document) -> dict[str, dict[str, Any]]:
 def template(properties: Document, checks: Checks) -> None:
     """Every ${{inputs.x}} and ${{outputs.y}} of the command is given; inside $[[ ]] an input may be missing."""
     command = str(properties["command"])
+    checks.run(lambda: no_nul(command, "properties.command"))
     required = _OPTIONAL.sub(" ", command)
     for kind, name in _REFERENCE.findall(required):
         known = list(properties[kind])

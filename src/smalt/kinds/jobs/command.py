@@ -28,6 +28,7 @@ from smalt.kinds import environment_build, references
 from smalt.kinds.environment import specification
 from smalt.kinds.jobs import admission, launch, outputs
 from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.process_settings import check_variables
 from smalt.sched import placement
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -76,7 +77,9 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
         lambda: platform.environments.plan(specification(connection, environment, request.now))
     )
     if environment is not None:
-        properties["environmentId"] = environment.written
+        properties["environmentId"] = references.asked_id(
+            environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
     if properties.get("codeId"):
         code = checks.run(
             lambda: references.asset(connection, workspace, properties["codeId"], "codes", "properties.codeId")
@@ -86,6 +89,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     properties["resources"] = {**(properties.get("resources") or {}), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
     checks.run(lambda: seconds_of((properties.get("limits") or {}).get("timeout"), 0, "properties.limits.timeout"))
+    checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
     checks.run(lambda: admission.distribution(properties.get("distribution") or {}))
     admission.inputs(platform, connection, workspace, properties, checks)
     admission.outputs(platform, connection, workspace, request.id.name, properties, checks)

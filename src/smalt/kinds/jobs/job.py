@@ -22,6 +22,7 @@ from smalt.arm.runs import JobRuns, begun_alike, described, is_run, untold
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.jobs import command, tracked_run
 from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobProperties, JobType
+from smalt.kinds.jobs.sameness import Sameness
 from smalt.store import operations, resources
 from smalt.store.resources import Lock, Row
 
@@ -51,7 +52,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     declared = Kind(path="jobs", title=f"{type_.name} job", properties=type_.properties)
     properties = check_properties(declared, request.body["properties"])
     if old is not None:
-        return _update(request, old, properties, type_)
+        return _update(request, connection, old, properties, type_)
     properties.pop("status", None)
     properties["experimentName"] = properties.get("experimentName") or "Default"
     properties["displayName"] = properties.get("displayName") or request.id.name
@@ -68,18 +69,19 @@ def _given(properties: Document, field: str) -> Document:
     return {key: value for key, value in (properties.get(field) or {}).items() if value is not None}
 
 
-def _update(request: Request, old: Row, properties: Document, type_: JobType) -> Admitted:
+def _update(request: Request, connection: Connection, old: Row, properties: Document, type_: JobType) -> Admitted:
     """A job runs once: only what describes it can change."""
     asked = (old.spec.get(OURS) or {}).get("asked") or {}
+    here = Sameness(request.platform, connection, request.id.workspace)
     for name in type_.fixed:
-        if name in properties and properties[name] not in (old.properties.get(name), asked.get(name)):
+        if not here.same(name, properties.get(name), old.properties.get(name), asked.get(name)):
             raise conflict(
                 f"Job '{old.name}' exists already; properties.{name} cannot change. Submit it under a new name.",
                 f"properties.{name}",
             )
     kept = dict(old.properties)
     for name in ("displayName", "description", "isArchived"):
-        if name in properties:
+        if properties.get(name) is not None:
             kept[name] = properties[name]
     if "tags" in properties:
         kept["tags"] = _given(properties, "tags")

@@ -20,7 +20,8 @@ from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.kinds import references
-from smalt.kinds.jobs.admission import input_asset
+from smalt.kinds.jobs.admission import input_source
+from smalt.kinds.jobs.model import MODES
 from smalt.kinds.references import Place
 from smalt.sched.sizes import limits_of
 from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
@@ -132,26 +133,17 @@ def _input(platform: Platform, connection: Connection, workspace: ResourceId, na
     type_ = given["jobInputType"]
     if type_ == "literal":
         return InputSpec(name=name, value=str(given["value"]))
-    field = f"properties.inputs.{name}.uri"
-    _, uri = input_asset(platform, connection, workspace, given, field)
-    place = references.locate(platform, connection, workspace, uri, field)
-    mode = _MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
-    source = str(_path(platform, place)) if place.account else ""
-    return InputSpec(name=name, type=type_, mode=mode, uri=uri, source=source, url=place.url)
-
-
-_MODES = {
-    "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
-    "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",
-    "eval_download": "eval_download", "readwritemount": "rw_mount", "rw_mount": "rw_mount", "upload": "upload",
-}  # fmt: skip
+    found = input_source(platform, connection, workspace, given, f"properties.inputs.{name}.uri")
+    mode = MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
+    source = str(_path(platform, found.place)) if found.place.account else ""
+    return InputSpec(name=name, type=type_, mode=mode, uri=found.uri, source=source, url=found.place.url)
 
 
 def _output(
     platform: Platform, connection: Connection, workspace: ResourceId, name: str, given: Document, uri: str
 ) -> OutputSpec:
     place = references.locate(platform, connection, workspace, uri, f"properties.outputs.{name}.uri")
-    mode = _MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
+    mode = MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
     type_ = given.get("jobOutputType", "uri_folder")
     return OutputSpec(name=name, type=type_, mode=mode, uri=uri, path=str(_path(platform, place)))
 

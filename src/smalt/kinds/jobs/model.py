@@ -16,6 +16,11 @@ from smalt.store.resources import Row
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL = "cancel"  # in a spec's own key: the user wants it to end
+MODES = {
+    "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
+    "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",
+    "eval_download": "eval_download", "readwritemount": "rw_mount", "rw_mount": "rw_mount", "upload": "upload",
+}  # fmt: skip
 
 
 class JobInput(Properties):

@@ -1,0 +1,166 @@
+"""The routes that `azureml-fsspec`, `mltable` and azureml-dataprep use beside ARM: where blobs are, and what opens them.
+
+    GET  /datastore/v1.0{WS}/datastores[/NAME]                    one: with a SAS for its container, for a day
+    GET  /data/v1.0{WS}/dataversion/NAME/versions/VERSION         a data asset's type and address
+    POST /data/v1.0{WS}/dataversion/getByAssetId                  the same, for {"value": an id}
+
+Source: the requests of azureml-dataprep-rslex 2.26 and mltable 1.7. Blobs come through the Blob protocol (`blob/account_listing.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from smalt.arm.envelope import etag, timestamp
+from smalt.arm.errors import invalid, not_found
+from smalt.arm.ids import ML, ResourceId, workspace_id
+from smalt.arm.platform import Platform
+from smalt.arm.router import Authenticate, Authorize, guarded, read_json
+from smalt.settings import STORAGE_SUFFIX
+from smalt.store import resources
+from smalt.store.resources import Row
+from smalt.tracking.address import long_form
+
+SAS_S = 24 * 3600.0
+_LISTED_MOST = 1000
+_WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
+_DATASTORES = re.compile(rf"/datastore/v1\.0{_WORKSPACE}/datastores(?:/([^/]+))?/?", re.IGNORECASE)
+_VERSION = re.compile(rf"/data/v1\.0{_WORKSPACE}/dataversion/([^/]+)/versions/([^/]+)/?", re.IGNORECASE)
+_BY_ID = re.compile(rf"/data/v1\.0{_WORKSPACE}/dataversion/getByAssetId/?", re.IGNORECASE)
+_ASSET_ID = re.compile(r".*/data/([^/]+)/versions/([^/]+)/?", re.IGNORECASE)
+_TYPES = {"uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable"}  # as this service spells them
+
+
+class DatastoreApp:
+    """An ASGI app for the paths that `handles` knows."""
+
+    def __init__(self, platform: Platform, authenticate: Authenticate, authorize: Authorize) -> None:
+        self._platform = platform
+        self._authenticate = authenticate
+        self._authorize = authorize
+
+    @staticmethod
+    def handles(path: str) -> bool:
+        return any(pattern.fullmatch(path) for pattern in (_DATASTORES, _VERSION, _BY_ID))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await guarded(self._answer, HttpRequest(scope, receive))
+        await response(scope, receive, send)
+
+    async def _answer(self, http: HttpRequest) -> Response:
+        path, principal = http.scope["path"], self._authenticate(http.scope)
+        if found := _DATASTORES.fullmatch(path):
+            *names, name = found.groups()
+            workspace = workspace_id(*names)
+            action = "listSecrets/action" if name else "read"
+            self._authorize(principal, f"{ML}/workspaces/datastores/{action}", workspace.key)
+            if name:
+                return JSONResponse(await run_in_threadpool(self._datastore, workspace, name))
+            return JSONResponse(await run_in_threadpool(self._datastores, workspace))
+        if found := _VERSION.fullmatch(path):
+            *names, name, version = found.groups()
+        else:
+            names = _matched(_BY_ID, path)
+            name, version = _named((await read_json(http)).get("value"))
+        workspace = workspace_id(*names)
+        self._authorize(principal, f"{ML}/workspaces/data/versions/read", workspace.key)
+        return JSONResponse(await run_in_threadpool(self._version, workspace, name, version))
+
+    def _datastores(self, workspace: ResourceId) -> dict[str, Any]:
+        with self._platform.database.read() as connection:
+            rows = resources.page(connection, "workspaces/datastores", workspace.key, most=_LISTED_MOST).rows
+        return {"value": [_described(row) for row in rows]}
+
+    def _datastore(self, workspace: ResourceId, name: str) -> dict[str, Any]:
+        """Raises ArmError: 404, and 400 for storage outside of this platform."""
+        with self._platform.database.read() as connection:
+            row = resources.get(connection, workspace.child("datastores", name).key)
+        if row is None:
+            raise not_found("Datastore", name)
+        if not row.status.get("hosted"):
+            raise invalid(
+                f"Datastore '{name}' is storage outside of this platform ({row.properties.get('datastoreType')}), which cannot be"
+                " read through it; copy the data into a blob datastore of this platform.",
+                "datastores",
+            )
+        settings, blobs = self._platform.settings, self._platform.blobs
+        account, container = str(row.properties["accountName"]), str(row.properties["containerName"])
+        kind, credential = "None", None
+        if (row.properties.get("credentials") or {}).get("credentialsType") not in (None, "None"):
+            kind, credential = "Sas", blobs.sas(account, "rwdlac", SAS_S, container=container)
+        section = {
+            # without DNS for {account}.blob.{suffix}: the client writes https://{accountName}.blob.{endpoint}/…
+            "accountName": f"{settings.host}:{settings.port}/{account}",
+            "containerName": container,
+            "endpoint": STORAGE_SUFFIX,
+            "protocol": "https",
+            "credentialType": kind,
+            "credential": credential,
+            "isSas": credential is not None,
+            "serviceDataAccessAuthIdentity": "None",
+            "subscriptionId": workspace.subscription,
+            "resourceGroup": workspace.group,
+        }
+        return {**_described(row), "azureStorageSection": section}
+
+    def _version(self, workspace: ResourceId, name: str, version: str) -> dict[str, Any]:
+        id_ = workspace.child("data", name).child("versions", version)
+        with self._platform.database.read() as connection:
+            row = resources.get(connection, id_.key)
+        if row is None:
+            raise not_found("Data version", f"{name}:{version}")
+        properties = row.properties
+        about = {"description": properties.get("description"), "tags": properties.get("tags") or {}}
+        return {
+            "isV2": True,
+            "dataVersion": {
+                "assetId": row.written,
+                "dataContainerName": name,
+                "dataType": _TYPES[properties.get("dataType") or "uri_folder"],
+                "dataUri": long_form(workspace, str(properties["dataUri"])),
+                "versionId": row.name,
+                "mutableProps": {"dataExpiryTime": None, **about, "isArchived": row.archived},
+                "referencedDataUris": properties.get("referencedUris"),
+                "properties": properties.get("properties") or {},
+                "initialAssetId": row.written,
+                "isRegistered": not properties.get("isAnonymous"),
+            },
+            "entityMetadata": {
+                "etag": etag(row),
+                "createdTime": timestamp(row.created_at),
+                "modifiedTime": timestamp(row.changed_at),
+                "createdBy": {"userName": row.created_by},
+                "modifiedBy": {"userName": row.changed_by},
+            },
+        }
+
+
+def _described(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "dataStoreType": row.properties.get("datastoreType"),
+        "hasBeenValidated": True,
+        "tags": row.properties.get("tags") or {},
+        "isDefault": bool(row.properties.get("isDefault")),
+        "createdTime": timestamp(row.created_at),
+        "modifiedTime": timestamp(row.changed_at),
+    }
+
+
+def _matched(pattern: re.Pattern[str], path: str) -> tuple[str, ...]:
+    found = pattern.fullmatch(path)
+    assert found is not None, "`handles` let it through"
+    return found.groups()
+
+
+def _named(asset: Any) -> tuple[str, str]:
+    found = _ASSET_ID.fullmatch(asset) if isinstance(asset, str) else None
+    if found is None:
+        raise invalid('The body must be {"value": the id of a data version}.', "value")
+    return found[1], found[2]
