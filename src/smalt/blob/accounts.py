@@ -205,10 +205,11 @@ class BlobAccounts:
             return
         check_container(container)
         self._store.remove(f"{account}/{container}", prefix)
-        table, name = tables.blob, prefix.strip("/")
+        table, below = tables.blob, prefix if prefix.endswith("/") else prefix + "/"
         rows = table.delete().where(table.c.account == account, table.c.container == container)
-        if name:  # the name itself and all that begins with "name/"; "0" follows "/"
-            rows = rows.where((table.c.name == name) | ((table.c.name > name + "/") & (table.c.name < name + "0")))
+        if prefix:  # "0" follows "/"
+            begins = (table.c.name >= below) & (table.c.name < below[:-1] + "0")
+            rows = rows.where(begins if below == prefix else begins | (table.c.name == prefix))
         with self._accounts.database.write() as connection:
             connection.execute(rows)
 

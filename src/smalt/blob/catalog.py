@@ -49,6 +49,11 @@ class Properties:
     copy_source: str = ""
     append_blocks: int = 0
 
+    @property
+    def marks_folder(self) -> bool:
+        """Whether an empty blob with these is what Azure Data Lake and Hadoop write for a folder."""
+        return any(name.lower() == "hdi_isfolder" and value.lower() == "true" for name, value in self.metadata.items())
+
     def dump(self) -> str:
         return _encode({name: value for name in _FIELDS if (value := getattr(self, name))})
 

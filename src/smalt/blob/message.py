@@ -89,6 +89,7 @@ class Request:
         return int(text)
 
     def metadata(self) -> dict[str, str]:
+        """Names in the case that the client wrote, if the server that runs us keeps it (`http`)."""
         return {name[10:]: value for name, value in self.headers.items() if name.startswith("x-ms-meta-")}
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -20,7 +20,7 @@ from smalt.blob.blocks import Spools
 from smalt.blob.catalog import Catalog, Properties, Row, fitting
 from smalt.blob.errors import blob_not_found
 from smalt.blob.names import Target
-from smalt.blob.objects import Appends, ObjectInfo, ObjectReader, ObjectStore, Page, Staged
+from smalt.blob.objects import Appends, LocalFiles, ObjectInfo, ObjectReader, ObjectStore, Page, Staged
 from smalt.blob.staging import Staging
 
 DEFAULT_TYPE = "application/octet-stream"
@@ -158,6 +158,8 @@ class BlobService:
         self.catalog.took_effect(row, info, before.info if before else None)
         if before and not before.row:
             await self._forget_stale(target, row.version)
+        if properties.metadata and not staged.size and properties.marks_folder and isinstance(self.store, LocalFiles):
+            self.store.make(target.bucket, target.blob.removesuffix("/") + "/")
         return Blob(info, row)
 
     async def append(self, target: Target, data: Staged, check: Callable[[Blob | None], Blob]) -> tuple[Blob, int]:

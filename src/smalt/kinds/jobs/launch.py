@@ -30,6 +30,7 @@ GRACE_S = 30.0
 TOKEN_S = 365 * 86400.0  # of a job without a timeout; a token opens nothing once its job has ended
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
+_FOLDERS = ("uri_folder", "mltable", "mlflow_model")
 
 
 def task_name(row: Row, attempt: int, rank: int) -> str:
@@ -130,7 +131,7 @@ def _input(platform: Platform, connection: Connection, workspace: ResourceId, na
     _, uri = input_asset(platform, connection, workspace, given, field)
     place = references.locate(platform, connection, workspace, uri, field)
     mode = _MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
-    source = str(_path(platform, place)) if place.account else ""
+    source = str(_path(platform, place, type_)) if place.account else ""
     return InputSpec(name=name, type=type_, mode=mode, uri=uri, source=source, url=place.url)
 
 
@@ -147,11 +148,13 @@ def _output(
     place = references.locate(platform, connection, workspace, uri, f"properties.outputs.{name}.uri")
     mode = _MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
     type_ = given.get("jobOutputType", "uri_folder")
-    return OutputSpec(name=name, type=type_, mode=mode, uri=uri, path=str(_path(platform, place)))
+    return OutputSpec(name=name, type=type_, mode=mode, uri=uri, path=str(_path(platform, place, type_)))
 
 
-def _path(platform: Platform, place: Place) -> Path:
-    return platform.blobs.path(place.account, place.container, place.path.rstrip("/"))
+def _path(platform: Platform, place: Place, type_: str) -> Path:
+    """A folder is asked for as one: a blob may have its name too."""
+    end = "/" if type_ in _FOLDERS else ""
+    return platform.blobs.path(place.account, place.container, place.path.rstrip("/") + end)
 
 
 def _code(platform: Platform, connection: Connection, workspace: ResourceId, code_id: str | None) -> str:
@@ -159,7 +162,7 @@ def _code(platform: Platform, connection: Connection, workspace: ResourceId, cod
         return ""
     row = references.asset(connection, workspace, code_id, "codes", "properties.codeId")
     place = references.locate(platform, connection, workspace, row.properties["codeUri"], "properties.codeId")
-    return str(_path(platform, place))
+    return str(_path(platform, place, "uri_folder"))
 
 
 def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, nodes: int) -> dict[str, str]:
