@@ -20,8 +20,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 PROTOCOL_HEADER = "x-forwarded-proto"
 ADDRESS_HEADER = "x-envoy-external-address"
+METADATA = "x-ms-meta-"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Spelled(bytes):
+    """A header's name that keeps its case: uvicorn sends all names in lower case, and metadata's mean what they are."""
+
+    def lower(self) -> bytes:
+        return self
 
 
 class Disconnected(Exception):
@@ -90,7 +98,7 @@ class Request:
 
     def metadata(self) -> dict[str, str]:
         """Names in the case that the client wrote, if the server that runs us keeps it (`http`)."""
-        return {name[10:]: value for name, value in self.headers.items() if name.startswith("x-ms-meta-")}
+        return {name[10:]: value for name, value in self.headers.items() if name.startswith(METADATA)}
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises Disconnected if it ends early."""
@@ -146,7 +154,13 @@ class Answer:
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         self.started = True
-        encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        encoded = [
+            (
+                Spelled(name, "latin-1") if name.startswith(METADATA) else name.encode("latin-1"),
+                value.encode("latin-1", "replace"),
+            )
+            for name, value in headers.items()
+        ]
         await self._send({"type": "http.response.start", "status": status, "headers": self.common + encoded})
 
     async def write(self, data: bytes, more: bool = True) -> None:

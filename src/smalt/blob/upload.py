@@ -142,10 +142,12 @@ def refuse_unsupported(request: Request) -> None:
 
 
 def new_metadata(request: Request) -> dict[str, str]:
-    """The request's x-ms-meta-… headers, checked. Names come in lower case: HTTP/2 has no other."""
+    """The request's x-ms-meta-… headers, checked. Names keep their case, and are one where only that differs."""
     metadata = request.metadata()
     if not metadata:
         return metadata
+    if len({name.lower() for name in metadata}) < len(metadata):
+        raise BlobError(400, "InvalidMetadata", "The metadata specified is invalid: a name is given twice.")
     for name in metadata:
         if not name.isidentifier() or not name.isascii():
             raise BlobError(

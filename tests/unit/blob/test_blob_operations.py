@@ -342,3 +342,11 @@ def test_answers_carry_the_protocol_headers(rig):
     assert got.headers["x-ms-version"] == "2020-10-02"
     assert len(got.headers["x-ms-request-id"]) == 36
     assert got.xml().findtext("Code") == "BlobNotFound"
+
+
+def test_metadata_names_are_kept_as_written_and_are_one_if_only_their_case_differs(rig):
+    headers = {"x-ms-blob-type": "BlockBlob", "x-ms-meta-Owner": "me"}
+    assert rig.request("PUT", "a", headers=headers).status == 201
+    assert rig.get("a").headers["x-ms-meta-Owner"] == "me"
+    twice = rig.request("PUT", "a", headers={**headers, "x-ms-meta-OWNER": "you"})
+    assert (twice.status, twice.code) == (400, "InvalidMetadata")
