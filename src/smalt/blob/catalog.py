@@ -48,6 +48,9 @@ class Properties:
     copy_id: str = ""
     copy_source: str = ""
     append_blocks: int = 0
+    tier: str = ""
+    tier_changed: float = 0.0
+    tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def marks_folder(self) -> bool:

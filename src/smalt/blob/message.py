@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -65,9 +66,20 @@ class Request:
         self.scheme: str = self.headers.get(PROTOCOL_HEADER, scope.get("scheme", "http"))
         client = scope.get("client")
         self.client: str = self.headers.get(ADDRESS_HEADER) or (client[0] if client else "")
-        self.target: Target = parse_target(self.raw_path, self.headers.get("host", ""))
+        target = parse_target(self.raw_path, self.headers.get("host", ""))
+        if "snapshot" in self.query:
+            target = replace(target, snapshot=self.query["snapshot"])
+        self.target: Target = target
         self._receive = receive
         self._finished = False
+
+    @property
+    def endpoint(self) -> str:
+        """The account's URL as this client writes it, for XML."""
+        host = self.header("host").replace("&", "").replace('"', "").replace("<", "")
+        account = self.raw_path.lstrip("/").partition("/")[0]
+        path = f"{account}/" if account.startswith(self.target.account + ".") else ""
+        return f"{self.scheme}://{host}/{path}"
 
     def header(self, name: str) -> str:
         return self.headers.get(name, "")

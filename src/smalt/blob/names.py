@@ -30,11 +30,12 @@ _DOMAIN_IN_PATH = re.compile(rb"/[A-Za-z0-9-]+" + re.escape(_DOMAIN).encode() + 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request addresses. Empty `blob`: the container; empty `container`: the account."""
+    """What a request addresses. Empty `blob`: the container; empty `container`: the account; `snapshot`: of a blob."""
 
     account: str
     container: str = ""
     blob: str = ""
+    snapshot: str = ""
 
     @property
     def bucket(self) -> str:
@@ -46,9 +47,14 @@ def is_blob_request(scope: Mapping[str, Any]) -> bool:
     """Whether an ASGI scope is one for the Blob protocol, by path or by Host. Cheap: it runs for every request."""
     if scope["type"] != "http":
         return False
-    if _DOMAIN_IN_PATH.match(scope.get("raw_path") or scope["path"].encode()):
+    if names_account(scope.get("raw_path") or scope["path"].encode()):
         return True
     return any(name == b"host" and _account_of_host(value.decode("latin-1")) for name, value in scope["headers"])
+
+
+def names_account(raw_path: bytes) -> bool:
+    """Whether the account is the path's first segment."""
+    return _DOMAIN_IN_PATH.match(raw_path) is not None
 
 
 def parse_target(raw_path: str, host: str) -> Target:

@@ -32,7 +32,8 @@ _REFUSED_HEADERS = {
     "x-ms-structured-body": "A structured body (x-ms-structured-body)",
     "x-ms-encryption-key": "A customer-provided encryption key",
     "x-ms-encryption-scope": "An encryption scope",
-    "x-ms-tags": "Tagging a blob (x-ms-tags)",
+    "x-ms-immutability-policy-until-date": "An immutability policy",
+    "x-ms-legal-hold": "A legal hold",
 }
 
 
@@ -137,8 +138,6 @@ def refuse_unsupported(request: Request) -> None:
     for name, feature in _REFUSED_HEADERS.items():
         if name in request.headers:
             raise unsupported(feature)
-    if "x-ms-lease-id" in request.headers:
-        raise BlobError(412, "LeaseNotPresentWithBlobOperation", "There is currently no lease on the blob.")
 
 
 def new_metadata(request: Request) -> dict[str, str]:

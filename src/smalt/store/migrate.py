@@ -13,7 +13,7 @@ from sqlalchemy import inspect, text
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 
-HEAD = "0002"
+HEAD = "0005"
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

@@ -218,7 +218,7 @@ def test_properties_and_copies(server, container):
     container.get_blob_client("c").upload_blob_from_url(f"{blob.url}?{sas}")
     assert [container.download_blob(name).readall() for name in ("b/copy", "c")] == [b"1,2"] * 2
     with pytest.raises(HttpResponseError) as caught:
-        blob.set_blob_tags({"a": "1"})
+        blob.set_standard_blob_tier("Archive")
     assert caught.value.error_code == "FeatureNotSupported"
 
 

@@ -107,7 +107,7 @@ def test_a_remembered_signature_still_expires_and_dies_with_its_key(rig):
     access._clock = lambda: datetime.now(UTC).timestamp() + 7200
     assert rig.request("GET", "a", auth=sas).status == 403
     access._clock = lambda: datetime.now(UTC).timestamp()
-    rig.accounts._keys["acct"] = (datetime.now(UTC).timestamp() + 3600, (b"new" * 20, b"other" * 12))
+    rig.accounts._keys.keep("acct", (b"new" * 20, b"other" * 12))
     assert rig.request("GET", "a", auth=sas).status == 403
 
 
