@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
+from smalt.blob.http import BlobProtocol
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
 from smalt.settings import STORAGE_SUFFIX, Settings
@@ -85,7 +86,7 @@ def serve(root: Path, listen: int) -> None:
     service = BlobService(accounts, store, store.staging)
     (root / "sas").write_text(port.sas("bench", "racwdl", 3600))
     config = uvicorn.Config(
-        BlobApp(service, None), loop="uvloop", http="httptools", access_log=False, lifespan="off", log_level="error"
+        BlobApp(service, None), loop="uvloop", http=BlobProtocol, access_log=False, lifespan="off", log_level="error"
     )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listen)])
     service.close()

@@ -51,6 +51,7 @@ from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.account_listing import AccountListing
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
+from smalt.blob.http import BlobProtocol
 from smalt.blob.names import Target, is_blob_request
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
@@ -347,7 +348,7 @@ def serve(settings: Settings) -> None:
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
     settings.server_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
-        server.app, uds=str(settings.server_socket), loop="uvloop", http="httptools", ws="none", lifespan="off",
+        server.app, uds=str(settings.server_socket), loop="uvloop", http=BlobProtocol, ws="none", lifespan="off",
         access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=2048, timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)

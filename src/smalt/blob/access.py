@@ -24,7 +24,7 @@ from smalt.blob.sas import account_text, service_text, sign
 from smalt.blob.sharedkey import texts_to_sign
 from smalt.settings import STORAGE_AUDIENCE, TENANT
 
-ALL = "racwdxltmeopi"
+ALL = "racwdxltmeopif"
 _AUDIENCES = (STORAGE_AUDIENCE, STORAGE_AUDIENCE + "/")
 _CLOCK_SKEW_S = 15 * 60.0
 _REMEMBERED = 10_000
@@ -64,6 +64,12 @@ class Grant:
     def require(self, any_of: str) -> None:
         if not self.allows(any_of):
             raise permission_mismatch(any_of)
+
+    def require_account(self, any_of: str) -> None:
+        """A container's own properties are the account's business: a service SAS never reaches them."""
+        if not self.whole_account:
+            raise not_authorized("AuthorizationFailure", "signature: an account SAS is needed")
+        self.require(any_of)
 
 
 _EVERYTHING = Grant(ALL, "sco", True)
@@ -108,8 +114,8 @@ class Access:
                 raise authentication_failed(
                     f"This kind of signature ({name}) is not supported: use an account or service SAS."
                 )
-        if "sv" not in query or not ("ss" in query or query.get("sr") in ("b", "c")):
-            raise authentication_failed("sv is mandatory, and either ss with srt or sr (b or c).")
+        if "sv" not in query or not ("ss" in query or query.get("sr") in ("b", "c", "bs")):
+            raise authentication_failed("sv is mandatory, and either ss with srt or sr (b, bs or c).")
         self._verify(target, query)
         self._check_time(query)
         self._check_origin(query, scheme, client)
@@ -142,7 +148,7 @@ class Access:
             raise authentication_failed("The storage account does not exist.")
         where = (target.account,)
         if "ss" not in query:
-            where = (*where, target.container, target.blob if query.get("sr") == "b" else "")
+            where = (*where, target.container, target.blob if query.get("sr") != "c" else "")
         identity = (*where, "\n", *(query.get(name, "") for name in _SIGNED))
         known = self._verified.get(identity)
         if known is not None and known in keys:

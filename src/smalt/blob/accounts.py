@@ -9,10 +9,11 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -20,15 +21,22 @@ from sqlalchemy.exc import IntegrityError
 from smalt.arm.errors import ArmError
 from smalt.blob.account_keys import AccountKeys
 from smalt.blob.errors import container_exists, container_not_found
+from smalt.blob.leases import Leases
+from smalt.blob.message import http_date
 from smalt.blob.names import check_account, check_container
 from smalt.blob.objects import LocalFiles, ObjectInfo, ObjectStore
 from smalt.blob.sas import mint_account_sas, mint_service_sas
+from smalt.blob.snapshots import Snapshots
+from smalt.blob.tag_index import TagIndex
 from smalt.store import tables
 from smalt.store.database import Database
 from smalt.store.sealed import Cipher
 
 _FRESH_S = 5.0  # how long another process's change may stay unseen
+_REMEMBERED = 2000  # accounts, and containers: each code upload makes one
 _PAGE = 5000
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,38 @@ class Container:
     metadata: dict[str, str]
     changed_at: float
 
+    def headers(self) -> dict[str, str]:
+        return {"etag": f'"{self.etag}"', "last-modified": http_date(self.changed_at)}
+
+
+class Recent(Generic[K, V]):
+    """What was read just now, `limit` of it at most. Threads may share it."""
+
+    def __init__(self, clock: Callable[[], float], limit: int = _REMEMBERED) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._kept: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: K) -> V | None:
+        known = self._kept.get(key)
+        return known[1] if known and self._clock() - known[0] < _FRESH_S else None
+
+    def keep(self, key: K, value: V) -> V:
+        with self._lock:
+            self._kept[key] = (self._clock(), value)
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+        return value
+
+    def forget(self, key: K) -> None:
+        with self._lock:
+            self._kept.pop(key, None)
+
 
 class Accounts:
     """The `container` table, and the accounts' keys. Reads are answered from memory where they were read just now."""
@@ -48,18 +88,17 @@ class Accounts:
         self.account_keys = AccountKeys(database, cipher, clock)
         self.keys = self.account_keys.both
         self._clock = clock
-        self._containers: dict[tuple[str, str], tuple[float, Container]] = {}
-        self._lock = threading.Lock()
+        self.leases = Leases(database, clock)
+        self._containers: Recent[tuple[str, str], Container] = Recent(clock)
 
     def container(self, account: str, name: str) -> Container | None:
-        known = self._containers.get((account, name))
-        if known and self._clock() - known[0] < _FRESH_S:
-            return known[1]
+        if known := self._containers.get((account, name)):
+            return known
         table = tables.container
         with self.database.read() as connection:
             row = connection.execute(select(table).where(table.c.account == account, table.c.name == name)).first()
         if row is None:
-            self._containers.pop((account, name), None)
+            self._containers.forget((account, name))
             return None
         return self._keep(_container(row))
 
@@ -95,7 +134,7 @@ class Accounts:
         table = tables.container
         with self.database.write() as connection:
             done = connection.execute(table.delete().where(table.c.account == account, table.c.name == name))
-        self._containers.pop((account, name), None)
+        self._containers.forget((account, name))
         if not done.rowcount:
             raise container_not_found()
 
@@ -108,8 +147,7 @@ class Accounts:
             return [_container(row) for row in connection.execute(query.order_by(table.c.name).limit(limit))]
 
     def _keep(self, container: Container) -> Container:
-        self._containers[container.account, container.name] = (self._clock(), container)
-        return container
+        return self._containers.keep((container.account, container.name), container)
 
 
 class BlobAccounts:
@@ -119,6 +157,8 @@ class BlobAccounts:
         self._accounts = accounts
         self._store = store
         self._clock = clock
+        self._tags = TagIndex(accounts.database)
+        self._snapshots = Snapshots(accounts.database, store)
 
     def ensure_account(self, account: str) -> str:
         return self._accounts.account_keys.ensure(account)
@@ -170,12 +210,16 @@ class BlobAccounts:
             return
         check_container(container)
         self._store.remove(f"{account}/{container}", prefix)
-        table, name = tables.blob, prefix.strip("/")
+        table, below = tables.blob, prefix if prefix.endswith("/") else prefix + "/"
         rows = table.delete().where(table.c.account == account, table.c.container == container)
-        if name:  # the name itself and all that begins with "name/"; "0" follows "/"
-            rows = rows.where((table.c.name == name) | ((table.c.name > name + "/") & (table.c.name < name + "0")))
+        if prefix:  # "0" follows "/"
+            begins = (table.c.name >= below) & (table.c.name < below[:-1] + "0")
+            rows = rows.where(begins if below == prefix else begins | (table.c.name == prefix))
         with self._accounts.database.write() as connection:
             connection.execute(rows)
+        self._accounts.leases.drop_below(account, container, prefix)
+        self._tags.drop_below(account, container, prefix)
+        self._snapshots.drop_below(account, container, prefix)
 
     def _remove_account(self, account: str) -> None:
         """The row last: a removal that is cut short is found again by its keys."""

@@ -1,4 +1,8 @@
-"""Blob Batch: many deletions in one multipart request, each authorized for itself, as `delete_blobs` sends them."""
+"""Blob Batch: many deletions, or changes of tier, in one multipart request, each authorized for itself.
+
+The parts of `delete_blobs` and `set_standard_blob_tier_blobs` say `/container/blob` whatever the client's address of the
+account is: the account is that of the batch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from smalt.blob.errors import BlobError, unsupported
-from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER, Answer, Message, Receive, Request, Send
+from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER, Answer, Message, Receive, Request, Send, parse_query
+from smalt.blob.names import domain_of, names_account
 
 _MAX_BYTES = 4 << 20
 _MAX_PARTS = 256
@@ -20,6 +25,8 @@ async def run_batch(app: App, request: Request, answer: Answer) -> None:
     if not 0 < len(parts) <= _MAX_PARTS:
         raise BlobError(400, "InvalidInput", f"A batch has 1 to {_MAX_PARTS} requests; this one has {len(parts)}.")
     scopes = [(_scope(request, content), number) for content, number in parts]
+    if len({_operation(scope) for scope, _ in scopes}) > 1:
+        raise BlobError(400, "AllOperationsInBatchNotSame", "All requests of a batch must be of one kind.")
     marker = f"batchresponse_{boundary.removeprefix('batch_')}"
     body = bytearray()
     for scope, number in scopes:
@@ -79,16 +86,18 @@ def _scope(request: Request, content: bytes) -> Message:
         method, url, _ = lines[0].split(b" ")
     except ValueError:
         raise BlobError(400, "InvalidInput", "A part of the batch is not an HTTP request.") from None
-    if method != b"DELETE":
-        raise unsupported(f"{method.decode('latin-1')} in a batch")
     path, _, query = url.partition(b"?")
+    if method != b"DELETE" and (method != b"PUT" or not _sets_tier(query)):
+        raise unsupported(f"{method.decode('latin-1')} in a batch, other than for a tier,")
     headers = _headers(lines[1:])
     for said_by_the_gateway in (PROTOCOL_HEADER, ADDRESS_HEADER):  # of the whole batch; a part could only forge it
         headers.pop(said_by_the_gateway.encode(), None)
-    headers.setdefault(b"host", request.header("host").encode("latin-1"))
+    headers[b"host"] = request.header("host").encode("latin-1")
+    if not names_account(path):
+        headers[b"host"] = domain_of(request.target.account).encode()
     return {
         "type": "http",
-        "method": "DELETE",
+        "method": method.decode(),
         "path": path.decode("latin-1"),
         "raw_path": path,
         "query_string": query,
@@ -96,6 +105,15 @@ def _scope(request: Request, content: bytes) -> Message:
         "scheme": request.scheme,
         "client": (request.client, 0),
     }
+
+
+def _operation(scope: Message) -> str:
+    """Deleting a blob and deleting its snapshots are one kind of operation."""
+    return str(scope["method"])
+
+
+def _sets_tier(query: bytes) -> bool:
+    return parse_query(query.decode("latin-1")).get("comp", "").lower() == "tier"
 
 
 def _headers(lines: list[bytes]) -> dict[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 Blocks that arrive in the order in which they are committed already are the blob: the commit renames the spool and copies
 nothing. Otherwise they are copied together inside the kernel. The index is appended to as blocks complete, so that an
-upload goes on after the server was killed; what nobody commits is swept after a week.
+upload goes on after the server was killed; what nobody commits is swept after a week, as in Azure.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import json
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Spool:
     blocks: dict[str, Extent] = field(default_factory=dict)
     end: int = 0  # of what is reserved
     writers: int = 0
+    used_at: float = 0.0
     gone: bool = False  # committed or dropped; writers that are still at it finish into nothing
 
     def reserve(self, length: int) -> int:
@@ -82,8 +84,10 @@ class Spool:
 class Spools:
     """All spools of one staging area; used on the event loop, but for `assemble`."""
 
-    def __init__(self, staging: Staging) -> None:
+    def __init__(self, staging: Staging, clock: Callable[[], float] = time.time) -> None:
         self._staging = staging
+        self._clock = clock
+        self._lock = threading.Lock()  # of what is known, against the sweeper's thread
         self._folder = staging.folder / "blocks"
         self._folder.mkdir(exist_ok=True, mode=0o700)
         self._known: OrderedDict[Target, Spool] = OrderedDict()
@@ -95,22 +99,26 @@ class Spools:
 
     def get(self, target: Target) -> Spool:
         """The blob's spool, from memory, from disk, or new."""
-        spool = self._known.get(target)
-        if spool is None:
-            spool = _load(Path(self._place(target)))
-            self._known[target] = spool
-            if len(self._known) > _REMEMBERED:
-                self._forget_idle()
-        return spool
+        with self._lock:
+            spool = self._known.get(target)
+            if spool is None:
+                spool = _load(Path(self._place(target)))
+                self._known[target] = spool
+                if len(self._known) > _REMEMBERED:
+                    self._forget_idle()
+            spool.used_at = self._clock()
+            return spool
 
-    def drop(self, target: Target) -> None:
-        """Forget all uncommitted blocks, after a commit or with the blob."""
+    def drop(self, target: Target) -> str:
+        """Forget all uncommitted blocks, after a commit or with the blob. Returns a folder to remove, if there is one."""
         spool = self.find(target)
         if spool is None:
-            return
+            return ""
         del self._known[target]
         spool.gone = True
-        shutil.rmtree(spool.folder, ignore_errors=True)
+        trash = self._staging.new_path()
+        spool.folder.rename(trash)
+        return trash
 
     def in_place(self, spool: Spool, extents: Sequence[Extent]) -> Staged | None:
         """The spool itself as the blob, if it holds exactly these blocks in this order and nobody writes to it."""
@@ -137,10 +145,26 @@ class Spools:
             return writer.finish()
 
     def sweep(self) -> None:
-        oldest = time.time() - _ABANDONED_S
+        """Remove the blocks of blobs to which none was added for a week. May run in any thread."""
+        oldest = self._clock() - _ABANDONED_S
         for entry in os.scandir(self._folder):
-            if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                shutil.rmtree(entry.path, ignore_errors=True)
+            with self._lock:
+                if self._in_use(entry.path, oldest) or _last_change(entry.path) >= oldest:
+                    continue
+                trash = self._staging.new_path()
+                Path(entry.path).rename(trash)
+            shutil.rmtree(trash, ignore_errors=True)
+
+    def _in_use(self, folder: str, oldest: float) -> bool:
+        """Whether a spool in memory is for this folder; one that is long idle is forgotten instead."""
+        for target, spool in self._known.items():
+            if str(spool.folder) == folder:
+                if spool.writers or spool.used_at >= oldest:
+                    return True
+                spool.gone = True
+                del self._known[target]
+                return False
+        return False
 
     def _place(self, target: Target) -> str:
         return f"{self._folder}/{hashlib.sha256(f'{target.bucket}/{target.blob}'.encode()).hexdigest()}"
@@ -194,6 +218,14 @@ def _load(folder: Path) -> Spool:
             spool.blocks[block] = Extent(start, length)
             spool.end = max(spool.end, start + length)
     return spool
+
+
+def _last_change(folder: str) -> float:
+    """When something in a spool's folder was last written; 0 where it is gone."""
+    try:
+        return max([entry.stat().st_mtime for entry in os.scandir(folder)], default=Path(folder).stat().st_mtime)
+    except OSError:
+        return 0.0
 
 
 def _merged(extents: Sequence[Extent]) -> list[Extent]:

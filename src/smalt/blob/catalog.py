@@ -48,6 +48,14 @@ class Properties:
     copy_id: str = ""
     copy_source: str = ""
     append_blocks: int = 0
+    tier: str = ""
+    tier_changed: float = 0.0
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def marks_folder(self) -> bool:
+        """Whether an empty blob with these is what Azure Data Lake and Hadoop write for a folder."""
+        return any(name.lower() == "hdi_isfolder" and value.lower() == "true" for name, value in self.metadata.items())
 
     def dump(self) -> str:
         return _encode({name: value for name in _FIELDS if (value := getattr(self, name))})

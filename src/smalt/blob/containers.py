@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from smalt.blob.accounts import Container
 from smalt.blob.conditions import read_conditions
-from smalt.blob.errors import BlobError, condition_not_met, not_authorized, unsupported
-from smalt.blob.message import Answer, Request, http_date
+from smalt.blob.errors import BlobError, unsupported
+from smalt.blob.message import Answer, Request
 from smalt.blob.names import check_container
 from smalt.blob.objects import LocalFiles
 from smalt.blob.service import BlobService
@@ -26,7 +26,7 @@ _SERVICE_PROPERTIES = (
 
 
 async def create_container(service: BlobService, request: Request, answer: Answer) -> None:
-    _need(request, "cw")
+    request.grant.require_account("cw")
     target = request.target
     check_container(target.container)
     if "x-ms-blob-public-access" in request.headers:
@@ -35,23 +35,23 @@ async def create_container(service: BlobService, request: Request, answer: Answe
     created = await service.in_thread(service.accounts.create_container, target.account, target.container, metadata)
     if isinstance(service.store, LocalFiles):
         await service.in_thread(service.store.make, target.bucket)
-    await answer.send(201, _identity(created))
+    await answer.send(201, created.headers())
 
 
 async def delete_container(service: BlobService, request: Request, answer: Answer) -> None:
-    _need(request, "d")
-    _check(request, service.accounts.require_container(request.target.account, request.target.container))
-    await service.delete_container(request.target)
+    request.grant.require_account("d")
+    async with service.locked(request.target):
+        _check(service, request, writes=True)
+        await service.delete_container(request.target)
     await answer.send(202, {})
 
 
 async def get_container_properties(service: BlobService, request: Request, answer: Answer) -> None:
-    _need(request, "r")
-    container = service.accounts.require_container(request.target.account, request.target.container)
+    request.grant.require_account("r")
+    container = _check(service, request)
     headers = {
-        **_identity(container),
-        "x-ms-lease-status": "unlocked",
-        "x-ms-lease-state": "available",
+        **container.headers(),
+        **service.accounts.leases.get(request.target).headers(),
         "x-ms-has-immutability-policy": "false",
         "x-ms-has-legal-hold": "false",
         "x-ms-deny-encryption-scope-override": "false",
@@ -60,34 +60,34 @@ async def get_container_properties(service: BlobService, request: Request, answe
 
 
 async def set_container_metadata(service: BlobService, request: Request, answer: Answer) -> None:
-    _need(request, "w")
+    request.grant.require_account("w")
     target = request.target
-    _check(request, service.accounts.require_container(target.account, target.container))
+    _check(service, request)
     metadata = new_metadata(request)
     changed = await service.in_thread(
         service.accounts.set_container_metadata, target.account, target.container, metadata
     )
-    await answer.send(200, _identity(changed))
+    await answer.send(200, changed.headers())
 
 
 async def get_container_acl(service: BlobService, request: Request, answer: Answer) -> None:
     """There are no stored access policies and no public access."""
-    _need(request, "r")
-    container = service.accounts.require_container(request.target.account, request.target.container)
+    request.grant.require_account("r")
+    container = _check(service, request)
     body = (XML_HEADER + "<SignedIdentifiers />").encode()
-    await answer.send(200, {**_identity(container), "content-type": "application/xml"}, body)
+    await answer.send(200, {**container.headers(), "content-type": "application/xml"}, body)
 
 
 async def set_container_acl(service: BlobService, request: Request, answer: Answer) -> None:
     """Taking all policies away is what there is already; setting one is refused."""
-    _need(request, "w")
+    request.grant.require_account("w")
     body = await request.body(64 << 10)
     if "x-ms-blob-public-access" in request.headers:
         raise BlobError(409, "PublicAccessNotPermitted", "Public access is not permitted on this storage account.")
     if b"<SignedIdentifier>" in body:
         raise unsupported("A stored access policy")
-    container = service.accounts.require_container(request.target.account, request.target.container)
-    await answer.send(200, _identity(container))
+    container = _check(service, request)
+    await answer.send(200, container.headers())
 
 
 async def get_account_information(service: BlobService, request: Request, answer: Answer) -> None:
@@ -104,20 +104,14 @@ async def get_service_properties(service: BlobService, request: Request, answer:
     await answer.send(200, {"content-type": "application/xml"}, _SERVICE_PROPERTIES)
 
 
-def _need(request: Request, any_of: str) -> None:
-    """A container's own properties are the account's business: a service SAS never reaches them."""
-    if not request.grant.whole_account:
-        raise not_authorized("AuthorizationFailure", "signature: an account SAS is needed")
-    request.grant.require(any_of)
-
-
-def _check(request: Request, container: Container) -> None:
-    conditions = read_conditions(request)
-    if conditions.modified_since is not None and int(container.changed_at) <= conditions.modified_since:
-        raise condition_not_met()
-    if conditions.unmodified_since is not None and int(container.changed_at) > conditions.unmodified_since:
-        raise condition_not_met()
-
-
-def _identity(container: Container) -> dict[str, str]:
-    return {"etag": f'"{container.etag}"', "last-modified": http_date(container.changed_at)}
+def _check(service: BlobService, request: Request, writes: bool = False) -> Container:
+    """The container, if the request's conditions allow what it asks for. Only a deletion has to name a lease."""
+    target, conditions = request.target, read_conditions(request)
+    container = service.accounts.require_container(target.account, target.container)
+    conditions.check_times(container.changed_at)
+    lease = service.accounts.leases.get(target)
+    if writes:
+        lease.check_write(conditions.lease, "container")
+    elif conditions.lease:
+        lease.check_named(conditions.lease, "container")
+    return container

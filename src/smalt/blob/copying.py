@@ -12,20 +12,21 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from smalt.blob.access import Access, Grant
-from smalt.blob.catalog import APPEND, Properties
+from smalt.blob.blob import Blob, changed
+from smalt.blob.catalog import APPEND, BLOCK, Properties
 from smalt.blob.conditions import read_conditions
-from smalt.blob.errors import BlobError, invalid_header
+from smalt.blob.errors import BlobError, invalid_header, wrong_blob_type
 from smalt.blob.message import Answer, Request, parse_query
 from smalt.blob.names import Target, check_blob, parse_target
 from smalt.blob.objects import ObjectReader, Staged
-from smalt.blob.service import Blob, BlobService
+from smalt.blob.service import BlobService
 from smalt.blob.upload import new_metadata, new_properties, refuse_unsupported
-from smalt.blob.writing import changed, may_write
+from smalt.blob.writing import may_write, with_extras
 
 
 async def copy_blob(service: BlobService, access: Access, request: Request, answer: Answer) -> None:
     """202 with `x-ms-copy-status: success`, for the synchronous and the asynchronous form."""
-    copied, copy_id = await _copy(service, access, request, _like_source)
+    copied, copy_id = await _copy(service, access, request, _like_source, same_type=True)
     await answer.send(202, {**changed(copied), "x-ms-copy-id": copy_id, "x-ms-copy-status": "success"})
 
 
@@ -38,7 +39,21 @@ async def put_blob_from_url(service: BlobService, access: Access, request: Reque
 def _like_source(request: Request, source: Blob) -> Properties:
     """The source's properties; metadata, if any is given, replaces the source's."""
     metadata = new_metadata(request) or source.properties.metadata
-    return replace(source.properties, metadata=metadata, modified=0.0)
+    return with_extras(request, replace(source.properties, metadata=metadata, modified=0.0, tags={}))
+
+
+def _tagged(request: Request, properties: Properties, source: Blob) -> Properties:
+    """Tags are copied only if that is asked for."""
+    option = request.header("x-ms-copy-source-tag-option").upper()
+    if option not in ("", "REPLACE", "COPY"):
+        raise invalid_header("x-ms-copy-source-tag-option", "neither REPLACE nor COPY")
+    if option != "COPY":
+        return properties
+    if properties.tags:
+        message = "x-ms-tags must not be given where x-ms-copy-source-tag-option is COPY."
+        raise BlobError(400, "BothUserTagsAndSourceTagsCopyPresentException", message)
+    request.grant.require("t")
+    return replace(properties, tags=source.properties.tags)
 
 
 def _with_headers(request: Request, source: Blob) -> Properties:
@@ -57,18 +72,23 @@ def _with_headers(request: Request, source: Blob) -> Properties:
 
 
 def _only_headers(request: Request, source: Blob) -> Properties:
-    return new_properties(request, "BlockBlob", 0.0)
+    return with_extras(request, new_properties(request, BLOCK, 0.0))
 
 
 async def _copy(
-    service: BlobService, access: Access, request: Request, describe: Callable[[Request, Blob], Properties]
+    service: BlobService,
+    access: Access,
+    request: Request,
+    describe: Callable[[Request, Blob], Properties],
+    same_type: bool = False,
 ) -> tuple[Blob, str]:
     target = request.target
     check_blob(target.blob)
     refuse_unsupported(request)
     conditions = read_conditions(request)
     check = may_write(request, conditions)
-    check(await service.find(target))
+    before = await service.find(target)
+    check(before)
     url = request.header("x-ms-copy-source")
     source = _source(request, url)
     _authorize(access, request, source, urlsplit(url).query)
@@ -76,7 +96,9 @@ async def _copy(
     reader, blob = await service.open(source)
     try:
         _check_source(request, blob)
-        properties = describe(request, blob)
+        if same_type and before and before.properties.type != blob.properties.type:
+            raise wrong_blob_type()
+        properties = _tagged(request, describe(request, blob), blob)
         staged = await service.in_thread(_staged_copy, service, reader, blob.info.size)
     finally:
         reader.close()
@@ -99,9 +121,7 @@ def _source(request: Request, url: str) -> Target:
         raise _foreign(400)
     if not source.container or not source.blob:
         raise invalid_header("x-ms-copy-source", "it names no blob")
-    if "snapshot" in parse_query(parts.query):
-        raise invalid_header("x-ms-copy-source", "there are no snapshots here")
-    return source
+    return replace(source, snapshot=parse_query(parts.query).get("snapshot", ""))
 
 
 def _authorize(access: Access, request: Request, source: Target, query: str) -> None:

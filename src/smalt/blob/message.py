@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 PROTOCOL_HEADER = "x-forwarded-proto"
 ADDRESS_HEADER = "x-envoy-external-address"
+METADATA = "x-ms-meta-"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Spelled(bytes):
+    """A header's name that keeps its case: uvicorn sends all names in lower case, and metadata's mean what they are."""
+
+    def lower(self) -> bytes:
+        return self
 
 
 class Disconnected(Exception):
@@ -57,9 +66,20 @@ class Request:
         self.scheme: str = self.headers.get(PROTOCOL_HEADER, scope.get("scheme", "http"))
         client = scope.get("client")
         self.client: str = self.headers.get(ADDRESS_HEADER) or (client[0] if client else "")
-        self.target: Target = parse_target(self.raw_path, self.headers.get("host", ""))
+        target = parse_target(self.raw_path, self.headers.get("host", ""))
+        if "snapshot" in self.query:
+            target = replace(target, snapshot=self.query["snapshot"])
+        self.target: Target = target
         self._receive = receive
         self._finished = False
+
+    @property
+    def endpoint(self) -> str:
+        """The account's URL as this client writes it, for XML."""
+        host = self.header("host").replace("&", "").replace('"', "").replace("<", "")
+        account = self.raw_path.lstrip("/").partition("/")[0]
+        path = f"{account}/" if account.startswith(self.target.account + ".") else ""
+        return f"{self.scheme}://{host}/{path}"
 
     def header(self, name: str) -> str:
         return self.headers.get(name, "")
@@ -89,7 +109,8 @@ class Request:
         return int(text)
 
     def metadata(self) -> dict[str, str]:
-        return {name[10:]: value for name, value in self.headers.items() if name.startswith("x-ms-meta-")}
+        """Names in the case that the client wrote, if the server that runs us keeps it (`http`)."""
+        return {name[10:]: value for name, value in self.headers.items() if name.startswith(METADATA)}
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises Disconnected if it ends early."""
@@ -145,7 +166,13 @@ class Answer:
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         self.started = True
-        encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        encoded = [
+            (
+                Spelled(name, "latin-1") if name.startswith(METADATA) else name.encode("latin-1"),
+                value.encode("latin-1", "replace"),
+            )
+            for name, value in headers.items()
+        ]
         await self._send({"type": "http.response.start", "status": status, "headers": self.common + encoded})
 
     async def write(self, data: bytes, more: bool = True) -> None:

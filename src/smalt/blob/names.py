@@ -2,6 +2,9 @@
 
 Two forms of address: the account as first path segment (`/{account}.blob.{suffix}/{container}/{blob}`, for hosts without
 wildcard DNS) and as first label of the host (`{account}.blob.{suffix}[:port]`).
+
+As in Azure a blob's name is what the URL says once it is decoded, with `\\` read as `/` and the segments `.` and `..`
+resolved: `./a` and `b/../a` address the blob `a`. All other names are kept as they are.
 """
 
 from __future__ import annotations
@@ -15,22 +18,24 @@ from urllib.parse import unquote_to_bytes
 from smalt.blob.errors import BlobError, invalid_name
 from smalt.settings import STORAGE_SUFFIX
 
-MAX_COMPONENT_BYTES = 255  # what a file system stores in one directory entry
-MAX_NAME_CHARS = 1024  # Azure's limit
+MAX_NAME_CHARS = 1024  # Azure's limits
+MAX_SEGMENTS = 254
 MAX_PATH_BYTES = 3800  # below PATH_MAX, with room for the store's own folders
 _DOMAIN = f".blob.{STORAGE_SUFFIX}"
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$logs|\$web")
+_DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 _DOMAIN_IN_PATH = re.compile(rb"/[A-Za-z0-9-]+" + re.escape(_DOMAIN).encode() + rb"(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request addresses. Empty `blob`: the container; empty `container`: the account."""
+    """What a request addresses. Empty `blob`: the container; empty `container`: the account; `snapshot`: of a blob."""
 
     account: str
     container: str = ""
     blob: str = ""
+    snapshot: str = ""
 
     @property
     def bucket(self) -> str:
@@ -42,9 +47,14 @@ def is_blob_request(scope: Mapping[str, Any]) -> bool:
     """Whether an ASGI scope is one for the Blob protocol, by path or by Host. Cheap: it runs for every request."""
     if scope["type"] != "http":
         return False
-    if _DOMAIN_IN_PATH.match(scope.get("raw_path") or scope["path"].encode()):
+    if names_account(scope.get("raw_path") or scope["path"].encode()):
         return True
     return any(name == b"host" and _account_of_host(value.decode("latin-1")) for name, value in scope["headers"])
+
+
+def names_account(raw_path: bytes) -> bool:
+    """Whether the account is the path's first segment."""
+    return _DOMAIN_IN_PATH.match(raw_path) is not None
 
 
 def parse_target(raw_path: str, host: str) -> Target:
@@ -60,8 +70,12 @@ def parse_target(raw_path: str, host: str) -> Target:
         first, _, rest = rest.partition("/")
     if not _ACCOUNT.fullmatch(account):
         raise invalid_name(f"The account name '{account}' is not valid: 3 to 24 lower-case letters and digits.")
-    container, blob = _decode(first), _decode(rest)
-    return Target(account, container, blob)
+    return Target(account, _decode(first), _resolved(_decode(rest)))
+
+
+def domain_of(account: str) -> str:
+    """The host under which an account is addressed where the path does not name it."""
+    return account + _DOMAIN
 
 
 def signed_names(account: str) -> tuple[str, str]:
@@ -95,18 +109,27 @@ def blob_name_fault(name: str) -> str:
         return "it is not valid Unicode"
     if size > MAX_PATH_BYTES:
         return f"it is longer than {MAX_PATH_BYTES} bytes"
-    for part in name.split("/"):
-        if part in {"", ".", ".."}:
-            return f"it has the path segment '{part}', which cannot be stored"
-        if len(part) > 63 and len(part.encode()) > MAX_COMPONENT_BYTES:
-            return f"it has a path segment of over {MAX_COMPONENT_BYTES} bytes"
+    segments = name.split("/")
+    if len(segments) > MAX_SEGMENTS:
+        return f"it has more than {MAX_SEGMENTS} path segments"
+    if "." in segments or ".." in segments:
+        return "it has a path segment '.' or '..', which no URL can carry"
     return ""
 
 
 def check_blob(name: str) -> None:
     """Raises BlobError(400) saying why a blob of this name cannot be stored."""
     if fault := blob_name_fault(name):
-        raise invalid_name(f"The blob name '{name[:80]}' is not possible: {fault}.")
+        raise refused_name(name, fault)
+
+
+def prefix_fault(prefix: str) -> str:
+    """Why no blob can have a name that begins so, or an empty string."""
+    return blob_name_fault(prefix + "x") if prefix.endswith("/") else blob_name_fault(prefix)
+
+
+def refused_name(name: str, fault: str) -> BlobError:
+    return invalid_name(f"The blob name '{name[:80]}' is not possible: {fault}.")
 
 
 def _account_of_host(host: str) -> str:
@@ -121,3 +144,20 @@ def _decode(part: str) -> str:
         return unquote_to_bytes(part).decode()
     except UnicodeDecodeError:
         raise BlobError(400, "InvalidUri", "The requested URI does not represent any resource: not UTF-8.") from None
+
+
+def _resolved(name: str) -> str:
+    """Raises BlobError(400) for a name that climbs out of its container."""
+    name = name.replace("\\", "/")
+    if "." not in name or not _DOTS.search(name):
+        return name
+    kept: list[str] = []
+    for segment in name.split("/"):
+        if segment == "..":
+            if not kept:
+                raise BlobError(400, "InvalidUri", "The requested URI climbs out of its container.")
+            kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    folder = name.rpartition("/")[2] in (".", "..") and kept
+    return "/".join(kept) + ("/" if folder else "")

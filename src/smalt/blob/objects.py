@@ -91,7 +91,7 @@ class ObjectStore(Protocol):
         ...
 
     def remove(self, bucket: str, prefix: str = "") -> None:
-        """Everything below a prefix that ends at a `/`; an empty prefix: the whole bucket."""
+        """What begins with a prefix that ends with `/`; else an object and all below it; an empty prefix: the whole bucket."""
         ...
 
 
@@ -108,10 +108,14 @@ class Appends(Protocol):
 class LocalFiles(Protocol):
     """Ability: objects are files of this machine."""
 
-    def make(self, bucket: str) -> None:
-        """The bucket's folder, where missing."""
+    def make(self, bucket: str, folder: str = "") -> None:
+        """The bucket's folder, or one in it for the prefix `folder` (which ends with `/`), where missing."""
         ...
 
     def path(self, bucket: str, name: str = "") -> Path:
-        """Where the object or prefix is. Raises BlobError(400) if it would leave the bucket, also through a symlink."""
+        """Where the object or prefix is. Raises BlobError(400) if it would leave the bucket, also through a symlink.
+
+        With a `/` at the end it is the folder of what begins so. Without, it is the object; but where there are others
+        below its name and it is empty (the marker of a folder), it is the folder.
+        """
         ...

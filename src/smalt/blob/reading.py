@@ -7,14 +7,15 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
+from smalt.blob.blob import Blob, identity
 from smalt.blob.catalog import APPEND
 from smalt.blob.conditions import read_conditions
 from smalt.blob.errors import BlobError, invalid_header, invalid_range
 from smalt.blob.message import Answer, Request, http_date
 from smalt.blob.objects import ObjectReader
-from smalt.blob.service import Blob, BlobService
+from smalt.blob.service import BlobService
+from smalt.blob.tiers import tier_headers
 from smalt.blob.upload import refuse_unsupported
-from smalt.blob.writing import identity
 
 _CHUNK_BYTES = 512 << 10
 _MAX_RANGE_MD5_BYTES = 4 << 20
@@ -87,10 +88,10 @@ def blob_headers(blob: Blob, request: Request) -> dict[str, str]:
         "accept-ranges": "bytes",
         "x-ms-blob-type": properties.type,
         "x-ms-creation-time": http_date(properties.created or blob.info.modified),
-        "x-ms-lease-status": "unlocked",
-        "x-ms-lease-state": "available",
         "x-ms-server-encrypted": "false",
     }
+    if not blob.snapshot:
+        headers |= blob.lease.headers()
     optional = {
         "content-encoding": properties.content_encoding,
         "content-language": properties.content_language,
@@ -102,8 +103,9 @@ def blob_headers(blob: Blob, request: Request) -> dict[str, str]:
     if properties.type == APPEND:
         headers["x-ms-blob-committed-block-count"] = str(properties.append_blocks)
     else:
-        headers["x-ms-access-tier"] = "Hot"
-        headers["x-ms-access-tier-inferred"] = "true"
+        headers |= tier_headers(properties)
+    if properties.tags:
+        headers["x-ms-tag-count"] = str(len(properties.tags))
     if properties.copy_id:
         headers |= {
             "x-ms-copy-id": properties.copy_id,

@@ -1,7 +1,8 @@
 """Blobs in S3, Azure Blob Storage or Google Cloud Storage, through `obstore`.
 
 Objects are `{account}/{container}/{blob}` in one bucket. The remote store knows neither our properties nor our ETags:
-those are in the catalog, tied to the object's own ETag. Names are kept as they are; `%`-escapes are the library's affair.
+those are in the catalog, tied to the object's own ETag. Names are kept as they are; `%`-escapes are the library's affair,
+which knows no empty segments.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionEr
 from obstore.store import ObjectStore as RemoteStore
 
 from smalt.blob.errors import blob_exists, blob_not_found, condition_not_met
-from smalt.blob.names import blob_name_fault, check_blob
+from smalt.blob.names import blob_name_fault, check_blob, refused_name
 from smalt.blob.objects import ObjectInfo, Page, Staged
 from smalt.blob.walk import LAST
 
@@ -71,7 +72,7 @@ class ObstoreStore:
         self._store = store
 
     def head(self, bucket: str, name: str) -> ObjectInfo | None:
-        if blob_name_fault(name):
+        if _fault(name):
             return None
         try:
             return _info(name, obstore.head(self._store, f"{bucket}/{name}"))
@@ -79,7 +80,7 @@ class ObstoreStore:
             return None
 
     def open(self, bucket: str, name: str) -> RemoteReader | None:
-        if blob_name_fault(name):
+        if _fault(name):
             return None
         path = f"{bucket}/{name}"
         try:
@@ -90,6 +91,8 @@ class ObstoreStore:
 
     def put(self, bucket: str, name: str, staged: Staged, replace: bool = True) -> ObjectInfo:
         check_blob(name)
+        if fault := _fault(name):
+            raise refused_name(name, fault)
         path = f"{bucket}/{name}"
         if not replace and staged.size > _SINGLE_PUT_BYTES and self.head(bucket, name):
             raise blob_exists()
@@ -136,12 +139,12 @@ class ObstoreStore:
             skip = common + LAST
 
     def remove(self, bucket: str, prefix: str = "") -> None:
-        name = prefix.strip("/")
-        if prefix and blob_name_fault(name):
+        name = prefix.removesuffix("/")
+        if prefix and _fault(name):
             return
         batch: list[str] = []
         start = f"{name}/" if name else ""
-        alone = [info for info in (self.head(bucket, name) if name else None,) if info]
+        alone = [info for info in (self.head(bucket, prefix) if start != prefix else None,) if info]
         for info in chain(alone, self._from(bucket, start, "")):
             batch.append(f"{bucket}/{info.name}")
             if len(batch) == _DELETE_BATCH:
@@ -153,11 +156,11 @@ class ObstoreStore:
     def _from(self, bucket: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """In order of names. The library's prefixes are whole folders, so the rest of `prefix` is compared here."""
         folder = prefix[: prefix.rfind("/") + 1]
-        if folder and blob_name_fault(folder[:-1]):
+        if folder and _fault(folder[:-1]):
             return
         top = f"{bucket}/"
         offset = max(after, prefix[:-1]) if prefix != folder else after
-        if blob_name_fault(offset):
+        if _fault(offset):
             offset = ""  # a marker that no listing gave: the comparison below is enough
         stream = obstore.list(
             self._store, top + folder, offset=top + offset if offset else None, chunk_size=_LIST_CHUNK
@@ -171,6 +174,10 @@ class ObstoreStore:
                     yield _info(name, meta)
                 elif name > prefix:
                     return
+
+
+def _fault(name: str) -> str:
+    return blob_name_fault(name) or ("it has an empty path segment" if "" in name.split("/") else "")
 
 
 def _info(name: str, meta: ObjectMeta) -> ObjectInfo:

@@ -30,10 +30,10 @@ def account_text(account: str, query: Mapping[str, str]) -> str:
 
 
 def service_text(account: str, container: str, blob: str, query: Mapping[str, str]) -> str:
-    """The string to sign of a service SAS (`sr` is present): `c` signs the container, `b` the blob."""
+    """The string to sign of a service SAS (`sr` is present): `c` signs the container, `b` the blob, `bs` a snapshot of it."""
     version = query.get("sv", "")
     resource = f"/{account}/{container}"
-    if query.get("sr") == "b":
+    if query.get("sr") in ("b", "bs"):
         resource += f"/{blob}"
     if version >= "2015-02-21":
         resource = "/blob" + resource
@@ -41,7 +41,7 @@ def service_text(account: str, container: str, blob: str, query: Mapping[str, st
     parts = [*(query.get(name, "") for name in ("sp", "st", "se")), resource]
     parts += (query.get(name, "") for name in ("si", *names, "sv"))
     if version >= "2018-11-09":
-        parts += [query.get("sr", ""), query.get("snapshot", "")]
+        parts += [query.get("sr", ""), query.get("snapshot", "") if query.get("sr") == "bs" else ""]
     if version >= "2020-12-06":
         parts.append(query.get("ses", ""))
     if version >= "2013-08-15":

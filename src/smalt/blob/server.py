@@ -16,7 +16,7 @@ from contextlib import suppress
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.arm.ports import Tokens
-from smalt.blob import containers, copying, listing, reading, writing
+from smalt.blob import containers, copying, leasing, listing, reading, snapshotting, tags, tiers, writing
 from smalt.blob.access import Access, Permits
 from smalt.blob.batch import run_batch
 from smalt.blob.errors import (
@@ -24,6 +24,7 @@ from smalt.blob.errors import (
     from_arm,
     internal_error,
     invalid_name,
+    invalid_query,
     not_authorized,
     unsupported,
 )
@@ -42,6 +43,7 @@ Handler = Callable[[BlobService, Request, Answer], Awaitable[None]]
 _ACCOUNT: dict[tuple[str, str, str], Handler] = {
     ("GET", "", "list"): listing.list_containers,
     ("GET", "service", "properties"): containers.get_service_properties,
+    ("GET", "", "blobs"): tags.find_blobs,
 }
 _CONTAINER: dict[tuple[str, str, str], Handler] = {
     ("PUT", "container", ""): containers.create_container,
@@ -55,6 +57,8 @@ _CONTAINER: dict[tuple[str, str, str], Handler] = {
     ("HEAD", "container", "acl"): containers.get_container_acl,
     ("PUT", "container", "acl"): containers.set_container_acl,
     ("GET", "container", "list"): listing.list_blobs,
+    ("GET", "container", "blobs"): tags.find_blobs,
+    ("PUT", "container", "lease"): leasing.lease_container,
 }
 _BLOB: dict[tuple[str, str, str], Handler] = {
     ("PUT", "", ""): writing.put_blob,
@@ -69,13 +73,13 @@ _BLOB: dict[tuple[str, str, str], Handler] = {
     ("GET", "", "metadata"): reading.get_blob_metadata,
     ("HEAD", "", "metadata"): reading.get_blob_metadata,
     ("PUT", "", "properties"): writing.set_properties,
+    ("PUT", "", "lease"): leasing.lease_blob,
+    ("PUT", "", "snapshot"): snapshotting.create_snapshot,
+    ("PUT", "", "tags"): tags.set_tags,
+    ("GET", "", "tags"): tags.get_tags,
+    ("PUT", "", "tier"): tiers.set_tier,
 }
 _UNSUPPORTED = {
-    "tags": "Blob tags",
-    "blobs": "Finding blobs by tags",
-    "snapshot": "Snapshots",
-    "lease": "Leases",
-    "tier": "Access tiers",
     "undelete": "Soft delete",
     "page": "Page blobs",
     "pagelist": "Page blobs",
@@ -88,7 +92,10 @@ _UNSUPPORTED = {
     "properties": "Changing the service's properties",
     "stats": "Replication statistics",
     "rename": "Renaming a container",
+    "incrementalcopy": "Page blobs",
 }
+_KNOWN = {comp for table in (_ACCOUNT, _CONTAINER, _BLOB) for _, _, comp in table} | {*_UNSUPPORTED, "batch", "copy"}
+_RESTYPES = ("", "account", "container", "service")
 
 
 class BlobApp:
@@ -137,8 +144,10 @@ class BlobApp:
         if handler is None:
             raise _not_supported(request, key)
         if target.blob:
-            if "snapshot" in request.query or "versionid" in request.query:
-                raise unsupported("Reading snapshots and versions")
+            if "versionid" in request.query:
+                raise unsupported("Reading versions")
+            if target.snapshot:
+                snapshotting.check_snapshot(request, key[2])
             self._service.accounts.require_container(target.account, target.container)
             if "x-ms-copy-source" in request.headers:
                 await self._copy(request, answer, key[2])
@@ -182,13 +191,18 @@ def _operation(target: Target, key: tuple[str, str, str]) -> tuple[str, Handler 
 def _not_supported(request: Request, key: tuple[str, str, str]) -> BlobError:
     if request.method not in ("GET", "HEAD", "PUT", "POST", "DELETE"):
         return BlobError(405, "UnsupportedHttpVerb", f"The resource doesn't support the HTTP verb {request.method}.")
+    if key[2] not in _KNOWN:
+        return invalid_query("comp", f"'{key[2][:40]}' is not known")
+    if key[1] not in _RESTYPES:
+        return invalid_query("restype", f"'{key[1][:40]}' is none of account, container, service")
     if feature := _UNSUPPORTED.get(key[2]):
         return unsupported(feature)
     if key[2] == "copy" and request.method == "PUT":
         return BlobError(409, "NoPendingCopyOperation", "There is currently no pending copy operation.")
     if not request.target.blob and not key[1]:
         return invalid_name("The URL names a container but no blob, and no restype=container.")
-    return unsupported(f"{key[0]} with restype '{key[1][:40]}' and comp '{key[2][:40]}'")
+    what = f"{key[0]} with restype '{key[1]}' and comp '{key[2]}' is no operation on this resource"
+    return invalid_query("comp" if key[2] else "restype", what)
 
 
 def _refusal(error: Exception) -> BlobError | None:

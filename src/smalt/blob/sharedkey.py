@@ -41,10 +41,10 @@ def texts_to_sign(request: Request, signed_name: str) -> Iterator[str]:
         head.append(value)
     start = "\n".join(head) + "\n"
     end = _resource(request, signed_name)
-    names = [name for name in headers if name.startswith("x-ms-")]
-    plain = _headers(headers, sorted(names))
+    ours = {name.lower(): value for name, value in headers.items() if name.startswith("x-ms-")}
+    plain = _headers(ours, sorted(ours))
     yield start + plain + end
-    collated = _headers(headers, sorted(names, key=_collation))
+    collated = _headers(ours, sorted(ours, key=_collation))
     if collated != plain:
         yield start + collated + end
 

@@ -88,12 +88,16 @@ class Staging:
             with contextlib.suppress(FileNotFoundError):
                 Path(staged.path).unlink()
 
-    def sweep(self, max_age_s: float = _ABANDONED_S) -> None:
-        """Remove what processes that are no more left behind."""
-        oldest = time.time() - max_age_s
+    def sweep(self, now: float, max_age_s: float = _ABANDONED_S) -> None:
+        """Remove what uploads left behind that ended without a word: files that nobody wrote to for a day."""
+        oldest = now - max_age_s
         for entry in os.scandir(self._files):
-            if entry.path != self._current and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                shutil.rmtree(entry.path, ignore_errors=True)
+            if entry.is_dir(follow_symlinks=False):
+                _remove_old(entry.path, oldest)
+                if entry.path != self._current and entry.stat().st_mtime < oldest:
+                    with contextlib.suppress(OSError):  # not empty
+                        Path(entry.path).rmdir()
+        _remove_old(str(self._files), oldest, folders=False)
 
     def _move(self) -> None:
         """New files go to a new folder."""
@@ -148,6 +152,17 @@ class StagedWriter:
         os.utime(self.fd, ns=(version, version))
         self._finished = True
         return Staged(self.path, self.size, version)
+
+
+def _remove_old(folder: str, oldest: float, folders: bool = True) -> None:
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if entry.stat(follow_symlinks=False).st_mtime >= oldest:
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink()
+            elif folders:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview, at: int) -> None:

@@ -32,7 +32,8 @@ _REFUSED_HEADERS = {
     "x-ms-structured-body": "A structured body (x-ms-structured-body)",
     "x-ms-encryption-key": "A customer-provided encryption key",
     "x-ms-encryption-scope": "An encryption scope",
-    "x-ms-tags": "Tagging a blob (x-ms-tags)",
+    "x-ms-immutability-policy-until-date": "An immutability policy",
+    "x-ms-legal-hold": "A legal hold",
 }
 
 
@@ -137,15 +138,15 @@ def refuse_unsupported(request: Request) -> None:
     for name, feature in _REFUSED_HEADERS.items():
         if name in request.headers:
             raise unsupported(feature)
-    if "x-ms-lease-id" in request.headers:
-        raise BlobError(412, "LeaseNotPresentWithBlobOperation", "There is currently no lease on the blob.")
 
 
 def new_metadata(request: Request) -> dict[str, str]:
-    """The request's x-ms-meta-… headers, checked. Names come in lower case: HTTP/2 has no other."""
+    """The request's x-ms-meta-… headers, checked. Names keep their case, and are one where only that differs."""
     metadata = request.metadata()
     if not metadata:
         return metadata
+    if len({name.lower() for name in metadata}) < len(metadata):
+        raise BlobError(400, "InvalidMetadata", "The metadata specified is invalid: a name is given twice.")
     for name in metadata:
         if not name.isidentifier() or not name.isascii():
             raise BlobError(

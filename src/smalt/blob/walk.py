@@ -1,7 +1,8 @@
 """Listing a folder as flat names in order, a page at a time, without walking what lies before the page.
 
-Order is that of whole names by code point, so a folder `a` sorts as `a/`: after `a-b` and `a.txt`. Large folders are
-kept sorted in memory between pages for as long as their modification time says that nothing was added or removed.
+Order is that of whole names by code point, so a folder `a` sorts as `a/`: after `a-b` and `a.txt`. Entries that stand for
+other names (`filenames`) sort as those. Large folders are kept sorted in memory between pages for as long as their
+modification time says that nothing was added or removed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from smalt.blob.beneath import Beneath
-from smalt.blob.fileinfo import file_info
-from smalt.blob.names import blob_name_fault
+from smalt.blob.fileinfo import Hides, hides_none, visible_info
+from smalt.blob.filenames import RESERVED, file_path, folder_path, long_part, segment_of
+from smalt.blob.names import prefix_fault
 from smalt.blob.objects import ObjectInfo, Page
 
 LAST = "\U0010ffff"  # `after` = prefix + LAST: after everything that begins with the prefix
@@ -30,71 +32,105 @@ _Found = Generator[ObjectInfo | str, None, None]
 
 @dataclass(frozen=True, slots=True)
 class _Entries:
-    """One folder's entries in order; a folder's key ends with `/`."""
+    """One folder's entries in order of names; a folder's key ends with `/`, and so does a marker's, which is a file.
+
+    `places`: the paths, from the folder, of those whose path is not their key.
+    """
 
     keys: list[str]
     kinds: list[int]
+    places: dict[tuple[str, int], str]
+    whole: bool  # the folder alone says what is in it: there are no long segments
+
+    def place(self, key: str, kind: int) -> str:
+        plain = key.removesuffix("/")
+        return self.places.get((key, kind), plain) if self.places else plain
 
 
 class FolderLister:
     """Pages over the files below a descriptor. Threads may share it."""
 
-    def __init__(self, beneath: Beneath) -> None:
+    def __init__(self, beneath: Beneath, hides: Hides = hides_none) -> None:
         self._beneath = beneath
+        self._hides = hides
         self._kept: OrderedDict[tuple[int, int], tuple[int, _Entries]] = OrderedDict()
         self._lock = threading.Lock()
 
     def page(self, bucket: int, prefix: str, after: str, limit: int, delimiter: str) -> Page:
         base = prefix[: prefix.rfind("/") + 1]
-        if base and blob_name_fault(base[:-1]):
+        if base and prefix_fault(base):
             return Page([], "")
-        try:
-            fd = self._beneath.open(bucket, base[:-1] or ".", _SCAN_FLAGS)
-        except OSError:
-            return Page([], "")
-        if delimiter == "/":
-            found = self._level(bucket, fd, base, prefix, after)
-        else:
-            found = self._walk(bucket, fd, base, prefix, after)
-            if delimiter:
-                found = _collapse(found, prefix, delimiter)
+        found = self._below(bucket, base, prefix, after, delimiter)
+        if delimiter not in ("", "/"):
+            found = _collapse(found, prefix, delimiter)
         return _cut(found, limit)
 
-    def _level(self, bucket: int, fd: int, base: str, prefix: str, after: str) -> _Found:
-        """One folder: its files, and its folders (that have a file anywhere below) as prefixes."""
+    def _below(self, bucket: int, base: str, prefix: str, after: str, delimiter: str) -> _Found:
+        """What begins with the prefix: the marker of its folder, which is beside that, and the folder itself."""
+        if (
+            base
+            and base == prefix
+            and base > after
+            and (info := self._info(bucket, bucket, base, file_path(base), _LINK))
+        ):
+            yield info
         try:
-            for key, kind in self._from(fd, base, prefix, after):
+            fd = self._beneath.open(bucket, folder_path(base) or ".", _SCAN_FLAGS)
+        except OSError:
+            return
+        walk = self._level if delimiter == "/" else self._walk
+        yield from walk(bucket, fd, base, prefix, after)
+
+    def _level(self, bucket: int, fd: int, base: str, prefix: str, after: str) -> _Found:
+        """One folder: its files, and its folders (that have a file anywhere below, or a marker) as prefixes."""
+        last = ""
+        try:
+            for key, kind, place in self._from(fd, base, prefix, after):
                 name = base + key
-                if kind != _FOLDER:
-                    if name > after and (info := self._info(bucket, fd, name, key, kind)):
+                if not key.endswith("/"):
+                    if name > after and (info := self._info(bucket, fd, name, place, kind)):
                         yield info
-                elif name > after and not after.startswith(name):
-                    below = self._walk(bucket, _open_folder(fd, key), name, name, "")
-                    first = next(below, None)
-                    below.close()
-                    if first is not None:
-                        yield name
+                elif name > after and not after.startswith(name) and name != last:
+                    if kind == _FOLDER and not self._any(bucket, fd, name, place):
+                        continue
+                    last = name
+                    yield name
         finally:
             os.close(fd)
+
+    def _open_folder(self, parent: int, place: str) -> int:
+        if "/" not in place:
+            return _open_folder(parent, place)
+        try:  # a job may have put a link in place of what was a folder
+            return self._beneath.open(parent, place, _SCAN_FLAGS | os.O_NOFOLLOW)
+        except OSError:
+            return -1
+
+    def _any(self, bucket: int, fd: int, name: str, place: str) -> bool:
+        below = self._walk(bucket, self._open_folder(fd, place), name, name, "")
+        try:
+            return next(below, None) is not None
+        finally:
+            below.close()
 
     def _walk(self, bucket: int, fd: int, base: str, prefix: str, after: str) -> _Found:
         """All files below; closes `fd` (-1: it vanished)."""
         if fd < 0:
             return
         try:
-            for key, kind in self._from(fd, base, prefix, after):
+            for key, kind, place in self._from(fd, base, prefix, after):
                 name = base + key
                 if kind == _FOLDER:
                     if not after.startswith(name) and after > name:
                         continue
-                    yield from self._walk(bucket, _open_folder(fd, key), name, "", after)
-                elif name > after and (info := self._info(bucket, fd, name, key, kind)):
+                    yield from self._walk(bucket, self._open_folder(fd, place), name, "", after)
+                elif name > after and (info := self._info(bucket, fd, name, place, kind)):
                     yield info
         finally:
             os.close(fd)
 
-    def _from(self, fd: int, base: str, prefix: str, after: str) -> Generator[tuple[str, int], None, None]:
-        """The entries that begin with the prefix, from about where `after` points."""
+    def _from(self, fd: int, base: str, prefix: str, after: str) -> Generator[tuple[str, int, str], None, None]:
+        """Key, kind and path of the entries that begin with the prefix, from about where `after` points."""
         entries = self._entries(fd)
         start = prefix[len(base) :] if prefix.startswith(base) else ""
         first = bisect.bisect_left(entries.keys, start)
@@ -103,22 +139,25 @@ class FolderLister:
                 return
             first = max(first, bisect.bisect_right(entries.keys, after[len(base) :]) - 1)
         for index in range(first, len(entries.keys)):
-            key = entries.keys[index]
+            key, kind = entries.keys[index], entries.kinds[index]
             if not key.startswith(start):
                 if key > start:
                     return
                 continue
-            yield key, entries.kinds[index]
+            yield key, kind, entries.place(key, kind)
 
-    def _info(self, bucket: int, folder: int, name: str, key: str, kind: int) -> ObjectInfo | None:
+    def _info(self, bucket: int, folder: int, name: str, place: str, kind: int) -> ObjectInfo | None:
         try:
+            if kind == _FILE and "/" not in place:
+                return visible_info(name, os.stat(place, dir_fd=folder, follow_symlinks=False), self._hides)
             if kind == _FILE:
-                return file_info(name, os.stat(key, dir_fd=folder, follow_symlinks=False))
-            fd = self._beneath.open(bucket, name, os.O_PATH)
+                fd = self._beneath.open(folder, place, os.O_PATH)
+            else:  # a link may lead anywhere in the bucket
+                fd = self._beneath.open(bucket, file_path(name), os.O_PATH)
         except OSError:
             return None  # gone meanwhile, or a link that leads out
         try:
-            return file_info(name, os.fstat(fd))
+            return visible_info(name, os.fstat(fd), self._hides)
         finally:
             os.close(fd)
 
@@ -132,7 +171,7 @@ class FolderLister:
                 return kept[1]
         read_at = time.time_ns()
         entries = _scan(fd)
-        if len(entries.keys) >= _WORTH_KEEPING and read_at - status.st_mtime_ns > _SETTLED_NS:
+        if entries.whole and len(entries.keys) >= _WORTH_KEEPING and read_at - status.st_mtime_ns > _SETTLED_NS:
             with self._lock:
                 self._kept[identity] = (status.st_mtime_ns, entries)
                 while len(self._kept) > _KEPT_FOLDERS:
@@ -140,28 +179,62 @@ class FolderLister:
         return entries
 
 
-def _open_folder(parent: int, key: str) -> int:
+def _open_folder(parent: int, place: str) -> int:
     try:
-        return os.open(key[:-1], _SCAN_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
+        return os.open(place, _SCAN_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
     except OSError:
         return -1
 
 
 def _scan(fd: int) -> _Entries:
-    found: list[tuple[str, int]] = []
+    plain, odd, whole = _read(fd)
+    if odd:  # a file in the place of a folder hides the blob that was set aside for it
+        known = set(plain)
+        plain += [entry for entry in odd if entry not in known]
+    plain.sort()
+    return _Entries([key for key, _ in plain], [kind for _, kind in plain], odd, whole)
+
+
+def _read(fd: int) -> tuple[list[tuple[str, int]], dict[tuple[str, int], str], bool]:
+    """Entries that are their own names, and the places of those that are not."""
+    plain: list[tuple[str, int]] = []
+    odd: dict[tuple[str, int], str] = {}
+    whole = True
     with os.scandir(fd) as entries:
         for entry in entries:
             name = entry.name
             if not name.isascii() and not _is_unicode(name):
                 continue  # a job wrote a name that no URL can carry
+            is_folder = False
             if entry.is_symlink():
-                found.append((name, _LINK))
+                kind = _LINK
             elif entry.is_dir():
-                found.append((name + "/", _FOLDER))
+                kind, is_folder = _FOLDER, True
             elif entry.is_file():
-                found.append((name, _FILE))
-    found.sort()
-    return _Entries([key for key, _ in found], [kind for _, kind in found])
+                kind = _FILE
+            else:
+                continue
+            if not name.startswith(RESERVED):
+                if "\\" not in name:
+                    plain.append((name + "/" if is_folder else name, kind))
+            elif is_folder and (part := long_part(name)):
+                odd |= _read_long(fd, name, part)
+                whole = False
+            elif (key := segment_of(name, is_folder)) and kind != _LINK:
+                odd[key, kind] = name
+    return plain, odd, whole
+
+
+def _read_long(parent: int, place: str, part: str) -> dict[tuple[str, int], str]:
+    fd = _open_folder(parent, place)
+    if fd < 0:
+        return {}
+    try:
+        plain, odd, _ = _read(fd)
+    finally:
+        os.close(fd)
+    found = {(part + key, kind): f"{place}/{key.removesuffix('/')}" for key, kind in plain}
+    return {(part + key, kind): f"{place}/{path}" for (key, kind), path in odd.items()} | found
 
 
 def _is_unicode(name: str) -> bool:

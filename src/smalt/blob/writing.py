@@ -9,10 +9,10 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from xml.etree import ElementTree
 
+from smalt.blob.blob import NOT_ENCRYPTED, Blob, changed, identity
 from smalt.blob.blocks import Extent, Spool, committed_extents, resolve
-from smalt.blob.catalog import APPEND, BLOCK
+from smalt.blob.catalog import APPEND, BLOCK, Properties
 from smalt.blob.conditions import Conditions, read_conditions
 from smalt.blob.errors import (
     BlobError,
@@ -25,9 +25,12 @@ from smalt.blob.errors import (
     unsupported,
     wrong_blob_type,
 )
-from smalt.blob.message import Answer, Request, http_date
+from smalt.blob.message import Answer, Request
 from smalt.blob.names import check_blob
-from smalt.blob.service import Blob, BlobService
+from smalt.blob.service import BlobService
+from smalt.blob.snapshotting import delete_with_snapshots
+from smalt.blob.tags import new_tags
+from smalt.blob.tiers import asked_tier
 from smalt.blob.upload import (
     check_md5,
     new_metadata,
@@ -40,12 +43,12 @@ from smalt.blob.upload import (
     write_chunks,
 )
 from smalt.blob.xml import XML_HEADER, text_element
+from smalt.blob.xml_documents import parse_xml
 
 MAX_PUT_BYTES = 5000 << 20
 MAX_BLOCK_BYTES = 4000 << 20
 MAX_APPEND_BYTES = 100 << 20
 _MAX_XML_BYTES = 8 << 20
-_ENCRYPTED = {"x-ms-request-server-encrypted": "false"}
 
 
 async def put_blob(service: BlobService, request: Request, answer: Answer) -> None:
@@ -60,11 +63,12 @@ async def put_blob(service: BlobService, request: Request, answer: Answer) -> No
     conditions = read_conditions(request)
     if kind == APPEND and request.content_length():
         raise invalid_header("content-length", "an append blob begins empty")
-    if conditions.must_be_new:
-        conditions.check_write(await service.find(request.target))  # before gigabytes are received for nothing
-    staged, md5 = await stage_body(service, request, MAX_PUT_BYTES, with_md5=kind == BLOCK)
-    properties = new_properties(request, kind, staged.version / 1e9, md5)
+    described = with_extras(request, new_properties(request, kind, 0.0))
     check = may_write(request, conditions)
+    if conditions.must_be_new or conditions.lease:
+        check(await service.find(request.target))  # before gigabytes are received for nothing
+    staged, md5 = await stage_body(service, request, MAX_PUT_BYTES, with_md5=kind == BLOCK)
+    properties = replace(described, md5=md5 or described.md5, created=staged.version / 1e9)
     blob = await service.commit(request.target, staged, check, properties, conditions.must_be_new)
     headers = changed(blob)
     if md5:
@@ -84,7 +88,11 @@ async def put_block(service: BlobService, request: Request, answer: Answer) -> N
         raise invalid_header("content-length", "a block cannot be empty")
     expected = stated_md5(request, "content-md5")
     hasher = hashlib.md5(usedforsecurity=False) if expected else None
+    conditions = read_conditions(request)
     async with service.locked(request.target):
+        before = await service.find(request.target)
+        conditions.check_lease(before)
+        _check_is_block(before)
         spool = service.spools.get(request.target)
         start = spool.reserve(length)
     complete = False
@@ -97,7 +105,7 @@ async def put_block(service: BlobService, request: Request, answer: Answer) -> N
         if not complete:
             spool.abandon(start, length)
     spool.complete(block, start, length)
-    await answer.send(201, {"content-md5": expected, **_ENCRYPTED} if expected else dict(_ENCRYPTED))
+    await answer.send(201, {"content-md5": expected, **NOT_ENCRYPTED} if expected else dict(NOT_ENCRYPTED))
 
 
 async def put_block_list(service: BlobService, request: Request, answer: Answer) -> None:
@@ -111,9 +119,11 @@ async def put_block_list(service: BlobService, request: Request, answer: Answer)
     check_md5(hasher, expected)
     entries = _block_list(body)
     check = may_write(request, conditions)
+    described = with_extras(request, _list_properties(request, 0.0))
     async with service.locked(target):
         before = await service.find(target)
         check(before)
+        _check_is_block(before)
         spool = service.spools.get(target)
         committed = committed_extents(before.row.blocks if before and before.row else "")
         extents = resolve(entries, spool, committed)
@@ -126,13 +136,13 @@ async def put_block_list(service: BlobService, request: Request, answer: Answer)
                 if reader:
                     reader.close()
         blocks = json.dumps([[name, extent.length] for (_, name), extent in zip(entries, extents, strict=True)])
-        properties = _list_properties(request, staged.version / 1e9)
+        properties = replace(described, created=staged.version / 1e9)
         try:
             blob = await service.commit_locked(target, staged, check, properties, conditions.must_be_new, blocks)
         except BaseException:
-            service.staging.drop(staged)
+            service.drop_staged(staged)
             raise
-        service.spools.drop(target)
+        service.drop_blocks(target)
     await answer.send(201, changed(blob))
 
 
@@ -142,7 +152,9 @@ async def get_block_list(service: BlobService, request: Request, answer: Answer)
     if kind not in ("committed", "uncommitted", "all"):
         raise invalid_query("blocklisttype", f"'{kind}' is none of committed, uncommitted, all")
     blob = await service.find(request.target)
-    spool = service.spools.find(request.target)
+    if blob:
+        read_conditions(request).check_read(blob)
+    spool = None if request.target.snapshot else service.spools.find(request.target)
     if blob is None and (spool is None or not spool.blocks):
         raise blob_not_found()
     if blob and blob.properties.type != BLOCK:
@@ -225,10 +237,7 @@ async def set_properties(service: BlobService, request: Request, answer: Answer)
 async def delete_blob(service: BlobService, request: Request, answer: Answer) -> None:
     refuse_unsupported(request)
     request.grant.require("d")
-    if request.header("x-ms-delete-snapshots") == "only":
-        await answer.send(202, {})  # there are none
-        return
-    await service.delete(request.target, read_conditions(request).check_change)
+    await delete_with_snapshots(service, request)
     await answer.send(202, {"x-ms-delete-type-permanent": "true"})
 
 
@@ -245,12 +254,16 @@ def may_write(request: Request, conditions: Conditions) -> Callable[[Blob | None
     return check
 
 
-def changed(blob: Blob) -> dict[str, str]:
-    return {**identity(blob), **_ENCRYPTED}
+def with_extras(request: Request, properties: Properties) -> Properties:
+    """What a request may say of a new blob beside its content: the tier and the tags."""
+    if "x-ms-access-tier" not in request.headers and "x-ms-tags" not in request.headers:
+        return properties
+    return replace(properties, tier=asked_tier(request, properties.type), tags=new_tags(request))
 
 
-def identity(blob: Blob) -> dict[str, str]:
-    return {"etag": f'"{blob.etag}"', "last-modified": http_date(blob.modified)}
+def _check_is_block(blob: Blob | None) -> None:
+    if blob and blob.properties.type != BLOCK:
+        raise wrong_blob_type()
 
 
 class _SpoolFile:
@@ -264,7 +277,7 @@ class _SpoolFile:
         os.close(self.fd)
 
 
-def _list_properties(request: Request, created: float):
+def _list_properties(request: Request, created: float) -> Properties:
     """Only x-ms-blob-… headers count: the standard ones describe the request's own body."""
     standard = ("content-type", "content-encoding", "content-language", "cache-control")
     kept = {name: request.headers.pop(name) for name in standard if name in request.headers}
@@ -285,12 +298,7 @@ def _block_id(text: str) -> str:
 
 
 def _block_list(body: bytes) -> list[tuple[str, str]]:
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise invalid_xml("a document type is not allowed")
-    try:
-        root = ElementTree.fromstring(body)
-    except ElementTree.ParseError as error:
-        raise invalid_xml(str(error)) from None
+    root = parse_xml(body)
     if root.tag != "BlockList":
         raise invalid_xml(f"the root is {root.tag}, not BlockList")
     for element in root:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smalt.arm.ports import DeploymentRoute
-from smalt.gateway.documents import CONFIG, EXTENSION, Document
+from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document
 
 SERVER = "server"
 QUEUE = 100  # requests of a deployment that may wait beyond those in progress; a small number refuses cold bursts
@@ -25,7 +25,7 @@ def cluster_name(endpoint: str, deployment: str) -> str:
 
 def server_cluster(socket: Path) -> Document:
     """The platform's server. Its failures are the retry policy's matter (`routes.py`): no health checks, no limits."""
-    return _cluster(SERVER, [str(socket)]) | {
+    return _cluster(SERVER, [str(socket)], KEEP_CASE) | {
         "lb_policy": "ROUND_ROBIN",
         "circuit_breakers": _breakers(PLENTY, PLENTY),
     }
@@ -51,12 +51,12 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
     }
 
 
-def _cluster(name: str, sockets: Sequence[str]) -> Document:
+def _cluster(name: str, sockets: Sequence[str], protocol: Document | None = None) -> Document:
     hosts = [{"endpoint": {"address": {"pipe": {"path": socket}}}} for socket in sockets]
     http = {
         "@type": f"{EXTENSION}upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_S}s"},
-        "explicit_http_config": {"http_protocol_options": {}},
+        "explicit_http_config": {"http_protocol_options": protocol or {}},
     }
     return {
         "@type": f"{CONFIG}cluster.v3.Cluster",

@@ -18,6 +18,15 @@ Document = dict[str, Any]
 
 CONFIG = "type.googleapis.com/envoy.config."
 EXTENSION = "type.googleapis.com/envoy.extensions."
+_KEEPS_CASE = {"@type": f"{EXTENSION}http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"}
+KEEP_CASE: Document = {  # header names pass HTTP/1.1 as they were written: those of blobs' metadata mean what they are
+    "header_key_format": {
+        "stateful_formatter": {
+            "name": "envoy.http.stateful_header_formatters.preserve_case",
+            "typed_config": _KEEPS_CASE,
+        }
+    }
+}
 
 
 def content_hash(content: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smalt.gateway.documents import CONFIG, EXTENSION, Document, json_body, watched_file
+from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, json_body, watched_file
 from smalt.settings import Settings
 
 ROUTES = "main"
@@ -136,6 +136,7 @@ def _connection_manager(settings: Settings, routes: Path, issuer: str, jwks: Map
         "request_timeout": "0s",
         "request_headers_timeout": f"{HEADERS_TIMEOUT_S}s",
         "common_http_protocol_options": {"idle_timeout": f"{IDLE_S}s", "headers_with_underscores_action": "ALLOW"},
+        "http_protocol_options": KEEP_CASE,
         "http2_protocol_options": {
             "max_concurrent_streams": 256,
             "initial_stream_window_size": WINDOW_BYTES,

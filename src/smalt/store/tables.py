@@ -178,3 +178,42 @@ blob = Table(  # what a file cannot say of itself; a row counts only while `size
     Column("properties", Text, nullable=False),  # JSON: type, content headers, md5, metadata, created
     Column("blocks", Text, nullable=False),  # JSON: the committed block list, [[id, size], …]; else empty
 )
+
+blob_lease = Table(  # those of containers have no name
+    "blob_lease",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("container", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("duration_s", Integer, nullable=False),  # -1: without an end
+    Column("expires_at", Double, nullable=False),  # 0: not set
+    Column("breaks_at", Double, nullable=False),
+)
+
+blob_tag = Table(  # where blobs are found by their index tags; the truth is in `blob.properties`
+    "blob_tag",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("container", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index("blob_tag_value", "account", "key", "value"),
+)
+
+blob_snapshot = Table(
+    "blob_snapshot",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("container", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("snapshot", Text, primary_key=True),  # its time, as Azure writes it
+    Column("object", Text, nullable=False),  # the name of its bytes in `.snapshots/ACCOUNT/CONTAINER`
+    Column("version", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("properties", Text, nullable=False),  # as those of `blob`
+    Column("blocks", Text, nullable=False),
+)

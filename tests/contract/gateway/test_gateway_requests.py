@@ -238,6 +238,12 @@ def test_the_server_gets_everything_else_as_it_was_sent(client: Client) -> None:
     assert "x-envoy-internal" not in answer["headers"]
 
 
+def test_header_names_keep_their_case_on_the_way_to_the_server_and_back(client: Client) -> None:
+    answer = client.ask("PUT", "/acct.blob.core.smalt/c/a", b"", **{"x-ms-meta-Owner": "me"})
+    assert "x-ms-meta-Owner" in answer.json["spelled"]
+    assert "X-Spelled-So" in answer.spelled
+
+
 def test_http2_is_offered(serving: Site) -> None:
     url = f"{serving.settings.url}/x"
     bundle = str(serving.settings.tls / "ca.pem")

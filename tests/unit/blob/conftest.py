@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +55,7 @@ class Rig:
     root: Path
     staging: Staging | None = None
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    ahead_s: float = 0.0  # how far the service's clock is ahead of ours
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
@@ -58,13 +63,16 @@ class Rig:
         with self.database.write() as connection:
             tables.metadata.create_all(connection)
         self.store = FolderStore(self.root / "blobs", self.staging)
-        self.accounts = Accounts(self.database, Keyring(Settings(self.root)))
-        self.service = BlobService(self.accounts, self.store, self.store.staging)
+        self.accounts = Accounts(self.database, Keyring(Settings(self.root)), self.now)
+        self.service = BlobService(self.accounts, self.store, self.store.staging, self.now)
         self.app = BlobApp(self.service, None)
         self.port = BlobAccounts(self.accounts, self.store)
         self.key = self.port.ensure_account(ACCOUNT)
         self.port.ensure_container(ACCOUNT, CONTAINER)
-        self.sas = self.port.sas(ACCOUNT, "racwdl", 3600)
+        self.sas = self.port.sas(ACCOUNT, "racwdltf", 3600)
+
+    def now(self) -> float:
+        return time.time() + self.ahead_s
 
     @property
     def folder(self) -> Path:
@@ -103,7 +111,15 @@ class Rig:
             return connection.execute(select(func.count()).select_from(tables.blob)).scalar_one()
 
     def staged_files(self) -> list[str]:
+        self._finish_removals()
         return [name for _, _, names in os.walk(self.root / "blobs/.staging") for name in names]
+
+    def _finish_removals(self) -> None:
+        """Until the service's threads have done what was given to them before."""
+        pool = self.service._pool
+        together = threading.Barrier(pool._max_workers)
+        with suppress(RuntimeError):  # it is shut down
+            wait([pool.submit(together.wait) for _ in range(pool._max_workers)])
 
     def close(self) -> None:
         self.service.close()

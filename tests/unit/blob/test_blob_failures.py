@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from smalt.blob import service
 from smalt.blob.catalog import Properties, Row
 from smalt.blob.errors import BlobError
 from smalt.blob.fileinfo import file_info
@@ -31,10 +34,10 @@ class FullDisk(Staging):
 
 
 @pytest.mark.parametrize("size", [100, 3 << 20])
-def test_a_full_disk_is_507_and_leaves_nothing(make_rig, tmp_path, size):
+def test_a_full_disk_is_an_error_that_clients_do_not_retry_and_leaves_nothing(make_rig, tmp_path, size):
     rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
     put = rig.put("a", b"x" * size)
-    assert (put.status, put.code) == (507, "InsufficientStorage")
+    assert (put.status, put.code) == (409, "InsufficientStorage")
     assert rig.get("a").status == 404
     assert rig.staged_files() == []
 
@@ -42,7 +45,7 @@ def test_a_full_disk_is_507_and_leaves_nothing(make_rig, tmp_path, size):
 def test_a_refusal_comes_after_the_body_so_that_a_client_that_still_sends_sees_it(make_rig, tmp_path):
     rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
     put = rig.request("PUT", "a", headers={"x-ms-blob-type": "BlockBlob"}, body=[b"x" * (1 << 20)] * 64)
-    assert (put.status, put.code, put.unread) == (507, "InsufficientStorage", 0)
+    assert (put.status, put.code, put.unread) == (409, "InsufficientStorage", 0)
 
 
 def test_a_locked_database_is_503_and_nothing_becomes_visible(make_rig, tmp_path, monkeypatch):
@@ -146,21 +149,80 @@ def test_rows_of_files_that_jobs_replaced_do_not_pile_up(rig):
     assert rig.rows() == 2
 
 
-def test_what_killed_processes_left_is_swept(make_rig, tmp_path):
+def test_what_killed_processes_left_is_swept_at_the_start(make_rig, tmp_path):
     first = make_rig(tmp_path / "root")
     first.request("PUT", "old", BLOCK_QUERY, body=b"1")
     first.request("PUT", "new", BLOCK_QUERY, body=b"1")
     first.store.staging.writer()  # never finished, as after a kill
     first.close()
     folder = tmp_path / "root/blobs/.staging"
-    old = next(
-        path
-        for path in (folder / "blocks").iterdir()
-        if path == Path(first.service.spools._place(Target("acct", "data", "old")))
-    )
-    for path in (old, *(folder / "files").iterdir()):
+    old = Path(first.service.spools._place(Target("acct", "data", "old")))
+    for path in (*old.iterdir(), old, *(folder / "files").rglob("*")):
         os.utime(path, (1, 1))
     second = make_rig(tmp_path / "root")
-    second.service._pool.shutdown()
+    second.service.sweep()
     assert [path.name[:5] for path in map(Path, second.staged_files())].count("data-") == 1
     assert len(second.staged_files()) == 2  # the younger upload: its data and its index
+
+
+def test_leftovers_are_swept_by_their_age_while_the_platform_runs(rig):
+    writer = rig.store.staging.writer()
+    rig.request("PUT", "idle", BLOCK_QUERY, body=b"1")
+    rig.service.sweep()
+    assert len(rig.staged_files()) == 3
+    rig.ahead_s = 25 * 3600.0
+    rig.service.sweep()
+    assert not Path(writer.path).exists()
+    assert len(rig.staged_files()) == 2
+    rig.ahead_s = 8 * 24 * 3600.0
+    rig.request("PUT", "busy", BLOCK_QUERY, body=b"1")
+    rig.service.sweep()
+    assert len(rig.staged_files()) == 2
+    rig.ahead_s = 0
+    listed = [rig.request("GET", name, "comp=blocklist&blocklisttype=all").status for name in ("idle", "busy")]
+    assert listed == [404, 200]
+    assert rig.request("PUT", "idle", BLOCK_QUERY, body=b"2").status == 201
+
+
+def test_the_sweep_comes_again(monkeypatch, make_rig, tmp_path):
+    swept = threading.Semaphore(0)
+    monkeypatch.setattr(service, "SWEEP_S", 0.0)
+    monkeypatch.setattr(service.BlobService, "sweep", lambda _: swept.release())
+    make_rig(tmp_path / "root")
+    assert all(swept.acquire(timeout=10) for _ in range(3))
+
+
+def test_what_is_remembered_of_accounts_and_containers_is_bounded(rig, monkeypatch):
+    monkeypatch.setattr(rig.accounts._containers, "_limit", 3)
+    for number in range(10):
+        rig.request("PUT", query="restype=container", container=f"code-{number}")
+    assert len(rig.accounts._containers) == 3
+    assert rig.request("HEAD", query="restype=container", container="code-0").status == 200
+
+
+def test_big_files_are_removed_off_the_loop(rig, monkeypatch):
+    monkeypatch.setattr(service, "_BIG_BYTES", 4)
+    threads = {}
+
+    def watched(name, call):
+        def run(*arguments, **keywords):
+            threads[name] = threading.current_thread().name
+            return call(*arguments, **keywords)
+
+        return run
+
+    monkeypatch.setattr(rig.store, "put", watched("put", rig.store.put))
+    monkeypatch.setattr(rig.store, "delete", watched("delete", rig.store.delete))
+    monkeypatch.setattr(shutil, "rmtree", watched("rmtree", shutil.rmtree))
+    rig.put("a", b"big enough")
+    assert not threads["put"].startswith("blob-io")
+    rig.request("PUT", "a", BLOCK_QUERY, body=b"0123456789")
+    rig.put("a", b"1")
+    rig.put("a", b"big enough")
+    assert rig.request("DELETE", "a").status == 202
+    rig.service._pool.shutdown()
+    assert {name: thread[:7] for name, thread in threads.items()} == {
+        "put": threads["put"][:7],
+        "delete": "blob-io",
+        "rmtree": "blob-io",
+    }

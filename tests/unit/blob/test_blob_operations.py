@@ -61,10 +61,11 @@ def test_missing_blob_and_container_say_which(rig):
     assert (other.status, other.code) == (404, "ContainerNotFound")
 
 
-def test_a_trailing_slash_is_not_found_when_read_and_refused_when_written(rig):
+def test_a_trailing_slash_is_another_name(rig):
+    rig.put("model.pkl", b"1")
     assert rig.request("HEAD", "model.pkl/").status == 404
-    put = rig.put("model.pkl/")
-    assert (put.status, put.code) == (400, "InvalidResourceName")
+    assert rig.put("model.pkl/", b"22").status == 201
+    assert (rig.get("model.pkl").body, rig.get("model.pkl/").body) == (b"1", b"22")
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_containers(rig):
     assert rig.request("PUT", query="restype=container", container="Not_Valid").code == "InvalidResourceName"
 
 
-@pytest.mark.parametrize("comp", ["tags", "snapshot", "lease", "tier", "undelete", "page", "nonsense"])
+@pytest.mark.parametrize("comp", ["undelete", "page", "pagelist", "incrementalcopy", "seal", "query", "expiry"])
 def test_what_there_is_not_is_a_clear_error(rig, comp):
     rig.put("a")
     answer = rig.request("PUT", "a", f"comp={comp}")
@@ -321,8 +322,71 @@ def test_what_there_is_not_is_a_clear_error(rig, comp):
 
 
 @pytest.mark.parametrize(
-    "header", ["x-ms-tags", "x-ms-encryption-key", "x-ms-encryption-scope", "x-ms-structured-body"]
+    ("path", "query"),
+    [
+        ("a", "comp=nonsense"),
+        ("a", "restype=nonsense"),
+        ("a", "restype=container"),
+        ("a", "comp=acl"),
+        ("", "restype=container&comp=nonsense"),
+        ("", "restype=nonsense&comp=list"),
+        ("", "restype=container&comp=list&include=nonsense"),
+        ("", "restype=container&comp=list&include=metadata,snapshot"),
+        ("a", "comp=blocklist&blocklisttype=nonsense"),
+    ],
 )
+def test_unknown_values_are_refused(rig, path, query):
+    rig.put("a")
+    answer = rig.request("GET", path, query)
+    assert (answer.status, answer.code) == (400, "InvalidQueryParameterValue")
+
+
+def test_unknown_values_for_the_account_are_refused(rig):
+    for query in ("comp=list&include=nonsense", "comp=nonsense", "restype=nonsense&comp=properties"):
+        answer = rig.request("GET", query=query, container="")
+        assert (answer.status, answer.code) == (400, "InvalidQueryParameterValue"), query
+
+
+def test_an_operation_of_another_type_of_blob_is_refused_and_changes_nothing(rig):
+    rig.request("PUT", "log", headers={"x-ms-blob-type": "AppendBlob"})
+    rig.request("PUT", "log", "comp=appendblock", body=b"1")
+    rig.put("block", b"2")
+    url = f"http://127.0.0.1:1/acct.blob.core.smalt/data/block?{rig.sas}"
+    for answer in (
+        rig.request("PUT", "log", "comp=block&blockid=MQ==", body=b"x"),
+        rig.request("PUT", "log", "comp=blocklist", body=b"<BlockList></BlockList>"),
+        rig.request("GET", "log", "comp=blocklist"),
+        rig.request("PUT", "block", "comp=appendblock", body=b"x"),
+        rig.request("PUT", "log", headers={"x-ms-copy-source": url}),
+    ):
+        assert (answer.status, answer.code) == (409, "InvalidBlobType")
+    assert (rig.get("log").body, rig.get("block").body) == (b"1", b"2")
+
+
+def test_tiers_are_remembered_and_shown(rig):
+    rig.put("a", x_ms_access_tier="Cool")
+    rig.put("b")
+    before = rig.request("HEAD", "b").headers
+    assert before["x-ms-access-tier-inferred"] == "true"
+    assert rig.request("PUT", "b", "comp=tier", headers={"x-ms-access-tier": "cold"}).status == 200
+    after = rig.request("HEAD", "b").headers
+    assert (after["x-ms-access-tier"], "x-ms-access-tier-change-time" in after) == ("Cold", True)
+    assert (after["etag"], after["last-modified"]) == (before["etag"], before["last-modified"])
+    listed = rig.request("GET", query="restype=container&comp=list").xml()
+    assert [element.text for element in listed.iter("AccessTier")] == ["Cool", "Cold"]
+    rig.request("PUT", "log", headers={"x-ms-blob-type": "AppendBlob"})
+    for name, tier, code in (
+        ("b", "Archive", "FeatureNotSupported"),
+        ("b", "Warm", "InvalidBlobTier"),
+        ("b", "", "MissingRequiredHeader"),
+        ("log", "Cool", "AccessTierNotSupportedForBlobType"),
+        ("none", "Cool", "BlobNotFound"),
+    ):
+        headers = {"x-ms-access-tier": tier} if tier else {}
+        assert rig.request("PUT", name, "comp=tier", headers=headers).code == code
+
+
+@pytest.mark.parametrize("header", ["x-ms-encryption-key", "x-ms-encryption-scope", "x-ms-structured-body"])
 def test_headers_that_change_the_meaning_are_refused(rig, header):
     assert rig.put("a", **{header: "x"}).code == "FeatureNotSupported"
     assert rig.get("a").status == 404
@@ -341,3 +405,11 @@ def test_answers_carry_the_protocol_headers(rig):
     assert got.headers["x-ms-version"] == "2020-10-02"
     assert len(got.headers["x-ms-request-id"]) == 36
     assert got.xml().findtext("Code") == "BlobNotFound"
+
+
+def test_metadata_names_are_kept_as_written_and_are_one_if_only_their_case_differs(rig):
+    headers = {"x-ms-blob-type": "BlockBlob", "x-ms-meta-Owner": "me"}
+    assert rig.request("PUT", "a", headers=headers).status == 201
+    assert rig.get("a").headers["x-ms-meta-Owner"] == "me"
+    twice = rig.request("PUT", "a", headers={**headers, "x-ms-meta-OWNER": "you"})
+    assert (twice.status, twice.code) == (400, "InvalidMetadata")

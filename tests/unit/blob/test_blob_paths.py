@@ -73,7 +73,7 @@ def test_nothing_leaves_the_container(use_openat2, name, data):
         store.close()
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a//b", "/a", "a/", "a/../b", "x" * 256, "ü" * 128, "a" * 1025, "a\0b"])
+@pytest.mark.parametrize("name", ["a" * 1025, "a\0b", "a/" * 254 + "a", "\uffff" * 1024 + "a", "ü\0"])
 def test_names_that_cannot_be_stored_are_400_and_say_why(rig, name):
     put = rig.put(quote(name))
     assert (put.status, put.code) == (400, "InvalidResourceName")
@@ -82,27 +82,8 @@ def test_names_that_cannot_be_stored_are_400_and_say_why(rig, name):
     assert rig.request("DELETE", quote(name)).status == 404
 
 
-def test_a_blob_cannot_be_a_folder_too(rig):
-    assert rig.put("a").status == 201
-    below = rig.put("a/b")
-    assert (below.status, below.code) == (400, "InvalidResourceName")
-    assert "is a blob" in (below.xml().findtext("Message") or "")
-    assert rig.get("a/b").status == 404
-    rig.put("c/d")
-    above = rig.put("c")
-    assert (above.status, above.code) == (400, "InvalidResourceName")
-    assert rig.put("c", if_none_match="*").code == "InvalidResourceName"
-    assert (rig.get("c").status, rig.get("c/d").status) == (404, 200)
-
-
-def test_a_folder_without_files_makes_room_for_a_blob(rig):
-    (rig.folder / "a/b/c").mkdir(parents=True)
-    assert rig.put("a", b"1").status == 201
-    assert (rig.folder / "a").read_bytes() == b"1"
-
-
 def test_names_that_look_odd_are_kept(rig):
-    names = ["a b", "a+b", "a%b", "a#b?c", "ümläut/日本", "a\\b", "x" * 255, "...", "a.", "-rf", "a&b<c>"]
+    names = ["a b", "a+b", "a%b", "a#b?c", "ümläut/日本", "x" * 255, "...", "a.", "-rf", "a&b<c>"]
     for name in names:
         assert rig.put(quote(name), name.encode()).status == 201, name
         assert rig.get(quote(name)).body == name.encode()
@@ -116,8 +97,9 @@ def test_control_characters_survive_a_listing(rig):
     assert (listed.text, listed.get("Encoded")) == ("a%01b", "true")
 
 
-def test_a_file_name_that_is_not_unicode_is_left_out(rig):
+def test_a_file_name_that_no_url_can_carry_is_left_out(rig):
     (rig.folder / os.fsdecode(b"bad\xff")).write_bytes(b"1")
+    (rig.folder / "back\\slash").write_bytes(b"1")  # in a URL it is read as a slash
     rig.put("good")
     assert rig.request("GET", query="restype=container&comp=list").names() == ["good"]
 

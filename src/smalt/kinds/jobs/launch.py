@@ -32,6 +32,7 @@ GRACE_S = 30.0
 TOKEN_S = 365 * 86400.0  # of a job without a timeout; a token opens nothing once its job has ended
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
+_FOLDERS = ("uri_folder", "mltable", "mlflow_model")
 
 
 def task_name(row: Row, attempt: int, rank: int) -> str:
@@ -135,7 +136,7 @@ def _input(platform: Platform, connection: Connection, workspace: ResourceId, na
         return InputSpec(name=name, value=str(given["value"]))
     found = input_source(platform, connection, workspace, given, f"properties.inputs.{name}.uri")
     mode = MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
-    source = str(_path(platform, found.place)) if found.place.account else ""
+    source = str(_path(platform, found.place, type_)) if found.place.account else ""
     return InputSpec(name=name, type=type_, mode=mode, uri=found.uri, source=source, url=found.place.url)
 
 
@@ -145,11 +146,13 @@ def _output(
     place = references.locate(platform, connection, workspace, uri, f"properties.outputs.{name}.uri")
     mode = MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
     type_ = given.get("jobOutputType", "uri_folder")
-    return OutputSpec(name=name, type=type_, mode=mode, uri=uri, path=str(_path(platform, place)))
+    return OutputSpec(name=name, type=type_, mode=mode, uri=uri, path=str(_path(platform, place, type_)))
 
 
-def _path(platform: Platform, place: Place) -> Path:
-    return platform.blobs.path(place.account, place.container, place.path.rstrip("/"))
+def _path(platform: Platform, place: Place, type_: str) -> Path:
+    """A folder is asked for as one: a blob may have its name too."""
+    end = "/" if type_ in _FOLDERS else ""
+    return platform.blobs.path(place.account, place.container, place.path.rstrip("/") + end)
 
 
 def _code(platform: Platform, connection: Connection, workspace: ResourceId, code_id: str | None) -> str:
@@ -157,7 +160,7 @@ def _code(platform: Platform, connection: Connection, workspace: ResourceId, cod
         return ""
     row = references.asset(connection, workspace, code_id, "codes", "properties.codeId")
     place = references.locate(platform, connection, workspace, row.properties["codeUri"], "properties.codeId")
-    return str(_path(platform, place))
+    return str(_path(platform, place, "uri_folder"))
 
 
 def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, nodes: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Double, Text, inspect, text
 from smalt.store.tables import used_link
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 
 
 def upgrade() -> None:
