@@ -82,11 +82,14 @@ def down(
     jobs: Annotated[
         Jobs, typer.Option(help="Running jobs go on and are adopted at the next up, or are cancelled.")
     ] = Jobs.keep,
+    everything: Annotated[
+        bool, typer.Option("--all", help="End jobs, replicas and builds too, within seconds.")
+    ] = False,
 ) -> None:
-    """Stop the platform."""
+    """Stop the platform, and say what goes on."""
     if jobs is Jobs.cancel:
         _run("cancel", root=root)
-    _run("down", root=root, canceled=jobs is Jobs.cancel)
+    _run("down", root=root, everything=everything)
 
 
 @app.command()

@@ -106,7 +106,7 @@ def test_up_detached_is_ready_when_it_returns_and_down_stops_it(root: Path, port
     until(lambda: {"supervisor", "envoy", "mlflow"} == pids(root).keys())
     code, document = status(root)
     assert code == 0
-    assert list(document) == ["ready", "url", "version", "processes"]
+    assert list(document) == ["ready", "url", "version", "processes", "tasks"]
     assert (document["ready"], document["url"]) == (True, f"https://localhost:{port}")
     for process in document["processes"]:  # type: ignore[attr-defined]
         assert list(process) == ["name", "pid", "rss_bytes", "restarts"]

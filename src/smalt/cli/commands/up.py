@@ -20,6 +20,7 @@ from rich.table import Table
 
 from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
+from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.programs import programs
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
@@ -107,7 +108,8 @@ def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> No
             supervise(order, lock, shown.changed)
         except StartFailed as error:
             raise CliError(f"the platform did not come up: {error}") from error
-    console.print("Smalt has stopped. Running jobs go on; the next up adopts them.")
+    console.print("Smalt has stopped.")
+    tell_what_goes_on(settings)
 
 
 @dataclass
