@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -157,6 +158,8 @@ def rotate(name: Name, root: Root = None, json: Json = False) -> None:
 
 def _run(command: str, function: str = "run", **options: Any) -> None:
     """Call `function` of the module of `command`, which returns the exit code; any but 0 ends ours. An error is one line."""
+    for stream in (sys.stdout, sys.stderr):
+        cast(TextIOWrapper, stream).reconfigure(errors="replace")  # a locale without "✓" is no reason to fail
     try:
         code = getattr(import_module(f"smalt.cli.commands.{command}"), function)(**options)
     except CliError as error:

@@ -7,8 +7,8 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.programs import programs
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
+from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
 from smalt.cli.version import installed
 from smalt.config import read_settings
@@ -57,7 +58,7 @@ def ensure_running(root: Path, told: Told) -> tuple[Settings, bool]:
     if lock is None:
         return _running(root, told), False
     with closing(lock):
-        start_detached(_prepared(settings), lock)
+        start_detached(_prepared(settings), lock, platform_environment(settings, os.environ))
     return settings, True
 
 
@@ -71,8 +72,9 @@ def _wanted(root: Path, told: Told) -> Settings:
 
 def _lock(wanted: Settings) -> Lock | None:
     """The right to start, the settings remembered; None if the platform runs already."""
-    prepare(wanted)
-    lock = take_lock(wanted.root)
+    with _own_umask():
+        prepare(wanted)
+        lock = take_lock(wanted.root)
     if lock is not None:
         with lock.released_on_error():
             _check_port(wanted)
@@ -98,7 +100,7 @@ def _running(root: Path, told: Told) -> Settings:
 def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
     order = _prepared(settings)
     if detach:
-        start_detached(order, lock)
+        start_detached(order, lock, platform_environment(settings, os.environ))
         console.print(f"Smalt is ready at {settings.url}")
         _invite(console, settings)
         return
@@ -142,9 +144,20 @@ def _table(view: View) -> Table:
 
 
 def _prepared(settings: Settings) -> Order:
-    ensure_certificates(settings)
-    ensure_secrets(settings)
-    return Order(settings, programs(settings, os.environ), installed())
+    with _own_umask():
+        ensure_certificates(settings)
+        ensure_secrets(settings)
+        return Order(settings, programs(settings, os.environ), installed())
+
+
+@contextmanager
+def _own_umask() -> Iterator[None]:
+    """Modes of files under the root are ours to say, not the shell's."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _invite(console: Console, settings: Settings) -> None:
