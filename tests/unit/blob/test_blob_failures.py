@@ -31,10 +31,10 @@ class FullDisk(Staging):
 
 
 @pytest.mark.parametrize("size", [100, 3 << 20])
-def test_a_full_disk_is_507_and_leaves_nothing(make_rig, tmp_path, size):
+def test_a_full_disk_is_422_and_leaves_nothing(make_rig, tmp_path, size):
     rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
     put = rig.put("a", b"x" * size)
-    assert (put.status, put.code) == (507, "InsufficientStorage")
+    assert (put.status, put.code) == (422, "InsufficientStorage")
     assert rig.get("a").status == 404
     assert rig.staged_files() == []
 
@@ -42,7 +42,7 @@ def test_a_full_disk_is_507_and_leaves_nothing(make_rig, tmp_path, size):
 def test_a_refusal_comes_after_the_body_so_that_a_client_that_still_sends_sees_it(make_rig, tmp_path):
     rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
     put = rig.request("PUT", "a", headers={"x-ms-blob-type": "BlockBlob"}, body=[b"x" * (1 << 20)] * 64)
-    assert (put.status, put.code, put.unread) == (507, "InsufficientStorage", 0)
+    assert (put.status, put.code, put.unread) == (422, "InsufficientStorage", 0)
 
 
 def test_a_locked_database_is_503_and_nothing_becomes_visible(make_rig, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -28,8 +29,10 @@ from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
 from smalt.cli.version import installed
 from smalt.config import read_settings
+from smalt.reserve import MIB, Reserve
 from smalt.settings import Settings, check_setting, setting_names
 
+LITTLE_BYTES = 512 * MIB  # free space below which `up` says how much there is
 DYING_S = 3.0  # how long an earlier platform's processes may hold the port after its supervisor was killed
 
 
@@ -77,6 +80,7 @@ def _lock(wanted: Settings) -> Lock | None:
         lock = take_lock(wanted.root)
     if lock is not None:
         with lock.released_on_error():
+            _check_space(wanted)
             _check_port(wanted)
             remember(wanted)
     return lock
@@ -174,6 +178,19 @@ def _wait_until_ready(settings: Settings, pid: int | None) -> None:
         if time.monotonic() > deadline:
             raise CliError(f"the platform on {settings.root} is running but not ready; see {settings.logs}.")
         time.sleep(0.05)
+
+
+def _check_space(settings: Settings) -> None:
+    """Gives the reserve up on a full disk. Raises CliError where there is still too little to start at all."""
+    reserve = Reserve(settings.root)
+    gave_up = reserve.make_room()
+    free = f"{reserve.free_bytes() / MIB:.0f} MiB are free on the disk of {settings.root}"
+    if reserve.lacking():
+        raise CliError(f"{free}, and the platform needs {reserve.needed_bytes // MIB} to start; free some.")
+    if gave_up:
+        print(f"smalt: the disk was full: its reserve was given up, now {free}. Delete something.", file=sys.stderr)
+    elif reserve.free_bytes() < LITTLE_BYTES:
+        print(f"smalt: only {free}.", file=sys.stderr)
 
 
 def _check_port(settings: Settings) -> None:
