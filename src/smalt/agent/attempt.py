@@ -14,10 +14,10 @@ from smalt.agent.artifacts import collect_artifacts, link_artifacts
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.environ import base_environment, check_variables
 from smalt.agent.failures import SetupError
-from smalt.agent.folder import CGROUPS_FILE, MARK_FILE, MARK_VARIABLE, Report, TaskFolder
+from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
-from smalt.agent.limits import Cgroups, make_cgroups
+from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs
 from smalt.agent.overlay import make_overlay
