@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import blobs
+import needs
 import serving
 
 import live
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="(the output is JSON)")
     arguments = parser.parse_args()
+    needs.check(["deployment"], None, arguments.python)
     with tempfile.TemporaryDirectory(prefix="smalt-bench-") as name:
         scratch = Path(name)
         python = arguments.python or serving.make_environment(scratch)

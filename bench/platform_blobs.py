@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import blobs
+import needs
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import generate_account_sas
 
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="(the output is JSON)")
     given = parser.parse_args()
+    needs.check(["platform_blobs"], given.azurite, None)
     with tempfile.TemporaryDirectory(prefix="smalt-bench-") as name:
         scratch = Path(name)
         with live.started(given.root or scratch / "root") as platform:

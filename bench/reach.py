@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import needs
+
 HERE = Path(__file__).parent
 Figures = Mapping[str, Any]
 
@@ -91,8 +93,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write all figures there")
     options = parser.parse_args()
     parts = options.only.split(",") if options.only else list(dict.fromkeys(one.part for one in TARGETS))
-    if "platform_blobs" in parts and not options.azurite:
-        parser.error("--azurite is needed for platform_blobs")
+    if unknown := set(parts) - set(needs.ALL):
+        parser.error(f"--only knows {', '.join(needs.ALL)}, not {', '.join(sorted(unknown))}")
+    needs.check(parts, options.azurite, options.python)
     found: dict[str, Figures] = {}
     missed = 0
     for part in parts:

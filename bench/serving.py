@@ -26,6 +26,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import needs
+
 SERVE = Path(__file__).parents[1] / "src" / "smalt" / "agent" / "inject" / "serve.py"
 PACKAGES = ["scikit-learn<1.8", "mlflow<3", "pandas<2", "numpy<2", "azureml-inference-server-http", "setuptools<81"]
 CONNECTIONS = (1, 8, 32)
@@ -65,8 +67,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5, help="for each measurement")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if shutil.which("wrk") is None:
-        parser.error("wrk is not installed (Debian: apt-get install wrk)")
+    needs.check(["deployment"], None, arguments.python)
     with tempfile.TemporaryDirectory(prefix="smalt-bench-") as name:
         folder = Path(name)
         python = arguments.python or make_environment(folder)

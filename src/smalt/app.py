@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -63,6 +64,7 @@ from smalt.kinds import job_runs, replicas
 from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TERMINAL
 from smalt.reconcile.loop import Loop
+from smalt.reserve import Reserve
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings, SettingsError
 from smalt.store import resources
 from smalt.store.database import Database
@@ -75,6 +77,7 @@ from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.runs import MlflowTracking
 
 log = logging.getLogger("smalt")
+RESERVE_EVERY_S = 60.0
 CONSTRAINTS = Path(__file__).parent / "cli" / "quickstart"
 
 
@@ -155,6 +158,7 @@ def build(settings: Settings) -> Server:
             ],
             exception_handlers={404: _unknown_path, 405: _unknown_path},
         ),
+        make_room=Reserve(settings.root).make_room,
     )
     return Server(dispatcher, loop, platform, engine)
 
@@ -258,11 +262,15 @@ class Dispatcher:
     datastores: ASGIApp
     arm: ASGIApp
     open_routes: ASGIApp
+    make_room: Callable[[], object] = lambda: None  # SQLite writes before it deletes, also on a full disk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.open_routes(scope, receive, send)
-        elif is_blob_request(scope):
+            return
+        if scope["method"] == "DELETE":
+            self.make_room()
+        if is_blob_request(scope):
             await self.blobs(scope, receive, send)
         elif scope["path"].lower().startswith("/subscriptions"):
             await self.arm(scope, receive, send)
@@ -340,11 +348,15 @@ _LOGIN_FIRST = PlainTextResponse("Open the login link that `smalt up` prints.\n"
 
 def serve(settings: Settings) -> None:
     """Until a signal comes: requests on the unix socket, the loop in a thread of its own."""
+    reserve = Reserve(settings.root)
+    if reserve.make_room():
+        log.warning("the disk is full: the reserve was given up")
     server = build(settings)
     server.loop.resume()
     thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
     thread.start()
     stopped = threading.Event()
+    threading.Thread(target=keep_reserve, args=(reserve, stopped), name="reserve", daemon=True).start()
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
     settings.server_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
@@ -356,6 +368,15 @@ def serve(settings: Settings) -> None:
     stopped.set()
     server.loop.stop()
     thread.join(timeout=10)
+
+
+def keep_reserve(reserve: Reserve, stopped: threading.Event) -> None:
+    """Made where it is missing and there is space for it."""
+    while True:
+        with contextlib.suppress(OSError):
+            reserve.restore()
+        if stopped.wait(RESERVE_EVERY_S):
+            return
 
 
 def main() -> None:

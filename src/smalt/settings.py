@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -101,12 +100,15 @@ class Settings:
 
     @property
     def run(self) -> Path:
-        """Unix sockets. Their paths hold at most 107 bytes, so a deep root gets a short folder elsewhere."""
+        """Unix sockets. Their paths hold at most 107 bytes, so a deep root gets a short folder elsewhere.
+
+        The same for every shell: TMPDIR, which may be long as well, has no say.
+        """
         inside = self.root / "run"
         if len(os.fsencode(inside)) <= 60:
             return inside
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"smalt-{os.getuid()}-{digest}"
+        return Path("/tmp") / f"smalt-{os.getuid()}-{digest}"
 
     @property
     def server_socket(self) -> Path:

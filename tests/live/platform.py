@@ -45,7 +45,7 @@ class Platform:
 
     def smalt(self, *arguments: str, timeout_s: float = _UP_S) -> subprocess.CompletedProcess[str]:
         """Run a command on this root. Its exit code is the caller's to check."""
-        command = [sys.executable, "-m", "smalt.cli.main", *arguments, "--root", str(self.root)]
+        command = [sys.executable, "-m", "smalt.cli", *arguments, "--root", str(self.root)]
         return subprocess.run(
             command, env=clean_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
         )

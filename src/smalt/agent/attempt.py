@@ -14,10 +14,10 @@ from smalt.agent.artifacts import collect_artifacts, link_artifacts
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.environ import base_environment, check_variables
 from smalt.agent.failures import SetupError
-from smalt.agent.folder import CGROUPS_FILE, MARK_FILE, MARK_VARIABLE, Report, TaskFolder
+from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
-from smalt.agent.limits import Cgroups, make_cgroups
+from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs
 from smalt.agent.overlay import make_overlay
@@ -61,7 +61,7 @@ class Attempt:
             command = self._prepare()
             interrupts.break_off(allowed=False)
         except Interrupted:
-            self._exit(Outcome.STOPPED, "The task was stopped before its command started.")
+            self._exit(*_stopped_early(interrupts))
             return
         except (SetupError, UnknownReference) as error:
             self._exit(Outcome.SETUP, str(error))
@@ -70,7 +70,7 @@ class Attempt:
             self._exit(Outcome.SETUP, f"Preparing failed: {error.strerror or error}: {error.filename or ''}")
             return
         if interrupts.grace_s() is not None:
-            self._exit(Outcome.STOPPED, "The task was stopped before its command started.")
+            self._exit(*_stopped_early(interrupts))
             return
         try:
             self._brood.start(command)
@@ -174,6 +174,12 @@ class Attempt:
             ended_at=time.time(),
             peak_memory_bytes=_peak_memory_bytes() if self._brood.main else 0,
         )
+
+
+def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:
+    if interrupts.shutdown:
+        return Outcome.LOST, "The agent of this task was ended (SIGTERM) before its command started."
+    return Outcome.STOPPED, "The task was stopped before its command started."
 
 
 def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:

@@ -18,7 +18,6 @@ from smalt.agent import wire
 from smalt.agent.wire import Hint, Phase, StopRequest, TaskSpec, TaskState
 
 MARK_FILE = "mark"
-CGROUPS_FILE = "cgroups"
 MARK_VARIABLE = "SMALT_TASK"
 _RESERVE_FILE = ".reserve"
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from smalt.agent import linux, wire
 from smalt.agent.attempt import Attempt, remove_temporary
-from smalt.agent.folder import CGROUPS_FILE, MARK_FILE, MARK_VARIABLE, TaskFolder
-from smalt.agent.limits import Cgroups
+from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, TaskFolder
+from smalt.agent.limits import recorded
 from smalt.agent.processes import Brood, end_marked
 from smalt.agent.wire import Outcome, Phase, TaskState
 
@@ -59,10 +59,8 @@ def attend(path: Path, hints: str, lock: int) -> None:
 
 def bury(folder: TaskFolder) -> None:
     """For a task whose agent and warden are gone: end what is left of it, and say that it is lost."""
-    groups = Cgroups([])
-    with contextlib.suppress(FileNotFoundError):
-        groups = Cgroups([Path(line) for line in Path(CGROUPS_FILE).read_text().splitlines()])
-        groups.kill()
+    groups = recorded(Path.cwd())
+    groups.kill()
     with contextlib.suppress(FileNotFoundError):
         folder.mark = Path(MARK_FILE).read_text()  # the folder may have another name by now
         end_marked(MARK_VARIABLE, folder.mark)

@@ -14,6 +14,7 @@ from pathlib import Path
 from smalt.agent.processes import send
 from smalt.agent.wire import Limits
 
+CGROUPS_FILE = "cgroups"  # in the task's folder: one path a line
 _ROOT = Path("/sys/fs/cgroup")
 
 
@@ -46,11 +47,18 @@ class Cgroups:
             for pid in _read(folder / "cgroup.procs").split():
                 send(int(pid), signal.SIGKILL)
 
-    def remove(self) -> None:
-        """Once all processes have ended; a folder still in use stays."""
+    def remove(self) -> bool:
+        """Once all processes have ended; whether all are gone. The kernel may hold one for a while after the last process
+        (EBUSY): it is tried again when the task's folder goes."""
         for folder in self.folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        return not any(folder.exists() for folder in self.folders)
+
+
+def recorded(folder: Path) -> Cgroups:
+    """Those of the task in `folder`, as its agent wrote them down."""
+    return Cgroups([Path(line) for line in _read(folder / CGROUPS_FILE).splitlines()])
 
 
 def make_cgroups(limits: Limits, mark: str) -> tuple[Cgroups, str]:

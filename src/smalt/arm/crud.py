@@ -17,9 +17,8 @@ from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
 from smalt.store import events, operations, resources
 from smalt.store.database import Collision
-from smalt.store.resources import Lock, Row
+from smalt.store.resources import Document, Lock, Row
 
-Document = dict[str, Any]
 _TRIES = 4  # of a PUT that meets others on the same row
 _FRAME = ("subscriptions", "resourcegroups")  # above all providers
 

@@ -12,9 +12,8 @@ from typing import Any
 from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Kind
 from smalt.arm.platform import Platform
-from smalt.store.resources import Row
+from smalt.store.resources import Document, Row
 
-Document = dict[str, Any]
 _READ_ONLY = {"id", "name", "type", "systemData", "etag", OURS}
 _IDENTITIES = ("None", "SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned")
 

@@ -17,9 +17,8 @@ from sqlalchemy import Connection
 from smalt.arm.ids import ML, ResourceId
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
-from smalt.store.resources import Row
+from smalt.store.resources import Document, Row
 
-Document = dict[str, Any]
 CONTROL, SERVING, CLEANUP = "control", "serving", "cleanup"
 OURS = "smalt"  # the key of a spec where we keep what the user did not write (a cancel request, …)
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -19,10 +18,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelVersion
 from smalt.store import resources
 from smalt.store.database import Database
-from smalt.store.resources import Row
+from smalt.store.resources import Document, Row
 from smalt.store.tables import resource
 
-Document = dict[str, Any]
 MODELS = "workspaces/models"
 VERSIONS = "workspaces/models/versions"
 NEWS = "modelNews"

@@ -107,13 +107,8 @@ def incomplete_body() -> BlobError:
 
 
 def from_arm(error: ArmError) -> BlobError:
-    """What other parts of the platform refuse, in this protocol's form.
-
-    Azure's clients retry every 5xx for a minute and more. A full disk does not pass so soon: it is a 409 here, which they
-    do not retry.
-    """
-    status = 409 if error.status == 507 else error.status
-    return BlobError(status, error.code, error.message, error.headers)
+    """What other parts of the platform refuse, in this protocol's form."""
+    return BlobError(error.status, error.code, error.message, error.headers)
 
 
 def internal_error() -> BlobError:

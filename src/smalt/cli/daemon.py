@@ -14,7 +14,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -79,8 +79,8 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
         raise
 
 
-def start_detached(order: Order, lock: Lock) -> None:
-    """Leave a supervisor behind; returns when the platform is ready. Raises CliError with the log's end."""
+def start_detached(order: Order, lock: Lock, environment: Mapping[str, str]) -> None:
+    """Leave a supervisor with this environment behind; returns when the platform is ready. Raises CliError with the log's end."""
     reader, writer = os.pipe()
     output = LogFile(order.settings.logs / "supervisor.log").open()
     os.set_inheritable(lock.descriptor, True)
@@ -92,6 +92,7 @@ def start_detached(order: Order, lock: Lock) -> None:
         stderr=output,
         pass_fds=(lock.descriptor, writer),
         start_new_session=True,
+        env=dict(environment),
         cwd=order.settings.root,
         umask=0o077,
         text=True,

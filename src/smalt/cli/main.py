@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -86,11 +87,14 @@ def down(
     jobs: Annotated[
         Jobs, typer.Option(help="Running jobs go on and are adopted at the next up, or are cancelled.")
     ] = Jobs.keep,
+    everything: Annotated[
+        bool, typer.Option("--all", help="End jobs, replicas and builds too, within seconds.")
+    ] = False,
 ) -> None:
-    """Stop the platform."""
+    """Stop the platform, and say what goes on."""
     if jobs is Jobs.cancel:
         _run("cancel", root=root)
-    _run("down", root=root, canceled=jobs is Jobs.cancel)
+    _run("down", root=root, everything=everything)
 
 
 @app.command()
@@ -187,6 +191,8 @@ def list_storage(root: Root = None, json: Json = False) -> None:
 
 def _run(command: str, function: str = "run", **options: Any) -> None:
     """Call `function` of the module of `command`, which returns the exit code; any but 0 ends ours. An error is one line."""
+    for stream in (sys.stdout, sys.stderr):
+        cast(TextIOWrapper, stream).reconfigure(errors="replace")  # a locale without "✓" is no reason to fail
     try:
         code = getattr(import_module(f"smalt.cli.commands.{command}"), function)(**options)
     except CliError as error:

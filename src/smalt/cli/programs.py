@@ -10,6 +10,7 @@ from pathlib import Path
 from smalt.auth.tokens import TokenService
 from smalt.cli.program import Program
 from smalt.cli.root import CliError
+from smalt.cli.shell import platform_environment
 from smalt.cli.variables import client_variables
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.settings import Settings
@@ -26,7 +27,7 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
         envoy = list(gateway.command())
     except FileNotFoundError as error:
         raise CliError(str(error)) from error
-    clean = without_client_variables(settings, environment)
+    clean = platform_environment(settings, without_client_variables(settings, environment))
     tracking = {**clean, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
     server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
     table = [

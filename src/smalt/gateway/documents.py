@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smalt.auth.secret_files import replace_file
-
-Document = dict[str, Any]
+from smalt.store.resources import Document
 
 CONFIG = "type.googleapis.com/envoy.config."
 EXTENSION = "type.googleapis.com/envoy.extensions."

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from smalt.store import events
 from smalt.store.tables import resource, secret, waiter
 
-Document = dict[str, Any]
+Document = dict[str, Any]  # JSON: what rows hold and what is sent; its one name for all layers
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
+from smalt.arm.outage import disk_full
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,7 +35,7 @@ class Folder:
     """`root` is the folder; unfinished files are kept in `staging`, on the same file system and in no one's sight.
 
     Names are what `artifact_names.check_path` let through. Raises ArmError: 404 missing, 400 a folder where a file is
-    meant, 409 a file where a folder is meant, 507 no space.
+    meant, 409 a file where a folder is meant, 422 no space.
     """
 
     root: Path
@@ -207,7 +208,7 @@ def _explained(error: OSError, name: str) -> Exception:
     if error.errno == errno.EISDIR:
         return conflict(f"The artifact '{name}' cannot be written: a folder has this name.", name)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ArmError(507, "InsufficientStorage", f"No space is left to write the artifact '{name}'.", name)
+        return disk_full(name)
     if error.errno == errno.ENAMETOOLONG:
         return invalid(f"The artifact path '{name[:80]}…' is too long.", name)
     return error

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from smalt.arm.errors import invalid
+from smalt.arm.outage import outage_of_another
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.access import is_repeatable
 from smalt.tracking.address import Address, mlflow_name
@@ -66,6 +67,8 @@ class Forward:
         if not answer.is_stream_consumed:
             return StreamingResponse(_streamed(answer), answer.status_code, _headers(answer, length=True))
         content = answer.content
+        if answer.status_code >= 500 and (known := outage_of_another(content.decode(errors="replace"))):
+            raise known  # MLflow would have its clients try again for minutes
         if change is not None:
             took = partial(self.registry.after, address.workspace, change, answer.status_code, content, files, by)
             content = await anyio.to_thread.run_sync(took)

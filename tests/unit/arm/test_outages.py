@@ -29,7 +29,7 @@ def test_a_locked_database_is_503_with_a_time_to_come_again(harness: Any, monkey
     assert harness.put(GROUP, {"location": "local"}).status_code == 201
 
 
-def test_a_full_disk_is_507_and_the_same_works_when_there_is_room(harness: Any) -> None:
+def test_a_full_disk_is_422_and_the_same_works_when_there_is_room(harness: Any) -> None:
     harness.database.close()
     with (
         harness.database.read() as connection
@@ -39,7 +39,7 @@ def test_a_full_disk_is_507_and_the_same_works_when_there_is_room(harness: Any) 
     refused = harness.put(GROUP, {"location": "local", "tags": {"t": "x" * 200_000}})
     with harness.database.read() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1000000")
-    assert (refused.status_code, refused.json()["error"]["code"]) == (507, "InsufficientStorage")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "InsufficientStorage")
     assert harness.get(GROUP).status_code == 404
     assert harness.put(GROUP, {"location": "local"}).status_code == 201
 
@@ -47,11 +47,14 @@ def test_a_full_disk_is_507_and_the_same_works_when_there_is_room(harness: Any) 
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), 507),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), 507),
+        (OSError(errno.ENOSPC, "No space left on device"), 422),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 422),
         (OSError(errno.EACCES, "Permission denied"), None),
         (OperationalError("", {}, sqlite3.OperationalError("database is locked")), 503),
+        (OperationalError("", {}, sqlite3.OperationalError("database or disk is full")), 422),
+        (OperationalError("", {}, sqlite3.OperationalError("disk I/O error")), 422),
         (OperationalError("", {}, sqlite3.OperationalError("no such column: x")), None),
+        (OperationalError("", {}, sqlite3.OperationalError("no such column: full")), None),
         (OperationalError("", {}, Exception("connection refused")), 503),
         (ValueError("locked"), None),
     ],

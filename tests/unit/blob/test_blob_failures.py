@@ -37,7 +37,7 @@ class FullDisk(Staging):
 def test_a_full_disk_is_an_error_that_clients_do_not_retry_and_leaves_nothing(make_rig, tmp_path, size):
     rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
     put = rig.put("a", b"x" * size)
-    assert (put.status, put.code) == (409, "InsufficientStorage")
+    assert (put.status, put.code) == (422, "InsufficientStorage")
     assert rig.get("a").status == 404
     assert rig.staged_files() == []
 
@@ -45,7 +45,7 @@ def test_a_full_disk_is_an_error_that_clients_do_not_retry_and_leaves_nothing(ma
 def test_a_refusal_comes_after_the_body_so_that_a_client_that_still_sends_sees_it(make_rig, tmp_path):
     rig = make_rig(tmp_path / "root", FullDisk(tmp_path / "root/blobs"))
     put = rig.request("PUT", "a", headers={"x-ms-blob-type": "BlockBlob"}, body=[b"x" * (1 << 20)] * 64)
-    assert (put.status, put.code, put.unread) == (409, "InsufficientStorage", 0)
+    assert (put.status, put.code, put.unread) == (422, "InsufficientStorage", 0)
 
 
 def test_a_locked_database_is_503_and_nothing_becomes_visible(make_rig, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,14 +46,17 @@ def test_a_file_or_a_shared_folder_is_no_root(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_sockets_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # other commands, of other shells, must find the same folder
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o755)
     settings = Settings(tmp_path / "a-root-whose-path-is-too-long-for-sockets-to-stand-below-it")
-    assert settings.run.parent == tmp_path  # where anyone could have put something before us
+    assert settings.run.parent == Path("/tmp")  # where anyone could have put something before us
     settings.run.symlink_to(elsewhere)
-    with pytest.raises(CliError, match="not ours"):
-        prepare(settings)
+    try:
+        with pytest.raises(CliError, match="not ours"):
+            prepare(settings)
+    finally:
+        settings.run.unlink()
     assert mode(elsewhere) == 0o755
 
 

@@ -173,12 +173,14 @@ def test_a_program_after_ready_waits_for_it(driven: Driven) -> None:
 
 def test_a_program_that_cannot_start_fails_the_start_with_its_log(driven: Driven) -> None:
     broken = [sys.executable, "-c", "raise SystemExit('no such luck')"]
+    (driven.folder / "broken.log").write_text("of an earlier start\n")
     driven.start({"name": "fine", "command": SLEEPER}, {"name": "broken", "command": broken}, ready=False)
     until(lambda: "fine" in driven.pids())
     fine = driven.pids()["fine"]
     code, errors = driven.end()
     assert code == 1
     assert "broken ends as soon as it is started" in errors
+    assert "of an earlier start" not in errors
     assert "no such luck" in errors
     assert gone(fine)
 
@@ -197,14 +199,22 @@ def test_what_never_answers_fails_after_the_time_limit(driven: Driven) -> None:
     assert "did not answer within 0.5 s" in errors
 
 
-def test_a_program_keeps_its_log_over_a_restart_and_a_new_start_begins_a_new_one(driven: Driven) -> None:
-    (driven.folder / "one.log").write_text("of the last time\n")
-    driven.start({"name": "one", "command": SLEEPER})
-    until(driven.ready)
-    until(lambda: (driven.folder / "one.log").read_text() == "here\n")
-    os.kill(driven.pids()["one"], signal.SIGKILL)
-    until(lambda: (driven.folder / "one.log").read_text() == "here\nhere\n")
-    assert (driven.folder / "one.log.1").read_text() == "of the last time\n"
+def test_a_program_keeps_its_log_over_restarts_and_starts(driven: Driven) -> None:
+    (driven.folder / "one.log").write_text("its last words\n")
+    (driven.folder / "one.log").chmod(0o600)
+    for start in range(1, 6):
+        driven.start({"name": "one", "command": SLEEPER})
+        until(driven.ready)
+        until(lambda start=start: (driven.folder / "one.log").read_text().count("here\n") == 2 * start - 1)
+        os.kill(driven.pids()["one"], signal.SIGKILL)
+        until(lambda start=start: (driven.folder / "one.log").read_text().count("here\n") == 2 * start)
+        assert driven.process is not None
+        driven.process.send_signal(signal.SIGTERM)
+        assert driven.end()[0] == 0
+    lines = (driven.folder / "one.log").read_text().splitlines()
+    assert lines[0] == "its last words"
+    assert [one.startswith("--- smalt up, ") for one in lines[1:4]] == [True, False, False]
+    assert list(driven.folder.glob("one.log.*")) == []
     assert (driven.folder / "one.log").stat().st_mode & 0o777 == 0o600
 
 

@@ -1,28 +1,59 @@
-"""`smalt down`: stop the platform; what runs on the nodes goes on unless it is cancelled first."""
+"""`smalt down`: stop the platform; what runs on the nodes goes on, and is named, unless all of it is to end."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+from contextlib import closing
 from pathlib import Path
 
-from smalt.cli.root import CliError, resolve, wait_for_holder
+from smalt.cli.root import CliError, resolve, take_lock, wait_for_holder
 from smalt.cli.supervisor import GRACE_S
+from smalt.cli.tasks import lines, observe_tasks, summary
 from smalt.config import read_settings
+from smalt.engines.local.shutdown import end_tasks
+from smalt.settings import Settings
 
 PATIENCE_S = 2 * GRACE_S + 5  # two rounds of programs, each with its grace
 
 
-def run(root: Path | None, canceled: bool = False) -> int:
+def run(root: Path | None, everything: bool = False) -> int:
     settings = read_settings(resolve(root))
     pid = wait_for_holder(settings.root)
-    if pid is None:
-        print(f"Smalt is not running on {settings.root}.")
-        return 0
-    stop(pid)
-    print("Smalt has stopped." + ("" if canceled else " Jobs that still run go on; the next up adopts them."))
+    if pid is not None:
+        stop(pid)
+    print("Smalt has stopped." if pid is not None else f"Smalt is not running on {settings.root}.")
+    if everything:
+        _end(settings)
+    else:
+        tell_what_goes_on(settings)
     return 0
+
+
+def tell_what_goes_on(settings: Settings) -> None:
+    """What goes on without the platform."""
+    left = observe_tasks(settings)
+    if left:
+        print(f"This goes on, and the next up adopts it; to end it: smalt down --all --root {settings.root}")
+        print("\n".join(lines(left)))
+
+
+def _end(settings: Settings) -> None:
+    """All tasks, while no `up` can begin. Raises CliError where something does not end."""
+    if not settings.root.is_dir():
+        return
+    found = observe_tasks(settings)
+    lock = take_lock(settings.root)
+    if lock is None:
+        raise CliError(f"somebody starts the platform on {settings.root} now; nothing else was ended.")
+    with closing(lock):
+        left = end_tasks(settings)
+    if left:
+        raise CliError("this does not end, not even killed:\n" + "\n".join(lines(summary(left))))
+    if found:
+        print("Ended, as if the machine had gone down (jobs fail as NodeLost; endpoints start again at the next up):")
+        print("\n".join(lines(found)))
 
 
 def stop(pid: int, patience_s: float = PATIENCE_S) -> None:

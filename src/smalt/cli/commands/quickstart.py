@@ -17,6 +17,7 @@ from smalt.cli.commands.up import Told, ensure_running
 from smalt.cli.programs import without_client_variables
 from smalt.cli.project_files import copy_project
 from smalt.cli.root import resolve
+from smalt.cli.shell import no_proxy
 from smalt.cli.variables import client_variables, identity_secret
 from smalt.settings import Settings
 
@@ -44,7 +45,7 @@ def run(root: Path | None, told: Told) -> int:
 
 def _client(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
     variables = client_variables(settings, identity_secret(settings))
-    return {**environment, **variables, "PYTHONUNBUFFERED": "1"}
+    return {**environment, **variables, **no_proxy(settings, environment), "PYTHONUNBUFFERED": "1"}
 
 
 def _farewell(console: Console, settings: Settings, script: Path) -> None:

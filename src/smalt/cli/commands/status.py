@@ -14,6 +14,7 @@ from rich.table import Table
 from smalt.cli.probe import probe
 from smalt.cli.root import holder, resolve
 from smalt.cli.supervisor import View, read_view
+from smalt.cli.tasks import TaskStatus, lines, observe_tasks
 from smalt.cli.version import installed
 from smalt.config import read_settings
 from smalt.settings import Settings
@@ -37,6 +38,7 @@ class Status:
     url: str
     version: str
     processes: list[ProcessStatus]
+    tasks: list[TaskStatus]
 
 
 def run(root: Path | None, as_json: bool) -> int:
@@ -51,11 +53,11 @@ def run(root: Path | None, as_json: bool) -> int:
 
 def observe(settings: Settings) -> Status:
     """Asks the platform itself; the supervisor's file only names the processes."""
-    supervisor = holder(settings.root)
+    supervisor, tasks = holder(settings.root), observe_tasks(settings)
     view = read_view(settings.run / "supervisor.json") if supervisor else None
     if view is None or view.pid != supervisor:
-        return Status(False, settings.url, installed(), [])
-    return Status(_answers(settings), settings.url, installed(), _processes(view))
+        return Status(False, settings.url, installed(), [], tasks)
+    return Status(_answers(settings), settings.url, installed(), _processes(view), tasks)
 
 
 def _answers(settings: Settings) -> bool:
@@ -84,6 +86,7 @@ def _show(settings: Settings, status: Status) -> None:
         console.print(
             f"Smalt is not running on {settings.root}. Start it with: smalt up --detach --root {settings.root}"
         )
+        _show_tasks(status)
         return
     word = "[green]ready[/]" if status.ready else "[yellow]not answering[/]"
     console.print(f"Smalt {status.version} at {status.url}: {word}")
@@ -93,3 +96,11 @@ def _show(settings: Settings, status: Status) -> None:
     for one in status.processes:
         table.add_row(one.name, str(one.pid), f"{one.rss_bytes / 2**20:.0f} MiB", str(one.restarts))
     console.print(table)
+    _show_tasks(status)
+
+
+def _show_tasks(status: Status) -> None:
+    """What outlives the platform. Plain lines, as `smalt down` says them."""
+    if status.tasks:
+        print("Running beside it, and going on without it:")
+        print("\n".join(lines(status.tasks)))

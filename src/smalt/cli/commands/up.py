@@ -6,9 +6,10 @@ import errno
 import os
 import shlex
 import socket
+import sys
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,18 @@ from rich.table import Table
 
 from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
+from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.programs import programs
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
+from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
 from smalt.cli.version import installed
 from smalt.config import read_settings
+from smalt.reserve import MIB, Reserve
 from smalt.settings import Settings, check_setting, setting_names
 
+LITTLE_BYTES = 512 * MIB  # free space below which `up` says how much there is
 DYING_S = 3.0  # how long an earlier platform's processes may hold the port after its supervisor was killed
 
 
@@ -56,7 +61,7 @@ def ensure_running(root: Path, told: Told) -> tuple[Settings, bool]:
     if lock is None:
         return _running(root, told), False
     with closing(lock):
-        start_detached(_prepared(settings), lock)
+        start_detached(_prepared(settings), lock, platform_environment(settings, os.environ))
     return settings, True
 
 
@@ -70,10 +75,12 @@ def _wanted(root: Path, told: Told) -> Settings:
 
 def _lock(wanted: Settings) -> Lock | None:
     """The right to start, the settings remembered; None if the platform runs already."""
-    prepare(wanted)
-    lock = take_lock(wanted.root)
+    with _own_umask():
+        prepare(wanted)
+        lock = take_lock(wanted.root)
     if lock is not None:
         with lock.released_on_error():
+            _check_space(wanted)
             _check_port(wanted)
             remember(wanted)
     return lock
@@ -97,7 +104,7 @@ def _running(root: Path, told: Told) -> Settings:
 def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
     order = _prepared(settings)
     if detach:
-        start_detached(order, lock)
+        start_detached(order, lock, platform_environment(settings, os.environ))
         console.print(f"Smalt is ready at {settings.url}")
         _invite(console, settings)
         return
@@ -107,7 +114,8 @@ def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> No
             supervise(order, lock, shown.changed)
         except StartFailed as error:
             raise CliError(f"the platform did not come up: {error}") from error
-    console.print("Smalt has stopped. Running jobs go on; the next up adopts them.")
+    console.print("Smalt has stopped.")
+    tell_what_goes_on(settings)
 
 
 @dataclass
@@ -140,9 +148,20 @@ def _table(view: View) -> Table:
 
 
 def _prepared(settings: Settings) -> Order:
-    ensure_certificates(settings)
-    ensure_secrets(settings)
-    return Order(settings, programs(settings, os.environ), installed())
+    with _own_umask():
+        ensure_certificates(settings)
+        ensure_secrets(settings)
+        return Order(settings, programs(settings, os.environ), installed())
+
+
+@contextmanager
+def _own_umask() -> Iterator[None]:
+    """Modes of files under the root are ours to say, not the shell's."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _invite(console: Console, settings: Settings) -> None:
@@ -159,6 +178,19 @@ def _wait_until_ready(settings: Settings, pid: int | None) -> None:
         if time.monotonic() > deadline:
             raise CliError(f"the platform on {settings.root} is running but not ready; see {settings.logs}.")
         time.sleep(0.05)
+
+
+def _check_space(settings: Settings) -> None:
+    """Gives the reserve up on a full disk. Raises CliError where there is still too little to start at all."""
+    reserve = Reserve(settings.root)
+    gave_up = reserve.make_room()
+    free = f"{reserve.free_bytes() / MIB:.0f} MiB are free on the disk of {settings.root}"
+    if reserve.lacking():
+        raise CliError(f"{free}, and the platform needs {reserve.needed_bytes // MIB} to start; free some.")
+    if gave_up:
+        print(f"smalt: the disk was full: its reserve was given up, now {free}. Delete something.", file=sys.stderr)
+    elif reserve.free_bytes() < LITTLE_BYTES:
+        print(f"smalt: only {free}.", file=sys.stderr)
 
 
 def _check_port(settings: Settings) -> None:

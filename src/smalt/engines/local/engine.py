@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from smalt.agent import wire
+from smalt.agent.limits import recorded
 from smalt.agent.wire import Outcome, Phase, StopRequest, TaskSpec, TaskState
 from smalt.arm.ports import Capacity
 from smalt.engines.local.capacity import machine_capacity
@@ -48,6 +49,7 @@ class LocalEngine:
         self._folders = Folders(settings.tasks)
         self._hints = settings.hints_socket
         self._watcher: Watcher | None = None
+        self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
 
     def capacity(self) -> Capacity:
@@ -98,6 +100,9 @@ class LocalEngine:
             grave = self._folders.discard(folder)
         if grave is not None:
             self._dispose(grave)
+        for busy in list(self._busy - {grave}):
+            self._busy.discard(busy)
+            self._dispose(busy)
 
     def watch(self, changed: Callable[[str], None]) -> None:
         if self._watcher is not None:
@@ -178,4 +183,7 @@ class LocalEngine:
             write_private(grave / wire.STOP_FILE, StopRequest(0).to_json())
             self._signal(grave, signal.SIGKILL)
             self._bury(grave)
-        delete_tree(grave)
+        if recorded(grave).remove():
+            delete_tree(grave)
+        else:  # the kernel still holds one: with the next removal, or the next start
+            self._busy.add(grave)

@@ -1,0 +1,70 @@
+"""What goes on beside a platform's own processes: jobs, replicas, environment builds, in words for people."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from smalt.arm.ids import NotAnId, ResourceId
+from smalt.engines.local.survey import RunningTask, running_tasks
+from smalt.settings import Settings
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """Tasks of one resource: a job's nodes, a deployment's replicas. The contract of `smalt status --json`.
+
+    `kind` is job, deployment, build or bytecode; `name` is ENDPOINT/DEPLOYMENT for a deployment, the environment's key for
+    the last two. `tasks` is how many there are, `rss_bytes` the memory of all their processes.
+    """
+
+    kind: str
+    name: str
+    workspace: str
+    tasks: int
+    processes: int
+    rss_bytes: int
+
+
+def observe_tasks(settings: Settings) -> list[TaskStatus]:
+    """What runs on this root, whether or not the platform does."""
+    return summary(running_tasks(settings))
+
+
+def summary(tasks: Iterable[RunningTask]) -> list[TaskStatus]:
+    grouped: defaultdict[tuple[str, str, str], list[RunningTask]] = defaultdict(list)
+    for task in tasks:
+        grouped[_whose(task)].append(task)
+    return [
+        TaskStatus(
+            *whose, len(these), sum(len(one.pids) for one in these), sum(one.rss_bytes for one in these)
+        )
+        for whose, these in sorted(grouped.items())
+    ]  # fmt: skip
+
+
+def lines(found: Iterable[TaskStatus]) -> Iterator[str]:
+    """`  job train-1 (workspace default): 1 task, 3 processes, 120 MiB`"""
+    for one in found:
+        where = f" (workspace {one.workspace})" if one.workspace else ""
+        what = {"build": "environment build", "bytecode": "bytecode of environment"}.get(one.kind, one.kind)
+        tasks = {"job": "node", "deployment": "replica"}.get(one.kind, "task")
+        counts = f"{_count(one.tasks, tasks)}, {_count(one.processes, 'process')}"
+        yield f"  {what} {one.name}{where}: {counts}, {one.rss_bytes / 2**20:.0f} MiB"
+
+
+def _count(number: int, noun: str) -> str:
+    plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{plural}"
+
+
+def _whose(task: RunningTask) -> tuple[str, str, str]:
+    try:
+        owner = ResourceId.parse(task.owner)
+    except NotAnId:  # of no resource: the builder's
+        return "bytecode" if task.name.startswith("compile-") else "build", task.owner.rpartition("/")[2], ""
+    endpoint = owner.ancestor("onlineEndpoints")
+    if endpoint:
+        return "deployment", f"{endpoint}/{owner.name}", owner.workspace.name
+    return "job", owner.name, owner.workspace.name

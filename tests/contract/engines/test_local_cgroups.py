@@ -1,0 +1,45 @@
+"""A control group that the kernel still holds goes later, and until then its task's folder remembers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smalt.agent.limits import CGROUPS_FILE
+from smalt.engines.local import LocalEngine
+from smalt.engines.local.folders import TRASH
+
+
+@pytest.fixture
+def held(local: Any, tmp_path: Path) -> Path:
+    """The control group of task `t`, which has ended: a folder with something in it cannot be removed either."""
+    group = tmp_path / "group"
+    (group / "inside").mkdir(parents=True)
+    local.run("t", command="true")
+    (local.folder("t") / CGROUPS_FILE).write_text(str(group))
+    local.engine.remove("t")
+    assert group.exists()
+    assert local.engine.observe("t") is None
+    return group
+
+
+def graves(local: Any) -> list[Path]:
+    return list((local.settings.tasks / TRASH).iterdir())
+
+
+def test_it_goes_with_the_next_removal(local: Any, held: Path) -> None:
+    assert len(graves(local)) == 1
+    local.run("u", command="true")
+    local.engine.remove("u")
+    assert (held.exists(), len(graves(local))) == (True, 1)
+    (held / "inside").rmdir()
+    local.engine.remove("none")
+    assert (held.exists(), graves(local)) == (False, [])
+
+
+def test_it_goes_at_the_next_start(local: Any, held: Path) -> None:
+    (held / "inside").rmdir()
+    LocalEngine(local.settings, nursery=False).close()
+    assert (held.exists(), graves(local)) == (False, [])
