@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize(
-    "script", ["assets", "workspaces", "compute", "jobs_data", "jobs_life", "tracking", "endpoints"]
+    "script", ["assets", "workspaces", "compute", "jobs_data", "jobs_life", "tracking", "runs", "endpoints"]
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:
     said = client.run(scripts / f"{script}.py")

@@ -93,6 +93,7 @@ class Crud:
         with request.platform.database.read() as connection:
             id_ = _aliased(connection, kind, request.id)
             row = resources.get(connection, id_.key) or _stand_in(connection, kind, request.id)
+            row = row or _derived(connection, kind, request.id)
             if row is None:
                 raise self._missing(connection, request.id)
         body = document(request.platform, kind, row)
@@ -214,6 +215,10 @@ class Crud:
                 )  # fmt: skip
 
             rows, skip = collect(fetch, None if keep is None else lambda row: keep(row, query), paging)
+            if not rows and kind.creates_parent and archived is not True and request.id.path:
+                only = request.id.child(type_, "1")
+                if resources.get(connection, only.key) is None:
+                    rows = [row for row in (_derived(connection, kind, only),) if row is not None]
         body: Document = {"value": [document(request.platform, kind, row) for row in rows]}
         if skip and (link := next_link(url, query, skip, paging, len(rows))):
             body["nextLink"] = link
@@ -316,6 +321,10 @@ def _stand_in(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None
         return None
     newest = resources.get(connection, id_.parent.child(id_.path[-1][0], above.status["latest"]).key)
     return newest if newest is not None and kind.newest_for(newest, id_.name) else None
+
+
+def _derived(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None:
+    return kind.derived(connection, id_) if kind.derived is not None else None
 
 
 def _public(spec: Mapping[str, Any]) -> Document:

@@ -103,6 +103,7 @@ class Kind:
     - `view`: what the server adds to `properties` in answers, from the row alone.
     - `long_running`: PUT and DELETE answer with an operation to poll.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
+    - `derived`: the row of a resource that has none of its own but follows from others; as a version it is the only one, `1`.
     - `written`: what follows a PUT or PATCH at once, outside of its transaction; a failure is not the request's.
     - `creates_parent`: a PUT creates the container above it (data, models, …).
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
@@ -131,6 +132,7 @@ class Kind:
     since: Mapping[str, str] = field(default_factory=dict[str, str])
     provider: str = ML
     written: Callable[[Platform, Row], None] | None = None
+    derived: Callable[[Connection, ResourceId], Row | None] | None = None
     creates_parent: bool = False
     list_filter: Callable[[Row, Mapping[str, str]], bool] | None = None
     list_lookup: str = ""

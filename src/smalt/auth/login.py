@@ -129,7 +129,7 @@ def cloud_metadata(settings: Settings) -> dict[str, Any]:
         "portal": PORTAL,
         "resourceManager": url,
         "authentication": {
-            "loginEndpoint": f"{url}/adfs",
+            "loginEndpoint": f"{_login_url(settings)}/adfs",
             "audiences": [url, f"{url}/"],
             "tenant": TENANT,
             "identityProvider": "ADFS",
@@ -148,6 +148,11 @@ def cloud_metadata(settings: Settings) -> dict[str, Any]:
         "batch": f"{url}/batch/",
         "vmImageAliasDoc": f"{url}/images/aliases.json",
     }
+
+
+def _login_url(settings: Settings) -> str:
+    """azureml-mlflow hands azure-identity host and port without a scheme, which takes `localhost:…` for a scheme: so a number."""
+    return settings.url.replace("//localhost:", "//127.0.0.1:", 1)
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Kind, Request
+from smalt.kinds.output_data import output_data
 from smalt.kinds.versions import (
     NAME,
     VersionProperties,
@@ -43,7 +45,7 @@ def _folder_uri(uri: str, type_: str) -> str:
 
 
 KINDS = [
-    container("workspaces/data", "data asset"),
+    replace(container("workspaces/data", "data asset"), derived=output_data),
     Kind(
         path="workspaces/data/versions",
         title="data version",
@@ -51,6 +53,7 @@ KINDS = [
         admit=_admit,
         creates_parent=True,
         deleted=version_removed,
+        derived=output_data,
         name_pattern=NAME,
     ),
 ]

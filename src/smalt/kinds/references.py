@@ -18,6 +18,7 @@ from smalt.arm.validation import nearest
 from smalt.kinds import addresses
 from smalt.kinds.addresses import Elsewhere, InAccount, InDatastore, NotAnAddress
 from smalt.kinds.datastore import hosted_account
+from smalt.kinds.output_data import output_data
 from smalt.store import resources
 from smalt.store.resources import Row
 from smalt.store.tables import resource
@@ -120,6 +121,8 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
         raise invalid(f"{field}: registry '{asked.registry}' is not on this server (asked for {text}).", field)
     above = workspace.child(type_, name)
     row = resources.get(connection, above.key)
+    if row is None and type_ == "data":
+        row = output_data(connection, above)
     if row is None:
         hint = nearest(name, names(connection, workspace, type_))
         raise invalid(f"{field}: there is no {title} '{name}' in workspace '{workspace.name}'.{hint}", field)
@@ -131,6 +134,8 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
     if wanted is None:
         raise invalid(f"{field}: {title} '{name}' has no version that is not archived.", field)
     found = resources.get(connection, above.child("versions", wanted).key)
+    if found is None and type_ == "data":
+        found = output_data(connection, above.child("versions", wanted))
     if found is None and row.status.get("latest"):
         newest = resources.get(connection, above.child("versions", row.status["latest"]).key)
         found = newest if asked.registry or (newest is not None and stands_for(newest, wanted)) else None

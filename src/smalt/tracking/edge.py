@@ -33,6 +33,7 @@ from smalt.tracking.model_files import ModelFiles, place_in
 from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.registry_edge import RegistryEdge
 from smalt.tracking.replies import azure_error, mlflow_error, too_large, unavailable
+from smalt.tracking.run_creation import RunCreations
 from smalt.tracking.run_edge import RunEdge
 from smalt.tracking.runs import MlflowTracking
 from smalt.tracking.upstream import PATIENCE_S, Upstream
@@ -79,7 +80,10 @@ class TrackingApp:
         self._patience_s = patience_s
         self._upstream = Upstream(settings.mlflow_socket, patience_s)
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
-        self._forward = Forward(settings, tracking, self._upstream, self._registry, RunEdge(jobs))
+        self._forward = Forward(
+            settings, tracking, self._upstream, self._registry, RunEdge(jobs),
+            RunCreations(self._upstream, tracking.database, patience_s),
+        )  # fmt: skip
         self._prepared: set[tuple[str, str]] = (
             set()
         )  # workspaces that MLflow has; a new one of an old name has another account

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
 import anyio.to_thread
 import httpx
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -22,6 +23,7 @@ from smalt.tracking.logged_models import place_logged_model
 from smalt.tracking.model_files import ModelFiles
 from smalt.tracking.registry_edge import Change, RegistryEdge
 from smalt.tracking.replies import unavailable
+from smalt.tracking.run_creation import RunCreations, is_run_creation, without_attempt
 from smalt.tracking.run_edge import RunEdge
 from smalt.tracking.runs import MlflowTracking
 from smalt.tracking.translate import (
@@ -53,6 +55,7 @@ class Forward:
     upstream: Upstream
     registry: RegistryEdge
     runs: RunEdge
+    creations: RunCreations
 
     async def respond(
         self, request: Request, address: Address, body: bytes, files: Callable[[], ModelFiles], by: str
@@ -60,8 +63,33 @@ class Forward:
         """`by` is who asks. Raises ArmError(503) when MLflow does not come back, NotReady while its database is being made."""
         change = self.registry.change(address.rest, request.url.query, body)
         outgoing = await anyio.to_thread.run_sync(self._outgoing, request, address, body, change, by)
+        if not is_run_creation(request.method, address.rest):
+            return await self._answered(
+                request, address, body, change, files, by, partial(self.upstream.send, outgoing)
+            )
+        creation = await self.creations.begin(outgoing, address.workspace, by)
+        answered = False
         try:
-            answer = await self.upstream.send(outgoing)
+            response = await self._answered(request, address, body, change, files, by, creation.send)
+            answered = not await request.is_disconnected()
+            response.background = BackgroundTask(creation.close, answered)
+        finally:
+            if not answered:
+                await creation.close(answered=False)
+        return response
+
+    async def _answered(
+        self,
+        request: Request,
+        address: Address,
+        body: bytes,
+        change: Change | None,
+        files: Callable[[], ModelFiles],
+        by: str,
+        send: Callable[[], Awaitable[httpx.Response]],
+    ) -> Response:
+        try:
+            answer = await send()
         except Unavailable as error:
             raise unavailable(str(error) or "it does not answer yet") from error
         if not answer.is_stream_consumed:
@@ -103,6 +131,8 @@ class Forward:
         return Outgoing(request.method, target, headers, body, is_repeatable(request.method, address.rest))
 
     def _corrected(self, request: Request, address: Address, content: bytes, files: Callable[[], ModelFiles]) -> bytes:
+        if is_run_creation(request.method, address.rest):
+            content = without_attempt(content)
         if address.rest.endswith("/mlflow/server-info"):
             content = without_workspaces(content)
         if request.method == "POST" and address.rest.endswith("/mlflow/logged-models"):

@@ -82,7 +82,7 @@ def _migrate(path: Path) -> None:
 def _add_own_tables(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 60})
     try:
-        for table in (schema.accounts, schema.model_places):
+        for table in (schema.accounts, schema.model_places, schema.creations):
             table.create(engine, checkfirst=True)
     finally:
         engine.dispose()

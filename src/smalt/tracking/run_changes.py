@@ -11,10 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import OperationalError
 
 from smalt.arm.ids import ResourceId
-from smalt.arm.ports import NotReady, RunChanges, TrackedRun
+from smalt.arm.ports import RunChanges, TrackedRun
 from smalt.tracking import schema
 
 SUBMITTED = "JOB"  # the source type of runs that we made; MLflow's own are UNKNOWN
@@ -30,12 +29,7 @@ def changed(connection: Connection, most: int, among: Sequence[str] | None) -> l
     query = select(table.c.seq, table.c.run_uuid).order_by(table.c.seq).limit(most)
     if among is not None:
         query = query.where(table.c.run_uuid.in_(among))
-    try:
-        return [(row.seq, row.run_uuid) for row in connection.execute(query)]
-    except OperationalError as error:
-        if "no such table" in str(error.orig):  # of an older version: MLflow's process adds it when it starts
-            raise NotReady("MLflow is upgrading its database; try again soon.") from error
-        raise
+    return [(row.seq, row.run_uuid) for row in connection.execute(query)]
 
 
 def forget(connection: Connection, numbers: Sequence[int]) -> None:

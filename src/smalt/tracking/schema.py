@@ -188,6 +188,16 @@ changed_runs = Table(  # ours: runs that were made or changed since their jobs w
     sqlite_autoincrement=True,
 )
 
+creations = Table(  # ours: runs whose creator has no answer yet (`run_creation.py`)
+    "smalt_creations",
+    metadata,
+    Column("attempt", Text, primary_key=True),
+    Column("request", Text, nullable=False),
+    Column("run_uuid", Text, nullable=False),  # '': it was given up, and can make no run any more
+    Column("at", Double, nullable=False),
+)
+ATTEMPT = "smalt.attempt"  # the tag by which a creation says {request}/{number}; it is no tag of the run
+
 
 def _note(runs: str) -> str:
     """Statements that note the runs which a query gives: in the transaction that changes them, whoever writes it."""
@@ -205,6 +215,11 @@ _TRIGGERS = {
     "smalt_run_tagged": f"AFTER INSERT ON tags BEGIN {_note(_ONE)} END",
     "smalt_run_tag_changed": f"AFTER UPDATE ON tags WHEN OLD.value IS NOT NEW.value BEGIN {_note(_ONE)} END",
     "smalt_run_tag_gone": f"AFTER DELETE ON tags BEGIN {_note(_GONE)} END",
+    "smalt_run_created": (
+        f"AFTER INSERT ON tags WHEN NEW.key = '{ATTEMPT}' BEGIN INSERT INTO smalt_creations (attempt, request, run_uuid, at) "
+        "VALUES (NEW.value, substr(NEW.value, 1, 64), NEW.run_uuid, CAST(strftime('%s', 'now') AS REAL)); "
+        "DELETE FROM tags WHERE run_uuid = NEW.run_uuid AND key = NEW.key; END"
+    ),
     "smalt_experiment_renamed": (
         f"AFTER UPDATE ON experiments WHEN OLD.name IS NOT NEW.name BEGIN {_note(_OF_EXPERIMENT)} END"
     ),

@@ -71,10 +71,12 @@ def _check_ready(connection: Connection) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """A database that stays locked (an upgrade, a copy) is a reason to come again, not a failure."""
+    """A database that stays locked (an upgrade, a copy), or is still of an older version, is a reason to come again, not a failure."""
     try:
         yield
     except OperationalError as error:
         if isinstance(error.orig, sqlite3.OperationalError) and "locked" in str(error.orig):
             raise NotReady("MLflow's database is busy; try again soon.") from error
+        if isinstance(error.orig, sqlite3.OperationalError) and "no such table: smalt_" in str(error.orig):
+            raise NotReady("MLflow is upgrading its database; try again soon.") from error
         raise

@@ -209,7 +209,8 @@ def test_azure_ai_ml_finds_this_cloud_in_the_metadata(platform: Platform) -> Non
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stdout.split() == [url, f"{url}/adfs", "core.smalt", "https://ml.azure.smalt"], done.stderr
+    login = f"{url}/adfs".replace("localhost", "127.0.0.1")
+    assert done.stdout.split() == [url, login, "core.smalt", "https://ml.azure.smalt"], done.stderr
 
 
 def post(client: httpx.Client, path: str = f"/adfs/{TENANT}/oauth2/v2.0/token", **fields: Any) -> httpx.Response:

@@ -170,6 +170,9 @@ with step("optional inputs, variables, outputs of both modes, names for them, a 
         },
     )
     completed(ml, follow.name)
+    placed = ml.data.get(f"azureml_{job.name}_output_data_placed", version="1")
+    assert placed.path == ml.jobs.get(job.name).outputs["placed"].path, placed
+    assert ml.data.get(placed.name, label="latest").version == "1"
     rerun = completed(ml, ml.jobs.create_or_update(node).name)  # its keep.py is a fresh copy
     assert rerun.name != job.name
 

@@ -384,7 +384,7 @@ def test_parameters_and_the_tracking_address_are_in_the_document(site: Site) -> 
             connection.execute(insert(schema.params).values(run_uuid=run, key="lr", value="0.1"))
     for name in ("train", "r1"):
         assert site.job(name)["parameters"] == {"lr": "0.1"}
-        assert site.job(name)["services"]["Tracking"]["endpoint"] == f"azureml://localhost:7443/mlflow/v1.0{WORKSPACE}"
+        assert site.job(name)["services"]["Tracking"]["endpoint"] == f"azureml://localhost:7443/mlflow/v2.0{WORKSPACE}"
     run = site.ask("POST", f"/history/v1.0{WORKSPACE}/rundata", {"runId": "r1"})["runMetadata"]
     assert run["parameters"] == {"lr": "0.1"}
 

@@ -125,7 +125,7 @@ def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
 
 
 def _view(platform: Platform, row: Row) -> Document:
-    tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v1.0{row.written.rpartition('/jobs/')[0]}"
+    tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{row.written.rpartition('/jobs/')[0]}"
     studio = f"{platform.settings.url}/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
     outputs = {
         name: {
