@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient
 
-from live.platform import Platform, eventually
+from live.platform import HOME, Platform, eventually
 from smalt.settings import STORAGE_SUFFIX
 
 SIZE_MIB = 600  # more than four times the reserve, with an environment built
@@ -51,6 +52,17 @@ def blob(platform: Platform, name: str) -> BlobClient:
     return BlobClient(url, container, name, credential=keys["userStorageKey"], connection_verify=platform.ca)
 
 
+def log_until_refused(platform: Platform, run: str) -> requests.Response:
+    """Metrics, as MLflow's client logs them; SQLite's log has some room of its own that is written first."""
+    path = f"/mlflow/v1.0{HOME}/api/2.0/mlflow/runs/log-batch"
+    for step in range(200):
+        metrics = [{"key": f"m{at}", "value": 1.0, "timestamp": step, "step": step} for at in range(1000)]
+        answer = platform.call("POST", path, {"run_id": run, "metrics": metrics})
+        if answer.status_code != 200:
+            return answer
+    raise AssertionError("MLflow writes on although the disk is full")
+
+
 def test_a_full_disk_lets_the_platform_start_read_and_delete(disk: Path) -> None:
     with Platform(disk / "root").started() as platform:
         eventually(lambda: (platform.root / "reserve").exists(), "the reserve")
@@ -64,6 +76,9 @@ def test_a_full_disk_lets_the_platform_start_read_and_delete(disk: Path) -> None
         with pytest.raises(HttpResponseError, match="no space left on the platform's disk"):
             blob(platform, "new.bin").upload_blob(b"x" * 2**20)
         assert time.monotonic() - began < 10  # the client did not try again for minutes
+        refused = log_until_refused(platform, "old")
+        assert (refused.status_code, refused.json()["error_code"]) == (422, "RESOURCE_EXHAUSTED")
+        assert "no space left" in refused.json()["message"]
 
         os.kill(platform.pid("supervisor"), 9)
         again = platform.smalt("up", "--port", str(platform.port), "--detach")
@@ -76,10 +91,10 @@ def test_a_full_disk_lets_the_platform_start_read_and_delete(disk: Path) -> None
 
         fill(disk)
         platform.down()
-        refused = platform.smalt("up", "--port", str(platform.port), "--detach")
-        assert refused.returncode == 1
-        assert refused.stderr.startswith("smalt: 0 MiB are free on the disk of ")
-        assert refused.stderr.count("\n") == 1
+        failed = platform.smalt("up", "--port", str(platform.port), "--detach")
+        assert failed.returncode == 1
+        assert failed.stderr.startswith("smalt: 0 MiB are free on the disk of ")
+        assert failed.stderr.count("\n") == 1
         (disk / "filler").unlink()
         platform.up()
         eventually(lambda: (platform.root / "reserve").exists(), "the reserve, made again")
