@@ -28,6 +28,7 @@ HEADERS_TIMEOUT_S = 30
 CLOCK_SKEW_S = 30
 WINDOW_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 20
+BACKLOG = 4096  # connections that wait while Envoy is started again
 NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 
 ACCESS_LOG: dict[str, str] = {  # no query (SAS signatures, login codes) and no header that opens anything
@@ -61,6 +62,7 @@ def listener(settings: Settings, routes: Path, secrets: Path, issuer: str, jwks:
         "address": _socket(first, settings.port),
         "additional_addresses": [{"address": _socket(one, settings.port)} for one in more],
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "tcp_backlog_size": BACKLOG,
         "enable_reuse_port": False,  # with it, two platforms on one port would take each other's connections in silence
         "connection_balance_config": {"exact_balance": {}},
         "filter_chains": [

@@ -26,7 +26,7 @@ MILLION = 1_000_000
 SHORTEST_S, LONGEST_S = 0.001, 86_400.0  # of a request: Envoy counts in milliseconds, and takes 0 for "without end"
 MOST_AT_ONCE = 1_000_000
 REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
-SERVER_RETRIES = 15  # with the back-off below about 6 s: a server that restarts is waited for
+SERVER_RETRIES = 40  # with the back-off below about 20 s: a server that restarts is waited for
 IDEMPOTENT = "GET|HEAD|OPTIONS"
 
 

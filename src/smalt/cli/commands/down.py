@@ -7,6 +7,7 @@ import select
 import signal
 from pathlib import Path
 
+from smalt.cli.port_holder import dismiss
 from smalt.cli.root import CliError, read_settings, resolve, wait_for_holder
 from smalt.cli.supervisor import GRACE_S
 
@@ -17,9 +18,11 @@ def run(root: Path | None, canceled: bool = False) -> int:
     settings = read_settings(resolve(root))
     pid = wait_for_holder(settings.root)
     if pid is None:
+        dismiss(settings.run)  # where the supervisor was killed
         print(f"Smalt is not running on {settings.root}.")
         return 0
     stop(pid)
+    dismiss(settings.run)
     print("Smalt has stopped." + ("" if canceled else " Jobs that still run go on; the next up adopts them."))
     return 0
 

@@ -20,10 +20,12 @@ from rich.table import Table
 from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.daemon import Order, start_detached, supervise
+from smalt.cli.port_holder import dismiss, holds
 from smalt.cli.programs import programs
 from smalt.cli.root import CliError, Lock, holder, prepare, read_settings, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
 from smalt.cli.version import installed
+from smalt.gateway.listener import addresses
 from smalt.settings import Settings
 
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -157,6 +159,9 @@ def _wait_until_ready(settings: Settings, pid: int | None) -> None:
 
 def _check_port(settings: Settings) -> None:
     """Raises CliError where somebody listens. Not left to Envoy: it shares a port (SO_REUSEPORT) without a word."""
+    if holds(settings.run, settings.port, addresses(settings.host)):
+        return  # since an earlier supervisor was killed
+    dismiss(settings.run)
     deadline = time.monotonic() + DYING_S
     while (reason := _taken(settings.port)) and _was_killed(settings) and time.monotonic() < deadline:
         time.sleep(0.05)
