@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -24,20 +25,13 @@ def endpoint(victim: Platform) -> Endpoint:
     return one
 
 
-def test_envoy_is_back_within_a_second(platform: Platform) -> None:
-    platform.kill("envoy")
-    killed = time.monotonic()
-
-    def answers() -> bool:
-        try:
-            return requests.get(f"{platform.url}/healthz", verify=platform.ca, timeout=1).ok
-        except requests.RequestException:
-            return False
-
-    eventually(answers, "Envoy's next answer", 10, 0.005)
-    took = time.monotonic() - killed
-    print(f"Envoy was away for {took:.2f} s")
-    assert took < 1.0
+def test_who_comes_while_envoy_is_away_waits_and_is_answered(platform: Platform) -> None:
+    for _ in range(3):
+        gone = platform.kill("envoy")
+        eventually(lambda gone=gone: not psutil.pid_exists(gone), "Envoy's end")
+        killed = time.monotonic()
+        assert requests.get(f"{platform.url}/healthz", verify=platform.ca, timeout=20).ok
+        print(f"answered {time.monotonic() - killed:.2f} s after Envoy was killed")
 
 
 def test_mlflow_comes_back_and_nothing_was_lost(platform: Platform) -> None:

@@ -2,7 +2,8 @@
 
 - The owner and service principals may do everything (within their scope, where they have one).
 - Jobs and managed identities with a scope have what Azure calls *AzureML Data Scientist*, at and below it: all but the
-  workspace itself, its computes, and any keys that open more than the workspace.
+  workspace itself, its computes, and any keys that open more than the workspace. Unlike there, they do not choose how an
+  endpoint that exists is opened: neither new keys, nor `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
 https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
 """
@@ -26,6 +27,7 @@ WITHHELD = frozenset(
         "computes/write",
         "computes/delete",
         "computes/listkeys/action",
+        "onlineendpoints/delete",
         "onlineendpoints/regeneratekeys/action",
     )
 )

@@ -6,6 +6,7 @@ adds `Date`, and with that server's access log off: it would write signatures.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import logging
@@ -35,6 +36,7 @@ from smalt.blob.service import BlobService
 SERVICE_VERSION = "2023-11-03"
 _MAX_ECHO = 1024
 _MAX_DISCARDED = 100 << 20  # the largest block that clients of our day send
+_DISCARD_S = 10.0  # who was refused may not hold a connection with half a body
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[BlobService, Request, Answer], Awaitable[None]]
@@ -124,7 +126,9 @@ class BlobApp:
                 raise
             with suppress(Disconnected):
                 if request is not None:
-                    await request.discard(_MAX_DISCARDED)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_DISCARD_S):
+                            await request.discard(_MAX_DISCARDED)
                 await _refuse(answer, refusal)
 
     async def _serve(self, request: Request, answer: Answer) -> None:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from smalt.cli import port_holder
 from smalt.cli.log_files import LogFile
 from smalt.cli.probe import probe
 from smalt.cli.program import Program
@@ -77,6 +78,8 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
     except StartFailed as error:
         log.error("the platform did not come up: %s", error)
         raise
+    finally:
+        port_holder.dismiss(settings.run)
 
 
 def start_detached(order: Order, lock: Lock, environment: Mapping[str, str]) -> None:

@@ -40,11 +40,12 @@ class Program:
     nice: int = 0
     after_ready: bool = False  # started only when the platform answers, and not needed for that
     stops_last: bool = False  # the others' last answers go through it
+    max_delay_s: float = MAX_DELAY_S  # before it is started again
 
 
-def restart_delay_s(failures: int) -> float:
-    """`failures`: quick deaths in a row, this one included. At once after the first, then 0.25 s doubling to 5 s."""
-    return 0.0 if failures <= 1 else min(MAX_DELAY_S, 0.25 * 2 ** min(failures - 2, 8))
+def restart_delay_s(failures: int, most_s: float = MAX_DELAY_S) -> float:
+    """`failures`: quick deaths in a row, this one included. At once after the first, then 0.25 s doubling to `most_s`."""
+    return 0.0 if failures <= 1 else min(most_s, 0.25 * 2 ** min(failures - 2, 8))
 
 
 class Kept:
@@ -121,7 +122,7 @@ class Kept:
         self.failures = self.failures + 1 if time.time() - self.started_at < STABLE_S else 1
         self.restarts += 1
         self.state = State.RESTARTING
-        delay_s = restart_delay_s(self.failures)
+        delay_s = restart_delay_s(self.failures, self.program.max_delay_s)
         log.warning("%s ended (%s); again in %g s", self.program.name, ended(code), delay_s)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._restart)
 
@@ -131,7 +132,9 @@ class Kept:
         except OSError:  # no memory, no descriptors, a full disk: it may pass
             log.exception("%s could not be started", self.program.name)
             self.failures += 1
-            self._timer = asyncio.get_running_loop().call_later(restart_delay_s(self.failures), self._restart)
+            self._timer = asyncio.get_running_loop().call_later(
+                restart_delay_s(self.failures, self.program.max_delay_s), self._restart
+            )
 
 
 def ended(code: int) -> str:

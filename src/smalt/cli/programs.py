@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from smalt.auth.tokens import TokenService
+from smalt.cli import port_holder
 from smalt.cli.program import Program
 from smalt.cli.root import CliError
 from smalt.cli.shell import platform_environment
 from smalt.cli.variables import client_variables
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.gateway.listener import addresses
 from smalt.settings import Settings
 from smalt.tracking import mlflow_server
 
+ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
 LOW_PRIORITY = 5  # MLflow imports for 5 s: not at the cost of the user's first commands
 
 
@@ -32,13 +37,22 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
     server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
     table = [
         Program("server", server, clean),
-        Program("envoy", envoy, clean, stops_last=True),
+        Program("envoy", envoy, clean, stops_last=True, max_delay_s=ENVOY_DELAY_S),
         Program("mlflow", list(mlflow_server.command(settings)), tracking, nice=LOW_PRIORITY, after_ready=True),
     ]
     for one in table:
         if not os.access(one.command[0], os.X_OK):
             raise CliError(f"{one.name}'s program {one.command[0]} is missing; install Smalt again.")
-    return table
+    return [replace(one, command=_held(settings, one.command)) if one.name == "envoy" else one for one in table]
+
+
+def _held(settings: Settings, envoy: Sequence[str]) -> list[str]:
+    asked = subprocess.run(
+        [envoy[0], "--hot-restart-version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return port_holder.command(
+        settings.run, settings.port, addresses(settings.host), asked.stdout.strip() or "none", envoy
+    )
 
 
 def without_client_variables(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

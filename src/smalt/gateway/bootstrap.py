@@ -9,9 +9,9 @@ from pathlib import Path
 import envoy
 
 from smalt.gateway.documents import EXTENSION, Document, watched_file
+from smalt.gateway.listener import MAX_CONNECTIONS
 from smalt.settings import Settings
 
-MAX_CONNECTIONS = 10_000
 MOST_THREADS = 4
 LATENCY_BOUNDS_MS = (0.5, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000)
 

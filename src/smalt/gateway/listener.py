@@ -23,11 +23,15 @@ JWT_FILTER = "envoy.filters.http.jwt_authn"
 JWT_PROVIDER = "smalt"
 JWT_REQUIREMENT = "token"
 JWT_METADATA = "claims"
-IDLE_S = 3600  # of a connection, and of a stream: a log may be silent for long
+IDLE_S = 60  # of a connection without a request, hence also before the first
+SILENT_S = 3600  # of a request that is under way: a log may be silent for long
+HANDSHAKE_S = 10
 HEADERS_TIMEOUT_S = 30
 CLOCK_SKEW_S = 30
 WINDOW_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 20
+MAX_CONNECTIONS = 10_000
+BACKLOG = 4096  # connections that wait while Envoy is started again
 NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 
 ACCESS_LOG: dict[str, str] = {  # no query (SAS signatures, login codes) and no header that opens anything
@@ -61,16 +65,29 @@ def listener(settings: Settings, routes: Path, secrets: Path, issuer: str, jwks:
         "address": _socket(first, settings.port),
         "additional_addresses": [{"address": _socket(one, settings.port)} for one in more],
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "tcp_backlog_size": BACKLOG,
         "enable_reuse_port": False,  # with it, two platforms on one port would take each other's connections in silence
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": [
-            {
-                "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
-                "transport_socket": _tls(secrets),
-                "transport_socket_connect_timeout": "10s",
-            }
-        ],
+        "filter_chains": _chains(first, manager, _tls(secrets)),
     }
+
+
+def _chains(first: str, manager: Document, tls: Document) -> list[Document]:
+    """One for this machine. Where others are let in, one for them too: they can take half of all connections, no more."""
+    http = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    own: Document = {
+        "name": "own",
+        "filters": [http],
+        "transport_socket": tls,
+        "transport_socket_connect_timeout": f"{HANDSHAKE_S}s",
+    }
+    if ipaddress.ip_address(first).is_loopback:
+        return [own]
+    limit = {"@type": f"{EXTENSION}filters.network.connection_limit.v3.ConnectionLimit"}
+    limit |= {"stat_prefix": "others", "max_connections": MAX_CONNECTIONS // 2}
+    limited = {"name": "envoy.filters.network.connection_limit", "typed_config": limit}
+    mine = own | {"filter_chain_match": {"source_type": "SAME_IP_OR_LOOPBACK"}}
+    return [mine, own | {"name": "others", "filters": [limited, http]}]
 
 
 def certificate(settings: Settings) -> Document:
@@ -132,7 +149,7 @@ def _connection_manager(settings: Settings, routes: Path, issuer: str, jwks: Map
         "internal_address_config": {"cidr_ranges": [NOBODY]},  # else a local client may steer us with x-envoy-* headers
         "normalize_path": False,  # a blob's name may hold anything, and signatures cover it as sent
         "merge_slashes": False,
-        "stream_idle_timeout": f"{IDLE_S}s",
+        "stream_idle_timeout": f"{SILENT_S}s",
         "request_timeout": "0s",
         "request_headers_timeout": f"{HEADERS_TIMEOUT_S}s",
         "common_http_protocol_options": {"idle_timeout": f"{IDLE_S}s", "headers_with_underscores_action": "ALLOW"},
@@ -200,6 +217,7 @@ def _local_replies() -> list[Document]:
             json_body("TooManyRequests", "More requests wait for this deployment than it can take. Try again later."),
             retry=True,
         ),
+        _reply(["DT"], 408, json_body("RequestTimeout", "A request without a token must be sent within a minute.")),
         _reply(["UT"], 408, json_body("RequestTimeout", "The deployment did not answer within its request timeout.")),
         _reply(
             ["UF", "UC", "UH", "UR", "URX", "NC", "LH"], 503, json_body("ServiceUnavailable", unavailable), retry=True

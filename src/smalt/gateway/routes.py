@@ -26,8 +26,11 @@ MILLION = 1_000_000
 SHORTEST_S, LONGEST_S = 0.001, 86_400.0  # of a request: Envoy counts in milliseconds, and takes 0 for "without end"
 MOST_AT_ONCE = 1_000_000
 REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
-SERVER_RETRIES = 15  # with the back-off below about 6 s: a server that restarts is waited for
+SERVER_RETRIES = 40  # with the back-off below about 20 s: a server that restarts is waited for
 IDEMPOTENT = "GET|HEAD|OPTIONS"
+SENT, LOST = "connect-failure,refused-stream", "connect-failure,refused-stream,reset"
+ANONYMOUS_S = 60.0  # for the whole of a request without a token, key, signature or cookie: its body, and the answer
+OAUTH = "/[^/]+/oauth2(/v2\\.0)?/[a-z]+"
 
 
 def check(endpoints: Sequence[EndpointRoute]) -> None:
@@ -302,17 +305,24 @@ def _unknown_endpoint() -> Document:
 
 
 def _server_routes() -> list[Document]:
-    """What only reads may be repeated even after it was sent."""
+    """What only reads may be repeated even after it was sent. Who shows nothing that could open anything has a minute."""
     reads = {"headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": IDEMPOTENT}}}]}
+    absent = [{"name": name, "present_match": True, "invert_match": True} for name in ("authorization", "cookie")]
+    unsigned = {"query_parameters": [{"name": "sig", "present_match": False}]}
     return [
-        _server_route(reads, "connect-failure,refused-stream,reset"),
-        _server_route({}, "connect-failure,refused-stream"),
+        _server_route({"safe_regex": {"regex": OAUTH}}, SENT, ANONYMOUS_S),  # asks for no token, whatever is sent along
+        _server_route({"headers": absent + reads["headers"]} | unsigned, LOST, ANONYMOUS_S),
+        _server_route({"headers": absent} | unsigned, SENT, ANONYMOUS_S),
+        _server_route(reads, LOST),
+        _server_route({}, SENT),
     ]
 
 
-def _server_route(condition: Document, retry_on: str) -> Document:
+def _server_route(condition: Document, retry_on: str, most_s: float = 0) -> Document:
+    """`most_s`: of the whole exchange; 0 is without end."""
+    limit = {"max_stream_duration": {"max_stream_duration": f"{most_s:g}s"}} if most_s else {}
     return {
-        "match": {"prefix": "/"} | condition,
+        "match": ({} if "safe_regex" in condition else {"prefix": "/"}) | condition,
         "route": {
             "cluster": SERVER,
             "timeout": "0s",
@@ -321,6 +331,7 @@ def _server_route(condition: Document, retry_on: str) -> Document:
                 "num_retries": SERVER_RETRIES,
                 "retry_back_off": {"base_interval": "0.100s", "max_interval": "1s"},
             },
+            **limit,
         },
         "request_headers_to_add": [_set("x-forwarded-host", "%REQ(:AUTHORITY)%")],
     }

@@ -3,18 +3,20 @@
 Replicas belong to a *revision*: a change of what they run starts new ones beside the old; when all are ready, the gateway
 moves over and the old ones end after their last request. A revision that does not come up fails, and what was live stays.
 
-`status`: `target` (the revision that is wanted), `live` (what the gateway sends requests to), `old` (names to be drained).
+`status`: `target` (the revision that is wanted), `live` (what the gateway sends requests to), `old` (names to be drained). While
+another revision comes up, `live.target` keeps what is live, to be wanted again if that one fails.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from smalt.agent.wire import Phase, TaskState
 from smalt.arm.errors import ArmError, invalid
-from smalt.arm.kind import SERVING, Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.kind import OURS, SERVING, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
@@ -28,6 +30,11 @@ from smalt.store.resources import Row
 
 _RESYNC_S = 30.0
 _START_S = 600.0  # how long a replica may take to become ready
+_LOOK_MOST_S = (
+    2 * _RESYNC_S
+)  # what counts of it between two looks: a jump of the clock, or a night without server, is no wait
+_HEALTHY_S = 600.0  # a replica that lived so long has no deaths behind it
+_PAUSE_S, _PAUSE_MOST_S = 0.1, 30.0
 _DRAIN_S = 30.0
 
 
@@ -61,7 +68,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     sku = {"name": "Default", "capacity": 1, **given(request.body.get("sku"))}
     if type(sku["capacity"]) is not int or not 1 <= sku["capacity"] <= 50:
         raise invalid(f"sku.capacity: {sku['capacity']} instances; 1 to 50 are possible.", "sku.capacity")
-    model = None
+    model = plan = None
     if properties.get("model"):
         model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
         _check_place(request, connection, model)
@@ -78,7 +85,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         environment = references.asset(
             connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
-        platform.environments.plan(specification(connection, environment, request.now), serving=True)
+        plan = platform.environments.plan(specification(connection, environment, request.now), serving=True)
         properties["environmentId"] = references.asked_id(
             environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
@@ -89,6 +96,9 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties["scaleSettings"] = {"scaleType": "Default", **(properties.get("scaleSettings") or {})}
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
+    spec.pop(OURS, None)
+    if plan is not None:
+        spec[OURS] = {"plan": plan.document()}
     return Admitted(spec, state="Updating" if old else "Creating", due=True)
 
 
@@ -131,13 +141,14 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
     before = status.get("target")
     live = status.get("live") or {}
     if before and before["digest"] == target["digest"] and live.get("revision") == before["revision"]:
-        target |= {"revision": before["revision"], "attempts": before["attempts"]}
+        target |= {"revision": before["revision"], "attempts": before["attempts"], "deaths": before.get("deaths", {})}
     else:
         if before and before["revision"] != live.get("revision"):  # it never came up
             status["old"] = [*status.get("old", []), *replicas.names(row, before)]
         target["revision"] = int(status.get("revisions", 0)) + 1
         target["attempts"] = []
-        target["since"] = platform.clock()
+        if live and before and before["revision"] == live["revision"]:
+            status["live"] = {**live, "target": before}
         status["revisions"] = target["revision"]
     count = int(row.spec["sku"]["capacity"])
     surplus = replicas.names(row, {**target, "attempts": target["attempts"][count:]}, first=count)
@@ -174,15 +185,33 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         return _fail(platform, row, status, _crash(observed[names[dead[0]]]))
     if dead:
         return _replace(platform, row, status, dead, names)
-    for spec in replicas.tasks(platform, row, target, [name for name in names if observed[name] is None]):
+    pauses = [
+        _pause_left(target, at, platform.clock()) if observed[name] is None else 0.0 for at, name in enumerate(names)
+    ]
+    missing = [name for name, pause in zip(names, pauses, strict=True) if observed[name] is None and not pause]
+    for spec in replicas.tasks(platform, row, target, missing):
         platform.engine.ensure(spec)
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
     if coming_up and len(ready) < len(names):
-        if platform.clock() - target["since"] > _START_S:
+        status["target"] = target = _waited(target, platform.clock())
+        if target["waited_s"] > _START_S:
             return _fail(platform, row, status, _slow(names, ready))
         return Step(row.state, status, after=_RESYNC_S, reason=f"{len(names)} instances start")
     _go_live(platform, row, status, ready)
-    return _settle(platform, row, status, complete=len(ready) == len(names))
+    step = _settle(platform, row, status, complete=len(ready) == len(names))
+    return replace(step, after=min(filter(None, [*pauses, step.after]))) if any(pauses) else step
+
+
+def _pause_left(target: Document, at: int, now: float) -> float:
+    """Seconds until the successor of a replica that died may start."""
+    left = target.get("deaths", {}).get(str(at), {}).get("again_at", now) - now
+    return left if 0 < left <= _PAUSE_MOST_S else 0.0  # more: the clock was set back
+
+
+def _waited(target: Document, now: float) -> Document:
+    """`target` with the time that it has been waited for, as the looks at it add up."""
+    since_s = min(max(now - target.get("looked_at", now), 0.0), _LOOK_MOST_S)
+    return {**target, "waited_s": target.get("waited_s", 0.0) + since_s, "looked_at": now}
 
 
 def _go_live(platform: Platform, row: Row, status: Document, serving: list[str]) -> None:
@@ -194,7 +223,6 @@ def _go_live(platform: Platform, row: Row, status: Document, serving: list[str])
         "revision": target["revision"],
         "names": replicas.names(row, target),
         "sockets": [str(replicas.socket_of(platform, name)) for name in sorted(serving)] or live.get("sockets", []),
-        "target": target,
         **replicas.limits_of_requests(target),
     }
 
@@ -236,22 +264,23 @@ def _drain(platform: Platform, names: list[str]) -> list[str]:
 def _replace(platform: Platform, row: Row, status: Document, dead: list[int], names: list[str]) -> Step:
     """Replicas that died while serving get a successor, sooner or later the more often they die."""
     target = dict(status["target"])
-    attempts = list(target["attempts"])
+    attempts, deaths, now = list(target["attempts"]), dict(target.get("deaths", {})), platform.clock()
     for at in dead:
         attempts[at] += 1
+        before = deaths.get(str(at), {"count": 0, "at": now})
+        count = before["count"] + 1 if now - before["at"] < _HEALTHY_S else 1
+        pause = min(_PAUSE_S * 2 ** min(count - 1, 10), _PAUSE_MOST_S)
+        deaths[str(at)] = {"count": count, "at": now, "again_at": now + pause}
         platform.engine.remove(names[at])
         replicas.forget(platform, names[at])
-    target["attempts"] = attempts
+    target |= {"attempts": attempts, "deaths": deaths}
     status["target"] = target
     live = dict(status["live"])
     gone = {str(replicas.socket_of(platform, names[at])) for at in dead}
     left = [socket for socket in live["sockets"] if socket not in gone]
-    live |= {"sockets": left or live["sockets"], "names": replicas.names(row, target), "target": target}
+    live |= {"sockets": left or live["sockets"], "names": replicas.names(row, target)}
     status["live"] = live
-    pause = min(0.1 * 2 ** (max(attempts[at] for at in dead) - 2), 30.0)
-    return Step(
-        row.state, status, after=pause, reason="a replica died", writes=routing.request_change(platform, row.id)
-    )
+    return Step(row.state, status, after=0, reason="a replica died", writes=routing.request_change(platform, row.id))
 
 
 def _fail(platform: Platform, row: Row, status: Document, error: Document) -> Step:
@@ -262,7 +291,9 @@ def _fail(platform: Platform, row: Row, status: Document, error: Document) -> St
     if target and target["revision"] != live.get("revision"):
         status["failed_names"] = replicas.names(row, target)
         status["old"] = [*status.get("old", []), *status["failed_names"]]
-    status["target"] = live.get("target")
+        status["target"] = live.get("target")
+    if "target" in live:
+        status["live"] = {name: value for name, value in live.items() if name != "target"}
     return Step(row.state, status, after=0, reason=str(status["failed"]["message"])[:500])
 
 

@@ -14,6 +14,7 @@ from smalt.arm.kind import SERVING, Action, Admitted, Document, Kind, Request, S
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
+from smalt.auth.access import WORKSPACES, authorize
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
 from smalt.kinds import routing
 from smalt.kinds.serving_settings import given
@@ -21,6 +22,7 @@ from smalt.settings import TENANT
 from smalt.store import operations, resources
 from smalt.store.resources import Lock, Row
 
+REGENERATE = f"{WORKSPACES}/onlineendpoints/regeneratekeys/action"
 TOKEN_S = 24 * 3600.0
 _RESYNC_S = 30.0
 
@@ -56,6 +58,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     for field in ("traffic", "mirrorTraffic"):
         properties[field] = properties.get(field) or {}
     keys = _given_keys(properties.pop("keys", None))
+    if any(keys.values()) or (old is not None and old.properties.get("authMode") != properties["authMode"]):
+        authorize(request.principal, REGENERATE, request.id.key)  # no way around it
     taken = [
         row
         for row in resources.by_lookup(connection, routing.ENDPOINTS, request.id.name.lower())

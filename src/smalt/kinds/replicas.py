@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from smalt.agent.wire import Probe, TaskSpec
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import Document
+from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Principal
 from smalt.kinds import references
@@ -33,6 +34,8 @@ from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
 _ACTS_AS = "endpoint:"
+CONFIG = "config.json"
+_ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
 _LOG_BYTES = 16 << 20  # of all replicas together, in one answer
 _INJECT = Path(__file__).parent.parent / "agent" / "inject" / "serve.py"
 
@@ -51,16 +54,8 @@ def target(platform: Platform, row: Row) -> Document:
             )
             place = references.locate(platform, connection, workspace, found.properties["codeUri"], "codeUri")
             code = str(platform.blobs.path(place.account, place.container, place.path.rstrip("/")))
-        if properties.get("environmentId"):
-            environment = references.asset(
-                connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
-            )
-            spec = specification(connection, environment, platform.clock())
-        else:
-            spec = _model_environment(model)
-            spec = replace(spec, feeds=feeds_of(connection, workspace, spec, platform.clock()))
+        plan = _plan(platform, connection, workspace, row, model)
     entry = _entry_script(code, script["scoringScript"]) if script and code else script.get("scoringScript", "")
-    plan = platform.environments.plan(spec, serving=True)
     requests = properties.get("requestSettings") or {}
     runs: Document = {
         "mode": "script" if script else "mlflow",
@@ -80,6 +75,19 @@ def target(platform: Platform, row: Row) -> Document:
     }
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
     return {**runs, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
+
+
+def _plan(platform: Platform, connection: Connection, workspace: ResourceId, row: Row, model: str) -> EnvironmentPlan:
+    """As it was admitted; of a model's own environment, and of a deployment of an older version, made here."""
+    if kept := (row.spec.get(OURS) or {}).get("plan"):
+        return EnvironmentPlan(**kept)
+    if given := row.properties.get("environmentId"):
+        environment = references.asset(connection, workspace, given, "environments", "properties.environmentId")
+        spec = specification(connection, environment, platform.clock())
+    else:
+        spec = _model_environment(model)
+        spec = replace(spec, feeds=feeds_of(connection, workspace, spec, platform.clock()))
+    return platform.environments.plan(spec, serving=True)
 
 
 def _entry_script(code: str, given: str) -> str:
@@ -172,7 +180,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
                     "--socket",
                     str(socket),
                     "--config",
-                    str(folder / "config.json"),
+                    str(folder / CONFIG),
                 ],
                 environment=str(built.prefix),
                 variables={
@@ -211,9 +219,9 @@ def _files(folder: Path, wanted: Mapping[str, Any], deployment: str) -> str:
         "deployment": deployment,
         "request_timeout_s": wanted["timeout_s"],
     }
-    fresh = folder / "config.json.new"  # renamed: a replica that is just starting reads the whole file or none
+    fresh = folder / f"{CONFIG}.new"  # renamed: a replica that is just starting reads the whole file or none
     fresh.write_text(json.dumps(config))
-    fresh.replace(folder / "config.json")
+    fresh.replace(folder / CONFIG)
     return str(model_dir)
 
 
@@ -317,8 +325,29 @@ def _tail(path: Path, lines: int, most_bytes: int) -> str:
 
 
 def forget(platform: Platform, name: str) -> None:
-    """A replica that is gone leaves nothing but its log, which stays readable until the deployment is deleted."""
+    """A replica that is gone leaves the end of its logs; of a deployment's many, those of the last few."""
     socket_of(platform, name).unlink(missing_ok=True)
+    folder = _folder(platform, name)
+    if not folder.is_dir():
+        return
+    (folder / CONFIG).unlink(missing_ok=True)
+    for left in ("model", "model.part"):
+        shutil.rmtree(folder / left, ignore_errors=True)
+    for log in ("log.txt", "system.txt"):
+        _cut(folder / log)
+    ended = [one for one in folder.parent.iterdir() if not (one / CONFIG).exists()]
+    for one in sorted(ended, key=lambda one: one.stat().st_mtime)[:-_ENDED_KEPT]:
+        shutil.rmtree(one, ignore_errors=True)
+
+
+def _cut(log: Path) -> None:
+    """To its last `_ENDED_LOG_BYTES`."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > _ENDED_LOG_BYTES:
+            with log.open("rb") as file:
+                file.seek(-_ENDED_LOG_BYTES, os.SEEK_END)
+                end = file.read()
+            log.write_bytes(end)
 
 
 def forget_all(platform: Platform, row: Row) -> None:

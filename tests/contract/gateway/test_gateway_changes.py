@@ -212,10 +212,10 @@ def test_a_server_that_stays_away_is_a_503_that_clients_retry(site: Site) -> Non
     site.settings.server_socket.unlink(missing_ok=True)
     client = site.client()
     began = time.monotonic()
-    answer = client.ask("GET", "/subscriptions/x", timeout=30)
+    answer = client.ask("GET", "/subscriptions/x", timeout=60)
     assert answer.status == 503 and answer.headers["retry-after"] == "1"
     assert answer.json["error"]["code"] == "ServiceUnavailable"
-    assert 2 < time.monotonic() - began < 15
+    assert 5 < time.monotonic() - began < 45
     client.close()
 
 

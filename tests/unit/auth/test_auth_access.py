@@ -48,7 +48,7 @@ def test_a_job_works_in_its_workspace_but_does_not_own_it(kind: str) -> None:
     who = principal(kind, WORKSPACE)
     for action in ("jobs/write", "models/versions/write", "datastores/listSecrets/action", "onlineEndpoints/write"):
         assert allowed(who, f"{ML}/{action}", f"{WORKSPACE}/x")
-    for action in ("write", "delete", "listKeys/action", "computes/write", "computes/delete"):
+    for action in ("write", "delete", "listKeys/action", "computes/write", "computes/delete", "onlineEndpoints/delete"):
         assert not allowed(who, f"{ML}/{action}", WORKSPACE)
 
 

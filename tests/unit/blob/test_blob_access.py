@@ -380,3 +380,21 @@ def test_an_event_loop_is_free_while_large_bodies_are_written(rig):
         return statuses[0]
 
     assert rig.loop.run_until_complete(both()) == 201
+
+
+def test_half_a_body_of_who_is_refused_is_not_waited_for(rig, monkeypatch):
+    monkeypatch.setattr("smalt.blob.server._DISCARD_S", 0.05)
+    sent = []
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "PUT", "path": "/acme.blob.core.smalt/c/a", "raw_path": b"/acme.blob.core.smalt/c/a",
+        "query_string": b"", "headers": [(b"host", b"localhost"), (b"content-length", b"100"), (b"x-ms-version", b"2021-12-02")],
+    }  # fmt: skip
+    asyncio.run(asyncio.wait_for(rig.app(scope, receive, send), 5))
+    assert sent[0]["type"] == "http.response.start" and sent[0]["status"] in (401, 403, 404)

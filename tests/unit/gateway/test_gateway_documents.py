@@ -145,7 +145,7 @@ def test_a_path_meets_the_routes_of_its_endpoint_and_of_no_other() -> None:
     many = [endpoint(f"ep-{number}", traffic={"blue": 100}) for number in range(200)]
     found = matcher(*many, endpoint("Mixed"))
     others = listed(found["on_no_match"])
-    assert clusters_of(others) == {"server"} and len(others) == 2
+    assert clusters_of(others) == {"server"} and len(others) == 5
     tree = found["matcher_tree"]["prefix_match_map"]["map"]
     spellings = {f"/endpoints/ep-{number}/" for number in range(200)}
     assert set(tree) == {"/endpoints/", *spellings, "/endpoints/Mixed/", "/endpoints/mixed/"}
@@ -170,6 +170,17 @@ def test_a_loopback_host_is_reached_from_this_machine_only(
 ) -> None:
     monkeypatch.setattr(listener_module, "_can_bind", lambda _address: ipv6)
     assert addresses(host) == (expected if ipv6 or len(expected) == 1 else expected[:1])
+
+
+@pytest.mark.parametrize(("host", "limited"), [("localhost", [False]), ("ml.example.org", [False, True])])
+def test_other_machines_cannot_take_all_connections(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, limited: list[bool]
+) -> None:
+    monkeypatch.setattr(listener_module, "_can_bind", lambda _address: True)
+    made = listener_module.listener(Settings(tmp_path, host), tmp_path, tmp_path, "issuer", {})
+    chains = made["filter_chains"]
+    assert ["connection_limit" in one["filters"][0]["name"] for one in chains] == limited
+    assert "filter_chain_match" not in chains[-1]
 
 
 def test_a_document_is_private_and_written_only_when_it_differs(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import Harness
 from smalt.agent.wire import Phase
+from smalt.store import resources
 
 KEY = "workspaces/onlineendpoints/deployments"
 BLUE = EXAMPLES[KEY].url
@@ -75,3 +76,95 @@ def test_a_gateway_that_fails_for_minutes_goes_on(harness: Harness, monkeypatch:
         assert state(harness) == "Creating"
     passes(harness, 60)
     assert state(harness) == "Succeeded"
+
+
+def die(harness: Harness, pause_s: float) -> None:
+    """The replica ends; its successor is up `pause_s` later."""
+    for name, one in list(harness.engine.states.items()):
+        if one.phase is not Phase.EXITED:
+            harness.engine.finish(name, 1, error="oom")
+    harness.settle()
+    harness.clock.pass_(pause_s)
+    passes(harness, 1)
+
+
+def pause(harness: Harness) -> float:
+    """How long a successor waits after the death that has just been."""
+    for name in list(harness.engine.states):
+        harness.engine.finish(name, 1, error="oom")
+    began = harness.clock.now
+    harness.settle()
+    while not harness.engine.states:
+        due = harness.row(BLUE).due_at
+        assert due is not None and harness.clock.now - began < 60
+        harness.clock.pass_(max(due - harness.clock.now, 0) + 1e-3)
+        harness.settle()
+    return harness.clock.now - began
+
+
+def test_a_crash_loop_leaves_the_logs_of_its_last_replicas_and_no_models(harness: Harness) -> None:
+    prepare(harness, KEY)
+    harness.put(BLUE, EXAMPLES[KEY].body())
+    passes(harness, 2)
+    serving = harness.settings.root / "serving"
+    for _ in range(25):
+        for config in serving.glob("*/*/config.json"):
+            (config.parent / "log.txt").write_bytes(b"x" * (3 << 20) + b"the end")
+        die(harness, 31)
+    folders = list(serving.glob("*/*"))
+    assert len(folders) == 11, "ten that ended, and the one that runs"
+    ended = [one for one in folders if not (one / "config.json").exists()]
+    assert len(ended) == 10 and not [one for one in ended if (one / "model").exists()]
+    logs = [(one / "log.txt").read_bytes() for one in ended]
+    assert all(len(log) == 1 << 20 and log.endswith(b"the end") for log in logs)
+
+
+def test_pauses_grow_with_deaths_in_a_row_and_are_short_again_after_a_time_of_health(harness: Harness) -> None:
+    prepare(harness, KEY)
+    harness.put(BLUE, EXAMPLES[KEY].body())
+    passes(harness, 2)
+    for _ in range(12):
+        die(harness, 31)
+    assert pause(harness) > 29
+    harness.clock.pass_(31)
+    passes(harness, 700)
+    assert pause(harness) < 0.2
+
+
+def test_a_replica_that_died_a_thousand_times_is_replaced_like_any_other(harness: Harness) -> None:
+    prepare(harness, KEY)
+    harness.put(BLUE, EXAMPLES[KEY].body())
+    passes(harness, 2)
+    row = harness.row(BLUE)
+    deaths = {"0": {"count": 5000, "at": harness.clock.now}}
+    with harness.database.write() as connection:
+        resources.set_status(connection, row.id, {**row.status, "target": {**row.status["target"], "deaths": deaths}})
+    assert 29 < pause(harness) < 32
+    assert "OverflowError" not in str(harness.row(BLUE).status)
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_clock_that_jumps_is_no_time_that_a_replica_took(harness: Harness, jump_s: int) -> None:
+    prepare(harness, KEY)
+    operation = harness.put(BLUE, EXAMPLES[KEY].body()).headers["azure-asyncoperation"]
+    harness.settle()
+    harness.clock.pass_(jump_s)
+    with harness.database.write() as connection:
+        resources.poke(connection, [harness.row(BLUE).id], harness.clock())
+    harness.settle()
+    assert state(harness) == "Creating"
+    passes(harness, 2)
+    assert harness.get(operation).json()["status"] == "Succeeded"
+
+
+def test_a_replica_that_takes_too_long_is_a_timeout(harness: Harness) -> None:
+    prepare(harness, KEY)
+    operation = harness.put(BLUE, EXAMPLES[KEY].body()).headers["azure-asyncoperation"]
+    for _ in range(19):
+        harness.settle()
+        assert state(harness) == "Creating"
+        harness.clock.pass_(30.1)
+    passes(harness, 0)
+    harness.clock.pass_(30.1)
+    harness.settle()
+    assert harness.get(operation).json()["error"]["code"] == "DeploymentTimeout"

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from fakes import platform as fakes
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import Phase
-from smalt.arm.ports import EndpointRoute
+from smalt.arm.ports import EndpointRoute, Principal
 from smalt.store import resources
 
 DEPLOYMENT = EXAMPLES["workspaces/onlineendpoints/deployments"]
@@ -210,3 +211,15 @@ def test_a_deleted_endpoint_leaves_no_row_and_its_name_can_be_used_again(harness
         assert resources.children(connection, GATEWAY) == []
     make(harness, ONE)
     assert harness.row(ONE).state == "Succeeded" and served(harness) == {"ep-one"}
+
+
+def test_a_job_does_not_choose_how_an_endpoint_is_opened(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(harness, ONE)
+    job = Principal(oid="j", name="job:train", kind="job", tenant="t", scope=WORKSPACE.lower())
+    monkeypatch.setattr(fakes, "OWNER", job)
+    assert harness.put(ONE, {"properties": {"authMode": "AADToken"}}).status_code == 403
+    assert harness.put(ONE, {"properties": {"authMode": "Key", "keys": {"primaryKey": "mine"}}}).status_code == 403
+    assert harness.put(TWO, {"properties": {"authMode": "Key", "keys": {"primaryKey": "mine"}}}).status_code == 403
+    assert harness.row(ONE).properties["authMode"] == "Key"
+    assert harness.put(ONE, {"properties": {"authMode": "Key", "traffic": {}}}).is_success
+    assert harness.put(TWO, {"properties": {"authMode": "AMLToken"}}).is_success, "one of its own, with keys of ours"

@@ -354,3 +354,34 @@ def test_an_older_client_does_not_erase_what_it_does_not_know(ready: Harness) ->
     assert ready.get(BLUE).json()["properties"]["dataCollector"] == collector
     ready.put(BLUE + "?api-version=2023-04-01-preview", EXAMPLES[KEY].body())
     assert "dataCollector" not in ready.get(BLUE).json()["properties"]
+
+
+def test_the_environment_is_planned_once_when_the_deployment_is_admitted(
+    ready: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[bool] = []
+    plan = ready.environments.plan
+    monkeypatch.setattr(
+        ready.environments, "plan", lambda spec, serving: (planned.append(serving), plan(spec, serving))[1]
+    )
+    deploy(ready)
+    come_up(ready)
+    assert state(ready) == "Succeeded" and planned == [True]
+    assert "smalt" not in ready.get(BLUE).json()
+
+
+def test_what_is_live_is_kept_only_while_another_revision_comes_up(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    before = ready.row(BLUE).status
+    assert "target" not in before["live"]
+    deploy(ready, environmentVariables={"NEW": "yes"})
+    assert ready.row(BLUE).status["live"]["target"]["revision"] == 1
+    (new,) = [name for name, one in ready.engine.states.items() if one.phase is Phase.PREPARING]
+    ready.engine.finish(new, 1)
+    ready.settle()
+    after = ready.row(BLUE).status
+    assert state(ready) == "Failed" and after["live"] == before["live"] and after["target"]["revision"] == 1
+    deploy(ready, environmentVariables={"NEW": "again"})
+    come_up(ready)
+    assert state(ready) == "Succeeded" and "target" not in ready.row(BLUE).status["live"]

@@ -8,6 +8,7 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
+from smalt.cli.port_holder import dismiss
 from smalt.cli.root import CliError, resolve, take_lock, wait_for_holder
 from smalt.cli.supervisor import GRACE_S
 from smalt.cli.tasks import lines, observe_tasks, summary
@@ -23,6 +24,7 @@ def run(root: Path | None, everything: bool = False) -> int:
     pid = wait_for_holder(settings.root)
     if pid is not None:
         stop(pid)
+    dismiss(settings.run)  # also where the supervisor was killed
     print("Smalt has stopped." if pid is not None else f"Smalt is not running on {settings.root}.")
     if everything:
         _end(settings)

@@ -23,12 +23,14 @@ from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
+from smalt.cli.port_holder import dismiss, holds
 from smalt.cli.programs import programs
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
 from smalt.cli.version import installed
 from smalt.config import read_settings
+from smalt.gateway.listener import addresses
 from smalt.reserve import MIB, Reserve
 from smalt.settings import Settings, check_setting, setting_names
 
@@ -195,6 +197,9 @@ def _check_space(settings: Settings) -> None:
 
 def _check_port(settings: Settings) -> None:
     """Raises CliError where somebody listens. Not left to Envoy: it shares a port (SO_REUSEPORT) without a word."""
+    if holds(settings.run, settings.port, addresses(settings.host)):
+        return  # since an earlier supervisor was killed
+    dismiss(settings.run)
     deadline = time.monotonic() + DYING_S
     while (reason := _taken(settings.port)) and _was_killed(settings) and time.monotonic() < deadline:
         time.sleep(0.05)
