@@ -20,6 +20,7 @@ log = logging.getLogger("smalt.store")
 
 BUSY_TIMEOUT_MS = 10_000
 _COLLISIONS = ("40P01", "40001")  # deadlock, serialization failure
+WIPE_TIMEOUT_MS = 500  # a start does not wait for readers; the next one tries again
 
 
 class Collision(Exception):
@@ -82,6 +83,7 @@ class Database:
         raw = self._engine.raw_connection()
         try:
             cursor = raw.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={WIPE_TIMEOUT_MS}")
             if cursor.execute("PRAGMA user_version").fetchone() == (0,):
                 cursor.execute("VACUUM")
                 busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1,)
@@ -92,6 +94,7 @@ class Database:
                 "What old rows held may still be in the database's file (%s); the next start tries again.", error
             )
         finally:
+            raw.cursor().execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
             raw.close()
 
     def close(self) -> None:
