@@ -146,7 +146,12 @@ def build(settings: Settings) -> Server:
         blobs=AccountListing(BlobApp(service, tokens, workspaces.permits)),
         tracking=tracking_app,
         history=HistoryApp(platform, who, workspaces.authorize),
-        datastores=DatastoreApp(platform, who, workspaces.authorize),
+        datastores=DatastoreApp(
+            platform,
+            who,
+            workspaces.authorize,
+            lambda one, account, verb: workspaces.permits(one, Target(account), verb),
+        ),
         arm=ArmApp(platform, crud, who, workspaces.authorize),
         open_routes=Starlette(
             routes=[

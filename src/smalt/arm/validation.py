@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from smalt.arm.errors import ArmError, invalid
-from smalt.arm.kind import Kind
+from smalt.arm.kind import NAME, Kind
 
 _NOT_SHOWN = frozenset({"credentials", "secrets", "keys"})  # a wrong value there may be a secret in the wrong place
 
@@ -26,20 +26,22 @@ class Properties(BaseModel):
     }
 
 
+ASSET_NAME = r"^[a-zA-Z0-9_][a-zA-Z0-9_.\-]{0,254}$"  # of what has versions, and of a version
+_RULES = {
+    NAME: "1 to 255 letters, digits, '-', '_' and '.', beginning with a letter or a digit",
+    ASSET_NAME: "1 to 255 letters, digits, '-', '_' and '.', beginning with a letter, a digit or '_'",
+}
+
+
 def check_name(kind: Kind, name: str) -> None:
     if not re.fullmatch(kind.name_pattern, name):
-        raise ArmError(
-            400,
-            "ValidationError",
-            f"'{name[:80]}' cannot name this {kind.title}: {_rule(kind.name_pattern)}.",
-            target="name",
-        )
+        raise ArmError(400, "ValidationError", name_fault(name, f"this {kind.title}", kind.name_pattern), target="name")
 
 
-def _rule(pattern: str) -> str:
-    if pattern.endswith("{0,254}$"):
-        return f"1 to 255 letters, digits, '-', '_' and '.', beginning with a letter or digit ({pattern})"
-    return f"names of this kind match {pattern}"
+def name_fault(name: str, what: str, pattern: str = ASSET_NAME) -> str:
+    """Why `name`, which does not match `pattern`, cannot be the name of `what`."""
+    rule = f"{_RULES[pattern]} ({pattern})" if pattern in _RULES else f"names of this kind match {pattern}"
+    return f"'{name[:80]}' cannot name {what}: {rule}."
 
 
 class _Document(Properties):

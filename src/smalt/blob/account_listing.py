@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from smalt.settings import STORAGE_SUFFIX
 
 _ACCOUNT = re.compile(rf"/[a-z0-9]+\.blob\.{re.escape(STORAGE_SUFFIX)}/?")
+_PREFIX = re.compile(rb"(?<![^&])prefix=(?P<container>[a-z0-9$-]+)(?:/|%2[fF]|(?=&|$))")
 _NAMES = re.compile(rb"(<Blob>|<BlobPrefix>)(<Name>|<Name Encoded=\"true\">)")
 
 
@@ -39,19 +39,17 @@ class AccountListing:
 
 def _asked(scope: Scope) -> tuple[str, Scope]:
     """The container that a list's prefix begins with, and the request for that container's list; ('', scope) for all others."""
-    query = scope.get("query_string", b"")
+    query: bytes = scope.get("query_string", b"")
     if scope["method"] != "GET" or b"comp=list" not in query or not _ACCOUNT.fullmatch(scope["path"]):
         return "", scope
-    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    if ("restype", "container") not in given:
+    found = _PREFIX.search(query) if b"restype=container" in query else None
+    if found is None:
         return "", scope
-    container, _, prefix = dict(given).get("prefix", "").partition("/")
-    if not container:
-        return "", scope
+    container = found["container"].decode()
     path = f"{scope['path'].rstrip('/')}/{container}"
-    left = [(name, prefix if name == "prefix" else value) for name, value in given]
-    changed: dict[str, Any] = {"path": path, "raw_path": quote(path).encode()}
-    return container, {**scope, **changed, "query_string": urlencode(left, quote_via=quote).encode()}
+    left = query[: found.start()] + b"prefix=" + query[found.end() :]  # the rest is as it was signed
+    changed: dict[str, Any] = {"path": path, "raw_path": path.encode(), "query_string": left}
+    return container, {**scope, **changed}
 
 
 class _Answer:

@@ -17,7 +17,7 @@ from smalt.arm.assets import note_version
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import ASSET_NAME, Properties
 from smalt.kinds.references import asset, check_folder, is_asset, locate, place_key
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
@@ -47,7 +47,7 @@ def container(path: str, title: str) -> Kind:
     )  # fmt: skip
 
 
-NAME = r"^[a-zA-Z0-9_][a-zA-Z0-9_.\-]{0,254}$"
+NAME = ASSET_NAME
 
 
 def _is_named(row: Row, query: Mapping[str, str]) -> bool:

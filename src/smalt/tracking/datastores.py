@@ -10,6 +10,7 @@ Source: the requests of azureml-dataprep-rslex 2.26 and mltable 1.7. Blobs come 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -18,9 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from smalt.arm.envelope import etag, timestamp
-from smalt.arm.errors import invalid, not_found
+from smalt.arm.errors import forbidden, invalid, not_found
 from smalt.arm.ids import ML, ResourceId, workspace_id
 from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store import resources
@@ -37,13 +39,17 @@ _ASSET_ID = re.compile(r".*/data/([^/]+)/versions/([^/]+)/?", re.IGNORECASE)
 _TYPES = {"uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable"}  # as this service spells them
 
 
-class DatastoreApp:
-    """An ASGI app for the paths that `handles` knows."""
+Permits = Callable[[Principal, str, str], bool]
 
-    def __init__(self, platform: Platform, authenticate: Authenticate, authorize: Authorize) -> None:
+
+class DatastoreApp:
+    """An ASGI app for the paths that `handles` knows. `permits(principal, account, method)`: may a bearer token do that to blobs?"""
+
+    def __init__(self, platform: Platform, authenticate: Authenticate, authorize: Authorize, permits: Permits) -> None:
         self._platform = platform
         self._authenticate = authenticate
         self._authorize = authorize
+        self._permits = permits
 
     @staticmethod
     def handles(path: str) -> bool:
@@ -58,10 +64,9 @@ class DatastoreApp:
         if found := _DATASTORES.fullmatch(path):
             *names, name = found.groups()
             workspace = workspace_id(*names)
-            action = "listSecrets/action" if name else "read"
-            self._authorize(principal, f"{ML}/workspaces/datastores/{action}", workspace.key)
+            self._authorize(principal, f"{ML}/workspaces/datastores/read", workspace.key)
             if name:
-                return JSONResponse(await run_in_threadpool(self._datastore, workspace, name))
+                return JSONResponse(await run_in_threadpool(self._datastore, principal, workspace, name))
             return JSONResponse(await run_in_threadpool(self._datastores, workspace))
         if found := _VERSION.fullmatch(path):
             *names, name, version = found.groups()
@@ -77,8 +82,8 @@ class DatastoreApp:
             rows = resources.page(connection, "workspaces/datastores", workspace.key, most=_LISTED_MOST).rows
         return {"value": [_described(row) for row in rows]}
 
-    def _datastore(self, workspace: ResourceId, name: str) -> dict[str, Any]:
-        """Raises ArmError: 404, and 400 for storage outside of this platform."""
+    def _datastore(self, principal: Principal, workspace: ResourceId, name: str) -> dict[str, Any]:
+        """Raises ArmError: 404, 403, and 400 for storage outside of this platform."""
         with self._platform.database.read() as connection:
             row = resources.get(connection, workspace.child("datastores", name).key)
         if row is None:
@@ -89,25 +94,37 @@ class DatastoreApp:
                 " read through it; copy the data into a blob datastore of this platform.",
                 "datastores",
             )
-        settings, blobs = self._platform.settings, self._platform.blobs
-        account, container = str(row.properties["accountName"]), str(row.properties["containerName"])
-        kind, credential = "None", None
-        if (row.properties.get("credentials") or {}).get("credentialsType") not in (None, "None"):
-            kind, credential = "Sas", blobs.sas(account, "rwdlac", SAS_S, container=container)
+        settings, container = self._platform.settings, str(row.properties["containerName"])
+        account = str(row.properties["accountName"])
+        letters = self._allowed(principal, workspace, row)
         section = {
             # without DNS for {account}.blob.{suffix}: the client writes https://{accountName}.blob.{endpoint}/…
             "accountName": f"{settings.host}:{settings.port}/{account}",
             "containerName": container,
             "endpoint": STORAGE_SUFFIX,
             "protocol": "https",
-            "credentialType": kind,
-            "credential": credential,
-            "isSas": credential is not None,
+            "credentialType": "Sas",
+            "credential": self._platform.blobs.sas(account, letters, SAS_S, container=container),
+            "isSas": True,
             "serviceDataAccessAuthIdentity": "None",
             "subscriptionId": workspace.subscription,
             "resourceGroup": workspace.group,
         }
         return {**_described(row), "azureStorageSection": section}
+
+    def _allowed(self, principal: Principal, workspace: ResourceId, row: Row) -> str:
+        """What the SAS may do: all that listSecrets would hand out, or what the principal's own token opens. Raises ArmError(403)."""
+        account = str(row.properties["accountName"])
+        if self._permits(principal, account, "PUT"):
+            return "rwdlac"
+        if self._permits(principal, account, "GET"):
+            return "rl"
+        if (row.properties.get("credentials") or {}).get("credentialsType") in (None, "None"):
+            raise forbidden(
+                f"Datastore '{row.name}' opens to each user's own identity, and yours may not read it.", row.name
+            )
+        self._authorize(principal, f"{ML}/workspaces/datastores/listSecrets/action", workspace.key)
+        return "rwdlac"
 
     def _version(self, workspace: ResourceId, name: str, version: str) -> dict[str, Any]:
         id_ = workspace.child("data", name).child("versions", version)

@@ -19,6 +19,7 @@ import yaml
 from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelRegistry, ModelVersion
+from smalt.arm.validation import ASSET_NAME, name_fault
 from smalt.settings import Settings
 from smalt.tracking.address import artifact_root
 from smalt.tracking.model_files import ModelFiles
@@ -28,7 +29,7 @@ from smalt.tracking.translate import model_source
 
 _CALL = re.compile(r"/(?:ajax-)?api/\d\.0/(?:preview/)?mlflow/(registered-models|model-versions)/([a-z-]+)")
 _CHANGES = frozenset({"create", "update", "delete", "set-tag", "delete-tag", "transition-stage", "rename"})
-_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-]{0,254}")  # ARM's
+_NAME = re.compile(ASSET_NAME)
 _MLMODEL_MOST_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -145,11 +146,7 @@ class RegistryEdge:
         if change.verb != "create":
             return
         if not _NAME.fullmatch(change.name):
-            raise invalid(
-                f"'{change.name[:80]}' cannot name a model: 1 to 255 letters, digits, '-', '_' and '.', beginning with"
-                " a letter, a digit or '_'.",
-                "name",
-            )
+            raise invalid(name_fault(change.name, "a model"), "name")
         spelled = self.arm.spelled(workspace.key, change.name)
         if spelled and spelled != change.name:
             raise conflict(

@@ -13,11 +13,10 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
-from smalt.arm.validation import nearest
+from smalt.arm.validation import ASSET_NAME, name_fault, nearest
 from smalt.kinds import references
 from smalt.kinds.process_settings import no_nul
 from smalt.kinds.references import Place
-from smalt.kinds.versions import NAME
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -270,11 +269,9 @@ def outputs(
 def _asset_names(given: Document, path: str, checks: Checks) -> None:
     """The name and version that an output is registered under are those of an asset."""
     for key in ("assetName", "assetVersion"):
-        if given.get(key) and not re.fullmatch(NAME, str(given[key])):
-            rule = "1 to 255 letters, digits, '-', '_' and '.', beginning with a letter, a digit or '_'"
-            checks.errors.append(
-                invalid(f"{path}.{key}: '{str(given[key])[:80]}' cannot name an asset: {rule}.", f"{path}.{key}")
-            )
+        if given.get(key) and not re.fullmatch(ASSET_NAME, str(given[key])):
+            fault = name_fault(str(given[key]), "an asset")
+            checks.errors.append(invalid(f"{path}.{key}: {fault}", f"{path}.{key}"))
 
 
 def output_uri(job: str, name: str, given: Document) -> str:
