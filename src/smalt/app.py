@@ -41,6 +41,7 @@ from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.login import Login
+from smalt.auth.private_files import PrivateFiles
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts import Accounts, BlobAccounts
@@ -87,7 +88,7 @@ def build(settings: Settings) -> Server:
     workspaces = Workspaces(database)
     headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
-    store = FolderStore(settings.blobs)
+    store = FolderStore(settings.blobs, hides=PrivateFiles(settings).hides)
     accounts = Accounts(database)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
