@@ -46,6 +46,7 @@ from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.keyring import Keyring
 from smalt.auth.living import LivingIdentities
 from smalt.auth.login import Login
+from smalt.auth.private_files import PrivateFiles
 from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
@@ -99,7 +100,7 @@ def build(settings: Settings) -> Server:
     workspaces = Workspaces(database)
     headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
-    store = FolderStore(settings.blobs)
+    store = FolderStore(settings.blobs, hides=PrivateFiles(settings).hides)
     keyring = Keyring(settings)
     settle(database, keyring)
     accounts = Accounts(database, keyring)

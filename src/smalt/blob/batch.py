@@ -1,7 +1,7 @@
 """Blob Batch: many deletions, or changes of tier, in one multipart request, each authorized for itself.
 
-The parts of `delete_blobs` and `set_standard_blob_tier_blobs` say `/container/blob` whatever the client's address of the
-account is: the account is that of the batch.
+The parts of `delete_blobs` and `set_standard_blob_tier_blobs` name their blob as `/container/blob`, after the account's
+domain, or after its plain name, as the client came to know it. The account is that of the batch.
 """
 
 from __future__ import annotations
@@ -10,8 +10,18 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from smalt.blob.errors import BlobError, unsupported
-from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER, Answer, Message, Receive, Request, Send, parse_query
-from smalt.blob.names import domain_of, names_account
+from smalt.blob.message import (
+    ADDRESS_HEADER,
+    PROTOCOL_HEADER,
+    TARGET_PATH,
+    Answer,
+    Message,
+    Receive,
+    Request,
+    Send,
+    parse_query,
+)
+from smalt.blob.names import Target, domain_of, names_account
 
 _MAX_BYTES = 4 << 20
 _MAX_PARTS = 256
@@ -99,12 +109,22 @@ def _scope(request: Request, content: bytes) -> Message:
         "type": "http",
         "method": method.decode(),
         "path": path.decode("latin-1"),
-        "raw_path": path,
+        "raw_path": path,  # signatures cover it as it is
+        TARGET_PATH: _below_account(path, request.target).decode("latin-1"),
         "query_string": query,
         "headers": list(headers.items()),
         "scheme": request.scheme,
         "client": (request.client, 0),
     }
+
+
+def _below_account(path: bytes, batch: Target) -> bytes:
+    """The path of a part without the plain name of the account, where it begins with that."""
+    first, _, rest = path.lstrip(b"/").partition(b"/")
+    if first != batch.account.encode():
+        return path
+    container = rest.partition(b"/")[0]
+    return path if batch.container and container != batch.container.encode() else b"/" + rest
 
 
 def _operation(scope: Message) -> str:

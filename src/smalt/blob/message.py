@@ -22,6 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 PROTOCOL_HEADER = "x-forwarded-proto"
 ADDRESS_HEADER = "x-envoy-external-address"
 METADATA = "x-ms-meta-"
+TARGET_PATH = "smalt.target_path"  # of a scope: the path that says what is addressed, where it is not the request's own
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -66,7 +67,7 @@ class Request:
         self.scheme: str = self.headers.get(PROTOCOL_HEADER, scope.get("scheme", "http"))
         client = scope.get("client")
         self.client: str = self.headers.get(ADDRESS_HEADER) or (client[0] if client else "")
-        target = parse_target(self.raw_path, self.headers.get("host", ""))
+        target = parse_target(scope.get(TARGET_PATH, self.raw_path), self.headers.get("host", ""))
         if "snapshot" in self.query:
             target = replace(target, snapshot=self.query["snapshot"])
         self.target: Target = target

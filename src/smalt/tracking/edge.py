@@ -21,6 +21,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
 from smalt.arm.ports import Blobs, ModelRegistry, NotReady, Principal, Tokens
 from smalt.arm.runs import JobRuns
+from smalt.auth.private_files import PrivateFiles
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.access import action, is_known
 from smalt.tracking.address import Address, parse_address
@@ -73,6 +74,7 @@ class TrackingApp:
         self._tracking = tracking
         self._tokens = tokens
         self._blobs = blobs
+        self._hides = PrivateFiles(settings).hides
         self._audiences = audiences
         self._exists = exists
         self._authorize = authorize
@@ -185,7 +187,7 @@ class TrackingApp:
             self._stores.add(account)
         place = staging(self._settings)
         return ModelFiles(
-            lambda container: Folder(self._blobs.path(account, container), place),
+            lambda container: Folder(self._blobs.path(account, container), place, self._hides),
             place_in(self._tracking.database, workspace.key),
         )
 

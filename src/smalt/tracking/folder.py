@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +35,12 @@ class Folder:
     """`root` is the folder; unfinished files are kept in `staging`, on the same file system and in no one's sight.
 
     Names are what `artifact_names.check_path` let through. Raises ArmError: 404 missing, 400 a folder where a file is
-    meant, 409 a file where a folder is meant, 422 no space.
+    meant, 409 a file where a folder is meant, 422 no space. `hides` says which files of several links are not there.
     """
 
     root: Path
     staging: Path
+    hides: Callable[[os.stat_result], bool] = lambda _: False
 
     def open(self, name: str) -> BinaryIO:
         """For reading, unbuffered."""
@@ -48,7 +49,11 @@ class Folder:
                 descriptor = os.open(last, _FILE, dir_fd=parent)
             except OSError as error:
                 raise _explained(error, name) from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if status.st_nlink > 1 and self.hides(status):
+            os.close(descriptor)
+            raise _explained(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), name)
+        if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise invalid(f"The artifact '{name}' is a folder, not a file.", name)
         return os.fdopen(descriptor, "rb", buffering=0)

@@ -26,6 +26,7 @@ from mlflow.store.artifact.artifact_repository_registry import (
 )
 from sqlalchemy import Engine, event
 
+from smalt.auth.private_files import PrivateFiles
 from smalt.settings import Settings
 from smalt.tracking.artifact_names import staging
 from smalt.tracking.folder import Folder
@@ -95,7 +96,8 @@ def folders(settings: Settings) -> Any:
             row = one(query, workspace, place)
             return (row[0], row[1]) if row else None
 
-        return ModelFiles(lambda container: Folder(account / container, staging(settings)), place_of)
+        hides = PrivateFiles(settings).hides
+        return ModelFiles(lambda container: Folder(account / container, staging(settings), hides), place_of)
 
     return files_of
 

@@ -398,3 +398,31 @@ def test_half_a_body_of_who_is_refused_is_not_waited_for(rig, monkeypatch):
     }  # fmt: skip
     asyncio.run(asyncio.wait_for(rig.app(scope, receive, send), 5))
     assert sent[0]["type"] == "http.response.start" and sent[0]["status"] in (401, 403, 404)
+
+
+@pytest.mark.parametrize("outer", ["", "data"], ids=["account", "container"])
+@pytest.mark.parametrize("before", ["/acct.blob.core.smalt", "/acct", ""])
+def test_the_parts_of_a_batch_name_their_account_in_any_way(rig, outer, before):
+    rig.put("a//b")
+    part = (
+        "--batch_1\r\nContent-Type: application/http\r\nContent-ID: 0\r\n\r\n"
+        f"DELETE {before}/data/a//b?{rig.sas} HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    )
+    answer = rig.request(
+        "POST",
+        query="comp=batch" if not outer else "restype=container&comp=batch",
+        headers={"content-type": "multipart/mixed; boundary=batch_1"},
+        body=f"{part}--batch_1--".encode(),
+        container=outer,
+    )
+    assert answer.status == 202
+    assert b"HTTP/1.1 202" in answer.body
+    assert rig.get("a//b").status == 404
+
+
+def test_a_batch_is_of_one_kind(rig):
+    parts = [f"DELETE /data/a?{rig.sas} HTTP/1.1", f"PUT /data/a?comp=tier&{rig.sas} HTTP/1.1"]
+    body = "".join(f"--b\r\nContent-Type: application/http\r\n\r\n{part}\r\n\r\n" for part in parts) + "--b--"
+    headers = {"content-type": "multipart/mixed; boundary=b"}
+    answer = rig.request("POST", query="comp=batch", headers=headers, body=body.encode(), container="")
+    assert (answer.status, answer.code) == (400, "AllOperationsInBatchNotSame")
