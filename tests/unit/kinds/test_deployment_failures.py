@@ -138,7 +138,7 @@ def test_a_replica_that_died_a_thousand_times_is_replaced_like_any_other(harness
     row = harness.row(BLUE)
     deaths = {"0": {"count": 5000, "at": harness.clock.now}}
     with harness.database.write() as connection:
-        resources.set_status(connection, row.id, {**row.status, "target": {**row.status["target"], "deaths": deaths}})
+        resources.merge_status(connection, row.id, {"target": {**row.status["target"], "deaths": deaths}})
     assert 29 < pause(harness) < 32
     assert "OverflowError" not in str(harness.row(BLUE).status)
 
