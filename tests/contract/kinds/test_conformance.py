@@ -17,7 +17,14 @@ from smalt.arm.registry import Kinds
 from smalt.kinds.jobs.job import TYPES
 
 KINDS = Kinds.scan(smalt.kinds)
-INTERNAL = {"environmentbuilds", "gateways", "locations", "modelnews", "subscriptions"}  # not for clients to PUT
+INTERNAL = {
+    "environmentbuilds",
+    "gateways",
+    "jobruns",
+    "locations",
+    "modelnews",
+    "subscriptions",
+}  # not for clients to PUT
 PUT_ABLE = sorted(set(KINDS) - INTERNAL)
 
 
