@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from smalt.settings import STORAGE_SUFFIX
+from smalt.settings import AZURE_SUFFIX, STORAGE_SUFFIX
 
 _WORKSPACE = r"azureml://(?:subscriptions/([^/]+)/resourcegroups/([^/]+)(?:/providers/[^/]+)?/workspaces/([^/]+)/)?"
 _DATASTORE = re.compile(_WORKSPACE + r"datastores/([^/]+)(?:/(?:paths(?:/(.*))?)?)?", re.IGNORECASE | re.DOTALL)
@@ -20,6 +20,9 @@ _JOB = re.compile(_WORKSPACE + r"jobs/([^/]+)/outputs/([^/]+)(?:/paths)?(?:/(.*)
 _RUN = re.compile(r"runs:/{1,3}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _STORE = re.compile(r"(wasb|abfs)s?://([^@/]*)@([^/]+)/?(.*)", re.IGNORECASE | re.DOTALL)
 _ACCOUNT = re.compile(r"([^/.]+)\.(?:blob|dfs)\." + re.escape(STORAGE_SUFFIX), re.IGNORECASE)
+_ACCOUNT_HERE = re.compile(
+    rf"([^/.]+)\.(?:blob|dfs)\.(?:{re.escape(STORAGE_SUFFIX)}|{re.escape(AZURE_SUFFIX)})", re.IGNORECASE
+)
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*(?=:)")
 _READABLE = "azureml://datastores/…, azureml://jobs/…, https://…, abfss://…, wasbs://… or an asset"
 _ADVICE = {
@@ -96,7 +99,7 @@ def _in_store(container: str, host: str, path: str, ours: str) -> Address:
     account = _ACCOUNT.fullmatch(host.partition(":")[0])
     if host.lower() == ours.lower():
         first, _, path = path.partition("/")
-        account = _ACCOUNT.fullmatch(first)
+        account = _ACCOUNT_HERE.fullmatch(first)
         if account is None:
             raise NotAnAddress(f"'{host}/{first}' names no storage account of this platform")
     if account is not None:
@@ -125,7 +128,7 @@ def _on_web(uri: str, ours: str) -> Address:
     account, below = _ACCOUNT.fullmatch(host), parts.path[1:]
     if parts.netloc.rpartition("@")[2].lower() == ours.lower():
         first, _, below = below.partition("/")
-        account = _ACCOUNT.fullmatch(first)
+        account = _ACCOUNT_HERE.fullmatch(first)
     if account is None:
         return Elsewhere(uri)
     container, _, path = below.partition("/")
