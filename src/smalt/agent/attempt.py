@@ -18,6 +18,7 @@ from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
+from smalt.agent.log_bound import BoundedLog
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs
 from smalt.agent.overlay import make_overlay
@@ -81,8 +82,9 @@ class Attempt:
             os.close(command.log)
         self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
-        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal).run()
-        self._finish(ending)
+        log = BoundedLog(self._log, self._log_offset, self._spec.log_most_bytes)
+        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log).run()
+        self._finish(ending, log)
 
     def _prepare(self) -> Command:
         spec, journal = self._spec, self._journal
@@ -124,18 +126,19 @@ class Attempt:
         environment.pop("PYTHONHOME", None)
 
     def _limit(self) -> None:
-        self._cgroups, missing = make_cgroups(self._spec.limits, self._folder.mark)
+        self._cgroups, missing = make_cgroups(self._spec.limits, self._spec.processes_most, self._folder.mark)
         if self._cgroups.folders:
             self._folder.write(CGROUPS_FILE, "\n".join(map(str, self._cgroups.folders)))
         if missing:
             self._journal.say(missing)
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: Ending, log: BoundedLog) -> None:
         """The command has ended: end what it left behind, then store what it made."""
         status = self._brood.status or 0
         exit_code = os.waitstatus_to_exitcode(status)
         self._report.change(phase=Phase.FINALIZING, ready=False)
         self._brood.end()
+        log.finish()
         outcome, error = self._judge(ending, exit_code)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
@@ -158,6 +161,9 @@ class Attempt:
                 f"The command needed more memory than its node has ({limit:.2f} GiB) and was killed. "
                 f"Use a larger VM size, or less data at a time.\n{last}"
             )
+        if exit_code != 0 and self._cgroups.refused_processes():
+            most = self._spec.processes_most
+            last = f"It had {most} processes and threads, as many as a task may have, and got no more.\n{last}"
         return Outcome.EXITED, explain_exit(self._spec, exit_code, last)
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:

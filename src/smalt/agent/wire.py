@@ -100,6 +100,7 @@ class TaskSpec:
       so that `pip install` never changes the shared one. Empty: the machine's PATH.
     - `log` receives stdout and stderr, `system_log` what the agent itself has to say; absolute paths.
     - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (empty: nowhere).
+    - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes and threads may run at once.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails.
     """
 
@@ -119,6 +120,8 @@ class TaskSpec:
     timeout_s: float = 0
     grace_s: float = 30
     limits: Limits = field(default_factory=Limits)
+    log_most_bytes: int = 256 << 20
+    processes_most: int = 8192
     ready: Probe | None = None
     live: Probe | None = None
 

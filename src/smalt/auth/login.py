@@ -69,7 +69,7 @@ class Login:
         secret_header = SECRET_HEADERS.get(query.get("api-version", ""))
         if secret_header is None:
             return _refusal(400, f"The api-version must be one of {', '.join(SECRET_HEADERS)}.")
-        grant = self._headers.read(request.headers.get(secret_header, ""))
+        grant = await run_in_threadpool(self._headers.read, request.headers.get(secret_header, ""))
         if grant is None:
             return _refusal(401, f"The header {secret_header} is missing, wrong, or no longer valid.")
         resource = query.get("resource", "")
