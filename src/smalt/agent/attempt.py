@@ -12,6 +12,7 @@ from pathlib import Path
 
 from smalt.agent.artifacts import collect_artifacts, link_artifacts
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
+from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
@@ -59,7 +60,7 @@ class Attempt:
     def _run(self, interrupts: Interrupts) -> None:
         try:
             interrupts.break_off(allowed=True)
-            command = self._prepare()
+            command = self._prepare(interrupts)
             interrupts.break_off(allowed=False)
         except Interrupted:
             self._exit(*_stopped_early(interrupts))
@@ -86,7 +87,7 @@ class Attempt:
         ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log).run()
         self._finish(ending, log)
 
-    def _prepare(self) -> Command:
+    def _prepare(self, interrupts: Interrupts) -> Command:
         spec, journal = self._spec, self._journal
         problem = check_variables(spec.variables)
         if problem:
@@ -107,6 +108,7 @@ class Attempt:
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
         environment |= spec.variables
+        self._serve_documents(environment, interrupts)
         environment[MARK_VARIABLE] = self._folder.mark
         if spec.environment:
             self._put_environment_first(environment)
@@ -114,6 +116,19 @@ class Attempt:
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
         return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._namespace.active)
+
+    def _serve_documents(self, environment: dict[str, str], interrupts: Interrupts) -> None:
+        """Variables that are the address of a document at the platform become the agent's own."""
+        documents = self._spec.documents
+        names = [name for name, value in environment.items() if value in documents]
+        if not names:
+            return
+        try:
+            server = DocumentServer(documents, interrupts.selector)
+        except OSError as error:  # the platform has them too
+            self._journal.say(f"the agent serves no documents: {error}")
+            return
+        environment |= {name: server.address(environment[name]) for name in names}
 
     def _put_environment_first(self, environment: dict[str, str]) -> None:
         shared = Path(self._spec.environment)

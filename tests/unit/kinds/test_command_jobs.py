@@ -22,6 +22,7 @@ def test_from_submission_to_completed(harness: Harness) -> None:
     (task,) = harness.engine.tasks.values()
     assert task.command == "python train.py"
     assert task.variables["MLFLOW_RUN_ID"] == "train-1" and task.variables["MLFLOW_EXPERIMENT_NAME"] == "churn"
+    assert json.loads(task.documents[task.variables["ARM_CLOUD_METADATA_URL"]])[0]["name"] == "Smalt"
     harness.engine.start(task.name)
     harness.settle()
     assert status(harness) == "Running"

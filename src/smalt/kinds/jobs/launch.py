@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from smalt.agent.wire import InputSpec, OutputSpec, TaskSpec
+from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
@@ -110,6 +111,7 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
     own = {
         key: str(value) for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
     }
+    documents = {platform.settings.metadata_url: metadata(platform.settings)}
     memory = platform.engine.capacity().memory_bytes
     return [
         TaskSpec(
@@ -124,6 +126,7 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
                 **(_node_variables(properties, rank, status["ports"]) if has_peers(properties, len(names)) else {}),
                 **own,
             },
+            documents=documents,
             code=code,
             inputs=inputs,
             outputs=outputs,
@@ -203,7 +206,7 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         "AZUREML_REGION": REGION,
         "AZUREML_NODE_COUNT": str(nodes),
         "AZUREML_CURRENT_CLOUD": CLOUD,
-        "ARM_CLOUD_METADATA_URL": f"{settings.url}/metadata/endpoints",
+        "ARM_CLOUD_METADATA_URL": settings.metadata_url,
         "AZURE_SUBSCRIPTION_ID": workspace.subscription,
         "MLFLOW_TRACKING_URI": tracking,
         "MLFLOW_TRACKING_TOKEN": token,
