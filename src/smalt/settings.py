@@ -19,6 +19,7 @@ RESOURCE_GROUP = "smalt"
 WORKSPACE = "default"
 REGION = "local"
 CLOUD = "Smalt"
+AZURE_SUFFIX = "core.windows.net"  # stands for ours behind our own HOST:PORT/, where clients insist on it
 STORAGE_SUFFIX = "core.smalt"  # blobs are at https://HOST:PORT/{account}.blob.core.smalt/{container}/{blob}
 ARTIFACT_CONTAINER = "azureml"  # the container of a workspace's account that holds what its jobs log
 TENANT = "00000000-0000-0000-0000-00000000000a"

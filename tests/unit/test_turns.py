@@ -43,7 +43,10 @@ def test_who_runs_alone_waits_for_the_others_and_lets_nobody_in(tmp_path: Path) 
     """Three processes write when they are in the room: the one that is alone is inside between whole stays of the others."""
     code = textwrap.dedent("""
         import os, sys
+        from pathlib import Path
+        from live import turns
         from live.turns import turn
+        turns._GATE, turns._ROOM = (Path(sys.argv[2] + end) for end in (".gate", ".room"))  # this test has a turn itself
         for _ in range(100):
             with turn(alone=sys.argv[1] == "alone"):
                 log = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -52,6 +55,8 @@ def test_who_runs_alone_waits_for_the_others_and_lets_nobody_in(tmp_path: Path) 
                 os.close(log)
     """)
     log = tmp_path / "log"
+    for end in (".gate", ".room"):
+        Path(f"{log}{end}").touch()
     command = [sys.executable, "-c", code]
     these = [subprocess.Popen([*command, name, str(log)], cwd=TESTS) for name in ("a", "alone", "b")]
     assert [one.wait(60) for one in these] == [0, 0, 0]

@@ -26,6 +26,7 @@ from smalt.store.resources import Lock, Row
 Document = dict[str, Any]
 JOBS = "workspaces/jobs"
 NOTE = "mlflow.note.content"
+NOWHERE = "outside-of-jobs"  # clients refuse a job without an environment; there is none of this name
 STATES = {
     "RUNNING": "Running",
     "SCHEDULED": "Queued",
@@ -175,8 +176,9 @@ class JobRuns:
     def _insert(self, connection: Connection, run: TrackedRun, id_: ResourceId, above: str, by: str) -> None:
         now = self.clock()
         empty: Document = {
-            "jobType": "Command", "command": "", "environmentId": "", "experimentName": run.experiment,
-            "displayName": run.display_name, "tags": {}, "properties": {}, "inputs": {}, "outputs": {},
+            "jobType": "Command", "command": "", "environmentId": f"{id_.workspace}/environments/{NOWHERE}/versions/0",
+            "experimentName": run.experiment, "displayName": run.display_name, "tags": {}, "properties": {}, "inputs": {},
+            "outputs": {},
         }  # fmt: skip
         begun = run.started_at or now
         row = Row(

@@ -1,7 +1,7 @@
 """Which account, container and blob a request means, and which names can exist at all.
 
 Two forms of address: the account as first path segment (`/{account}.blob.{suffix}/{container}/{blob}`, for hosts without
-wildcard DNS) and as first label of the host (`{account}.blob.{suffix}[:port]`).
+wildcard DNS; there Azure's own suffix is taken too) and as first label of the host (`{account}.blob.{suffix}[:port]`).
 
 As in Azure a blob's name is what the URL says once it is decoded, with `\\` read as `/` and the segments `.` and `..`
 resolved: `./a` and `b/../a` address the blob `a`. All other names are kept as they are.
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from smalt.blob.errors import BlobError, invalid_name
-from smalt.settings import STORAGE_SUFFIX
+from smalt.settings import AZURE_SUFFIX, STORAGE_SUFFIX
 
 MAX_NAME_CHARS = 1024  # Azure's limits
 MAX_SEGMENTS = 254
@@ -25,7 +25,8 @@ _DOMAIN = f".blob.{STORAGE_SUFFIX}"
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$logs|\$web")
 _DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
-_DOMAIN_IN_PATH = re.compile(rb"/[A-Za-z0-9-]+" + re.escape(_DOMAIN).encode() + rb"(?=/|$)")
+_DOMAINS_HERE = (_DOMAIN, f".blob.{AZURE_SUFFIX}")
+_DOMAIN_IN_PATH = re.compile(rb"/[A-Za-z0-9-]+(?:%s)(?=/|$)" % "|".join(map(re.escape, _DOMAINS_HERE)).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def parse_target(raw_path: str, host: str) -> Target:
     first, _, rest = raw_path.lstrip("/").partition("/")
     if not account:
         account = first.split(".", 1)[0]
-        if not first.endswith(_DOMAIN) or not account:
+        if not first.endswith(_DOMAINS_HERE) or not account:
             raise invalid_name(
                 f"The URL names no storage account: expected /{{account}}{_DOMAIN}/{{container}}/{{blob}}."
             )

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from smalt.settings import STORAGE_SUFFIX
+from smalt.settings import AZURE_SUFFIX, STORAGE_SUFFIX
 
 _WORKSPACE = r"azureml://(?:subscriptions/([^/]+)/resourcegroups/([^/]+)(?:/providers/[^/]+)?/workspaces/([^/]+)/)?"
 _DATASTORE = re.compile(_WORKSPACE + r"datastores/([^/]+)(?:/(?:paths(?:/(.*))?)?)?", re.IGNORECASE | re.DOTALL)
@@ -23,6 +23,9 @@ _STORE_AS_URL = re.compile(
     r"(?:wasb|abfs)s?://([^@/.]+\.(?:blob|dfs)\.[^@/]+)/([^/]*)/?(.*)", re.IGNORECASE | re.DOTALL
 )
 _ACCOUNT = re.compile(r"([^/.]+)\.(?:blob|dfs)\." + re.escape(STORAGE_SUFFIX), re.IGNORECASE)
+_ACCOUNT_HERE = re.compile(
+    rf"([^/.]+)\.(?:blob|dfs)\.(?:{re.escape(STORAGE_SUFFIX)}|{re.escape(AZURE_SUFFIX)})", re.IGNORECASE
+)
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*(?=:)")
 _READABLE = "azureml://datastores/…, azureml://jobs/…, https://…, abfss://…, wasbs://… or an asset"
 _ADVICE = {
@@ -101,7 +104,7 @@ def _in_store(container: str, host: str, path: str, ours: str) -> Address:
     account = _ACCOUNT.fullmatch(host.partition(":")[0])
     if host.lower() == ours.lower():
         first, _, path = path.partition("/")
-        account = _ACCOUNT.fullmatch(first)
+        account = _ACCOUNT_HERE.fullmatch(first)
         if account is None:
             raise NotAnAddress(f"'{host}/{first}' names no storage account of this platform")
     if account is not None:
@@ -130,7 +133,7 @@ def _on_web(uri: str, ours: str) -> Address:
     account, below = _ACCOUNT.fullmatch(host), parts.path[1:]
     if parts.netloc.rpartition("@")[2].lower() == ours.lower():
         first, _, below = below.partition("/")
-        account = _ACCOUNT.fullmatch(first)
+        account = _ACCOUNT_HERE.fullmatch(first)
     if account is None:
         return Elsewhere(uri)
     container, _, path = below.partition("/")

@@ -5,13 +5,18 @@ A client asks by hash over all names, then for a place to upload to, then regist
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from sqlalchemy import Connection
 
 from smalt.arm.errors import invalid
-from smalt.arm.kind import Action, Admitted, Kind, Request
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request
+from smalt.arm.platform import Platform
+from smalt.kinds.addresses import InAccount, NotAnAddress, parse
 from smalt.kinds.references import locate
 from smalt.kinds.uploads import pending_upload
 from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, fixed_files, version_removed
+from smalt.settings import AZURE_SUFFIX
 from smalt.store.resources import Row
 
 
@@ -34,6 +39,18 @@ def _check_place(request: Request, connection: Connection, uri: str) -> None:
         raise invalid(f"{field}: code must be in a datastore of this workspace, not at {uri[:200]}; upload it.", field)
 
 
+def _view(platform: Platform, row: Row) -> Document:
+    """Clients download code only from a URL with Azure's own suffix in it."""
+    try:
+        place = parse(str(row.properties["codeUri"]), f"{platform.settings.host}:{platform.settings.port}")
+    except NotAnAddress:
+        return {}
+    if not isinstance(place, InAccount):
+        return {}
+    path = quote(place.path.rstrip("/"))
+    return {"codeUri": f"{platform.settings.url}/{place.account}.blob.{AZURE_SUFFIX}/{place.container}/{path}"}
+
+
 KINDS = [
     container("workspaces/codes", "code"),
     Kind(
@@ -41,6 +58,7 @@ KINDS = [
         title="code version",
         properties=CodeProperties,
         admit=_admit,
+        view=_view,
         creates_parent=True,
         actions={"startPendingUpload": Action(pending_upload, needs_row=False)},
         list_lookup="hash",

@@ -205,7 +205,9 @@ def _secrets(request: Request, row: Row | None) -> tuple[int, Any]:
     account = hosted_account(row.properties)
     if account and _has_credentials(row):
         lifetime = 3600.0 * signature_hours(request.principal, request.body.get("expireAfterHours"))
-        token = request.platform.blobs.sas(account, "rwdlac", lifetime, container=row.properties["containerName"])
+        # A workspace's own: clients use it for the containers of uploads too. Others open their container alone.
+        container = "" if row.name.lower() in DEFAULTS else row.properties["containerName"]
+        token = request.platform.blobs.sas(account, "rwdlac", lifetime, container=container)
         return 200, {"secretsType": "Sas", "sasToken": token}
     with request.platform.database.read() as connection:
         stored = stored_credentials(request.platform.secrets, connection, row.id)

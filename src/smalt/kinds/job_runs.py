@@ -33,4 +33,4 @@ def _step(platform: Platform, row: Row) -> Step:
     return Step(row.state, row.status, after=0 if more else _RESYNC_S)
 
 
-KIND = Kind(path="jobRuns", title="comparison of jobs and runs", reconcile=_step, fail=keep_trying, provider="")
+KIND = Kind(path="jobRuns", title="comparison of jobs and runs", reconcile=_step, fail=keep_trying)

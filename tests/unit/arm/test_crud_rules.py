@@ -94,7 +94,7 @@ def test_a_workspace_is_in_a_group(harness: Any) -> None:
     assert harness.put(f"{subscription}{ML}/workspaces/loose", {"properties": {}}).status_code == 404
 
 
-@pytest.mark.parametrize("type_", ["environmentBuilds", "gateways", "modelNews", "locations"])
+@pytest.mark.parametrize("type_", ["environmentBuilds", "gateways", "jobRuns", "modelNews", "locations"])
 def test_what_the_platform_makes_cannot_be_put(harness: Any, type_: str) -> None:
     url = f"{GROUP}{ML}/{type_}/mine"
     assert harness.put(url, {"about": f"{WORKSPACE}/models/x", "properties": {}}).status_code == 405

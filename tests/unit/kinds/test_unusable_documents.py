@@ -41,7 +41,7 @@ ADDRESSES = [
     f"{STORE}/a/../../secrets",
     f"{STORE}/a/./b",
     f"{STORE}/a\0b",
-    f"{STORE}/{'a' * 4000}",
+    f"{STORE}/{'a' * 1100}",
     f"azureml:/{OTHER_WORKSPACE}/datastores/workspaceblobstore/paths/x",
     f"azureml:/{OTHER_WORKSPACE}/jobs/train-1/outputs/artifacts",
     "azureml://jobs/nobody/outputs/artifacts/paths/x",

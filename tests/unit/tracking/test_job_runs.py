@@ -18,7 +18,7 @@ from smalt.arm.runs import JobRuns
 from smalt.kinds import job_runs
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.store import resources
-from smalt.tracking import schema
+from smalt.tracking import history, schema
 from smalt.tracking.address import mlflow_name
 from smalt.tracking.history import HistoryApp
 from smalt.tracking.runs import MlflowTracking
@@ -165,25 +165,27 @@ def test_nested_runs_are_children_of_jobs_and_of_runs(site: Site) -> None:
     assert (whole["parentRunId"], whole["rootRunId"]) == ("child", "train")
 
 
-def test_children_come_in_pages_the_newest_first(site: Site) -> None:
+def test_all_children_come_at_once_or_in_pages_the_newest_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.submit("train")
     for number in range(120):
         site.mlflow_creates(f"c{number:03}", parent="train", heard=False, start_time=1_800_000_000_000 + number)
     while site.runs.take_over_all():
         pass
-    url, seen = f"/history/v1.0{WORKSPACE}/runs/train/children?$top=100", []
-    while url:
-        page = site.ask("GET", url)
-        assert len(page["value"]) <= 100
-        seen += [one["runId"] for one in page["value"]]
-        url = page.get("nextLink", "").removeprefix(site.harness.settings.url)
-    assert seen == [f"c{number:03}" for number in range(119, 19, -1)]  # $top is how many in all
-    url, seen = f"/history/v1.0{WORKSPACE}/runs/train/children", []
-    while url:
-        page = site.ask("GET", url)
-        seen += [one["runId"] for one in page["value"]]
-        url = page.get("nextLink", "").removeprefix(site.harness.settings.url)
-    assert seen == [f"c{number:03}" for number in range(119, -1, -1)]
+    newest = [f"c{number:03}" for number in range(119, -1, -1)]
+    children = f"/history/v1.0{WORKSPACE}/runs/train/children"
+
+    def seen(url: str) -> list[list[str]]:
+        pages: list[list[str]] = []
+        while url:
+            page = site.ask("GET", url)
+            pages.append([one["runId"] for one in page["value"]])
+            url = page.get("nextLink", "").removeprefix(site.harness.settings.url)
+        return pages
+
+    assert seen(children) == [newest]
+    assert seen(f"{children}?$top=100") == [newest[:100]]
+    monkeypatch.setattr(history, "CHILDREN_MOST", 50)
+    assert seen(children) == [newest[:50], newest[50:100], newest[100:]]
     assert site.listed() == ["train"]
 
 
