@@ -25,10 +25,9 @@ _NEEDS = (
     ("batch-deployment", "batch endpoints"),
     ("job:sweep", "sweeps"),
     ("job:pipeline", "pipelines"),
-    ("connection", "connections"),
     ("registry(", "registries"),
 )
-_NEEDS_BY_KIND = {"connection": "connections", "registry": "registries", "batch-endpoint": "batch endpoints"}
+_NEEDS_BY_KIND = {"registry": "registries", "batch-endpoint": "batch endpoints"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,11 @@ def fill_in(text: str, endpoint: str) -> str:
         "<endpoint_name>": endpoint,
         "{{MODEL_VERSION}}": MODEL_VERSION,
         "<TIME_STAMP>": "1",
+        "<workspace_connection_name>": "example",
+        "<workspace_connection_namename>": "example-feed",
+        "<acr_url>": "registry.example.com",
+        "<git_url>": "https://git.example.com/repository",
+        "<python_feed_url>": "https://feed.example.com/simple/",
         "<SCORING_SCRIPT>": "single-file-to-file-score.py",
         '"identity_resource_id"': _identity(),
         "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX": "00000000-0000-0000-0000-0000000000aa",

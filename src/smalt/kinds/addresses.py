@@ -1,9 +1,9 @@
 """The grammar of what users write where files are meant: which store, job, account or web page a URI names. No look-ups here.
 
 Forms: `azureml://datastores/D/paths/P`, short and long; `azureml://jobs/J/outputs/O[/paths/P]`, short and long; `runs:/J/P`;
-`wasb[s]://C@HOST/P` and `abfs[s]://C@HOST/P`; http and https URLs. An account of this platform has two spellings in those
-with a host: `ACCOUNT.blob.SUFFIX`, and `OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`;
-`dfs` may stand for `blob` in both.
+`wasb[s]://C@HOST/P` and `abfs[s]://C@HOST/P`, or `wasbs://ACCOUNT.blob.SUFFIX/C/P` as Azure's own examples have it; http and
+https URLs. An account of this platform has two spellings in those with a host: `ACCOUNT.blob.SUFFIX`, and
+`OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`; `dfs` may stand for `blob` in both.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ _DATASTORE = re.compile(_WORKSPACE + r"datastores/([^/]+)(?:/(?:paths(?:/(.*))?)
 _JOB = re.compile(_WORKSPACE + r"jobs/([^/]+)/outputs/([^/]+)(?:/paths)?(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _RUN = re.compile(r"runs:/{1,3}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _STORE = re.compile(r"(wasb|abfs)s?://([^@/]*)@([^/]+)/?(.*)", re.IGNORECASE | re.DOTALL)
+_STORE_AS_URL = re.compile(
+    r"(?:wasb|abfs)s?://([^@/.]+\.(?:blob|dfs)\.[^@/]+)/([^/]*)/?(.*)", re.IGNORECASE | re.DOTALL
+)
 _ACCOUNT = re.compile(r"([^/.]+)\.(?:blob|dfs)\." + re.escape(STORAGE_SUFFIX), re.IGNORECASE)
 _ACCOUNT_HERE = re.compile(
     rf"([^/.]+)\.(?:blob|dfs)\.(?:{re.escape(STORAGE_SUFFIX)}|{re.escape(AZURE_SUFFIX)})", re.IGNORECASE
@@ -88,6 +91,8 @@ def parse(uri: str, ours: str) -> Address:
         return OfJob(found[1], "artifacts", found[2] or "")
     if found := _STORE.fullmatch(uri):
         return _in_store(found[2], found[3], found[4], ours)
+    if found := _STORE_AS_URL.fullmatch(uri):
+        return _in_store(found[2], found[1], found[3], ours)
     return _on_web(uri, ours)
 
 

@@ -28,6 +28,9 @@ ADDRESSES = [
     "https://acc.blob.core.smalt",
     "https://acc.blob.core.smalt/Not_A_Container/x",
     "wasbs://@acc.blob.core.smalt/x",
+    "wasbs://acc.blob.core.smalt",
+    "wasbs://acc.blob.core.windows.net/",
+    "abfss://container/x",
     "abfss://fs@localhost:7443/x",
     "abfss://fs@host/x",
     "abfss:///fs/x",
@@ -95,6 +98,8 @@ def test_folders_of_foreign_accounts_cannot_be_listed(harness: Harness, uri: str
     [
         ("abfss://fs@acc.dfs.core.windows.net/p/x.csv", "https://acc.blob.core.windows.net/fs/p/x.csv"),
         ("wasbs://c@acc.blob.core.windows.net/x.csv", "https://acc.blob.core.windows.net/c/x.csv"),
+        ("wasbs://acc.blob.core.windows.net/c/p/x.csv", "https://acc.blob.core.windows.net/c/p/x.csv"),
+        ("abfss://acc.dfs.core.windows.net/fs/x.csv", "https://acc.blob.core.windows.net/fs/x.csv"),
         ("https://example.com/x.csv?sig=1", "https://example.com/x.csv?sig=1"),
     ],
 )
@@ -112,7 +117,7 @@ def test_files_elsewhere_are_fetched(harness: Harness, uri: str, url: str) -> No
     assert "upload it" in message
 
 
-@pytest.mark.parametrize("scheme", ["wasbs", "wasb", "abfss", "abfs", "https", "https-path", "wasbs-path"])
+@pytest.mark.parametrize("scheme", ["wasbs", "wasb", "abfss", "abfs", "https", "https-path", "wasbs-path", "wasbs-url"])
 def test_own_accounts_are_read_and_written(harness: Harness, scheme: str) -> None:
     store = harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties
     account, container = store["accountName"], store["containerName"]
@@ -120,6 +125,7 @@ def test_own_accounts_are_read_and_written(harness: Harness, scheme: str) -> Non
         "https": f"https://{account}.blob.core.smalt/{container}/a%20b/x",
         "https-path": f"{harness.settings.account_url(account)}/{container}/a%20b/x",
         "wasbs-path": f"wasbs://{container}@localhost:7443/{account}.blob.core.smalt/a b/x",
+        "wasbs-url": f"wasbs://{account}.blob.core.smalt/{container}/a b/x",
     }.get(scheme, f"{scheme}://{container}@{account}.{'dfs' if scheme.startswith('abfs') else 'blob'}.core.smalt/a b/x")
     inputs = {"d": {"jobInputType": "uri_folder", "uri": uri}}
     outputs = {"o": {"jobOutputType": "uri_folder", "uri": uri}}
