@@ -50,8 +50,8 @@ def test_a_bomb_is_stopped_at_the_limit(encoding: str, pack: Callable[[bytes], b
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [
-        *(("gzip", b"plain", 400), ("deflate", b"plain", 400), ("gzip", gzip.compress(b"x" * 999)[:-9], 400)),
-        *(("gzip", gzip.compress(b"x") + b"y", 400), ("deflate", zlib.compress(b"x") + b"y", 400)),
+        *(("gzip", b"plain", 400), ("deflate", b"plain", 400), ("gzip", gzip.compress(b"x" * 999, mtime=0)[:-9], 400)),
+        *(("gzip", gzip.compress(b"x", mtime=0) + b"y", 400), ("deflate", zlib.compress(b"x") + b"y", 400)),
         *(("zstd", b"x", 415), ("br", b"x", 415), ("gzip, gzip", b"x", 415), ("x" * 500, b"x", 415)),
     ],
 )
