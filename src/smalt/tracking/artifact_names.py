@@ -36,11 +36,14 @@ def staging(settings: Settings) -> Path:
 
 
 def check_path(path: str) -> str:
-    """`path` without slashes at its ends. Raises ArmError(400) for what is no name of a blob that can be a file."""
-    name = path.strip("/")
-    parts = name.split("/")
-    if not name or any(part in ("", ".", "..") for part in parts) or "\0" in name or "\\" in name:
-        raise invalid(f"The artifact path '{path[:200]}' is not allowed: no empty, '.' or '..' parts, no '\\'.", "path")
+    """`path` with one slash between its parts and none at its ends: clients join them carelessly, and a file system reads it so.
+
+    Raises ArmError(400) for what is no name of a blob that can be a file.
+    """
+    parts = [part for part in path.split("/") if part]
+    name = "/".join(parts)
+    if not name or any(part in (".", "..") for part in parts) or "\0" in name or "\\" in name:
+        raise invalid(f"The artifact path '{path[:200]}' is not allowed: not empty, no '.' or '..' parts, no '\\'.", "path")
     if any(len(part.encode(errors="surrogateescape")) > 255 for part in parts):
         raise invalid(f"A part of the artifact path '{path[:80]}…' is longer than 255 bytes.", "path")
     try:

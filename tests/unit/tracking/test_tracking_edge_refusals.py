@@ -148,7 +148,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(edge: Edge) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["%2e%2e/%2e%2e/x", "ExperimentRun/..%2f..%2fx", "a//b", "..%5cx", "%2Fetc/%2e%2e/passwd", "a%00b", "x" * 300, ""],
+    ["%2e%2e/%2e%2e/x", "ExperimentRun/..%2f..%2fx", "..%5cx", "%2Fetc/%2e%2e/passwd", "a%00b", "x" * 300, ""],
 )
 def test_a_path_that_climbs_out_is_refused(edge: Edge, path: str) -> None:
     assert edge.ask("PUT", f"{FILES}/{path}", content=b"x").status_code == 400
