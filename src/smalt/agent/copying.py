@@ -1,7 +1,7 @@
 """Private copies of files and folders: inside the kernel and shared block by block where the file system can.
 
-Nothing here follows a symbolic link: what a link shows is either inside the copied tree, then the link is kept, or it is
-left out and named.
+Nothing here follows a symbolic link: what a link shows is either inside the copied tree, then the link is kept,
+or it is left out and named.
 """
 
 from __future__ import annotations

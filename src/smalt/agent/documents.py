@@ -1,4 +1,4 @@
-"""Small documents of the platform, served to the task by its own agent: they can be had also while the platform is away.
+"""Small documents of the platform, served to the task by its own agent, also while the platform is away.
 
 The addresses are on loopback, at a port that the system chooses; nothing secret belongs into a document, for every user
 of the machine can ask. It lives in the agent's selector and takes no thread: until somebody asks it is one open socket.
@@ -78,7 +78,10 @@ class DocumentServer:
         content = self._documents.get(path)
         if content is None:
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        lines = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+        lines = (
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+        )
         return lines.encode() + (content if method == b"GET" else b"")
 
     def _drop(self, connection: socket.socket) -> None:

@@ -60,7 +60,10 @@ class TaskFolder:
         os.close(descriptor)
 
     def report(self, state: TaskState, owner: str) -> None:
-        """Make `state` the state, and tell the server if it is there to listen. Raises OSError if it cannot be written."""
+        """Make `state` the state, and tell the server if it is there to listen.
+
+        Raises OSError if it cannot be written.
+        """
         try:
             self.write(wire.STATE_FILE, state.to_json())
         except OSError:

@@ -1,7 +1,7 @@
 """A task's share of the machine through cgroups, version 2 or 1, whichever this machine lets us write.
 
-Nothing is needed of the machine: without writable cgroups a task runs unlimited and its system log says so. What is limited:
-memory and CPU by the node's size, and the number of processes and threads of every task.
+Nothing is needed of the machine: without writable cgroups a task runs unlimited and its system log says so. What is
+limited: memory and CPU by the node's size, and the number of processes and threads of every task.
 """
 
 from __future__ import annotations
@@ -54,8 +54,11 @@ class Cgroups:
                 send(int(pid), signal.SIGKILL)
 
     def remove(self) -> bool:
-        """Once all processes have ended; whether all are gone. The kernel may hold one for a while after the last process
-        (EBUSY): it is tried again when the task's folder goes."""
+        """Once all processes have ended; whether all are gone.
+
+        The kernel may hold one for a while after the last process (EBUSY): it is tried again
+        when the task's folder goes.
+        """
         for folder in self.folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -70,7 +73,8 @@ def recorded(folder: Path) -> Cgroups:
 def make_cgroups(limits: Limits, processes: int, mark: str) -> tuple[Cgroups, str]:
     """Groups with these limits, and what could not be had, in words (empty: all of it).
 
-    The number of processes has no other means: RLIMIT_NPROC counts all of the user's, other tasks' and the platform's too.
+    The number of processes has no other means: RLIMIT_NPROC counts all of the user's, other
+    tasks' and the platform's too.
     """
     if (_ROOT / "cgroup.controllers").exists():
         return _version_2(limits, processes, f"smalt-{mark}")

@@ -86,7 +86,10 @@ def bind_read_only(source: str, target: str) -> None:
 
 
 def _locked_flags(target: str) -> int:
-    """The flags a remount must repeat, else it is refused in a user namespace. ST_* and MS_* differ in RELATIME only."""
+    """The flags a remount must repeat, else it is refused in a user namespace.
+
+    ST_* and MS_* differ in RELATIME only.
+    """
     flags = os.statvfs(target).f_flag
     kept = flags & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME)
     return kept | ((1 << 21) if flags & os.ST_RELATIME else 0)

@@ -1,7 +1,8 @@
 """A log that does not fill the disk: its beginning and its end are kept, and what lay between is named.
 
-The command writes to the file itself, so that its last words are there whatever happens to the agent. What goes beyond the bound is
-cut off behind the writer, who appends (O_APPEND) and so goes on at the new end. Between two looks the file may be longer.
+The command writes to the file itself, so that its last words are there whatever happens to the agent. What goes
+beyond the bound is cut off behind the writer, who appends (O_APPEND) and so goes on at the new end. Between two
+looks the file may be longer.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class BoundedLog:
             self._cut()
 
     def finish(self) -> None:
-        """The last cut, once nobody writes any more: then the newest lines come back, and the last line says what is missing."""
+        """The last cut, once nobody writes any more.
+
+        Then the newest lines come back, and the last line says what is missing.
+        """
         self._cut()
         if self._cut_at:
             missing = self._dropped - len(self._newest)
@@ -56,9 +60,11 @@ class BoundedLog:
             return
         self._dropped += beyond
         if not self._cut_at:
-            self._append(
-                f"\n[smalt] This log holds {self._most} bytes, its bound. What comes now is dropped; the last lines follow at the end.\n".encode()
+            note = (
+                f"\n[smalt] This log holds {self._most} bytes, its bound. What comes now is dropped;"
+                " the last lines follow at the end.\n"
             )
+            self._append(note.encode())
             self._cut_at = self._path.stat().st_size
 
     def _append(self, text: bytes) -> None:

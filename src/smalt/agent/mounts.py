@@ -22,7 +22,10 @@ class Namespace:
         self._entered = False
 
     def bind_read_only(self, source: Path, target: Path) -> bool:
-        """Show `source` at `target` (which exists and is of the same sort), read-only. False where that is impossible."""
+        """Show `source` at `target` (which exists and is of the same sort), read-only.
+
+        False where that is impossible.
+        """
         if not self._enter():
             return False
         try:
@@ -62,7 +65,10 @@ def _enter_as_user() -> None:
 
 
 def _user_namespaces_work() -> bool:
-    """Try it in a child first: where user namespaces are restricted, unshare succeeds and leaves the process crippled."""
+    """Try it in a child first.
+
+    Where user namespaces are restricted, unshare succeeds and leaves the process crippled.
+    """
     pid = os.fork()
     if pid == 0:
         code = 1

@@ -1,7 +1,8 @@
 """A task's own virtual environment over a shared one: sees all of it, takes every `pip install`, costs milliseconds.
 
-Its interpreter is the shared one's base interpreter; a `.pth` adds the shared site-packages behind its own, so that what
-is installed here wins; console scripts are copied with their first line changed, so that `pip` or `mlflow` run in here.
+Its interpreter is the shared one's base interpreter; a `.pth` adds the shared site-packages behind its
+own, so that what is installed here wins; console scripts are copied with their first line changed, so that
+`pip` or `mlflow` run in here.
 """
 
 from __future__ import annotations

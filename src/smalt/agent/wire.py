@@ -2,8 +2,8 @@
 
 Standard library only: an agent starts in milliseconds because it imports nothing else. A task lives in a folder of its
 own, `<root>/tasks/<name>/`: `task.json` (the `TaskSpec`, 0600), `state.json` (the `TaskState`, replaced atomically),
-`lock` (held by the agent with flock for as long as it lives). `stop.json` is a `StopRequest`: written by the server, which
-then sends the agent SIGUSR1. On each change of state the agent sends a `Hint` to the server's datagram socket.
+`lock` (held by the agent with flock for as long as it lives). `stop.json` is a `StopRequest`: written by the server,
+which then sends the agent SIGUSR1. On each change of state the agent sends a `Hint` to the server's datagram socket.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Outcome(StrEnum):
 class InputSpec:
     """One input. A literal has `value`; all others have `source`, an absolute path, or `url` to fetch it from.
 
-    `mode` is Azure's, in lower case: ro_mount, download, direct, eval_mount, eval_download. `uri` is what `direct` gives.
+    `mode` is Azure's, in lower case: ro_mount, download, direct, eval_mount, eval_download.
+    `uri` is what `direct` gives.
     """
 
     name: str
@@ -93,16 +94,17 @@ class TaskSpec:
 
     - `name` is deterministic (resource, attempt, rank): `Engine.ensure` of the same name never starts it twice.
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
-    - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}` and
-      `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
+    - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
+      and `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
       `argv`, where given, is run as it is instead.
-    - `environment` is the prefix of a built virtual environment, put in front of PATH through an overlay of the task's own,
-      so that `pip install` never changes the shared one. Empty: the machine's PATH.
+    - `environment` is the prefix of a built virtual environment, put in front of PATH through an overlay of the task's
+      own, so that `pip install` never changes the shared one. Empty: the machine's PATH.
     - `documents`: address at the platform → what is there. Each variable that is such an address becomes one where the
       agent serves the same, for as long as the command runs, whether the platform is there or not. No secrets.
     - `log` receives stdout and stderr, `system_log` what the agent itself has to say; absolute paths.
     - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (empty: nowhere).
-    - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes and threads may run at once.
+    - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes
+      and threads may run at once.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails.
     """
 

@@ -1,4 +1,4 @@
-"""The program `smalt`, also `python -m smalt.cli`: the commands are imported once the interpreter is as it should be."""
+"""The program `smalt`, also `python -m smalt.cli`: commands are imported once the interpreter is as it should be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A virtual environment with the official Azure ML SDK, in versions that were tried together: what the quickstart runs in."""
+"""A virtual environment with the official Azure ML SDK, in versions tried together: what the quickstart runs in."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def constraints(sdk: str = SDK) -> Path:
 def ensure(
     folder: Path, cache: Path, environment: Mapping[str, str], say: Callable[[str], None], sdk: str = SDK
 ) -> Path:
-    """The environment's Python; made where missing, incomplete, or of other versions. Raises CliError with uv's words."""
+    """The environment's Python, made where missing, incomplete, or of other versions.
+
+    Raises CliError with uv's words.
+    """
     python, marker, wanted = folder / "bin" / "python", folder / ".complete", _digest(sdk)
     if python.exists() and marker.exists() and marker.read_text() == wanted:
         return python

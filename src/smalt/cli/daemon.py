@@ -1,4 +1,4 @@
-"""The supervisor as a process: of this terminal, or in the background, which is what `smalt up --detach` leaves running.
+"""The supervisor as a process: of this terminal, or in the background, which `smalt up --detach` leaves running.
 
 In the background it is told what to run as JSON on standard input, so it imports neither web framework nor database and
 stays small; it says `ready` or what went wrong on a pipe, on which `smalt up` waits.
@@ -90,7 +90,10 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
 
 
 def start_detached(order: Order, lock: Lock, environment: Mapping[str, str]) -> None:
-    """Leave a supervisor with this environment behind; returns when the platform is ready. Raises CliError with the log's end."""
+    """Leave a supervisor with this environment behind; returns when the platform is ready.
+
+    Raises CliError with the log's end.
+    """
     reader, writer = os.pipe()
     output = LogFile(order.settings.logs / "supervisor.log").open()
     os.set_inheritable(lock.descriptor, True)

@@ -2,8 +2,8 @@
 
 A start puts nothing aside: what an earlier process said before it died must outlive any number of starts.
 
-A process writes to its file directly, so that its last words are there whatever happens to the supervisor. All open them
-with O_APPEND, hence a file that grew too large can be copied aside and cut to nothing under its writer.
+A process writes to its file directly, so that its last words are there whatever happens to the supervisor. All open
+them with O_APPEND, hence a file that grew too large can be copied aside and cut to nothing under its writer.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class LogFile:
                 os.close(descriptor)
 
     def trim(self) -> bool:
-        """Copy aside and empty a log above its limit; lines written in the microseconds between are lost. True if it did.
+        """Copy aside and empty a log above its limit; lines written in the microseconds between are lost.
 
-        What was put aside long ago goes.
+        True if it did. What was put aside long ago goes.
         """
         self._forget()
         if self._size() <= self.limit_bytes:

@@ -136,7 +136,8 @@ def create(
 ) -> None:
     """Create a service principal and print what its user sets, the secret once.
 
-    With --issuer, --subject and --jwks it signs in with a federated token (AZURE_FEDERATED_TOKEN_FILE) and has no secret.
+    With --issuer, --subject and --jwks it signs in with a federated token
+    (AZURE_FEDERATED_TOKEN_FILE) and has no secret.
     """
     trusted = {"issuer": issuer, "subject": subject, "audience": audience, "jwks": jwks}
     _run("principals", "create", root=root, name=name, as_json=json, trusted=trusted)
@@ -190,7 +191,10 @@ def list_storage(root: Root = None, json: Json = False) -> None:
 
 
 def _run(command: str, function: str = "run", **options: Any) -> None:
-    """Call `function` of the module of `command`, which returns the exit code; any but 0 ends ours. An error is one line."""
+    """Call `function` of the module of `command`, which returns the exit code; any but 0 ends ours.
+
+    An error is one line.
+    """
     for stream in (sys.stdout, sys.stderr):
         cast(TextIOWrapper, stream).reconfigure(errors="replace")  # a locale without "✓" is no reason to fail
     try:

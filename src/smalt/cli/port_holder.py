@@ -1,15 +1,16 @@
-"""Keeps the port open while Envoy, or the supervisor, is started again: connections wait in the socket, none is refused.
+"""Keeps the port open while Envoy, or the supervisor, starts again: connections wait in the socket, none is refused.
 
     port_holder.py start RUN PORT ADDRESSES VERSION COMMAND…   what the supervisor runs as `envoy`: it becomes COMMAND
     port_holder.py hold RUN PORT ADDRESSES SUPERVISOR          the holder, which the first `start` leaves behind
 
-Envoy takes a listening socket over from one process only: the Envoy before it, in its hot restart. So the holder answers as
-that one would. The protocol (Envoy's source/server/hot_restart.proto, hot_restarting_base.cc and hot_restart_impl.cc): datagrams
-between unix sockets, each a protobuf message behind its length; and a small shared memory that the first process makes.
-`VERSION` is what Envoy names it by; with another one, or where the holder cannot be had, Envoy binds the port itself.
+Envoy takes a listening socket over from one process only: the Envoy before it, in its hot restart. So the holder
+answers as that one would. The protocol (Envoy's source/server/hot_restart.proto, hot_restarting_base.cc and
+hot_restart_impl.cc): datagrams between unix sockets, each a protobuf message behind its length; and a small shared
+memory that the first process makes. `VERSION` is what Envoy names it by; with another one, or where the holder cannot
+be had, Envoy binds the port itself.
 
-The holder stays when the supervisor is killed, for `LINGER_S`; the next `up` finds it. `smalt down` dismisses it. Standard
-library only: `start` runs with `-I -S` before each Envoy, in about 20 ms.
+The holder stays when the supervisor is killed, for `LINGER_S`; the next `up` finds it. `smalt down` dismisses it.
+Standard library only: `start` runs with `-I -S` before each Envoy, in about 20 ms.
 """
 
 from __future__ import annotations

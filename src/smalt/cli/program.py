@@ -35,7 +35,8 @@ class State(StrEnum):
 class Program:
     """What to run. `environment` is all that the process gets; `nice` is added to the supervisor's priority.
 
-    `health`: when to replace it although it lives; `data_bytes`: the kernel gives it no more memory than that (0: any amount).
+    `health`: when to replace it although it lives; `data_bytes`: the kernel gives it no more
+    memory than that (0: any amount).
     """
 
     name: str
@@ -50,7 +51,10 @@ class Program:
 
 
 def restart_delay_s(failures: int, most_s: float = MAX_DELAY_S) -> float:
-    """`failures`: quick deaths in a row, this one included. At once after the first, then 0.25 s doubling to `most_s`."""
+    """`failures`: quick deaths in a row, this one included.
+
+    At once after the first, then 0.25 s doubling to `most_s`.
+    """
     return 0.0 if failures <= 1 else min(most_s, 0.25 * 2 ** min(failures - 2, 8))
 
 

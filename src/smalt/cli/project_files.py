@@ -1,4 +1,4 @@
-"""The quickstart's code in a folder of the user's: copied there, brought up to date, never over the user's own changes."""
+"""The quickstart's code in a folder of the user's: copied there, brought up to date, never over the user's changes."""
 
 from __future__ import annotations
 

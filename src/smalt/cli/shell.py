@@ -19,12 +19,13 @@ _OF_OTHER_PROGRAMS = ("PYTHON", "VIRTUAL_ENV", "CONDA_", "LD_PRELOAD", "LD_AUDIT
 def ignore_python_variables() -> None:
     """In this interpreter, before anything of size is imported.
 
-    Docker images set PYTHONDONTWRITEBYTECODE: without bytecode every start compiles everything anew. PYTHONPATH, meant for
-    another program, hides packages of ours.
+    Docker images set PYTHONDONTWRITEBYTECODE: without bytecode every start compiles everything anew. PYTHONPATH, meant
+    for another program, hides packages of ours.
     """
     sys.dont_write_bytecode = False
     sys.pycache_prefix = None
-    elsewhere = {os.path.abspath(one) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one}  # noqa: PTH100
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    elsewhere = {os.path.abspath(one) for one in named if one}  # noqa: PTH100
     own = Path(__file__).parents[2]
     sys.path[:] = [one for one in sys.path if one not in elsewhere or Path(one) == own]
 

@@ -15,8 +15,8 @@ from smalt.settings import Settings
 class TaskStatus:
     """Tasks of one resource: a job's nodes, a deployment's replicas. The contract of `smalt status --json`.
 
-    `kind` is job, deployment, build or bytecode; `name` is ENDPOINT/DEPLOYMENT for a deployment, the environment's key for
-    the last two. `tasks` is how many there are, `rss_bytes` the memory of all their processes.
+    `kind` is job, deployment, build or bytecode; `name` is ENDPOINT/DEPLOYMENT for a deployment, the environment's key
+    for the last two. `tasks` is how many there are, `rss_bytes` the memory of all their processes.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The environment variables that redirect unmodified Azure clients to a platform, for `smalt env` and the quickstart."""
+"""The environment variables that turn unmodified Azure clients to a platform, for `smalt env` and the quickstart."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def client_variables(settings: Settings, identity_secret: str) -> dict[str, str]
 def identity_secret(settings: Settings) -> str:
     """The owner's IDENTITY_HEADER. Raises CliError where nothing was started yet.
 
-    Read from the file that `smalt.auth.identity_headers` keeps, and not through it: `smalt env` stands in shell start-up
-    files, and a second of imports there is a second for each new shell.
+    Read from the file that `smalt.auth.identity_headers` keeps, and not through it: `smalt env` stands in shell
+    start-up files, and a second of imports there is a second for each new shell.
     """
     try:
         return (settings.secrets / "msi").read_text()

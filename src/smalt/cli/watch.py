@@ -1,6 +1,7 @@
-"""Whether a program of the platform still does its work: asked for an answer on its socket, and looked at for its memory.
+"""Whether a program of the platform still does its work: asked for an answer on its socket, looked at for its memory.
 
-One that lives but does not answer, or that takes the machine's memory, is worth less than a new one: all of them can be killed at any time.
+One that lives but does not answer, or that takes the machine's memory, is worth less than a new one: all of
+them can be killed at any time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _TRIES = 3  # a silence is at least so many questions without an answer
 class Health:
     """How to ask a program: `GET path` on the unix socket `socket`; any HTTP answer is one.
 
-    Replaced when silent for `silent_s`, counted from its first answer, or when it gives none within `start_s`; and when it holds
-    more than `memory_bytes` (0: any amount). `ask_every_s` is the pause between two questions.
+    Replaced when silent for `silent_s`, counted from its first answer, or when it gives none within `start_s`; and when
+    it holds more than `memory_bytes` (0: any amount). `ask_every_s` is the pause between two questions.
     """
 
     socket: str

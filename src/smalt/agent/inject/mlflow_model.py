@@ -121,7 +121,11 @@ class MlflowScorer:
             one.table = table
 
     def _predict_together(self, batch: list[Waiting], started: float) -> None:
-        rows = batch[0].table.rows if len(batch) == 1 else [row for one in batch for row in one.table.rows]  # type: ignore[union-attr]
+        rows = (
+            batch[0].table.rows  # type: ignore[union-attr]
+            if len(batch) == 1
+            else [row for one in batch for row in one.table.rows]  # type: ignore[union-attr]
+        )
         try:
             values = self._rows(rows)
         except ScoringTimeout:

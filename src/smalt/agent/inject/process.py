@@ -90,7 +90,7 @@ def load(config: ServeConfig, settings: AzureSettings, logger: logging.Logger) -
 
 
 def listen(path: str, port: int | None) -> list[socket.socket]:
-    """The unix socket, there for others (mode 0600) only once it accepts; and a TCP port of the loopback if asked for."""
+    """The unix socket, there for others (mode 0600) only once it accepts; and a TCP port of loopback if asked for."""
     sockets = []
     if path:
         if os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):

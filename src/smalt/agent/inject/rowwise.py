@@ -74,7 +74,7 @@ def is_rowwise(estimator: Any) -> bool:
 
 
 def without_names(estimator: Any) -> Any:
-    """A shallow copy that was fitted without column names, sharing all that is large; None where that is not possible."""
+    """A shallow copy that was fitted without column names, sharing all that is large; None where that cannot be."""
     if type(estimator).__module__.split(".")[0] != "sklearn" or hasattr(estimator, "_sklearn_output_config"):
         return None
     plain = copy.copy(estimator)

@@ -20,7 +20,7 @@ SHOWN = 20
 
 
 class Column:
-    """One column of a signature: `kind` is MLflow's type (double, long, string, ...), '' where it is not a plain one."""
+    """One column of a signature: `kind` is MLflow's type (double, long, string, ...), '' where it is no plain one."""
 
     __slots__ = ("kind", "name", "required")
 

@@ -59,7 +59,10 @@ def _end(settings: Settings) -> None:
 
 
 def stop(pid: int, patience_s: float = PATIENCE_S) -> None:
-    """SIGTERM to the supervisor; after `patience_s` SIGKILL, with which all its programs die. Returns when it is gone."""
+    """SIGTERM to the supervisor; after `patience_s` SIGKILL, with which all its programs die.
+
+    Returns when it is gone.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:

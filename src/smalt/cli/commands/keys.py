@@ -1,4 +1,4 @@
-"""`smalt keys`: the keys that seal secrets at rest, straight on the root, so that it works whether or not the platform runs."""
+"""`smalt keys`: the keys that seal secrets at rest, straight on the root. Works whether or not the platform runs."""
 
 from __future__ import annotations
 

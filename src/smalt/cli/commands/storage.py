@@ -1,4 +1,4 @@
-"""`smalt storage`: the keys of storage accounts, straight on the root, so that it works whether or not the platform runs."""
+"""`smalt storage`: the keys of storage accounts, straight on the root. Works whether or not the platform runs."""
 
 from __future__ import annotations
 

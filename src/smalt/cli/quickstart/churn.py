@@ -1,6 +1,7 @@
 """A churn model from data to production, on the Azure Machine Learning SDK. Change it and run it again.
 
-Nothing here is Smalt's: the same lines run against Azure. What points them at this machine are the variables of `smalt env`.
+Nothing here is Smalt's: the same lines run against Azure. What points them at this machine are
+the variables of `smalt env`.
 """
 
 import json
@@ -143,6 +144,7 @@ with progress.step("Send everything back to blue and delete green"):
 print(f"\nDone in {progress.total_s():.0f} s.")
 print(f"AUC:          {auc:.4f}")
 print(
-    f"Prediction:   a customer of {CUSTOMER['tenure']} months with {CUSTOMER['num_support_tickets']} support tickets {prediction}"
+    f"Prediction:   a customer of {CUSTOMER['tenure']} months"
+    f" with {CUSTOMER['num_support_tickets']} support tickets {prediction}"
 )
 print(f"Scoring URI:  {live.scoring_uri}")

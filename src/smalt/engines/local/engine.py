@@ -140,7 +140,10 @@ class LocalEngine:
         return [spawn_agent] if self._nursery is None else [self._nursery.start_agent, spawn_agent]
 
     def _signal(self, folder: Path, number: int) -> None:
-        """To the agent, if it is alive: its number is looked up first and its life checked after, so no other gets it."""
+        """To the agent, if it is alive.
+
+        Its number is looked up first and its life checked after, so no other gets it.
+        """
         state = read_state(folder)
         if state is None or not state.agent_pid:
             return  # it looks for a request before it starts anything

@@ -1,8 +1,8 @@
 """Conda's environment files, read as what they ask of Python: an interpreter, PyPI packages, pip's own list.
 
 Conda's way to write versions (https://docs.conda.io/projects/conda-build/en/stable/resources/package-spec.html) is
-turned into PEP 440: `=1.5` means `==1.5.*`, a build string is dropped, and so is the channel. `variables` are what conda would
-set when the environment is activated.
+turned into PEP 440: `=1.5` means `==1.5.*`, a build string is dropped, and so is the channel. `variables` are what
+conda would set when the environment is activated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"^v?\d+(?:\.\d+)*(?:[._-]?(?:a|b|c|rc|alpha|beta|dev|pre|po
 
 @dataclass
 class CondaFile:
-    """`python` is a PEP 440 specifier ("" for any); `packages` are requirements by PyPI's names; `variables` for what runs."""
+    """`python` is a PEP 440 specifier or ""; `packages` are requirements by PyPI's names; `variables` for what runs."""
 
     python: str = ""
     packages: list[str] = field(default_factory=list[str])

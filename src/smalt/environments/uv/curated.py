@@ -1,4 +1,4 @@
-"""The curated environments: definitions of our own, one file each in `curated/`, for names that Azure ships as images."""
+"""The curated environments: definitions of our own, a file each in `curated/`, for names that Azure ships as images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import yaml
 from smalt.arm.errors import ArmError, invalid
 
 _REFERENCE = re.compile(
-    r"^(?:azureml:(?!//))?(?:azureml://registries/[^/]+/environments/)?(?P<name>[^/@:]+)(?:[@:].*|/(?:versions|labels)/.*)?$",
+    r"^(?:azureml:(?!//))?(?:azureml://registries/[^/]+/environments/)?"
+    r"(?P<name>[^/@:]+)(?:[@:].*|/(?:versions|labels)/.*)?$",
     re.IGNORECASE,
 )
 

@@ -1,4 +1,4 @@
-"""`Environments` with virtual environments that uv builds: the server's side, which plans and looks, but never builds."""
+"""`Environments` with virtual environments that uv builds: the server's side. It plans and looks, but never builds."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ class UvEnvironments:
         if not choice.exact:
             notes.insert(
                 0,
-                f"Python {_readable(python)} was asked for; the nearest that this machine has is {choice.interpreter.version}.",
+                f"Python {_readable(python)} was asked for; the nearest that this machine has is"
+                f" {choice.interpreter.version}.",
             )
         title = spec.name or spec.curated or spec.image or "environment"
         packages = len(asked["conda"]) + len(asked["pip"])

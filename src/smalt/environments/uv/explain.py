@@ -30,7 +30,8 @@ _SOURCE = re.compile(
     rf"(?:Failed to build|Failed to download and build|Failed to prepare|Failed to parse metadata)[^`]*`{_NAME}"
 )
 _UNREACHABLE = re.compile(
-    r"Failed to fetch|error sending request|dns error|tcp connect error|Connection refused|timed out|Request failed after"
+    r"Failed to fetch|error sending request|dns error|tcp connect error|Connection refused|timed out|"
+    r"Request failed after"
 )
 _REFUSED = re.compile(r"lack of valid authentication|401 Unauthorized|403 Forbidden")
 _UNSOLVED = "No solution found when resolving"
@@ -61,7 +62,8 @@ class Problem:
     def mentions(self, names: Iterable[str]) -> list[str]:
         """Those of `names` (canonical) that the explanation speaks of, in order of appearance."""
         places = {name: re.search(rf"(?<![\w.-]){_loosely(name)}(?![\w-])", self.text, re.IGNORECASE) for name in names}
-        return sorted((name for name, place in places.items() if place), key=lambda name: places[name].start())  # type: ignore[union-attr]
+        starts = {name: place.start() for name, place in places.items() if place}
+        return sorted(starts, key=lambda name: starts[name])
 
     @property
     def required(self) -> list[str]:
@@ -95,8 +97,9 @@ def cause(problem: Problem, python: str) -> str:
     asked = next((one for one in problem.required if _canonical(re.split(r"[\[=<>!~ ]", one)[0]) == package), package)
     if problem.obstacle is Obstacle.MISSING and problem.refused:
         return (
-            f"'{package}' cannot be had: an index that the environment names refused the request (401 or 403). A connection"
-            f" of the workspace, category PythonFeed, with its address as target, gives the credentials.{_chain(problem)}"
+            f"'{package}' cannot be had: an index that the environment names refused the request (401 or 403)."
+            " A connection of the workspace, category PythonFeed, with its address as target,"
+            f" gives the credentials.{_chain(problem)}"
         )
     if problem.obstacle is Obstacle.MISSING:
         return (

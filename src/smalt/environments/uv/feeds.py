@@ -1,7 +1,7 @@
 """Credentials of package indexes: which of an environment's index addresses a feed opens, and how uv is told.
 
-A plan names address and connection alone. The credentials come to the build in a variable, and go to uv in the address, on
-its standard input: never on a command line, and into no file.
+A plan names address and connection alone. The credentials come to the build in a variable, and go to uv in the address,
+on its standard input: never on a command line, and into no file.
 """
 
 from __future__ import annotations

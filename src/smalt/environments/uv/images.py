@@ -27,7 +27,7 @@ _WITH_PACKAGES = re.compile(r"^mcr\.microsoft\.com/azureml/((?:minimal-|mlflow-|
 
 @dataclass(frozen=True)
 class Image:
-    """`ground`: a conda file on it can be built here; `plain`: so can the image alone; `curated`: a definition to use."""
+    """`ground`: a conda file on it can be built here; `plain`: so can the image alone; `curated`: the definition."""
 
     ground: bool
     plain: bool = False

@@ -46,7 +46,7 @@ def find_interpreters(variables: Mapping[str, str]) -> tuple[Interpreter, ...]:
 
 
 def choose(available: tuple[Interpreter, ...], specifier: str, preferred: str) -> Choice:
-    """The interpreter for a PEP 440 `specifier`: `preferred` where it satisfies, else the newest that does, else the nearest."""
+    """The interpreter for a PEP 440 `specifier`: `preferred` if it fits, else the newest that fits, or the nearest."""
     wanted = SpecifierSet(specifier)
     fitting = [one for one in available if _satisfies(one, wanted)]
     for one in fitting:
@@ -108,7 +108,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _is_program(path: Path) -> bool:
-    """Whether it is an interpreter and not a script that looks for one (pyenv's shims), nor one in a virtual environment."""
+    """Whether it is an interpreter: no script that looks for one (pyenv's shims), nor one in a virtual environment."""
     try:
         with path.open("rb") as file:
             head = file.read(4)

@@ -1,7 +1,7 @@
 """Locks: exact versions with hashes, as a requirements file that pip and uv read too.
 
-The first line, a comment, holds what a build from the lock has to know besides: the key that it belongs to, the packages
-that are built from source, and the notes for people.
+The first line, a comment, holds what a build from the lock has to know besides: the key that it belongs to, the
+packages that are built from source, and the notes for people.
 """
 
 from __future__ import annotations

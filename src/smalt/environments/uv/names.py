@@ -67,13 +67,13 @@ PYPI_NAMES: dict[str, str] = {
 # What the base images and the machine bring, or what wheels carry inside themselves: left out, with a note.
 _BROUGHT = _words("""
     _libgcc_mutex _openmp_mutex binutils blas bzip2 c-ares ca-certificates cpuonly cuda cuda-cudart cuda-libraries curl
-    cuda-nvcc cuda-runtime cuda-toolkit cuda-version cudatoolkit cudatoolkit-dev cudnn expat fontconfig freetype git glib
-    graphviz icu intel-openmp jpeg krb5 lcms2 ld_impl_linux-64 lerc libblas libcblas libcurl libedit libffi libgcc libgcc-ng
-    libgfortran libgfortran-ng libgomp libjpeg-turbo liblapack libnghttp2 libnsl libopenblas libpng libprotobuf
-    libsqlite libssh2 libstdcxx-ng libtiff libuuid libuv libwebp libxcb libxcrypt libxml2 libzlib llvm-openmp lz4-c
-    magma-cuda118 magma-cuda121 make mkl mkl-service mkl_fft mkl_random mpi mpich nccl ncurses ninja nodefaults nomkl numactl
-    openblas openjpeg openmp openmpi openssl pcre python_abi pytorch-cuda pytorch-mutex readline snappy sqlite tk ucx
-    tbb wget xz yaml zlib zstd
+    cuda-nvcc cuda-runtime cuda-toolkit cuda-version cudatoolkit cudatoolkit-dev cudnn expat fontconfig freetype git
+    glib graphviz icu intel-openmp jpeg krb5 lcms2 ld_impl_linux-64 lerc libblas libcblas libcurl libedit libffi libgcc
+    libgcc-ng libgfortran libgfortran-ng libgomp libjpeg-turbo liblapack libnghttp2 libnsl libopenblas libpng
+    libprotobuf libsqlite libssh2 libstdcxx-ng libtiff libuuid libuv libwebp libxcb libxcrypt libxml2 libzlib
+    llvm-openmp lz4-c magma-cuda118 magma-cuda121 make mkl mkl-service mkl_fft mkl_random mpi mpich nccl ncurses ninja
+    nodefaults nomkl numactl openblas openjpeg openmp openmpi openssl pcre python_abi pytorch-cuda pytorch-mutex
+    readline snappy sqlite tk ucx tbb wget xz yaml zlib zstd
 """)
 
 # Programs and languages of their own: there is no wheel that stands in for them.

@@ -38,7 +38,8 @@ def without_secrets(text: str) -> str:
 class Uv:
     """Runs uv with one cache and one set of variables; `held` is a descriptor that stays locked until uv has ended.
 
-    `--project /`: a pyproject.toml in or above the working folder is somebody's project, whose constraints are not for us.
+    `--project /`: a pyproject.toml in or above the working folder is somebody's project,
+    whose constraints are not for us.
 
     uv gets SIGKILL when this process dies: its writes end with us.
     """
@@ -76,7 +77,10 @@ class Uv:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without SIGTERM while a child is made: an exception raised in one of fork's hooks is lost, and so the signal would be."""
+    """Without SIGTERM while a child is made.
+
+    An exception raised in one of fork's hooks is lost, and so the signal would be.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
@@ -96,7 +100,7 @@ def _echo(child: subprocess.Popen[str], stdin: str) -> tuple[int, str]:
 
 
 def _before_exec() -> Callable[[], None]:
-    """For the child, between fork and exec: SIGTERM as it was, and SIGKILL when the parent is gone (it may be already)."""
+    """For the child, between fork and exec: SIGTERM as it was, SIGKILL when the parent is gone (it may be already)."""
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     parent = os.getpid()
 

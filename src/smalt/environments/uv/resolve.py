@@ -1,4 +1,4 @@
-"""From what was asked for to exact versions: wheels first, the user's pins as they are, and giving way only where needed.
+"""From what was asked for to exact versions: wheels first, the user's pins as they are, giving way only where needed.
 
 1. All pins as written, wheels only. Most specifications end here.
 2. A package without a wheel: where PyPI has only pure Python of it, its source is built; else its pin (or that of the
@@ -99,7 +99,10 @@ class Resolver:
         return Resolution(text, tuple(sorted(self._state.sources)), tuple(self._notes(text)))
 
     def avoid(self, package: str) -> None:
-        """`package` could not be built from its source: from now on only with a wheel. Raises Unresolvable if it must be."""
+        """`package` could not be built from its source: from now on only with a wheel.
+
+        Raises Unresolvable if it must be.
+        """
         culprit = self._find(package)
         if package not in self._state.sources or culprit is None or not culprit.can_yield:
             raise Unresolvable(
