@@ -1,6 +1,7 @@
 """A request's JSON, as far as it can be kept and given back: what is stored must be readable for ever.
 
-Python's reader takes more than JSON has (NaN, numbers past a double, halves of surrogate pairs), which no answer can hold.
+Python's reader takes more than JSON has (NaN, numbers past a double, halves of surrogate
+pairs), which no answer can hold.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ def check_size(document: Mapping[str, Any]) -> None:
 def check_tags(document: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
     """The tags of a resource and of its properties. Raises ArmError(400).
 
-    Those that stay as they are in `old` are not looked at: MLflow's clients may have given more, or longer ones, to a model.
+    Those that stay as they are in `old` are not looked at: MLflow's clients may have given
+    more, or longer ones, to a model.
     """
     before = old or {}
     _check(document.get("tags"), before.get("tags"), "tags")

@@ -1,4 +1,7 @@
-"""This platform as one of Azure's clouds: the document that clients learn all other addresses from. No secret is in it."""
+"""This platform as one of Azure's clouds: the document that clients learn all other addresses from.
+
+No secret is in it.
+"""
 
 from __future__ import annotations
 
@@ -43,5 +46,8 @@ def cloud_metadata(settings: Settings) -> dict[str, Any]:
 
 
 def _login_url(settings: Settings) -> str:
-    """azureml-mlflow hands azure-identity host and port without a scheme, which takes `localhost:…` for a scheme: so a number."""
+    """azureml-mlflow hands azure-identity host and port without a scheme.
+
+    The latter takes `localhost:…` for a scheme: so a number.
+    """
     return settings.url.replace("//localhost:", "//127.0.0.1:", 1)

@@ -267,7 +267,8 @@ class Crud:
         if going is not None:
             title = self.kind_of(going.kind).title
             raise conflict(
-                f"The {title} '{going.name}' is being deleted, with all that is in it. Wait for its end, and create it again.",
+                f"The {title} '{going.name}' is being deleted, with all that is in it. Wait for its end,"
+                " and create it again.",
                 "id",
             )
 

@@ -89,7 +89,10 @@ def spelled_identity(identity: Mapping[str, Any]) -> Document:
 
 
 def patched(old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:
-    """What a PATCH makes of `old`: a merge, but for `tags`. Those given are all that stay, or none could be taken away."""
+    """What a PATCH makes of `old`: a merge, but for `tags`.
+
+    Those given are all that stay, or none could be taken away.
+    """
     body = merged(old, patch)
     if isinstance(tags := patch.get("tags"), Mapping):
         body["tags"] = merged({}, tags)  # pyright: ignore[reportUnknownArgumentType]

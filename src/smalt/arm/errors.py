@@ -1,4 +1,6 @@
-"""The one error tree. Everything that a caller did wrong, or that cannot be done, is an `ArmError`; the HTTP edge maps it once.
+"""The one error tree.
+
+Everything that a caller did wrong, or that cannot be done, is an `ArmError`; the HTTP edge maps it once.
 
     ArmError
       status   the HTTP status

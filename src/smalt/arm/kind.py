@@ -26,7 +26,10 @@ NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
 
 @dataclass(frozen=True)
 class Request:
-    """One call on a resource or collection, as a kind's functions see it. `body` is the whole JSON document; `patched`: a PATCH made it."""
+    """One call on a resource or collection, as a kind's functions see it.
+
+    `body` is the whole JSON document; `patched`: a PATCH made it.
+    """
 
     platform: Platform
     id: ResourceId
@@ -96,15 +99,17 @@ class Kind:
 
     - `path`: the type below the provider, in the service's spelling.
     - `properties`: the model that `properties` is validated with; unknown fields are kept.
-    - `admit`: pure decision about a PUT or PATCH; raises ArmError. None: the platform makes the rows, clients cannot PUT them.
-    - `reconcile`: the control loop's step; None for kinds that are only stored. `fail`: what becomes of a row whose steps
-      raise again and again, for kinds that hold something (nodes, a run): (platform, row, error body) → Step. Without it
-      the row is `Failed`.
+    - `admit`: pure decision about a PUT or PATCH; raises ArmError. None: the platform makes the
+      rows, clients cannot PUT them.
+    - `reconcile`: the control loop's step; None for kinds that are only stored. `fail`: what becomes of a row whose
+      steps raise again and again, for kinds that hold something (nodes, a run): (platform, row, error body) → Step.
+      Without it the row is `Failed`.
     - `view`: what the server adds to `properties` in answers, from the row alone.
     - `detail`: what is added where one resource is read or written, and not in lists: it may cost more than the row.
     - `long_running`: PUT and DELETE answer with an operation to poll.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
-    - `derived`: the row of a resource that has none of its own but follows from others; as a version it is the only one, `1`.
+    - `derived`: the row of a resource that has none of its own but follows from others; as a
+      version it is the only one, `1`.
     - `written`: what follows a PUT or PATCH at once, outside of its transaction; a failure is not the request's.
     - `creates_parent`: a PUT creates the container above it (data, models, …).
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
@@ -113,9 +118,9 @@ class Kind:
     - `lane`: whose workers do its steps: SERVING for what stands between a request and its answer, so that nothing else
       holds it up; deletes of all other kinds have workers of their own.
     - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
-    - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`), with the id of the label
-      `default`; `newest_for`: whether that sibling (its row) is read also for a version of this name, where there is none
-      of the name.
+    - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`), with the id
+      of the label `default`; `newest_for`: whether that sibling (its row) is read also for a version of this name,
+      where there is none of the name.
     """
 
     path: str

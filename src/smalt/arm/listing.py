@@ -1,7 +1,7 @@
 """Pages of a collection: what a client asks for, which rows it gets, and the link to the rest.
 
-A filter looks at rows one by one, so what one request reads is bounded, in rows and in bytes: a page may be short, or empty,
-and still have a link to the next. Clients follow it until there is none.
+A filter looks at rows one by one, so what one request reads is bounded, in rows and in bytes: a page may be short, or
+empty, and still have a link to the next. Clients follow it until there is none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 _VIEWS = {"ActiveOnly": False, "ArchivedOnly": True, "All": None}
 _ORDERS = {
-    "createdtime desc": False, "createdtime asc": True, "createdtime": True, "CreatedAtDesc": False, "CreatedAtAsc": True,
+    "createdtime desc": False, "createdtime asc": True, "createdtime": True, "CreatedAtDesc": False,
+    "CreatedAtAsc": True,
 }  # fmt: skip
 
 Fetch = Callable[[int, str | None], Page]  # (rows at most, where to begin)
@@ -91,7 +92,10 @@ def _refused(message: str, name: str) -> ArmError:
 
 
 def collect(fetch: Fetch, shown: Callable[[Row], bool] | None, paging: Paging) -> tuple[list[Row], str | None]:
-    """The rows of one page, and where the next begins. Reads `most` rows, and further chunks only as a filter takes rows out."""
+    """The rows of one page, and where the next begins.
+
+    Reads `most` rows, and further chunks only as a filter takes rows out.
+    """
     rows: list[Row] = []
     skip, size, left = paging.skip, paging.most, READ_MOST
     while True:

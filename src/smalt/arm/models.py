@@ -1,8 +1,8 @@
-"""ARM's side of the one model registry: rows of `workspaces/models` as MLflow's clients write them (`ports.ModelRegistry`).
+"""ARM's side of the one model registry: rows of `workspaces/models` as MLflow's clients write them.
 
-A row that was written for MLflow, or that MLflow was told of, has `mlflow` in its status; what has not is shown to MLflow by
-the kind's reconciler. A row that is deleted, and a change of a model as a whole, leaves a row of the internal kind `modelNews`
-until MLflow has been told.
+It is `ports.ModelRegistry`. A row that was written for MLflow, or that MLflow was told of, has `mlflow` in its status;
+what has not is shown to MLflow by the kind's reconciler. A row that is deleted, and a change of a model as a whole,
+leaves a row of the internal kind `modelNews` until MLflow has been told.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class ModelRows:
             row = resources.get(connection, id_.key)
             if row is None:
                 insert_version(
-                    connection, id_, _made(version), type_="mlflow_model", now=self._clock(), by=by, status={SHOWN: True}
+                    connection, id_, _made(version), type_="mlflow_model", now=self._clock(), by=by,
+                    status={SHOWN: True},
                 )  # fmt: skip
                 return True
             if not row.deleting and _same_place(row, version):
@@ -103,8 +104,8 @@ class ModelRows:
         if all(properties.get(key) == row.properties.get(key) for key in changes) and archived == row.archived:
             return
         resources.replace_spec(
-            connection, row, {**row.spec, "properties": properties}, state=row.state, now=self._clock(), by=by, due=False,
-            archived=archived,
+            connection, row, {**row.spec, "properties": properties}, state=row.state, now=self._clock(), by=by,
+            due=False, archived=archived,
         )  # fmt: skip
 
 
@@ -134,7 +135,10 @@ def tags_of(row: Row) -> dict[str, str]:
 
 
 def tell(connection: Connection, about: str, now: float) -> None:
-    """In the transaction that deletes a model or version, or changes a model: MLflow is told, however often it takes."""
+    """In the transaction that deletes a model or version, or changes a model.
+
+    MLflow is told, however often it takes.
+    """
     key = f"/smalt/{NEWS.lower()}/{hashlib.sha256(f'{about.lower()}|{now!r}'.encode()).hexdigest()[:32]}"
     if resources.get(connection, key) is None:
         resources.insert(

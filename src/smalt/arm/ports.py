@@ -26,7 +26,10 @@ class Engine(Protocol):
     def capacity(self) -> Capacity: ...
 
     def ensure(self, task: TaskSpec) -> None:
-        """Start `task` unless a task of this name was ever started; a lower fence than one seen is refused (ValueError)."""
+        """Start `task` unless a task of this name was ever started.
+
+        A lower fence than one seen is refused (ValueError).
+        """
         ...
 
     def observe(self, name: str) -> TaskState | None:
@@ -42,8 +45,10 @@ class Engine(Protocol):
         ...
 
     def watch(self, changed: Callable[[str], None]) -> None:
-        """Call `changed(owner)` from a thread of the engine's own, soon after a task of that owner has begun to run, has become
-        ready or is no longer, or has ended."""
+        """Call `changed(owner)` from a thread of the engine's own, soon after a task of that owner changed.
+
+        It has begun to run, has become ready or is no longer, or has ended.
+        """
         ...
 
 
@@ -111,7 +116,10 @@ class Environments(Protocol):
     def task(
         self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
     ) -> TaskSpec:
-        """The task that builds `plan`; its log is `log(key)`. `logins` are for the addresses in `plan.definition["feeds"]`."""
+        """The task that builds `plan`.
+
+        Its log is `log(key)`. `logins` are for the addresses in `plan.definition["feeds"]`.
+        """
         ...
 
     def log(self, key: str) -> Path: ...
@@ -135,7 +143,10 @@ class Blobs(Protocol):
     def ensure_container(self, account: str, container: str) -> None: ...
 
     def path(self, account: str, container: str, blob: str = "") -> Path:
-        """The file or folder that a blob or prefix is, for tasks on this machine. Raises ArmError(400) if it climbs out."""
+        """The file or folder that a blob or prefix is, for tasks on this machine.
+
+        Raises ArmError(400) if it climbs out.
+        """
         ...
 
     def sas(self, account: str, permissions: str, lifetime_s: float, container: str = "", blob: str = "") -> str:
@@ -197,8 +208,8 @@ class NotReady(Exception):
 class TrackedRun:
     """A run as MLflow has it. `workspace` is the lowered ARM id; times are seconds, 0 where there is none.
 
-    `job` is the name of the job that it is. `submitted`: the run was begun for a job; others are made by MLflow's clients.
-    `parent` is the run that it is nested in, '' where there is none in this workspace.
+    `job` is the name of the job that it is. `submitted`: the run was begun for a job; others are made by MLflow's
+    clients. `parent` is the run that it is nested in, '' where there is none in this workspace.
     """
 
     run_id: str
@@ -241,7 +252,10 @@ class TrackedRuns(Protocol):
         ...
 
     def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
-        """What was changed; None where the job has no run. MLflow logs nothing to a hidden run, so one that runs is not hidden."""
+        """What was changed; None where the job has no run.
+
+        MLflow logs nothing to a hidden run, so one that runs is not hidden.
+        """
         ...
 
     def parameters(self, workspace: str, name: str) -> Mapping[str, str]:
@@ -296,7 +310,10 @@ class ModelVersion:
 
 
 class MlflowModels(Protocol):
-    """MLflow's model registry, made to show ARM's models. Idempotent. Raises NotReady while its database is being made."""
+    """MLflow's model registry, made to show ARM's models.
+
+    Idempotent. Raises NotReady while its database is being made.
+    """
 
     def ensure_model(self, workspace: str, name: str, description: str | None, tags: Mapping[str, str]) -> None: ...
 
@@ -354,8 +371,8 @@ class DeploymentRoute:
 class EndpointRoute:
     """One endpoint: `traffic` and `mirror` in percent by deployment name; `keys` that open it, or `jwt_audience`.
 
-    `jwt_audience` may be several, with spaces between. `workspace` (lowered ARM id): a token that is limited to something else
-    does not open the endpoint.
+    `jwt_audience` may be several, with spaces between. `workspace` (lowered ARM id): a token that is limited to
+    something else does not open the endpoint.
     """
 
     name: str

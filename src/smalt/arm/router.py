@@ -1,7 +1,7 @@
 """HTTP in front of the kinds: one ASGI app for /subscriptions/…, any api-version, any case.
 
-Sync work runs in threads; the event loop only parses, authenticates and waits for operations (long polls: an operation's
-GET is held until it ends, so that clients learn of it at once).
+Sync work runs in threads; the event loop only parses, authenticates and waits for operations (long polls: an
+operation's GET is held until it ends, so that clients learn of it at once).
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELE
 
 
 class ArmApp:
-    """`authenticate` takes the ASGI scope and raises ArmError(401); `authorize(principal, action, scope)` raises ArmError(403)."""
+    """`authenticate` takes the ASGI scope and raises ArmError(401).
+
+    `authorize(principal, action, scope)` raises ArmError(403).
+    """
 
     def __init__(self, platform: Platform, crud: Crud, authenticate: Authenticate, authorize: Authorize) -> None:
         self._platform = platform
@@ -195,7 +198,10 @@ def _split(path: str) -> tuple[ResourceId, str | None]:
 
 
 async def read_json(http: HttpRequest, most: int = DOCUMENT_MOST) -> dict[str, Any]:
-    """The body as an object; `{}` where there is none. Raises ArmError(400, 413, 415) without reading all of a huge one."""
+    """The body as an object; `{}` where there is none.
+
+    Raises ArmError(400, 413, 415) without reading all of a huge one.
+    """
     encoding = http.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         message = f"Documents are read without Content-Encoding here (given: '{encoding[:40]}')."

@@ -1,11 +1,12 @@
 """A job and its MLflow run are one: one name, one description, one set of tags, one life, whichever client writes.
 
-Once a job has a run, MLflow has the truth of what the two share. The job's row repeats it, for lists and filters. What an ARM client
-changes stands in the row as `untold` until MLflow has it; only that is written. What MLflow's clients change is noted in MLflow's own
-tables until the row has it (`TrackedRuns.changed_runs`). So a process may be killed anywhere between the two.
+Once a job has a run, MLflow has the truth of what the two share. The job's row repeats it, for lists and filters.
+What an ARM client changes stands in the row as `untold` until MLflow has it; only that is written. What MLflow's
+clients change is noted in MLflow's own tables until the row has it (`TrackedRuns.changed_runs`). So a process may be
+killed anywhere between the two.
 
-A run that was made outside of a job has a row of its own, without a task behind it. A nested run's row is below its parent's (the column
-`parent`; the id is that of any job): lists of jobs show roots.
+A run that was made outside of a job has a row of its own, without a task behind it. A nested run's row is below its
+parent's (the column `parent`; the id is that of any job): lists of jobs show roots.
 """
 
 from __future__ import annotations
@@ -99,7 +100,10 @@ def _part(document: Mapping[str, Any], name: str) -> Document:
 
 @dataclass(frozen=True)
 class JobRuns:
-    """Makes jobs and runs alike. All of it may be done twice, and raises NotReady while MLflow's database is being made."""
+    """Makes jobs and runs alike.
+
+    All of it may be done twice, and raises NotReady while MLflow's database is being made.
+    """
 
     database: Database
     tracking: Tracking
@@ -177,15 +181,16 @@ class JobRuns:
         now = self.clock()
         empty: Document = {
             "jobType": "Command", "command": "", "environmentId": f"{id_.workspace}/environments/{NOWHERE}/versions/0",
-            "experimentName": run.experiment, "displayName": run.display_name, "tags": {}, "properties": {}, "inputs": {},
-            "outputs": {},
+            "experimentName": run.experiment, "displayName": run.display_name, "tags": {}, "properties": {},
+            "inputs": {}, "outputs": {},
         }  # fmt: skip
         begun = run.started_at or now
         row = Row(
-            id=id_.key, written=str(id_), kind=JOBS, parent=above, name=run.job, spec={"properties": empty, OURS: {_RUN: True}},
-            status=_times(run), state=STATES.get(run.status, "Running"), generation=1, observed=1, archived=run.hidden,
-            lookup=None, deleting=False, due_at=None, failures=0, lease=None, lease_until=None, created_at=begun,
-            changed_at=begun, created_by=run.user or by, changed_by=run.user or by, ended_at=None,
+            id=id_.key, written=str(id_), kind=JOBS, parent=above, name=run.job,
+            spec={"properties": empty, OURS: {_RUN: True}}, status=_times(run), state=STATES.get(run.status, "Running"),
+            generation=1, observed=1, archived=run.hidden, lookup=None, deleting=False, due_at=None, failures=0,
+            lease=None, lease_until=None, created_at=begun, changed_at=begun, created_by=run.user or by,
+            changed_by=run.user or by, ended_at=None,
         )  # fmt: skip
         resources.insert(
             connection, key=row.id, written=row.written, kind=JOBS, parent=above, name=row.name, spec=_spec(row, run),
@@ -193,7 +198,7 @@ class JobRuns:
         )  # fmt: skip
 
     def _above(self, connection: Connection, run: TrackedRun, id_: ResourceId, by: str, depth: int) -> str:
-        """The key of the row that the run's row is below: that of the run that it is nested in, else the workspace's."""
+        """The key of the row that the run's row is below: that of the run it is nested in, else the workspace's."""
         if not run.parent or run.parent == run.run_id or depth >= _DEPTH_MOST:
             return id_.workspace.key
         for parent in self.tracking.read_runs([run.parent]):
@@ -279,7 +284,10 @@ def _differs(ours: Any, theirs: str | None, most: int) -> bool:
 
 
 def _first(row: Row, run: TrackedRun) -> Document:
-    """For a job of an older version, whose run was not told all: what the run lacks is told to it, now that it can be."""
+    """For a job of an older version, whose run was not told all.
+
+    What the run lacks is told to it, now that it can be.
+    """
     ours = {**_part(row.spec, OURS), _ALIKE: True}
     tags: dict[str, str | None] = {
         key: value for key, value in shared_tags(row.properties).items() if key not in run.tags

@@ -1,4 +1,4 @@
-"""Threads for one kind of work: what waits in one (MLflow's database is locked for seconds) does not take those of another."""
+"""Threads for one kind of work. What waits in one (MLflow's database is locked for seconds) takes none of another's."""
 
 from __future__ import annotations
 

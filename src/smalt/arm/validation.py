@@ -18,7 +18,7 @@ _NOT_SHOWN = frozenset({"credentials", "secrets", "keys"})  # a wrong value ther
 
 
 class Properties(BaseModel):
-    """Base of all `properties` models: camelCase on the wire, unknown fields kept, values coerced as the service does."""
+    """Base of all `properties` models: camelCase on the wire, unknown fields kept, values coerced as by the service."""
 
     model_config = {
         "extra": "allow",
@@ -62,7 +62,10 @@ def check_document(kind: Kind, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_properties(kind: Kind, properties: Any) -> dict[str, Any]:
-    """What was given, with the types that the kind's model declares. Raises ArmError(400) with one detail for each wrong field."""
+    """What was given, with the types that the kind's model declares.
+
+    Raises ArmError(400) with one detail for each wrong field.
+    """
     if not isinstance(properties, dict):
         raise invalid("'properties' must be an object.", "properties")
     given = cast("dict[str, Any]", properties)

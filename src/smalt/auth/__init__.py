@@ -1,1 +1,1 @@
-"""Who is asking, and may they: certificates, tokens, identities, the login routes, and the one place of authorization."""
+"""Who is asking, and may they: certificates, tokens, identities, login routes, and the one place of authorization."""

@@ -1,9 +1,11 @@
-"""The one place where it is decided who may do what. Roles will be looked up here; today the kind of principal is the role.
+"""The one place where it is decided who may do what.
+
+Roles will be looked up here; today the kind of principal is the role.
 
 - The owner and service principals may do everything (within their scope, where they have one).
 - Jobs and managed identities with a scope have what Azure calls *AzureML Data Scientist*, at and below it: all but the
-  workspace itself, its computes, and any keys that open more than the workspace. Unlike there, they do not choose how an
-  endpoint that exists is opened: neither new keys, nor `authMode`, nor another endpoint in its place.
+  workspace itself, its computes, and any keys that open more than the workspace. Unlike there, they do not choose how
+  an endpoint that exists is opened: neither new keys, nor `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
 https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
 """
@@ -56,7 +58,7 @@ def _granted(principal: Principal, action: str) -> bool:
 
 def _refusal(principal: Principal, action: str, resource_id: str) -> ArmError:
     return forbidden(
-        f"The client '{principal.name or principal.client_id}' with object id '{principal.oid}' does not have authorization to "
-        f"perform action '{action}' over scope '{resource_id}' or the scope is invalid. If access was recently granted, "
-        "please refresh your credentials."
+        f"The client '{principal.name or principal.client_id}' with object id '{principal.oid}' does not have "
+        f"authorization to perform action '{action}' over scope '{resource_id}' or the scope is invalid. "
+        "If access was recently granted, please refresh your credentials."
     )

@@ -1,7 +1,7 @@
 """The platform's own certificate authority and its server certificate.
 
-Clients trust us through `bundle.pem` (REQUESTS_CA_BUNDLE), which holds the public authorities too, so that the same process
-still reaches the rest of the world. ECDSA P-256: keys and handshakes cost a fraction of RSA's.
+Clients trust us through `bundle.pem` (REQUESTS_CA_BUNDLE), which holds the public authorities too, so that the same
+process still reaches the rest of the world. ECDSA P-256: keys and handshakes cost a fraction of RSA's.
 """
 
 from __future__ import annotations

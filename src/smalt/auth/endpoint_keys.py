@@ -1,4 +1,4 @@
-"""Keys that open an endpoint: what one looks like, for who sets one and for the gateway that compares, and how one is made."""
+"""Keys that open an endpoint: how one is made, and how it looks to who sets one and to the gateway."""
 
 from __future__ import annotations
 

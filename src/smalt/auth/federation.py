@@ -1,7 +1,7 @@
 """Workload identity federation: a token of another issuer stands in for a client secret.
 
-A credential says which issuer, subject and audiences to believe, and with which keys (given inline, or as the path of a file
-that is read on each use, so that an issuer may rotate). As in
+A credential says which issuer, subject and audiences to believe, and with which keys (given inline, or as the path of a
+file that is read on each use, so that an issuer may rotate). As in
 https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity.
 """
 

@@ -1,7 +1,7 @@
 """Who may sign in: the owner of the root, service principals, managed identities, and what proves each of them.
 
-A client secret is 256 random bits, shown once and kept as a salted SHA-256: what cannot be guessed needs no slow hash, and
-a sign-in stays at microseconds.
+A client secret is 256 random bits, shown once and kept as a salted SHA-256: what cannot be guessed needs no slow hash,
+and a sign-in stays at microseconds.
 """
 
 from __future__ import annotations

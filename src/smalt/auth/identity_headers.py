@@ -1,7 +1,7 @@
-"""The secrets that open the managed identity endpoint: `IDENTITY_HEADER`, one for the owner, one for each job or replica.
+"""The secrets that open the managed identity endpoint: `IDENTITY_HEADER`, one for the owner and each job or replica.
 
-The owner's is a file (0600). The others are sealed notes that say whom they stand for and until when, so nothing is stored
-and a job's header is worth nothing once the job's time is over.
+The owner's is a file (0600). The others are sealed notes that say whom they stand for and until when, so nothing is
+stored and a job's header is worth nothing once the job's time is over.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The keys that seal secrets at rest: `secrets/keyring.json`, newest last. AES-256-GCM, a nonce of 96 random bits for each value.
+"""The keys that seal secrets at rest: `secrets/keyring.json`, newest last.
 
-The file is replaced as a whole. A process that has it open learns of a new key at its next use, and keeps those that it has
-read: what it read from the database a moment ago may be sealed under a key that was dropped since.
+AES-256-GCM, a nonce of 96 random bits for each value. The file is replaced as a whole. A process that has it open
+learns of a new key at its next use, and keeps those that it has read: what it read from the database a moment ago may
+be sealed under a key that was dropped since.
 """
 
 from __future__ import annotations

@@ -17,7 +17,10 @@ _KNOWN_MOST = 10_000
 
 
 class LivingIdentities:
-    """Service principals and managed identities, asked on every request: two looks into the database a second for each."""
+    """Service principals and managed identities, asked on every request.
+
+    Two looks into the database a second for each.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What clients call before they have a token: the cloud's metadata, the managed identity endpoint, OAuth, the browser's login."""
+"""What clients call before they have a token: cloud metadata, managed identities, OAuth, the browser's login."""
 
 from __future__ import annotations
 
@@ -96,7 +96,10 @@ class Login:
         return Response(status_code=204, headers={"Set-Cookie": self._sessions.end()})
 
     def _identity(self, holder: Principal, wanted: str) -> Principal | None:
-        """The holder of the header, or the managed identity that it asks for; only the owner has others to choose from."""
+        """The holder of the header, or the managed identity that it asks for.
+
+        Only the owner has others to choose from.
+        """
         if wanted in ("", holder.client_id, holder.oid):
             return holder
         if holder.kind != "owner":

@@ -1,7 +1,7 @@
 """The OAuth 2.0 token endpoint under `/adfs`, for service principals with a secret or a federated token.
 
-The `adfs` segment makes MSAL skip its look-up of the public instance, for any tenant; so any tenant is answered, and all
-mean this platform. Errors have OAuth's shape (RFC 6749, 5.2) with the fields that MSAL reads.
+The `adfs` segment makes MSAL skip its look-up of the public instance, for any tenant; so any tenant is answered, and
+all mean this platform. Errors have OAuth's shape (RFC 6749, 5.2) with the fields that MSAL reads.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class OAuthEndpoints:
 
 
 def audience_of(fields: Mapping[str, str]) -> str:
-    """The audience that a scope (`X/.default` → `X`, to the letter, double slashes included) or a `resource` asks for."""
+    """The audience that a scope (`X/.default` → `X`, to the letter, double slashes too) or a `resource` asks for."""
     scopes = [one for one in fields.get("scope", "").split() if one.endswith("/.default")]
     audience = scopes[0].removesuffix("/.default") if scopes else fields.get("resource", "")
     if len(scopes) > 1 or not audience or len(audience) > LONGEST_AUDIENCE or not audience.isprintable():

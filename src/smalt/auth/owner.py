@@ -1,4 +1,7 @@
-"""The owner of a root, and the identities that derive from it. Needs no database, so that the command line starts fast."""
+"""The owner of a root, and the identities that derive from it.
+
+Needs no database, so that the command line starts fast.
+"""
 
 from __future__ import annotations
 

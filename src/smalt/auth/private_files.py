@@ -1,8 +1,8 @@
-"""Which files of the root nobody is shown, under whatever name: keys, databases, configurations, control files of tasks.
+"""Which files of the root nobody is shown, under whatever name: keys, databases, configurations, tasks' control files.
 
-A job runs as the platform's user and may make a hard link to any of them among its outputs. Only a file with several links
-is ever asked about, and most of those are innocent: replicas link models, jobs link their own files. So what is compared
-is the file itself, by device and inode, with the private files that there are.
+A job runs as the platform's user and may make a hard link to any of them among its outputs. Only a file with several
+links is ever asked about, and most of those are innocent: replicas link models, jobs link their own files. So what is
+compared is the file itself, by device and inode, with the private files that there are.
 """
 
 from __future__ import annotations

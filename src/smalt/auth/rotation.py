@@ -1,4 +1,6 @@
-"""A new key for all that is sealed. Wherever it is cut short, everything can be read; the next start or rotation ends it.
+"""A new key for all that is sealed.
+
+Wherever it is cut short, everything can be read; the next start or rotation ends it.
 
 1. The new key is in the ring's file, and seals from now on.
 2. Values are sealed again in chunks, each in its transaction; others write meanwhile.

@@ -1,7 +1,7 @@
 """Small signed notes that come back to us: identity headers, login codes, session cookies.
 
-A seal is `base64url(JSON).base64url(HMAC-SHA256)`. Everything the reader must know is inside, so nothing is stored; one key
-file serves all purposes, and a note sealed for one purpose never opens as another.
+A seal is `base64url(JSON).base64url(HMAC-SHA256)`. Everything the reader must know is inside, so nothing is stored; one
+key file serves all purposes, and a note sealed for one purpose never opens as another.
 """
 
 from __future__ import annotations

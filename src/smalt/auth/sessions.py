@@ -50,8 +50,8 @@ class Sessions:
     def read(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Principal | None:
         """Who the session cookie speaks for, if the request is one that our own pages make.
 
-        Other pages of the same host (another port is the same *site*) can send our cookie along; they cannot read answers,
-        so only what changes something, and what the browser says comes from elsewhere, is refused.
+        Other pages of the same host (another port is the same *site*) can send our cookie along; they cannot read
+        answers, so only what changes something, and what the browser says comes from elsewhere, is refused.
         """
         found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
         if self.cookie_name not in found.get("cookie", "") or not self._same_origin(method, found):

@@ -1,7 +1,7 @@
 """The token service: JSON Web Tokens of our own, signed with RS256, in the shape of Microsoft Entra's v1.0 tokens.
 
-Claims: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference. `smalt_kind` and `smalt_scope` carry
-what a `Principal` has beyond them.
+Claims: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference. `smalt_kind` and
+`smalt_scope` carry what a `Principal` has beyond them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class TokenService:
         now = self._clock()
         if checked.expires + LEEWAY_S <= now:
             raise self.refusal(
-                f"The access token expiry UTC time '{_utc(checked.expires)}' is earlier than current UTC time '{_utc(now)}'.",
+                f"The access token expiry UTC time '{_utc(checked.expires)}' is earlier"
+                f" than current UTC time '{_utc(now)}'.",
                 "ExpiredAuthenticationToken",
             )
         if checked.not_before - LEEWAY_S > now:
@@ -108,7 +109,7 @@ class TokenService:
         return {"keys": [key.as_dict(private=False) for key in self._keys]}
 
     def discovery(self, tenant: str) -> dict[str, Any]:
-        """The OpenID Connect discovery document for `tenant`, a path segment that clients chose ('' under `/adfs` itself)."""
+        """The OpenID Connect discovery document for `tenant`, a path segment that clients chose ('' for `/adfs`)."""
         base = f"{self._url}/adfs/{tenant}" if tenant else f"{self._url}/adfs"
         return {
             "issuer": self.issuer,

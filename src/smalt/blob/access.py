@@ -198,7 +198,8 @@ class Access:
         if now >= _moment(expiry, "se") or (start and now < _moment(start, "st")):
             current = datetime.fromtimestamp(now, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
             raise authentication_failed(
-                f"Signature not valid in the specified time frame: Start [{start}] - Expiry [{expiry}] - Current [{current}]"
+                "Signature not valid in the specified time frame:"
+                f" Start [{start}] - Expiry [{expiry}] - Current [{current}]"
             )
 
     def _check_origin(self, query: Mapping[str, str], scheme: str, client: str) -> None:

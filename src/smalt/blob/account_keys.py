@@ -1,7 +1,7 @@
 """The two keys of each storage account: sealed in the table `account`, read on every request and so kept in memory.
 
-The younger key signs what the platform hands out. Regenerating the older one therefore takes nothing from who works: new
-signatures are made with it at once, and those of the other key live to their end.
+The younger key signs what the platform hands out. Regenerating the older one therefore takes nothing from who works:
+new signatures are made with it at once, and those of the other key live to their end.
 """
 
 from __future__ import annotations

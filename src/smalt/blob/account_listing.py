@@ -38,7 +38,7 @@ class AccountListing:
 
 
 def _asked(scope: Scope) -> tuple[str, Scope]:
-    """The container that a list's prefix begins with, and the request for that container's list; ('', scope) for all others."""
+    """The container that a list's prefix begins with, and the request for its list; ('', scope) for all others."""
     query: bytes = scope.get("query_string", b"")
     if scope["method"] != "GET" or b"comp=list" not in query or not _ACCOUNT.fullmatch(scope["path"]):
         return "", scope

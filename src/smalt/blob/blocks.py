@@ -1,8 +1,8 @@
 """Blocks that are uploaded but not yet committed: one spool file for each blob, and an index of what lies where in it.
 
-Blocks that arrive in the order in which they are committed already are the blob: the commit renames the spool and copies
-nothing. Otherwise they are copied together inside the kernel. The index is appended to as blocks complete, so that an
-upload goes on after the server was killed; what nobody commits is swept after a week, as in Azure.
+Blocks that arrive in the order in which they are committed already are the blob: the commit renames the spool and
+copies nothing. Otherwise they are copied together inside the kernel. The index is appended to as blocks complete, so
+that an upload goes on after the server was killed; what nobody commits is swept after a week, as in Azure.
 """
 
 from __future__ import annotations
@@ -110,7 +110,10 @@ class Spools:
             return spool
 
     def drop(self, target: Target) -> str:
-        """Forget all uncommitted blocks, after a commit or with the blob. Returns a folder to remove, if there is one."""
+        """Forget all uncommitted blocks, after a commit or with the blob.
+
+        Returns a folder to remove, if there is one.
+        """
         spool = self.find(target)
         if spool is None:
             return ""
@@ -176,7 +179,10 @@ class Spools:
 
 
 def resolve(entries: Sequence[tuple[str, str]], spool: Spool, committed: dict[str, Extent]) -> list[Extent]:
-    """The extents of a block list: (`Latest`, `Committed` or `Uncommitted`, block id). BlobError(400) names what is missing."""
+    """The extents of a block list: (`Latest`, `Committed` or `Uncommitted`, block id).
+
+    BlobError(400) names what is missing.
+    """
     if len(entries) > MAX_BLOCKS:
         raise invalid_block_list()
     found: list[Extent] = []

@@ -123,7 +123,10 @@ class Catalog:
         return row
 
     async def put(self, row: Row) -> None:
-        """Returns when `row` is committed. Raises BlobError(503) while the database is locked, 422 if the disk is full."""
+        """Returns when `row` is committed.
+
+        Raises BlobError(503) while the database is locked, 422 if the disk is full.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         key = (row.account, row.container, row.name, row.version)

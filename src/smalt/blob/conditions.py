@@ -16,7 +16,10 @@ from smalt.blob.tag_query import BadQuery, Test, parse_condition
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The headers of a request. ETags without quotes, `*` for any; times in seconds since the epoch; `lease`: its id."""
+    """The headers of a request.
+
+    ETags without quotes, `*` for any; times in seconds since the epoch; `lease`: its id.
+    """
 
     match: str = ""
     none_match: str = ""

@@ -1,4 +1,4 @@
-"""What the Blob protocol answers when it refuses: Azure's status, code and XML, as the clients' own classes expect them.
+"""What the Blob protocol answers when it refuses: Azure's status, code and XML, as the clients' classes expect them.
 
 Codes: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
 """

@@ -62,7 +62,7 @@ def long_part(entry: str) -> str | None:
 
 
 def segment_of(entry: str, is_folder: bool) -> str | None:
-    """What the entry of a folder is in names, with a `/` at the end for a folder or marker; None: no part of any name."""
+    """What the entry of a folder is in names, with a `/` at the end for a folder or marker; None: part of no name."""
     end = "/" if is_folder else ""
     if "\\" in entry:
         return None  # it is read as `/` in a URL

@@ -32,7 +32,7 @@ _ABSENT = frozenset(
 
 
 class FileReader:
-    """An open file. What a rename puts in its place later does not show; in-place appends beyond `info.size` neither."""
+    """An open file. What a rename puts in its place later does not show, nor do in-place appends beyond `info.size`."""
 
     def __init__(self, fd: int, info: ObjectInfo) -> None:
         self.fd = fd
@@ -204,7 +204,10 @@ class FolderStore:
 
     @contextlib.contextmanager
     def _made(self, bucket: str, folder: str) -> Iterator[int]:
-        """The same, made where missing. NotADirectoryError where a file is in the way, BlobError(400) a link that leads out."""
+        """The same, made where missing.
+
+        NotADirectoryError where a file is in the way, BlobError(400) a link that leads out.
+        """
         try:
             top = self._beneath.make_folders(self._root_fd, bucket)
             try:
@@ -266,7 +269,10 @@ class FolderStore:
         Path(source).unlink()
 
     def _set_aside(self, bucket: str, name: str) -> None:
-        """A part of the path of `name` is a blob: move that out of the way. Who looks for it finds it in either place."""
+        """A part of the path of `name` is a blob: move that out of the way.
+
+        Who looks for it finds it in either place.
+        """
         segments = name.split("/")
         for depth in range(1, len(segments)):
             above = "/".join(segments[:depth])
@@ -281,7 +287,7 @@ class FolderStore:
                         return
 
     def _place(self, top: Path, name: str) -> str:
-        """The folder of a prefix; of a name the folder too, unless there is a blob that is more than a marker of one."""
+        """The folder of a prefix; of a name the folder too, unless a blob is there that is more than a marker."""
         if name.endswith("/"):
             return folder_path(name)
         path, aside = folder_path(name + "/"), aside_path(name)

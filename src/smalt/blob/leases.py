@@ -1,8 +1,8 @@
 """Leases on blobs and containers: who holds one may write and delete, all others have to wait until it ends.
 
-https://learn.microsoft.com/rest/api/storageservices/lease-blob. They are few and looked at by every write, so that all are in
-memory as well as in the `blob_lease` table. A lease outlives what it is on being replaced, and ends with its deletion.
-A job that writes to a mounted folder writes files and asks nobody.
+https://learn.microsoft.com/rest/api/storageservices/lease-blob. They are few and looked at by every write, so that all
+are in memory as well as in the `blob_lease` table. A lease outlives what it is on being replaced, and ends with its
+deletion. A job that writes to a mounted folder writes files and asks nobody.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _NEVER = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One lease as it is at `now`. `duration_s` is -1 without an end; `expires_at` and `breaks_at` are 0 where not set."""
+    """One lease as it is at `now`.
+
+    `duration_s` is -1 without an end; `expires_at` and `breaks_at` are 0 where not set.
+    """
 
     id: str = ""
     duration_s: int = 0
@@ -166,7 +169,8 @@ class Leases:
         table = tables.blob_lease
         key = {"account": target.account, "container": target.container, "name": target.blob}
         values = {
-            "id": lease.id, "duration_s": lease.duration_s, "expires_at": lease.expires_at, "breaks_at": lease.breaks_at,
+            "id": lease.id, "duration_s": lease.duration_s, "expires_at": lease.expires_at,
+            "breaks_at": lease.breaks_at,
         }  # fmt: skip
         with self._database.write() as connection:
             connection.execute(table.delete().filter_by(**key))

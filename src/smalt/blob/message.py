@@ -1,4 +1,7 @@
-"""One request and its answer in ASGI's terms, and nothing more: what a framework would do costs more than a small PUT."""
+"""One request and its answer in ASGI's terms, and nothing more.
+
+What a framework would do costs more than a small PUT.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,10 @@ class Request:
                 yield body
 
     async def discard(self, limit: int) -> None:
-        """Read past what is left of a body of at most `limit` bytes: a client reads no answer before it has sent all."""
+        """Read past what is left of a body of at most `limit` bytes.
+
+        A client reads no answer before it has sent all.
+        """
         with suppress(BlobError):
             if (self.number("content-length") or 0) <= limit:
                 async for _ in self.chunks():

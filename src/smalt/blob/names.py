@@ -1,7 +1,8 @@
 """Which account, container and blob a request means, and which names can exist at all.
 
-Two forms of address: the account as first path segment (`/{account}.blob.{suffix}/{container}/{blob}`, for hosts without
-wildcard DNS; there Azure's own suffix is taken too) and as first label of the host (`{account}.blob.{suffix}[:port]`).
+Two forms of address: the account as first path segment (`/{account}.blob.{suffix}/{container}/{blob}`, for hosts
+without wildcard DNS; there Azure's own suffix is taken too) and as first label of the host
+(`{account}.blob.{suffix}[:port]`).
 
 As in Azure a blob's name is what the URL says once it is decoded, with `\\` read as `/` and the segments `.` and `..`
 resolved: `./a` and `b/../a` address the blob `a`. All other names are kept as they are.

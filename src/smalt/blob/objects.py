@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object. `version` is a 63-bit number that changes with each write (a file's mtime in ns, a hash of an ETag)."""
+    """One object. `version` is a 63-bit number that changes with each write (a file's mtime in ns, an ETag's hash)."""
 
     name: str
     size: int  # bytes
@@ -87,11 +87,11 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, bucket: str, prefix: str = "", after: str = "", limit: int = 5000, delimiter: str = "") -> Page:
-        """Objects whose names begin with `prefix` and come after `after`, in code point order, `limit` entries at most."""
+        """Objects whose names begin with `prefix` and come after `after`, in code point order, at most `limit`."""
         ...
 
     def remove(self, bucket: str, prefix: str = "") -> None:
-        """What begins with a prefix that ends with `/`; else an object and all below it; an empty prefix: the whole bucket."""
+        """What begins with a prefix that ends with `/`; else an object and all below it; with an empty prefix all."""
         ...
 
 

@@ -1,8 +1,8 @@
 """Blobs in S3, Azure Blob Storage or Google Cloud Storage, through `obstore`.
 
 Objects are `{account}/{container}/{blob}` in one bucket. The remote store knows neither our properties nor our ETags:
-those are in the catalog, tied to the object's own ETag. Names are kept as they are; `%`-escapes are the library's affair,
-which knows no empty segments.
+those are in the catalog, tied to the object's own ETag. Names are kept as they are; `%`-escapes are the library's
+affair, which knows no empty segments.
 """
 
 from __future__ import annotations

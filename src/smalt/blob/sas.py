@@ -30,7 +30,10 @@ def account_text(account: str, query: Mapping[str, str]) -> str:
 
 
 def service_text(account: str, container: str, blob: str, query: Mapping[str, str]) -> str:
-    """The string to sign of a service SAS (`sr` is present): `c` signs the container, `b` the blob, `bs` a snapshot of it."""
+    """The string to sign of a service SAS (`sr` is present).
+
+    `c` signs the container, `b` the blob, `bs` a snapshot of it.
+    """
     version = query.get("sv", "")
     resource = f"/{account}/{container}"
     if query.get("sr") in ("b", "bs"):

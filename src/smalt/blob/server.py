@@ -101,7 +101,7 @@ _RESTYPES = ("", "account", "container", "service")
 
 
 class BlobApp:
-    """ASGI. `tokens` None: no bearer tokens. `permits(principal, target, method)`: the place where roles are enforced."""
+    """ASGI. `tokens` None: no bearer tokens. `permits(principal, target, method)`: where roles are enforced."""
 
     def __init__(self, blobs: BlobService, tokens: Tokens | None, permits: Permits | None = None) -> None:
         self._service = blobs

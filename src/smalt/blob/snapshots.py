@@ -1,8 +1,9 @@
 """Snapshots: what a blob was at a moment, kept until it is deleted, whatever becomes of the blob.
 
-The bytes are objects of their own in a bucket that no container can have (`.snapshots/ACCOUNT/CONTAINER`), copied because
-jobs and appends change files in place; the file system shares the blocks where it can. The rest is in `blob_snapshot`.
-The object is there before its row, and goes after it: a crash leaves at worst an object that nobody names.
+The bytes are objects of their own in a bucket that no container can have (`.snapshots/ACCOUNT/CONTAINER`),
+copied because jobs and appends change files in place; the file system shares the blocks where it can. The
+rest is in `blob_snapshot`. The object is there before its row, and goes after it: a crash leaves at worst
+an object that nobody names.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Snapshots:
     def list(
         self, target: Target, prefix: str, after: tuple[str, str], last: str | None, limit: int
     ) -> Sequence[tuple[str, ObjectInfo, Row]]:
-        """Snapshot, object and row of those of a container: behind (name, snapshot), up to the name `last`; in order."""
+        """Snapshot, object and row of those of a container, in order: behind (name, snapshot), up to name `last`."""
         if not self.any_in(target.account, target.container):
             return []
         name, snapshot = _TABLE.c.name, _TABLE.c.snapshot

@@ -1,7 +1,7 @@
 """Where bytes wait until they are a blob: complete files beside the blobs, on the same file system, in no listing.
 
-Every staged file gets a modification time of its own (ns, strictly rising). It is known before the file becomes visible,
-so the metadata row can be committed first and the rename is the one moment at which both take effect.
+Every staged file gets a modification time of its own (ns, strictly rising). It is known before the file becomes
+visible, so the metadata row can be committed first and the rename is the one moment at which both take effect.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 _TOKEN = re.compile(
-    r"""\s*(?:"(?P<quoted>(?:[^"]|"")*)" | '(?P<value>(?:[^']|'')*)' | (?P<name>@?[A-Za-z0-9_]+) | (?P<sign><>|<=|>=|[=<>()]))""",
+    r"""\s*(?:"(?P<quoted>(?:[^"]|"")*)" | '(?P<value>(?:[^']|'')*)' | """
+    r"(?P<name>@?[A-Za-z0-9_]+) | (?P<sign><>|<=|>=|[=<>()]))",
     re.VERBOSE,
 )
 _COMPARE: dict[str, Callable[[str, str], bool]] = {

@@ -1,7 +1,7 @@
 """Listing a folder as flat names in order, a page at a time, without walking what lies before the page.
 
-Order is that of whole names by code point, so a folder `a` sorts as `a/`: after `a-b` and `a.txt`. Entries that stand for
-other names (`filenames`) sort as those. Large folders are kept sorted in memory between pages for as long as their
+Order is that of whole names by code point, so a folder `a` sorts as `a/`: after `a-b` and `a.txt`. Entries that stand
+for other names (`filenames`) sort as those. Large folders are kept sorted in memory between pages for as long as their
 modification time says that nothing was added or removed.
 """
 
