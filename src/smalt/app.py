@@ -338,7 +338,8 @@ def serve(settings: Settings) -> None:
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
     config = uvicorn.Config(
         server.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off",
-        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG, timeout_keep_alive=60,
+        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG,
+        timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)
     asyncio.run(uvicorn.Server(config).serve([listen(settings.server_socket)]))

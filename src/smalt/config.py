@@ -1,6 +1,7 @@
-"""`<root>/config.json`: what a platform was told, read and checked. Only `smalt up` writes it (`smalt.cli.root.remember`).
+"""`<root>/config.json`: what a platform was told, read and checked.
 
-Every process of a platform reads it for itself, so that no setting has to be handed on from one to the next.
+Only `smalt up` writes it (`smalt.cli.root.remember`). Every process of a platform reads it for itself, so that no
+setting has to be handed on from one to the next.
 """
 
 from __future__ import annotations

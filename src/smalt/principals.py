@@ -1,4 +1,7 @@
-"""Who a token speaks for, as the database knows it: whether that still lives, and which workspaces and storage accounts it may use."""
+"""Who a token speaks for, as the database knows it.
+
+Whether that still lives, and which workspaces and storage accounts it may use.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Workspaces:
         authorize(principal, action, scope)
 
     def lives(self, principal: Principal) -> bool:
-        """Whether there still is who `principal` stands for: the very job, running; the deployment; the identity's row."""
+        """Whether there still is what `principal` stands for: the job, running; the deployment; the identity's row."""
         if principal.kind in ("servicePrincipal", "managedIdentity"):
             return self._identities.lives(principal.oid)
         if principal.kind not in ("job", "endpoint") or not principal.scope:
@@ -131,7 +134,10 @@ class RecentPermits:
         return answer
 
     def ended(self, key: str) -> None:
-        """The resource `key` changed: what was remembered of principals that stand for it, or are in it, counts no longer."""
+        """The resource `key` changed.
+
+        What was remembered of principals that stand for it, or are in it, counts no longer.
+        """
         with self._lock:
             self._changes += 1
             for one in [one for one in self._known if _concerns(one[0], key)]:

@@ -1,7 +1,7 @@
 """A file that keeps room on the disk: given up when nothing else is left, so that the platform starts and deletes work.
 
-SQLite writes before it deletes, and a server at zero bytes cannot even open its database. Free space is that of the root's
-file system for this user.
+SQLite writes before it deletes, and a server at zero bytes cannot even open its database. Free space is that of the
+root's file system for this user.
 """
 
 from __future__ import annotations

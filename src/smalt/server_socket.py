@@ -1,6 +1,7 @@
 """The unix socket on which the server listens: for this platform's own user only, and for Envoy before all others.
 
-Envoy says from where a request came, in a header. Another process of the user could say so, too; from that one it is not taken.
+Envoy says from where a request came, in a header. Another process of the user could say so, too;
+from that one it is not taken.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Admin:
         return found
 
     def unhealthy(self, clusters: Collection[str]) -> set[str]:
-        """Those of `clusters` that have hosts, of which none has passed its health check yet, and those that are not there."""
+        """Those of `clusters` that have hosts, but none that passed its health check, and those that are not there."""
         named = "|".join(re.escape(one) for one in clusters) if len(clusters) <= MOST_NAMED else ""
         found = json.loads(self.get("/clusters?format=json" + (f"&filter={quote(f'^({named})$')}" if named else "")))
         good = {

@@ -34,9 +34,9 @@ def server_cluster(socket: Path) -> Document:
 def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
     """One deployment's replicas, with its limit on concurrent requests.
 
-    A replica that died is set aside by outlier detection after a few refused connections, all retried elsewhere, and comes
-    back when a health check passes. One that is only busy stays: health checks may fail for longer than a request may take
-    before they count. Answers of the user's script, 500 included, never count against a replica.
+    A replica that died is set aside by outlier detection after a few refused connections, all retried elsewhere, and
+    comes back when a health check passes. One that is only busy stays: health checks may fail for longer than a request
+    may take before they count. Answers of the user's script, 500 included, never count against a replica.
     """
     in_progress = max(1, route.max_concurrent) * max(1, len(route.sockets))
     cluster = _cluster(cluster_name(endpoint, route.name), route.sockets)
@@ -73,7 +73,8 @@ def _breakers(requests: int, pending: int) -> Document:
     return {
         "thresholds": [
             {
-                "max_connections": PLENTY,  # a limit here starves one worker thread of Envoy through the other's idle ones
+                # a limit on connections starves one worker thread of Envoy through the other's idle ones
+                "max_connections": PLENTY,
                 "max_pending_requests": pending,
                 "max_requests": requests,
                 "max_retries": PLENTY,  # all that a dying replica had in hand is tried elsewhere

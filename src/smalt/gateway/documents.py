@@ -1,7 +1,7 @@
 """Envoy's configuration files: how a document gets its version, and how it reaches the disk.
 
-A file is a DiscoveryResponse, `{"version_info", "resources"}`. Each lies in a folder of its own, because Envoy rereads every
-file of a watched folder when one moves into it. They hold keys: 0600.
+A file is a DiscoveryResponse, `{"version_info", "resources"}`. Each lies in a folder of its own, because Envoy rereads
+every file of a watched folder when one moves into it. They hold keys: 0600.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def content_hash(content: Any) -> str:
 
 
 class Documents:
-    """Reads and writes documents; one that did not change since is not parsed again (a thousand endpoints are megabytes)."""
+    """Reads and writes documents. One that did not change is not parsed again (a thousand endpoints are megabytes)."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, int, int], Document]] = {}
@@ -58,7 +58,7 @@ class Documents:
         self._known[path] = (_stamp(path), document)
 
     def write_resources(self, path: Path, version: str, resources: Sequence[Document]) -> bool:
-        """Make these the resources of `path` under `version`; False, and nothing written, where that version is there."""
+        """Make these the resources of `path` under `version`; False, and nothing written, if that version is there."""
         if self.read(path).get("version_info") == version:
             return False
         self.write(path, {"version_info": version, "resources": list(resources)})

@@ -1,4 +1,4 @@
-"""`ports.Gateway` over Envoy: the desired state on disk, and the steps that bring the proxy there without losing a request.
+"""`ports.Gateway` over Envoy: the desired state on disk, and the steps that bring the proxy there, losing no request.
 
 A change goes clusters first, then routes, then what no route leads to any more:
 
@@ -6,8 +6,9 @@ A change goes clusters first, then routes, then what no route leads to any more:
     2. once Envoy has them, and new ones have passed a health check, `rds.json` becomes the new routes;
     3. once Envoy follows those, `cds.json` becomes the new clusters alone.
 
-Until the routes follow, no cluster on disk is taken away. Nothing here waits: each call of `apply`, `change` or `in_force`
-takes the steps that can be taken. All that they need stands on disk, so any process may go on where another was killed.
+Until the routes follow, no cluster on disk is taken away. Nothing here waits: each call of `apply`,
+`change` or `in_force` takes the steps that can be taken. All that they need stands on disk, so any process
+may go on where another was killed.
 """
 
 from __future__ import annotations
@@ -110,7 +111,10 @@ class EnvoyGateway:
             return []
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
-        """See `ports.Gateway`. Raises ArmError(400) as `routes.check` does, and changes nothing, for what could not be served."""
+        """See `ports.Gateway`.
+
+        Raises ArmError(400) as `routes.check` does, and changes nothing, for what could not be served.
+        """
         check(endpoints)
         with self._locked():
             state = self._desire(self._load(), {one.name.lower(): kept(one) for one in endpoints})
@@ -149,7 +153,10 @@ class EnvoyGateway:
         return desired
 
     def _advance(self, state: _Desired) -> str:
-        """Take the steps that can be taken now; returns the version whose routes Envoy follows, '' if it does not run."""
+        """Take the steps that can be taken now.
+
+        Returns the version whose routes Envoy follows, '' if it does not run.
+        """
         try:
             proxy = self._admin.in_force()
         except NotAnswering:

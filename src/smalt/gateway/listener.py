@@ -73,7 +73,10 @@ def listener(settings: Settings, routes: Path, secrets: Path, issuer: str, jwks:
 
 
 def _chains(first: str, manager: Document, tls: Document) -> list[Document]:
-    """One for this machine. Where others are let in, one for them too: they can take half of all connections, no more."""
+    """One for this machine.
+
+    Where others are let in, one for them too: they can take half of all connections, no more.
+    """
     http = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
     own: Document = {
         "name": "own",

@@ -1,10 +1,10 @@
 """Routes: `/endpoints/{name}/…` to the deployments, everything else to the server.
 
-The path leads to the routes of its endpoint through one look-up in a tree of prefixes, however many endpoints there are; a
-call of the API or of a blob meets none of them. An endpoint's routes are then tried in order.
+The path leads to the routes of its endpoint through one look-up in a tree of prefixes, however many endpoints there
+are; a call of the API or of a blob meets none of them. An endpoint's routes are then tried in order.
 
-Keys and tokens are checked by the routes themselves, with plain matchers: a first route refuses whatever lacks every key
-(or a token of the audience, from the JWT filter's metadata), so nothing behind it is reached without. No filter is
+Keys and tokens are checked by the routes themselves, with plain matchers: a first route refuses whatever lacks every
+key (or a token of the audience, from the JWT filter's metadata), so nothing behind it is reached without. No filter is
 configured for each endpoint, and none that is still marked as work in progress is used.
 """
 
@@ -36,7 +36,8 @@ OAUTH = "/[^/]+/oauth2(/v2\\.0)?/[a-z]+"
 def check(endpoints: Sequence[EndpointRoute]) -> None:
     """Raises ArmError(400) with one detail for each endpoint that could not be served, its name as the `target`.
 
-    Envoy would take some of it and then not serve (routes to clusters that do not exist), and refuse the whole file for the rest.
+    Envoy would take some of it and then not serve (routes to clusters that do not exist), and refuse
+    the whole file for the rest.
     """
     faults: list[ArmError] = []
     seen: set[str] = set()
@@ -115,7 +116,8 @@ def _check_endpoint(endpoint: EndpointRoute) -> None:
 def _check_deployment(one: DeploymentRoute) -> None:
     _need(
         SHORTEST_S <= one.timeout_s <= LONGEST_S,
-        f"the request timeout of deployment {one.name!r} is {one.timeout_s:g} s: it must be above 0 s and at most a day",
+        f"the request timeout of deployment {one.name!r} is {one.timeout_s:g} s:"
+        " it must be above 0 s and at most a day",
     )
     _need(
         1 <= one.max_concurrent <= MOST_AT_ONCE,
@@ -132,7 +134,8 @@ def _need(good: bool, otherwise: str) -> None:
 def endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
     """The routes of an endpoint that has passed `check`.
 
-    In this order: refuse strangers; the deployment that a header names, or 404; a share of the traffic for each; 404."""
+    In this order: refuse strangers; the deployment that a header names, or 404; a share of the traffic for each; 404.
+    """
     names = sorted(one.name for one in endpoint.deployments)
     by_name = {one.name: one for one in endpoint.deployments}
     wrong_name = (
@@ -140,8 +143,8 @@ def endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
     )
     wrong_name += f"It has: {', '.join(names)}." if names else "It has no deployments."
     no_traffic = (
-        "No valid deployments to route to. Please check that the endpoint has at least one deployment with positive weight "
-        f"values or use a deployment specific header to route (endpoint '{endpoint.name}')."
+        "No valid deployments to route to. Please check that the endpoint has at least one deployment with positive "
+        f"weight values or use a deployment specific header to route (endpoint '{endpoint.name}')."
     )
     found = _refusals(endpoint)
     for name in names:
@@ -156,8 +159,8 @@ def endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
 def _shares(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> list[Document]:
     """One route for each share. Envoy draws one random number for a request, so the bounds add up.
 
-    Weighted clusters would do it in one route, but with one timeout for all. Shares of less than 100 % in sum (a deployment is
-    not there at the moment) are filled up in proportion.
+    Weighted clusters would do it in one route, but with one timeout for all. Shares of less than 100 % in sum (a
+    deployment is not there at the moment) are filled up in proportion.
     """
     found: list[Document] = []
     total, bound = sum(endpoint.traffic.values()), 0
@@ -202,9 +205,9 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
 def _replica_retries() -> Document:
     """Another replica for what one could not take.
 
-    `reset` includes requests that a replica had in hand when it was killed, so that none is lost. Twice, since the second may
-    be one that is drained at that moment; no more, so that a request which itself kills replicas (out of memory, say) takes
-    three of them at most.
+    `reset` includes requests that a replica had in hand when it was killed, so that none is lost. Twice, since the
+    second may be one that is drained at that moment; no more, so that a request which itself kills replicas (out of
+    memory, say) takes three of them at most.
     """
     return {
         "retry_on": "connect-failure,refused-stream,reset",
@@ -305,7 +308,10 @@ def _unknown_endpoint() -> Document:
 
 
 def _server_routes() -> list[Document]:
-    """What only reads may be repeated even after it was sent. Who shows nothing that could open anything has a minute."""
+    """What only reads may be repeated even after it was sent.
+
+    Who shows nothing that could open anything has a minute.
+    """
     reads = {"headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": IDEMPOTENT}}}]}
     absent = [{"name": name, "present_match": True, "invert_match": True} for name in ("authorization", "cookie")]
     unsigned = {"query_parameters": [{"name": "sig", "present_match": False}]}

@@ -1,9 +1,10 @@
-"""The grammar of what users write where files are meant: which store, job, account or web page a URI names. No look-ups here.
+"""The grammar of what users write where files are meant: which store, job, account or web page a URI names.
 
-Forms: `azureml://datastores/D/paths/P`, short and long; `azureml://jobs/J/outputs/O[/paths/P]`, short and long; `runs:/J/P`;
-`wasb[s]://C@HOST/P` and `abfs[s]://C@HOST/P`, or `wasbs://ACCOUNT.blob.SUFFIX/C/P` as Azure's own examples have it; http and
-https URLs. An account of this platform has two spellings in those with a host: `ACCOUNT.blob.SUFFIX`, and
-`OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`; `dfs` may stand for `blob` in both.
+No look-ups here. Forms: `azureml://datastores/D/paths/P`, short and long; `azureml://jobs/J/outputs/O[/paths/P]`, short
+and long; `runs:/J/P`; `wasb[s]://C@HOST/P` and `abfs[s]://C@HOST/P`, or `wasbs://ACCOUNT.blob.SUFFIX/C/P` as Azure's
+own examples have it; http and https URLs. An account of this platform has two spellings in those with a host:
+`ACCOUNT.blob.SUFFIX`, and `OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`;
+`dfs` may stand for `blob` in both.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def parse(uri: str, ours: str) -> Address:
     """`ours` is this platform's HOST:PORT. Raises NotAnAddress."""
     if found := _DATASTORE.fullmatch(uri):
         *workspace, store, path = found.groups()
-        return InDatastore(store, (path or "").lstrip("/"), _named(workspace))  # `paths//x` is `x`: as if it were joined
+        # `paths//x` is `x`: as if it were joined
+        return InDatastore(store, (path or "").lstrip("/"), _named(workspace))
     if found := _JOB.fullmatch(uri):
         *workspace, job, output, path = found.groups()
         return OfJob(job, output, path or "", _named(workspace))

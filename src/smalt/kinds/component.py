@@ -74,7 +74,7 @@ def _completed(component: Document) -> Document:
 
 
 def _essence(request: Request, connection: Connection, component: Document) -> Any:
-    """What makes two specifications one component: not how it is presented, nor how its code and environment are named."""
+    """What makes two specifications one component: not how it is presented, nor how code and environment are named."""
     said = {key: value for key, value in component.items() if key not in _PRESENTATION}
     for key, type_ in (("code", "codes"), ("environment", "environments")):
         if isinstance(text := said.get(key), str):

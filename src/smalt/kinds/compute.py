@@ -1,6 +1,7 @@
-"""Computes. A cluster's node is a lease on engine capacity: a row of `allocation`, made when a job needs it, freed when idle.
+"""Computes. A cluster's node is a lease on engine capacity: a row of `allocation`, made for a job, freed when idle.
 
-Jobs take and return nodes themselves (`sched/placement.py`); what is left here is the idle scale-down and the node counts.
+Jobs take and return nodes themselves (`sched/placement.py`); what is left here is the idle
+scale-down and the node counts.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
     waiting = placement.waiting(connection, row.id)
     if busy or waiting:
         raise conflict(
-            f"Compute '{row.name}' has {busy} busy nodes and {waiting} waiting jobs. Cancel the jobs or wait for their end.",
+            f"Compute '{row.name}' has {busy} busy nodes and {waiting} waiting jobs."
+            " Cancel the jobs or wait for their end.",
             "name",
         )
 

@@ -1,7 +1,7 @@
 """Workspace connections: addresses of other services, with the credentials that open them.
 
-A connection is only stored. What uses one: builds of environments, for package indexes (`kinds/feeds.py`), and whoever asks for
-its secrets (`listSecrets`).
+A connection is only stored. What uses one: builds of environments, for package indexes (`kinds/feeds.py`), and whoever
+asks for its secrets (`listSecrets`).
 """
 
 from __future__ import annotations

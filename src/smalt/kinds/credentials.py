@@ -1,9 +1,9 @@
 """The credentials of a resource: what may be seen of them stands in its document; the rest is sealed, and leaves by its
 action for secrets alone.
 
-One rule for all kinds: a resource has the secrets of the type that its document names, and no others. Clients read a resource
-without its secrets and write it back, so an update of the same type without them keeps what is stored; one that sends the
-resource elsewhere needs them again, or who may write could have them sent to himself.
+One rule for all kinds: a resource has the secrets of the type that its document names, and no others. Clients read a
+resource without its secrets and write it back, so an update of the same type without them keeps what is stored; one
+that sends the resource elsewhere needs them again, or who may write could have them sent to himself.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def stored_credentials(secrets: Secrets, connection: Connection, key: str) -> Do
 def check_complete(
     types: Mapping[str, CredentialType], before: str, now: Credentials, field: str, moved: str = ""
 ) -> None:
-    """Raises ArmError(400) where secrets are needed and not given: for a new type, and for what was `moved` (a field)."""
+    """Raises ArmError(400) where needed secrets are not given: for a new type, and for what was `moved` (a field)."""
     needed = types[now.type].secret
     if not needed or now.secrets:
         return
@@ -96,7 +96,8 @@ def check_complete(
         raise invalid(f"{field}: credentials of the type {now.type} need {' or '.join(needed)}.", field)
     if moved:
         raise invalid(
-            f"{field}: {moved} is another than before, so the credentials have to be given again: {' or '.join(needed)}.",
+            f"{field}: {moved} is another than before, so the credentials have to be given again:"
+            f" {' or '.join(needed)}.",
             field,
         )
 

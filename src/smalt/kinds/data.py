@@ -39,7 +39,10 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
 
 def _folder_uri(uri: str, type_: str) -> str:
-    """A folder in a datastore ends with a slash, as job outputs do: clients upload one without it and read it with it."""
+    """A folder in a datastore ends with a slash, as job outputs do.
+
+    Clients upload one without it and read it with it.
+    """
     in_datastore = uri.lower().startswith("azureml://") and "/paths/" in uri
     return f"{uri.rstrip('/')}/" if in_datastore and type_ != "uri_file" else uri
 

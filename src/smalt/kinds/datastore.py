@@ -109,7 +109,10 @@ def _credentials_of(row: Row | None) -> Document:
 
 
 def _read(request: Request, before: Document, given: Document | None) -> Credentials:
-    """What the request says of credentials; a PUT that says nothing leaves them, a PATCH that takes them away means none."""
+    """What the request says of credentials.
+
+    A PUT that says nothing leaves them, a PATCH that takes them away means none.
+    """
     if given is None:
         given = {"credentialsType": "None"} if request.patched else before
     secrets = given.get("secrets")

@@ -56,8 +56,8 @@ def _storage(platform: Platform, workspace: Row, stores: list[Row]) -> Iterator[
         if account and not platform.blobs.path(account, store.properties["containerName"]).is_dir():
             yield _result(
                 "ContainerMissing", "Error",
-                f"The container '{store.properties['containerName']}' of datastore '{store.name}' is missing in the storage"
-                f" account '{account}'.",
+                f"The container '{store.properties['containerName']}' of datastore '{store.name}' is missing in the"
+                f" storage account '{account}'.",
             )  # fmt: skip
 
 

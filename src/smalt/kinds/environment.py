@@ -1,7 +1,7 @@
-"""Environments: a base image with conda or pip requirements, versioned; what is built from them is `environment_build.py`.
+"""Environments: a base image with conda or pip requirements, versioned.
 
-A specification that cannot be built here is still accepted (it may be meant for another platform): the job that uses it is
-refused, with the reason.
+What is built from them is `environment_build.py`. A specification that cannot be built here is still accepted (it may
+be meant for another platform): the job that uses it is refused, with the reason.
 """
 
 from __future__ import annotations

@@ -77,8 +77,10 @@ def _plan(row: Row) -> EnvironmentPlan:
 
 
 def _compiled(platform: Platform, row: Row, status: Document, built: BuiltEnvironment) -> Document:
-    """Bytecode for all packages, written once behind everyone's back: tasks see the environment read-only, so each would
-    compile what it imports again. Nobody waits for it."""
+    """Bytecode for all packages, written once behind everyone's back.
+
+    Tasks see the environment read-only, so each would compile what it imports again. Nobody waits for it.
+    """
     name = f"compile-{row.name[:16]}-a{status.get('attempt', 1)}"
     if status.get("compiled") == name:
         return status

@@ -1,6 +1,7 @@
 """Package indexes that a workspace has credentials for: its connections of the category PythonFeed.
 
-As on Azure, a connection adds no index to an environment: it opens those that the environment names, at and below its target.
+As on Azure, a connection adds no index to an environment: it opens those that the environment
+names, at and below its target.
 """
 
 from __future__ import annotations

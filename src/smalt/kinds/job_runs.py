@@ -1,7 +1,7 @@
-"""Jobs and MLflow's runs are kept alike also when a process was killed between the two: one row that looks at what is left.
+"""One row that keeps jobs and MLflow's runs alike, also where a process was killed between the two.
 
-The edge takes over what a request changed before it answers (`tracking/run_edge.py`). This takes over what it could not, and, in
-a database of an older version, the runs that were made before jobs knew of them.
+The edge takes over what a request changed before it answers (`tracking/run_edge.py`). This takes over what it could
+not, and, in a database of an older version, the runs that were made before jobs knew of them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def watch(connection: Connection, now: float) -> None:
     """At the start of a server: the row is there, and looks at once."""
     if resources.get(connection, _KEY) is None:
         resources.insert(
-            connection, key=_KEY, written=_KEY, kind="jobruns", parent="", name="all", spec={}, status={}, state="Updating",
-            now=now, by="smalt", due_at=now,
+            connection, key=_KEY, written=_KEY, kind="jobruns", parent="", name="all", spec={}, status={},
+            state="Updating", now=now, by="smalt", due_at=now,
         )  # fmt: skip
     resources.poke(connection, [_KEY], now)
 

@@ -1,5 +1,7 @@
-"""How long a signature (SAS) lasts that the platform hands out. It cannot be taken back but with its key, so that what a job
-or a replica gets is short: it may outlive who asked for it by no more than this.
+"""How long a signature (SAS) lasts that the platform hands out.
+
+It cannot be taken back but with its key, so that what a job or a replica gets is short: it may outlive who asked for it
+by no more than this.
 """
 
 from __future__ import annotations

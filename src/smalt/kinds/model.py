@@ -1,6 +1,7 @@
 """Models: versions of what a job wrote or a user uploaded, with the way back to the job.
 
-MLflow's registry shows them too: the reconcilers here write them there, and delete them there after they were deleted here.
+MLflow's registry shows them too: the reconcilers here write them there, and delete them there
+after they were deleted here.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Online deployments: replicas of a model behind an endpoint.
 
-Replicas belong to a *revision*: a change of what they run starts new ones beside the old; when all are ready, the gateway
-moves over and the old ones end after their last request. A revision that does not come up fails, and what was live stays.
+Replicas belong to a *revision*: a change of what they run starts new ones beside the old; when all are
+ready, the gateway moves over and the old ones end after their last request. A revision that does not come up
+fails, and what was live stays.
 
-`status`: `target` (the revision that is wanted), `live` (what the gateway sends requests to), `old` (names to be drained). While
-another revision comes up, `live.target` keeps what is live, to be wanted again if that one fails.
+`status`: `target` (the revision that is wanted), `live` (what the gateway sends requests to), `old` (names to be
+drained). While another revision comes up, `live.target` keeps what is live, to be wanted again if that one fails.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def _check_place(request: Request, connection: Connection, model: Row) -> None:
     uri = str(model.properties["modelUri"])
     if not references.locate(request.platform, connection, request.id.workspace, uri, "properties.model").account:
         raise invalid(
-            f"properties.model: its files are at {uri[:200]}, outside of this platform; register them from a local folder or a"
-            " datastore.",
+            f"properties.model: its files are at {uri[:200]}, outside of this platform;"
+            " register them from a local folder or a datastore.",
             "properties.model",
         )
 
@@ -341,7 +342,8 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
     shares = {name.lower(): share for name, share in (endpoint.properties.get("traffic") or {}).items()}
     if shares.get(row.name.lower()):
         raise ArmError(
-            409, "Conflict", f"Deployment '{row.name}' still takes {shares[row.name.lower()]} % of the traffic. Move it away first.",
+            409, "Conflict",
+            f"Deployment '{row.name}' still takes {shares[row.name.lower()]} % of the traffic. Move it away first.",
             "name",
         )  # fmt: skip
 
@@ -355,8 +357,8 @@ def _logs(request: Request, row: Row | None) -> tuple[int, Any]:
 
 def _skus(request: Request, row: Row | None) -> tuple[int, Any]:
     capacity = {"minimum": 1, "maximum": 50, "default": 1, "scaleType": "Manual"}
-    return 200, {"value": [{"resourceType": "Microsoft.MachineLearning.Services/endpoints/deployments", "capacity": capacity,
-                            "sku": {"name": "Default"}}]}  # fmt: skip
+    type_ = "Microsoft.MachineLearning.Services/endpoints/deployments"
+    return 200, {"value": [{"resourceType": type_, "capacity": capacity, "sku": {"name": "Default"}}]}
 
 
 KIND = Kind(

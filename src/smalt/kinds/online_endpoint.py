@@ -50,7 +50,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties = dict(request.body["properties"])
     if properties.get("compute"):
         raise invalid(
-            "properties.compute: Kubernetes endpoints cannot be had here; leave the compute out for a managed endpoint.",
+            "properties.compute: Kubernetes endpoints cannot be had here;"
+            " leave the compute out for a managed endpoint.",
             "properties.compute",
         )
     properties["authMode"] = _MODES[str(properties.get("authMode") or "Key").lower()]
@@ -67,8 +68,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     ]
     if taken:
         raise conflict(
-            f"An endpoint named '{request.id.name}' exists already on this server (in {taken[0].parent}); endpoint names are"
-            " unique on a server. Choose another name.",
+            f"An endpoint named '{request.id.name}' exists already on this server (in {taken[0].parent});"
+            " endpoint names are unique on a server. Choose another name.",
             "name",
         )
     _check_traffic(connection, request, properties)

@@ -1,7 +1,7 @@
 """Outputs of jobs as data assets: `azureml_JOB_output_data_OUTPUT`, version 1, as clients know them.
 
-They follow from the jobs, so there is no row of them, and lists of data assets show those that somebody named. One that is
-written to (tagged, archived) gets its row then.
+They follow from the jobs, so there is no row of them, and lists of data assets show those that somebody named. One that
+is written to (tagged, archived) gets its row then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BETWEEN = "_output_data_"
 
 
 def output_data(connection: Connection, id_: ResourceId) -> Row | None:
-    """The row that a data asset, or its version, would have that is the output of a job which has ended; None for all else."""
+    """The row that a data asset, or its version, would have that is an ended job's output; None for all else."""
     for job, output in _named(id_.ancestor("data")):
         row = resources.get(connection, id_.workspace.child("jobs", job).key)
         place = (row.status.get("outputs") or {}).get(output) if row is not None and row.state in STATUSES else None
@@ -33,8 +33,8 @@ def output_data(connection: Connection, id_: ResourceId) -> Row | None:
         if not version:
             return _row(id_, row, {"tags": {}}, {"latest": VERSION, "next": 2, "type": place["jobOutputType"]})
         properties = {
-            "dataType": place["jobOutputType"], "dataUri": place["uri"], "tags": {}, "properties": {}, "isAnonymous": False,
-            "isArchived": False,
+            "dataType": place["jobOutputType"], "dataUri": place["uri"], "tags": {}, "properties": {},
+            "isAnonymous": False, "isArchived": False,
         }  # fmt: skip
         return _row(id_, row, properties, {}) if version == VERSION else None
     return None
@@ -54,8 +54,8 @@ def _row(id_: ResourceId, job: Row, properties: dict[str, Any], status: dict[str
     if version := id_.ancestor("versions"):
         written = written.child("versions", version)
     return Row(
-        id=id_.key, written=str(written), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec={"properties": properties},
-        status=status, state="Succeeded", generation=1, observed=1, archived=False, lookup=None, deleting=False, due_at=None,
-        failures=0, lease=None, lease_until=None, created_at=at, changed_at=at, created_by=job.created_by,
-        changed_by=job.created_by, ended_at=job.ended_at,
+        id=id_.key, written=str(written), kind=id_.kind, parent=id_.parent.key, name=id_.name,
+        spec={"properties": properties}, status=status, state="Succeeded", generation=1, observed=1, archived=False,
+        lookup=None, deleting=False, due_at=None, failures=0, lease=None, lease_until=None, created_at=at,
+        changed_at=at, created_by=job.created_by, changed_by=job.created_by, ended_at=job.ended_at,
     )  # fmt: skip

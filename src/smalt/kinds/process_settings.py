@@ -16,7 +16,8 @@ def check_variables(given: Mapping[str, Any] | None, field: str) -> None:
         path = f"{field}.{name[:80]}"
         if not name or "=" in name or "\0" in name:
             raise invalid(
-                f"{field}: {name[:80]!r} cannot name an environment variable: it must not be empty, nor contain '=' or NUL.",
+                f"{field}: {name[:80]!r} cannot name an environment variable: it must not be empty,"
+                " nor contain '=' or NUL.",
                 field,
             )
         if value is None:
@@ -24,7 +25,8 @@ def check_variables(given: Mapping[str, Any] | None, field: str) -> None:
         no_nul(str(value), path)
         if len(name.encode()) + len(str(value).encode()) > _MOST_BYTES:
             raise invalid(
-                f"{path}: the value is too long: name and value may have {_MOST_BYTES} bytes together; give a file as input instead.",
+                f"{path}: the value is too long: name and value may have {_MOST_BYTES} bytes together;"
+                " give a file as input instead.",
                 path,
             )
 

@@ -1,7 +1,8 @@
 """What users write where an asset or a file is meant, resolved to a row, or to a place in the blob store.
 
-Assets are named by full ARM ids, also as `azureml://subscriptions/…/TYPE/NAME/versions/V`; by `azureml:NAME:VERSION` and
-`azureml:NAME@LABEL`; by `azureml://registries/R/TYPE/NAME/(versions|labels)/V`. Files have an address (`addresses.py`).
+Assets are named by full ARM ids, also as `azureml://subscriptions/…/TYPE/NAME/versions/V`; by
+`azureml:NAME:VERSION` and `azureml:NAME@LABEL`; by `azureml://registries/R/TYPE/NAME/(versions|labels)/V`. Files
+have an address (`addresses.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from smalt.store.tables import resource
 
 _REGISTRY = re.compile(r"azureml://registries/([^/]+)/([^/]+)/([^/]+)(?:/(versions|labels)/([^/]+))?", re.IGNORECASE)
 _LONG_NAME = re.compile(
-    r"azureml:/(/subscriptions/[^/]+/resourcegroups/[^/]+)(?:/providers/[^/]+)?(/workspaces/[^/]+/[^/]+/[^/]+/(?:versions|labels)/[^/]+)",
+    r"azureml:/(/subscriptions/[^/]+/resourcegroups/[^/]+)(?:/providers/[^/]+)?"
+    r"(/workspaces/[^/]+/[^/]+/[^/]+/(?:versions|labels)/[^/]+)",
     re.IGNORECASE,
 )
 _NAMED = re.compile(r"(?:azureml:)?([^:@/]+)(?::([^:@/]+)|@([^:@/]+))?$")
@@ -146,7 +148,7 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
 
 
 def asked_id(row: Row, workspace: ResourceId, text: str, type_: str, field: str) -> str:
-    """The id of what `text` names, which `asset` found in `row`: with the version asked, where another stands for it."""
+    """The id of what `text` names, which `asset` found in `row`: with the version asked, if another stands for it."""
     version = parse_asset(workspace, text, type_, field).version
     if not version or version.lower() == row.name.lower():
         return row.written
@@ -202,8 +204,8 @@ def check_folder(place: Place, type_: str, field: str) -> None:
     """Raises ArmError(400) where a folder is in an account of somebody else: it cannot be listed from here."""
     if place.listed and type_ != "uri_file":
         raise invalid(
-            f"{field}: {place.uri[:200]} is a folder in a storage account outside of this platform, which cannot be listed from"
-            " here; copy it into a datastore of this platform.",
+            f"{field}: {place.uri[:200]} is a folder in a storage account outside of this platform,"
+            " which cannot be listed from here; copy it into a datastore of this platform.",
             field,
         )
 
@@ -240,8 +242,8 @@ def _in_datastore(connection: Connection, workspace: ResourceId, name: str, path
     account = hosted_account(row.properties)
     if account is None:
         raise invalid(
-            f"{field}: datastore '{name}' is storage outside of this platform ({row.properties.get('datastoreType')}), which"
-            " jobs here cannot read; copy the data into a blob datastore of this platform.",
+            f"{field}: datastore '{name}' is storage outside of this platform ({row.properties.get('datastoreType')}),"
+            " which jobs here cannot read; copy the data into a blob datastore of this platform.",
             field,
         )
     return Place(uri, account, row.properties["containerName"], path)

@@ -1,8 +1,8 @@
 """From endpoints and deployments to the gateway's configuration, reconciled as one row of its own.
 
-An endpoint or deployment that changed waits for the row `GATEWAY`, which looks at the endpoints of those that wait, and now and
-then at all. It is done once a configuration with their routes is in force; which one, says a row below it for each endpoint, by
-a digest. So there is one writer, and a change is `Succeeded` only when requests follow it.
+An endpoint or deployment that changed waits for the row `GATEWAY`, which looks at the endpoints of those that wait, and
+now and then at all. It is done once a configuration with their routes is in force; which one, says a row below it for
+each endpoint, by a digest. So there is one writer, and a change is `Succeeded` only when requests follow it.
 
 An endpoint that the gateway cannot serve is left out and told so; all others go on.
 """
@@ -111,7 +111,10 @@ def _digest(found: EndpointRoute | None) -> str:
 
 @dataclass(frozen=True)
 class Routed:
-    """`follows`: the gateway does for an endpoint what the database says. `error`: why it serves nothing of it, as it is now."""
+    """`follows`: the gateway does for an endpoint what the database says.
+
+    `error`: why it serves nothing of it, as it is now.
+    """
 
     follows: bool
     error: Document | None = None

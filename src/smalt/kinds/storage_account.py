@@ -46,7 +46,10 @@ def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
 
 
 def _check_owner(request: Request) -> None:
-    """The account is one of a workspace in the resource group that the path names: the right to a group goes no further."""
+    """The account is one of a workspace in the resource group that the path names.
+
+    The right to a group goes no further.
+    """
     account, group, skip = request.id.name.lower(), request.id.parent, None
     with request.platform.database.read() as connection:
         while True:

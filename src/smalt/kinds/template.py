@@ -41,8 +41,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     name = _parameter(properties, "workspaceName")
     if not isinstance(name, str) or not name:
         raise invalid(
-            "This server deploys the template of azure-ai-ml's workspaces.begin_create only: the parameter 'workspaceName'"
-            " is missing. Create other resources with their own PUT.",
+            "This server deploys the template of azure-ai-ml's workspaces.begin_create only:"
+            " the parameter 'workspaceName' is missing. Create other resources with their own PUT.",
             "properties.parameters.workspaceName",
         )
     check_name(WORKSPACE, name)

@@ -1,7 +1,7 @@
 """What data, models, environments, components and codes have in common: a container of immutable versions.
 
-The container's status holds the newest version and the next number, kept in the transaction that writes a version, so that
-`latest` and `nextVersion` cost nothing.
+The container's status holds the newest version and the next number, kept in the transaction that writes a version, so
+that `latest` and `nextVersion` cost nothing.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def meaning(value: Any) -> Any:
 class Fixed:
     """What of a version cannot change: properties, each with a form in which two spellings of one value are equal.
 
-    `status` and `message` refuse a change. `named_by_content`: two versions that are both anonymous have one name because they
-    hold the same, so the one that is there stays, wherever the other lies.
+    `status` and `message` refuse a change. `named_by_content`: two versions that are both anonymous have one name
+    because they hold the same, so the one that is there stays, wherever the other lies.
     """
 
     forms: Mapping[str, Callable[[Any], Any]]
@@ -101,7 +101,7 @@ class Fixed:
 
 
 def fixed_files(request: Request, connection: Connection, uri: str, *others: str) -> Fixed:
-    """Of a version with files: their place, however it is written in the property `uri`, and the properties `others`."""
+    """Of a version with files: their place, however the property `uri` writes it, and the properties `others`."""
 
     def place(given: Any) -> Any:
         return place_key(request.platform, connection, request.id.workspace, str(given))

@@ -1,6 +1,7 @@
-"""Workspaces: the unit of isolation. Each has a storage account, two datastores, curated environments and a tracking server.
+"""Workspaces: the unit of isolation.
 
-`begin_create` of the SDK sends an ARM template deployment instead of a PUT: see `kinds/template.py`.
+Each has a storage account, two datastores, curated environments and a tracking server. `begin_create` of the SDK sends
+an ARM template deployment instead of a PUT: see `kinds/template.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A delete begins at the leaves: what stands above ends only when nothing is left below.
 
-What is below is marked, or removed where it is only stored, in pieces: no transaction grows with what a workspace holds.
+What is below is marked, or removed where it is only stored, in pieces: no transaction grows
+with what a workspace holds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class Below:
     pace: Pace
 
     def await_gone(self, connection: Connection, row: Row) -> bool:
-        """Whether something is left below `row`, whose lease then ends here. It is being deleted, and wakes the row when it is gone."""
+        """Whether something is left below `row`, whose lease then ends here.
+
+        It is being deleted, and wakes the row when it is gone.
+        """
         now = self.platform.clock()
         left, last = self._delete_below(connection, row.id, now, self.pace.deleted_at_once)
         more = left <= 0
@@ -36,8 +40,8 @@ class Below:
         if not more and last is not None:
             resources.wait_for(connection, row.id, [last], now)
         claims.apply(
-            connection, row, status=row.status, state=row.state, due_at=now + (0 if more else self.pace.resync_s), failures=0,
-            now=now, reason="", ended=False,
+            connection, row, status=row.status, state=row.state, due_at=now + (0 if more else self.pace.resync_s),
+            failures=0, now=now, reason="", ended=False,
         )  # fmt: skip
         return True
 

@@ -68,7 +68,10 @@ class Heartbeat:
             self._forget()
 
     def _follow_clock(self) -> None:
-        """Where the clock was set, what waits for a time moves with it. Several servers cannot each do that: they wait."""
+        """Where the clock was set, what waits for a time moves with it.
+
+        Several servers cannot each do that: they wait.
+        """
         ahead = self._platform.clock() - self._steady()
         jump, self._ahead = ahead - self._ahead, ahead
         if abs(jump) < self._pace.jump_s or not self._platform.database.sqlite:

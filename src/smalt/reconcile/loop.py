@@ -1,8 +1,9 @@
 """The one control loop: claim what is due, run its kind's step, apply what it found; again for ever.
 
-Truth is `due_at` in the database; hints only shorten the wait. Any number of loops may run on one database: a claim is a
-lease, a heartbeat extends it, an apply counts only while it is held. What a step or its apply raises is retried with growing
-pauses and, past the limit, becomes the resource's failure, with the real error and in the kind's own way (`Kind.fail`).
+Truth is `due_at` in the database; hints only shorten the wait. Any number of loops may run on one database: a claim
+is a lease, a heartbeat extends it, an apply counts only while it is held. What a step or its apply raises is
+retried with growing pauses and, past the limit, becomes the resource's failure, with the real error and in the
+kind's own way (`Kind.fail`).
 """
 
 from __future__ import annotations
@@ -194,8 +195,8 @@ class Loop:
         news = step.reason if not retried and step.reason != row.status.get("reason") else ""
         kept = claims.apply(
             connection, row, status={**step.status, "reason": news} if news else step.status, state=step.state,
-            due_at=None if step.after is None else now + step.after, failures=row.failures + 1 if retried else 0, now=now,
-            reason=news, ended=step.done, final=step.final,
+            due_at=None if step.after is None else now + step.after, failures=row.failures + 1 if retried else 0,
+            now=now, reason=news, ended=step.done, final=step.final,
         )  # fmt: skip
         if kept and step.writes is not None:
             step.writes(connection)

@@ -1,8 +1,9 @@
 """The control loop's side of `resource` rows: claimed under a lease, kept while a step runs, and applied or dropped.
 
-An apply is all or nothing. It counts where the lease is still the row's and nobody wrote the row meanwhile: a step decided on the
-generation that it was given. What is dropped is as if the step had been killed before its apply, and is done again. One step is
-not decided anew by a later write: the one that ends a resource (`final`), because what it did cannot be taken back.
+An apply is all or nothing. It counts where the lease is still the row's and nobody wrote the row meanwhile: a step
+decided on the generation that it was given. What is dropped is as if the step had been killed before its apply, and
+is done again. One step is not decided anew by a later write: the one that ends a resource (`final`), because what
+it did cannot be taken back.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from smalt.store.tables import resource
 
 @dataclass(frozen=True)
 class Lane:
-    """Which rows a group of workers takes: of these kinds, and those that are being deleted, those that are not, or both."""
+    """Which rows a group of workers takes: of these kinds, and being deleted, not being deleted, or both."""
 
     kinds: frozenset[str]
     deleting: bool | None = None
@@ -39,7 +40,10 @@ def due(connection: Connection, lane: Lane, now: float, most: int) -> list[str]:
 
 
 def claim(connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float) -> list[Row]:
-    """Those of the rows that are still due and free, now leased under `lease`. A crash makes them due again when it is over."""
+    """Those of the rows that are still due and free, now leased under `lease`.
+
+    A crash makes them due again when it is over.
+    """
     mine = and_(resource.c.id.in_(keys), resource.c.due_at <= now, _free(now))
     if connection.dialect.name == "postgresql":
         taken = connection.execute(select(resource.c.id).where(mine).with_for_update(skip_locked=True))
@@ -86,8 +90,8 @@ def apply(
 ) -> bool:
     """Write what a step found on `row`, as claimed; False: it was dropped.
 
-    Of `status` what the step changed is written, and what others wrote meanwhile (`resources.merge_status`) stays. `reason` is
-    news to be recorded, also where the state stays. `ended`: the row's waiters are made due.
+    Of `status` what the step changed is written, and what others wrote meanwhile (`resources.merge_status`) stays.
+    `reason` is news to be recorded, also where the state stays. `ended`: the row's waiters are made due.
     """
     current = held(connection, row)
     if current is None:

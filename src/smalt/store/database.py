@@ -24,7 +24,10 @@ WIPE_TIMEOUT_MS = 500  # a start does not wait for readers; the next one tries a
 
 
 class Collision(Exception):
-    """PostgreSQL ended this transaction because of another's: nothing was written, and it may be tried again at once."""
+    """PostgreSQL ended this transaction because of another's.
+
+    Nothing was written, and it may be tried again at once.
+    """
 
 
 class Database:

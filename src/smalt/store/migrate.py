@@ -1,7 +1,8 @@
 """Brings a database to the schema of this version; refuses one of a newer version.
 
-A new database is made at once from `tables.py` and marked as current; an older one is taken through the numbered steps of
-`migrations/` with Alembic, each in its transaction. `tests/contract/store` checks that both ways give the same schema.
+A new database is made at once from `tables.py` and marked as current; an older one is taken through the
+numbered steps of `migrations/` with Alembic, each in its transaction. `tests/contract/store` checks that
+both ways give the same schema.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Long-running operations: one row each, written in the transaction of the PUT, DELETE or action that began it.
 
-Clients ask for an operation while they wait for it, so those that ended long ago are forgotten: each new one removes a few.
-What happened to a resource stays in its events.
+Clients ask for an operation while they wait for it, so those that ended long ago are forgotten: each new one removes a
+few. What happened to a resource stays in its events.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rows of the `resource` table: read, written, listed. All of it takes the caller's connection.
 
-The rules that this keeps (`docs/architecture.md`, "Reconciling"): a write of the spec counts only on the generation that it was
-decided on, raises it and makes the row due; a status is written key by key; a row that comes to an end makes its waiters due in
-the same transaction. What the control loop does with rows is in `store/claims.py`.
+The rules that this keeps (`docs/architecture.md`, "Reconciling"): a write of the spec counts only on the generation
+that it was decided on, raises it and makes the row due; a status is written key by key; a row that comes to an end
+makes its waiters due in the same transaction. What the control loop does with rows is in `store/claims.py`.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class ForUpdate:
 class Lock(Enum):
     """What nobody else may do with a row until this transaction ends. SQLite has one writer, so it needs none of them.
 
-    `WRITE`: write it; `REMOVE`: also make something below it; `BELOW`: remove it, which all who make something below it ask
-    for together; `END`: bring it to its end, which all who want to wait for that ask for together.
+    `WRITE`: write it; `REMOVE`: also make something below it; `BELOW`: remove it, which all who make something below it
+    ask for together; `END`: bring it to its end, which all who want to wait for that ask for together.
     """
 
     WRITE = ForUpdate(key_share=True)  # FOR NO KEY UPDATE
@@ -193,9 +193,10 @@ def describe(
     status: Mapping[str, Any] | None = None,
     parent: str | None = None,
 ) -> None:
-    """Write what only describes a resource (names, tags, …): no new generation, so a step that is under way keeps its result.
+    """Write what only describes a resource (names, tags, …).
 
-    `state`, `status` and `parent` are for rows without a reconciler's work.
+    No new generation, so a step that is under way keeps its result. `state`, `status` and `parent` are for rows
+    without a reconciler's work.
     """
     values: Document = {"spec": json.dumps(spec), "archived": archived, "changed_at": now, "changed_by": by}
     given = {"state": state, "status": None if status is None else json.dumps(status), "parent": parent}
@@ -354,7 +355,8 @@ def by_lookup(connection: Connection, kind: str, lookup: str, most: int = 100) -
 def merge_status(connection: Connection, key: str, patch: Mapping[str, Any]) -> None:
     """For what must be known in a transaction that is not the row's own apply (a container's newest version, …).
 
-    Only the keys of `patch` are written; None removes one. A step that is under way keeps them: its apply writes what it changed.
+    Only the keys of `patch` are written; None removes one. A step that is under way keeps them: its
+    apply writes what it changed.
     """
     query = select(resource.c.status).where(resource.c.id == key.lower())
     found = connection.execute(_locked(connection, query, Lock.WRITE)).first()

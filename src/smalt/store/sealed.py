@@ -1,7 +1,7 @@
-"""Values that are sealed while they lie in the database: which columns, how a row names its key, how all are sealed again.
+"""Values that are sealed in the database: which columns, how a row names its key, how all are sealed again.
 
-What seals is a `Cipher`, which has its keys elsewhere: a copy of the database alone opens nothing. `key_id` NULL marks a row
-from before values were sealed; it is read as it is, and sealed by the next `seal_again`.
+What seals is a `Cipher`, which has its keys elsewhere: a copy of the database alone opens nothing. `key_id` NULL marks
+a row from before values were sealed; it is read as it is, and sealed by the next `seal_again`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class SealedColumns:
     def seal_again(
         self, connection: Connection, cipher: Cipher, after: Sequence[str] | None, most: int
     ) -> tuple[int, Sequence[str] | None]:
-        """One chunk, behind the key `after`: what another key has sealed, or none, is under the current one. (count, next)."""
+        """One chunk, behind the key `after`: what another key has sealed, or none, is under the current one.
+
+        Returns (count, next).
+        """
         hold_keys(connection)
         stale = or_(self.table.c.key_id.is_(None), self.table.c.key_id != cipher.current)
         identity = [self.table.c[name] for name in self.identity]
@@ -88,7 +91,10 @@ SEALED = (SECRETS, ACCOUNT_KEYS)
 
 
 def hold_keys(connection: Connection, alone: bool = False) -> None:
-    """No key is dropped until the transaction ends; `alone`: nobody else seals either. SQLite's one writer needs no lock."""
+    """No key is dropped until the transaction ends; `alone`: nobody else seals either.
+
+    SQLite's one writer needs no lock.
+    """
     if connection.dialect.name == "postgresql":
         lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
         connection.execute(select(lock(_LOCK)))

@@ -1,4 +1,7 @@
-"""The checks before a job is taken: compute, inputs, outputs, the command's references. All errors are reported together."""
+"""The checks before a job is taken: compute, inputs, outputs, the command's references.
+
+All errors are reported together.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,10 @@ def _in_workspace(workspace: ResourceId, given: str) -> str:
 
 
 def nodes_most(platform: Platform, connection: Connection, key: str) -> int | None:
-    """How many nodes a job's compute has at most, now; None: it is gone. It may have been changed since the job was taken."""
+    """How many nodes a job's compute has at most, now; None: it is gone.
+
+    It may have been changed since the job was taken.
+    """
     if key.rsplit("/", 1)[-1] in _EVERYWHERE:
         return _machine_nodes(platform)
     row = resources.get(connection, key)
@@ -158,23 +164,23 @@ def distribution(given: Document) -> None:
     if str(given.get("distributionType") or "").lower() == "ray":
         raise ArmError(
             400, "UnsupportedDistribution",
-            "properties.distribution: Ray cannot be started by this version of the server yet; use PyTorch, TensorFlow, MPI"
-            " or no distribution.",
+            "properties.distribution: Ray cannot be started by this version of the server yet; use PyTorch, TensorFlow,"
+            " MPI or no distribution.",
             "properties.distribution.distributionType",
         )  # fmt: skip
     processes = given.get("processCountPerInstance") or 1
     if processes > 1:
         raise ArmError(
             400, "UnsupportedDistribution",
-            f"properties.distribution: {processes} processes on each node cannot be started by this version of the server yet;"
-            " use processCountPerInstance 1 with more instances.",
+            f"properties.distribution: {processes} processes on each node cannot be started by this version of the"
+            " server yet; use processCountPerInstance 1 with more instances.",
             "properties.distribution.processCountPerInstance",
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Source:
-    """What an input leads to: the place of its files, their URI, and the id of the asset's version where one is named."""
+    """What an input leads to: the place of its files, their URI, and the id of the asset's version if one is named."""
 
     uri: str
     place: Place

@@ -1,10 +1,11 @@
 """Command jobs: a command in an environment on one or more nodes.
 
-    NotStarted → Preparing (environment) → Queued (nodes) → Starting → Running → Finalizing → Completed | Failed | Canceled
+    NotStarted → Preparing (environment) → Queued (nodes) → Starting → Running → Finalizing
+    → Completed | Failed | Canceled
 
-`status` holds what was decided and found: `attempt`, `tasks` (names, recorded before the first is started), `nodes`, `ports`,
-`outputs`, `error`, `ending`. Each pass observes the tasks by name. Once `ending` is there it says how the job ends, whatever is
-asked later.
+`status` holds what was decided and found: `attempt`, `tasks` (names, recorded before the first is started), `nodes`,
+`ports`, `outputs`, `error`, `ending`. Each pass observes the tasks by name. Once `ending` is there it says how the job
+ends, whatever is asked later.
 """
 
 from __future__ import annotations
@@ -230,7 +231,10 @@ def _finish(platform: Platform, row: Row, status: Document, state: str, error: M
 
 
 def _give_up(platform: Platform, row: Row, error: Document) -> Step:
-    """The steps raise again and again: the job fails, and ends as every job does. Its end is never given up: it holds nodes."""
+    """The steps raise again and again: the job fails, and ends as every job does.
+
+    Its end is never given up: it holds nodes.
+    """
     if "ending" in row.status:
         return Step(row.state, row.status, after=RESYNC_S)
     status = {**row.status, "ended_at": platform.clock(), "error": error, "ending": "Failed"}

@@ -105,7 +105,10 @@ def _fail(platform: Platform, row: Row, error: Document) -> Step:
 
 
 def _written(platform: Platform, row: Row) -> None:
-    """The run hears of it before the client has its answer; where MLflow cannot be reached now, the reconciler tells it."""
+    """The run hears of it before the client has its answer.
+
+    Where MLflow cannot be reached now, the reconciler tells it.
+    """
     if untold(row) is not None:
         with contextlib.suppress(NotReady):
             _runs(platform).tell(row.id)

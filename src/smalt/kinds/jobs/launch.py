@@ -226,7 +226,10 @@ def has_peers(properties: Document, nodes: int) -> bool:
 
 
 def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> dict[str, str]:
-    """What frameworks read to find their peers: one process a node, all on this machine, with the first of each node's ports."""
+    """What frameworks read to find their peers.
+
+    One process a node, all on this machine, with the first of each node's ports.
+    """
     nodes, port = len(ports), str(ports[0])
     workers = [f"127.0.0.1:{port}" for port in ports]
     cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}

@@ -53,7 +53,8 @@ class JobProperties(Properties):
 class JobType:
     """`admit` checks and completes the properties of a new job; `step` is one pass of its reconciler.
 
-    `fail` is what becomes of one whose steps raise for good (`Kind.fail`). `fixed` are the properties that cannot change once the job exists.
+    `fail` is what becomes of one whose steps raise for good (`Kind.fail`). `fixed` are the properties that
+    cannot change once the job exists.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Whether a PUT of a job that exists asks for the job that exists: clients write back what they read, in spellings of their own.
+"""Whether a PUT of a job that exists asks for that job. Clients write back what they read, in spellings of their own.
 
-Each fixed property has one form for comparison (`_FORMS`): what is absent, null, empty or a default is left out; names and
-addresses stand for what they lead to; durations are seconds.
+Each fixed property has one form for comparison (`_FORMS`): what is absent, null, empty or a default is left out; names
+and addresses stand for what they lead to; durations are seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class Sameness:
     workspace: ResourceId
 
     def same(self, name: str, given: Any, known: Any, asked: Any) -> bool:
-        """Whether the property `name` is `known`, or what was asked for when it became that (`latest` was another version then)."""
+        """Whether the property `name` is `known`, or what was asked for when it became that.
+
+        `latest` may have been another version then.
+        """
         if given in (known, asked):
             return True
         form = _FORMS.get(name)

@@ -1,7 +1,7 @@
-"""Runs that were made outside of a job, as jobs: a notebook's, or one nested in another. MLflow's clients make them (`arm/runs.py`).
+"""Runs that were made outside of a job, as jobs: a notebook's, or one nested in another.
 
-To clients such a job is a command job with an empty command: they know no type for it. There is no task; MLflow alone begins and
-ends it.
+MLflow's clients make them (`arm/runs.py`). To clients such a job is a command job with an empty command: they know no
+type for it. There is no task; MLflow alone begins and ends it.
 """
 
 from __future__ import annotations

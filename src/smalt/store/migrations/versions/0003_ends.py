@@ -1,4 +1,7 @@
-"""Rows say when they came to their end; allocations hold ports; what is below a row is found by whether it is being deleted."""
+"""Rows say when they came to their end; allocations hold ports.
+
+What is below a row is found by whether it is being deleted.
+"""
 
 import sqlalchemy as sa
 from alembic import op
