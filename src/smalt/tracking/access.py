@@ -1,8 +1,7 @@
-"""Who may send what through the edge: the routes that exist here at all, what each needs permission for, and
-which may be sent twice.
+"""Who may send what through the edge: which routes exist, what each needs permission for, which may be sent twice.
 
-MLflow's server has more than tracking: an assistant that runs commands on the server, webhooks that call out, gateways, a list of all
-workspaces. What is not named here is not there.
+MLflow's server has more than tracking: an assistant that runs commands on the server, webhooks that call out, gateways,
+a list of all workspaces. What is not named here is not there.
 """
 
 from __future__ import annotations
@@ -66,7 +65,10 @@ def action(method: str, rest: str) -> str:
 
 
 def is_repeatable(method: str, rest: str) -> bool:
-    """Whether MLflow is as it would be after one such request when it got two: reads, and what is set or logged by key."""
+    """Whether MLflow is as it would be after one such request when it got two.
+
+    That is so for reads, and what is set or logged by key.
+    """
     if action(method, rest).endswith("/read"):
         return True
     found = _API.fullmatch(rest)

@@ -1,7 +1,7 @@
 """Where a workspace's MLflow is: the paths that clients use, the name that MLflow knows the workspace by.
 
-The azureml-mlflow plugin calls `https://HOST/mlflow/v2.0{WORKSPACE}/api/2.0/…` whatever its tracking URI says; plain clients
-use the prefix that they were given, `https://HOST/mlflow/v1.0{WORKSPACE}`. Both prefixes mean the same server.
+The azureml-mlflow plugin calls `https://HOST/mlflow/v2.0{WORKSPACE}/api/2.0/…` whatever its tracking URI says; plain
+clients use the prefix that they were given, `https://HOST/mlflow/v1.0{WORKSPACE}`. Both prefixes mean the same server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ARTIFACTS = re.compile(rf"(?P<service>/artifact/v2\.0){_WORKSPACE}/artifacts(?P
 
 @dataclass(frozen=True)
 class Address:
-    """One request's place: `service` is mlflow, history or artifact; `rest` what follows, decoded; `raw_rest` as sent."""
+    """A request's place: `service` is mlflow, history or artifact; `rest` what follows, decoded; `raw_rest` as sent."""
 
     service: str
     workspace: ResourceId

@@ -1,7 +1,7 @@
 """From MLflow's artifact paths to blobs of the workspace's artifact store.
 
-A job's run says `ExperimentRun/dcid.{run}` itself. What MLflow makes up (experiment, then run) goes to the same folders,
-so that a run has one place however it was made.
+A job's run says `ExperimentRun/dcid.{run}` itself. What MLflow makes up (experiment, then run) goes to the same
+folders, so that a run has one place however it was made.
 """
 
 from __future__ import annotations
@@ -36,14 +36,17 @@ def staging(settings: Settings) -> Path:
 
 
 def check_path(path: str) -> str:
-    """`path` with one slash between its parts and none at its ends: clients join them carelessly, and a file system reads it so.
+    """`path` with one slash between its parts and none at its ends.
 
-    Raises ArmError(400) for what is no name of a blob that can be a file.
+    Clients join them carelessly, and a file system reads it so. Raises ArmError(400) for what is no name
+    of a blob that can be a file.
     """
     parts = [part for part in path.split("/") if part]
     name = "/".join(parts)
     if not name or any(part in (".", "..") for part in parts) or "\0" in name or "\\" in name:
-        raise invalid(f"The artifact path '{path[:200]}' is not allowed: not empty, no '.' or '..' parts, no '\\'.", "path")
+        raise invalid(
+            f"The artifact path '{path[:200]}' is not allowed: not empty, no '.' or '..' parts, no '\\'.", "path"
+        )
     if any(len(part.encode(errors="surrogateescape")) > 255 for part in parts):
         raise invalid(f"A part of the artifact path '{path[:80]}…' is longer than 255 bytes.", "path")
     try:

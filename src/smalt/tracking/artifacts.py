@@ -1,6 +1,7 @@
-"""MLflow's artifact routes, answered on the blob store itself: streamed, of any size, whether MLflow's process runs or not.
+"""MLflow's artifact routes, answered on the blob store itself: streamed, of any size, whether or not MLflow runs.
 
-`{artifact root}/{path}`: PUT, GET (with a single range), DELETE; `{artifact root}?path=`: the list. As MLflow's server answers them:
+`{artifact root}/{path}`: PUT, GET (with a single range), DELETE; `{artifact root}?path=`: the list. As
+MLflow's server answers them:
 https://mlflow.org/docs/latest/self-hosting/architecture/artifact-store/
 """
 

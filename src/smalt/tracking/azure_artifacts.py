@@ -1,7 +1,8 @@
-"""Azure's artifact service for the azureml-mlflow plugin, which signs in only there: lists, and SAS URLs for the files themselves.
+"""Azure's artifact service for the azureml-mlflow plugin, which signs in only there.
 
-`/history/v1.0{WS}/experiments/{e}/runs/{r}/artifacts…` for a run, `/artifact/v2.0{WS}/artifacts/{origin}/{container}…` for what
-belongs to none (a model registered from a local folder). Read from azureml-mlflow 1.60 and 1.62, `_restclient`.
+Lists, and SAS URLs for the files themselves. `/history/v1.0{WS}/experiments/{e}/runs/{r}/artifacts…` for a run,
+`/artifact/v2.0{WS}/artifacts/{origin}/{container}…` for what belongs to none (a model registered from a local folder).
+Read from azureml-mlflow 1.60 and 1.62, `_restclient`.
 """
 
 from __future__ import annotations

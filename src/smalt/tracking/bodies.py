@@ -1,6 +1,7 @@
-"""What MLflow's clients can send in a body, as far as MLflow itself does not check it: for these its own answer would be a 500.
+"""What MLflow's clients can send in a body, as far as MLflow itself does not check it.
 
-Only what no client sends is refused. What MLflow refuses with a message of its own is left to it.
+For these its own answer would be a 500. Only what no client sends is refused. What MLflow refuses with a
+message of its own is left to it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from smalt.arm.errors import ArmError, invalid
 
 DEPTH_MOST = 100
 _ROUTE = re.compile(
-    r"/(?:ajax-)?api/\d\.0/(?:preview/)?mlflow/(?:runs|experiments|registered-models|model-versions|logged-models)(?:/.*)?",
+    r"/(?:ajax-)?api/\d\.0/(?:preview/)?mlflow/"
+    r"(?:runs|experiments|registered-models|model-versions|logged-models)(?:/.*)?",
     re.DOTALL,
 )
 _INTEGERS = frozenset({"start_time", "end_time", "timestamp", "step", "max_results"})
 _IDS = frozenset({"experiment_id", "version"})  # integers, written as texts
 _TEXTS = frozenset(
-    {"run_id", "run_uuid", "run_name", "user_id", "key", "name", "new_name", "status", "source", "model_id", "model_type",
-     "source_run_id", "stage", "alias", "description", "artifact_location", "filter", "page_token", "run_view_type", "view_type",
-     "model_json", "run_link"}
+    {"run_id", "run_uuid", "run_name", "user_id", "key", "name", "new_name", "status", "source", "model_id",
+     "model_type", "source_run_id", "stage", "alias", "description", "artifact_location", "filter", "page_token",
+     "run_view_type", "view_type", "model_json", "run_link"}
 )  # fmt: skip
 _SCALARS = _INTEGERS | _IDS | _TEXTS | {"value"}
 _OBJECTS = frozenset({"metrics", "params", "tags", "datasets", "models"})
@@ -33,7 +35,10 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def check_body(rest: str, body: bytes) -> None:
-    """Raises ArmError(400) for a JSON body of the route `rest` that no client sends. What is no JSON object is not looked at."""
+    """Raises ArmError(400) for a JSON body of the route `rest` that no client sends.
+
+    What is no JSON object is not looked at.
+    """
     try:
         content = json.loads(body)
     except RecursionError:

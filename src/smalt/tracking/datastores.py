@@ -1,10 +1,11 @@
-"""The routes that `azureml-fsspec`, `mltable` and azureml-dataprep use beside ARM: where blobs are, and what opens them.
+"""The routes that `azureml-fsspec`, `mltable` and azureml-dataprep use beside ARM: where blobs are, what opens them.
 
     GET  /datastore/v1.0{WS}/datastores[/NAME]                    one: with a SAS for its container, for a day
     GET  /data/v1.0{WS}/dataversion/NAME/versions/VERSION         a data asset's type and address
     POST /data/v1.0{WS}/dataversion/getByAssetId                  the same, for {"value": an id}
 
-Source: the requests of azureml-dataprep-rslex 2.26 and mltable 1.7. Blobs come through the Blob protocol (`blob/account_listing.py`).
+Source: the requests of azureml-dataprep-rslex 2.26 and mltable 1.7. Blobs come through the Blob protocol
+(`blob/account_listing.py`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ Permits = Callable[[Principal, str, str], bool]
 
 
 class DatastoreApp:
-    """An ASGI app for the paths that `handles` knows. `permits(principal, account, method)`: may a bearer token do that to blobs?"""
+    """An ASGI app for the paths that `handles` knows.
+
+    `permits(principal, account, method)`: may a bearer token do that to blobs?
+    """
 
     def __init__(self, platform: Platform, authenticate: Authenticate, authorize: Authorize, permits: Permits) -> None:
         self._platform = platform
@@ -92,8 +96,8 @@ class DatastoreApp:
             raise not_found("Datastore", name)
         if not row.status.get("hosted"):
             raise invalid(
-                f"Datastore '{name}' is storage outside of this platform ({row.properties.get('datastoreType')}), which cannot be"
-                " read through it; copy the data into a blob datastore of this platform.",
+                f"Datastore '{name}' is storage outside of this platform ({row.properties.get('datastoreType')}),"
+                " which cannot be read through it; copy the data into a blob datastore of this platform.",
                 "datastores",
             )
         settings, container = self._platform.settings, str(row.properties["containerName"])
@@ -115,7 +119,10 @@ class DatastoreApp:
         return {**_described(row), "azureStorageSection": section}
 
     def _allowed(self, principal: Principal, workspace: ResourceId, row: Row) -> str:
-        """What the SAS may do: all that listSecrets would hand out, or what the principal's own token opens. Raises ArmError(403)."""
+        """What the SAS may do: all that listSecrets would hand out, or what the principal's own token opens.
+
+        Raises ArmError(403).
+        """
         account = str(row.properties["accountName"])
         if self._permits(principal, account, "PUT"):
             return "rwdlac"

@@ -1,7 +1,8 @@
-"""MLflow and Azure's artifact service as clients see them: signed in, one workspace each, there even while MLflow restarts.
+"""MLflow and Azure's artifact service as clients see them: signed in, a workspace each, also while MLflow restarts.
 
-The edge strips the path in front, says the workspace in a header that no client can set, and passes the request to MLflow's process
-(`forward`). It answers itself what concerns files, straight on the blob store (`artifacts`, `azure_artifacts`).
+The edge strips the path in front, says the workspace in a header that no client can set, and passes the
+request to MLflow's process (`forward`). It answers itself what concerns files, straight on the blob store
+(`artifacts`, `azure_artifacts`).
 """
 
 from __future__ import annotations
@@ -49,13 +50,16 @@ _log = logging.getLogger(__name__)
 
 
 class TrackingApp:
-    """An ASGI app for the paths that `handles` knows; it parses the whole path, so mount it without a prefix of its own.
+    """An ASGI app for the paths that `handles` knows.
+
+    It parses the whole path, so mount it without a prefix of its own.
 
     - `audiences`: what a bearer token may be for (ARM's URL, with and without a slash).
     - `exists(workspace)`: whether a workspace is there; `workspace` is its lowered ARM id.
     - `authorize(principal, action, workspace)` raises ArmError(403); actions are `access.action`'s.
     - `models`: ARM's models; `jobs`: ARM's jobs, which runs are.
-    - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent it, or None (`Sessions.read`).
+    - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent
+      it, or None (`Sessions.read`).
     """
 
     def __init__(
@@ -89,7 +93,8 @@ class TrackingApp:
         self._mlflow_threads, self._file_threads = Threads(THREADS), Threads(THREADS)
         self._forward = Forward(
             settings, tracking, self._upstream, self._registry, RunEdge(jobs),
-            RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads), self._mlflow_threads,
+            RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads),
+            self._mlflow_threads,
         )  # fmt: skip
         self._prepared: set[tuple[str, str]] = (
             set()

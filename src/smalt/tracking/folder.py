@@ -86,7 +86,7 @@ class Folder:
                 yield f"{one.name}/{path}", size
 
     def begin(self, name: str) -> Unfinished:
-        """Start to write a file: it appears, in place of an older one, with `commit`, and is never seen half-written."""
+        """Start to write a file: it appears, in place of an older one, with `commit`, never half-written."""
         try:
             self.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = self.staging / uuid.uuid4().hex

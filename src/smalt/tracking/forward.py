@@ -64,7 +64,8 @@ class Forward:
     ) -> Response:
         """`body` is without encoding; `by` is who asks.
 
-        Raises ArmError: 400 for what MLflow cannot take, 503 when it does not come back; NotReady while its database is being made.
+        Raises ArmError: 400 for what MLflow cannot take, 503 when it does not come back; NotReady
+        while its database is being made.
         """
         look = partial(self._change, request, address.rest, body)
         change = look() if len(body) <= _AT_ONCE else await self.threads.run(look)

@@ -1,4 +1,4 @@
-"""The run-history routes that the clients use beside ARM: what a job is doing now, its logs, its outputs, its description.
+"""The run-history routes that the clients use beside ARM: what a job is doing, its logs, outputs and description.
 
     GET   /discovery                                            where the services are: all here
     GET   /history/v1.0{WS}/runs/{job}[/details|/children]      details: with URLs of its first 500 logs
@@ -203,8 +203,10 @@ class HistoryApp:
         }
 
     def _logs(self, row: Row) -> dict[str, str]:
-        """The streamed logs first. Clients ask for all again and again, so of the files that a job left there in numbers
-        only the first are shown; the others can be downloaded.
+        """The streamed logs first.
+
+        Clients ask for all again and again, so of the files that a job left there in numbers only the first are shown;
+        the others can be downloaded.
         """
         workspace = self._read(ResourceId.parse(row.written).workspace.key)
         account = workspace.status.get("account") if workspace else None
@@ -215,7 +217,10 @@ class HistoryApp:
         listed = chain.from_iterable(blobs.list(account, ARTIFACT_CONTAINER, base + folder) for folder in _LOG_FOLDERS)
         for name, _ in islice(listed, LOGS_MOST):
             token = blobs.sas(account, "r", SAS_S, container=ARTIFACT_CONTAINER, blob=name)
-            url = f"{self._platform.settings.url}/{account}.blob.{STORAGE_SUFFIX}/{ARTIFACT_CONTAINER}/{quote(name)}?{token}"
+            url = (
+                f"{self._platform.settings.url}/{account}.blob.{STORAGE_SUFFIX}"
+                f"/{ARTIFACT_CONTAINER}/{quote(name)}?{token}"
+            )
             found[name.removeprefix(base)] = url
         return found
 

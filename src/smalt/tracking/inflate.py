@@ -1,4 +1,7 @@
-"""Compressed bodies, inflated with a bound: what is small on the wire must not become large in memory, here or in MLflow."""
+"""Compressed bodies, inflated with a bound.
+
+What is small on the wire must not become large in memory, here or in MLflow.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's names for the formats: its `wbits`
 
 
 def inflated(body: bytes, encoding: str, most: int) -> bytes:
-    """`body` without its Content-Encoding. Raises ArmError: 413 above `most` bytes, 400 for what is broken, 415 for what is not read here."""
+    """`body` without its Content-Encoding.
+
+    Raises ArmError: 413 above `most` bytes, 400 for what is broken, 415 for what is not read here.
+    """
     name = encoding.strip().lower()
     if name in ("", "identity") or not body:
         return body

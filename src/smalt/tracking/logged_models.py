@@ -1,8 +1,9 @@
 """MLflow 3's logged models, put where Azure's users look for a model.
 
-`log_model(name="model")` makes a logged model `m-…` with files of its own, and nothing under the run. But people register
-`azureml://jobs/{job}/outputs/artifacts/paths/model/`. So a model that a run logged gets `{run's artifacts}/{name}`; when the run
-logs that name again, the older model's files step aside to `{name}.{model id}` and stay reachable by its id.
+`log_model(name="model")` makes a logged model `m-…` with files of its own, and nothing under the run. But people
+register `azureml://jobs/{job}/outputs/artifacts/paths/model/`. So a model that a run logged gets
+`{run's artifacts}/{name}`; when the run logs that name again, the older model's files step aside to `{name}.{model id}`
+and stay reachable by its id.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """MLflow's schema, made and upgraded so that a kill at any line leaves a database that works or none.
 
-A new database is made aside and renamed into place. An older one is copied aside first and put back if an upgrade was cut short.
-Runs in MLflow's process only; everybody else waits for `user_version` to be READY.
+A new database is made aside and renamed into place. An older one is copied aside first and put back if an upgrade was
+cut short. Runs in MLflow's process only; everybody else waits for `user_version` to be READY.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _add_own_tables(path: Path) -> None:
 
 
 def _watch_runs(path: Path) -> None:
-    """The first time, all runs that are there count as changed: their jobs have not heard of them. In one transaction."""
+    """The first time, all runs count as changed, in one transaction: their jobs have not heard of them."""
     table = schema.changed_runs
     with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -1,7 +1,7 @@
 """MLflow's own server on a unix socket that only the edge can reach.
 
-First the database (made, or upgraded), which is what jobs wait for; then the rest of MLflow, which takes seconds to import; then the
-socket, so that whoever can connect gets answers.
+First the database (made, or upgraded), which is what jobs wait for; then the rest of MLflow, which takes seconds to
+import; then the socket, so that whoever can connect gets answers.
 """
 
 from __future__ import annotations

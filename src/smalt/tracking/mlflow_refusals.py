@@ -1,6 +1,6 @@
-"""What MLflow's own handlers do not catch, as MLflow's JSON: they read bodies as if each field had the type that it should have.
+"""What MLflow's own handlers do not catch, as MLflow's JSON.
 
-Runs in MLflow's process (`mlflow_process`).
+They read bodies as if each field had the type that it should have. Runs in MLflow's process (`mlflow_process`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import logging
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-# How Python says that a value is of another type, or out of range; all that a handler does with a request goes through such code.
+# How Python says that a value is of another type, or out of range. All that a handler does with a request goes through
+# such code.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _CODES = {400: "INVALID_PARAMETER_VALUE", 404: "ENDPOINT_NOT_FOUND", 405: "ENDPOINT_NOT_FOUND"}
 
@@ -19,7 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 def answer_in_json(app: Flask) -> None:
-    """From now on `app` answers 400 in JSON to a request that it cannot read, and says 500 in JSON where it fails for other causes."""
+    """From now on `app` answers a request that it cannot read with 400, in JSON.
+
+    Where it fails for other causes it says 500, in JSON.
+    """
     app.register_error_handler(Exception, _answer)
 
 

@@ -1,7 +1,7 @@
 """How MLflow's process is started: `python -m smalt.tracking.mlflow_server --root DIR`.
 
-Light on purpose: the supervisor imports it for `command`. Started, it sets what MLflow reads from the environment while it is
-imported and becomes `mlflow_process` (the same pid).
+Light on purpose: the supervisor imports it for `command`. Started, it sets what MLflow reads from the environment while
+it is imported and becomes `mlflow_process` (the same pid).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where the files of registered models are: some were uploaded to another container than MLflow's artifacts.
 
-Those have names of their own among the artifacts, `RegisteredModel/{model}.{version}/…`, read-only, so that `models:/{model}/{version}`
-opens for every client. Which place a name stands for is in `smalt_model_places`.
+Those have names of their own among the artifacts, `RegisteredModel/{model}.{version}/…`, read-only, so that
+`models:/{model}/{version}` opens for every client. Which place a name stands for is in `smalt_model_places`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class Spot:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """`folder_of(container)` is a container of the workspace's account; `place_of("{model}.{version}")` is (container, path)."""
+    """`folder_of(container)` is a container of the workspace's account.
+
+    `place_of("{model}.{version}")` is (container, path).
+    """
 
     folder_of: Callable[[str], Folder]
     place_of: Callable[[str], tuple[str, str] | None]

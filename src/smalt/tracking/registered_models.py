@@ -1,6 +1,7 @@
 """MLflow's registry tables, read and written directly: works while MLflow's process is down (`ports.MlflowModels`).
 
-A deleted version keeps its row with the stage `Deleted_Internal`, as MLflow leaves it, so that its number is not given out again.
+A deleted version keeps its row with the stage `Deleted_Internal`, as MLflow leaves it, so that its
+number is not given out again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ _BELOW = (
 
 @dataclass(frozen=True)
 class Registered:
-    """A model and its live versions (all, or the one asked for) as MLflow has them; `location` of a version is where its files are."""
+    """A model and its live versions (all, or the one asked for) as MLflow has them.
+
+    `location` of a version is where its files are.
+    """
 
     description: str | None
     tags: Mapping[str, str]
@@ -142,7 +146,10 @@ class RegisteredModels:
             )
 
     def _write(self, connection: Connection, own: str, number: int, version: ModelVersion, source: str) -> None:
-        """What ARM says now. A source that is no better than the one that is there stays: it may name a logged model."""
+        """What ARM says now.
+
+        A source that is no better than the one that is there stays: it may name a logged model.
+        """
         table = schema.model_versions
         key = (table.c.workspace == own) & (table.c.name == version.name) & (table.c.version == number)
         old = connection.execute(select(table).where(key)).first()

@@ -1,7 +1,8 @@
 """What MLflow's clients do to registered models, taken over into ARM's models: the two are one registry.
 
-Before a change, MLflow is told of what ARM's reconciler has not shown it yet, so that both count versions alike. After it, what MLflow
-has is read from its tables and written to ARM. A crash between the two is made good when the workspace is next opened (`adopt_all`).
+Before a change, MLflow is told of what ARM's reconciler has not shown it yet, so that both count versions alike. After
+it, what MLflow has is read from its tables and written to ARM. A crash between the two is made good when the workspace
+is next opened (`adopt_all`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Change:
-    """One call that changes a registered model; `version` is '' where the call is about the model, or makes a version."""
+    """One call that changes a registered model.
+
+    `version` is '' where the call is about the model, or makes a version.
+    """
 
     what: str  # registered-models or model-versions
     verb: str
@@ -76,7 +80,8 @@ class RegistryEdge:
     def before(self, workspace: ResourceId, change: Change, body: bytes, by: str) -> bytes:
         """The body to send to MLflow for the one that came. Raises ArmError for what ARM cannot have.
 
-        A version's model is made where there is none, as ARM does it and as the plugin's users are taught; MLflow would answer 404.
+        A version's model is made where there is none, as ARM does it and as the plugin's users are
+        taught; MLflow would answer 404.
         """
         if _is_prompt(change):
             return body
@@ -104,7 +109,8 @@ class RegistryEdge:
     ) -> bytes:
         """Takes over what MLflow did; the answer for the client."""
         if change.verb == "delete":
-            # 404: an earlier try went as far as MLflow. ARM's names have no case, MLflow's have: the same name, not a like one
+            # 404: an earlier try went as far as MLflow. ARM's names have no case, MLflow's have: the same name, not a
+            # like one
             if status == 200 or (status == 404 and self.arm.spelled(workspace.key, change.name) == change.name):
                 self.arm.remove(workspace.key, change.name, change.version)
             return answer
@@ -172,7 +178,8 @@ class RegistryEdge:
                 self.models.ensure_version(replace(taken, container=place[0], path=place[1]))
             if not self.arm.register(taken, by or one.user):
                 raise conflict(
-                    f"Version {one.version} of model '{name}' was made by somebody else at the same time; register again.",
+                    f"Version {one.version} of model '{name}' was made by somebody else at the same time;"
+                    " register again.",
                     "version",
                 )
         return moved

@@ -1,4 +1,4 @@
-"""Errors in the two languages of our callers: MLflow's `{"error_code", "message"}` and Azure's `{"error": {"code", …}}`."""
+"""Errors in our callers' two languages: MLflow's `{"error_code", "message"}` and Azure's `{"error": {"code", …}}`."""
 
 from __future__ import annotations
 
@@ -54,5 +54,6 @@ def too_large(limit_bytes: int) -> ArmError:
     return ArmError(
         413,
         "RequestTooLarge",
-        f"A tracking request holds at most {limit_bytes >> 20} MiB; log in smaller batches, or log a file as an artifact.",
+        f"A tracking request holds at most {limit_bytes >> 20} MiB; log in smaller batches,"
+        " or log a file as an artifact.",
     )

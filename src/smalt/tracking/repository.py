@@ -1,7 +1,7 @@
-"""Artifacts as MLflow's own process sees them: the same files as at the edge, for its UI and what else it serves itself.
+"""Artifacts as MLflow's own process sees them: the same files as at the edge, for its UI and what else it serves.
 
-Every workspace has its own storage account; which one, `smalt_accounts` says. The workspace is the request's, whatever the
-path claims. Runs in MLflow's process only.
+Every workspace has its own storage account; which one, `smalt_accounts` says. The workspace is the request's, whatever
+the path claims. Runs in MLflow's process only.
 """
 
 from __future__ import annotations

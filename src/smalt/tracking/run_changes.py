@@ -1,7 +1,8 @@
 """What changed of runs in MLflow's tables, whoever changed it, and changes of our own to a run.
 
-Triggers note every run that is made, renamed, tagged, ended, deleted or restored (`schema.TRIGGERS`), in the transaction that does it: so
-nothing is missed when a process is killed between MLflow's answer and what we make of it. What a run measures is not noted.
+Triggers note every run that is made, renamed, tagged, ended, deleted or restored (`schema.TRIGGERS`), in the
+transaction that does it: so nothing is missed when a process is killed between MLflow's answer and what we make of it.
+What a run measures is not noted.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ def _tracked(row: Any, tags: Mapping[str, str], parent: Any) -> TrackedRun:
 
 
 def _job(row: Any) -> str:
-    """The second workspace's job of a name has a run of another name (`runs.MlflowTracking`), but artifacts of its own."""
+    """The second workspace's job of a name has a run of another name (`runs.MlflowTracking`).
+
+    But it has artifacts of its own.
+    """
     return row.artifact_uri.rpartition("/dcid.")[2] if row.source_type == SUBMITTED else row.run_uuid
 
 

@@ -1,10 +1,11 @@
 """A run is made once, also where MLflow or this server is killed before the client has its answer.
 
-MLflow chooses a run's id, so a creation that is sent twice makes two runs; and MLflow's client sends it again by itself, after a 503 or
-a broken connection. So each creation carries a mark that MLflow writes in the transaction that makes the run (a tag that a trigger
-turns into a row of `smalt_creations`). The mark tells, without MLflow, whether a creation that was cut short made a run; one that did
-not is given up, and then cannot make one any more. The row goes when the client has its answer. A request that finds a row of one alike
-that nobody is working on is that client's second try, and gets the run of the first.
+MLflow chooses a run's id, so a creation that is sent twice makes two runs; and MLflow's client sends it again by
+itself, after a 503 or a broken connection. So each creation carries a mark that MLflow writes in the transaction that
+makes the run (a tag that a trigger turns into a row of `smalt_creations`). The mark tells, without MLflow, whether a
+creation that was cut short made a run; one that did not is given up, and then cannot make one any more. The row goes
+when the client has its answer. A request that finds a row of one alike that nobody is working on is that client's
+second try, and gets the run of the first.
 
 Two clients that ask for the same at the same time have a mark each.
 """
@@ -84,7 +85,7 @@ class RunCreations:
         return Creation(self, outgoing, content, request, attempt, made)
 
     def _left(self, request: str) -> tuple[str, str]:
-        """(attempt, run id) of a creation alike that was cut short after it made its run; ('', '') where there is none."""
+        """(attempt, run id) of a creation alike that was cut short after it made its run; ('', '') for none."""
         table = schema.creations
         query = select(table.c.attempt, table.c.run_uuid).where(
             table.c.request == request, table.c.run_uuid != "", table.c.at > self._clock() - AGAIN_S
@@ -155,5 +156,5 @@ class Creation:
         return await self.creations.upstream.send(read)
 
     async def close(self, answered: bool) -> None:
-        """After the client has its answer, or where it has none (then its next try finds the run that this one made)."""
+        """After the client has its answer, or where it has none. Then its next try finds the run that this one made."""
         await self.creations.threads.run(self.creations.close, self.attempt, answered)

@@ -1,7 +1,8 @@
-"""Jobs as MLflow runs, written straight into MLflow's tables: works while MLflow's process is down, and imports none of it.
+"""Jobs as MLflow runs, written straight into MLflow's tables: works while MLflow is down, and imports none of it.
 
-A run's id *is* the job's name, so `azureml://jobs/{name}` and `runs:/{name}` mean the same thing. MLflow's run ids are unique
-on the whole server but a job's name only in its workspace: the second workspace to use a name gets `{name}-{hash}`, see `run_id`.
+A run's id *is* the job's name, so `azureml://jobs/{name}` and `runs:/{name}` mean the same thing. MLflow's run ids are
+unique on the whole server but a job's name only in its workspace: the second workspace to use a name gets
+`{name}-{hash}`, see `run_id`.
 """
 
 from __future__ import annotations
@@ -63,8 +64,10 @@ class MlflowTracking:
             self._ensure_workspace(connection, workspace, account)
 
     def ensure_run(self, run: RunSpec) -> None:
-        """Again for the same job changes nothing. A later start is another job's that has the name of a deleted one: the
-        run begins anew, without what the deleted one logged.
+        """Again for the same job changes nothing.
+
+        A later start is another job's that has the name of a deleted one: the run begins anew, without what the deleted
+        one logged.
         """
         account = self.account_of(run.workspace)
         with self.database.write() as connection:
@@ -296,7 +299,8 @@ def _values(connection: Connection, table: Any, run_id: str) -> dict[str, Any]:
 
 def _tables_with_workspace(connection: Connection) -> list[str]:
     names = connection.exec_driver_sql(
-        "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'workspace'"
+        "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c "
+        "WHERE m.type = 'table' AND c.name = 'workspace'"
     )
     return [row[0] for row in names]
 

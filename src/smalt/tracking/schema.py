@@ -216,7 +216,8 @@ _TRIGGERS = {
     "smalt_run_tag_changed": f"AFTER UPDATE ON tags WHEN OLD.value IS NOT NEW.value BEGIN {_note(_ONE)} END",
     "smalt_run_tag_gone": f"AFTER DELETE ON tags BEGIN {_note(_GONE)} END",
     "smalt_run_created": (
-        f"AFTER INSERT ON tags WHEN NEW.key = '{ATTEMPT}' BEGIN INSERT INTO smalt_creations (attempt, request, run_uuid, at) "
+        f"AFTER INSERT ON tags WHEN NEW.key = '{ATTEMPT}' BEGIN "
+        "INSERT INTO smalt_creations (attempt, request, run_uuid, at) "
         "VALUES (NEW.value, substr(NEW.value, 1, 64), NEW.run_uuid, CAST(strftime('%s', 'now') AS REAL)); "
         "DELETE FROM tags WHERE run_uuid = NEW.run_uuid AND key = NEW.key; END"
     ),

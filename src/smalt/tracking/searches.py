@@ -1,6 +1,7 @@
-"""Searches, the requests with which one client could keep MLflow from all others: how large one may be, and how many run at once.
+"""Searches, with which one client could keep MLflow from all others: how large one may be, and how many run at once.
 
-A clause of a filter, and a column of an order, is a join in MLflow's query: SQLite takes 64, and hundreds cost seconds and gigabytes.
+A clause of a filter, and a column of an order, is a join in MLflow's query: SQLite takes 64, and
+hundreds cost seconds and gigabytes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _ESCAPED = re.compile(r"\\u(?:\{0*([0-9a-f]{1,6})\}|([0-9a-f]{4}))", re.IGNORECA
 
 
 def check_search(method: str, rest: str, query: str, body: bytes) -> bool:
-    """Whether the request is a search (its turn has to be waited for). Raises ArmError(400, 413) for one that is too large."""
+    """Whether the request is a search (its turn has to be waited for).
+
+    Raises ArmError(400, 413) for one that is too large.
+    """
     if query:
         _check([text for name, text in parse_qsl(query, keep_blank_values=True) if _LIMITED.match(name)])
     graphql = rest == "/graphql"
@@ -105,7 +109,10 @@ def _clauses(text: str) -> int:
 
 
 class Turns:
-    """Whose search runs when: so many at once, of one principal and of all; a few more wait, the others are told to come again."""
+    """Whose search runs when.
+
+    So many at once, of one principal and of all; a few more wait, the others are told to come again.
+    """
 
     def __init__(
         self,
@@ -141,5 +148,8 @@ class Turns:
                 del self._here[who], self._own[who]
 
     def _too_many(self) -> ArmError:
-        message = f"More than {self._of_one} searches of yours run already, and others wait. Wait for an answer before the next."
+        message = (
+            f"More than {self._of_one} searches of yours run already, and others wait."
+            " Wait for an answer before the next."
+        )
         return ArmError(429, "TooManyRequests", message, headers={"Retry-After": "1"})

@@ -1,4 +1,4 @@
-"""A model version's files in the two languages: MLflow's `source` (an https artifact URI) and ARM's `modelUri` (`azureml://…`)."""
+"""A model version's files in both languages: MLflow's `source` (an https URI) and ARM's `modelUri` (`azureml://…`)."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ def artifact_name(settings: Settings, workspace: ResourceId, source: str) -> str
 def model_uri(
     settings: Settings, workspace: ResourceId, source: str, place_at: Callable[[str], tuple[str, str] | None]
 ) -> str:
-    """`modelUri` for a source. `place_at(name)`: where the files of a registered model are that have this name among the artifacts.
+    """`modelUri` for a source.
 
-    Also a job's model is named by its datastore, not `azureml://jobs/…`: azure-ai-ml downloads only those.
+    `place_at(name)`: where the files of a registered model are that have this name among the artifacts. Also a job's
+    model is named by its datastore, not `azureml://jobs/…`: azure-ai-ml downloads only those.
     """
     name = artifact_name(settings, workspace, source)
     if not name:

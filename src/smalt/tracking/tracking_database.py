@@ -71,7 +71,7 @@ def _check_ready(connection: Connection) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """A database that stays locked (an upgrade, a copy), or is still of an older version, is a reason to come again, not a failure."""
+    """A database that stays locked (an upgrade, a copy), or is of an older version: come again, it is no failure."""
     try:
         yield
     except OperationalError as error:

@@ -1,7 +1,8 @@
-"""What has to read differently on its way through the edge: experiment 0, and artifact URIs for the azureml-mlflow plugin.
+"""What has to read differently on its way through the edge: experiment 0, and artifact URIs for azureml-mlflow.
 
-MLflow's client means by experiment 0 "the default one", which exists once on an MLflow server; every workspace has its own. The plugin
-adds its token only to `azureml://` URIs, so it gets those and they are turned back when it sends them. Pure functions on JSON.
+MLflow's client means by experiment 0 "the default one", which exists once on an MLflow server; every workspace has
+its own. The plugin adds its token only to `azureml://` URIs, so it gets those and they are turned back when it sends
+them. Pure functions on JSON.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def model_source(
 ) -> dict[str, Any]:
     """The body of `model-versions/create` with the source that MLflow accepts for what the client named.
 
-    `run_of(name)` is the run's id and artifact URI. MLflow takes an artifact URI of ours only below the run (or logged model) that the request names: so the run is added where the
-    source says it. Files that belong to no run keep the plugin's `azureml://artifacts/…`; the edge puts that right afterwards.
+    `run_of(name)` is the run's id and artifact URI. MLflow takes an artifact URI of ours only below the run (or logged
+    model) that the request names: so the run is added where the source says it. Files that belong to no run keep the
+    plugin's `azureml://artifacts/…`; the edge puts that right afterwards.
     """
     source = content.get("source")
     if not isinstance(source, str):

@@ -1,8 +1,8 @@
 """The way to MLflow's process: a pool of connections to its socket, and patience while the process is being restarted.
 
-A job must not notice that MLflow was killed. So a request that found nobody waits; one whose connection broke before an answer came
-is sent again if that does no harm: reads, and what jobs log, which is idempotent by key. Anything else may have been done already:
-whoever asked must know, and decides (for runs that are made, `run_creation` finds it out).
+A job must not notice that MLflow was killed. So a request that found nobody waits; one whose connection broke before an
+answer came is sent again if that does no harm: reads, and what jobs log, which is idempotent by key. Anything else may
+have been done already: whoever asked must know, and decides (for runs that are made, `run_creation` finds it out).
 """
 
 from __future__ import annotations
