@@ -83,7 +83,9 @@ def parse(uri: str, ours: str) -> Address:
     """`ours` is this platform's HOST:PORT. Raises NotAnAddress."""
     if found := _DATASTORE.fullmatch(uri):
         *workspace, store, path = found.groups()
-        return InDatastore(store, (path or "").lstrip("/"), _named(workspace))  # `paths//x` is `x`: as if it were joined
+        return InDatastore(
+            store, (path or "").lstrip("/"), _named(workspace)
+        )  # `paths//x` is `x`: as if it were joined
     if found := _JOB.fullmatch(uri):
         *workspace, job, output, path = found.groups()
         return OfJob(job, output, path or "", _named(workspace))

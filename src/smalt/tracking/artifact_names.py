@@ -43,7 +43,9 @@ def check_path(path: str) -> str:
     parts = [part for part in path.split("/") if part]
     name = "/".join(parts)
     if not name or any(part in (".", "..") for part in parts) or "\0" in name or "\\" in name:
-        raise invalid(f"The artifact path '{path[:200]}' is not allowed: not empty, no '.' or '..' parts, no '\\'.", "path")
+        raise invalid(
+            f"The artifact path '{path[:200]}' is not allowed: not empty, no '.' or '..' parts, no '\\'.", "path"
+        )
     if any(len(part.encode(errors="surrogateescape")) > 255 for part in parts):
         raise invalid(f"A part of the artifact path '{path[:80]}…' is longer than 255 bytes.", "path")
     try:
