@@ -17,34 +17,35 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import uvicorn
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import smalt.kinds
 from smalt.arm.crud import Crud
-from smalt.arm.errors import ArmError, unauthorized
+from smalt.arm.errors import ArmError
 from smalt.arm.hub import Hub
-from smalt.arm.ids import ML, NotAnId, ResourceId, workspace_id
+from smalt.arm.ids import NotAnId, ResourceId, workspace_id
 from smalt.arm.models import ModelRows, show_to_mlflow
+from smalt.arm.outage import outage
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp, error_response
 from smalt.arm.runs import JobRuns
-from smalt.auth.access import authorize
 from smalt.auth.authentication import authenticate
 from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
-from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.keyring import Keyring
-from smalt.auth.living import LivingIdentities
 from smalt.auth.login import Login
 from smalt.auth.private_files import PrivateFiles
 from smalt.auth.rotation import settle
@@ -53,7 +54,6 @@ from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.account_listing import AccountListing
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
-from smalt.blob.http import BlobProtocol
 from smalt.blob.names import Target, is_blob_request
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
@@ -61,11 +61,11 @@ from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.kinds import job_runs, replicas
-from smalt.kinds.jobs.launch import job_oid
-from smalt.kinds.jobs.model import TERMINAL
+from smalt.kinds import job_runs
+from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
+from smalt.server_socket import BACKLOG, PeerProtocol, listen
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings, SettingsError
 from smalt.store import resources
 from smalt.store.database import Database
@@ -109,6 +109,8 @@ def build(settings: Settings) -> Server:
     engine = LocalEngine(settings)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
+    permits = RecentPermits(workspaces.permits)
+    hub.follow(permits.ended)
     platform = Platform(
         settings,
         database,
@@ -144,7 +146,7 @@ def build(settings: Settings) -> Server:
     pages = Pages(sessions, tracking)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
-        blobs=AccountListing(BlobApp(service, tokens, workspaces.permits)),
+        blobs=AccountListing(BlobApp(service, tokens, permits)),
         tracking=tracking_app,
         history=HistoryApp(platform, who, workspaces.authorize),
         datastores=DatastoreApp(
@@ -162,76 +164,16 @@ def build(settings: Settings) -> Server:
                 Route("/", pages.home, methods=["GET"]),
                 Route("/jobs/{name}", pages.job, methods=["GET"]),
             ],
-            exception_handlers={404: _unknown_path, 405: _unknown_path},
+            exception_handlers={
+                404: _unknown_path,
+                405: _unknown_path,
+                ClientDisconnect: _incomplete,
+                OperationalError: _away,
+            },
         ),
         make_room=Reserve(settings.root).make_room,
     )
     return Server(dispatcher, loop, platform, engine)
-
-
-class Workspaces:
-    """Questions of other parts about workspaces, answered from the database."""
-
-    def __init__(self, database: Database, identities: LivingIdentities | None = None) -> None:
-        self._database = database
-        self._identities = identities or LivingIdentities(database)
-
-    def exists(self, workspace: str) -> bool:
-        with self._database.read() as connection:
-            row = resources.get(connection, workspace)
-        return row is not None and not row.deleting
-
-    def account(self, workspace: str) -> str:
-        with self._database.read() as connection:
-            row = resources.get(connection, workspace)
-        return str(row.status.get("account", "")) if row else ""
-
-    def authorize(self, principal: Principal, action: str, scope: str) -> None:
-        """As `auth.access.authorize`; and the token of what has ended, or was deleted, opens nothing."""
-        if not self.lives(principal):
-            raise unauthorized(
-                f"The token belongs to {principal.name}, which has ended or was deleted.", "ExpiredAuthenticationToken"
-            )
-        authorize(principal, action, scope)
-
-    def lives(self, principal: Principal) -> bool:
-        """Whether there still is who `principal` stands for: the very job, running; the deployment; the identity's row."""
-        if principal.kind in ("servicePrincipal", "managedIdentity"):
-            return self._identities.lives(principal.oid)
-        if principal.kind not in ("job", "endpoint") or not principal.scope:
-            return True
-        job = ResourceId.parse(principal.scope).workspace.child("jobs", principal.name.removeprefix("job:"))
-        with self._database.read() as connection:
-            if principal.kind == "endpoint":
-                return replicas.deployment_of(connection, principal) is not None
-            row = resources.get(connection, job.key)
-        return row is not None and row.state not in TERMINAL and job_oid(row) == principal.oid
-
-    def permits(self, principal: Principal, target: Target, method: str) -> bool:
-        """Bearer tokens on blobs: what is in a scope may use the account of its workspace, and no other."""
-        scope, verb = f"/storageaccounts/{target.account}", "read" if method in ("GET", "HEAD") else "write"
-        if principal.scope:
-            workspace = ResourceId.parse(principal.scope).workspace.key
-            if self.account(workspace) != target.account:
-                return False
-            scope = workspace
-        try:
-            self.authorize(principal, f"{ML}/workspaces/datastores/{verb}", scope)
-        except ArmError:
-            return False
-        return True
-
-
-class LivingHeaders(IdentityHeaders):
-    """The header of a job or replica that has ended gives no tokens any more, whatever they would be for."""
-
-    def __init__(self, settings: Settings, lives: Callable[[Principal], bool]) -> None:
-        super().__init__(settings)
-        self._lives = lives
-
-    def read(self, header: str) -> HeaderGrant | None:
-        grant = super().read(header)
-        return grant if grant is not None and self._lives(grant.principal) else None
 
 
 def bootstrap(platform: Platform) -> None:
@@ -278,7 +220,9 @@ class Dispatcher:
             self.make_room()
         if is_blob_request(scope):
             await self.blobs(scope, receive, send)
-        elif scope["path"].lower().startswith("/subscriptions"):
+            return
+        send = _without_guesses(send)
+        if scope["path"].lower().startswith("/subscriptions"):
             await self.arm(scope, receive, send)
         elif TrackingApp.handles(scope["path"]):
             await self.tracking(scope, receive, send)
@@ -288,6 +232,29 @@ class Dispatcher:
             await self.datastores(scope, receive, send)
         else:
             await self.open_routes(scope, receive, send)
+
+
+def _without_guesses(send: Send) -> Send:
+    """Adds what keeps a browser from taking an answer for something else than it says it is."""
+    guard = (b"x-content-type-options", b"nosniff")
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and guard not in message["headers"]:
+            message = {**message, "headers": [*message["headers"], guard]}
+        await send(message)
+
+    return sending
+
+
+async def _incomplete(_: HttpRequest, __: Exception) -> Response:
+    return error_response(ArmError(400, "RequestIncomplete", "The connection ended before the body did."))
+
+
+async def _away(_: HttpRequest, error: Exception) -> Response:
+    known = outage(error)
+    if known is None:
+        raise error
+    return error_response(known)
 
 
 async def _health(_: HttpRequest) -> Response:
@@ -307,11 +274,16 @@ async def _unknown_path(http: HttpRequest, _: Exception) -> Response:
 async def _constraints(http: HttpRequest) -> Response:
     """pip constraints with which a client version is known to work: /constraints/azure-ai-ml-1.35.2.txt"""
     version = http.path_params["name"].removeprefix("azure-ai-ml-").removesuffix(".txt")
-    known = {path.stem.removeprefix("constraints-"): path for path in CONSTRAINTS.glob("constraints-*.txt")}
+    known = await run_in_threadpool(_tested)
     if version not in known:
         versions = ", ".join(sorted(known))
         return PlainTextResponse(f"No constraints for '{version[:40]}'; tested versions: {versions}\n", status_code=404)
-    return PlainTextResponse(known[version].read_text())
+    return PlainTextResponse(known[version])
+
+
+@cache
+def _tested() -> dict[str, str]:
+    return {path.stem.removeprefix("constraints-"): path.read_text() for path in CONSTRAINTS.glob("constraints-*.txt")}
 
 
 def _tracking_page(workspace: ResourceId) -> str:
@@ -364,13 +336,12 @@ def serve(settings: Settings) -> None:
     stopped = threading.Event()
     threading.Thread(target=keep_reserve, args=(reserve, stopped), name="reserve", daemon=True).start()
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
-    settings.server_socket.unlink(missing_ok=True)
     config = uvicorn.Config(
-        server.app, uds=str(settings.server_socket), loop="uvloop", http=BlobProtocol, ws="none", lifespan="off",
-        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=2048, timeout_keep_alive=60,
+        server.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off",
+        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG, timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)
-    asyncio.run(uvicorn.Server(config).serve())
+    asyncio.run(uvicorn.Server(config).serve([listen(settings.server_socket)]))
     stopped.set()
     server.loop.stop()
     thread.join(timeout=10)

@@ -60,6 +60,11 @@ class Settings:
         return f"https://{self.host}:{self.port}"
 
     @property
+    def metadata_url(self) -> str:
+        """Where the platform describes itself as a cloud."""
+        return f"{self.url}/metadata/endpoints"
+
+    @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.root / 'smalt.db'}"
 

@@ -18,7 +18,10 @@ from live.platform import Platform, eventually
 from live.tokens import container_sas
 from smalt.settings import STORAGE_SUFFIX
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.parametrize("victim", ["sqlite"], indirect=True),  # its file is locked here
+]
 _LOCKED_S = 4.0
 
 

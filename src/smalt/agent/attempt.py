@@ -12,12 +12,14 @@ from pathlib import Path
 
 from smalt.agent.artifacts import collect_artifacts, link_artifacts
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
+from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
+from smalt.agent.log_bound import BoundedLog
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs
 from smalt.agent.overlay import make_overlay
@@ -58,7 +60,7 @@ class Attempt:
     def _run(self, interrupts: Interrupts) -> None:
         try:
             interrupts.break_off(allowed=True)
-            command = self._prepare()
+            command = self._prepare(interrupts)
             interrupts.break_off(allowed=False)
         except Interrupted:
             self._exit(*_stopped_early(interrupts))
@@ -81,10 +83,11 @@ class Attempt:
             os.close(command.log)
         self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
-        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal).run()
-        self._finish(ending)
+        log = BoundedLog(self._log, self._log_offset, self._spec.log_most_bytes)
+        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log).run()
+        self._finish(ending, log)
 
-    def _prepare(self) -> Command:
+    def _prepare(self, interrupts: Interrupts) -> Command:
         spec, journal = self._spec, self._journal
         problem = check_variables(spec.variables)
         if problem:
@@ -105,6 +108,7 @@ class Attempt:
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
         environment |= spec.variables
+        self._serve_documents(environment, interrupts)
         environment[MARK_VARIABLE] = self._folder.mark
         if spec.environment:
             self._put_environment_first(environment)
@@ -112,6 +116,19 @@ class Attempt:
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
         return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._namespace.active)
+
+    def _serve_documents(self, environment: dict[str, str], interrupts: Interrupts) -> None:
+        """Variables that are the address of a document at the platform become the agent's own."""
+        documents = self._spec.documents
+        names = [name for name, value in environment.items() if value in documents]
+        if not names:
+            return
+        try:
+            server = DocumentServer(documents, interrupts.selector)
+        except OSError as error:  # the platform has them too
+            self._journal.say(f"the agent serves no documents: {error}")
+            return
+        environment |= {name: server.address(environment[name]) for name in names}
 
     def _put_environment_first(self, environment: dict[str, str]) -> None:
         shared = Path(self._spec.environment)
@@ -124,18 +141,19 @@ class Attempt:
         environment.pop("PYTHONHOME", None)
 
     def _limit(self) -> None:
-        self._cgroups, missing = make_cgroups(self._spec.limits, self._folder.mark)
+        self._cgroups, missing = make_cgroups(self._spec.limits, self._spec.processes_most, self._folder.mark)
         if self._cgroups.folders:
             self._folder.write(CGROUPS_FILE, "\n".join(map(str, self._cgroups.folders)))
         if missing:
             self._journal.say(missing)
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: Ending, log: BoundedLog) -> None:
         """The command has ended: end what it left behind, then store what it made."""
         status = self._brood.status or 0
         exit_code = os.waitstatus_to_exitcode(status)
         self._report.change(phase=Phase.FINALIZING, ready=False)
         self._brood.end()
+        log.finish()
         outcome, error = self._judge(ending, exit_code)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
@@ -158,6 +176,9 @@ class Attempt:
                 f"The command needed more memory than its node has ({limit:.2f} GiB) and was killed. "
                 f"Use a larger VM size, or less data at a time.\n{last}"
             )
+        if exit_code != 0 and self._cgroups.refused_processes():
+            most = self._spec.processes_most
+            last = f"It had {most} processes and threads, as many as a task may have, and got no more.\n{last}"
         return Outcome.EXITED, explain_exit(self._spec, exit_code, last)
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """A task's share of the machine through cgroups, version 2 or 1, whichever this machine lets us write.
 
-Nothing is needed of the machine: without writable cgroups a task runs unlimited and its system log says so.
+Nothing is needed of the machine: without writable cgroups a task runs unlimited and its system log says so. What is limited:
+memory and CPU by the node's size, and the number of processes and threads of every task.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ class Cgroups:
                         total += int(line.split()[1])
         return total
 
+    def refused_processes(self) -> int:
+        """How many times the kernel gave the task no further process or thread."""
+        lines = [line for folder in self.folders for line in _read(folder / "pids.events").splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("max "))
+
     def kill(self) -> None:
         """Kill everything inside, for tasks that lost their agent."""
         for folder in self.folders:
@@ -61,26 +67,29 @@ def recorded(folder: Path) -> Cgroups:
     return Cgroups([Path(line) for line in _read(folder / CGROUPS_FILE).splitlines()])
 
 
-def make_cgroups(limits: Limits, mark: str) -> tuple[Cgroups, str]:
-    """Groups with these limits, and what could not be had, in words (empty: all of it)."""
-    if limits == Limits():
-        return Cgroups([]), ""
+def make_cgroups(limits: Limits, processes: int, mark: str) -> tuple[Cgroups, str]:
+    """Groups with these limits, and what could not be had, in words (empty: all of it).
+
+    The number of processes has no other means: RLIMIT_NPROC counts all of the user's, other tasks' and the platform's too.
+    """
     if (_ROOT / "cgroup.controllers").exists():
-        return _version_2(limits, f"smalt-{mark}")
-    return _version_1(limits, f"smalt-{mark}")
+        return _version_2(limits, processes, f"smalt-{mark}")
+    return _version_1(limits, processes, f"smalt-{mark}")
 
 
-def _version_2(limits: Limits, name: str) -> tuple[Cgroups, str]:
+def _version_2(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]:
     """In the agent's own group or the nearest above that hands controllers down; processes bar that in most of them."""
     own = _ROOT / _paths().get("", "/").lstrip("/")
     for base in (own, *own.parents):
         if not base.is_relative_to(_ROOT):
             break
-        with contextlib.suppress(OSError):
-            (base / "cgroup.subtree_control").write_text("+memory +cpu")
+        for controllers in ("+memory +cpu", "+pids"):
+            with contextlib.suppress(OSError):
+                (base / "cgroup.subtree_control").write_text(controllers)
         group = base / name
         try:
             group.mkdir(exist_ok=True)
+            (group / "pids.max").write_text(str(processes))
             if limits.memory_bytes:
                 (group / "memory.max").write_text(str(limits.memory_bytes))
                 with contextlib.suppress(OSError):
@@ -92,11 +101,13 @@ def _version_2(limits: Limits, name: str) -> tuple[Cgroups, str]:
                 group.rmdir()
             continue
         return Cgroups([group]), ""
-    return Cgroups([]), "cgroups cannot be written here: no memory limit, no CPU weight"
+    return Cgroups([]), "cgroups cannot be written here: no memory limit, no CPU weight, no limit of processes"
 
 
-def _version_1(limits: Limits, name: str) -> tuple[Cgroups, str]:
-    wanted = {"cpu": {"cpu.shares": max(2, limits.cpu_weight * 1024 // 100)}} if limits.cpu_weight != 100 else {}
+def _version_1(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]:
+    wanted = {"pids": {"pids.max": processes}}
+    if limits.cpu_weight != 100:
+        wanted["cpu"] = {"cpu.shares": max(2, limits.cpu_weight * 1024 // 100)}
     if limits.memory_bytes:
         wanted["memory"] = {"memory.limit_in_bytes": limits.memory_bytes}
     made: list[Path] = []

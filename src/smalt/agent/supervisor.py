@@ -1,7 +1,7 @@
 """From the command's start to its end: one loop in the agent's only thread, which sleeps until something happens.
 
 What can happen: a child ends (SIGCHLD), the server asks to stop (SIGUSR1 with `stop.json`), the machine shuts down
-(SIGTERM), time is up, a probe has an answer.
+(SIGTERM), time is up, a probe has an answer, the log is to be looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from types import FrameType
 
 from smalt.agent.folder import Report, TaskFolder
 from smalt.agent.journal import Journal
+from smalt.agent.log_bound import BoundedLog
 from smalt.agent.probes import Prober
 from smalt.agent.processes import Brood
 from smalt.agent.wire import Outcome, TaskSpec
@@ -79,12 +80,21 @@ class Ending:
 class Supervisor:
     """Watches one started command. `run` returns when it has ended, and after a stop all of its descendants too."""
 
-    def __init__(self, spec: TaskSpec, brood: Brood, interrupts: Interrupts, report: Report, journal: Journal) -> None:
+    def __init__(
+        self,
+        spec: TaskSpec,
+        brood: Brood,
+        interrupts: Interrupts,
+        report: Report,
+        journal: Journal,
+        log: BoundedLog,
+    ) -> None:
         self._spec = spec
         self._brood = brood
         self._interrupts = interrupts
         self._report = report
         self._journal = journal
+        self._log = log
         self._ending = Ending(Outcome.EXITED)
         self._kill_at: float | None = None
         self._timeout_at = time.monotonic() + spec.timeout_s if spec.timeout_s > 0 else None
@@ -101,6 +111,7 @@ class Supervisor:
                 break
             self._stop_if_asked()
             self._stop_if_late()
+            self._log.tick()
             for prober in self._probers:
                 prober.tick()
             for key, _ in self._interrupts.selector.select(self._pause_s()):
@@ -112,10 +123,10 @@ class Supervisor:
     def _stopping(self) -> bool:
         return self._kill_at is not None
 
-    def _pause_s(self) -> float | None:
-        times = [prober.due for prober in self._probers]
+    def _pause_s(self) -> float:
+        times = [self._log.due, *(prober.due for prober in self._probers)]
         times += [at for at in (self._kill_at, self._timeout_at) if at is not None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return max(0.0, min(times) - time.monotonic())
 
     def _stop_if_asked(self) -> None:
         grace_s = self._interrupts.grace_s()

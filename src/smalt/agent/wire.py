@@ -98,8 +98,11 @@ class TaskSpec:
       `argv`, where given, is run as it is instead.
     - `environment` is the prefix of a built virtual environment, put in front of PATH through an overlay of the task's own,
       so that `pip install` never changes the shared one. Empty: the machine's PATH.
+    - `documents`: address at the platform → what is there. Each variable that is such an address becomes one where the
+      agent serves the same, for as long as the command runs, whether the platform is there or not. No secrets.
     - `log` receives stdout and stderr, `system_log` what the agent itself has to say; absolute paths.
     - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (empty: nowhere).
+    - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes and threads may run at once.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails.
     """
 
@@ -110,6 +113,7 @@ class TaskSpec:
     argv: list[str] = field(default_factory=list)
     environment: str = ""
     variables: dict[str, str] = field(default_factory=dict)
+    documents: dict[str, str] = field(default_factory=dict)
     code: str = ""
     inputs: list[InputSpec] = field(default_factory=list)
     outputs: list[OutputSpec] = field(default_factory=list)
@@ -119,6 +123,8 @@ class TaskSpec:
     timeout_s: float = 0
     grace_s: float = 30
     limits: Limits = field(default_factory=Limits)
+    log_most_bytes: int = 256 << 20
+    processes_most: int = 8192
     ready: Probe | None = None
     live: Probe | None = None
 

@@ -96,7 +96,7 @@ class Crud:
             row = row or _derived(connection, kind, request.id)
             if row is None:
                 raise self._missing(connection, request.id)
-        body = document(request.platform, kind, row)
+        body = document(request.platform, kind, row, alone=True)
         if id_ is not request.id:  # who asks by the alias goes on to mean whatever is newest
             body["id"] = f"{row.written.rpartition('/versions/')[0]}/labels/default"
         return Answer(200, body, {"ETag": etag(row)})
@@ -138,7 +138,7 @@ class Crud:
         status = kind.update_status if patch or old else kind.put_status
         if operation and status == 200 and not patch:
             status = kind.put_status
-        return Answer(status, document(request.platform, kind, row), {"ETag": etag(row)}, operation)
+        return Answer(status, document(request.platform, kind, row, alone=True), {"ETag": etag(row)}, operation)
 
     def _write(
         self, connection: Connection, request: Request, kind: Kind, old: Row | None, admitted: Admitted

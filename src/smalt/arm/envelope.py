@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from smalt.arm.bounds import check_size, check_tags
 from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Kind
 from smalt.arm.platform import Platform
@@ -28,14 +29,16 @@ def etag(row: Row) -> str:
     return f'"{int(row.created_at * 1000):x}-{row.generation:x}-{int(row.changed_at * 1000) & 0xFFFFFFFF:x}"'
 
 
-def document(platform: Platform, kind: Kind, row: Row) -> Document:
-    """The resource as clients see it."""
+def document(platform: Platform, kind: Kind, row: Row, alone: bool = False) -> Document:
+    """The resource as clients see it; `alone`, with what lists leave out."""
     body: Document = {key: value for key, value in row.spec.items() if key != OURS and value is not None}
     properties: Document = dict(row.properties)
     properties.setdefault("provisioningState", row.state)
     properties.update(row.status.get("properties") or {})
     if kind.view is not None:
         properties.update(kind.view(platform, row))
+    if alone and kind.detail is not None:
+        properties.update(kind.detail(platform, row))
     body["properties"] = properties
     body.update(row.status.get("top") or {})
     body.update(
@@ -73,6 +76,7 @@ def accepted(kind: Kind, body: Mapping[str, Any], old: Row | None, api_version: 
             if name not in properties and name in old.properties and api_version and api_version < since:
                 properties[name] = old.properties[name]
     spec["properties"] = properties
+    check_tags(spec, old.spec if old else None)
     return spec
 
 
@@ -89,6 +93,7 @@ def patched(old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:
     body = merged(old, patch)
     if isinstance(tags := patch.get("tags"), Mapping):
         body["tags"] = merged({}, tags)  # pyright: ignore[reportUnknownArgumentType]
+    check_size(body)
     return body
 
 

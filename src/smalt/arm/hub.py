@@ -18,12 +18,19 @@ class Hub:
         self._lock = threading.Lock()
         self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(set)
         self._listeners: list[Callable[[], None]] = []
+        self._followers: list[Callable[[str], None]] = []
 
     def listen(self, wake: Callable[[], None]) -> None:
         """`wake` is called at every notification, from the notifying thread; it must not block."""
         self._listeners.append(wake)
 
+    def follow(self, changed: Callable[[str], None]) -> None:
+        """`changed` is called with the key of each notification, from the notifying thread; it must not block."""
+        self._followers.append(changed)
+
     def notify(self, key: str) -> None:
+        for changed in self._followers:
+            changed(key)
         with self._lock:
             waiting = list(self._waiting.get(key, ()))
         for loop, event in waiting:

@@ -101,6 +101,7 @@ class Kind:
       raise again and again, for kinds that hold something (nodes, a run): (platform, row, error body) → Step. Without it
       the row is `Failed`.
     - `view`: what the server adds to `properties` in answers, from the row alone.
+    - `detail`: what is added where one resource is read or written, and not in lists: it may cost more than the row.
     - `long_running`: PUT and DELETE answer with an operation to poll.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
     - `derived`: the row of a resource that has none of its own but follows from others; as a version it is the only one, `1`.
@@ -124,6 +125,7 @@ class Kind:
     reconcile: Callable[[Platform, Row], Step] | None = None
     fail: Callable[[Platform, Row, Document], Step] | None = None
     view: Callable[[Platform, Row], Document] | None = None
+    detail: Callable[[Platform, Row], Document] | None = None
     actions: Mapping[str, Action] = field(default_factory=dict[str, Action])
     long_running: bool = False
     put_status: int = 201

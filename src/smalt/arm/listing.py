@@ -1,7 +1,7 @@
 """Pages of a collection: what a client asks for, which rows it gets, and the link to the rest.
 
-A filter looks at rows one by one, so what one request reads is bounded: a page may be short, or empty, and still have a link
-to the next. Clients follow it until there is none.
+A filter looks at rows one by one, so what one request reads is bounded, in rows and in bytes: a page may be short, or empty,
+and still have a link to the next. Clients follow it until there is none.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def collect(fetch: Fetch, shown: Callable[[Row], bool] | None, paging: Paging) -
             if len(rows) == paging.most:
                 return rows, page.skip if at == len(page.rows) else place_after(row)
         left -= len(page.rows)
-        if page.skip is None or left <= 0:
+        if page.skip is None or page.full or left <= 0:
             return rows, page.skip
         skip, size = page.skip, min(CHUNK, left)
 

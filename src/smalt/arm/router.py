@@ -17,11 +17,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from smalt.arm.body import parsed
+from smalt.arm.bounds import DOCUMENT_MOST, TEMPLATE_MOST, too_large
 from smalt.arm.crud import Answer, Conditions, Crud
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
@@ -30,11 +32,12 @@ from smalt.arm.kind import Request
 from smalt.arm.outage import outage
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
+from smalt.arm.threads import Threads
 from smalt.store import operations
 
 log = logging.getLogger("smalt.arm")
 
-BODY_MOST = 16 * 1024 * 1024
+THREADS = 32
 AT_ONCE = 64 * 1024  # a longer body is not read on the event loop
 HOLD_S = 20.0  # how long an operation's GET is held
 REREAD_S = 0.5  # and how often it is read meanwhile, whoever ends it
@@ -54,6 +57,7 @@ class ArmApp:
         self._crud = crud
         self._authenticate = authenticate
         self._authorize = authorize
+        self._threads = Threads(THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         http = HttpRequest(scope, receive)
@@ -67,8 +71,10 @@ class ArmApp:
         segments = [one for one in http.scope["path"].split("/") if one]
         if _OPERATION.fullmatch("/".join(segments)):
             return await self._operation(http, principal, segments[-1])
-        body = await read_json(http) if http.method in ("PUT", "PATCH", "POST") else {}
-        answer = await run_in_threadpool(self._dispatch, http, principal, segments, query, body)
+        body: dict[str, Any] = {}
+        if http.method in ("PUT", "PATCH", "POST"):
+            body = await read_json(http, _most(segments))
+        answer = await self._threads.run(self._dispatch, http, principal, segments, query, body)
         return self._respond(http, answer)
 
     def _dispatch(
@@ -188,19 +194,30 @@ def _split(path: str) -> tuple[ResourceId, str | None]:
         ) from None
 
 
-async def read_json(http: HttpRequest, most: int = BODY_MOST) -> dict[str, Any]:
-    """The body as an object; `{}` where there is none. Raises ArmError(400 or 413) without reading all of a huge one."""
-    if int(http.headers.get("content-length") or 0) > most:
-        raise ArmError(413, "RequestEntityTooLarge", f"The body is larger than {most} bytes.", target="body")
+async def read_json(http: HttpRequest, most: int = DOCUMENT_MOST) -> dict[str, Any]:
+    """The body as an object; `{}` where there is none. Raises ArmError(400, 413, 415) without reading all of a huge one."""
+    encoding = http.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        message = f"Documents are read without Content-Encoding here (given: '{encoding[:40]}')."
+        raise ArmError(415, "UnsupportedMediaType", message, target="Content-Encoding")
+    length = http.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 18 or int(length) > most):
+        raise too_large(most)
     chunks: list[bytes] = []
     size = 0
     async for chunk in http.stream():
         size += len(chunk)
         if size > most:
-            raise ArmError(413, "RequestEntityTooLarge", f"The body is larger than {most} bytes.", target="body")
+            raise too_large(most)
         chunks.append(chunk)
     text = b"".join(chunks)
     return parsed(text) if len(text) <= AT_ONCE else await run_in_threadpool(parsed, text)
+
+
+def _most(segments: list[str]) -> int:
+    """Bytes of a body: Resource Manager's deployments (those of endpoints are below a workspace) are templates."""
+    types = [one.lower() for one in segments[:-1]]
+    return TEMPLATE_MOST if "deployments" in types and "workspaces" not in types else DOCUMENT_MOST
 
 
 async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: HttpRequest) -> Response:
@@ -210,10 +227,13 @@ async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: Ht
         response = await answer(http)
     except ArmError as error:
         response = error_response(error)
+    except ClientDisconnect:  # nobody reads what is answered
+        response = error_response(ArmError(400, "RequestIncomplete", "The connection ended before the body did."))
     except Exception as error:
         log.error("%s %r failed [%s]\n%s", http.method, http.scope["path"], request_id, traceback.format_exc())
         message = f"The server failed on this request; its log has the cause under {request_id}."
         response = error_response(outage(error) or ArmError(500, "InternalServerError", message))
+    response.headers["x-content-type-options"] = "nosniff"
     response.headers["x-ms-request-id"] = request_id
     response.headers["x-ms-correlation-request-id"] = http.headers.get("x-ms-correlation-request-id", request_id)
     if client := http.headers.get("x-ms-client-request-id"):

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import NAME, Kind
 
+_DETAILS_MOST = 100
 _NOT_SHOWN = frozenset({"credentials", "secrets", "keys"})  # a wrong value there may be a secret in the wrong place
 
 
@@ -72,9 +73,10 @@ def _parsed(model: type[BaseModel], given: dict[str, Any], path: str, kind: Kind
     try:
         parsed = model.model_validate(given)
     except ValidationError as error:
-        details = [_detail(path, one) for one in error.errors()]
-        first = details[0].message if len(details) == 1 else f"{len(details)} fields of the {kind.title} are wrong."
-        joined = first if len(details) == 1 else first + " " + " ".join(one.message for one in details[:10])
+        details = [_detail(path, one) for one in error.errors(include_url=False)[:_DETAILS_MOST]]
+        wrong = error.error_count()
+        first = details[0].message if wrong == 1 else f"{wrong} fields of the {kind.title} are wrong."
+        joined = first if wrong == 1 else first + " " + " ".join(one.message for one in details[:10])
         raise invalid(joined, details[0].target, details) from None
     return _as_written(given, parsed.model_dump(by_alias=True, exclude_unset=True))
 

@@ -40,10 +40,10 @@ def authorize(principal: Principal, action: str, resource_id: str) -> None:
 
 
 def _within(principal: Principal, resource_id: str) -> bool:
-    scope = principal.scope.lower().rstrip("/")
-    if not scope:
+    if principal.scope in ("", "/"):
         return principal.kind in UNLIMITED  # a job without a scope is a mistake of ours: it gets nothing
-    return resource_id == scope or resource_id.startswith(scope + "/")
+    scope = principal.scope.lower().rstrip("/")
+    return bool(scope) and (resource_id == scope or resource_id.startswith(scope + "/"))
 
 
 def _granted(principal: Principal, action: str) -> bool:

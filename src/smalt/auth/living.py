@@ -10,12 +10,14 @@ from sqlalchemy import select
 from smalt.store.database import Database
 from smalt.store.tables import identity
 
-FRESH_S = 1.0  # how long a deletion may stay unseen; it may come from another process
+FRESH_S = (
+    0.5  # how long a deletion may stay unseen; it may come from another process (blobs: twice that, `RecentPermits`)
+)
 _KNOWN_MOST = 10_000
 
 
 class LivingIdentities:
-    """Service principals and managed identities, asked on every request: one look into the database a second for each."""
+    """Service principals and managed identities, asked on every request: two looks into the database a second for each."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from smalt.arm.cloud import metadata
 from smalt.arm.ports import Principal
 from smalt.auth.identities import Identities
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.oauth import LONGEST_AUDIENCE, NOT_STORED, OAuthEndpoints
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService
-from smalt.settings import CLOUD, PORTAL, STORAGE_SUFFIX, TENANT, Settings
+from smalt.settings import Settings
 
 MANAGED_TOKEN_LIFETIME_S = 86_400.0  # as Azure's
 SECRET_HEADERS = {"2019-08-01": "x-identity-header", "2017-09-01": "secret"}
@@ -45,7 +45,7 @@ class Login:
         self._headers = headers
         self._sessions = sessions
         self._clock = clock
-        self._metadata = json.dumps([cloud_metadata(settings)]).encode()
+        self._metadata = metadata(settings).encode()
         self._oauth = OAuthEndpoints(tokens, identities)
 
     def routes(self) -> list[Route]:
@@ -69,7 +69,7 @@ class Login:
         secret_header = SECRET_HEADERS.get(query.get("api-version", ""))
         if secret_header is None:
             return _refusal(400, f"The api-version must be one of {', '.join(SECRET_HEADERS)}.")
-        grant = self._headers.read(request.headers.get(secret_header, ""))
+        grant = await run_in_threadpool(self._headers.read, request.headers.get(secret_header, ""))
         if grant is None:
             return _refusal(401, f"The header {secret_header} is missing, wrong, or no longer valid.")
         resource = query.get("resource", "")
@@ -119,40 +119,6 @@ class Login:
             "client_id": principal.client_id,
         }
         return JSONResponse(body, headers=NOT_STORED)
-
-
-def cloud_metadata(settings: Settings) -> dict[str, Any]:
-    """This platform as a cloud, as https://management.azure.com/metadata/endpoints describes the public one."""
-    url = settings.url
-    return {
-        "name": CLOUD,
-        "portal": PORTAL,
-        "resourceManager": url,
-        "authentication": {
-            "loginEndpoint": f"{_login_url(settings)}/adfs",
-            "audiences": [url, f"{url}/"],
-            "tenant": TENANT,
-            "identityProvider": "ADFS",
-        },
-        "suffixes": {
-            "storage": STORAGE_SUFFIX,
-            "keyVaultDns": "vault.smalt",
-            "acrLoginServer": "registry.smalt",
-            "sqlServerHostname": "database.smalt",
-        },
-        "graph": f"{url}/graph/",
-        "graphAudience": f"{url}/graph/",
-        "microsoftGraphResourceId": f"{url}/graph/",
-        "gallery": f"{url}/gallery/",
-        "media": f"{url}/media/",
-        "batch": f"{url}/batch/",
-        "vmImageAliasDoc": f"{url}/images/aliases.json",
-    }
-
-
-def _login_url(settings: Settings) -> str:
-    """azureml-mlflow hands azure-identity host and port without a scheme, which takes `localhost:…` for a scheme: so a number."""
-    return settings.url.replace("//localhost:", "//127.0.0.1:", 1)
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -122,10 +122,13 @@ def audience_of(fields: Mapping[str, str]) -> str:
 
 async def _form(request: Request) -> dict[str, str]:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_BODY:
-            raise OAuthError(413, "invalid_request", f"The request body is longer than {LONGEST_BODY} bytes.")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LONGEST_BODY:
+                raise OAuthError(413, "invalid_request", f"The request body is longer than {LONGEST_BODY} bytes.")
+    except ClientDisconnect:  # nobody reads what is answered
+        raise OAuthError(400, "invalid_request", "The connection ended before the request body did.") from None
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=50)
     except ValueError as error:

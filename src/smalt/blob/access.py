@@ -6,13 +6,15 @@ compared every time. Neither a signature nor a key ever reaches a message or a l
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Protocol, runtime_checkable
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal, Tokens
@@ -45,7 +47,18 @@ _SIGNED = (
     *("rscc", "rscd", "rsce", "rscl", "rsct"),
 )
 
+Keys = tuple[bytes, bytes]
+InThread = Callable[..., Awaitable[Any]]
+
+
 Permits = Callable[[Principal, Target, str], bool]
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """What a `Permits` may have besides: the answer that was found just now, or None. Never waits."""
+
+    def recent(self, principal: Principal, target: Target, method: str) -> bool | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,10 @@ _EVERYTHING = Grant(ALL, "sco", True)
 
 
 class Access:
-    """Checks credentials. `tokens` None: no bearer tokens here. `permits` decides on roles, where there are any."""
+    """Checks credentials. `tokens` None: no bearer tokens here. `permits` decides on roles, where there are any.
+
+    What is remembered is used on the event loop; what has to be read is read in a thread (`in_thread`).
+    """
 
     def __init__(
         self,
@@ -84,30 +100,33 @@ class Access:
         tokens: Tokens | None,
         permits: Permits | None = None,
         clock: Callable[[], float] = time.time,
+        in_thread: InThread = asyncio.to_thread,
     ) -> None:
+        self._in_thread = in_thread
         self._accounts = accounts
         self._tokens = tokens
         self._permits = permits
+        self._recent = permits.recent if isinstance(permits, Remembers) else lambda *_: None
         self._clock = clock
         self._verified: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
 
-    def grant(self, request: Request) -> Grant:
+    async def grant(self, request: Request) -> Grant:
         """Raises BlobError: 401 without credentials, 403 with wrong ones, as Azure does."""
         authorization = request.headers.get("authorization", "")
         if authorization:
             scheme, _, rest = authorization.partition(" ")
             if scheme.lower() == "bearer":
-                return self.bearer(request.target, request, authorization)
+                return await self.bearer(request.target, request, authorization)
             if scheme in ("SharedKey", "SharedKeyLite"):
-                return self._shared_key(request, scheme, rest.strip())
+                return self._shared_key(request, scheme, rest.strip(), await self._keys(request.target.account))
             raise BlobError(
                 400, "InvalidAuthenticationInfo", "Authentication information is not given in the correct format."
             )
         if "sig" not in request.query:
             raise _challenge(request)
-        return self.sas(request.target, request.query, request.scheme, request.client)
+        return await self.sas(request.target, request.query, request.scheme, request.client)
 
-    def sas(self, target: Target, query: Mapping[str, str], scheme: str, client: str) -> Grant:
+    async def sas(self, target: Target, query: Mapping[str, str], scheme: str, client: str) -> Grant:
         """The grant of a SAS for `target`; also for the source of a copy, which brings its own."""
         for name in ("skoid", "sdd"):
             if name in query:
@@ -116,7 +135,7 @@ class Access:
                 )
         if "sv" not in query or not ("ss" in query or query.get("sr") in ("b", "c", "bs")):
             raise authentication_failed("sv is mandatory, and either ss with srt or sr (b, bs or c).")
-        self._verify(target, query)
+        self._verify(target, query, await self._keys(target.account))
         self._check_time(query)
         self._check_origin(query, scheme, client)
         if "ss" in query:
@@ -128,7 +147,7 @@ class Access:
         overrides = {name: query[name] for name in ("rscc", "rscd", "rsce", "rscl", "rsct") if name in query}
         return Grant(query.get("sp", ""), "co" if query["sr"] == "c" else "o", False, overrides=overrides or None)
 
-    def bearer(self, target: Target, request: Request, authorization: str) -> Grant:
+    async def bearer(self, target: Target, request: Request, authorization: str) -> Grant:
         """The grant of a token for `target`; also for the source of a copy."""
         if self._tokens is None:
             raise authentication_failed("Bearer tokens are not accepted here.")
@@ -136,14 +155,20 @@ class Access:
             principal = self._tokens.verify(authorization.partition(" ")[2].strip(), _AUDIENCES)
         except ArmError as error:
             raise BlobError(401, "InvalidAuthenticationInfo", error.message, _challenge(request).headers) from None
-        if self._permits is not None and not self._permits(principal, target, request.method):
-            raise permission_mismatch(request.method)
-        if self._accounts.keys(target.account) is None:
+        if self._permits is not None:
+            allowed = self._recent(principal, target, request.method)
+            if allowed is None:
+                allowed = await self._in_thread(self._permits, principal, target, request.method)
+            if not allowed:
+                raise permission_mismatch(request.method)
+        if await self._keys(target.account) is None:
             raise BlobError(404, "ResourceNotFound", "The specified account does not exist.")
         return Grant(ALL, "sco", True, principal=principal)
 
-    def _verify(self, target: Target, query: Mapping[str, str]) -> None:
-        keys = self._accounts.keys(target.account)
+    async def _keys(self, account: str) -> Keys | None:
+        return self._accounts.recent_keys(account) or await self._in_thread(self._accounts.keys, account)
+
+    def _verify(self, target: Target, query: Mapping[str, str], keys: Keys | None) -> None:
         if keys is None:
             raise authentication_failed("The storage account does not exist.")
         where = (target.account,)
@@ -182,13 +207,12 @@ class Access:
         if (allowed := query.get("sip")) and not _within(client, allowed):
             raise not_authorized("AuthorizationSourceIPMismatch", "source IP")
 
-    def _shared_key(self, request: Request, scheme: str, credentials: str) -> Grant:
+    def _shared_key(self, request: Request, scheme: str, credentials: str, keys: Keys | None) -> Grant:
         if scheme == "SharedKeyLite":
             raise authentication_failed("SharedKeyLite is not supported: use SharedKey.")
         name, _, signature = credentials.partition(":")
         if name not in signed_names(request.target.account):
             raise authentication_failed("The account that signed is not the one that is addressed.")
-        keys = self._accounts.keys(request.target.account)
         if keys is None:
             raise authentication_failed("The storage account does not exist.")
         date = request.header("x-ms-date") or request.header("date")

@@ -106,6 +106,11 @@ class AccountKeys:
             connection.execute(tables.account.delete().where(tables.account.c.name == account))
         self._known.pop(account, None)
 
+    def recent(self, account: str) -> tuple[bytes, bytes] | None:
+        """What `both` gives, if it was read just now. Never waits."""
+        known = self._known.get(account)
+        return known.both if known and self._clock() - known.read_at < _FRESH_S else None
+
     def _fresh(self, account: str) -> _Known | None:
         known = self._known.get(account)
         if known and self._clock() - known.read_at < _FRESH_S:

@@ -86,13 +86,17 @@ class Accounts:
     def __init__(self, database: Database, cipher: Cipher, clock: Callable[[], float] = time.time) -> None:
         self.database = database
         self.account_keys = AccountKeys(database, cipher, clock)
-        self.keys = self.account_keys.both
+        self.keys, self.recent_keys = self.account_keys.both, self.account_keys.recent
         self._clock = clock
         self.leases = Leases(database, clock)
         self._containers: Recent[tuple[str, str], Container] = Recent(clock)
 
+    def recent_container(self, account: str, name: str) -> Container | None:
+        """What `container` gives, if it was read just now. Never waits."""
+        return self._containers.get((account, name))
+
     def container(self, account: str, name: str) -> Container | None:
-        if known := self._containers.get((account, name)):
+        if known := self.recent_container(account, name):
             return known
         table = tables.container
         with self.database.read() as connection:

@@ -41,14 +41,14 @@ async def create_container(service: BlobService, request: Request, answer: Answe
 async def delete_container(service: BlobService, request: Request, answer: Answer) -> None:
     request.grant.require_account("d")
     async with service.locked(request.target):
-        _check(service, request, writes=True)
+        await _check(service, request, writes=True)
         await service.delete_container(request.target)
     await answer.send(202, {})
 
 
 async def get_container_properties(service: BlobService, request: Request, answer: Answer) -> None:
     request.grant.require_account("r")
-    container = _check(service, request)
+    container = await _check(service, request)
     headers = {
         **container.headers(),
         **service.accounts.leases.get(request.target).headers(),
@@ -62,7 +62,7 @@ async def get_container_properties(service: BlobService, request: Request, answe
 async def set_container_metadata(service: BlobService, request: Request, answer: Answer) -> None:
     request.grant.require_account("w")
     target = request.target
-    _check(service, request)
+    await _check(service, request)
     metadata = new_metadata(request)
     changed = await service.in_thread(
         service.accounts.set_container_metadata, target.account, target.container, metadata
@@ -73,7 +73,7 @@ async def set_container_metadata(service: BlobService, request: Request, answer:
 async def get_container_acl(service: BlobService, request: Request, answer: Answer) -> None:
     """There are no stored access policies and no public access."""
     request.grant.require_account("r")
-    container = _check(service, request)
+    container = await _check(service, request)
     body = (XML_HEADER + "<SignedIdentifiers />").encode()
     await answer.send(200, {**container.headers(), "content-type": "application/xml"}, body)
 
@@ -86,7 +86,7 @@ async def set_container_acl(service: BlobService, request: Request, answer: Answ
         raise BlobError(409, "PublicAccessNotPermitted", "Public access is not permitted on this storage account.")
     if b"<SignedIdentifier>" in body:
         raise unsupported("A stored access policy")
-    container = _check(service, request)
+    container = await _check(service, request)
     await answer.send(200, container.headers())
 
 
@@ -104,10 +104,10 @@ async def get_service_properties(service: BlobService, request: Request, answer:
     await answer.send(200, {"content-type": "application/xml"}, _SERVICE_PROPERTIES)
 
 
-def _check(service: BlobService, request: Request, writes: bool = False) -> Container:
+async def _check(service: BlobService, request: Request, writes: bool = False) -> Container:
     """The container, if the request's conditions allow what it asks for. Only a deletion has to name a lease."""
     target, conditions = request.target, read_conditions(request)
-    container = service.accounts.require_container(target.account, target.container)
+    container = await service.require_container(target)
     conditions.check_times(container.changed_at)
     lease = service.accounts.leases.get(target)
     if writes:

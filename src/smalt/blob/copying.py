@@ -91,8 +91,8 @@ async def _copy(
     check(before)
     url = request.header("x-ms-copy-source")
     source = _source(request, url)
-    _authorize(access, request, source, urlsplit(url).query)
-    service.accounts.require_container(source.account, source.container)
+    await _authorize(access, request, source, urlsplit(url).query)
+    await service.require_container(source)
     reader, blob = await service.open(source)
     try:
         _check_source(request, blob)
@@ -124,13 +124,13 @@ def _source(request: Request, url: str) -> Target:
     return replace(source, snapshot=parse_query(parts.query).get("snapshot", ""))
 
 
-def _authorize(access: Access, request: Request, source: Target, query: str) -> None:
+async def _authorize(access: Access, request: Request, source: Target, query: str) -> None:
     parsed = parse_query(query)
     token = request.header("x-ms-copy-source-authorization")
     if "sig" in parsed:
-        grant: Grant = access.sas(source, parsed, request.scheme, request.client)
+        grant: Grant = await access.sas(source, parsed, request.scheme, request.client)
     elif token:
-        grant = access.bearer(source, request, token)
+        grant = await access.bearer(source, request, token)
     elif request.grant.whole_account and source.account == request.target.account:
         grant = request.grant
     else:

@@ -28,7 +28,7 @@ async def lease_container(service: BlobService, request: Request, answer: Answer
     action = _action(request)
     target = request.target
     async with service.locked(target):
-        container = service.accounts.require_container(target.account, target.container)
+        container = await service.require_container(target)
         read_conditions(request).check_times(container.changed_at)
         await _lease(service, request, answer, action, container.headers())
 

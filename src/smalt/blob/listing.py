@@ -48,7 +48,7 @@ async def list_blobs(service: BlobService, request: Request, answer: Answer) -> 
     if "tags" in include:
         request.grant.require("t")
     name, _, snapshot = read_marker(query.get("marker", "")).partition("\0")
-    container = service.accounts.require_container(request.target.account, request.target.container)
+    container = await service.require_container(request.target)
     limit = min(asked or _MAX_RESULTS, _MAX_RESULTS)
     if "snapshots" in include:
         entries, following = await service.list_with_snapshots(request.target, prefix, (name, snapshot), limit)

@@ -105,7 +105,7 @@ class BlobApp:
 
     def __init__(self, blobs: BlobService, tokens: Tokens | None, permits: Permits | None = None) -> None:
         self._service = blobs
-        self._access = Access(blobs.accounts, tokens, permits)
+        self._access = Access(blobs.accounts, tokens, permits, in_thread=blobs.in_thread)
         self._numbers = itertools.count(1)
         self._run_id = str(uuid.uuid4())[:24]
 
@@ -135,14 +135,14 @@ class BlobApp:
         target = request.target
         key = (request.method, request.query.get("restype", "").lower(), request.query.get("comp", "").lower())
         if key[1:] == ("account", "properties") and request.method in ("GET", "HEAD"):
-            request.grant = self._access.grant(request)
+            request.grant = await self._access.grant(request)
             await containers.get_account_information(self._service, request, answer)
             return
         if key[2] == "batch" and request.method == "POST":
             await run_batch(self, request, answer)  # its parts are authorized, each for itself
             return
         letter, handler = _operation(target, key)
-        request.grant = self._access.grant(request)
+        request.grant = await self._access.grant(request)
         if letter not in request.grant.types:
             raise not_authorized("AuthorizationResourceTypeMismatch", "resource type")
         if handler is None:
@@ -152,7 +152,7 @@ class BlobApp:
                 raise unsupported("Reading versions")
             if target.snapshot:
                 snapshotting.check_snapshot(request, key[2])
-            self._service.accounts.require_container(target.account, target.container)
+            await self._service.require_container(target)
             if "x-ms-copy-source" in request.headers:
                 await self._copy(request, answer, key[2])
                 return

@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from smalt.blob.accounts import Accounts
+from smalt.blob.accounts import Accounts, Container
 from smalt.blob.blob import Blob
 from smalt.blob.blocks import Spools
 from smalt.blob.catalog import Catalog, Properties, Row, fitting
@@ -46,10 +46,8 @@ class BlobService:
     def __init__(
         self, accounts: Accounts, store: ObjectStore, staging: Staging, clock: Callable[[], float] = time.time
     ) -> None:
-        self.accounts = accounts
-        self.store = store
-        self.staging = staging
-        self.clock = clock
+        self.accounts, self.store = accounts, store
+        self.staging, self.clock = staging, clock
         self.catalog = Catalog(accounts.database)
         self.spools = Spools(staging, clock)
         self.tags = TagIndex(accounts.database)
@@ -67,6 +65,10 @@ class BlobService:
     async def in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """For what may wait for a disk or a network."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
+
+    async def require_container(self, target: Target) -> Container:
+        names = (target.account, target.container)
+        return self.accounts.recent_container(*names) or await self.in_thread(self.accounts.require_container, *names)
 
     async def find(self, target: Target) -> Blob | None:
         if target.snapshot:

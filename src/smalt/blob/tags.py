@@ -56,7 +56,7 @@ async def find_blobs(service: BlobService, request: Request, answer: Answer) -> 
     except BadQuery as error:
         raise invalid_query("where", str(error)) from None
     if target.container:
-        service.accounts.require_container(target.account, target.container)
+        await service.require_container(target)
         terms = [*terms, Term(CONTAINER, "=", target.container)]
     asked = request.query_number("maxresults", 1, 1 << 31)
     limit = min(asked or _MAX_RESULTS, _MAX_RESULTS)

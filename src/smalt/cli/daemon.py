@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from smalt.cli import port_holder
 from smalt.cli.log_files import LogFile
@@ -25,6 +26,7 @@ from smalt.cli.probe import probe
 from smalt.cli.program import Program
 from smalt.cli.root import CliError, Lock
 from smalt.cli.supervisor import GRACE_S, READY_TIMEOUT_S, StartFailed, Supervisor, View
+from smalt.cli.watch import Health
 from smalt.settings import Settings
 
 READY = "ready"
@@ -49,7 +51,12 @@ class Order:
     def read(text: str) -> Order:
         document = json.loads(text)
         settings = {**document["settings"], "root": Path(document["settings"]["root"])}
-        return Order(Settings(**settings), [Program(**one) for one in document["programs"]], document["version"])
+        programs = [Program(**{**one, "health": _health(one["health"])}) for one in document["programs"]]
+        return Order(Settings(**settings), programs, document["version"])
+
+
+def _health(document: dict[str, Any] | None) -> Health | None:
+    return Health(**document) if document else None
 
 
 def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from smalt.cli.log_files import LogFile
+from smalt.cli.watch import Health, watch
 
 LEASH = Path(__file__).with_name("leash.py")
 STABLE_S = 10.0  # a program that lived this long did not fail at its start
@@ -32,7 +33,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `environment` is all that the process gets; `nice` is added to the supervisor's priority."""
+    """What to run. `environment` is all that the process gets; `nice` is added to the supervisor's priority.
+
+    `health`: when to replace it although it lives; `data_bytes`: the kernel gives it no more memory than that (0: any amount).
+    """
 
     name: str
     command: Sequence[str]
@@ -40,6 +44,8 @@ class Program:
     nice: int = 0
     after_ready: bool = False  # started only when the platform answers, and not needed for that
     stops_last: bool = False  # the others' last answers go through it
+    health: Health | None = None
+    data_bytes: int = 0
     max_delay_s: float = MAX_DELAY_S  # before it is started again
 
 
@@ -67,11 +73,13 @@ class Kept:
         self._pidfd = -1
         self._timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._timer = None
         self._ended.clear()
         leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(self.program.nice)]
+        leash.append(str(self.program.data_bytes))
         output = self.log_file.open()
         try:
             self._process = subprocess.Popen(
@@ -88,12 +96,15 @@ class Kept:
         self._pidfd = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
         log.info("%s started as process %d", self.program.name, self.pid)
+        if self.program.health is not None:
+            self._watching = asyncio.get_running_loop().create_task(watch(self.program.health, self.pid, self._replace))
         self._changed()
 
     async def stop(self, grace_s: float) -> None:
         """SIGTERM, and SIGKILL after `grace_s`; returns when the process is gone."""
         if self._timer:
             self._timer.cancel()
+        self._unwatch()
         running, self.state = self._process, State.STOPPED
         if running is None:
             self._changed()
@@ -106,9 +117,21 @@ class Kept:
             running.kill()
             await self._ended.wait()
 
+    def _replace(self, why: str) -> None:
+        """At once: what does not answer does not end when asked either."""
+        if self._process is not None and self.state is State.RUNNING:
+            log.warning("%s is replaced: %s", self.program.name, why)
+            self._process.kill()
+
+    def _unwatch(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+
     def _died(self) -> None:
         process = self._process
         assert process is not None
+        self._unwatch()
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = process.wait()

@@ -15,6 +15,7 @@ from smalt.cli.program import Program
 from smalt.cli.root import CliError
 from smalt.cli.shell import platform_environment
 from smalt.cli.variables import client_variables
+from smalt.cli.watch import Health, machine_memory_bytes, memory_limit
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import addresses
 from smalt.settings import Settings
@@ -35,11 +36,19 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
     clean = platform_environment(settings, without_client_variables(settings, environment))
     tracking = {**clean, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
     server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
+    most = memory_limit(machine_memory_bytes())
+    answers = Health(str(settings.server_socket), "/healthz", memory_bytes=most)
+    ready = Health(str(settings.envoy_admin_socket), "/ready", memory_bytes=most)
+    # asked in the line in which all its requests wait, which may be long
+    healthy = Health(str(settings.mlflow_socket), "/health", silent_s=60.0, memory_bytes=most)
     table = [
-        Program("server", server, clean),
-        Program("envoy", envoy, clean, stops_last=True, max_delay_s=ENVOY_DELAY_S),
-        Program("mlflow", list(mlflow_server.command(settings)), tracking, nice=LOW_PRIORITY, after_ready=True),
-    ]
+        Program("server", server, clean, health=answers),
+        Program("envoy", envoy, clean, stops_last=True, max_delay_s=ENVOY_DELAY_S, health=ready),
+        Program(
+            "mlflow", list(mlflow_server.command(settings)), tracking, nice=LOW_PRIORITY, after_ready=True,
+            health=healthy, data_bytes=2 * most,
+        ),
+    ]  # fmt: skip
     for one in table:
         if not os.access(one.command[0], os.X_OK):
             raise CliError(f"{one.name}'s program {one.command[0]} is missing; install Smalt again.")

@@ -14,7 +14,7 @@ def client_variables(settings: Settings, identity_secret: str) -> dict[str, str]
     """Names and values as azure-ai-ml, azure-identity, azure-storage-blob and mlflow read them."""
     bundle = str(settings.tls / "bundle.pem")
     return {
-        "ARM_CLOUD_METADATA_URL": f"{settings.url}/metadata/endpoints",
+        "ARM_CLOUD_METADATA_URL": settings.metadata_url,
         "AZUREML_CURRENT_CLOUD": CLOUD,
         "REQUESTS_CA_BUNDLE": bundle,
         "SSL_CERT_FILE": bundle,

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.agent.wire import Probe, TaskSpec
+from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
@@ -191,6 +192,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
                     "AZUREML_ENTRY_SCRIPT": wanted["script"],
                     **wanted["variables"],
                 },
+                documents={platform.settings.metadata_url: metadata(platform.settings)},
                 log=str(folder / "log.txt"),
                 system_log=str(folder / "system.txt"),
                 grace_s=30,
@@ -282,7 +284,7 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: st
         "AZUREML_ARM_RESOURCEGROUP": workspace.group,
         "AZUREML_ARM_WORKSPACE_NAME": workspace.name,
         "AZUREML_CURRENT_CLOUD": CLOUD,
-        "ARM_CLOUD_METADATA_URL": f"{settings.url}/metadata/endpoints",
+        "ARM_CLOUD_METADATA_URL": settings.metadata_url,
         "REQUESTS_CA_BUNDLE": bundle,
         "SSL_CERT_FILE": bundle,
         "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",

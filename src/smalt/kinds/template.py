@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm.bounds import check_tags
 from smalt.arm.envelope import spelled_identity
 from smalt.arm.errors import conflict, invalid
 from smalt.arm.ids import ResourceId, workspace_id
@@ -50,6 +51,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     body = check_document(WORKSPACE, _workspace(properties))
     spec = {**request.body, "properties": {key: properties[key] for key in properties if key != "template"}}
     found = resources.get(connection, target.key)
+    check_tags(body, found.spec if found else None)
     if found is not None and found.deleting:
         raise conflict(
             f"The workspace '{name}' is being deleted. Wait for its end, and create it again.",

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from heapq import merge
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, or_, select, update
@@ -21,6 +22,7 @@ from smalt.store import events
 from smalt.store.tables import resource, secret, waiter
 
 Document = dict[str, Any]  # JSON: what rows hold and what is sent; its one name for all layers
+PAGE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,7 @@ def wake_waiters(connection: Connection, on: str, now: float) -> list[str]:
 class Page:
     rows: list[Row]
     skip: str | None  # where the next page begins
+    full: bool = False  # closed before its time: it holds as many bytes as one may
 
 
 def page(
@@ -281,7 +284,10 @@ def page(
     oldest_first: bool = False,
     prefix: str | None = None,
 ) -> Page:
-    """One page, newest first unless asked otherwise; `archived` None means both. O(page), not O(all)."""
+    """One page, newest first unless asked otherwise; `archived` None means both. O(page), not O(all).
+
+    Rows are read one by one up to about `PAGE_BYTES`, so large ones are never all in memory.
+    """
     query: Select[Any] = select(resource).where(resource.c.kind == kind)
     query = (
         query.where(resource.c.parent == parent)
@@ -301,16 +307,18 @@ def page(
         (resource.c.created_at, resource.c.id) if oldest_first else (resource.c.created_at.desc(), resource.c.id.desc())
     )
     query = query.order_by(*order).limit(most + 1)
-    rows = [  # each of them in the index's order: together they would be sorted, all of them
-        read(found)
+    both = [  # each of them in the index's order: together they would be sorted, all of them
+        connection.execute(query.where(resource.c.archived == one))
         for one in ((False, True) if archived is None else (archived,))
-        for found in connection.execute(query.where(resource.c.archived == one))
     ]
-    if archived is None:
-        rows.sort(key=lambda row: (row.created_at, row.id), reverse=not oldest_first)
-    if len(rows) <= most:
-        return Page(rows, None)
-    return Page(rows[:most], place_after(rows[most - 1]))
+    rows: list[Row] = []
+    size = 0
+    for found in merge(*both, key=lambda one: (one.created_at, one.id), reverse=not oldest_first):
+        size += len(found.spec) + len(found.status)
+        if rows and (len(rows) == most or size > PAGE_BYTES):
+            return Page(rows, place_after(rows[-1]), size > PAGE_BYTES)
+        rows.append(read(found))
+    return Page(rows, None)
 
 
 def place_after(row: Row) -> str:

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 from typing import BinaryIO
 from urllib.parse import quote
 
-import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from smalt.arm.errors import ArmError, invalid, not_found
+from smalt.arm.threads import Threads
 from smalt.tracking.artifact_names import blob_name
 from smalt.tracking.folder import Unfinished
 from smalt.tracking.model_files import ModelFiles, Spot
@@ -33,7 +33,7 @@ def is_artifact_route(rest: str) -> bool:
     return _ROUTE.fullmatch(rest) is not None
 
 
-async def artifact_response(request: Request, rest: str, files: ModelFiles) -> Response:
+async def artifact_response(request: Request, rest: str, files: ModelFiles, threads: Threads) -> Response:
     """`rest` is the decoded path below the workspace. Raises ArmError."""
     found = _ROUTE.fullmatch(rest)
     if found is None:
@@ -46,12 +46,12 @@ async def artifact_response(request: Request, rest: str, files: ModelFiles) -> R
             501, "NotImplemented", "Presigned artifact URLs are not given out; download from the artifact's URL."
         )
     if request.method in ("GET", "HEAD"):
-        return await (_download(request, path, files) if path.strip("/") else _list(request, files))
+        return await (_download(request, path, files, threads) if path.strip("/") else _list(request, files, threads))
     if request.method == "PUT":
-        return await _upload(request, path, files)
+        return await _upload(request, path, files, threads)
     if request.method == "DELETE":
-        spot = await anyio.to_thread.run_sync(_writable, files, path)
-        await anyio.to_thread.run_sync(spot.folder.remove, spot.name)
+        spot = await threads.run(_writable, files, path)
+        await threads.run(spot.folder.remove, spot.name)
         return JSONResponse({})
     raise ArmError(
         405,
@@ -67,15 +67,15 @@ def _writable(files: ModelFiles, path: str) -> Spot:
     return spot
 
 
-async def _list(request: Request, files: ModelFiles) -> Response:
+async def _list(request: Request, files: ModelFiles, threads: Threads) -> Response:
     path = request.query_params.get("path", "").strip("/")
     try:
-        spot = await anyio.to_thread.run_sync(files.locate, blob_name(path) if path else "")
+        spot = await threads.run(files.locate, blob_name(path) if path else "")
     except ArmError as error:
         if error.status != 404:
             raise
         return JSONResponse({})
-    entries = await anyio.to_thread.run_sync(spot.folder.entries, spot.name)
+    entries = await threads.run(spot.folder.entries, spot.name)
     found = [
         {"path": one.name, "is_dir": True}
         if one.is_folder
@@ -85,17 +85,17 @@ async def _list(request: Request, files: ModelFiles) -> Response:
     return JSONResponse({"files": found} if found else {})
 
 
-async def _upload(request: Request, path: str, files: ModelFiles) -> Response:
+async def _upload(request: Request, path: str, files: ModelFiles, threads: Threads) -> Response:
     if not path or path.endswith("/"):
         raise invalid("An artifact needs a file name; its path cannot end with '/'.", "path")
-    spot = await anyio.to_thread.run_sync(_writable, files, path)
+    spot = await threads.run(_writable, files, path)
     name, expected = spot.name, request.headers.get("content-length")
-    unfinished = await anyio.to_thread.run_sync(spot.folder.begin, name)
+    unfinished = await threads.run(spot.folder.begin, name)
     try:
-        received = await _receive(request, unfinished)
-        if expected is not None and int(expected) != received:
+        received = await _receive(request, unfinished, threads)
+        if expected is not None and expected != str(received):
             raise invalid(f"The upload of '{name}' ended after {received} of {expected} bytes.", name)
-        await anyio.to_thread.run_sync(unfinished.commit)
+        await threads.run(unfinished.commit)
     except ClientDisconnect:
         raise invalid(f"The upload of '{name}' was broken off.", name) from None
     finally:
@@ -103,21 +103,21 @@ async def _upload(request: Request, path: str, files: ModelFiles) -> Response:
     return Response(status_code=200)
 
 
-async def _receive(request: Request, unfinished: Unfinished) -> int:
+async def _receive(request: Request, unfinished: Unfinished, threads: Threads) -> int:
     """The body, written in pieces large enough that changing threads costs nothing; the number of bytes."""
     received, waiting = 0, bytearray()
     async for chunk in request.stream():
         waiting += chunk
         if len(waiting) >= _CHUNK_BYTES:
-            received += await anyio.to_thread.run_sync(unfinished.write, bytes(waiting))
+            received += await threads.run(unfinished.write, bytes(waiting))
             waiting.clear()
-    return received + await anyio.to_thread.run_sync(unfinished.write, bytes(waiting))
+    return received + await threads.run(unfinished.write, bytes(waiting))
 
 
-async def _download(request: Request, path: str, files: ModelFiles) -> Response:
-    spot = await anyio.to_thread.run_sync(files.locate, blob_name(path))
+async def _download(request: Request, path: str, files: ModelFiles, threads: Threads) -> Response:
+    spot = await threads.run(files.locate, blob_name(path))
     name = spot.name
-    file = await anyio.to_thread.run_sync(spot.folder.open, name)
+    file = await threads.run(spot.folder.open, name)
     size = os.fstat(file.fileno()).st_size
     try:
         start, end = _wanted(request.headers.get("range"), size)
@@ -138,14 +138,14 @@ async def _download(request: Request, path: str, files: ModelFiles) -> Response:
     if request.method == "HEAD":
         file.close()
         return Response(headers=headers, media_type=media)
-    return StreamingResponse(_content(file, start, end), 206 if partial else 200, headers, media)
+    return StreamingResponse(_content(file, start, end, threads), 206 if partial else 200, headers, media)
 
 
-async def _content(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
+async def _content(file: BinaryIO, start: int, end: int, threads: Threads) -> AsyncIterator[bytes]:
     with file:
         file.seek(start)
         while start < end:
-            chunk = await anyio.to_thread.run_sync(file.read, min(_CHUNK_BYTES, end - start))
+            chunk = await threads.run(file.read, min(_CHUNK_BYTES, end - start))
             if not chunk:
                 return  # it was cut while we read: the length does not fit, and the client sees that
             start += len(chunk)

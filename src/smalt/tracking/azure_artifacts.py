@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.ports import Blobs
+from smalt.arm.threads import Threads
 from smalt.settings import Settings
 from smalt.tracking.address import Address
 from smalt.tracking.artifact_names import check_path
@@ -64,7 +64,14 @@ class Place:
 
 
 async def azure_artifact_response(
-    request: Request, address: Address, settings: Settings, blobs: Blobs, account: str, files: ModelFiles, body: bytes
+    request: Request,
+    address: Address,
+    settings: Settings,
+    blobs: Blobs,
+    account: str,
+    files: ModelFiles,
+    body: bytes,
+    threads: Threads,
 ) -> Response:
     """`body` is what was posted. Raises ArmError."""
     if address.service == "history":
@@ -74,12 +81,12 @@ async def azure_artifact_response(
     place = Place(settings, blobs, account, files, origin, container)
     check_path(f"{origin}/{container}")
     if action == "batch/metadata" and request.method == "POST":
-        return JSONResponse(await anyio.to_thread.run_sync(_create, place, _paths(body)))
+        return JSONResponse(await threads.run(_create, place, _paths(body)))
     if request.method != "GET":
         raise ArmError(
             405, "MethodNotAllowed", f"{request.method} is not possible here.", headers={"Allow": "GET, POST"}
         )
-    return JSONResponse(await anyio.to_thread.run_sync(_read, place, action, request.query_params))
+    return JSONResponse(await threads.run(_read, place, action, request.query_params))
 
 
 def _split(rest: str) -> tuple[str, str, str]:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -24,12 +23,14 @@ from smalt.arm.ids import ML, ResourceId, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
+from smalt.arm.threads import Threads
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store import resources
 from smalt.store.resources import Row
 from smalt.tracking.address import long_form
 
 SAS_S = 24 * 3600.0
+THREADS = 16
 _LISTED_MOST = 1000
 _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
 _DATASTORES = re.compile(rf"/datastore/v1\.0{_WORKSPACE}/datastores(?:/([^/]+))?/?", re.IGNORECASE)
@@ -50,6 +51,7 @@ class DatastoreApp:
         self._authenticate = authenticate
         self._authorize = authorize
         self._permits = permits
+        self._threads = Threads(THREADS)
 
     @staticmethod
     def handles(path: str) -> bool:
@@ -64,18 +66,18 @@ class DatastoreApp:
         if found := _DATASTORES.fullmatch(path):
             *names, name = found.groups()
             workspace = workspace_id(*names)
-            self._authorize(principal, f"{ML}/workspaces/datastores/read", workspace.key)
+            await self._threads.run(self._authorize, principal, f"{ML}/workspaces/datastores/read", workspace.key)
             if name:
-                return JSONResponse(await run_in_threadpool(self._datastore, principal, workspace, name))
-            return JSONResponse(await run_in_threadpool(self._datastores, workspace))
+                return JSONResponse(await self._threads.run(self._datastore, principal, workspace, name))
+            return JSONResponse(await self._threads.run(self._datastores, workspace))
         if found := _VERSION.fullmatch(path):
             *names, name, version = found.groups()
         else:
             names = _matched(_BY_ID, path)
             name, version = _named((await read_json(http)).get("value"))
         workspace = workspace_id(*names)
-        self._authorize(principal, f"{ML}/workspaces/data/versions/read", workspace.key)
-        return JSONResponse(await run_in_threadpool(self._version, workspace, name, version))
+        await self._threads.run(self._authorize, principal, f"{ML}/workspaces/data/versions/read", workspace.key)
+        return JSONResponse(await self._threads.run(self._version, workspace, name, version))
 
     def _datastores(self, workspace: ResourceId) -> dict[str, Any]:
         with self._platform.database.read() as connection:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -21,6 +20,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
 from smalt.arm.ports import Blobs, ModelRegistry, NotReady, Principal, Tokens
 from smalt.arm.runs import JobRuns
+from smalt.arm.threads import Threads
 from smalt.auth.private_files import PrivateFiles
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.access import action, is_known
@@ -30,6 +30,7 @@ from smalt.tracking.artifacts import artifact_response, is_artifact_route
 from smalt.tracking.azure_artifacts import azure_artifact_response
 from smalt.tracking.folder import Folder
 from smalt.tracking.forward import Forward
+from smalt.tracking.inflate import inflated
 from smalt.tracking.model_files import ModelFiles, place_in
 from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.registry_edge import RegistryEdge
@@ -37,9 +38,11 @@ from smalt.tracking.replies import azure_error, mlflow_error, too_large, unavail
 from smalt.tracking.run_creation import RunCreations
 from smalt.tracking.run_edge import RunEdge
 from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.searches import Turns, check_search
 from smalt.tracking.upstream import PATIENCE_S, Upstream
 
 BODY_LIMIT_BYTES = 32 << 20
+THREADS = 24  # for what goes to MLflow, and as many for files
 Headers = list[tuple[bytes, bytes]]
 
 _log = logging.getLogger(__name__)
@@ -82,9 +85,11 @@ class TrackingApp:
         self._patience_s = patience_s
         self._upstream = Upstream(settings.mlflow_socket, patience_s)
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
+        self._searches = Turns()
+        self._mlflow_threads, self._file_threads = Threads(THREADS), Threads(THREADS)
         self._forward = Forward(
             settings, tracking, self._upstream, self._registry, RunEdge(jobs),
-            RunCreations(self._upstream, tracking.database, patience_s),
+            RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads), self._mlflow_threads,
         )  # fmt: skip
         self._prepared: set[tuple[str, str]] = (
             set()
@@ -129,20 +134,29 @@ class TrackingApp:
             return said(outage(error) or failed)
 
     async def _answer(self, request: Request, address: Address) -> Response:
-        principal, account = await anyio.to_thread.run_sync(self._admit, request, address)
+        about_files = address.service != "mlflow" or is_artifact_route(address.rest)
+        threads = self._file_threads if about_files else self._mlflow_threads
+        principal, account = await threads.run(self._admit, request, address)
         find_files = partial(self._files, address.workspace, account)
         if address.service != "mlflow":
-            files, body = await anyio.to_thread.run_sync(find_files), await _body(request)
-            return await azure_artifact_response(request, address, self._settings, self._blobs, account, files, body)
+            files, body = await threads.run(find_files), await _plain_body(request, threads)
+            return await azure_artifact_response(
+                request, address, self._settings, self._blobs, account, files, body, threads
+            )
         if not address.rest:
             return RedirectResponse(f"{request.scope['path']}/", 308)
         if is_artifact_route(address.rest):
-            return await artifact_response(request, address.rest, await anyio.to_thread.run_sync(find_files))
+            return await artifact_response(request, address.rest, await threads.run(find_files), threads)
         if not is_known(address.rest):
             raise not_found("The tracking route", address.rest)
-        body = await _body(request)
+        body = await _plain_body(request, threads)
+        searching = check_search(request.method, address.rest, request.url.query, body)
         await self._prepare(address.workspace, account)
-        return await self._forward.respond(request, address, body, find_files, principal.name)
+        forward = partial(self._forward.respond, request, address, body, find_files, principal.name)
+        if not searching:
+            return await forward()
+        async with self._searches.turn(f"{principal.oid} {principal.name} {principal.scope}"):
+            return await forward()
 
     def _admit(self, request: Request, address: Address) -> tuple[Principal, str]:
         """Who it is, whether they may, and only then whether there is such a workspace; and its storage account."""
@@ -168,7 +182,7 @@ class TrackingApp:
         deadline = loop.time() + self._patience_s
         while (workspace.key, account) not in self._prepared:
             try:
-                await anyio.to_thread.run_sync(self._open, workspace, account)
+                await self._mlflow_threads.run(self._open, workspace, account)
             except NotReady:
                 if loop.time() + wait_s > deadline:
                     raise
@@ -192,9 +206,17 @@ class TrackingApp:
         )
 
 
+async def _plain_body(request: Request, threads: Threads) -> bytes:
+    """The body without its encoding, within the same limit."""
+    body = await _body(request)
+    encoding = request.headers.get("content-encoding", "")
+    return await threads.run(inflated, body, encoding, BODY_LIMIT_BYTES) if encoding else body
+
+
 async def _body(request: Request) -> bytes:
     """The whole body; ArmError(413) as soon as it is known to be too long."""
-    if int(request.headers.get("content-length") or 0) > BODY_LIMIT_BYTES:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 18 or int(length) > BODY_LIMIT_BYTES):
         raise too_large(BODY_LIMIT_BYTES)
     body = bytearray()
     async for chunk in request.stream():

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-import anyio.to_thread
 import httpx
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -15,14 +14,16 @@ from starlette.responses import Response, StreamingResponse
 
 from smalt.arm.errors import invalid
 from smalt.arm.outage import outage_of_another
+from smalt.arm.threads import Threads
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.access import is_repeatable
 from smalt.tracking.address import Address, mlflow_name
+from smalt.tracking.bodies import check_body, check_query
 from smalt.tracking.folder import Folder
 from smalt.tracking.logged_models import place_logged_model
 from smalt.tracking.model_files import ModelFiles
 from smalt.tracking.registry_edge import Change, RegistryEdge
-from smalt.tracking.replies import unavailable
+from smalt.tracking.replies import in_json, unavailable
 from smalt.tracking.run_creation import RunCreations, is_run_creation, without_attempt
 from smalt.tracking.run_edge import RunEdge
 from smalt.tracking.runs import MlflowTracking
@@ -36,9 +37,7 @@ from smalt.tracking.translate import (
 )
 from smalt.tracking.upstream import Outgoing, Unavailable, Upstream
 
-_TO_MLFLOW = frozenset(
-    {"accept", "content-encoding", "content-type", "if-modified-since", "if-none-match", "range", "user-agent"}
-)
+_TO_MLFLOW = frozenset({"accept", "content-type", "if-modified-since", "if-none-match", "range", "user-agent"})
 _NOT_BACK = frozenset(
     {"connection", "content-length", "date", "keep-alive", "server", "set-cookie", "transfer-encoding"}
 )
@@ -46,6 +45,8 @@ _WORKSPACE = "x-mlflow-workspace"
 # The plugin's own call; an answer without `batch_tracking_id` tells it that nothing is left to wait for.
 _LOG_BATCH_ASYNC = "/api/2.0/preview/mlflow/runs/log-batch-async"
 _LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
+_ANSWERS_JSON = ("/api/", "/ajax-api/", "/graphql", "/v1/traces")
+_AT_ONCE = 64 * 1024  # a longer body is not read on the event loop
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,18 @@ class Forward:
     registry: RegistryEdge
     runs: RunEdge
     creations: RunCreations
+    threads: Threads
 
     async def respond(
         self, request: Request, address: Address, body: bytes, files: Callable[[], ModelFiles], by: str
     ) -> Response:
-        """`by` is who asks. Raises ArmError(503) when MLflow does not come back, NotReady while its database is being made."""
-        change = self.registry.change(address.rest, request.url.query, body)
-        outgoing = await anyio.to_thread.run_sync(self._outgoing, request, address, body, change, by)
+        """`body` is without encoding; `by` is who asks.
+
+        Raises ArmError: 400 for what MLflow cannot take, 503 when it does not come back; NotReady while its database is being made.
+        """
+        look = partial(self._change, request, address.rest, body)
+        change = look() if len(body) <= _AT_ONCE else await self.threads.run(look)
+        outgoing = await self.threads.run(self._outgoing, request, address, body, change, by)
         if not is_run_creation(request.method, address.rest):
             return await self._answered(
                 request, address, body, change, files, by, partial(self.upstream.send, outgoing)
@@ -99,14 +105,26 @@ class Forward:
             raise known  # MLflow would have its clients try again for minutes
         if change is not None:
             took = partial(self.registry.after, address.workspace, change, answer.status_code, content, files, by)
-            content = await anyio.to_thread.run_sync(took)
+            content = await self.threads.run(took)
         if answer.is_success:
-            await anyio.to_thread.run_sync(self.runs.after, address.rest, body, content, by)
+            await self.threads.run(self.runs.after, address.rest, body, content, by)
         if answer.is_success and _is_json(answer):
-            content = await anyio.to_thread.run_sync(partial(self._corrected, request, address, content, files))
+            content = await self.threads.run(partial(self._corrected, request, address, content, files))
+        headers = _headers(answer)
+        if answer.is_error and address.rest.startswith(_ANSWERS_JSON) and not _is_json(answer):
+            content = in_json(answer.status_code, address.rest)
+            headers["content-type"] = "application/json"
         response = Response(content, answer.status_code)
-        response.raw_headers.extend((k.encode("latin-1"), v.encode("latin-1")) for k, v in _headers(answer).items())
+        response.raw_headers.extend((k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items())
         return response
+
+    def _change(self, request: Request, rest: str, body: bytes) -> Change | None:
+        """The change of the registry that is asked for, if any, once the request is one that MLflow can take."""
+        query = request.url.query
+        check_query(query)
+        if body and _is_json(request):
+            check_body(rest, body)
+        return self.registry.change(rest, query, body)
 
     def _outgoing(self, request: Request, address: Address, body: bytes, change: Change | None, by: str) -> Outgoing:
         workspace = address.workspace

@@ -20,11 +20,11 @@ from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm.bounds import check_size, check_tags
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import invalid, not_found
 from smalt.arm.ids import ML, ResourceId, workspace_id
@@ -33,6 +33,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
 from smalt.arm.runs import JOBS, JobRuns, described, is_run
+from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
 from smalt.store import resources
@@ -42,6 +43,7 @@ from smalt.tracking.address import long_form
 SAS_S = 24 * 3600.0
 LOGS_MOST = 500
 CHILDREN_MOST = 10_000
+THREADS = 16
 _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
 _RUN = re.compile(
     rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children))?/?", re.IGNORECASE
@@ -84,6 +86,7 @@ class HistoryApp:
         self._platform = platform
         self._authenticate = authenticate
         self._authorize = authorize
+        self._threads = Threads(THREADS)
 
     @staticmethod
     def handles(path: str) -> bool:
@@ -104,25 +107,25 @@ class HistoryApp:
             subscription, group, workspace, job, what = found.groups()
             row = await self._job(principal, workspace_id(subscription, group, workspace), job, http.method)
             if http.method == "PATCH":
-                row = await run_in_threadpool(self._patch, row, body, principal)
+                row = await self._threads.run(self._patch, row, body, principal)
             if what == "children":
-                return JSONResponse(await run_in_threadpool(self._children, row, http))
-            return JSONResponse(await run_in_threadpool(self._details if what == "details" else self._whole, row))
+                return JSONResponse(await self._threads.run(self._children, row, http))
+            return JSONResponse(await self._threads.run(self._details if what == "details" else self._whole, row))
         if found := _RUNDATA.fullmatch(path):
             job = str(body.get("runId") or "")
             row = await self._job(principal, workspace_id(*found.groups()), job, "GET")
-            return JSONResponse({"runMetadata": await run_in_threadpool(self._whole, row)})
+            return JSONResponse({"runMetadata": await self._threads.run(self._whole, row)})
         found = _RESOLVE.fullmatch(path)
         assert found is not None
         service, *names = found.groups()
         workspace = workspace_id(*names)
-        self._authorize(principal, f"{ML}/workspaces/read", workspace.key)
-        return JSONResponse(await run_in_threadpool(self._resolve, workspace, service.lower(), body))
+        await self._threads.run(self._authorize, principal, f"{ML}/workspaces/read", workspace.key)
+        return JSONResponse(await self._threads.run(self._resolve, workspace, service.lower(), body))
 
     async def _job(self, principal: Principal, workspace: ResourceId, job: str, method: str) -> Row:
         verb = "write" if method == "PATCH" else "read"
-        self._authorize(principal, f"{ML}/workspaces/jobs/{verb}", workspace.key)
-        row = await run_in_threadpool(self._read, workspace.child("jobs", job).key)
+        await self._threads.run(self._authorize, principal, f"{ML}/workspaces/jobs/{verb}", workspace.key)
+        row = await self._threads.run(self._read, workspace.child("jobs", job).key)
         if row is None:
             raise not_found("Run", job)
         return row
@@ -242,7 +245,10 @@ class HistoryApp:
             if current is None:
                 raise not_found("Run", row.name)
             archived = current.archived if changes.hidden is None else changes.hidden
-            spec = described(current, changes.merged(current.properties), archived)
+            properties = changes.merged(current.properties)
+            check_tags({"properties": properties}, current.spec)
+            check_size(properties)
+            spec = described(current, properties, archived)
             if (spec, archived) != (current.spec, current.archived):
                 resources.describe(connection, current, spec, archived=archived, now=now, by=principal.name)
                 resources.poke(connection, [row.id], now)  # what cannot be told now is told by the reconciler

@@ -31,6 +31,7 @@ from smalt.settings import Settings
 from smalt.tracking.artifact_names import staging
 from smalt.tracking.folder import Folder
 from smalt.tracking.migration import prepare
+from smalt.tracking.mlflow_refusals import answer_in_json
 from smalt.tracking.mlflow_server import settings_of
 from smalt.tracking.model_files import ModelFiles
 from smalt.tracking.repository import SCHEME, repository_class
@@ -58,6 +59,7 @@ def run(settings: Settings) -> None:
         os.environ["_MLFLOW_SERVER_REGISTRY_STORE"],
         os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"],
     )
+    answer_in_json(importlib.import_module("mlflow.server").app)
     _give_back_memory()
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=120, server_header=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from starlette.responses import JSONResponse, Response
 
 from smalt.arm.errors import ArmError
@@ -15,20 +17,31 @@ _CODES = {
     405: "ENDPOINT_NOT_FOUND",
     409: "RESOURCE_CONFLICT",
     413: "REQUEST_LIMIT_EXCEEDED",
+    415: "INVALID_PARAMETER_VALUE",
     422: "RESOURCE_EXHAUSTED",
+    429: "REQUEST_LIMIT_EXCEEDED",
     501: "NOT_IMPLEMENTED",
     503: "TEMPORARILY_UNAVAILABLE",
 }
 RETRY_AFTER = {"Retry-After": "1"}
+_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
 
 def mlflow_error(error: ArmError) -> Response:
     code = _CODES.get(error.status, "INTERNAL_ERROR")
-    return JSONResponse({"error_code": code, "message": error.message}, error.status, headers=error.headers)
+    return JSONResponse({"error_code": code, "message": error.message}, error.status, headers=error.headers | _NOSNIFF)
+
+
+def in_json(status: int, rest: str) -> bytes:
+    """MLflow's JSON in place of the page (or plain text) with which its web framework says that a request failed."""
+    message = f"MLflow failed on {rest[:200]}; mlflow.log says why."
+    if status < 500:
+        message = f"MLflow does not take this request to {rest[:200]} (HTTP {status})."
+    return json.dumps({"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": message}).encode()
 
 
 def azure_error(error: ArmError) -> Response:
-    return JSONResponse({"error": error.body()}, error.status, headers=error.headers)
+    return JSONResponse({"error": error.body()}, error.status, headers=error.headers | _NOSNIFF)
 
 
 def unavailable(reason: str) -> ArmError:

@@ -22,12 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import anyio.to_thread
 import httpx
 from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from smalt.arm.ids import ResourceId
+from smalt.arm.threads import Threads
 from smalt.tracking import schema
 from smalt.tracking.address import mlflow_name
 from smalt.tracking.tracking_database import TrackingDatabase
@@ -56,8 +56,14 @@ class RunCreations:
     """One server's: whose marks are being worked on is known here alone."""
 
     def __init__(
-        self, upstream: Upstream, database: TrackingDatabase, patience_s: float, clock: Callable[[], float] = time.time
+        self,
+        upstream: Upstream,
+        database: TrackingDatabase,
+        patience_s: float,
+        clock: Callable[[], float] = time.time,
+        threads: Threads | None = None,
     ) -> None:
+        self.threads = threads or Threads(8)
         self.upstream = upstream
         self.patience_s = patience_s
         self._database = database
@@ -74,7 +80,7 @@ class RunCreations:
             content = None  # MLflow will refuse it
         said = b"\0".join((mlflow_name(workspace).encode(), by.encode(), outgoing.body))
         request = hashlib.sha256(said).hexdigest()
-        attempt, made = await anyio.to_thread.run_sync(self._left, request)
+        attempt, made = await self.threads.run(self._left, request)
         return Creation(self, outgoing, content, request, attempt, made)
 
     def _left(self, request: str) -> tuple[str, str]:
@@ -139,7 +145,7 @@ class Creation:
             try:
                 return await self.creations.upstream.send(replace(self.outgoing, body=body))
             except Unavailable:
-                self.made = await anyio.to_thread.run_sync(self.creations.give_up, self.request, self.attempt)
+                self.made = await self.creations.threads.run(self.creations.give_up, self.request, self.attempt)
                 if not self.made and asyncio.get_running_loop().time() >= deadline:
                     raise
                 if not self.made:
@@ -150,4 +156,4 @@ class Creation:
 
     async def close(self, answered: bool) -> None:
         """After the client has its answer, or where it has none (then its next try finds the run that this one made)."""
-        await anyio.to_thread.run_sync(self.creations.close, self.attempt, answered)
+        await self.creations.threads.run(self.creations.close, self.attempt, answered)

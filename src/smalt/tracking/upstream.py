@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 PATIENCE_S = 20.0
+ANSWER_S = 300.0
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 0.5
 _BUFFERED_BYTES = 8 << 20
@@ -37,7 +38,7 @@ class Outgoing:
 class Upstream:
     """`send` gives an answer whose body is read already, unless it is large: then the caller reads and closes it."""
 
-    def __init__(self, socket: Path, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, socket: Path, patience_s: float = PATIENCE_S, answer_s: float = ANSWER_S) -> None:
         self._socket = socket
         self._patience_s = patience_s
         self._probing = asyncio.Lock()
@@ -45,7 +46,7 @@ class Upstream:
             transport=httpx.AsyncHTTPTransport(
                 uds=str(socket), limits=httpx.Limits(max_connections=256, max_keepalive_connections=32)
             ),
-            timeout=httpx.Timeout(300, connect=5, pool=60),
+            timeout=httpx.Timeout(answer_s, connect=5, pool=60),
         )
 
     async def send(self, request: Outgoing) -> httpx.Response:
@@ -54,6 +55,10 @@ class Upstream:
         while True:
             try:
                 return await self._once(request)
+            except (
+                httpx.TimeoutException
+            ) as error:  # it lives, and is too busy or hangs: then the supervisor replaces it
+                raise Unavailable("it did not answer in time, and may have done what was asked") from error
             except _BROKEN as error:
                 if not (request.repeatable or isinstance(error, httpx.ConnectError)):
                     raise Unavailable("it ended before it answered, and may have done what was asked") from error

@@ -116,6 +116,36 @@ def test_out_of_memory_is_told_apart(local: Any) -> None:
     assert state.peak_memory_bytes > 32 << 20
 
 
+def test_a_task_has_so_many_processes_and_says_so(local: Any) -> None:
+    fork = "import os, time\nfor _ in range(100):\n  if os.fork() == 0: time.sleep(60)"
+    state, log = local.run(command=f"python3 -c '{fork}'", processes_most=20)
+    if "no limit of processes" in local.system_log() or "no pids limit" in local.system_log():
+        pytest.skip("this machine lets us write no pids cgroup")
+    assert (state.outcome, state.exit_code) == (Outcome.EXITED, 1)
+    assert "It had 20 processes and threads" in state.error and "BlockingIOError" in log
+
+
+def test_a_log_beyond_its_bound_keeps_its_beginning_and_its_end(local: Any) -> None:
+    most = 1 << 20
+    command = (
+        "echo first; yes middle | head -c 5000000; sleep 3; yes later | head -c 3000000; echo; echo last words; exit 3"
+    )
+    task = local.task("t", command=command, log_most_bytes=most)
+    Path(task.log).parent.mkdir()
+    Path(task.log).write_text("an earlier attempt\n")
+    local.engine.ensure(task)
+    wait_for_log(task, "What comes now is dropped")
+    assert Path(task.log).stat().st_size < 2 * most
+    state = local.changes.ended("t")
+    lines = Path(task.log).read_text().splitlines()
+    assert Path(task.log).stat().st_size < most + (100 << 10)
+    assert (lines[:2], lines[-2]) == (["an earlier attempt", "first"], "last words")
+    assert "bytes are missing above" in lines[-1]
+    missing = int(lines[-1].split()[1])
+    assert missing == pytest.approx(8_000_000 - most, abs=100_000)
+    assert "last words" in state.error
+
+
 def test_argv_runs_as_it_is(local: Any) -> None:
     state, log = local.run(argv=["printf", "%s|", "${{inputs.x}}", "a b", "$HOME"])
     assert (state.exit_code, log) == (0, "${{inputs.x}}|a b|$HOME|")

@@ -36,7 +36,7 @@ def test_a_full_disk_is_422_and_the_same_works_when_there_is_room(harness: Any) 
     ):  # the pool's one connection: a database that may not grow is a full disk
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    refused = harness.put(GROUP, {"location": "local", "tags": {"t": "x" * 200_000}})
+    refused = harness.put(GROUP, {"location": "local", "managedBy": "x" * 200_000})
     with harness.database.read() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1000000")
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "InsufficientStorage")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smalt.auth.certificates import ensure_certificates
+from smalt.cli.daemon import Order
 from smalt.cli.programs import programs, without_client_variables
 from smalt.cli.root import CliError, prepare
 from smalt.cli.variables import client_variables
@@ -29,6 +30,14 @@ def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: S
     assert list(table) == ["server", "envoy", "mlflow"]
     assert list(table["server"].command[:4]) == [sys.executable, "-P", "-m", "smalt.app"]
     assert all(os.access(one.command[0], os.X_OK) for one in table.values())
+    asked = {name: (Path(one.health.socket).name, one.health.path) for name, one in table.items() if one.health}
+    assert asked == {
+        "server": ("server.sock", "/healthz"),
+        "envoy": ("envoy.sock", "/ready"),
+        "mlflow": ("mlflow.sock", "/health"),
+    }
+    assert all(one.health and one.health.memory_bytes >= 2 << 30 for one in table.values())
+    assert Order.read(Order(settings, tuple(table.values()), "1").write()).programs == list(table.values())
     assert [one.name for one in table.values() if one.after_ready] == ["mlflow"]
     assert [one.name for one in table.values() if one.stops_last] == ["envoy"]
     assert not any("SECRET" in " ".join(one.command).upper() for one in table.values())

@@ -16,12 +16,14 @@ import pytest
 
 from smalt.cli.program import restart_delay_s
 from smalt.cli.supervisor import read_view
+from smalt.cli.watch import memory_limit
 
 DRIVER = """
 import asyncio, json, sys
 from pathlib import Path
 from smalt.cli.program import Program
 from smalt.cli.supervisor import StartFailed, Supervisor
+from smalt.cli.watch import Health
 
 folder, programs, options = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
 
@@ -33,7 +35,7 @@ async def answers():
     return False
 
 async def main():
-    table = [Program(**one) for one in programs]
+    table = [Program(**{**one, "health": Health(**one["health"]) if "health" in one else None}) for one in programs]
     await Supervisor(table, folder / "state.json", folder, answers, url="https://localhost:1", **options).run()
 
 try:
@@ -47,6 +49,19 @@ STUBBORN = [
     "-c",
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
 ]
+
+LISTENER = """
+import os, socketserver, sys
+class Answer(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.rfile.readline()
+        self.wfile.write(b"HTTP/1.1 503 Later\\r\\n\\r\\n")
+        print("asked", flush=True)
+if os.path.exists(sys.argv[1]): os.unlink(sys.argv[1])
+with socketserver.UnixStreamServer(sys.argv[1], Answer) as server:
+    server.serve_forever()
+"""
+HUNGRY = [sys.executable, "-c", "held = bytearray(200 << 20); import time; time.sleep(60)"]
 
 
 class Driven:
@@ -221,3 +236,47 @@ def test_a_program_keeps_its_log_over_restarts_and_starts(driven: Driven) -> Non
 def test_the_first_restart_is_immediate_and_later_ones_wait_longer_to_a_limit() -> None:
     delays = [restart_delay_s(failures) for failures in (1, 2, 3, 4, 20, 100_000)]
     assert delays == [0.0, 0.25, 0.5, 1.0, 5.0, 5.0]
+
+
+def test_a_program_that_no_longer_answers_is_replaced(driven: Driven) -> None:
+    socket = str(driven.folder / "s")
+    health = {"socket": socket, "path": "/x", "silent_s": 0.3, "ask_every_s": 0.05}
+    driven.start(
+        {"name": "one", "command": [sys.executable, "-c", LISTENER, socket], "health": health},
+        {"name": "two", "command": SLEEPER},
+    )
+    log = driven.folder / "one.log"
+    until(lambda: log.exists() and log.read_text().count("asked") > 10)  # any answer is one, and so it stays
+    first, other = driven.pids()["one"], driven.pids()["two"]
+    os.kill(first, signal.SIGSTOP)
+    until(lambda: driven.pids().get("one", first) != first)
+    assert (gone(first), driven.restarts("one"), driven.pids()["two"]) == (True, 1, other)
+    asked = log.read_text().count("asked")
+    until(lambda: log.read_text().count("asked") > asked + 10)
+    assert driven.restarts("one") == 1
+
+
+def test_a_program_that_never_answers_has_its_own_time(driven: Driven) -> None:
+    health = {"socket": str(driven.folder / "s"), "path": "/", "silent_s": 0.1, "start_s": 0.5, "ask_every_s": 0.05}
+    began = time.monotonic()
+    driven.start({"name": "mute", "command": SLEEPER, "health": health})
+    until(lambda: driven.restarts("mute") == 1)
+    assert time.monotonic() - began > 0.5
+
+
+def test_a_program_that_takes_too_much_memory_is_replaced(driven: Driven) -> None:
+    health = {"socket": "", "path": "/", "ask_every_s": 0.05, "memory_bytes": 100 << 20}
+    driven.start({"name": "hungry", "command": HUNGRY, "health": health}, {"name": "two", "command": SLEEPER})
+    until(lambda: driven.restarts("hungry") >= 1)
+    assert driven.restarts("two") == 0
+
+
+def test_the_kernel_gives_no_more_memory_than_allowed(driven: Driven) -> None:
+    driven.start({"name": "hungry", "command": HUNGRY, "data_bytes": 100 << 20})
+    log = driven.folder / "hungry.log"
+    until(lambda: log.exists() and "MemoryError" in log.read_text())
+
+
+@pytest.mark.parametrize(("machine_gib", "limit_gib"), [(1, 2), (8, 2), (16, 4), (32, 8), (512, 8)])
+def test_a_programs_share_of_the_machines_memory(machine_gib: int, limit_gib: int) -> None:
+    assert memory_limit(machine_gib << 30) == limit_gib << 30

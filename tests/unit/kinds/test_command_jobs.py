@@ -22,6 +22,7 @@ def test_from_submission_to_completed(harness: Harness) -> None:
     (task,) = harness.engine.tasks.values()
     assert task.command == "python train.py"
     assert task.variables["MLFLOW_RUN_ID"] == "train-1" and task.variables["MLFLOW_EXPERIMENT_NAME"] == "churn"
+    assert json.loads(task.documents[task.variables["ARM_CLOUD_METADATA_URL"]])[0]["name"] == "Smalt"
     harness.engine.start(task.name)
     harness.settle()
     assert status(harness) == "Running"
@@ -335,3 +336,30 @@ def test_a_curated_version_that_only_upstream_has_is_kept_as_asked(harness: Harn
 def test_another_registry_is_refused(harness: Harness) -> None:
     answer = submit(harness, environmentId="azureml://registries/mine/environments/sklearn-1.5/labels/latest")
     assert answer.status_code == 400 and "registry 'mine'" in answer.text
+
+
+def test_a_job_uses_what_was_latest_when_it_was_submitted(harness: Harness) -> None:
+    """It waits for a node while a new version of its input is made, and lineage says which one it had."""
+
+    def version(number: int) -> None:
+        uri = f"azureml://datastores/workspaceblobstore/paths/churn/{number}/"
+        body = {"properties": {"dataUri": uri, "dataType": "uri_folder"}}
+        assert harness.put(f"{WORKSPACE}/data/churn/versions/{number}", body).status_code == 201
+
+    version(1)
+    compute = cluster(harness)
+    submit(harness, "first", computeId=compute)
+    harness.settle()
+    inputs = {"data": {"jobInputType": "uri_folder", "uri": "azureml:churn@latest"}}
+    assert submit(harness, "second", computeId=compute, inputs=inputs).status_code == 201
+    harness.settle()
+    assert status(harness, "second") == "Queued"
+    version(2)
+    (name,) = harness.engine.starts
+    harness.engine.start(name)
+    harness.engine.finish(name, 0)
+    harness.settle()
+    (task,) = [task for task in harness.engine.tasks.values() if task.owner.endswith("/second")]
+    assert task.inputs[0].source.endswith("/churn/1/") or task.inputs[0].source.endswith("/churn/1")
+    shown = harness.get(f"{JOBS}/second").json()["properties"]["inputs"]["data"]["uri"]
+    assert shown.endswith("/data/churn/versions/1")

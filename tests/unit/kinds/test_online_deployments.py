@@ -295,6 +295,7 @@ def test_an_hour_for_a_request_is_possible_and_numbers_are_taken_as_text(ready: 
     assert (route.timeout_s, route.max_concurrent) == (3600, 3)
     (task,) = (task for name, task in ready.engine.tasks.items() if name.startswith("srv-"))
     assert {name: task.variables.get(name) for name in variables} == {"N": "2", "X": "0.5", "S": "s", "NONE": None}
+    assert '"Smalt"' in task.documents[task.variables["ARM_CLOUD_METADATA_URL"]]
     assert ready.get(BLUE).json()["properties"]["mine"] == {"kept": 1}
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from sqlalchemy import create_engine, select
+from starlette.responses import Response
 
 from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
@@ -27,6 +30,7 @@ from smalt.store.tables import metadata
 from smalt.tracking import schema
 from smalt.tracking.edge import BODY_LIMIT_BYTES, TrackingApp
 from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.searches import Turns
 
 WORKSPACE = workspace_id("s", "g", "W")
 OTHER = workspace_id("s", "g", "Other")
@@ -177,6 +181,60 @@ def test_a_body_that_is_too_large_is_refused_while_it_comes(edge: Edge) -> None:
     for options in ({"content": endless()}, {"content": b"", "headers": {"Content-Length": str(100 << 20)}}):
         answer = edge.ask("POST", "/api/2.0/mlflow/runs/log-batch", **options)
         assert (answer.status_code, answer.json()["error_code"]) == (413, "REQUEST_LIMIT_EXCEEDED")
+
+
+def test_a_compressed_body_is_bounded_by_what_it_becomes(edge: Edge) -> None:
+    bomb = gzip.compress(bytes(BODY_LIMIT_BYTES + 1))
+    for encoding, body, status in (("gzip", bomb, 413), ("gzip", b"no", 400), ("zstd", b"x", 415)):
+        answer = edge.ask("POST", "/v1/traces", content=body, headers={"Content-Encoding": encoding})
+        assert answer.status_code == status and set(answer.json()) == {"error_code", "message"}
+
+
+def test_a_search_that_would_hold_up_mlflow_is_refused(edge: Edge) -> None:
+    many = " and ".join(["metrics.a > 1"] * 1000)
+    for service in ("api", "ajax-api"):
+        for ask in (
+            lambda base: edge.ask("POST", f"/{base}/2.0/mlflow/runs/search", json={"filter": many}),
+            lambda base: edge.ask("GET", f"/{base}/2.0/mlflow/model-versions/search", params={"filter": many}),
+        ):
+            answer = ask(service)
+            assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+
+
+def test_searches_of_one_principal_beyond_the_limit_are_told_to_come_again(edge: Edge) -> None:
+    async def main() -> list[httpx.Response]:
+        edge.app._searches, go = Turns(running=2, of_one=2, waiting=1), asyncio.Event()
+
+        async def respond(*_: object) -> Response:
+            await go.wait()
+            return Response(b"{}")
+
+        edge.app._forward = SimpleNamespace(respond=respond)  # type: ignore[assignment]
+        edge.app._prepare = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign]
+        transport = httpx.ASGITransport(edge.app)
+        async with httpx.AsyncClient(transport=transport, base_url=edge.settings.url) as client:
+
+            def send(rest: str, kind: str, scope: str) -> asyncio.Task[httpx.Response]:
+                headers = {"Authorization": f"Bearer {edge.token(scope, kind)}"}
+                url = f"/mlflow/v1.0{WORKSPACE}/api/2.0/mlflow/{rest}"
+                return asyncio.create_task(client.post(url, headers=headers, json={}))
+
+            mine = [send("runs/search", "owner", "") for _ in range(4)]
+            await asyncio.wait(mine, return_when=asyncio.FIRST_COMPLETED)
+            others = [send("runs/search", "job", WORKSPACE.key), send("runs/log-batch", "owner", "")]
+            assert not (await asyncio.wait(others, timeout=0.05))[0]
+            go.set()
+            return await asyncio.gather(*mine, *others)
+
+    kept = {name: edge.app.__dict__.get(name) for name in ("_searches", "_forward")}
+    try:
+        answers = asyncio.run(main())
+    finally:
+        edge.app.__dict__.update(kept)
+        del edge.app.__dict__["_prepare"]
+    (refused,) = [one for one in answers if one.status_code != 200]
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert refused.json()["error_code"] == "REQUEST_LIMIT_EXCEEDED"
 
 
 def test_what_mlflows_server_has_beside_tracking_is_not_there(edge: Edge) -> None:

@@ -102,3 +102,19 @@ def test_patience_ends(tmp_path: Path) -> None:
         await upstream.close()
 
     asyncio.run(main())
+
+
+def test_who_does_not_answer_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        upstream = Upstream(tmp_path / "s", answer_s=0.1)
+        server = await asyncio.start_unix_server(silent, str(tmp_path / "s"))
+        with pytest.raises(Unavailable, match="in time"):
+            await upstream.send(REQUEST)
+        await upstream.close()
+        server.close()
+
+    asyncio.run(main())

@@ -243,7 +243,9 @@ def asset_type(uri: str, input_type: str) -> str:
 
 def outputs(
     platform: Platform, connection: Connection, workspace: ResourceId, job: str, properties: Document, checks: Checks
-) -> None:
+) -> dict[str, Place]:
+    """Where each output goes; what is wrong goes into `checks`."""
+    found: dict[str, Place] = {}
     for name, given in properties["outputs"].items():
         path = f"properties.outputs.{name}"
         type_ = given.get("jobOutputType", "uri_folder")
@@ -261,9 +263,24 @@ def outputs(
             place = checks.run(
                 lambda uri=uri, path=path: references.locate(platform, connection, workspace, uri, f"{path}.uri")
             )
+            if place is not None:
+                found[name] = place
             if place is not None and not place.account:
                 checks.errors.append(invalid(f"{path}.uri: outputs go to a datastore of this platform.", f"{path}.uri"))
             _asset_names(given, path, checks)
+    return found
+
+
+def code(
+    platform: Platform, connection: Connection, workspace: ResourceId, properties: Document, checks: Checks
+) -> Place | None:
+    """Where the job's code is, which is written to `properties` with its version."""
+    field, given = "properties.codeId", properties.get("codeId")
+    row = checks.run(lambda: references.asset(connection, workspace, given, "codes", field)) if given else None
+    if row is None:
+        return None
+    properties["codeId"] = row.written
+    return checks.run(lambda: references.locate(platform, connection, workspace, row.properties["codeUri"], field))
 
 
 def _asset_names(given: Document, path: str, checks: Checks) -> None:

@@ -80,24 +80,21 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
         properties["environmentId"] = references.asked_id(
             environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
-    if properties.get("codeId"):
-        code = checks.run(
-            lambda: references.asset(connection, workspace, properties["codeId"], "codes", "properties.codeId")
-        )
-        properties["codeId"] = code.written if code else None
+    code = admission.code(platform, connection, workspace, properties, checks)
     want = (properties.get("resources") or {}).get("instanceCount", 1)
     properties["resources"] = {**(properties.get("resources") or {}), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
     checks.run(lambda: seconds_of((properties.get("limits") or {}).get("timeout"), 0, "properties.limits.timeout"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
     checks.run(lambda: admission.distribution(properties.get("distribution") or {}))
-    admission.inputs(platform, connection, workspace, properties, checks)
-    admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
+    sources = admission.inputs(platform, connection, workspace, properties, checks)
+    places = admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
     admission.template(properties, checks)
     checks.done(f"job '{request.id.name}'")
     assert plan is not None and compute is not None
     ours = {"plan": plan.document(), "compute": compute.key, "instance_type": compute.size}
-    spec = {**request.body, "properties": properties, OURS: ours}
+    pinned = launch.pinned(sources, places, code)
+    spec = {**request.body, "properties": properties, OURS: {**ours, "pinned": pinned}}
     return Admitted(
         spec, state="NotStarted", due=True, status={"outputs": admission.output_places(request.id.name, properties)}
     )

@@ -137,7 +137,6 @@ def _view(platform: Platform, row: Row) -> Document:
     shown: Document = {
         "status": row.state,
         "outputs": outputs,
-        "parameters": _parameters(platform, row),
         "services": {
             "Tracking": {"endpoint": tracking, "jobServiceType": "Tracking", "port": None, "status": None},
             "Studio": {"endpoint": studio, "jobServiceType": "Studio", "port": None, "status": None},
@@ -200,6 +199,7 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
+    detail=lambda platform, row: {"parameters": _parameters(platform, row)},
     written=_written,
     actions={"cancel": Action(_cancel)},
     list_filter=_filter,

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from smalt.agent.wire import InputSpec, OutputSpec, TaskSpec
+from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
-from smalt.kinds import references
-from smalt.kinds.jobs.admission import input_source
+from smalt.kinds.jobs import admission
+from smalt.kinds.jobs.admission import Source
 from smalt.kinds.jobs.model import MODES
 from smalt.kinds.references import Place
 from smalt.sched.sizes import limits_of
@@ -82,26 +84,34 @@ def remove_artifacts(platform: Platform, row: Row) -> None:
     platform.blobs.remove(account, ARTIFACT_CONTAINER, folder + "/")
 
 
+def pinned(inputs: Mapping[str, Source], outputs: Mapping[str, Place], code: Place | None) -> Document:
+    """What a job uses, as it was when the job was taken: its tasks are made from that, whatever is latest by then."""
+    return {
+        "inputs": {name: asdict(source) for name, source in inputs.items()},
+        "outputs": {name: asdict(place) for name, place in outputs.items()},
+        "code": asdict(code) if code else None,
+    }
+
+
 def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
-    """One task for each node. Raises ArmError(400) where an input cannot be found now."""
+    """One task for each node. Raises ArmError(400) for what can be in no store."""
     workspace = ResourceId.parse(row.written).workspace
     properties, ours = row.properties, row.spec[OURS]
     built = platform.environments.built(ours["plan"]["key"])
     names = status["tasks"]
     with platform.database.read() as connection:
+        uses = ours.get("pinned") or _pin(platform, connection, row)
         artifacts = artifacts_path(platform, connection, row)
-        inputs = [_input(platform, connection, workspace, name, one) for name, one in properties["inputs"].items()]
-        outputs = [
-            _output(platform, connection, workspace, name, one, status["outputs"][name]["uri"])
-            for name, one in properties["outputs"].items()
-        ]
-        code = _code(platform, connection, workspace, properties.get("codeId"))
         home = resources.get(connection, workspace.key)
     assert home is not None
+    inputs = [_input(platform, name, one, uses["inputs"].get(name)) for name, one in properties["inputs"].items()]
+    outputs = [_output(platform, name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
+    code = str(_path(platform, Place(**uses["code"]), "uri_folder")) if uses["code"] else ""
     variables = _variables(platform, row, workspace, home, len(names))
     own = {
         key: str(value) for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
     }
+    documents = {platform.settings.metadata_url: metadata(platform.settings)}
     memory = platform.engine.capacity().memory_bytes
     return [
         TaskSpec(
@@ -116,6 +126,7 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
                 **(_node_variables(properties, rank, status["ports"]) if has_peers(properties, len(names)) else {}),
                 **own,
             },
+            documents=documents,
             code=code,
             inputs=inputs,
             outputs=outputs,
@@ -130,37 +141,38 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
     ]
 
 
-def _input(platform: Platform, connection: Connection, workspace: ResourceId, name: str, given: Document) -> InputSpec:
-    type_ = given["jobInputType"]
-    if type_ == "literal":
+def _pin(platform: Platform, connection: Connection, row: Row) -> Document:
+    """For a job that an older version took: what it uses is looked up now."""
+    workspace, checks, properties = ResourceId.parse(row.written).workspace, admission.Checks(), dict(row.properties)
+    uses = pinned(
+        admission.inputs(platform, connection, workspace, properties, checks),
+        admission.outputs(platform, connection, workspace, row.name, properties, checks),
+        admission.code(platform, connection, workspace, properties, checks),
+    )
+    checks.done(f"job '{row.name}'")
+    return uses
+
+
+def _input(platform: Platform, name: str, given: Document, source: Document | None) -> InputSpec:
+    if source is None:
         return InputSpec(name=name, value=str(given["value"]))
-    found = input_source(platform, connection, workspace, given, f"properties.inputs.{name}.uri")
+    type_, place = given["jobInputType"], Place(**source["place"])
     mode = MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
-    source = str(_path(platform, found.place, type_)) if found.place.account else ""
-    return InputSpec(name=name, type=type_, mode=mode, uri=found.uri, source=source, url=found.place.url)
+    path = str(_path(platform, place, type_)) if place.account else ""
+    return InputSpec(name=name, type=type_, mode=mode, uri=source["uri"], source=path, url=place.url)
 
 
-def _output(
-    platform: Platform, connection: Connection, workspace: ResourceId, name: str, given: Document, uri: str
-) -> OutputSpec:
-    place = references.locate(platform, connection, workspace, uri, f"properties.outputs.{name}.uri")
+def _output(platform: Platform, name: str, given: Document, place: Document) -> OutputSpec:
     mode = MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
     type_ = given.get("jobOutputType", "uri_folder")
-    return OutputSpec(name=name, type=type_, mode=mode, uri=uri, path=str(_path(platform, place, type_)))
+    path = str(_path(platform, Place(**place), type_))
+    return OutputSpec(name=name, type=type_, mode=mode, uri=place["uri"], path=path)
 
 
 def _path(platform: Platform, place: Place, type_: str) -> Path:
     """A folder is asked for as one: a blob may have its name too."""
     end = "/" if type_ in _FOLDERS else ""
     return platform.blobs.path(place.account, place.container, place.path.rstrip("/") + end)
-
-
-def _code(platform: Platform, connection: Connection, workspace: ResourceId, code_id: str | None) -> str:
-    if not code_id:
-        return ""
-    row = references.asset(connection, workspace, code_id, "codes", "properties.codeId")
-    place = references.locate(platform, connection, workspace, row.properties["codeUri"], "properties.codeId")
-    return str(_path(platform, place, "uri_folder"))
 
 
 def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, nodes: int) -> dict[str, str]:
@@ -194,7 +206,7 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         "AZUREML_REGION": REGION,
         "AZUREML_NODE_COUNT": str(nodes),
         "AZUREML_CURRENT_CLOUD": CLOUD,
-        "ARM_CLOUD_METADATA_URL": f"{settings.url}/metadata/endpoints",
+        "ARM_CLOUD_METADATA_URL": settings.metadata_url,
         "AZURE_SUBSCRIPTION_ID": workspace.subscription,
         "MLFLOW_TRACKING_URI": tracking,
         "MLFLOW_TRACKING_TOKEN": token,

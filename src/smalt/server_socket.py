@@ -1,0 +1,67 @@
+"""The unix socket on which the server listens: for this platform's own user only, and for Envoy before all others.
+
+Envoy says from where a request came, in a header. Another process of the user could say so, too; from that one it is not taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+from smalt.blob.http import BlobProtocol
+from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER
+
+BACKLOG = 2048
+_SAID_BY_THE_GATEWAY = frozenset({ADDRESS_HEADER.encode(), PROTOCOL_HEADER.encode()})
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket at `path`, 0600 from its first moment on."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(BACKLOG)
+    return listener
+
+
+class PeerProtocol(BlobProtocol):
+    """HTTP with a look at who is at the other end."""
+
+    _from_gateway = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        peer = transport.get_extra_info("socket")
+        if peer is None or peer.family != socket.AF_UNIX:
+            return
+        pid, uid = _credentials(peer)
+        self._from_gateway = is_sibling(pid)
+        if uid not in (0, os.geteuid()):
+            transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._from_gateway or name.lower() not in _SAID_BY_THE_GATEWAY:
+            super().on_header(name, value)
+
+
+def _credentials(peer: Any) -> tuple[int, int]:
+    """Process and user at the other end, as the kernel knows them."""
+    pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return pid, uid
+
+
+def is_sibling(pid: int) -> bool:
+    """Whether the process was started by who started us: the supervisor's programs are Envoy, MLflow and the server."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return int(stat[stat.rindex(b")") + 2 :].split()[1]) == os.getppid()
