@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from live import turns
 from live.ports import free_port
@@ -24,10 +25,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    names = {item: turns.group(item.path, TESTS) for item in items}
-    for item, name in names.items():
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: turns.rank(names[item]))
+    items.sort(key=lambda item: turns.rank(turns.group(item.path, TESTS)))
+
+
+class Groups(LoadScopeScheduling):
+    """What stays together goes to one worker. xdist's own `loadgroup` names groups in a way that pytest 9.2 does not show it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return turns.group(TESTS.parent / nodeid.partition("::")[0], TESTS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: waiting for a turn is not the test's own time

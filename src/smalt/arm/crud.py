@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +52,10 @@ class Conditions:
             raise _precondition(f"'{row.name}' exists already.")
         if self.if_none_match and tag in _tags(self.if_none_match):
             raise _precondition(f"The resource still has the ETag {tag}.")
+
+
+class _Undone(Exception):
+    """Rolls a transaction back on purpose."""
 
 
 def _tags(header: str) -> list[str]:
@@ -103,10 +108,7 @@ class Crud:
 
     def put(self, request: Request, conditions: Conditions, patch: bool = False) -> Answer:
         """PUT, or PATCH as a merge into what is stored."""
-        kind = self._kind_at(request.id, request.id.kind)
-        if kind.admit is None:
-            raise ArmError(405, "MethodNotAllowed", f"A {kind.title} is made by the platform; it cannot be PUT.")
-        check_name(kind, request.id.name)
+        kind = self._written_kind(request)
         for left in reversed(range(_TRIES)):
             try:
                 return self._put(request, kind, conditions, patch)
@@ -116,21 +118,17 @@ class Crud:
                     raise conflict(message, "name") from error
         raise AssertionError("unreachable")
 
+    def _written_kind(self, request: Request) -> Kind:
+        """The kind of what is PUT. Raises ArmError where it cannot be, or not under this name."""
+        kind = self._kind_at(request.id, request.id.kind)
+        if kind.admit is None:
+            raise ArmError(405, "MethodNotAllowed", f"A {kind.title} is made by the platform; it cannot be PUT.")
+        check_name(kind, request.id.name)
+        return kind
+
     def _put(self, request: Request, kind: Kind, conditions: Conditions, patch: bool) -> Answer:
         with request.platform.database.write() as connection:
-            self._check_above(connection, request, kind)
-            old = resources.get(connection, request.id.key, Lock.WRITE)
-            if patch and old is None:
-                raise self._missing(connection, request.id)
-            conditions.check(old)
-            if old is not None and old.deleting:
-                raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
-            body = patched(_public(old.spec), request.body) if patch and old else request.body
-            checked = check_document(kind, accepted(kind, body, old, request.api_version))
-            asked = replace(request, body=checked, patched=patch)
-            assert kind.admit is not None
-            admitted = kind.admit(asked, connection, old)
-            row, operation = self._write(connection, asked, kind, old, admitted)
+            old, admitted, row, operation = self._admit(connection, request, kind, conditions, patch)
         if admitted.due or admitted.writes is not None:
             request.platform.hub.notify(row.id)
         if kind.written is not None:
@@ -139,6 +137,51 @@ class Crud:
         if operation and status == 200 and not patch:
             status = kind.put_status
         return Answer(status, document(request.platform, kind, row, alone=True), {"ETag": etag(row)}, operation)
+
+    def _admit(
+        self, connection: Connection, request: Request, kind: Kind, conditions: Conditions, patch: bool
+    ) -> tuple[Row | None, Admitted, Row, str]:
+        """All of a PUT that is in its transaction: the row before, what it becomes, the row after, the operation."""
+        self._check_above(connection, request, kind)
+        old = resources.get(connection, request.id.key, Lock.WRITE)
+        if patch and old is None:
+            raise self._missing(connection, request.id)
+        conditions.check(old)
+        if old is not None and old.deleting:
+            raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
+        body = patched(_public(old.spec), request.body) if patch and old else request.body
+        checked = check_document(kind, accepted(kind, body, old, request.api_version))
+        asked = replace(request, body=checked, patched=patch)
+        assert kind.admit is not None
+        admitted = kind.admit(asked, connection, old)
+        row, operation = self._write(connection, asked, kind, old, admitted)
+        return old, admitted, row, operation
+
+    def rehearse(self, requests: Sequence[Request]) -> list[ArmError | None]:
+        """How each PUT would be answered, after those before it: None, or why not. Nothing of them is kept.
+
+        What is refused is tried once more behind all others: they may be what it needs.
+        """
+        if not requests:
+            return []
+        refused: dict[int, ArmError] = {}
+        with contextlib.suppress(_Undone), requests[0].platform.database.write() as connection:
+            refused = self._refused(connection, dict(enumerate(requests)))
+            refused = self._refused(connection, {at: requests[at] for at in refused})
+            raise _Undone
+        return [refused.get(at) for at in range(len(requests))]
+
+    def _refused(self, connection: Connection, requests: Mapping[int, Request]) -> dict[int, ArmError]:
+        found: dict[int, ArmError] = {}
+        for at, request in requests.items():
+            try:
+                with connection.begin_nested():
+                    self._admit(connection, request, self._written_kind(request), Conditions(), patch=False)
+            except ArmError as error:
+                found[at] = error
+            except (resources.Exists, resources.Changed):
+                found[at] = conflict(f"'{request.id.name}' is being written by others now; try again.", "name")
+        return found
 
     def _write(
         self, connection: Connection, request: Request, kind: Kind, old: Row | None, admitted: Admitted
@@ -251,7 +294,7 @@ class Crud:
             row = resources.get(connection, request.id.key)
             if row is None and action.needs_row:
                 raise self._missing(connection, request.id)
-        return action.run(request, row)
+        return action.run(replace(request, rehearse=self.rehearse), row)
 
     def _check_above(self, connection: Connection, request: Request, kind: Kind) -> None:
         """What the resource is made in exists, and nothing above it is being deleted: it would be forgotten there."""

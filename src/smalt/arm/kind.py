@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
+from smalt.arm.errors import ArmError
 from smalt.arm.ids import ML, ResourceId
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
@@ -28,7 +29,8 @@ NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
 class Request:
     """One call on a resource or collection, as a kind's functions see it.
 
-    `body` is the whole JSON document; `patched`: a PATCH made it.
+    `body` is the whole JSON document; `patched`: a PATCH made it. `rehearse`, for actions: how these PUTs would be
+    answered now, one after the other; None, or why not. Nothing is kept.
     """
 
     platform: Platform
@@ -39,6 +41,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     api_version: str = ""
     patched: bool = False
+    rehearse: Callable[[Sequence[Request]], list[ArmError | None]] | None = None
 
 
 @dataclass(frozen=True)

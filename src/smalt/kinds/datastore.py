@@ -79,7 +79,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         for field in ("accountName", "containerName"):
             if not properties.get(field):
                 raise invalid(f"properties.{field} is missing.", f"properties.{field}")
-        _check_container(request.platform, properties["containerName"])
+        _check_container(request.platform, properties)
     before = _credentials_of(old)
     credentials = _read(request, before, properties.get("credentials"))
     properties["credentials"] = {"credentialsType": credentials.type, **credentials.shown}
@@ -133,12 +133,16 @@ def _moved(old: Row, properties: Document, name: str) -> bool:
     return bool(before and now and before != now)
 
 
-def _check_container(platform: Platform, name: str) -> None:
-    """Raises ArmError(400) for what can be no container of any account."""
-    try:
-        platform.blobs.path("anyaccount", name)
-    except ArmError as error:
-        raise invalid(f"properties.containerName: {error.message}", "properties.containerName") from None
+def _check_container(platform: Platform, properties: Document) -> None:
+    """Raises ArmError(400) for what can be no container here, or of anybody else's account."""
+    field, name = "properties.containerName", str(properties["containerName"])
+    if name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise invalid(f"{field}: '{name[:80]}' cannot be the name of a container.", field)
+    if hosted_account(properties):
+        try:
+            platform.blobs.path("anyaccount", name)
+        except ArmError as error:
+            raise invalid(f"{field}: {error.message}", field) from None
 
 
 def _check_owner(request: Request, connection: Connection, name: str, given: Document) -> None:

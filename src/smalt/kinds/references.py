@@ -148,8 +148,14 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
 
 
 def asked_id(row: Row, workspace: ResourceId, text: str, type_: str, field: str) -> str:
-    """The id of what `text` names, which `asset` found in `row`: with the version asked, if another stands for it."""
+    """The id of what `text` names, which `asset` found in `row`: with the version asked, if another stands for it.
+
+    A curated environment's `azureml:NAME:VERSION` stays so: clients send it in this form, and expect it in the answer.
+    """
     version = parse_asset(workspace, text, type_, field).version
+    short = text.lower().startswith("azureml:") and bool(_NAMED.fullmatch(text))
+    if version and short and row.properties.get("environmentType") == CURATED:
+        return text
     if not version or version.lower() == row.name.lower():
         return row.written
     return f"{row.written.rpartition('/')[0]}/{version}"

@@ -1,6 +1,7 @@
 """ARM template deployments, as far as the SDK sends them: `workspaces.begin_create` deploys a 40 kB template.
 
-Only its parameters matter here; the deployment writes the workspace's row and is done when that is.
+Only its parameters matter here; the deployment writes the workspace's row and is done when that is. Any template can be
+validated: `components.validate(…, skip_remote_validation=False)` sends one with a single resource.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.arm.bounds import check_tags
-from smalt.arm.envelope import spelled_identity
-from smalt.arm.errors import conflict, invalid
+from smalt.arm.envelope import spelled_identity, timestamp
+from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, check_document, check_name
+from smalt.kinds import preflight
 from smalt.kinds.workspace import KIND as WORKSPACE
 from smalt.kinds.workspace import check_kind
 from smalt.settings import REGION
@@ -126,6 +128,51 @@ def _operations(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, {"value": [{"id": f"{row.written}/operations/1", "operationId": "1", "properties": properties}]}
 
 
+def _validate(request: Request, _row: Row | None) -> tuple[int, Any]:
+    """Whether all that the deployment would PUT would be taken now.
+
+    Raises ArmError(400) with what would not, and why.
+    """
+    check_name(KIND, request.id.name)
+    with request.platform.database.read() as connection:
+        if resources.get(connection, request.id.parent.key) is None:
+            error = not_found("Resource group", request.id.group)
+            raise ArmError(404, "ResourceGroupNotFound", error.message, target=request.id.group)
+    properties = check_document(KIND, request.body)["properties"]
+    name = _parameter(properties, "workspaceName")
+    planned = [request] if name else preflight.planned(request, properties)
+    assert request.rehearse is not None
+    outcomes = zip(planned, request.rehearse(planned), strict=True)
+    faults = [fault for one, error in outcomes if error is not None for fault in _faults(one.id, error)]
+    if faults:
+        message = f"The template deployment '{request.id.name}' is not valid according to the validation procedure. "
+        message += " ".join(one.message for one in faults[:10])
+        raise ArmError(400, "InvalidTemplateDeployment", message, request.id.name, faults)
+    validated = [workspace_id(request.id.subscription, request.id.group, name)] if name else [one.id for one in planned]
+    return 200, {
+        "id": str(request.id),
+        "name": request.id.name,
+        "type": "Microsoft.Resources/deployments",
+        "properties": {
+            **{key: value for key, value in properties.items() if key != "template"},
+            "provisioningState": "Succeeded",
+            "timestamp": timestamp(request.now),
+            "duration": "PT0S",
+            "dependencies": [],
+            "validatedResources": [{"id": str(one)} for one in validated],
+        },
+    }
+
+
+def _faults(id_: ResourceId, error: ArmError) -> list[ArmError]:
+    """One for each wrong field, each with the resource that it is of; clients read a `target` of each."""
+    resource = f"{id_.provider}/{'/'.join(type_ for type_, _ in id_.path)} '{'/'.join(name for _, name in id_.path)}'"
+    return [
+        ArmError(one.status, one.code, f"{resource[:300]}: {one.message}", one.target or "name")
+        for one in error.details or (error,)
+    ]
+
+
 KIND = Kind(
     path="deployments",
     title="template deployment",
@@ -133,6 +180,6 @@ KIND = Kind(
     properties=DeploymentProperties,
     admit=_admit,
     reconcile=_reconcile,
-    actions={"operations": Action(_operations, method="GET")},
+    actions={"operations": Action(_operations, method="GET"), "validate": Action(_validate, needs_row=False)},
     long_running=True,
 )

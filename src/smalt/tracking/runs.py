@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, inspect, select, text, update
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from smalt.arm.errors import invalid
@@ -129,6 +129,9 @@ class MlflowTracking:
             while orphans := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
                 for table, rowid, *_ in orphans:
                     connection.exec_driver_sql(f'DELETE FROM "{table}" WHERE rowid = ?', (rowid,))
+            if inspect(connection).has_table(schema.changed_runs.name):  # an older version's gets it at MLflow's start
+                there = select(schema.runs.c.run_uuid)
+                connection.execute(delete(schema.changed_runs).where(schema.changed_runs.c.run_uuid.not_in(there)))
 
     def run_id(self, workspace: str, name: str) -> str:
         """MLFLOW_RUN_ID of a job: its name, unless another workspace on this server had the name first."""

@@ -155,18 +155,20 @@ class TestPinnedCuratedVersions:
 
     def test_the_shipped_version_stands_for_it_and_the_asked_one_is_shown(self, harness: Harness) -> None:
         base = f"{WORKSPACE}/environments/AzureML-sklearn-1.5-ubuntu22.04-py311-cpu/versions"
-        for name, text, version in (
-            ("one", "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:33", "33"),
-            ("two", f"{base}/7", "7"),
+        registry = "azureml://registries/azureml/environments/AzureML-sklearn-1.5-ubuntu22.04-py311-cpu/versions/8"
+        for name, text, shown in (
+            ("one", short := "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:33", short),
+            ("two", f"{base}/7", f"{base}/7"),
+            ("three", registry, f"{base}/8"),
         ):
             answer = self.submit(harness, text, name)
             assert answer.status_code == 201, answer.text
             used = answer.json()["properties"]["environmentId"]
-            assert used == f"{base}/{version}"
+            assert used == shown
             assert self.submit(harness, used, name).status_code == 200, "what was read is written back"
             assert self.submit(harness, f"{base}/12", name).status_code == 409
         harness.settle()
-        assert {task.owner.rpartition("/")[2] for task in harness.engine.tasks.values()} == {"one", "two"}
+        assert {task.owner.rpartition("/")[2] for task in harness.engine.tasks.values()} == {"one", "two", "three"}
 
     def test_a_users_own_environment_has_only_its_own_versions(self, harness: Harness) -> None:
         harness.put(f"{WORKSPACE}/environments/mine/versions/1", {"properties": {"image": "base"}})

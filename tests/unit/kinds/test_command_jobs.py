@@ -303,18 +303,26 @@ def test_the_subscription_stays(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "shown"),
     [
-        "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu@latest",
-        "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:12",
-        "azureml://registries/azureml/environments/sklearn-1.5/labels/latest",
-        "AzureML-sklearn-1.5-ubuntu22.04-py311-cpu",
+        ("azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:12",) * 2,
+        *(
+            (text, f"{WORKSPACE}/environments/{name}/versions/12")
+            for text, name in (
+                (
+                    "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu@latest",
+                    "AzureML-sklearn-1.5-ubuntu22.04-py311-cpu",
+                ),
+                ("azureml://registries/azureml/environments/sklearn-1.5/labels/latest", "sklearn-1.5"),
+                ("AzureML-sklearn-1.5-ubuntu22.04-py311-cpu", "AzureML-sklearn-1.5-ubuntu22.04-py311-cpu"),
+            )
+        ),
     ],
 )
-def test_the_ways_to_write_a_curated_environment(harness: Harness, text: str) -> None:
+def test_the_ways_to_write_a_curated_environment(harness: Harness, text: str, shown: str) -> None:
     assert submit(harness, environmentId=text).status_code == 201
-    shown = harness.get(f"{JOBS}/train-1").json()["properties"]["environmentId"]
-    assert shown.endswith("/versions/12") and "sklearn-1.5" in shown
+    assert harness.get(f"{JOBS}/train-1").json()["properties"]["environmentId"] == shown
+    assert submit(harness, environmentId=shown).status_code == 200
 
 
 def test_a_curated_version_that_only_upstream_has_is_kept_as_asked(harness: Harness) -> None:
