@@ -13,8 +13,11 @@ from live.platform import Platform
 pytestmark = pytest.mark.e2e
 
 
+TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line is seen
+
+
 @pytest.mark.parametrize(
-    "script", ["assets", "workspaces", "compute", "jobs_data", "jobs_life", "tracking", "runs", "endpoints"]
+    "script", ["assets", "workspaces", "compute", "jobs_data", TIMED, "tracking", "runs", "endpoints"]
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:
     said = client.run(scripts / f"{script}.py")

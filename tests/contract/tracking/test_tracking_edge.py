@@ -232,6 +232,7 @@ def test_a_browser_opens_mlflows_ui(site: Any, run: str) -> None:
         assert browser.get("/").status_code == 401
 
 
+@pytest.mark.serial  # MLflow's start takes all there is
 def test_a_kill_of_mlflow_is_not_noticed(site: Any, run: str) -> None:
     failures: list[str] = []
     posted: list[int] = []
