@@ -72,7 +72,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     status = dict(old.status) if old else {}
     if type_ == "ComputeInstance":
         status.setdefault("power", "Running")
-    return Admitted(spec, state="Succeeded", due=type_ == "AmlCompute", status=status)
+    return Admitted(spec, state="Succeeded", due=True, status=status)
 
 
 def _size(given: str | None) -> str:
@@ -187,6 +187,7 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     check_delete=_check_delete,
+    long_running=True,  # also for clients that read the answer to a PUT twice where there is nothing to poll (1.31.0)
     actions={
         "start": _power("Running"),
         "stop": _power("Stopped"),

@@ -59,7 +59,7 @@ def test_a_raised_maximum_lets_those_that_wait_run(harness: Harness) -> None:
     assert [status(harness, f"job-{number}") for number in range(3)] == ["Starting", "Queued", "Queued"]
     scale = {"maxNodeCount": 3, "minNodeCount": 0}
     properties = {"computeType": "AmlCompute", "properties": {"vmSize": "STANDARD_DS3_V2", "scaleSettings": scale}}
-    assert harness.put(one, {"properties": properties}).status_code == 200
+    assert harness.put(one, {"properties": properties}).status_code == 201
     harness.settle()
     assert [status(harness, f"job-{number}") for number in range(3)] == ["Starting"] * 3
 

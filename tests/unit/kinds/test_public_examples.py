@@ -88,3 +88,15 @@ def test_lists_leave_out_what_has_no_name(harness: Harness) -> None:
         body = {"modelUri": "azureml://datastores/workspaceblobstore/paths/m", "isAnonymous": anonymous}
         assert harness.put(f"{WORKSPACE}/models/{name}/versions/1", {"properties": body}).status_code == 201
     assert [one["name"] for one in harness.get(f"{WORKSPACE}/models").json()["value"]] == ["churn"]
+
+
+@pytest.mark.parametrize("type_", ["AmlCompute", "ComputeInstance"])
+def test_a_compute_is_an_operation_to_poll(harness: Harness, type_: str) -> None:
+    """The client of 1.31.0 takes the type out of the answer as it reads it: what it reads again must be another answer."""
+    url = f"{WORKSPACE}/computes/box"
+    for _ in ("made", "updated"):
+        answer = harness.put(url, {"location": "local", "properties": {"computeType": type_}})
+        assert answer.status_code == 201
+        harness.settle()
+        assert harness.get(answer.headers["azure-asyncoperation"]).json()["status"] == "Succeeded"
+        assert harness.get(url).json()["properties"]["computeType"] == type_
