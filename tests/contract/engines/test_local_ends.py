@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from live.platform import eventually
 from smalt.agent.wire import InputSpec, Limits, Outcome, Phase
 
 
@@ -82,7 +83,7 @@ def test_stop_breaks_off_a_long_preparation(local: Any, tmp_path: Path) -> None:
         (source / f"{index}").write_bytes(b"x" * 65536)
     task = local.task("t", command="sleep 300", inputs=[InputSpec("d", "uri_folder", "download", source=str(source))])
     local.engine.ensure(task)
-    local.changes.until("t", lambda state: state.agent_pid > 0)
+    eventually(lambda: (state := local.engine.observe("t")) is not None and state.agent_pid > 0, "an agent", 10, 0.001)
     local.engine.stop("t", 30)
     state = local.changes.ended("t")
     assert state.outcome is Outcome.STOPPED
