@@ -18,10 +18,7 @@ from live.platform import Platform, eventually
 from live.tokens import container_sas
 from smalt.settings import STORAGE_SUFFIX
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.parametrize("victim", ["sqlite"], indirect=True),  # its file is locked here
-]
+pytestmark = pytest.mark.e2e
 _LOCKED_S = 4.0
 
 
@@ -30,6 +27,7 @@ def intact(platform: Platform) -> bool:
         return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.parametrize("victim", ["sqlite"], indirect=True)  # its file is locked
 def test_a_database_that_somebody_locks_makes_requests_wait_or_fail_cleanly(platform: Platform, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     platform.ensure_environment()
