@@ -24,7 +24,9 @@ def test_a_socket_that_it_has_goes_with_the_answer() -> None:
     with socket.socket() as held:
         answer, passed = answer_to(ASKS_FOR_A_SOCKET, {ADDRESS.decode(): held})
         assert passed == held.fileno()
-        assert answer == framed(0x12, 4, 0x0A, 2, 0x08, held.fileno())
+        number = held.fileno()
+        varint = (number,) if number < 128 else (number & 127 | 128, number >> 7)
+        assert answer == framed(0x12, 3 + len(varint), 0x0A, 1 + len(varint), 0x08, *varint)
 
 
 def test_one_that_it_has_not_is_minus_one() -> None:
