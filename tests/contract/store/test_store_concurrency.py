@@ -237,9 +237,8 @@ def test_what_is_made_below_a_delete_is_refused_or_goes_with_it(harness: Harness
             assert resources.get(connection, f"{home}/data/late/versions/1") is None
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # one writer makes no circles
 def test_a_transaction_that_waits_in_a_circle_is_told(database: Database) -> None:
-    if database.sqlite:
-        return  # one writer: there are no circles
     insert(database, "/w/a")
     insert(database, "/w/b")
     inside = threading.Barrier(2)
