@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fakes.platform import Harness
     from live.postgres import Postgres
 TESTS = Path(__file__).parent
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else hundreds of processes compile all that they import, each time
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

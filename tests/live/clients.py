@@ -55,7 +55,8 @@ def client_python(version: str = SDK) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's variables without any that redirect a client."""
+    """This process's variables without any that redirect a client, and with what it compiles kept for the next."""
     nowhere = Settings(Path("/nonexistent"))
     kept = without_client_variables(nowhere, os.environ)
-    return {name: value for name, value in kept.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    dropped = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in kept.items() if name not in dropped}

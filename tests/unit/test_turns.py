@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from live.ports import free_port
-from live.turns import group, rank, turn, workers
+from live.turns import group, rank, workers
 
 TESTS = Path(__file__).parents[1]
 
@@ -68,8 +68,6 @@ def test_who_runs_alone_waits_for_the_others_and_lets_nobody_in(tmp_path: Path) 
             continue
         assert not inside or (name != "alone" and "alone" not in inside)
         inside.add(name)
-    with turn(alone=True):
-        pass
 
 
 def test_a_port_is_given_once_whoever_asks() -> None:

@@ -40,13 +40,15 @@ def test_a_running_task_is_seen_with_all_its_processes_and_their_memory(local: A
     state = started(local, "t", "sleep 60 & setsid sleep 61 & echo up; wait")
     (one,) = running_tasks(local.settings)
     assert (one.name, one.owner, one.folder) == ("t", "/owner/t", local.folder("t"))
-    names = sorted(psutil.Process(pid).name() for pid in one.pids)
+    processes = [psutil.Process(pid) for pid in one.pids]
+    names = sorted(process.name() for process in processes)
     assert names == ["bash", "sleep", "sleep", "smalt-agent", "smalt-warden"]
     assert {state.agent_pid, state.pid} <= set(one.pids)
-    wanted = sum(psutil.Process(pid).memory_info().rss for pid in one.pids)
+    wanted = sum(process.memory_info().rss for process in processes)
     assert one.rss_bytes == pytest.approx(wanted, rel=0.5)
     local.engine.stop("t", 0)
     local.changes.ended("t")
+    psutil.wait_procs(processes, timeout=20)
     assert running_tasks(local.settings) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -37,7 +38,7 @@ class Account:
     def opens(self, sas: str) -> bool:
         container = self.harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties["containerName"]
         try:
-            self.access.sas(Target(self.name, container, "a"), dict(parse_qsl(sas)), "https", "127.0.0.1")
+            asyncio.run(self.access.sas(Target(self.name, container, "a"), dict(parse_qsl(sas)), "https", "127.0.0.1"))
         except ArmError:
             return False
         return True
