@@ -6,12 +6,15 @@ The test decides what time it is and when a task or a build ends; nothing sleeps
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import event
 
 import smalt.kinds
 from fakes.engine import FakeEngine
@@ -213,14 +216,50 @@ class FakeTokens:
         return f"header-of-{principal.name}"
 
 
+class _First:
+    """The process's first platform, with its group and workspace: the next begin as copies of it."""
+
+    def __init__(self) -> None:
+        self.compiled: tuple[Any, Any] | None = None  # by SQLAlchemy, statement by statement
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._now = 0.0
+
+    def copied(self, settings: Settings, clock: Clock) -> bool:
+        """Whether `settings` are those of the first but for the root; then the root is filled."""
+        if settings != Settings(root=settings.root) or Path(settings.root, "smalt.db").exists():
+            return False
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory()
+            first = Harness(Path(self._folder.name), framed=False)
+            first.frame()
+            first.close()
+            self._now = first.clock.now
+        shutil.copytree(self._folder.name, settings.root, dirs_exist_ok=True)
+        clock.now = self._now
+        return True
+
+    def share(self, database: Database) -> None:
+        """Of SQLite: nobody cuts the power, and what was compiled for one serves all."""
+        if database.sqlite:
+            engine = database._engine
+            event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
+            self.compiled = self.compiled or (engine.dialect, engine._compiled_cache)
+            engine.dialect, engine._compiled_cache = self.compiled
+
+
+_FIRST = _First()
+
+
 class Harness:
     """`send` is one HTTP request to the ARM app; `settle` runs the control loop until nothing is due."""
 
-    def __init__(self, root: Path, tracking: Tracking | None = None, **settings: Any) -> None:
-        """`tracking` where a test needs MLflow's tables instead of the fake."""
+    def __init__(self, root: Path, tracking: Tracking | None = None, framed: bool = True, **settings: Any) -> None:
+        """`tracking` where a test needs MLflow's tables instead of the fake; `framed`: with a group and a workspace."""
         self.settings = Settings(root=root, **settings)
         self.clock = Clock()
+        copied = framed and tracking is None and _FIRST.copied(self.settings, self.clock)
         self.database = Database(self.settings.database)
+        _FIRST.share(self.database)
         migrate(self.database)
         self.engine = FakeEngine()
         self.environments = FakeEnvironments(root / "envs")
@@ -240,7 +279,8 @@ class Harness:
         self.loop = self.new_loop()
         self.app = ArmApp(self.platform, self.crud, lambda scope: OWNER, lambda *_: None)
         self.engine.watch(self._wake)
-        self._frame()
+        if framed and not copied:
+            self.frame()
 
     def new_loop(self, pace: Pace | None = None) -> Loop:
         return Loop(self.platform, self.kinds, self.crud.remove_stored, pace)
@@ -248,7 +288,7 @@ class Harness:
     def _wake(self, owner: str) -> None:
         self.loop.hint(owner)
 
-    def _frame(self) -> None:
+    def frame(self) -> None:
         for key, kind in ((f"/subscriptions/{SUBSCRIPTION}", "subscriptions"), (GROUP, "resourcegroups")):
             with self.database.write() as connection:
                 resources.insert(

@@ -11,13 +11,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
 
 from smalt.store import events, resources
 from smalt.store.resources import Document, Lock, Row
 from smalt.store.tables import resource
+
+
+_NOW = bindparam("now", type_=Float)
+_FREE = or_(resource.c.lease.is_(None), resource.c.lease_until < _NOW)
+_THESE = resource.c.id.in_(bindparam("keys", expanding=True))
+_MINE = bindparam("mine", type_=String)
+_UNTIL = bindparam("until", type_=Float)
+_CLAIMABLE = (
+    select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE).with_for_update(skip_locked=True)
+)
+_LEASE = (
+    update(resource)
+    .where(_THESE, resource.c.due_at <= _NOW, _FREE)
+    .values(lease=_MINE, lease_until=_UNTIL, due_at=_UNTIL)
+)
+_LEASED = select(resource).where(_THESE, resource.c.lease == _MINE)
 
 
 @dataclass(frozen=True)
@@ -33,10 +50,16 @@ class Lane:
 
 def due(connection: Connection, lane: Lane, now: float, most: int) -> list[str]:
     """Ids of up to `most` rows that are due and free, those that wait longest first."""
-    query = select(resource.c.id).where(resource.c.due_at <= now, resource.c.kind.in_(lane.kinds), _free(now))
+    return list(connection.execute(_due(lane), {"now": now, "most": most}).scalars())
+
+
+@cache
+def _due(lane: Lane) -> Select[tuple[str]]:
+    """Asked for after every change: built once."""
+    query = select(resource.c.id).where(resource.c.due_at <= _NOW, resource.c.kind.in_(sorted(lane.kinds)), _FREE)
     if lane.deleting is not None:
         query = query.where(resource.c.deleting == lane.deleting)
-    return list(connection.execute(query.order_by(resource.c.due_at).limit(most)).scalars())
+    return query.order_by(resource.c.due_at).limit(bindparam("most", type_=Integer))
 
 
 def claim(connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float) -> list[Row]:
@@ -44,18 +67,11 @@ def claim(connection: Connection, keys: Sequence[str], now: float, lease: str, l
 
     A crash makes them due again when it is over.
     """
-    mine = and_(resource.c.id.in_(keys), resource.c.due_at <= now, _free(now))
     if connection.dialect.name == "postgresql":
-        taken = connection.execute(select(resource.c.id).where(mine).with_for_update(skip_locked=True))
-        mine = resource.c.id.in_(list(taken.scalars()))
+        keys = list(connection.execute(_CLAIMABLE, {"keys": keys, "now": now}).scalars())
     until = now + lease_s
-    connection.execute(update(resource).where(mine).values(lease=lease, lease_until=until, due_at=until))
-    rows = connection.execute(select(resource).where(resource.c.id.in_(keys), resource.c.lease == lease))
-    return [resources.read(found) for found in rows]
-
-
-def _free(now: float) -> ColumnElement[bool]:
-    return or_(resource.c.lease.is_(None), resource.c.lease_until < now)
+    connection.execute(_LEASE, {"keys": keys, "now": now, "mine": lease, "until": until})
+    return [resources.read(found) for found in connection.execute(_LEASED, {"keys": keys, "mine": lease})]
 
 
 def extend(connection: Connection, row: Row, until: float) -> bool:

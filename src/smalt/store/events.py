@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from smalt.store.tables import event
 
+_INSERT = event.insert()
 KEPT_S = 30 * 24 * 3600.0
 
 
@@ -23,7 +24,8 @@ class Event:
 
 
 def record(connection: Connection, key: str, before: str | None, after: str, reason: str, now: float) -> None:
-    connection.execute(event.insert().values(resource_id=key, at=now, before=before, after=after, reason=reason))
+    values = {"resource_id": key, "at": now, "before": before, "after": after, "reason": reason}
+    connection.execute(_INSERT, values)
 
 
 def newest(connection: Connection, key: str, most: int = 200) -> list[Event]:

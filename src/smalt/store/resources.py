@@ -14,7 +14,7 @@ from enum import Enum
 from heapq import merge
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, or_, select, update
+from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_, select, update
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
@@ -96,7 +96,8 @@ class Lock(Enum):
 
 def get(connection: Connection, key: str, lock: Lock | None = None) -> Row | None:
     """The row; with `lock` (in a write transaction) it stays as it is read here until the transaction's end."""
-    found = connection.execute(_locked(connection, select(resource).where(resource.c.id == key.lower()), lock)).first()
+    query = _GET[lock if connection.dialect.name == "postgresql" else None]
+    found = connection.execute(query, {"key": key.lower()}).first()
     return read(found) if found else None
 
 
@@ -109,9 +110,16 @@ def get_many(connection: Connection, keys: Iterable[str], lock: Lock | None = No
 
 
 def _locked(connection: Connection, query: Select[Any], lock: Lock | None) -> Select[Any]:
-    if lock is None or connection.dialect.name == "sqlite":
-        return query
+    return query if lock is None or connection.dialect.name == "sqlite" else _with(query, lock)
+
+
+def _with(query: Select[Any], lock: Lock) -> Select[Any]:
     return query.with_for_update(read=lock.value.read, key_share=lock.value.key_share)
+
+
+_INSERT = resource.insert()
+_ONE = select(resource).where(resource.c.id == bindparam("key", type_=String))
+_GET: dict[Lock | None, Select[Any]] = {None: _ONE, **{lock: _with(_ONE, lock) for lock in Lock}}  # built once
 
 
 def insert(
@@ -140,7 +148,7 @@ def insert(
         "ended_at": now if due_at is None else None,
     }  # fmt: skip
     try:
-        connection.execute(resource.insert().values(values))
+        connection.execute(_INSERT, values)
     except IntegrityError as error:
         if "UNIQUE" not in str(error.orig).upper():
             raise
