@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import event
 
 import smalt.kinds
+from fakes.databases import quick
 from fakes.engine import FakeEngine
 from smalt.agent.wire import TaskSpec
 from smalt.arm.crud import Crud
@@ -220,7 +221,6 @@ class _First:
     """The process's first platform, with its group and workspace: the next begin as copies of it."""
 
     def __init__(self) -> None:
-        self.compiled: tuple[Any, Any] | None = None  # by SQLAlchemy, statement by statement
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._now = 0.0
 
@@ -238,14 +238,6 @@ class _First:
         clock.now = self._now
         return True
 
-    def share(self, database: Database) -> None:
-        """Of SQLite: nobody cuts the power, and what was compiled for one serves all."""
-        if database.sqlite:
-            engine = database._engine
-            event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous=OFF"))
-            self.compiled = self.compiled or (engine.dialect, engine._compiled_cache)
-            engine.dialect, engine._compiled_cache = self.compiled
-
 
 _FIRST = _First()
 
@@ -257,9 +249,11 @@ class Harness:
         """`tracking` where a test needs MLflow's tables instead of the fake; `framed`: with a group and a workspace."""
         self.settings = Settings(root=root, **settings)
         self.clock = Clock()
+        self._runner, self._thread = asyncio.Runner(), threading.get_ident()
         copied = framed and tracking is None and _FIRST.copied(self.settings, self.clock)
         self.database = Database(self.settings.database)
-        _FIRST.share(self.database)
+        if self.database.sqlite:
+            quick(self.database)
         migrate(self.database)
         self.engine = FakeEngine()
         self.environments = FakeEnvironments(root / "envs")
@@ -300,6 +294,7 @@ class Harness:
         self.settle()
 
     def close(self) -> None:
+        self._runner.close()
         self.database.close()
 
     def settle(self, most: int = 200) -> None:
@@ -317,7 +312,9 @@ class Harness:
                 names = {name.replace("_", "-"): value for name, value in headers.items()}
                 return await client.request(method, url, headers=names, **content)
 
-        return asyncio.run(call())
+        if threading.get_ident() != self._thread:
+            return asyncio.run(call())
+        return self._runner.run(call())
 
     def get(self, url: str, **headers: str) -> httpx.Response:
         return self.send("GET", url, **headers)

@@ -26,9 +26,7 @@ _FREE = or_(resource.c.lease.is_(None), resource.c.lease_until < _NOW)
 _THESE = resource.c.id.in_(bindparam("keys", expanding=True))
 _MINE = bindparam("mine", type_=String)
 _UNTIL = bindparam("until", type_=Float)
-_CLAIMABLE = (
-    select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE).with_for_update(skip_locked=True)
-)
+_CLAIMABLE = select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE).with_for_update(skip_locked=True)
 _LEASE = (
     update(resource)
     .where(_THESE, resource.c.due_at <= _NOW, _FREE)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import RSAKey
 
+from fakes.databases import with_schema
 from smalt.settings import Settings
 from smalt.store.database import Database
-from smalt.store.tables import metadata
 
 
 class Clock:
@@ -51,8 +51,6 @@ def clock() -> Clock:
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     settings.root.mkdir(parents=True, exist_ok=True)
-    made = Database(settings.database)
-    with made.write() as connection:
-        metadata.create_all(connection)
+    made = with_schema(settings.root / "smalt.db")
     yield made
     made.close()

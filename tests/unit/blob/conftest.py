@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from fakes.databases import with_schema
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
@@ -24,7 +25,6 @@ from smalt.blob.service import BlobService
 from smalt.blob.staging import Staging
 from smalt.settings import STORAGE_SUFFIX, Settings
 from smalt.store import tables
-from smalt.store.database import Database
 
 ACCOUNT = "acct"
 CONTAINER = "data"
@@ -59,9 +59,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
-        self.database = Database(f"sqlite:///{self.root / 'smalt.db'}")
-        with self.database.write() as connection:
-            tables.metadata.create_all(connection)
+        self.database = with_schema(self.root / "smalt.db")
         self.store = FolderStore(self.root / "blobs", self.staging)
         self.accounts = Accounts(self.database, Keyring(Settings(self.root)), self.now)
         self.service = BlobService(self.accounts, self.store, self.store.staging, self.now)
