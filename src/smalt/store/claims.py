@@ -20,7 +20,6 @@ from smalt.store import events, resources
 from smalt.store.resources import Document, Lock, Row
 from smalt.store.tables import resource
 
-
 _NOW = bindparam("now", type_=Float)
 _FREE = or_(resource.c.lease.is_(None), resource.c.lease_until < _NOW)
 _THESE = resource.c.id.in_(bindparam("keys", expanding=True))
