@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -71,17 +70,8 @@ class TaskFolder:
                 raise
             Path(_RESERVE_FILE).unlink(missing_ok=True)
             self.write(wire.STATE_FILE, state.to_json())
-        self._tell(Hint(owner, state.name))
-
-    def _tell(self, hint: Hint) -> None:
-        if not self._hints:
-            return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.settimeout(0.2)  # a full queue empties in microseconds; a dead server must not hold a task up
-            try:
-                channel.sendto(hint.to_bytes(), self._hints)
-            except OSError:
-                return  # nobody listens: the server looks for itself when it is back
+        if self._hints:
+            Hint(owner, state.name).send(self._hints)
 
 
 class Report:

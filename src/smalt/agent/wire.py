@@ -9,6 +9,8 @@ which then sends the agent SIGUSR1. On each change of state the agent sends a `H
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
@@ -191,13 +193,22 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Hint:
-    """One datagram: the state of `task` changed, so `owner` should be looked at. Losing one costs time, never truth."""
+    """One datagram: the state of `task` changed, so `owner` should be looked at. Losing one costs time, never truth.
+
+    Without a task: something else changed that `owner` should know.
+    """
 
     owner: str
     task: str
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
+
+    def send(self, address: str) -> None:
+        """To the server's socket; lost where nobody listens: the server looks for itself when it is back."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(0.2)  # a full queue empties in microseconds; a dead server must not hold anybody up
+            channel.sendto(self.to_bytes(), address)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

@@ -372,7 +372,7 @@ class EndpointRoute:
     """One endpoint: `traffic` and `mirror` in percent by deployment name; `keys` that open it, or `jwt_audience`.
 
     `jwt_audience` may be several, with spaces between. `workspace` (lowered ARM id): a token that is limited to
-    something else does not open the endpoint.
+    something else does not open the endpoint. Nor does one of the identities `ended` (object ids).
     """
 
     name: str
@@ -382,6 +382,7 @@ class EndpointRoute:
     deployments: Sequence[DeploymentRoute]
     jwt_audience: str = ""
     workspace: str = ""
+    ended: Sequence[str] = ()
 
 
 class Gateway(Protocol):

@@ -20,6 +20,7 @@ from sqlalchemy import delete, insert, select, update
 
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ports import Principal
+from smalt.auth import living
 from smalt.auth.federation import FederatedCredential, check_assertion, check_credential
 from smalt.auth.owner import owner_principal
 from smalt.settings import TENANT, Settings
@@ -102,6 +103,7 @@ class Identities:
         """Nobody signs in with it any more, and its tokens open nothing within a second (`auth/living.py`)."""
         found = self.get(reference)
         with self._database.write() as connection:
+            living.end(connection, found.oid, self._clock())
             connection.execute(delete(identity_secret).where(identity_secret.c.oid == found.oid))
             connection.execute(delete(identity).where(identity.c.oid == found.oid))
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from sqlalchemy import select
+from sqlalchemy import Connection, delete, select
 
 from smalt.store.database import Database
-from smalt.store.tables import identity
+from smalt.store.tables import ended_identity, identity
 
 FRESH_S = (
     0.5  # how long a deletion may stay unseen; it may come from another process (blobs: twice that, `RecentPermits`)
 )
 _KNOWN_MOST = 10_000
+_REMEMBERED_S = 2 * 86_400.0  # twice as long as any token of an identity lasts
 
 
 class LivingIdentities:
@@ -37,3 +38,15 @@ class LivingIdentities:
             self._known = {}
         self._known[oid] = (now, lives)
         return lives
+
+
+def end(connection: Connection, oid: str, now: float) -> None:
+    """Note that this identity is deleted, for those who check tokens without asking for each (`ended`)."""
+    connection.execute(delete(ended_identity).where(ended_identity.c.ended_at < now - _REMEMBERED_S))
+    connection.execute(delete(ended_identity).where(ended_identity.c.oid == oid))
+    connection.execute(ended_identity.insert().values(oid=oid, ended_at=now))
+
+
+def ended(connection: Connection) -> tuple[str, ...]:
+    """Object ids of the identities that were deleted while their tokens last."""
+    return tuple(connection.execute(select(ended_identity.c.oid).order_by(ended_identity.c.oid)).scalars())

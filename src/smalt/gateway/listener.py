@@ -23,7 +23,9 @@ JWT_FILTER = "envoy.filters.http.jwt_authn"
 JWT_PROVIDER = "smalt"
 JWT_REQUIREMENT = "token"
 JWT_METADATA = "claims"
-IDLE_S = 60  # of a connection without a request, hence also before the first
+# Of a connection without a request, hence also before the first. Not a time after which clients like to ask again:
+# azure-ai-ml looks once a minute at a long job, and a POST that meets the closing connection is lost to it.
+IDLE_S = 150
 SILENT_S = 3600  # of a request that is under way: a log may be silent for long
 HANDSHAKE_S = 10
 HEADERS_TIMEOUT_S = 30

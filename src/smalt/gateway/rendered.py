@@ -43,7 +43,7 @@ class Renderings:
 def kept(endpoint: EndpointRoute) -> Document:
     """`endpoint`, equal to itself after JSON."""
     deployments = [{**asdict(one), "sockets": list(one.sockets)} for one in endpoint.deployments]
-    return {**asdict(endpoint), "keys": list(endpoint.keys), "deployments": deployments}
+    return {**asdict(endpoint), "keys": list(endpoint.keys), "ended": list(endpoint.ended), "deployments": deployments}
 
 
 def _rendered(document: Document) -> Rendered:

@@ -243,6 +243,10 @@ def _refusals(endpoint: EndpointRoute) -> list[Document]:
     found[0]["response_headers_to_add"].append(
         _set("WWW-Authenticate", f'Bearer realm="{endpoint.name}", error="invalid_token"')
     )
+    if audiences and endpoint.ended:
+        gone: Document = {"dynamic_metadata": [_claim_is("oid", endpoint.ended)], "headers": conditions["headers"]}
+        text = "The identity of this access token was deleted."
+        found.append(_answer(endpoint, gone, 401, json_body("ExpiredAuthenticationToken", text)))
     if audiences and endpoint.workspace:
         elsewhere: Document = {"dynamic_metadata": [_claim_is_not("smalt_scope", _scopes_above(endpoint.workspace))]}
         elsewhere["headers"] = conditions["headers"]  # a key opens in any case
@@ -259,12 +263,16 @@ def _scopes_above(workspace: str) -> list[str]:
 
 def _claim_is_not(claim: str, values: Sequence[str]) -> Document:
     """Fits where the filter found no good token, or one whose `claim` is none of `values`."""
+    return _claim_is(claim, values) | {"invert": True}
+
+
+def _claim_is(claim: str, values: Sequence[str]) -> Document:
+    """Fits where the filter found a good token, and its `claim` is one of `values`."""
     wanted = [{"string_match": {"exact": one}} for one in dict.fromkeys(values)]
     return {
         "filter": JWT_FILTER,
         "path": [{"key": JWT_METADATA}, {"key": claim}],
         "value": wanted[0] if len(wanted) == 1 else {"or_match": {"value_matchers": wanted}},
-        "invert": True,
     }
 
 

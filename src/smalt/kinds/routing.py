@@ -10,7 +10,7 @@ An endpoint that the gateway cannot serve is left out and told so; all others go
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from json import dumps
 
@@ -20,6 +20,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.kind import SERVING, Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
+from smalt.auth import living
 from smalt.auth.tokens import ml_audiences
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -40,9 +41,12 @@ def audience(platform: Platform, endpoint: str) -> str:
 
 
 def _route(
-    platform: Platform, endpoint: Row, deployments: Iterable[Row], secrets: Mapping[str, str]
+    platform: Platform, endpoint: Row, deployments: Iterable[Row], secrets: Mapping[str, str], ended: Sequence[str]
 ) -> EndpointRoute | None:
-    """What the gateway should do for an endpoint now; None while it is being deleted."""
+    """What the gateway should do for an endpoint now; None while it is being deleted.
+
+    `ended`: identities that were deleted.
+    """
     if endpoint.deleting:
         return None
     live = [
@@ -74,14 +78,16 @@ def _route(
         deployments=tuple(sorted(live, key=lambda one: one.name)),
         jwt_audience=audiences.get(mode, ""),
         workspace=endpoint.parent,
+        ended=tuple(ended) if mode in audiences else (),
     )
 
 
 def _routes_of(platform: Platform, connection: Connection, keys: Iterable[str]) -> Routes:
     """What these endpoints' routes should be. One that is gone has none."""
     found = {key: resources.get(connection, key) for key in sorted(keys)}
+    ended = living.ended(connection)
     return {
-        key: row and _route(platform, row, _below(connection, key), platform.secrets.of(connection, key))
+        key: row and _route(platform, row, _below(connection, key), platform.secrets.of(connection, key), ended)
         for key, row in found.items()
     }
 
@@ -99,8 +105,8 @@ def _all_routes(platform: Platform, connection: Connection) -> Routes:
     for row in deployments:
         below.setdefault(row.parent, []).append(row)
     secrets = platform.secrets.of_many(connection, keys)
-    endpoints = resources.get_many(connection, keys)
-    return {key: _route(platform, row, below.get(key, ()), secrets[key]) for key, row in endpoints.items()}
+    endpoints, ended = resources.get_many(connection, keys), living.ended(connection)
+    return {key: _route(platform, row, below.get(key, ()), secrets[key], ended) for key, row in endpoints.items()}
 
 
 def _digest(found: EndpointRoute | None) -> str:
@@ -161,11 +167,16 @@ def request_change(platform: Platform, waiter: str) -> Callable[[Connection], No
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
-    """Of all endpoints where none waits, or it was long ago: what a restored or damaged folder lost comes back so."""
+    """Of all endpoints where none waits, an identity was deleted, or the last time was long ago.
+
+    What a restored or damaged folder lost comes back so.
+    """
     now, looked_at = platform.clock(), row.status.get("looked_at_all", 0)
     with platform.database.read() as connection:
         changed = {_endpoint_of(one) for one in resources.waiters(connection, GATEWAY)}
-        if all_ := not changed or not 0 <= now - looked_at < _RESYNC_S:
+        ended = list(living.ended(connection))
+        current = ended == row.status.get("ended", []) and 0 <= now - looked_at < _RESYNC_S
+        if all_ := not changed or not current:
             routes = _all_routes(platform, connection)
         else:
             routes = _routes_of(platform, connection, changed)
@@ -180,7 +191,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     def writes(connection: Connection) -> None:
         _tell(connection, told, platform.clock())
 
-    status = {"version": version, "looked_at_all": now if all_ else looked_at}
+    status = {"version": version, "looked_at_all": now if all_ else looked_at, "ended": ended}
     return Step("Succeeded", status, done=True, after=_RESYNC_S, writes=writes)
 
 

@@ -142,6 +142,13 @@ identity_secret = Table(
     Index("identity_secret_oid", "oid"),
 )
 
+ended_identity = Table(  # deleted, and its tokens may not have run out yet
+    "ended_identity",
+    metadata,
+    Column("oid", Text, primary_key=True),
+    Column("ended_at", Double, nullable=False),
+)
+
 account = Table(  # storage accounts
     "account",
     metadata,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from smalt.agent.wire import InputSpec, Outcome, OutputSpec
+from smalt.agent.wire import Hint, InputSpec, Outcome, OutputSpec
 
 
 @pytest.fixture
@@ -300,3 +300,9 @@ def test_secrets_are_the_owners_alone(local: Any) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "task.json").stat().st_mode) == 0o600
     assert "hush" not in local.system_log()
+
+
+def test_a_command_says_what_should_be_looked_at(local: Any) -> None:
+    Hint("/somebody", "").send(str(local.settings.hints_socket))
+    local.changes.told("/somebody")
+    Hint("/nobody", "").send(str(local.settings.root / "no-such-socket"))  # lost, and nobody is held up

@@ -23,6 +23,7 @@ from smalt.settings import TENANT
 
 MACHINE = Principal("oid-1", "someone", "servicePrincipal", TENANT, "client-1")
 AUDIENCE = "https://ml.azure.smalt"
+GONE = Principal("gone-2", "gone", "servicePrincipal", TENANT)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def serving(site: Site) -> Site:
         endpoint("signed", {"blue": 100}, here, keys=(), jwt_audience=f"{AUDIENCE} endpoint:signed"),
         endpoint("closed", {"blue": 100}, here, keys=()),
         endpoint("placed", {"blue": 100}, here, jwt_audience=AUDIENCE, workspace="/subscriptions/s/workspaces/one"),
+        endpoint("left", {"blue": 100}, here, jwt_audience=AUDIENCE, ended=["gone-1", GONE.oid]),
         EndpointRoute("narrow", [KEY], {"blue": 100}, {}, [one_at_a_time]),
     )
     return site
@@ -142,6 +144,15 @@ def test_a_token_limited_to_another_workspace_does_not_open(serving: Site, clien
         assert status(scope) == 403, scope
     assert client.score("placed").status == 200  # by key
     assert client.score("placed", key="wrong").status == 401
+
+
+def test_the_tokens_of_an_identity_that_was_deleted_open_nothing(serving: Site, client: Client) -> None:
+    issue = serving.tokens.issue
+    refused = client.score("left", key=issue(GONE, AUDIENCE, 600))
+    assert (refused.status, refused.json["error"]["code"]) == (401, "ExpiredAuthenticationToken")
+    assert client.score("left", key=issue(MACHINE, AUDIENCE, 600)).status == 200
+    assert client.score("left").status == 200  # by key
+    assert client.score("left", key="wrong").status == 401
 
 
 def test_wrong_tokens_do_not_open(serving: Site, client: Client) -> None:

@@ -12,6 +12,8 @@ from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import Phase
 from smalt.arm.ports import EndpointRoute, Principal
+from smalt.auth import living
+from smalt.auth.identities import Identities
 from smalt.store import resources
 
 DEPLOYMENT = EXAMPLES["workspaces/onlineendpoints/deployments"]
@@ -223,3 +225,31 @@ def test_a_job_does_not_choose_how_an_endpoint_is_opened(harness: Harness, monke
     assert harness.row(ONE).properties["authMode"] == "Key"
     assert harness.put(ONE, {"properties": {"authMode": "Key", "traffic": {}}}).is_success
     assert harness.put(TWO, {"properties": {"authMode": "AMLToken"}}).is_success, "one of its own, with keys of ours"
+
+
+def test_a_deleted_identity_is_told_to_all_endpoints_that_take_its_tokens(harness: Harness) -> None:
+    three = f"{WORKSPACE}/onlineEndpoints/ep-three"
+    for url, mode in ((ONE, "AADToken"), (TWO, "AMLToken"), (three, "Key")):
+        make(harness, url, authMode=mode)
+    identities = Identities(harness.settings, harness.database, harness.clock)
+    found = identities.create("gone")
+    identities.delete(found.oid)
+    # somebody else's change comes first: it is not all that is looked at
+    assert harness.send("PATCH", three, {"tags": {"a": "b"}}).status_code in (200, 202)
+    harness.loop.hint(GATEWAY)
+    harness.settle()
+    ended = {one.name: list(one.ended) for one in harness.gateway.applied[-1]}
+    assert ended == {"ep-one": [found.oid], "ep-two": [found.oid], "ep-three": []}
+    assert harness.row(ONE).state == harness.row(TWO).state == "Succeeded"
+    make(harness, f"{ONE}-later", authMode="AADToken")
+    assert list(harness.gateway.route("ep-one-later").ended) == [found.oid]
+
+
+def test_who_was_deleted_is_forgotten_when_no_token_can_last(harness: Harness) -> None:
+    identities = Identities(harness.settings, harness.database, harness.clock)
+    for days in (0, 3):
+        harness.clock.pass_(days * 86_400)
+        last = identities.create("gone")
+        identities.delete(last.oid)
+    with harness.database.read() as connection:
+        assert living.ended(connection) == (last.oid,)

@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from smalt.agent.wire import Hint
 from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential, check_credential
 from smalt.auth.identities import Identities, Identity, NewSecret
 from smalt.cli.root import CliError, no_platform, resolve
 from smalt.cli.variables import in_syntax_of
 from smalt.config import read_settings
+from smalt.kinds.routing import GATEWAY
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 
@@ -57,9 +59,10 @@ def rotate(root: Path | None, name: str, as_json: bool) -> int:
 
 
 def delete(root: Path | None, name: str, as_json: bool) -> int:
-    with _identities(root) as (_, identities):
+    with _identities(root) as (settings, identities):
         found = identities.get(name)
         identities.delete(found.oid)
+        Hint(GATEWAY, "").send(str(settings.hints_socket))  # endpoints check tokens without the database
     print(json.dumps(_document(found)) if as_json else f"Deleted {found.name} ({found.client_id}).")
     return 0
 

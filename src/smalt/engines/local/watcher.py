@@ -79,6 +79,9 @@ class Watcher:
                 hint = Hint.from_bytes(data)
             except ValueError:
                 continue  # somebody else's datagram
+            if not hint.task:  # from a command
+                owners[hint.owner] = None
+                continue
             try:
                 state = self._follow(self._folders.of(hint.task), hint.owner)
                 if state is None or state.phase in (Phase.RUNNING, Phase.EXITED):
