@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def test_script(client: Client, scripts: Path, script: str) -> None:
     said = client.run(scripts / f"{script}.py")
     print(said)
     assert said.rstrip().endswith("PASSED")
+
+
+def test_the_oldest_client_that_works_downloads_too(client_of: Callable[[str], Client], scripts: Path) -> None:
+    """It spells the types of outputs in another way than the newest."""
+    assert client_of("1.31.0").run(scripts / "jobs_data.py").rstrip().endswith("PASSED")
 
 
 def test_a_service_principal_signs_in(platform: Platform, client: Client, scripts: Path) -> None:

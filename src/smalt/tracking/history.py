@@ -53,7 +53,8 @@ _RESOLVE = re.compile(
     rf"/(data|modelregistry)/v1\.0{_WORKSPACE}/(?:dataversion|models)/batchGetResolvedUris/?", re.IGNORECASE
 )
 _LOG_FOLDERS = ("user_logs/", "azureml-logs/", "system_logs/", "logs/")
-_DATA_TYPES = {"uri_file", "uri_folder", "mltable"}
+_DATA_TYPES = {"uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable"}  # as this service spells them
+_OWN_SPELLING = "azsdk-python-runhistory/"  # the client that knows the resource manager's spelling alone (1.35)
 _SERVICES = ("api", "catalog", "experimentation", "gallery", "history", "hyperdrive", "labeling", "modelmanagement",
              "pipelines", "notebooks", "studio", "modelregistry")  # fmt: skip
 
@@ -114,7 +115,11 @@ class HistoryApp:
         if found := _RUNDATA.fullmatch(path):
             job = str(body.get("runId") or "")
             row = await self._job(principal, workspace_id(*found.groups()), job, "GET")
-            return JSONResponse({"runMetadata": await self._threads.run(self._whole, row)})
+            run = await self._threads.run(self._whole, row)
+            if _OWN_SPELLING not in http.headers.get("user-agent", ""):
+                for output in run["outputs"].values():
+                    output["type"] = _DATA_TYPES[output["type"]]
+            return JSONResponse({"runMetadata": run})
         found = _RESOLVE.fullmatch(path)
         assert found is not None
         service, *names = found.groups()

@@ -2,6 +2,7 @@
 
 import yaml
 from azure.ai.ml import Input, command, load_component
+from azure.ai.ml._utils._arm_id_utils import AMLVersionedArmId
 from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.entities import (
     AzureBlobDatastore,
@@ -143,6 +144,15 @@ with step("components: from Python and from YAML"):
     assert component.version, component
     read = ml.components.get(component.name, version=component.version)
     assert read.inputs["rate"]["default"] in (0.1, "0.1") and set(read.outputs) == {"model"}, read.inputs
+    for number, wanted in enumerate((component.version, None)):
+        back = scratch / f"component-{number}"
+        ml.components.download(component.name, version=wanted, download_path=str(back))
+        (script,) = back.rglob("train.py")
+        assert script.read_text() == "print('trained')\n"
+        assert yaml.safe_load((back / "component_spec.yaml").read_text())["name"] == component.name
+    code = AMLVersionedArmId(read.code)
+    ml.components._code_operations.download(code.asset_name, code.asset_version, scratch / "code")
+    assert [one.name for one in (scratch / "code").rglob("*") if one.is_file()] == ["train.py"]
     text = scratch / "component.yml"
     text.write_text(
         f"$schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json\nname: show_{unique}\n"

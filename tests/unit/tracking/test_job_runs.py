@@ -60,11 +60,11 @@ class Site:
     def listed(self, query: str = "") -> list[str]:
         return [one["name"] for one in self.harness.get(f"{JOBS}{query}").json()["value"]]
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         async def call() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.history)
             async with httpx.AsyncClient(transport=transport, base_url=self.harness.settings.url) as client:
-                return await client.request(method, path, json=body)
+                return await client.request(method, path, json=body, headers=headers)
 
         answer = asyncio.run(call())
         assert answer.status_code == 200, answer.text
@@ -389,6 +389,24 @@ def test_parameters_and_the_tracking_address_are_in_the_document(site: Site) -> 
         assert site.job(name)["services"]["Tracking"]["endpoint"] == f"azureml://localhost:7443/mlflow/v2.0{WORKSPACE}"
     run = site.ask("POST", f"/history/v1.0{WORKSPACE}/rundata", {"runId": "r1"})["runMetadata"]
     assert run["parameters"] == {"lr": "0.1"}
+
+
+@pytest.mark.parametrize("type_", ["uri_file", "uri_folder", "mltable", "custom_model"])
+def test_each_client_reads_the_types_of_outputs_in_its_own_spelling(site: Site, type_: str) -> None:
+    """azure-ai-ml 1.31 knows the service's own, 1.35 the resource manager's alone; neither reads a model there."""
+    site.submit("train", outputs={"out": {"jobOutputType": type_}})
+    agents = {
+        "azure-ai-ml/1.31.0 azsdk-python-mgmt-machinelearningservices/0.1.0 Python/3.11.7": 0,
+        "": 0,
+        "azure-ai-ml/1.35.2 azsdk-python-runhistory/1.0.0b1 Python/3.11.7": 1,
+    }
+    spelled = {"uri_file": ("UriFile", "uri_file"), "mltable": ("MLTable", "mltable")}
+    for agent, which in agents.items():
+        path = f"/history/v1.0{WORKSPACE}/rundata"
+        (found,) = site.ask("POST", path, {"runId": "train"}, **{"user-agent": agent})["runMetadata"][
+            "outputs"
+        ].values()
+        assert found["type"] == spelled.get(type_, ("UriFolder", "uri_folder"))[which]
 
 
 def test_files_of_a_run_are_read_as_a_jobs(site: Site) -> None:
