@@ -44,7 +44,7 @@ def is_signed(assertion: str, key: Key | KeySet, algorithms: Sequence[str]) -> b
     registry.max_header_length = LONGEST_ASSERTION  # it may hold a chain of certificates
     try:
         jwt.decode(assertion, key, algorithms=algorithms, registry=registry)
-    except (JoseError, ValueError):
+    except (JoseError, ValueError, TypeError):  # TypeError: a header's "crit" is no list
         return False
     return True
 

@@ -140,7 +140,8 @@ class TokenService:
             raise self.refusal(f"The access token is longer than {LONGEST_TOKEN} characters.")
         try:
             claims = jwt.decode(token, self._find_key, algorithms=[ALGORITHM], registry=_registry()).claims
-        except (JoseError, ValueError) as error:  # also: `none`, HS256 with our public key, a key that is not ours
+        except (JoseError, ValueError, TypeError) as error:
+            # also: `none`, HS256 with our public key, a key that is not ours; TypeError: a header's "crit" is no list
             raise self.refusal("The access token is invalid: it is not one that this server signed.") from error
         if claims.get("iss") != self.issuer:
             raise self.refusal(

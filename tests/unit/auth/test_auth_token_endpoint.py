@@ -150,6 +150,46 @@ def test_a_federated_token_works_again_as_the_azure_cli_keeps_it(site: Site) -> 
     site.refusal(401, 700024, client_id=client_id, **good)
 
 
+ODD_HEADERS: list[dict[str, Any]] = [
+    {"crit": 5}, {"crit": ["x"]}, {"crit": [{}]}, {"b64": False, "crit": ["b64"]}, {"kid": 5}, {"kid": {}}, {"typ": 5},
+    {"x5c": {}}, {"x5c": [1]}, {"x5c": "é"}, {"x5t": 1}, {"x5t": "é"}, {"x5t#S256": []}, {"jwk": {}}, {"x5u": 1},
+    {"alg": []}, {"alg": {}}, {"alg": None}, {"alg": "none"}, {"alg": "ES256"}, {"zip": "DEF"}, {"enc": "A128GCM"},
+]  # fmt: skip
+ODD_CLAIMS: list[dict[str, Any]] = [
+    {"aud": {}}, {"aud": [[]]}, {"exp": "x"}, {"exp": 10**500}, {"nbf": 10**500}, {"nbf": {}}, {"iss": {}},
+    {"iss": [], "sub": []}, {"iss": None, "sub": None}, {"jti": {}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("signature", ["", "AAAA", "é"])
+def test_assertions_of_no_sense_are_refused_like_others(site: Site, signature: str) -> None:
+    certificate, _ = new_certificate("signer", 1e6, site.clock.now)
+    signer, trusting = (
+        site.identities.create_with_certificate("signer", certificate),
+        site.identities.create("trusting"),
+    )
+    key = RSAKey.generate_key(2048, auto_kid=True)
+    trusted = FederatedCredential("https://issuer", "repo", (DEFAULT_AUDIENCE,), {"keys": [key.as_dict(private=False)]})
+    site.identities.federate("trusting", trusted)
+    x5t = encoded(certificate.certificate.fingerprint(hashes.SHA1()))
+    own = {"iss": signer.client_id, "sub": signer.client_id, "aud": ARM + TOKEN, "exp": site.clock.now + 60, "jti": "1"}
+    other = {"iss": "https://issuer", "sub": "repo", "aud": DEFAULT_AUDIENCE, "exp": site.clock.now + 60}
+    for client_id, head, body in (
+        (signer.client_id, {"alg": "RS256", "x5t": x5t}, own),
+        (trusting.client_id, {"alg": "RS256", "kid": key.kid}, other),
+    ):
+        odd = [*((one, {}) for one in ODD_HEADERS), *(({}, one) for one in ODD_CLAIMS)]
+        made = [f"{encoded(head | one)}.{encoded(body | two)}.{signature}" for one, two in odd]
+        for one in [*made, ".", "..", "a.b.c.d", "e30.e30.e30.e30.e30", "\0", "é.é.é"]:
+            answer = site.ask(client_id=client_id, client_assertion=one, client_assertion_type=JWT_BEARER)
+            assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), one
+
+
+def encoded(part: Any) -> str:
+    content = part if isinstance(part, bytes) else json.dumps(part).encode()
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
 @pytest.mark.parametrize(
     "tenant", [TENANT, "72f988bf-86f1-41af-91ab-2d7cd011db47", "contoso.onmicrosoft.com", "common", "Organizations"]
 )
