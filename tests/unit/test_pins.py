@@ -71,3 +71,15 @@ def test_a_pin_is_one_version_and_names_no_host(one: Requirement) -> None:
 def test_what_builds_the_package_is_pinned() -> None:
     names = {one.name for one in BUILD_PINS}
     assert set(PROJECT["build-system"]["requires"]) <= names
+
+
+@pytest.mark.parametrize(
+    "path", [*(Path(__file__).parents[1] / "live").glob("constraints-*.txt")], ids=lambda path: path.stem
+)
+def test_clients_of_the_tests_are_pinned_with_all_that_they_need(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    found = {canonicalize_name(one.name): one for one in map(Requirement, lines)}
+    assert len(found) > 100
+    assert all(one.url is None and re.fullmatch(r"==[\w.+!]+", str(one.specifier)) for one in found.values())
+    client, _, version = path.stem.removeprefix("constraints-").rpartition("-")
+    assert str(found[client].specifier) == f"=={version}"

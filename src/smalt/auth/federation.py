@@ -7,24 +7,20 @@ https://learn.microsoft.com/entra/workload-id/workload-identity-federation-confi
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from joserfc.jws import JWSRegistry
 
-from smalt.arm.errors import ArmError, invalid
+from smalt.arm.errors import invalid
+from smalt.auth.assertions import check_times, is_signed, peek, refused
 
 DEFAULT_AUDIENCE = "api://AzureADTokenExchange"
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")  # asymmetric only
-LEEWAY_S = 60
-LONGEST_ASSERTION = 32_768
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ def check_credential(credential: FederatedCredential) -> None:
 
 def check_assertion(assertion: str, credentials: Sequence[FederatedCredential], now: float) -> None:
     """Return if one of `credentials` vouches for `assertion`; otherwise ArmError(401) that says what does not fit."""
-    claims = _peek(assertion)
+    _, claims = peek(assertion)
     audience = claims.get("aud")
     given = audience if isinstance(audience, list) else [audience]
     fitting = [
@@ -74,49 +70,23 @@ def check_assertion(assertion: str, credentials: Sequence[FederatedCredential], 
         and set(one.audiences) & set(map(str, given))
     ]
     if not fitting:
-        raise _refused(
+        raise refused(
             "AADSTS70021: No matching federated identity record found for presented assertion. "
             f"Assertion Issuer: '{claims.get('iss')}'. Assertion Subject: '{claims.get('sub')}'. "
             f"Assertion Audience: '{', '.join(map(str, given))}'."
         )
     if not any(_signed(assertion, one) for one in fitting):
-        raise _refused(
+        raise refused(
             "AADSTS50013: Assertion failed signature validation against the keys of the federated credential."
         )
-    _check_times(claims, now)
-
-
-def _check_times(claims: Mapping[str, Any], now: float) -> None:
-    expires, not_before = claims.get("exp"), claims.get("nbf", 0)
-    if not isinstance(expires, int | float) or not isinstance(not_before, int | float):
-        raise _refused("AADSTS50027: The assertion has no valid 'exp' or 'nbf' claim.")
-    if expires + LEEWAY_S <= now:
-        raise _refused("AADSTS700024: Client assertion is not within its valid time range: it is expired.")
-    if not_before - LEEWAY_S > now:
-        raise _refused("AADSTS700024: Client assertion is not within its valid time range: it is not valid yet.")
-
-
-def _peek(assertion: str) -> dict[str, Any]:
-    """The claims, not yet believed: only to find the credential whose keys then decide."""
-    try:
-        if len(assertion) > LONGEST_ASSERTION:
-            raise ValueError("too long")
-        payload = assertion.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, IndexError, RecursionError) as error:
-        raise _refused("AADSTS50027: The client assertion is not a JSON Web Token.") from error
-    if not isinstance(claims, dict):
-        raise _refused("AADSTS50027: The client assertion's claims are not a JSON object.")
-    return claims
+    check_times(claims, now)
 
 
 def _signed(assertion: str, credential: FederatedCredential) -> bool:
     try:
-        registry = JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
-        jwt.decode(assertion, _key_set(credential), algorithms=ALGORITHMS, registry=registry)
-    except (JoseError, ValueError):
+        return is_signed(assertion, _key_set(credential), ALGORITHMS)
+    except ValueError:  # the file with the keys is away, or holds none
         return False
-    return True
 
 
 def _key_set(credential: FederatedCredential) -> KeySet:
@@ -131,7 +101,3 @@ def _key_set(credential: FederatedCredential) -> KeySet:
     if not keys.keys or any(key.key_type == "oct" for key in keys.keys):
         raise ValueError("it must hold public keys (RSA or EC), at least one")
     return keys
-
-
-def _refused(message: str) -> ArmError:
-    return ArmError(401, "invalid_client", message)

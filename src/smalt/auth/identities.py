@@ -16,16 +16,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from smalt.arm.errors import ArmError, conflict, invalid, not_found
+from smalt.arm.errors import conflict, invalid, not_found
 from smalt.arm.ports import Principal
 from smalt.auth import living
+from smalt.auth.assertions import LEEWAY_S, is_self_signed, refused
+from smalt.auth.client_certificates import ClientCertificate, check_certificate_assertion, token_endpoint
 from smalt.auth.federation import FederatedCredential, check_assertion, check_credential
 from smalt.auth.owner import owner_principal
+from smalt.auth.used_once import use
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
-from smalt.store.tables import identity, identity_secret
+from smalt.store.tables import identity, identity_certificate, identity_secret
 
 SERVICE_PRINCIPAL = "servicePrincipal"
 MANAGED_IDENTITY = "managedIdentity"
@@ -57,10 +60,11 @@ class NewSecret:
 
 
 class Identities:
-    """Over the tables `identity` and `identity_secret`. A `reference` is an oid, a client id, or a name."""
+    """Over the tables that begin with `identity`. A `reference` is an oid, a client id, or a name."""
 
     def __init__(self, settings: Settings, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._token_endpoint = token_endpoint(settings)
         self._clock = clock
         self.owner = owner_principal(settings)
 
@@ -83,6 +87,11 @@ class Identities:
         """A service principal with its first secret."""
         return self._add_secret(self.create(name, SERVICE_PRINCIPAL, scope), lifetime_s)
 
+    def create_with_certificate(self, name: str, certificate: ClientCertificate) -> Identity:
+        """A service principal that signs in with that certificate's key. ArmError(400) also where its time is over."""
+        self._check_in_time(certificate)  # before anything is made
+        return self.trust_certificate(self.create(name).oid, certificate)
+
     def list(self, kind: str = SERVICE_PRINCIPAL) -> list[Identity]:
         with self._database.read() as connection:
             query = select(identity).where(identity.c.kind == kind).order_by(identity.c.created_at, identity.c.oid)
@@ -104,15 +113,27 @@ class Identities:
         found = self.get(reference)
         with self._database.write() as connection:
             living.end(connection, found.oid, self._clock())
-            connection.execute(delete(identity_secret).where(identity_secret.c.oid == found.oid))
+            _end_credentials(connection, found.oid)
             connection.execute(delete(identity).where(identity.c.oid == found.oid))
 
     def rotate(self, reference: str, lifetime_s: float = SECRET_LIFETIME_S) -> NewSecret:
-        """A new secret; all earlier ones end at once."""
-        found = self.get(reference)
-        if found.kind != SERVICE_PRINCIPAL:
-            raise invalid(f"'{reference}' is a {found.kind}: it has no secret to rotate.", "name")
-        return self._add_secret(found, lifetime_s)
+        """A new secret; all earlier secrets and certificates end at once."""
+        return self._add_secret(self._service_principal(reference), lifetime_s)
+
+    def trust_certificate(self, reference: str, certificate: ClientCertificate) -> Identity:
+        """Who holds its private key signs in as this identity; all earlier secrets and certificates end at once."""
+        self._check_in_time(certificate)
+        found = self._service_principal(reference)
+        row = {
+            "oid": found.oid,
+            "thumbprint": certificate.thumbprint,
+            "pem": certificate.pem,
+            "created_at": self._clock(),
+        }
+        with self._database.write() as connection:
+            _end_credentials(connection, found.oid)
+            connection.execute(insert(identity_certificate).values(**row))
+        return found
 
     def federate(self, reference: str, credential: FederatedCredential) -> Identity:
         """Let tokens of another issuer sign in as this identity; replaces one of the same issuer and subject."""
@@ -137,22 +158,45 @@ class Identities:
             )
         good = [row for row in rows if _hash_fits(row["salted_hash"], secret)]
         if not good:
-            raise _refused(f"AADSTS7000215: Invalid client secret provided for app '{client_id}'.")
+            raise refused(f"AADSTS7000215: Invalid client secret provided for app '{client_id}'.")
         if max(row["expires_at"] for row in good) <= self._clock():
-            raise _refused(f"AADSTS7000222: The client secret for app '{client_id}' is expired: rotate it.")
+            raise refused(f"AADSTS7000222: The client secret for app '{client_id}' is expired: rotate it.")
         return found.principal
 
-    def sign_in_federated(self, client_id: str, assertion: str) -> Principal:
-        """Raises ArmError(401, invalid_client): see `federation.check_assertion`."""
-        found = self._client(client_id)
-        check_assertion(assertion, found.federation, self._clock())
+    def sign_in_with_assertion(self, client_id: str, assertion: str, resource: str) -> Principal:
+        """A token of another issuer, or one that the client signed with its certificate's key.
+
+        The latter gets a token for each `resource` once: MSAL sends one assertion for nine minutes, whatever it asks
+        for. Raises ArmError(401, invalid_client) that says what does not fit.
+        """
+        found, now = self._client(client_id), self._clock()
+        if not is_self_signed(assertion, client_id):
+            check_assertion(assertion, found.federation, now)
+            return found.principal
+        query = select(identity_certificate.c.pem).where(identity_certificate.c.oid == found.oid)
+        with self._database.read() as connection:
+            known = [ClientCertificate.parse(pem.encode()) for pem in connection.execute(query).scalars()]
+        jti, ends_at = check_certificate_assertion(assertion, client_id, known, self._token_endpoint, now)
+        nonce = hashlib.sha256(json.dumps([client_id, jti, resource]).encode()).hexdigest()
+        if not use(self._database, nonce, ends_at + LEEWAY_S, now):
+            raise refused(f"AADSTS50027: The client assertion was used for '{resource}' before: its 'jti' works once.")
         return found.principal
+
+    def _service_principal(self, reference: str) -> Identity:
+        found = self.get(reference)
+        if found.kind != SERVICE_PRINCIPAL:
+            raise invalid(f"'{reference}' is a {found.kind}: it signs in with no secret or certificate.", "name")
+        return found
+
+    def _check_in_time(self, certificate: ClientCertificate) -> None:
+        if why := certificate.out_of_time(self._clock()):
+            raise invalid(f"The certificate cannot be used: {why}.", "certificate")
 
     def _client(self, client_id: str) -> Identity:
         with self._database.read() as connection:
             row = connection.execute(select(identity).where(identity.c.client_id == client_id)).mappings().first()
         if row is None:
-            raise _refused(f"AADSTS700016: Application with identifier '{client_id}' was not found on this server.")
+            raise refused(f"AADSTS700016: Application with identifier '{client_id}' was not found on this server.")
         return _parse(row)
 
     def _add_secret(self, found: Identity, lifetime_s: float) -> NewSecret:
@@ -166,9 +210,14 @@ class Identities:
             "created_at": now,
         }
         with self._database.write() as connection:
-            connection.execute(delete(identity_secret).where(identity_secret.c.oid == found.oid))
+            _end_credentials(connection, found.oid)
             connection.execute(insert(identity_secret).values(**row))
         return fresh
+
+
+def _end_credentials(connection: Connection, oid: str) -> None:
+    for table in (identity_secret, identity_certificate):
+        connection.execute(delete(table).where(table.c.oid == oid))
 
 
 def _new_id() -> str:
@@ -204,7 +253,3 @@ def _row(made: Identity) -> dict[str, Any]:
 def _parse(row: Any) -> Identity:
     federation = tuple(FederatedCredential.parse(one) for one in json.loads(row["federation"]))
     return Identity(row["oid"], row["kind"], row["name"], row["client_id"], row["scope"], federation, row["created_at"])
-
-
-def _refused(message: str) -> ArmError:
-    return ArmError(401, "invalid_client", message)

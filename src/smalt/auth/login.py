@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from smalt.arm.cloud import metadata
+from smalt.arm.cloud import ONE_CLOUD_VERSION, public_metadata
 from smalt.arm.ports import Principal
 from smalt.auth.identities import Identities
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
@@ -22,6 +22,7 @@ from smalt.settings import Settings
 
 MANAGED_TOKEN_LIFETIME_S = 86_400.0  # as Azure's
 SECRET_HEADERS = {"2019-08-01": "x-identity-header", "2017-09-01": "secret"}
+WHICH_IDENTITY = ("client_id", "clientid", "object_id", "principal_id", "mi_res_id", "msi_res_id")
 USED_LINK = (
     "<!doctype html><meta charset=utf-8><title>Smalt</title><p>This login link was used already, or is older than ten "
     "minutes. Run <code>smalt up</code> again on the machine: it prints a new one."
@@ -45,7 +46,8 @@ class Login:
         self._headers = headers
         self._sessions = sessions
         self._clock = clock
-        self._metadata = metadata(settings).encode()
+        self._clouds = public_metadata(settings, "").encode()
+        self._one_cloud = public_metadata(settings, ONE_CLOUD_VERSION).encode()
         self._oauth = OAuthEndpoints(tokens, identities)
 
     def routes(self) -> list[Route]:
@@ -57,8 +59,9 @@ class Login:
             *self._oauth.routes(),
         ]
 
-    async def metadata(self, _request: Request) -> Response:
-        return Response(self._metadata, media_type="application/json")
+    async def metadata(self, request: Request) -> Response:
+        one = request.query_params.get("api-version") == ONE_CLOUD_VERSION
+        return Response(self._one_cloud if one else self._clouds, media_type="application/json")
 
     async def managed_identity(self, request: Request) -> Response:
         """App Service's managed identity protocol.
@@ -75,8 +78,8 @@ class Login:
         resource = query.get("resource", "")
         if not resource or len(resource) > LONGEST_AUDIENCE or not resource.isprintable():
             return _refusal(400, "The parameter 'resource' must name the resource that the token is for.")
-        wanted = query.get("client_id") or query.get("clientid") or query.get("object_id") or query.get("principal_id")
-        principal = await run_in_threadpool(self._identity, grant.principal, wanted or "")
+        wanted = next((query[name] for name in WHICH_IDENTITY if query.get(name)), "")
+        principal = await run_in_threadpool(self._identity, grant.principal, wanted)
         if principal is None:
             return _refusal(400, f"No managed identity '{wanted}' is assigned here.")
         return self._token_response(grant, principal, resource)

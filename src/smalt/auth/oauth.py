@@ -1,14 +1,16 @@
-"""The OAuth 2.0 token endpoint under `/adfs`, for service principals with a secret or a federated token.
+"""The OAuth 2.0 token endpoint under `/adfs`, for service principals with a secret, a certificate or a federated token.
 
-The `adfs` segment makes MSAL skip its look-up of the public instance, for any tenant; so any tenant is answered, and
-all mean this platform. Errors have OAuth's shape (RFC 6749, 5.2) with the fields that MSAL reads.
+The `adfs` segment makes MSAL skip its look-up of the public instance, for any tenant; so any tenant is answered that
+could be one of Azure's, and all mean this platform: user code has those of elsewhere written down. Errors have OAuth's
+shape (RFC 6749, 5.2) with the fields that MSAL reads, and Entra's codes.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -26,6 +28,10 @@ TOKEN_LIFETIME_S = 3600
 LONGEST_BODY = 65_536
 LONGEST_AUDIENCE = 1024
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_TENANT = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=.{1,253}$)[\w-]+(\.[\w-]+)+|common|organizations|consumers|adfs",
+    re.ASCII | re.IGNORECASE,
+)
 NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -45,21 +51,18 @@ class OAuthEndpoints:
         for base in ("/adfs/{tenant}", "/adfs"):
             for version in ("", "/v2.0"):
                 found += [
-                    Route(f"{base}/oauth2{version}/token", self.token, methods=["POST"]),
-                    Route(f"{base}/oauth2{version}/authorize", self.authorize, methods=["GET", "POST"]),
-                    Route(f"{base}/oauth2{version}/devicecode", self.device_code, methods=["POST"]),
-                    Route(f"{base}{version}/.well-known/openid-configuration", self.discovery, methods=["GET"]),
+                    _route(f"{base}/oauth2{version}/token", self.token, "POST"),
+                    _route(f"{base}/oauth2{version}/authorize", self.authorize, "GET", "POST"),
+                    _route(f"{base}/oauth2{version}/devicecode", self.device_code, "POST"),
+                    _route(f"{base}{version}/.well-known/openid-configuration", self.discovery, "GET"),
                 ]
-            found.append(Route(f"{base}/discovery/keys", self.keys, methods=["GET"]))
+            found.append(_route(f"{base}/discovery/keys", self.keys, "GET"))
         return found
 
     async def token(self, request: Request) -> Response:
         """Client credentials in, `{"access_token", "expires_in", "token_type"}` out."""
-        try:
-            fields = await _form(request)
-            answer = await run_in_threadpool(self._grant, fields, request.headers.get("authorization", ""))
-        except OAuthError as error:
-            return _error_response(error)
+        fields = await _form(request)
+        answer = await run_in_threadpool(self._grant, fields, request.headers.get("authorization", ""))
         return JSONResponse(answer, headers=NOT_STORED)
 
     async def discovery(self, request: Request) -> Response:
@@ -70,11 +73,11 @@ class OAuthEndpoints:
 
     async def authorize(self, _request: Request) -> Response:
         said = "Interactive sign-in is not offered by this server: use its managed identity or a service principal."
-        return _error_response(OAuthError(400, "unsupported_response_type", said))
+        raise OAuthError(400, "unsupported_response_type", said)
 
     async def device_code(self, _request: Request) -> Response:
         said = "Device code sign-in is not offered by this server: use its managed identity or a service principal."
-        return _error_response(OAuthError(400, "unauthorized_client", said))
+        raise OAuthError(400, "unauthorized_client", said)
 
     def _grant(self, fields: Mapping[str, str], authorization: str) -> dict[str, Any]:
         grant = fields.get("grant_type", "")
@@ -82,7 +85,7 @@ class OAuthEndpoints:
             raise OAuthError(400, "unsupported_grant_type", f"AADSTS70003: The grant type '{grant}' is not supported.")
         audience = audience_of(fields)
         try:
-            principal = self._sign_in(fields, authorization)
+            principal = self._sign_in(fields, authorization, audience)
         except ArmError as error:
             raise OAuthError(error.status, "invalid_client", error.message) from error
         return {
@@ -93,7 +96,7 @@ class OAuthEndpoints:
             "access_token": self._tokens.issue(principal, audience, TOKEN_LIFETIME_S),
         }
 
-    def _sign_in(self, fields: Mapping[str, str], authorization: str) -> Principal:
+    def _sign_in(self, fields: Mapping[str, str], authorization: str, audience: str) -> Principal:
         client_id, secret = fields.get("client_id", ""), fields.get("client_secret", "")
         if authorization:
             client_id, secret = _basic(authorization)
@@ -103,7 +106,7 @@ class OAuthEndpoints:
             if fields.get("client_assertion_type") != JWT_BEARER:
                 said = f"AADSTS50027: The client_assertion_type must be '{JWT_BEARER}'."
                 raise OAuthError(400, "invalid_request", said)
-            return self._identities.sign_in_federated(client_id, assertion)
+            return self._identities.sign_in_with_assertion(client_id, assertion, audience)
         if not secret:
             said = "AADSTS7000218: The request body must contain: 'client_assertion' or 'client_secret'."
             raise OAuthError(401, "invalid_client", said)
@@ -118,6 +121,22 @@ def audience_of(fields: Mapping[str, str]) -> str:
         said = "AADSTS1002012: Ask for exactly one resource, as scope '<resource>/.default' or as 'resource'."
         raise OAuthError(400, "invalid_scope", said)
     return audience
+
+
+def _route(path: str, handler: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+    """`handler` raises OAuthError for what it refuses; a tenant that cannot be one is refused before."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            tenant = request.path_params.get("tenant")
+            if tenant is not None and not _TENANT.fullmatch(tenant):
+                said = f"AADSTS900023: Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a GUID."
+                raise OAuthError(400, "invalid_request", said)
+            return await handler(request)
+        except OAuthError as error:
+            return _error_response(error)
+
+    return Route(path, answer, methods=list(methods))
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -156,7 +175,7 @@ def _error_response(error: OAuthError) -> JSONResponse:
     code = error.description.partition(":")[0].removeprefix("AADSTS")
     body = {
         "error": error.error,
-        "error_description": error.description,
+        "error_description": error.description.encode("utf-8", "replace").decode(),  # it may quote what is no UTF-8
         "error_codes": [int(code)] if code.isdigit() else [],
     }
     headers = NOT_STORED | ({"WWW-Authenticate": 'Basic realm="smalt"'} if error.status == 401 else {})

@@ -10,15 +10,12 @@ import time
 from collections.abc import Callable, Iterable
 from http.cookies import CookieError, SimpleCookie
 
-from sqlalchemy import delete, insert
-from sqlalchemy.exc import IntegrityError
-
 from smalt.arm.ports import Principal
 from smalt.auth.owner import owner_principal
 from smalt.auth.sealing import Sealer
+from smalt.auth.used_once import use
 from smalt.settings import Settings
 from smalt.store.database import Database
-from smalt.store.tables import used_link
 
 SESSION_LIFETIME_S = 12 * 3600.0
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -38,7 +35,7 @@ class Sessions:
         """The `Set-Cookie` value for a login link's code; None if it is not ours, over, or was used before."""
         now = self._clock()
         note = self._links.open(code, now)
-        if note is None or not self._use(note["nonce"], note["exp"], now):
+        if note is None or not use(self._database, note["nonce"], note["exp"], now):
             return None
         sealed = self._cookies.seal({"oid": self._owner.oid}, now + SESSION_LIFETIME_S)
         return self._set_cookie(sealed, int(SESSION_LIFETIME_S))
@@ -68,16 +65,6 @@ class Sessions:
         if method in SAFE_METHODS:
             return site in ("", "none", "same-origin") or headers.get("sec-fetch-mode") == "navigate"
         return origin == self._origin and site in ("", "same-origin")
-
-    def _use(self, nonce: str, expires_at: float, now: float) -> bool:
-        with self._database.write() as connection:
-            connection.execute(delete(used_link).where(used_link.c.ends_at < now))
-        try:
-            with self._database.write() as connection:
-                connection.execute(insert(used_link).values(nonce=nonce, ends_at=expires_at))
-        except IntegrityError:
-            return False
-        return True
 
     def _set_cookie(self, value: str, max_age: int) -> str:
         return f"{self.cookie_name}={value}; Path=/; Max-Age={max_age}; HttpOnly; Secure; SameSite=Lax"

@@ -124,6 +124,7 @@ class TokenService:
             "scopes_supported": ["openid", "profile"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256"],
             "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nbf", "tid", "oid", "appid", "name"],
         }
 
@@ -139,7 +140,8 @@ class TokenService:
             raise self.refusal(f"The access token is longer than {LONGEST_TOKEN} characters.")
         try:
             claims = jwt.decode(token, self._find_key, algorithms=[ALGORITHM], registry=_registry()).claims
-        except (JoseError, ValueError) as error:  # also: `none`, HS256 with our public key, a key that is not ours
+        except (JoseError, ValueError, TypeError) as error:
+            # also: `none`, HS256 with our public key, a key that is not ours; TypeError: a header's "crit" is no list
             raise self.refusal("The access token is invalid: it is not one that this server signed.") from error
         if claims.get("iss") != self.issuer:
             raise self.refusal(

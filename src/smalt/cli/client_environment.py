@@ -1,4 +1,4 @@
-"""A virtual environment with the official Azure ML SDK, in versions tried together: what the quickstart runs in."""
+"""A virtual environment with an official client, in versions tried together: what the quickstart runs in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -35,19 +35,31 @@ def constraints(sdk: str = SDK) -> Path:
 def ensure(
     folder: Path, cache: Path, environment: Mapping[str, str], say: Callable[[str], None], sdk: str = SDK
 ) -> Path:
+    """The Python of an environment with that version of the SDK: see `install`."""
+    return install(folder, cache, environment, say, [f"azure-ai-ml=={sdk}", *PACKAGES], constraints(sdk))
+
+
+def install(
+    folder: Path,
+    cache: Path,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    packages: Sequence[str],
+    pinned: Path,
+) -> Path:
     """The environment's Python, made where missing, incomplete, or of other versions.
 
-    Raises CliError with uv's words.
+    `packages`, the client first, in the versions of the constraints file `pinned`. Raises CliError with uv's words.
     """
-    python, marker, wanted = folder / "bin" / "python", folder / ".complete", _digest(sdk)
+    python, marker, wanted = folder / "bin" / "python", folder / ".complete", _digest(packages, pinned)
     if python.exists() and marker.exists() and marker.read_text() == wanted:
         return python
-    say(f"installing azure-ai-ml {sdk} and what goes with it into {folder}")
+    say(f"installing {packages[0].replace('==', ' ')} and what goes with it into {folder}")
     uv = _Uv(find_uv_bin(), {**environment, "UV_CACHE_DIR": str(cache)})
     if folder.exists():
         shutil.rmtree(folder)
     uv.run("venv", "--python", sys.executable, str(folder))
-    uv.run("pip", "install", "--python", str(python), "--constraint", str(constraints(sdk)), *_packages(sdk))
+    uv.run("pip", "install", "--python", str(python), "--constraint", str(pinned), *packages)
     marker.write_text(wanted)
     return python
 
@@ -70,10 +82,6 @@ class _Uv:
             raise CliError(f"uv {arguments[0]} failed; is the package index reachable?{words}")
 
 
-def _packages(sdk: str) -> list[str]:
-    return [f"azure-ai-ml=={sdk}", *PACKAGES]
-
-
-def _digest(sdk: str) -> str:
-    content = constraints(sdk).read_bytes() + "\n".join([*_packages(sdk), sys.version]).encode()
+def _digest(packages: Sequence[str], pinned: Path) -> str:
+    content = pinned.read_bytes() + "\n".join([*packages, sys.version]).encode()
     return hashlib.sha256(content).hexdigest()

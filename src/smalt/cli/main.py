@@ -55,6 +55,10 @@ class Jobs(StrEnum):
 Root = Annotated[Path | None, typer.Option("--root", help="The folder that holds everything.  [default: ~/.smalt]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="The service principal's name or client id.")]
+Cert = Annotated[Path | None, typer.Option("--cert", help="Sign in with this certificate (PEM, RSA), not a secret.")]
+NewCert = Annotated[
+    Path | None, typer.Option("--create-cert", help="Make a certificate and its key, and write both to this new file.")
+]
 Host = Annotated[
     str | None, typer.Option(help="The name in certificate and URLs.  [default: localhost, or as last time]")
 ]
@@ -133,14 +137,17 @@ def create(
     subject: Annotated[str, typer.Option(help="The subject that such a token must have.")] = "",
     audience: Annotated[str, typer.Option(help="The audience that such a token must have.")] = "",
     jwks: Annotated[Path | None, typer.Option(help="The file with the issuer's public keys (a JWK set).")] = None,
+    cert: Cert = None,
+    create_cert: NewCert = None,
 ) -> None:
     """Create a service principal and print what its user sets, the secret once.
 
-    With --issuer, --subject and --jwks it signs in with a federated token
-    (AZURE_FEDERATED_TOKEN_FILE) and has no secret.
+    With --create-cert or --cert it signs in with a certificate, with --issuer, --subject and --jwks with a
+    federated token (AZURE_FEDERATED_TOKEN_FILE); it has no secret then.
     """
     trusted = {"issuer": issuer, "subject": subject, "audience": audience, "jwks": jwks}
-    _run("principals", "create", root=root, name=name, as_json=json, trusted=trusted)
+    certificate = {"existing": cert, "new": create_cert}
+    _run("principals", "create", root=root, name=name, as_json=json, trusted=trusted, certificate=certificate)
 
 
 @sp.command("list")
@@ -156,9 +163,13 @@ def delete(name: Name, root: Root = None, json: Json = False) -> None:
 
 
 @sp.command()
-def rotate(name: Name, root: Root = None, json: Json = False) -> None:
-    """Replace a service principal's secret and print the new one."""
-    _run("principals", "rotate", root=root, name=name, as_json=json)
+def rotate(name: Name, root: Root = None, json: Json = False, cert: Cert = None, create_cert: NewCert = None) -> None:
+    """Replace a service principal's secret or certificate and print the new one.
+
+    A secret, unless --create-cert or --cert is given; all earlier ones end.
+    """
+    certificate = {"existing": cert, "new": create_cert}
+    _run("principals", "rotate", root=root, name=name, as_json=json, certificate=certificate)
 
 
 @keys.command("rotate")

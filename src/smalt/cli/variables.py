@@ -11,11 +11,12 @@ from smalt.settings import CLOUD, RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Setti
 
 
 def client_variables(settings: Settings, identity_secret: str) -> dict[str, str]:
-    """Names and values as azure-ai-ml, azure-identity, azure-storage-blob and mlflow read them."""
+    """Names and values as azure-ai-ml, azure-identity, azure-storage-blob, mlflow and azure-cli read them."""
     bundle = str(settings.tls / "bundle.pem")
     return {
         "ARM_CLOUD_METADATA_URL": settings.metadata_url,
         "AZUREML_CURRENT_CLOUD": CLOUD,
+        "AZURE_CLOUD_NAME": CLOUD,  # else the Azure CLI prefers AzureCloud, whose login it has built in
         "REQUESTS_CA_BUNDLE": bundle,
         "SSL_CERT_FILE": bundle,
         "CURL_CA_BUNDLE": bundle,

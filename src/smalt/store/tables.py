@@ -112,7 +112,7 @@ secret = Table(  # what must never be in a resource's document
     Column("key_id", Text),  # the key that seals `value`; NULL: not sealed yet
 )
 
-used_link = Table(  # login links that opened once
+used_link = Table(  # what works once and was used: login links, assertions signed with a client certificate
     "used_link",
     metadata,
     Column("nonce", Text, primary_key=True),
@@ -147,6 +147,15 @@ ended_identity = Table(  # deleted, and its tokens may not have run out yet
     metadata,
     Column("oid", Text, primary_key=True),
     Column("ended_at", Double, nullable=False),
+)
+
+identity_certificate = Table(
+    "identity_certificate",
+    metadata,
+    Column("oid", Text, primary_key=True),
+    Column("thumbprint", Text, primary_key=True),  # SHA-1 in hex, as Azure shows it
+    Column("pem", Text, nullable=False),  # the public part
+    Column("created_at", Double, nullable=False),
 )
 
 account = Table(  # storage accounts

@@ -162,7 +162,7 @@ def test_what_waits_for_mlflow_leaves_arm_and_files_their_threads(site: Site, mo
 
 
 BROKEN = [
-    "/adfs/oauth2/token", "/adfs/t/oauth2/v2.0/token", f"{HOME}/jobs/x", f"/history/v1.0{HOME}/rundata",
+    "/adfs/oauth2/token", "/adfs/common/oauth2/v2.0/token", f"{HOME}/jobs/x", f"/history/v1.0{HOME}/rundata",
     f"/mlflow/v1.0{HOME}/api/2.0/mlflow/runs/create", f"/mlflow/v1.0{HOME}/api/2.0/mlflow-artifacts/artifacts/x/y",
     f"/history/v1.0{HOME}/experiments/e/runs/r/artifacts/batch/metadata", "/{account}.blob.core.smalt/azureml/x",
 ]  # fmt: skip

@@ -275,6 +275,16 @@ def test_an_older_database_gets_what_was_added(database: Database) -> None:
     assert read(database, key).name == "a"
 
 
+def test_a_database_from_before_client_certificates_gets_their_table(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("DROP TABLE identity_certificate"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
+    migrate(database)
+    with database.read() as connection:
+        found = {column["name"] for column in inspect(connection).get_columns("identity_certificate")}
+    assert found == set(metadata.tables["identity_certificate"].c.keys())
+
+
 def test_a_newer_database_is_refused(database: Database) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

@@ -16,6 +16,7 @@ from smalt.settings import Settings
 from smalt.store.database import Database
 
 ISSUER, SUBJECT, AUDIENCE = "https://issuer.example", "repo:a/b:ref:refs/heads/main", "api://AzureADTokenExchange"
+RESOURCE = "https://localhost:7443"
 
 
 @pytest.fixture
@@ -106,8 +107,13 @@ def test_a_federated_token_signs_in(
         jwks = str(path)
     client_id = identities.create("ci").client_id
     identities.federate("ci", FederatedCredential(ISSUER, SUBJECT, (AUDIENCE,), jwks))
-    assert identities.sign_in_federated(client_id, assertion(key, algorithm, clock)).name == "ci"
-    assert identities.sign_in_federated(client_id, assertion(key, algorithm, clock, aud=["x", AUDIENCE])).name == "ci"
+    assert identities.sign_in_with_assertion(client_id, assertion(key, algorithm, clock), RESOURCE).name == "ci"
+    assert (
+        identities.sign_in_with_assertion(
+            client_id, assertion(key, algorithm, clock, aud=["x", AUDIENCE]), RESOURCE
+        ).name
+        == "ci"
+    )
 
 
 def test_a_federated_token_that_does_not_fit_is_refused_with_the_reason(
@@ -118,7 +124,7 @@ def test_a_federated_token_that_does_not_fit_is_refused_with_the_reason(
     client_id = identities.create("ci").client_id
     jwks = {"keys": [key.as_dict(private=False)]}
     good = assertion(key, "RS256", clock)
-    assert "AADSTS70021" in refused(401, identities.sign_in_federated, client_id, good).message
+    assert "AADSTS70021" in refused(401, identities.sign_in_with_assertion, client_id, good, RESOURCE).message
     identities.federate("ci", FederatedCredential(ISSUER, SUBJECT, (AUDIENCE,), jwks))
     _, body, _ = good.split(".")
     fitting = {"iss": ISSUER, "sub": SUBJECT, "aud": AUDIENCE, "exp": clock.now + 300}
@@ -138,9 +144,9 @@ def test_a_federated_token_that_does_not_fit_is_refused_with_the_reason(
         f"e30.{base64.urlsafe_b64encode(b'[' * 20_000).decode()}.x": "AADSTS50027",
     }
     for token, code in cases.items():
-        assert code in refused(401, identities.sign_in_federated, client_id, token).message
+        assert code in refused(401, identities.sign_in_with_assertion, client_id, token, RESOURCE).message
     other = identities.create("other").client_id
-    refused(401, identities.sign_in_federated, other, good)
+    refused(401, identities.sign_in_with_assertion, other, good, RESOURCE)
 
 
 def test_a_credential_that_cannot_work_is_refused_with_every_field(identities: Identities) -> None:

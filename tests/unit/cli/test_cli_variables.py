@@ -19,6 +19,7 @@ def test_the_variables_are_those_of_the_contract() -> None:
     assert client_variables(Settings(Path("/srv/smalt"), "ml.example", 9443), "s3cret") == {
         "ARM_CLOUD_METADATA_URL": "https://ml.example:9443/metadata/endpoints",
         "AZUREML_CURRENT_CLOUD": "Smalt",
+        "AZURE_CLOUD_NAME": "Smalt",
         "REQUESTS_CA_BUNDLE": "/srv/smalt/tls/bundle.pem",
         "SSL_CERT_FILE": "/srv/smalt/tls/bundle.pem",
         "CURL_CA_BUNDLE": "/srv/smalt/tls/bundle.pem",

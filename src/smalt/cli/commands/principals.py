@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,8 +16,9 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from smalt.agent.wire import Hint
+from smalt.auth.client_certificates import ClientCertificate, new_certificate
 from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential, check_credential
-from smalt.auth.identities import Identities, Identity, NewSecret
+from smalt.auth.identities import SECRET_LIFETIME_S, Identities, Identity, NewSecret
 from smalt.cli.root import CliError, no_platform, resolve
 from smalt.cli.variables import in_syntax_of
 from smalt.config import read_settings
@@ -23,12 +26,23 @@ from smalt.kinds.routing import GATEWAY
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 
+Files = Mapping[str, Path | None]
 
-def create(root: Path | None, name: str, as_json: bool, trusted: Mapping[str, Any]) -> int:
-    """`trusted` (issuer, subject, audience, jwks), where given, is whose tokens stand for it instead of a secret."""
+
+def create(root: Path | None, name: str, as_json: bool, trusted: Mapping[str, Any], certificate: Files) -> int:
+    """`trusted` (issuer, subject, audience, jwks), where given, is whose tokens stand for it instead of a secret.
+
+    `certificate` (existing, new), where given, is the file with what stands for it.
+    """
+    if any(certificate.values()) and any(trusted.values()):
+        raise CliError("either a certificate or another issuer's tokens: make a service principal for each")
     with _identities(root) as (settings, identities):
         if any(trusted.values()):
             _create_federated(settings, identities, name, trusted, as_json)
+        elif any(certificate.values()):
+            with _certificate(**certificate, name=name) as (ready, path):
+                made = identities.create_with_certificate(name, ready)
+            _show_certificate(settings, made, ready, path, as_json)
         else:
             _show_secret(settings, identities.create_service_principal(name), as_json)
     return 0
@@ -44,17 +58,17 @@ def _create_federated(
     credential = FederatedCredential(trusted["issuer"], trusted["subject"], audiences, str(path.resolve()))
     check_credential(credential)  # before anything is made
     made = identities.federate(identities.create(name).oid, credential)
-    variables = {
-        "AZURE_TENANT_ID": TENANT,
-        "AZURE_CLIENT_ID": made.client_id,
-        "AZURE_AUTHORITY_HOST": f"{settings.url}/adfs",
-    }
-    print(json.dumps({**_document(made), **variables}) if as_json else in_syntax_of("bash", variables))
+    _show(settings, made, {}, {}, as_json)
 
 
-def rotate(root: Path | None, name: str, as_json: bool) -> int:
+def rotate(root: Path | None, name: str, as_json: bool, certificate: Files) -> int:
     with _identities(root) as (settings, identities):
-        _show_secret(settings, identities.rotate(name), as_json)
+        if any(certificate.values()):
+            with _certificate(**certificate, name=identities.get(name).name) as (ready, path):
+                made = identities.trust_certificate(name, ready)
+            _show_certificate(settings, made, ready, path, as_json)
+        else:
+            _show_secret(settings, identities.rotate(name), as_json)
     return 0
 
 
@@ -98,19 +112,69 @@ def _identities(root: Path | None) -> Iterator[tuple[Settings, Identities]]:
         database.close()
 
 
+@contextmanager
+def _certificate(existing: Path | None, new: Path | None, name: str) -> Iterator[tuple[ClientCertificate, Path]]:
+    """The certificate in one of the two files, and that file. A new one goes again where what is done with it fails."""
+    if existing is not None:
+        if new is not None:
+            raise CliError("either an existing certificate, --cert FILE, or a new one, --create-cert FILE")
+        yield ClientCertificate.parse(_read(existing)), existing
+    elif new is not None:
+        made, content = new_certificate(name, SECRET_LIFETIME_S, time.time())
+        _write_new(new, content)
+        try:
+            yield made, new
+        except BaseException:
+            new.unlink()
+            raise
+
+
 def _show_secret(settings: Settings, made: NewSecret, as_json: bool) -> None:
-    """The four variables that azure-identity's EnvironmentCredential reads; the secret is never shown again."""
+    """The secret is never shown again."""
+    known = {"expires": _time(made.expires_at)}
+    _show(settings, made.identity, known, {"AZURE_CLIENT_SECRET": made.secret}, as_json)
+
+
+def _show_certificate(
+    settings: Settings, made: Identity, certificate: ClientCertificate, path: Path, as_json: bool
+) -> None:
+    """Its file, where that holds the private key too: else only the user knows where the two are together."""
+    known = {"expires": _time(certificate.ends_at), "thumbprint": certificate.thumbprint}
+    whole = b"PRIVATE KEY-----" in _read(path)
+    variables = {"AZURE_CLIENT_CERTIFICATE_PATH": str(path.resolve())} if whole else {}
+    _show(settings, made, known, variables, as_json)
+
+
+def _show(
+    settings: Settings, made: Identity, known: Mapping[str, str], credential: Mapping[str, str], as_json: bool
+) -> None:
+    """The variables that azure-identity's EnvironmentCredential reads; as JSON what is `known` besides."""
     variables = {
         "AZURE_TENANT_ID": TENANT,
-        "AZURE_CLIENT_ID": made.identity.client_id,
-        "AZURE_CLIENT_SECRET": made.secret,
+        "AZURE_CLIENT_ID": made.client_id,
+        **credential,
         "AZURE_AUTHORITY_HOST": f"{settings.url}/adfs",
     }
-    if as_json:
-        document: dict[str, Any] = {**_document(made.identity), "expires": _time(made.expires_at)}
-        print(json.dumps({**document, **variables}))
-    else:
-        print(in_syntax_of("bash", variables))
+    print(json.dumps({**_document(made), **known, **variables}) if as_json else in_syntax_of("bash", variables))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CliError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Only its owner reads it. What is there already may be the only copy of a key: it is never replaced."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise CliError(f"{path} is there already: name a new file") from None
+    except OSError as error:
+        raise CliError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _document(one: Identity) -> dict[str, str]:
