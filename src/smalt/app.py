@@ -79,6 +79,7 @@ from smalt.tracking.runs import MlflowTracking
 
 log = logging.getLogger("smalt")
 RESERVE_EVERY_S = 60.0
+ARM_PATHS = ("/subscriptions", "/providers", "/tenants")
 CONSTRAINTS = Path(__file__).parent / "cli" / "quickstart"
 
 
@@ -222,7 +223,7 @@ class Dispatcher:
             await self.blobs(scope, receive, send)
             return
         send = _without_guesses(send)
-        if scope["path"].lower().startswith("/subscriptions"):
+        if scope["path"].lower().startswith(ARM_PATHS):
             await self.arm(scope, receive, send)
         elif TrackingApp.handles(scope["path"]):
             await self.tracking(scope, receive, send)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,15 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
-from smalt.arm.ids import ML, ResourceId
+from smalt.arm.ids import ML, ResourceId, Scope, kind_key
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.store.resources import Document, Row
 
 CONTROL, SERVING, CLEANUP = "control", "serving", "cleanup"
 OURS = "smalt"  # the key of a spec where we keep what the user did not write (a cancel request, …)
+IN_GROUP = frozenset({Scope.GROUP})
+EXTENDS = frozenset(Scope)  # hangs on anything: …/providers/Microsoft.Authorization/roleAssignments/x
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
 
 
@@ -101,6 +103,7 @@ class Kind:
     """One resource type.
 
     - `path`: the type below the provider, in the service's spelling.
+    - `scopes`: what it may hang on; `EXTENDS`: on any resource there is, and on what holds those. It goes with that.
     - `properties`: the model that `properties` is validated with; unknown fields are kept.
     - `admit`: pure decision about a PUT or PATCH; raises ArmError. None: the platform makes the
       rows, clients cannot PUT them.
@@ -141,6 +144,7 @@ class Kind:
     name_pattern: str = NAME
     since: Mapping[str, str] = field(default_factory=dict[str, str])
     provider: str = ML
+    scopes: Set[Scope] = IN_GROUP
     written: Callable[[Platform, Row], None] | None = None
     derived: Callable[[Connection, ResourceId], Row | None] | None = None
     creates_parent: bool = False
@@ -156,7 +160,13 @@ class Kind:
 
     @property
     def key(self) -> str:
-        return self.path.lower()
+        """What rows have as their `kind`."""
+        return kind_key(self.provider, self.path)
+
+    @property
+    def qualified(self) -> str:
+        """As ARM writes a type: Microsoft.MachineLearningServices/workspaces/jobs."""
+        return f"{self.provider}/{self.path}"
 
     @property
     def type(self) -> str:

@@ -4,8 +4,9 @@ Roles will be looked up here; today the kind of principal is the role.
 
 - The owner and service principals may do everything (within their scope, where they have one).
 - Jobs and managed identities with a scope have what Azure calls *AzureML Data Scientist*, at and below it: all but the
-  workspace itself, its computes, and any keys that open more than the workspace. Unlike there, they do not choose how
-  an endpoint that exists is opened: neither new keys, nor `authMode`, nor another endpoint in its place.
+  workspace itself, what other providers hang on it (role assignments, locks, …), its computes, and any keys that open
+  more than the workspace. Unlike there, they do not choose how an endpoint that exists is opened: neither new keys, nor
+  `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
 https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
 """
@@ -52,7 +53,7 @@ def _granted(principal: Principal, action: str) -> bool:
     if principal.kind in ("owner", "servicePrincipal") or (principal.kind == "managedIdentity" and not principal.scope):
         return True
     if principal.kind in ("job", "managedIdentity"):
-        return action not in WITHHELD
+        return action.endswith("/read") or (action.startswith(f"{WORKSPACES}/") and action not in WITHHELD)
     return principal.kind == "endpoint" and action.endswith("/read")
 
 

@@ -87,8 +87,7 @@ def _routes_of(platform: Platform, connection: Connection, keys: Iterable[str]) 
 
 
 def _below(connection: Connection, endpoint: str) -> list[Row]:
-    rows = resources.get_many(connection, resources.children(connection, endpoint)).values()
-    return [row for row in rows if row.kind == DEPLOYMENTS]
+    return list(resources.get_many(connection, resources.children(connection, endpoint, DEPLOYMENTS)).values())
 
 
 def _all_routes(platform: Platform, connection: Connection) -> Routes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
+from smalt.arm.ids import GROUPS, RESOURCES, SUBSCRIPTIONS, Scope
 from smalt.arm.kind import Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.settings import REGION, TENANT
@@ -40,17 +41,19 @@ def _keep(request: Request, connection: Connection, row: Row) -> None:
 
 KINDS = [
     Kind(
-        path="subscriptions",
+        path=SUBSCRIPTIONS,
         title="subscription",
-        provider="Microsoft.Resources",
+        provider=RESOURCES,
+        scopes=frozenset({Scope.TENANT}),
         admit=_admit_subscription,
         view=_view_subscription,
         check_delete=_keep,
     ),
     Kind(
-        path="resourceGroups",
+        path=GROUPS,
         title="resource group",
-        provider="Microsoft.Resources",
+        provider=RESOURCES,
+        scopes=frozenset({Scope.SUBSCRIPTION}),
         admit=_admit_group,
         reconcile=_reconcile_group,
         name_pattern=r"^[\w\-.()]{0,89}[\w\-()]$",

@@ -51,7 +51,7 @@ def due(connection: Connection, lane: Lane, now: float, most: int) -> list[str]:
 
 
 @cache
-def _due(lane: Lane) -> Select[tuple[str]]:
+def _due(lane: Lane) -> Select[Any]:
     """Asked for after every change: built once."""
     query = select(resource.c.id).where(resource.c.due_at <= _NOW, resource.c.kind.in_(sorted(lane.kinds)), _FREE)
     if lane.deleting is not None:

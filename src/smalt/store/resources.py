@@ -335,8 +335,17 @@ def place_after(row: Row) -> str:
     return f"{row.created_at!r}~{row.id}"
 
 
-def children(connection: Connection, parent: str) -> list[str]:
-    return list(connection.execute(select(resource.c.id).where(resource.c.parent == parent)).scalars())
+def children(connection: Connection, parent: str, kind: str = "") -> list[str]:
+    """The ids of the rows below: all, what extends the resource too, or those of one kind."""
+    query = select(resource.c.id).where(resource.c.parent == parent)
+    return list(connection.execute(query.where(resource.c.kind == kind) if kind else query).scalars())
+
+
+def remove_with_all_below(connection: Connection, row_id: str, now: float) -> None:
+    """As `remove`, for what is only stored, also below."""
+    for child in children(connection, row_id):
+        remove_with_all_below(connection, child, now)
+    remove(connection, row_id, now)
 
 
 def children_to_delete(connection: Connection, parent: str, most: int) -> list[Row]:

@@ -20,6 +20,7 @@ KINDS = Kinds.scan(smalt.kinds)
 # not for clients to PUT
 INTERNAL = {
     "environmentbuilds", "gateways", "gateways/routes", "jobruns", "locations", "modelnews", "storageaccounts", "subscriptions",
+    "microsoft.keyvault/vaults",
 }  # fmt: skip
 PUT_ABLE = sorted(set(KINDS) - INTERNAL)
 
