@@ -42,6 +42,7 @@ from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp, error_response
 from smalt.arm.runs import JobRuns
+from smalt.auth.access import ScopeGrants
 from smalt.auth.authentication import authenticate
 from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
@@ -127,6 +128,7 @@ def build(settings: Settings) -> Server:
         headers,
         Secrets(keyring),
         accounts.account_keys,
+        ScopeGrants(),
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)

@@ -207,6 +207,16 @@ class FakeGateway:
         return next(one for one in self.applied[-1] if one.name == name)
 
 
+@dataclass
+class FakeGrants:
+    """`prefixes` are what everybody may see; None: everything."""
+
+    prefixes: Sequence[str] | None = None
+
+    def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
+        return self.prefixes
+
+
 class FakeTokens:
     def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str:
         return f"token-of-{principal.name}-for-{audience}"
@@ -274,10 +284,12 @@ class Harness:
         keyring = Keyring(self.settings)
         accounts = Accounts(self.database, keyring)
         self.blobs = BlobAccounts(accounts, FolderStore(root / "blobs"))
+        self.grants = FakeGrants()
         tokens = FakeTokens()
         self.platform = Platform(
             self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs,
             tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
+            self.grants,
         )  # fmt: skip
         self.kinds = Kinds([*Kinds.scan(smalt.kinds).values(), *kinds])
         self.crud = Crud(self.kinds)

@@ -15,9 +15,10 @@ from smalt.arm.errors import ArmError, conflict
 from smalt.arm.ids import ResourceId, Scope
 from smalt.arm.kind import OURS, Admitted, Kind, Request
 from smalt.arm.listing import Paging, archived_shown, collect, next_link, oldest_first
+from smalt.arm.reach import narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
-from smalt.store import events, operations, resources
+from smalt.store import events, operations, pages, resources
 from smalt.store.database import Collision
 from smalt.store.resources import Document, Lock, Row
 
@@ -243,18 +244,19 @@ class Crud:
         across = _across(kind, request.id, lookup)
         archived, oldest = archived_shown(query), oldest_first(query)
         keep = kind.list_filter
+        seen = narrowed(request.platform.grants.reach(request.principal, f"{kind.qualified}/read"), kind, above.key)
         with request.platform.database.read() as connection:
             if not kind.creates_parent:
                 check_exists(connection, self._kinds, above)
 
-            def fetch(most: int, skip: str | None) -> resources.Page:
-                return resources.page(
+            def fetch(most: int, skip: str | None) -> pages.Page:
+                return pages.page(
                     connection, kind.key, above.key, most=most, skip=skip, archived=archived, lookup=lookup,
-                    oldest_first=oldest, prefix=across,
+                    oldest_first=oldest, prefix=across, seen=seen,
                 )  # fmt: skip
 
             rows, skip = collect(fetch, None if keep is None else lambda row: keep(row, query), paging)
-            if not rows and kind.creates_parent and archived is not True:
+            if not rows and kind.creates_parent and archived is not True and seen is None:
                 only = request.id.child(type_, "1")
                 if resources.get(connection, only.key) is None:
                     rows = [row for row in (_derived(connection, kind, only),) if row is not None]

@@ -13,6 +13,8 @@ https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from smalt.arm.errors import ArmError, forbidden
 from smalt.arm.ports import Principal
 
@@ -34,12 +36,23 @@ WITHHELD = frozenset(
         "onlineendpoints/regeneratekeys/action",
     )
 )
+# Who asks which tenants and subscriptions there are is shown those that he may see something of.
+ANYONE = frozenset({"microsoft.resources/tenants/read", "microsoft.resources/subscriptions/read"})
 
 
 def authorize(principal: Principal, action: str, resource_id: str) -> None:
     """Return if `principal` may do `action` (ARM's: provider/type/verb) on `resource_id`; otherwise ArmError(403)."""
+    if not resource_id and action.lower() in ANYONE:
+        return
     if not _within(principal, resource_id.lower()) or not _granted(principal, action.lower()):
         raise _refusal(principal, action, resource_id)
+
+
+class ScopeGrants:
+    """`Grants` before there are roles: everything, within the principal's scope where it has one."""
+
+    def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
+        return None if principal.scope in ("", "/") else (principal.scope,)
 
 
 def _within(principal: Principal, resource_id: str) -> bool:
