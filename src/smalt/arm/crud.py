@@ -90,6 +90,8 @@ class Crud:
 
     def get(self, request: Request) -> Answer:
         kind = self._kinds.at(request.id)
+        if kind.verbs:
+            return self._computed(kind, request, "GET")
         with request.platform.database.read() as connection:
             id_ = _aliased(connection, kind, request.id)
             row = resources.get(connection, id_.key) or _stand_in(connection, kind, request.id)
@@ -101,8 +103,22 @@ class Crud:
             body["id"] = f"{row.written.rpartition('/versions/')[0]}/labels/default"
         return Answer(200, body, {"ETag": etag(row)})
 
+    def _computed(self, kind: Kind, request: Request, verb: str) -> Answer:
+        """The answer of a kind without rows, which hangs on what has one."""
+        run, above = kind.verbs.get(verb), request.id.holder if verb == "LIST" else request.id.parent
+        if run is None:
+            raise ArmError(405, "MethodNotAllowed", f"{verb} is not allowed on a {kind.title}.")
+        with request.platform.database.read() as connection:
+            check_exists(connection, self._kinds, above)
+        return Answer(*run(replace(request, kinds=self._kinds, patch=self._patch)))
+
+    def _patch(self, request: Request, tag: str) -> Document:
+        return self.put(request, Conditions(if_match=tag), patch=True).body
+
     def put(self, request: Request, conditions: Conditions, patch: bool = False) -> Answer:
         """PUT, or PATCH as a merge into what is stored."""
+        if (kind := self._kinds.at(request.id)).verbs:
+            return self._computed(kind, request, "PATCH" if patch else "PUT")
         kind = self._written_kind(request)
         for left in reversed(range(_TRIES)):
             try:
@@ -205,8 +221,12 @@ class Crud:
 
     def delete(self, request: Request, conditions: Conditions) -> Answer:
         kind = self._kinds.at(request.id)
+        if kind.verbs:
+            return self._computed(kind, request, "DELETE")
         with request.platform.database.write() as connection:
             row = resources.get(connection, request.id.key, Lock.REMOVE)
+            if row is None and not request.id.segments:  # clients of groups take no 204
+                raise missing(connection, self._kinds, request.id)
             if row is None:
                 return Answer(204)
             conditions.check(row)
@@ -239,6 +259,8 @@ class Crud:
         kind = self._kinds.below(request.id, type_)
         if kind is None:
             raise self.unknown(request.id, type_, "GET")
+        if kind.verbs:
+            return self._computed(kind, request, "LIST")
         query, paging, above = request.query, Paging.of(request.query), request.id.holder
         lookup = query.get(kind.list_lookup) if kind.list_lookup else None
         across = _across(kind, request.id, lookup)
@@ -281,10 +303,10 @@ class Crud:
         if action is None or action.method != method:
             return None
         with request.platform.database.read() as connection:
-            row = resources.get(connection, request.id.key)
+            row = None if kind.verbs else resources.get(connection, request.id.key)
             if row is None and action.needs_row:
                 raise missing(connection, self._kinds, request.id)
-        return action.run(replace(request, rehearse=self.rehearse), row)
+        return action.run(replace(request, rehearse=self.rehearse, kinds=self._kinds), row)
 
     def _ensure_parent(self, connection: Connection, request: Request, kind: Kind) -> None:
         above = request.id.parent

@@ -97,7 +97,7 @@ class Kinds(Mapping[str, Kind]):
         kind = self.find(provider, path)
         if kind is None or (kind.key in _FRAME and id_.segments):
             raise self.no_type(provider, path)
-        if id_.segments and id_.scope not in kind.scopes:
+        if id_.segments and kind.scopes and id_.scope not in kind.scopes:
             where = " or ".join(sorted(scope.value for scope in kind.scopes))
             if id_.scope is Scope.RESOURCE:
                 message = f"A {kind.title} extends no other resource; it is in a {where}."

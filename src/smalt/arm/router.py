@@ -12,6 +12,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -106,8 +107,10 @@ class ArmApp:
     def _on_resource(self, http: HttpRequest, request: Request) -> Answer:
         conditions = Conditions(http.headers.get("if-match", ""), http.headers.get("if-none-match", ""))
         match http.method:
-            case "GET" | "HEAD":
+            case "GET":
                 return self._crud.get(request)
+            case "HEAD":  # only asks whether it is there
+                return replace(self._crud.get(request), status=204, body=None)
             case "PUT":
                 return self._crud.put(request, conditions)
             case "PATCH":

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step, keep_trying
+from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, Step, keep_trying
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
 from smalt.kinds import references
@@ -149,5 +149,5 @@ KINDS = [
         delete_at_once=True,
         name_pattern=NAME,
     ),
-    Kind(path=NEWS, title="news for MLflow", reconcile=_tell, fail=keep_trying, deleted=_told),
+    Kind(path=NEWS, title="news for MLflow", scopes=INTERNAL, reconcile=_tell, fail=keep_trying, deleted=_told),
 ]

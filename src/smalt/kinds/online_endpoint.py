@@ -208,6 +208,7 @@ def _token(request: Request, row: Row | None) -> tuple[int, Any]:
 
 KIND = Kind(
     path="workspaces/onlineEndpoints",
+    tracked=True,
     title="online endpoint",
     lane=SERVING,
     properties=EndpointProperties,

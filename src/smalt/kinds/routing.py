@@ -17,7 +17,7 @@ from json import dumps
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
-from smalt.arm.kind import SERVING, Document, Kind, Step, keep_trying
+from smalt.arm.kind import INTERNAL, SERVING, Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import ml_audiences
@@ -242,6 +242,6 @@ def _look_again(row: Row, version: str) -> Step:
 
 
 KINDS = [
-    Kind(path="gateways", lane=SERVING, title="gateway", reconcile=_reconcile, fail=keep_trying),
-    Kind(path=ROUTES, title="route"),
+    Kind(path="gateways", lane=SERVING, title="gateway", scopes=INTERNAL, reconcile=_reconcile, fail=keep_trying),
+    Kind(path=ROUTES, title="route", scopes=INTERNAL),
 ]

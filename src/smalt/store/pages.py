@@ -25,7 +25,7 @@ class Page:
 
 def page(
     connection: Connection,
-    kind: str,
+    kind: str | Sequence[str],
     parent: str,
     *,
     most: int,
@@ -38,15 +38,15 @@ def page(
 ) -> Page:
     """One page, newest first unless asked otherwise; `archived` None means both. O(page), not O(all).
 
-    `seen`: only these rows, and with `prefix` those below them too; O(page and `seen`). Rows are read one by one up to
-    about `PAGE_BYTES`, so large ones are never all in memory.
+    With `prefix` it is of all whose ids begin so, whatever their parent. `seen`: only these rows, and with `prefix`
+    those below them too; O(page and `seen`). Rows are read one by one up to about `PAGE_BYTES`, so large ones are
+    never all in memory.
     """
-    own = (
-        seen is not None and prefix is None
-    )  # by their ids, not from the index of lists: SQLite would read all of that
-    of_kind, above = (_unindexed(one) if own else one for one in (resource.c.kind, resource.c.parent))
-    query: Select[Any] = select(resource).where(of_kind == kind)
-    query = query.where(above == parent if prefix is None else above.startswith(prefix, autoescape=True))
+    of_kind, above = resource.c.kind, resource.c.parent
+    if seen is not None and prefix is None:  # few, by their ids: SQLite would read all of the index of lists instead
+        of_kind, above = _unindexed(of_kind), _unindexed(above)
+    within = above == parent if prefix is None else resource.c.id.startswith(prefix, autoescape=True)
+    query: Select[Any] = select(resource).where(within)
     if lookup is not None:
         query = query.where(resource.c.lookup == lookup)
     if skip:
@@ -62,7 +62,8 @@ def page(
     query = query.order_by(*order).limit(most + 1)
     parts = [query] if seen is None else [query.where(one) for one in _among(seen, below=prefix is not None)]
     each = [  # each of them in the index's order: together they would be sorted, all of them
-        connection.execute(part.where(resource.c.archived == one))
+        connection.execute(part.where(of_kind == key, resource.c.archived == one))
+        for key in ((kind,) if isinstance(kind, str) else kind)
         for part in parts
         for one in ((False, True) if archived is None else (archived,))
     ]
