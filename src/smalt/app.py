@@ -42,6 +42,7 @@ from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp, error_response
 from smalt.arm.runs import JobRuns
+from smalt.auth.access import ScopeGrants
 from smalt.auth.authentication import authenticate
 from smalt.auth.certificates import keep_renewed
 from smalt.auth.identities import Identities
@@ -79,6 +80,7 @@ from smalt.tracking.runs import MlflowTracking
 
 log = logging.getLogger("smalt")
 RESERVE_EVERY_S = 60.0
+ARM_PATHS = ("/subscriptions", "/providers", "/tenants")
 CONSTRAINTS = Path(__file__).parent / "cli" / "quickstart"
 
 
@@ -126,6 +128,7 @@ def build(settings: Settings) -> Server:
         headers,
         Secrets(keyring),
         accounts.account_keys,
+        ScopeGrants(),
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
@@ -222,7 +225,7 @@ class Dispatcher:
             await self.blobs(scope, receive, send)
             return
         send = _without_guesses(send)
-        if scope["path"].lower().startswith("/subscriptions"):
+        if scope["path"].lower().startswith(ARM_PATHS):
             await self.arm(scope, receive, send)
         elif TrackingApp.handles(scope["path"]):
             await self.tracking(scope, receive, send)

@@ -23,6 +23,7 @@ from smalt.agent.wire import TaskSpec
 from smalt.arm.crud import Crud
 from smalt.arm.errors import invalid
 from smalt.arm.hub import Hub
+from smalt.arm.kind import Kind
 from smalt.arm.platform import Platform
 from smalt.arm.ports import (
     BuiltEnvironment,
@@ -206,6 +207,16 @@ class FakeGateway:
         return next(one for one in self.applied[-1] if one.name == name)
 
 
+@dataclass
+class FakeGrants:
+    """`prefixes` are what everybody may see; None: everything."""
+
+    prefixes: Sequence[str] | None = None
+
+    def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
+        return self.prefixes
+
+
 class FakeTokens:
     def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str:
         return f"token-of-{principal.name}-for-{audience}"
@@ -245,8 +256,18 @@ _FIRST = _First()
 class Harness:
     """`send` is one HTTP request to the ARM app; `settle` runs the control loop until nothing is due."""
 
-    def __init__(self, root: Path, tracking: Tracking | None = None, framed: bool = True, **settings: Any) -> None:
-        """`tracking` where a test needs MLflow's tables instead of the fake; `framed`: with a group and a workspace."""
+    def __init__(
+        self,
+        root: Path,
+        tracking: Tracking | None = None,
+        framed: bool = True,
+        kinds: Sequence[Kind] = (),
+        **settings: Any,
+    ) -> None:
+        """`tracking` where a test needs MLflow's tables instead of the fake; `framed`: with a group and a workspace.
+
+        `kinds` are known beside those of the package.
+        """
         self.settings = Settings(root=root, **settings)
         self.clock = Clock()
         self._runner, self._thread = asyncio.Runner(), threading.get_ident()
@@ -263,12 +284,14 @@ class Harness:
         keyring = Keyring(self.settings)
         accounts = Accounts(self.database, keyring)
         self.blobs = BlobAccounts(accounts, FolderStore(root / "blobs"))
+        self.grants = FakeGrants()
         tokens = FakeTokens()
         self.platform = Platform(
             self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs,
             tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
+            self.grants,
         )  # fmt: skip
-        self.kinds = Kinds.scan(smalt.kinds)
+        self.kinds = Kinds([*Kinds.scan(smalt.kinds).values(), *kinds])
         self.crud = Crud(self.kinds)
         self.loop = self.new_loop()
         self.app = ArmApp(self.platform, self.crud, lambda scope: OWNER, lambda *_: None)

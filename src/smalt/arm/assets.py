@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.arm.ids import ResourceId
-from smalt.store import resources
+from smalt.store import pages, resources
 from smalt.store.resources import Lock, Row
 
 _NUMBER = re.compile(r"[0-9]{1,18}")  # what clients count on from
@@ -47,7 +47,7 @@ def insert_version(
 
 def note_version(connection: Connection, above: Row, version: str, type_: str | None, new: bool) -> None:
     """Keep the container's `latest` and `next` right after a version was written or removed. `above` is locked."""
-    newest = resources.page(connection, above.kind + "/versions", above.id, most=1).rows
+    newest = pages.page(connection, above.kind + "/versions", above.id, most=1).rows
     noted: dict[str, Any] = {"latest": newest[0].name if newest else None}
     if new and _NUMBER.fullmatch(version):
         noted["next"] = max(int(above.status.get("next", 1)), int(version) + 1)

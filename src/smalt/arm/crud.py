@@ -9,19 +9,20 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm.above import check_above, check_exists, missing
 from smalt.arm.envelope import accepted, document, etag, patched, timestamp
-from smalt.arm.errors import ArmError, conflict, not_found
-from smalt.arm.ids import ResourceId
+from smalt.arm.errors import ArmError, conflict
+from smalt.arm.ids import ResourceId, Scope
 from smalt.arm.kind import OURS, Admitted, Kind, Request
 from smalt.arm.listing import Paging, archived_shown, collect, next_link, oldest_first
+from smalt.arm.reach import narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
-from smalt.store import events, operations, resources
+from smalt.store import events, operations, pages, resources
 from smalt.store.database import Collision
 from smalt.store.resources import Document, Lock, Row
 
 _TRIES = 4  # of a PUT that meets others on the same row
-_FRAME = ("subscriptions", "resourcegroups")  # above all providers
 
 
 @dataclass(frozen=True)
@@ -72,42 +73,52 @@ class Crud:
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
 
-    def kind_of(self, key: str) -> Kind:
-        try:
-            return self._kinds[key]
-        except KeyError:
-            raise ArmError(
-                404, "InvalidResourceType", f"The resource type '{key}' is not known here.", target=key
-            ) from None
+    def collection(self, id_: ResourceId, type_: str) -> Kind | None:
+        """The kind that is listed under the name `type_` below `id_`, if there is one. Raises ArmError(404)."""
+        return self._kinds.below(id_, type_)
 
-    def has(self, key: str) -> bool:
-        return key.lower() in self._kinds
+    def check_known(self, id_: ResourceId) -> None:
+        """Raises ArmError(404) where no kind is at this address."""
+        self._kinds.at(id_)
 
-    def _kind_at(self, id_: ResourceId, key: str) -> Kind:
-        """The kind that a path means: a type is known only below its own provider."""
-        kind = self.kind_of(key)
-        misplaced = kind.key in _FRAME and id_.path
-        if misplaced or id_.provider.lower() not in ("", kind.provider.lower()):
-            raise ArmError(
-                404, "InvalidResourceType", f"The provider '{id_.provider}' has no type '{key}' here.", target=key
-            )
-        return kind
+    def unknown(self, id_: ResourceId, last: str, method: str) -> ArmError:
+        """404 for a path that is neither a collection nor an action of what is there."""
+        if not id_.path:
+            return self._kinds.no_type(*id_.type_below(last))
+        message = f"{method} '{last[:200]}' is not known on {self._kinds.at(id_).qualified}."
+        return ArmError(404, "InvalidResourceType", message, target=last[:200])
 
     def get(self, request: Request) -> Answer:
-        kind = self._kind_at(request.id, request.id.kind)
+        kind = self._kinds.at(request.id)
+        if kind.verbs:
+            return self._computed(kind, request, "GET")
         with request.platform.database.read() as connection:
             id_ = _aliased(connection, kind, request.id)
             row = resources.get(connection, id_.key) or _stand_in(connection, kind, request.id)
             row = row or _derived(connection, kind, request.id)
             if row is None:
-                raise self._missing(connection, request.id)
+                raise missing(connection, self._kinds, request.id)
         body = document(request.platform, kind, row, alone=True)
         if id_ is not request.id:  # who asks by the alias goes on to mean whatever is newest
             body["id"] = f"{row.written.rpartition('/versions/')[0]}/labels/default"
         return Answer(200, body, {"ETag": etag(row)})
 
+    def _computed(self, kind: Kind, request: Request, verb: str) -> Answer:
+        """The answer of a kind without rows, which hangs on what has one."""
+        run, above = kind.verbs.get(verb), request.id.holder if verb == "LIST" else request.id.parent
+        if run is None:
+            raise ArmError(405, "MethodNotAllowed", f"{verb} is not allowed on a {kind.title}.")
+        with request.platform.database.read() as connection:
+            check_exists(connection, self._kinds, above)
+        return Answer(*run(replace(request, kinds=self._kinds, patch=self._patch)))
+
+    def _patch(self, request: Request, tag: str) -> Document:
+        return self.put(request, Conditions(if_match=tag), patch=True).body
+
     def put(self, request: Request, conditions: Conditions, patch: bool = False) -> Answer:
         """PUT, or PATCH as a merge into what is stored."""
+        if (kind := self._kinds.at(request.id)).verbs:
+            return self._computed(kind, request, "PATCH" if patch else "PUT")
         kind = self._written_kind(request)
         for left in reversed(range(_TRIES)):
             try:
@@ -120,7 +131,7 @@ class Crud:
 
     def _written_kind(self, request: Request) -> Kind:
         """The kind of what is PUT. Raises ArmError where it cannot be, or not under this name."""
-        kind = self._kind_at(request.id, request.id.kind)
+        kind = self._kinds.at(request.id)
         if kind.admit is None:
             raise ArmError(405, "MethodNotAllowed", f"A {kind.title} is made by the platform; it cannot be PUT.")
         check_name(kind, request.id.name)
@@ -142,10 +153,10 @@ class Crud:
         self, connection: Connection, request: Request, kind: Kind, conditions: Conditions, patch: bool
     ) -> tuple[Row | None, Admitted, Row, str]:
         """All of a PUT that is in its transaction: the row before, what it becomes, the row after, the operation."""
-        self._check_above(connection, request, kind)
+        check_above(connection, self._kinds, request.id, kind)
         old = resources.get(connection, request.id.key, Lock.WRITE)
         if patch and old is None:
-            raise self._missing(connection, request.id)
+            raise missing(connection, self._kinds, request.id)
         conditions.check(old)
         if old is not None and old.deleting:
             raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
@@ -190,7 +201,7 @@ class Crud:
         if old is None:
             self._ensure_parent(connection, request, kind)
             resources.insert(
-                connection, key=key, written=self._written(request.id), kind=kind.key, parent=request.id.parent.key,
+                connection, key=key, written=self._spelled(request.id), kind=kind.key, parent=request.id.parent.key,
                 name=request.id.name, spec=admitted.spec, status=admitted.status or {}, state=admitted.state, now=now,
                 by=by, due_at=now if admitted.due else None, lookup=admitted.lookup, archived=admitted.archived,
             )  # fmt: skip
@@ -209,9 +220,13 @@ class Crud:
         return row, operation
 
     def delete(self, request: Request, conditions: Conditions) -> Answer:
-        kind = self._kind_at(request.id, request.id.kind)
+        kind = self._kinds.at(request.id)
+        if kind.verbs:
+            return self._computed(kind, request, "DELETE")
         with request.platform.database.write() as connection:
             row = resources.get(connection, request.id.key, Lock.REMOVE)
+            if row is None and not request.id.segments:  # clients of groups take no 204
+                raise missing(connection, self._kinds, request.id)
             if row is None:
                 return Answer(204)
             conditions.check(row)
@@ -234,31 +249,36 @@ class Crud:
             found = resources.get(connection, child)
             if found is not None:
                 self.remove_stored(connection, found, now)
-        hook = self.kind_of(row.kind).deleted
+        hook = self._kinds[row.kind].deleted
         resources.remove(connection, row.id, now)
         if hook is not None:
             hook(connection, row, now)
 
     def list(self, request: Request, type_: str, url: str) -> Answer:
         """One page of a collection below `request.id`; `url` is the collection's, for the link to the next page."""
-        kind = self._kind_at(request.id, _join(request.id, type_))
-        query, paging = request.query, Paging.of(request.query)
+        kind = self._kinds.below(request.id, type_)
+        if kind is None:
+            raise self.unknown(request.id, type_, "GET")
+        if kind.verbs:
+            return self._computed(kind, request, "LIST")
+        query, paging, above = request.query, Paging.of(request.query), request.id.holder
         lookup = query.get(kind.list_lookup) if kind.list_lookup else None
-        across = self._across(kind, request.id, lookup)
+        across = _across(kind, request.id, lookup)
         archived, oldest = archived_shown(query), oldest_first(query)
         keep = kind.list_filter
+        seen = narrowed(request.platform.grants.reach(request.principal, f"{kind.qualified}/read"), kind, above.key)
         with request.platform.database.read() as connection:
-            if request.id.path and across is None and not kind.creates_parent:
-                self._check_exists(connection, request.id)
+            if not kind.creates_parent:
+                check_exists(connection, self._kinds, above)
 
-            def fetch(most: int, skip: str | None) -> resources.Page:
-                return resources.page(
-                    connection, kind.key, request.id.key, most=most, skip=skip, archived=archived, lookup=lookup,
-                    oldest_first=oldest, prefix=across,
+            def fetch(most: int, skip: str | None) -> pages.Page:
+                return pages.page(
+                    connection, kind.key, above.key, most=most, skip=skip, archived=archived, lookup=lookup,
+                    oldest_first=oldest, prefix=across, seen=seen,
                 )  # fmt: skip
 
             rows, skip = collect(fetch, None if keep is None else lambda row: keep(row, query), paging)
-            if not rows and kind.creates_parent and archived is not True and request.id.path:
+            if not rows and kind.creates_parent and archived is not True and seen is None:
                 only = request.id.child(type_, "1")
                 if resources.get(connection, only.key) is None:
                     rows = [row for row in (_derived(connection, kind, only),) if row is not None]
@@ -267,86 +287,48 @@ class Crud:
             body["nextLink"] = link
         return Answer(200, body)
 
-    def _across(self, kind: Kind, id_: ResourceId, lookup: str | None) -> str | None:
-        """The prefix below which to look: everything for a subscription's workspaces or a look-up by hash."""
-        if kind.lookup_across and lookup is not None:
-            return id_.parent.key + "/"
-        if not id_.path and kind.key == "workspaces" and not id_.group:
-            return id_.key + "/"
-        return None
-
     def events(self, request: Request) -> Answer:
         """What happened to a resource and when: every change of state, and the stages in between."""
         with request.platform.database.read() as connection:
             if resources.get(connection, request.id.key) is None:
-                raise self._missing(connection, request.id)
+                raise missing(connection, self._kinds, request.id)
             found = events.newest(connection, request.id.key)
         shown = [{"at": timestamp(one.at), "from": one.before, "to": one.after, "reason": one.reason} for one in found]
         return Answer(200, {"value": shown})
 
     def act(self, request: Request, name: str, method: str) -> tuple[int, Any] | None:
         """Run an action; None if the kind has none of this name."""
-        kind = self._kind_at(request.id, request.id.kind)
+        kind = self._kinds.at(request.id)
         action = next((one for key, one in kind.actions.items() if key.lower() == name.lower()), None)
         if action is None or action.method != method:
             return None
         with request.platform.database.read() as connection:
-            row = resources.get(connection, request.id.key)
+            row = None if kind.verbs else resources.get(connection, request.id.key)
             if row is None and action.needs_row:
-                raise self._missing(connection, request.id)
-        return action.run(replace(request, rehearse=self.rehearse), row)
-
-    def _check_above(self, connection: Connection, request: Request, kind: Kind) -> None:
-        """What the resource is made in exists, and nothing above it is being deleted: it would be forgotten there."""
-        if kind.key in _FRAME:
-            return
-        above = request.id.parent.parent if kind.creates_parent else request.id.parent
-        rows = resources.get_many(connection, [one.key for one in request.id.ancestors], Lock.BELOW)
-        if not request.id.group:
-            raise ArmError(404, "InvalidResourceId", f"{request.id} names no resource group.", target="path")
-        if above.key not in rows:
-            raise self._missing(connection, above)
-        going = next((row for row in rows.values() if row.deleting), None)
-        if going is not None:
-            title = self.kind_of(going.kind).title
-            raise conflict(
-                f"The {title} '{going.name}' is being deleted, with all that is in it. Wait for its end,"
-                " and create it again.",
-                "id",
-            )
-
-    def _check_exists(self, connection: Connection, id_: ResourceId) -> None:
-        if resources.get(connection, id_.key) is None:
-            raise self._missing(connection, id_)
-
-    def _missing(self, connection: Connection, id_: ResourceId) -> ArmError:
-        """404 for the highest ancestor that is missing: a wrong workspace is not reported as a wrong job."""
-        above = id_.parent
-        while above.path and resources.get(connection, above.key) is None:
-            id_, above = above, above.parent
-        title = self._kinds[id_.kind].title if id_.kind in self._kinds else id_.kind
-        code = "ResourceGroupNotFound" if id_.kind == "resourcegroups" else "ResourceNotFound"
-        error = not_found(title[0].upper() + title[1:], id_.name)
-        return ArmError(404, code, f"{error.message} ({id_})", target=id_.name)
+                raise missing(connection, self._kinds, request.id)
+        return action.run(replace(request, rehearse=self.rehearse, kinds=self._kinds), row)
 
     def _ensure_parent(self, connection: Connection, request: Request, kind: Kind) -> None:
         above = request.id.parent
         if kind.creates_parent and resources.get(connection, above.key) is None:
-            check_name(self.kind_of(above.kind), above.name)
+            check_name(self._kinds[above.kind], above.name)
             resources.insert(
-                connection, key=above.key, written=self._written(above), kind=above.kind, parent=above.parent.key,
+                connection, key=above.key, written=self._spelled(above), kind=above.kind, parent=above.parent.key,
                 name=above.name, spec={"properties": {}}, status={}, state="Succeeded", now=request.now,
                 by=request.principal.name,
             )  # fmt: skip
 
-    def _written(self, id_: ResourceId) -> str:
-        """The id with the types in the service's own spelling."""
-        pairs: list[tuple[str, str]] = []
-        for at in range(len(id_.path)):
-            key = "/".join(type_ for type_, _ in id_.path[: at + 1]).lower()
-            type_ = self._kinds[key].type if key in self._kinds else id_.path[at][0]
-            pairs.append((type_, id_.path[at][1]))
-        return str(replace(id_, path=tuple(pairs)))
+    def _spelled(self, id_: ResourceId) -> str:
+        return str(self._kinds.spelled(id_))
+
+
+def _across(kind: Kind, id_: ResourceId, lookup: str | None) -> str | None:
+    """The prefix below which to look: all groups of a subscription, or a look-up by hash in all of a workspace."""
+    if kind.lookup_across and lookup is not None:
+        return id_.parent.key + "/"
+    if not id_.path and id_.subscription and not id_.group and Scope.SUBSCRIPTION not in kind.scopes:
+        return id_.holder.key + "/"
+    return None
 
 
 def _aliased(connection: Connection, kind: Kind, id_: ResourceId) -> ResourceId:
@@ -373,9 +355,3 @@ def _derived(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None:
 
 def _public(spec: Mapping[str, Any]) -> Document:
     return {key: value for key, value in spec.items() if key != OURS}
-
-
-def _join(id_: ResourceId, type_: str) -> str:
-    if id_.path:
-        return f"{id_.kind}/{type_}".lower()
-    return type_.lower()

@@ -44,7 +44,7 @@ def document(platform: Platform, kind: Kind, row: Row, alone: bool = False) -> D
     body.update(
         id=row.written,
         name=row.name,
-        type=f"{kind.provider}/{kind.path}",
+        type=kind.qualified,
         etag=etag(row),
         systemData={
             "createdAt": timestamp(row.created_at),
@@ -55,7 +55,7 @@ def document(platform: Platform, kind: Kind, row: Row, alone: bool = False) -> D
             "lastModifiedByType": "User",
         },
     )
-    return body
+    return body if kind.shape is None else kind.shape(platform, row, body)
 
 
 def accepted(kind: Kind, body: Mapping[str, Any], old: Row | None, api_version: str) -> Document:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,16 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
-from smalt.arm.ids import ML, ResourceId
+from smalt.arm.ids import ML, ResourceId, Scope, kind_key
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.store.resources import Document, Row
 
 CONTROL, SERVING, CLEANUP = "control", "serving", "cleanup"
 OURS = "smalt"  # the key of a spec where we keep what the user did not write (a cancel request, …)
+IN_GROUP = frozenset({Scope.GROUP})
+INTERNAL = frozenset[Scope]()
+EXTENDS = frozenset(Scope)  # hangs on anything: …/providers/Microsoft.Authorization/roleAssignments/x
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
 
 
@@ -30,7 +33,8 @@ class Request:
     """One call on a resource or collection, as a kind's functions see it.
 
     `body` is the whole JSON document; `patched`: a PATCH made it. `rehearse`, for actions: how these PUTs would be
-    answered now, one after the other; None, or why not. Nothing is kept.
+    answered now, one after the other; None, or why not. Nothing is kept. `patch`, for `Kind.verbs`: PATCH another
+    resource (its request, its ETag) as its own PATCH would. `kinds`, for both: all that there are, by key.
     """
 
     platform: Platform
@@ -42,6 +46,8 @@ class Request:
     api_version: str = ""
     patched: bool = False
     rehearse: Callable[[Sequence[Request]], list[ArmError | None]] | None = None
+    patch: Callable[[Request, str], Document] | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict[str, "Kind"])
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,11 @@ class Kind:
     """One resource type.
 
     - `path`: the type below the provider, in the service's spelling.
+    - `scopes`: what it may hang on; `EXTENDS`: on any resource there is, and on what holds those. It goes with that.
+      Without any it is internal: its rows have no address of ARM's.
+    - `tracked`: Resource Manager itself knows it, with a location and tags: in lists of all resources.
+    - `verbs`: of a kind without rows, which follows from others: GET, PUT, PATCH, DELETE, and LIST of its collection
+      → (status code, body or None). What is not named is a 405.
     - `properties`: the model that `properties` is validated with; unknown fields are kept.
     - `admit`: pure decision about a PUT or PATCH; raises ArmError. None: the platform makes the
       rows, clients cannot PUT them.
@@ -109,6 +120,7 @@ class Kind:
       Without it the row is `Failed`.
     - `view`: what the server adds to `properties` in answers, from the row alone.
     - `detail`: what is added where one resource is read or written, and not in lists: it may cost more than the row.
+    - `shape`: the last word on the whole document: (platform, row, document) → document.
     - `long_running`: PUT and DELETE answer with an operation to poll.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
     - `derived`: the row of a resource that has none of its own but follows from others; as a
@@ -134,6 +146,8 @@ class Kind:
     fail: Callable[[Platform, Row, Document], Step] | None = None
     view: Callable[[Platform, Row], Document] | None = None
     detail: Callable[[Platform, Row], Document] | None = None
+    shape: Callable[[Platform, Row, Document], Document] | None = None
+    verbs: Mapping[str, Callable[[Request], tuple[int, Any]]] = field(default_factory=dict[str, Any])
     actions: Mapping[str, Action] = field(default_factory=dict[str, Action])
     long_running: bool = False
     put_status: int = 201
@@ -141,6 +155,8 @@ class Kind:
     name_pattern: str = NAME
     since: Mapping[str, str] = field(default_factory=dict[str, str])
     provider: str = ML
+    scopes: Set[Scope] = IN_GROUP
+    tracked: bool = False
     written: Callable[[Platform, Row], None] | None = None
     derived: Callable[[Connection, ResourceId], Row | None] | None = None
     creates_parent: bool = False
@@ -156,7 +172,13 @@ class Kind:
 
     @property
     def key(self) -> str:
-        return self.path.lower()
+        """What rows have as their `kind`."""
+        return kind_key(self.provider, self.path)
+
+    @property
+    def qualified(self) -> str:
+        """As ARM writes a type: Microsoft.MachineLearningServices/workspaces/jobs."""
+        return f"{self.provider}/{self.path}"
 
     @property
     def type(self) -> str:

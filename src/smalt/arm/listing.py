@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from smalt.arm.errors import ArmError
-from smalt.store.resources import Page, Row, place_after
+from smalt.store.pages import Page, place_after
+from smalt.store.resources import Row
 
 PAGE = 50
 PAGE_MOST = 1000

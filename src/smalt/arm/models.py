@@ -67,7 +67,7 @@ class ModelRows:
                 [container.child("versions", version).key] if version else resources.children(connection, above.id)
             ):
                 if resources.get(connection, key) is not None:
-                    resources.remove(connection, key, now)
+                    resources.remove_with_all_below(connection, key, now)
             if version:
                 note_version(connection, above, version, None, new=False)
             else:
@@ -113,7 +113,7 @@ def version_of(row: Row, container: str = "", path: str = "") -> ModelVersion:
     """A version's row as `ModelVersion`; the two arguments say where its files were found."""
     id_, properties = ResourceId.parse(row.written), row.properties
     return ModelVersion(
-        workspace=id_.workspace.key,
+        workspace=id_.home.key,
         name=id_.ancestor("models"),
         version=row.name,
         uri=str(properties.get("modelUri") or ""),

@@ -12,6 +12,7 @@ from smalt.arm.ports import (
     Engine,
     Environments,
     Gateway,
+    Grants,
     IdentityHeaders,
     MlflowModels,
     Tokens,
@@ -40,3 +41,4 @@ class Platform:
     identity_headers: IdentityHeaders
     secrets: Secrets
     account_keys: AccountKeys
+    grants: Grants

@@ -414,6 +414,14 @@ class Principal:
     scope: str = ""
 
 
+class Grants(Protocol):
+    """What principals may do where, as far as lists ask: each shows what its reader may read."""
+
+    def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
+        """Ids at and below which `principal` may do `action` (ARM's: provider/type/read). None: everywhere."""
+        ...
+
+
 class Tokens(Protocol):
     def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str: ...
 

@@ -27,7 +27,7 @@ from smalt.arm.bounds import DOCUMENT_MOST, TEMPLATE_MOST, too_large
 from smalt.arm.crud import Answer, Conditions, Crud
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
-from smalt.arm.ids import ML, PROVIDERS, NotAnId, ResourceId
+from smalt.arm.ids import GROUPS, ML, RESOURCES, SUBSCRIPTIONS, TENANT, NotAnId, ResourceId
 from smalt.arm.kind import Request
 from smalt.arm.outage import outage
 from smalt.arm.platform import Platform
@@ -43,9 +43,7 @@ HOLD_S = 20.0  # how long an operation's GET is held
 REREAD_S = 0.5  # and how often it is read meanwhile, whoever ends it
 Authenticate = Callable[[Scope], Principal]
 Authorize = Callable[[Principal, str, str], None]
-# a deployment's operations are asked for without the provider, as ARM had it once
-_OLD_DEPLOYMENTS = re.compile(r"^(/subscriptions/[^/]+/resourcegroups/[^/]+)(/deployments/)", re.IGNORECASE)
-_OPERATION = re.compile(r"subscriptions/[^/]+/providers/[^/]+/locations/[^/]+/operationsStatus/[^/]+", re.IGNORECASE)
+_OPERATION = re.compile(r"(subscriptions/[^/]+/)?providers/[^/]+/locations/[^/]+/operationsStatus/[^/]+", re.IGNORECASE)
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
 
 
@@ -89,18 +87,18 @@ class ArmApp:
             self._platform, id_, principal, self._platform.clock(), body, query, query.get("api-version", "")
         )
         if last is None:
-            self._authorize(principal, f"{ML}/{id_.kind}/{_VERBS.get(method, 'read')}", id_.key)
+            self._authorize(principal, _action(id_.type, _VERBS.get(method, "read")), id_.key)
             return self._on_resource(http, request)
-        if method == "GET" and self._crud.has(f"{id_.kind}/{last}" if id_.path else last):
-            self._authorize(principal, f"{ML}/{id_.kind}/{last}/read", id_.key)
+        if method == "GET" and (kind := self._crud.collection(id_, last)) is not None:
+            self._authorize(principal, _action((kind.provider, kind.path), "read"), id_.holder.key)
             return self._crud.list(request, last, self._platform.settings.url + path)
         if method == "GET" and last.lower() == "events":
-            self._authorize(principal, f"{ML}/{id_.kind}/read", id_.key)
+            self._authorize(principal, _action(id_.type, "read"), id_.key)
             return self._crud.events(request)
-        self._authorize(principal, f"{ML}/{id_.kind}/{last}/action", id_.key)
+        self._authorize(principal, _action(id_.type, f"{last}/action"), id_.key)
         answered = self._crud.act(request, last, method)
         if answered is None:
-            raise ArmError(404, "InvalidResourceType", f"{method} '{last}' is not known on {id_.kind}.", target=last)
+            raise self._crud.unknown(id_, last, method)
         status, result = answered
         if isinstance(result, Answer):
             return result
@@ -109,17 +107,18 @@ class ArmApp:
     def _on_resource(self, http: HttpRequest, request: Request) -> Answer:
         conditions = Conditions(http.headers.get("if-match", ""), http.headers.get("if-none-match", ""))
         match http.method:
-            case "GET" | "HEAD":
+            case "GET":
                 return self._crud.get(request)
+            case "HEAD":  # only asks whether it is there
+                return replace(self._crud.get(request), status=204, body=None)
             case "PUT":
                 return self._crud.put(request, conditions)
             case "PATCH":
                 return self._crud.put(request, conditions, patch=True)
-            case "DELETE" if request.id.provider not in ("", *PROVIDERS):
-                return Answer(204)  # a workspace's storage account and vault go with it; clients delete them one by one
             case "DELETE":
                 return self._crud.delete(request, conditions)
             case _:
+                self._crud.check_known(request.id)
                 raise ArmError(405, "MethodNotAllowed", f"{http.method} is not allowed on a resource.")
 
     async def _operation(self, http: HttpRequest, principal: Principal, key: str) -> Response:
@@ -156,9 +155,10 @@ class ArmApp:
     def _respond(self, http: HttpRequest, answer: Answer) -> Response:
         headers = dict(answer.headers)
         if answer.operation:
-            subscription = http.scope["path"].strip("/").split("/")[1]
+            words = http.scope["path"].strip("/").split("/")
+            scope = f"/subscriptions/{words[1]}" if words[0].lower() == "subscriptions" else ""
             url = (
-                f"{self._platform.settings.url}/subscriptions/{subscription}/providers/{ML}/locations/local"
+                f"{self._platform.settings.url}{scope}/providers/{ML}/locations/local"
                 f"/operationsStatus/{answer.operation}?api-version=2024-10-01"
             )
             headers |= {"Azure-AsyncOperation": url, **_retry_after(http)}
@@ -174,23 +174,23 @@ def _retry_after(http: HttpRequest) -> dict[str, str]:
     return {"Retry-After": "1"}
 
 
+def _action(type_: tuple[str, str], verb: str) -> str:
+    """What is done, as permissions name it: Microsoft.MachineLearningServices/workspaces/jobs/read."""
+    provider, path = type_
+    if provider == RESOURCES and path == GROUPS:
+        path = f"{SUBSCRIPTIONS}/{GROUPS}"
+    return f"{provider}/{path}/{verb}"
+
+
 def _split(path: str) -> tuple[ResourceId, str | None]:
     """The resource, and the collection or action behind it."""
-    if path.lower() == "/subscriptions":
-        return ResourceId(""), "subscriptions"
-    path = _OLD_DEPLOYMENTS.sub(r"\1/providers/Microsoft.Resources\2", path)
+    above, _, last = path.rpartition("/")
     try:
         return ResourceId.parse(path), None
     except NotAnId:
         pass
-    above, _, last = path.rstrip("/").rpartition("/")
-    provider = above.lower().rpartition("/providers/")
-    of = ""
-    if provider[1] and "/" not in provider[2]:  # …/providers/P/{type}: the top collection of a provider
-        above, of = above[: len(provider[0])], above[len(provider[0] + provider[1]) :]
     try:
-        id_ = ResourceId.parse(above)
-        return replace(id_, provider=of or id_.provider), last
+        return ResourceId.parse(above) if above else TENANT, last
     except NotAnId:
         raise ArmError(
             404, "InvalidResourceId", f"'{path[:200]}' is not the path of a resource.", target="path"

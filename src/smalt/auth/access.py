@@ -4,13 +4,16 @@ Roles will be looked up here; today the kind of principal is the role.
 
 - The owner and service principals may do everything (within their scope, where they have one).
 - Jobs and managed identities with a scope have what Azure calls *AzureML Data Scientist*, at and below it: all but the
-  workspace itself, its computes, and any keys that open more than the workspace. Unlike there, they do not choose how
-  an endpoint that exists is opened: neither new keys, nor `authMode`, nor another endpoint in its place.
+  workspace itself, what other providers hang on it (role assignments, locks, …), its computes, and any keys that open
+  more than the workspace. Unlike there, they do not choose how an endpoint that exists is opened: neither new keys, nor
+  `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
 https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from smalt.arm.errors import ArmError, forbidden
 from smalt.arm.ports import Principal
@@ -33,12 +36,23 @@ WITHHELD = frozenset(
         "onlineendpoints/regeneratekeys/action",
     )
 )
+# Who asks which tenants and subscriptions there are is shown those that he may see something of.
+ANYONE = frozenset({"microsoft.resources/tenants/read", "microsoft.resources/subscriptions/read"})
 
 
 def authorize(principal: Principal, action: str, resource_id: str) -> None:
     """Return if `principal` may do `action` (ARM's: provider/type/verb) on `resource_id`; otherwise ArmError(403)."""
+    if not resource_id and action.lower() in ANYONE:
+        return
     if not _within(principal, resource_id.lower()) or not _granted(principal, action.lower()):
         raise _refusal(principal, action, resource_id)
+
+
+class ScopeGrants:
+    """`Grants` before there are roles: everything, within the principal's scope where it has one."""
+
+    def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
+        return None if principal.scope in ("", "/") else (principal.scope,)
 
 
 def _within(principal: Principal, resource_id: str) -> bool:
@@ -52,7 +66,7 @@ def _granted(principal: Principal, action: str) -> bool:
     if principal.kind in ("owner", "servicePrincipal") or (principal.kind == "managedIdentity" and not principal.scope):
         return True
     if principal.kind in ("job", "managedIdentity"):
-        return action not in WITHHELD
+        return action.endswith("/read") or (action.startswith(f"{WORKSPACES}/") and action not in WITHHELD)
     return principal.kind == "endpoint" and action.endswith("/read")
 
 

@@ -35,7 +35,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 def _check_place(request: Request, connection: Connection, uri: str) -> None:
     """Raises ArmError(400): processes here start in a copy of the folder, so it must be one of ours."""
     field = "properties.codeUri"
-    if not locate(request.platform, connection, request.id.workspace, uri, field).account:
+    if not locate(request.platform, connection, request.id.home, uri, field).account:
         raise invalid(f"{field}: code must be in a datastore of this workspace, not at {uri[:200]}; upload it.", field)
 
 

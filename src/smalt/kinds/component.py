@@ -78,7 +78,7 @@ def _essence(request: Request, connection: Connection, component: Document) -> A
     said = {key: value for key, value in component.items() if key not in _PRESENTATION}
     for key, type_ in (("code", "codes"), ("environment", "environments")):
         if isinstance(text := said.get(key), str):
-            said[key] = asset_key(connection, request.id.workspace, text, type_)
+            said[key] = asset_key(connection, request.id.home, text, type_)
     return _as_text(meaning(said))
 
 

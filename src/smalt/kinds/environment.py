@@ -69,7 +69,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
     def build(given: Any) -> Any:
         uri = str((given or {}).get("contextUri") or "")
-        place = place_key(request.platform, connection, request.id.workspace, uri)
+        place = place_key(request.platform, connection, request.id.home, uri)
         return given and meaning({**given, "contextUri": list(place)})
 
     message = "An environment version is fixed: image, conda file and build context cannot be updated."

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from smalt.agent.wire import Limits, Phase, TaskSpec
-from smalt.arm.kind import Document, Kind, Step
+from smalt.arm.kind import INTERNAL, Document, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan
 from smalt.kinds.feeds import logins_of
@@ -97,4 +97,4 @@ def _compiled(platform: Platform, row: Row, status: Document, built: BuiltEnviro
     return {**status, "compiled": name}
 
 
-KIND = Kind(path=PATH, title="environment build", reconcile=_reconcile)
+KIND = Kind(path=PATH, title="environment build", scopes=INTERNAL, reconcile=_reconcile)

@@ -15,7 +15,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Feed, Login
 from smalt.kinds.credentials import stored_credentials
-from smalt.store import resources
+from smalt.store import pages, resources
 from smalt.store.resources import Row
 
 CONNECTIONS = "workspaces/connections"
@@ -28,7 +28,7 @@ def feeds_of(connection: Connection, workspace: ResourceId, spec: EnvironmentSpe
     """The workspace's feeds that are not over, for a specification that names an address; others cost no look."""
     if "://" not in spec.conda_file + spec.pip_requirements:
         return ()
-    found = resources.page(connection, CONNECTIONS, workspace.key, most=_MOST, lookup=CATEGORY)
+    found = pages.page(connection, CONNECTIONS, workspace.key, most=_MOST, lookup=CATEGORY)
     return tuple(Feed(str(row.properties["target"]), row.id) for row in found.rows if _opens(row, now))
 
 

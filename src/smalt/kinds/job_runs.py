@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from smalt.arm.kind import Kind, Step, keep_trying
+from smalt.arm.kind import INTERNAL, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.runs import JobRuns
 from smalt.store import resources
@@ -33,4 +33,4 @@ def _step(platform: Platform, row: Row) -> Step:
     return Step(row.state, row.status, after=0 if more else _RESYNC_S)
 
 
-KIND = Kind(path="jobRuns", title="comparison of jobs and runs", reconcile=_step, fail=keep_trying)
+KIND = Kind(path="jobRuns", title="comparison of jobs and runs", scopes=INTERNAL, reconcile=_step, fail=keep_trying)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from smalt.arm.ids import ML
+from smalt.arm.ids import ML, Scope
 from smalt.arm.kind import Action, Kind, Request
 from smalt.sched.sizes import SIZES
 from smalt.settings import REGION
@@ -64,6 +64,7 @@ def _usages(request: Request, _: Row | None) -> tuple[int, Any]:
 KIND = Kind(
     path="locations",
     title="location",
+    scopes=frozenset({Scope.SUBSCRIPTION, Scope.GROUP}),
     actions={
         "vmSizes": Action(_vm_sizes, method="GET", needs_row=False),
         "usages": Action(_usages, method="GET", needs_row=False),

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step, keep_trying
+from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, Step, keep_trying
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
 from smalt.kinds import references
@@ -75,9 +75,9 @@ def _show(platform: Platform, row: Row) -> Step:
     """A version as MLflow shows it."""
     id_ = ResourceId.parse(row.written)
     if row.deleting:
-        platform.models.remove_version(id_.workspace.key, id_.ancestor("models"), row.name)
+        platform.models.remove_version(id_.home.key, id_.ancestor("models"), row.name)
         return Step(row.state, row.status, gone=True)
-    account, place = _place(platform, id_.workspace, str(row.properties["modelUri"]))
+    account, place = _place(platform, id_.home, str(row.properties["modelUri"]))
     own = bool(place.account) and place.account == account
     platform.models.ensure_version(version_of(row, place.container, place.path) if own else version_of(row))
     return Step("Succeeded", {**row.status, SHOWN: True}, done=True)
@@ -114,7 +114,7 @@ def _removed(connection: Connection, row: Row, now: float) -> None:
 def _tell(platform: Platform, row: Row) -> Step:
     """MLflow shows what there is now: what is gone is deleted there, a model has its description and tags."""
     id_ = ResourceId.parse(row.spec["about"])
-    workspace = id_.workspace.key
+    workspace = id_.home.key
     with platform.database.read() as connection:
         found = resources.get(connection, id_.key)
     if id_.kind == MODELS and found is not None:
@@ -149,5 +149,5 @@ KINDS = [
         delete_at_once=True,
         name_pattern=NAME,
     ),
-    Kind(path=NEWS, title="news for MLflow", reconcile=_tell, fail=keep_trying, deleted=_told),
+    Kind(path=NEWS, title="news for MLflow", scopes=INTERNAL, reconcile=_tell, fail=keep_trying, deleted=_told),
 ]

@@ -363,6 +363,7 @@ def _skus(request: Request, row: Row | None) -> tuple[int, Any]:
 
 KIND = Kind(
     path="workspaces/onlineEndpoints/deployments",
+    tracked=True,
     title="online deployment",
     lane=SERVING,
     properties=DeploymentProperties,

@@ -90,7 +90,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 def _check_traffic(connection: Connection, request: Request, properties: Mapping[str, Any]) -> None:
     """Shares add up to 0 or 100 and go to deployments that exist."""
     errors: list[ArmError] = []
-    rows = resources.get_many(connection, resources.children(connection, request.id.key))
+    rows = resources.get_many(connection, resources.children(connection, request.id.key, routing.DEPLOYMENTS))
     known = {row.name.lower(): row for row in rows.values() if not row.deleting}
     for field, most in (("traffic", 100), ("mirrorTraffic", 50)):
         shares = properties[field]
@@ -208,6 +208,7 @@ def _token(request: Request, row: Row | None) -> tuple[int, Any]:
 
 KIND = Kind(
     path="workspaces/onlineEndpoints",
+    tracked=True,
     title="online endpoint",
     lane=SERVING,
     properties=EndpointProperties,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from smalt.arm.errors import ArmError, invalid
-from smalt.arm.ids import ML, NotAnId, ResourceId, workspace_id
+from smalt.arm.ids import ML, NotAnId, ResourceId, kind_key, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
 from smalt.kinds import addresses
@@ -86,7 +86,7 @@ def is_asset(text: str) -> bool:
     return ("://" not in text and not lowered.startswith(("/", "file:", "runs:"))) or bool(_LONG_NAME.fullmatch(text))
 
 
-def parse_asset(workspace: ResourceId, text: str, type_: str, field: str) -> AssetName:
+def parse_asset(home: ResourceId, text: str, type_: str, field: str) -> AssetName:
     """Raises ArmError(400) for what names no asset of this type in this workspace."""
     if found := _REGISTRY.fullmatch(text):
         registry, _, name, what, value = found.groups()
@@ -95,39 +95,39 @@ def parse_asset(workspace: ResourceId, text: str, type_: str, field: str) -> Ass
     if found := _LONG_NAME.fullmatch(text):
         text = f"{found[1]}/providers/{ML}{found[2]}"
     if text.lower().removeprefix("azureml:").startswith("/subscriptions/"):
-        return _in_workspace(workspace, text, type_, field)
+        return _in_home(home, text, type_, field)
     if found := _NAMED.fullmatch(text):
         name, version, label = found.groups()
         return AssetName(name, version or "", label or "")
     raise invalid(f"{field}: '{text[:200]}' names no {TITLES[type_]}; write azureml:NAME:VERSION.", field)
 
 
-def _in_workspace(workspace: ResourceId, text: str, type_: str, field: str) -> AssetName:
+def _in_home(home: ResourceId, text: str, type_: str, field: str) -> AssetName:
     try:
         id_ = ResourceId.parse(text)
-        home = id_.workspace
+        its_home = id_.home
     except NotAnId:
         raise invalid(f"{field}: '{text[:200]}' is not the id of a {TITLES[type_]}.", field) from None
-    if home.key != workspace.key:
-        raise invalid(f"{field}: {id_} is not in workspace '{workspace.name}'.", field)
+    if its_home.key != home.key:
+        raise invalid(f"{field}: {id_} is not in workspace '{home.name}'.", field)
     if not id_.ancestor(type_):
         raise invalid(f"{field}: {id_} is not the id of a {TITLES[type_]}.", field)
     return AssetName(id_.ancestor(type_), id_.ancestor("versions"), id_.ancestor("labels"))
 
 
-def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, field: str) -> Row:
+def asset(connection: Connection, home: ResourceId, text: str, type_: str, field: str) -> Row:
     """The version row that `text` names. Raises ArmError(400) naming `field` and the nearest name there is."""
-    asked = parse_asset(workspace, text, type_, field)
+    asked = parse_asset(home, text, type_, field)
     name, title = asked.name, TITLES[type_]
     if asked.registry and not (type_ == "environments" and asked.registry.lower() == "azureml"):
         raise invalid(f"{field}: registry '{asked.registry}' is not on this server (asked for {text}).", field)
-    above = workspace.child(type_, name)
+    above = home.child(type_, name)
     row = resources.get(connection, above.key)
     if row is None and type_ == "data":
         row = output_data(connection, above)
     if row is None:
-        hint = nearest(name, names(connection, workspace, type_))
-        raise invalid(f"{field}: there is no {title} '{name}' in workspace '{workspace.name}'.{hint}", field)
+        hint = nearest(name, names(connection, home, type_))
+        raise invalid(f"{field}: there is no {title} '{name}' in workspace '{home.name}'.{hint}", field)
     if not asked.version and asked.label not in ("", "latest"):
         raise invalid(
             f"{field}: the label '{asked.label}' is not known; use a version or 'latest' (asked for {text}).", field
@@ -142,17 +142,18 @@ def asset(connection: Connection, workspace: ResourceId, text: str, type_: str, 
         newest = resources.get(connection, above.child("versions", row.status["latest"]).key)
         found = newest if asked.registry or (newest is not None and stands_for(newest, wanted)) else None
     if found is None:
-        known = [child.rsplit("/", 1)[-1] for child in resources.children(connection, above.key)][:20]
-        raise invalid(f"{field}: {title} '{name}' has no version '{wanted}'; there are: {', '.join(known)}.", field)
+        versions = resources.children(connection, above.key, f"{above.kind}/versions")
+        known = ", ".join(key.rsplit("/", 1)[-1] for key in versions[:20])
+        raise invalid(f"{field}: {title} '{name}' has no version '{wanted}'; there are: {known}.", field)
     return found
 
 
-def asked_id(row: Row, workspace: ResourceId, text: str, type_: str, field: str) -> str:
+def asked_id(row: Row, home: ResourceId, text: str, type_: str, field: str) -> str:
     """The id of what `text` names, which `asset` found in `row`: with the version asked, if another stands for it.
 
     A curated environment's `azureml:NAME:VERSION` stays so: clients send it in this form, and expect it in the answer.
     """
-    version = parse_asset(workspace, text, type_, field).version
+    version = parse_asset(home, text, type_, field).version
     short = text.lower().startswith("azureml:") and bool(_NAMED.fullmatch(text))
     if version and short and row.properties.get("environmentType") == CURATED:
         return text
@@ -161,15 +162,15 @@ def asked_id(row: Row, workspace: ResourceId, text: str, type_: str, field: str)
     return f"{row.written.rpartition('/')[0]}/{version}"
 
 
-def asset_key(connection: Connection, workspace: ResourceId, text: str, type_: str) -> str:
+def asset_key(connection: Connection, home: ResourceId, text: str, type_: str) -> str:
     """Equal for all ways to write one version's name; `text` itself where it names none."""
     try:
-        asked = parse_asset(workspace, text, type_, "")
+        asked = parse_asset(home, text, type_, "")
     except ArmError:
         return text
     version = asked.version
     if not version and asked.label in ("", "latest"):
-        above = resources.get(connection, workspace.child(type_, asked.name).key)
+        above = resources.get(connection, home.child(type_, asked.name).key)
         version = str(above.status.get("latest") or "") if above else ""
     return f"{asked.name}:{version or '@' + asked.label}".lower()
 
@@ -186,8 +187,9 @@ def place_key(
         return ("", uri.rstrip("/"))
 
 
-def names(connection: Connection, workspace: ResourceId, type_: str) -> list[str]:
-    query = select(resource.c.name).where(resource.c.kind == f"workspaces/{type_}", resource.c.parent == workspace.key)
+def names(connection: Connection, home: ResourceId, type_: str) -> list[str]:
+    kind = kind_key(*home.type_below(type_))
+    query = select(resource.c.name).where(resource.c.kind == kind, resource.c.parent == home.key)
     return list(connection.execute(query.limit(500)).scalars())
 
 

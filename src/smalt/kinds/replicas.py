@@ -271,7 +271,8 @@ def deployment_of(connection: Connection, principal: Principal) -> Row | None:
     """The deployment whose replicas act as `principal`; None where it is gone, also if another has its name now."""
     endpoint = principal.name.removeprefix(_ACTS_AS)
     above = ResourceId.parse(principal.scope).workspace.child("onlineEndpoints", endpoint)
-    rows = resources.get_many(connection, resources.children(connection, above.key)).values()
+    keys = resources.children(connection, above.key, f"{above.kind}/deployments")
+    rows = resources.get_many(connection, keys).values()
     return next((row for row in rows if _digest(row) == principal.oid), None)
 
 

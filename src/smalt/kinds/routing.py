@@ -17,7 +17,7 @@ from json import dumps
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError
-from smalt.arm.kind import SERVING, Document, Kind, Step, keep_trying
+from smalt.arm.kind import INTERNAL, SERVING, Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth import living
@@ -93,8 +93,7 @@ def _routes_of(platform: Platform, connection: Connection, keys: Iterable[str]) 
 
 
 def _below(connection: Connection, endpoint: str) -> list[Row]:
-    rows = resources.get_many(connection, resources.children(connection, endpoint)).values()
-    return [row for row in rows if row.kind == DEPLOYMENTS]
+    return list(resources.get_many(connection, resources.children(connection, endpoint, DEPLOYMENTS)).values())
 
 
 def _all_routes(platform: Platform, connection: Connection) -> Routes:
@@ -254,6 +253,6 @@ def _look_again(row: Row, version: str) -> Step:
 
 
 KINDS = [
-    Kind(path="gateways", lane=SERVING, title="gateway", reconcile=_reconcile, fail=keep_trying),
-    Kind(path=ROUTES, title="route"),
+    Kind(path="gateways", lane=SERVING, title="gateway", scopes=INTERNAL, reconcile=_reconcile, fail=keep_trying),
+    Kind(path=ROUTES, title="route", scopes=INTERNAL),
 ]

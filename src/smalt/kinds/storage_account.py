@@ -14,7 +14,7 @@ from smalt.arm.ids import STORAGE
 from smalt.arm.kind import Action, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import AccountKey
-from smalt.store import resources
+from smalt.store import pages
 from smalt.store.resources import Row
 
 
@@ -53,7 +53,7 @@ def _check_owner(request: Request) -> None:
     account, group, skip = request.id.name.lower(), request.id.parent, None
     with request.platform.database.read() as connection:
         while True:
-            page = resources.page(connection, "workspaces", group.key, most=1000, skip=skip)
+            page = pages.page(connection, "workspaces", group.key, most=1000, skip=skip)
             if any(account in (one.status.get("account"), *one.status.get("accounts", ())) for one in page.rows):
                 return
             skip = page.skip

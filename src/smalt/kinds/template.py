@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from smalt.arm.bounds import check_tags
 from smalt.arm.envelope import spelled_identity, timestamp
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
-from smalt.arm.ids import ResourceId, workspace_id
+from smalt.arm.ids import RESOURCES, ResourceId, workspace_id
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, check_document, check_name
@@ -176,7 +176,7 @@ def _faults(id_: ResourceId, error: ArmError) -> list[ArmError]:
 KIND = Kind(
     path="deployments",
     title="template deployment",
-    provider="Microsoft.Resources",
+    provider=RESOURCES,
     properties=DeploymentProperties,
     admit=_admit,
     reconcile=_reconcile,

@@ -16,10 +16,10 @@ def pending_upload(request: Request, row: Row | None) -> tuple[int, Any]:
     """A container of its own for one upload, opened by a SAS."""
     platform = request.platform
     with platform.database.read() as connection:
-        workspace = resources.get(connection, request.id.workspace.key)
-    if workspace is None or not workspace.status.get("account"):
-        raise not_found("Workspace", request.id.workspace.name)
-    account, container_name = workspace.status["account"], f"{request.id.path[1][0].lower()}-{uuid.uuid4()}"
+        home = resources.get(connection, request.id.home.key)
+    if home is None or not home.status.get("account"):
+        raise not_found("Workspace", request.id.home.name)
+    account, container_name = home.status["account"], f"{request.id.path[1][0].lower()}-{uuid.uuid4()}"
     platform.blobs.ensure_container(account, container_name)
     token = platform.blobs.sas(account, "rwdlac", signature_hours(request.principal) * 3600, container=container_name)
     url = f"{platform.settings.account_url(account)}/{container_name}"
@@ -28,7 +28,7 @@ def pending_upload(request: Request, row: Row | None) -> tuple[int, Any]:
         "pendingUploadType": "TemporaryBlobReference",
         "blobReferenceForConsumption": {
             "blobUri": url,
-            "storageAccountArmId": f"{request.id.workspace}/storageAccounts/{account}",
+            "storageAccountArmId": f"{request.id.home}/storageAccounts/{account}",
             "credential": {"credentialType": "SAS", "sasUri": f"{url}?{token}"},
         },
     }

@@ -104,7 +104,7 @@ def fixed_files(request: Request, connection: Connection, uri: str, *others: str
     """Of a version with files: their place, however the property `uri` writes it, and the properties `others`."""
 
     def place(given: Any) -> Any:
-        return place_key(request.platform, connection, request.id.workspace, str(given))
+        return place_key(request.platform, connection, request.id.home, str(given))
 
     return Fixed({uri: place, **dict.fromkeys(others, meaning)}, CHANGED_PATH, 400, named_by_content=True)
 
@@ -116,11 +116,11 @@ def check_files(
 
     What other resources say, which may be deleted, is resolved now: a version of `type_`, the output of a job.
     """
-    workspace = request.id.workspace
+    home = request.id.home
     if is_asset(uri):
-        row = asset(connection, workspace, uri, type_, field)
+        row = asset(connection, home, uri, type_, field)
         uri = str(row.properties["modelUri" if type_ == "models" else "dataUri"])
-    place = locate(request.platform, connection, workspace, uri, field)
+    place = locate(request.platform, connection, home, uri, field)
     check_folder(place, input_type, field)
     return place.uri
 

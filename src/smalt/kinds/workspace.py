@@ -181,6 +181,7 @@ def _resync(request: Request, row: Row | None) -> tuple[int, Any]:
 KIND = Kind(
     path="workspaces",
     title="workspace",
+    tracked=True,
     properties=WorkspaceProperties,
     reconcile=_reconcile,
     view=_view,

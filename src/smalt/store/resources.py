@@ -1,4 +1,4 @@
-"""Rows of the `resource` table: read, written, listed. All of it takes the caller's connection.
+"""Rows of the `resource` table: read and written. All of it takes the caller's connection. Lists: `store/pages.py`.
 
 The rules that this keeps (`docs/architecture.md`, "Reconciling"): a write of the spec counts only on the generation
 that it was decided on, raises it and makes the row due; a status is written key by key; a row that comes to an end
@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from heapq import merge
 from typing import Any
 
 from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_, select, update
@@ -22,7 +21,6 @@ from smalt.store import events
 from smalt.store.tables import resource, secret, waiter
 
 Document = dict[str, Any]  # JSON: what rows hold and what is sent; its one name for all layers
-PAGE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -274,69 +272,17 @@ def wake_waiters(connection: Connection, on: str, now: float) -> list[str]:
     return waiting
 
 
-@dataclass(frozen=True)
-class Page:
-    rows: list[Row]
-    skip: str | None  # where the next page begins
-    full: bool = False  # closed before its time: it holds as many bytes as one may
+def children(connection: Connection, parent: str, kind: str = "") -> list[str]:
+    """The ids of the rows below: all, what extends the resource too, or those of one kind."""
+    query = select(resource.c.id).where(resource.c.parent == parent)
+    return list(connection.execute(query.where(resource.c.kind == kind) if kind else query).scalars())
 
 
-def page(
-    connection: Connection,
-    kind: str,
-    parent: str,
-    *,
-    most: int,
-    skip: str | None = None,
-    archived: bool | None = False,
-    lookup: str | None = None,
-    oldest_first: bool = False,
-    prefix: str | None = None,
-) -> Page:
-    """One page, newest first unless asked otherwise; `archived` None means both. O(page), not O(all).
-
-    Rows are read one by one up to about `PAGE_BYTES`, so large ones are never all in memory.
-    """
-    query: Select[Any] = select(resource).where(resource.c.kind == kind)
-    query = (
-        query.where(resource.c.parent == parent)
-        if prefix is None
-        else query.where(resource.c.parent.startswith(prefix, autoescape=True))
-    )
-    if lookup is not None:
-        query = query.where(resource.c.lookup == lookup)
-    if skip:
-        at, _, key = skip.partition("~")
-        mark, column = float(at), resource.c.created_at
-        if oldest_first:  # the first term alone is one that an index can begin at
-            query = query.where(column >= mark, or_(column > mark, resource.c.id > key))
-        else:
-            query = query.where(column <= mark, or_(column < mark, resource.c.id < key))
-    order = (
-        (resource.c.created_at, resource.c.id) if oldest_first else (resource.c.created_at.desc(), resource.c.id.desc())
-    )
-    query = query.order_by(*order).limit(most + 1)
-    both = [  # each of them in the index's order: together they would be sorted, all of them
-        connection.execute(query.where(resource.c.archived == one))
-        for one in ((False, True) if archived is None else (archived,))
-    ]
-    rows: list[Row] = []
-    size = 0
-    for found in merge(*both, key=lambda one: (one.created_at, one.id), reverse=not oldest_first):
-        size += len(found.spec) + len(found.status)
-        if rows and (len(rows) == most or size > PAGE_BYTES):
-            return Page(rows, place_after(rows[-1]), size > PAGE_BYTES)
-        rows.append(read(found))
-    return Page(rows, None)
-
-
-def place_after(row: Row) -> str:
-    """Where the page behind this row begins."""
-    return f"{row.created_at!r}~{row.id}"
-
-
-def children(connection: Connection, parent: str) -> list[str]:
-    return list(connection.execute(select(resource.c.id).where(resource.c.parent == parent)).scalars())
+def remove_with_all_below(connection: Connection, row_id: str, now: float) -> None:
+    """As `remove`, for what is only stored, also below."""
+    for child in children(connection, row_id):
+        remove_with_all_below(connection, child, now)
+    remove(connection, row_id, now)
 
 
 def children_to_delete(connection: Connection, parent: str, most: int) -> list[Row]:

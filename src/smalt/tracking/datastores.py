@@ -26,7 +26,7 @@ from smalt.arm.ports import Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
 from smalt.arm.threads import Threads
 from smalt.settings import STORAGE_SUFFIX
-from smalt.store import resources
+from smalt.store import pages, resources
 from smalt.store.resources import Row
 from smalt.tracking.address import long_form
 
@@ -85,7 +85,7 @@ class DatastoreApp:
 
     def _datastores(self, workspace: ResourceId) -> dict[str, Any]:
         with self._platform.database.read() as connection:
-            rows = resources.page(connection, "workspaces/datastores", workspace.key, most=_LISTED_MOST).rows
+            rows = pages.page(connection, "workspaces/datastores", workspace.key, most=_LISTED_MOST).rows
         return {"value": [_described(row) for row in rows]}
 
     def _datastore(self, principal: Principal, workspace: ResourceId, name: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from smalt.arm.runs import JOBS, JobRuns, described, is_run
 from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
-from smalt.store import resources
+from smalt.store import pages, resources
 from smalt.store.resources import Row
 from smalt.tracking.address import long_form
 
@@ -238,7 +238,7 @@ class HistoryApp:
         paging = Paging.of(asked)
         paging = replace(paging, most=min(int(asked["$top"]) if paging.exact else CHILDREN_MOST, CHILDREN_MOST))
         with self._platform.database.read() as connection:
-            page = resources.page(connection, row.kind, row.id, most=paging.most, skip=paging.skip)
+            page = pages.page(connection, row.kind, row.id, most=paging.most, skip=paging.skip)
         above = [row.name, *([root] if (root := self._whole(row)["rootRunId"]) != row.name else [])]
         shown: dict[str, Any] = {"value": [self._run(child, above) for child in page.rows]}
         query = dict(http.query_params)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from smalt.auth.keyring import Keyring
 from smalt.sched import placement
 from smalt.settings import Settings
-from smalt.store import claims, operations, resources
+from smalt.store import claims, operations, pages, resources
 from smalt.store.claims import Lane
 from smalt.store.database import Database
 from smalt.store.migrate import HEAD, NewerDatabase, migrate
@@ -180,17 +180,31 @@ def test_lists_are_paged_by_key(database: Database) -> None:
     skip = None
     while True:
         with database.read() as connection:
-            page = resources.page(connection, KIND, "/w", most=3, skip=skip)
+            page = pages.page(connection, KIND, "/w", most=3, skip=skip)
         seen += [row.name for row in page.rows]
         skip = page.skip
         if skip is None:
             break
     assert sorted(seen) == [f"j{number}" for number in range(10)] and len(seen) == 10
     with database.read() as connection:
-        oldest = resources.page(connection, KIND, "/w", most=2, oldest_first=True)
-        archived = resources.page(connection, KIND, "/w", most=5, archived=True)
+        oldest = pages.page(connection, KIND, "/w", most=2, oldest_first=True)
+        archived = pages.page(connection, KIND, "/w", most=5, archived=True)
     assert [row.name for row in oldest.rows] == ["j0", "j1"]
     assert [row.name for row in archived.rows] == ["hidden"]
+
+
+def test_lists_of_what_is_seen(database: Database) -> None:
+    with database.write() as connection:
+        keys = [insert(connection, f"j{number}", at=float(number // 2)) for number in range(9)]
+        insert(connection, "elsewhere", at=99.0, parent="/other")
+    seen = [*keys[1:8:2], *(f"/none/{number}" for number in range(500))]
+    with database.read() as connection:
+        first = pages.page(connection, KIND, "/w", most=3, seen=seen)
+        second = pages.page(connection, KIND, "/w", most=3, seen=seen, skip=first.skip)
+        below = pages.page(connection, KIND, "", most=20, seen=[keys[0].rpartition("/")[0]], prefix="/w")
+        nothing = pages.page(connection, KIND, "/w", most=3, seen=[])
+    assert [row.name for row in (*first.rows, *second.rows)] == ["j7", "j5", "j3", "j1"] and second.skip is None
+    assert len(below.rows) == 9 and nothing.rows == []
 
 
 def test_operations_end_with_their_generation(database: Database) -> None:

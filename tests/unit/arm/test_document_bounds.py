@@ -13,7 +13,7 @@ from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.bounds import DOCUMENT_MOST, TAG_NAME_MOST, TAG_VALUE_MOST, TAGS_MOST, TEMPLATE_MOST
 from smalt.store import resources
-from smalt.store.resources import PAGE_BYTES
+from smalt.store.pages import PAGE_BYTES
 
 DATA = f"{WORKSPACE}/data/churn/versions"
 MANY = {f"t{number}": "x" for number in range(TAGS_MOST + 1)}

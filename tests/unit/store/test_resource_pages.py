@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from smalt.store import claims, resources
+from smalt.store import claims, pages, resources
 from smalt.store.claims import Lane
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
@@ -35,7 +35,7 @@ def all_pages(connection: Connection, **how: object) -> list[str]:
     found: list[str] = []
     skip = None
     while True:
-        page = resources.page(connection, KIND, PARENT, most=7, skip=skip, **how)  # pyright: ignore[reportArgumentType]
+        page = pages.page(connection, KIND, PARENT, most=7, skip=skip, **how)  # pyright: ignore[reportArgumentType]
         found += [row.id for row in page.rows]
         skip = page.skip
         if skip is None:
@@ -63,8 +63,8 @@ def test_what_runs_often_reads_through_its_index(database: Database) -> None:
         event.listen(connection.engine, "before_cursor_execute", note)
         assert claims.next_due(connection, [KIND, "other"]) == 50.0
         assert claims.due(connection, Lane(frozenset({KIND, "other"}), deleting=False), 60.0, 8) == ["/w/jobs/j07"]
-        first = resources.page(connection, KIND, PARENT, most=5, archived=None)
-        resources.page(connection, KIND, PARENT, most=5, archived=None, skip=first.skip)
+        first = pages.page(connection, KIND, PARENT, most=5, archived=None)
+        pages.page(connection, KIND, PARENT, most=5, archived=None, skip=first.skip)
         event.remove(connection.engine, "before_cursor_execute", note)
         plans = [_plan(connection, statement, parameters) for statement, parameters in statements]
     due, claimed = plans[0], plans[1]
