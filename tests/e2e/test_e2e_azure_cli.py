@@ -21,7 +21,6 @@ from smalt.settings import STORAGE_AUDIENCE, SUBSCRIPTION, TENANT
 
 pytestmark = pytest.mark.e2e
 ISSUER, SUBJECT, AUDIENCE = "https://ci.example", "repo:bank/churn", "api://AzureADTokenExchange"
-NO_LIST = ("--skip-subscription-discovery", "--subscription", SUBSCRIPTION)
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def principal(platform: Platform, tmp_path: Path) -> Iterator[Callable[..., dict
 
 
 def login(client_id: str, *credential: str) -> tuple[str, ...]:
-    return ("login", "--service-principal", "-u", client_id, "--tenant", TENANT, *credential, *NO_LIST)
+    return ("login", "--service-principal", "-u", client_id, "--tenant", TENANT, *credential)
 
 
 def opens(platform: Platform, token: str) -> int:
@@ -74,13 +73,13 @@ def check_account(az: AzureCli, client_id: str) -> None:
     assert (shown["user"]["name"], shown["user"]["type"]) == (client_id, "servicePrincipal")
     assert (shown["environmentName"], shown["id"], shown["tenantId"]) == ("Smalt", SUBSCRIPTION, TENANT)
     assert shown["isDefault"]
-    assert [one["id"] for one in az("account", "list", "--all")] == [SUBSCRIPTION]
+    assert [one["id"] for one in az("account", "list")] == [SUBSCRIPTION]
 
 
 def test_the_managed_identity(platform: Platform, az: AzureCli) -> None:
     assert "No managed identity" in az.refused("login", "--identity", "--client-id", str(uuid.uuid4()))
     assert "missing, wrong" in az.with_(IDENTITY_HEADER="wrong").refused("login", "--identity")
-    (account,) = az("login", "--identity", "--allow-no-subscriptions")
+    (account,) = az("login", "--identity")
     assert account["user"] == {
         "assignedIdentityInfo": "MSI",
         "name": "systemAssignedIdentity",
@@ -164,3 +163,24 @@ def test_a_cloud_without_the_variables(platform: Platform, az: AzureCli, princip
     bare(*login(made["AZURE_CLIENT_ID"], "-p", made["AZURE_CLIENT_SECRET"]))
     assert bare("account", "show")["environmentName"] == name
     assert opens(platform, bare("account", "get-access-token")["accessToken"]) == 200
+
+
+def test_groups_resources_and_tags(az: AzureCli) -> None:
+    """What `az` does above workspaces."""
+    az("login", "--identity")
+    (account,) = az("account", "list")
+    assert account["state"] == "Enabled"
+    name = f"rg-{uuid.uuid4().hex[:8]}"
+    assert az("group", "exists", "-n", name) is False
+    made = az("group", "create", "-n", name, "-l", "local", "--tags", "team=churn")
+    assert made["properties"]["provisioningState"] == "Succeeded" and az("group", "exists", "-n", name) is True
+    assert name in [one["name"] for one in az("group", "list", "--tag", "team=churn")]
+    kind = "Microsoft.MachineLearningServices/workspaces"
+    (workspace,) = [one["id"] for one in az("resource", "list", "--resource-type", kind) if one["id"] == HOME]
+    shown = az("resource", "tag", "--ids", workspace, "--tags", "owner=ada", "--api-version", API)
+    assert shown["tags"]["owner"] == "ada"
+    assert az("resource", "show", "--ids", workspace, "--api-version", API)["tags"] == shown["tags"]
+    assert "Microsoft.MachineLearningServices" in [one["namespace"] for one in az("provider", "list")]
+    assert "ResourceGroupNotFound" in az.refused("group", "show", "-n", f"{name}-no")
+    az("group", "delete", "-n", name, "--yes")
+    assert az("group", "exists", "-n", name) is False
