@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from smalt.arm.ids import workspace_id
 from smalt.arm.ports import RunChanges, RunSpec
 from smalt.tracking.migration import prepare
 from smalt.tracking.mlflow_process import relocate
@@ -303,7 +304,7 @@ def test_the_plugins_own_call(site: Any, run: str) -> None:
 
 
 def test_a_removed_workspace_leaves_nothing(site: Any) -> None:
-    gone = replace(site.alpha, path=(("workspaces", "gone"),))
+    gone = workspace_id(site.alpha.subscription, site.alpha.group, "gone")
     site.known.add(gone.key)
     before = rows(site)
     site.tracking.ensure_run(RunSpec(gone.key, "gone-job", "gone-experiment", tags={"a": "b"}))
