@@ -15,7 +15,7 @@ from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.registry import Kinds
 from smalt.kinds.jobs.job import TYPES
-from smalt.kinds.supporting import SUPPORTS
+from smalt.kinds.workspaces.supporting import SUPPORTS
 
 KINDS = Kinds.scan(smalt.kinds)
 # not for clients to PUT: what the platform makes, by itself or with a workspace

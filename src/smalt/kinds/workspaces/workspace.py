@@ -16,9 +16,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
-from smalt.kinds import supporting
-from smalt.kinds.diagnosis import diagnose
-from smalt.kinds.storage_account import shown_keys
+from smalt.kinds.workspaces import supporting
+from smalt.kinds.workspaces.diagnosis import diagnose
+from smalt.kinds.workspaces.storage_account import shown_keys
 from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row

@@ -18,9 +18,9 @@ from smalt.arm.ids import RESOURCES, ResourceId, workspace_id
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, check_document, check_name
-from smalt.kinds import preflight, supporting
-from smalt.kinds.workspace import KIND as WORKSPACE
-from smalt.kinds.workspace import check_kind
+from smalt.kinds.workspaces import preflight, supporting
+from smalt.kinds.workspaces.workspace import KIND as WORKSPACE
+from smalt.kinds.workspaces.workspace import check_kind
 from smalt.settings import REGION
 from smalt.store import resources
 from smalt.store.resources import Row

@@ -12,7 +12,7 @@ from smalt.arm.errors import invalid, not_found
 from smalt.arm.kind import Action, Document, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import AccountKey
-from smalt.kinds.supporting import kind, made_at
+from smalt.kinds.workspaces.supporting import kind, made_at
 from smalt.store import pages, resources
 from smalt.store.resources import Row
 
