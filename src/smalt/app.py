@@ -2,7 +2,7 @@
 
     python -m smalt.app --root ROOT
 
-Which part answers is decided by the path alone (`Dispatcher`); each checks its own tokens.
+Which part answers is decided by the path alone (`web/dispatcher.py`); each checks its own tokens.
 """
 
 from __future__ import annotations
@@ -15,32 +15,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import uvicorn
-from sqlalchemy.exc import OperationalError
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
-from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 import smalt.kinds
 from smalt.arm.crud import Crud
-from smalt.arm.errors import ArmError
 from smalt.arm.hub import Hub
-from smalt.arm.ids import NotAnId, ResourceId, workspace_id
-from smalt.arm.models import ModelRows, show_to_mlflow
-from smalt.arm.outage import outage
+from smalt.arm.models import ModelRows
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
-from smalt.arm.router import ArmApp, error_response
+from smalt.arm.router import ArmApp
 from smalt.arm.runs import JobRuns
 from smalt.auth.access import ScopeGrants
 from smalt.auth.authentication import authenticate
@@ -55,20 +43,19 @@ from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.account_listing import AccountListing
 from smalt.blob.accounts import Accounts, BlobAccounts
 from smalt.blob.folder import FolderStore
-from smalt.blob.names import Target, is_blob_request
+from smalt.blob.names import Target
 from smalt.blob.server import BlobApp
 from smalt.blob.service import BlobService
+from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.kinds import job_runs
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
 from smalt.server_socket import BACKLOG, PeerProtocol, listen
-from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings, SettingsError
-from smalt.store import resources
+from smalt.settings import Settings, SettingsError
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
@@ -77,11 +64,12 @@ from smalt.tracking.edge import TrackingApp
 from smalt.tracking.history import HistoryApp
 from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.runs import MlflowTracking
+from smalt.web.dispatcher import Dispatcher
+from smalt.web.open_routes import open_routes
+from smalt.web.pages import Pages
 
 log = logging.getLogger("smalt")
 RESERVE_EVERY_S = 60.0
-ARM_PATHS = ("/subscriptions", "/providers", "/tenants")
-CONSTRAINTS = Path(__file__).parent / "cli" / "quickstart"
 
 
 @dataclass(frozen=True)
@@ -146,7 +134,7 @@ def build(settings: Settings) -> Server:
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
         jobs=JobRuns(database, tracking, clock), session=sessions.read,
     )  # fmt: skip
-    pages = Pages(sessions, tracking)
+    login = Login(settings, tokens, identities, headers, sessions)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
         blobs=AccountListing(BlobApp(service, tokens, permits)),
@@ -159,172 +147,10 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         arm=ArmApp(platform, crud, who, workspaces.authorize),
-        open_routes=Starlette(
-            routes=[
-                *Login(settings, tokens, identities, headers, sessions).routes(),
-                Route("/healthz", _health, methods=["GET"]),
-                Route("/constraints/{name}", _constraints, methods=["GET"]),
-                Route("/", pages.home, methods=["GET"]),
-                Route("/jobs/{name}", pages.job, methods=["GET"]),
-            ],
-            exception_handlers={
-                404: _unknown_path,
-                405: _unknown_path,
-                ClientDisconnect: _incomplete,
-                OperationalError: _away,
-            },
-        ),
+        open_routes=open_routes(login.routes(), Pages(sessions, tracking)),
         make_room=Reserve(settings.root).make_room,
     )
     return Server(dispatcher, loop, platform, engine)
-
-
-def bootstrap(platform: Platform) -> None:
-    """The default subscription, resource group and workspace, where they are missing."""
-    now = platform.clock()
-    subscription = ResourceId(SUBSCRIPTION)
-    group = ResourceId(SUBSCRIPTION, RESOURCE_GROUP)
-    home = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
-    with platform.database.write() as connection:
-        for id_, parent, spec in (
-            (subscription, "", {"properties": {"displayName": "Smalt"}}),
-            (group, subscription.key, {"location": "local", "properties": {}}),
-            (home, group.key, {"location": "local", "properties": {"friendlyName": WORKSPACE}}),
-        ):
-            if resources.get(connection, id_.key) is None:
-                due = now if id_ is home else None
-                resources.insert(
-                    connection, key=id_.key, written=str(id_), kind=id_.kind, parent=parent, name=id_.name, spec=spec,
-                    status={"top": {"subscriptionId": SUBSCRIPTION, "displayName": "Smalt"}} if not parent else {},
-                    state="Succeeded", now=now, by="smalt", due_at=due,
-                )  # fmt: skip
-        resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)  # new curated environments
-        show_to_mlflow(connection, now)
-        job_runs.watch(connection, now)
-
-
-@dataclass(frozen=True)
-class Dispatcher:
-    """The first look at a request: whose is it?"""
-
-    blobs: ASGIApp
-    tracking: ASGIApp
-    history: ASGIApp
-    datastores: ASGIApp
-    arm: ASGIApp
-    open_routes: ASGIApp
-    make_room: Callable[[], object] = lambda: None  # SQLite writes before it deletes, also on a full disk
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.open_routes(scope, receive, send)
-            return
-        if scope["method"] == "DELETE":
-            self.make_room()
-        if is_blob_request(scope):
-            await self.blobs(scope, receive, send)
-            return
-        send = _without_guesses(send)
-        if scope["path"].lower().startswith(ARM_PATHS):
-            await self.arm(scope, receive, send)
-        elif TrackingApp.handles(scope["path"]):
-            await self.tracking(scope, receive, send)
-        elif HistoryApp.handles(scope["path"]):
-            await self.history(scope, receive, send)
-        elif DatastoreApp.handles(scope["path"]):
-            await self.datastores(scope, receive, send)
-        else:
-            await self.open_routes(scope, receive, send)
-
-
-def _without_guesses(send: Send) -> Send:
-    """Adds what keeps a browser from taking an answer for something else than it says it is."""
-    guard = (b"x-content-type-options", b"nosniff")
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start" and guard not in message["headers"]:
-            message = {**message, "headers": [*message["headers"], guard]}
-        await send(message)
-
-    return sending
-
-
-async def _incomplete(_: HttpRequest, __: Exception) -> Response:
-    return error_response(ArmError(400, "RequestIncomplete", "The connection ended before the body did."))
-
-
-async def _away(_: HttpRequest, error: Exception) -> Response:
-    known = outage(error)
-    if known is None:
-        raise error
-    return error_response(known)
-
-
-async def _health(_: HttpRequest) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
-async def _unknown_path(http: HttpRequest, _: Exception) -> Response:
-    message = f"{http.method} {http.url.path[:200]} is not a route of this server."
-    if http.url.path.lower().startswith("/registrymanagement/"):  # where clients ask for a registry's address
-        message = (
-            "Registries cannot be reached or made on this version of the server yet. Environments of the registry"
-            " 'azureml' are shipped: name them azureml://registries/azureml/environments/NAME/labels/latest."
-        )
-    return error_response(ArmError(404, "NotFound", message, target="path"))
-
-
-async def _constraints(http: HttpRequest) -> Response:
-    """pip constraints with which a client version is known to work: /constraints/azure-ai-ml-1.35.2.txt"""
-    version = http.path_params["name"].removeprefix("azure-ai-ml-").removesuffix(".txt")
-    known = await run_in_threadpool(_tested)
-    if version not in known:
-        versions = ", ".join(sorted(known))
-        return PlainTextResponse(f"No constraints for '{version[:40]}'; tested versions: {versions}\n", status_code=404)
-    return PlainTextResponse(known[version])
-
-
-@cache
-def _tested() -> dict[str, str]:
-    return {path.stem.removeprefix("constraints-"): path.read_text() for path in CONSTRAINTS.glob("constraints-*.txt")}
-
-
-def _tracking_page(workspace: ResourceId) -> str:
-    return f"/mlflow/v1.0{workspace}/"
-
-
-@dataclass(frozen=True)
-class Pages:
-    """What a browser with a session opens, until there is a Studio: MLflow's own pages."""
-
-    sessions: Sessions
-    tracking: MlflowTracking
-
-    async def home(self, http: HttpRequest) -> Response:
-        if not self._known(http):
-            return _LOGIN_FIRST
-        return RedirectResponse(_tracking_page(workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)), 303)
-
-    async def job(self, http: HttpRequest) -> Response:
-        """`/jobs/{name}?wsid={workspace}`: the link that clients print beside a job's name."""
-        if not self._known(http):
-            return _LOGIN_FIRST
-        try:
-            workspace = ResourceId.parse(http.query_params.get("wsid", "")).workspace
-        except NotAnId:
-            return PlainTextResponse("The link's wsid is not the id of a workspace.\n", status_code=400)
-        name = http.path_params["name"]
-        run = await run_in_threadpool(self.tracking.run, workspace.key, name)
-        if run is None:
-            return PlainTextResponse(f"Workspace {workspace.name} has no run {name} yet.\n", status_code=404)
-        page = f"{_tracking_page(workspace)}#/experiments/{run.experiment_id}/runs/{run.run_id}"
-        return RedirectResponse(page, 303)
-
-    def _known(self, http: HttpRequest) -> bool:
-        return self.sessions.read("GET", http.scope["headers"]) is not None
-
-
-_LOGIN_FIRST = PlainTextResponse("Open the login link that `smalt up` prints.\n", status_code=401)
 
 
 def serve(settings: Settings) -> None:

@@ -16,9 +16,9 @@ from smalt.auth.access import authorize
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.living import FRESH_S, LivingIdentities
 from smalt.blob.names import Target
-from smalt.kinds import replicas
 from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TERMINAL
+from smalt.kinds.serving import replicas
 from smalt.settings import Settings
 from smalt.store import resources
 from smalt.store.database import Database

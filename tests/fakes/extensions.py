@@ -25,8 +25,7 @@ DEFINITIONS = Kind(
     scopes=frozenset({Scope.TENANT, Scope.SUBSCRIPTION}),
     admit=_admit,
 )
-CONTAINER_REGISTRY = Kind(  # ML has a type of this name too
-    path="registries", title="container registry", provider="Microsoft.ContainerRegistry", admit=_admit
-)
-ML_REGISTRY = Kind(path="registries", title="registry", admit=_admit)
+# two providers that have a type of one name
+THEIR_FARMS = Kind(path="farms", title="farm", provider="Microsoft.Farming", admit=_admit)
+ML_FARMS = Kind(path="farms", title="farm", admit=_admit)
 KINDS = (ASSIGNMENTS, DEFINITIONS)

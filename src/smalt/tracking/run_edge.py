@@ -1,7 +1,7 @@
 """What MLflow's clients do to runs, taken over into ARM's jobs before they have their answer.
 
 The two are one (`arm/runs.py`). Calls that only log what a run measures are not looked at. What cannot be taken
-over now stays noted in MLflow's tables, and is taken over later (`kinds/job_runs.py`): the client's call has
+over now stays noted in MLflow's tables, and is taken over later (`kinds/jobs/job_runs.py`): the client's call has
 been done, and is answered so.
 """
 

@@ -14,10 +14,13 @@ import httpx
 import pytest
 
 from smalt import app as server
+from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
 from smalt.settings import RESOURCE_GROUP, STORAGE_AUDIENCE, SUBSCRIPTION, TENANT, WORKSPACE, Settings
+from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.tables import identity
+from smalt.tracking.runs import MlflowTracking
 
 HOME = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{WORKSPACE}"
 OID = "00000000-0000-0000-0000-00000000000b"
@@ -31,7 +34,7 @@ class Site:
         self.platform = self.server.platform
         self.server.loop.run_due()
         with self.platform.database.read() as connection:
-            row = server.resources.get(connection, HOME)
+            row = resources.get(connection, HOME)
         assert row is not None
         self.account = row.status["account"]
         known = {
@@ -132,9 +135,9 @@ def test_what_waits_for_mlflow_leaves_arm_and_files_their_threads(site: Site, mo
     def busy(*_: Any) -> None:
         waiting.release()
         assert go.wait(30)
-        raise server.ArmError(503, "ServerBusy", "mlflow.db is busy")
+        raise ArmError(503, "ServerBusy", "mlflow.db is busy")
 
-    monkeypatch.setattr(server.MlflowTracking, "ensure_workspace", busy)
+    monkeypatch.setattr(MlflowTracking, "ensure_workspace", busy)
 
     async def main() -> None:
         async with site.client() as client:

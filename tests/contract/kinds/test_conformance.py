@@ -15,10 +15,15 @@ from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.registry import Kinds
 from smalt.kinds.jobs.job import TYPES
+from smalt.kinds.workspaces.supporting import SUPPORTS
 
 KINDS = Kinds.scan(smalt.kinds)
-# not for clients to PUT
-INTERNAL = {"subscriptions", *(key for key, kind in KINDS.items() if kind.admit is None)}
+# not for clients to PUT: what the platform makes, by itself or with a workspace
+INTERNAL = {
+    "subscriptions",
+    *(one.kind for one in SUPPORTS.values()),
+    *(key for key, kind in KINDS.items() if kind.admit is None),
+}
 PUT_ABLE = sorted(set(KINDS) - INTERNAL)
 
 

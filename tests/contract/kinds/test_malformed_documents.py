@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from fakes.examples import EXAMPLES, prepare
-from fakes.platform import WORKSPACE, Harness
+from fakes.platform import GROUP, WORKSPACE, Harness
 
 SENT = 20  # documents a kind
 SENT_OF_LARGE = 90
@@ -56,7 +56,7 @@ MORE: dict[str, dict[str, Any]] = {
     "workspaces/environments/versions": {"osType": "Linux", "inferenceConfig": {"livenessRoute": {"path": "/", "port": 80}}, "build": None},
     "workspaces/computes": {"description": "x", "disableLocalAuth": False},
     "workspaces/models/versions": {"flavors": {"python_function": {"data": {}}}, "jobName": "j", "stage": "Production"},
-    "workspaces": {"storageAccount": "x", "keyVault": "x", "hbiWorkspace": False},
+    "workspaces": {"keyVault": f"{GROUP}/providers/Microsoft.KeyVault/vaults/mine", "hbiWorkspace": False},
 }  # fmt: skip
 
 

@@ -7,12 +7,12 @@ from sqlalchemy import event
 
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import OWNER, WORKSPACE, Clock, Harness
-from smalt.app import LivingHeaders, Workspaces
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
 from smalt.auth.identities import Identities
 from smalt.auth.living import FRESH_S, LivingIdentities
 from smalt.blob.names import Target
+from smalt.principals import LivingHeaders, Workspaces
 
 KEY = "workspaces/onlineendpoints/deployments"
 BLUE = EXAMPLES[KEY].url

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes.examples import EXAMPLES, prepare
-from fakes.extensions import CONTAINER_REGISTRY, KINDS, ML_REGISTRY
+from fakes.extensions import KINDS, ML_FARMS, THEIR_FARMS
 from fakes.platform import GROUP, WORKSPACE, Harness
 from smalt.arm.registry import Kinds
 from smalt.settings import SUBSCRIPTION
@@ -180,13 +180,13 @@ def test_a_version_tells_only_of_versions_what_there_are(harness: Harness) -> No
 
 
 def test_two_providers_may_have_a_type_of_one_name(tmp_path: Path) -> None:
-    one = Harness(tmp_path, kinds=[CONTAINER_REGISTRY, ML_REGISTRY])
-    for provider in ("Microsoft.ContainerRegistry", "Microsoft.MachineLearningServices"):
-        url = f"{GROUP}/providers/{provider}/registries/shared"
+    one = Harness(tmp_path, kinds=[THEIR_FARMS, ML_FARMS])
+    for provider in ("Microsoft.Farming", "Microsoft.MachineLearningServices"):
+        url = f"{GROUP}/providers/{provider}/farms/shared"
         assert one.put(url, {"properties": {}}).status_code == 201
-        assert one.get(url).json()["type"] == f"{provider}/registries"
+        assert one.get(url).json()["type"] == f"{provider}/farms"
         assert names(one, url.rpartition("/")[0]) == ["shared"]
-    assert one.row(f"{GROUP}/providers/Microsoft.MachineLearningServices/registries/shared").kind == "registries"
+    assert one.row(f"{GROUP}/providers/Microsoft.MachineLearningServices/farms/shared").kind == "farms"
     one.close()
-    with pytest.raises(ValueError, match=r"Microsoft\.ContainerRegistry/registries"):
-        Kinds([CONTAINER_REGISTRY, ML_REGISTRY, CONTAINER_REGISTRY])
+    with pytest.raises(ValueError, match=r"Microsoft\.Farming/farms"):
+        Kinds([THEIR_FARMS, ML_FARMS, THEIR_FARMS])

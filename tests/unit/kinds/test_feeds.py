@@ -9,7 +9,7 @@ import pytest
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Feed, Login
-from smalt.kinds.feeds import feeds_of, logins_of
+from smalt.kinds.assets.feeds import feeds_of, logins_of
 
 HOME = ResourceId.parse(WORKSPACE)
 INDEX = "https://feed.example/simple"

@@ -11,7 +11,7 @@ from fakes.examples import EXAMPLES, prepare
 from fakes.platform import Harness
 from smalt.agent.wire import Phase
 from smalt.arm.ports import Principal
-from smalt.kinds import replicas
+from smalt.kinds.serving import replicas
 from smalt.store.resources import Row
 
 KEY = "workspaces/onlineendpoints/deployments"

@@ -9,7 +9,7 @@ import pytest
 from fakes.examples import EXAMPLES
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.errors import ArmError
-from smalt.kinds import replicas
+from smalt.kinds.serving import replicas
 
 LAKE = EXAMPLES["workspaces/datastores"]
 PREP = EXAMPLES["workspaces/components/versions"]

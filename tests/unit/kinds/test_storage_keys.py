@@ -14,7 +14,7 @@ from smalt.arm.ports import Principal
 from smalt.auth.access import authorize
 from smalt.blob.access import Access
 from smalt.blob.names import Target
-from smalt.kinds.lifetimes import signature_hours
+from smalt.kinds.assets.lifetimes import signature_hours
 
 
 class Account:

@@ -13,7 +13,7 @@ import pytest
 from fakes.examples import EXAMPLES
 from fakes.platform import WORKSPACE
 from smalt.arm.ports import NotReady
-from smalt.kinds import diagnosis
+from smalt.kinds.workspaces import diagnosis
 
 
 @pytest.fixture

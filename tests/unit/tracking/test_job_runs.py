@@ -15,7 +15,7 @@ from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import JobRuns
-from smalt.kinds import job_runs
+from smalt.kinds.jobs import job_runs
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.store import resources
 from smalt.tracking import history, schema

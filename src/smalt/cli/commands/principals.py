@@ -16,13 +16,13 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from smalt.agent.wire import Hint
+from smalt.arm.ports.serving import GATEWAY
 from smalt.auth.client_certificates import ClientCertificate, new_certificate
 from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential, check_credential
 from smalt.auth.identities import SECRET_LIFETIME_S, Identities, Identity, NewSecret
 from smalt.cli.root import CliError, no_platform, resolve
 from smalt.cli.variables import in_syntax_of
 from smalt.config import read_settings
-from smalt.kinds.routing import GATEWAY
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 

@@ -17,9 +17,9 @@ from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.arm.validation import ASSET_NAME, name_fault, nearest
-from smalt.kinds import references
+from smalt.kinds.assets import references
+from smalt.kinds.assets.references import Place
 from smalt.kinds.process_settings import no_nul
-from smalt.kinds.references import Place
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row

@@ -25,8 +25,8 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, RunSpec
 from smalt.arm.runs import shared_tags
 from smalt.arm.validation import Properties
-from smalt.kinds import environment_build, references
-from smalt.kinds.environment import specification
+from smalt.kinds.assets import environment_build, references
+from smalt.kinds.assets.environment import specification
 from smalt.kinds.jobs import admission, launch, outputs
 from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.process_settings import check_variables

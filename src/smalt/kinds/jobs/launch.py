@@ -21,10 +21,10 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
+from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import admission
 from smalt.kinds.jobs.admission import Source
 from smalt.kinds.jobs.model import MODES
-from smalt.kinds.references import Place
 from smalt.sched.sizes import limits_of
 from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
 from smalt.store import resources

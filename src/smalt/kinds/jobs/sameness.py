@@ -17,10 +17,10 @@ from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
-from smalt.kinds import references
+from smalt.kinds.assets import references
+from smalt.kinds.assets.versions import meaning
 from smalt.kinds.jobs.admission import asset_type, compute_name
 from smalt.kinds.jobs.model import MODES
-from smalt.kinds.versions import meaning
 
 _READ = MODES["readonlymount"]
 

@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from smalt.arm.errors import invalid
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
-from smalt.kinds.addresses import InAccount, NotAnAddress, parse
-from smalt.kinds.references import locate
-from smalt.kinds.uploads import pending_upload
-from smalt.kinds.versions import NAME, VersionProperties, admit_version, container, fixed_files, version_removed
+from smalt.kinds.assets.addresses import InAccount, NotAnAddress, parse
+from smalt.kinds.assets.references import locate
+from smalt.kinds.assets.uploads import pending_upload
+from smalt.kinds.assets.versions import NAME, VersionProperties, admit_version, container, fixed_files, version_removed
 from smalt.settings import AZURE_SUFFIX
 from smalt.store.resources import Row
 

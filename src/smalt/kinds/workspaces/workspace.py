@@ -1,7 +1,7 @@
 """Workspaces: the unit of isolation.
 
-Each has a storage account, two datastores, curated environments and a tracking server. `begin_create` of the SDK sends
-an ARM template deployment instead of a PUT: see `kinds/template.py`.
+Each has a storage account and other resources beside it (`supporting.py`), two datastores, curated environments and a
+tracking server. `begin_create` of the SDK sends an ARM template deployment instead of a PUT: see `template.py`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
-from smalt.kinds.diagnosis import diagnose
-from smalt.kinds.storage_account import shown_keys
+from smalt.kinds.workspaces import supporting
+from smalt.kinds.workspaces.diagnosis import diagnose
+from smalt.kinds.workspaces.storage_account import shown_keys
 from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -30,6 +31,10 @@ class WorkspaceProperties(Properties):
     friendly_name: str | None = None
     public_network_access: str | None = None
     hbi_workspace: bool | None = None
+    storage_account: str | None = None
+    key_vault: str | None = None
+    container_registry: str | None = None
+    application_insights: str | None = None
 
 
 def account_of(workspace: Row) -> str:
@@ -51,7 +56,14 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     check_kind(spec.get("kind"), "kind")
     spec["location"] = spec.get("location") or REGION
     spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
-    return Admitted(spec, state="Succeeded" if old and old.state == "Succeeded" else "Creating", due=True)
+    properties = spec["properties"] = dict(spec["properties"])
+    supporting.accept(request, connection, old, properties)
+
+    def writes(connection: Connection) -> None:
+        supporting.claim_account(connection, request.id, properties, request.now, request.principal.name)
+
+    state = "Succeeded" if old and old.state == "Succeeded" else "Creating"
+    return Admitted(spec, state=state, due=True, writes=writes)
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
@@ -60,7 +72,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         return _delete(platform, row)
     if "workspaceId" not in status:  # the intent first: the account's name must survive a crash
         key = str(uuid.uuid4())
-        status.update(workspaceId=key, account="smalt" + key.replace("-", "")[:16])
+        account = supporting.account_given(row.properties) or "smalt" + key.replace("-", "")[:16]
+        status.update(workspaceId=key, account=account)
         return Step(row.state, status, after=0)
     account = status["account"]
     platform.blobs.ensure_account(account)
@@ -69,6 +82,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     now = platform.clock()
 
     def writes(connection: Connection) -> None:
+        supporting.ensure(connection, row, account, now)
         _default_datastores(platform, connection, row, status, now)
         _curated_environments(platform, connection, row, now)
 
@@ -80,7 +94,8 @@ def blob_container(workspace_id: str) -> str:
 
 
 def _delete(platform: Platform, row: Row) -> Step:
-    if account := account_of(row):  # not those of the user's own datastores: their data is the user's
+    account = account_of(row)
+    if account and not supporting.account_given(row.properties):  # nor those of datastores: their data is the user's
         platform.blobs.remove(account)
     platform.tracking.remove_workspace(row.id)
     return Step(row.state, row.status, gone=True)
@@ -138,17 +153,13 @@ def _insert(connection: Connection, id_: ResourceId, spec: Document, status: Doc
 
 def _view(platform: Platform, row: Row) -> Document:
     settings = platform.settings
-    id_ = ResourceId.parse(row.written)
-    base = f"/subscriptions/{id_.subscription}/resourceGroups/{id_.group}/providers"
-    account = account_of(row)
     return {
         "workspaceId": row.status.get("workspaceId", ""),
         "friendlyName": row.properties.get("friendlyName") or row.name,
         "description": row.properties.get("description") or "",
         "discoveryUrl": f"{settings.url}/discovery",
         "mlFlowTrackingUri": f"azureml://{settings.host}:{settings.port}/mlflow/v1.0{row.written}",
-        "storageAccount": f"{base}/Microsoft.Storage/storageAccounts/{account}",
-        "keyVault": f"{base}/Microsoft.KeyVault/vaults/{account}",
+        **supporting.shown(row),
         "tenantId": TENANT,
         "publicNetworkAccess": row.properties.get("publicNetworkAccess") or "Enabled",
     }
@@ -186,6 +197,7 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     admit=_admit,
+    deleted=supporting.remove,
     actions={
         "listKeys": Action(_list_keys),
         "listStorageAccountKeys": Action(_storage_keys),

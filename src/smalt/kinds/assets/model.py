@@ -17,10 +17,10 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, Step, keep_trying
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
-from smalt.kinds import references
-from smalt.kinds.references import Place
-from smalt.kinds.uploads import pending_upload
-from smalt.kinds.versions import (
+from smalt.kinds.assets import references
+from smalt.kinds.assets.references import Place
+from smalt.kinds.assets.uploads import pending_upload
+from smalt.kinds.assets.versions import (
     NAME,
     VersionProperties,
     admit_version,

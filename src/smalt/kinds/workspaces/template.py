@@ -6,6 +6,7 @@ validated: `components.validate(…, skip_remote_validation=False)` sends one wi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,9 +18,9 @@ from smalt.arm.ids import RESOURCES, ResourceId, workspace_id
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, check_document, check_name
-from smalt.kinds import preflight
-from smalt.kinds.workspace import KIND as WORKSPACE
-from smalt.kinds.workspace import check_kind
+from smalt.kinds.workspaces import preflight, supporting
+from smalt.kinds.workspaces.workspace import KIND as WORKSPACE
+from smalt.kinds.workspaces.workspace import check_kind
 from smalt.settings import REGION
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -50,10 +51,11 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     check_name(WORKSPACE, name)
     check_kind(_parameter(properties, "kind"), "properties.parameters.kind")
     target = workspace_id(request.id.subscription, request.id.group, name)
-    body = check_document(WORKSPACE, _workspace(properties))
+    body = check_document(WORKSPACE, _workspace(properties, str(target.parent.parent)))
     spec = {**request.body, "properties": {key: properties[key] for key in properties if key != "template"}}
     found = resources.get(connection, target.key)
     check_tags(body, found.spec if found else None)
+    supporting.accept(replace(request, id=target), connection, found, body["properties"])
     if found is not None and found.deleting:
         raise conflict(
             f"The workspace '{name}' is being deleted. Wait for its end, and create it again.",
@@ -62,6 +64,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
     def writes(connection: Connection) -> None:
         now, by = request.now, request.principal.name
+        supporting.claim_account(connection, target, body["properties"], now, by)
         if found is None:
             resources.insert(
                 connection, key=target.key, written=str(target), kind=target.kind, parent=target.parent.key, name=name,
@@ -73,7 +76,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     return Admitted(spec, state="Creating", due=True, writes=writes)
 
 
-def _workspace(properties: Document) -> Document:
+def _workspace(properties: Document, subscription: str) -> Document:
     identity = _parameter(properties, "identity")
     tags = _parameter(properties, "tagValues")
     return {
@@ -87,8 +90,20 @@ def _workspace(properties: Document) -> Document:
             "publicNetworkAccess": _parameter(properties, "publicNetworkAccess") or "Enabled",
             # stored and shown, without an effect here
             **{name: value for name in _KEPT if (value := _parameter(properties, name))},
+            **_existing(properties, subscription),
         },
     }
+
+
+def _existing(properties: Document, subscription: str) -> dict[str, str]:
+    """The resources that the template shall use and not make: option `existing`, with name and group."""
+    found: dict[str, str] = {}
+    for name, one in supporting.SUPPORTS.items():
+        part = {key: _parameter(properties, f"{name}{key}") for key in ("Option", "Name", "ResourceGroupName")}
+        if part["Option"] == "existing":
+            group = f"{subscription}/resourceGroups/{part['ResourceGroupName']}"
+            found[name] = f"{group}/providers/{one.provider}/{one.type}/{part['Name']}"
+    return found
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:

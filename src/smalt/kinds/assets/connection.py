@@ -1,6 +1,6 @@
 """Workspace connections: addresses of other services, with the credentials that open them.
 
-A connection is only stored. What uses one: builds of environments, for package indexes (`kinds/feeds.py`), and whoever
+A connection is only stored. What uses one: builds of environments, for package indexes (`feeds.py`), and whoever
 asks for its secrets (`listSecrets`).
 """
 
@@ -18,8 +18,8 @@ from smalt.arm.errors import invalid
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
-from smalt.kinds.connection_categories import CATEGORIES, DATA_CATEGORIES, WITHOUT_TARGET
-from smalt.kinds.credentials import (
+from smalt.kinds.assets.connection_categories import CATEGORIES, DATA_CATEGORIES, WITHOUT_TARGET
+from smalt.kinds.assets.credentials import (
     CredentialType,
     check_complete,
     read_credentials,

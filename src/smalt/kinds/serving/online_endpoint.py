@@ -16,8 +16,8 @@ from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
 from smalt.auth.access import WORKSPACES, authorize
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
-from smalt.kinds import routing
-from smalt.kinds.serving_settings import given
+from smalt.kinds.serving import routing
+from smalt.kinds.serving.serving_settings import given
 from smalt.settings import TENANT
 from smalt.store import operations, resources
 from smalt.store.resources import Lock, Row

@@ -16,10 +16,10 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ML, NotAnId, ResourceId, kind_key, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
-from smalt.kinds import addresses
-from smalt.kinds.addresses import Elsewhere, InAccount, InDatastore, NotAnAddress
-from smalt.kinds.datastore import hosted_account
-from smalt.kinds.output_data import output_data
+from smalt.kinds.assets import addresses
+from smalt.kinds.assets.addresses import Elsewhere, InAccount, InDatastore, NotAnAddress
+from smalt.kinds.assets.datastore import hosted_account
+from smalt.kinds.assets.output_data import output_data
 from smalt.store import resources
 from smalt.store.resources import Row
 from smalt.store.tables import resource

@@ -1,5 +1,4 @@
-"""Storage accounts as ARM knows them, as far as clients need: their keys. Not stored as rows; an account belongs to the
-workspace that was made with it, or whose datastore made it.
+"""Storage accounts as ARM knows them: those of workspaces, and the keys of those that datastores made (without a row).
 
 https://learn.microsoft.com/rest/api/storagerp/storage-accounts
 """
@@ -10,11 +9,11 @@ from typing import Any
 
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import invalid, not_found
-from smalt.arm.ids import STORAGE
-from smalt.arm.kind import Action, Document, Kind, Request
+from smalt.arm.kind import Action, Document, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import AccountKey
-from smalt.store import pages
+from smalt.kinds.workspaces.supporting import kind, made_at
+from smalt.store import pages, resources
 from smalt.store.resources import Row
 
 
@@ -52,6 +51,8 @@ def _check_owner(request: Request) -> None:
     """
     account, group, skip = request.id.name.lower(), request.id.parent, None
     with request.platform.database.read() as connection:
+        if resources.get(connection, request.id.key) is not None:
+            return
         while True:
             page = pages.page(connection, "workspaces", group.key, most=1000, skip=skip)
             if any(account in (one.status.get("account"), *one.status.get("accounts", ())) for one in page.rows):
@@ -61,10 +62,20 @@ def _check_owner(request: Request) -> None:
                 raise not_found("Storage account", request.id.name)
 
 
-KIND = Kind(
-    path="storageAccounts",
-    title="storage account",
-    provider=STORAGE,
+def _view(platform: Platform, row: Row) -> Document:
+    return {
+        "primaryEndpoints": {"blob": f"{platform.settings.account_url(row.name.lower())}/"},
+        "primaryLocation": row.spec.get("location"),
+        "statusOfPrimary": "available",
+        "creationTime": made_at(row),
+        "accessTier": "Hot",
+        "supportsHttpsTrafficOnly": True,
+    }
+
+
+KIND = kind(
+    "storageAccount",
+    _view,
     actions={
         "listKeys": Action(_list, needs_row=False),
         "regenerateKey": Action(_regenerate, needs_row=False),

@@ -21,10 +21,11 @@ from smalt.arm.kind import OURS, SERVING, Action, Admitted, Document, Kind, Requ
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
-from smalt.kinds import environment_build, references, replicas, routing
-from smalt.kinds.environment import specification
+from smalt.kinds.assets import environment_build, references
+from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_variables
-from smalt.kinds.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
+from smalt.kinds.serving import replicas, routing
+from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row

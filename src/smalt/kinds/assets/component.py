@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Document, Kind, Request
-from smalt.kinds.references import asset_key
-from smalt.kinds.versions import (
+from smalt.kinds.assets.references import asset_key
+from smalt.kinds.assets.versions import (
     NAME,
     Fixed,
     VersionProperties,

@@ -13,7 +13,7 @@ from smalt.agent.wire import Limits, Phase, TaskSpec
 from smalt.arm.kind import INTERNAL, Document, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan
-from smalt.kinds.feeds import logins_of
+from smalt.kinds.assets.feeds import logins_of
 from smalt.store import resources
 from smalt.store.resources import Row
 

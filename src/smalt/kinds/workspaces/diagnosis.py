@@ -12,9 +12,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.kinds.datastore import DEFAULTS, hosted_account
-from smalt.kinds.references import datastores
-from smalt.kinds.routing import GATEWAY
+from smalt.arm.ports.serving import GATEWAY
+from smalt.kinds.assets.datastore import DEFAULTS, hosted_account
+from smalt.kinds.assets.references import datastores
 from smalt.store import resources
 from smalt.store.resources import Row
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from smalt.arm.ids import ResourceId
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Feed, Login
-from smalt.kinds.credentials import stored_credentials
+from smalt.kinds.assets.credentials import stored_credentials
 from smalt.store import pages, resources
 from smalt.store.resources import Row
 

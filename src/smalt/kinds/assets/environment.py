@@ -18,9 +18,17 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentSpec
-from smalt.kinds.feeds import feeds_of
-from smalt.kinds.references import CURATED, place_key, stands_for
-from smalt.kinds.versions import NAME, Fixed, VersionProperties, admit_version, container, meaning, version_removed
+from smalt.kinds.assets.feeds import feeds_of
+from smalt.kinds.assets.references import CURATED, place_key, stands_for
+from smalt.kinds.assets.versions import (
+    NAME,
+    Fixed,
+    VersionProperties,
+    admit_version,
+    container,
+    meaning,
+    version_removed,
+)
 from smalt.store.resources import Row
 
 _ALIAS = re.compile(r"(?:^|[\s\[,:-])[&*]\w", re.MULTILINE)

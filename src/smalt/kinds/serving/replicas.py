@@ -25,9 +25,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Principal
-from smalt.kinds import references
-from smalt.kinds.environment import specification
-from smalt.kinds.feeds import feeds_of
+from smalt.kinds.assets import references
+from smalt.kinds.assets.environment import specification
+from smalt.kinds.assets.feeds import feeds_of
 from smalt.sched.sizes import limits_of
 from smalt.settings import CLOUD, TENANT
 from smalt.store import events, resources

@@ -18,7 +18,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.validation import ASSET_NAME, Properties
-from smalt.kinds.references import asset, check_folder, is_asset, locate, place_key
+from smalt.kinds.assets.references import asset, check_folder, is_asset, locate, place_key
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from smalt.arm.errors import not_found
 from smalt.arm.kind import Request
-from smalt.kinds.lifetimes import signature_hours
+from smalt.kinds.assets.lifetimes import signature_hours
 from smalt.store import resources
 from smalt.store.resources import Row
 

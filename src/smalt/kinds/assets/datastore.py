@@ -18,7 +18,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
-from smalt.kinds.credentials import (
+from smalt.kinds.assets.credentials import (
     Credentials,
     CredentialType,
     check_complete,
@@ -26,7 +26,7 @@ from smalt.kinds.credentials import (
     store_credentials,
     stored_credentials,
 )
-from smalt.kinds.lifetimes import signature_hours
+from smalt.kinds.assets.lifetimes import signature_hours
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store import resources
 from smalt.store.resources import Lock, Row

@@ -8,8 +8,8 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Kind, Request
-from smalt.kinds.output_data import output_data
-from smalt.kinds.versions import (
+from smalt.kinds.assets.output_data import output_data
+from smalt.kinds.assets.versions import (
     NAME,
     VersionProperties,
     admit_version,

@@ -1,0 +1,61 @@
+"""What kinds need from the rest of the platform, as Protocols by plane; `app.py` plugs the implementations in.
+
+Each has a contract suite in `tests/contract/` that every implementation passes.
+"""
+
+from __future__ import annotations
+
+from smalt.arm.ports.compute import (
+    BuiltEnvironment,
+    Capacity,
+    Engine,
+    EnvironmentPlan,
+    Environments,
+    EnvironmentSpec,
+    Feed,
+    Login,
+)
+from smalt.arm.ports.identity import Grants, IdentityHeaders, Principal, Tokens
+from smalt.arm.ports.serving import DeploymentRoute, EndpointRoute, Gateway
+from smalt.arm.ports.storage import AccountKey, AccountKeys, Blobs
+from smalt.arm.ports.tracking import (
+    MlflowModels,
+    ModelRegistry,
+    ModelVersion,
+    NotReady,
+    RunChanges,
+    RunSpec,
+    TrackedRun,
+    TrackedRuns,
+    Tracking,
+)
+
+__all__ = [
+    "AccountKey",
+    "AccountKeys",
+    "Blobs",
+    "BuiltEnvironment",
+    "Capacity",
+    "DeploymentRoute",
+    "EndpointRoute",
+    "Engine",
+    "EnvironmentPlan",
+    "EnvironmentSpec",
+    "Environments",
+    "Feed",
+    "Gateway",
+    "Grants",
+    "IdentityHeaders",
+    "Login",
+    "MlflowModels",
+    "ModelRegistry",
+    "ModelVersion",
+    "NotReady",
+    "Principal",
+    "RunChanges",
+    "RunSpec",
+    "Tokens",
+    "TrackedRun",
+    "TrackedRuns",
+    "Tracking",
+]

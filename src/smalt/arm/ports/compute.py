@@ -1,0 +1,130 @@
+"""Where processes run, and the environments that they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from smalt.agent.wire import TaskSpec, TaskState
+
+
+@dataclass(frozen=True)
+class Capacity:
+    cpus: int
+    memory_bytes: int
+    gpus: int = 0
+
+
+class Engine(Protocol):
+    """Where processes run. All calls are idempotent and return at once; none waits for a process."""
+
+    def capacity(self) -> Capacity: ...
+
+    def ensure(self, task: TaskSpec) -> None:
+        """Start `task` unless a task of this name was ever started.
+
+        A lower fence than one seen is refused (ValueError).
+        """
+        ...
+
+    def observe(self, name: str) -> TaskState | None:
+        """The state, or None if there is no such task. A task whose agent died is EXITED with outcome LOST."""
+        ...
+
+    def stop(self, name: str, grace_s: float) -> None:
+        """SIGTERM to the task's process group, SIGKILL after `grace_s`. Unknown and ended tasks are ignored."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Kill what is left of the task and delete its folder. Unknown names are ignored."""
+        ...
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Call `changed(owner)` from a thread of the engine's own, soon after a task of that owner changed.
+
+        It has begun to run, has become ready or is no longer, or has ended.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Credentials that there are for package indexes at and below `target`; `connection` (lowered ARM id) has them."""
+
+    target: str
+    connection: str
+
+
+class Login(NamedTuple):
+    username: str
+    password: str
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """An environment as a user wrote it; at least one of image and conda_file, or a curated name."""
+
+    name: str = ""  # for messages
+    image: str = ""
+    conda_file: str = ""  # YAML text
+    pip_requirements: str = ""
+    curated: str = ""  # e.g. AzureML-sklearn-1.5-ubuntu22.04-py311-cpu, or a registry's environment name
+    build_context: bool = False  # a Dockerfile: needs a container engine
+    feeds: Sequence[Feed] = ()
+
+
+@dataclass(frozen=True)
+class EnvironmentPlan:
+    """A build: `key` is the content's hash and names folder and lock; `summary` is one line for people."""
+
+    key: str
+    definition: Mapping[str, Any]
+    summary: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])  # for what runs in it, not for the build
+
+    def document(self) -> dict[str, Any]:
+        """As rows keep it, for `EnvironmentPlan(**document)`."""
+        kept = {"key": self.key, "definition": dict(self.definition), "summary": self.summary}
+        return kept | ({"variables": dict(self.variables)} if self.variables else {})
+
+
+@dataclass(frozen=True)
+class BuiltEnvironment:
+    key: str
+    prefix: Path  # prefix/bin/python
+    lock: Path  # requirements with exact versions
+    notes: Sequence[str] = ()  # what was relaxed, to be shown
+
+
+class Environments(Protocol):
+    """Specification → plan → task that builds it → built. Nothing here waits or touches the network but the task."""
+
+    def plan(self, spec: EnvironmentSpec, serving: bool = False) -> EnvironmentPlan:
+        """Pure. `serving` adds what the inference server needs, resolved together with the user's pins.
+
+        Raises ArmError(400) for a specification that cannot be built here, naming the part.
+        """
+        ...
+
+    def built(self, key: str) -> BuiltEnvironment | None: ...
+
+    def task(
+        self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
+    ) -> TaskSpec:
+        """The task that builds `plan`.
+
+        Its log is `log(key)`. `logins` are for the addresses in `plan.definition["feeds"]`.
+        """
+        ...
+
+    def log(self, key: str) -> Path: ...
+
+    def failure(self, key: str) -> str:
+        """After a failed build: the cause in one or two lines, naming the package."""
+        ...
+
+    def curated(self) -> Mapping[str, Mapping[str, Any]]:
+        """The curated environments that we ship: name → {"version", "image", "description", "conda_file", "tags"}."""
+        ...

@@ -1,0 +1,41 @@
+"""Who asks, what proves it, and what they may see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is asking. `scope` limits it to a resource (lowered ARM id) and what is below; empty: everything."""
+
+    oid: str
+    name: str
+    kind: str  # owner, servicePrincipal, managedIdentity, job, endpoint
+    tenant: str
+    client_id: str = ""
+    scope: str = ""
+
+
+class Grants(Protocol):
+    """What principals may do where, as far as lists ask: each shows what its reader may read."""
+
+    def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
+        """Ids at and below which `principal` may do `action` (ARM's: provider/type/read). None: everywhere."""
+        ...
+
+
+class Tokens(Protocol):
+    def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str: ...
+
+    def verify(self, token: str, audiences: Sequence[str]) -> Principal:
+        """Raises ArmError(401): signature, algorithm, issuer, audience, expiry, not-before."""
+        ...
+
+
+class IdentityHeaders(Protocol):
+    def mint(self, principal: Principal, lifetime_s: float) -> str:
+        """What a process sends to the managed-identity endpoint as `X-IDENTITY-HEADER` to be `principal` there."""
+        ...

@@ -1,0 +1,55 @@
+"""The gateway: which requests go to which replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+GATEWAY = "/smalt/gateways/main"  # the id of the gateway's row
+
+
+@dataclass(frozen=True)
+class DeploymentRoute:
+    """Where one deployment's replicas listen (unix sockets), and what a request may take."""
+
+    name: str
+    sockets: Sequence[str]
+    timeout_s: float = 5.0
+    max_concurrent: int = 1  # for each replica
+    max_queue_wait_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class EndpointRoute:
+    """One endpoint: `traffic` and `mirror` in percent by deployment name; `keys` that open it, or `jwt_audience`.
+
+    `jwt_audience` may be several, with spaces between. `workspace` (lowered ARM id): a token that is limited to
+    something else does not open the endpoint. Nor does one of the identities `ended` (object ids).
+    """
+
+    name: str
+    keys: Sequence[str]
+    traffic: Mapping[str, int]
+    mirror: Mapping[str, int]
+    deployments: Sequence[DeploymentRoute]
+    jwt_audience: str = ""
+    workspace: str = ""
+    ended: Sequence[str] = ()
+
+
+class Gateway(Protocol):
+    def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
+        """Make this the whole desired configuration; returns its version. Writes nothing where nothing changed."""
+        ...
+
+    def change(self, endpoints: Mapping[str, EndpointRoute | None]) -> str:
+        """As `apply`, for the endpoints of these names alone: None takes one away. All others stay as they are.
+
+        Raises LookupError where it is not known what they are: then `apply` all.
+        """
+        ...
+
+    def in_force(self, version: str) -> bool:
+        """Whether the proxy has taken this version (or a later one) over, and its clusters are warm."""
+        ...

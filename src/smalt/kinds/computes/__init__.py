@@ -1,0 +1,1 @@
+"""Clusters and instances, machine sizes and how much of them is used."""

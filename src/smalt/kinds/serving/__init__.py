@@ -1,0 +1,1 @@
+"""Online endpoints, their deployments and replicas, and the gateway's routes to them."""

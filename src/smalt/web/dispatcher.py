@@ -1,0 +1,61 @@
+"""Which part of the server answers a request: decided by its path alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from smalt.blob.names import is_blob_request
+from smalt.tracking.datastores import DatastoreApp
+from smalt.tracking.edge import TrackingApp
+from smalt.tracking.history import HistoryApp
+
+ARM_PATHS = ("/subscriptions", "/providers", "/tenants")
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """The first look at a request: whose is it?"""
+
+    blobs: ASGIApp
+    tracking: ASGIApp
+    history: ASGIApp
+    datastores: ASGIApp
+    arm: ASGIApp
+    open_routes: ASGIApp
+    make_room: Callable[[], object] = lambda: None  # SQLite writes before it deletes, also on a full disk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.open_routes(scope, receive, send)
+            return
+        if scope["method"] == "DELETE":
+            self.make_room()
+        if is_blob_request(scope):
+            await self.blobs(scope, receive, send)
+            return
+        send = _without_guesses(send)
+        if scope["path"].lower().startswith(ARM_PATHS):
+            await self.arm(scope, receive, send)
+        elif TrackingApp.handles(scope["path"]):
+            await self.tracking(scope, receive, send)
+        elif HistoryApp.handles(scope["path"]):
+            await self.history(scope, receive, send)
+        elif DatastoreApp.handles(scope["path"]):
+            await self.datastores(scope, receive, send)
+        else:
+            await self.open_routes(scope, receive, send)
+
+
+def _without_guesses(send: Send) -> Send:
+    """Adds what keeps a browser from taking an answer for something else than it says it is."""
+    guard = (b"x-content-type-options", b"nosniff")
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and guard not in message["headers"]:
+            message = {**message, "headers": [*message["headers"], guard]}
+        await send(message)
+
+    return sending
