@@ -266,7 +266,7 @@ class Crud:
         across = _across(kind, request.id, lookup)
         archived, oldest = archived_shown(query), oldest_first(query)
         keep = kind.list_filter
-        seen = narrowed(request.platform.grants.reach(request.principal, f"{kind.qualified}/read"), kind, above.key)
+        seen = narrowed(request.platform.grants.reach(request.principal, f"{kind.qualified}/read"), above.key, kind.key)
         with request.platform.database.read() as connection:
             if not kind.creates_parent:
                 check_exists(connection, self._kinds, above)

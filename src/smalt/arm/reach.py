@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalt.arm.ids import NotAnId, ResourceId
-from smalt.arm.kind import Kind
 
 
-def narrowed(grants: Sequence[str] | None, kind: Kind, above: str) -> tuple[str, ...] | None:
-    """The grants that matter in a list of `kind` below `above` (a key). None: all rows are seen; (): none is."""
+def narrowed(grants: Sequence[str] | None, above: str, kind: str = "") -> tuple[str, ...] | None:
+    """The grants that matter in a list below `above` (a key), of one `kind`. None: all rows are seen; (): none is."""
     if grants is None:
         return None
     reach = {one.lower().rstrip("/") for one in grants}
     if any(covers(one, above) for one in reach):
         return None
-    if kind.key == "subscriptions":  # clients begin with a subscription: who may do anything in it sees it
+    if kind == "subscriptions":  # clients begin with a subscription: who may do anything in it sees it
         reach = {_subscription(one) for one in reach}
     return tuple(sorted(one for one in reach if one and covers(above, one)))
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from azure.ai.ml import MLClient
+from azure.ai.ml._vendor.azure_resources import ResourceManagementClient
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 
@@ -24,6 +25,14 @@ def connect(credential=None, workspace=None) -> MLClient:
         subscription_id=os.environ["AZURE_SUBSCRIPTION_ID"],
         resource_group_name=os.environ["AZUREML_ARM_RESOURCEGROUP"],
         workspace_name=workspace or os.environ["AZUREML_ARM_WORKSPACE_NAME"],
+    )
+
+
+def resource_manager(ml_client) -> ResourceManagementClient:
+    """The management client that azure-ai-ml itself uses, for resources of any provider."""
+    here = os.environ["ARM_CLOUD_METADATA_URL"].partition("/metadata")[0]
+    return ResourceManagementClient(
+        ml_client._credential, ml_client.subscription_id, base_url=here, credential_scopes=[f"{here}/.default"]
     )
 
 

@@ -2,7 +2,7 @@
 
 from azure.ai.ml.entities import Data, Workspace
 from azure.core.exceptions import ResourceNotFoundError
-from session import connect, refused, scratch, step, unique
+from session import connect, refused, resource_manager, scratch, step, unique
 
 ml = connect()
 
@@ -39,6 +39,30 @@ with step("what is in it is in no other"):
     with refused(kind=ResourceNotFoundError):
         ml.data.get("only-here", version="1")
 
+with step("what stands beside it is there, and in the lists of a management client"):
+    made = ml.workspaces.get(name)
+    beside = [made.storage_account, made.key_vault, made.container_registry, made.application_insights]
+    manager = resource_manager(ml)
+    for id_ in beside:
+        assert manager.resources.get_by_id(id_, "2024-10-01").id == id_
+        assert manager.resources.check_existence_by_id(id_, "2024-10-01")
+    group = ml.resource_group_name
+    assert set(beside) <= {one.id for one in manager.resources.list_by_resource_group(group)}
+    (found,) = manager.resources.list(
+        filter=f"resourceType eq 'Microsoft.KeyVault/vaults' and name eq '{beside[1].split('/')[-1]}'"
+    )
+    assert found.id == beside[1]
+    tags = manager.tags.update_at_scope(beside[1], {"operation": "Merge", "properties": {"tags": {"team": "b"}}})
+    assert tags.properties.tags == {"team": "b"}
+    assert manager.providers.get("Microsoft.KeyVault").registration_state == "Registered"
+
+with step("a resource group"):
+    assert not manager.resource_groups.check_existence(f"group-{unique}")
+    assert manager.resource_groups.create_or_update(f"group-{unique}", {"location": "local"}).name == f"group-{unique}"
+    assert manager.resource_groups.check_existence(f"group-{unique}")
+    manager.resource_groups.begin_delete(f"group-{unique}").result()
+    assert not manager.resource_groups.check_existence(f"group-{unique}")
+
 with step("deleted, and nothing of it is left"):
     ml.workspaces.begin_delete(name, delete_dependent_resources=True).result()
     with refused(kind=ResourceNotFoundError):
@@ -46,5 +70,7 @@ with step("deleted, and nothing of it is left"):
     assert name not in {one.name for one in ml.workspaces.list()}
     with refused():
         team.data.get("only-here", version="1")
+    for id_ in beside:
+        assert not manager.resources.check_existence_by_id(id_, "2024-10-01")
 
 print("PASSED")

@@ -4,7 +4,7 @@ import pytest
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
-from smalt.auth.access import authorize
+from smalt.auth.access import ScopeGrants, authorize
 from smalt.settings import TENANT
 
 ML = "Microsoft.MachineLearningServices/workspaces"
@@ -67,3 +67,33 @@ def test_a_refusal_says_who_what_and_where() -> None:
         f"'{ML}/jobs/read' over scope '{WORKSPACE}' or the scope is invalid."
     )
     assert caught.value.message.startswith(expected)
+
+
+@pytest.mark.parametrize("kind", ["job", "managedIdentity", "endpoint"])
+@pytest.mark.parametrize("verb", ["write", "delete", "action"])
+def test_what_other_providers_hang_on_a_workspace_is_not_for_jobs(kind: str, verb: str) -> None:
+    who = Principal("o", "n", kind, "t", "", WORKSPACE.lower())
+    for type_ in ("Microsoft.Authorization/roleAssignments", "Microsoft.Resources/tags", "Microsoft.Insights/alerts"):
+        provider, _, path = type_.partition("/")
+        with pytest.raises(ArmError) as caught:
+            authorize(who, f"{type_}/{verb}", f"{WORKSPACE}/providers/{provider}/{path}/x")
+        assert caught.value.status == 403
+        authorize(who, f"{type_}/read", f"{WORKSPACE}/providers/{provider}/{path}/x")
+
+
+def test_everybody_may_ask_which_subscriptions_there_are() -> None:
+    who = Principal("o", "n", "servicePrincipal", "t", "", WORKSPACE.lower())
+    authorize(who, "Microsoft.Resources/subscriptions/read", "")
+    authorize(who, "Microsoft.Resources/tenants/read", "")
+    for action, scope in (
+        ("Microsoft.Resources/subscriptions/read", "/subscriptions/s"),
+        ("Microsoft.Resources/subscriptions/write", ""),
+        ("Microsoft.Authorization/roleAssignments/read", ""),
+    ):
+        with pytest.raises(ArmError):
+            authorize(who, action, scope)
+
+
+@pytest.mark.parametrize(("scope", "reach"), [("", None), ("/", None), (WORKSPACE.lower(), (WORKSPACE.lower(),))])
+def test_lists_reach_as_far_as_the_scope(scope: str, reach: tuple[str, ...] | None) -> None:
+    assert ScopeGrants().reach(Principal("o", "n", "servicePrincipal", "t", "", scope), "x/read") == reach

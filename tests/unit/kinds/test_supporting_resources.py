@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, text
 
 from fakes.platform import GROUP, WORKSPACE, Harness
+from smalt.kinds.workspaces.supporting import SUPPORTS
+from smalt.store import resources
+from smalt.store.migrate import migrate
+from smalt.store.tables import resource
 
 PROVIDERS = {
     "storageAccount": "Microsoft.Storage/storageAccounts",
@@ -202,3 +208,17 @@ def test_the_template_of_the_sdk_may_name_what_exists(harness: Harness) -> None:
     found = ids(harness, WORKSPACE.replace("/bank", "/templated"))
     assert found["keyVault"] == f"{GROUP}/providers/Microsoft.KeyVault/vaults/mine8"
     assert found["storageAccount"].rpartition("/")[2].startswith("smalt")
+
+
+def test_a_workspace_from_before_them_makes_its_own_after_the_upgrade(tmp_path: Path) -> None:
+    harness = Harness(tmp_path)
+    kinds = [one.kind for one in SUPPORTS.values()]
+    with harness.database.write() as connection:
+        connection.execute(delete(resource).where(resource.c.kind.in_(kinds)))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0008'"))
+    migrate(harness.database)
+    harness.settle()
+    with harness.database.read() as connection:
+        assert [len(resources.keys_of_kind(connection, kind)) for kind in kinds] == [1, 1, 1, 1]
+    assert harness.row(WORKSPACE).state == "Succeeded"
+    harness.close()

@@ -60,7 +60,7 @@ def _list(request: Request) -> tuple[int, Any]:
     wanted = filters.get("resourcetype", "").lower()
     kinds = {kind.key: kind for kind in request.kinds.values() if kind.tracked and Scope.GROUP in kind.scopes}
     asked = [key for key, kind in kinds.items() if wanted in ("", kind.qualified.lower())]
-    seen = narrowed(request.platform.grants.reach(request.principal, _READ), request.kinds["workspaces"], above.key)
+    seen = narrowed(request.platform.grants.reach(request.principal, _READ), above.key)
     with request.platform.database.read() as connection:
 
         def fetch(most: int, skip: str | None) -> pages.Page:
