@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,12 @@ def test_it_succeeds_when_its_replica_is_ready_and_routed(ready: Harness) -> Non
     assert [one.name for one in route.deployments] == ["blue"] and route.traffic == {}
     assert traffic(ready, blue=100).status_code in (200, 201)
     assert ready.gateway.route("churn-scores").traffic == {"blue": 100}
+
+
+def test_a_replica_runs_the_inference_server_that_is_installed(ready: Harness) -> None:
+    deploy(ready)
+    (task,) = ready.engine.tasks.values()
+    assert task.argv[0] == "python" and Path(task.argv[1]).is_file(), task.argv
 
 
 def test_its_stages_can_be_read_with_their_times(ready: Harness) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.agent import wire
 from smalt.agent.wire import Probe, TaskSpec
 from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
@@ -38,7 +39,7 @@ _ACTS_AS = "endpoint:"
 CONFIG = "config.json"
 _ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
 _LOG_BYTES = 16 << 20  # of all replicas together, in one answer
-_INJECT = Path(__file__).parent.parent / "agent" / "inject" / "serve.py"
+_INJECT = Path(wire.__file__).parent / "inject" / "serve.py"
 
 
 def target(platform: Platform, row: Row) -> Document:
