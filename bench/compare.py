@@ -1,6 +1,6 @@
 """Two checkouts against each other, turn about: is anything worse than it was?
 
-    python bench/compare.py BEFORE [AFTER] [--rounds 7] [--json]
+    python bench/compare.py BEFORE [AFTER] [--rounds 7] [--only get,job]
 
 BEFORE and AFTER are checkouts with an environment (`uv sync`); AFTER is this one. Both platforms run at once and are asked in
 turn, so that whatever else the machine does meets both. For each figure: the medians in ms, the median of the rounds' ratios
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -182,9 +182,9 @@ def _median(call: Callable[[], object], times: int) -> float:
     return statistics.median(taken)
 
 
-def compare(before: Side, after: Side, rounds: int) -> dict[str, dict[str, float | bool]]:
+def compare(before: Side, after: Side, rounds: int, figures: Sequence[str]) -> dict[str, dict[str, float | bool]]:
     found: dict[str, dict[str, float | bool]] = {}
-    for name in FIGURES:
+    for name in figures:
         pairs: list[tuple[float, float]] = []
         for number in range(rounds + 1):
             order = (before, after) if number % 2 else (after, before)
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path, nargs="?", default=HERE)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true", help="(the output is JSON)")
+    parser.add_argument("--only", default=",".join(FIGURES), help="figures, separated by commas")
     arguments = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with ExitStack() as stack:
@@ -217,7 +217,7 @@ def main() -> None:
         for name, checkout in (("before", arguments.before.resolve()), ("after", arguments.after.resolve())):
             platform = stack.enter_context(running(checkout, scratch / name))
             sides.append(Side(checkout, platform, scratch))
-        found = compare(sides[0], sides[1], arguments.rounds)
+        found = compare(sides[0], sides[1], arguments.rounds, arguments.only.split(","))
     print(json.dumps({**found, "load": live.load()}, indent=1))
     raise SystemExit(any(one["worse"] for one in found.values()))
 
