@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from smalt.arm.ids import ResourceId, workspace_id
@@ -58,6 +59,7 @@ def parse_address(raw_path: str) -> Address | None:
     return None
 
 
+@lru_cache(4096)  # of a few workspaces, on every request
 def mlflow_name(workspace: str | ResourceId) -> str:
     """MLflow's name of a workspace: readable, deterministic, and unique by the hash of the lowered ARM id.
 
