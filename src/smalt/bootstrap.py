@@ -26,9 +26,9 @@ def bootstrap(platform: Platform) -> None:
                 due = now if id_ is home else None
                 resources.insert(
                     connection, key=id_.key, written=str(id_), kind=id_.kind, parent=parent, name=id_.name, spec=spec,
-                    status={"top": {"subscriptionId": SUBSCRIPTION, "displayName": "Smalt"}} if not parent else {},
-                    state="Succeeded", now=now, by="smalt", due_at=due,
+                    status={}, state="Succeeded", now=now, by="smalt", due_at=due,
                 )  # fmt: skip
-        resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)  # new curated environments
+        # what a new version puts into or beside a workspace: curated environments, supporting resources
+        resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)
         show_to_mlflow(connection, now)
         job_runs.watch(connection, now)

@@ -40,7 +40,6 @@ def document(platform: Platform, kind: Kind, row: Row, alone: bool = False) -> D
     if alone and kind.detail is not None:
         properties.update(kind.detail(platform, row))
     body["properties"] = properties
-    body.update(row.status.get("top") or {})
     body.update(
         id=row.written,
         name=row.name,

@@ -12,7 +12,6 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +19,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal, Tokens
 from smalt.blob.accounts import Accounts
 from smalt.blob.errors import BlobError, authentication_failed, not_authorized, permission_mismatch
+from smalt.blob.grants import Grant
 from smalt.blob.message import Request, parse_date
 from smalt.blob.names import Target, signed_names
 from smalt.blob.sas import account_text, service_text, sign
@@ -59,30 +59,6 @@ class Remembers(Protocol):
     """What a `Permits` may have besides: the answer that was found just now, or None. Never waits."""
 
     def recent(self, principal: Principal, target: Target, method: str) -> bool | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a request's credentials allow. `types`: s, c, o as in an account SAS; `sas` is set if it came from one."""
-
-    permissions: str
-    types: str
-    whole_account: bool
-    principal: Principal | None = None
-    overrides: Mapping[str, str] | None = None  # rscc and so on: response headers of a service SAS
-
-    def allows(self, any_of: str) -> bool:
-        return any(letter in self.permissions for letter in any_of)
-
-    def require(self, any_of: str) -> None:
-        if not self.allows(any_of):
-            raise permission_mismatch(any_of)
-
-    def require_account(self, any_of: str) -> None:
-        """A container's own properties are the account's business: a service SAS never reaches them."""
-        if not self.whole_account:
-            raise not_authorized("AuthorizationFailure", "signature: an account SAS is needed")
-        self.require(any_of)
 
 
 _EVERYTHING = Grant(ALL, "sco", True)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from smalt.blob.access import Access, Grant
+from smalt.blob.access import Access
 from smalt.blob.blob import Blob, changed
 from smalt.blob.catalog import APPEND, BLOCK, Properties
 from smalt.blob.conditions import read_conditions
 from smalt.blob.errors import BlobError, invalid_header, wrong_blob_type
+from smalt.blob.grants import Grant
 from smalt.blob.message import Answer, Request, parse_query
 from smalt.blob.names import Target, check_blob, parse_target
 from smalt.blob.objects import ObjectReader, Staged

@@ -10,14 +10,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_plus
 
 from smalt.blob.errors import BlobError, incomplete_body, invalid_header, invalid_query, length_required, too_large
+from smalt.blob.grants import Grant
 from smalt.blob.names import Target, parse_target
-
-if TYPE_CHECKING:
-    from smalt.blob.access import Grant
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

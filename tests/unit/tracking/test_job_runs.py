@@ -2,115 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from sqlalchemy import create_engine, delete, insert, select, update
+from sqlalchemy import update
 
 from fakes.examples import CURATED
-from fakes.platform import OWNER, WORKSPACE, Harness
-from smalt.arm.ids import ResourceId
+from fakes.platform import WORKSPACE
+from fakes.run_site import HOME, JOBS, Site
 from smalt.arm.ports import NotReady
-from smalt.arm.runs import JobRuns
 from smalt.kinds.jobs import job_runs
-from smalt.settings import ARTIFACT_CONTAINER, Settings
+from smalt.settings import ARTIFACT_CONTAINER
 from smalt.store import resources
 from smalt.tracking import history, schema
-from smalt.tracking.address import mlflow_name
-from smalt.tracking.history import HistoryApp
-from smalt.tracking.runs import MlflowTracking
-
-HOME = ResourceId.parse(WORKSPACE)
-JOBS = f"{WORKSPACE}/jobs"
-
-
-class Site:
-    """`mlflow_…` writes what MLflow's own server would; `heard` is what the edge does after it."""
-
-    def __init__(self, root: Path) -> None:
-        settings = Settings(root)
-        engine = create_engine(f"sqlite:///{settings.mlflow_database}")
-        schema.metadata.create_all(engine)
-        with engine.begin() as connection:
-            for statement in (*schema.TRIGGERS, f"PRAGMA user_version={schema.READY}"):
-                connection.exec_driver_sql(statement)
-        engine.dispose()
-        self.tracking = MlflowTracking(settings, lambda workspace: "acct", lambda: self.harness.clock())
-        self.harness = Harness(root, self.tracking)
-        self.history = HistoryApp(self.harness.platform, lambda scope: OWNER, lambda *_: None)
-        self.runs = JobRuns(self.harness.database, self.tracking, self.harness.clock)
-        self.tracking.ensure_workspace(HOME.key)
-
-    def submit(self, name: str, **more: Any) -> None:
-        job = {"jobType": "Command", "command": "python t.py", "environmentId": CURATED, **more}
-        assert self.harness.put(f"{JOBS}/{name}", {"properties": job}).status_code == 201
-        self.harness.settle()
-
-    def end(self, name: str, code: int = 0) -> None:
-        for task in self.harness.row(f"{JOBS}/{name}").status["tasks"]:
-            self.harness.engine.finish(task, code)
-        self.harness.settle()
-
-    def job(self, name: str) -> dict[str, Any]:
-        return self.harness.get(f"{JOBS}/{name}").json()["properties"]
-
-    def listed(self, query: str = "") -> list[str]:
-        return [one["name"] for one in self.harness.get(f"{JOBS}{query}").json()["value"]]
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        async def call() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.history)
-            async with httpx.AsyncClient(transport=transport, base_url=self.harness.settings.url) as client:
-                return await client.request(method, path, json=body, headers=headers)
-
-        answer = asyncio.run(call())
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def patch(self, name: str, **changes: Any) -> Any:
-        return self.ask("PATCH", f"/history/v1.0{WORKSPACE}/experiments/e/runs/{name}", changes)
-
-    def run(self, name: str) -> Any:
-        found = self.tracking.run(HOME.key, name)
-        assert found is not None
-        return found
-
-    def mlflow_creates(self, run_id: str, parent: str = "", heard: bool = True, **columns: Any) -> None:
-        with self.tracking.database.write() as connection:
-            experiment = connection.scalar(
-                select(schema.experiments.c.experiment_id).where(schema.experiments.c.workspace == mlflow_name(HOME))
-            )
-            values = {
-                "run_uuid": run_id, "name": f"name of {run_id}", "source_type": "UNKNOWN", "status": "RUNNING", "user_id": "ada",
-                "start_time": 1_800_000_000_000, "lifecycle_stage": "active", "artifact_uri": "x", "experiment_id": experiment,
-            }  # fmt: skip
-            connection.execute(insert(schema.runs).values(values | columns))
-        if parent:
-            self.mlflow_tags(run_id, heard=False, **{"mlflow.parentRunId": parent})
-        if heard:
-            self.heard(run_id)
-
-    def mlflow_updates(self, run_id: str, heard: bool = True, **columns: Any) -> None:
-        with self.tracking.database.write() as connection:
-            connection.execute(update(schema.runs).where(schema.runs.c.run_uuid == run_id).values(**columns))
-        if heard:
-            self.heard(run_id)
-
-    def mlflow_tags(self, run_id: str, heard: bool = True, **tags: str | None) -> None:
-        table = schema.tags
-        with self.tracking.database.write() as connection:
-            for key, value in tags.items():
-                connection.execute(delete(table).where(table.c.run_uuid == run_id, table.c.key == key))
-                if value is not None:
-                    connection.execute(insert(table).values(run_uuid=run_id, key=key, value=value))
-        if heard:
-            self.heard(run_id)
-
-    def heard(self, *run_ids: str) -> None:
-        self.runs.take_over(run_ids, "ada")
 
 
 @pytest.fixture
@@ -376,50 +281,3 @@ def test_a_job_of_an_older_version_tells_its_run_what_it_lacks(site: Site) -> No
     job, run = site.job("train"), site.run("train")
     assert (job["displayName"], job["description"], job["tags"]) == ("Renamed", "Said", {"a": "b", "c": "d"})
     assert (run.tags["a"], run.tags["mlflow.note.content"]) == ("b", "Said")
-
-
-def test_parameters_and_the_tracking_address_are_in_the_document(site: Site) -> None:
-    site.submit("train")
-    site.mlflow_creates("r1")
-    with site.tracking.database.write() as connection:
-        for run in ("train", "r1"):
-            connection.execute(insert(schema.params).values(run_uuid=run, key="lr", value="0.1"))
-    for name in ("train", "r1"):
-        assert site.job(name)["parameters"] == {"lr": "0.1"}
-        assert site.job(name)["services"]["Tracking"]["endpoint"] == f"azureml://localhost:7443/mlflow/v2.0{WORKSPACE}"
-    run = site.ask("POST", f"/history/v1.0{WORKSPACE}/rundata", {"runId": "r1"})["runMetadata"]
-    assert run["parameters"] == {"lr": "0.1"}
-
-
-@pytest.mark.parametrize("type_", ["uri_file", "uri_folder", "mltable", "custom_model"])
-def test_each_client_reads_the_types_of_outputs_in_its_own_spelling(site: Site, type_: str) -> None:
-    """azure-ai-ml 1.31 knows the service's own, 1.35 the resource manager's alone; neither reads a model there."""
-    site.submit("train", outputs={"out": {"jobOutputType": type_}})
-    agents = {
-        "azure-ai-ml/1.31.0 azsdk-python-mgmt-machinelearningservices/0.1.0 Python/3.11.7": 0,
-        "": 0,
-        "azure-ai-ml/1.35.2 azsdk-python-runhistory/1.0.0b1 Python/3.11.7": 1,
-    }
-    spelled = {"uri_file": ("UriFile", "uri_file"), "mltable": ("MLTable", "mltable")}
-    for agent, which in agents.items():
-        path = f"/history/v1.0{WORKSPACE}/rundata"
-        (found,) = site.ask("POST", path, {"runId": "train"}, **{"user-agent": agent})["runMetadata"][
-            "outputs"
-        ].values()
-        assert found["type"] == spelled.get(type_, ("UriFolder", "uri_folder"))[which]
-
-
-def test_files_of_a_run_are_read_as_a_jobs(site: Site) -> None:
-    site.mlflow_creates("r1", status="FINISHED")
-    account = site.harness.row(WORKSPACE).status["account"]
-    folder = site.harness.blobs.path(account, ARTIFACT_CONTAINER, "ExperimentRun/dcid.r1/model")
-    folder.mkdir(parents=True)
-    (folder / "MLmodel").write_text("flavors: {}\n")
-    for number, uri in enumerate(("runs:/r1/model", "azureml://jobs/r1/outputs/artifacts/paths/model")):
-        model = {"properties": {"modelUri": uri, "modelType": "custom_model"}}
-        assert site.harness.put(f"{WORKSPACE}/models/m{number}/versions/1", model).status_code == 201
-        inputs = {"m": {"jobInputType": "uri_folder", "uri": uri}}
-        site.submit(f"uses-{number}", inputs=inputs, command="ls ${{inputs.m}}")
-        assert site.harness.engine.tasks[site.harness.row(f"{JOBS}/uses-{number}").status["tasks"][0]].inputs[
-            0
-        ].source == str(folder)

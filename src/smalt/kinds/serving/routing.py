@@ -82,10 +82,9 @@ def _route(
     )
 
 
-def _routes_of(platform: Platform, connection: Connection, keys: Iterable[str]) -> Routes:
+def _routes_of(platform: Platform, connection: Connection, keys: Iterable[str], ended: Sequence[str]) -> Routes:
     """What these endpoints' routes should be. One that is gone has none."""
     found = {key: resources.get(connection, key) for key in sorted(keys)}
-    ended = living.ended(connection)
     return {
         key: row and _route(platform, row, _below(connection, key), platform.secrets.of(connection, key), ended)
         for key, row in found.items()
@@ -96,7 +95,7 @@ def _below(connection: Connection, endpoint: str) -> list[Row]:
     return list(resources.get_many(connection, resources.children(connection, endpoint, DEPLOYMENTS)).values())
 
 
-def _all_routes(platform: Platform, connection: Connection) -> Routes:
+def _all_routes(platform: Platform, connection: Connection, ended: Sequence[str]) -> Routes:
     """In as many statements for thousands of endpoints as for one."""
     keys = resources.keys_of_kind(connection, ENDPOINTS)
     deployments = resources.get_many(connection, resources.keys_of_kind(connection, DEPLOYMENTS)).values()
@@ -104,7 +103,7 @@ def _all_routes(platform: Platform, connection: Connection) -> Routes:
     for row in deployments:
         below.setdefault(row.parent, []).append(row)
     secrets = platform.secrets.of_many(connection, keys)
-    endpoints, ended = resources.get_many(connection, keys), living.ended(connection)
+    endpoints = resources.get_many(connection, keys)
     return {key: _route(platform, row, below.get(key, ()), secrets[key], ended) for key, row in endpoints.items()}
 
 
@@ -133,7 +132,7 @@ def routed(platform: Platform, connection: Connection, endpoint: str) -> Routed:
     told = resources.get(connection, _told_id(endpoint))
     if told is None:
         return Routed(False)
-    wanted = _digest(_routes_of(platform, connection, [endpoint])[endpoint])
+    wanted = _digest(_routes_of(platform, connection, [endpoint], living.ended(connection))[endpoint])
     follows = told.status["digest"] == wanted
     if follows and (refused := told.status.get("refused")):
         return Routed(False, {"code": "EndpointNotServed", "message": refused})
@@ -176,9 +175,9 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         ended = list(living.ended(connection))
         current = ended == row.status.get("ended", []) and 0 <= now - looked_at < _RESYNC_S
         if all_ := not changed or not current:
-            routes = _all_routes(platform, connection)
+            routes = _all_routes(platform, connection, ended)
         else:
-            routes = _routes_of(platform, connection, changed)
+            routes = _routes_of(platform, connection, changed, ended)
     try:
         version, faults = _apply(platform, routes, whole=all_)
     except LookupError:  # its files were lost

@@ -16,18 +16,25 @@ from smalt.store.resources import Row
 API_VERSIONS = ("2025-04-01", "2024-10-01")  # any is taken; clients choose one of those that they are told
 
 
+def _kinds(request: Request) -> dict[str, list[Kind]]:
+    """Those with an address, by their provider."""
+    found: dict[str, list[Kind]] = {}
+    for kind in sorted(request.kinds.values(), key=lambda kind: (kind.provider, kind.path)):
+        if kind.scopes:
+            found.setdefault(kind.provider, []).append(kind)
+    return found
+
+
 def _one(request: Request) -> Document:
     """Raises ArmError(404)."""
-    namespace = request.id.name.lower()
-    kinds = [kind for kind in request.kinds.values() if kind.scopes and kind.provider.lower() == namespace]
-    if not kinds:
-        message = f"The resource namespace '{request.id.name}' is invalid: it is not known here."
-        raise ArmError(404, "InvalidResourceNamespace", message, target=request.id.name)
-    return _shown(request, kinds)
+    for provider, kinds in _kinds(request).items():
+        if provider.lower() == request.id.name.lower():
+            return _shown(request, provider, kinds)
+    message = f"The resource namespace '{request.id.name}' is invalid: it is not known here."
+    raise ArmError(404, "InvalidResourceNamespace", message, target=request.id.name)
 
 
-def _shown(request: Request, kinds: list[Kind]) -> Document:
-    provider = kinds[0].provider
+def _shown(request: Request, provider: str, kinds: list[Kind]) -> Document:
     return {
         "id": f"{request.id.holder}/providers/{provider}",
         "namespace": provider,
@@ -41,7 +48,7 @@ def _shown(request: Request, kinds: list[Kind]) -> Document:
                 "defaultApiVersion": API_VERSIONS[0],
                 "capabilities": "SupportsTags, SupportsLocation" if kind.tracked else "None",
             }
-            for kind in sorted(kinds, key=lambda kind: kind.path)
+            for kind in kinds
         ],
     }
 
@@ -51,11 +58,7 @@ def _read(request: Request) -> tuple[int, Any]:
 
 
 def _list(request: Request) -> tuple[int, Any]:
-    providers = sorted({kind.provider for kind in request.kinds.values() if kind.scopes})
-    kinds = {
-        one: [kind for kind in request.kinds.values() if kind.provider == one and kind.scopes] for one in providers
-    }
-    return 200, {"value": [_shown(request, kinds[one]) for one in providers]}
+    return 200, {"value": [_shown(request, provider, kinds) for provider, kinds in _kinds(request).items()]}
 
 
 def _register(request: Request, _: Row | None) -> tuple[int, Any]:
