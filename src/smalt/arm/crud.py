@@ -20,7 +20,8 @@ from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
 from smalt.store import events, operations, pages, resources
 from smalt.store.database import Collision
-from smalt.store.resources import Document, Lock, Row
+from smalt.store.document import Document
+from smalt.store.resources import Lock, Row
 
 _TRIES = 4  # of a PUT that meets others on the same row
 

@@ -13,7 +13,8 @@ from smalt.arm.bounds import check_size, check_tags
 from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Kind
 from smalt.arm.platform import Platform
-from smalt.store.resources import Document, Row
+from smalt.store.document import Document
+from smalt.store.resources import Row
 
 _READ_ONLY = {"id", "name", "type", "systemData", "etag", OURS}
 _IDENTITIES = ("None", "SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned")

@@ -18,7 +18,8 @@ from smalt.arm.errors import ArmError
 from smalt.arm.ids import ML, ResourceId, Scope, kind_key
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
-from smalt.store.resources import Document, Row
+from smalt.store.document import Document
+from smalt.store.resources import Row
 
 CONTROL, SERVING, CLEANUP = "control", "serving", "cleanup"
 OURS = "smalt"  # the key of a spec where we keep what the user did not write (a cancel request, …)

@@ -18,7 +18,8 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelVersion
 from smalt.store import resources
 from smalt.store.database import Database
-from smalt.store.resources import Document, Row
+from smalt.store.document import Document
+from smalt.store.resources import Row
 from smalt.store.tables import resource
 
 MODELS = "workspaces/models"

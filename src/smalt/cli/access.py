@@ -13,10 +13,10 @@ from smalt.tracking.address import tracking_uri
 TOKEN_LIFETIME_S = 600.0
 
 
-def ensure_secrets(settings: Settings) -> None:
-    """Make the secrets of a new root, before two processes want to."""
+def ensure_secrets(settings: Settings) -> TokenService:
+    """Make the secrets of a new root, before two processes want to. The tokens' keys, read."""
     IdentityHeaders(settings).owner()
-    TokenService(settings)
+    return TokenService(settings)
 
 
 def owner_token(settings: Settings) -> str:

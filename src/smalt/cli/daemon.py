@@ -89,13 +89,13 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
         port_holder.dismiss(settings.run)
 
 
-def start_detached(order: Order, lock: Lock, environment: Mapping[str, str]) -> None:
+def start_detached(settings: Settings, order: Callable[[], Order], lock: Lock, environment: Mapping[str, str]) -> None:
     """Leave a supervisor with this environment behind; returns when the platform is ready.
 
-    Raises CliError with the log's end.
+    `order` makes what it is told, while it starts. Raises what `order` raises, and CliError with the log's end.
     """
     reader, writer = os.pipe()
-    output = LogFile(order.settings.logs / "supervisor.log").open()
+    output = LogFile(settings.logs / "supervisor.log").open()
     os.set_inheritable(lock.descriptor, True)
     command = [sys.executable, "-P", "-m", "smalt.cli.daemon", str(lock.descriptor), str(writer)]
     process = subprocess.Popen(
@@ -106,19 +106,26 @@ def start_detached(order: Order, lock: Lock, environment: Mapping[str, str]) -> 
         pass_fds=(lock.descriptor, writer),
         start_new_session=True,
         env=dict(environment),
-        cwd=order.settings.root,
+        cwd=settings.root,
         umask=0o077,
         text=True,
     )
     for descriptor in (writer, output):
         os.close(descriptor)
     assert process.stdin is not None
+    try:
+        told = order().write()
+    except BaseException:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        raise
     with contextlib.suppress(BrokenPipeError), process.stdin:  # it died already: the answer tells
-        process.stdin.write(order.write())
+        process.stdin.write(told)
     answer = _answer(reader)
     if answer != READY:
         _end(process)
-        tail = LogFile(order.settings.logs / "supervisor.log").tail()
+        tail = LogFile(settings.logs / "supervisor.log").tail()
         raise CliError(f"the platform did not come up: {answer or tail or 'the supervisor ended'}")
     process.returncode = 0  # it goes on without us: not a child to wait for
 
@@ -150,7 +157,10 @@ def _log_to(path: Path) -> None:
 def main(lock: Lock, writer: int) -> None:
     for descriptor in (lock.descriptor, writer):
         os.set_inheritable(descriptor, False)
-    order = Order.read(sys.stdin.read())
+    text = sys.stdin.read()
+    if not text:  # who started this was killed before it said what to run
+        return
+    order = Order.read(text)
     told = os.fdopen(writer, "w")
 
     def changed(view: View) -> None:

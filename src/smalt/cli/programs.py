@@ -25,9 +25,9 @@ ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
 LOW_PRIORITY = 5  # MLflow imports for 5 s: not at the cost of the user's first commands
 
 
-def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
+def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenService) -> list[Program]:
     """Server, Envoy and MLflow. Writes Envoy's bootstrap. Raises CliError if a binary is missing."""
-    gateway = EnvoyGateway(settings, TokenService(settings))
+    gateway = EnvoyGateway(settings, tokens)
     gateway.write_bootstrap()
     try:
         envoy = list(gateway.command())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smalt.auth.secret_files import replace_file
-from smalt.store.resources import Document
+from smalt.store.document import Document
 
 CONFIG = "type.googleapis.com/envoy.config."
 EXTENSION = "type.googleapis.com/envoy.extensions."

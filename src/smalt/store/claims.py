@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
 
 from smalt.store import events, resources
-from smalt.store.resources import Document, Lock, Row
+from smalt.store.document import Document
+from smalt.store.resources import Lock, Row
 from smalt.store.tables import resource
 
 _NOW = bindparam("now", type_=Float)

@@ -18,9 +18,8 @@ from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
 from smalt.store import events
+from smalt.store.document import Document
 from smalt.store.tables import resource, secret, waiter
-
-Document = dict[str, Any]  # JSON: what rows hold and what is sent; its one name for all layers
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ have been done already: whoever asked must know, and decides (for runs that are 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,9 @@ class Upstream:
         self._probing = asyncio.Lock()
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                uds=str(socket), limits=httpx.Limits(max_connections=256, max_keepalive_connections=32)
+                uds=str(socket),
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # a unix socket has no TLS; the default reads all CAs
+                limits=httpx.Limits(max_connections=256, max_keepalive_connections=32),
             ),
             timeout=httpx.Timeout(answer_s, connect=5, pool=60),
         )

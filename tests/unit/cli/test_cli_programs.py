@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smalt.auth.certificates import ensure_certificates
+from smalt.auth.tokens import TokenService
 from smalt.cli.daemon import Order
 from smalt.cli.programs import programs, without_client_variables
 from smalt.cli.root import CliError, prepare
@@ -26,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: Settings) -> None:
-    table = {one.name: one for one in programs(settings, {"PATH": "/usr/bin"})}
+    table = {one.name: one for one in programs(settings, {"PATH": "/usr/bin"}, TokenService(settings))}
     assert list(table) == ["server", "envoy", "mlflow"]
     assert list(table["server"].command[:4]) == [sys.executable, "-P", "-m", "smalt.app"]
     assert all(os.access(one.command[0], os.X_OK) for one in table.values())
@@ -49,7 +50,7 @@ def test_a_missing_envoy_is_one_clear_line(settings: Settings, monkeypatch: pyte
         envoy_gateway, "command", lambda configuration: [str(missing), "--config-path", str(configuration)]
     )
     with pytest.raises(CliError, match=r"envoy's program .*/no/envoy is missing"):
-        programs(settings, {})
+        programs(settings, {}, TokenService(settings))
 
 
 def test_the_platform_is_not_its_own_client(settings: Settings) -> None:

@@ -63,7 +63,7 @@ def ensure_running(root: Path, told: Told) -> tuple[Settings, bool]:
     if lock is None:
         return _running(root, told), False
     with closing(lock):
-        start_detached(_prepared(settings), lock, platform_environment(settings, os.environ))
+        _leave_behind(settings, lock)
     return settings, True
 
 
@@ -104,16 +104,15 @@ def _running(root: Path, told: Told) -> Settings:
 
 
 def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
-    order = _prepared(settings)
     if detach:
-        start_detached(order, lock, platform_environment(settings, os.environ))
+        _leave_behind(settings, lock)
         console.print(f"Smalt is ready at {settings.url}")
         _invite(console, settings)
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
         shown = _Shown(settings, live, console)
         try:
-            supervise(order, lock, shown.changed)
+            supervise(_prepared(settings), lock, shown.changed)
         except StartFailed as error:
             raise CliError(f"the platform did not come up: {error}") from error
     console.print("Smalt has stopped.")
@@ -149,11 +148,14 @@ def _table(view: View) -> Table:
     return table
 
 
+def _leave_behind(settings: Settings, lock: Lock) -> None:
+    start_detached(settings, lambda: _prepared(settings), lock, platform_environment(settings, os.environ))
+
+
 def _prepared(settings: Settings) -> Order:
     with _own_umask():
         ensure_certificates(settings)
-        ensure_secrets(settings)
-        return Order(settings, programs(settings, os.environ), installed())
+        return Order(settings, programs(settings, os.environ, ensure_secrets(settings)), installed())
 
 
 @contextmanager

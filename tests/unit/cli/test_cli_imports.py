@@ -1,0 +1,17 @@
+"""`smalt up` answers at once: the command line and the supervisor import neither database nor web framework."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"sqlalchemy", "starlette", "uvicorn", "httpx", "pydantic", "mlflow"}
+
+
+@pytest.mark.parametrize("module", ["smalt.cli.commands.up", "smalt.cli.commands.down", "smalt.cli.daemon"])
+def test_the_command_line_imports_nothing_heavy(module: str) -> None:
+    loaded = f"import sys, {module}; print(*(one for one in sys.modules if '.' not in one))"
+    told = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(told.stdout.split())
