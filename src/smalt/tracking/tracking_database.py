@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from smalt.arm.ports import NotReady
-from smalt.store.database import Database
+from smalt.store.database import Database, driver
 from smalt.tracking.schema import READY
 
 
@@ -28,6 +28,7 @@ class TrackingDatabase:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         with _explained(), self._database().read() as connection:
+            connection.begin()  # what is found ready here is what is read
             _check_ready(connection)
             yield connection
 
@@ -65,7 +66,7 @@ class TrackingDatabase:
 
 
 def _check_ready(connection: Connection) -> None:
-    if connection.exec_driver_sql("PRAGMA user_version").scalar() != READY:
+    if driver(connection).execute("PRAGMA user_version").fetchone() != (READY,):
         raise NotReady("MLflow is upgrading its database; try again soon.")
 
 
@@ -74,9 +75,10 @@ def _explained() -> Iterator[None]:
     """A database that stays locked (an upgrade, a copy), or is of an older version: come again, it is no failure."""
     try:
         yield
-    except OperationalError as error:
-        if isinstance(error.orig, sqlite3.OperationalError) and "locked" in str(error.orig):
+    except (OperationalError, sqlite3.OperationalError) as error:
+        said = str(getattr(error, "orig", error))
+        if "locked" in said:
             raise NotReady("MLflow's database is busy; try again soon.") from error
-        if isinstance(error.orig, sqlite3.OperationalError) and "no such table: smalt_" in str(error.orig):
+        if "no such table: smalt_" in said:
             raise NotReady("MLflow is upgrading its database; try again soon.") from error
         raise
