@@ -37,7 +37,9 @@ STATES = {
 }
 STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}  # of jobs that have ended
 _RUN, _UNTOLD, _ALIKE = "run", "untold", "alike"  # keys of a spec's own part
-_SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", "mlflow.parentRunId", "smalt.hidden"})
+RUN_TYPE = "run_type"  # in a job's own part of the spec: run history's word for it
+PARENT_RUN = "mlflow.parentRunId"
+_SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"})
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
 _DEPTH_MOST = 20
 _AT_ONCE = 100
@@ -46,6 +48,11 @@ _AT_ONCE = 100
 def is_run(row: Row) -> bool:
     """Whether this job is a run that was made outside of a job."""
     return bool(_part(row.spec, OURS).get(_RUN))
+
+
+def run_type(row: Row) -> str:
+    """Run history's word for it."""
+    return "mlflow.run" if is_run(row) else _part(row.spec, OURS).get(RUN_TYPE) or "azureml.commandjob"
 
 
 def untold(row: Row) -> RunChanges | None:

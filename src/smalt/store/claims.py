@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
 
-from smalt.store import events, resources
+from smalt.store import children, events, resources
 from smalt.store.document import Document
 from smalt.store.resources import Lock, Row
 from smalt.store.tables import resource
@@ -126,6 +126,7 @@ def apply(
             "ended_at": now if ended else None,
         },
     )
+    children.changed(connection, current, state, ended, now)
     if state != current.state or reason:
         events.record(connection, row.id, current.state, state, reason, now)
     if ended:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_,
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
+from smalt.store import children as child_counts
 from smalt.store import events
 from smalt.store.document import Document
 from smalt.store.tables import resource, secret, waiter
@@ -48,6 +49,7 @@ class Row:
     created_by: str
     changed_by: str
     ended_at: float | None
+    counted: bool = False
 
     @property
     def properties(self) -> Document:
@@ -135,14 +137,15 @@ def insert(
     due_at: float | None = None,
     lookup: str | None = None,
     archived: bool = False,
+    counted: bool = False,
 ) -> None:
-    """Raises Exists."""
+    """Raises Exists. `counted`: what is above keeps count of it, and is woken when it ends (`store/children.py`)."""
     values = {
         "id": key, "written": written, "kind": kind, "parent": parent, "name": name, "spec": json.dumps(spec),
         "status": json.dumps(status), "state": state, "generation": 1, "observed": 0 if due_at is not None else 1,
         "archived": archived, "lookup": lookup, "deleting": False, "due_at": due_at, "failures": 0, "lease": None,
         "lease_until": None, "created_at": now, "changed_at": now, "created_by": by, "changed_by": by,
-        "ended_at": now if due_at is None else None,
+        "ended_at": now if due_at is None else None, "counted": counted,
     }  # fmt: skip
     try:
         connection.execute(_INSERT, values)
@@ -150,6 +153,8 @@ def insert(
         if "UNIQUE" not in str(error.orig).upper():
             raise
         raise Exists(written) from error
+    if counted:
+        child_counts.added(connection, parent, state, ended=due_at is None)
     events.record(connection, key, None, state, "created", now)
 
 
@@ -182,6 +187,7 @@ def replace_spec(
     unchanged = and_(resource.c.id == row.id, resource.c.generation == row.generation)
     if connection.execute(update(resource).where(unchanged).values(values)).rowcount != 1:
         raise Changed(row.written)
+    child_counts.changed(connection, row, state, not due and row.ended_at is not None, now)
     if state != row.state:
         events.record(connection, row.id, row.state, state, reason, now)
 
@@ -217,6 +223,7 @@ def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None
         .where(resource.c.id == row.id)
         .values(deleting=True, due_at=now, ended_at=None, state="Deleting", changed_at=now, changed_by=by, failures=0)
     )
+    child_counts.changed(connection, row, "Deleting", False, now)
     events.record(connection, row.id, row.state, "Deleting", "delete requested", now)
 
 
@@ -242,7 +249,11 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     wake_waiters(connection, row_id, now)
     connection.execute(delete(secret).where(secret.c.resource_id == row_id))
     connection.execute(delete(waiter).where(or_(waiter.c.id == row_id, waiter.c.on_id == row_id)))
+    found = get(connection, row_id)
     connection.execute(delete(resource).where(resource.c.id == row_id))
+    child_counts.forget(connection, row_id)
+    if found is not None:
+        child_counts.changed(connection, found, None, True, now)
     events.record(connection, row_id, "Deleting", "Deleted", "gone", now)
 
 

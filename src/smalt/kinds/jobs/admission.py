@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -21,6 +21,7 @@ from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 from smalt.kinds.process_settings import no_nul
 from smalt.sched.sizes import SIZES
+from smalt.sched.want import MEDIUM, PRIORITIES
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -32,6 +33,8 @@ _INPUT_TYPES = {"literal", "uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _OUTPUT_TYPES = {"uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _NAME = re.compile(r"[a-zA-Z_][\w.]{0,254}")
 _EVERYWHERE = ("local", "serverless")  # computes that every workspace has
+SPOT = "Spot"
+TIERS = ("Null", SPOT, "Basic", "Standard", "Premium")
 
 
 @dataclass
@@ -59,11 +62,26 @@ class Checks:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a job runs: the key of its node pool, how many nodes that has at most, and their size."""
+    """Where a job runs: the key of its node pool, how many nodes that has at most, and their size.
+
+    `preemptible`: its nodes may be taken back for others. `priority`: among those that wait for them.
+    """
 
     key: str
     most: int
     size: str
+    preemptible: bool = False
+    priority: int = MEDIUM
+
+    def ours(self) -> Document:
+        """What the scheduler is told when the job's turn comes, in the spec's own part."""
+        size = SIZES.get(self.size.lower())
+        told: Document = {"compute": self.key, "instance_type": self.size, "priority": self.priority}
+        return (
+            told
+            | ({"gpus": size.gpus} if size and size.gpus else {})
+            | ({"preemptible": True} if self.preemptible else {})
+        )
 
 
 def compute(
@@ -72,10 +90,12 @@ def compute(
     """The compute that `computeId` names; none means serverless. Raises ArmError(400)."""
     name = compute_name(_in_workspace(workspace, str(properties.get("computeId") or "serverless")))
     size = str((properties.get("resources") or {}).get("instanceType") or "")
+    tier, priority = _queued(properties.get("queueSettings") or {})
     if name.lower() in _EVERYWHERE:
-        found = Compute(workspace.child("computes", name.lower()).key, _machine_nodes(platform), size)
+        pool = workspace.child("computes", name.lower()).key
+        found = Compute(pool, _machine_nodes(platform), size, tier == SPOT, priority)
     else:
-        found = _cluster(connection, workspace, name, size)
+        found = replace(_cluster(connection, workspace, name, size), priority=priority)
         properties["computeId"] = str(workspace.child("computes", name))
     if want > found.most:
         raise invalid(
@@ -90,6 +110,17 @@ def compute(
                 "properties.computeId",
             )
     return found
+
+
+def _queued(given: Document) -> tuple[str, int]:
+    """Tier and priority in the queue. Raises ArmError(400)."""
+    field, tier, priority = "properties.queueSettings", given.get("jobTier") or "Standard", given.get("priority")
+    spelled = {one.lower(): one for one in TIERS}.get(str(tier).lower())
+    if spelled is None:
+        raise invalid(f"{field}.jobTier: '{tier}' is not known.{nearest(str(tier), TIERS)}", f"{field}.jobTier")
+    if priority is not None and priority not in PRIORITIES:
+        raise invalid(f"{field}.priority: {priority} is none of 1 (low), 2 (medium), 3 (high).", f"{field}.priority")
+    return spelled, priority or MEDIUM
 
 
 def _in_workspace(workspace: ResourceId, given: str) -> str:
@@ -156,7 +187,7 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
         raise invalid(
             f"properties.computeId: cluster '{name}' has max_instances 0, so no job can run.", "properties.computeId"
         )
-    return Compute(row.id, most, machine.get("vmSize") or size)
+    return Compute(row.id, most, machine.get("vmSize") or size, machine.get("vmPriority") == "LowPriority")
 
 
 def distribution(given: Document) -> None:
