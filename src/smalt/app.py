@@ -78,6 +78,7 @@ class Server:
     loop: Loop
     platform: Platform
     engine: LocalEngine
+    crud: Crud
 
 
 def build(settings: Settings) -> Server:
@@ -150,7 +151,7 @@ def build(settings: Settings) -> Server:
         open_routes=open_routes(login.routes(), Pages(sessions, tracking)),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(dispatcher, loop, platform, engine)
+    return Server(dispatcher, loop, platform, engine, crud)
 
 
 def serve(settings: Settings) -> None:

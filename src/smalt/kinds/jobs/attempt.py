@@ -182,7 +182,7 @@ def _wait(
     failed = any(state.phase is Phase.EXITED and not _is_fine(state) for state in states)
     if failed or canceled or preempted:
         life.stop(platform, status)
-        return at(row, "CancelRequested" if canceled else "Running", status)
+        return at(row, life.CANCEL_REQUESTED if canceled else "Running", status)
     running = all(state.phase is not Phase.PREPARING for state in states)
     return at(row, "Running" if running else "Starting", status.begun(states))
 

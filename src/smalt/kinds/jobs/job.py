@@ -19,8 +19,8 @@ from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import JobRuns, described, is_run, untold
-from smalt.kinds.jobs import accept, command, tracked_run
-from smalt.kinds.jobs.model import CANCEL, TERMINAL, TYPES, JobProperties, JobType
+from smalt.kinds.jobs import accept, command, life, tracked_run
+from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import operations, resources
@@ -131,11 +131,7 @@ def _cancel(request: Request, row: Row | None) -> tuple[int, Any]:
         current = resources.get(connection, row.id, Lock.WRITE)
         if current is None or current.state in TERMINAL:
             return 200, None
-        ours = {**(current.spec.get(OURS) or {}), CANCEL: True}
-        resources.replace_spec(
-            connection, current, {**current.spec, OURS: ours}, state="CancelRequested", now=request.now,
-            by=request.principal.name, due=True, reason="cancel requested",
-        )  # fmt: skip
+        life.ask_to_cancel(connection, current, request.principal.name, request.now)
         operation = operations.begin(connection, row.id, "cancel", current.generation + 1, request.now)
     platform.hub.notify(row.id)
     return 202, Answer(202, None, {}, operation)

@@ -22,9 +22,11 @@ from smalt.kinds.jobs import launch
 from smalt.kinds.jobs.model import CANCEL, PARENT, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
+from smalt.store import resources
 from smalt.store.resources import Row
 
 RESYNC_S = 60.0
+CANCEL_REQUESTED = "CancelRequested"
 Completed = Callable[[Connection, Row, float], None]  # what is written with a job's end where it completed
 
 
@@ -68,6 +70,14 @@ def finish(platform: Platform, row: Row, status: JobStatus, state: str, error: M
         ended_at=max((task.ended_at for task in ended), default=0) or platform.clock(),
     )
     return at(row, "Finalizing" if state == "Completed" else row.state, status, after=0)
+
+
+def ask_to_cancel(connection: Connection, row: Row, by: str, now: float) -> None:
+    """The user's wish, in the spec: the job's next step follows it. Raises Changed."""
+    spec = {**row.spec, OURS: {**(row.spec.get(OURS) or {}), CANCEL: True}}
+    resources.replace_spec(
+        connection, row, spec, state=CANCEL_REQUESTED, now=now, by=by, due=True, reason="cancel requested"
+    )
 
 
 def give_up(platform: Platform, row: Row, error: Document) -> Step:
