@@ -34,7 +34,7 @@ from smalt.store.resources import Row
 from smalt.store.tables import resource
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from fakes.parents import FAN
+from fakes.parents import FAN  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 
 JOB = {"jobType": "Command", "command": "true", "environmentId": "azureml:bare:1"}
 

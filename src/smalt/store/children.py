@@ -6,6 +6,8 @@ what is above answers for all of them that end meanwhile.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Float, String, bindparam, case, select, text, update
@@ -13,7 +15,7 @@ from sqlalchemy import Connection, Float, String, bindparam, case, select, text,
 from smalt.store.tables import child_count, resource
 
 if TYPE_CHECKING:
-    from smalt.store.resources import Row
+    from smalt.store.resources import New, Row
 
 OPEN = ""  # no state: how many have not come to their end
 PACE_S = 0.01  # for each child that is open: so much later the one above looks at those that have ended
@@ -39,8 +41,12 @@ def counts(connection: Connection, parent: str) -> dict[str, int]:
     return {row.state: row.number for row in connection.execute(_COUNTS, {"above": parent})}
 
 
-def added(connection: Connection, parent: str, state: str, ended: bool) -> None:
-    _count(connection, parent, {state: 1, OPEN: 0 if ended else 1})
+def added(connection: Connection, rows: Sequence[New]) -> None:
+    for parent in sorted({row.parent for row in rows}):
+        these = [row for row in rows if row.parent == parent]
+        steps = Counter(row.state for row in these)
+        steps[OPEN] = sum(1 for row in these if row.due_at is not None)
+        _count(connection, parent, steps)
 
 
 def changed(connection: Connection, row: Row, state: str | None, ended: bool, now: float) -> None:
@@ -56,7 +62,7 @@ def changed(connection: Connection, row: Row, state: str | None, ended: bool, no
     _count(connection, row.parent, steps)
 
 
-def _count(connection: Connection, parent: str, steps: dict[str, int]) -> None:
+def _count(connection: Connection, parent: str, steps: Mapping[str, int]) -> None:
     """In one order, so that two who count at once wait for each other and do not deadlock."""
     rows = [{"parent": parent, "state": state, "by": by} for state, by in sorted(steps.items()) if by]
     if rows:

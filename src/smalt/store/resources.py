@@ -121,41 +121,53 @@ _ONE = select(resource).where(resource.c.id == bindparam("key", type_=String))
 _GET: dict[Lock | None, Select[Any]] = {None: _ONE, **{lock: _with(_ONE, lock) for lock in Lock}}  # built once
 
 
-def insert(
-    connection: Connection,
-    *,
-    key: str,
-    written: str,
-    kind: str,
-    parent: str,
-    name: str,
-    spec: Mapping[str, Any],
-    status: Mapping[str, Any],
-    state: str,
-    now: float,
-    by: str,
-    due_at: float | None = None,
-    lookup: str | None = None,
-    archived: bool = False,
-    counted: bool = False,
-) -> None:
-    """Raises Exists. `counted`: what is above keeps count of it, and is woken when it ends (`store/children.py`)."""
-    values = {
-        "id": key, "written": written, "kind": kind, "parent": parent, "name": name, "spec": json.dumps(spec),
-        "status": json.dumps(status), "state": state, "generation": 1, "observed": 0 if due_at is not None else 1,
-        "archived": archived, "lookup": lookup, "deleting": False, "due_at": due_at, "failures": 0, "lease": None,
-        "lease_until": None, "created_at": now, "changed_at": now, "created_by": by, "changed_by": by,
-        "ended_at": now if due_at is None else None, "counted": counted,
-    }  # fmt: skip
+@dataclass(frozen=True)
+class New:
+    """A row to be. `counted`: what is above keeps count of it, and is woken when it ends (`store/children.py`)."""
+
+    key: str
+    written: str
+    kind: str
+    parent: str
+    name: str
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+    state: str
+    by: str
+    due_at: float | None = None
+    lookup: str | None = None
+    archived: bool = False
+    counted: bool = False
+
+    def values(self, now: float) -> Document:
+        return {
+            "id": self.key, "written": self.written, "kind": self.kind, "parent": self.parent, "name": self.name,
+            "spec": json.dumps(self.spec), "status": json.dumps(self.status), "state": self.state, "generation": 1,
+            "observed": 0 if self.due_at is not None else 1, "archived": self.archived, "lookup": self.lookup,
+            "deleting": False, "due_at": self.due_at, "failures": 0, "lease": None, "lease_until": None,
+            "created_at": now, "changed_at": now, "created_by": self.by, "changed_by": self.by,
+            "ended_at": now if self.due_at is None else None, "counted": self.counted,
+        }  # fmt: skip
+
+
+def insert(connection: Connection, *, now: float, **new: Any) -> None:
+    """One row, with the fields of `New`. Raises Exists."""
+    insert_all(connection, [New(**new)], now)
+
+
+def insert_all(connection: Connection, rows: Sequence[New], now: float) -> None:
+    """Raises Exists."""
+    if not rows:
+        return
     try:
-        connection.execute(_INSERT, values)
+        connection.execute(_INSERT, [row.values(now) for row in rows])
     except IntegrityError as error:
         if "UNIQUE" not in str(error.orig).upper():
             raise
-        raise Exists(written) from error
-    if counted:
-        child_counts.added(connection, parent, state, ended=due_at is None)
-    events.record(connection, key, None, state, "created", now)
+        raise Exists(rows[0].written) from error
+    child_counts.added(connection, [row for row in rows if row.counted])
+    for row in rows:
+        events.record(connection, row.key, None, row.state, "created", now)
 
 
 def replace_spec(

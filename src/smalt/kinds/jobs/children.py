@@ -25,7 +25,7 @@ from smalt.kinds.jobs.status import JobStatus
 from smalt.settings import TENANT
 from smalt.store import children as counted
 from smalt.store import resources
-from smalt.store.resources import Lock, Row
+from smalt.store.resources import Lock, New, Row
 from smalt.store.tables import resource
 
 AT_ONCE = 25  # children that one transaction submits or cancels: others wait for it
@@ -90,8 +90,7 @@ def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> S
         return life.finish(platform, row, replace(status, decided=plan.decided), plan.end, plan.error)
 
     def writes(connection: Connection) -> None:
-        for child in plan.children:
-            submit(platform, connection, row, child)
+        submit(platform, connection, row, plan.children)
 
     status = replace(status, decided=plan.decided, started_at=status.started_at or now)
     return life.at(row, "Running", status, after=0 if plan.more else None, writes=writes if plan.children else None)
@@ -104,25 +103,33 @@ def counts(platform: Platform, parent: Row) -> Counts:
     return Counts(found, left)
 
 
-def submit(platform: Platform, connection: Connection, parent: Row, child: Child) -> None:
-    """The child is taken as a client's job would be; nothing happens where the parent has submitted it already.
+def submit(platform: Platform, connection: Connection, parent: Row, children: Sequence[Child]) -> None:
+    """Each child is taken as a client's job would be; nothing happens where the parent has submitted it already.
 
-    Raises ArmError: what is wrong with it, or that the workspace has another job of this name.
+    Raises ArmError: what is wrong with one, or that the workspace has another job of its name.
     """
     workspace, now = ResourceId.parse(parent.written).workspace, platform.clock()
-    id_ = workspace.child("jobs", child.name)
-    if (there := resources.get(connection, id_.key)) is not None:
-        if there.parent == parent.id:
-            return
-        raise conflict(f"Job '{child.name}', which job '{parent.name}' would submit, is another job already.", "name")
-    properties = {"experimentName": parent.properties["experimentName"], **child.properties}
     principal = Principal(launch.job_oid(parent), parent.created_by, "job", TENANT, scope=workspace.key)
-    admitted = accept.new(Request(platform, id_, principal, now, {"properties": properties}), connection)
+    ids = {child.name: workspace.child("jobs", child.name) for child in children}
+    there = resources.get_many(connection, [id_.key for id_ in ids.values()])
+    new: list[New] = []
+    for child in children:
+        id_ = ids[child.name]
+        if (row := there.get(id_.key)) is None:
+            new.append(_taken(Request(platform, id_, principal, now), connection, parent, child))
+        elif row.parent != parent.id:
+            message = f"Job '{child.name}', which job '{parent.name}' would submit, is another job already."
+            raise conflict(message, "name")
+    resources.insert_all(connection, new, now)
+
+
+def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
+    properties = {"experimentName": parent.properties["experimentName"], **child.properties}
+    admitted = accept.new(replace(request, body={"properties": properties}), connection)
     ours = {**admitted.spec[OURS], PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
-    resources.insert(
-        connection, key=id_.key, written=str(id_), kind=JOBS, parent=parent.id, name=child.name,
-        spec={**admitted.spec, OURS: ours}, status=admitted.status or {}, state=admitted.state, now=now,
-        by=parent.created_by, due_at=now, counted=True,
+    return New(
+        request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
+        admitted.status or {}, admitted.state, parent.created_by, due_at=request.now, counted=True,
     )  # fmt: skip
 
 
