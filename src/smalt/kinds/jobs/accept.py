@@ -13,6 +13,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
 from smalt.arm.runs import RUN_TYPE, begun_alike
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.jobs.model import TYPES, JobType
+from smalt.store.document import part
 
 _LATER = {"AutoML", "Pipeline", "Sweep", "Spark", "Labeling", "FineTuning"}
 
@@ -48,9 +49,9 @@ def new(request: Request, connection: Connection) -> Admitted:
     properties["outputs"].pop("default", None)
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
-    ours = {**(admitted.spec.get(OURS) or {}), "asked": asked, RUN_TYPE: type_.run_type}
+    ours = {**part(admitted.spec, OURS), "asked": asked, RUN_TYPE: type_.run_type}
     return replace(admitted, spec={**admitted.spec, OURS: begun_alike(ours)})
 
 
 def given(properties: Document, field: str) -> Document:
-    return {key: value for key, value in (properties.get(field) or {}).items() if value is not None}
+    return {key: value for key, value in part(properties, field).items() if value is not None}

@@ -23,6 +23,7 @@ from smalt.kinds.process_settings import no_nul
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, PRIORITIES
 from smalt.store import resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 
 Found = TypeVar("Found")
@@ -33,8 +34,8 @@ _INPUT_TYPES = {"literal", "uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _OUTPUT_TYPES = {"uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _NAME = re.compile(r"[a-zA-Z_][\w.]{0,254}")
 _EVERYWHERE = ("local", "serverless")  # computes that every workspace has
-SPOT = "Spot"
-TIERS = ("Null", SPOT, "Basic", "Standard", "Premium")
+SPOT, STANDARD = "Spot", "Standard"
+TIERS = ("Null", SPOT, "Basic", STANDARD, "Premium")
 
 
 @dataclass
@@ -89,8 +90,8 @@ def compute(
 ) -> Compute:
     """The compute that `computeId` names; none means serverless. Raises ArmError(400)."""
     name = compute_name(_in_workspace(workspace, str(properties.get("computeId") or "serverless")))
-    size = str((properties.get("resources") or {}).get("instanceType") or "")
-    tier, priority = _queued(properties.get("queueSettings") or {})
+    size = str(part(properties, "resources").get("instanceType") or "")
+    tier, priority = _queued(part(properties, "queueSettings"))
     if name.lower() in _EVERYWHERE:
         pool = workspace.child("computes", name.lower()).key
         found = Compute(pool, _machine_nodes(platform), size, tier == SPOT, priority)
@@ -114,7 +115,7 @@ def compute(
 
 def _queued(given: Document) -> tuple[str, int]:
     """Tier and priority in the queue. Raises ArmError(400)."""
-    field, tier, priority = "properties.queueSettings", given.get("jobTier") or "Standard", given.get("priority")
+    field, tier, priority = "properties.queueSettings", given.get("jobTier") or STANDARD, given.get("priority")
     spelled = {one.lower(): one for one in TIERS}.get(str(tier).lower())
     if spelled is None:
         raise invalid(f"{field}.jobTier: '{tier}' is not known.{nearest(str(tier), TIERS)}", f"{field}.jobTier")
@@ -156,8 +157,8 @@ def _machine_nodes(platform: Platform) -> int:
 def _nodes_of(row: Row) -> int:
     if row.properties.get("computeType") == "ComputeInstance":
         return 1
-    machine = row.properties.get("properties") or {}
-    return int((machine.get("scaleSettings") or {}).get("maxNodeCount") or 0)
+    machine = part(row.properties, "properties")
+    return int(part(machine, "scaleSettings").get("maxNodeCount") or 0)
 
 
 def compute_name(given: str) -> str:
@@ -177,7 +178,7 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
             " Create it, or leave the compute out to run serverless.",
             "properties.computeId",
         )
-    machine = row.properties.get("properties") or {}
+    machine = part(row.properties, "properties")
     if row.properties.get("computeType") == "ComputeInstance" and row.status.get("power") == "Stopped":
         raise invalid(
             f"properties.computeId: compute instance '{name}' is stopped; start it first.", "properties.computeId"

@@ -18,6 +18,7 @@ from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import check_variables
+from smalt.store.document import part
 
 
 class JobResources(Properties):
@@ -72,11 +73,11 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
         )
     code = admission.code(platform, connection, workspace, properties, checks)
     want = launch.node_count(properties)
-    properties["resources"] = {**(properties.get("resources") or {}), "instanceCount": want}
+    properties["resources"] = {**part(properties, "resources"), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
-    checks.run(lambda: seconds_of((properties.get("limits") or {}).get("timeout"), 0, "properties.limits.timeout"))
+    checks.run(lambda: seconds_of(part(properties, "limits").get("timeout"), 0, "properties.limits.timeout"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
-    checks.run(lambda: admission.distribution(properties.get("distribution") or {}))
+    checks.run(lambda: admission.distribution(part(properties, "distribution")))
     sources = admission.inputs(platform, connection, workspace, properties, checks)
     places = admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
     admission.template(properties, checks)

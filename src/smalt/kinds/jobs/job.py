@@ -24,6 +24,7 @@ from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import operations, resources
+from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
 TYPES[command.TYPE.name] = command.TYPE
@@ -42,7 +43,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
 def _update(request: Request, connection: Connection, old: Row, properties: Document, type_: JobType) -> Admitted:
     """A job runs once: only what describes it can change."""
-    asked = (old.spec.get(OURS) or {}).get("asked") or {}
+    asked = part(part(old.spec, OURS), "asked")
     here = Sameness(request.platform, connection, request.id.workspace)
     for name in type_.fixed:
         if not here.same(name, properties.get(name), old.properties.get(name), asked.get(name)):
@@ -107,7 +108,7 @@ def _view(platform: Platform, row: Row) -> Document:
             **output,
             **{key: value for key, value in places.get(name, {}).items() if value},
         }
-        for name, output in (row.properties.get("outputs") or {}).items()
+        for name, output in part(row.properties, "outputs").items()
     }
     shown: Document = {
         "status": row.state,
@@ -157,7 +158,7 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
     tag = query.get("tag")
     if tag:
         name, _, value = tag.partition("=")
-        tags = row.properties.get("tags") or {}
+        tags = part(row.properties, "tags")
         return name in tags and (not value or tags[name] == value)
     return True
 

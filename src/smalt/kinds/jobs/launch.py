@@ -27,6 +27,7 @@ from smalt.kinds.jobs.status import JobStatus
 from smalt.sched.sizes import SIZES, limits_of
 from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
 from smalt.store import resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 
 GRACE_S = 30.0
@@ -98,9 +99,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     outputs = [_output(platform, name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
     code = str(_path(platform, Place(**uses["code"]), "uri_folder")) if uses["code"] else ""
     variables = _variables(platform, row, workspace, home, len(names))
-    own = {
-        key: str(value) for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
-    }
+    own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
     size = ours.get("instance_type") or ""
     return [
@@ -124,7 +123,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             log=str(artifacts / log_name(rank, len(names))),
             system_log=str(artifacts / "system_logs" / (f"node-{rank}.log" if len(names) > 1 else "node.log")),
             artifacts=str(artifacts),
-            timeout_s=seconds_of((properties.get("limits") or {}).get("timeout"), 0),
+            timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
             limits=limits_of(size, capacity.memory_bytes),
         )
@@ -163,7 +162,7 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         tenant=TENANT,
         scope=workspace.key,
     )
-    timeout = seconds_of((row.properties.get("limits") or {}).get("timeout"), TOKEN_S)
+    timeout = seconds_of(part(row.properties, "limits").get("timeout"), TOKEN_S)
     token = platform.tokens.issue(principal, settings.url, max(timeout + 3600, TOKEN_S))
     bundle = str(settings.tls / "bundle.pem")
     tracking = f"{settings.url}/mlflow/v1.0{workspace}"
@@ -207,12 +206,12 @@ def _gpu_variables(size: str, capacity: Capacity, gpus: Sequence[int]) -> dict[s
 
 
 def node_count(properties: Document) -> int:
-    return int((properties.get("resources") or {}).get("instanceCount") or 1)
+    return int(part(properties, "resources").get("instanceCount") or 1)
 
 
 def has_peers(properties: Document, nodes: int) -> bool:
     """Whether the job's processes look for each other."""
-    return nodes > 1 or bool((properties.get("distribution") or {}).get("distributionType"))
+    return nodes > 1 or bool(part(properties, "distribution").get("distributionType"))
 
 
 def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> dict[str, str]:
@@ -232,6 +231,6 @@ def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> di
         "MASTER_PORT": port,
         "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
     }
-    if (properties.get("distribution") or {}).get("distributionType") == "TensorFlow":
+    if part(properties, "distribution").get("distributionType") == "TensorFlow":
         variables["TF_CONFIG"] = json.dumps(cluster)
     return variables

@@ -23,6 +23,7 @@ from smalt.kinds.jobs.model import CANCEL, PARENT, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
 from smalt.store import resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 
 RESYNC_S = 60.0
@@ -74,7 +75,7 @@ def finish(platform: Platform, row: Row, status: JobStatus, state: str, error: M
 
 def ask_to_cancel(connection: Connection, row: Row, by: str, now: float) -> None:
     """The user's wish, in the spec: the job's next step follows it. Raises Changed."""
-    spec = {**row.spec, OURS: {**(row.spec.get(OURS) or {}), CANCEL: True}}
+    spec = {**row.spec, OURS: {**part(row.spec, OURS), CANCEL: True}}
     resources.replace_spec(
         connection, row, spec, state=CANCEL_REQUESTED, now=now, by=by, due=True, reason="cancel requested"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from smalt.agent.wire import TaskState
 from smalt.store.document import Document
@@ -64,10 +64,10 @@ _NAMES = tuple(one.name for one in fields(JobStatus) if one.name != "rest")
 
 def _read(name: str, value: Any) -> Any:
     if name == "gpus":
-        return tuple(map(tuple, value))
-    return tuple(value) if isinstance(value, list) else value
+        return tuple(tuple[int, ...](one) for one in value)
+    return tuple[Any, ...](value) if name in ("tasks", "nodes", "ports") else value
 
 
 def _written(value: Any) -> Any:
     """As JSON has it, so that what was read and written again is the same."""
-    return [_written(one) for one in value] if isinstance(value, tuple) else value
+    return [_written(one) for one in cast("tuple[Any, ...]", value)] if isinstance(value, tuple) else value
