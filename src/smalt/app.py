@@ -51,6 +51,9 @@ from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.metrics.collector import Collector
+from smalt.metrics.names import STEP, WRITE
+from smalt.metrics.recorder import Recorder
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
@@ -65,6 +68,7 @@ from smalt.tracking.history import HistoryApp
 from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.runs import MlflowTracking
 from smalt.web.dispatcher import Dispatcher
+from smalt.web.metrics_page import MetricsPage
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
 
@@ -79,13 +83,14 @@ class Server:
     platform: Platform
     engine: LocalEngine
     crud: Crud
+    collector: Collector
 
 
 def build(settings: Settings) -> Server:
     """All parts, wired. The database is brought to this version's schema first."""
-    database = Database(settings.database)
+    clock, recorder = time.time, Recorder()
+    database = Database(settings.database, lambda seconds: recorder.record("", WRITE.name, seconds, spread=True))
     migrate(database)
-    clock = time.time
     tokens = TokenService(settings)
     sessions = Sessions(settings, database)
     workspaces = Workspaces(database)
@@ -122,7 +127,12 @@ def build(settings: Settings) -> Server:
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
     bootstrap(platform)
-    loop = Loop(platform, kinds, crud.remove_stored)
+    loop = Loop(
+        platform,
+        kinds,
+        crud.remove_stored,
+        stepped=lambda kind, seconds: recorder.record("", STEP.name, seconds, {"kind": kind}, spread=True),
+    )
 
     engine.watch(loop.hint)
 
@@ -148,10 +158,12 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         arm=ArmApp(platform, crud, who, workspaces.authorize),
-        open_routes=open_routes(login.routes(), Pages(sessions, tracking)),
+        open_routes=open_routes(
+            login.routes(), Pages(sessions, tracking), MetricsPage(recorder, who, workspaces.authorize)
+        ),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(dispatcher, loop, platform, engine, crud)
+    return Server(dispatcher, loop, platform, engine, crud, Collector(platform, recorder))
 
 
 def serve(settings: Settings) -> None:
@@ -166,6 +178,8 @@ def serve(settings: Settings) -> None:
     stopped = threading.Event()
     threading.Thread(target=keep_reserve, args=(reserve, stopped), name="reserve", daemon=True).start()
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
+    collecting = threading.Thread(target=server.collector.run, args=(stopped,), name="metrics", daemon=True)
+    collecting.start()
     config = uvicorn.Config(
         server.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off",
         access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG,
@@ -175,7 +189,8 @@ def serve(settings: Settings) -> None:
     asyncio.run(uvicorn.Server(config).serve([listen(settings.server_socket)]))
     stopped.set()
     server.loop.stop()
-    thread.join(timeout=10)
+    for one in (thread, collecting):
+        one.join(timeout=10)
 
 
 def keep_reserve(reserve: Reserve, stopped: threading.Event) -> None:

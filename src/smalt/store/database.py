@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -31,9 +32,10 @@ class Collision(Exception):
 
 
 class Database:
-    """One database, used from many threads. `url` is SQLAlchemy's."""
+    """One database, used from many threads. `url` is SQLAlchemy's; `written` is told how long each write took, in s."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, written: Callable[[float], None] = lambda seconds: None) -> None:
+        self._written = written
         if url.startswith("postgresql://"):
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         self.sqlite = url.startswith("sqlite")
@@ -62,10 +64,12 @@ class Database:
 
         Raises Collision on PostgreSQL, where two transactions wait for each other.
         """
+        begun = time.perf_counter()
         if not self.sqlite:
             try:
                 with self._engine.begin() as connection:
                     yield connection
+                self._written(time.perf_counter() - begun)
             except OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) in _COLLISIONS:
                     raise Collision(str(error.orig)) from error
@@ -75,6 +79,7 @@ class Database:
             connection = connection.execution_options(smalt_write=True)
             with connection.begin():
                 yield connection
+        self._written(time.perf_counter() - begun)
 
     def wipe_remains(self) -> None:
         """Rewrite the file and cut its journal, once in its life: what changed rows held before stays in neither.

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
 from smalt.store import children as child_counts
-from smalt.store import events
+from smalt.store import events, series
 from smalt.store.document import Document
 from smalt.store.tables import resource, secret, waiter
 
@@ -264,6 +264,7 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     found = get(connection, row_id)
     connection.execute(delete(resource).where(resource.c.id == row_id))
     child_counts.forget(connection, row_id)
+    series.remove(connection, row_id)
     if found is not None:
         child_counts.changed(connection, found, None, True, now)
     events.record(connection, row_id, "Deleting", "Deleted", "gone", now)
