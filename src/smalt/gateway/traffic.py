@@ -39,7 +39,9 @@ def _read(values: dict[str, float]) -> Traffic:
 
 def _disjoint(values: dict[str, float]) -> Iterable[tuple[float, int]]:
     """Counts between bounds, from counts below bounds. Envoy writes them with all their digits."""
-    below = sorted((float(f"{float(key[3:]):.4g}"), int(value)) for key, value in values.items() if key.startswith("le "))
+    below = sorted(
+        (float(f"{float(key[3:]):.4g}"), int(value)) for key, value in values.items() if key.startswith("le ")
+    )
     before, last = 0, 0.0
     for bound, count in below:
         if count > before:

@@ -76,7 +76,10 @@ class Collector:
         self._queued = set(waiting)
 
     def _traffic(self) -> None:
-        """Envoy counts from its start on; what is new since the last look belongs to this minute."""
+        """Envoy counts from its start on; what is new since the last look belongs to this minute.
+
+        A deployment whose replicas change is counted anew: what it answered since the last look before that is lost.
+        """
         epoch, found = self._platform.gateway.traffic()
         totals = {f"{self._host} {'/'.join(where)}": (where, _flat(one)) for where, one in found.items()}
         if not totals:
@@ -103,6 +106,8 @@ class Collector:
         for name, (where, flat) in news.items():
             if (scope := scopes.get(where)) is not None:
                 known = before.get(name, {})
+                if any(flat.get(key, 0) < value for key, value in known.items()):  # new replicas: it began anew
+                    known = {}
                 new = {key: value - known.get(key, 0) for key, value in flat.items() if value > known.get(key, 0)}
                 points |= {(key, minute): point for key, point in _counted(scope, new)}
         return points

@@ -20,7 +20,7 @@ def test_answers_are_counted_by_deployment_class_and_time(site: Site) -> None:
     for _ in range(5):
         assert client.score("counted").status == 200
     same, found = site.gateway.traffic()
-    assert same == process and found["counted", "blue"].codes["2xx"] == 25
+    assert same == process and found["counted", "blue"].codes["2xx"] == 5, "with other replicas it begins anew"
     site.kill_envoy()
     site.start_envoy()
     assert site.client().score("counted").status == 200

@@ -94,6 +94,13 @@ def test_an_envoy_that_was_started_again_counts_from_nothing(harness: Harness, c
     assert sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total")) == 220
 
 
+def test_a_deployment_with_other_replicas_counts_from_nothing(harness: Harness, collector: Collector) -> None:
+    for count in (100, 30, 45):
+        harness.gateway.counted = ("1 2", {("churn", "blue"): answered(count)})
+        collector.collect()
+    assert sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total")) == 145
+
+
 def test_an_envoy_that_does_not_answer_stops_nothing_else(
     harness: Harness, collector: Collector, recorder: Recorder
 ) -> None:

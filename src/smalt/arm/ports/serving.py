@@ -40,7 +40,7 @@ class EndpointRoute:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one deployment has answered since the proxy started.
+    """What one deployment has answered since the proxy started, or since its replicas changed.
 
     `codes`: how many answers of each class (2xx, 4xx, …); `sum_ms`: how long all took together; `buckets`: upper bound
     in ms → how many took between it and the one before.
