@@ -16,6 +16,7 @@ from smalt.arm.crud import Answer
 from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import JobRuns, begun_alike, described, is_run, untold
@@ -190,8 +191,9 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
     if tag:
         name, _, value = tag.partition("=")
         tags = row.properties.get("tags") or {}
-        return name in tags and (not value or tags[name] == value)
-    return True
+        if name not in tags or (value and tags[name] != value):
+            return False
+    return carries(row.properties.get("properties"), query.get("properties"))
 
 
 KIND = Kind(
