@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
@@ -36,6 +36,11 @@ STATES = {
     "KILLED": "Canceled",
 }
 STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}  # of jobs that have ended
+TRACKING, STUDIO = "Tracking", "Studio"  # the services that every job has
+NO_SERVICE = (
+    "Services into a job (JupyterLab, SSH, TensorBoard, VS Code) cannot be opened by this version of the server yet;"
+    " the job runs without them."
+)
 _RUN, _UNTOLD, _ALIKE = "run", "untold", "alike"  # keys of a spec's own part
 _SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", "mlflow.parentRunId", "smalt.hidden"})
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
@@ -46,6 +51,14 @@ _AT_ONCE = 100
 def is_run(row: Row) -> bool:
     """Whether this job is a run that was made outside of a job."""
     return bool(_part(row.spec, OURS).get(_RUN))
+
+
+def asked_services(row: Row) -> dict[str, Document]:
+    """The services that a job asks for, by their names, beside those that every job has."""
+    given: Any = row.properties.get("services")
+    # jobs from before these were checked may say anything
+    named = cast("Document", given) if isinstance(given, dict) else {}
+    return {name: one for name, one in named.items() if isinstance(one, dict) and name not in (TRACKING, STUDIO)}
 
 
 def untold(row: Row) -> RunChanges | None:

@@ -19,7 +19,17 @@ from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.arm.runs import JobRuns, begun_alike, described, is_run, untold
+from smalt.arm.runs import (
+    NO_SERVICE,
+    STUDIO,
+    TRACKING,
+    JobRuns,
+    asked_services,
+    begun_alike,
+    described,
+    is_run,
+    untold,
+)
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.jobs import command, tracked_run
 from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobProperties, JobType
@@ -142,8 +152,12 @@ def _view(platform: Platform, row: Row) -> Document:
         "status": row.state,
         "outputs": outputs,
         "services": {
-            "Tracking": {"endpoint": tracking, "jobServiceType": "Tracking", "port": None, "status": None},
-            "Studio": {"endpoint": studio, "jobServiceType": "Studio", "port": None, "status": None},
+            **{
+                name: {**one, "status": "Failed", "errorMessage": NO_SERVICE}
+                for name, one in asked_services(row).items()
+            },
+            TRACKING: {"endpoint": tracking, "jobServiceType": TRACKING, "port": None, "status": None},
+            STUDIO: {"endpoint": studio, "jobServiceType": STUDIO, "port": None, "status": None},
         },
         "isArchived": row.archived,
     }
