@@ -143,7 +143,7 @@ def build(settings: Settings) -> Server:
         settings, tracking, tokens, blobs,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
-        jobs=JobRuns(database, tracking, clock), session=sessions.read,
+        jobs=JobRuns(database, tracking, clock), session=sessions.read, record=recorder.record,
     )  # fmt: skip
     login = Login(settings, tokens, identities, headers, sessions)
     service = BlobService(accounts, store, store.staging)

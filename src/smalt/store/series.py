@@ -7,8 +7,9 @@ of a set of bounds. Points are added up, never replaced, so several servers may 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from sqlalchemy import Connection, and_, delete, select, text
 
@@ -16,6 +17,7 @@ from smalt.store.database import exclusive
 from smalt.store.spread import GROWTH
 from smalt.store.tables import rollup, series, watermark
 
+One = TypeVar("One")
 MINUTE, HOUR = 60, 3600
 KEPT_S = {MINUTE: 30 * 86_400.0, HOUR: 400 * 86_400.0}
 _ADD = text(
@@ -87,39 +89,59 @@ def add(connection: Connection, points: Mapping[tuple[Key, int], Point]) -> None
         grouped: dict[tuple[int, int], Point] = {}
         for (key, minute), point in sorted(points.items(), key=lambda one: one[0][1]):
             grouped.setdefault((ids[key], minute - minute % grain), Point()).merge(point)
-        rows = [_row(connection, series_id, grain, at, point) for (series_id, at), point in sorted(grouped.items())]
+        before = _spreads(connection, grain, [at for at, point in grouped.items() if point.buckets])
+        rows = [_row(grain, at, point, before.get(at, {})) for at, point in sorted(grouped.items())]
         if rows:
             connection.execute(_ADD, rows)
 
 
-def _row(connection: Connection, series_id: int, grain: int, at: int, point: Point) -> dict[str, object]:
+def _row(grain: int, at: tuple[int, int], point: Point, before: dict[float, int]) -> dict[str, object]:
     buckets = None
     if point.buckets:
-        here = and_(rollup.c.series == series_id, rollup.c.grain == grain, rollup.c.at == at)
-        both = Point(buckets=_buckets(connection.execute(select(rollup.c.buckets).where(here)).scalar()))
+        both = Point(buckets=before)
         both.merge(point)
-        buckets = json.dumps({f"{bound:g}": count for bound, count in sorted(both.buckets.items())})
+        buckets = json.dumps({f"{bound:g}": count for bound, count in both.buckets.items()})
     return {
-        "series": series_id, "grain": grain, "at": at, "count": point.count, "sum": point.sum, "min": point.min,
+        "series": at[0], "grain": grain, "at": at[1], "count": point.count, "sum": point.sum, "min": point.min,
         "max": point.max, "last": point.last, "buckets": buckets,
     }  # fmt: skip
+
+
+def _spreads(
+    connection: Connection, grain: int, wanted: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], dict[float, int]]:
+    """The buckets that are there, by series and time."""
+    found: dict[tuple[int, int], dict[float, int]] = {}
+    for piece in _pieces(wanted):
+        query = select(rollup.c.series, rollup.c.at, rollup.c.buckets).where(
+            rollup.c.grain == grain,
+            rollup.c.series.in_({one for one, _ in piece}),
+            rollup.c.at.in_({at for _, at in piece}),
+        )
+        found |= {(row.series, row.at): _buckets(row.buckets) for row in connection.execute(query)}
+    return found
 
 
 def _buckets(written: str | None) -> dict[float, int]:
     return {float(bound): count for bound, count in json.loads(written or "{}").items()}
 
 
-def _ids(connection: Connection, keys: Iterable[Key]) -> dict[Key, int]:
+def _ids(connection: Connection, keys: Set[Key]) -> dict[Key, int]:
     found: dict[Key, int] = {}
-    for key in sorted(keys, key=lambda one: (one.scope, one.name, one.labels)):
-        labels = json.dumps(dict(key.labels))
-        here = and_(series.c.scope == key.scope, series.c.name == key.name, series.c.labels == labels)
-        known = connection.execute(select(series.c.id).where(here)).scalar()
-        if known is None:
-            made = connection.execute(series.insert().values(scope=key.scope, name=key.name, labels=labels))
-            known = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-        found[key] = int(known)
+    for piece in _pieces(sorted({key.scope for key in keys})):
+        for row in connection.execute(select(series).where(series.c.scope.in_(piece))):
+            found[Key(row.scope, row.name, tuple(sorted(json.loads(row.labels).items())))] = row.id
+    for key in sorted(keys - found.keys(), key=lambda one: (one.scope, one.name, one.labels)):
+        values = {"scope": key.scope, "name": key.name, "labels": json.dumps(dict(key.labels))}
+        made = connection.execute(series.insert().values(values)).inserted_primary_key
+        found[key] = int(made[0]) if made else 0
     return found
+
+
+def _pieces(everything: Sequence[One], most: int = 500) -> Iterator[Sequence[One]]:
+    """So much that one statement may name it."""
+    for begin in range(0, len(everything), most):
+        yield everything[begin : begin + most]
 
 
 def read(
@@ -165,12 +187,16 @@ def remove(connection: Connection, scope: str) -> None:
 
 def taken_over(connection: Connection, names: Sequence[str], epoch: str) -> dict[str, dict[str, float]]:
     """How far the counters of these names had come when they were last taken over from the process `epoch`."""
-    query = select(watermark).where(watermark.c.name.in_(names), watermark.c.epoch == epoch)
-    return {row.name: json.loads(row.totals) for row in connection.execute(query)}
+    found: dict[str, dict[str, float]] = {}
+    for piece in _pieces(names):
+        query = select(watermark).where(watermark.c.name.in_(piece), watermark.c.epoch == epoch)
+        found |= {row.name: json.loads(row.totals) for row in connection.execute(query)}
+    return found
 
 
 def take_over(connection: Connection, totals: Mapping[str, Mapping[str, float]], epoch: str) -> None:
     """They have come so far now. What other processes had counted under these names is over."""
-    connection.execute(delete(watermark).where(watermark.c.name.in_(list(totals))))
+    for piece in _pieces(list(totals)):
+        connection.execute(delete(watermark).where(watermark.c.name.in_(piece)))
     rows = [{"name": name, "epoch": epoch, "totals": json.dumps(dict(values))} for name, values in totals.items()]
     connection.execute(watermark.insert(), rows)

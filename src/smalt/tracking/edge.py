@@ -32,6 +32,7 @@ from smalt.tracking.azure_artifacts import azure_artifact_response
 from smalt.tracking.folder import Folder
 from smalt.tracking.forward import Forward
 from smalt.tracking.inflate import inflated
+from smalt.tracking.measured import Record
 from smalt.tracking.model_files import ModelFiles, place_in
 from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.registry_edge import RegistryEdge
@@ -60,6 +61,7 @@ class TrackingApp:
     - `models`: ARM's models; `jobs`: ARM's jobs, which runs are.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent
       it, or None (`Sessions.read`).
+    - `record(resource, name, value)` hears each number that a run logs.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TrackingApp:
         jobs: JobRuns,
         session: Callable[[str, Headers], Principal | None] = lambda method, headers: None,
         patience_s: float = PATIENCE_S,
+        record: Record = lambda resource, name, value: None,
     ) -> None:
         self._settings = settings
         self._tracking = tracking
@@ -94,7 +97,7 @@ class TrackingApp:
         self._forward = Forward(
             settings, tracking, self._upstream, self._registry, RunEdge(jobs),
             RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads),
-            self._mlflow_threads,
+            self._mlflow_threads, record,
         )  # fmt: skip
         self._prepared: set[tuple[str, str]] = (
             set()

@@ -21,6 +21,7 @@ from smalt.tracking.address import Address, mlflow_name
 from smalt.tracking.bodies import check_body, check_query
 from smalt.tracking.folder import Folder
 from smalt.tracking.logged_models import place_logged_model
+from smalt.tracking.measured import Record, record_logged
 from smalt.tracking.model_files import ModelFiles
 from smalt.tracking.registry_edge import Change, RegistryEdge
 from smalt.tracking.replies import in_json, unavailable
@@ -58,6 +59,7 @@ class Forward:
     runs: RunEdge
     creations: RunCreations
     threads: Threads
+    record: Record
 
     async def respond(
         self, request: Request, address: Address, body: bytes, files: Callable[[], ModelFiles], by: str
@@ -109,6 +111,7 @@ class Forward:
             content = await self.threads.run(took)
         if answer.is_success:
             await self.threads.run(self.runs.after, address.rest, body, content, by)
+            record_logged(self.record, address.workspace, address.rest, body)
         if answer.is_success and _is_json(answer):
             content = await self.threads.run(partial(self._corrected, request, address, content, files))
         headers = _headers(answer)

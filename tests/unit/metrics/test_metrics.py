@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.arm.ids import ResourceId
 from smalt.arm.ports import Traffic, Usage
 from smalt.gateway.traffic import traffic
 from smalt.metrics import prometheus
@@ -20,6 +22,7 @@ from smalt.metrics.recorder import Recorder
 from smalt.store import resources, series
 from smalt.store.series import HOUR, MINUTE, Key, Point
 from smalt.store.spread import GROWTH, bound_of, bounds_ms
+from smalt.tracking.measured import record_logged
 
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/churn"
 BLUE = f"{ENDPOINT}/deployments/blue"
@@ -224,6 +227,22 @@ def test_labels_cannot_eat_the_memory(harness: Harness, recorder: Recorder, monk
     recorder.flush(harness.database)
     recorder.record(BLUE, "Anything", 1.0, {"user": "0"})
     assert sum(point.count for _, point in recorder.totals()) == 11
+
+
+def test_what_a_run_logs_is_there_under_its_jobs_id(recorder: Recorder) -> None:
+    workspace, path = ResourceId.parse(WORKSPACE), "/api/2.0/mlflow/runs"
+    batch = {"run_id": "train-1", "metrics": [{"key": "loss", "value": 0.5}, {"key": "loss", "value": 0.25}]}
+    for rest, body in (
+        ("log-metric", {"run_id": "train-1", "key": "auc", "value": 0.9, "step": 1}),
+        ("log-batch", batch),
+        ("log-batch", {"run_id": "train-1", "metrics": [{"key": "odd", "value": "NaN"}, {"key": "odd"}]}),
+        ("log-batch", ["value"]),
+        ("log-parameter", {"run_id": "train-1", "key": "trees", "value": "50"}),
+    ):
+        record_logged(recorder.record, workspace, f"{path}/{rest}", json.dumps(body).encode())
+    found = {(key.scope, key.name): (point.count, point.last) for key, point in recorder.totals()}
+    job = f"{WORKSPACE}/jobs/train-1".lower()
+    assert found == {(job, "auc"): (1, 0.9), (job, "loss"): (2, 0.25)}
 
 
 @pytest.mark.parametrize(
