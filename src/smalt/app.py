@@ -22,6 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp, Scope
 
 import smalt.kinds
+from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
 from smalt.arm.hub import Hub
 from smalt.arm.models import ModelRows
@@ -54,9 +55,11 @@ from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
-from smalt.server_socket import BACKLOG, PeerProtocol, listen
+from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, listen
 from smalt.settings import Settings, SettingsError
+from smalt.store import feed
 from smalt.store.database import Database
+from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
 from smalt.tracking.datastores import DatastoreApp
@@ -78,12 +81,15 @@ class Server:
     loop: Loop
     platform: Platform
     engine: LocalEngine
+    listener: Listener
 
 
 def build(settings: Settings) -> Server:
     """All parts, wired. The database is brought to this version's schema first."""
     database = Database(settings.database)
     migrate(database)
+    with database.write() as connection:
+        feed.restored(connection)
     clock = time.time
     tokens = TokenService(settings)
     sessions = Sessions(settings, database)
@@ -99,6 +105,8 @@ def build(settings: Settings) -> Server:
     engine = LocalEngine(settings)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
+    database.follow(hub.told)
+    audit = Audit(database, clock)
     permits = RecentPermits(workspaces.permits)
     hub.follow(permits.ended)
     platform = Platform(
@@ -117,6 +125,7 @@ def build(settings: Settings) -> Server:
         Secrets(keyring),
         accounts.account_keys,
         ScopeGrants(),
+        audit,
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
@@ -132,9 +141,9 @@ def build(settings: Settings) -> Server:
         settings, tracking, tokens, blobs,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
-        jobs=JobRuns(database, tracking, clock), session=sessions.read,
+        jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit,
     )  # fmt: skip
-    login = Login(settings, tokens, identities, headers, sessions)
+    login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
         blobs=AccountListing(BlobApp(service, tokens, permits)),
@@ -150,7 +159,7 @@ def build(settings: Settings) -> Server:
         open_routes=open_routes(login.routes(), Pages(sessions, tracking)),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(dispatcher, loop, platform, engine)
+    return Server(dispatcher, loop, platform, engine, Listener(database, hub.told))
 
 
 def serve(settings: Settings) -> None:
@@ -159,6 +168,7 @@ def serve(settings: Settings) -> None:
     if reserve.make_room():
         log.warning("the disk is full: the reserve was given up")
     server = build(settings)
+    server.listener.start()
     server.loop.resume()
     thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
     thread.start()
@@ -171,10 +181,12 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)
-    asyncio.run(uvicorn.Server(config).serve([listen(settings.server_socket)]))
+    asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket)]))
     stopped.set()
     server.loop.stop()
     thread.join(timeout=10)
+    server.listener.stop()
+    server.platform.audit.settle(all_=True)
 
 
 def keep_reserve(reserve: Reserve, stopped: threading.Event) -> None:

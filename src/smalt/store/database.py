@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Generator
+import uuid
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import OperationalError
+
+from smalt.store.news import Hint, News, gathering
 
 log = logging.getLogger("smalt.store")
 
@@ -38,7 +41,9 @@ class Database:
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         self.sqlite = url.startswith("sqlite")
         self.url = url
+        self.name = uuid.uuid4().hex[:8]  # whose hints these are, among several servers
         self._writer = threading.Lock()
+        self._followers: list[Callable[[Hint], None]] = []
         if self.sqlite:
             self._engine = create_engine(url, pool_size=16, max_overflow=64, connect_args={"check_same_thread": False})
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -49,6 +54,11 @@ class Database:
                 Path(path).chmod(0o600)
         else:
             self._engine = create_engine(url, pool_size=16, max_overflow=64, pool_pre_ping=True)
+
+    @property
+    def plain_url(self) -> str:
+        """The address as PostgreSQL's own programs write it, with its password."""
+        return self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     @contextmanager
     def read(self) -> Generator[Connection]:
@@ -62,19 +72,35 @@ class Database:
 
         Raises Collision on PostgreSQL, where two transactions wait for each other.
         """
+        news = News(self.name)
+        with self._written(news) as connection:
+            yield connection
+        for key, due in news.hints.items():
+            for told in self._followers:
+                told(Hint(key, due))
+
+    @contextmanager
+    def _written(self, news: News) -> Generator[Connection]:
         if not self.sqlite:
             try:
                 with self._engine.begin() as connection:
-                    yield connection
+                    yield gathering(connection, news)
             except OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) in _COLLISIONS:
                     raise Collision(str(error.orig)) from error
                 raise
             return
         with self._writer, self._engine.connect() as connection:
-            connection = connection.execution_options(smalt_write=True)
+            connection = gathering(connection.execution_options(smalt_write=True), news)
             with connection.begin():
                 yield connection
+
+    def follow(self, told: Callable[[Hint], None]) -> None:
+        """`told` is called for each resource that a transaction changed, once it has committed.
+
+        From the thread that wrote; it must not block.
+        """
+        self._followers.append(told)
 
     def wipe_remains(self) -> None:
         """Rewrite the file and cut its journal, once in its life: what changed rows held before stays in neither.

@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 
-HEAD = "0008"
+HEAD = "0009"
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

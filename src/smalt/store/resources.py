@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_,
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
-from smalt.store import events
+from smalt.store import changes
+from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.tables import resource, secret, waiter
 
@@ -150,7 +151,9 @@ def insert(
         if "UNIQUE" not in str(error.orig).upper():
             raise
         raise Exists(written) from error
-    events.record(connection, key, None, state, "created", now)
+    changes.record(
+        connection, key, None, state, "created", now, what=What.CREATED, kind=kind, generation=1, due=due_at is not None
+    )
 
 
 def replace_spec(
@@ -182,8 +185,10 @@ def replace_spec(
     unchanged = and_(resource.c.id == row.id, resource.c.generation == row.generation)
     if connection.execute(update(resource).where(unchanged).values(values)).rowcount != 1:
         raise Changed(row.written)
-    if state != row.state:
-        events.record(connection, row.id, row.state, state, reason, now)
+    changes.record(
+        connection, row.id, row.state, state, reason, now, what=What.UPDATED, kind=row.kind,
+        generation=row.generation + 1, due=due,
+    )  # fmt: skip
 
 
 def describe(
@@ -207,8 +212,10 @@ def describe(
     given = {"state": state, "status": None if status is None else json.dumps(status), "parent": parent}
     values |= {name: value for name, value in given.items() if value is not None}
     connection.execute(update(resource).where(resource.c.id == row.id).values(values))
-    if state is not None and state != row.state:
-        events.record(connection, row.id, row.state, state, "described", now)
+    changes.record(
+        connection, row.id, row.state, state or row.state, "described", now, what=What.DESCRIBED, kind=row.kind,
+        generation=row.generation,
+    )  # fmt: skip
 
 
 def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None:
@@ -217,7 +224,10 @@ def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None
         .where(resource.c.id == row.id)
         .values(deleting=True, due_at=now, ended_at=None, state="Deleting", changed_at=now, changed_by=by, failures=0)
     )
-    events.record(connection, row.id, row.state, "Deleting", "delete requested", now)
+    changes.record(
+        connection, row.id, row.state, "Deleting", "delete requested", now, what=What.DELETING, kind=row.kind,
+        generation=row.generation, due=True,
+    )  # fmt: skip
 
 
 def poke(connection: Connection, keys: Sequence[str], now: float) -> None:
@@ -242,8 +252,12 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     wake_waiters(connection, row_id, now)
     connection.execute(delete(secret).where(secret.c.resource_id == row_id))
     connection.execute(delete(waiter).where(or_(waiter.c.id == row_id, waiter.c.on_id == row_id)))
-    connection.execute(delete(resource).where(resource.c.id == row_id))
-    events.record(connection, row_id, "Deleting", "Deleted", "gone", now)
+    gone = delete(resource).where(resource.c.id == row_id).returning(resource.c.kind, resource.c.generation)
+    kind, generation = connection.execute(gone).one_or_none() or ("", None)
+    changes.record(
+        connection, row_id, "Deleting", "Deleted", "gone", now, what=What.DELETED, kind=kind, generation=generation,
+        due=True,
+    )  # fmt: skip
 
 
 def wait_for(connection: Connection, key: str, on: Sequence[str], now: float) -> None:

@@ -216,9 +216,9 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     actions={
-        "listKeys": Action(_list_keys),
-        "regenerateKeys": Action(_regenerate),
-        "token": Action(_token),
+        "listKeys": Action(_list_keys, gives_secrets=True),
+        "regenerateKeys": Action(_regenerate, gives_secrets=True),
+        "token": Action(_token, gives_secrets=True),
     },
     deleted=routing.forget,
     long_running=True,

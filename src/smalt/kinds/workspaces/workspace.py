@@ -199,8 +199,8 @@ KIND = Kind(
     admit=_admit,
     deleted=supporting.remove,
     actions={
-        "listKeys": Action(_list_keys),
-        "listStorageAccountKeys": Action(_storage_keys),
+        "listKeys": Action(_list_keys, gives_secrets=True),
+        "listStorageAccountKeys": Action(_storage_keys, gives_secrets=True),
         "resyncKeys": Action(_resync),
         "diagnose": Action(diagnose),
     },
