@@ -20,7 +20,7 @@ from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.event_stream import Sent, Streams
 from smalt.arm.ids import ML, ResourceId, kind_key
-from smalt.arm.listing import READ_MOST, Paging
+from smalt.arm.listing import PAGE_MOST, READ_MOST, Paging
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.reach import covers, narrowed
@@ -32,6 +32,7 @@ from smalt.store.document import Document
 from smalt.store.feed import Change, Cursor, NotACursor, Page
 
 THREADS = 4  # so many reads at once, however many streams there are; what comes meanwhile is read together
+SENT_AT_ONCE = 100  # changes that a stream holds in memory
 NOW = "now"
 STREAM = "text/event-stream"
 _RESUMED = "Last-Event-ID"
@@ -69,10 +70,11 @@ class ChangeFeed:
         await self._threads.run(allow)
         resumed = http.headers.get(_RESUMED, "")
         field, given = (_RESUMED, resumed) if resumed else ("after", query.get("after", ""))
-        asked = self._asked(principal, id_, query)
+        streamed = STREAM in http.headers.get("accept", "")
+        asked = self._asked(principal, id_, query, SENT_AT_ONCE if streamed else PAGE_MOST)
         read = partial(self._read, asked, field)
         page = await self._threads.run(self._first, asked, read, given, field)
-        if STREAM not in http.headers.get("accept", ""):
+        if not streamed:
             return JSONResponse(self._body(http, query, page))
 
         async def more(cursor: str) -> Sent:
@@ -84,13 +86,13 @@ class ChangeFeed:
         reader = f"{principal.oid} {principal.name} {principal.scope}"
         return self._streams.open(reader, id_.key, self._sent(page), more, check)
 
-    def _asked(self, principal: Principal, id_: ResourceId, query: Mapping[str, str]) -> _Asked:
+    def _asked(self, principal: Principal, id_: ResourceId, query: Mapping[str, str], most: int) -> _Asked:
         self._kinds.at(id_)
         kinds = frozenset(self._kind(one) for one in _listed(query, "kind"))
         whats = frozenset(_listed(query, "what"))
         if unknown := sorted(whats - set(What)):
             raise invalid(f"'{unknown[0][:100]}' is none of {', '.join(What)}.", "what")
-        return _Asked(id_, principal, kinds, whats, Paging.of(query).most)
+        return _Asked(id_, principal, kinds, whats, min(Paging.of(query).most, most))
 
     def _kind(self, written: str) -> str:
         provider, _, path = written.partition("/")

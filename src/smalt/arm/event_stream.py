@@ -132,8 +132,8 @@ class Streams:
         if self._open[reader] >= self._pace.most_of_one:
             message = f"You have {self._open[reader]} streams of changes open, and no more are given: close one first."
             raise ArmError(429, "TooManyStreams", message, headers=_LATER)
-        if self._open.total() >= self._pace.most or self._hub.closing:
-            message = f"{self._open.total()} streams of changes are open, and no more are given now; try again later."
+        if self.number >= self._pace.most or self._hub.closing:
+            message = f"{self.number} streams of changes are open, and no more are given now; try again later."
             raise ArmError(503, "ServerBusy", message, headers=_LATER)
         self._open[reader] += 1
         return EventStream(self._hub, key, first, read, check, self._pace, partial(self._close, reader))
@@ -143,7 +143,8 @@ class Streams:
         if not self._open[reader]:
             del self._open[reader]
 
-    def __len__(self) -> int:
+    @property
+    def number(self) -> int:
         return self._open.total()
 
 
