@@ -125,9 +125,7 @@ def test_sign_ins(site: Site) -> None:
     bad = site.sign_in(site.secret.identity.client_id, "guessed-secret")
     nobody = site.sign_in("no-such-client", "guessed-secret")
     header = site.server.platform.identity_headers.owner()  # type: ignore[attr-defined]
-    managed = site.ask(
-        "GET", "/msi/token?api-version=2019-08-01&resource=x", headers={"x-identity-header": header}
-    )
+    managed = site.ask("GET", "/msi/token?api-version=2019-08-01&resource=x", headers={"x-identity-header": header})
     wrong = site.ask("GET", "/msi/token?api-version=2019-08-01&resource=x", headers={"x-identity-header": "guess"})
     owner = site.identities.owner.name
     answers = {

@@ -47,7 +47,13 @@ class Site:
         self.address = self._socket.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
         config = uvicorn.Config(
-            self.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=5
+            self.app,
+            loop="uvloop",
+            http=PeerProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            timeout_graceful_shutdown=5,
         )
         self._server = EndingServer(config, self.harness.platform.hub.close)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
@@ -88,7 +94,10 @@ class Site:
             if line:
                 block[name] = value.strip()
             elif block:
-                yield {**json.loads(block.get("data", "{}")), **{key: block[key] for key in ("id", "retry") if key in block}}
+                yield {
+                    **json.loads(block.get("data", "{}")),
+                    **{key: block[key] for key in ("id", "retry") if key in block},
+                }
                 block = {}
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -223,7 +232,10 @@ def test_a_reader_that_takes_nothing_is_given_up_and_keeps_nothing(harness: Harn
 
 @pytest.mark.parametrize("cursor", ["yesterday", "MX5-fjk5OTk5"])
 def test_a_wrong_cursor_is_refused_before_the_stream_begins(site: Site, cursor: str) -> None:
-    for headers, query, named in ((STREAM, f"after={cursor}", "after"), ({**STREAM, "Last-Event-ID": cursor}, "", "Last-Event-ID")):
+    for headers, query, named in (
+        (STREAM, f"after={cursor}", "after"),
+        ({**STREAM, "Last-Event-ID": cursor}, "", "Last-Event-ID"),
+    ):
         answer = site.get(query, **headers)
         assert answer.status_code == 400 and answer.json()["error"]["target"] == named
 
