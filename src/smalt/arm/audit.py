@@ -31,7 +31,7 @@ KINDS_MOST = 500  # of what is counted at once; whatever comes beyond is one kin
 UNKNOWN = "unknown"  # who tried to sign in without being anybody
 _WRITES = frozenset(("PUT", "PATCH", "POST", "DELETE"))
 _PLATFORM = ResourceId(SUBSCRIPTION)
-_DEEPEST = 24
+_DEEPEST, _LONGEST = 24, 2000  # of a path: words, characters
 _SIMPLE = re.compile(r"[A-Za-z]{1,40}", re.ASCII)
 
 
@@ -149,7 +149,7 @@ class Audit:
 def _named(path: str) -> tuple[ResourceId, str]:
     """The resource that a path leads to, or begins with, and what follows it. Behind some service's own words, too."""
     begin = path.lower().find("/subscriptions/")
-    words = path[max(begin, 0) :].strip("/").split("/")
+    words = path[max(begin, 0) :][:_LONGEST].strip("/").split("/")
     last = words[-1]
     for length in range(min(len(words), _DEEPEST), 0, -1):
         try:

@@ -102,8 +102,8 @@ class ChangeFeed:
         return key
 
     def _first(self, asked: _Asked, read: Callable[[Cursor], Page], given: str, field: str) -> Page:
-        with self._platform.database.read() as connection:
-            if given == NOW:
+        if given == NOW:
+            with self._platform.database.read() as connection:
                 return Page([], feed.newest(connection), False)
         page = read(_parsed(given, field))
         if not given and not page.changes:

@@ -94,13 +94,17 @@ class EventStream(Response):
 
     async def _events(self, send: Send) -> None:
         with self._hub.subscribe(self._key, below=True) as subscription:
-            sent = self._first
+            sent, clock = self._first, asyncio.get_running_loop().time
+            checked_at = clock()
             await self._put(send, sent)
             while not self._hub.closing:
                 sent = await self._read(sent.cursor)
                 await self._put(send, sent)
-                if not sent.more and not await subscription.changed(self._pace.heartbeat_s):
+                quiet = not sent.more and not await subscription.changed(self._pace.heartbeat_s)
+                if quiet or clock() - checked_at >= self._pace.heartbeat_s:
                     await self._check()
+                    checked_at = clock()
+                if quiet:
                     await self._send(send, f": \nid: {sent.cursor}\n\n".encode())
 
     async def _put(self, send: Send, sent: Sent) -> None:
@@ -109,7 +113,8 @@ class EventStream(Response):
 
     async def _send(self, send: Send, body: bytes) -> None:
         message: Message = {"type": "http.response.body", "body": body, "more_body": True}
-        await asyncio.wait_for(send(message), self._pace.stalled_s)
+        async with asyncio.timeout(self._pace.stalled_s):  # `wait_for` may lose a cancellation
+            await send(message)
 
 
 class Streams:

@@ -105,7 +105,8 @@ class Subscription:
     async def changed(self, timeout_s: float) -> bool:
         """Wait for the next notification; False when the time was over first."""
         try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # `wait_for` may lose a cancellation
+                await self._event.wait()
         except TimeoutError:
             return False
         self._event.clear()

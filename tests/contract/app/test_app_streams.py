@@ -199,6 +199,25 @@ def test_while_nothing_comes_the_reader_hears_that_it_lives(harness: Harness) ->
     site.stop()
 
 
+def test_who_may_read_no_longer_is_sent_nothing_more_of_a_busy_feed(harness: Harness) -> None:
+    site, done = site_of(harness, heartbeat_s=0.1), threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            with harness.database.write() as connection:
+                changes.record(connection, WORKSPACE.lower(), "a", "b", "", 1.0, what=What.STATE, kind="workspaces")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with site.stream("after=now") as events:
+        next(events), next(events)
+        site.allowed = False
+        assert all("id" in event for event in events), "it ends, though there is more"
+    done.set()
+    writer.join()
+    site.stop()
+
+
 def test_who_may_read_no_longer_is_sent_nothing_more(harness: Harness) -> None:
     site = site_of(harness, heartbeat_s=0.05)
     with site.stream("after=now") as events:
