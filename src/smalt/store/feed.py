@@ -99,10 +99,11 @@ def after(
     wanted = and_(_below(below), change.c.kind.in_(kinds) if kinds else true())
     wanted = and_(wanted, change.c.what.in_(whats)) if whats else wanted
     if connection.dialect.name == "postgresql":
-        return _after_snapshot(connection, cursor, wanted, most)
+        return _after_snapshot(connection, cursor, wanted, _order(below), most)
     if cursor.since or cursor.upto:
         raise NotACursor(str(cursor))
-    found = _read(connection, Cursor(), and_(wanted, change.c.sequence > cursor.sequence), most)
+    order = _order(below)
+    found = _read(connection, Cursor(), and_(wanted, order > cursor.sequence), order, most)
     if len(found) == most:
         return Page(found, found[-1].cursor, True)
     last = newest(connection)
@@ -120,12 +121,14 @@ def newest(connection: Connection) -> Cursor:
     return Cursor(sequence=connection.execute(query).scalar() or 0)
 
 
-def _after_snapshot(connection: Connection, cursor: Cursor, wanted: ColumnElement[bool], most: int) -> Page:
+def _after_snapshot(
+    connection: Connection, cursor: Cursor, wanted: ColumnElement[bool], order: ColumnElement[int], most: int
+) -> Page:
     now = _current(connection)
     if any(one and _xmax(one) > _xmax(now) for one in (cursor.since, cursor.upto)):
         raise NotACursor(str(cursor))
     upto, fresh = cursor.upto or now, _visible(cursor.upto or now)
-    at_least = change.c.sequence > cursor.sequence
+    at_least = order > cursor.sequence
     if cursor.since:
         fresh = and_(fresh, ~_visible(cursor.since))
         if not cursor.sequence:  # where the batch begins; added to 0, so that it is found through the transactions
@@ -133,8 +136,8 @@ def _after_snapshot(connection: Connection, cursor: Cursor, wanted: ColumnElemen
             first = connection.execute(select(func.min(change.c.sequence + 0)).where(newer)).scalar()
             if first is None:
                 return _end_of_batch(cursor, upto, now, [])
-            at_least = change.c.sequence >= first
-    found = _read(connection, Cursor(cursor.since, upto), and_(wanted, at_least, fresh), most)
+            at_least = order >= first
+    found = _read(connection, Cursor(cursor.since, upto), and_(wanted, at_least, fresh), order, most)
     if len(found) == most:
         return Page(found, found[-1].cursor, True)
     return _end_of_batch(cursor, upto, now, found)
@@ -145,8 +148,10 @@ def _end_of_batch(cursor: Cursor, upto: str, now: str, found: list[Change]) -> P
     return Page(found, Cursor(since=upto), bool(cursor.upto) and upto != now)
 
 
-def _read(connection: Connection, batch: Cursor, wanted: ColumnElement[bool], most: int) -> list[Change]:
-    query = select(*_COLUMNS).where(wanted).order_by(change.c.sequence).limit(most)
+def _read(
+    connection: Connection, batch: Cursor, wanted: ColumnElement[bool], order: ColumnElement[int], most: int
+) -> list[Change]:
+    query = select(*_COLUMNS).where(wanted).order_by(order).limit(most)
     return [_change(row, batch) for row in connection.execute(query).mappings()]
 
 
@@ -165,6 +170,11 @@ def _below(key: str) -> ColumnElement[bool]:
     if "/providers/" in key:
         return scope == key
     return _within(scope + "", key)  # most of all that there is: read in order, not through the index
+
+
+def _order(below: str) -> ColumnElement[int]:
+    """The sequence; where one resource is asked for so that its few changes are looked up, and not all gone through."""
+    return change.c.sequence if scope_of(below) == below else change.c.sequence + 0
 
 
 def _within(column: ColumnElement[str], key: str) -> ColumnElement[bool]:
