@@ -81,6 +81,7 @@ class Server:
     loop: Loop
     platform: Platform
     engine: LocalEngine
+    crud: Crud
     listener: Listener
 
 
@@ -159,7 +160,7 @@ def build(settings: Settings) -> Server:
         open_routes=open_routes(login.routes(), Pages(sessions, tracking)),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(dispatcher, loop, platform, engine, Listener(database, hub.told))
+    return Server(dispatcher, loop, platform, engine, crud, Listener(database, hub.told))
 
 
 def serve(settings: Settings) -> None:

@@ -40,6 +40,10 @@ class FakeEngine:
     def capacity(self) -> Capacity:
         return self._capacity
 
+    def fit(self, **capacity: Any) -> None:
+        """The machine has this from now on: `gpus=2`."""
+        self._capacity = replace(self._capacity, **capacity)
+
     def ensure(self, task: TaskSpec) -> None:
         if not task.name:
             raise ValueError("a task needs a name")

@@ -22,9 +22,9 @@ from smalt.arm.kind import OURS
 from smalt.arm.ports import RunChanges, TrackedRun, Tracking
 from smalt.store import resources
 from smalt.store.database import Database
+from smalt.store.document import Document, part
 from smalt.store.resources import Lock, Row
 
-Document = dict[str, Any]
 JOBS = "workspaces/jobs"
 NOTE = "mlflow.note.content"
 NOWHERE = "outside-of-jobs"  # clients refuse a job without an environment; there is none of this name
@@ -37,7 +37,9 @@ STATES = {
 }
 STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}  # of jobs that have ended
 _RUN, _UNTOLD, _ALIKE = "run", "untold", "alike"  # keys of a spec's own part
-_SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", "mlflow.parentRunId", "smalt.hidden"})
+RUN_TYPE = "run_type"  # in a job's own part of the spec: run history's word for it
+PARENT_RUN = "mlflow.parentRunId"
+_SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"})
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
 _DEPTH_MOST = 20
 _AT_ONCE = 100
@@ -45,13 +47,18 @@ _AT_ONCE = 100
 
 def is_run(row: Row) -> bool:
     """Whether this job is a run that was made outside of a job."""
-    return bool(_part(row.spec, OURS).get(_RUN))
+    return bool(part(row.spec, OURS).get(_RUN))
+
+
+def run_type(row: Row) -> str:
+    """Run history's word for it."""
+    return "mlflow.run" if is_run(row) else part(row.spec, OURS).get(RUN_TYPE) or "azureml.commandjob"
 
 
 def untold(row: Row) -> RunChanges | None:
     """What MLflow has not been told yet of what ARM's clients changed."""
-    left = _part(_part(row.spec, OURS), _UNTOLD)
-    return RunChanges(left.get("name"), _part(left, "tags"), left.get("hidden")) if left else None
+    left = part(part(row.spec, OURS), _UNTOLD)
+    return RunChanges(left.get("name"), part(left, "tags"), left.get("hidden")) if left else None
 
 
 def begun_alike(ours: Mapping[str, Any]) -> Document:
@@ -61,7 +68,7 @@ def begun_alike(ours: Mapping[str, Any]) -> Document:
 
 def shared_tags(properties: Mapping[str, Any]) -> dict[str, str]:
     """The tags of the run that a job with these properties is: its own win over its properties."""
-    both = {**_part(properties, "properties"), **_part(properties, "tags")}
+    both = {**part(properties, "properties"), **part(properties, "tags")}
     return {key: str(value) for key, value in both.items() if value is not None}
 
 
@@ -90,12 +97,8 @@ def described(row: Row, properties: Document, archived: bool) -> Document:
 def _with_untold(spec: Document, left: RunChanges) -> Document:
     said = {"name": left.display_name, "tags": dict(left.tags) or None, "hidden": left.hidden}
     kept = {key: value for key, value in said.items() if value is not None}
-    ours = {key: value for key, value in _part(spec, OURS).items() if key != _UNTOLD}
+    ours = {key: value for key, value in part(spec, OURS).items() if key != _UNTOLD}
     return {**spec, OURS: {**ours, _UNTOLD: kept} if kept else ours}
-
-
-def _part(document: Mapping[str, Any], name: str) -> Document:
-    return document.get(name) or {}
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,7 @@ def _without(left: RunChanges, told: RunChanges) -> RunChanges:
 
 def _spec(row: Row, run: TrackedRun) -> Document:
     """The job's spec as the run has it, but for what MLflow has not been told yet."""
-    if not is_run(row) and not _part(row.spec, OURS).get(_ALIKE):
+    if not is_run(row) and not part(row.spec, OURS).get(_ALIKE):
         return _first(row, run)
     left, properties = untold(row) or RunChanges(), dict(row.properties)
     properties["experimentName"] = run.experiment
@@ -264,7 +267,7 @@ def _spec(row: Row, run: TrackedRun) -> Document:
 
 def _tags(properties: Document, run: TrackedRun, left: RunChanges) -> Document:
     """The job's tags and properties. MLflow has both as tags, and its own (`mlflow.…`) among them."""
-    tags, others = _part(properties, "tags"), _part(properties, "properties")
+    tags, others = part(properties, "tags"), part(properties, "properties")
     kept = {key: value for key, value in tags.items() if key in left.tags or len(key) > _KEY_LENGTH}
     changed = dict(others)
     for key, value in run.tags.items():
@@ -288,7 +291,7 @@ def _first(row: Row, run: TrackedRun) -> Document:
 
     What the run lacks is told to it, now that it can be.
     """
-    ours = {**_part(row.spec, OURS), _ALIKE: True}
+    ours = {**part(row.spec, OURS), _ALIKE: True}
     tags: dict[str, str | None] = {
         key: value for key, value in shared_tags(row.properties).items() if key not in run.tags
     }

@@ -1,22 +1,25 @@
-"""Who gets which nodes: strict order of submission for each compute, all nodes of a job at once (gang).
+"""Who gets which nodes, GPUs and ports: all that a job wants at once (gang), in the queue's order for each compute.
 
-`place` is the pure decision; the rest are its few rows (`allocation`, `queue`), in the caller's transaction.
+`place` and `victims` are the pure decisions; the rest are their few rows (`allocation`, `queue`), in the caller's
+transaction. Nodes are a compute's own; GPUs and ports are the machine's.
 """
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.engine import Row as SqlRow
 
+from smalt.sched import ports, queue
+from smalt.sched.want import Given, Want
 from smalt.store import resources
 from smalt.store.database import exclusive
-from smalt.store.tables import allocation, queue
+from smalt.store.tables import allocation
 
-_PORTS = (20_000, 32_000)  # below those that Linux gives out by itself
-PORTS_EACH = 8
+_MACHINE = "gpus"  # what is locked where the machine's GPUs are given out
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class Node:
     node: int
     owner: str | None
     since: float
+    gpus: tuple[int, ...] = ()
+    preemptible: bool = False
 
 
-def place(nodes: Sequence[Node], most: int, want: int, ahead: int) -> list[int] | None:
+def place(nodes: Sequence[Node], most: int, want: int, ahead: bool) -> list[int] | None:
     """The numbers of the nodes that a job gets: idle ones first, then new ones up to `most`; None: it has to wait.
 
-    `ahead` is how many jobs were submitted before it and still wait: they are served first.
+    `ahead`: somebody who waits too is served first.
     """
     if ahead:
         return None
@@ -42,9 +47,37 @@ def place(nodes: Sequence[Node], most: int, want: int, ahead: int) -> list[int] 
     return chosen
 
 
+def victims(held: Iterable[Node], lack: int, weight: str = "") -> list[str]:
+    """The owners that have to give way so that `lack` nodes come free, or GPUs where `weight` is that; the youngest
+    first, who lose least. Empty where all together would not be enough: then nobody loses anything.
+    """
+    found: dict[str, tuple[float, int]] = {}
+    for node in held:
+        if node.owner is not None and node.preemptible:
+            since, sum_ = found.get(node.owner, (node.since, 0))
+            found[node.owner] = (max(since, node.since), sum_ + (len(node.gpus) if weight == _MACHINE else 1))
+    chosen: list[str] = []
+    for owner, (_, size) in sorted(found.items(), key=lambda one: -one[1][0]):
+        if lack <= 0:
+            break
+        if size:
+            chosen.append(owner)
+            lack -= size
+    return chosen if lack <= 0 else []
+
+
 def nodes(connection: Connection, compute: str) -> list[Node]:
     query = select(allocation).where(allocation.c.compute_id == compute).order_by(allocation.c.node)
-    return [Node(row.node, row.owner, row.since) for row in connection.execute(query)]
+    return [_node(row) for row in connection.execute(query)]
+
+
+def with_gpus(connection: Connection) -> list[Node]:
+    """The nodes of all computes whose owners have GPUs."""
+    return [_node(row) for row in connection.execute(select(allocation).where(allocation.c.gpus.is_not(None)))]
+
+
+def _node(row: SqlRow[tuple[object, ...]]) -> Node:
+    return Node(row.node, row.owner, row.since, tuple(json.loads(row.gpus or "[]")), row.preemptible)
 
 
 def counts(connection: Connection, compute: str) -> tuple[int, int]:
@@ -54,89 +87,109 @@ def counts(connection: Connection, compute: str) -> tuple[int, int]:
     return busy, len(found) - busy
 
 
-def waiting(connection: Connection, compute: str) -> int:
-    return connection.execute(select(func.count()).select_from(queue).where(queue.c.compute_id == compute)).scalar_one()
+def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -> list[Given] | None:
+    """What the owner has already, or gets now; None while it has to wait in the queue.
 
-
-def acquire(
-    connection: Connection, compute: str, owner: str, want: int, most: int, submitted_at: float, now: float
-) -> list[int] | None:
-    """The owner's nodes: those it has already, or new ones, or None while it has to wait in the queue."""
-    exclusive(connection, compute)
-    have = [node.node for node in nodes(connection, compute) if node.owner == owner]
-    if have:
+    Where preemptible owners hold what is missing, they are asked to give it back.
+    """
+    exclusive(connection, want.compute)
+    if want.gpus:
+        exclusive(connection, _MACHINE)
+    if have := _held(connection, want.owner):
         return have
-    if connection.execute(select(queue.c.owner).where(queue.c.owner == owner)).first() is None:
-        connection.execute(queue.insert().values(owner=owner, compute_id=compute, nodes=want, since=submitted_at))
-    ahead = connection.execute(
-        select(func.count())
-        .select_from(queue)
-        .where(queue.c.compute_id == compute, queue.c.owner != owner)
-        .where((queue.c.since < submitted_at) | ((queue.c.since == submitted_at) & (queue.c.owner < owner)))
-    ).scalar_one()
-    chosen = place(nodes(connection, compute), most, want, ahead)
+    queue.ensure(connection, want)
+    found = nodes(connection, want.compute)
+    first = queue.is_first(connection, want)
+    chosen = place(found, want.most, want.nodes, not first)
     if chosen is None:
+        queue.note_lack_of_gpus(connection, want.owner, False)
+        if first and not want.preemptible:
+            free = want.most - sum(1 for node in found if node.owner)
+            _reclaim(connection, victims(found, want.nodes - free), now)
         return None
-    for number in chosen:
-        taken = connection.execute(
-            update(allocation)
-            .where(allocation.c.compute_id == compute, allocation.c.node == number, allocation.c.owner.is_(None))
-            .values(owner=owner, since=now)
-        )
-        if not taken.rowcount:
-            connection.execute(allocation.insert().values(compute_id=compute, node=number, owner=owner, since=now))
-    connection.execute(delete(queue).where(queue.c.owner == owner))
-    wake_first(connection, compute, now)
-    return chosen
+    gpus = _gpus(connection, want, machine_gpus, now)
+    if gpus is None:
+        queue.note_lack_of_gpus(connection, want.owner, True)
+        return None
+    given = _give(connection, want, chosen, gpus, now)
+    queue.leave(connection, want.owner)
+    queue.wake_first(connection, want.compute, now)
+    if want.gpus:
+        queue.wake_first_for_gpus(connection, now)
+    return given
 
 
-def assign_ports(connection: Connection, owner: str) -> list[int]:
-    """The first port of a block of PORTS_EACH for each of the owner's nodes, which nobody else on this machine has."""
-    exclusive(connection, "ports")
-    mine = connection.execute(select(allocation).where(allocation.c.owner == owner).order_by(allocation.c.node)).all()
-    used = set(connection.execute(select(allocation.c.ports).where(allocation.c.ports.is_not(None))).scalars())
-    blocks = (port for port in range(*_PORTS, PORTS_EACH) if port not in used and _unused(port))
-    found: list[int] = []
-    for node in mine:
-        port = node.ports if node.ports is not None else next(blocks, None)
-        if port is None:
-            raise RuntimeError("this machine has no ports left for jobs on several nodes")
-        here = and_(allocation.c.compute_id == node.compute_id, allocation.c.node == node.node)
-        connection.execute(update(allocation).where(here).values(ports=port))
-        found.append(port)
-    return found
+def _gpus(connection: Connection, want: Want, machine: int, now: float) -> list[tuple[int, ...]] | None:
+    """For each node the indices of its GPUs; None while others have them, or wait for them since before."""
+    if not want.gpus:
+        return [()] * want.nodes
+    if not queue.is_first_for_gpus(connection, want):
+        return None
+    held = with_gpus(connection)
+    taken = {index for node in held for index in node.gpus}
+    free = [index for index in range(machine) if index not in taken]
+    lack = want.gpus * want.nodes - len(free)
+    if lack > 0:
+        if not want.preemptible:
+            _reclaim(connection, victims(held, lack, _MACHINE), now)
+        return None
+    return [tuple(free[rank * want.gpus : (rank + 1) * want.gpus]) for rank in range(want.nodes)]
 
 
-def _unused(port: int) -> bool:
-    """Whether nobody else listens there now."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def _give(
+    connection: Connection, want: Want, chosen: Sequence[int], gpus: Sequence[tuple[int, ...]], now: float
+) -> list[Given]:
+    firsts = ports.free_blocks(connection, want.nodes) if want.ports else [None] * want.nodes
+    given = [Given(*one) for one in zip(chosen, gpus, firsts, strict=True)]
+    for one in given:
+        values = {
+            "owner": want.owner, "since": now, "gpus": json.dumps(one.gpus) if one.gpus else None, "ports": one.port,
+            "preemptible": want.preemptible, "reclaimed": False,
+        }  # fmt: skip
+        here = (allocation.c.compute_id == want.compute, allocation.c.node == one.node)
+        free = connection.execute(update(allocation).where(*here, allocation.c.owner.is_(None)).values(values))
+        if not free.rowcount:
+            connection.execute(allocation.insert().values(compute_id=want.compute, node=one.node, **values))
+    return given
+
+
+def _held(connection: Connection, owner: str) -> list[Given]:
+    query = select(allocation).where(allocation.c.owner == owner).order_by(allocation.c.node)
+    return [Given(row.node, tuple(json.loads(row.gpus or "[]")), row.ports) for row in connection.execute(query)]
+
+
+def _reclaim(connection: Connection, owners: Sequence[str], now: float) -> None:
+    if owners:
+        connection.execute(update(allocation).where(allocation.c.owner.in_(owners)).values(reclaimed=True))
+        resources.poke(connection, owners, now)
+
+
+def reclaimed(connection: Connection, owner: str) -> bool:
+    """Whether the owner is asked to give back what it has."""
+    query = select(allocation.c.node).where(allocation.c.owner == owner, allocation.c.reclaimed).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def release(connection: Connection, owner: str, now: float) -> None:
     """The owner needs no nodes any more: they are idle, and the next in the queue and the compute itself are woken."""
-    held = connection.execute(select(allocation.c.compute_id).where(allocation.c.owner == owner)).scalars()
-    queued = connection.execute(select(queue.c.compute_id).where(queue.c.owner == owner)).scalars()
-    computes = sorted({*held, *queued})
+    mine = allocation.c.owner == owner
+    held = connection.execute(select(allocation.c.compute_id, allocation.c.gpus).where(mine)).all()
+    queued = queue.place_of(connection, owner)
+    computes = sorted({row.compute_id for row in held} | ({queued.compute} if queued else set()))
+    gpus = any(row.gpus for row in held) or (queued is not None and queued.lacks_gpus)
+    for name in [*computes, _MACHINE] if gpus else computes:
+        exclusive(connection, name)
+    connection.execute(
+        update(allocation)
+        .where(mine)
+        .values(owner=None, ports=None, gpus=None, preemptible=False, reclaimed=False, since=now)
+    )
+    queue.leave(connection, owner)
     for compute in computes:
-        exclusive(connection, compute)
-    connection.execute(update(allocation).where(allocation.c.owner == owner).values(owner=None, ports=None, since=now))
-    connection.execute(delete(queue).where(queue.c.owner == owner))
-    for compute in computes:
-        wake_first(connection, compute, now)
+        queue.wake_first(connection, compute, now)
+    if gpus:
+        queue.wake_first_for_gpus(connection, now)
     resources.poke(connection, computes, now)
-
-
-def wake_first(connection: Connection, compute: str, now: float) -> None:
-    first = connection.execute(
-        select(queue.c.owner).where(queue.c.compute_id == compute).order_by(queue.c.since, queue.c.owner).limit(1)
-    ).scalar()
-    if first:
-        resources.poke(connection, [first], now)
 
 
 def ensure_least(connection: Connection, compute: str, least: int, now: float) -> None:

@@ -11,12 +11,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, or_, select, text
 
 from smalt.store import author
+from smalt.store.document import Document
 from smalt.store.news import CHANNEL, told
 from smalt.store.tables import change
+
+if TYPE_CHECKING:
+    from smalt.store.resources import New
 
 KEPT_S = 30 * 24 * 3600.0  # what the platform, and what runs on it, did
 AUDIT_KEPT_S = 365 * 24 * 3600.0  # what people did, what was refused, who signed in, who read a secret
@@ -80,18 +85,41 @@ def record(
     due: bool = False,
 ) -> None:
     """A change of the resource `key`, by whom this thread works for. `due`: the control loop has something to do."""
+    values = _values(key, before, after, reason, now, what, kind, generation)
+    _write(connection, [values], [told(connection, key, due)])
+
+
+def record_created(connection: Connection, rows: Sequence[New], now: float) -> None:
+    """Many new resources at once."""
+    values = [_values(row.key, None, row.state, "created", now, What.CREATED, row.kind, 1) for row in rows]
+    _write(connection, values, [told(connection, row.key, row.due_at is not None) for row in rows])
+
+
+def _values(
+    key: str,
+    before: str | None,
+    after: str | None,
+    reason: str,
+    now: float,
+    what: What,
+    kind: str,
+    generation: int | None,
+) -> Document:
     by = author.current()
     kept_s = AUDIT_KEPT_S if what in AUDITED or by.answerable else KEPT_S
-    values = {
+    return {
         "at": now, "scope": scope_of(key), "kind": kind, "resource_id": key, "generation": generation,
         "what": str(what), "before": before, "after": after, "reason": reason, "actor": by.name,
         "request_id": by.request_id, "expires_at": now + kept_s,
     }  # fmt: skip
-    payload = told(connection, key, due)
-    if payload is None:
-        connection.execute(_INSERT, values)
-    else:
-        connection.execute(_INSERT_AND_NOTIFY, {**values, "payload": payload})
+
+
+def _write(connection: Connection, rows: list[Document], payloads: list[str | None]) -> None:
+    if connection.dialect.name != "postgresql":
+        connection.execute(_INSERT, rows)
+        return
+    noted = [{**row, "payload": payload} for row, payload in zip(rows, payloads, strict=True)]
+    connection.execute(_INSERT_AND_NOTIFY, noted if len(noted) > 1 else noted[0])
 
 
 def newest(connection: Connection, key: str, most: int = 200) -> list[Event]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
 
-from smalt.store import changes, resources
+from smalt.store import changes, children, resources
 from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.resources import Lock, Row
@@ -127,6 +127,7 @@ def apply(
             "ended_at": now if ended else None,
         },
     )
+    children.changed(connection, current, state, ended, now)
     if state != current.state or reason:
         changes.record(
             connection, row.id, current.state, state, reason, now, what=What.STATE, kind=row.kind,

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
 from smalt.store import changes
+from smalt.store import children as child_counts
 from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.tables import resource, secret, waiter
@@ -49,6 +50,7 @@ class Row:
     created_by: str
     changed_by: str
     ended_at: float | None
+    counted: bool = False
 
     @property
     def properties(self) -> Document:
@@ -120,40 +122,52 @@ _ONE = select(resource).where(resource.c.id == bindparam("key", type_=String))
 _GET: dict[Lock | None, Select[Any]] = {None: _ONE, **{lock: _with(_ONE, lock) for lock in Lock}}  # built once
 
 
-def insert(
-    connection: Connection,
-    *,
-    key: str,
-    written: str,
-    kind: str,
-    parent: str,
-    name: str,
-    spec: Mapping[str, Any],
-    status: Mapping[str, Any],
-    state: str,
-    now: float,
-    by: str,
-    due_at: float | None = None,
-    lookup: str | None = None,
-    archived: bool = False,
-) -> None:
+@dataclass(frozen=True)
+class New:
+    """A row to be. `counted`: what is above keeps count of it, and is woken when it ends (`store/children.py`)."""
+
+    key: str
+    written: str
+    kind: str
+    parent: str
+    name: str
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+    state: str
+    by: str
+    due_at: float | None = None
+    lookup: str | None = None
+    archived: bool = False
+    counted: bool = False
+
+    def values(self, now: float) -> Document:
+        return {
+            "id": self.key, "written": self.written, "kind": self.kind, "parent": self.parent, "name": self.name,
+            "spec": json.dumps(self.spec), "status": json.dumps(self.status), "state": self.state, "generation": 1,
+            "observed": 0 if self.due_at is not None else 1, "archived": self.archived, "lookup": self.lookup,
+            "deleting": False, "due_at": self.due_at, "failures": 0, "lease": None, "lease_until": None,
+            "created_at": now, "changed_at": now, "created_by": self.by, "changed_by": self.by,
+            "ended_at": now if self.due_at is None else None, "counted": self.counted,
+        }  # fmt: skip
+
+
+def insert(connection: Connection, *, now: float, **new: Any) -> None:
+    """One row, with the fields of `New`. Raises Exists."""
+    insert_all(connection, [New(**new)], now)
+
+
+def insert_all(connection: Connection, rows: Sequence[New], now: float) -> None:
     """Raises Exists."""
-    values = {
-        "id": key, "written": written, "kind": kind, "parent": parent, "name": name, "spec": json.dumps(spec),
-        "status": json.dumps(status), "state": state, "generation": 1, "observed": 0 if due_at is not None else 1,
-        "archived": archived, "lookup": lookup, "deleting": False, "due_at": due_at, "failures": 0, "lease": None,
-        "lease_until": None, "created_at": now, "changed_at": now, "created_by": by, "changed_by": by,
-        "ended_at": now if due_at is None else None,
-    }  # fmt: skip
+    if not rows:
+        return
     try:
-        connection.execute(_INSERT, values)
+        connection.execute(_INSERT, [row.values(now) for row in rows])
     except IntegrityError as error:
         if "UNIQUE" not in str(error.orig).upper():
             raise
-        raise Exists(written) from error
-    changes.record(
-        connection, key, None, state, "created", now, what=What.CREATED, kind=kind, generation=1, due=due_at is not None
-    )
+        raise Exists(rows[0].written) from error
+    child_counts.added(connection, [row for row in rows if row.counted])
+    changes.record_created(connection, rows, now)
 
 
 def replace_spec(
@@ -185,6 +199,7 @@ def replace_spec(
     unchanged = and_(resource.c.id == row.id, resource.c.generation == row.generation)
     if connection.execute(update(resource).where(unchanged).values(values)).rowcount != 1:
         raise Changed(row.written)
+    child_counts.changed(connection, row, state, not due and row.ended_at is not None, now)
     changes.record(
         connection, row.id, row.state, state, reason, now, what=What.UPDATED, kind=row.kind,
         generation=row.generation + 1, due=due,
@@ -224,6 +239,7 @@ def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None
         .where(resource.c.id == row.id)
         .values(deleting=True, due_at=now, ended_at=None, state="Deleting", changed_at=now, changed_by=by, failures=0)
     )
+    child_counts.changed(connection, row, "Deleting", False, now)
     changes.record(
         connection, row.id, row.state, "Deleting", "delete requested", now, what=What.DELETING, kind=row.kind,
         generation=row.generation, due=True,
@@ -252,11 +268,14 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     wake_waiters(connection, row_id, now)
     connection.execute(delete(secret).where(secret.c.resource_id == row_id))
     connection.execute(delete(waiter).where(or_(waiter.c.id == row_id, waiter.c.on_id == row_id)))
-    gone = delete(resource).where(resource.c.id == row_id).returning(resource.c.kind, resource.c.generation)
-    kind, generation = connection.execute(gone).one_or_none() or ("", None)
+    found = get(connection, row_id)
+    connection.execute(delete(resource).where(resource.c.id == row_id))
+    child_counts.forget(connection, row_id)
+    if found is not None:
+        child_counts.changed(connection, found, None, True, now)
     changes.record(
-        connection, row_id, "Deleting", "Deleted", "gone", now, what=What.DELETED, kind=kind, generation=generation,
-        due=True,
+        connection, row_id, "Deleting", "Deleted", "gone", now, what=What.DELETED, due=True,
+        kind=found.kind if found else "", generation=found.generation if found else None,
     )  # fmt: skip
 
 

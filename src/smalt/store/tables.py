@@ -6,7 +6,7 @@ JSON is text, written and read by the store: key order and unknown fields surviv
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, false, text
 
 metadata = MetaData()
 
@@ -37,6 +37,9 @@ resource = Table(
     Column("created_by", Text, nullable=False),
     Column("changed_by", Text, nullable=False),
     Column("ended_at", Double),  # when this generation came to its end; NULL: it has not
+    Column(
+        "counted", Boolean, nullable=False, server_default=false()
+    ),  # what is above keeps count of it: a job's child
     Index("resource_list", "kind", "parent", "archived", "created_at"),
     Index("resource_parent", "parent", "deleting"),
     Index(  # the kind first: else SQLite, without statistics, takes `resource_lookup` and reads every job there is
@@ -47,6 +50,14 @@ resource = Table(
         postgresql_where=text("due_at IS NOT NULL"),
     ),
     Index("resource_lookup", "kind", "lookup"),
+)
+
+child_count = Table(  # how many of a resource's counted children are in each state
+    "child_count",
+    metadata,
+    Column("parent", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
 )
 
 waiter = Table(  # who is made due when `on_id` comes to an end
@@ -104,17 +115,29 @@ allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     Column("owner", Text),
     Column("since", Double, nullable=False),
     Column("ports", Integer),  # the first of the block of ports that its owner has, where that asked for ports
+    Column("gpus", Text),  # JSON: the indices of the GPUs that its owner alone has; NULL: none
+    Column("preemptible", Boolean, nullable=False, server_default=false()),  # whether its owner gives way to others
+    Column("reclaimed", Boolean, nullable=False, server_default=false()),  # whether it has been asked to
     Index("allocation_owner", "owner"),
+    Index(
+        "allocation_gpus",
+        "compute_id",
+        sqlite_where=text("gpus IS NOT NULL"),
+        postgresql_where=text("gpus IS NOT NULL"),
+    ),
 )
 
-queue = Table(  # who waits for nodes of a compute, in order of submission
+queue = Table(  # who waits for nodes of a compute
     "queue",
     metadata,
     Column("owner", Text, primary_key=True),
     Column("compute_id", Text, nullable=False),
     Column("nodes", Integer, nullable=False),
     Column("since", Double, nullable=False),
-    Index("queue_compute", "compute_id", "since"),
+    Column("rank", Integer, nullable=False, server_default=text("0")),  # a higher one is served before those below it
+    Column("lacks_gpus", Boolean, nullable=False, server_default=false()),  # there are nodes for it, and no GPUs
+    Index("queue_order", "compute_id", "rank", "since"),
+    Index("queue_gpus", "rank", "since", sqlite_where=text("lacks_gpus"), postgresql_where=text("lacks_gpus")),
 )
 
 secret = Table(  # what must never be in a resource's document

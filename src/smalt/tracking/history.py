@@ -33,7 +33,7 @@ from smalt.arm.listing import Paging, next_link
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
-from smalt.arm.runs import JOBS, JobRuns, described, is_run
+from smalt.arm.runs import JOBS, JobRuns, described, run_type
 from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
@@ -175,7 +175,7 @@ class HistoryApp:
             "lastModifiedBy": {"userName": row.changed_by},
             "tags": properties.get("tags") or {},
             "properties": properties.get("properties") or {},
-            "runType": "mlflow.run" if is_run(row) else "azureml.commandjob",
+            "runType": run_type(row),
             "outputs": {
                 name: {
                     "assetId": _output_id(row, name),

@@ -166,6 +166,24 @@ def test_every_write_of_a_row_is_recorded(database: Database) -> None:
     assert states == ["Succeeded", "Deleting", "Deleted"], "events are changes of state"
 
 
+def test_many_that_are_made_at_once(database: Database) -> None:
+    told: list[Hint] = []
+    database.follow(told.append)
+    rows = [
+        resources.New(
+            key=f"{HOME}/jobs/{number}", written="", kind="workspaces/jobs", parent=HOME, name=str(number), spec={},
+            status={}, state="New", by="ada", due_at=1.0 if number else None,
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    with database.write() as connection:
+        resources.insert_all(connection, rows, 1.0)
+    assert [(one.resource_id, one.what) for one in read_all(database, Cursor())] == [
+        (row.key, "created") for row in rows
+    ]
+    assert [hint.due for hint in told] == [False, True, True]
+
+
 def _row(database: Database, key: str) -> resources.Row:
     with database.read() as connection:
         row = resources.get(connection, key)
@@ -221,7 +239,7 @@ def test_events_of_an_older_database_become_changes(database: Database) -> None:
         ):
             values = {"n": number, "k": f"{HOME}/jobs/a", "b": before, "a": after, "r": reason}
             connection.execute(text("INSERT INTO event VALUES (:n, :k, 7.0, :b, :a, :r)"), values)
-        connection.execute(text("UPDATE alembic_version SET version_num = '0008'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
     migrate(database)
     found = read_all(database, Cursor(), below=HOME)
     assert [one.what for one in found] == ["created", "state", "deleting"] * 400

@@ -16,6 +16,7 @@ from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.kind import CLEANUP, CONTROL, SERVING
 from smalt.sched import placement
+from smalt.sched.want import Want
 from smalt.store import claims, resources
 from smalt.store.database import Collision, Database
 from smalt.store.resources import Lock, Row
@@ -144,7 +145,8 @@ def test_a_node_is_never_given_to_two(database: Database) -> None:
 
         def take(owner: str, since: float, compute: str = compute) -> list[int] | None:
             with database.write() as connection:
-                return placement.acquire(connection, compute, owner, 1, 2, since, 2.0)
+                given = placement.acquire(connection, Want(compute, owner, 1, 2, since), 0, 2.0)
+                return given and [one.node for one in given]
 
         owners = [f"/w/j{number}-{one}" for one in range(4)]
         at_once(*(lambda owner=owner, at=at: take(owner, float(at)) for at, owner in enumerate(owners)))

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from smalt.auth.keyring import Keyring
 from smalt.sched import placement
+from smalt.sched.want import Want
 from smalt.settings import Settings
 from smalt.store import claims, operations, pages, resources
 from smalt.store.claims import Lane
@@ -244,9 +245,9 @@ def test_nodes_are_never_given_to_two(database: Database) -> None:
     def take(number: int) -> None:
         owner = f"/w/j{number:02}"
         with database.write() as connection:
-            found = placement.acquire(connection, "/w/cpu", owner, 2, 5, float(number), 100.0)
+            found = placement.acquire(connection, Want("/w/cpu", owner, 2, 5, float(number)), 0, 100.0)
         with lock:
-            got[owner] = found
+            got[owner] = found and [one.node for one in found]
 
     for number in range(4):
         take(number)

@@ -16,7 +16,7 @@ from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
-from smalt.sched import placement
+from smalt.sched import placement, queue
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -98,7 +98,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     least = int(scale.get("minNodeCount") or 0)
     with platform.database.write() as connection:
         placement.ensure_least(connection, row.id, least, now)
-        placement.wake_first(connection, row.id, now)  # there may be room now: the maximum may have been raised
+        queue.wake_first(connection, row.id, now)  # there may be room now: the maximum may have been raised
         next_at = placement.release_idle(connection, row.id, now, idle_s, least)
         busy, idle = placement.counts(connection, row.id)
     status = {**row.status, "busy": busy, "idle": idle}
@@ -135,7 +135,7 @@ def _view(platform: Platform, row: Row) -> Document:
 
 def _check_delete(request: Request, connection: Connection, row: Row) -> None:
     busy, _ = placement.counts(connection, row.id)
-    waiting = placement.waiting(connection, row.id)
+    waiting = queue.waiting(connection, row.id)
     if busy or waiting:
         raise conflict(
             f"Compute '{row.name}' has {busy} busy nodes and {waiting} waiting jobs."

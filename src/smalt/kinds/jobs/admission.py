@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -21,7 +21,9 @@ from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 from smalt.kinds.process_settings import no_nul
 from smalt.sched.sizes import SIZES
+from smalt.sched.want import MEDIUM, PRIORITIES
 from smalt.store import resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 
 Found = TypeVar("Found")
@@ -32,6 +34,8 @@ _INPUT_TYPES = {"literal", "uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _OUTPUT_TYPES = {"uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _NAME = re.compile(r"[a-zA-Z_][\w.]{0,254}")
 _EVERYWHERE = ("local", "serverless")  # computes that every workspace has
+SPOT, STANDARD = "Spot", "Standard"
+TIERS = ("Null", SPOT, "Basic", STANDARD, "Premium")
 
 
 @dataclass
@@ -59,11 +63,26 @@ class Checks:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a job runs: the key of its node pool, how many nodes that has at most, and their size."""
+    """Where a job runs: the key of its node pool, how many nodes that has at most, and their size.
+
+    `preemptible`: its nodes may be taken back for others. `priority`: among those that wait for them.
+    """
 
     key: str
     most: int
     size: str
+    preemptible: bool = False
+    priority: int = MEDIUM
+
+    def ours(self) -> Document:
+        """What the scheduler is told when the job's turn comes, in the spec's own part."""
+        size = SIZES.get(self.size.lower())
+        told: Document = {"compute": self.key, "instance_type": self.size, "priority": self.priority}
+        return (
+            told
+            | ({"gpus": size.gpus} if size and size.gpus else {})
+            | ({"preemptible": True} if self.preemptible else {})
+        )
 
 
 def compute(
@@ -71,11 +90,13 @@ def compute(
 ) -> Compute:
     """The compute that `computeId` names; none means serverless. Raises ArmError(400)."""
     name = compute_name(_in_workspace(workspace, str(properties.get("computeId") or "serverless")))
-    size = str((properties.get("resources") or {}).get("instanceType") or "")
+    size = str(part(properties, "resources").get("instanceType") or "")
+    tier, priority = _queued(part(properties, "queueSettings"))
     if name.lower() in _EVERYWHERE:
-        found = Compute(workspace.child("computes", name.lower()).key, _machine_nodes(platform), size)
+        pool = workspace.child("computes", name.lower()).key
+        found = Compute(pool, _machine_nodes(platform), size, tier == SPOT, priority)
     else:
-        found = _cluster(connection, workspace, name, size)
+        found = replace(_cluster(connection, workspace, name, size), priority=priority)
         properties["computeId"] = str(workspace.child("computes", name))
     if want > found.most:
         raise invalid(
@@ -90,6 +111,17 @@ def compute(
                 "properties.computeId",
             )
     return found
+
+
+def _queued(given: Document) -> tuple[str, int]:
+    """Tier and priority in the queue. Raises ArmError(400)."""
+    field, tier, priority = "properties.queueSettings", given.get("jobTier") or STANDARD, given.get("priority")
+    spelled = {one.lower(): one for one in TIERS}.get(str(tier).lower())
+    if spelled is None:
+        raise invalid(f"{field}.jobTier: '{tier}' is not known.{nearest(str(tier), TIERS)}", f"{field}.jobTier")
+    if priority is not None and priority not in PRIORITIES:
+        raise invalid(f"{field}.priority: {priority} is none of 1 (low), 2 (medium), 3 (high).", f"{field}.priority")
+    return spelled, priority or MEDIUM
 
 
 def _in_workspace(workspace: ResourceId, given: str) -> str:
@@ -125,8 +157,8 @@ def _machine_nodes(platform: Platform) -> int:
 def _nodes_of(row: Row) -> int:
     if row.properties.get("computeType") == "ComputeInstance":
         return 1
-    machine = row.properties.get("properties") or {}
-    return int((machine.get("scaleSettings") or {}).get("maxNodeCount") or 0)
+    machine = part(row.properties, "properties")
+    return int(part(machine, "scaleSettings").get("maxNodeCount") or 0)
 
 
 def compute_name(given: str) -> str:
@@ -146,7 +178,7 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
             " Create it, or leave the compute out to run serverless.",
             "properties.computeId",
         )
-    machine = row.properties.get("properties") or {}
+    machine = part(row.properties, "properties")
     if row.properties.get("computeType") == "ComputeInstance" and row.status.get("power") == "Stopped":
         raise invalid(
             f"properties.computeId: compute instance '{name}' is stopped; start it first.", "properties.computeId"
@@ -156,7 +188,7 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
         raise invalid(
             f"properties.computeId: cluster '{name}' has max_instances 0, so no job can run.", "properties.computeId"
         )
-    return Compute(row.id, most, machine.get("vmSize") or size)
+    return Compute(row.id, most, machine.get("vmSize") or size, machine.get("vmPriority") == "LowPriority")
 
 
 def distribution(given: Document) -> None:

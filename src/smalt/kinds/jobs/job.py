@@ -13,65 +13,37 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.arm.crud import Answer
-from smalt.arm.errors import ArmError, conflict, invalid
+from smalt.arm.errors import ArmError, conflict
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.arm.runs import JobRuns, begun_alike, described, is_run, untold
-from smalt.arm.validation import check_properties, nearest
-from smalt.kinds.jobs import command, tracked_run
-from smalt.kinds.jobs.model import CANCEL, TERMINAL, JobProperties, JobType
+from smalt.arm.runs import JobRuns, described, is_run, untold
+from smalt.kinds.jobs import accept, command, life, tracked_run
+from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
+from smalt.kinds.jobs.status import JobStatus
 from smalt.store import operations, resources
+from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
-TYPES: dict[str, JobType] = {command.TYPE.name: command.TYPE}
-_LATER = {"AutoML", "Pipeline", "Sweep", "Spark", "Labeling", "FineTuning"}
+TYPES[command.TYPE.name] = command.TYPE
 
 
 def _type_of(row: Row) -> JobType:
-    return tracked_run.TYPE if is_run(row) else _type_named(row.properties)
-
-
-def _type_named(properties: Mapping[str, Any]) -> JobType:
-    name = str(properties.get("jobType"))
-    if name in TYPES:
-        return TYPES[name]
-    if name in _LATER:
-        raise ArmError(
-            400, "UnsupportedJobType", f"properties.jobType: {name} jobs cannot run on this version of the server yet;"
-            f" it runs: {', '.join(TYPES)}.", "properties.jobType",
-        )  # fmt: skip
-    hint = nearest(name, [*TYPES, *_LATER])
-    raise invalid(f"properties.jobType: '{name}' is no type of job.{hint}", "properties.jobType")
+    return tracked_run.TYPE if is_run(row) else accept.type_named(row.properties)
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    type_ = _type_named(request.body["properties"]) if old is None else _type_of(old)
-    declared = Kind(path="jobs", title=f"{type_.name} job", properties=type_.properties)
-    properties = check_properties(declared, request.body["properties"])
-    if old is not None:
-        return _update(request, connection, old, properties, type_)
-    properties.pop("status", None)
-    properties["experimentName"] = properties.get("experimentName") or "Default"
-    properties["displayName"] = properties.get("displayName") or request.id.name
-    for field in ("tags", "properties", "inputs", "outputs"):
-        properties[field] = _given(properties, field)
-    properties["outputs"].pop("default", None)
-    asked = {name: properties.get(name) for name in type_.fixed}
-    admitted = type_.admit(request, connection, properties)
-    ours = begun_alike({**(admitted.spec.get(OURS) or {}), "asked": asked})
-    return replace(admitted, spec={**admitted.spec, OURS: ours})
-
-
-def _given(properties: Document, field: str) -> Document:
-    return {key: value for key, value in (properties.get(field) or {}).items() if value is not None}
+    if old is None:
+        return accept.new(request, connection)
+    type_ = _type_of(old)
+    return _update(request, connection, old, accept.checked(type_, request), type_)
 
 
 def _update(request: Request, connection: Connection, old: Row, properties: Document, type_: JobType) -> Admitted:
     """A job runs once: only what describes it can change."""
-    asked = (old.spec.get(OURS) or {}).get("asked") or {}
+    asked = part(part(old.spec, OURS), "asked")
     here = Sameness(request.platform, connection, request.id.workspace)
     for name in type_.fixed:
         if not here.same(name, properties.get(name), old.properties.get(name), asked.get(name)):
@@ -84,7 +56,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
         if properties.get(name) is not None:
             kept[name] = properties[name]
     if "tags" in properties:
-        kept["tags"] = _given(properties, "tags")
+        kept["tags"] = accept.given(properties, "tags")
     archived = bool(kept.get("isArchived"))
     spec = described(old, kept, archived)
     due = untold(replace(old, spec=spec)) is not None or (old.state not in TERMINAL and not is_run(old))
@@ -93,7 +65,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
 
 def _reconcile(platform: Platform, row: Row) -> Step:
     step = _type_of(row).step(platform, row)
-    if step.gone and (is_run(row) or row.status.get("tracked")):
+    if step.gone and (is_run(row) or JobStatus.read(row.status).tracked):
         platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
     elif untold(row) is not None:
         _runs(platform).tell(row.id)
@@ -119,7 +91,7 @@ def _runs(platform: Platform) -> JobRuns:
 
 
 def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
-    if not (is_run(row) or row.status.get("tracked")):
+    if not (is_run(row) or JobStatus.read(row.status).tracked):
         return {}
     try:
         return platform.tracking.parameters(ResourceId.parse(row.written).workspace.key, row.name)
@@ -130,12 +102,13 @@ def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
 def _view(platform: Platform, row: Row) -> Document:
     tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{row.written.rpartition('/jobs/')[0]}"
     studio = f"{platform.settings.url}/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
+    places = JobStatus.read(row.status).outputs
     outputs = {
         name: {
             **output,
-            **{key: value for key, value in (row.status.get("outputs") or {}).get(name, {}).items() if value},
+            **{key: value for key, value in places.get(name, {}).items() if value},
         }
-        for name, output in (row.properties.get("outputs") or {}).items()
+        for name, output in part(row.properties, "outputs").items()
     }
     shown: Document = {
         "status": row.state,
@@ -159,11 +132,7 @@ def _cancel(request: Request, row: Row | None) -> tuple[int, Any]:
         current = resources.get(connection, row.id, Lock.WRITE)
         if current is None or current.state in TERMINAL:
             return 200, None
-        ours = {**(current.spec.get(OURS) or {}), CANCEL: True}
-        resources.replace_spec(
-            connection, current, {**current.spec, OURS: ours}, state="CancelRequested", now=request.now,
-            by=request.principal.name, due=True, reason="cancel requested",
-        )  # fmt: skip
+        life.ask_to_cancel(connection, current, request.principal.name, request.now)
         operation = operations.begin(connection, row.id, "cancel", current.generation + 1, request.now)
     platform.hub.notify(row.id)
     return 202, Answer(202, None, {}, operation)
@@ -189,7 +158,7 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
     tag = query.get("tag")
     if tag:
         name, _, value = tag.partition("=")
-        tags = row.properties.get("tags") or {}
+        tags = part(row.properties, "tags")
         return name in tags and (not value or tags[name] == value)
     return True
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -20,14 +19,15 @@ from smalt.arm.durations import seconds_of
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
-from smalt.arm.ports import Principal
+from smalt.arm.ports import Capacity, Principal
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import admission
-from smalt.kinds.jobs.admission import Source
-from smalt.kinds.jobs.model import MODES
-from smalt.sched.sizes import limits_of
+from smalt.kinds.jobs import pinned
+from smalt.kinds.jobs.model import MODES, ROOT
+from smalt.kinds.jobs.status import JobStatus
+from smalt.sched.sizes import SIZES, limits_of
 from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
 from smalt.store import resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 
 GRACE_S = 30.0
@@ -84,23 +84,14 @@ def remove_artifacts(platform: Platform, row: Row) -> None:
     platform.blobs.remove(account, ARTIFACT_CONTAINER, folder + "/")
 
 
-def pinned(inputs: Mapping[str, Source], outputs: Mapping[str, Place], code: Place | None) -> Document:
-    """What a job uses, as it was when the job was taken: its tasks are made from that, whatever is latest by then."""
-    return {
-        "inputs": {name: asdict(source) for name, source in inputs.items()},
-        "outputs": {name: asdict(place) for name, place in outputs.items()},
-        "code": asdict(code) if code else None,
-    }
-
-
-def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
+def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     """One task for each node. Raises ArmError(400) for what can be in no store."""
     workspace = ResourceId.parse(row.written).workspace
     properties, ours = row.properties, row.spec[OURS]
     built = platform.environments.built(ours["plan"]["key"])
-    names = status["tasks"]
+    names, capacity = status.tasks, platform.engine.capacity()
     with platform.database.read() as connection:
-        uses = ours.get("pinned") or _pin(platform, connection, row)
+        uses = pinned.of(platform, connection, row)
         artifacts = artifacts_path(platform, connection, row)
         home = resources.get(connection, workspace.key)
     assert home is not None
@@ -108,22 +99,21 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
     outputs = [_output(platform, name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
     code = str(_path(platform, Place(**uses["code"]), "uri_folder")) if uses["code"] else ""
     variables = _variables(platform, row, workspace, home, len(names))
-    own = {
-        key: str(value) for key, value in (properties.get("environmentVariables") or {}).items() if value is not None
-    }
+    own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
-    memory = platform.engine.capacity().memory_bytes
+    size = ours.get("instance_type") or ""
     return [
         TaskSpec(
             name=name,
             owner=row.id,
-            fence=int(status["attempt"]),
+            fence=status.attempt,
             command=str(properties["command"]),
             environment=str(built.prefix) if built else "",
             variables={
                 **ours["plan"].get("variables", {}),
                 **variables,
-                **(_node_variables(properties, rank, status["ports"]) if has_peers(properties, len(names)) else {}),
+                **(_node_variables(properties, rank, status.ports) if has_peers(properties, len(names)) else {}),
+                **_gpu_variables(size, capacity, status.gpus[rank] if status.gpus else ()),
                 **own,
             },
             documents=documents,
@@ -133,24 +123,12 @@ def tasks(platform: Platform, row: Row, status: Document) -> list[TaskSpec]:
             log=str(artifacts / log_name(rank, len(names))),
             system_log=str(artifacts / "system_logs" / (f"node-{rank}.log" if len(names) > 1 else "node.log")),
             artifacts=str(artifacts),
-            timeout_s=seconds_of((properties.get("limits") or {}).get("timeout"), 0),
+            timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
-            limits=limits_of(ours.get("instance_type") or "", memory),
+            limits=limits_of(size, capacity.memory_bytes),
         )
         for rank, name in enumerate(names)
     ]
-
-
-def _pin(platform: Platform, connection: Connection, row: Row) -> Document:
-    """For a job that an older version took: what it uses is looked up now."""
-    workspace, checks, properties = ResourceId.parse(row.written).workspace, admission.Checks(), dict(row.properties)
-    uses = pinned(
-        admission.inputs(platform, connection, workspace, properties, checks),
-        admission.outputs(platform, connection, workspace, row.name, properties, checks),
-        admission.code(platform, connection, workspace, properties, checks),
-    )
-    checks.done(f"job '{row.name}'")
-    return uses
 
 
 def _input(platform: Platform, name: str, given: Document, source: Document | None) -> InputSpec:
@@ -184,13 +162,13 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         tenant=TENANT,
         scope=workspace.key,
     )
-    timeout = seconds_of((row.properties.get("limits") or {}).get("timeout"), TOKEN_S)
+    timeout = seconds_of(part(row.properties, "limits").get("timeout"), TOKEN_S)
     token = platform.tokens.issue(principal, settings.url, max(timeout + 3600, TOKEN_S))
     bundle = str(settings.tls / "bundle.pem")
     tracking = f"{settings.url}/mlflow/v1.0{workspace}"
     return {
         "AZUREML_RUN_ID": row.name,
-        "AZUREML_ROOT_RUN_ID": row.name,
+        "AZUREML_ROOT_RUN_ID": row.spec[OURS].get(ROOT) or row.name,
         "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
         "AZUREML_ARM_RESOURCEGROUP": workspace.group,
         "AZUREML_ARM_WORKSPACE_NAME": workspace.name,
@@ -220,9 +198,20 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
     }
 
 
+def _gpu_variables(size: str, capacity: Capacity, gpus: Sequence[int]) -> dict[str, str]:
+    """A node of a size sees its own GPUs alone, be it none; without a size it sees all that the machine has."""
+    if not capacity.gpus or size.lower() not in SIZES:
+        return {}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+
+
+def node_count(properties: Document) -> int:
+    return int(part(properties, "resources").get("instanceCount") or 1)
+
+
 def has_peers(properties: Document, nodes: int) -> bool:
     """Whether the job's processes look for each other."""
-    return nodes > 1 or bool((properties.get("distribution") or {}).get("distributionType"))
+    return nodes > 1 or bool(part(properties, "distribution").get("distributionType"))
 
 
 def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> dict[str, str]:
@@ -242,6 +231,6 @@ def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> di
         "MASTER_PORT": port,
         "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
     }
-    if (properties.get("distribution") or {}).get("distributionType") == "TensorFlow":
+    if part(properties, "distribution").get("distributionType") == "TensorFlow":
         variables["TF_CONFIG"] = json.dumps(cluster)
     return variables

@@ -15,7 +15,8 @@ from smalt.arm.validation import Properties
 from smalt.store.resources import Row
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
-CANCEL = "cancel"  # in a spec's own key: the user wants it to end
+CANCEL = "cancel"  # in a spec's own part: the user wants it to end
+PARENT, ROOT = "parent", "root"  # in a child's: the names of the job that submitted it, and of the one that nobody did
 MODES = {
     "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
     "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",
@@ -54,7 +55,7 @@ class JobType:
     """`admit` checks and completes the properties of a new job; `step` is one pass of its reconciler.
 
     `fail` is what becomes of one whose steps raise for good (`Kind.fail`). `fixed` are the properties that
-    cannot change once the job exists.
+    cannot change once the job exists. `run_type` is run history's word for it.
     """
 
     name: str
@@ -63,3 +64,7 @@ class JobType:
     step: Callable[[Platform, Row], Step]
     fail: Callable[[Platform, Row, Document], Step]
     fixed: tuple[str, ...] = ()
+    run_type: str = "azureml.commandjob"
+
+
+TYPES: dict[str, JobType] = {}  # by name; `job.py` fills it

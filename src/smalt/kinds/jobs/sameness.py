@@ -19,8 +19,9 @@ from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.kinds.assets import references
 from smalt.kinds.assets.versions import meaning
-from smalt.kinds.jobs.admission import asset_type, compute_name
+from smalt.kinds.jobs.admission import STANDARD, asset_type, compute_name
 from smalt.kinds.jobs.model import MODES
+from smalt.sched.want import MEDIUM
 
 _READ = MODES["readonlymount"]
 
@@ -47,7 +48,7 @@ class Sameness:
         return references.asset_key(self.connection, self.workspace, str(text), type_) if text else None
 
     def inputs(self, given: Any) -> Any:
-        return {name: self._input(one) for name, one in (given or {}).items() if one}
+        return {name: self._input(one) for name, one in _object(given).items() if one}
 
     def _input(self, given: Mapping[str, Any]) -> Any:
         if given.get("jobInputType") == "literal":
@@ -59,9 +60,13 @@ class Sameness:
         return one
 
 
+def _object(given: Any) -> Document:
+    return given or {}
+
+
 def _less(given: Any, **defaults: Any) -> Document:
     """Without what says nothing, and without what is the default."""
-    return {key: one for key, one in (meaning(given) or {}).items() if one != defaults.get(key)}
+    return {key: one for key, one in _object(meaning(given)).items() if one != defaults.get(key)}
 
 
 def _resources(given: Any) -> Document:
@@ -71,7 +76,7 @@ def _resources(given: Any) -> Document:
 
 def _limits(given: Any) -> Document:
     found = {key: one for key, one in _less(given).items() if key not in ("jobLimitsType", "timeout")}
-    return {**found, "timeout": _seconds((given or {}).get("timeout"))}
+    return {**found, "timeout": _seconds(_object(given).get("timeout"))}
 
 
 def _seconds(timeout: Any) -> Any:
@@ -87,9 +92,14 @@ def _distribution(given: Any) -> Document:
     return {key: one.lower() if key == "distributionType" else one for key, one in found.items()}
 
 
+def _queue(given: Any) -> Document:
+    found = {**_less(given, priority=MEDIUM)}
+    return {**found, "jobTier": str(found.get("jobTier") or STANDARD).lower()}
+
+
 def _variables(given: Any) -> Document:
     """An empty text is a value here."""
-    return {key: str(one) for key, one in (given or {}).items() if one is not None}
+    return {key: str(one) for key, one in _object(given).items() if one is not None}
 
 
 _FORMS: Mapping[str, Callable[[Sameness, Any], Any]] = {
@@ -100,5 +110,6 @@ _FORMS: Mapping[str, Callable[[Sameness, Any], Any]] = {
     "resources": lambda _, given: _resources(given),
     "limits": lambda _, given: _limits(given),
     "distribution": lambda _, given: _distribution(given),
+    "queueSettings": lambda _, given: _queue(given),
     "environmentVariables": lambda _, given: _variables(given),
 }

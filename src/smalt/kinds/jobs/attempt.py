@@ -1,0 +1,221 @@
+"""An attempt: a job's tasks on its nodes, once. A job has as many as it needs until it ends.
+
+    NotStarted → Preparing (environment) → Queued (nodes) → Starting → Running → an outcome
+
+    COMPLETED, FAILED, CANCELED   end the job
+    PREEMPTED                     others need its nodes: tidied away, Queued again
+    RETRIED                       it failed, and the job type allows another: the same
+
+Each pass observes the tasks by name. Nothing here looks anything up: what the tasks are made from was pinned when the
+job was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from sqlalchemy import Connection
+
+from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
+from smalt.arm.errors import ArmError
+from smalt.arm.kind import OURS, Document, Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports import EnvironmentPlan
+from smalt.kinds.assets import environment_build
+from smalt.kinds.jobs import admission, launch, life
+from smalt.kinds.jobs.life import Completed, at, finish
+from smalt.kinds.jobs.status import JobStatus
+from smalt.sched import placement
+from smalt.sched.want import MEDIUM, Want
+from smalt.store import resources
+from smalt.store.resources import Row
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job type runs: the tasks of an attempt, one for each node, in order.
+
+    `tasks` raises ArmError where they cannot be. `retries`: how often an attempt that failed is followed by another.
+    `completed` is written in the transaction of the job's end.
+    """
+
+    tasks: Callable[[Platform, Row, JobStatus], list[TaskSpec]]
+    completed: Completed
+    retries: Callable[[Row], int] = lambda row: 0
+
+
+class Result(Enum):
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    PREEMPTED = "Preempted"
+    RETRIED = "Retried"
+
+
+def step(work: Work, platform: Platform, row: Row) -> Step:
+    """One pass over a job that is one attempt after the other."""
+
+    def live(platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:
+        if status.again:
+            return _again(platform, row, status)
+        if status.tasks:
+            return _run(work, platform, row, status, canceled)
+        if canceled:
+            return finish(platform, row, status, "Canceled")
+        return _prepare(platform, row, life.tracked(platform, row, status))
+
+    return life.step(platform, row, live, work.completed)
+
+
+def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
+    """A built environment, nodes; then the intent to start."""
+    plan = EnvironmentPlan(**row.spec[OURS]["plan"])
+    if platform.environments.built(plan.key) is None:
+        return _build(platform, row, status, plan)
+    compute = row.spec[OURS]["compute"]
+    with platform.database.write() as connection:
+        most = admission.nodes_most(platform, connection, compute)
+        given = None
+        if most is not None:
+            gpus = platform.engine.capacity().gpus
+            given = placement.acquire(connection, _want(row, most), gpus, platform.clock())
+    if most is None:
+        message = f"The compute '{compute.rsplit('/', 1)[-1]}' was deleted before the job could start."
+        return finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
+    if given is None:  # whoever gives nodes back wakes the first in the queue
+        return at(row, "Queued", status, after=None, reason="waits for nodes")
+    attempt, nodes = status.attempt + 1, tuple(one.node for one in given)
+    status = replace(
+        status,
+        attempt=attempt,
+        tasks=tuple(launch.task_name(row, attempt, rank) for rank in range(len(given))),
+        nodes=nodes,
+        ports=tuple(one.port for one in given if one.port is not None),
+        gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
+    )
+    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(nodes)}")
+
+
+def _want(row: Row, most: int) -> Want:
+    ours, nodes = row.spec[OURS], launch.node_count(row.properties)
+    return Want(
+        ours["compute"], row.id, nodes, most, row.created_at,
+        gpus=ours.get("gpus", 0), ports=launch.has_peers(row.properties, nodes),
+        priority=ours.get("priority", MEDIUM), preemptible=_is_preemptible(row),
+    )  # fmt: skip
+
+
+def _is_preemptible(row: Row) -> bool:
+    return bool(row.spec[OURS].get("preemptible"))
+
+
+def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPlan) -> Step:
+    """Wait for the environment; a build that failed after this job asked for it fails the job."""
+    with platform.database.read() as connection:
+        build = resources.get(connection, environment_build.build_id(plan.key))
+    launch.link_build_log(platform, row, plan.key)
+    if status.asked_build and build is not None and build.state == "Failed":
+        error = build.status.get("error") or {
+            "code": "EnvironmentBuildFailed",
+            "message": "The environment could not be built.",
+        }
+        return finish(platform, row, status, "Failed", error)
+    return at(
+        row, "Preparing", replace(status, asked_build=True), reason="the environment is built",
+        writes=environment_build.require(plan, row.id, platform.clock()),
+    )  # fmt: skip
+
+
+def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:
+    observed = [platform.engine.observe(name) for name in status.tasks]
+    states = [state for state in observed if state is not None]
+    preempted = _is_preemptible(row) and _is_reclaimed(platform, row)
+    if len(states) < len(observed) and not canceled and not preempted:
+        return _start(work, platform, row, status)
+    result = _result(work, row, status, states, len(observed), canceled, preempted)
+    if result is None:
+        return _wait(platform, row, status, states, canceled, preempted)
+    error = _error(states) if result in (Result.FAILED, Result.RETRIED) else None
+    if result in (Result.PREEMPTED, Result.RETRIED):
+        why = str(error["message"])[:300] if error else "others need its nodes"
+        retries = status.retries + (result is Result.RETRIED)
+        return at(row, row.state, replace(status, again=f"{result.value}: {why}", retries=retries), after=0)
+    return finish(platform, row, status, result.value, error)
+
+
+def _is_reclaimed(platform: Platform, row: Row) -> bool:
+    with platform.database.read() as connection:
+        return placement.reclaimed(connection, row.id)
+
+
+def _start(work: Work, platform: Platform, row: Row, status: JobStatus) -> Step:
+    try:
+        for task in work.tasks(platform, row, status):
+            platform.engine.ensure(task)
+    except ArmError as error:
+        return finish(platform, row, status, "Failed", error.body())
+    return at(row, "Starting", status)
+
+
+def _result(
+    work: Work, row: Row, status: JobStatus, states: Sequence[TaskState], tasks: int, canceled: bool, preempted: bool
+) -> Result | None:
+    """How the attempt has ended; None: it has not. What was never started has ended too, if it is not to be."""
+    if any(state.phase is not Phase.EXITED for state in states):
+        return None
+    by_itself = len(states) == tasks and all(state.outcome is not Outcome.STOPPED for state in states)
+    if canceled and not by_itself:
+        return Result.CANCELED
+    if preempted and not by_itself:
+        return Result.PREEMPTED
+    if all(map(_is_fine, states)):
+        return Result.COMPLETED
+    return Result.RETRIED if status.retries < work.retries(row) and not canceled else Result.FAILED
+
+
+def _wait(
+    platform: Platform, row: Row, status: JobStatus, states: Sequence[TaskState], canceled: bool, preempted: bool
+) -> Step:
+    """Something runs. It is told to end where the job is to, or another node's has failed."""
+    failed = any(state.phase is Phase.EXITED and not _is_fine(state) for state in states)
+    if failed or canceled or preempted:
+        life.stop(platform, status)
+        return at(row, life.CANCEL_REQUESTED if canceled else "Running", status)
+    running = all(state.phase is not Phase.PREPARING for state in states)
+    return at(row, "Running" if running else "Starting", status.begun(states))
+
+
+def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
+    """What is left of the attempt is tidied away, and the job waits for nodes as before; its log goes on."""
+    for name in status.tasks:
+        platform.engine.remove(name)
+    now = platform.clock()
+
+    def writes(connection: Connection) -> None:
+        placement.release(connection, row.id, now)
+
+    fresh = replace(status, again="", tasks=(), nodes=(), ports=(), gpus=())
+    return at(row, "Queued", fresh, after=0, reason=f"attempt {status.attempt}: {status.again}", writes=writes)
+
+
+def _is_fine(state: TaskState) -> bool:
+    return state.outcome is Outcome.EXITED and state.exit_code == 0
+
+
+def _error(states: Sequence[TaskState]) -> Document:
+    """Why an attempt failed, for people: what the agent said, and on which node if there are several."""
+    failed = [state for state in states if not _is_fine(state)]
+    own = [state for state in failed if state.outcome is not Outcome.STOPPED] or failed  # others were told to stop
+    first = min(own, key=lambda state: state.ended_at)
+    codes = {
+        Outcome.EXITED: "UserError",
+        Outcome.TIMEOUT: "JobTimeout",
+        Outcome.SETUP: "JobSetupFailed",
+        Outcome.OUT_OF_MEMORY: "OutOfMemory",
+        Outcome.LOST: "NodeLost",
+    }
+    where = f"Node {first.name.rsplit('-n', 1)[-1]}: " if len(states) > 1 else ""
+    message = where + (first.error or f"The command ended with exit code {first.exit_code}.")
+    return {"code": codes.get(first.outcome or Outcome.LOST, "SystemError"), "message": message}

@@ -1,0 +1,158 @@
+"""Jobs that run other jobs: a child is submitted through the same admission as a client's, in its parent's transaction.
+
+A parent's step does not grow with the number of its children: how many are in which state is counted where they are
+written (`store/children.py`), and so is when the parent looks again. What it decides and the children that follow from
+that are written together, so a kill between the two submits none twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from smalt.arm.errors import conflict
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import OURS, Document, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.arm.runs import JOBS
+from smalt.kinds.jobs import accept, launch, life
+from smalt.kinds.jobs.model import PARENT, ROOT, TERMINAL
+from smalt.kinds.jobs.status import JobStatus
+from smalt.settings import TENANT
+from smalt.store import children as counted
+from smalt.store import resources
+from smalt.store.resources import Lock, New, Row
+from smalt.store.tables import resource
+
+AT_ONCE = 25  # children that one transaction submits or cancels: others wait for it
+
+
+@dataclass(frozen=True)
+class Child:
+    """A job to be: its name in the workspace, and the `properties` that a client would send."""
+
+    name: str
+    properties: Document
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many children there are in each state; `open`: of all those that have not ended."""
+
+    states: Mapping[str, int]
+    open: int
+
+    def of(self, *states: str) -> int:
+        return sum(self.states.get(state, 0) for state in states)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a parent decides in one step.
+
+    - `children`: those that it submits now, at most AT_ONCE; `more`: it has more to submit at once.
+    - `decided`: what it wants to know in its next step.
+    - `end`: how it ends (Completed, Failed, Canceled) once no child is open; `error`: why.
+    """
+
+    children: Sequence[Child] = ()
+    more: bool = False
+    decided: Document = field(default_factory=dict[str, Any])
+    end: str = ""
+    error: Document | None = None
+
+
+Decide = Callable[[Platform, Row, JobStatus, Counts], Plan]
+
+
+def step(decide: Decide, platform: Platform, row: Row) -> Step:
+    """One pass over a parent. `decide` is asked whenever children have ended, and while it says that there are more."""
+    ending = row.state not in TERMINAL and bool(JobStatus.read(row.status).ending)
+    if ending and not row.deleting and counts(platform, row).open:  # it failed, or was given up
+        return _cancel(platform, row, row.state)
+
+    def live(platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:
+        if canceled:
+            return _cancel(platform, row, life.CANCEL_REQUESTED)
+        return _go_on(decide, platform, row, life.tracked(platform, row, status))
+
+    return life.step(platform, row, live)
+
+
+def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> Step:
+    found, now = counts(platform, row), platform.clock()
+    plan = decide(platform, row, status, found)
+    if plan.end and not found.open and not plan.children:
+        return life.finish(platform, row, replace(status, decided=plan.decided), plan.end, plan.error)
+
+    def writes(connection: Connection) -> None:
+        submit(platform, connection, row, plan.children)
+
+    status = replace(status, decided=plan.decided, started_at=status.started_at or now)
+    return life.at(row, "Running", status, after=0 if plan.more else None, writes=writes if plan.children else None)
+
+
+def counts(platform: Platform, parent: Row) -> Counts:
+    with platform.database.read() as connection:
+        found = counted.counts(connection, parent.id)
+    left = found.pop(counted.OPEN, 0)
+    return Counts(found, left)
+
+
+def submit(platform: Platform, connection: Connection, parent: Row, children: Sequence[Child]) -> None:
+    """Each child is taken as a client's job would be; nothing happens where the parent has submitted it already.
+
+    Raises ArmError: what is wrong with one, or that the workspace has another job of its name.
+    """
+    workspace, now = ResourceId.parse(parent.written).workspace, platform.clock()
+    principal = Principal(launch.job_oid(parent), parent.created_by, "job", TENANT, scope=workspace.key)
+    ids = {child.name: workspace.child("jobs", child.name) for child in children}
+    there = resources.get_many(connection, [id_.key for id_ in ids.values()])
+    new: list[New] = []
+    for child in children:
+        id_ = ids[child.name]
+        if (row := there.get(id_.key)) is None:
+            new.append(_taken(Request(platform, id_, principal, now), connection, parent, child))
+        elif row.parent != parent.id:
+            message = f"Job '{child.name}', which job '{parent.name}' would submit, is another job already."
+            raise conflict(message, "name")
+    resources.insert_all(connection, new, now)
+
+
+def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
+    properties = {"experimentName": parent.properties["experimentName"], **child.properties}
+    admitted = accept.new(replace(request, body={"properties": properties}), connection)
+    ours = {**admitted.spec[OURS], PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
+    return New(
+        request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
+        admitted.status or {}, admitted.state, parent.created_by, due_at=request.now, counted=True,
+    )  # fmt: skip
+
+
+def _cancel(platform: Platform, row: Row, state: str) -> Step:
+    """Some of the open children are told to end; the parent ends when all have."""
+    status, now = JobStatus.read(row.status), platform.clock()
+    if not counts(platform, row).open:
+        return life.finish(platform, row, status, "Canceled")
+    with platform.database.read() as connection:
+        asked = _not_asked(connection, row)
+
+    def writes(connection: Connection) -> None:
+        for key in asked:
+            child = resources.get(connection, key, Lock.WRITE)
+            if child is not None and child.state not in TERMINAL and not child.deleting:
+                life.ask_to_cancel(connection, child, row.changed_by, now)
+
+    return life.at(row, state, status, after=0 if len(asked) == AT_ONCE else None, writes=writes)
+
+
+def _not_asked(connection: Connection, parent: Row) -> list[str]:
+    query = select(resource.c.id).where(
+        resource.c.parent == parent.id, resource.c.counted, resource.c.ended_at.is_(None),
+        resource.c.state != life.CANCEL_REQUESTED, resource.c.deleting.is_(False),
+    )  # fmt: skip
+    return list(connection.execute(query.order_by(resource.c.id).limit(AT_ONCE)).scalars())

@@ -1,0 +1,41 @@
+"""What is asked of the scheduler, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRIORITIES = (1, 2, 3)  # Azure's low, medium, high
+MEDIUM = 2
+
+
+@dataclass(frozen=True)
+class Want:
+    """So many nodes of a compute for an owner (a resource's id), all at once.
+
+    `most`: how many nodes the compute has at most; `gpus`: of each node; `ports`: each node gets a block of ports;
+    `preemptible`: its nodes are taken back where one that is not waits for them.
+    """
+
+    compute: str
+    owner: str
+    nodes: int
+    most: int
+    submitted_at: float
+    gpus: int = 0
+    ports: bool = False
+    priority: int = MEDIUM
+    preemptible: bool = False
+
+    @property
+    def rank(self) -> int:
+        """Who is preemptible waits behind all who are not: else it would take what was taken back from it."""
+        return self.priority + (0 if self.preemptible else PRIORITIES[-1])
+
+
+@dataclass(frozen=True)
+class Given:
+    """One node: its number in its compute; the GPUs that its owner alone has there; the first of its block of ports."""
+
+    node: int
+    gpus: tuple[int, ...] = ()
+    port: int | None = None

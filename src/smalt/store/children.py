@@ -1,0 +1,73 @@
+"""How many counted children a resource has, by state: kept where rows are written, so that nobody has to count rows.
+
+A counted child that ends wakes what is above: at once where few are left, later where many are, so that one step of
+what is above answers for all of them that end meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Float, String, bindparam, case, select, text, update
+
+from smalt.store.tables import child_count, resource
+
+if TYPE_CHECKING:
+    from smalt.store.resources import New, Row
+
+OPEN = ""  # no state: how many have not come to their end
+PACE_S = 0.01  # for each child that is open: so much later the one above looks at those that have ended
+PACE_MOST_S = 1.0
+
+_COUNT = text(
+    "INSERT INTO child_count (parent, state, number) VALUES (:parent, :state, :by)"
+    " ON CONFLICT (parent, state) DO UPDATE SET number = child_count.number + excluded.number"
+)
+_COUNTS = select(child_count.c.state, child_count.c.number).where(
+    child_count.c.parent == bindparam("above", type_=String), child_count.c.number > 0
+)
+_AT = bindparam("at", type_=Float)
+_WAKE = (  # also where it is due before: the lock keeps it from being looked at until this transaction has counted
+    update(resource)
+    .where(resource.c.id == bindparam("above", type_=String))
+    .values(due_at=case((resource.c.due_at <= _AT, resource.c.due_at), else_=_AT))
+)
+
+
+def counts(connection: Connection, parent: str) -> dict[str, int]:
+    """The number of counted children in each state that any is in; under OPEN that of all that have not ended."""
+    return {row.state: row.number for row in connection.execute(_COUNTS, {"above": parent})}
+
+
+def added(connection: Connection, rows: Sequence[New]) -> None:
+    for parent in sorted({row.parent for row in rows}):
+        these = [row for row in rows if row.parent == parent]
+        steps = Counter(row.state for row in these)
+        steps[OPEN] = sum(1 for row in these if row.due_at is not None)
+        _count(connection, parent, steps)
+
+
+def changed(connection: Connection, row: Row, state: str | None, ended: bool, now: float) -> None:
+    """`row`, as it was, is in `state` now; None: it is gone. `ended`: and that is its end."""
+    if not row.counted:
+        return
+    steps = {OPEN: (0 if ended else 1) - (1 if row.ended_at is None else 0)}
+    if state != row.state:
+        steps |= {row.state: -1} if state is None else {row.state: -1, state: 1}
+    if steps[OPEN] < 0:
+        left = counts(connection, row.parent).get(OPEN, 0) - 1
+        connection.execute(_WAKE, {"above": row.parent, "at": now + min(PACE_S * left, PACE_MOST_S)})
+    _count(connection, row.parent, steps)
+
+
+def _count(connection: Connection, parent: str, steps: Mapping[str, int]) -> None:
+    """In one order, so that two who count at once wait for each other and do not deadlock."""
+    rows = [{"parent": parent, "state": state, "by": by} for state, by in sorted(steps.items()) if by]
+    if rows:
+        connection.execute(_COUNT, rows)
+
+
+def forget(connection: Connection, parent: str) -> None:
+    connection.execute(child_count.delete().where(child_count.c.parent == parent))
