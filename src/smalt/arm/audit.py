@@ -79,20 +79,21 @@ class Audit:
     def refused(self, error: ArmError, method: str, path: str) -> None:
         about, last = _named(path)
         said = f"{method} {last}" if _SIMPLE.fullmatch(last) and method == "POST" else method
-        self._note(What.REFUSED, about, f"{said}: {error.status} {error.code}")
+        outcome = f"{error.status} {error.code}"
+        self._note(What.REFUSED, about, f"{said}: {outcome}", method, outcome)  # by nothing that was made up
 
     def secret_read(self, about: ResourceId, how: str) -> None:
         """`how`: the action's name."""
-        self._note(What.SECRET_READ, about, how, str(about).lower())
+        self._note(What.SECRET_READ, about, how, how, about.key)
 
     def signed_in(self, name: str, how: str) -> None:
         author.identified(name, True)
-        self._note(What.SIGNED_IN, _PLATFORM, how)
+        self._note(What.SIGNED_IN, _PLATFORM, how, how)
 
     def sign_in_refused(self, name: str, why: str) -> None:
         """`name`: of an identity that there is, else ''. `why` is one of few, and nothing that was sent."""
         author.identified(name or UNKNOWN, True)
-        self._note(What.SIGN_IN_REFUSED, _PLATFORM, why)
+        self._note(What.SIGN_IN_REFUSED, _PLATFORM, why, why)
 
     def settle(self, all_: bool = False) -> None:
         """Write what was counted in windows that are over; `all_`: in all, at the end of the server."""
@@ -100,10 +101,11 @@ class Audit:
             over = self._over(float("inf") if all_ else self._clock())
         self._write(over)
 
-    def _note(self, what: What, about: ResourceId, reason: str, *more: str) -> None:
+    def _note(self, what: What, about: ResourceId, reason: str, *sort: str) -> None:
+        """Whatever has the same author, `what` and `sort` is counted together."""
         by = author.current()
         note = _Note(what, about, reason, by.name, by.request_id)
-        now, kind = self._clock(), (by.name, str(what), reason, *more)
+        now, kind = self._clock(), (by.name, str(what), *sort)
         with self._lock:
             notes = self._over(now)
             if kind not in self._windows and len(self._windows) >= KINDS_MOST:

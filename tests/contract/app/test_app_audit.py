@@ -160,9 +160,9 @@ def test_a_flood_leaves_a_handful_of_rows(database: Database) -> None:
     recorder = Audit(database, lambda: now[0])
     with author.on_behalf("r"):
         author.identified("guest", answerable=True)
-        for _ in range(10 * 24 * 360):
+        for number in range(10 * 24 * 360):
             now[0] += 10
-            recorder.refused(forbidden("no"), "GET", HOME)
+            recorder.refused(forbidden("no"), "POST", f"{HOME}/jobs/{number}/made{'up' * (number % 15)}")
         recorder.settle(all_=True)
         for number in range(5000):
             recorder.sign_in_refused(f"name-{number}", "token: 1")
