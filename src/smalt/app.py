@@ -52,6 +52,9 @@ from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.metrics.collector import Collector
+from smalt.metrics.names import STEP, WRITE
+from smalt.metrics.recorder import Recorder
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
@@ -68,6 +71,7 @@ from smalt.tracking.history import HistoryApp
 from smalt.tracking.registered_models import RegisteredModels
 from smalt.tracking.runs import MlflowTracking
 from smalt.web.dispatcher import Dispatcher
+from smalt.web.metrics_page import MetricsPage
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
 
@@ -83,15 +87,16 @@ class Server:
     engine: LocalEngine
     crud: Crud
     listener: Listener
+    collector: Collector
 
 
 def build(settings: Settings) -> Server:
     """All parts, wired. The database is brought to this version's schema first."""
-    database = Database(settings.database)
+    clock, recorder = time.time, Recorder()
+    database = Database(settings.database, lambda seconds: recorder.record("", WRITE.name, seconds, spread=True))
     migrate(database)
     with database.write() as connection:
         feed.restored(connection)
-    clock = time.time
     tokens = TokenService(settings)
     sessions = Sessions(settings, database)
     workspaces = Workspaces(database)
@@ -131,7 +136,12 @@ def build(settings: Settings) -> Server:
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
     bootstrap(platform)
-    loop = Loop(platform, kinds, crud.remove_stored)
+    loop = Loop(
+        platform,
+        kinds,
+        crud.remove_stored,
+        stepped=lambda kind, seconds: recorder.record("", STEP.name, seconds, {"kind": kind}, spread=True),
+    )
 
     engine.watch(loop.hint)
 
@@ -157,10 +167,14 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         arm=ArmApp(platform, crud, who, workspaces.authorize),
-        open_routes=open_routes(login.routes(), Pages(sessions, tracking)),
+        open_routes=open_routes(
+            login.routes(), Pages(sessions, tracking), MetricsPage(recorder, who, workspaces.authorize)
+        ),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(dispatcher, loop, platform, engine, crud, Listener(database, hub.told))
+    return Server(
+        dispatcher, loop, platform, engine, crud, Listener(database, hub.told), Collector(platform, recorder)
+    )  # fmt: skip
 
 
 def serve(settings: Settings) -> None:
@@ -176,6 +190,8 @@ def serve(settings: Settings) -> None:
     stopped = threading.Event()
     threading.Thread(target=keep_reserve, args=(reserve, stopped), name="reserve", daemon=True).start()
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
+    collecting = threading.Thread(target=server.collector.run, args=(stopped,), name="metrics", daemon=True)
+    collecting.start()
     config = uvicorn.Config(
         server.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off",
         access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG,
@@ -185,7 +201,8 @@ def serve(settings: Settings) -> None:
     asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket)]))
     stopped.set()
     server.loop.stop()
-    thread.join(timeout=10)
+    for one in (thread, collecting):
+        one.join(timeout=10)
     server.listener.stop()
     server.platform.audit.settle(all_=True)
 

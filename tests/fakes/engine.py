@@ -13,12 +13,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
-from smalt.arm.ports import Capacity
+from smalt.arm.ports import Capacity, Usage
 
 
 class FakeEngine:
@@ -31,6 +31,7 @@ class FakeEngine:
         self.stopping: dict[str, float] = {}
         self.removed: list[str] = []
         self._fences: dict[str, int] = {}
+        self.used: list[Usage] = []
         self._capacity = capacity or Capacity(cpus=4, memory_bytes=16 << 30)
         self._obeys = obeys
         self._clock = clock
@@ -76,6 +77,9 @@ class FakeEngine:
                 self.removed.append(name)
             self.tasks.pop(name, None)
             self._fences.pop(name, None)
+
+    def usage(self) -> Sequence[Usage]:
+        return self.used
 
     def watch(self, changed: Callable[[str], None]) -> None:
         self._watchers.append(changed)

@@ -33,11 +33,13 @@ from smalt.arm.ports import (
     EnvironmentSpec,
     Login,
     ModelVersion,
+    NotReady,
     Principal,
     RunChanges,
     RunSpec,
     TrackedRun,
     Tracking,
+    Traffic,
 )
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
@@ -187,6 +189,7 @@ class FakeModels:
 class FakeGateway:
     applied: list[list[EndpointRoute]] = field(default_factory=list)
     lagging: bool = False
+    counted: tuple[str, Mapping[tuple[str, str], Traffic]] | None = None
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
         check(endpoints)
@@ -203,6 +206,11 @@ class FakeGateway:
 
     def in_force(self, version: str) -> bool:
         return not self.lagging
+
+    def traffic(self) -> tuple[str, Mapping[tuple[str, str], Traffic]]:
+        if self.counted is None:
+            raise NotReady("Envoy does not answer")
+        return self.counted
 
     def route(self, name: str) -> EndpointRoute:
         return next(one for one in self.applied[-1] if one.name == name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -71,6 +72,18 @@ class Admin:
             or any(not host["health_status"].get("failed_active_health_check") for host in one["host_statuses"])
         }
         return set(clusters) - good
+
+    def process(self) -> str:
+        """Which process answers: its number and the time at which it started, as the kernel counts it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+            asked.settimeout(TIMEOUT_S)
+            try:
+                asked.connect(str(self._path))
+                pid, *_ = struct.unpack("3i", asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+            except (OSError, IndexError) as error:
+                raise NotAnswering(str(error)) from error
+        return f"{pid} {started}"
 
     def get(self, target: str) -> str:
         """The body of a 200. Raises NotAnswering for anything else."""

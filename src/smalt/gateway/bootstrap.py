@@ -11,9 +11,9 @@ import envoy
 from smalt.gateway.documents import EXTENSION, Document, watched_file
 from smalt.gateway.listener import MAX_CONNECTIONS
 from smalt.settings import Settings
+from smalt.store.spread import bounds_ms
 
 MOST_THREADS = 4
-LATENCY_BOUNDS_MS = (0.5, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000)
 
 
 def bootstrap(settings: Settings, listeners: Path, clusters: Path) -> Document:
@@ -21,9 +21,7 @@ def bootstrap(settings: Settings, listeners: Path, clusters: Path) -> Document:
         "node": {"id": "smalt", "cluster": "smalt"},
         "admin": {"address": {"pipe": {"path": str(settings.envoy_admin_socket), "mode": 0o600}}},
         "dynamic_resources": {"lds_config": watched_file(listeners), "cds_config": watched_file(clusters)},
-        "stats_config": {
-            "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(LATENCY_BOUNDS_MS)}]
-        },
+        "stats_config": {"histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": bounds_ms()}]},
         "overload_manager": {
             "resource_monitors": [
                 {

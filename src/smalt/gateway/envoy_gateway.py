@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from smalt.arm.ports import EndpointRoute
+from smalt.arm.ports import EndpointRoute, NotReady, Traffic
 from smalt.auth.secret_files import private_folder
 from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import Admin, NotAnswering
@@ -31,6 +31,7 @@ from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import certificate, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
 from smalt.gateway.routes import check, route_configuration
+from smalt.gateway.traffic import PATH, traffic
 from smalt.settings import Settings
 
 # So long a new cluster without a healthy host holds up the routes; then it is its deployment's affair.
@@ -139,6 +140,13 @@ class EnvoyGateway:
         with self._locked():
             following = self._advance(self._load())
         return _sequence(following) >= _sequence(version) > 0
+
+    def traffic(self) -> tuple[str, Mapping[tuple[str, str], Traffic]]:
+        """See `ports.Gateway`."""
+        try:
+            return self._admin.process(), traffic(self._admin.get(PATH))
+        except NotAnswering as error:
+            raise NotReady(f"Envoy does not answer: {error}") from error
 
     def _desire(self, state: _Desired, endpoints: Kept) -> _Desired:
         before = self._renderings.of(state.endpoints)

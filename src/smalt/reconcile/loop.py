@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +41,16 @@ _WRITES = 5  # how often an apply that meets others is tried
 class Loop:
     """`run` blocks until `stop`; one instance is one holder of leases."""
 
-    def __init__(self, platform: Platform, kinds: Kinds, remove_stored: RemoveStored, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        kinds: Kinds,
+        remove_stored: RemoveStored,
+        pace: Pace | None = None,
+        stepped: Callable[[str, float], None] = lambda kind, seconds: None,
+    ) -> None:
+        """`stepped` is told the kind of each step, and how long it took in s, its apply included."""
+        self._stepped = stepped
         self._platform = platform
         self._kinds = kinds
         self._pace = pace or Pace()
@@ -96,6 +106,13 @@ class Loop:
 
     def step(self, row: Row) -> None:
         """One pass over one claimed row."""
+        begun = time.perf_counter()
+        try:
+            self._step(row)
+        finally:
+            self._stepped(row.kind, time.perf_counter() - begun)
+
+    def _step(self, row: Row) -> None:
         kind = self._kinds[row.kind]
         assert kind.reconcile is not None
         if row.deleting and self._written(lambda connection: self._below.await_gone(connection, row)):

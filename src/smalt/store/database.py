@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -34,9 +35,10 @@ class Collision(Exception):
 
 
 class Database:
-    """One database, used from many threads. `url` is SQLAlchemy's."""
+    """One database, used from many threads. `url` is SQLAlchemy's; `written` is told how long each write took, in s."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, written: Callable[[float], None] = lambda seconds: None) -> None:
+        self._written = written
         if url.startswith("postgresql://"):
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         self.sqlite = url.startswith("sqlite")
@@ -72,15 +74,16 @@ class Database:
 
         Raises Collision on PostgreSQL, where two transactions wait for each other.
         """
-        news = News(self.name)
-        with self._written(news) as connection:
+        news, begun = News(self.name), time.perf_counter()
+        with self._transaction(news) as connection:
             yield connection
+        self._written(time.perf_counter() - begun)
         for key, due in news.hints.items():
             for told in self._followers:
                 told(Hint(key, due))
 
     @contextmanager
-    def _written(self, news: News) -> Generator[Connection]:
+    def _transaction(self, news: News) -> Generator[Connection]:
         if not self.sqlite:
             try:
                 with self._engine.begin() as connection:

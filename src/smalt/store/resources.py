@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_,
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
-from smalt.store import changes
+from smalt.store import changes, series
 from smalt.store import children as child_counts
 from smalt.store.changes import What
 from smalt.store.document import Document
@@ -271,6 +271,7 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     found = get(connection, row_id)
     connection.execute(delete(resource).where(resource.c.id == row_id))
     child_counts.forget(connection, row_id)
+    series.remove(connection, row_id)
     if found is not None:
         child_counts.changed(connection, found, None, True, now)
     changes.record(

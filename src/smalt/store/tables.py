@@ -140,6 +140,40 @@ queue = Table(  # who waits for nodes of a compute
     Index("queue_gpus", "rank", "since", sqlite_where=text("lacks_gpus"), postgresql_where=text("lacks_gpus")),
 )
 
+series = Table(  # one number over time: of a resource, or of the platform itself (no scope)
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("scope", Text, nullable=False),  # lowered id
+    Column("name", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON, keys in order
+    Index("series_name", "scope", "name", "labels", unique=True),
+)
+
+rollup = Table(  # what was recorded of a series within a minute, and within an hour
+    "rollup",
+    metadata,
+    Column("series", Integer, primary_key=True),
+    Column("grain", Integer, primary_key=True),  # seconds: 60 or 3600
+    Column("at", BigInteger, primary_key=True),  # where the minute or hour begins
+    Column("count", BigInteger, nullable=False),
+    Column("sum", Double, nullable=False),
+    Column("min", Double, nullable=False),
+    Column("max", Double, nullable=False),
+    Column("last", Double, nullable=False),
+    Column("buckets", Text),  # JSON: upper bound → how many, where the spread was recorded
+    Index("rollup_age", "grain", "at"),
+    sqlite_with_rowid=False,
+)
+
+watermark = Table(  # how far a counter of another process had come when it was last taken over
+    "watermark",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("epoch", Text, nullable=False),  # that process: another one counts from zero
+    Column("totals", Text, nullable=False),  # JSON
+)
+
 secret = Table(  # what must never be in a resource's document
     "secret",
     metadata,

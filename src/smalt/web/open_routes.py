@@ -17,21 +17,24 @@ from starlette.routing import BaseRoute, Route
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.arm.router import error_response
+from smalt.web.metrics_page import MetricsPage
 from smalt.web.pages import Pages
 
 CONSTRAINTS = Path(__file__).parents[1] / "cli" / "quickstart"
 
 
-def open_routes(login: Sequence[BaseRoute], pages: Pages) -> Starlette:
+def open_routes(login: Sequence[BaseRoute], pages: Pages, metrics: MetricsPage) -> Starlette:
     return Starlette(
         routes=[
             *login,
+            Route("/metrics", metrics.answer, methods=["GET"]),
             Route("/healthz", _health, methods=["GET"]),
             Route("/constraints/{name}", _constraints, methods=["GET"]),
             Route("/", pages.home, methods=["GET"]),
             Route("/jobs/{name}", pages.job, methods=["GET"]),
         ],
         exception_handlers={
+            ArmError: _refused,
             404: _unknown_path,
             405: _unknown_path,
             ClientDisconnect: _incomplete,
@@ -42,6 +45,11 @@ def open_routes(login: Sequence[BaseRoute], pages: Pages) -> Starlette:
 
 async def _incomplete(_: HttpRequest, __: Exception) -> Response:
     return error_response(ArmError(400, "RequestIncomplete", "The connection ended before the body did."))
+
+
+async def _refused(_: HttpRequest, error: Exception) -> Response:
+    assert isinstance(error, ArmError)
+    return error_response(error)
 
 
 async def _away(_: HttpRequest, error: Exception) -> Response:

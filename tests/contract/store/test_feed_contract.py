@@ -239,7 +239,7 @@ def test_events_of_an_older_database_become_changes(database: Database) -> None:
         ):
             values = {"n": number, "k": f"{HOME}/jobs/a", "b": before, "a": after, "r": reason}
             connection.execute(text("INSERT INTO event VALUES (:n, :k, 7.0, :b, :a, :r)"), values)
-        connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0010'"))
     migrate(database)
     found = read_all(database, Cursor(), below=HOME)
     assert [one.what for one in found] == ["created", "state", "deleting"] * 400

@@ -14,9 +14,10 @@ from smalt.arm.ports.compute import (
     EnvironmentSpec,
     Feed,
     Login,
+    Usage,
 )
 from smalt.arm.ports.identity import Grants, IdentityHeaders, Principal, Tokens
-from smalt.arm.ports.serving import DeploymentRoute, EndpointRoute, Gateway
+from smalt.arm.ports.serving import DeploymentRoute, EndpointRoute, Gateway, Traffic
 from smalt.arm.ports.storage import AccountKey, AccountKeys, Blobs
 from smalt.arm.ports.tracking import (
     MlflowModels,
@@ -58,4 +59,6 @@ __all__ = [
     "TrackedRun",
     "TrackedRuns",
     "Tracking",
+    "Traffic",
+    "Usage",
 ]

@@ -17,6 +17,18 @@ class Capacity:
     gpus: int = 0
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a task that runs uses: processor time since it began, memory now, a share of GPUs (1: one, all the time)."""
+
+    task: str
+    owner: str
+    cpu_s: float
+    memory_bytes: int
+    gpus: float = 0.0
+    gpu_memory_bytes: int = 0
+
+
 class Engine(Protocol):
     """Where processes run. All calls are idempotent and return at once; none waits for a process."""
 
@@ -39,6 +51,10 @@ class Engine(Protocol):
 
     def remove(self, name: str) -> None:
         """Kill what is left of the task and delete its folder. Unknown names are ignored."""
+        ...
+
+    def usage(self) -> Sequence[Usage]:
+        """Of all tasks that run here, as far as it can be seen."""
         ...
 
     def watch(self, changed: Callable[[str], None]) -> None:

@@ -38,6 +38,19 @@ class EndpointRoute:
     ended: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What one deployment has answered since the proxy started, or since its replicas changed.
+
+    `codes`: how many answers of each class (2xx, 4xx, …); `sum_ms`: how long all took together; `buckets`: upper bound
+    in ms → how many took between it and the one before.
+    """
+
+    codes: Mapping[str, int]
+    sum_ms: float
+    buckets: Mapping[float, int]
+
+
 class Gateway(Protocol):
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
         """Make this the whole desired configuration; returns its version. Writes nothing where nothing changed."""
@@ -52,4 +65,11 @@ class Gateway(Protocol):
 
     def in_force(self, version: str) -> bool:
         """Whether the proxy has taken this version (or a later one) over, and its clusters are warm."""
+        ...
+
+    def traffic(self) -> tuple[str, Mapping[tuple[str, str], Traffic]]:
+        """What was answered, by (endpoint, deployment), and the process that counts it: a new one begins at nothing.
+
+        Raises NotReady while the proxy does not answer.
+        """
         ...

@@ -11,14 +11,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from smalt.agent import wire
 from smalt.agent.limits import recorded
 from smalt.agent.wire import Outcome, Phase, StopRequest, TaskSpec, TaskState
-from smalt.arm.ports import Capacity
+from smalt.arm.ports import Capacity, Usage
 from smalt.engines.local.capacity import machine_capacity
 from smalt.engines.local.folders import (
     TRASH,
@@ -30,6 +30,7 @@ from smalt.engines.local.folders import (
     write_fence,
     write_private,
 )
+from smalt.engines.local.meter import Meter
 from smalt.engines.local.spawn import Nursery, bury, spawn_agent
 from smalt.engines.local.watcher import Watcher
 from smalt.settings import Settings
@@ -49,6 +50,7 @@ class LocalEngine:
         self._folders = Folders(settings.tasks)
         self._hints = settings.hints_socket
         self._watcher: Watcher | None = None
+        self._meter = Meter(settings)
         self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
 
@@ -103,6 +105,9 @@ class LocalEngine:
         for busy in list(self._busy - {grave}):
             self._busy.discard(busy)
             self._dispose(busy)
+
+    def usage(self) -> Sequence[Usage]:
+        return self._meter.read()
 
     def watch(self, changed: Callable[[str], None]) -> None:
         if self._watcher is not None:

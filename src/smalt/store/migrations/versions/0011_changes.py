@@ -7,7 +7,7 @@ from smalt.store.changes import KEPT_S, What, scope_of
 from smalt.store.tables import change
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0010"
 _AT_ONCE = 1000
 _WHATS = {"created": What.CREATED, "delete requested": What.DELETING, "gone": What.DELETED}
 

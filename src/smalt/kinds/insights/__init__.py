@@ -1,0 +1,1 @@
+"""Numbers of resources over time."""

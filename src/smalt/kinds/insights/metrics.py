@@ -1,0 +1,231 @@
+"""Numbers of a resource over time, as Azure Monitor answers them: `RESOURCE/providers/Microsoft.Insights/metrics`.
+
+https://learn.microsoft.com/rest/api/monitor/metrics/list (2018-01-01 and later)
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from smalt.arm.durations import seconds_of
+from smalt.arm.envelope import timestamp
+from smalt.arm.errors import invalid
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import EXTENDS, Document, Kind, Request
+from smalt.metrics.names import EACH, KNOWN, LATENCY, OF_DEPLOYMENTS, OF_JOBS, Metric
+from smalt.settings import REGION
+from smalt.store import resources, series
+from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
+
+INSIGHTS = "Microsoft.Insights"
+DEPLOYMENTS = "workspaces/onlineendpoints/deployments"
+_OF_KINDS: Mapping[str, Sequence[Metric]] = {
+    "workspaces/onlineendpoints": OF_DEPLOYMENTS,
+    DEPLOYMENTS: OF_DEPLOYMENTS,
+    "workspaces/jobs": OF_JOBS,
+}
+_SPAN_S = 3600.0
+_MOST_POINTS = 11_000
+_PERCENTILE = re.compile(rf"{LATENCY.name}_P({'|'.join(map(str, EACH))})", re.IGNORECASE)
+_TERM = re.compile(r"\(*\s*(\w+)\s+eq\s+'((?:[^']|'')*)'\s*\)*", re.IGNORECASE)
+_AGGREGATIONS = {one.lower(): one for one in ("Average", "Count", "Minimum", "Maximum", "Total")}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`labels`: label → value, or '*': a series for each value of it."""
+
+    names: Sequence[str]
+    since: int
+    until: int
+    interval_s: int
+    interval: str
+    aggregations: Sequence[str]
+    labels: Mapping[str, str]
+
+    @property
+    def times(self) -> range:
+        return range(self.since, self.until, self.interval_s)
+
+
+def _list(request: Request) -> tuple[int, Any]:
+    of, asked = request.id.holder, _asked(request)
+    grain = HOUR if asked.interval_s >= HOUR and asked.interval_s % HOUR == 0 else MINUTE
+    wanted = sorted({LATENCY.name if _PERCENTILE.fullmatch(name) else name for name in asked.names})
+    with request.platform.database.read() as connection:
+        scopes = [of.key, *resources.children(connection, of.key, DEPLOYMENTS)]
+        found = series.read(connection, scopes, wanted, grain, asked.since, asked.until)
+    return 200, {
+        "cost": 0,
+        "timespan": f"{_time(asked.since)}/{_time(asked.until)}",
+        "interval": asked.interval,
+        "namespace": "/".join(of.type),
+        "resourceregion": REGION,
+        "value": [_metric(of, name, asked, found) for name in asked.names],
+    }
+
+
+def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mapping[int, Point]]) -> Document:
+    percentile = _PERCENTILE.fullmatch(name)
+    source = LATENCY.name if percentile else name
+    metric = KNOWN.get(source) or Metric(source, "Unspecified", source)
+    split: defaultdict[tuple[tuple[str, str], ...], dict[int, Point]] = defaultdict(dict)
+    for key, points in found.items():
+        labels = {label.lower(): value for label, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
+        if key.name != source or not _matches(labels, asked.labels):
+            continue
+        apart = tuple((label, labels[label]) for label, value in asked.labels.items() if value == "*")
+        for at, point in points.items():
+            begin = asked.since + (at - asked.since) // asked.interval_s * asked.interval_s
+            split[apart].setdefault(begin, Point()).merge(point)
+    if not split and not any(value == "*" for value in asked.labels.values()):
+        split[()] = {}
+    shown = [_timeseries(apart, points, metric, asked, percentile) for apart, points in sorted(split.items())]
+    return {
+        "id": f"{id_}/providers/{INSIGHTS}/metrics/{name}",
+        "type": f"{INSIGHTS}/metrics",
+        "name": {"value": name, "localizedValue": name},
+        "displayDescription": metric.title,
+        "unit": metric.unit,
+        "errorCode": "Success",
+        "timeseries": shown,
+    }
+
+
+def _matches(labels: Mapping[str, str], asked: Mapping[str, str]) -> bool:
+    return all(label in labels and value in ("*", labels[label]) for label, value in asked.items())
+
+
+def _timeseries(
+    apart: Iterable[tuple[str, str]],
+    points: Mapping[int, Point],
+    metric: Metric,
+    asked: Asked,
+    percentile: re.Match[str] | None,
+) -> Document:
+    part = int(percentile[1]) / 100 if percentile else None
+    data = [{"timeStamp": _time(at), **_values(points.get(at), metric, asked, part)} for at in asked.times]
+    return {
+        "metadatavalues": [
+            {"name": {"value": label, "localizedValue": label}, "value": value} for label, value in apart
+        ],
+        "data": data,
+    }
+
+
+def _values(point: Point | None, metric: Metric, asked: Asked, part: float | None) -> dict[str, float]:
+    if point is None or not point.count:
+        return {"total": 0.0} if metric.total and "Total" in asked.aggregations else {}
+    value = point.quantile(part) if part is not None else None
+    every: dict[str, float] = {
+        "Average": point.mean if value is None else value,
+        "Count": point.count,
+        "Minimum": point.min if value is None else value,
+        "Maximum": point.max if value is None else value,
+        "Total": point.sum if value is None else value,
+    }
+    return {name.lower(): every[name] for name in asked.aggregations}
+
+
+def _asked(request: Request) -> Asked:
+    """Raises ArmError(400)."""
+    query = {name.lower(): value for name, value in request.query.items()}
+    names = [one.strip() for one in query.get("metricnames", "").split(",") if one.strip()]
+    if not names:
+        names = [one.name for one in _OF_KINDS.get(request.id.holder.kind, ())][:1]
+    since, until = _span(query.get("timespan", ""), request.now)
+    interval = query.get("interval") or "PT1M"
+    interval_s = int(seconds_of(interval, MINUTE, "interval"))
+    if interval_s < MINUTE or interval_s % MINUTE:
+        raise invalid(
+            f"interval: '{interval}' is not a number of whole minutes; write PT1M, PT5M, PT1H, P1D.", "interval"
+        )
+    since -= since % interval_s
+    if (until - since) / interval_s > _MOST_POINTS:
+        raise invalid(f"timespan: it has more than {_MOST_POINTS} intervals of {interval}.", "timespan")
+    given = [one.strip() for one in query.get("aggregation", "").split(",") if one.strip()]
+    for one in given:
+        if one.lower() not in _AGGREGATIONS:
+            raise invalid(f"aggregation: '{one}' is none of {', '.join(_AGGREGATIONS.values())}.", "aggregation")
+    default = ["Total"] if (known := KNOWN.get(names[0] if names else "")) and known.total else ["Average"]
+    aggregations = [_AGGREGATIONS[one.lower()] for one in given] or default
+    return Asked(names, since, until, interval_s, interval, aggregations, _labels(query.get("$filter", "")))
+
+
+def _span(text: str, now: float) -> tuple[int, int]:
+    """`FROM/TO`, two times, or a duration that ends now; the last hour where none is given."""
+    begin, _, end = text.partition("/")
+    try:
+        if not text:
+            return int(now - _SPAN_S), int(now) + 1
+        if not end:
+            return int(now - seconds_of(text, 0, "timespan")), int(now) + 1
+        since, until = (int(datetime.fromisoformat(one.replace(" ", "+")).timestamp()) for one in (begin, end))
+    except (ValueError, OverflowError):
+        raise invalid(f"timespan: '{text[:100]}' is not FROM/TO, two times in ISO 8601.", "timespan") from None
+    if since >= until:
+        raise invalid(f"timespan: '{text[:100]}' ends before it begins.", "timespan")
+    return max(since, int(now - KEPT_S[HOUR])), until
+
+
+def _labels(text: str) -> dict[str, str]:
+    """`$filter`: LABEL eq 'VALUE', joined by `and`; '*' for each value there is."""
+    found: dict[str, str] = {}
+    for term in re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE) if text.strip() else []:
+        match = _TERM.fullmatch(term)
+        if match is None:
+            raise invalid(
+                f"$filter: {term[:100]!r} is not read here; write LABEL eq 'VALUE', joined by 'and'.", "$filter"
+            )
+        found[match[1].lower()] = match[2].replace("''", "'")
+    return found
+
+
+def _time(at: float) -> str:
+    return timestamp(at).replace(".000000Z", "Z")
+
+
+def _definitions(request: Request) -> tuple[int, Any]:
+    return 200, {"value": [_definition(request.id.holder, one, name) for one, name in _defined(request)]}
+
+
+def _defined(request: Request) -> list[tuple[Metric, str]]:
+    """What this resource may have, and what else was recorded of it."""
+    own = _OF_KINDS.get(request.id.holder.kind, ())
+    with request.platform.database.read() as connection:
+        recorded = series.names(connection, [request.id.holder.key])
+    found = [(one, one.name) for one in own]
+    if LATENCY in own:
+        found += [(LATENCY, f"{LATENCY.name}_P{part}") for part in EACH]
+    others = [name for name in recorded if name not in {one.name for one in own}]
+    return found + [(Metric(name, "Unspecified", name), name) for name in others]
+
+
+def _definition(id_: ResourceId, metric: Metric, name: str) -> Document:
+    return {
+        "id": f"{id_}/providers/{INSIGHTS}/metricdefinitions/{name}",
+        "resourceId": str(id_),
+        "namespace": "/".join(id_.type),
+        "name": {"value": name, "localizedValue": name},
+        "displayDescription": metric.title,
+        "unit": metric.unit,
+        "primaryAggregationType": "Total" if metric.total else "Average",
+        "supportedAggregationTypes": list(_AGGREGATIONS.values()),
+        "metricAvailabilities": [
+            {"timeGrain": "PT1M", "retention": f"P{KEPT_S[MINUTE] / 86_400:.0f}D"},
+            {"timeGrain": "PT1H", "retention": f"P{KEPT_S[HOUR] / 86_400:.0f}D"},
+        ],
+        "dimensions": [{"value": label, "localizedValue": label} for label in metric.labels],
+    }
+
+
+METRICS = Kind(path="metrics", title="metric", provider=INSIGHTS, scopes=EXTENDS, verbs={"LIST": _list})
+DEFINITIONS = Kind(
+    path="metricDefinitions", title="metric definition", provider=INSIGHTS, scopes=EXTENDS, verbs={"LIST": _definitions}
+)
+KINDS = [METRICS, DEFINITIONS]

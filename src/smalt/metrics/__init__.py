@@ -1,0 +1,1 @@
+"""Numbers over time: recorded at one hook, collected from others, shown to Prometheus."""

@@ -1,0 +1,42 @@
+"""What is recorded, under Azure's names: of deployments and jobs (their scope), and of the platform itself (no scope).
+
+https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-machinelearningservices-workspaces-metrics
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["Count", "MilliSeconds", "Seconds", "Bytes", "MilliCores", "Unspecified"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`total`: how often something happened, so that its sum counts; else its values are looked at.
+
+    `labels`: by what it is told apart.
+    """
+
+    name: str
+    unit: Unit
+    title: str
+    total: bool = False
+    labels: tuple[str, ...] = ()
+
+
+REQUESTS = Metric("RequestsPerMinute", "Count", "Requests answered", True, ("statusCodeClass",))
+LATENCY = Metric("RequestLatency", "MilliSeconds", "Time from the gateway's request to the replica's last byte")
+CPU = Metric("CpuUtilizationMillicores", "MilliCores", "Processor time used", labels=("instance",))
+MEMORY = Metric("CpuMemoryUtilizationMegabytes", "Unspecified", "Memory used, in MB", labels=("instance",))
+GPU = Metric("GpuUtilizationMilliGPUs", "Unspecified", "GPU time used, in thousandths", labels=("instance",))
+GPU_MEMORY = Metric("GpuMemoryUtilizationMegabytes", "Unspecified", "GPU memory used, in MB", labels=("instance",))
+QUEUED = Metric("QueuedJobs", "Count", "Jobs that wait for nodes", labels=("compute",))
+STEP = Metric("ReconcileStepSeconds", "Seconds", "One step of the control loop", labels=("kind",))
+WRITE = Metric("WriteTransactionSeconds", "Seconds", "One write transaction, from its begin to its commit")
+
+OF_DEPLOYMENTS = (REQUESTS, LATENCY, CPU, MEMORY, GPU, GPU_MEMORY)
+OF_JOBS = (CPU, MEMORY, GPU, GPU_MEMORY)
+OF_THE_PLATFORM = (QUEUED, STEP, WRITE)
+KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_THE_PLATFORM)}
+EACH = (50, 90, 95, 99)  # the percentiles of `RequestLatency` that have names of their own: RequestLatency_P95

@@ -1,0 +1,253 @@
+"""Numbers over time: recorded, collected from Envoy and tasks, read at Azure Monitor's address and by Prometheus."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fakes.jobs import JOBS, submit
+from fakes.platform import WORKSPACE, Harness
+from smalt.arm.ports import Traffic, Usage
+from smalt.gateway.traffic import traffic
+from smalt.metrics import prometheus
+from smalt.metrics.collector import Collector
+from smalt.metrics.recorder import Recorder
+from smalt.store import resources, series
+from smalt.store.series import HOUR, MINUTE, Key, Point
+from smalt.store.spread import GROWTH, bound_of, bounds_ms
+
+ENDPOINT = f"{WORKSPACE}/onlineEndpoints/churn"
+BLUE = f"{ENDPOINT}/deployments/blue"
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Harness:
+    made = Harness(tmp_path)
+    with made.database.write() as connection:
+        for written, parent, kind in (
+            (ENDPOINT, WORKSPACE, "workspaces/onlineendpoints"),
+            (BLUE, ENDPOINT, "workspaces/onlineendpoints/deployments"),
+            (f"{ENDPOINT}/deployments/green", ENDPOINT, "workspaces/onlineendpoints/deployments"),
+        ):
+            resources.insert(
+                connection, key=written.lower(), written=written, kind=kind, parent=parent.lower(),
+                name=written.rpartition("/")[2], spec={"properties": {}}, status={}, state="Succeeded", now=1.0, by="ada",
+            )  # fmt: skip
+    return made
+
+
+@pytest.fixture
+def recorder(harness: Harness) -> Recorder:
+    return Recorder(harness.clock)
+
+
+@pytest.fixture
+def collector(harness: Harness, recorder: Recorder) -> Collector:
+    return Collector(harness.platform, recorder)
+
+
+def answered(count: int, each_ms: float = 4, **codes: int) -> Traffic:
+    return Traffic(codes or {"2xx": count}, count * each_ms, {bound_of(each_ms): count})
+
+
+def metrics(harness: Harness, of: str, names: str, **query: str) -> dict[str, Any]:
+    asked = "&".join(f"{name}={value}" for name, value in {"metricnames": names, **query}.items())
+    answer = harness.get(f"{of}/providers/Microsoft.Insights/metrics?api-version=2018-01-01&{asked}")
+    assert answer.status_code == 200, answer.text
+    return {one["name"]["value"]: one for one in answer.json()["value"]}
+
+
+def filled(one: dict[str, Any], aggregation: str) -> list[float]:
+    (line,) = one["timeseries"]
+    return [point[aggregation] for point in line["data"] if point.get(aggregation)]
+
+
+def test_requests_of_the_last_hour_are_read_by_the_minute(harness: Harness, collector: Collector) -> None:
+    total = 0
+    for minute in range(5):
+        total += 10 * (minute + 1)
+        harness.gateway.counted = ("1 2", {("churn", "blue"): answered(total)})
+        collector.collect()
+        harness.clock.pass_(60)
+    again = Collector(harness.platform, Recorder(harness.clock))  # the server was started again; Envoy was not
+    again.collect()
+    found = metrics(
+        harness, BLUE, "RequestsPerMinute,RequestLatency_P50,RequestLatency_P99", aggregation="Total,Average"
+    )
+    assert filled(found["RequestsPerMinute"], "total") == [10, 20, 30, 40, 50]
+    for name in ("RequestLatency_P50", "RequestLatency_P99"):
+        assert all(4 / GROWTH <= value <= 4 * GROWTH for value in filled(found[name], "average"))
+    whole = metrics(harness, ENDPOINT, "RequestsPerMinute", interval="PT1H")
+    assert sum(filled(whole["RequestsPerMinute"], "total")) == 150
+
+
+def test_an_envoy_that_was_started_again_counts_from_nothing(harness: Harness, collector: Collector) -> None:
+    harness.gateway.counted = ("1 2", {("churn", "blue"): answered(100)})
+    collector.collect()
+    harness.gateway.counted = ("7 8", {("churn", "blue"): answered(120)})
+    collector.collect()
+    collector.collect()
+    assert sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total")) == 220
+
+
+def test_a_deployment_with_other_replicas_counts_from_nothing(harness: Harness, collector: Collector) -> None:
+    for count in (100, 30, 45):
+        harness.gateway.counted = ("1 2", {("churn", "blue"): answered(count)})
+        collector.collect()
+    assert sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total")) == 145
+
+
+def test_an_envoy_that_does_not_answer_stops_nothing_else(
+    harness: Harness, collector: Collector, recorder: Recorder
+) -> None:
+    recorder.record(BLUE, "Anything", 3.0)
+    collector.collect()
+    assert filled(metrics(harness, BLUE, "Anything")["Anything"], "average") == [3.0]
+
+
+def test_series_are_told_apart_by_what_is_asked(harness: Harness, collector: Collector) -> None:
+    counted = {("churn", "blue"): answered(6, **{"2xx": 5, "5xx": 1}), ("churn", "green"): answered(2)}
+    harness.gateway.counted = ("1 2", counted)
+    collector.collect()
+    found = metrics(harness, ENDPOINT, "RequestsPerMinute", **{"$filter": "statusCodeClass eq '*'"})
+    shown = {
+        line["metadatavalues"][0]["value"]: max(point["total"] for point in line["data"])
+        for line in found["RequestsPerMinute"]["timeseries"]
+    }
+    assert shown == {"2xx": 7, "5xx": 1}
+    green = metrics(harness, ENDPOINT, "RequestsPerMinute", **{"$filter": "deployment eq 'green'"})
+    assert filled(green["RequestsPerMinute"], "total") == [2]
+
+
+def test_what_a_job_uses(harness: Harness, collector: Collector) -> None:
+    submit(harness)
+    harness.settle()
+    job = harness.row(f"{JOBS}/train-1")
+    for cpu_s in (10.0, 25.0):
+        harness.engine.used = [Usage("task-0", job.id, cpu_s, 300_000_000, 0.5, 2_000_000_000)]
+        collector.collect()
+        harness.clock.pass_(10)
+    names = (
+        "CpuUtilizationMillicores,CpuMemoryUtilizationMegabytes,GpuUtilizationMilliGPUs,GpuMemoryUtilizationMegabytes"
+    )
+    found = metrics(harness, f"{JOBS}/train-1", names)
+    values = [filled(one, "average")[0] for one in found.values()]
+    assert [round(value) for value in values] == [1500, 300, 500, 2000]
+    defined = harness.get(f"{JOBS}/train-1/providers/Microsoft.Insights/metricDefinitions").json()["value"]
+    assert {one["name"]["value"] for one in defined} == set(names.split(","))
+
+
+def test_a_resource_takes_its_numbers_along(harness: Harness, recorder: Recorder) -> None:
+    recorder.record(BLUE, "Anything", 3.0)
+    recorder.flush(harness.database)
+    with harness.database.write() as connection:
+        resources.remove(connection, BLUE.lower(), 2.0)
+    with harness.database.read() as connection:
+        assert not connection.exec_driver_sql("SELECT * FROM series").all()
+        assert not connection.exec_driver_sql("SELECT * FROM rollup").all()
+
+
+def test_what_cannot_be_written_is_kept_for_the_next_time(harness: Harness, recorder: Recorder) -> None:
+    recorder.record(BLUE, "Anything", 3.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(series, "add", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            recorder.flush(harness.database)
+    recorder.record(BLUE, "Anything", 5.0)
+    recorder.flush(harness.database)
+    found = metrics(harness, BLUE, "Anything", aggregation="Total,Count,Minimum,Maximum")["Anything"]
+    assert [filled(found, one) for one in ("total", "count", "minimum", "maximum")] == [[8.0], [2], [3.0], [5.0]]
+
+
+def test_old_points_are_forgotten_by_their_grain(harness: Harness, recorder: Recorder) -> None:
+    recorder.record(BLUE, "Anything", 3.0)
+    recorder.flush(harness.database)
+    now = harness.clock.now + series.KEPT_S[MINUTE] + HOUR
+    with harness.database.write() as connection:
+        assert series.forget(connection, now) == 1
+        left = series.read(connection, [BLUE.lower()], [], HOUR, 0, now)
+    assert [point.sum for points in left.values() for point in points.values()] == [3.0]
+
+
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.95, 0.99])
+def test_a_quantile_is_near_the_true_one(part: float) -> None:
+    values = [1.5**power for power in range(20)]
+    point = Point()
+    for value in values:
+        point.add(value)
+        point.buckets[bound_of(value)] = point.buckets.get(bound_of(value), 0) + 1
+    true = values[min(int(part * len(values)), len(values) - 1)]
+    found = point.quantile(part)
+    assert found is not None and true / 1.6 <= found <= true * 1.6
+    assert set(point.buckets) - {bound_of(values[-1])} <= {*bounds_ms(), *map(bound_of, values)}
+
+
+def test_envoys_text_is_read() -> None:
+    said = """
+# TYPE envoy_cluster_upstream_rq_xx counter
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="churn/blue"} 40
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="churn/blue"} 2
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="server"} 900
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="1"} 0
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="5"} 30
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="10"} 40
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="+Inf"} 42
+envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="churn/blue"} 150.5
+envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue"} 42
+"""
+    assert traffic(said) == {("churn", "blue"): Traffic({"2xx": 40, "5xx": 2}, 150.5, {5: 30, 10: 10, 20: 2})}
+
+
+def test_prometheus_reads_what_is_shown(recorder: Recorder) -> None:
+    recorder.record("", "ReconcileStepSeconds", 0.02, {"kind": "workspaces/jobs"}, spread=True)
+    recorder.record(BLUE, "CpuUtilizationMillicores", 700, {"instance": 'odd "one"\n'})
+    recorder.merge(Key(BLUE.lower(), "RequestsPerMinute", (("statusCodeClass", "2xx"),)), Point(3, 3, 1, 1, 1))
+    families = {one.name: one for one in text_string_to_metric_families(prometheus.text(recorder.totals()).decode())}
+    (requests,) = families["smalt_requests_per_minute"].samples
+    assert (requests.labels["resource"], requests.value) == (BLUE.lower(), 3)
+    (cpu,) = families["smalt_cpu_utilization_millicores"].samples
+    assert (cpu.labels["instance"], cpu.value) == ('odd "one"\n', 700)
+    steps = {one.name: one.value for one in families["smalt_reconcile_step_seconds"].samples}
+    assert steps["smalt_reconcile_step_seconds_count"] == 1
+
+
+def test_labels_cannot_eat_the_memory(harness: Harness, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smalt.metrics.recorder.MOST_SERIES", 10)
+    for number in range(50):
+        recorder.record(BLUE, "Anything", 1.0, {"user": str(number)})
+    assert len(list(recorder.totals())) == 10
+    recorder.flush(harness.database)
+    recorder.record(BLUE, "Anything", 1.0, {"user": "0"})
+    assert sum(point.count for _, point in recorder.totals()) == 11
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("timespan=yesterday", "timespan"),
+        ("timespan=2026-01-02T00:00:00Z/2026-01-01T00:00:00Z", "timespan"),
+        ("interval=PT90S", "interval"),
+        ("interval=fast", "interval"),
+        ("aggregation=Median", "aggregation"),
+        ("$filter=a or b", "$filter"),
+        ("timespan=P400D&interval=PT1M", "timespan"),
+    ],
+)
+def test_a_wrong_question_is_refused(harness: Harness, query: str, field: str) -> None:
+    answer = harness.get(f"{BLUE}/providers/Microsoft.Insights/metrics?metricnames=RequestsPerMinute&{query}")
+    assert (answer.status_code, answer.json()["error"]["target"]) == (400, field)
+
+
+def test_a_time_span_is_read_as_clients_write_it(harness: Harness, recorder: Recorder) -> None:
+    recorder.record(BLUE, "Anything", 3.0)
+    recorder.flush(harness.database)
+    begin, end = (
+        datetime.fromtimestamp(harness.clock.now + shift, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        for shift in (-600, 60)
+    )
+    found = metrics(harness, BLUE, "Anything", timespan=f"{begin}/{end}", interval="PT5M")
+    assert filled(found["Anything"], "average") == [3.0]
