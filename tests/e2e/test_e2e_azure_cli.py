@@ -184,3 +184,22 @@ def test_groups_resources_and_tags(az: AzureCli) -> None:
     assert "ResourceGroupNotFound" in az.refused("group", "show", "-n", f"{name}-no")
     az("group", "delete", "-n", name, "--yes")
     assert az("group", "exists", "-n", name) is False
+
+
+def test_metrics_of_a_job(platform: Platform, az: AzureCli) -> None:
+    az("login", "--identity")
+    job = f"measured-{uuid.uuid4().hex[:8]}"
+    assert platform.submit(job, "sleep 12").status_code == 201  # long enough to be looked at
+    platform.wait_for(job, "Completed", timeout_s=120)
+    resource, name = f"{HOME}/jobs/{job}", "CpuMemoryUtilizationMegabytes"
+    assert name in [
+        one["name"]["value"] for one in az("monitor", "metrics", "list-definitions", "--resource", resource)
+    ]
+    deadline = time.monotonic() + 30
+    while True:
+        shown = az("monitor", "metrics", "list", "--resource", resource, "--metric", name, "--aggregation", "Average")
+        (line,) = shown["value"][0]["timeseries"]
+        if seen := [one["average"] for one in line["data"] if one["average"]]:
+            break
+        assert time.monotonic() < deadline, shown
+    assert seen[0] > 0

@@ -285,7 +285,8 @@ class Crud:
             if not rows and kind.creates_parent and archived is not True and seen is None:
                 only = request.id.child(type_, "1")
                 if resources.get(connection, only.key) is None:
-                    rows = [row for row in (_derived(connection, kind, only),) if row is not None]
+                    found = _derived(connection, kind, only)
+                    rows = [] if found is None or (keep is not None and not keep(found, query)) else [found]
         body: Document = {"value": [document(request.platform, kind, row) for row in rows]}
         if skip and (link := next_link(url, query, skip, paging, len(rows))):
             body["nextLink"] = link

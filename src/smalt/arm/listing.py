@@ -112,6 +112,20 @@ def collect(fetch: Fetch, shown: Callable[[Row], bool] | None, paging: Paging) -
         skip, size = page.skip, min(CHUNK, left)
 
 
+def carries(values: Mapping[str, str | None] | None, wanted: str | None) -> bool:
+    """Whether tags or properties have all that a list asks for: names, or names with a value (`a,b=c`)."""
+    for one in filter(None, (wanted or "").split(",")):
+        name, valued, value = one.partition("=")
+        if name not in (values or {}) or (valued and ((values or {})[name] or "") != value):
+            return False
+    return True
+
+
+def named(value: Any, wanted: str | None) -> bool:
+    """Whether a list that asks for one of these words (`a,b`), in any case, asks for this one; or for none."""
+    return not wanted or str(value).lower() in (one.strip().lower() for one in wanted.split(","))
+
+
 def next_link(url: str, query: Mapping[str, str], skip: str, paging: Paging, shown: int) -> str | None:
     """None where the client has all that it asked for. `url` is the collection's, decoded and without a query."""
     if paging.exact and shown == paging.most:

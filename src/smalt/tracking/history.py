@@ -2,6 +2,7 @@
 
     GET   /discovery                                            where the services are: all here
     GET   /history/v1.0{WS}/runs/{job}[/details|/children]      details: with URLs of its first 500 logs
+    GET   /history/v1.0{WS}/runs/{job}/serviceinstances/{node}  the services that it asked for, on one of its nodes
     POST  /history/v1.0{WS}/rundata
     PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, hidden
     POST  /data|/modelregistry/v1.0{WS}/…/batchGetResolvedUris  where named outputs are
@@ -27,13 +28,13 @@ from starlette.types import Receive, Scope, Send
 from smalt.arm.audit import known
 from smalt.arm.bounds import check_size, check_tags
 from smalt.arm.envelope import timestamp
-from smalt.arm.errors import invalid, not_found
+from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.ids import ML, ResourceId, workspace_id
 from smalt.arm.listing import Paging, next_link
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
-from smalt.arm.runs import JOBS, JobRuns, described, run_type
+from smalt.arm.runs import JOBS, NO_SERVICE, JobRuns, asked_services, described, run_type
 from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
@@ -49,6 +50,7 @@ _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/wor
 _RUN = re.compile(
     rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children))?/?", re.IGNORECASE
 )
+_SERVICES_OF = re.compile(rf"/history/v1\.0{_WORKSPACE}/runs/([^/]+)/serviceinstances/([0-9]{{1,9}})/?", re.IGNORECASE)
 _RUNDATA = re.compile(rf"/history/v1\.0{_WORKSPACE}/rundata/?", re.IGNORECASE)
 _RESOLVE = re.compile(
     rf"/(data|modelregistry)/v1\.0{_WORKSPACE}/(?:dataversion|models)/batchGetResolvedUris/?", re.IGNORECASE
@@ -92,7 +94,9 @@ class HistoryApp:
 
     @staticmethod
     def handles(path: str) -> bool:
-        return path == "/discovery" or any(pattern.fullmatch(path) for pattern in (_RUN, _RUNDATA, _RESOLVE))
+        return path == "/discovery" or any(
+            pattern.fullmatch(path) for pattern in (_RUN, _SERVICES_OF, _RUNDATA, _RESOLVE)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         http = HttpRequest(scope, receive)
@@ -113,6 +117,12 @@ class HistoryApp:
             if what == "children":
                 return JSONResponse(await self._threads.run(self._children, row, http))
             return JSONResponse(await self._threads.run(self._details if what == "details" else self._whole, row))
+        if found := _SERVICES_OF.fullmatch(path):
+            *names, job, node = found.groups()
+            if http.method not in ("GET", "HEAD"):
+                raise ArmError(405, "MethodNotAllowed", "The services of a job are read here, and not made.")
+            row = await self._job(principal, workspace_id(*names), job, "GET")
+            return JSONResponse({"instances": _services(row, int(node))})
         if found := _RUNDATA.fullmatch(path):
             job = str(body.get("runId") or "")
             row = await self._job(principal, workspace_id(*found.groups()), job, "GET")
@@ -285,6 +295,23 @@ class HistoryApp:
             uri = long_form(workspace, place["uri"])
             values[key] = {"uri": uri, "type": place["jobOutputType"]} if service == "data" else {"path": uri}
         return {"values": values}
+
+
+def _services(row: Row, node: int) -> dict[str, Any]:
+    """Those that a job asked for: on its first node, or on all."""
+    error = {"error": {"code": "UnsupportedJobService", "message": NO_SERVICE}}
+    nodes = int((row.properties.get("resources") or {}).get("instanceCount") or 1)
+    return {
+        name: {
+            "type": one.get("jobServiceType"),
+            "port": one.get("port"),
+            "status": "Failed",
+            "error": error,
+            "properties": one.get("properties") or {},
+        }
+        for name, one in asked_services(row).items()
+        if node == 0 or (one.get("nodes") and node < nodes)
+    }
 
 
 def _plain(query: Mapping[str, str]) -> dict[str, str]:

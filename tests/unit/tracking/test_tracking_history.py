@@ -109,3 +109,30 @@ def test_logs_have_urls_the_streamed_ones_first_and_not_without_end(
     logs = site.ask("GET", f"{RUN}/details").json()["logFiles"]
     assert list(logs) == [*(f"user_logs/std_log_{number}.txt" for number in range(4)), "logs/0.txt"]
     assert all("sig=" in url for url in logs.values())
+
+
+def test_the_services_that_a_job_asks_for_say_that_they_are_not_opened(site: Site) -> None:
+    """`jobs.show_services` of the SDK, and the job's own document."""
+    services = {
+        "lab": {"jobServiceType": "JupyterLab", "nodes": {"nodesValueType": "All"}},
+        "shell": {"jobServiceType": "SSH", "port": 22, "properties": {"sshPublicKeys": "ssh-rsa A"}},
+        "Tracking": {"jobServiceType": "Tracking"},
+        "nothing": None,
+    }
+    job = {**site.job(), "services": services, "resources": {"instanceCount": 2}}
+    job = {key: job[key] for key in ("jobType", "command", "environmentId", "services", "resources")}
+    assert site.harness.put(f"{WORKSPACE}/jobs/open", {"properties": job}).status_code == 201
+    shown = site.harness.get(f"{WORKSPACE}/jobs/open").json()["properties"]["services"]
+    assert set(shown) == {"lab", "shell", "Tracking", "Studio"} and shown["Tracking"]["endpoint"]
+    assert (shown["shell"]["status"], shown["shell"]["port"]) == ("Failed", 22) and shown["lab"]["errorMessage"]
+    of = f"/history/v1.0{WORKSPACE}/runs/open/serviceinstances"
+    for node, names in ((0, {"lab", "shell"}), (1, {"lab"}), (2, set[str]())):
+        found = site.ask("GET", f"{of}/{node}").json()["instances"]
+        assert set(found) == names
+    shell = site.ask("GET", f"{of}/0").json()["instances"]["shell"]
+    assert (shell["type"], shell["status"]) == ("SSH", "Failed") and "SSH" in shell["error"]["error"]["message"]
+    assert site.ask("GET", f"{RUN}/serviceinstances/0").json() == {"instances": {}}
+    assert site.ask("PUT", f"{of}/0", {"instances": {}}).status_code == 405
+    refused = site.harness.put(f"{WORKSPACE}/jobs/other", {"properties": {**job, "services": {"lab": "yes"}}})
+    assert (refused.status_code, refused.json()["error"]["target"]) == (400, "properties.services.lab")
+    assert site.ask("GET", f"/history/v1.0{WORKSPACE}/runs/none/serviceinstances/0").status_code == 404

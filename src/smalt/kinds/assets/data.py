@@ -8,6 +8,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Kind, Request
+from smalt.arm.listing import carries
 from smalt.kinds.assets.output_data import output_data
 from smalt.kinds.assets.versions import (
     NAME,
@@ -58,5 +59,6 @@ KINDS = [
         deleted=version_removed,
         derived=output_data,
         name_pattern=NAME,
+        list_filter=lambda row, query: carries(row.properties.get("tags"), query.get("$tags")),
     ),
 ]

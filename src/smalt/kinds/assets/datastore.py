@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.listing import named
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.assets.credentials import (
@@ -228,8 +229,10 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
         raise invalid(f"'{row.name}' is the workspace's own datastore and cannot be deleted.", "name")
 
 
-def _filter(row: Row, query: Any) -> bool:
-    return query.get("isDefault", "").lower() != "true" or bool(row.properties.get("isDefault"))
+def _filter(row: Row, query: Mapping[str, str]) -> bool:
+    if query.get("isDefault", "").lower() == "true" and not row.properties.get("isDefault"):
+        return False
+    return named(row.name, query.get("names")) and query.get("searchText", "").lower() in row.name.lower()
 
 
 KIND = Kind(

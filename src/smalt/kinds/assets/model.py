@@ -7,6 +7,7 @@ after they were deleted here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, Step, keep_trying
+from smalt.arm.listing import carries
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
 from smalt.kinds.assets import references
@@ -69,6 +71,17 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 
 def _view(platform: Platform, row: Row) -> Document:
     return {"flavors": row.properties.get("flavors") or {}, "jobName": row.properties.get("jobName")}
+
+
+def _filter(row: Row, query: Mapping[str, str]) -> bool:
+    exact = {
+        "stage": row.properties.get("stage"),
+        "description": row.properties.get("description"),
+        "version": row.name,
+    }
+    return all(value == query[name] for name, value in exact.items() if query.get(name)) and all(
+        carries(row.properties.get(name), query.get(name)) for name in ("tags", "properties")
+    )
 
 
 def _show(platform: Platform, row: Row) -> Step:
@@ -147,6 +160,7 @@ KINDS = [
         actions={"startPendingUpload": Action(pending_upload, needs_row=False)},
         deleted=_version_removed,
         delete_at_once=True,
+        list_filter=_filter,
         name_pattern=NAME,
     ),
     Kind(path=NEWS, title="news for MLflow", scopes=INTERNAL, reconcile=_tell, fail=keep_trying, deleted=_told),

@@ -12,14 +12,15 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from smalt.arm.durations import seconds_of
-from smalt.arm.errors import ArmError, conflict, invalid
+from smalt.arm.envelope import timestamp
+from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.sched import placement, queue
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 _RESERVED = {"local", "serverless"}
 
@@ -125,6 +126,8 @@ def _view(platform: Platform, row: Row) -> Document:
         }
     else:
         machine["state"] = row.status.get("power", "Running")
+        last = row.status.get("last") or {"operationName": "Create", "operationTime": timestamp(row.created_at)}
+        machine["lastOperation"] = {**last, "operationStatus": "Succeeded", "operationTrigger": "User"}
     return {
         "properties": machine,
         "computeLocation": row.spec.get("location") or "local",
@@ -144,21 +147,40 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
         )
 
 
-def _power(state: str) -> Action:
+def _power(name: str, state: str) -> Action:
     def run(request: Request, row: Row | None) -> tuple[int, Any]:
         assert row is not None
-        if row.properties.get("computeType") != "ComputeInstance":
-            raise ArmError(
-                400,
-                "InvalidOperation",
-                f"'{row.name}' is a cluster: it scales by itself and is not {state.lower()}.",
-                "name",
-            )
+        _check_instance(row, f"it scales by itself and is not {state.lower()}")
+        last = {"operationName": name, "operationTime": timestamp(request.now)}
         with request.platform.database.write() as connection:
-            resources.merge_status(connection, row.id, {"power": state})
+            resources.merge_status(connection, row.id, {"power": state, "last": last})
         return 202, None
 
     return Action(run)
+
+
+def _enable_sso(request: Request, row: Row | None) -> tuple[int, Any]:
+    """Stored, as a PUT with the property does it."""
+    assert row is not None
+    wanted = request.body.get("enableSSO")
+    if not isinstance(wanted, bool):
+        raise invalid("enableSSO: this must be true or false.", "enableSSO")
+    _check_instance(row, "nobody signs in to its nodes")
+    with request.platform.database.write() as connection:
+        current = resources.get(connection, row.id, Lock.WRITE)
+        if current is None:
+            raise not_found("Compute", row.name)
+        machine = {**(current.properties.get("properties") or {}), "enableSSO": wanted}
+        spec = {**current.spec, "properties": {**current.properties, "properties": machine}}
+        resources.replace_spec(
+            connection, current, spec, state=current.state, now=request.now, by=request.principal.name, due=True
+        )
+    return 200, None
+
+
+def _check_instance(row: Row, why: str) -> None:
+    if row.properties.get("computeType") != "ComputeInstance":
+        raise ArmError(400, "InvalidOperation", f"'{row.name}' is a cluster: {why}.", "name")
 
 
 def _nodes(request: Request, row: Row | None) -> tuple[int, Any]:
@@ -189,9 +211,10 @@ KIND = Kind(
     check_delete=_check_delete,
     long_running=True,  # also for clients that read the answer to a PUT twice where there is nothing to poll (1.31.0)
     actions={
-        "start": _power("Running"),
-        "stop": _power("Stopped"),
-        "restart": _power("Running"),
+        "start": _power("Start", "Running"),
+        "stop": _power("Stop", "Stopped"),
+        "restart": _power("Restart", "Running"),
+        "enableSso": Action(_enable_sso),
         "listNodes": Action(_nodes),
     },
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,31}$",

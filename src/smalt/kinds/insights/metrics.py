@@ -9,8 +9,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
@@ -158,19 +159,27 @@ def _asked(request: Request) -> Asked:
 
 
 def _span(text: str, now: float) -> tuple[int, int]:
-    """`FROM/TO`, two times, or a duration that ends now; the last hour where none is given."""
-    begin, _, end = text.partition("/")
+    """`FROM/TO`, two times (of UTC, where they do not say), or a duration that ends now; else the last hour.
+
+    `az` escapes it twice.
+    """
+    begin, _, end = (text := unquote(text)).partition("/")
     try:
         if not text:
             return int(now - _SPAN_S), int(now) + 1
         if not end:
             return int(now - seconds_of(text, 0, "timespan")), int(now) + 1
-        since, until = (int(datetime.fromisoformat(one.replace(" ", "+")).timestamp()) for one in (begin, end))
+        since, until = (int(_moment(one).timestamp()) for one in (begin, end))
     except (ValueError, OverflowError):
         raise invalid(f"timespan: '{text[:100]}' is not FROM/TO, two times in ISO 8601.", "timespan") from None
     if since >= until:
         raise invalid(f"timespan: '{text[:100]}' ends before it begins.", "timespan")
     return max(since, int(now - KEPT_S[HOUR])), until
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text.replace(" ", "+"))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _labels(text: str) -> dict[str, str]:

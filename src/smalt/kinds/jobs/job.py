@@ -16,9 +16,10 @@ from smalt.arm.crud import Answer
 from smalt.arm.errors import ArmError, conflict
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.arm.runs import JobRuns, described, is_run, untold
+from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
 from smalt.kinds.jobs import accept, command, life, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
@@ -114,8 +115,12 @@ def _view(platform: Platform, row: Row) -> Document:
         "status": row.state,
         "outputs": outputs,
         "services": {
-            "Tracking": {"endpoint": tracking, "jobServiceType": "Tracking", "port": None, "status": None},
-            "Studio": {"endpoint": studio, "jobServiceType": "Studio", "port": None, "status": None},
+            **{
+                name: {**one, "status": "Failed", "errorMessage": NO_SERVICE}
+                for name, one in asked_services(row).items()
+            },
+            TRACKING: {"endpoint": tracking, "jobServiceType": TRACKING, "port": None, "status": None},
+            STUDIO: {"endpoint": studio, "jobServiceType": STUDIO, "port": None, "status": None},
         },
         "isArchived": row.archived,
     }
@@ -159,8 +164,9 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
     if tag:
         name, _, value = tag.partition("=")
         tags = part(row.properties, "tags")
-        return name in tags and (not value or tags[name] == value)
-    return True
+        if name not in tags or (value and tags[name] != value):
+            return False
+    return carries(row.properties.get("properties"), query.get("properties"))
 
 
 KIND = Kind(

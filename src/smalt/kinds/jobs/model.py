@@ -48,6 +48,7 @@ class JobProperties(Properties):
     is_archived: bool | None = None
     tags: dict[str, str | None] | None = None
     properties: dict[str, str | None] | None = None
+    services: dict[str, dict[str, Any] | None] | None = None
 
 
 @dataclass(frozen=True)

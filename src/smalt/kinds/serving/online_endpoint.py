@@ -11,6 +11,7 @@ from smalt.arm.crud import Answer
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.kind import SERVING, Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.listing import carries, named
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
@@ -206,6 +207,16 @@ def _token(request: Request, row: Row | None) -> tuple[int, Any]:
     }
 
 
+def _filter(row: Row, query: Mapping[str, str]) -> bool:
+    wanted = query.get("name")
+    return (
+        (not wanted or row.name.lower() == wanted.lower())
+        and named("Managed", query.get("computeType"))
+        and carries(row.spec.get("tags"), query.get("tags"))
+        and carries(row.properties.get("properties"), query.get("properties"))
+    )
+
+
 KIND = Kind(
     path="workspaces/onlineEndpoints",
     tracked=True,
@@ -221,6 +232,7 @@ KIND = Kind(
         "token": Action(_token, gives_secrets=True),
     },
     deleted=routing.forget,
+    list_filter=_filter,
     long_running=True,
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",
 )

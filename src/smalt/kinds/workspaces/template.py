@@ -6,6 +6,7 @@ validated: `components.validate(…, skip_remote_validation=False)` sends one wi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,26 @@ from smalt.settings import REGION
 from smalt.store import resources
 from smalt.store.resources import Row
 
-_KEPT = ("imageBuildCompute", "managedNetwork", "primaryUserAssignedIdentity", "systemDatastoresAuthMode")
+# Stored and shown, as a PUT of the workspace does it, without an effect here: property → parameter.
+_KEPT = {
+    "imageBuildCompute": "imageBuildCompute",
+    "managedNetwork": "managedNetwork",
+    "primaryUserAssignedIdentity": "primaryUserAssignedIdentity",
+    "systemDatastoresAuthMode": "systemDatastoresAuthMode",
+    "serverlessComputeSettings": "serverless_compute_settings",
+}
+_FLAGS = {  # the template has them as text
+    "hbiWorkspace": "confidential_data",
+    "enableDataIsolation": "enable_data_isolation",
+    "allowRoleAssignmentOnRG": "allowRoleAssignmentOnRG",
+    "provisionNetworkNow": "provisionNetworkNow",
+}
+_KEY = {"keyVaultArmId": "cmk_keyvault", "keyIdentifier": "resource_cmk_uri"}
+_ENCRYPTED = {
+    "cosmosDbResourceId": "encryption_cosmosdb_resourceid",
+    "storageAccountResourceId": "encryption_storage_resourceid",
+    "searchAccountResourceId": "encryption_search_resourceid",
+}
 
 
 class DeploymentProperties(Properties):
@@ -88,11 +108,23 @@ def _workspace(properties: Document, subscription: str) -> Document:
             "friendlyName": _parameter(properties, "friendlyName") or "",
             "description": _parameter(properties, "description") or "",
             "publicNetworkAccess": _parameter(properties, "publicNetworkAccess") or "Enabled",
-            # stored and shown, without an effect here
-            **{name: value for name in _KEPT if (value := _parameter(properties, name))},
+            **_given(properties, _KEPT),
+            **{name: str(text).lower() == "true" for name, text in _given(properties, _FLAGS).items()},
+            **_encryption(properties),
             **_existing(properties, subscription),
         },
     }
+
+
+def _given(properties: Document, names: Mapping[str, str]) -> Document:
+    return {name: value for name, parameter in names.items() if (value := _parameter(properties, parameter))}
+
+
+def _encryption(properties: Document) -> Document:
+    if str(_parameter(properties, "encryption_status")).lower() != "enabled":
+        return {}
+    key = {"status": "Enabled", "keyVaultProperties": _given(properties, _KEY)}
+    return {"encryption": {**key, **_given(properties, _ENCRYPTED)}}
 
 
 def _existing(properties: Document, subscription: str) -> dict[str, str]:
@@ -101,7 +133,8 @@ def _existing(properties: Document, subscription: str) -> dict[str, str]:
     for name, one in supporting.SUPPORTS.items():
         part = {key: _parameter(properties, f"{name}{key}") for key in ("Option", "Name", "ResourceGroupName")}
         if part["Option"] == "existing":
-            group = f"{subscription}/resourceGroups/{part['ResourceGroupName']}"
+            other = _parameter(properties, f"{name}SubscriptionId")  # of a storage account
+            group = f"{f'/subscriptions/{other}' if other else subscription}/resourceGroups/{part['ResourceGroupName']}"
             found[name] = f"{group}/providers/{one.provider}/{one.type}/{part['Name']}"
     return found
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from smalt.arm.errors import invalid, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.listing import named
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.workspaces import supporting
@@ -198,6 +199,7 @@ KIND = Kind(
     view=_view,
     admit=_admit,
     deleted=supporting.remove,
+    list_filter=lambda row, query: named(row.spec.get("kind") or "Default", query.get("kind")),
     actions={
         "listKeys": Action(_list_keys, gives_secrets=True),
         "listStorageAccountKeys": Action(_storage_keys, gives_secrets=True),
