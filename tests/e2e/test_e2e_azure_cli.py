@@ -199,7 +199,7 @@ def test_metrics_of_a_job(platform: Platform, az: AzureCli) -> None:
     while True:
         shown = az("monitor", "metrics", "list", "--resource", resource, "--metric", name, "--aggregation", "Average")
         (line,) = shown["value"][0]["timeseries"]
-        if seen := [one["average"] for one in line["data"] if one["average"]]:
+        if seen := [one["average"] for one in line["data"] if one.get("average")]:
             break
         assert time.monotonic() < deadline, shown
     assert seen[0] > 0
