@@ -22,6 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp, Scope
 
 import smalt.kinds
+from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
 from smalt.arm.hub import Hub
 from smalt.arm.models import ModelRows
@@ -57,9 +58,11 @@ from smalt.metrics.recorder import Recorder
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
-from smalt.server_socket import BACKLOG, PeerProtocol, listen
+from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, listen
 from smalt.settings import Settings, SettingsError
+from smalt.store import feed
 from smalt.store.database import Database
+from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
 from smalt.tracking.datastores import DatastoreApp
@@ -83,6 +86,7 @@ class Server:
     platform: Platform
     engine: LocalEngine
     crud: Crud
+    listener: Listener
     collector: Collector
 
 
@@ -91,6 +95,8 @@ def build(settings: Settings) -> Server:
     clock, recorder = time.time, Recorder()
     database = Database(settings.database, lambda seconds: recorder.record("", WRITE.name, seconds, spread=True))
     migrate(database)
+    with database.write() as connection:
+        feed.restored(connection)
     tokens = TokenService(settings)
     sessions = Sessions(settings, database)
     workspaces = Workspaces(database)
@@ -105,6 +111,8 @@ def build(settings: Settings) -> Server:
     engine = LocalEngine(settings)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
+    database.follow(hub.told)
+    audit = Audit(database, clock)
     permits = RecentPermits(workspaces.permits)
     hub.follow(permits.ended)
     platform = Platform(
@@ -123,6 +131,7 @@ def build(settings: Settings) -> Server:
         Secrets(keyring),
         accounts.account_keys,
         ScopeGrants(),
+        audit,
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
@@ -143,9 +152,9 @@ def build(settings: Settings) -> Server:
         settings, tracking, tokens, blobs,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
-        jobs=JobRuns(database, tracking, clock), session=sessions.read, record=recorder.record,
+        jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,
     )  # fmt: skip
-    login = Login(settings, tokens, identities, headers, sessions)
+    login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
         blobs=AccountListing(BlobApp(service, tokens, permits)),
@@ -163,7 +172,9 @@ def build(settings: Settings) -> Server:
         ),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(dispatcher, loop, platform, engine, crud, Collector(platform, recorder))
+    return Server(
+        dispatcher, loop, platform, engine, crud, Listener(database, hub.told), Collector(platform, recorder)
+    )  # fmt: skip
 
 
 def serve(settings: Settings) -> None:
@@ -172,6 +183,7 @@ def serve(settings: Settings) -> None:
     if reserve.make_room():
         log.warning("the disk is full: the reserve was given up")
     server = build(settings)
+    server.listener.start()
     server.loop.resume()
     thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
     thread.start()
@@ -186,11 +198,13 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)
-    asyncio.run(uvicorn.Server(config).serve([listen(settings.server_socket)]))
+    asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket)]))
     stopped.set()
     server.loop.stop()
     for one in (thread, collecting):
         one.join(timeout=10)
+    server.listener.stop()
+    server.platform.audit.settle(all_=True)
 
 
 def keep_reserve(reserve: Reserve, stopped: threading.Event) -> None:

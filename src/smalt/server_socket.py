@@ -10,8 +10,11 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import uvicorn
 
 from smalt.blob.http import BlobProtocol
 from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER
@@ -31,6 +34,18 @@ def listen(path: Path) -> socket.socket:
         os.umask(before)
     listener.listen(BACKLOG)
     return listener
+
+
+class EndingServer(uvicorn.Server):
+    """Says first that it ends, so that answers that go on, or are held, end themselves."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
 
 class PeerProtocol(BlobProtocol):

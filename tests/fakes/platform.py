@@ -20,6 +20,7 @@ import smalt.kinds
 from fakes.databases import quick
 from fakes.engine import FakeEngine
 from smalt.agent.wire import TaskSpec
+from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
 from smalt.arm.errors import invalid
 from smalt.arm.hub import Hub
@@ -293,11 +294,12 @@ class Harness:
         accounts = Accounts(self.database, keyring)
         self.blobs = BlobAccounts(accounts, FolderStore(root / "blobs"))
         self.grants = FakeGrants()
-        tokens = FakeTokens()
+        tokens, hub = FakeTokens(), Hub()
+        self.database.follow(hub.told)
         self.platform = Platform(
-            self.settings, self.database, self.clock, Hub(), self.engine, self.environments, self.blobs,
+            self.settings, self.database, self.clock, hub, self.engine, self.environments, self.blobs,
             tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
-            self.grants,
+            self.grants, Audit(self.database, self.clock),
         )  # fmt: skip
         self.kinds = Kinds([*Kinds.scan(smalt.kinds).values(), *kinds])
         self.crud = Crud(self.kinds)

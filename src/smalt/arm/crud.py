@@ -18,7 +18,7 @@ from smalt.arm.listing import Paging, archived_shown, collect, next_link, oldest
 from smalt.arm.reach import narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
-from smalt.store import events, operations, pages, resources
+from smalt.store import changes, operations, pages, resources
 from smalt.store.database import Collision
 from smalt.store.document import Document
 from smalt.store.resources import Lock, Row
@@ -73,6 +73,10 @@ class Crud:
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
+
+    @property
+    def kinds(self) -> Kinds:
+        return self._kinds
 
     def collection(self, id_: ResourceId, type_: str) -> Kind | None:
         """The kind that is listed under the name `type_` below `id_`, if there is one. Raises ArmError(404)."""
@@ -141,7 +145,7 @@ class Crud:
     def _put(self, request: Request, kind: Kind, conditions: Conditions, patch: bool) -> Answer:
         with request.platform.database.write() as connection:
             old, admitted, row, operation = self._admit(connection, request, kind, conditions, patch)
-        if admitted.due or admitted.writes is not None:
+        if admitted.writes is not None and not admitted.due:  # they may have made something else due
             request.platform.hub.notify(row.id)
         if kind.written is not None:
             kind.written(request.platform, row)
@@ -241,7 +245,6 @@ class Crud:
                     resources.mark_deleting(connection, row, request.now, request.principal.name)
                 operation = operations.begin(connection, row.id, "delete", operations.UNTIL_GONE, request.now)
                 answer = Answer(202, None, {}, operation)
-        request.platform.hub.notify(row.id)
         return answer
 
     def remove_stored(self, connection: Connection, row: Row, now: float) -> None:
@@ -294,21 +297,26 @@ class Crud:
         with request.platform.database.read() as connection:
             if resources.get(connection, request.id.key) is None:
                 raise missing(connection, self._kinds, request.id)
-            found = events.newest(connection, request.id.key)
+            found = changes.newest(connection, request.id.key)
         shown = [{"at": timestamp(one.at), "from": one.before, "to": one.after, "reason": one.reason} for one in found]
         return Answer(200, {"value": shown})
 
     def act(self, request: Request, name: str, method: str) -> tuple[int, Any] | None:
         """Run an action; None if the kind has none of this name."""
         kind = self._kinds.at(request.id)
-        action = next((one for key, one in kind.actions.items() if key.lower() == name.lower()), None)
+        name, action = next(
+            ((key, one) for key, one in kind.actions.items() if key.lower() == name.lower()), (name, None)
+        )
         if action is None or action.method != method:
             return None
         with request.platform.database.read() as connection:
             row = None if kind.verbs else resources.get(connection, request.id.key)
             if row is None and action.needs_row:
                 raise missing(connection, self._kinds, request.id)
-        return action.run(replace(request, rehearse=self.rehearse, kinds=self._kinds), row)
+        answered = action.run(replace(request, rehearse=self.rehearse, kinds=self._kinds), row)
+        if action.gives_secrets:
+            request.platform.audit.secret_read(request.id, name)
+        return answered
 
     def _ensure_parent(self, connection: Connection, request: Request, kind: Kind) -> None:
         above = request.id.parent

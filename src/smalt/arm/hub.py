@@ -1,14 +1,18 @@
-"""Who wants to know about a change, inside this process: long polls of operations, and the control loop.
+"""Who wants to know about a change, inside this process: long polls, readers of the feed, and the control loop.
 
-A notification is only a hint: whoever gets one reads the database again. Missing one costs time, never correctness.
+It is fed by what transactions change: this process's own when they have committed, and other servers' as PostgreSQL
+tells of them. A notification is only a hint: whoever gets one reads the database again. Missing one costs time, never
+correctness.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
 from collections.abc import Callable
+
+from smalt.arm.reach import covers
+from smalt.store.news import EVERYTHING, Hint
 
 
 class Hub:
@@ -16,12 +20,14 @@ class Hub:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(set)
+        self._waiting: dict[str, set[Subscription]] = {}  # by key, of subscriptions to one resource
+        self._watching: set[Subscription] = set()  # those to all below a resource
         self._listeners: list[Callable[[], None]] = []
         self._followers: list[Callable[[str], None]] = []
+        self.closing = False
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """`wake` is called at every notification, from the notifying thread; it must not block."""
+        """`wake` is called when there is something to do, from the notifying thread; it must not block."""
         self._listeners.append(wake)
 
     def follow(self, changed: Callable[[str], None]) -> None:
@@ -29,50 +35,79 @@ class Hub:
         self._followers.append(changed)
 
     def notify(self, key: str) -> None:
+        """Something about `key` changed, and there is something to do."""
+        self.told(Hint(key, due=True))
+
+    def told(self, hint: Hint) -> None:
+        """As a transaction, or another server, tells it."""
         for changed in self._followers:
-            changed(key)
+            changed(hint.key)
         with self._lock:
-            waiting = list(self._waiting.get(key, ()))
-        for loop, event in waiting:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(event.set)
-        for wake in self._listeners:
-            wake()
+            woken = self._concerned(hint.key)
+        for one in woken:
+            one.wake()
+        if hint.due:
+            for wake in self._listeners:
+                wake()
 
-    def subscribe(self, key: str) -> Subscription:
-        return Subscription(self, key)
+    def _concerned(self, key: str) -> list[Subscription]:
+        if key == EVERYTHING:
+            return [*self._watching, *(one for some in self._waiting.values() for one in some)]
+        watching = [one for one in self._watching if covers(one.key, key)] if self._watching else []
+        return [*self._waiting.get(key, ()), *watching]
 
-    def _add(self, key: str, entry: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
+    def subscribe(self, key: str, below: bool = False) -> Subscription:
+        """To one resource; `below`: and to all that is in it."""
+        return Subscription(self, key, below)
+
+    def close(self) -> None:
+        """The server ends: who waits is woken, and is to look at `closing`."""
+        self.closing = True
         with self._lock:
-            self._waiting[key].add(entry)
+            woken = self._concerned(EVERYTHING)
+        for one in woken:
+            one.wake()
 
-    def _discard(self, key: str, entry: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
+    def add(self, one: Subscription) -> None:
         with self._lock:
-            self._waiting[key].discard(entry)
-            if not self._waiting[key]:
-                del self._waiting[key]
+            (self._watching if one.below else self._waiting.setdefault(one.key, set())).add(one)
+
+    def discard(self, one: Subscription) -> None:
+        with self._lock:
+            if one.below:
+                self._watching.discard(one)
+                return
+            self._waiting[one.key].discard(one)
+            if not self._waiting[one.key]:
+                del self._waiting[one.key]
 
 
 class Subscription:
     """Subscribe first, read the state, then wait: no change can slip between."""
 
-    def __init__(self, hub: Hub, key: str) -> None:
-        self._hub, self._key = hub, key
-        self._entry = (asyncio.get_running_loop(), asyncio.Event())
+    def __init__(self, hub: Hub, key: str, below: bool = False) -> None:
+        self.key, self.below = key, below
+        self._hub = hub
+        self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
 
     def __enter__(self) -> Subscription:
-        self._hub._add(self._key, self._entry)  # pyright: ignore[reportPrivateUsage]
+        self._hub.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hub._discard(self._key, self._entry)  # pyright: ignore[reportPrivateUsage]
+        self._hub.discard(self)
+
+    def wake(self) -> None:
+        """From any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._event.set)
 
     async def changed(self, timeout_s: float) -> bool:
         """Wait for the next notification; False when the time was over first."""
-        event = self._entry[1]
         try:
-            await asyncio.wait_for(event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # `wait_for` may lose a cancellation
+                await self._event.wait()
         except TimeoutError:
             return False
-        event.clear()
+        self._event.clear()
         return True

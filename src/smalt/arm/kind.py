@@ -98,6 +98,7 @@ class Action:
     run: Callable[[Request, Row | None], tuple[int, Any]]
     method: str = "POST"
     needs_row: bool = True  # False: `run` is called with None where the resource does not exist (yet)
+    gives_secrets: bool = False  # its answer holds some: who asked is recorded
 
 
 Admit = Callable[[Request, Connection, Row | None], Admitted]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from smalt.arm.audit import Audit
 from smalt.arm.hub import Hub
 from smalt.arm.ports import (
     AccountKeys,
@@ -42,3 +43,4 @@ class Platform:
     secrets: Secrets
     account_keys: AccountKeys
     grants: Grants
+    audit: Audit

@@ -22,8 +22,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm.audit import Audit, known
 from smalt.arm.body import parsed
 from smalt.arm.bounds import DOCUMENT_MOST, TEMPLATE_MOST, too_large
+from smalt.arm.change_feed import ChangeFeed
 from smalt.arm.crud import Answer, Conditions, Crud
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
@@ -33,14 +35,14 @@ from smalt.arm.outage import outage
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.threads import Threads
-from smalt.store import operations
+from smalt.store import author, operations
 
 log = logging.getLogger("smalt.arm")
 
 THREADS = 32
 AT_ONCE = 64 * 1024  # a longer body is not read on the event loop
 HOLD_S = 20.0  # how long an operation's GET is held
-REREAD_S = 0.5  # and how often it is read meanwhile, whoever ends it
+REREAD_S = 0.5  # and how often it is read meanwhile, should nobody tell of its end
 Authenticate = Callable[[Scope], Principal]
 Authorize = Callable[[Principal, str, str], None]
 _OPERATION = re.compile(r"(subscriptions/[^/]+/)?providers/[^/]+/locations/[^/]+/operationsStatus/[^/]+", re.IGNORECASE)
@@ -59,19 +61,22 @@ class ArmApp:
         self._authenticate = authenticate
         self._authorize = authorize
         self._threads = Threads(THREADS)
+        self._feed = ChangeFeed(platform, crud.kinds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         http = HttpRequest(scope, receive)
-        response = await guarded(self._answer, http)
+        response = await guarded(self._answer, http, self._platform.audit)
         await response(scope, receive, send)
 
     async def _answer(self, http: HttpRequest) -> Response:
-        principal = self._authenticate(http.scope)
+        principal = known(self._authenticate(http.scope))
         # not http.url: it reads a decoded path again, where an escaped '?' would end it and a line break would vanish
         query = dict(parse_qsl(http.scope["query_string"].decode("latin-1"), keep_blank_values=True))
         segments = [one for one in http.scope["path"].split("/") if one]
         if _OPERATION.fullmatch("/".join(segments)):
             return await self._operation(http, principal, segments[-1])
+        if http.method == "GET" and segments and segments[-1].lower() == "changes":
+            return await self._changes(http, principal, "/" + "/".join(segments), query)
         body: dict[str, Any] = {}
         if http.method in ("PUT", "PATCH", "POST"):
             body = await read_json(http, _most(segments))
@@ -121,6 +126,17 @@ class ArmApp:
                 self._crud.check_known(request.id)
                 raise ArmError(405, "MethodNotAllowed", f"{http.method} is not allowed on a resource.")
 
+    async def _changes(self, http: HttpRequest, principal: Principal, path: str, query: dict[str, str]) -> Response:
+        id_, last = _split(path)
+        if last is None:
+            raise ArmError(404, "InvalidResourceId", f"'{path[:200]}' has no changes.", target="path")
+
+        def allow() -> None:
+            self._authenticate(http.scope)  # again and again: a stream may outlive its token
+            self._authorize(principal, _action(id_.type, "read"), id_.key)
+
+        return await self._feed.answer(http, principal, id_, query, allow)
+
     async def _operation(self, http: HttpRequest, principal: Principal, key: str) -> Response:
         """Held until the operation ends or the time is over."""
         found = await run_in_threadpool(self._read_operation, key, principal)
@@ -128,7 +144,9 @@ class ArmApp:
         with self._platform.hub.subscribe(found.resource_id) as subscription:
             found = await run_in_threadpool(self._read_operation, key)
             while found.state == operations.RUNNING and (left := deadline - time.monotonic()) > 0:
-                await subscription.changed(min(left, REREAD_S))  # another server may have ended it
+                if self._platform.hub.closing:
+                    break
+                await subscription.changed(min(left, REREAD_S))
                 found = await run_in_threadpool(self._read_operation, key)
         body: dict[str, Any] = {
             "id": http.scope["path"],
@@ -226,19 +244,22 @@ def _most(segments: list[str]) -> int:
     return TEMPLATE_MOST if "deployments" in types and "workspaces" not in types else DOCUMENT_MOST
 
 
-async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: HttpRequest) -> Response:
-    """The edge: every error becomes ARM's document, with an id that also stands in the log."""
+async def guarded(answer: Callable[[HttpRequest], Awaitable[Response]], http: HttpRequest, audit: Audit) -> Response:
+    """The edge: every error becomes ARM's document, with an id that also stands in the log and in the feed."""
     request_id = str(uuid.uuid4())
-    try:
-        response = await answer(http)
-    except ArmError as error:
-        response = error_response(error)
-    except ClientDisconnect:  # nobody reads what is answered
-        response = error_response(ArmError(400, "RequestIncomplete", "The connection ended before the body did."))
-    except Exception as error:
-        log.error("%s %r failed [%s]\n%s", http.method, http.scope["path"], request_id, traceback.format_exc())
-        message = f"The server failed on this request; its log has the cause under {request_id}."
-        response = error_response(outage(error) or ArmError(500, "InternalServerError", message))
+    with author.on_behalf(request_id):
+        try:
+            response = await answer(http)
+        except ArmError as error:
+            response = error_response(error)
+            if audit.refuses(error, http.method):
+                await run_in_threadpool(audit.refused, error, http.method, http.scope["path"])
+        except ClientDisconnect:  # nobody reads what is answered
+            response = error_response(ArmError(400, "RequestIncomplete", "The connection ended before the body did."))
+        except Exception as error:
+            log.error("%s %r failed [%s]\n%s", http.method, http.scope["path"], request_id, traceback.format_exc())
+            message = f"The server failed on this request; its log has the cause under {request_id}."
+            response = error_response(outage(error) or ArmError(500, "InternalServerError", message))
     response.headers["x-content-type-options"] = "nosniff"
     response.headers["x-ms-request-id"] = request_id
     response.headers["x-ms-correlation-request-id"] = http.headers.get("x-ms-correlation-request-id", request_id)

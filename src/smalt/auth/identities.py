@@ -182,6 +182,11 @@ class Identities:
             raise refused(f"AADSTS50027: The client assertion was used for '{resource}' before: its 'jti' works once.")
         return found.principal
 
+    def name_of(self, client_id: str) -> str:
+        """'' where there is no such client."""
+        with self._database.read() as connection:
+            return connection.execute(select(identity.c.name).where(identity.c.client_id == client_id)).scalar() or ""
+
     def _service_principal(self, reference: str) -> Identity:
         found = self.get(reference)
         if found.kind != SERVICE_PRINCIPAL:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from smalt.arm.audit import Audit
 from smalt.arm.cloud import ONE_CLOUD_VERSION, public_metadata
 from smalt.arm.ports import Principal
 from smalt.auth.identities import Identities
@@ -18,6 +19,7 @@ from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.oauth import LONGEST_AUDIENCE, NOT_STORED, OAuthEndpoints
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService
+from smalt.auth.traced import traced
 from smalt.settings import Settings
 
 MANAGED_TOKEN_LIFETIME_S = 86_400.0  # as Azure's
@@ -40,21 +42,23 @@ class Login:
         headers: IdentityHeaders,
         sessions: Sessions,
         clock: Callable[[], float] = time.time,
+        audit: Audit | None = None,
     ) -> None:
         self._tokens = tokens
         self._identities = identities
         self._headers = headers
         self._sessions = sessions
         self._clock = clock
+        self._audit = audit
         self._clouds = public_metadata(settings, "").encode()
         self._one_cloud = public_metadata(settings, ONE_CLOUD_VERSION).encode()
-        self._oauth = OAuthEndpoints(tokens, identities)
+        self._oauth = OAuthEndpoints(tokens, identities, audit)
 
     def routes(self) -> list[Route]:
         return [
             Route("/metadata/endpoints", self.metadata, methods=["GET"]),
-            Route("/msi/token", self.managed_identity, methods=["GET"]),
-            Route("/login", self.login, methods=["GET"]),
+            Route("/msi/token", traced(self.managed_identity), methods=["GET"]),
+            Route("/login", traced(self.login), methods=["GET"]),
             Route("/logout", self.logout, methods=["POST"]),
             *self._oauth.routes(),
         ]
@@ -74,6 +78,7 @@ class Login:
             return _refusal(400, f"The api-version must be one of {', '.join(SECRET_HEADERS)}.")
         grant = await run_in_threadpool(self._headers.read, request.headers.get(secret_header, ""))
         if grant is None:
+            await self._refused("managed identity: wrong header")
             return _refusal(401, f"The header {secret_header} is missing, wrong, or no longer valid.")
         resource = query.get("resource", "")
         if not resource or len(resource) > LONGEST_AUDIENCE or not resource.isprintable():
@@ -82,12 +87,17 @@ class Login:
         principal = await run_in_threadpool(self._identity, grant.principal, wanted)
         if principal is None:
             return _refusal(400, f"No managed identity '{wanted}' is assigned here.")
+        if self._audit is not None:
+            await run_in_threadpool(self._audit.signed_in, principal.name, "managed identity")
         return self._token_response(grant, principal, resource)
 
     async def login(self, request: Request) -> Response:
         cookie = await run_in_threadpool(self._sessions.redeem, request.query_params.get("code", ""))
         if cookie is None:
+            await self._refused("login link: used or over")
             return HTMLResponse(USED_LINK, 403)
+        if self._audit is not None:
+            await run_in_threadpool(self._audit.signed_in, self._identities.owner.name, "login link")
         target = request.query_params.get("next", "/")
         answer = RedirectResponse(target if _is_local(target) else "/", 303, headers={"Referrer-Policy": "no-referrer"})
         answer.headers["Set-Cookie"] = cookie
@@ -97,6 +107,10 @@ class Login:
         if self._sessions.read("POST", request.scope["headers"]) is None:
             return Response(status_code=403)
         return Response(status_code=204, headers={"Set-Cookie": self._sessions.end()})
+
+    async def _refused(self, why: str) -> None:
+        if self._audit is not None:
+            await run_in_threadpool(self._audit.sign_in_refused, "", why)
 
     def _identity(self, holder: Principal, wanted: str) -> Principal | None:
         """The holder of the header, or the managed identity that it asks for.

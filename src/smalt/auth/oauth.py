@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,10 +20,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from smalt.arm.audit import Audit
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
 from smalt.auth.identities import Identities
 from smalt.auth.tokens import TokenService
+from smalt.auth.traced import traced
 
 TOKEN_LIFETIME_S = 3600
 LONGEST_BODY = 65_536
@@ -42,9 +45,10 @@ class OAuthError(Exception):
 
 
 class OAuthEndpoints:
-    def __init__(self, tokens: TokenService, identities: Identities) -> None:
+    def __init__(self, tokens: TokenService, identities: Identities, audit: Audit | None = None) -> None:
         self._tokens = tokens
         self._identities = identities
+        self._audit = audit
 
     def routes(self) -> list[Route]:
         found: list[Route] = []
@@ -62,7 +66,7 @@ class OAuthEndpoints:
     async def token(self, request: Request) -> Response:
         """Client credentials in, `{"access_token", "expires_in", "token_type"}` out."""
         fields = await _form(request)
-        answer = await run_in_threadpool(self._grant, fields, request.headers.get("authorization", ""))
+        answer = await run_in_threadpool(self._recorded, fields, request.headers.get("authorization", ""))
         return JSONResponse(answer, headers=NOT_STORED)
 
     async def discovery(self, request: Request) -> Response:
@@ -78,6 +82,27 @@ class OAuthEndpoints:
     async def device_code(self, _request: Request) -> Response:
         said = "Device code sign-in is not offered by this server: use its managed identity or a service principal."
         raise OAuthError(400, "unauthorized_client", said)
+
+    def _recorded(self, fields: Mapping[str, str], authorization: str) -> dict[str, Any]:
+        """`_grant`, and in the feed who signed in, or tried to."""
+        if self._audit is None:
+            return self._grant(fields, authorization)
+        try:
+            granted = self._grant(fields, authorization)
+        except OAuthError as error:
+            self._audit.sign_in_refused(self._name(fields, authorization), f"token: {_code(error) or error.error}")
+            raise
+        how = "client assertion" if fields.get("client_assertion") else "client secret"
+        self._audit.signed_in(self._name(fields, authorization), how)
+        return granted
+
+    def _name(self, fields: Mapping[str, str], authorization: str) -> str:
+        """Of the identity that a request is about; '' where there is none such."""
+        client_id = fields.get("client_id", "")
+        if authorization:
+            with contextlib.suppress(OAuthError):
+                client_id, _ = _basic(authorization)
+        return self._identities.name_of(client_id)
 
     def _grant(self, fields: Mapping[str, str], authorization: str) -> dict[str, Any]:
         grant = fields.get("grant_type", "")
@@ -136,7 +161,7 @@ def _route(path: str, handler: Callable[[Request], Awaitable[Response]], *method
         except OAuthError as error:
             return _error_response(error)
 
-    return Route(path, answer, methods=list(methods))
+    return Route(path, traced(answer), methods=list(methods))
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -171,12 +196,18 @@ def _basic(authorization: str) -> tuple[str, str]:
     return unquote_plus(user), unquote_plus(password)
 
 
-def _error_response(error: OAuthError) -> JSONResponse:
+def _code(error: OAuthError) -> str:
+    """Entra's number for it, or ''."""
     code = error.description.partition(":")[0].removeprefix("AADSTS")
+    return code if code.isdigit() else ""
+
+
+def _error_response(error: OAuthError) -> JSONResponse:
+    code = _code(error)
     body = {
         "error": error.error,
         "error_description": error.description.encode("utf-8", "replace").decode(),  # it may quote what is no UTF-8
-        "error_codes": [int(code)] if code.isdigit() else [],
+        "error_codes": [int(code)] if code else [],
     }
     headers = NOT_STORED | ({"WWW-Authenticate": 'Basic realm="smalt"'} if error.status == 401 else {})
     return JSONResponse(body, error.status, headers=headers)

@@ -1,4 +1,4 @@
-"""What goes on beside the steps: leases are kept, a clock that was set is noticed, old events are forgotten."""
+"""What goes on beside the steps: leases are kept, a clock that was set is noticed, old changes are forgotten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.platform import Platform
 from smalt.reconcile.pace import Pace
-from smalt.store import claims, events
+from smalt.store import changes, claims
 from smalt.store.database import Collision
 from smalt.store.resources import Row
 
@@ -64,6 +64,7 @@ class Heartbeat:
                 lost = [row for row in held if not claims.extend(connection, row, until)]
         for row in lost:
             self.drop(row)
+        self._platform.audit.settle()
         if self._steady() - self._forgotten_at >= self._pace.forget_s:
             self._forget()
 
@@ -83,6 +84,6 @@ class Heartbeat:
     def _forget(self) -> None:
         """A piece at a time; what is left goes with the next beats."""
         with self._platform.database.write() as connection:
-            gone = events.forget(connection, self._platform.clock() - events.KEPT_S)
+            gone = changes.forget(connection, self._platform.clock())
         if not gone:
             self._forgotten_at = self._steady()

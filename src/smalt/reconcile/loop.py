@@ -117,7 +117,6 @@ class Loop:
         assert kind.reconcile is not None
         if row.deleting and self._written(lambda connection: self._below.await_gone(connection, row)):
             self.heartbeat.drop(row)
-            self._platform.hub.notify(row.id)
             return
         try:
             self._apply(row, kind.reconcile(self._platform, row))
@@ -190,7 +189,6 @@ class Loop:
     def _apply(self, row: Row, step: Step) -> None:
         self._written(lambda connection: self._apply_in(connection, row, step))
         self.heartbeat.drop(row)
-        self._platform.hub.notify(row.id)
 
     def _written(self, write: Callable[[Connection], bool]) -> bool:
         """One transaction, again where it met another's."""

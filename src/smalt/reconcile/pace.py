@@ -23,5 +23,5 @@ class Pace:
     tries: int = 8
     workers: Mapping[str, int] = field(default_factory=_workers)
     deleted_at_once: int = 500  # rows that one transaction of a delete marks or removes
-    forget_s: float = 3600.0  # how often old events are looked for
+    forget_s: float = 3600.0  # how often old changes are looked for
     jump_s: float = 2.0  # a clock that is set by more than this takes the timers with it

@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
 
-from smalt.store import children, events, resources
+from smalt.store import changes, children, resources
+from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.resources import Lock, Row
 from smalt.store.tables import resource
@@ -128,7 +129,10 @@ def apply(
     )
     children.changed(connection, current, state, ended, now)
     if state != current.state or reason:
-        events.record(connection, row.id, current.state, state, reason, now)
+        changes.record(
+            connection, row.id, current.state, state, reason, now, what=What.STATE, kind=row.kind,
+            generation=row.generation, due=ended,
+        )  # fmt: skip
     if ended:
         resources.wake_waiters(connection, row.id, now)
     return True

@@ -9,6 +9,7 @@ import logging
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import OperationalError
+
+from smalt.store.news import Hint, News, gathering
 
 log = logging.getLogger("smalt.store")
 
@@ -40,7 +43,9 @@ class Database:
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         self.sqlite = url.startswith("sqlite")
         self.url = url
+        self.name = uuid.uuid4().hex[:8]  # whose hints these are, among several servers
         self._writer = threading.Lock()
+        self._followers: list[Callable[[Hint], None]] = []
         if self.sqlite:
             self._engine = create_engine(url, pool_size=16, max_overflow=64, connect_args={"check_same_thread": False})
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -51,6 +56,11 @@ class Database:
                 Path(path).chmod(0o600)
         else:
             self._engine = create_engine(url, pool_size=16, max_overflow=64, pool_pre_ping=True)
+
+    @property
+    def plain_url(self) -> str:
+        """The address as PostgreSQL's own programs write it, with its password."""
+        return self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     @contextmanager
     def read(self) -> Generator[Connection]:
@@ -64,22 +74,36 @@ class Database:
 
         Raises Collision on PostgreSQL, where two transactions wait for each other.
         """
-        begun = time.perf_counter()
+        news, begun = News(self.name), time.perf_counter()
+        with self._transaction(news) as connection:
+            yield connection
+        self._written(time.perf_counter() - begun)
+        for key, due in news.hints.items():
+            for told in self._followers:
+                told(Hint(key, due))
+
+    @contextmanager
+    def _transaction(self, news: News) -> Generator[Connection]:
         if not self.sqlite:
             try:
                 with self._engine.begin() as connection:
-                    yield connection
-                self._written(time.perf_counter() - begun)
+                    yield gathering(connection, news)
             except OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) in _COLLISIONS:
                     raise Collision(str(error.orig)) from error
                 raise
             return
         with self._writer, self._engine.connect() as connection:
-            connection = connection.execution_options(smalt_write=True)
+            connection = gathering(connection.execution_options(smalt_write=True), news)
             with connection.begin():
                 yield connection
-        self._written(time.perf_counter() - begun)
+
+    def follow(self, told: Callable[[Hint], None]) -> None:
+        """`told` is called for each resource that a transaction changed, once it has committed.
+
+        From the thread that wrote; it must not block.
+        """
+        self._followers.append(told)
 
     def wipe_remains(self) -> None:
         """Rewrite the file and cut its journal, once in its life: what changed rows held before stays in neither.

@@ -1,7 +1,8 @@
 """Long-running operations: one row each, written in the transaction of the PUT, DELETE or action that began it.
 
 Clients ask for an operation while they wait for it, so those that ended long ago are forgotten: each new one removes a
-few. What happened to a resource stays in its events.
+few. What happened to a resource stays in the feed
+(`store/changes.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
+from smalt.store.news import tell
 from smalt.store.tables import operation
 
 RUNNING, SUCCEEDED, FAILED = "InProgress", "Succeeded", "Failed"
@@ -66,9 +68,11 @@ def get(connection: Connection, key: str) -> Operation | None:
 
 
 def finish(connection: Connection, resource_id: str, upto: int, error: dict[str, Any] | None, now: float) -> None:
-    """End the running operations of a resource, up to a generation."""
+    """End the running operations of a resource, up to a generation; who waits for them is told."""
     query = update(operation).where(
         operation.c.resource_id == resource_id, operation.c.state == RUNNING, operation.c.generation <= upto
     )
     state = FAILED if error else SUCCEEDED
-    connection.execute(query.values(state=state, error=json.dumps(error) if error else None, ended_at=now))
+    ended = connection.execute(query.values(state=state, error=json.dumps(error) if error else None, ended_at=now))
+    if ended.rowcount:
+        tell(connection, resource_id)

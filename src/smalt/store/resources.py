@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_,
 from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
+from smalt.store import changes, series
 from smalt.store import children as child_counts
-from smalt.store import events, series
+from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.tables import resource, secret, waiter
 
@@ -166,8 +167,7 @@ def insert_all(connection: Connection, rows: Sequence[New], now: float) -> None:
             raise
         raise Exists(rows[0].written) from error
     child_counts.added(connection, [row for row in rows if row.counted])
-    for row in rows:
-        events.record(connection, row.key, None, row.state, "created", now)
+    changes.record_created(connection, rows, now)
 
 
 def replace_spec(
@@ -200,8 +200,10 @@ def replace_spec(
     if connection.execute(update(resource).where(unchanged).values(values)).rowcount != 1:
         raise Changed(row.written)
     child_counts.changed(connection, row, state, not due and row.ended_at is not None, now)
-    if state != row.state:
-        events.record(connection, row.id, row.state, state, reason, now)
+    changes.record(
+        connection, row.id, row.state, state, reason, now, what=What.UPDATED, kind=row.kind,
+        generation=row.generation + 1, due=due,
+    )  # fmt: skip
 
 
 def describe(
@@ -225,8 +227,10 @@ def describe(
     given = {"state": state, "status": None if status is None else json.dumps(status), "parent": parent}
     values |= {name: value for name, value in given.items() if value is not None}
     connection.execute(update(resource).where(resource.c.id == row.id).values(values))
-    if state is not None and state != row.state:
-        events.record(connection, row.id, row.state, state, "described", now)
+    changes.record(
+        connection, row.id, row.state, state or row.state, "described", now, what=What.DESCRIBED, kind=row.kind,
+        generation=row.generation,
+    )  # fmt: skip
 
 
 def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None:
@@ -236,7 +240,10 @@ def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None
         .values(deleting=True, due_at=now, ended_at=None, state="Deleting", changed_at=now, changed_by=by, failures=0)
     )
     child_counts.changed(connection, row, "Deleting", False, now)
-    events.record(connection, row.id, row.state, "Deleting", "delete requested", now)
+    changes.record(
+        connection, row.id, row.state, "Deleting", "delete requested", now, what=What.DELETING, kind=row.kind,
+        generation=row.generation, due=True,
+    )  # fmt: skip
 
 
 def poke(connection: Connection, keys: Sequence[str], now: float) -> None:
@@ -267,7 +274,10 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     series.remove(connection, row_id)
     if found is not None:
         child_counts.changed(connection, found, None, True, now)
-    events.record(connection, row_id, "Deleting", "Deleted", "gone", now)
+    changes.record(
+        connection, row_id, "Deleting", "Deleted", "gone", now, what=What.DELETED, due=True,
+        kind=found.kind if found else "", generation=found.generation if found else None,
+    )  # fmt: skip
 
 
 def wait_for(connection: Connection, key: str, on: Sequence[str], now: float) -> None:

@@ -10,6 +10,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Meta
 
 metadata = MetaData()
 
+_SORTED = Text().with_variant(Text(collation="C"), "postgresql")  # byte by byte, so that what is below is one range
+
 resource = Table(
     "resource",
     metadata,
@@ -81,16 +83,28 @@ operation = Table(
     Index("operation_ended", "ended_at"),
 )
 
-event = Table(
-    "event",
+change = Table(  # what happened, in order: the feed (`store/changes.py`)
+    "change",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("resource_id", Text, nullable=False),
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("xid", BigInteger),  # on PostgreSQL: the transaction, by which readers keep the order of commits
     Column("at", Double, nullable=False),
-    Column("before", Text),
-    Column("after", Text, nullable=False),
+    Column("scope", _SORTED, nullable=False),  # the workspace, else the group or subscription; lower case
+    Column("kind", Text, nullable=False),
+    Column("resource_id", _SORTED, nullable=False),
+    Column("generation", Integer),
+    Column("what", Text, nullable=False),
+    Column("before", Text),  # states
+    Column("after", Text),
     Column("reason", Text, nullable=False),
-    Index("event_resource", "resource_id", "seq"),
+    Column("actor", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("change_scope", "scope", "sequence"),
+    Index("change_resource", "resource_id", "sequence"),
+    Index("change_expires", "expires_at"),
+    Index("change_xid", "xid", sqlite_where=text("xid IS NOT NULL"), postgresql_where=text("xid IS NOT NULL")),
+    sqlite_autoincrement=True,  # a number is never given again, also when all older ones are forgotten
 )
 
 allocation = Table(  # a cluster's nodes; `owner` is the job that has it

@@ -18,6 +18,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm.audit import known
 from smalt.arm.envelope import etag, timestamp
 from smalt.arm.errors import forbidden, invalid, not_found
 from smalt.arm.ids import ML, ResourceId, workspace_id
@@ -62,11 +63,11 @@ class DatastoreApp:
         return any(pattern.fullmatch(path) for pattern in (_DATASTORES, _VERSION, _BY_ID))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await guarded(self._answer, HttpRequest(scope, receive))
+        response = await guarded(self._answer, HttpRequest(scope, receive), self._platform.audit)
         await response(scope, receive, send)
 
     async def _answer(self, http: HttpRequest) -> Response:
-        path, principal = http.scope["path"], self._authenticate(http.scope)
+        path, principal = http.scope["path"], known(self._authenticate(http.scope))
         if found := _DATASTORES.fullmatch(path):
             *names, name = found.groups()
             workspace = workspace_id(*names)
@@ -116,6 +117,7 @@ class DatastoreApp:
             "subscriptionId": workspace.subscription,
             "resourceGroup": workspace.group,
         }
+        self._platform.audit.secret_read(workspace.child("datastores", row.name), "datastore")
         return {**_described(row), "azureStorageSection": section}
 
     def _allowed(self, principal: Principal, workspace: ResourceId, row: Row) -> str:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm.audit import Audit, known
 from smalt.arm.errors import ArmError, invalid, not_found, unauthorized
 from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
@@ -24,6 +27,7 @@ from smalt.arm.runs import JobRuns
 from smalt.arm.threads import Threads
 from smalt.auth.private_files import PrivateFiles
 from smalt.settings import ARTIFACT_CONTAINER, Settings
+from smalt.store import author
 from smalt.tracking.access import action, is_known
 from smalt.tracking.address import Address, parse_address
 from smalt.tracking.artifact_names import staging
@@ -59,6 +63,7 @@ class TrackingApp:
     - `exists(workspace)`: whether a workspace is there; `workspace` is its lowered ARM id.
     - `authorize(principal, action, workspace)` raises ArmError(403); actions are `access.action`'s.
     - `models`: ARM's models; `jobs`: ARM's jobs, which runs are.
+    - `audit`: where is recorded who was refused.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent
       it, or None (`Sessions.read`).
     - `record(resource, name, value)` hears each number that a run logs.
@@ -79,6 +84,7 @@ class TrackingApp:
         session: Callable[[str, Headers], Principal | None] = lambda method, headers: None,
         patience_s: float = PATIENCE_S,
         record: Record = lambda resource, name, value: None,
+        audit: Audit | None = None,
     ) -> None:
         self._settings = settings
         self._tracking = tracking
@@ -90,6 +96,7 @@ class TrackingApp:
         self._authorize = authorize
         self._session = session
         self._patience_s = patience_s
+        self._audit = audit
         self._upstream = Upstream(settings.mlflow_socket, patience_s)
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
         self._searches = Turns()
@@ -113,7 +120,10 @@ class TrackingApp:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1000})
             return
-        response = await self._respond(Request(scope, receive))
+        request_id = str(uuid.uuid4())
+        with author.on_behalf(request_id):
+            response = await self._respond(Request(scope, receive))
+        response.headers["x-ms-request-id"] = request_id
         await response(scope, receive, send)
 
     async def close(self) -> None:
@@ -129,6 +139,8 @@ class TrackingApp:
                 raise not_found("The route", request.scope["path"])
             return await self._answer(request, address)
         except ArmError as error:
+            if self._audit is not None and self._audit.refuses(error, request.method, writes=False):
+                await run_in_threadpool(self._audit.refused, error, request.method, request.scope["path"])
             return said(error)
         except NotReady as error:
             return said(unavailable(str(error)))
@@ -169,7 +181,7 @@ class TrackingApp:
     def _admit(self, request: Request, address: Address) -> tuple[Principal, str]:
         """Who it is, whether they may, and only then whether there is such a workspace; and its storage account."""
         workspace = address.workspace.key
-        principal = self._principal(request)
+        principal = known(self._principal(request))
         self._authorize(principal, action(request.method, address.rest), workspace)
         if not self._exists(workspace):
             raise not_found("The workspace", str(address.workspace))

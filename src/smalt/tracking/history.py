@@ -25,6 +25,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm.audit import known
 from smalt.arm.bounds import check_size, check_tags
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, invalid, not_found
@@ -99,14 +100,14 @@ class HistoryApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         http = HttpRequest(scope, receive)
-        response = await guarded(self._answer, http)
+        response = await guarded(self._answer, http, self._platform.audit)
         await response(scope, receive, send)
 
     async def _answer(self, http: HttpRequest) -> Response:
         path = http.scope["path"]
         if path == "/discovery":
             return JSONResponse(dict.fromkeys(_SERVICES, self._platform.settings.url))
-        principal = self._authenticate(http.scope)
+        principal = known(self._authenticate(http.scope))
         body = await read_json(http) if http.method in ("POST", "PATCH", "PUT") else {}
         if found := _RUN.fullmatch(path):
             subscription, group, workspace, job, what = found.groups()

@@ -14,7 +14,7 @@ from smalt.arm import listing
 from smalt.arm.models import ModelRows
 from smalt.arm.ports import ModelVersion
 from smalt.arm.router import ArmApp
-from smalt.store import events, operations, resources
+from smalt.store import changes, operations, resources
 
 ML = "/providers/Microsoft.MachineLearningServices"
 JOBS = f"{WORKSPACE}/jobs"
@@ -215,7 +215,7 @@ def test_operations_that_ended_are_forgotten_after_a_while(harness: Any) -> None
     assert harness.get(first).status_code == 404
     with harness.database.read() as connection:
         left = operations.get(connection, running.partition("operationsStatus/")[2].partition("?")[0])
-        assert events.newest(connection, f"{WORKSPACE}-two")
+        assert changes.newest(connection, f"{WORKSPACE}-two")
     assert left is not None and left.state == operations.RUNNING
 
 

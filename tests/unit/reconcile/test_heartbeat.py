@@ -1,4 +1,4 @@
-"""Leases, a clock that is set, and events that are forgotten."""
+"""Leases, a clock that is set, and changes that are forgotten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from fakes.jobs import JOBS, submit
 from fakes.platform import Harness
 from smalt.reconcile.heartbeat import Heartbeat
 from smalt.reconcile.pace import Pace
-from smalt.store import events, resources
+from smalt.store import author, changes, resources
+from smalt.store.changes import What
 
 KEY = f"{JOBS}/train-1".lower()
 
@@ -51,17 +52,26 @@ def test_time_that_passes_is_no_jump(harness: Harness) -> None:
     assert harness.row(KEY).due_at == before
 
 
-def test_old_events_are_forgotten_and_new_ones_stay(harness: Harness) -> None:
+def test_what_is_old_is_forgotten_and_what_is_new_or_somebodys_stays(harness: Harness) -> None:
     heart = Heartbeat(harness.platform, ["workspaces/jobs"], Pace(), Steady(harness))
     now = harness.clock()
+
+    def record(key: str, at: float, what: What = What.STATE) -> None:
+        changes.record(connection, key, None, "Done", "", at, what=what, kind="workspaces/jobs")
+
     with harness.database.write() as connection:
-        for number in range(2500):
-            events.record(connection, "/gone", None, "Deleted", str(number), now - events.KEPT_S - 10)
-        events.record(connection, "/there", None, "Deleted", "new", now)
+        for _ in range(2500):
+            record("/gone", now - changes.KEPT_S - 10)
+        record("/there", now)
+        with author.on_behalf("r"):
+            author.identified("ada", answerable=True)
+            record("/ada", now - changes.KEPT_S - 10)
+            record("/ada/gone", now - changes.AUDIT_KEPT_S - 10)
     for _ in range(4):  # a piece with each beat
         heart.beat()
     with harness.database.read() as connection:
-        assert events.newest(connection, "/gone") == [] and len(events.newest(connection, "/there")) == 1
+        left = {key: len(changes.newest(connection, key)) for key in ("/gone", "/there", "/ada", "/ada/gone")}
+    assert left == {"/gone": 0, "/there": 1, "/ada": 1, "/ada/gone": 0}
 
 
 def test_a_lease_that_was_lost_is_kept_no_more(harness: Harness) -> None:

@@ -149,5 +149,5 @@ KIND = Kind(
     view=_view,
     put_status=200,
     list_filter=_filter,
-    actions={"listSecrets": Action(_secrets)},
+    actions={"listSecrets": Action(_secrets, gives_secrets=True)},
 )

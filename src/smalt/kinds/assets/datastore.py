@@ -244,6 +244,6 @@ KIND = Kind(
     view=_view,
     check_delete=_check_delete,
     list_filter=_filter,
-    actions={"listSecrets": Action(_secrets)},
+    actions={"listSecrets": Action(_secrets, gives_secrets=True)},
     delete_at_once=True,
 )

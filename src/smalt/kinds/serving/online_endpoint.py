@@ -227,9 +227,9 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     actions={
-        "listKeys": Action(_list_keys),
-        "regenerateKeys": Action(_regenerate),
-        "token": Action(_token),
+        "listKeys": Action(_list_keys, gives_secrets=True),
+        "regenerateKeys": Action(_regenerate, gives_secrets=True),
+        "token": Action(_token, gives_secrets=True),
     },
     deleted=routing.forget,
     list_filter=_filter,

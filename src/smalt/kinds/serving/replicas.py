@@ -31,7 +31,7 @@ from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.sched.sizes import limits_of
 from smalt.settings import CLOUD, TENANT
-from smalt.store import events, resources
+from smalt.store import changes, resources
 from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
@@ -314,7 +314,7 @@ def logs(platform: Platform, row: Row, lines: int) -> str:
 def _stages(platform: Platform, row: Row) -> str:
     """What was reached when, in seconds since the last change of the deployment was asked for."""
     with platform.database.read() as connection:
-        found = events.newest(connection, row.id)
+        found = changes.newest(connection, row.id)
     begun = [one.at for one in found if one.after in ("Creating", "Updating") and one.before != one.after]
     since = begun[-1] if begun else row.created_at
     lines = [f"{one.at - since:8.2f} s  {one.reason or one.after}" for one in found if one.at >= since]

@@ -77,7 +77,7 @@ KIND = kind(
     "storageAccount",
     _view,
     actions={
-        "listKeys": Action(_list, needs_row=False),
-        "regenerateKey": Action(_regenerate, needs_row=False),
+        "listKeys": Action(_list, needs_row=False, gives_secrets=True),
+        "regenerateKey": Action(_regenerate, needs_row=False, gives_secrets=True),
     },
 )

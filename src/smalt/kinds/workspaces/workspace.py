@@ -201,8 +201,8 @@ KIND = Kind(
     deleted=supporting.remove,
     list_filter=lambda row, query: named(row.spec.get("kind") or "Default", query.get("kind")),
     actions={
-        "listKeys": Action(_list_keys),
-        "listStorageAccountKeys": Action(_storage_keys),
+        "listKeys": Action(_list_keys, gives_secrets=True),
+        "listStorageAccountKeys": Action(_storage_keys, gives_secrets=True),
         "resyncKeys": Action(_resync),
         "diagnose": Action(diagnose),
     },
