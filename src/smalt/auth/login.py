@@ -23,6 +23,8 @@ from smalt.auth.traced import traced
 from smalt.settings import Settings
 
 MANAGED_TOKEN_LIFETIME_S = 86_400.0  # as Azure's
+# Of a job or a replica: Envoy alone looks at tokens of endpoints, and does not know that these have ended.
+TASK_TOKEN_LIFETIME_S = 3600.0
 SECRET_HEADERS = {"2019-08-01": "x-identity-header", "2017-09-01": "secret"}
 WHICH_IDENTITY = ("client_id", "clientid", "object_id", "principal_id", "mi_res_id", "msi_res_id")
 USED_LINK = (
@@ -126,7 +128,7 @@ class Login:
 
     def _token_response(self, grant: HeaderGrant, principal: Principal, resource: str) -> Response:
         now = self._clock()
-        lifetime_s = MANAGED_TOKEN_LIFETIME_S
+        lifetime_s = TASK_TOKEN_LIFETIME_S if principal.kind in ("job", "endpoint") else MANAGED_TOKEN_LIFETIME_S
         if grant.expires_at is not None:
             lifetime_s = min(lifetime_s, grant.expires_at - now)
         expires_on = int(now) + int(lifetime_s)
