@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Scope
 import smalt.kinds
 from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
+from smalt.arm.event_stream import Streams
 from smalt.arm.hub import Hub
 from smalt.arm.models import ModelRows
 from smalt.arm.platform import Platform
@@ -53,7 +54,7 @@ from smalt.engines.local import LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.metrics.collector import Collector
-from smalt.metrics.names import STEP, WRITE
+from smalt.metrics.names import FEED, STEP, WRITE
 from smalt.metrics.recorder import Recorder
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
@@ -166,7 +167,13 @@ def build(settings: Settings) -> Server:
             workspaces.authorize,
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
-        arm=ArmApp(platform, crud, who, workspaces.authorize),
+        arm=ArmApp(
+            platform,
+            crud,
+            who,
+            workspaces.authorize,
+            Streams(hub, heard=lambda newest_at: recorder.record("", FEED.name, clock() - newest_at, spread=True)),
+        ),
         open_routes=open_routes(
             login.routes(), Pages(sessions, tracking), MetricsPage(recorder, who, workspaces.authorize)
         ),

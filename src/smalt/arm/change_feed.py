@@ -146,7 +146,9 @@ class ChangeFeed:
         return body
 
     def _sent(self, page: Page) -> Sent:
-        return Sent([(str(one.cursor), self._document(one)) for one in page.changes], str(page.cursor), page.more)
+        newest_at = max((one.at for one in page.changes), default=0.0)
+        events = [(str(one.cursor), self._document(one)) for one in page.changes]
+        return Sent(events, str(page.cursor), page.more, newest_at)
 
     def _document(self, one: Change) -> Document:
         shown: Document = {

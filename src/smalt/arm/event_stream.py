@@ -40,11 +40,12 @@ class StreamPace:
 
 @dataclass(frozen=True)
 class Sent:
-    """Events with their ids, the id behind all of them, and whether there are more already."""
+    """Events with their ids, the id behind all of them, whether there are more already; when the newest happened."""
 
     events: Sequence[tuple[str, Document]]
     cursor: str
     more: bool
+    newest_at: float = 0.0
 
 
 class EventStream(Response):
@@ -65,12 +66,13 @@ class EventStream(Response):
         check: Callable[[], Awaitable[None]],
         pace: StreamPace,
         ended: Callable[[], None],
+        heard: Callable[[float], None],
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store"})
         del self.headers["content-length"]
         self._hub, self._key = hub, key
         self._first, self._read, self._check = first, read, check
-        self._pace, self._ended = pace, ended
+        self._pace, self._ended, self._heard = pace, ended, heard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tasks = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._write(send))}
@@ -95,12 +97,15 @@ class EventStream(Response):
     async def _events(self, send: Send) -> None:
         with self._hub.subscribe(self._key, below=True) as subscription:
             sent, clock = self._first, asyncio.get_running_loop().time
-            checked_at = clock()
+            checked_at, waited = clock(), False
             await self._put(send, sent)
             while not self._hub.closing:
                 sent = await self._read(sent.cursor)
                 await self._put(send, sent)
+                if waited and sent.events:
+                    self._heard(sent.newest_at)
                 quiet = not sent.more and not await subscription.changed(self._pace.heartbeat_s)
+                waited = not sent.more
                 if quiet or clock() - checked_at >= self._pace.heartbeat_s:
                     await self._check()
                     checked_at = clock()
@@ -118,10 +123,15 @@ class EventStream(Response):
 
 
 class Streams:
-    """How many are open, of each reader and in all."""
+    """How many are open, of each reader and in all.
 
-    def __init__(self, hub: Hub, pace: StreamPace | None = None) -> None:
-        self._hub = hub
+    `heard` is told when the newest change of a page happened, where a reader waited for it: it has it now.
+    """
+
+    def __init__(
+        self, hub: Hub, pace: StreamPace | None = None, heard: Callable[[float], None] = lambda newest_at: None
+    ) -> None:
+        self._hub, self._heard = hub, heard
         self._pace = pace or StreamPace()
         self._open: Counter[str] = Counter()
 
@@ -141,7 +151,7 @@ class Streams:
             message = f"{self.number} streams of changes are open, and no more are given now; try again later."
             raise ArmError(503, "ServerBusy", message, headers=_LATER)
         self._open[reader] += 1
-        return EventStream(self._hub, key, first, read, check, self._pace, partial(self._close, reader))
+        return EventStream(self._hub, key, first, read, check, self._pace, partial(self._close, reader), self._heard)
 
     def _close(self, reader: str) -> None:
         self._open[reader] -= 1

@@ -29,6 +29,7 @@ from smalt.arm.change_feed import ChangeFeed
 from smalt.arm.crud import Answer, Conditions, Crud
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
+from smalt.arm.event_stream import Streams
 from smalt.arm.ids import GROUPS, ML, RESOURCES, SUBSCRIPTIONS, TENANT, NotAnId, ResourceId
 from smalt.arm.kind import Request
 from smalt.arm.outage import outage
@@ -55,13 +56,20 @@ class ArmApp:
     `authorize(principal, action, scope)` raises ArmError(403).
     """
 
-    def __init__(self, platform: Platform, crud: Crud, authenticate: Authenticate, authorize: Authorize) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        crud: Crud,
+        authenticate: Authenticate,
+        authorize: Authorize,
+        streams: Streams | None = None,
+    ) -> None:
         self._platform = platform
         self._crud = crud
         self._authenticate = authenticate
         self._authorize = authorize
         self._threads = Threads(THREADS)
-        self._feed = ChangeFeed(platform, crud.kinds)
+        self._feed = ChangeFeed(platform, crud.kinds, streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         http = HttpRequest(scope, receive)

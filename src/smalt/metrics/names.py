@@ -34,9 +34,10 @@ GPU_MEMORY = Metric("GpuMemoryUtilizationMegabytes", "Unspecified", "GPU memory 
 QUEUED = Metric("QueuedJobs", "Count", "Jobs that wait for nodes", labels=("compute",))
 STEP = Metric("ReconcileStepSeconds", "Seconds", "One step of the control loop", labels=("kind",))
 WRITE = Metric("WriteTransactionSeconds", "Seconds", "One write transaction, from its begin to its commit")
+FEED = Metric("FeedLagSeconds", "Seconds", "From a change to its being sent to a reader that waits for it")
 
 OF_DEPLOYMENTS = (REQUESTS, LATENCY, CPU, MEMORY, GPU, GPU_MEMORY)
 OF_JOBS = (CPU, MEMORY, GPU, GPU_MEMORY)
-OF_THE_PLATFORM = (QUEUED, STEP, WRITE)
+OF_THE_PLATFORM = (QUEUED, STEP, WRITE, FEED)
 KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_THE_PLATFORM)}
 EACH = (50, 90, 95, 99)  # the percentiles of `RequestLatency` that have names of their own: RequestLatency_P95

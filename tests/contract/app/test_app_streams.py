@@ -17,7 +17,6 @@ import pytest
 import uvicorn
 
 from fakes.platform import OWNER, WORKSPACE, Harness
-from smalt.arm.change_feed import ChangeFeed
 from smalt.arm.errors import forbidden
 from smalt.arm.event_stream import StreamPace, Streams
 from smalt.arm.router import ArmApp
@@ -40,9 +39,9 @@ class Site:
     allowed: bool = True
 
     def __post_init__(self) -> None:
-        self.app = ArmApp(self.harness.platform, self.harness.crud, lambda scope: OWNER, self._authorize)
-        self.streams = Streams(self.harness.platform.hub, self.pace)
-        self.app._feed = ChangeFeed(self.harness.platform, self.harness.kinds, self.streams)
+        self.heard: list[float] = []
+        self.streams = Streams(self.harness.platform.hub, self.pace, self.heard.append)
+        self.app = ArmApp(self.harness.platform, self.harness.crud, lambda scope: OWNER, self._authorize, self.streams)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
@@ -127,6 +126,8 @@ def test_what_comes_is_sent_at_once_and_a_reader_resumes(site: Site) -> None:
         first = next(events)
         assert time.monotonic() - began < 1 and first["resourceId"].endswith("/data/a/versions/1")
         assert first["id"] == first["cursor"] and first["actor"] == OWNER.name
+        (at,) = site.heard
+        assert site.harness.clock.now - 1 < at <= site.harness.clock.now, "how long it waited can be told"
     site.put("b")
     with site.stream(f"after=now&{VERSIONS}", **{"Last-Event-ID": first["id"]}) as events:
         site.put("c")
