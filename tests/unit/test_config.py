@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fakes.settings import OTHER
 from smalt.cli.daemon import Order
 from smalt.cli.main import app
 from smalt.cli.root import remember
@@ -17,7 +18,6 @@ from smalt.config import read_settings
 from smalt.settings import Settings, SettingsError, check_setting, setting_names
 from smalt.tracking.mlflow_server import command, settings_of
 
-OTHER = {"host": "ml.example", "port": 9443, "database_url": "postgresql://db/smalt"}
 COMMANDS = [
     ["up", "--detach"], ["up"], ["down"], ["down", "--jobs", "cancel"], ["status"], ["status", "--json"], ["env"],
     ["quickstart"], ["sp", "list"], ["sp", "create", "x"], ["sp", "delete", "x"], ["sp", "rotate", "x"],
@@ -35,7 +35,7 @@ BAD = {
     '{"layout": 0}': "layout must be 1",
     '{"layout": 99, "new": 1}': "newer Smalt (layout 99, this one knows 1)",
     '{"layout": 1, "prot": 7443}': "there is no setting 'prot' (did you mean 'port'?)",
-    '{"layout": 1, "colour": 7443}': "there is no setting 'colour' (known are host, port, database_url)",
+    '{"layout": 1, "colour": 7443}': f"there is no setting 'colour' (known are {', '.join(setting_names())})",
     '{"layout": 1, "root": "/"}': "there is no setting 'root'",
     '{"layout": 1, "port": "7443"}': "port must be a whole number from 1 to 65535, not '7443'",
     '{"layout": 1, "port": 0}': "port must be a whole number from 1 to 65535, not 0",

@@ -14,7 +14,8 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import NAME, Kind
 
 _DETAILS_MOST = 100
-_NOT_SHOWN = frozenset({"credentials", "secrets", "keys"})  # a wrong value there may be a secret in the wrong place
+# What is in a field of such a name is repeated in no error: it may be a secret, or one in the wrong place.
+NAMES_OF_SECRETS = re.compile(r"credential|secret|token|password|passphrase|key|sas|certificate|connectionstring", re.I)
 
 
 class Properties(BaseModel):
@@ -95,7 +96,7 @@ def _as_written(given: Any, parsed: Any) -> Any:
 def _detail(base: str, error: Any) -> ArmError:
     path = ".".join([*filter(None, [base]), *(str(part) for part in error["loc"])])
     given = error.get("input")
-    hidden = not _NOT_SHOWN.isdisjoint(str(part).lower() for part in error["loc"])
+    hidden = any(NAMES_OF_SECRETS.search(str(part)) for part in error["loc"])
     shown = "" if hidden or isinstance(given, dict | list) else f" (given: {str(given)[:80]!r})"
     return invalid(f"{path}: {error['msg']}{shown}.", path)
 

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 import smalt.kinds
+from fakes.settings import OTHER
 from smalt import settings as settings_module
 from smalt.agent.environ import PASSED_ON
 from smalt.arm.kind import Kind
@@ -125,7 +126,7 @@ class TestSettings:
         assert rows == constants
 
     def test_configuration_keys(self, tmp_path: Path) -> None:
-        settings = Settings(tmp_path / "root", database_url="postgresql://host/name")
+        settings = Settings(tmp_path / "root", **OTHER)
         prepare(settings)
         remember(settings)
         written = json.loads((settings.root / "config.json").read_text())

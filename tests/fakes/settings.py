@@ -1,0 +1,7 @@
+"""Each setting at another value than its default: a new setting gets a line here, and the tests follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OTHER: dict[str, Any] = {"host": "ml.example", "port": 9443, "database_url": "postgresql://db/smalt"}
