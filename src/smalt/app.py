@@ -41,12 +41,12 @@ from smalt.auth.private_files import PrivateFiles
 from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
-from smalt.blob.account_listing import AccountListing
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.names import Target
+from smalt.blob.operations.service import BlobService
+from smalt.blob.protocol.account_listing import AccountListing
 from smalt.blob.server import BlobApp
-from smalt.blob.service import BlobService
+from smalt.blob.store.folder import FolderStore
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
@@ -65,11 +65,11 @@ from smalt.store.database import Database
 from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
-from smalt.tracking.datastores import DatastoreApp
-from smalt.tracking.edge import TrackingApp
-from smalt.tracking.history import HistoryApp
-from smalt.tracking.registered_models import RegisteredModels
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.dataplane.datastores import DatastoreApp
+from smalt.tracking.dataplane.history import HistoryApp
+from smalt.tracking.edge.app import TrackingApp
+from smalt.tracking.models.registered_models import RegisteredModels
+from smalt.tracking.runs.runs import MlflowTracking
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.open_routes import open_routes

@@ -16,8 +16,8 @@ from typing import Any
 
 import uvicorn
 
-from smalt.blob.http import BlobProtocol
-from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER
+from smalt.blob.protocol.http import BlobProtocol
+from smalt.blob.protocol.message import ADDRESS_HEADER, PROTOCOL_HEADER
 
 BACKLOG = 2048
 _SAID_BY_THE_GATEWAY = frozenset({ADDRESS_HEADER.encode(), PROTOCOL_HEADER.encode()})

@@ -1,0 +1,1 @@
+"""Storage accounts with their keys and containers, and the signatures made with those keys."""
