@@ -58,7 +58,7 @@ from smalt.metrics.recorder import Recorder
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
-from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, listen
+from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol
 from smalt.settings import Settings, SettingsError
 from smalt.store import feed
 from smalt.store.database import Database
@@ -70,6 +70,7 @@ from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.models.registered_models import RegisteredModels
 from smalt.tracking.runs.runs import MlflowTracking
+from smalt.unix_socket import listen
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.open_routes import open_routes
@@ -198,7 +199,7 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)
-    asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket)]))
+    asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
     server.loop.stop()
     for one in (thread, collecting):

@@ -23,19 +23,6 @@ BACKLOG = 2048
 _SAID_BY_THE_GATEWAY = frozenset({ADDRESS_HEADER.encode(), PROTOCOL_HEADER.encode()})
 
 
-def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, 0600 from its first moment on."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(BACKLOG)
-    return listener
-
-
 class EndingServer(uvicorn.Server):
     """Says first that it ends, so that answers that go on, or are held, end themselves."""
 

@@ -15,7 +15,6 @@ import os
 import socket
 import sqlite3
 import sys
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -35,7 +34,9 @@ from smalt.tracking.database.migration import prepare
 from smalt.tracking.process.mlflow_refusals import answer_in_json
 from smalt.tracking.process.mlflow_server import settings_of
 from smalt.tracking.process.repository import SCHEME, repository_class
+from smalt.unix_socket import listen
 
+_BACKLOG = 256
 _THREADS = 8  # Python under one interpreter lock: more would only wait, and cost memory
 _RELOCATED = (
     ("workspaces", "default_artifact_root"),
@@ -65,7 +66,7 @@ def run(settings: Settings) -> None:
         uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=120, server_header=False)
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(server, listen(settings.mlflow_socket)))
+        runner.run(_serve(server, listen(settings.mlflow_socket, _BACKLOG)))
 
 
 def relocate(settings: Settings) -> None:
@@ -102,19 +103,6 @@ def folders(settings: Settings) -> Any:
         return ModelFiles(lambda container: Folder(account / container, staging(settings), hides), place_of)
 
     return files_of
-
-
-def listen(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(256)
-    return listener
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
