@@ -40,7 +40,7 @@ async def list_blobs(service: BlobService, request: Request, answer: Answer) -> 
     request.grant.require("l")
     query = request.query
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-    asked = request.query_number("maxresults", 1, _LIMIT)
+    max_results = request.query_number("maxresults", 1, _LIMIT)
     include = _include(request, _OF_BLOBS)
     if "uncommittedblobs" in include:
         raise unsupported("Listing blobs that have only uncommitted blocks")
@@ -50,7 +50,7 @@ async def list_blobs(service: BlobService, request: Request, answer: Answer) -> 
         request.grant.require("t")
     name, _, snapshot = read_marker(query.get("marker", "")).partition("\0")
     container = await service.require_container(request.target)
-    limit = min(asked or _MAX_RESULTS, _MAX_RESULTS)
+    limit = min(max_results or _MAX_RESULTS, _MAX_RESULTS)
     if "snapshots" in include:
         entries, following = await service.list_with_snapshots(request.target, prefix, (name, snapshot), limit)
     else:
@@ -60,7 +60,7 @@ async def list_blobs(service: BlobService, request: Request, answer: Answer) -> 
         f'<EnumerationResults ServiceEndpoint="{request.endpoint}" ContainerName="{container.name}">',
         text_element("Prefix", prefix),
         text_element("Marker", query.get("marker", "")),
-        f"<MaxResults>{asked}</MaxResults>" if asked else "",
+        f"<MaxResults>{max_results}</MaxResults>" if max_results else "",
         text_element("Delimiter", delimiter) if delimiter else "",
         "<Blobs>",
     ]
@@ -77,8 +77,8 @@ async def list_containers(service: BlobService, request: Request, answer: Answer
     request.grant.require("l")
     query = request.query
     prefix = query.get("prefix", "")
-    asked = request.query_number("maxresults", 1, _LIMIT)
-    limit = min(asked or _MAX_RESULTS, _MAX_RESULTS)
+    max_results = request.query_number("maxresults", 1, _LIMIT)
+    limit = min(max_results or _MAX_RESULTS, _MAX_RESULTS)
     after = read_marker(query.get("marker", ""))
     found = await service.in_thread(service.accounts.containers, request.target.account, prefix, after, limit + 1)
     page = found[:limit]
@@ -88,7 +88,7 @@ async def list_containers(service: BlobService, request: Request, answer: Answer
         f'<EnumerationResults ServiceEndpoint="{request.endpoint}">',
         text_element("Prefix", prefix),
         text_element("Marker", query.get("marker", "")),
-        f"<MaxResults>{asked}</MaxResults>" if asked else "",
+        f"<MaxResults>{max_results}</MaxResults>" if max_results else "",
         "<Containers>",
         *(
             _container_xml(one, service.accounts.leases.get(Target(one.account, one.name)), with_metadata)

@@ -48,29 +48,29 @@ async def create_snapshot(service: BlobService, request: Request, answer: Answer
 async def delete_with_snapshots(service: BlobService, request: Request) -> None:
     """Delete Blob, of one snapshot or of a blob, with its snapshots as `x-ms-delete-snapshots` says."""
     conditions, target = read_conditions(request), request.target
-    asked = request.header("x-ms-delete-snapshots").lower()
-    if asked not in ("", "include", "only"):
+    delete_snapshots = request.header("x-ms-delete-snapshots").lower()
+    if delete_snapshots not in ("", "include", "only"):
         raise BlobError(400, "InvalidHeaderValue", "x-ms-delete-snapshots is neither include nor only.")
     if target.snapshot:
-        if asked:
+        if delete_snapshots:
             raise invalid_query("snapshot", "x-ms-delete-snapshots is for the blob, not for one of its snapshots")
         conditions.check_change(await service.find(target))
         await service.in_thread(service.snapshots.delete, [target])
         return
     if not service.snapshots.any_in(target.account, target.container):
-        if asked == "only":
+        if delete_snapshots == "only":
             conditions.check_change(await service.find(target))
         else:
             await service.delete(target, conditions.check_change)
         return
     async with service.locked(target):
         conditions.check_change(await service.find(target))
-        await _delete(service, request, asked, await service.in_thread(service.snapshots.of, target))
+        await _delete(service, request, delete_snapshots, await service.in_thread(service.snapshots.of, target))
 
 
-async def _delete(service: BlobService, request: Request, asked: str, taken: list[Target]) -> None:
-    if taken and not asked:
+async def _delete(service: BlobService, request: Request, delete_snapshots: str, taken: list[Target]) -> None:
+    if taken and not delete_snapshots:
         raise BlobError(409, "SnapshotsPresent", "This operation is not permitted because the blob has snapshots.")
     await service.in_thread(service.snapshots.delete, taken)
-    if asked != "only":
+    if delete_snapshots != "only":
         await service.delete_locked(request.target, read_conditions(request).check_change)

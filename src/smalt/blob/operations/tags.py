@@ -58,8 +58,8 @@ async def find_blobs(service: BlobService, request: Request, answer: Answer) -> 
     if target.container:
         await service.require_container(target)
         terms = [*terms, Term(CONTAINER, "=", target.container)]
-    asked = request.query_number("maxresults", 1, 1 << 31)
-    limit = min(asked or _MAX_RESULTS, _MAX_RESULTS)
+    max_results = request.query_number("maxresults", 1, 1 << 31)
+    limit = min(max_results or _MAX_RESULTS, _MAX_RESULTS)
     container, _, name = read_marker(query.get("marker", "")).partition("/")
     found = await service.in_thread(service.tags.find, target.account, terms, (container, name), limit + 1)
     keys = {term.key for term in terms}
@@ -67,7 +67,7 @@ async def find_blobs(service: BlobService, request: Request, answer: Answer) -> 
         XML_HEADER,
         f'<EnumerationResults ServiceEndpoint="{request.endpoint}">',
         text_element("Where", where),
-        f"<MaxResults>{asked}</MaxResults>" if asked else "",
+        f"<MaxResults>{max_results}</MaxResults>" if max_results else "",
         "<Blobs>",
     ]
     for place in found[:limit]:

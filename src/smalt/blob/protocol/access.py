@@ -219,8 +219,8 @@ def _challenge(request: Request) -> BlobError:
     return BlobError(401, "NoAuthenticationInformation", message, headers={"www-authenticate": challenge})
 
 
-def _same(ours: str, theirs: str) -> bool:
-    return hmac.compare_digest(ours.encode(), theirs.encode("utf-8", "replace"))
+def _same(expected: str, given: str) -> bool:
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace"))
 
 
 def _moment(text: str, name: str) -> float:

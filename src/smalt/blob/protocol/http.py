@@ -16,6 +16,6 @@ class BlobProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        kept = self.headers[-1][0]
-        if kept.startswith(_PREFIX):
+        lower_case = self.headers[-1][0]
+        if lower_case.startswith(_PREFIX):
             self.headers[-1] = (_PREFIX + name[len(_PREFIX) :], value)

@@ -41,10 +41,10 @@ def texts_to_sign(request: Request, signed_name: str) -> Iterator[str]:
         head.append(value)
     start = "\n".join(head) + "\n"
     end = _resource(request, signed_name)
-    ours = {name.lower(): value for name, value in headers.items() if name.startswith("x-ms-")}
-    plain = _headers(ours, sorted(ours))
+    ms_headers = {name.lower(): value for name, value in headers.items() if name.startswith("x-ms-")}
+    plain = _headers(ms_headers, sorted(ms_headers))
     yield start + plain + end
-    collated = _headers(ours, sorted(ours, key=_collation))
+    collated = _headers(ms_headers, sorted(ms_headers, key=_collation))
     if collated != plain:
         yield start + collated + end
 

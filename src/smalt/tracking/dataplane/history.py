@@ -245,9 +245,9 @@ class HistoryApp:
 
         All at once, unless `$top` asks for fewer: azure-ai-ml 1.35.2 follows no link to a next page.
         """
-        asked = _plain(http.query_params)
-        paging = Paging.of(asked)
-        paging = replace(paging, most=min(int(asked["$top"]) if paging.exact else CHILDREN_MOST, CHILDREN_MOST))
+        parameters = _plain(http.query_params)
+        paging = Paging.of(parameters)
+        paging = replace(paging, most=min(int(parameters["$top"]) if paging.exact else CHILDREN_MOST, CHILDREN_MOST))
         with self._platform.database.read() as connection:
             page = pages.page(connection, row.kind, row.id, most=paging.most, skip=paging.skip)
         above = [row.name, *([root] if (root := self._whole(row)["rootRunId"]) != row.name else [])]
@@ -283,10 +283,10 @@ class HistoryApp:
 
     def _resolve(self, workspace: ResourceId, service: str, body: dict[str, Any]) -> dict[str, Any]:
         """{"values": [ids]} → where each named output is, in the long form that clients parse."""
-        asked, values = body.get("values") or [], dict[str, Any]()
-        if not isinstance(asked, list) or not all(isinstance(key, str) for key in asked):
+        ids, values = body.get("values") or [], dict[str, Any]()
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
             raise invalid('The body must be {"values": [the ids of outputs]}.', "values")
-        for key in asked:
+        for key in ids:
             job, _, output = key.removeprefix("azureml://jobs/").partition("/outputs/")
             row = self._read(workspace.child("jobs", job).key)
             place = ((row.status if row else {}).get("outputs") or {}).get(output)
@@ -316,8 +316,8 @@ def _services(row: Row, node: int) -> dict[str, Any]:
 
 def _plain(query: Mapping[str, str]) -> dict[str, str]:
     """This service's names of what asks for a page, as lists of ARM have them."""
-    ours = {"$continuationtoken": "$skipToken", "top": "$top"}
-    return {ours.get(name, name): value for name, value in query.items()}
+    arm_names = {"$continuationtoken": "$skipToken", "top": "$top"}
+    return {arm_names.get(name, name): value for name, value in query.items()}
 
 
 def _changes(body: dict[str, Any]) -> _Changes:

@@ -178,10 +178,10 @@ def _is_json(message: Request | httpx.Response) -> bool:
 
 
 def _headers(answer: httpx.Response, length: bool = False) -> dict[str, str]:
-    kept = {key: value for key, value in answer.headers.items() if key.lower() not in _NOT_BACK}
+    headers = {key: value for key, value in answer.headers.items() if key.lower() not in _NOT_BACK}
     if length and "content-length" in answer.headers:
-        kept["content-length"] = answer.headers["content-length"]
-    return kept | {"x-content-type-options": "nosniff", "x-frame-options": "SAMEORIGIN"}
+        headers["content-length"] = answer.headers["content-length"]
+    return headers | {"x-content-type-options": "nosniff", "x-frame-options": "SAMEORIGIN"}
 
 
 async def _streamed(answer: httpx.Response) -> AsyncIterator[bytes]:

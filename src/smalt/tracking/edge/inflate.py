@@ -13,19 +13,19 @@ from smalt.tracking.edge.replies import too_large
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's names for the formats: its `wbits`
 
 
-def inflated(body: bytes, encoding: str, most: int) -> bytes:
+def inflated(body: bytes, encoding: str, limit: int) -> bytes:
     """`body` without its Content-Encoding.
 
-    Raises ArmError: 413 above `most` bytes, 400 for what is broken, 415 for what is not read here.
+    Raises ArmError: 413 above `limit` bytes, 400 for what is broken, 415 for what is not read here.
     """
     name = encoding.strip().lower()
     if name in ("", "identity") or not body:
         return body
     try:
         if name in ("gzip", "x-gzip"):
-            return _inflated(body, _GZIP, most)
+            return _inflated(body, _GZIP, limit)
         if name == "deflate":  # zlib's format; some clients send it without the frame
-            return _inflated(body, _ZLIB if _is_framed(body) else _RAW, most)
+            return _inflated(body, _ZLIB if _is_framed(body) else _RAW, limit)
     except zlib.error as error:
         message = f"The body is not what its Content-Encoding '{name}' says: {error}."
         raise ArmError(400, "InvalidRequestContent", message, "Content-Encoding") from None
@@ -38,14 +38,14 @@ def inflated(body: bytes, encoding: str, most: int) -> bytes:
     )
 
 
-def _inflated(body: bytes, wbits: int, most: int) -> bytes:
+def _inflated(body: bytes, wbits: int, limit: int) -> bytes:
     """All members of the body, one behind the other."""
     out = bytearray()
     while body:
         reader = zlib.decompressobj(wbits)
-        out += reader.decompress(body, most + 1 - len(out))
-        if len(out) > most:
-            raise too_large(most)
+        out += reader.decompress(body, limit + 1 - len(out))
+        if len(out) > limit:
+            raise too_large(limit)
         if not reader.eof:
             raise zlib.error("it ends too early")
         body = reader.unused_data

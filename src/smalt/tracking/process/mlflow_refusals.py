@@ -30,12 +30,12 @@ def answer_in_json(app: Flask) -> None:
 def _answer(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _response(error.code or 500, error.description or error.name)
-    asked = f"{request.method} {request.path[:200]}"
+    call = f"{request.method} {request.path[:200]}"
     if isinstance(error, _UNREADABLE):
         said = f"{type(error).__name__}: {error}"[:300]
-        _log.warning("%s could not be read: %s", asked, said)
+        _log.warning("%s could not be read: %s", call, said)
         return _response(400, f"A value in this request is not of the type that MLflow expects there ({said}).")
-    _log.error("%s failed", asked, exc_info=error)
+    _log.error("%s failed", call, exc_info=error)
     why = (
         f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     )  # a full disk: the edge knows it
