@@ -1,1 +1,1 @@
-"""Storage accounts with their keys and containers, and the signatures made with those keys."""
+"""Storage accounts, their keys, containers and signatures; `accounts.BlobAccounts` is the platform's view of blobs."""
