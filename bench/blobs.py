@@ -33,11 +33,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from smalt.auth.keyring import Keyring
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
-from smalt.blob.http import BlobProtocol
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.operations.service import BlobService
+from smalt.blob.protocol.http import BlobProtocol
 from smalt.blob.server import BlobApp
-from smalt.blob.service import BlobService
+from smalt.blob.store.folder import FolderStore
 from smalt.settings import STORAGE_SUFFIX, Settings
 from smalt.store import tables
 from smalt.store.database import Database

@@ -34,16 +34,16 @@ from smalt.auth.access import authorize
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.keyring import Keyring
 from smalt.auth.tokens import TokenService, arm_audiences
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.store.folder import FolderStore
 from smalt.cli.root import remember
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 from smalt.tracking.address import mlflow_name, tracking_uri
-from smalt.tracking.edge import TrackingApp
-from smalt.tracking.mlflow_server import command
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.edge.app import TrackingApp
+from smalt.tracking.process.mlflow_server import command
+from smalt.tracking.runs.runs import MlflowTracking
 
 WORKSPACE = workspace_id("00000000-0000-0000-0000-000000000001", "smalt", "default")
 API = "/api/2.0/mlflow"

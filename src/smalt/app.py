@@ -42,12 +42,12 @@ from smalt.auth.private_files import PrivateFiles
 from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
-from smalt.blob.account_listing import AccountListing
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.names import Target
+from smalt.blob.operations.service import BlobService
+from smalt.blob.protocol.account_listing import AccountListing
 from smalt.blob.server import BlobApp
-from smalt.blob.service import BlobService
+from smalt.blob.store.folder import FolderStore
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import LocalEngine
@@ -59,18 +59,19 @@ from smalt.metrics.recorder import Recorder
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reserve import Reserve
-from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, listen
+from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol
 from smalt.settings import Settings, SettingsError
 from smalt.store import feed
 from smalt.store.database import Database
 from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
-from smalt.tracking.datastores import DatastoreApp
-from smalt.tracking.edge import TrackingApp
-from smalt.tracking.history import HistoryApp
-from smalt.tracking.registered_models import RegisteredModels
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.dataplane.datastores import DatastoreApp
+from smalt.tracking.dataplane.history import HistoryApp
+from smalt.tracking.edge.app import TrackingApp
+from smalt.tracking.models.registered_models import RegisteredModels
+from smalt.tracking.runs.runs import MlflowTracking
+from smalt.unix_socket import listen
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.open_routes import open_routes
@@ -205,7 +206,7 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=60,
     )  # fmt: skip
     os.umask(0o077)
-    asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket)]))
+    asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
     server.loop.stop()
     for one in (thread, collecting):

@@ -16,24 +16,11 @@ from typing import Any
 
 import uvicorn
 
-from smalt.blob.http import BlobProtocol
-from smalt.blob.message import ADDRESS_HEADER, PROTOCOL_HEADER
+from smalt.blob.protocol.http import BlobProtocol
+from smalt.blob.protocol.message import ADDRESS_HEADER, PROTOCOL_HEADER
 
 BACKLOG = 2048
 _SAID_BY_THE_GATEWAY = frozenset({ADDRESS_HEADER.encode(), PROTOCOL_HEADER.encode()})
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, 0600 from its first moment on."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(BACKLOG)
-    return listener
 
 
 class EndingServer(uvicorn.Server):

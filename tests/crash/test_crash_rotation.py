@@ -12,7 +12,7 @@ import pytest
 
 from smalt.auth import rotation
 from smalt.auth.keyring import Keyring
-from smalt.blob.account_keys import AccountKeys
+from smalt.blob.accounts.account_keys import AccountKeys
 from smalt.settings import Settings
 from smalt.store.database import Database
 from smalt.store.migrate import migrate

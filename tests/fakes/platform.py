@@ -44,8 +44,8 @@ from smalt.arm.ports import (
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
 from smalt.auth.keyring import Keyring
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.store.folder import FolderStore
 from smalt.gateway.routes import check
 from smalt.reconcile.loop import Loop
 from smalt.reconcile.pace import Pace

@@ -14,10 +14,10 @@ from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.ids import ResourceId
 from smalt.arm.runs import JobRuns
 from smalt.settings import Settings
-from smalt.tracking import schema
 from smalt.tracking.address import mlflow_name
-from smalt.tracking.history import HistoryApp
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.database import schema
+from smalt.tracking.dataplane.history import HistoryApp
+from smalt.tracking.runs.runs import MlflowTracking
 
 HOME = ResourceId.parse(WORKSPACE)
 JOBS = f"{WORKSPACE}/jobs"

@@ -16,7 +16,7 @@ from smalt.cli.main import app
 from smalt.cli.root import remember
 from smalt.config import read_settings
 from smalt.settings import Settings, SettingsError, check_setting, setting_names
-from smalt.tracking.mlflow_server import command, settings_of
+from smalt.tracking.process.mlflow_server import command, settings_of
 
 COMMANDS = [
     ["up", "--detach"], ["up"], ["down"], ["down", "--jobs", "cancel"], ["status"], ["status", "--json"], ["env"],
@@ -100,7 +100,7 @@ def test_a_folder_in_its_place_is_one_line_too(tmp_path: Path) -> None:
         read_settings(tmp_path)
 
 
-@pytest.mark.parametrize("module", ["smalt.app", "smalt.tracking.mlflow_server"])
+@pytest.mark.parametrize("module", ["smalt.app", "smalt.tracking.process.mlflow_server"])
 def test_the_platforms_own_processes_say_it_in_one_line(tmp_path: Path, module: str) -> None:
     (tmp_path / "config.json").write_text("{")
     done = subprocess.run(

@@ -1,4 +1,1 @@
-"""The Azure Blob protocol over an object store.
-
-`server.BlobApp` speaks it, `accounts.BlobAccounts` is the platform's view.
-"""
+"""The Azure Blob protocol over an object store: `server.BlobApp` answers requests."""

@@ -17,9 +17,6 @@ from contextlib import suppress
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.arm.ports import Tokens
-from smalt.blob import containers, copying, leasing, listing, reading, snapshotting, tags, tiers, writing
-from smalt.blob.access import Access, Permits
-from smalt.blob.batch import run_batch
 from smalt.blob.errors import (
     BlobError,
     from_arm,
@@ -29,9 +26,12 @@ from smalt.blob.errors import (
     not_authorized,
     unsupported,
 )
-from smalt.blob.message import Answer, Disconnected, Message, Receive, Request, Send
 from smalt.blob.names import Target
-from smalt.blob.service import BlobService
+from smalt.blob.operations import containers, copying, leasing, listing, reading, snapshotting, tags, tiers, writing
+from smalt.blob.operations.service import BlobService
+from smalt.blob.protocol.access import Access, Permits
+from smalt.blob.protocol.batch import run_batch
+from smalt.blob.protocol.message import Answer, Disconnected, Message, Receive, Request, Send
 
 SERVICE_VERSION = "2023-11-03"
 _MAX_ECHO = 1024

@@ -19,7 +19,7 @@ from smalt.cli.watch import Health, machine_memory_bytes, memory_limit
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import addresses
 from smalt.settings import Settings
-from smalt.tracking import mlflow_server
+from smalt.tracking.process import mlflow_server
 
 ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
 LOW_PRIORITY = 5  # MLflow imports for 5 s: not at the cost of the user's first commands

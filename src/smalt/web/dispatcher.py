@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from smalt.blob.names import is_blob_request
-from smalt.tracking.datastores import DatastoreApp
-from smalt.tracking.edge import TrackingApp
-from smalt.tracking.history import HistoryApp
+from smalt.tracking.dataplane.datastores import DatastoreApp
+from smalt.tracking.dataplane.history import HistoryApp
+from smalt.tracking.edge.app import TrackingApp
 
 ARM_PATHS = ("/subscriptions", "/providers", "/tenants")
 

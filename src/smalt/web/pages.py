@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from smalt.arm.ids import NotAnId, ResourceId, workspace_id
 from smalt.auth.sessions import Sessions
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.runs.runs import MlflowTracking
 
 
 def _tracking_page(workspace: ResourceId) -> str:

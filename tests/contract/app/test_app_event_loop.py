@@ -20,7 +20,7 @@ from smalt.settings import RESOURCE_GROUP, STORAGE_AUDIENCE, SUBSCRIPTION, TENAN
 from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.tables import identity
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.runs.runs import MlflowTracking
 
 HOME = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{WORKSPACE}"
 OID = "00000000-0000-0000-0000-00000000000b"

@@ -16,13 +16,13 @@ from obstore.store import MemoryStore
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal, Tokens
 from smalt.auth.keyring import Keyring
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
-from smalt.blob.http import BlobProtocol
-from smalt.blob.remote import ObstoreStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.operations.service import BlobService
+from smalt.blob.protocol.http import BlobProtocol
 from smalt.blob.server import BlobApp
-from smalt.blob.service import BlobService
-from smalt.blob.staging import Staging
+from smalt.blob.store.folder import FolderStore
+from smalt.blob.store.remote import ObstoreStore
+from smalt.blob.store.staging import Staging
 from smalt.settings import TENANT, Settings
 from smalt.store import tables
 from smalt.store.database import Database

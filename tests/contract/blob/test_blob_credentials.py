@@ -220,7 +220,7 @@ def _code(call: Callable[[], object]) -> str:
 
 
 def test_a_client_gives_up_at_once_where_there_is_no_space(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from smalt.blob.staging import Staging
+    from smalt.blob.store.staging import Staging
 
     def full(_: object) -> tuple[str, int]:
         raise OSError(28, "No space left on device")

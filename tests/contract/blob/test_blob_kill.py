@@ -18,10 +18,10 @@ import socket, sys
 from pathlib import Path
 import uvicorn
 from smalt.auth.keyring import Keyring
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.store.folder import FolderStore
 from smalt.blob.server import BlobApp
-from smalt.blob.service import BlobService
+from smalt.blob.operations.service import BlobService
 from smalt.settings import Settings
 from smalt.store import tables
 from smalt.store.database import Database

@@ -20,12 +20,12 @@ from azure.storage.blob import BlobServiceClient
 from obstore.store import AzureStore, MemoryStore
 
 from live.ports import free_port
-from smalt.blob.beneath import Beneath
 from smalt.blob.errors import BlobError
-from smalt.blob.folder import FolderStore
-from smalt.blob.objects import Appends, LocalFiles, ObjectInfo, ObjectStore
-from smalt.blob.remote import ObstoreStore
-from smalt.blob.staging import Staging
+from smalt.blob.store.beneath import Beneath
+from smalt.blob.store.folder import FolderStore
+from smalt.blob.store.objects import Appends, LocalFiles, ObjectInfo, ObjectStore
+from smalt.blob.store.remote import ObstoreStore
+from smalt.blob.store.staging import Staging
 
 BUCKET = "acct/data"
 ACCOUNT = "devstoreaccount1"

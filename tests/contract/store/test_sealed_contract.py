@@ -10,7 +10,7 @@ from sqlalchemy import select, text, update
 
 from smalt.auth import rotation
 from smalt.auth.keyring import Keyring, Unreadable
-from smalt.blob.account_keys import AccountKeys
+from smalt.blob.accounts.account_keys import AccountKeys
 from smalt.settings import Settings
 from smalt.store import tables
 from smalt.store.database import Database

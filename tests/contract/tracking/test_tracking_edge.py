@@ -17,8 +17,8 @@ import pytest
 
 from smalt.arm.ids import workspace_id
 from smalt.arm.ports import RunChanges, RunSpec
-from smalt.tracking.migration import prepare
-from smalt.tracking.mlflow_process import relocate
+from smalt.tracking.database.migration import prepare
+from smalt.tracking.process.mlflow_process import relocate
 
 API = "/api/2.0/mlflow"
 LONG = "j" + "o-b_" * 62 + "x"  # 250 characters

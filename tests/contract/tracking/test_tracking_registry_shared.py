@@ -12,7 +12,7 @@ import pytest
 from smalt.arm.ports import ModelVersion, RunSpec
 from smalt.store import resources
 from smalt.tracking.address import artifact_root
-from smalt.tracking.registered_models import RegisteredModels
+from smalt.tracking.models.registered_models import RegisteredModels
 
 API = "/api/2.0/mlflow"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, inspect
 
-from smalt.tracking import schema
+from smalt.tracking.database import schema
 
 
 def test_declared_tables_are_as_mlflows_migrations_make_them(site: Any) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from smalt.server_socket import PeerProtocol, is_sibling, listen
+from smalt.server_socket import BACKLOG, PeerProtocol, is_sibling
+from smalt.unix_socket import listen
 
 ASK = """
 import http.client, json, socket, sys
@@ -42,7 +43,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
     place.touch()  # what an earlier server left
     before = os.umask(0)
     try:
-        listener = listen(place)
+        listener = listen(place, BACKLOG)
     finally:
         os.umask(before)
     server = uvicorn.Server(uvicorn.Config(app, http=PeerProtocol, lifespan="off", log_config=None))

@@ -10,9 +10,9 @@ import pytest
 from smalt.arm.errors import ArmError
 from smalt.auth import private_files
 from smalt.auth.private_files import PrivateFiles
-from smalt.blob.folder import FolderStore
+from smalt.blob.store.folder import FolderStore
 from smalt.settings import Settings
-from smalt.tracking.folder import Folder
+from smalt.tracking.artifacts.folder import Folder
 
 PRIVATE = [
     "smalt.db",

@@ -18,11 +18,11 @@ from sqlalchemy import func, select
 
 from fakes.databases import with_schema
 from smalt.auth.keyring import Keyring
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.operations.service import BlobService
 from smalt.blob.server import BlobApp
-from smalt.blob.service import BlobService
-from smalt.blob.staging import Staging
+from smalt.blob.store.folder import FolderStore
+from smalt.blob.store.staging import Staging
 from smalt.settings import STORAGE_SUFFIX, Settings
 from smalt.store import tables
 

@@ -12,8 +12,8 @@ from azure.storage.blob import generate_account_sas, generate_blob_sas, generate
 
 from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.ports import Principal
+from smalt.blob.accounts.sas import account_text, service_text, sign
 from smalt.blob.names import is_blob_request, parse_target
-from smalt.blob.sas import account_text, service_text, sign
 from smalt.blob.server import BlobApp
 
 HOUR = timedelta(hours=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smalt.blob.account_listing import AccountListing
+from smalt.blob.protocol.account_listing import AccountListing
 
 CONTAINER = "data"
 LIST = "restype=container&comp=list&maxresults=5000&include=metadata"

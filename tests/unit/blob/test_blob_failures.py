@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from smalt.blob import service
-from smalt.blob.catalog import Properties, Row
+from smalt.blob.dates import http_date
 from smalt.blob.errors import BlobError
-from smalt.blob.fileinfo import file_info
-from smalt.blob.message import http_date
 from smalt.blob.names import Target
-from smalt.blob.staging import Staging
+from smalt.blob.operations import service
+from smalt.blob.store.catalog import Properties, Row
+from smalt.blob.store.fileinfo import file_info
+from smalt.blob.store.staging import Staging
 from smalt.store import database
 
 BLOCK_QUERY = "comp=block&blockid=MQ=="

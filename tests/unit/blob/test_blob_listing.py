@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from smalt.blob import catalog
+from smalt.blob.store import catalog
 
 
 def test_listing_pages_prefixes_and_delimiters(rig):

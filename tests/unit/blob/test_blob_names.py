@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smalt.blob.beneath import Beneath
-from smalt.blob.filenames import aside_path, file_path
-from smalt.blob.folder import FolderStore
 from smalt.blob.names import blob_name_fault
-from smalt.blob.objects import ObjectInfo
+from smalt.blob.store.beneath import Beneath
+from smalt.blob.store.filenames import aside_path, file_path
+from smalt.blob.store.folder import FolderStore
+from smalt.blob.store.objects import ObjectInfo
 
 BUCKET = "acct/data"
 LONG = "l" * 300

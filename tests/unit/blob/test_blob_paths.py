@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smalt.blob.beneath import Beneath
 from smalt.blob.errors import BlobError
-from smalt.blob.folder import FolderStore
+from smalt.blob.store.beneath import Beneath
+from smalt.blob.store.folder import FolderStore
 
 BUCKET = "acct/data"
 PARTS = st.sampled_from(

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from smalt.blob.catalog import Properties, Row
-from smalt.blob.sas import mint_account_sas
-from smalt.blob.tag_query import BadQuery, parse_condition, parse_find
+from smalt.blob.accounts.sas import mint_account_sas
+from smalt.blob.store.catalog import Properties, Row
+from smalt.blob.store.tag_query import BadQuery, parse_condition, parse_find
 
 
 def body(**tags: str) -> bytes:

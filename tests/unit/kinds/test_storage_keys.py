@@ -12,8 +12,8 @@ from fakes.platform import GROUP, WORKSPACE, Harness
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
 from smalt.auth.access import authorize
-from smalt.blob.access import Access
 from smalt.blob.names import Target
+from smalt.blob.protocol.access import Access
 from smalt.kinds.assets.lifetimes import signature_hours
 
 

@@ -22,7 +22,7 @@ from smalt.metrics.recorder import Recorder
 from smalt.store import resources, series
 from smalt.store.series import HOUR, MINUTE, Key, Point
 from smalt.store.spread import GROWTH, bound_of, bounds_ms
-from smalt.tracking.measured import record_logged
+from smalt.tracking.runs.measured import record_logged
 
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/churn"
 BLUE = f"{ENDPOINT}/deployments/blue"

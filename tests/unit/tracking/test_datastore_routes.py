@@ -14,7 +14,7 @@ from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.errors import unauthorized
 from smalt.arm.ports import Principal
 from smalt.auth.access import authorize
-from smalt.tracking.datastores import DatastoreApp
+from smalt.tracking.dataplane.datastores import DatastoreApp
 
 DATASTORE = f"/datastore/v1.0{WORKSPACE}/datastores"
 VERSION = f"/data/v1.0{WORKSPACE}/dataversion/churn/versions/1"

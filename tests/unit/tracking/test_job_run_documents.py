@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from fakes.platform import WORKSPACE
 from fakes.run_site import JOBS, Site
 from smalt.settings import ARTIFACT_CONTAINER
-from smalt.tracking import schema
+from smalt.tracking.database import schema
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from smalt.arm.ports import NotReady
 from smalt.kinds.jobs import job_runs
 from smalt.settings import ARTIFACT_CONTAINER
 from smalt.store import resources
-from smalt.tracking import history, schema
+from smalt.tracking.database import schema
+from smalt.tracking.dataplane import history
 
 
 @pytest.fixture

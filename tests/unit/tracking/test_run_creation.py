@@ -16,10 +16,10 @@ from sqlalchemy.exc import IntegrityError
 from smalt.arm.ids import workspace_id
 from smalt.settings import Settings
 from smalt.store.database import Database
-from smalt.tracking import schema
-from smalt.tracking.run_creation import RunCreations, without_attempt
-from smalt.tracking.tracking_database import TrackingDatabase
-from smalt.tracking.upstream import Outgoing, Unavailable, Upstream
+from smalt.tracking.database import schema
+from smalt.tracking.database.tracking_database import TrackingDatabase
+from smalt.tracking.process.upstream import Outgoing, Unavailable, Upstream
+from smalt.tracking.runs.run_creation import RunCreations, without_attempt
 
 ALPHA = workspace_id("s", "g", "alpha")
 BODY = json.dumps({"experiment_id": "1", "start_time": 5, "tags": [{"key": "a", "value": "b"}]}).encode()

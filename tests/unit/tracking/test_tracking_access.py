@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smalt.tracking.access import action, is_known, is_repeatable
+from smalt.tracking.edge.access import action, is_known, is_repeatable
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smalt.arm.errors import ArmError
-from smalt.tracking.artifact_names import blob_name
+from smalt.tracking.artifacts.artifact_names import blob_name
 
 
 @pytest.mark.parametrize(

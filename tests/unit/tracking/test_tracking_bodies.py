@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smalt.arm.errors import ArmError
-from smalt.tracking.bodies import DEPTH_MOST, check_body, check_query
+from smalt.tracking.edge.bodies import DEPTH_MOST, check_body, check_query
 
 API = "/api/2.0/mlflow"
 BATCH = {

@@ -22,15 +22,15 @@ from smalt.arm.runs import JobRuns
 from smalt.auth.access import authorize
 from smalt.auth.keyring import Keyring
 from smalt.auth.tokens import TokenService, arm_audiences
-from smalt.blob.accounts import Accounts, BlobAccounts
-from smalt.blob.folder import FolderStore
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.store.folder import FolderStore
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
-from smalt.tracking import schema
-from smalt.tracking.edge import BODY_LIMIT_BYTES, TrackingApp
-from smalt.tracking.runs import MlflowTracking
-from smalt.tracking.searches import Turns
+from smalt.tracking.database import schema
+from smalt.tracking.edge.app import BODY_LIMIT_BYTES, TrackingApp
+from smalt.tracking.edge.searches import Turns
+from smalt.tracking.runs.runs import MlflowTracking
 
 WORKSPACE = workspace_id("s", "g", "W")
 OTHER = workspace_id("s", "g", "Other")

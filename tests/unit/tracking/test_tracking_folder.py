@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smalt.arm.errors import ArmError
-from smalt.tracking.folder import Folder
+from smalt.tracking.artifacts.folder import Folder
 
 
 @pytest.fixture

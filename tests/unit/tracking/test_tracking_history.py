@@ -13,8 +13,8 @@ from fakes.examples import CURATED
 from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.ids import ResourceId
 from smalt.settings import ARTIFACT_CONTAINER
-from smalt.tracking import history
-from smalt.tracking.history import HistoryApp
+from smalt.tracking.dataplane import history
+from smalt.tracking.dataplane.history import HistoryApp
 
 RUN = f"/history/v1.0{WORKSPACE}/runs/train-1"
 RESOLVE = f"/data/v1.0{WORKSPACE}/dataversion/batchGetResolvedUris"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from smalt.arm.errors import ArmError
-from smalt.tracking.inflate import inflated
+from smalt.tracking.edge.inflate import inflated
 
 
 def raw(data: bytes) -> bytes:

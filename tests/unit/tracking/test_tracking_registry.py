@@ -19,13 +19,13 @@ from smalt.settings import Settings
 from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.tables import metadata
-from smalt.tracking import schema
 from smalt.tracking.address import artifact_root, mlflow_name
-from smalt.tracking.folder import Folder
-from smalt.tracking.model_files import ModelFiles, place_in
-from smalt.tracking.registered_models import PROMPT, Registered, RegisteredModels
-from smalt.tracking.registry_edge import Change, RegistryEdge
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.artifacts.folder import Folder
+from smalt.tracking.artifacts.model_files import ModelFiles, place_in
+from smalt.tracking.database import schema
+from smalt.tracking.edge.registry_edge import Change, RegistryEdge
+from smalt.tracking.models.registered_models import PROMPT, Registered, RegisteredModels
+from smalt.tracking.runs.runs import MlflowTracking
 
 ALPHA = workspace_id("s", "g", "alpha")
 CREATE = "/api/2.0/mlflow/model-versions/create"

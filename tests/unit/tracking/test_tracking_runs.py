@@ -13,10 +13,10 @@ from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.ports import NotReady, RunChanges, RunSpec
 from smalt.settings import Settings
-from smalt.tracking import schema
 from smalt.tracking.address import artifact_root, mlflow_name, run_artifact_uri
-from smalt.tracking.logged_models import place_logged_model
-from smalt.tracking.runs import MlflowTracking
+from smalt.tracking.database import schema
+from smalt.tracking.models.logged_models import place_logged_model
+from smalt.tracking.runs.runs import MlflowTracking
 
 ALPHA = workspace_id("s", "g", "alpha")
 BETA = workspace_id("s", "g", "beta")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from smalt.arm.errors import ArmError
-from smalt.tracking.searches import BODY_MOST, CLAUSES_MOST, QUERY_MOST, TEXT_MOST, Turns, check_search
+from smalt.tracking.edge.searches import BODY_MOST, CLAUSES_MOST, QUERY_MOST, TEXT_MOST, Turns, check_search
 
 RUNS = "/api/2.0/mlflow/runs/search"
 MANY = " and ".join(["metrics.a > 1"] * (CLAUSES_MOST + 1))

@@ -10,7 +10,7 @@ import pytest
 from smalt.arm.ids import workspace_id
 from smalt.settings import Settings
 from smalt.tracking.address import artifact_root, azureml_run_uri
-from smalt.tracking.translate import (
+from smalt.tracking.edge.translate import (
     default_experiment_in_body,
     default_experiment_in_query,
     for_plugin,

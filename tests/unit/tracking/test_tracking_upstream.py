@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smalt.tracking.upstream import Outgoing, Unavailable, Upstream
+from smalt.tracking.process.upstream import Outgoing, Unavailable, Upstream
 
 REQUEST = Outgoing("POST", "/log", [("content-type", "text/plain")], b"body", repeatable=True)
 ONCE = replace(REQUEST, target="/create", repeatable=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from smalt.arm.ports import AccountKey
-from smalt.blob.account_keys import AccountKeys, youngest
+from smalt.blob.accounts.account_keys import AccountKeys, youngest
 from smalt.cli.commands.keys import opened
 from smalt.store import tables
 

@@ -1,7 +1,7 @@
 """One row that keeps jobs and MLflow's runs alike, also where a process was killed between the two.
 
-The edge takes over what a request changed before it answers (`tracking/run_edge.py`). This takes over what it could
-not, and, in a database of an older version, the runs that were made before jobs knew of them.
+The edge takes over what a request changed before it answers (`tracking/edge/run_edge.py`). This takes over what it
+could not, and, in a database of an older version, the runs that were made before jobs knew of them.
 """
 
 from __future__ import annotations

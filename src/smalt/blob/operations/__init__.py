@@ -1,0 +1,1 @@
+"""What a request does, operation by operation, and the service that changes bytes and rows of a blob together."""

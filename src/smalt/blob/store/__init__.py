@@ -1,0 +1,1 @@
+"""Where blobs lie: bytes in folders or remotely; properties, leases, snapshots and tags in the database."""

@@ -1,0 +1,127 @@
+"""MLflow's own server on a unix socket that only the edge can reach.
+
+First the database (made, or upgraded), which is what jobs wait for; then the rest of MLflow, which takes seconds to
+import; then the socket, so that whoever can connect gets answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import socket
+import sqlite3
+import sys
+from typing import Any
+
+import anyio.to_thread
+import uvicorn
+import uvloop
+from mlflow.store.artifact.artifact_repository_registry import (
+    _artifact_repository_registry as repositories,  # pyright: ignore[reportPrivateUsage]
+)
+from sqlalchemy import Engine, event
+
+from smalt.auth.private_files import PrivateFiles
+from smalt.settings import Settings
+from smalt.tracking.artifacts.artifact_names import staging
+from smalt.tracking.artifacts.folder import Folder
+from smalt.tracking.artifacts.model_files import ModelFiles
+from smalt.tracking.database.migration import prepare
+from smalt.tracking.process.mlflow_refusals import answer_in_json
+from smalt.tracking.process.mlflow_server import settings_of
+from smalt.tracking.process.repository import SCHEME, repository_class
+from smalt.unix_socket import listen
+
+_BACKLOG = 256
+_THREADS = 8  # Python under one interpreter lock: more would only wait, and cost memory
+_RELOCATED = (
+    ("workspaces", "default_artifact_root"),
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def run(settings: Settings) -> None:
+    prepare(settings.mlflow_database)
+    relocate(settings)
+    event.listen(Engine, "connect", _prepare_connection)
+    repositories.register(SCHEME, repository_class(folders(settings)))
+    # Only now: importing the server takes as long as all before, and jobs need no more than the database.
+    app = importlib.import_module("mlflow.server.fastapi_app").app
+    importlib.import_module("mlflow.server.handlers").initialize_backend_stores(
+        os.environ["_MLFLOW_SERVER_FILE_STORE"],
+        os.environ["_MLFLOW_SERVER_REGISTRY_STORE"],
+        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"],
+    )
+    answer_in_json(importlib.import_module("mlflow.server").app)
+    _give_back_memory()
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=120, server_header=False)
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(server, listen(settings.mlflow_socket, _BACKLOG)))
+
+
+def relocate(settings: Settings) -> None:
+    """Artifact locations hold our own address: follow the platform to the host and port that it has now."""
+    base = f"{settings.url}/mlflow/"
+    with contextlib.closing(sqlite3.connect(settings.mlflow_database, timeout=60)) as connection, connection:
+        for table, column in _RELOCATED:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, instr({column}, '/mlflow/v1.0/') + 8) "
+                f"WHERE {column} LIKE 'https://%/mlflow/v1.0/subscriptions/%' AND {column} NOT LIKE ? || '%'",
+                (base, base),
+            )
+
+
+def folders(settings: Settings) -> Any:
+    """The files of a workspace by MLflow's name for it."""
+
+    def one(query: str, *values: str) -> tuple[str, ...] | None:
+        with contextlib.closing(sqlite3.connect(settings.mlflow_database, timeout=20)) as connection:
+            return connection.execute(query, values).fetchone()
+
+    def files_of(workspace: str) -> ModelFiles:
+        found = one("SELECT account FROM smalt_accounts WHERE workspace = ?", workspace)
+        if found is None:
+            raise LookupError(f"MLflow's workspace {workspace} has no storage account.")
+        account = settings.blobs / found[0]
+
+        def place_of(place: str) -> tuple[str, str] | None:
+            query = "SELECT container, path FROM smalt_model_places WHERE workspace = ? AND place = ?"
+            row = one(query, workspace, place)
+            return (row[0], row[1]) if row else None
+
+        hides = PrivateFiles(settings).hides
+        return ModelFiles(lambda container: Folder(account / container, staging(settings), hides), place_of)
+
+    return files_of
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+    await server.serve(sockets=[listener])
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=NORMAL")  # enough under WAL: a kill of the process loses nothing
+        connection.execute("PRAGMA busy_timeout=20000")
+
+
+def _give_back_memory() -> None:
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+if __name__ == "__main__":
+    run(settings_of(sys.argv[1:]))
