@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from smalt.store import series
 from smalt.store.database import Database
@@ -19,6 +20,14 @@ IDLE_S = 900.0  # so long a series is shown to Prometheus after something was la
 MOST_SERIES = 20_000  # in one flush: what is new beyond that is dropped, so that labels cannot eat the memory
 
 
+@dataclass
+class Total:
+    """What was recorded since the start, and when something came last."""
+
+    point: Point = field(default_factory=Point)
+    last_at: float = 0.0
+
+
 class Recorder:
     """Thread-safe. `scope` is a resource's id, or '' for the platform itself; times are seconds since the epoch."""
 
@@ -26,38 +35,53 @@ class Recorder:
         self._clock = clock
         self._lock = threading.Lock()
         self._pending: dict[tuple[Key, int], Point] = {}
-        self._totals: dict[Key, tuple[Point, float]] = {}  # since the start, and when something came last
+        self._totals: dict[Key, Total] = {}
+        self._plain: dict[str, Key] = {}
 
     def record(
         self, scope: str, name: str, value: float, labels: Mapping[str, str] | None = None, spread: bool = False
     ) -> None:
         """`spread`: quantiles of it are wanted."""
-        point = Point()
-        point.add(value)
-        if spread:
-            point.buckets[bound_of(value)] = 1
-        self.merge(Key(scope.lower(), name, tuple(sorted((labels or {}).items()))), point)
-
-    def merge(self, key: Key, point: Point, at: float | None = None) -> None:
-        now = self._clock() if at is None else at
-        minute = int(now // MINUTE) * MINUTE
+        bound = bound_of(value) if spread else None
+        key = self._key(scope, name, labels)
+        now = self._clock()
         with self._lock:
-            if (key, minute) not in self._pending and len(self._pending) >= MOST_SERIES:
-                return
-            self._pending.setdefault((key, minute), Point()).merge(point)
-            self._note(key, point, now)
+            for point in self._points(key, now):
+                point.add(value, bound)
+
+    def merge(self, key: Key, point: Point) -> None:
+        now = self._clock()
+        with self._lock:
+            for one in self._points(key, now):
+                one.merge(point)
+
+    def _key(self, scope: str, name: str, labels: Mapping[str, str] | None) -> Key:
+        if labels or scope:
+            return Key(scope.lower(), name, tuple(sorted((labels or {}).items())))
+        return self._plain.setdefault(name, Key("", name))
+
+    def _points(self, key: Key, now: float) -> Sequence[Point]:
+        """Where something of `key` is added now: to its minute, and to what came since the start. Under the lock."""
+        minute = int(now // MINUTE) * MINUTE
+        pending = self._pending.get((key, minute))
+        if pending is None:
+            if len(self._pending) >= MOST_SERIES:
+                return ()
+            pending = self._pending[key, minute] = Point()
+        total = self._totals.get(key)
+        if total is None:
+            total = self._totals[key] = Total()
+        total.last_at = now
+        return pending, total.point
 
     def note(self, points: Mapping[tuple[Key, int], Point]) -> None:
         """These are written already: they are shown with the rest."""
         now = self._clock()
         with self._lock:
             for (key, _), point in points.items():
-                self._note(key, point, now)
-
-    def _note(self, key: Key, point: Point, now: float) -> None:
-        total, _ = self._totals.get(key) or (Point(), now)
-        total.merge(point)
-        self._totals[key] = (total, now)
+                total = self._totals.setdefault(key, Total())
+                total.point.merge(point)
+                total.last_at = now
 
     def flush(self, database: Database) -> None:
         """Write what came since the last time. What cannot be written is kept for the next."""
@@ -82,8 +106,8 @@ class Recorder:
         """All that was recorded since the start, of each series that goes on."""
         old = self._clock() - IDLE_S
         with self._lock:
-            self._totals = {key: kept for key, kept in self._totals.items() if kept[1] >= old}
-            return [(key, total.copy()) for key, (total, _) in sorted(self._totals.items(), key=_order)]
+            self._totals = {key: total for key, total in self._totals.items() if total.last_at >= old}
+            return [(key, total.point.copy()) for key, total in sorted(self._totals.items(), key=_order)]
 
 
 def _order(one: tuple[Key, object]) -> tuple[str, str, tuple[tuple[str, str], ...]]:

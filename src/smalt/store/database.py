@@ -93,10 +93,12 @@ class Database:
                     raise Collision(str(error.orig)) from error
                 raise
             return
-        with self._writer, self._engine.connect() as connection:
-            connection = gathering(connection.execution_options(smalt_write=True), news)
-            with connection.begin():
-                yield connection
+        with (
+            self._writer,
+            self._engine.connect() as connection,
+            gathering(connection, news, smalt_write=True).begin(),
+        ):
+            yield connection
 
     def follow(self, told: Callable[[Hint], None]) -> None:
         """`told` is called for each resource that a transaction changed, once it has committed.

@@ -33,9 +33,9 @@ class News:
     hints: dict[str, bool] = field(default_factory=dict[str, bool])
 
 
-def gathering(connection: Connection, news: News) -> Connection:
-    """The connection, whose changes are noted in `news`."""
-    return connection.execution_options(**{_OPTION: news})
+def gathering(connection: Connection, news: News, **options: object) -> Connection:
+    """The connection, with these options, whose changes are noted in `news`."""
+    return connection.execution_options(**{_OPTION: news, **options})
 
 
 def told(connection: Connection, key: str, due: bool) -> str | None:

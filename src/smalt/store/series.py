@@ -50,8 +50,12 @@ class Point:
     last: float = 0.0
     buckets: dict[float, int] = field(default_factory=dict[float, int])
 
-    def add(self, value: float) -> None:
-        self.merge(Point(1, value, value, value, value))
+    def add(self, value: float, bound: float | None = None) -> None:
+        """`bound`: the one that it is counted below, where the spread matters."""
+        self.count, self.sum, self.last = self.count + 1, self.sum + value, value
+        self.min, self.max = min(self.min, value), max(self.max, value)
+        if bound is not None:
+            self.buckets[bound] = self.buckets.get(bound, 0) + 1
 
     def merge(self, other: Point) -> None:
         """`other` is the later one."""

@@ -182,8 +182,7 @@ def test_a_quantile_is_near_the_true_one(part: float) -> None:
     values = [1.5**power for power in range(20)]
     point = Point()
     for value in values:
-        point.add(value)
-        point.buckets[bound_of(value)] = point.buckets.get(bound_of(value), 0) + 1
+        point.add(value, bound_of(value))
     true = values[min(int(part * len(values)), len(values) - 1)]
     found = point.quantile(part)
     assert found is not None and true / 1.6 <= found <= true * 1.6

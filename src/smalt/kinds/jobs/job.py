@@ -66,7 +66,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
 
 def _reconcile(platform: Platform, row: Row) -> Step:
     step = _type_of(row).step(platform, row)
-    if step.gone and (is_run(row) or JobStatus.read(row.status).tracked):
+    if step.gone and (is_run(row) or JobStatus.is_tracked(row.status)):
         platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
     elif untold(row) is not None:
         _runs(platform).tell(row.id)
@@ -92,7 +92,7 @@ def _runs(platform: Platform) -> JobRuns:
 
 
 def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
-    if not (is_run(row) or JobStatus.read(row.status).tracked):
+    if not (is_run(row) or JobStatus.is_tracked(row.status)):
         return {}
     try:
         return platform.tracking.parameters(ResourceId.parse(row.written).workspace.key, row.name)
@@ -103,7 +103,7 @@ def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
 def _view(platform: Platform, row: Row) -> Document:
     tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{row.written.rpartition('/jobs/')[0]}"
     studio = f"{platform.settings.url}/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
-    places = JobStatus.read(row.status).outputs
+    places = JobStatus.outputs_of(row.status)
     outputs = {
         name: {
             **output,

@@ -133,7 +133,7 @@ def stop(platform: Platform, status: JobStatus) -> bool:
 
 
 def _end_run(platform: Platform, row: Row, state: str, ended_at: float) -> None:
-    if JobStatus.read(row.status).tracked:
+    if JobStatus.is_tracked(row.status):
         platform.tracking.end_run(ResourceId.parse(row.written).workspace.key, row.name, STATUSES[state], ended_at)
 
 

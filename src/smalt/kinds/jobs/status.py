@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, cast
 
 from smalt.agent.wire import TaskState
-from smalt.store.document import Document
+from smalt.store.document import Document, part
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,15 @@ class JobStatus:
         known = [self.started_at] if self.started_at else []
         starts = known + [task.started_at for task in tasks if task.started_at]
         return replace(self, started_at=min(starts)) if starts else self
+
+    @staticmethod
+    def outputs_of(document: Mapping[str, Any]) -> Document:
+        """As `read(document).outputs`: of each row of a list."""
+        return part(document, "outputs")
+
+    @staticmethod
+    def is_tracked(document: Mapping[str, Any]) -> bool:
+        return bool(document.get("tracked"))
 
 
 _NAMES = tuple(one.name for one in fields(JobStatus) if one.name != "rest")
