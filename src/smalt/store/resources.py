@@ -65,12 +65,14 @@ class Changed(Exception):
     """Another request wrote or removed the row since it was read: read it again, and decide again."""
 
 
+_SPEC, _STATUS = (resource.c.keys().index(name) for name in ("spec", "status"))
+
+
 def read(found: SqlRow[Any]) -> Row:
-    """A row of the table, with its JSON parsed."""
-    values: Document = dict(zip(resource.c.keys(), found, strict=True))
-    values["spec"] = json.loads(values["spec"])
-    values["status"] = json.loads(values["status"])
-    return Row(**values)
+    """A row of the table, whose columns are the fields of `Row` in their order, with its JSON parsed."""
+    values = list(found)
+    values[_SPEC], values[_STATUS] = json.loads(values[_SPEC]), json.loads(values[_STATUS])
+    return Row(*values)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from smalt.store import claims, pages, resources
 from smalt.store.claims import Lane
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
+from smalt.store.resources import Row
+from smalt.store.tables import resource
 
 PARENT, KIND = "/w", "workspaces/jobs"
 
@@ -77,3 +80,7 @@ def test_what_runs_often_reads_through_its_index(database: Database) -> None:
 def _plan(connection: Connection, statement: str, parameters: tuple[object, ...]) -> str:
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
     return "; ".join(str(row[3]) for row in rows)
+
+
+def test_a_rows_fields_are_the_tables_columns_in_their_order() -> None:
+    assert [one.name for one in fields(Row)] == resource.c.keys()
