@@ -87,6 +87,7 @@ class Recorder:
         """Write what came since the last time. What cannot be written is kept for the next."""
         with self._lock:
             taken, self._pending = self._pending, {}
+            self._forget_idle()
         if not taken:
             return
         try:
@@ -104,10 +105,15 @@ class Recorder:
 
     def totals(self) -> Iterable[tuple[Key, Point]]:
         """All that was recorded since the start, of each series that goes on."""
-        old = self._clock() - IDLE_S
         with self._lock:
-            self._totals = {key: total for key, total in self._totals.items() if total.last_at >= old}
+            self._forget_idle()
             return [(key, total.point.copy()) for key, total in sorted(self._totals.items(), key=_order)]
+
+    def _forget_idle(self) -> None:
+        """Jobs end, and their series with them."""
+        old = self._clock() - IDLE_S
+        if any(total.last_at < old for total in self._totals.values()):
+            self._totals = {key: total for key, total in self._totals.items() if total.last_at >= old}
 
 
 def _order(one: tuple[Key, object]) -> tuple[str, str, tuple[tuple[str, str], ...]]:

@@ -18,7 +18,7 @@ from smalt.arm.ports import Traffic, Usage
 from smalt.gateway.traffic import traffic
 from smalt.metrics import prometheus
 from smalt.metrics.collector import Collector
-from smalt.metrics.recorder import Recorder
+from smalt.metrics.recorder import IDLE_S, Recorder
 from smalt.store import resources, series
 from smalt.store.series import HOUR, MINUTE, Key, Point
 from smalt.store.spread import GROWTH, bound_of, bounds_ms
@@ -216,6 +216,14 @@ def test_prometheus_reads_what_is_shown(recorder: Recorder) -> None:
     assert (cpu.labels["instance"], cpu.value) == ('odd "one"\n', 700)
     steps = {one.name: one.value for one in families["smalt_reconcile_step_seconds"].samples}
     assert steps["smalt_reconcile_step_seconds_count"] == 1
+
+
+def test_what_has_ended_is_forgotten_whether_somebody_looks_or_not(harness: Harness, recorder: Recorder) -> None:
+    recorder.record(BLUE, "Anything", 1.0)
+    harness.clock.pass_(IDLE_S + 1)
+    recorder.record(BLUE, "Another", 1.0)
+    recorder.flush(harness.database)
+    assert [key.name for key in recorder._totals] == ["Another"]
 
 
 def test_labels_cannot_eat_the_memory(harness: Harness, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
