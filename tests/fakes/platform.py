@@ -93,6 +93,9 @@ class FakeEnvironments:
     def built(self, key: str) -> BuiltEnvironment | None:
         return BuiltEnvironment(key, self.folder / key, self.folder / "lock") if key in self.ready else None
 
+    def remove(self, key: str) -> None:
+        self.ready.discard(key)
+
     def task(
         self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
     ) -> TaskSpec:

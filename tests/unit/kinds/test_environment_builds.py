@@ -47,3 +47,79 @@ def test_who_asks_again_builds_again_once(harness: Harness, building: str) -> No
     harness.settle()
     assert status(harness, "train-2") == "Failed" and len(harness.engine.starts) == 2
     assert harness.row(f"{JOBS}/train-2").status["error"]["message"]
+
+
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def built(harness: Harness) -> str:
+    """A build that is done, and the job that asked for it too; the build's id."""
+    harness.environments.build_at_once = False
+    submit(harness)
+    harness.settle()
+    (name,) = harness.engine.starts
+    with harness.database.read() as connection:
+        (key,) = resources.keys_of_kind(connection, "environmentbuilds")
+    harness.environments.ready.add(harness.row(key).name)
+    harness.engine.finish(name, 0)
+    harness.settle()
+    assert harness.row(key).state == "Succeeded" and status(harness) == "Starting"
+    return key
+
+
+def end(harness: Harness, job: str = "train-1") -> None:
+    (task,) = harness.row(f"{JOBS}/{job}").status["tasks"]
+    harness.engine.finish(task, 0)
+    harness.settle()
+
+
+def days(harness: Harness, number: int) -> None:
+    for _ in range(number):
+        harness.clock.pass_(DAY_S + 1)
+        harness.settle()
+
+
+def is_there(harness: Harness, key: str) -> bool:
+    with harness.database.read() as connection:
+        row = resources.get(connection, key)
+    assert (row is not None) == bool(harness.environments.ready)
+    return row is not None
+
+
+def test_what_nobody_uses_goes_after_a_month(harness: Harness, built: str) -> None:
+    days(harness, 40)
+    assert is_there(harness, built), "a job has it"
+    end(harness)
+    days(harness, 29)
+    assert is_there(harness, built)
+    days(harness, 3)
+    assert not is_there(harness, built)
+
+
+def test_who_uses_it_again_keeps_it(harness: Harness, built: str) -> None:
+    end(harness)
+    days(harness, 25)
+    submit(harness, "train-2")
+    harness.settle()
+    end(harness, "train-2")
+    days(harness, 25)
+    assert is_there(harness, built)
+    days(harness, 7)
+    assert not is_there(harness, built)
+    submit(harness, "train-3")
+    harness.settle()
+    assert status(harness, "train-3") == "Preparing", "it is built again"
+
+
+def test_who_comes_just_before_it_goes_keeps_it(harness: Harness, built: str) -> None:
+    """A job is taken; then the row says that the environment goes, and both are looked at."""
+    end(harness)
+    submit(harness, "train-2")
+    with harness.database.write() as connection:
+        row = resources.get(connection, built)
+        assert row is not None
+        resources.describe(connection, row, row.spec, archived=False, now=1.0, by="test", state="Removing")
+        resources.poke(connection, [built], harness.clock())
+    harness.settle()
+    assert is_there(harness, built) and status(harness, "train-2") == "Starting"

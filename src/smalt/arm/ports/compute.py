@@ -126,6 +126,10 @@ class Environments(Protocol):
 
     def built(self, key: str) -> BuiltEnvironment | None: ...
 
+    def remove(self, key: str) -> None:
+        """It is not there any more; its exact versions are kept, for the next build."""
+        ...
+
     def task(
         self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
     ) -> TaskSpec:

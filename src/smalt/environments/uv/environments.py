@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -70,6 +72,14 @@ class UvEnvironments:
         if marker is None or not (prefix / "bin" / "python").exists():
             return None
         return BuiltEnvironment(key, prefix, self._layout.lock(key), tuple(marker.get("notes", ())))
+
+    def remove(self, key: str) -> None:
+        prefix = self._layout.prefix(key)
+        grave = prefix.with_name(f".{key}.removed")
+        shutil.rmtree(grave, ignore_errors=True)  # of a removal that was killed
+        with contextlib.suppress(FileNotFoundError):
+            prefix.rename(grave)  # at once as a whole: nobody finds half of it
+        shutil.rmtree(grave, ignore_errors=True)
 
     def task(
         self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None

@@ -1,13 +1,15 @@
 """Builds of environments: one row for each content key, so that all who need the same environment wait for one build.
 
-Not a resource of ARM: jobs and deployments write the row (`require`) and are woken when it ends.
+Not a resource of ARM: jobs and deployments write the row (`require`) and are woken when it ends. Whoever uses an
+environment asks `ready` first. What nobody has used for `KEPT_S` is removed: the row says so (`Removing`) before it
+goes, so that who comes meanwhile has it built again, and who came before is found and keeps it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_, or_, select
 
 from smalt.agent.wire import Limits, Phase, TaskSpec
 from smalt.arm.kind import INTERNAL, Document, Kind, Step
@@ -16,13 +18,33 @@ from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan
 from smalt.kinds.assets.feeds import logins_of
 from smalt.store import resources
 from smalt.store.resources import Row
+from smalt.store.tables import resource
 
 PATH = "environmentBuilds"
+REMOVING = "Removing"
+KEPT_S = 30 * 86_400.0  # that nobody uses
+_LOOK_S = 86_400.0
 _RESYNC_S = 30.0
+_JOBS, _DEPLOYMENTS = "workspaces/jobs", "workspaces/onlineendpoints/deployments"
+_UNUSED = "unused_since"
 
 
 def build_id(key: str) -> str:
     return f"/smalt/{PATH.lower()}/{key}"
+
+
+def ready(platform: Platform, key: str) -> bool:
+    """Whether the environment is there, and stays for whoever asks: a job that has not ended, a deployment."""
+    if platform.environments.built(key) is None:
+        return False
+    with platform.database.read() as connection:
+        row = resources.get(connection, build_id(key))
+    if row is None or row.state == REMOVING:
+        return row is None
+    if _UNUSED in row.status:
+        with platform.database.write() as connection:
+            resources.merge_status(connection, row.id, {_UNUSED: None})
+    return True
 
 
 def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connection], None]:
@@ -37,7 +59,7 @@ def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connect
                 connection, key=key, written=key, kind=PATH.lower(), parent="", name=plan.key, spec=spec, status={},
                 state="Creating", now=now, by="smalt", due_at=now,
             )  # fmt: skip
-        elif row.state in ("Failed", "Succeeded"):  # Succeeded: it was built, and its folder is gone
+        elif row.state in ("Failed", "Succeeded", REMOVING):  # Succeeded: it was built, and its folder is gone
             resources.replace_spec(connection, row, spec, state="Creating", now=now, by="smalt", due=True)
         resources.wait_for(connection, waiter, [key], now)
 
@@ -47,6 +69,8 @@ def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connect
 def _reconcile(platform: Platform, row: Row) -> Step:
     environments, engine = platform.environments, platform.engine
     status = dict(row.status)
+    if row.state == REMOVING:
+        return _remove(platform, row, status)
     if row.state == "Failed" and status.get("generation") == row.generation:  # late news of an attempt that is over
         return Step("Failed", status, done=True, error=status.get("error"))
     built = environments.built(row.name)
@@ -55,7 +79,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
             engine.remove(
                 environments.task(_plan(row), row.id, attempt).name
             )  # its folder holds the machine's variables
-        return Step("Succeeded", _compiled(platform, row, status, built), done=True)
+        return _kept(platform, row, _compiled(platform, row, status, built))
     if status.get("generation") != row.generation:  # the intent: this generation's attempt has a number of its own
         status.update(generation=row.generation, attempt=status.get("attempt", 0) + 1)
         return Step("Creating", status, after=0)
@@ -70,6 +94,32 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     engine.remove(task.name)
     error = {"code": "EnvironmentBuildFailed", "message": environments.failure(row.name) or state.error}
     return Step("Failed", {**status, "error": error}, done=True, error=error)
+
+
+def _kept(platform: Platform, row: Row, status: Document) -> Step:
+    """Built. Looked at again once a day: is it used?"""
+    now, others = platform.clock(), {name: value for name, value in status.items() if name != _UNUSED}
+    if _is_used(platform, row.name):
+        return Step("Succeeded", others, done=True, after=_LOOK_S)
+    since = status.get(_UNUSED) or now
+    if now - since >= KEPT_S:
+        return Step(REMOVING, others, after=0, reason=f"nobody has used it for {KEPT_S / 86_400:.0f} days")
+    return Step("Succeeded", {**others, _UNUSED: since}, done=True, after=_LOOK_S)
+
+
+def _remove(platform: Platform, row: Row, status: Document) -> Step:
+    if _is_used(platform, row.name):  # somebody came just before the row said so
+        return Step("Succeeded", status, done=True, after=_LOOK_S)
+    platform.environments.remove(row.name)
+    return Step(REMOVING, status, gone=True)
+
+
+def _is_used(platform: Platform, key: str) -> bool:
+    """Whether a job that has not ended, or a deployment, has this environment in what it wants or has."""
+    users = or_(and_(resource.c.kind == _JOBS, resource.c.ended_at.is_(None)), resource.c.kind == _DEPLOYMENTS)
+    named = or_(resource.c.spec.contains(key), resource.c.status.contains(key))
+    with platform.database.read() as connection:
+        return connection.execute(select(resource.c.id).where(users, named).limit(1)).first() is not None
 
 
 def _plan(row: Row) -> EnvironmentPlan:

@@ -72,7 +72,7 @@ def step(work: Work, platform: Platform, row: Row) -> Step:
 def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
     """A built environment, nodes; then the intent to start."""
     plan = EnvironmentPlan(**row.spec[OURS]["plan"])
-    if platform.environments.built(plan.key) is None:
+    if not environment_build.ready(platform, plan.key):
         return _build(platform, row, status, plan)
     compute = row.spec[OURS]["compute"]
     with platform.database.write() as connection:

@@ -124,7 +124,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     if status.get("target") is None:
         return _serve(platform, row, status)
     plan = EnvironmentPlan(**status["target"]["plan"])
-    if platform.environments.built(plan.key) is None:
+    if not environment_build.ready(platform, plan.key):
         return _build(platform, row, status, plan)
     return _serve(platform, row, status)
 
