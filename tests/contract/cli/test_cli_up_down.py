@@ -19,6 +19,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from smalt.auth.tokens import TokenService
 from smalt.cli.commands import quickstart, up
 from smalt.cli.main import app
 from smalt.cli.program import Program
@@ -53,13 +54,13 @@ app()
 IDLE = "import time; time.sleep(600)"
 
 
-def stand_ins(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
+def stand_ins(settings: Settings, environment: Mapping[str, str], _: TokenService) -> list[Program]:
     front = [sys.executable, "-c", ANSWERING, str(settings.tls), str(settings.port)]
     later = [sys.executable, "-c", IDLE]
     return [Program("envoy", front, dict(environment)), Program("mlflow", later, dict(environment), after_ready=True)]
 
 
-def broken(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
+def broken(settings: Settings, environment: Mapping[str, str], _: TokenService) -> list[Program]:
     return [Program("server", [sys.executable, "-c", "raise SystemExit('the database is gone')"], dict(environment))]
 
 

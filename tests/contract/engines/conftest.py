@@ -53,9 +53,10 @@ class Changes:
                 if over or not self._condition.wait(deadline - time.monotonic()):
                     raise AssertionError(f"{name} is still {state}")
 
-    def told(self, owner: str, timeout_s: float = 20) -> None:
+    def told(self, owner: str, times: int = 1, timeout_s: float = 20) -> None:
         with self._condition:
-            assert self._condition.wait_for(lambda: owner in self.owners, timeout_s), f"nothing was said of {owner}"
+            enough = self._condition.wait_for(lambda: self.owners.count(owner) >= times, timeout_s)
+            assert enough, f"of {owner} it was told {self.owners.count(owner)} times"
 
     def ended(self, name: str, timeout_s: float = 20) -> TaskState:
         return self.until(name, lambda state: state.phase is Phase.EXITED, timeout_s)
