@@ -261,11 +261,13 @@ def test_what_a_run_logs_is_there_under_its_jobs_id(recorder: Recorder) -> None:
         ("interval=fast", "interval"),
         ("aggregation=Median", "aggregation"),
         ("$filter=a or b", "$filter"),
+        ("metricnames=RequestPerMinute", "metricnames"),
         ("timespan=P400D&interval=PT1M", "timespan"),
     ],
 )
 def test_a_wrong_question_is_refused(harness: Harness, query: str, field: str) -> None:
-    answer = harness.get(f"{BLUE}/providers/Microsoft.Insights/metrics?metricnames=RequestsPerMinute&{query}")
+    named = "" if query.startswith("metricnames") else "metricnames=requestsperminute&"
+    answer = harness.get(f"{BLUE}/providers/Microsoft.Insights/metrics?{named}{query}")
     assert (answer.status_code, answer.json()["error"]["target"]) == (400, field)
 
 

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
+from sqlalchemy import Connection
+
 from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import invalid
@@ -55,12 +57,11 @@ class Asked:
 
 
 def _list(request: Request) -> tuple[int, Any]:
-    of, asked = request.id.holder, _asked(request)
+    of, asked = request.id.holder, _asked(request, [name for _, name in _defined(request)])
     grain = HOUR if asked.interval_s >= HOUR and asked.interval_s % HOUR == 0 else MINUTE
     wanted = sorted({LATENCY.name if _PERCENTILE.fullmatch(name) else name for name in asked.names})
     with request.platform.database.read() as connection:
-        scopes = [of.key, *resources.children(connection, of.key, DEPLOYMENTS)]
-        found = series.read(connection, scopes, wanted, grain, asked.since, asked.until)
+        found = series.read(connection, _scopes(connection, of), wanted, grain, asked.since, asked.until)
     return 200, {
         "cost": 0,
         "timespan": f"{_time(asked.since)}/{_time(asked.until)}",
@@ -69,6 +70,11 @@ def _list(request: Request) -> tuple[int, Any]:
         "resourceregion": REGION,
         "value": [_metric(of, name, asked, found) for name in asked.names],
     }
+
+
+def _scopes(connection: Connection, of: ResourceId) -> list[str]:
+    """An endpoint's numbers are its deployments'."""
+    return [of.key, *resources.children(connection, of.key, DEPLOYMENTS)]
 
 
 def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mapping[int, Point]]) -> Document:
@@ -133,12 +139,15 @@ def _values(point: Point | None, metric: Metric, asked: Asked, part: float | Non
     return {name.lower(): every[name] for name in asked.aggregations}
 
 
-def _asked(request: Request) -> Asked:
-    """Raises ArmError(400)."""
+def _asked(request: Request, known: Sequence[str]) -> Asked:
+    """`known`: the metrics that the resource has. Raises ArmError(400)."""
     query = {name.lower(): value for name, value in request.query.items()}
-    names = [one.strip() for one in query.get("metricnames", "").split(",") if one.strip()]
-    if not names:
-        names = [one.name for one in _OF_KINDS.get(request.id.holder.kind, ())][:1]
+    given = [one.strip() for one in query.get("metricnames", "").split(",") if one.strip()] or known[:1]
+    spelled = {name.lower(): name for name in known}
+    if unknown := [one for one in given if one.lower() not in spelled]:
+        message = f"metricnames: there is no metric '{unknown[0][:100]}' here; there are: {', '.join(known) or 'none'}."
+        raise invalid(message, "metricnames")
+    names = [spelled[one.lower()] for one in given]
     since, until = _span(query.get("timespan", ""), request.now)
     interval = query.get("interval") or "PT1M"
     interval_s = int(seconds_of(interval, MINUTE, "interval"))
@@ -149,12 +158,13 @@ def _asked(request: Request) -> Asked:
     since -= since % interval_s
     if (until - since) / interval_s > _MOST_POINTS:
         raise invalid(f"timespan: it has more than {_MOST_POINTS} intervals of {interval}.", "timespan")
-    given = [one.strip() for one in query.get("aggregation", "").split(",") if one.strip()]
-    for one in given:
+    asked = [one.strip() for one in query.get("aggregation", "").split(",") if one.strip()]
+    for one in asked:
         if one.lower() not in _AGGREGATIONS:
             raise invalid(f"aggregation: '{one}' is none of {', '.join(_AGGREGATIONS.values())}.", "aggregation")
-    default = ["Total"] if (known := KNOWN.get(names[0] if names else "")) and known.total else ["Average"]
-    aggregations = [_AGGREGATIONS[one.lower()] for one in given] or default
+    first = KNOWN.get(names[0]) if names else None
+    default = ["Total"] if first is not None and first.total else ["Average"]
+    aggregations = [_AGGREGATIONS[one.lower()] for one in asked] or default
     return Asked(names, since, until, interval_s, interval, aggregations, _labels(query.get("$filter", "")))
 
 
@@ -207,7 +217,7 @@ def _defined(request: Request) -> list[tuple[Metric, str]]:
     """What this resource may have, and what else was recorded of it."""
     own = _OF_KINDS.get(request.id.holder.kind, ())
     with request.platform.database.read() as connection:
-        recorded = series.names(connection, [request.id.holder.key])
+        recorded = series.names(connection, _scopes(connection, request.id.holder))
     found = [(one, one.name) for one in own]
     if LATENCY in own:
         found += [(LATENCY, f"{LATENCY.name}_P{part}") for part in EACH]
