@@ -163,6 +163,14 @@ def test_each_node_sees_its_own_gpus(harness: Harness) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in harness.engine.tasks[task(harness, "anywhere")].variables
 
 
+def test_more_gpus_than_the_machine_has_are_refused_and_not_waited_for(harness: Harness) -> None:
+    harness.engine.fit(gpus=3)
+    answer = submit(
+        harness, "wide", computeId=cluster(harness, "two", most=2, size="Standard_NC12"), resources={"instanceCount": 2}
+    )
+    assert answer.status_code == 400 and "this machine has 3" in answer.json()["error"]["message"]
+
+
 def test_gpus_are_the_machines_and_their_queue_is_one_for_all_computes(harness: Harness) -> None:
     harness.engine.fit(gpus=2)
     computes = {name: cluster(harness, name, most=2, size="Standard_NC6") for name in ("aa", "bb", "cc")}

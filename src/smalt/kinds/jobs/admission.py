@@ -105,9 +105,10 @@ def compute(
         )
     if gpus := SIZES[found.size.lower()].gpus if found.size.lower() in SIZES else 0:
         have = platform.engine.capacity().gpus
-        if have < gpus:
+        if have < gpus * want:
+            nodes = "a node" if want == 1 else f"a node, and {want} nodes are asked for"
             raise invalid(
-                f"properties.computeId: '{name}' has {gpus} GPUs a node, this machine has {have}.",
+                f"properties.computeId: '{name}' has {gpus} GPUs {nodes}; this machine has {have}.",
                 "properties.computeId",
             )
     return found
