@@ -18,6 +18,9 @@ from smalt.store.database import Database
 
 _SIGNS = {"=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _TAG = tables.blob_tag
+_VERSION = (_TAG.c.account, _TAG.c.container, _TAG.c.name, _TAG.c.version)
+_ORPHANED = ~exists().where(*(tables.blob.c[column.name] == column for column in _VERSION))
+_SWEPT_MOST = 10_000  # at once; the rest at the next sweeps
 
 
 class TagIndex:
@@ -25,6 +28,7 @@ class TagIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._orphans: set[tuple[object, ...]] = set()  # of the last sweep
 
     def add(self, row: Row) -> None:
         """Before the row is committed."""
@@ -47,11 +51,17 @@ class TagIndex:
             connection.execute(rows)
 
     def sweep(self) -> None:
-        """Rows of versions that are no more: of a process that was killed, or of a job's change of the file."""
-        blob = tables.blob
-        same = [blob.c[name] == _TAG.c[name] for name in ("account", "container", "name", "version")]
+        """Rows of versions that are no more: of a process that was killed, or of a job's change of the file.
+
+        A write puts its tags here before it puts its blob's row: what has none at one sweep goes at the next.
+        """
         with self._database.write() as connection:
-            connection.execute(delete(_TAG).where(~exists().where(*same)))
+            found = connection.execute(select(*_VERSION).where(_ORPHANED).distinct().limit(_SWEPT_MOST))
+            orphans = {tuple(row) for row in found}
+            for version in orphans & self._orphans:
+                same = [column == value for column, value in zip(_VERSION, version, strict=True)]
+                connection.execute(delete(_TAG).where(_ORPHANED, *same))
+        self._orphans = orphans - self._orphans
 
     def find(self, account: str, terms: Sequence[Term], after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
         """Containers and names that may have what `terms` ask for, in order, behind `after`."""
