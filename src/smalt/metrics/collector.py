@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Traffic
+from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.metrics.names import CPU, GPU, GPU_MEMORY, LATENCY, MEMORY, QUEUED, REQUESTS
 from smalt.metrics.recorder import Recorder
 from smalt.store import series
@@ -22,7 +23,6 @@ from smalt.store.tables import queue, resource
 
 EVERY_S = 10.0
 FORGET_EVERY_S = 600.0
-DEPLOYMENTS = "workspaces/onlineendpoints/deployments"
 MB = 1_000_000
 Counted = dict[tuple[Key, int], Point]
 

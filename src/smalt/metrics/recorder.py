@@ -49,12 +49,6 @@ class Recorder:
             for point in self._points(key, now):
                 point.add(value, bound)
 
-    def merge(self, key: Key, point: Point) -> None:
-        now = self._clock()
-        with self._lock:
-            for one in self._points(key, now):
-                one.merge(point)
-
     def _key(self, scope: str, name: str, labels: Mapping[str, str] | None) -> Key:
         if labels or scope:
             return Key(scope.lower(), name, tuple(sorted((labels or {}).items())))

@@ -7,7 +7,7 @@ transaction. Nodes are a compute's own; GPUs and ports are the machine's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select, update
@@ -47,22 +47,21 @@ def place(nodes: Sequence[Node], most: int, want: int, ahead: bool) -> list[int]
     return chosen
 
 
-def victims(held: Iterable[Node], lack: int, weight: str = "") -> list[str]:
-    """The owners that have to give way so that `lack` nodes come free, or GPUs where `weight` is that; the youngest
-    first, who lose least. Empty where all together would not be enough: then nobody loses anything.
+def victims(held: Iterable[Node], lack: int, size: Callable[[Node], int] = lambda node: 1) -> list[str]:
+    """The owners that have to give way so that `lack` of what `size` counts come free: nodes, or their GPUs.
+
+    The youngest first, who lose least. Empty where all together would not be enough: then nobody loses anything.
     """
     found: dict[str, tuple[float, int]] = {}
     for node in held:
         if node.owner is not None and node.preemptible:
             since, sum_ = found.get(node.owner, (node.since, 0))
-            found[node.owner] = (max(since, node.since), sum_ + (len(node.gpus) if weight == _MACHINE else 1))
+            found[node.owner] = (max(since, node.since), sum_ + size(node))
     chosen: list[str] = []
-    for owner, (_, size) in sorted(found.items(), key=lambda one: -one[1][0]):
-        if lack <= 0:
-            break
-        if size:
+    for owner, (_, frees) in sorted(found.items(), key=lambda one: -one[1][0]):
+        if lack > 0 and frees:
             chosen.append(owner)
-            lack -= size
+            lack -= frees
     return chosen if lack <= 0 else []
 
 
@@ -102,7 +101,8 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
     first = queue.is_first(connection, want)
     chosen = place(found, want.most, want.nodes, not first)
     if chosen is None:
-        queue.note_lack_of_gpus(connection, want.owner, False)
+        if queue.note_lack_of_gpus(connection, want.owner, False):
+            queue.wake_first_for_gpus(connection, now)  # it stood before others there
         if first and not want.preemptible:
             free = want.most - sum(1 for node in found if node.owner)
             _reclaim(connection, victims(found, want.nodes - free), now)
@@ -131,7 +131,7 @@ def _gpus(connection: Connection, want: Want, machine: int, now: float) -> list[
     lack = want.gpus * want.nodes - len(free)
     if lack > 0:
         if not want.preemptible:
-            _reclaim(connection, victims(held, lack, _MACHINE), now)
+            _reclaim(connection, victims(held, lack, lambda node: len(node.gpus)), now)
         return None
     return [tuple(free[rank * want.gpus : (rank + 1) * want.gpus]) for rank in range(want.nodes)]
 

@@ -41,10 +41,10 @@ def _nobody(connection: Connection, want: Want, among: ColumnElement[bool]) -> b
     return connection.execute(query).first() is None
 
 
-def note_lack_of_gpus(connection: Connection, owner: str, lacks: bool) -> None:
-    connection.execute(
-        update(queue).where(queue.c.owner == owner, queue.c.lacks_gpus != lacks).values(lacks_gpus=lacks)
-    )
+def note_lack_of_gpus(connection: Connection, owner: str, lacks: bool) -> bool:
+    """Whether that is new."""
+    other = and_(queue.c.owner == owner, queue.c.lacks_gpus != lacks)
+    return connection.execute(update(queue).where(other).values(lacks_gpus=lacks)).rowcount > 0
 
 
 def leave(connection: Connection, owner: str) -> None:

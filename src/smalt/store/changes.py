@@ -11,17 +11,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, or_, select, text
 
 from smalt.store import author
 from smalt.store.document import Document
 from smalt.store.news import CHANNEL, told
+from smalt.store.row import New
 from smalt.store.tables import change
-
-if TYPE_CHECKING:
-    from smalt.store.resources import New
 
 KEPT_S = 30 * 24 * 3600.0  # what the platform, and what runs on it, did
 AUDIT_KEPT_S = 365 * 24 * 3600.0  # what people did, what was refused, who signed in, who read a secret

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Float, String, bindparam, case, select, text, update
 
+from smalt.store.row import New, Row
 from smalt.store.tables import child_count, resource
-
-if TYPE_CHECKING:
-    from smalt.store.resources import New, Row
 
 OPEN = ""  # no state: how many have not come to their end
 PACE_S = 0.01  # for each child that is open: so much later the one above looks at those that have ended
@@ -29,7 +26,9 @@ _COUNTS = select(child_count.c.state, child_count.c.number).where(
     child_count.c.parent == bindparam("above", type_=String), child_count.c.number > 0
 )
 _AT = bindparam("at", type_=Float)
-_WAKE = (  # also where it is due before: the lock keeps it from being looked at until this transaction has counted
+# Until this transaction has counted nobody else counts, and the one above is not looked at. SQLite has one writer.
+_LOCK = select(resource.c.id).where(resource.c.id == bindparam("above", type_=String)).with_for_update(key_share=True)
+_WAKE = (
     update(resource)
     .where(resource.c.id == bindparam("above", type_=String))
     .values(due_at=case((resource.c.due_at <= _AT, resource.c.due_at), else_=_AT))
@@ -57,6 +56,8 @@ def changed(connection: Connection, row: Row, state: str | None, ended: bool, no
     if state != row.state:
         steps |= {row.state: -1} if state is None else {row.state: -1, state: 1}
     if steps[OPEN] < 0:
+        if connection.dialect.name == "postgresql":
+            connection.execute(_LOCK, {"above": row.parent})
         left = counts(connection, row.parent).get(OPEN, 0) - 1
         connection.execute(_WAKE, {"above": row.parent, "at": now + min(PACE_S * left, PACE_MOST_S)})
     _count(connection, row.parent, steps)

@@ -14,47 +14,14 @@ from enum import Enum
 from typing import Any
 
 from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_, select, update
-from sqlalchemy.engine import Row as SqlRow
 from sqlalchemy.exc import IntegrityError
 
 from smalt.store import changes, series
 from smalt.store import children as child_counts
 from smalt.store.changes import What
 from smalt.store.document import Document
+from smalt.store.row import New, Row, read
 from smalt.store.tables import resource, secret, waiter
-
-
-@dataclass(frozen=True)
-class Row:
-    """One resource. `spec` is what the user wants (and `smalt`, a key of ours), `status` what was found."""
-
-    id: str
-    written: str
-    kind: str
-    parent: str
-    name: str
-    spec: Document
-    status: Document
-    state: str
-    generation: int
-    observed: int
-    archived: bool
-    lookup: str | None
-    deleting: bool
-    due_at: float | None
-    failures: int
-    lease: str | None
-    lease_until: float | None
-    created_at: float
-    changed_at: float
-    created_by: str
-    changed_by: str
-    ended_at: float | None
-    counted: bool = False
-
-    @property
-    def properties(self) -> Document:
-        return self.spec.get("properties") or {}
 
 
 class Exists(Exception):
@@ -63,16 +30,6 @@ class Exists(Exception):
 
 class Changed(Exception):
     """Another request wrote or removed the row since it was read: read it again, and decide again."""
-
-
-_SPEC, _STATUS = (resource.c.keys().index(name) for name in ("spec", "status"))
-
-
-def read(found: SqlRow[Any]) -> Row:
-    """A row of the table, whose columns are the fields of `Row` in their order, with its JSON parsed."""
-    values = list(found)
-    values[_SPEC], values[_STATUS] = json.loads(values[_SPEC]), json.loads(values[_STATUS])
-    return Row(*values)
 
 
 @dataclass(frozen=True)
@@ -122,35 +79,6 @@ def _with(query: Select[Any], lock: Lock) -> Select[Any]:
 _INSERT = resource.insert()
 _ONE = select(resource).where(resource.c.id == bindparam("key", type_=String))
 _GET: dict[Lock | None, Select[Any]] = {None: _ONE, **{lock: _with(_ONE, lock) for lock in Lock}}  # built once
-
-
-@dataclass(frozen=True)
-class New:
-    """A row to be. `counted`: what is above keeps count of it, and is woken when it ends (`store/children.py`)."""
-
-    key: str
-    written: str
-    kind: str
-    parent: str
-    name: str
-    spec: Mapping[str, Any]
-    status: Mapping[str, Any]
-    state: str
-    by: str
-    due_at: float | None = None
-    lookup: str | None = None
-    archived: bool = False
-    counted: bool = False
-
-    def values(self, now: float) -> Document:
-        return {
-            "id": self.key, "written": self.written, "kind": self.kind, "parent": self.parent, "name": self.name,
-            "spec": json.dumps(self.spec), "status": json.dumps(self.status), "state": self.state, "generation": 1,
-            "observed": 0 if self.due_at is not None else 1, "archived": self.archived, "lookup": self.lookup,
-            "deleting": False, "due_at": self.due_at, "failures": 0, "lease": None, "lease_until": None,
-            "created_at": now, "changed_at": now, "created_by": self.by, "changed_by": self.by,
-            "ended_at": now if self.due_at is None else None, "counted": self.counted,
-        }  # fmt: skip
 
 
 def insert(connection: Connection, *, now: float, **new: Any) -> None:

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
+from fakes.rows import insert, read
 from smalt.sched import placement
 from smalt.sched.want import Want
 from smalt.store import children, claims, resources
 from smalt.store.children import OPEN
 from smalt.store.database import Collision, Database
-from smalt.store.resources import Row
 
 WRITERS, EACH = 8, 25
-
-
-def insert(database: Database, key: str, **more: Any) -> None:
-    values: dict[str, Any] = {
-        "key": key, "written": key, "kind": "things", "parent": "/w", "name": key, "spec": {"properties": {}}, "status": {},
-        "state": "New", "now": 1.0, "by": "ada", "due_at": 1.0, **more,
-    }  # fmt: skip
-    with database.write() as connection:
-        resources.insert(connection, **values)
-
-
-def read(database: Database, key: str) -> Row:
-    with database.read() as connection:
-        row = resources.get(connection, key)
-    assert row is not None
-    return row
 
 
 def end(database: Database, key: str, state: str, now: float) -> None:
@@ -57,9 +40,9 @@ def counts(database: Database, parent: str) -> dict[str, int]:
 
 
 def test_many_that_end_at_once_are_all_counted_and_wake_the_one_above(database: Database) -> None:
-    insert(database, "/w/parent", due_at=None)
+    insert(database, "/w/parent")
     for number in range(WRITERS * EACH):
-        insert(database, f"/w/c{number}", parent="/w/parent", counted=True)
+        insert(database, f"/w/c{number}", due_at=1.0, parent="/w/parent", counted=True)
     assert counts(database, "/w/parent") == {OPEN: WRITERS * EACH, "New": WRITERS * EACH}
 
     def work(first: int) -> None:
@@ -77,9 +60,9 @@ def test_many_that_end_at_once_are_all_counted_and_wake_the_one_above(database: 
 
 
 def test_the_fewer_are_left_the_sooner_the_one_above_looks(database: Database) -> None:
-    insert(database, "/w/parent", due_at=None)
+    insert(database, "/w/parent")
     for number in range(300):
-        insert(database, f"/w/c{number}", parent="/w/parent", counted=True)
+        insert(database, f"/w/c{number}", due_at=1.0, parent="/w/parent", counted=True)
     end(database, "/w/c0", "Completed", 10.0)
     assert read(database, "/w/parent").due_at == 10.0 + children.PACE_MOST_S
     for number in range(1, 299):
@@ -89,8 +72,8 @@ def test_the_fewer_are_left_the_sooner_the_one_above_looks(database: Database) -
 
 
 def test_one_that_wakes_during_the_step_above_is_seen_by_the_next(database: Database) -> None:
-    insert(database, "/w/parent")
-    insert(database, "/w/c", parent="/w/parent", counted=True)
+    insert(database, "/w/parent", due_at=1.0)
+    insert(database, "/w/c", due_at=1.0, parent="/w/parent", counted=True)
     with database.write() as connection:
         (above,) = claims.claim(connection, ["/w/parent"], 5.0, "mine", 30.0)
     end(database, "/w/c", "Completed", 6.0)
@@ -102,9 +85,9 @@ def test_one_that_wakes_during_the_step_above_is_seen_by_the_next(database: Data
 
 
 def test_what_is_removed_or_opened_again_is_counted_so(database: Database) -> None:
-    insert(database, "/w/parent", due_at=None)
+    insert(database, "/w/parent")
     for name in "abc":
-        insert(database, f"/w/{name}", parent="/w/parent", counted=True)
+        insert(database, f"/w/{name}", due_at=1.0, parent="/w/parent", counted=True)
     end(database, "/w/a", "Completed", 10.0)
     row = read(database, "/w/a")
     with database.write() as connection:
@@ -124,7 +107,7 @@ def test_gpus_are_never_given_to_two(database: Database) -> None:
     """Jobs of eight computes that want two of a machine's four GPUs each, all at once; as two end, two others follow."""
     wants = [Want(f"/w/cpu{one}", f"/w/j{one}", 1, 1, float(one), gpus=2) for one in range(WRITERS)]
     for want in wants:
-        insert(database, want.owner, due_at=None)
+        insert(database, want.owner)
     got: dict[str, tuple[int, ...]] = {}
 
     def take(want: Want) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
+from fakes.rows import insert, read
 from smalt.arm.kind import CLEANUP, CONTROL, SERVING
 from smalt.sched import placement
 from smalt.sched.want import Want
@@ -50,22 +51,6 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
-
-
-def insert(database: Database, key: str, **more: Any) -> None:
-    values: dict[str, Any] = {
-        "key": key, "written": key, "kind": "things", "parent": "/w", "name": key, "spec": {"properties": {}}, "status": {},
-        "state": "New", "now": 1.0, "by": "ada", **more,
-    }  # fmt: skip
-    with database.write() as connection:
-        resources.insert(connection, **values)
-
-
-def read(database: Database, key: str) -> Row:
-    with database.read() as connection:
-        row = resources.get(connection, key)
-    assert row is not None
-    return row
 
 
 def leased(database: Database, key: str, lease: str = "mine") -> Row:

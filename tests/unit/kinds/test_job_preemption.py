@@ -243,3 +243,20 @@ def test_an_attempt_that_failed_is_followed_by_another_where_its_type_says_so(
 def test_wrong_queue_settings_are_refused(harness: Harness, given: dict[str, Any], field: str) -> None:
     answer = submit(harness, "wrong", queueSettings=given)
     assert answer.status_code == 400 and answer.json()["error"]["target"] == f"properties.queueSettings.{field}"
+
+
+def test_who_waits_for_nodes_again_holds_up_nobody_who_waits_for_gpus(harness: Harness) -> None:
+    """`behind` waited for GPUs alone; then one of a higher priority came before it in its own cluster."""
+    harness.engine.fit(gpus=2)
+    full = cluster(harness, "full", most=2, size="Standard_NC6")
+    one, other = (cluster(harness, name, size="Standard_NC6") for name in ("one", "other"))
+    submit(harness, "runs", computeId=full)
+    submit(harness, "ends", computeId=one)
+    start(harness, "runs", "ends")
+    submit(harness, "behind", computeId=full)
+    harness.settle()
+    submit(harness, "wide", computeId=full, resources={"instanceCount": 2}, queueSettings=queue(priority=3))
+    submit(harness, "next", computeId=other)
+    harness.settle()
+    finish(harness, "ends")
+    assert [status(harness, name) for name in ("behind", "wide", "next")] == ["Queued", "Queued", "Starting"]

@@ -208,7 +208,7 @@ envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue"} 42
 def test_prometheus_reads_what_is_shown(recorder: Recorder) -> None:
     recorder.record("", "ReconcileStepSeconds", 0.02, {"kind": "workspaces/jobs"}, spread=True)
     recorder.record(BLUE, "CpuUtilizationMillicores", 700, {"instance": 'odd "one"\n'})
-    recorder.merge(Key(BLUE.lower(), "RequestsPerMinute", (("statusCodeClass", "2xx"),)), Point(3, 3, 1, 1, 1))
+    recorder.note({(Key(BLUE.lower(), "RequestsPerMinute", (("statusCodeClass", "2xx"),)), 0): Point(3, 3, 1, 1, 1)})
     families = {one.name: one for one in text_string_to_metric_families(prometheus.text(recorder.totals()).decode())}
     (requests,) = families["smalt_requests_per_minute"].samples
     assert (requests.labels["resource"], requests.value) == (BLUE.lower(), 3)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 GATEWAY = "/smalt/gateways/main"  # the id of the gateway's row
+ENDPOINTS = "workspaces/onlineendpoints"  # as rows have their kinds
+DEPLOYMENTS = f"{ENDPOINTS}/deployments"
 
 
 @dataclass(frozen=True)

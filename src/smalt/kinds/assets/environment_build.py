@@ -15,6 +15,8 @@ from smalt.agent.wire import Limits, Phase, TaskSpec
 from smalt.arm.kind import INTERNAL, Document, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan
+from smalt.arm.ports.serving import DEPLOYMENTS
+from smalt.arm.runs import JOBS
 from smalt.kinds.assets.feeds import logins_of
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -25,7 +27,6 @@ REMOVING = "Removing"
 KEPT_S = 30 * 86_400.0  # that nobody uses
 _LOOK_S = 86_400.0
 _RESYNC_S = 30.0
-_JOBS, _DEPLOYMENTS = "workspaces/jobs", "workspaces/onlineendpoints/deployments"
 _UNUSED = "unused_since"
 
 
@@ -116,7 +117,7 @@ def _remove(platform: Platform, row: Row, status: Document) -> Step:
 
 def _is_used(platform: Platform, key: str) -> bool:
     """Whether a job that has not ended, or a deployment, has this environment in what it wants or has."""
-    users = or_(and_(resource.c.kind == _JOBS, resource.c.ended_at.is_(None)), resource.c.kind == _DEPLOYMENTS)
+    users = or_(and_(resource.c.kind == JOBS, resource.c.ended_at.is_(None)), resource.c.kind == DEPLOYMENTS)
     named = or_(resource.c.spec.contains(key), resource.c.status.contains(key))
     with platform.database.read() as connection:
         return connection.execute(select(resource.c.id).where(users, named).limit(1)).first() is not None

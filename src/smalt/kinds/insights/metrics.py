@@ -20,17 +20,18 @@ from smalt.arm.envelope import timestamp
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import EXTENDS, Document, Kind, Request
+from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
+from smalt.arm.runs import JOBS
 from smalt.metrics.names import EACH, KNOWN, LATENCY, OF_DEPLOYMENTS, OF_JOBS, Metric
 from smalt.settings import REGION
 from smalt.store import resources, series
 from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
 
 INSIGHTS = "Microsoft.Insights"
-DEPLOYMENTS = "workspaces/onlineendpoints/deployments"
 _OF_KINDS: Mapping[str, Sequence[Metric]] = {
-    "workspaces/onlineendpoints": OF_DEPLOYMENTS,
+    ENDPOINTS: OF_DEPLOYMENTS,
     DEPLOYMENTS: OF_DEPLOYMENTS,
-    "workspaces/jobs": OF_JOBS,
+    JOBS: OF_JOBS,
 }
 _SPAN_S = 3600.0
 _MOST_POINTS = 11_000
@@ -129,14 +130,12 @@ def _values(point: Point | None, metric: Metric, asked: Asked, part: float | Non
     if point is None or not point.count:
         return {"total": 0.0} if metric.total and "Total" in asked.aggregations else {}
     value = point.quantile(part) if part is not None else None
-    every: dict[str, float] = {
-        "Average": point.mean if value is None else value,
-        "Count": point.count,
-        "Minimum": point.min if value is None else value,
-        "Maximum": point.max if value is None else value,
-        "Total": point.sum if value is None else value,
-    }
-    return {name.lower(): every[name] for name in asked.aggregations}
+    every: dict[str, float] = {"Count": point.count}
+    if value is not None:  # of a percentile there is no sum
+        every |= dict.fromkeys(("Average", "Minimum", "Maximum"), value)
+    elif part is None:
+        every |= {"Average": point.mean, "Minimum": point.min, "Maximum": point.max, "Total": point.sum}
+    return {name.lower(): every[name] for name in asked.aggregations if name in every}
 
 
 def _asked(request: Request, known: Sequence[str]) -> Asked:

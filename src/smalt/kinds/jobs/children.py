@@ -88,6 +88,10 @@ def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> S
     plan = decide(platform, row, status, found)
     if plan.end and not found.open and not plan.children:
         return life.finish(platform, row, replace(status, decided=plan.decided), plan.end, plan.error)
+    if not found.open and not plan.children and not plan.more:
+        raise RuntimeError(
+            f"a {row.properties['jobType']} job with no child left says neither what next nor how it ends"
+        )
 
     def writes(connection: Connection) -> None:
         submit(platform, connection, row, plan.children)

@@ -20,13 +20,12 @@ from smalt.arm.errors import ArmError
 from smalt.arm.kind import INTERNAL, SERVING, Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
-from smalt.arm.ports.serving import GATEWAY
+from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS, GATEWAY
 from smalt.auth import living
 from smalt.auth.tokens import ml_audiences
 from smalt.store import resources
 from smalt.store.resources import Row
 
-ENDPOINTS, DEPLOYMENTS = "workspaces/onlineendpoints", "workspaces/onlineendpoints/deployments"
 ROUTES = "gateways/routes"
 _LOOK_AGAIN_S, _LOOK_AGAIN_MOST_S = 0.01, 1.0
 _RESYNC_S = 60.0
