@@ -4,6 +4,8 @@ rw_mount   the place in the blob store itself: what is written is there at once
 direct     the same place exists, the command gets its URI
 upload     a private folder, moved to its place when the command has ended, however it ended: what a failed job wrote
            is what one needs to see why
+
+Behind walls (`walled`) a single file is written to a private folder too: the folder of its place may hold others'.
 """
 
 from __future__ import annotations
@@ -19,19 +21,26 @@ from smalt.agent.journal import Journal
 from smalt.agent.wire import OutputSpec
 
 
-def prepare_outputs(outputs: list[OutputSpec], folder: Path) -> dict[str, str]:
+def prepare_outputs(outputs: list[OutputSpec], folder: Path, walled: bool = False) -> dict[str, str]:
     """What each output's placeholder stands for, by name. Raises SetupError, which names the output."""
-    return {one.name: _value(one, folder) for one in outputs}
+    return {one.name: _value(one, folder, walled) for one in outputs}
 
 
-def finish_outputs(outputs: list[OutputSpec], folder: Path, work: Path, journal: Journal) -> None:
-    """Bring `upload` outputs to their places and make all of them plain files. Raises SetupError."""
+def shown_outputs(outputs: list[OutputSpec]) -> list[Path]:
+    """The folders of the store that the command writes into itself, for a task behind walls."""
+    return [
+        Path(one.path) for one in outputs if one.path and one.mode != "direct" and not _is_private(one, walled=True)
+    ]
+
+
+def finish_outputs(outputs: list[OutputSpec], folder: Path, work: Path, journal: Journal, walled: bool = False) -> None:
+    """Bring private outputs to their places and make all of them plain files. Raises SetupError."""
     for one in outputs:
         if not one.path:
             continue
         target = Path(one.path)
         try:
-            if one.mode == "upload":
+            if _is_private(one, walled):
                 private = _private(one, folder)
                 settle_links(private, work, journal)
                 with journal.stage(f"output '{one.name}' stored"):
@@ -77,12 +86,16 @@ def _copy_plain(source: Path, target: Path) -> None:
             copy_file(Path(entry.path), target / relative)
 
 
-def _value(one: OutputSpec, folder: Path) -> str:
+def _is_private(one: OutputSpec, walled: bool) -> bool:
+    return one.mode == "upload" or (walled and one.type == "uri_file" and one.mode != "direct")
+
+
+def _value(one: OutputSpec, folder: Path, walled: bool) -> str:
     if one.mode not in ("rw_mount", "direct", "upload", "mount"):
         raise SetupError(f"Output '{one.name}': the mode '{one.mode}' is not one that a job can have.")
     if not one.path and not (one.mode == "direct" and one.uri):
         raise SetupError(f"Output '{one.name}' has no place to be written to.")
-    place = _private(one, folder) if one.mode == "upload" else Path(one.path)
+    place = _private(one, folder) if _is_private(one, walled) else Path(one.path)
     try:
         if one.path:
             (place.parent if one.type == "uri_file" else place).mkdir(parents=True, exist_ok=True)

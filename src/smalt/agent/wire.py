@@ -91,6 +91,27 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class WallsSpec:
+    """The walls around a task, as the node's engine decides them.
+
+    - `user`: whom the process runs as inside, by number; 0: as whom the agent runs.
+    - `home`: its HOME, a folder that outlives the task and belongs to its workspace.
+    - `hostname`, `hosts`: the node's name, and those of all nodes of the job.
+    - `readable`: what else of this machine it may read; `hidden`: folders of the platform that are empty inside even
+      where they lie below something that is shown.
+    - `gpus`: minor numbers of the GPUs that it may open; None: all.
+    """
+
+    user: int = 0
+    home: str = ""
+    hostname: str = "localhost"
+    hosts: list[str] = field(default_factory=list)
+    readable: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    gpus: list[int] | None = None
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One process on one node.
 
@@ -107,6 +128,9 @@ class TaskSpec:
     - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (empty: nowhere).
     - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes
       and threads may run at once.
+    - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
+      node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
+    - `walls`: None means that the command runs in the open.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails.
     """
 
@@ -129,8 +153,13 @@ class TaskSpec:
     limits: Limits = field(default_factory=Limits)
     log_most_bytes: int = 256 << 20
     processes_most: int = 8192
+    workspace: str = ""
+    hostname: str = ""
+    hosts: list[str] = field(default_factory=list)
+    gpus: list[int] | None = None
     ready: Probe | None = None
     live: Probe | None = None
+    walls: WallsSpec | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -145,6 +174,7 @@ class TaskSpec:
         values["limits"] = Limits(**raw.get("limits", {}))
         for probe in ("ready", "live"):
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
+        values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         return cls(**values)
 
 

@@ -47,6 +47,11 @@ class Shell(StrEnum):
     json = "json"
 
 
+class Isolation(StrEnum):
+    auto = "auto"
+    off = "off"
+
+
 class Jobs(StrEnum):
     keep = "keep"
     cancel = "cancel"
@@ -79,10 +84,13 @@ def up(
     root: Root = None,
     host: Host = None,
     port: Port = None,
+    isolation: Annotated[
+        Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
-    _run("up", root=root, told={"host": host, "port": port}, detach=detach)
+    _run("up", root=root, told={"host": host, "port": port, "isolation": isolation and isolation.value}, detach=detach)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from pathlib import Path
 from smalt.agent import wire
 from smalt.agent.limits import recorded
 from smalt.agent.wire import Outcome, Phase, StopRequest, TaskSpec, TaskState
-from smalt.arm.ports import Capacity, Usage
+from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.local.capacity import machine_capacity
 from smalt.engines.local.folders import (
     TRASH,
@@ -30,6 +30,7 @@ from smalt.engines.local.folders import (
     write_fence,
     write_private,
 )
+from smalt.engines.local.isolation import Walling
 from smalt.engines.local.meter import Meter
 from smalt.engines.local.spawn import Nursery, bury, spawn_agent
 from smalt.engines.local.watcher import Watcher
@@ -51,11 +52,15 @@ class LocalEngine:
         self._hints = settings.hints_socket
         self._watcher: Watcher | None = None
         self._meter = Meter(settings)
+        self._walling = Walling(settings)
         self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
 
     def capacity(self) -> Capacity:
         return machine_capacity()
+
+    def isolation(self) -> Isolation:
+        return self._walling.isolation()
 
     def ensure(self, task: TaskSpec) -> None:
         if not task.name:
@@ -70,7 +75,7 @@ class LocalEngine:
                 write_fence(folder, task.fence)
             if read_state(folder) is not None:
                 return
-            self._start(folder, task)
+            self._start(folder, self._walling.around(task))
 
     def observe(self, name: str) -> TaskState | None:
         folder = self._folders.of(name)
