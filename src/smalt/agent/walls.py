@@ -131,7 +131,7 @@ class Walls:
         found = [Shown(one, one) for one in TOP if not Path(one).is_symlink()]
         self._links |= {one: str(Path(one).readlink()) for one in TOP if Path(one).is_symlink()}
         found += [Shown(f"/etc/{name}", f"/etc/{name}") for name in ETC]
-        found += [Shown("/sys", "/sys"), *(Shown(one, one) for one in self._spec.readable)]
+        found += [Shown("/sys", "/sys"), *(Shown(one, one, ours=True) for one in self._spec.readable)]
         return found
 
     def _place(self, one: Shown, source: int) -> None:

@@ -44,6 +44,7 @@ class Walled:
         (root / "secrets" / "signing.pem").write_text("KEY")
         (root / "smalt.db").write_text("ROWS")
         (root / "tls" / "bundle.pem").write_text("BUNDLE")
+        (root / "tls" / "bundle.pem").chmod(0o600)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(root / "run" / "server.sock"))
         self.listener.listen()
@@ -218,9 +219,7 @@ def test_the_same_attacks_succeed_in_the_open(tmp_path: Path) -> None:
 
 def test_who_and_where_it_is(walled: Walled) -> None:
     log = succeeds(
-        walled.run(
-            f"id -un; hostname; getent hosts node-1; echo $HOME $TMPDIR; cat {walled.root}/tls/bundle.pem"
-        )
+        walled.run(f"id -un; hostname; getent hosts node-1; echo $HOME $TMPDIR; cat {walled.root}/tls/bundle.pem")
     )
     name, host, peer, places, bundle = log.splitlines()
     assert (name, host, peer.split()) == ("smalt", "node-0", ["127.0.0.1", "node-1"])
