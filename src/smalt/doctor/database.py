@@ -42,7 +42,7 @@ def database(machine: Machine) -> Finding:
     settings = machine.settings
     try:
         url = make_url(settings.database)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         means, remedy = "Smalt cannot start", f"edit database_url in {settings.root / 'config.json'}"
         return no("database_url is not the URL of a database", means, remedy)
     return _sqlite(machine, url) if url.get_backend_name() == "sqlite" else _postgresql(machine, url)
@@ -67,15 +67,18 @@ def _sqlite(machine: Machine, url: URL) -> Finding:
 def _postgresql(machine: Machine, url: URL) -> Finding:
     """Connects, asks for the version, and measures round trips."""
     place = f"PostgreSQL at {url.host or 'its socket'}, database {url.database or ''}".rstrip(", ")
-    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    dialect = url.set(drivername="postgresql+psycopg").get_dialect()()
+    _, arguments = dialect.create_connect_args(url)  # as the engine does: libpq repeats a URL that it does not like
+    arguments = {**arguments, "connect_timeout": max(2, int(ANSWER_S)), "autocommit": True}
     try:
-        with psycopg.connect(address, connect_timeout=max(2, int(ANSWER_S)), autocommit=True) as connection:
+        with psycopg.connect(**arguments) as connection:
             version = connection.execute("SHOW server_version").fetchone() or ("?",)
             median = median_ms(lambda: connection.execute("SELECT 1").fetchone(), _ROUND_TRIPS)
-    except (psycopg.Error, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+    except (psycopg.Error, ValueError, TypeError) as error:
+        lines = str(error).strip().splitlines() if isinstance(error, psycopg.OperationalError) else []
+        said = without_secrets(lines[0], url) if lines else f"its address is not good ({type(error).__name__})"
         remedy = f"edit database_url in {machine.settings.root / 'config.json'}, or start the server"
-        return no(f"{place}: {without_secrets(lines[0], url)}", "Smalt cannot start", remedy)
+        return no(f"{place}: {said}", "Smalt cannot start", remedy)
     fact = f"{place}, {str(version[0]).split()[0]}, {median:.1f} ms for a round trip"
     if median > SLOW_MS:
         return warn(fact, "a request makes several, and waits for each", "a database that is nearer to this machine")

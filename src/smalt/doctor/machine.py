@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,9 +37,9 @@ class Machine:
 
     @property
     def ground(self) -> Path:
-        """The root, or the nearest folder above it that exists."""
+        """The root, or the nearest folder above it that exists and that this user may see."""
         root = self.settings.root
-        return next(one for one in (root, *root.parents) if one.is_dir())
+        return next((one for one in (root, *root.parents) if os.path.isdir(one)), Path("/"))  # noqa: PTH112
 
     @contextmanager
     def scratch(self, beside: Path | None = None) -> Iterator[Path]:
@@ -63,16 +64,22 @@ class Machine:
 
     def ask(self, command: Sequence[str], timeout_s: float = ANSWER_S) -> tuple[bool, str]:
         """Whether a program ended well in time, and the first line of what it said (of why not)."""
+        none, piped = subprocess.DEVNULL, subprocess.PIPE
         try:
-            ran = subprocess.run(
-                command, env=dict(self.variables), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s
+            child = subprocess.Popen(
+                command, env=dict(self.variables), stdin=none, stdout=piped, stderr=piped, start_new_session=True
             )
-        except subprocess.TimeoutExpired:
-            return False, f"no answer within {timeout_s:g} s"
         except OSError as error:
             return False, error.strerror or str(error)
-        said = (ran.stdout if ran.returncode == 0 else ran.stderr or ran.stdout).decode(errors="replace").split("\n")
-        return ran.returncode == 0, next((one.strip() for one in said if one.strip()), f"exit code {ran.returncode}")
+        with child:
+            try:
+                output, errors = child.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)  # with what it started, if it is a script
+                return False, f"no answer within {timeout_s:g} s"
+        said = (output if child.returncode == 0 else errors or output).decode(errors="replace")
+        lines = [one.strip() for one in said.splitlines() if one.strip()]
+        return child.returncode == 0, lines[0] if lines else f"exit code {child.returncode}"
 
     def install(self, package: str) -> str:
         """The command of this machine's package manager."""
