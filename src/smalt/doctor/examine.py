@@ -13,7 +13,7 @@ from smalt.doctor.finding import Finding, NotTried, State, none, warn
 from smalt.doctor.machine import Machine
 
 LIMIT_S = 4.5
-MEASURED_S = 2.0  # of it, for what is measured
+FORKED_S = MEASURED_S = 2.0  # of it: no child is begun later; what is measured has as much
 _UNKNOWN = "what it would have told is not known"
 
 
@@ -29,8 +29,11 @@ class Examined:
 
 def examine(machine: Machine, checks: Sequence[Check] = CHECKS, limit_s: float = LIMIT_S) -> list[Examined]:
     """What each check found, in their order. Only while this process has one thread."""
-    ends = time.monotonic() + limit_s
-    found = {one.id: _look(one, machine) for one in checks if one.turn is Turn.FORKS}
+    began, ends = time.monotonic(), time.monotonic() + limit_s
+    found: dict[str, Finding] = {}
+    for one in checks:
+        if one.turn is Turn.FORKS and time.monotonic() < began + FORKED_S:
+            found[one.id] = _look(one, machine)
     measured = [[one for one in checks if one.turn is Turn.MEASURES]]
     found |= _beside(machine, measured, min(ends, time.monotonic() + MEASURED_S))
     found |= _beside(machine, ([one] for one in checks if one.turn is Turn.ANY), ends)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from smalt.agent import linux
-from smalt.doctor import syscalls
+from smalt.doctor import isolation, syscalls
+from smalt.doctor.child import attempt
 from smalt.doctor.finding import Finding, no, none, ok
 from smalt.doctor.machine import Machine
 from smalt.doctor.storage import file_system
@@ -23,6 +24,9 @@ def idmapped_mounts(machine: Machine) -> Finding:
     if os.geteuid() != 0:
         return none("only root may make them", _MEANS, "sudo smalt up --root DIR, another one")
     kind = file_system(machine).kind
+    if refused := attempt(isolation.rule_as_user):
+        why, remedy = isolation.refusal(machine, "user", refused)
+        return no(f"refused with user namespaces: {why}", _MEANS, remedy)
     try:
         with user_namespace() as namespace:
             syscalls.map_ids(str(machine.ground), namespace)

@@ -23,6 +23,8 @@ def cgroups(machine: Machine) -> Finding:
     """Makes the groups of a task as the agent does, and removes them."""
     version = 2 if (machine.base / "sys/fs/cgroup/cgroup.controllers").exists() else 1
     wanted = Limits(cpu_weight=200, memory_bytes=GIB)
+    if not any((machine.base / "sys/fs/cgroup").glob("*")):
+        return no("none are mounted", "jobs run without any limit", as_root("mount -t cgroup2 none /sys/fs/cgroup"))
     groups, missing = make_cgroups(wanted, 8192, f"doctor-{os.getpid()}")
     groups.remove()
     lacking = [one for one in _CONTROLLERS if re.search(rf"\bno {one}\b", missing)] if groups.folders else _CONTROLLERS

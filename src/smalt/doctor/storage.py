@@ -21,7 +21,7 @@ LITTLE_BYTES = 10 * 10**9
 FEW_INODES = 100_000
 _FICLONE = 0x40049409
 _REMOTE = re.compile(
-    r"(nfs\d?|cifs|smb\d?|smbfs|9p|ceph|lustre|glusterfs|beegfs|gpfs|afs|fuse\.\w*(sshfs|s3|gcs|blob)\w*)"
+    r"(nfs\d?|cifs|smb\d?|smbfs|9p|ceph|lustre|glusterfs|beegfs|gpfs|afs|fuse\.\w*(sshfs|s3|gcs|blob|rclone)\w*)"
 )
 _VOLATILE = ("tmpfs", "ramfs", "overlay")
 

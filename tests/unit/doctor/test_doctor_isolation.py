@@ -193,6 +193,13 @@ def test_idmapped_mounts_refused(tmp_path: Path, number: int, monkeypatch: pytes
     assert found.state is State.NO and found.means and found.remedy
 
 
+def test_idmapped_mounts_need_user_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(idmapped, "attempt", lambda act: REFUSED)
+    found = idmapped.idmapped_mounts(machine(tmp_path, {"proc/sys/user/max_user_namespaces": "0"}))
+    assert (found.state, found.fact) == (State.NO, "refused with user namespaces: user.max_user_namespaces is 0")
+
+
 def test_only_root_maps_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert idmapped.idmapped_mounts(machine(tmp_path)).state is State.NONE

@@ -53,6 +53,12 @@ def test_cgroups_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_cgroups_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = cgroups(machine(tmp_path), monkeypatch)
+    assert (found.state, found.fact) == (State.NO, "none are mounted")
+
+
+def test_cgroups_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"{GROUPS}/{one}": "no folder" for one in ("memory", "cpu", "pids")}
+    found = cgroups(machine(tmp_path, files), monkeypatch)
     assert (found.state, found.fact) == (State.NO, "version 1: memory, cpu, pids cannot be written")
     assert found.means == "jobs run without a limit of memory, processor time, processes"
 

@@ -96,6 +96,19 @@ def test_what_hangs_holds_nothing_up(tmp_path: Path, turn: Turn, monkeypatch: py
     assert other.finding == ok("fine")
 
 
+def test_children_that_take_long_leave_time_for_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(_: Machine) -> Finding:
+        time.sleep(0.1)
+        return ok("slow")
+
+    monkeypatch.setattr(module, "FORKED_S", 0.05)
+    first, second, other = examine(
+        machine(tmp_path), [check("a", slow, turn=Turn.FORKS), check("b", slow, turn=Turn.FORKS), check("c", good)]
+    )
+    assert (first.finding.fact, other.finding.fact) == ("slow", "fine")
+    assert second.finding.fact.startswith("no answer within")
+
+
 def test_what_fails_takes_nothing_along_and_tells_no_secret(tmp_path: Path) -> None:
     def fail(_: Machine) -> Finding:
         raise ValueError("postgresql://ada:secret@host")
