@@ -8,15 +8,17 @@ import select
 import signal
 from collections.abc import Callable
 
+from smalt.agent import linux
+
 PATIENCE_S = 1.0
 
 
 def attempt(act: Callable[[], None]) -> OSError | None:
     """What `act` raises in a child; None if it comes to its end. Only while this process has one thread."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid == 0:
-        _act(act, writer)
+        _act(act, writer, parent)
     os.close(writer)
     try:
         ready = select.select([reader], [], [], PATIENCE_S)[0]
@@ -29,9 +31,10 @@ def attempt(act: Callable[[], None]) -> OSError | None:
     return OSError(number, os.strerror(number)) if number else None
 
 
-def _act(act: Callable[[], None], writer: int) -> None:
+def _act(act: Callable[[], None], writer: int, parent: int) -> None:
     number = errno.EIO
     try:
+        linux.die_with_parent(parent)
         act()
         number = 0
     except OSError as error:

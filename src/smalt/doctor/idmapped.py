@@ -44,9 +44,10 @@ def idmapped_mounts(machine: Machine) -> Finding:
 def user_namespace() -> Iterator[int]:
     """The descriptor of a user namespace in which other ids rule: that of a child, which ends here."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid == 0:
         try:
+            linux.die_with_parent(parent)
             linux.unshare(linux.CLONE_NEWUSER)
             os.write(writer, b"0")
             signal.pause()

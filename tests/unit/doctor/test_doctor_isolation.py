@@ -50,6 +50,29 @@ def test_a_child_that_is_killed_or_hangs_is_refused(monkeypatch: pytest.MonkeyPa
     assert time.monotonic() - began < 5
 
 
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+
+    def hang() -> None:
+        told.write_text(str(os.getpid()))
+        time.sleep(60)
+
+    parent = os.fork()
+    if parent == 0:
+        attempt(hang)
+        os._exit(0)
+    deadline = time.monotonic() + 5
+    while not told.exists() or not told.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    stat = Path(f"/proc/{told.read_text()}/stat")
+    while stat.exists() and " Z " not in stat.read_text():
+        assert time.monotonic() < deadline, "it runs on"
+        time.sleep(0.01)
+
+
 def test_the_child_alone_is_crippled() -> None:
     before = {one: Path(f"/proc/self/ns/{one}").readlink() for one in ("user", "mnt", "pid", "net", "uts")}
     name = os.uname().nodename
