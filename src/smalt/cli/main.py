@@ -116,6 +116,12 @@ def status(root: Root = None, json: Json = False) -> None:
 
 
 @app.command()
+def doctor(root: Root = None, json: Json = False) -> None:
+    """Show what this machine can and cannot do for Smalt, and what helps. The exit code is 1 if Smalt cannot run."""
+    _run("doctor", root=root, as_json=json)
+
+
+@app.command()
 def env(
     root: Root = None,
     shell: Annotated[Shell, typer.Option(help="Whose syntax.")] = Shell.bash,
