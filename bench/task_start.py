@@ -17,8 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-from smalt.agent.wire import InputSpec, Limits, Phase, TaskSpec
-from smalt.engines.local import LocalEngine
+from smalt.agent.wire import InputSpec, Limits, Phase, Ref, TaskSpec
+from smalt.engines.local import Finder, LocalEngine
 from smalt.settings import Settings
 
 SCRIPT = "import time\nprint(time.time(), flush=True)\n"
@@ -34,6 +34,10 @@ def by_hand(folder: Path, python: str, rounds: int) -> list[float]:
     return taken
 
 
+def ref(path: Path) -> Ref:
+    return Ref("files", "here", str(path))
+
+
 class Bench:
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -42,7 +46,7 @@ class Bench:
         for folder in (self.code, self.data):
             folder.mkdir()
         (self.code / "train.py").write_text(SCRIPT)
-        self.engine = LocalEngine(Settings(root=root / "smalt"))
+        self.engine = LocalEngine(Settings(root=root / "smalt"), Finder(lambda *ref: Path(ref[2]), Path))
         self._changed = threading.Event()
         self.engine.watch(lambda _: self._changed.set())
 
@@ -50,14 +54,14 @@ class Bench:
         """Seconds from `ensure` to: its return, the command's start, the first line."""
         log = self.root / "logs" / f"{index}.txt"
         log.unlink(missing_ok=True)
-        spec = TaskSpec(name=f"t{index}", owner="/bench", log=str(log), system_log=str(log.with_suffix(".sys")))
-        values = {**spec.__dict__, "code": str(self.code), "command": f"{python} train.py"}
+        spec = TaskSpec(name=f"t{index}", owner="/bench", log=ref(log), system_log=ref(log.with_suffix(".sys")))
+        values = {**spec.__dict__, "code": ref(self.code), "command": f"{python} train.py"}
         if not bare:
             values |= {
                 "command": f"{'python' if environment else python} train.py --data ${{{{inputs.data}}}}",
                 "environment": environment,
-                "inputs": [InputSpec("data", "uri_folder", "ro_mount", source=str(self.data))],
-                "artifacts": str(self.root / "artifacts" / str(index)),
+                "inputs": [InputSpec("data", "uri_folder", "ro_mount", source=ref(self.data))],
+                "artifacts": ref(self.root / "artifacts" / str(index)),
                 "limits": Limits(cpu_weight=400, memory_bytes=4 << 30),
             }
         begun = time.time()
@@ -73,7 +77,7 @@ class Bench:
 
     def killed(self, index: int) -> float:
         """Seconds from kill -9 of the agent to `changed` with the task LOST."""
-        spec = TaskSpec(name=f"k{index}", owner="/bench", command="sleep 60", log=str(self.root / "k.txt"))
+        spec = TaskSpec(name=f"k{index}", owner="/bench", command="sleep 60", log=ref(self.root / "k.txt"))
         self.engine.ensure(spec)
         while (state := self.engine.observe(spec.name)) is None or state.phase is not Phase.RUNNING:
             self._changed.wait(10)

@@ -116,11 +116,13 @@ def platform(root: Path) -> Iterator[tuple[Settings, MlflowTracking, httpx.Clien
         metadata.create_all(connection)
     tokens = TokenService(settings)
     tracking = MlflowTracking(settings, lambda _: "bench")
+    blobs = BlobAccounts(Accounts(database, Keyring(settings)), FolderStore(settings.blobs))
     app = TrackingApp(
         settings,
         tracking,
         tokens,
-        BlobAccounts(Accounts(database, Keyring(settings)), FolderStore(settings.blobs)),
+        blobs,
+        files=blobs,
         audiences=arm_audiences(settings),
         exists=lambda _: True,
         authorize=authorize,

@@ -50,7 +50,7 @@ from smalt.blob.server import BlobApp
 from smalt.blob.store.folder import FolderStore
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
-from smalt.engines.local import LocalEngine
+from smalt.engines.local import Finder, LocalEngine
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.metrics.collector import Collector
@@ -110,7 +110,8 @@ def build(settings: Settings) -> Server:
     accounts = Accounts(database, keyring)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
-    engine = LocalEngine(settings)
+    environments = UvEnvironments(settings)
+    engine = LocalEngine(settings, Finder(blobs.path, environments.prefix))
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
     database.follow(hub.told)
@@ -123,7 +124,7 @@ def build(settings: Settings) -> Server:
         clock,
         hub,
         engine,
-        UvEnvironments(settings),
+        environments,
         blobs,
         tracking,
         RegisteredModels(tracking),
@@ -151,7 +152,7 @@ def build(settings: Settings) -> Server:
         return authenticate(scope, tokens, (*arm_audiences(settings), *ml_audiences()), sessions)
 
     tracking_app = TrackingApp(
-        settings, tracking, tokens, blobs,
+        settings, tracking, tokens, blobs, files=blobs,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
         jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,

@@ -22,6 +22,7 @@ CLOUD = "Smalt"
 AZURE_SUFFIX = "core.windows.net"  # stands for ours behind our own HOST:PORT/, where clients insist on it
 STORAGE_SUFFIX = "core.smalt"  # blobs are at https://HOST:PORT/{account}.blob.core.smalt/{container}/{blob}
 ARTIFACT_CONTAINER = "azureml"  # the container of a workspace's account that holds what its jobs log
+PLATFORM_ACCOUNT = "smalt-platform"  # what the platform itself writes as blobs; a name that no client can address
 TENANT = "00000000-0000-0000-0000-00000000000a"
 PORTAL = "https://portal.azure.smalt/"  # the clients derive the ML audience from it
 ML_AUDIENCE = "https://ml.azure.smalt"

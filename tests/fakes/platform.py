@@ -19,7 +19,7 @@ import httpx
 import smalt.kinds
 from fakes.databases import quick
 from fakes.engine import FakeEngine
-from smalt.agent.wire import TaskSpec
+from smalt.agent.wire import Ref, TaskSpec
 from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
 from smalt.arm.errors import invalid
@@ -49,7 +49,7 @@ from smalt.blob.store.folder import FolderStore
 from smalt.gateway.routes import check
 from smalt.reconcile.loop import Loop
 from smalt.reconcile.pace import Pace
-from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, Settings
+from smalt.settings import PLATFORM_ACCOUNT, RESOURCE_GROUP, SUBSCRIPTION, Settings
 from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
@@ -76,7 +76,6 @@ class Clock:
 class FakeEnvironments:
     """Everything can be planned but what names `no-such-package`; built when the test puts a key into `ready`."""
 
-    folder: Path
     ready: set[str] = field(default_factory=set)
     build_at_once: bool = True
 
@@ -91,7 +90,7 @@ class FakeEnvironments:
         return EnvironmentPlan(key, {"text": text}, variables=variables)
 
     def built(self, key: str) -> BuiltEnvironment | None:
-        return BuiltEnvironment(key, self.folder / key, self.folder / "lock") if key in self.ready else None
+        return BuiltEnvironment(key) if key in self.ready else None
 
     def remove(self, key: str) -> None:
         self.ready.discard(key)
@@ -101,8 +100,11 @@ class FakeEnvironments:
     ) -> TaskSpec:
         return TaskSpec(name=f"build-{plan.key[:16]}-a{attempt}", owner=owner, argv=["true"])
 
-    def log(self, key: str) -> Path:
-        return self.folder / f"{key}.log"
+    def compiling(self, key: str, owner: str, attempt: int) -> TaskSpec:
+        return TaskSpec(name=f"compile-{key[:16]}-a{attempt}", owner=owner, argv=["true"])
+
+    def log(self, key: str) -> Ref:
+        return Ref(PLATFORM_ACCOUNT, "environments", f"{key}.log")
 
     def failure(self, key: str) -> str:
         return "No version of 'no-such-package' can be had."
@@ -289,7 +291,7 @@ class Harness:
             quick(self.database)
         migrate(self.database)
         self.engine = FakeEngine()
-        self.environments = FakeEnvironments(root / "envs")
+        self.environments = FakeEnvironments()
         self.tracking = FakeTracking()
         self.models = FakeModels()
         self.gateway = FakeGateway()

@@ -28,7 +28,7 @@ from smalt.agent.processes import Brood, Command, StartError
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
 from smalt.agent.walls import Walls
-from smalt.agent.wire import Outcome, Phase, TaskSpec
+from smalt.agent.wire import Outcome, Phase, Places, TaskSpec
 
 USER_FOLDER = "user"
 
@@ -36,14 +36,15 @@ USER_FOLDER = "user"
 class Attempt:
     """`run` returns when the task is EXITED, whatever happened on the way."""
 
-    def __init__(self, folder: TaskFolder, spec: TaskSpec) -> None:
+    def __init__(self, folder: TaskFolder, spec: TaskSpec, places: Places) -> None:
         self._folder = folder
         self._spec = spec
+        self._places = places
         self._home = folder.path
         self._own = folder.path / USER_FOLDER  # what the command may see of it
-        self._log = spec.log or str(self._home / "log")
+        self._log = str(places.path(spec.log) if spec.log else self._home / "log")
         self._log_offset = 0
-        self._journal = Journal(spec.system_log or str(self._home / "system.log"))
+        self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec)
         self._brood = Brood()
         self._mounts = Walls(spec.walls) if spec.walls else Namespace()
@@ -96,7 +97,7 @@ class Attempt:
         self._finish(ending, log)
 
     def _prepare(self, interrupts: Interrupts) -> Command:
-        spec, journal = self._spec, self._journal
+        spec, places, journal = self._spec, self._places, self._journal
         problem = check_variables(spec.variables)
         if problem:
             raise SetupError(problem)
@@ -105,12 +106,12 @@ class Attempt:
         temporary = make_temporary(self._folder, walled=spec.walls is not None)
         if spec.code:
             with journal.stage("code copied"):
-                _copy_code(Path(spec.code), work, journal)
+                _copy_code(places.path(spec.code), work, journal)
         ca_bundle = spec.variables.get("SSL_CERT_FILE", "")
-        inputs = prepare_inputs(spec.inputs, self._own / "inputs", self._mounts, journal, ca_bundle)
-        outputs = prepare_outputs(spec.outputs, self._own / "outputs", walled=spec.walls is not None)
+        inputs = prepare_inputs(spec.inputs, places, self._own / "inputs", self._mounts, journal, ca_bundle)
+        outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
-            link_artifacts(work, Path(spec.artifacts))
+            link_artifacts(work, places.path(spec.artifacts))
         argv = spec.argv or ["bash", "-c", render(spec.command, inputs, outputs)]
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
@@ -136,10 +137,10 @@ class Attempt:
         if spec.walls.home:
             Path(spec.walls.home).mkdir(mode=0o700, parents=True, exist_ok=True)
             walls.show(Path(spec.walls.home), writable=True)
-        for one in shown_outputs(spec.outputs):
+        for one in shown_outputs(spec.outputs, self._places):
             walls.show(one, writable=True)
         for name in FOLDERS if spec.artifacts else ():
-            walls.show(Path(spec.artifacts, name), writable=True)
+            walls.show(self._places.path(spec.artifacts) / name, writable=True)
         walls.show_temporary(temporary)
         if spec.walls.user:
             os.fchmod(log, 0o666)  # the command may open /dev/stderr again; nobody else comes to the file
@@ -159,7 +160,7 @@ class Attempt:
         environment |= {name: server.address(environment[name]) for name in names}
 
     def _put_environment_first(self, environment: dict[str, str]) -> None:
-        shared = Path(self._spec.environment)
+        shared = Path(self._places.environment)
         with self._journal.stage("environment put in place"):
             binaries = make_overlay(shared, self._own / "venv")
             if not self._mounts.bind_read_only(shared, shared):
@@ -188,11 +189,10 @@ class Attempt:
         outcome, error = self._judge(ending, exit_code)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
-            finish_outputs(
-                self._spec.outputs, self._own / "outputs", self._own / "work", self._journal, bool(self._spec.walls)
-            )
-            if self._spec.artifacts:
-                collect_artifacts(self._own / "work", Path(self._spec.artifacts), self._journal)
+            spec, places, work = self._spec, self._places, self._own / "work"
+            finish_outputs(spec.outputs, places, self._own / "outputs", work, self._journal, bool(spec.walls))
+            if spec.artifacts:
+                collect_artifacts(work, places.path(spec.artifacts), self._journal)
         except (SetupError, OSError) as problem:
             self._journal.say(str(problem))
             if outcome is Outcome.EXITED and exit_code == 0:
@@ -243,7 +243,7 @@ def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:
     how = f"exited with status code {exit_code}"
     if exit_code < 0:
         how = f"was ended by signal {-exit_code} ({_signal_name(-exit_code)})"
-    name = f"user_logs/{Path(spec.log).name}" if spec.log else "log"
+    name = f"user_logs/{Path(spec.log.name).name}" if spec.log else "log"
     text = f"Execution failed. User process '{program(spec)}' {how}. "
     text += f"Please check log file '{name}' for error details."
     return f"{text} Error: {last}" if last else text

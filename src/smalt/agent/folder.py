@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smalt.agent import wire
-from smalt.agent.wire import Hint, Phase, StopRequest, TaskSpec, TaskState
+from smalt.agent.wire import Head, Hint, Phase, Places, StopRequest, TaskSpec, TaskState
 
 MARK_FILE = "mark"
 MARK_VARIABLE = "SMALT_TASK"
@@ -31,6 +31,13 @@ class TaskFolder:
 
     def spec(self) -> TaskSpec:
         return TaskSpec.from_json(Path(wire.TASK_FILE).read_text())
+
+    def head(self) -> Head:
+        """Also of a task that an older version wrote."""
+        return Head.from_json(Path(wire.TASK_FILE).read_text())
+
+    def places(self) -> Places:
+        return Places.from_json(Path(wire.PLACES_FILE).read_text())
 
     def state(self) -> TaskState | None:
         try:

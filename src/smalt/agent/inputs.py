@@ -20,17 +20,22 @@ from smalt.agent.fetch import fetch
 from smalt.agent.journal import Journal
 from smalt.agent.mounts import Namespace
 from smalt.agent.walls import Walls
-from smalt.agent.wire import InputSpec
+from smalt.agent.wire import InputSpec, Places
 
 _MOUNTED = ("ro_mount", "eval_mount")
 _COPIED = ("download", "eval_download")
 
 
 def prepare_inputs(
-    inputs: list[InputSpec], folder: Path, mounts: Namespace | Walls, journal: Journal, ca_bundle: str = ""
+    inputs: list[InputSpec],
+    places: Places,
+    folder: Path,
+    mounts: Namespace | Walls,
+    journal: Journal,
+    ca_bundle: str = "",
 ) -> dict[str, str]:
     """What each input's placeholder stands for, by name. Raises SetupError, which names the input."""
-    return {one.name: _value(one, folder, mounts, journal, ca_bundle) for one in inputs}
+    return {one.name: _value(one, places, folder, mounts, journal, ca_bundle) for one in inputs}
 
 
 def safe_folder(name: str, base: Path) -> Path:
@@ -40,11 +45,13 @@ def safe_folder(name: str, base: Path) -> Path:
     return base / ("_" + os.fsencode(name).hex()[:200])
 
 
-def _value(one: InputSpec, folder: Path, mounts: Namespace | Walls, journal: Journal, ca_bundle: str) -> str:
+def _value(
+    one: InputSpec, places: Places, folder: Path, mounts: Namespace | Walls, journal: Journal, ca_bundle: str
+) -> str:
     if one.type == "literal":
         return one.value
     if one.mode == "direct":
-        return one.uri or one.url or one.source
+        return one.uri or one.url
     if one.mode not in (*_MOUNTED, *_COPIED, "rw_mount"):
         raise SetupError(f"Input '{one.name}': the mode '{one.mode}' is not one that a job can have.")
     place = safe_folder(one.name, folder)
@@ -53,14 +60,14 @@ def _value(one: InputSpec, folder: Path, mounts: Namespace | Walls, journal: Jou
             raise SetupError(f"Input '{one.name}' has neither a source nor an address.")
         with journal.stage(f"input '{one.name}' fetched"):
             return str(fetch(one.url, place, one.name, ca_bundle))
-    source = Path(one.source)
+    source = places.path(one.source)
     if not source.exists():
-        shown = one.uri or one.source
+        shown = one.uri or one.source.name
         raise SetupError(f"Input '{one.name}': nothing is at {shown}. Check that it was uploaded or written.")
     if one.mode == "rw_mount":
         if isinstance(mounts, Walls):
             mounts.show(source, writable=True)
-        return one.source
+        return str(source)
     target = place if source.is_dir() else place / source.name
     place.mkdir(parents=True, exist_ok=True)
     if one.mode in _COPIED:

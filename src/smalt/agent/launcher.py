@@ -95,7 +95,7 @@ def _work(folder: TaskFolder) -> None:
     try:
         linux.set_process_name("smalt-agent")
         linux.become_subreaper()
-        Attempt(folder, folder.spec()).run()
+        Attempt(folder, folder.spec(), folder.places()).run()
         code = 0
     finally:
         os._exit(code)
@@ -104,16 +104,16 @@ def _work(folder: TaskFolder) -> None:
 def _report_lost(folder: TaskFolder, state: TaskState | None) -> None:
     if state is not None and state.phase is Phase.EXITED:
         return
-    spec = folder.spec()
+    head = folder.head()
     lost = replace(
-        state or TaskState(name=spec.name),
+        state or TaskState(name=head.name),
         phase=Phase.EXITED,
         outcome=Outcome.LOST,
         error=VANISHED,
         ready=False,
         ended_at=time.time(),
     )
-    folder.report(lost, spec.owner)
+    folder.report(lost, head.owner)
 
 
 def _option(arguments: list[str], name: str) -> str:

@@ -18,30 +18,31 @@ from smalt.agent.copying import copy_file, is_inside, walk
 from smalt.agent.failures import SetupError
 from smalt.agent.inputs import safe_folder
 from smalt.agent.journal import Journal
-from smalt.agent.wire import OutputSpec
+from smalt.agent.wire import OutputSpec, Places
 
 
-def prepare_outputs(outputs: list[OutputSpec], folder: Path, walled: bool = False) -> dict[str, str]:
+def prepare_outputs(outputs: list[OutputSpec], places: Places, folder: Path, walled: bool = False) -> dict[str, str]:
     """What each output's placeholder stands for, by name. Raises SetupError, which names the output."""
-    return {one.name: _value(one, folder, walled) for one in outputs}
+    return {one.name: _value(one, places, folder, walled) for one in outputs}
 
 
-def shown_outputs(outputs: list[OutputSpec]) -> list[Path]:
+def shown_outputs(outputs: list[OutputSpec], places: Places) -> list[Path]:
     """The folders of the store that the command writes into itself, for a task behind walls."""
-    return [
-        Path(one.path) for one in outputs if one.path and one.mode != "direct" and not _is_private(one, walled=True)
-    ]
+    own = [one for one in outputs if one.mode != "direct" and not _is_private(one, walled=True)]
+    return [places.path(one.target) for one in own if one.target]
 
 
-def finish_outputs(outputs: list[OutputSpec], folder: Path, work: Path, journal: Journal, walled: bool = False) -> None:
+def finish_outputs(
+    outputs: list[OutputSpec], places: Places, folder: Path, work: Path, journal: Journal, walled: bool = False
+) -> None:
     """Bring private outputs to their places and make all of them plain files. Raises SetupError."""
     for one in outputs:
-        if not one.path:
+        if not one.target:
             continue
-        target = Path(one.path)
+        target = places.path(one.target)
         try:
             if _is_private(one, walled):
-                private = _private(one, folder)
+                private = _private(one, target, folder)
                 settle_links(private, work, journal)
                 with journal.stage(f"output '{one.name}' stored"):
                     _move(private, target)
@@ -90,23 +91,25 @@ def _is_private(one: OutputSpec, walled: bool) -> bool:
     return one.mode == "upload" or (walled and one.type == "uri_file" and one.mode != "direct")
 
 
-def _value(one: OutputSpec, folder: Path, walled: bool) -> str:
+def _value(one: OutputSpec, places: Places, folder: Path, walled: bool) -> str:
     if one.mode not in ("rw_mount", "direct", "upload", "mount"):
         raise SetupError(f"Output '{one.name}': the mode '{one.mode}' is not one that a job can have.")
-    if not one.path and not (one.mode == "direct" and one.uri):
+    if not one.target:
+        if one.mode == "direct" and one.uri:
+            return one.uri
         raise SetupError(f"Output '{one.name}' has no place to be written to.")
-    place = _private(one, folder) if _is_private(one, walled) else Path(one.path)
+    target = places.path(one.target)
+    place = _private(one, target, folder) if _is_private(one, walled) else target
     try:
-        if one.path:
-            (place.parent if one.type == "uri_file" else place).mkdir(parents=True, exist_ok=True)
+        (place.parent if one.type == "uri_file" else place).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SetupError(f"Output '{one.name}': {error.strerror}: {one.uri or one.path}.") from error
+        raise SetupError(f"Output '{one.name}': {error.strerror}: {one.uri or one.target.name}.") from error
     return one.uri if one.mode == "direct" and one.uri else str(place)
 
 
-def _private(one: OutputSpec, folder: Path) -> Path:
+def _private(one: OutputSpec, target: Path, folder: Path) -> Path:
     place = safe_folder(one.name, folder)
-    return place / Path(one.path).name if one.type == "uri_file" else place
+    return place / target.name if one.type == "uri_file" else place
 
 
 def _move(source: Path, target: Path) -> None:

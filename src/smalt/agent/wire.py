@@ -1,21 +1,25 @@
 """The messages between the server and the agents: one task, and the state that its agent reports.
 
 Standard library only: an agent starts in milliseconds because it imports nothing else. A task lives in a folder of its
-own, `<root>/tasks/<name>/`: `task.json` (the `TaskSpec`, 0600), `state.json` (the `TaskState`, replaced atomically),
-`lock` (held by the agent with flock for as long as it lives). `stop.json` is a `StopRequest`: written by the server,
-which then sends the agent SIGUSR1. On each change of state the agent sends a `Hint` to the server's datagram socket.
+own, `<root>/tasks/<name>/`: `task.json` (the `TaskSpec`, 0600), `places.json` (the `Places`: what its names are on this
+node), `state.json` (the `TaskState`, replaced atomically), `lock` (held by the agent with flock for as long as it
+lives). `stop.json` is a `StopRequest`: written by the server, which then sends the agent SIGUSR1. On each change of
+state the agent sends a `Hint` to the server's datagram socket.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 TASK_FILE = "task.json"
+PLACES_FILE = "places.json"
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
 STOP_FILE = "stop.json"
@@ -41,9 +45,22 @@ class Outcome(StrEnum):
     LOST = "lost"  # the agent vanished without a word
 
 
+class Ref(NamedTuple):
+    """A blob, or all blobs below a folder: then `name` ends with `/`. JSON: a list of the three."""
+
+    account: str
+    container: str
+    name: str
+
+    def below(self, name: str) -> Ref:
+        """What is called `name` in this folder."""
+        folder = f"{self.name.rstrip('/')}/" if self.name else ""
+        return self._replace(name=folder + name)
+
+
 @dataclass(frozen=True)
 class InputSpec:
-    """One input. A literal has `value`; all others have `source`, an absolute path, or `url` to fetch it from.
+    """One input. A literal has `value`; all others have `source`, or `url` to fetch it from.
 
     `mode` is Azure's, in lower case: ro_mount, download, direct, eval_mount, eval_download.
     `uri` is what `direct` gives.
@@ -54,19 +71,19 @@ class InputSpec:
     mode: str = "ro_mount"
     value: str = ""
     uri: str = ""
-    source: str = ""
+    source: Ref | None = None
     url: str = ""
 
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """One output: `path` is the absolute path in the blob store that receives it (a folder; a file for uri_file)."""
+    """One output: `target` receives it (a folder; a blob for uri_file)."""
 
     name: str
     type: str = "uri_folder"
     mode: str = "rw_mount"
     uri: str = ""
-    path: str = ""
+    target: Ref | None = None
 
 
 @dataclass(frozen=True)
@@ -120,12 +137,12 @@ class TaskSpec:
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
       and `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
       `argv`, where given, is run as it is instead.
-    - `environment` is the prefix of a built virtual environment, put in front of PATH through an overlay of the task's
+    - `environment` is the key of a built virtual environment, put in front of PATH through an overlay of the task's
       own, so that `pip install` never changes the shared one. Empty: the machine's PATH.
     - `documents`: address at the platform → what is there. Each variable that is such an address becomes one where the
       agent serves the same, for as long as the command runs, whether the platform is there or not. No secrets.
-    - `log` receives stdout and stderr, `system_log` what the agent itself has to say; absolute paths.
-    - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (empty: nowhere).
+    - `log` receives stdout and stderr, `system_log` what the agent itself has to say. None: files of the task's own.
+    - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (None: nowhere).
     - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes
       and threads may run at once.
     - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
@@ -142,12 +159,12 @@ class TaskSpec:
     environment: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     documents: dict[str, str] = field(default_factory=dict)
-    code: str = ""
+    code: Ref | None = None
     inputs: list[InputSpec] = field(default_factory=list)
     outputs: list[OutputSpec] = field(default_factory=list)
-    log: str = ""
-    system_log: str = ""
-    artifacts: str = ""
+    log: Ref | None = None
+    system_log: Ref | None = None
+    artifacts: Ref | None = None
     timeout_s: float = 0
     grace_s: float = 30
     limits: Limits = field(default_factory=Limits)
@@ -169,13 +186,62 @@ class TaskSpec:
         raw: dict[str, Any] = json.loads(text)
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in raw.items() if key in known}
-        values["inputs"] = [InputSpec(**one) for one in raw.get("inputs", [])]
-        values["outputs"] = [OutputSpec(**one) for one in raw.get("outputs", [])]
+        values["inputs"] = [InputSpec(**{**one, "source": _ref(one.get("source"))}) for one in raw.get("inputs", [])]
+        values["outputs"] = [OutputSpec(**{**one, "target": _ref(one.get("target"))}) for one in raw.get("outputs", [])]
         values["limits"] = Limits(**raw.get("limits", {}))
+        for name in ("code", "log", "system_log", "artifacts"):
+            values[name] = _ref(raw.get(name))
         for probe in ("ready", "live"):
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         return cls(**values)
+
+    def refs(self) -> set[Ref]:
+        """All blobs and folders that the task names."""
+        named = {self.code, self.log, self.system_log, self.artifacts}
+        named |= {one.source for one in self.inputs} | {one.target for one in self.outputs}
+        return {one for one in named if one is not None}
+
+
+def _ref(raw: list[str] | None) -> Ref | None:
+    return Ref(*raw) if raw else None
+
+
+class Head(NamedTuple):
+    """Of whom a task is: all that is read of one that a server of any version wrote."""
+
+    name: str
+    owner: str
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """From the text of a `TaskSpec`."""
+        raw = json.loads(text)
+        return cls(raw["name"], raw["owner"])
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
+
+    The engine writes it when it starts the task. All paths are absolute.
+    """
+
+    files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])
+    environment: str = ""
+
+    def path(self, ref: Ref) -> Path:
+        return Path(self.files[ref])
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {"files": [[*ref, path] for ref, path in self.files.items()], "environment": self.environment}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        raw: dict[str, Any] = json.loads(text)
+        return cls({Ref(*ref): path for *ref, path in raw["files"]}, raw["environment"])
 
 
 @dataclass(frozen=True)

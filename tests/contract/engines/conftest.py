@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fakes.refs import FINDER, ref
 from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.ports import Engine
 from smalt.engines.local import LocalEngine
@@ -70,7 +71,7 @@ class LocalHarness:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(root=root / "s")
-        self.engine = LocalEngine(self.settings, nursery)
+        self.engine = LocalEngine(self.settings, FINDER, nursery)
         self.changes = Changes(self.engine)
         self.names: list[str] = []
 
@@ -82,8 +83,8 @@ class LocalHarness:
         if "command" not in values and "argv" not in values:
             os.mkfifo(gate)
             values["command"] = f"echo started >> '{self.starts}'; read code < '{gate}'; exit $code"
-        values.setdefault("log", str(self.root / "logs" / f"{index}.txt"))
-        values.setdefault("system_log", str(self.root / "logs" / f"{index}.sys.txt"))
+        values.setdefault("log", ref(self.root / "logs" / f"{index}.txt"))
+        values.setdefault("system_log", ref(self.root / "logs" / f"{index}.sys.txt"))
         return TaskSpec(**{"name": name, "owner": f"/owner/{name}", **values})
 
     @property
@@ -104,7 +105,7 @@ class LocalHarness:
         task = self.task(name, **values)
         self.engine.ensure(task)
         state = self.changes.ended(name, 60)
-        log = Path(task.log)
+        log = Path(task.log.name)
         return state, log.read_text() if log.exists() else ""
 
     def system_log(self, name: str = "t") -> str:

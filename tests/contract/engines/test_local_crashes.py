@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from fakes.refs import FINDER
 from smalt.agent.wire import Outcome, Phase
-from smalt.engines.local import LocalEngine
+from smalt.arm.errors import ArmError
+from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.local import engine as engine_module
 from smalt.engines.local.folders import Folders
 
@@ -94,7 +97,7 @@ def test_killed_while_no_server_runs(local: Any) -> None:
     state = started_with_descendants(local)
     local.engine.close()
     os.kill(state.agent_pid, signal.SIGKILL)
-    local.engine = LocalEngine(local.settings)
+    local.engine = LocalEngine(local.settings, FINDER)
     assert type(local.changes)(local.engine).ended("t").outcome is Outcome.LOST
     assert processes_of(local.folder("t")) == []
 
@@ -104,7 +107,7 @@ def test_everything_killed_while_no_server_runs(local: Any) -> None:
     local.engine.close()
     os.kill(parent_of(state.agent_pid), signal.SIGKILL)
     os.kill(state.agent_pid, signal.SIGKILL)
-    local.engine = LocalEngine(local.settings)
+    local.engine = LocalEngine(local.settings, FINDER)
     assert type(local.changes)(local.engine).ended("t").outcome is Outcome.LOST
     assert processes_of(local.folder("t")) == []
 
@@ -113,7 +116,7 @@ def test_a_new_engine_adopts_a_running_task(local: Any) -> None:
     local.engine.ensure(local.task("t"))
     before = local.changes.running("t")
     local.engine.close()
-    local.engine = LocalEngine(local.settings)
+    local.engine = LocalEngine(local.settings, FINDER)
     changes = type(local.changes)(local.engine)
     assert changes.running("t") == before
     local.engine.ensure(local.task("other", command="true"))
@@ -127,7 +130,7 @@ def test_an_adopted_agent_that_is_killed_is_noticed(local: Any) -> None:
     local.engine.ensure(local.task("t"))
     before = local.changes.running("t")
     local.engine.close()
-    local.engine = LocalEngine(local.settings)
+    local.engine = LocalEngine(local.settings, FINDER)
     changes = type(local.changes)(local.engine)
     changes.running("t")
     assert eventually(lambda: "/owner/t" in changes.owners)
@@ -159,9 +162,9 @@ ENSURE = """
 import os, signal, sys
 from pathlib import Path
 from smalt.agent.wire import TaskSpec
-from smalt.engines.local import LocalEngine
+from smalt.engines.local import Finder, LocalEngine
 from smalt.settings import Settings
-LocalEngine(Settings(root=Path(sys.argv[1]))).ensure(TaskSpec.from_json(sys.argv[2]))
+LocalEngine(Settings(root=Path(sys.argv[1])), Finder(lambda *ref: Path(ref[2]), Path)).ensure(TaskSpec.from_json(sys.argv[2]))
 if len(sys.argv) == 3:
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -298,8 +301,11 @@ def test_the_nursery_ends_with_its_server(local: Any) -> None:
     command = ENSURE.replace(
         "os.kill(os.getpid()", "print(engine._nursery._process.pid); sys.stdout.flush(); os.kill(os.getpid()"
     )
-    command = command.replace("LocalEngine(Settings(root=Path(sys.argv[1])))", "engine").replace(
-        "engine.ensure", "engine = LocalEngine(Settings(root=Path(sys.argv[1])))\nengine.ensure"
+    command = command.replace(
+        "LocalEngine(Settings(root=Path(sys.argv[1])), Finder(lambda *ref: Path(ref[2]), Path))", "engine"
+    ).replace(
+        "engine.ensure",
+        "engine = LocalEngine(Settings(root=Path(sys.argv[1])), Finder(lambda *ref: Path(ref[2]), Path))\nengine.ensure",
     )
     arguments = [sys.executable, "-c", command, str(local.settings.root), task.to_json()]
     server = subprocess.run(arguments, check=False, stdout=subprocess.PIPE, text=True)
@@ -339,6 +345,48 @@ def test_remove_right_after_ensure(local: Any) -> None:
 def test_an_interrupted_removal_is_finished_at_the_next_start(local: Any) -> None:
     started_with_descendants(local)
     grave = local.engine._folders.discard(local.folder("t"))
-    LocalEngine(local.settings)
+    LocalEngine(local.settings, FINDER)
     assert not grave.exists()
     assert agents_of(local.folder("t")) == []
+
+
+def test_a_task_of_an_older_version_is_observed_ended_and_followed(local: Any) -> None:
+    """It names paths, and has no places beside it."""
+    task = local.task("t")
+    local.engine.ensure(task)
+    state = local.changes.running("t")
+    folder = local.folder("t")
+    older = {"name": "t", "owner": "/owner/t", "log": "/p", "code": "", "inputs": [{"name": "i", "source": "/s"}]}
+    (folder / "task.json").write_text(json.dumps({**older, "ready": {"socket": "/s"}}))
+    (folder / "places.json").unlink()
+    local.engine.close()
+    local.engine = LocalEngine(local.settings, FINDER)
+    local.changes = type(local.changes)(local.engine)
+    local.changes.told("/owner/t")
+    assert local.engine.observe("t").phase is Phase.RUNNING
+    for agent in agents_of(folder):
+        os.kill(agent, signal.SIGKILL)
+    lost = local.changes.ended("t")
+    assert (lost.outcome, lost.pid) == (Outcome.LOST, state.pid)
+    assert not alive(state.pid)
+    local.engine.remove("t")
+    assert local.engine.observe("t") is None
+
+
+def test_what_cannot_be_found_here_is_said_and_nothing_starts(local: Any) -> None:
+    def nowhere(account: str, container: str, name: str) -> Path:
+        raise ArmError(400, "UserError", f"Blobs of '{account}' are in a remote store.")
+
+    task = local.task("t")
+    local.engine.close()
+    local.engine = LocalEngine(local.settings, Finder(nowhere, Path))
+    local.changes = type(local.changes)(local.engine)
+    with pytest.raises(ArmError, match="remote store"):
+        local.engine.ensure(task)
+    assert local.engine.observe("t") is None and local.started() == 0
+    local.engine.close()
+    local.engine = LocalEngine(local.settings, FINDER)
+    local.changes = type(local.changes)(local.engine)
+    local.engine.ensure(task)
+    local.finish("t", 0)
+    assert local.changes.ended("t").exit_code == 0

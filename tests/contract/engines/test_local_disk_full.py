@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fakes.refs import ref
 from smalt.agent.wire import Outcome, OutputSpec
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
@@ -45,7 +46,7 @@ def test_an_output_is_stored_on_another_disk_whole_or_not_at_all(
 ) -> None:
     state, _ = local.run(
         command=f"head -c {size} /dev/zero > ${{{{outputs.o}}}}/big",
-        outputs=[OutputSpec("o", mode="upload", path=str(disk / "store"))],
+        outputs=[OutputSpec("o", mode="upload", target=ref(disk / "store"))],
     )
     assert (state.outcome, state.exit_code) == (outcome, 0)
     stored = [(one.name, one.stat().st_size) for one in (disk / "store").iterdir()]
@@ -60,6 +61,6 @@ def test_a_task_that_finds_the_disk_full_says_so(small: Any, tmp_path: Path) -> 
     code = tmp_path / "code"
     code.mkdir()
     (code / "big").write_bytes(b"x" * (4 << 20))
-    state, _ = small.run(command="true", code=str(code))
+    state, _ = small.run(command="true", code=ref(code))
     assert state.outcome is Outcome.SETUP
     assert "No space left" in state.error

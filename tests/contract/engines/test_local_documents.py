@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fakes.refs import FINDER, ref
 from smalt.agent.wire import Outcome
 from smalt.arm.cloud import metadata
 from smalt.engines.local import LocalEngine
@@ -55,10 +56,10 @@ def test_each_task_has_its_own_and_keeps_it_after_the_server(local: Any, away: S
     for name in names:
         os.mkfifo(local.root / name)
         argv = [sys.executable, "-c", wait, str(local.root / name)]
-        local.engine.ensure(local.task(name, argv=argv, log=str(local.root / f"{name}.txt"), **given(away)))
+        local.engine.ensure(local.task(name, argv=argv, log=ref(local.root / f"{name}.txt"), **given(away)))
         local.changes.running(name)
     local.engine.close()
-    local.engine = LocalEngine(local.settings)
+    local.engine = LocalEngine(local.settings, FINDER)
     local.changes = type(local.changes)(local.engine)
     for name in names:
         (local.root / name).write_text("now")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fakes.refs import ref
 from live.platform import eventually
 from smalt.agent.wire import InputSpec, Limits, Outcome, Phase
 
@@ -16,14 +17,14 @@ from smalt.agent.wire import InputSpec, Limits, Outcome, Phase
 def test_the_log_is_live_and_the_error_has_its_tail(local: Any) -> None:
     os.mkfifo(local.root / "go")
     task = local.task("t", command=f"printf partial; read x < {local.root}/go; seq 100; echo oops >&2; exit 2")
-    Path(task.log).parent.mkdir()
-    Path(task.log).write_text("an earlier attempt\n")
+    Path(task.log.name).parent.mkdir()
+    Path(task.log.name).write_text("an earlier attempt\n")
     local.engine.ensure(task)
     local.changes.running("t")
     deadline = time.monotonic() + 5
-    while "partial" not in Path(task.log).read_text() and time.monotonic() < deadline:
+    while "partial" not in Path(task.log.name).read_text() and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert Path(task.log).read_text() == "an earlier attempt\npartial"
+    assert Path(task.log.name).read_text() == "an earlier attempt\npartial"
     (local.root / "go").write_text("\n")
     state = local.changes.ended("t")
     assert state.error.startswith("Execution failed. User process 'bash' exited with status code 2.")
@@ -51,7 +52,7 @@ def test_stop_lets_the_command_clean_up(local: Any) -> None:
     local.engine.stop("t", 20)
     state = local.changes.ended("t")
     assert (state.outcome, state.exit_code) == (Outcome.STOPPED, 0)
-    assert Path(task.log).read_text() == "up\ncleaning\ndone\n"
+    assert Path(task.log.name).read_text() == "up\ncleaning\ndone\n"
 
 
 def test_stop_kills_after_the_grace(local: Any) -> None:
@@ -81,7 +82,7 @@ def test_stop_breaks_off_a_long_preparation(local: Any, tmp_path: Path) -> None:
     source.mkdir()
     for index in range(3000):
         (source / f"{index}").write_bytes(b"x" * 65536)
-    task = local.task("t", command="sleep 300", inputs=[InputSpec("d", "uri_folder", "download", source=str(source))])
+    task = local.task("t", command="sleep 300", inputs=[InputSpec("d", "uri_folder", "download", source=ref(source))])
     local.engine.ensure(task)
     eventually(lambda: (state := local.engine.observe("t")) is not None and state.agent_pid > 0, "an agent", 10, 0.001)
     local.engine.stop("t", 30)
@@ -132,14 +133,14 @@ def test_a_log_beyond_its_bound_keeps_its_beginning_and_its_end(local: Any) -> N
         "echo first; yes middle | head -c 5000000; sleep 3; yes later | head -c 3000000; echo; echo last words; exit 3"
     )
     task = local.task("t", command=command, log_most_bytes=most)
-    Path(task.log).parent.mkdir()
-    Path(task.log).write_text("an earlier attempt\n")
+    Path(task.log.name).parent.mkdir()
+    Path(task.log.name).write_text("an earlier attempt\n")
     local.engine.ensure(task)
     wait_for_log(task, "What comes now is dropped")
-    assert Path(task.log).stat().st_size < 2 * most
+    assert Path(task.log.name).stat().st_size < 2 * most
     state = local.changes.ended("t")
-    lines = Path(task.log).read_text().splitlines()
-    assert Path(task.log).stat().st_size < most + (100 << 10)
+    lines = Path(task.log.name).read_text().splitlines()
+    assert Path(task.log.name).stat().st_size < most + (100 << 10)
     assert (lines[:2], lines[-2]) == (["an earlier attempt", "first"], "last words")
     assert "bytes are missing above" in lines[-1]
     missing = int(lines[-1].split()[1])
@@ -167,6 +168,6 @@ def test_phases_are_reported_in_order(local: Any) -> None:
 
 def wait_for_log(task: Any, text: str) -> None:
     deadline = time.monotonic() + 10
-    while not (Path(task.log).exists() and text in Path(task.log).read_text()):
+    while not (Path(task.log.name).exists() and text in Path(task.log.name).read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -24,7 +24,7 @@ def started(local: Any, name: str, command: str) -> TaskState:
     task = local.task(name, command=command)
     local.engine.ensure(task)
     local.changes.running(name)
-    while "up" not in (Path(task.log).read_text() if Path(task.log).exists() else ""):
+    while "up" not in (Path(task.log.name).read_text() if Path(task.log.name).exists() else ""):
         time.sleep(0.02)
     state = read_state(local.folder(name))
     assert state is not None

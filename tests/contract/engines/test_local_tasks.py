@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fakes.refs import ref
 from smalt.agent.wire import Hint, InputSpec, Outcome, OutputSpec
 
 
@@ -40,7 +41,7 @@ WRITES = [
 def test_a_mounted_input_is_really_read_only(local: Any, data: Path, mode: str) -> None:
     tries = "; ".join(f"{one.format('${{inputs.d}}')} 2>>errors && echo WROTE" for one in WRITES)
     command = f"cat '${{{{inputs.d}}}}/sub/more.csv'; {tries}; true"
-    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", mode, source=str(data))])
+    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", mode, source=ref(data))])
     assert (state.outcome, state.exit_code) == (Outcome.EXITED, 0)
     assert log.startswith("3,4\n")
     assert "WROTE" not in log
@@ -50,7 +51,7 @@ def test_a_mounted_input_is_really_read_only(local: Any, data: Path, mode: str) 
 
 
 def test_a_mounted_file_keeps_its_name_and_is_read_only(local: Any, data: Path) -> None:
-    source = str(data / "rows.csv")
+    source = ref(data / "rows.csv")
     state, log = local.run(
         command="cat ${{inputs.f}}; basename ${{ inputs.f }}; echo x >> ${{inputs.f}} || exit 9",
         inputs=[InputSpec("f", "uri_file", "ro_mount", source=source)],
@@ -65,7 +66,7 @@ def test_what_others_add_to_a_mounted_input_is_seen(local: Any, data: Path) -> N
     task = local.task(
         "t",
         command=f"read x < '{local.root}/go'; ls ${{{{inputs.d}}}}",
-        inputs=[InputSpec("d", "uri_folder", "ro_mount", source=str(data))],
+        inputs=[InputSpec("d", "uri_folder", "ro_mount", source=ref(data))],
     )
     os.mkfifo(local.root / "go")
     local.engine.ensure(task)
@@ -73,13 +74,13 @@ def test_what_others_add_to_a_mounted_input_is_seen(local: Any, data: Path) -> N
     (data / "late.csv").write_text("5\n")
     (local.root / "go").write_text("x\n")
     assert local.changes.ended("t").exit_code == 0
-    assert "late.csv" in Path(task.log).read_text()
+    assert "late.csv" in Path(task.log.name).read_text()
 
 
 @pytest.mark.parametrize("mode", ["download", "eval_download"])
 def test_a_downloaded_input_is_a_private_copy(local: Any, data: Path, mode: str) -> None:
     command = "echo changed > ${{inputs.d}}/rows.csv && rm -r ${{inputs.d}}/sub && cat ${{inputs.d}}/rows.csv"
-    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", mode, source=str(data))])
+    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", mode, source=ref(data))])
     assert (state.exit_code, log) == (0, "changed\n")
     assert (data / "rows.csv").read_text() == "1,2\n"
     assert (data / "sub").is_dir()
@@ -90,7 +91,7 @@ def test_a_downloaded_folder_brings_no_link_out(local: Any, data: Path, tmp_path
     (data / "out").symlink_to(tmp_path / "secret")
     (data / "in").symlink_to("rows.csv")
     command = "cat ${{inputs.d}}/in; cat ${{inputs.d}}/out"
-    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", "download", source=str(data))])
+    state, log = local.run(command=command, inputs=[InputSpec("d", "uri_folder", "download", source=ref(data))])
     assert state.exit_code == 1
     assert log.startswith("1,2\n")
     assert "secret" not in log.replace("secret'", "")
@@ -117,12 +118,15 @@ def test_literals_direct_and_environment_variables(local: Any) -> None:
     [
         ({"command": "echo ${{inputs.nope}}"}, "input 'nope'"),
         ({"command": "echo ${{parent.inputs.x}}"}, "parent.inputs.x"),
-        ({"command": "x", "inputs": [InputSpec("d", "uri_folder", source="/nonexistent/d", uri="azureml:d:1")]}, "'d'"),
-        ({"command": "x", "inputs": [InputSpec("d", "uri_folder", "sideways", source="/")]}, "'sideways'"),
+        (
+            {"command": "x", "inputs": [InputSpec("d", "uri_folder", source=ref("/nonexistent/d"), uri="azureml:d:1")]},
+            "'d'",
+        ),
+        ({"command": "x", "inputs": [InputSpec("d", "uri_folder", "sideways", source=ref("/"))]}, "'sideways'"),
         ({"command": "x", "inputs": [InputSpec("u", "uri_file", url="http://127.0.0.1:9/x")]}, "Input 'u'"),
         ({"command": "x", "inputs": [InputSpec("u", "uri_file", url="ftp://h/x")]}, "not an http"),
         ({"command": "x", "outputs": [OutputSpec("o", mode="rw_mount")]}, "Output 'o'"),
-        ({"command": "x", "code": "/nonexistent/code"}, "code of this job is gone"),
+        ({"command": "x", "code": ref("/nonexistent/code")}, "code of this job is gone"),
         ({"command": "x", "environment": "/nonexistent/env"}, "not a virtual environment"),
         ({"command": "x", "variables": {"A=B": "x"}}, "'A=B'"),
         ({"argv": ["no-such-program-anywhere"]}, "no-such-program-anywhere"),
@@ -199,7 +203,7 @@ def test_code_is_a_fresh_copy_without_links_out(local: Any, code: Path) -> None:
         state, log = local.run(
             name,
             command="cat pkg/a.txt; ./run.sh; cat inside; ls -R; cat escapes climbs pkg/dir/passwd",
-            code=str(code),
+            code=ref(code),
         )
         assert state.exit_code == 1
         assert log.startswith("originalran\nchanged\n")
@@ -216,11 +220,11 @@ def test_outputs_in_place_and_uploaded(local: Any, tmp_path: Path) -> None:
         "echo 3 > $AZURE_ML_OUTPUT_file; echo 4 > ${{outputs.upfile}}; echo ${{outputs.uri}}; "
         f"ls {store}/up 2>&-; exit 3",
         outputs=[
-            OutputSpec("place", path=str(store / "place")),
-            OutputSpec("up", mode="upload", path=str(store / "up")),
-            OutputSpec("file", "uri_file", path=str(store / "files" / "x.txt")),
-            OutputSpec("upfile", "uri_file", "upload", path=str(store / "files" / "y.txt")),
-            OutputSpec("uri", mode="direct", uri="azureml://o", path=str(store / "uri")),
+            OutputSpec("place", target=ref(store / "place")),
+            OutputSpec("up", mode="upload", target=ref(store / "up")),
+            OutputSpec("file", "uri_file", target=ref(store / "files" / "x.txt")),
+            OutputSpec("upfile", "uri_file", "upload", target=ref(store / "files" / "y.txt")),
+            OutputSpec("uri", mode="direct", uri="azureml://o", target=ref(store / "uri")),
         ],
     )
     assert (state.exit_code, log) == (3, "azureml://o\n")
@@ -235,7 +239,7 @@ def test_artifacts_are_in_place_and_live(local: Any, tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
     os.mkfifo(tmp_path / "go")
     task = local.task(
-        "t", command=f"echo x > outputs/x; echo l > logs/l; read y < {tmp_path}/go", artifacts=str(artifacts)
+        "t", command=f"echo x > outputs/x; echo l > logs/l; read y < {tmp_path}/go", artifacts=ref(artifacts)
     )
     local.engine.ensure(task)
     local.changes.running("t")
@@ -255,7 +259,7 @@ def test_artifacts_become_plain_files(local: Any, tmp_path: Path) -> None:
         command="mkdir -p outputs/step1 w && echo m > outputs/step1/m && echo w > w/f && ln -s step1 outputs/latest "
         f"&& ln -s $PWD/w/f outputs/f && ln -s {outside} outputs/out && ln -s {outside}/secret outputs/s "
         "&& ln -s gone outputs/dangling && ln -s . outputs/loop && rm logs && mkdir logs && echo new > logs/n",
-        artifacts=str(artifacts),
+        artifacts=ref(artifacts),
     )
     assert state.exit_code == 0
     outputs = artifacts / "outputs"
@@ -272,7 +276,7 @@ def test_a_snapshot_with_an_outputs_folder_of_its_own(local: Any, tmp_path: Path
     (tmp_path / "code" / "outputs").mkdir(parents=True)
     (tmp_path / "code" / "outputs" / "seed").write_text("s")
     state, _ = local.run(
-        command="cat outputs/seed && echo n > outputs/n", code=str(tmp_path / "code"), artifacts=str(tmp_path / "a")
+        command="cat outputs/seed && echo n > outputs/n", code=ref(tmp_path / "code"), artifacts=ref(tmp_path / "a")
     )
     assert state.exit_code == 0
     assert sorted(one.name for one in (tmp_path / "a" / "outputs").iterdir()) == ["n", "seed"]

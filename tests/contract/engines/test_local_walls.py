@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from fakes.refs import FINDER, ref
 from smalt.agent.launcher import attend
 from smalt.agent.wire import InputSpec, Outcome, OutputSpec, Phase, StopRequest, TaskSpec, TaskState, WallsSpec
 
@@ -63,7 +64,9 @@ class Walled:
             hidden=[str(self.root)],
         )
         spec = TaskSpec(name=folder.name, owner="/o", command=command, walls=walls, workspace="w")
-        (folder / "task.json").write_text(replace(spec, **values).to_json())
+        spec = replace(spec, **values)
+        (folder / "task.json").write_text(spec.to_json())
+        (folder / "places.json").write_text(FINDER.places(spec).to_json())
         if self._agent is not None:
             subprocess.run(["chown", "-R", f"{self._agent}:{self._agent}", self.root], check=True)
         pid = os.fork()
@@ -146,15 +149,15 @@ def test_inputs_outputs_and_artifacts_are_where_they_were(walled: Walled) -> Non
             " && echo out > ${{outputs.folder}}/b.txt && echo one > ${{outputs.file}} && echo art > outputs/c.txt"
             " && echo up > ${{outputs.later}}/d.txt && pwd && touch here ~/kept /tmp/gone",
             inputs=[
-                InputSpec(name="folder", type="uri_folder", source=str(data)),
-                InputSpec(name="file", type="uri_file", source=str(data / "a.csv")),
+                InputSpec(name="folder", type="uri_folder", source=ref(data)),
+                InputSpec(name="file", type="uri_file", source=ref(data / "a.csv")),
             ],
             outputs=[
-                OutputSpec(name="folder", path=str(walled.root / "blobs" / "out")),
-                OutputSpec(name="file", type="uri_file", path=str(walled.root / "blobs" / "files" / "one.txt")),
-                OutputSpec(name="later", mode="upload", path=str(walled.root / "blobs" / "later")),
+                OutputSpec(name="folder", target=ref(walled.root / "blobs" / "out")),
+                OutputSpec(name="file", type="uri_file", target=ref(walled.root / "blobs" / "files" / "one.txt")),
+                OutputSpec(name="later", mode="upload", target=ref(walled.root / "blobs" / "later")),
             ],
-            artifacts=str(walled.root / "blobs" / "run"),
+            artifacts=ref(walled.root / "blobs" / "run"),
         )
     )
     assert log.splitlines()[:3] == ["1,2", "1,2", "a.csv"]
@@ -199,7 +202,7 @@ def test_what_a_job_could_do_in_the_open_is_refused(walled: Walled, attack: str)
     (folder / "a").write_text("as it was")
     state, log = walled.run(
         f"( {ATTACKS[attack]} ) && echo BROKEN OUT".replace("{root}", str(walled.root)),
-        inputs=[InputSpec(name="i", type="uri_folder", source=str(folder))],
+        inputs=[InputSpec(name="i", type="uri_folder", source=ref(folder))],
     )
     assert state.outcome is Outcome.EXITED and "BROKEN OUT" not in log and state.exit_code != 0, log
     assert (folder / "a").read_text() == "as it was"
@@ -249,7 +252,7 @@ def test_a_trap_of_sigterm_writes_its_checkpoint(walled: Walled) -> None:
     folder, pid = walled.begin(
         "trap 'echo saved > ${{outputs.o}}/checkpoint; exit 0' TERM; echo up > ${{outputs.o}}/up;"
         " while :; do sleep 0.02; done",
-        outputs=[OutputSpec(name="o", path=str(place))],
+        outputs=[OutputSpec(name="o", target=ref(place))],
     )
     walled.until(folder, lambda state: (place / "up").exists())
     stop(walled, folder, 15)
@@ -274,7 +277,7 @@ def test_a_stop_waits_for_what_the_main_process_left(walled: Walled) -> None:
     folder, pid = walled.begin(
         "(trap 'sleep 0.3; echo done > ${{outputs.o}}/last; exit' TERM; touch ${{outputs.o}}/up; while :; do sleep 0.02; done) &"
         " wait",
-        outputs=[OutputSpec(name="o", path=str(place))],
+        outputs=[OutputSpec(name="o", target=ref(place))],
     )
     walled.until(folder, lambda state: (place / "up").exists())
     stop(walled, folder, 15)
@@ -286,7 +289,7 @@ def test_what_ignores_sigterm_is_killed_after_its_grace(walled: Walled) -> None:
     place = walled.root / "blobs" / "out"
     folder, pid = walled.begin(
         "trap '' TERM; touch ${{outputs.o}}/up; while :; do sleep 0.02; done",
-        outputs=[OutputSpec(name="o", path=str(place))],
+        outputs=[OutputSpec(name="o", target=ref(place))],
     )
     walled.until(folder, lambda state: (place / "up").exists())
     stop(walled, folder, 0.2)

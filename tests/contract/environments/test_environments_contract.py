@@ -12,18 +12,27 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from smalt.arm.errors import ArmError
-from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan, Environments, EnvironmentSpec
+from smalt.arm.ports import EnvironmentPlan, Environments, EnvironmentSpec
 from smalt.environments import UvEnvironments
+from smalt.environments.uv.layout import Layout
 from smalt.settings import Settings
 
-Make = Callable[..., Environments]
+
+class Builder(Environments, Protocol):
+    """What a node's engine is given of it, too."""
+
+    def prefix(self, key: str) -> Path: ...
+
+
+Make = Callable[..., Builder]
 NO_PIP = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "", "PIP_EXTRA_INDEX_URL": ""}
 DEAD = "http://127.0.0.1:9"
 CUT_OFF = {**NO_PIP, "HTTPS_PROXY": DEAD, "HTTP_PROXY": DEAD, "ALL_PROXY": DEAD, "NO_PROXY": "", "UV_HTTP_RETRIES": "0"}
@@ -35,7 +44,7 @@ SMALL = EnvironmentSpec(name="small", pip_requirements="tabulate==0.9.0")
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """`make(**variables)`: the builder on this test's root, on a machine with these variables besides its own."""
 
-    def create(**variables: str) -> Environments:
+    def create(**variables: str) -> Builder:
         return request.param(Settings(tmp_path / "root"), {**os.environ, **variables})
 
     return create
@@ -84,30 +93,40 @@ def build(environments: Environments, plan: EnvironmentPlan, attempt: int = 1) -
     return process.returncode, log
 
 
-def built(environments: Environments, plan: EnvironmentPlan) -> BuiltEnvironment:
+def built(environments: Builder, plan: EnvironmentPlan) -> Path:
+    """Its prefix."""
+    assert environments.built(plan.key) is not None
+    return environments.prefix(plan.key)
+
+
+def notes(environments: Builder, plan: EnvironmentPlan) -> Sequence[str]:
     found = environments.built(plan.key)
     assert found is not None
-    return found
+    return found.notes
 
 
-def python(environment: BuiltEnvironment, code: str) -> str:
-    command = [environment.prefix / "bin" / "python", "-c", code]
+def lock_of(tmp_path: Path, plan: EnvironmentPlan) -> Path:
+    return Layout(Settings(tmp_path / "root").envs).lock(plan.key)
+
+
+def python(prefix: Path, code: str) -> str:
+    command = [prefix / "bin" / "python", "-c", code]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_specification_becomes_an_environment(make: Make) -> None:
+def test_a_specification_becomes_an_environment(make: Make, tmp_path: Path) -> None:
     environments = make()
     plan = environments.plan(SMALL)
     assert environments.built(plan.key) is None
     code, log = build(environments, plan)
     assert code == 0, log
-    environment = built(environments, plan)
-    assert python(environment, "import tabulate; print(tabulate.__version__)") == "0.9.0"
-    assert "tabulate==0.9.0" in environment.lock.read_text()
-    assert environment.notes == ()
+    found = environments.built(plan.key)
+    assert found is not None and found.notes == ()
+    assert python(environments.prefix(plan.key), "import tabulate; print(tabulate.__version__)") == "0.9.0"
+    assert "tabulate==0.9.0" in lock_of(tmp_path, plan).read_text()
     assert "Built in" in log and "tabulate==0.9.0" in log
     assert make().plan(SMALL).key == plan.key
-    assert make().built(plan.key) == environment
+    assert make().built(plan.key) == found
 
 
 def test_nothing_of_ours_and_nothing_else_is_in_it(make: Make) -> None:
@@ -137,14 +156,14 @@ def test_a_conflict_names_both_sides(make: Make) -> None:
     assert "tabulate==0.9.0, tabulate>=0.10" in environments.failure(plan.key)
 
 
-def test_a_failure_is_forgotten_when_the_next_build_succeeds(make: Make) -> None:
+def test_a_failure_is_forgotten_when_the_next_build_succeeds(make: Make, tmp_path: Path) -> None:
     environments = make(**NO_PIP, UV_OFFLINE="1")
     plan = environments.plan(SMALL)
     assert build(environments, plan)[0] == 1
     assert "tabulate" in environments.failure(plan.key) or "pip" in environments.failure(plan.key)
     assert build(make(), plan, attempt=2)[0] == 0
-    assert built(environments, plan)
-    assert not list(environments.log(plan.key).parent.glob("*.failure.json"))
+    assert built(environments, plan).is_dir()
+    assert not list(tmp_path.rglob("*.failure.json"))
 
 
 def test_two_builds_at_once_make_it_once(make: Make, processes: list[subprocess.Popen[str]]) -> None:
@@ -187,7 +206,7 @@ def test_ended_while_it_waits_for_the_index_nothing_stays_behind(
     plan = environments.plan(SMALL)
     if stage == "Installing":  # so there is a lock, but neither an environment nor a cache
         assert build(environments, plan)[0] == 0
-        shutil.rmtree(built(environments, plan).prefix)
+        shutil.rmtree(built(environments, plan))
         shutil.rmtree(tmp_path / "root" / "envs" / "cache")
     first = start(make(**NO_PIP, UV_DEFAULT_INDEX=silent, UV_HTTP_TIMEOUT="200"), plan)
     processes.append(first)
@@ -203,13 +222,13 @@ def test_ended_while_it_waits_for_the_index_nothing_stays_behind(
     assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.9.0"
 
 
-def test_built_again_from_its_lock_without_a_network(make: Make) -> None:
+def test_built_again_from_its_lock_without_a_network(make: Make, tmp_path: Path) -> None:
     environments = make(**NO_PIP)
     plan = environments.plan(SMALL)
     assert build(environments, plan)[0] == 0
-    lock = built(environments, plan).lock
+    lock = lock_of(tmp_path, plan)
     before = lock.read_bytes()
-    shutil.rmtree(built(environments, plan).prefix)
+    shutil.rmtree(built(environments, plan))
     assert environments.built(plan.key) is None
     cut_off = make(**CUT_OFF)
     code, log = build(cut_off, plan, attempt=2)
@@ -218,12 +237,12 @@ def test_built_again_from_its_lock_without_a_network(make: Make) -> None:
     assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.9.0"
 
 
-def test_the_lock_decides_for_ever(make: Make) -> None:
+def test_the_lock_decides_for_ever(make: Make, tmp_path: Path) -> None:
     environments = make()
     plan = environments.plan(EnvironmentSpec(pip_requirements="tabulate"))
     older = environments.plan(EnvironmentSpec(pip_requirements="tabulate==0.8.10"))
     assert build(environments, older)[0] == 0
-    lock = built(environments, older).lock
+    lock = lock_of(tmp_path, older)
     lock.with_name(f"{plan.key}.txt").write_text(lock.read_text())  # as if this key had been resolved years ago
     assert build(environments, plan)[0] == 0
     assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.8.10"
@@ -246,11 +265,11 @@ def test_a_python_that_the_machine_lacks_is_replaced_and_pins_give_way(make: Mak
     plan = environments.plan(EnvironmentSpec(conda_file=conda))
     code, log = build(environments, plan)
     assert code == 0, log
-    notes = built(environments, plan).notes
-    assert any(note.startswith("Python 3.6 was asked for") for note in notes)
-    assert any(note.startswith("psutil==5.6.0 was relaxed to psutil==5.") for note in notes)
-    assert len(notes) == 2
-    for note in notes:
+    said = notes(environments, plan)
+    assert any(note.startswith("Python 3.6 was asked for") for note in said)
+    assert any(note.startswith("psutil==5.6.0 was relaxed to psutil==5.") for note in said)
+    assert len(said) == 2
+    for note in said:
         assert note in log
     assert python(built(environments, plan), "import tabulate; print(tabulate.__version__)") == "0.8.9"
 
@@ -261,7 +280,7 @@ def test_pure_python_without_a_wheel_is_built_from_source(make: Make) -> None:
     code, log = build(environments, plan)
     assert code == 0, log
     assert python(built(environments, plan), "import docopt; print(docopt.__version__)") == "0.6.2"
-    assert "source" in built(environments, plan).notes[0]
+    assert "source" in notes(environments, plan)[0]
 
 
 def test_serving_keeps_the_users_pins_and_a_conflict_names_both_sides(make: Make) -> None:

@@ -127,9 +127,12 @@ def test_a_feed_opens_its_index_and_leaves_no_trace(
     assert plan.definition["feeds"] == {address: "/c/one"}
     code, log = build(environments, plan, {address: LOGIN})
     assert code == 0, log
-    found = environments.built(plan.key)
-    assert found is not None
-    command = [str(found.prefix / "bin" / "python"), "-c", "import private_one; print(private_one.WHERE)"]
+    assert environments.built(plan.key) is not None
+    command = [
+        str(environments.prefix(plan.key) / "bin" / "python"),
+        "-c",
+        "import private_one; print(private_one.WHERE)",
+    ]
     assert subprocess.check_output(command, text=True).strip() == "private"
     assert SECRET not in log and LOGIN.password not in log
     assert secrets_in(tmp_path) == []

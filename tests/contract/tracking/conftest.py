@@ -151,6 +151,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         tracking,
         TokenService(settings),
         blobs,
+        files=blobs,
         audiences=arm_audiences(settings),
         exists=lambda workspace: workspace in known,
         authorize=authorize,

@@ -8,9 +8,9 @@ import pytest
 
 from smalt.agent.attempt import explain_exit
 from smalt.agent.environ import check_variables
-from smalt.agent.wire import TaskSpec
+from smalt.agent.wire import Ref, TaskSpec
 
-TASK = TaskSpec(name="t", owner="o", command="python train.py", log="/x/std_log.txt")
+TASK = TaskSpec(name="t", owner="o", command="python train.py", log=Ref("a", "c", "x/std_log.txt"))
 
 
 @pytest.mark.parametrize(

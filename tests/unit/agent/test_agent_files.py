@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.refs import places, ref
 from smalt.agent import linux
 from smalt.agent.artifacts import collect_artifacts, link_artifacts
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
@@ -92,8 +93,11 @@ def test_without_mounts_an_input_is_a_copy_without_write_permission(
     source = tmp_path / "data"
     (source / "d").mkdir(parents=True)
     (source / "d" / "f").write_text("1")
-    specs = [InputSpec("folder", "uri_folder", source=str(source)), InputSpec("f", "uri_file", source=f"{source}/d/f")]
-    values = prepare_inputs(specs, tmp_path / "inputs", Namespace(), journal)
+    specs = [
+        InputSpec("folder", "uri_folder", source=ref(source)),
+        InputSpec("f", "uri_file", source=ref(source / "d/f")),
+    ]
+    values = prepare_inputs(specs, places(*specs), tmp_path / "inputs", Namespace(), journal)
     for path in (Path(values["folder"]) / "d" / "f", Path(values["f"])):
         assert path.read_text() == "1"
         assert stat.S_IMODE(path.stat().st_mode) == 0o400
@@ -107,12 +111,12 @@ def test_uploads_replace_and_keep(tmp_path: Path, journal: Journal) -> None:
     target.mkdir()
     (target / "old").write_text("old")
     (target / "both").write_text("old")
-    specs = [OutputSpec("o", mode="upload", path=str(target))]
-    place = Path(prepare_outputs(specs, tmp_path / "outputs")["o"])
+    specs = [OutputSpec("o", mode="upload", target=ref(target))]
+    place = Path(prepare_outputs(specs, places(*specs), tmp_path / "outputs")["o"])
     (place / "deep" / "er").mkdir(parents=True)
     (place / "deep" / "er" / "f").write_text("new")
     (place / "both").write_text("new")
-    finish_outputs(specs, tmp_path / "outputs", tmp_path, journal)
+    finish_outputs(specs, places(*specs), tmp_path / "outputs", tmp_path, journal)
     assert {one.name: one.read_text() for one in target.rglob("*") if one.is_file()} == {
         "old": "old",
         "both": "new",
@@ -122,8 +126,9 @@ def test_uploads_replace_and_keep(tmp_path: Path, journal: Journal) -> None:
 
 def test_an_output_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    output = OutputSpec("o", target=ref(tmp_path / "file" / "below"))
     with pytest.raises(SetupError, match="Output 'o'"):
-        prepare_outputs([OutputSpec("o", path=str(tmp_path / "file" / "below"))], tmp_path)
+        prepare_outputs([output], places(output), tmp_path)
 
 
 def test_links_to_each_other_end(tmp_path: Path, journal: Journal) -> None:

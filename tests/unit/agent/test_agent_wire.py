@@ -7,23 +7,28 @@ import json
 import pytest
 
 from smalt.agent.wire import (
+    Head,
     Hint,
     InputSpec,
     Limits,
     Outcome,
     OutputSpec,
     Phase,
+    Places,
     Probe,
+    Ref,
     StopRequest,
     TaskSpec,
     TaskState,
 )
 
+REF = Ref("acc", "con", "folder/ü/")
 SPEC = TaskSpec(
     name="ünï 1",
     owner="/o",
-    inputs=[InputSpec("a", value="x")],
-    outputs=[OutputSpec("b", path="/p")],
+    log=REF.below("log.txt"),
+    inputs=[InputSpec("a", value="x"), InputSpec("c", source=REF.below("c"))],
+    outputs=[OutputSpec("b", target=REF)],
     limits=Limits(50, 7),
     ready=Probe("/s"),
 )
@@ -35,6 +40,24 @@ def test_a_task_survives_the_way() -> None:
 
 def test_a_newer_servers_task_is_read() -> None:
     assert TaskSpec.from_json(json.dumps({**json.loads(SPEC.to_json()), "novelty": 1})) == SPEC
+
+
+def test_places_survive_the_way() -> None:
+    places = Places(dict.fromkeys(SPEC.refs(), "/x"), "/envs/key")
+    assert Places.from_json(places.to_json()) == places
+    assert str(places.path(REF)) == "/x"
+
+
+def test_a_task_names_all_that_it_needs() -> None:
+    assert SPEC.refs() == {REF, REF.below("c"), REF.below("log.txt")}
+    assert REF.below("c").name == "folder/ü/c" and Ref("a", "b", "").below("c").name == "c"
+
+
+def test_whose_an_older_servers_task_is() -> None:
+    """It named paths."""
+    older = {"name": "t", "owner": "/o", "log": "/p", "code": "/c", "inputs": [{"name": "i", "source": "/s"}]}
+    older["ready"] = {"socket": "/s"}
+    assert Head.from_json(json.dumps(older)) == Head("t", "/o")
 
 
 def test_a_state_survives_the_way() -> None:

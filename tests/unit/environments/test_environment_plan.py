@@ -65,7 +65,7 @@ def test_the_task_carries_the_index_configuration_but_not_on_the_command_line(tm
     task = environments.task(plan, "/subscriptions/s/jobs/j", 2)
     assert task.name == f"build-{plan.key[:16]}-a2"
     assert task.owner == "/subscriptions/s/jobs/j"
-    assert task.log == str(environments.log(plan.key))
+    assert task.log == environments.log(plan.key)
     assert task.variables["UV_INDEX_URL"] == variables["UV_INDEX_URL"]
     assert task.variables["HTTPS_PROXY"] == "http://p:1"
     assert "OTHER" not in task.variables

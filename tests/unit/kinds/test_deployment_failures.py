@@ -108,15 +108,16 @@ def test_a_crash_loop_leaves_the_logs_of_its_last_replicas_and_no_models(harness
     passes(harness, 2)
     serving = harness.settings.root / "serving"
     for _ in range(25):
-        for config in serving.glob("*/*/config.json"):
-            (config.parent / "log.txt").write_bytes(b"x" * (3 << 20) + b"the end")
+        for task in harness.engine.tasks.values():
+            log = harness.blobs.path(*task.log)
+            log.parent.mkdir(parents=True)
+            log.write_bytes(b"x" * (3 << 20) + b"the end")
+        last = task.log
         die(harness, 31)
-    folders = list(serving.glob("*/*"))
-    assert len(folders) == 11, "ten that ended, and the one that runs"
-    ended = [one for one in folders if not (one / "config.json").exists()]
-    assert len(ended) == 10 and not [one for one in ended if (one / "model").exists()]
-    logs = [(one / "log.txt").read_bytes() for one in ended]
-    assert all(len(log) == 1 << 20 and log.endswith(b"the end") for log in logs)
+    assert len(list(serving.glob("*/*"))) == 1, "the one that runs"
+    logs = [one.read_bytes() for one in harness.blobs.path(*last).parents[1].glob("*/log.txt")]
+    assert len(logs) == 10 and all(len(log) == 1 << 20 and log.endswith(b"the end") for log in logs)
+    assert harness.blobs.size(*last) == 1 << 20, "the youngest are kept"
 
 
 def test_pauses_grow_with_deaths_in_a_row_and_are_short_again_after_a_time_of_health(harness: Harness) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fakes.jobs import JOBS, status, submit
-from fakes.platform import Harness
+from fakes.platform import WORKSPACE, Harness
 from smalt.store import resources
 
 
@@ -35,6 +35,20 @@ def test_late_news_of_a_failed_build_starts_nothing(harness: Harness, building: 
     with harness.database.read() as connection:
         (key,) = resources.keys_of_kind(connection, "environmentbuilds")
     assert harness.row(key).state == "Failed" and harness.row(key).due_at is None
+
+
+def test_the_log_of_the_build_is_among_those_of_each_job_that_waits(harness: Harness, building: str) -> None:
+    submit(harness, "train-2")
+    harness.settle()
+    (task,) = harness.engine.tasks.values()
+    assert task.name == building
+    log = harness.environments.log(harness.row(task.owner).name)
+    with harness.blobs.path(*log).open("a") as file:
+        file.write("Choosing versions\n")
+    account = harness.row(WORKSPACE).status["account"]
+    for job in ("train-1", "train-2"):
+        shown = f"ExperimentRun/dcid.{job}/azureml-logs/20_image_build_log.txt"
+        assert harness.blobs.read(account, "azureml", shown, 100) == b"Choosing versions\n"
 
 
 def test_who_asks_again_builds_again_once(harness: Harness, building: str) -> None:

@@ -47,6 +47,6 @@ def test_a_start_calls_no_resolver(harness: Harness, monkeypatch: pytest.MonkeyP
     harness.settle()
     (task,) = harness.engine.tasks.values()
     (given,) = task.inputs
-    assert given.source.endswith("/customers/1") and task.code.endswith("/code")
+    assert given.source.name.endswith("customers/1/") and task.code.name.endswith("code/")
     (output,) = task.outputs
     assert output.uri.endswith("/azureml/train-1/model/")

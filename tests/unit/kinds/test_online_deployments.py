@@ -325,8 +325,10 @@ def test_a_log_is_read_to_a_limit_whatever_is_asked_for(ready: Harness, monkeypa
     monkeypatch.setattr(replicas, "_LOG_BYTES", 1 << 16)
     deploy(ready)
     come_up(ready)
-    (folder,) = (path.parent for path in (ready.settings.root / "serving").rglob("config.json"))
-    with (folder / "log.txt").open("wb") as log:
+    (task,) = ready.engine.tasks.values()
+    path = ready.blobs.path(*task.log)
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as log:
         log.truncate(1 << 22)
         log.seek(0, 2)
         log.write(b"\nthe end\n")

@@ -9,6 +9,7 @@ import pytest
 from fakes.examples import EXAMPLES, prepare
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.wire import Ref
 
 OTHER_WORKSPACE = WORKSPACE.replace("/bank", "/other")
 STORE = "azureml://datastores/workspaceblobstore/paths"
@@ -133,8 +134,8 @@ def test_own_accounts_are_read_and_written(harness: Harness, scheme: str) -> Non
     assert answer.status_code == 201, answer.text
     harness.settle()
     (task,) = harness.engine.tasks.values()
-    place = str(harness.blobs.path(account, container, "a b/x"))
-    assert (task.inputs[0].source, task.outputs[0].path) == (place, place)
+    place = Ref(account, container, "a b/x/")
+    assert (task.inputs[0].source, task.outputs[0].target) == (place, place)
 
 
 def test_an_account_of_another_workspace_is_refused_in_every_spelling(harness: Harness) -> None:

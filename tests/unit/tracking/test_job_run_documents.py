@@ -60,6 +60,6 @@ def test_files_of_a_run_are_read_as_a_jobs(site: Site) -> None:
         assert site.harness.put(f"{WORKSPACE}/models/m{number}/versions/1", model).status_code == 201
         inputs = {"m": {"jobInputType": "uri_folder", "uri": uri}}
         site.submit(f"uses-{number}", inputs=inputs, command="ls ${{inputs.m}}")
-        assert site.harness.engine.tasks[site.harness.row(f"{JOBS}/uses-{number}").status["tasks"][0]].inputs[
-            0
-        ].source == str(folder)
+        (name,) = site.harness.row(f"{JOBS}/uses-{number}").status["tasks"]
+        (given,) = site.harness.engine.tasks[name].inputs
+        assert given.source and site.harness.blobs.path(*given.source) == folder

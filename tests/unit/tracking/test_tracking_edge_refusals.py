@@ -52,6 +52,7 @@ class Edge:
             self.tracking,
             self.tokens,
             self.blobs,
+            files=self.blobs,
             audiences=arm_audiences(self.settings),
             exists=lambda workspace: workspace in (WORKSPACE.key, OTHER.key),
             authorize=authorize,

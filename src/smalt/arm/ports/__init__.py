@@ -19,7 +19,7 @@ from smalt.arm.ports.compute import (
 )
 from smalt.arm.ports.identity import Grants, IdentityHeaders, Principal, Tokens
 from smalt.arm.ports.serving import DeploymentRoute, EndpointRoute, Gateway, Traffic
-from smalt.arm.ports.storage import AccountKey, AccountKeys, Blobs
+from smalt.arm.ports.storage import AccountKey, AccountKeys, Blobs, LocalBlobs
 from smalt.arm.ports.tracking import (
     MlflowModels,
     ModelRegistry,
@@ -49,6 +49,7 @@ __all__ = [
     "Grants",
     "IdentityHeaders",
     "Isolation",
+    "LocalBlobs",
     "Login",
     "MlflowModels",
     "ModelRegistry",

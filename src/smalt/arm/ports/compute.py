@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from smalt.agent.wire import TaskSpec, TaskState
+from smalt.agent.wire import Ref, TaskSpec, TaskState
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,10 @@ class Usage:
 
 
 class Engine(Protocol):
-    """Where processes run. All calls are idempotent and return at once; none waits for a process."""
+    """Where processes run. All calls are idempotent and return at once; none waits for a process.
+
+    What a task names (blobs, an environment) is found by the engine: nobody above it knows where that is.
+    """
 
     def capacity(self) -> Capacity: ...
 
@@ -50,7 +52,8 @@ class Engine(Protocol):
     def ensure(self, task: TaskSpec) -> None:
         """Start `task` unless a task of this name was ever started.
 
-        A lower fence than one seen is refused (ValueError).
+        A lower fence than one seen is refused (ValueError). Raises ArmError(400) for blobs that it cannot bring to
+        where the task runs.
         """
         ...
 
@@ -122,8 +125,6 @@ class EnvironmentPlan:
 @dataclass(frozen=True)
 class BuiltEnvironment:
     key: str
-    prefix: Path  # prefix/bin/python
-    lock: Path  # requirements with exact versions
     notes: Sequence[str] = ()  # what was relaxed, to be shown
 
 
@@ -152,7 +153,11 @@ class Environments(Protocol):
         """
         ...
 
-    def log(self, key: str) -> Path: ...
+    def compiling(self, key: str, owner: str, attempt: int) -> TaskSpec:
+        """The task that compiles to bytecode all that was built: those who use it cannot write it down."""
+        ...
+
+    def log(self, key: str) -> Ref: ...
 
     def failure(self, key: str) -> str:
         """After a failed build: the cause in one or two lines, naming the package."""

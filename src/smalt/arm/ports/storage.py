@@ -7,9 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from smalt.agent.wire import Ref
 
-class Blobs(Protocol):
-    """Storage accounts and what kinds do with blobs. Paths are `account`, `container`, blob name."""
+
+class LocalBlobs(Protocol):
+    """For those who work on the files of a store that has its blobs as files of this machine."""
+
+    def path(self, account: str, container: str, blob: str = "") -> Path:
+        """The file or folder that a blob or prefix is.
+
+        Raises ArmError(400) if it climbs out, and where the store has no local files.
+        """
+        ...
+
+
+class Blobs(LocalBlobs, Protocol):
+    """Storage accounts and what kinds do with blobs, named by `account`, `container`, blob name (or `*ref`).
+
+    Reading and writing raise ArmError(400) for names that no blob can have.
+    """
 
     def ensure_account(self, account: str) -> str:
         """Create it where missing; returns its first key (base64)."""
@@ -17,11 +33,34 @@ class Blobs(Protocol):
 
     def ensure_container(self, account: str, container: str) -> None: ...
 
-    def path(self, account: str, container: str, blob: str = "") -> Path:
-        """The file or folder that a blob or prefix is, for tasks on this machine.
+    def check(self, account: str, container: str, blob: str = "") -> None:
+        """Raises ArmError(400) where nothing can be stored under this name."""
+        ...
 
-        Raises ArmError(400) if it climbs out.
-        """
+    def has_container(self, account: str, container: str) -> bool: ...
+
+    def exists(self, account: str, container: str, blob: str) -> bool:
+        """Whether there is a blob of this name, or any below it."""
+        ...
+
+    def size(self, account: str, container: str, blob: str) -> int | None:
+        """In bytes; None where there is no such blob."""
+        ...
+
+    def read(self, account: str, container: str, blob: str, most_bytes: int, from_end: bool = False) -> bytes | None:
+        """The first `most_bytes` of a blob, or its last; None where there is none."""
+        ...
+
+    def keep_end(self, account: str, container: str, blob: str, most_bytes: int) -> None:
+        """Cut a blob to its last bytes, in place. Only for what nobody writes any more."""
+        ...
+
+    def link(self, source: Ref, target: Ref) -> None:
+        """From now on `target` is `source`, also while that grows. A source that is missing is made, empty."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """What can still be stored; None where there is no such limit."""
         ...
 
     def sas(self, account: str, permissions: str, lifetime_s: float, container: str = "", blob: str = "") -> str:

@@ -1,12 +1,13 @@
 """Storage accounts (their keys are in `account_keys.py`) and containers, which are kept in memory too.
 
-`BlobAccounts` is what the rest of the platform sees of blobs (`arm.ports.Blobs`).
+`BlobAccounts` is what the rest of the platform sees of blobs (`arm.ports.Blobs`, `arm.ports.LocalBlobs`).
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -18,16 +19,18 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
 from smalt.blob.accounts.account_keys import AccountKeys
 from smalt.blob.accounts.sas import mint_account_sas, mint_service_sas
 from smalt.blob.dates import http_date
 from smalt.blob.errors import container_exists, container_not_found
-from smalt.blob.names import check_account, check_container
+from smalt.blob.names import check_account, check_container, prefix_fault, refused_name
 from smalt.blob.store.leases import Leases
 from smalt.blob.store.objects import LocalFiles, ObjectInfo, ObjectStore
 from smalt.blob.store.snapshots import Snapshots
 from smalt.blob.store.tag_index import TagIndex
+from smalt.settings import PLATFORM_ACCOUNT
 from smalt.store import tables
 from smalt.store.database import Database
 from smalt.store.sealed import Cipher
@@ -155,7 +158,7 @@ class Accounts:
 
 
 class BlobAccounts:
-    """`arm.ports.Blobs` over one object store."""
+    """`arm.ports.Blobs` and `LocalBlobs` over one object store."""
 
     def __init__(self, accounts: Accounts, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
         self._accounts = accounts
@@ -178,14 +181,68 @@ class BlobAccounts:
         if isinstance(self._store, LocalFiles):
             self._store.make(f"{account}/{container}")
 
+    def check(self, account: str, container: str, blob: str = "") -> None:
+        bucket = _bucket(account, container)
+        if isinstance(self._store, LocalFiles):
+            self._store.path(bucket, blob)
+        elif blob and (fault := prefix_fault(blob)):
+            raise refused_name(blob, fault)
+
+    def has_container(self, account: str, container: str) -> bool:
+        if isinstance(self._store, LocalFiles):
+            return self.path(account, container).is_dir()
+        return self._accounts.container(account, container) is not None
+
+    def exists(self, account: str, container: str, blob: str) -> bool:
+        bucket = _bucket(account, container)
+        if self._store.head(bucket, blob) is not None:
+            return True
+        below = blob if blob.endswith("/") or not blob else f"{blob}/"
+        return bool(self._store.list(bucket, below, limit=1).entries)
+
+    def size(self, account: str, container: str, blob: str) -> int | None:
+        found = self._store.head(_bucket(account, container), blob)
+        return found.size if found else None
+
+    def read(self, account: str, container: str, blob: str, most_bytes: int, from_end: bool = False) -> bytes | None:
+        reader = self._store.open(_bucket(account, container), blob)
+        if reader is None:
+            return None
+        try:
+            at, parts = max(0, reader.info.size - most_bytes) if from_end else 0, []
+            while most_bytes > 0 and (part := reader.read(at, most_bytes)):
+                parts.append(part)
+                at, most_bytes = at + len(part), most_bytes - len(part)
+            return b"".join(parts)
+        finally:
+            reader.close()
+
+    def keep_end(self, account: str, container: str, blob: str, most_bytes: int) -> None:
+        size = self.size(account, container, blob)
+        if size is not None and size > most_bytes:
+            end = self.read(account, container, blob, most_bytes, from_end=True) or b""
+            self.path(account, container, blob).write_bytes(end)
+
+    def link(self, source: Ref, target: Ref) -> None:
+        here, there = self.path(*source), self.path(*target)
+        for one in (here, there):
+            one.parent.mkdir(parents=True, exist_ok=True)
+        here.touch(mode=0o600, exist_ok=True)
+        if there.exists() and here.samefile(there):
+            return
+        there.unlink(missing_ok=True)
+        there.hardlink_to(here)
+
+    def free_bytes(self) -> int | None:
+        return shutil.disk_usage(self._store.path("")).free if isinstance(self._store, LocalFiles) else None
+
     def path(self, account: str, container: str, blob: str = "") -> Path:
-        check_account(account)
-        check_container(container)
+        bucket = _bucket(account, container)
         if not isinstance(self._store, LocalFiles):
             raise ArmError(
                 400, "UserError", f"Blobs of '{account}' are in a remote store and have no local path.", blob
             )
-        return self._store.path(f"{account}/{container}", blob)
+        return self._store.path(bucket, blob)
 
     def sas(self, account: str, permissions: str, lifetime_s: float, container: str = "", blob: str = "") -> str:
         key = self._accounts.account_keys.signing(account)
@@ -208,12 +265,11 @@ class BlobAccounts:
                 return
 
     def remove(self, account: str, container: str = "", prefix: str = "") -> None:
-        check_account(account)
         if not container:
+            check_account(account)
             self._remove_account(account)
             return
-        check_container(container)
-        self._store.remove(f"{account}/{container}", prefix)
+        self._store.remove(_bucket(account, container), prefix)
         table, below = tables.blob, prefix if prefix.endswith("/") else prefix + "/"
         rows = table.delete().where(table.c.account == account, table.c.container == container)
         if prefix:  # "0" follows "/"
@@ -231,6 +287,14 @@ class BlobAccounts:
             self.remove(account, one.name)
             self._accounts.delete_container(account, one.name)
         self._accounts.account_keys.forget(account)
+
+
+def _bucket(account: str, container: str) -> str:
+    """As the object store knows the container. Raises ArmError(400)."""
+    if account != PLATFORM_ACCOUNT:
+        check_account(account)
+    check_container(container)
+    return f"{account}/{container}"
 
 
 def _new_etag() -> str:

@@ -32,6 +32,7 @@ from smalt.engines.local.folders import (
 )
 from smalt.engines.local.isolation import Walling
 from smalt.engines.local.meter import Meter
+from smalt.engines.local.places import Finder
 from smalt.engines.local.spawn import Nursery, bury, spawn_agent
 from smalt.engines.local.watcher import Watcher
 from smalt.settings import Settings
@@ -43,10 +44,12 @@ _VANISHED = "The agent of this task vanished (killed?)."
 class LocalEngine:
     """See `arm.ports.Engine` for the contract. Construct it once for each server; `close` ends what belongs to it.
 
+    `finder` says what the names of a task are here; without it nothing can be started, only looked at and ended.
     `nursery` keeps a process that forks agents in milliseconds; without it each agent is an interpreter of its own.
     """
 
-    def __init__(self, settings: Settings, nursery: bool = True) -> None:
+    def __init__(self, settings: Settings, finder: Finder | None = None, nursery: bool = True) -> None:
+        self._finder = finder
         self._nursery = Nursery() if nursery else None
         self._folders = Folders(settings.tasks)
         self._hints = settings.hints_socket
@@ -130,6 +133,9 @@ class LocalEngine:
 
     def _start(self, folder: Path, task: TaskSpec) -> None:
         """Behind the door: start an agent, unless one is just starting."""
+        if self._finder is None:
+            raise RuntimeError("this engine starts nothing")
+        places = self._finder.places(task)
         for start in self._starters():
             # Taken anew for each: an agent that the first did start shares the first's lock, and bars the second.
             lock = take_lock(folder)
@@ -137,6 +143,7 @@ class LocalEngine:
                 return
             try:
                 write_private(folder / wire.TASK_FILE, task.to_json())
+                write_private(folder / wire.PLACES_FILE, places.to_json())
                 start(folder, self._hints, lock)
                 return
             except OSError as error:

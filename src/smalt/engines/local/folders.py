@@ -100,7 +100,7 @@ def read_state(folder: Path) -> TaskState | None:
 
 def read_owner(folder: Path) -> str | None:
     try:
-        return wire.TaskSpec.from_json((folder / wire.TASK_FILE).read_text()).owner
+        return wire.Head.from_json((folder / wire.TASK_FILE).read_text()).owner
     except FileNotFoundError:
         return None
 

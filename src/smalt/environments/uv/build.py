@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     definition["options"] = with_logins(definition["options"], logins)
     os.umask(0o022)
     signal.signal(signal.SIGTERM, _stop)
-    for folder in (layout.flock(key).parent, layout.prefix(key).parent, layout.cache, layout.log(key).parent):
+    for folder in (layout.flock(key).parent, layout.prefix(key).parent, layout.cache, layout.failure(key).parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with _held(layout.flock(key)) as held:

@@ -17,7 +17,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from smalt.agent.wire import TaskSpec
+from smalt.agent.wire import Limits, Ref, TaskSpec
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan, EnvironmentSpec, Login
 from smalt.environments.uv.conda import CondaFile, collected, parse_conda
@@ -27,10 +27,11 @@ from smalt.environments.uv.images import Image, read_image
 from smalt.environments.uv.interpreters import Choice, Interpreter, choose, find_interpreters
 from smalt.environments.uv.layout import BUILDER, VARIABLE, Layout, read_json
 from smalt.environments.uv.requirements import PipList, parse_pip
-from smalt.settings import Settings
+from smalt.settings import PLATFORM_ACCOUNT, Settings
 
 _TIMEOUT_S = 2 * 3600
 _GRACE_S = 10
+_LOGS = Ref(PLATFORM_ACCOUNT, "environments", "")
 _PASSED_PREFIXES = ("UV_", "PIP_")
 _PASSED = (
     "HOME PATH LANG LC_ALL TMPDIR NETRC XDG_CONFIG_HOME XDG_CONFIG_DIRS SSL_CERT_FILE SSL_CERT_DIR SSL_CLIENT_CERT"
@@ -68,10 +69,13 @@ class UvEnvironments:
 
     def built(self, key: str) -> BuiltEnvironment | None:
         marker = read_json(self._layout.marker(key))
-        prefix = self._layout.prefix(key)
-        if marker is None or not (prefix / "bin" / "python").exists():
+        if marker is None or not (self.prefix(key) / "bin" / "python").exists():
             return None
-        return BuiltEnvironment(key, prefix, self._layout.lock(key), tuple(marker.get("notes", ())))
+        return BuiltEnvironment(key, tuple(marker.get("notes", ())))
+
+    def prefix(self, key: str) -> Path:
+        """Where the environment is, or will be, on this machine: `prefix/bin/python`."""
+        return self._layout.prefix(key)
 
     def remove(self, key: str) -> None:
         prefix = self._layout.prefix(key)
@@ -84,8 +88,6 @@ class UvEnvironments:
     def task(
         self, plan: EnvironmentPlan, owner: str, attempt: int, logins: Mapping[str, Login] | None = None
     ) -> TaskSpec:
-        log = self._layout.log(plan.key)
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         variables = {name: value for name, value in self._variables.items() if _passed(name)}
         variables[VARIABLE] = json.dumps(dict(plan.definition))
         if logins:
@@ -96,14 +98,25 @@ class UvEnvironments:
             fence=attempt,
             argv=[sys.executable, "-m", "smalt.environments.uv.build", str(self._layout.envs), plan.key],
             variables=variables,
-            log=str(log),
-            system_log=str(log.with_suffix(".system.log")),
+            log=self.log(plan.key),
+            system_log=_LOGS.below(f"{plan.key}.system.log"),
             timeout_s=_TIMEOUT_S,
             grace_s=_GRACE_S,
         )
 
-    def log(self, key: str) -> Path:
-        return self._layout.log(key)
+    def compiling(self, key: str, owner: str, attempt: int) -> TaskSpec:
+        prefix = self.prefix(key)
+        compile_all = [str(prefix / "bin" / "python"), "-m", "compileall", "-q", "-j", "1", str(prefix / "lib")]
+        return TaskSpec(
+            name=f"compile-{key[:16]}-a{attempt}",
+            owner=owner,
+            argv=["nice", "-n", "15", *compile_all],
+            log=_LOGS.below(f"{key}.compile.txt"),
+            limits=Limits(cpu_weight=10),
+        )
+
+    def log(self, key: str) -> Ref:
+        return _LOGS.below(f"{key}.log")
 
     def failure(self, key: str) -> str:
         found = read_json(self._layout.failure(key))

@@ -3,7 +3,7 @@
 envs/
   venvs/{key}/            the environment; complete only when `.complete` (JSON) is in it
   locks/{key}.txt         exact versions and hashes: written once, used again for this key for ever
-  logs/{key}.log          the build log; {key}.failure.json the cause, where the last build failed
+  logs/                   {key}.failure.json: the cause, where the last build failed. The logs themselves are blobs
   flocks/{key}            held (flock) by the build that is under way, and by its uv
   cache/                  uv's cache. It may be deleted at any time: built environments are hardlinks and keep their
                           files, and a lock is then built again from the package index instead of from this disk.
@@ -39,9 +39,6 @@ class Layout:
 
     def lock(self, key: str) -> Path:
         return self.envs / "locks" / f"{key}.txt"
-
-    def log(self, key: str) -> Path:
-        return self.envs / "logs" / f"{key}.log"
 
     def failure(self, key: str) -> Path:
         return self.envs / "logs" / f"{key}.failure.json"

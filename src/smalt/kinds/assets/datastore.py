@@ -141,7 +141,7 @@ def _check_container(platform: Platform, properties: Document) -> None:
         raise invalid(f"{field}: '{name[:80]}' cannot be the name of a container.", field)
     if hosted_account(properties):
         try:
-            platform.blobs.path("anyaccount", name)
+            platform.blobs.check("anyaccount", name)
         except ArmError as error:
             raise invalid(f"{field}: {error.message}", field) from None
 

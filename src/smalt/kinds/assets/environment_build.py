@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, and_, or_, select
 
-from smalt.agent.wire import Limits, Phase, TaskSpec
+from smalt.agent.wire import Phase
 from smalt.arm.kind import INTERNAL, Document, Kind, Step
 from smalt.arm.platform import Platform
-from smalt.arm.ports import BuiltEnvironment, EnvironmentPlan
+from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.arm.runs import JOBS
 from smalt.kinds.assets.feeds import logins_of
@@ -80,7 +80,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
             engine.remove(
                 environments.task(_plan(row), row.id, attempt).name
             )  # its folder holds the machine's variables
-        return _kept(platform, row, _compiled(platform, row, status, built))
+        return _kept(platform, row, _compiled(platform, row, status))
     if status.get("generation") != row.generation:  # the intent: this generation's attempt has a number of its own
         status.update(generation=row.generation, attempt=status.get("attempt", 0) + 1)
         return Step("Creating", status, after=0)
@@ -127,25 +127,22 @@ def _plan(row: Row) -> EnvironmentPlan:
     return EnvironmentPlan(row.name, row.spec["definition"], row.spec.get("summary", ""))
 
 
-def _compiled(platform: Platform, row: Row, status: Document, built: BuiltEnvironment) -> Document:
+def _compiled(platform: Platform, row: Row, status: Document) -> Document:
     """Bytecode for all packages, written once behind everyone's back.
 
     Tasks see the environment read-only, so each would compile what it imports again. Nobody waits for it.
     """
-    name = f"compile-{row.name[:16]}-a{status.get('attempt', 1)}"
-    if status.get("compiled") == name:
+    task = platform.environments.compiling(row.name, row.id, status.get("attempt", 1))
+    if status.get("compiled") == task.name:
         return status
-    state = platform.engine.observe(name)
+    state = platform.engine.observe(task.name)
     if state is None:
-        python = str(built.prefix / "bin" / "python")
-        argv = ["nice", "-n", "15", python, "-m", "compileall", "-q", "-j", "1", str(built.prefix / "lib")]
-        log = str(platform.environments.log(row.name).with_suffix(".compile.txt"))
-        platform.engine.ensure(TaskSpec(name=name, owner=row.id, argv=argv, log=log, limits=Limits(cpu_weight=10)))
+        platform.engine.ensure(task)
         return status
     if state.phase is not Phase.EXITED:
         return status
-    platform.engine.remove(name)
-    return {**status, "compiled": name}
+    platform.engine.remove(task.name)
+    return {**status, "compiled": task.name}
 
 
 KIND = Kind(path=PATH, title="environment build", scopes=INTERNAL, reconcile=_reconcile)

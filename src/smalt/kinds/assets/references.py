@@ -202,7 +202,7 @@ def locate(platform: Platform, connection: Connection, workspace: ResourceId, ur
                 f"{field}: the storage account '{place.account}' belongs to no datastore of this workspace.", field
             )
         try:
-            platform.blobs.path(place.account, place.container, place.path)
+            platform.blobs.check(place.account, place.container, place.path)
         except ArmError as error:
             raise invalid(f"{field}: {error.message}", field) from None
     return place

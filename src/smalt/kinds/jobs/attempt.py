@@ -115,7 +115,7 @@ def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPla
     """Wait for the environment; a build that failed after this job asked for it fails the job."""
     with platform.database.read() as connection:
         build = resources.get(connection, environment_build.build_id(plan.key))
-    launch.link_build_log(platform, row, plan.key)
+    launch.show_build_log(platform, row, plan.key)
     if status.asked_build and build is not None and build.state == "Failed":
         error = build.status.get("error") or {
             "code": "EnvironmentBuildFailed",

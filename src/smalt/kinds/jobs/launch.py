@@ -10,11 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from sqlalchemy import Connection
 
-from smalt.agent.wire import InputSpec, OutputSpec, TaskSpec
+from smalt.agent.wire import InputSpec, OutputSpec, Ref, TaskSpec
 from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
 from smalt.arm.ids import ResourceId
@@ -49,56 +48,43 @@ def job_oid(row: Row) -> str:
     return hashlib.sha256(f"{row.id}|{row.created_at!r}".encode()).hexdigest()[:32]
 
 
-def artifacts_path(platform: Platform, connection: Connection, row: Row) -> Path:
-    account, folder = _artifacts(connection, row)
-    return platform.blobs.path(account, ARTIFACT_CONTAINER, folder)
-
-
-def _artifacts(connection: Connection, row: Row) -> tuple[str, str]:
-    """The storage account and the folder in it, straight from the workspace: its datastores may be deleted already."""
+def artifacts_of(connection: Connection, row: Row) -> Ref:
+    """The job's artifact folder, straight from the workspace: its datastores may be deleted already."""
     workspace = resources.get(connection, ResourceId.parse(row.written).workspace.key)
     assert workspace is not None, "a job outlived its workspace"
-    return str(workspace.status["account"]), f"ExperimentRun/dcid.{row.name}"
+    return Ref(str(workspace.status["account"]), ARTIFACT_CONTAINER, f"ExperimentRun/dcid.{row.name}/")
 
 
 def log_name(rank: int, count: int) -> str:
     return "user_logs/std_log.txt" if count == 1 else f"user_logs/std_log_process_{rank}.txt"
 
 
-def link_build_log(platform: Platform, row: Row, key: str) -> None:
-    """The environment's build log is among the job's logs, while it grows: a hard link to the one file."""
-    source = platform.environments.log(key)
+def show_build_log(platform: Platform, row: Row, key: str) -> None:
+    """The environment's build log is among the job's logs, while it grows."""
     with platform.database.read() as connection:
-        target = artifacts_path(platform, connection, row) / BUILD_LOG
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.touch(exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and source.samefile(target):
-        return
-    target.unlink(missing_ok=True)
-    target.hardlink_to(source)
+        artifacts = artifacts_of(connection, row)
+    platform.blobs.link(platform.environments.log(key), artifacts.below(BUILD_LOG))
 
 
 def remove_artifacts(platform: Platform, row: Row) -> None:
     with platform.database.read() as connection:
-        account, folder = _artifacts(connection, row)
-    platform.blobs.remove(account, ARTIFACT_CONTAINER, folder + "/")
+        artifacts = artifacts_of(connection, row)
+    platform.blobs.remove(*artifacts)
 
 
 def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
-    """One task for each node. Raises ArmError(400) for what can be in no store."""
+    """One task for each node. Raises ArmError(400) where what an older version took is not there any more."""
     workspace = ResourceId.parse(row.written).workspace
     properties, ours = row.properties, row.spec[OURS]
-    built = platform.environments.built(ours["plan"]["key"])
     names, capacity = status.tasks, platform.engine.capacity()
     with platform.database.read() as connection:
         uses = pinned.of(platform, connection, row)
-        artifacts = artifacts_path(platform, connection, row)
+        artifacts = artifacts_of(connection, row)
         home = resources.get(connection, workspace.key)
     assert home is not None
-    inputs = [_input(platform, name, one, uses["inputs"].get(name)) for name, one in properties["inputs"].items()]
-    outputs = [_output(platform, name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
-    code = str(_path(platform, Place(**uses["code"]), "uri_folder")) if uses["code"] else ""
+    inputs = [_input(name, one, uses["inputs"].get(name)) for name, one in properties["inputs"].items()]
+    outputs = [_output(name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
+    code = _ref(Place(**uses["code"]), "uri_folder") if uses["code"] else None
     variables = _variables(platform, row, workspace, home, len(names))
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
@@ -110,7 +96,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             owner=row.id,
             fence=status.attempt,
             command=str(properties["command"]),
-            environment=str(built.prefix) if built else "",
+            environment=ours["plan"]["key"],
             variables={
                 **ours["plan"].get("variables", {}),
                 **variables,
@@ -121,9 +107,9 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             code=code,
             inputs=inputs,
             outputs=outputs,
-            log=str(artifacts / log_name(rank, len(names))),
-            system_log=str(artifacts / "system_logs" / (f"node-{rank}.log" if len(names) > 1 else "node.log")),
-            artifacts=str(artifacts),
+            log=artifacts.below(log_name(rank, len(names))),
+            system_log=artifacts.below(f"system_logs/node-{rank}.log" if len(names) > 1 else "system_logs/node.log"),
+            artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
             limits=limits_of(size, capacity.memory_bytes),
@@ -136,26 +122,25 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     ]
 
 
-def _input(platform: Platform, name: str, given: Document, source: Document | None) -> InputSpec:
+def _input(name: str, given: Document, source: Document | None) -> InputSpec:
     if source is None:
         return InputSpec(name=name, value=str(given["value"]))
     type_, place = given["jobInputType"], Place(**source["place"])
     mode = MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
-    path = str(_path(platform, place, type_)) if place.account else ""
-    return InputSpec(name=name, type=type_, mode=mode, uri=source["uri"], source=path, url=place.url)
+    ref = _ref(place, type_) if place.account else None
+    return InputSpec(name=name, type=type_, mode=mode, uri=source["uri"], source=ref, url=place.url)
 
 
-def _output(platform: Platform, name: str, given: Document, place: Document) -> OutputSpec:
+def _output(name: str, given: Document, place: Document) -> OutputSpec:
     mode = MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
     type_ = given.get("jobOutputType", "uri_folder")
-    path = str(_path(platform, Place(**place), type_))
-    return OutputSpec(name=name, type=type_, mode=mode, uri=place["uri"], path=path)
+    return OutputSpec(name=name, type=type_, mode=mode, uri=place["uri"], target=_ref(Place(**place), type_))
 
 
-def _path(platform: Platform, place: Place, type_: str) -> Path:
+def _ref(place: Place, type_: str) -> Ref:
     """A folder is asked for as one: a blob may have its name too."""
     end = "/" if type_ in _FOLDERS else ""
-    return platform.blobs.path(place.account, place.container, place.path.rstrip("/") + end)
+    return Ref(place.account, place.container, place.path.rstrip("/") + end)
 
 
 def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, nodes: int) -> dict[str, str]:

@@ -240,8 +240,7 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
         routed = routing.routed(platform, connection, row.parent)
     if not routed.settled:
         return Step(state, status, after=_RESYNC_S, writes=routing.request_change(platform, row.id))
-    left = _drain(platform, status.get("old", []))
-    status["old"] = left
+    left = status["old"] = _drain(platform, status, status.get("old", []))
     if error := status.get("failed") or routed.error:  # what is live is looked after all the same
         again = _RESYNC_S if left or status.get("live") else None
         return Step("Failed", status, done=True, error=error, after=again)
@@ -250,7 +249,7 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
     return Step("Succeeded", status, done=True, after=_RESYNC_S)
 
 
-def _drain(platform: Platform, names: list[str]) -> list[str]:
+def _drain(platform: Platform, status: Document, names: list[str]) -> list[str]:
     """Ask old replicas to end; the names of those that have not yet."""
     left: list[str] = []
     for name in names:
@@ -260,7 +259,7 @@ def _drain(platform: Platform, names: list[str]) -> list[str]:
             left.append(name)
         else:
             platform.engine.remove(name)
-            replicas.forget(platform, name)
+            replicas.forget(platform, status, name)
     return left
 
 
@@ -275,7 +274,7 @@ def _replace(platform: Platform, row: Row, status: Document, dead: list[int], na
         pause = min(_PAUSE_S * 2 ** min(count - 1, 10), _PAUSE_MOST_S)
         deaths[str(at)] = {"count": count, "at": now, "again_at": now + pause}
         platform.engine.remove(names[at])
-        replicas.forget(platform, names[at])
+        replicas.forget(platform, status, names[at])
     target |= {"attempts": attempts, "deaths": deaths}
     status["target"] = target
     live = dict(status["live"])
@@ -330,7 +329,7 @@ def _delete(platform: Platform, row: Row, status: Document) -> Step:
     names = [*status.get("old", []), *(status.get("live") or {}).get("names", [])]
     if target := status.get("target"):
         names += replicas.names(row, target)
-    left = _drain(platform, sorted(set(names)))
+    left = _drain(platform, status, sorted(set(names)))
     if left:
         return Step(row.state, status, after=_RESYNC_S)
     replicas.forget_all(platform, row)

@@ -1,11 +1,10 @@
 """The processes of a deployment: what they run, their names, sockets, files and logs.
 
-`<root>/serving/{deployment digest}/{replica}/` holds a replica's `config.json`, `model/` (links) and `log.txt`.
+`<root>/serving/{deployment digest}/{replica}/` holds a replica's `config.json` and `model/` (links).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.agent import wire
-from smalt.agent.wire import Probe, TaskSpec
+from smalt.agent.wire import Probe, Ref, TaskSpec
 from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import invalid
@@ -30,7 +29,7 @@ from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.sched.sizes import limits_of
-from smalt.settings import CLOUD, TENANT
+from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
 from smalt.store.resources import Row
 
@@ -39,6 +38,7 @@ _ACTS_AS = "endpoint:"
 CONFIG = "config.json"
 _ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
 _LOG_BYTES = 16 << 20  # of all replicas together, in one answer
+_LOGS = Ref(PLATFORM_ACCOUNT, "deployments", "")
 _INJECT = Path(wire.__file__).parent / "inject" / "serve.py"
 
 
@@ -154,6 +154,18 @@ def socket_of(platform: Platform, name: str) -> Path:
     return platform.settings.run / f"{name}.sock"
 
 
+def _log_folder(name: str) -> Ref:
+    return _LOGS.below(f"{name.split('-')[1]}/{name}/")
+
+
+def _log(name: str) -> Ref:
+    return _log_folder(name).below("log.txt")
+
+
+def _system_log(name: str) -> Ref:
+    return _log_folder(name).below("system.txt")
+
+
 def _folder(platform: Platform, name: str) -> Path:
     return platform.settings.root / "serving" / name.split("-")[1] / name
 
@@ -164,8 +176,6 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
         return []
     workspace = ResourceId.parse(row.written).workspace
     endpoint = row.parent.rsplit("/", 1)[-1]
-    built = platform.environments.built(EnvironmentPlan(**wanted["plan"]).key)
-    assert built is not None
     memory = platform.engine.capacity().memory_bytes
     result: list[TaskSpec] = []
     for name in missing:
@@ -184,7 +194,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
                     "--config",
                     str(folder / CONFIG),
                 ],
-                environment=str(built.prefix),
+                environment=wanted["plan"]["key"],
                 variables={
                     **wanted["plan"].get("variables", {}),
                     **_variables(platform, row, workspace, endpoint),
@@ -194,8 +204,8 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
                     **wanted["variables"],
                 },
                 documents={platform.settings.metadata_url: metadata(platform.settings)},
-                log=str(folder / "log.txt"),
-                system_log=str(folder / "system.txt"),
+                log=_log(name),
+                system_log=_system_log(name),
                 grace_s=30,
                 limits=limits_of(wanted["size"], memory),
                 ready=_probe(socket, readiness, "/ready"),
@@ -301,13 +311,12 @@ def logs(platform: Platform, row: Row, lines: int) -> str:
     older = [*row.status.get("failed_names", []), *(row.status.get("live") or {}).get("names", [])]
     parts: list[str] = [_stages(platform, row)]
     ordered = dict.fromkeys([*older, *current] if row.state == "Failed" else [*current, *older])
-    found = {name: path for name in ordered if (path := _folder(platform, name) / "log.txt").is_file()}
-    for name, path in found.items():
-        parts.append(f"Instance {name}:\n" + _tail(path, lines, _LOG_BYTES // len(found)))
+    found = {name: log for name in ordered if platform.blobs.size(*(log := _log(name))) is not None}
+    for name, log in found.items():
+        parts.append(f"Instance {name}:\n" + _tail(platform, log, lines, _LOG_BYTES // len(found)))
     if not found and wanted:
-        path = platform.environments.log(wanted["plan"]["key"])
-        build = "Environment build:\n" + _tail(path, lines, _LOG_BYTES) if path.is_file() else "Nothing was logged yet."
-        parts.append(build)
+        build = _tail(platform, platform.environments.log(wanted["plan"]["key"]), lines, _LOG_BYTES)
+        parts.append(f"Environment build:\n{build}" if build else "Nothing was logged yet.")
     return "\n".join(parts)
 
 
@@ -321,38 +330,23 @@ def _stages(platform: Platform, row: Row) -> str:
     return "\n".join(["Stages:", *lines, ""])
 
 
-def _tail(path: Path, lines: int, most_bytes: int) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - min(512 * lines, most_bytes)))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+def _tail(platform: Platform, log: Ref, lines: int, most_bytes: int) -> str:
+    end = platform.blobs.read(*log, min(512 * lines, most_bytes), from_end=True) or b""
+    return "\n".join(end.decode(errors="replace").splitlines()[-lines:])
 
 
-def forget(platform: Platform, name: str) -> None:
-    """A replica that is gone leaves the end of its logs; of a deployment's many, those of the last few."""
+def forget(platform: Platform, status: Document, name: str) -> None:
+    """A replica that is gone leaves the end of its logs; of a deployment's many, those of the last few (`ended`)."""
     socket_of(platform, name).unlink(missing_ok=True)
-    folder = _folder(platform, name)
-    if not folder.is_dir():
-        return
-    (folder / CONFIG).unlink(missing_ok=True)
-    for left in ("model", "model.part"):
-        shutil.rmtree(folder / left, ignore_errors=True)
-    for log in ("log.txt", "system.txt"):
-        _cut(folder / log)
-    ended = [one for one in folder.parent.iterdir() if not (one / CONFIG).exists()]
-    for one in sorted(ended, key=lambda one: one.stat().st_mtime)[:-_ENDED_KEPT]:
-        shutil.rmtree(one, ignore_errors=True)
-
-
-def _cut(log: Path) -> None:
-    """To its last `_ENDED_LOG_BYTES`."""
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > _ENDED_LOG_BYTES:
-            with log.open("rb") as file:
-                file.seek(-_ENDED_LOG_BYTES, os.SEEK_END)
-                end = file.read()
-            log.write_bytes(end)
+    shutil.rmtree(_folder(platform, name), ignore_errors=True)
+    for log in (_log(name), _system_log(name)):
+        platform.blobs.keep_end(*log, _ENDED_LOG_BYTES)
+    ended = [*(one for one in status.get("ended", []) if one != name), name]
+    for one in ended[:-_ENDED_KEPT]:
+        platform.blobs.remove(*_log_folder(one))
+    status["ended"] = ended[-_ENDED_KEPT:]
 
 
 def forget_all(platform: Platform, row: Row) -> None:
     shutil.rmtree(platform.settings.root / "serving" / _digest(row), ignore_errors=True)
+    platform.blobs.remove(*_LOGS.below(f"{_digest(row)}/"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +52,7 @@ def _storage(platform: Platform, workspace: Row, stores: list[Row]) -> Iterator[
         )
     for store in stores:
         account = hosted_account(store.properties)
-        if account and not platform.blobs.path(account, store.properties["containerName"]).is_dir():
+        if account and not platform.blobs.has_container(account, store.properties["containerName"]):
             yield _result(
                 "ContainerMissing", "Error",
                 f"The container '{store.properties['containerName']}' of datastore '{store.name}' is missing in the"
@@ -62,8 +61,8 @@ def _storage(platform: Platform, workspace: Row, stores: list[Row]) -> Iterator[
 
 
 def _disk(platform: Platform) -> Iterator[Document]:
-    free = shutil.disk_usage(platform.settings.root).free
-    if free < _LITTLE_BYTES:
+    free = platform.blobs.free_bytes()
+    if free is not None and free < _LITTLE_BYTES:
         level = "Error" if free < _TOO_LITTLE_BYTES else "Warning"
         yield _result("DiskAlmostFull", level, f"{free / 1024**2:.0f} MiB are free on the platform's disk.")
 

@@ -22,7 +22,7 @@ from smalt.arm.audit import Audit, known
 from smalt.arm.errors import ArmError, invalid, not_found, unauthorized
 from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
-from smalt.arm.ports import Blobs, ModelRegistry, NotReady, Principal, Tokens
+from smalt.arm.ports import Blobs, LocalBlobs, ModelRegistry, NotReady, Principal, Tokens
 from smalt.arm.runs import JobRuns
 from smalt.arm.threads import Threads
 from smalt.auth.private_files import PrivateFiles
@@ -62,6 +62,7 @@ class TrackingApp:
     - `audiences`: what a bearer token may be for (ARM's URL, with and without a slash).
     - `exists(workspace)`: whether a workspace is there; `workspace` is its lowered ARM id.
     - `authorize(principal, action, workspace)` raises ArmError(403); actions are `access.action`'s.
+    - `files`: where the artifacts of runs are as files.
     - `models`: ARM's models; `jobs`: ARM's jobs, which runs are.
     - `audit`: where is recorded who was refused.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent
@@ -76,6 +77,7 @@ class TrackingApp:
         tokens: Tokens,
         blobs: Blobs,
         *,
+        files: LocalBlobs,
         audiences: Sequence[str],
         exists: Callable[[str], bool],
         authorize: Callable[[Principal, str, str], None],
@@ -90,6 +92,7 @@ class TrackingApp:
         self._tracking = tracking
         self._tokens = tokens
         self._blobs = blobs
+        self._local = files
         self._hides = PrivateFiles(settings).hides
         self._audiences = audiences
         self._exists = exists
@@ -221,7 +224,7 @@ class TrackingApp:
             self._stores.add(account)
         place = staging(self._settings)
         return ModelFiles(
-            lambda container: Folder(self._blobs.path(account, container), place, self._hides),
+            lambda container: Folder(self._local.path(account, container), place, self._hides),
             place_in(self._tracking.database, workspace.key),
         )
 

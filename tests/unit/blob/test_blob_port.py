@@ -1,0 +1,106 @@
+"""`arm.ports.Blobs`: what kinds do with blobs, by name alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from fakes.databases import with_schema
+from smalt.agent.wire import Ref
+from smalt.arm.errors import ArmError
+from smalt.auth.keyring import Keyring
+from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.store.folder import FolderStore
+from smalt.blob.store.objects import ObjectStore
+from smalt.blob.store.remote import ObstoreStore
+from smalt.blob.store.staging import Staging
+from smalt.settings import PLATFORM_ACCOUNT, Settings
+
+ACCOUNT, CONTAINER = "acc", "con"
+A = (ACCOUNT, CONTAINER, "folder/a.txt")
+
+
+@pytest.fixture(params=["folder", "remote"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return FolderStore(tmp_path / "blobs") if request.param == "folder" else ObstoreStore(MemoryStore())
+
+
+@pytest.fixture
+def blobs(store: ObjectStore, tmp_path: Path) -> BlobAccounts:
+    made = BlobAccounts(Accounts(with_schema(tmp_path / "smalt.db"), Keyring(Settings(tmp_path))), store)
+    made.ensure_container(ACCOUNT, CONTAINER)
+    staged = Staging(tmp_path / "blobs").write(b"0123456789")
+    store.put(f"{ACCOUNT}/{CONTAINER}", A[2], staged)
+    return made
+
+
+def test_a_blob_is_read_from_its_beginning_or_its_end(blobs: BlobAccounts) -> None:
+    assert blobs.size(*A) == 10
+    assert blobs.read(*A, 4) == b"0123"
+    assert blobs.read(*A, 4, from_end=True) == b"6789"
+    assert blobs.read(*A, 100, from_end=True) == blobs.read(*A, 100) == b"0123456789"
+
+
+def test_what_is_not_there_is_neither_read_nor_measured(blobs: BlobAccounts) -> None:
+    for name in ("none", "folder", "folder/../folder/a.txt"):
+        assert blobs.read(ACCOUNT, CONTAINER, name, 9) is None and blobs.size(ACCOUNT, CONTAINER, name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("folder/a.txt", True), ("folder", True), ("folder/", True), ("fold", False), ("", True)]
+)
+def test_a_folder_exists_where_there_is_a_blob_in_it(blobs: BlobAccounts, name: str, there: bool) -> None:
+    assert blobs.exists(ACCOUNT, CONTAINER, name) is there
+    assert blobs.has_container(ACCOUNT, CONTAINER) and not blobs.has_container(ACCOUNT, "other")
+
+
+@pytest.mark.parametrize(
+    ("account", "container", "name"),
+    [("A!", "con", ""), ("acc", "Con!", ""), ("acc", "con", "a/../b"), ("acc", "con", "x" * 2000)],
+)
+def test_names_that_can_be_stored_nowhere(blobs: BlobAccounts, account: str, container: str, name: str) -> None:
+    with pytest.raises(ArmError) as caught:
+        blobs.check(account, container, name)
+    assert caught.value.status == 400
+    blobs.check(ACCOUNT, CONTAINER, "folder/")
+
+
+class TestFiles:
+    """What only a store of files does."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> ObjectStore:
+        return FolderStore(tmp_path / "blobs")
+
+    def test_a_linked_blob_grows_with_its_source(self, blobs: BlobAccounts) -> None:
+        source, target = Ref(PLATFORM_ACCOUNT, "logs", "k.log"), Ref(ACCOUNT, CONTAINER, "job/logs/20.txt")
+        blobs.link(source, target)
+        assert blobs.size(*target) == 0
+        with blobs.path(*source).open("a") as log:
+            log.write("one\n")
+        blobs.link(source, target)
+        assert blobs.read(*target, 100) == b"one\n"
+
+    def test_a_link_takes_the_place_of_what_was_there(self, blobs: BlobAccounts) -> None:
+        blobs.link(Ref(PLATFORM_ACCOUNT, "logs", "k.log"), Ref(*A))
+        assert blobs.size(*A) == 0
+
+    def test_only_the_end_is_kept(self, blobs: BlobAccounts) -> None:
+        blobs.keep_end(*A, 3)
+        assert blobs.read(*A, 100) == b"789"
+        blobs.keep_end(*A, 100)
+        blobs.keep_end(ACCOUNT, CONTAINER, "none", 3)
+        assert blobs.read(*A, 100) == b"789" and not blobs.exists(ACCOUNT, CONTAINER, "none")
+
+    def test_room_is_measured(self, blobs: BlobAccounts) -> None:
+        assert (blobs.free_bytes() or 0) > 0
+
+
+def test_a_remote_store_says_that_it_has_no_files(tmp_path: Path) -> None:
+    accounts = Accounts(with_schema(tmp_path / "smalt.db"), Keyring(Settings(tmp_path)))
+    blobs = BlobAccounts(accounts, ObstoreStore(MemoryStore()))
+    with pytest.raises(ArmError, match="no local path"):
+        blobs.path(*A)
+    assert blobs.free_bytes() is None
