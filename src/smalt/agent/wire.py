@@ -224,24 +224,25 @@ class Head(NamedTuple):
 class Places:
     """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
 
-    The engine writes it when it starts the task. All paths are absolute.
+    `store` is the folder that all of the files are below (empty: anywhere). The engine writes it when it starts the
+    task. All paths are absolute.
     """
 
     files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])
     environment: str = ""
+    store: str = ""
 
     def path(self, ref: Ref) -> Path:
         return Path(self.files[ref])
 
     def to_json(self) -> str:
-        return json.dumps(
-            {"files": [[*ref, path] for ref, path in self.files.items()], "environment": self.environment}
-        )
+        files = [[*ref, path] for ref, path in self.files.items()]
+        return json.dumps({"files": files, "environment": self.environment, "store": self.store})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         raw: dict[str, Any] = json.loads(text)
-        return cls({Ref(*ref): path for *ref, path in raw["files"]}, raw["environment"])
+        return cls({Ref(*ref): path for *ref, path in raw["files"]}, raw["environment"], raw.get("store", ""))
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,6 @@ def test_scripts_run_from_a_root_with_spaces_and_depth(tmp_path: Path, shared: P
             environment=str(shared),
         )
         assert state.exit_code == 0, log
-        assert log.splitlines() == [f"1.0 {other.folder('t')}/venv", "socket"]
+        assert log.splitlines() == [f"1.0 {other.folder('t')}/user/venv", "socket"]
     finally:
         other.close()

@@ -20,11 +20,14 @@ class Finder:
 
     - `blob(account, container, name)`: where a blob is; with a `/` at the end of its name, the folder.
     - `environment(key)`: the prefix of a built environment.
+    - `store`: the folder below which all blobs are; None where they may be anywhere.
     """
 
     blob: Callable[[str, str, str], Path]
     environment: Callable[[str], Path]
+    store: Path | None = None
 
     def places(self, task: TaskSpec) -> Places:
         files = {ref: str(self.blob(*ref)) for ref in sorted(task.refs())}
-        return Places(files, str(self.environment(task.environment)) if task.environment else "")
+        environment = str(self.environment(task.environment)) if task.environment else ""
+        return Places(files, environment, str(self.store or ""))
