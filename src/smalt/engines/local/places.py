@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from smalt.agent.wire import Places, TaskSpec
+from smalt.agent.wire import NOWHERE, Address, Places, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Finder:
     blob: Callable[[str, str, str], Path]
     environment: Callable[[str], Path]
 
-    def places(self, task: TaskSpec) -> Places:
+    def places(self, task: TaskSpec, address: Address) -> Places:
+        """`address` is where the task is to listen, if it does."""
         files = {ref: str(self.blob(*ref)) for ref in sorted(task.refs())}
-        return Places(files, str(self.environment(task.environment)) if task.environment else "")
+        environment = str(self.environment(task.environment)) if task.environment else ""
+        return Places(files, environment, address if task.listens else NOWHERE)
