@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
+from smalt.agent.wire import Address, Outcome, Phase, TaskSpec, TaskState
 from smalt.arm.ports import Capacity, Isolation, Usage
 
 
@@ -61,7 +61,8 @@ class FakeEngine:
                 return
             self.tasks[task.name] = task
             self.starts.append(task.name)
-            self.states[task.name] = TaskState(name=task.name, accepted_at=self._clock())
+            address = Address(f"unix:/run/{task.name}.sock" if task.listens else "")
+            self.states[task.name] = TaskState(name=task.name, address=address, accepted_at=self._clock())
         self._tell(task.owner)
 
     def observe(self, name: str) -> TaskState | None:

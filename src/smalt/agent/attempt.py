@@ -27,9 +27,10 @@ from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
 from smalt.agent.processes import Brood, Command, StartError
 from smalt.agent.render import UnknownReference, render
+from smalt.agent.server import prepare_server
 from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
 from smalt.agent.walls import Walls
-from smalt.agent.wire import Outcome, Phase, Places, TaskSpec
+from smalt.agent.wire import LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
 
 USER_FOLDER = "user"
 
@@ -46,7 +47,7 @@ class Attempt:
         self._log = str(places.path(spec.log) if spec.log else self._home / "log")
         self._log_offset = 0
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
-        self._report = Report(folder, spec)
+        self._report = Report(folder, spec, places.address)
         self._brood = Brood()
         self._mounts = Walls(spec.walls) if spec.walls else Namespace()
         self._cgroups = Cgroups([])
@@ -113,13 +114,20 @@ class Attempt:
         outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
             link_artifacts(work, places.path(spec.artifacts), places.store)
-        argv = spec.argv or ["bash", "-c", render(spec.command, inputs, outputs)]
+        argv, of_server = spec.argv or ["bash", "-c", render(spec.command, inputs, outputs)], dict[str, str]()
+        if places.address.path:
+            Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if spec.server:
+            with journal.stage("model put in place"):
+                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
             environment |= inside_environment(spec.walls.home)
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
-        environment |= spec.variables
+        environment |= of_server | spec.variables
+        if places.address:
+            environment[LISTEN_VARIABLE] = places.address
         self._serve_documents(environment, interrupts)
         environment[MARK_VARIABLE] = self._folder.mark
         if spec.environment:
@@ -144,6 +152,8 @@ class Attempt:
             artifacts = self._places.path(spec.artifacts)
             for name in FOLDERS:
                 walls.show(artifacts / name, writable=True, base=self._places.store)
+        if listens := self._places.address.path:
+            walls.show(Path(listens).parent, writable=True)
         walls.show_temporary(temporary)
         if spec.walls.user:
             os.fchmod(log, 0o666)  # the command may open /dev/stderr again; nobody else comes to the file
@@ -260,6 +270,8 @@ def _signal_name(number: int) -> str:
 
 def program(spec: TaskSpec) -> str:
     """The name of what runs: the first word of a simple command, `bash` for anything else."""
+    if spec.server:
+        return "python"
     if spec.argv:
         return Path(spec.argv[0]).name
     words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smalt.agent import wire
-from smalt.agent.wire import Head, Hint, Phase, Places, StopRequest, TaskSpec, TaskState
+from smalt.agent.wire import Address, Head, Hint, Phase, Places, StopRequest, TaskSpec, TaskState
 
 MARK_FILE = "mark"
 MARK_VARIABLE = "SMALT_TASK"
@@ -84,10 +84,10 @@ class TaskFolder:
 class Report:
     """The state as it grows. Running tasks go on where it cannot be written; the first and the last state must be."""
 
-    def __init__(self, folder: TaskFolder, spec: TaskSpec) -> None:
+    def __init__(self, folder: TaskFolder, spec: TaskSpec, address: Address) -> None:
         self._folder = folder
         self._owner = spec.owner
-        self.state = TaskState(name=spec.name, agent_pid=os.getpid(), accepted_at=time.time())
+        self.state = TaskState(spec.name, address=address, agent_pid=os.getpid(), accepted_at=time.time())
 
     def change(self, **values: Any) -> None:
         self.state = replace(self.state, **values)

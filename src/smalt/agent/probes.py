@@ -1,4 +1,4 @@
-"""Asking a server over its unix socket whether it is well, without a thread and without waiting.
+"""Asking a server where it listens whether it is well, without a thread and without waiting.
 
 A `Prober` lives in the agent's selector: it says when it next has something to do (`due`), does it (`tick`), and calls
 `told` when its verdict changes. A server that is still starting is asked often, so that readiness is seen at once.
@@ -6,6 +6,7 @@ A `Prober` lives in the agent's selector: it says when it next has something to 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from smalt.agent.wire import Probe
+from smalt.agent.wire import Address, Probe
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_EAGER_PAUSE_S = 0.25
@@ -24,9 +25,15 @@ class Prober:
     """One probe. `eager` ones start at once, from verdict False; the others after `initial_delay_s`, from True."""
 
     def __init__(
-        self, probe: Probe, selector: selectors.BaseSelector, told: Callable[[bool, str], None], eager: bool
+        self,
+        probe: Probe,
+        address: Address,
+        selector: selectors.BaseSelector,
+        told: Callable[[bool, str], None],
+        eager: bool,
     ) -> None:
         self._probe = probe
+        self._address = address
         self._selector = selector
         self._told = told
         self.verdict = not eager
@@ -50,21 +57,15 @@ class Prober:
             return
         self._hang_up()
         self._started = time.monotonic()
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            _connect(channel, self._probe.socket)
-            channel.send(
-                f"GET {self._probe.path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: smalt-probe\r\n"
-                "Accept: */*\r\nConnection: close\r\n\r\n".encode()
-            )
+            channel = _connecting(self._address)
         except OSError as error:
-            channel.close()
             self._finish(False, _why(error))
             return
         self._channel = channel
         self._answer, self._answered = b"", False
         self.due = self._started + self._probe.timeout_s
-        self._selector.register(channel, selectors.EVENT_READ, self._receive)
+        self._selector.register(channel, selectors.EVENT_WRITE, self._ask)
 
     def close(self) -> None:
         """For good."""
@@ -77,9 +78,23 @@ class Prober:
             self._channel.close()
             self._channel = None
 
-    def _receive(self) -> None:
+    def _ask(self) -> None:
+        """It is connected, or could not be."""
         if self._channel is None:
             return  # closed by what another event of the same round brought about
+        try:
+            self._channel.send(
+                f"GET {self._probe.path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: smalt-probe\r\n"
+                "Accept: */*\r\nConnection: close\r\n\r\n".encode()
+            )
+        except OSError as error:
+            self._finish(False, _why(error))
+            return
+        self._selector.modify(self._channel, selectors.EVENT_READ, self._receive)
+
+    def _receive(self) -> None:
+        if self._channel is None:
+            return
         try:
             data = self._channel.recv(4096)
         except BlockingIOError:
@@ -118,6 +133,22 @@ class Prober:
         if self._row >= max(1, threshold):
             self.verdict, self._row, self._pause_s = well, 0, _FIRST_PAUSE_S
             self._told(well, detail)
+
+
+def _connecting(address: Address) -> socket.socket:
+    """A socket that can be written to as soon as it is connected. Raises OSError where that is known to fail."""
+    family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    channel = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if address.path:
+            _connect(channel, address.path)
+        else:
+            with contextlib.suppress(BlockingIOError):  # it goes on by itself
+                channel.connect((address.host, address.port))
+    except OSError:
+        channel.close()
+        raise
+    return channel
 
 
 def _connect(channel: socket.socket, path: str) -> None:

@@ -99,10 +99,11 @@ class Supervisor:
         self._kill_at: float | None = None
         self._timeout_at = time.monotonic() + spec.timeout_s if spec.timeout_s > 0 else None
         self._probers: list[Prober] = []
+        address, selector = report.state.address, interrupts.selector
         if spec.ready:
-            self._probers.append(Prober(spec.ready, interrupts.selector, self._on_ready, eager=True))
+            self._probers.append(Prober(spec.ready, address, selector, self._on_ready, eager=True))
         if spec.live:
-            self._probers.append(Prober(spec.live, interrupts.selector, self._on_live, eager=False))
+            self._probers.append(Prober(spec.live, address, selector, self._on_live, eager=False))
 
     def run(self) -> Ending:
         while True:

@@ -22,6 +22,7 @@ TASK_FILE = "task.json"
 PLACES_FILE = "places.json"
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
+LISTEN_VARIABLE = "SMALT_LISTEN"
 STOP_FILE = "stop.json"
 
 
@@ -54,8 +55,31 @@ class Ref(NamedTuple):
 
     def below(self, name: str) -> Ref:
         """What is called `name` in this folder."""
-        folder = f"{self.name.rstrip('/')}/" if self.name else ""
-        return self._replace(name=folder + name)
+        folder = self.name.removesuffix("/")
+        return self._replace(name=f"{folder}/{name}" if folder else name)
+
+
+class Address(str):
+    """Where a server listens: `unix:PATH`, or `HOST:PORT` with an IP address as host (`127.0.0.1:80`, `[::1]:80`)."""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        """Of the unix socket; empty where it is a port."""
+        return self.removeprefix("unix:") if self.startswith("unix:") else ""
+
+    @property
+    def host(self) -> str:
+        return "" if self.path else self.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Raises ValueError for what is no address."""
+        return 0 if self.path else int(self.rpartition(":")[2])
+
+
+NOWHERE = Address()  # of what does not listen
 
 
 @dataclass(frozen=True)
@@ -96,9 +120,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Probe:
-    """An HTTP GET over the unix socket `socket`; times in seconds, as in Azure's ProbeSettings."""
+    """An HTTP GET where the task listens; times in seconds, as in Azure's ProbeSettings."""
 
-    socket: str
     path: str = "/"
     initial_delay_s: float = 0
     period_s: float = 10
@@ -129,6 +152,20 @@ class WallsSpec:
 
 
 @dataclass(frozen=True)
+class ServerSpec:
+    """An inference server: it serves `model` by `script`, a file of the task's code, or without one as MLflow loads it.
+
+    `deployment` is the name that answers carry; `request_timeout_s` 0 means none.
+    """
+
+    model: Ref | None = None
+    script: str = ""
+    deployment: str = ""
+    max_concurrent: int = 1
+    request_timeout_s: float = 0
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One process on one node.
 
@@ -136,7 +173,7 @@ class TaskSpec:
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
       and `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
-      `argv`, where given, is run as it is instead.
+      `argv`, where given, is run as it is instead; `server` is an inference server in place of either.
     - `environment` is the key of a built virtual environment, put in front of PATH through an overlay of the task's
       own, so that `pip install` never changes the shared one. Empty: the machine's PATH.
     - `documents`: address at the platform → what is there. Each variable that is such an address becomes one where the
@@ -148,7 +185,8 @@ class TaskSpec:
     - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
       node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
-    - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails.
+    - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails. Where a server listens
+      the node decides: the process finds it in the variable `SMALT_LISTEN`, all others in `TaskState.address`.
     """
 
     name: str
@@ -156,6 +194,7 @@ class TaskSpec:
     fence: int = 1
     command: str = ""
     argv: list[str] = field(default_factory=list)
+    server: ServerSpec | None = None
     environment: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     documents: dict[str, str] = field(default_factory=dict)
@@ -194,12 +233,19 @@ class TaskSpec:
         for probe in ("ready", "live"):
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
+        if server := raw.get("server"):
+            values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
         return cls(**values)
+
+    @property
+    def listens(self) -> bool:
+        return bool(self.server or self.ready or self.live)
 
     def refs(self) -> set[Ref]:
         """All blobs and folders that the task names."""
         named = {self.code, self.log, self.system_log, self.artifacts}
         named |= {one.source for one in self.inputs} | {one.target for one in self.outputs}
+        named |= {self.server.model} if self.server else set()
         return {one for one in named if one is not None}
 
 
@@ -224,25 +270,29 @@ class Head(NamedTuple):
 class Places:
     """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
 
-    `store` is the folder that all of the files are below (empty: anywhere). The engine writes it when it starts the
-    task. All paths are absolute.
+    `store` is the folder that all of the files are below (empty: anywhere). `address` is where it listens, empty for
+    what does not. The engine writes all this when it starts the task; paths are absolute.
     """
 
     files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])
     environment: str = ""
     store: str = ""
+    address: Address = NOWHERE
 
     def path(self, ref: Ref) -> Path:
         return Path(self.files[ref])
 
     def to_json(self) -> str:
         files = [[*ref, path] for ref, path in self.files.items()]
-        return json.dumps({"files": files, "environment": self.environment, "store": self.store})
+        return json.dumps(
+            {"files": files, "environment": self.environment, "store": self.store, "address": self.address}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         raw: dict[str, Any] = json.loads(text)
-        return cls({Ref(*ref): path for *ref, path in raw["files"]}, raw["environment"], raw.get("store", ""))
+        files = {Ref(*ref): path for *ref, path in raw["files"]}
+        return cls(files, raw["environment"], raw["store"], Address(raw["address"]))
 
 
 @dataclass(frozen=True)
@@ -255,6 +305,7 @@ class TaskState:
     exit_code: int | None = None
     error: str = ""  # for people: what went wrong, with the tail of stderr where the command failed
     ready: bool = False
+    address: Address = NOWHERE  # where it listens, if it does
     agent_pid: int = 0
     pid: int = 0
     accepted_at: float = 0
@@ -271,6 +322,7 @@ class TaskState:
         values = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         values["phase"] = Phase(values.get("phase", "preparing"))
         values["outcome"] = Outcome(values["outcome"]) if values.get("outcome") else None
+        values["address"] = Address(values.get("address", ""))
         return cls(**values)
 
 

@@ -42,9 +42,6 @@ class PrivateFiles:
             yield from _files_below(folder)
         for task in _folders(settings.tasks):
             yield from _files(task)
-        for deployment in _folders(settings.root / "serving"):
-            for replica in _folders(deployment):
-                yield from _files(replica)
 
 
 def _files(folder: Path) -> Iterator[tuple[int, int]]:

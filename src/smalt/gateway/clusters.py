@@ -1,4 +1,4 @@
-"""Clusters: the server, and one for each deployment, whose hosts are the unix sockets of its replicas."""
+"""Clusters: the server, and one for each deployment, whose hosts are where its replicas listen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute
 from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document
 
@@ -25,7 +26,7 @@ def cluster_name(endpoint: str, deployment: str) -> str:
 
 def server_cluster(socket: Path) -> Document:
     """The platform's server. Its failures are the retry policy's matter (`routes.py`): no health checks, no limits."""
-    return _cluster(SERVER, [str(socket)], KEEP_CASE) | {
+    return _cluster(SERVER, [Address(f"unix:{socket}")], KEEP_CASE) | {
         "lb_policy": "ROUND_ROBIN",
         "circuit_breakers": _breakers(PLENTY, PLENTY),
     }
@@ -38,8 +39,8 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
     comes back when a health check passes. One that is only busy stays: health checks may fail for longer than a request
     may take before they count. Answers of the user's script, 500 included, never count against a replica.
     """
-    in_progress = max(1, route.max_concurrent) * max(1, len(route.sockets))
-    cluster = _cluster(cluster_name(endpoint, route.name), route.sockets)
+    in_progress = max(1, route.max_concurrent) * max(1, len(route.addresses))
+    cluster = _cluster(cluster_name(endpoint, route.name), route.addresses)
     return cluster | {
         "lb_policy": "LEAST_REQUEST",
         "circuit_breakers": _breakers(in_progress + QUEUE, max(QUEUE, in_progress)),
@@ -51,8 +52,8 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
     }
 
 
-def _cluster(name: str, sockets: Sequence[str], protocol: Document | None = None) -> Document:
-    hosts = [{"endpoint": {"address": {"pipe": {"path": socket}}}} for socket in sockets]
+def _cluster(name: str, addresses: Sequence[Address], protocol: Document | None = None) -> Document:
+    hosts = [{"endpoint": {"address": _host(one)}} for one in addresses]
     http = {
         "@type": f"{EXTENSION}upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_S}s"},
@@ -67,6 +68,12 @@ def _cluster(name: str, sockets: Sequence[str], protocol: Document | None = None
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
     }
+
+
+def _host(address: Address) -> Document:
+    if address.path:
+        return {"pipe": {"path": address.path}}
+    return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
 def _breakers(requests: int, pending: int) -> Document:

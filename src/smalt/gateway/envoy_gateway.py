@@ -209,10 +209,10 @@ class EnvoyGateway:
 
     def _load(self) -> _Desired:
         found = self._documents.read(self._state)
-        if "endpoints" in found:
+        if "endpoints" in found and _is_readable(found["endpoints"]):
             return _Desired(**found)
         served = self._documents.read(self._routes).get("version_info", "")
-        return _Desired(_sequence(served))  # none yet, or lost: go on from what is served
+        return _Desired(_sequence(served))  # none yet, lost, or of an older version: go on from what is served
 
     def _save(self, state: _Desired) -> None:
         self._documents.write(self._state, vars(state))
@@ -227,6 +227,11 @@ class EnvoyGateway:
                 yield
             finally:
                 os.close(descriptor)
+
+
+def _is_readable(endpoints: Kept) -> bool:
+    """Not where an older version named sockets in place of addresses."""
+    return all("addresses" in deployment for one in endpoints.values() for deployment in one["deployments"])
 
 
 def _fresh(before: Rendered | None, after: Rendered, waited_for: Sequence[str]) -> list[str]:

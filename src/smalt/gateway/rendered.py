@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.gateway.clusters import deployment_cluster
 from smalt.gateway.documents import Document, content_hash
@@ -42,12 +43,16 @@ class Renderings:
 
 def kept(endpoint: EndpointRoute) -> Document:
     """`endpoint`, equal to itself after JSON."""
-    deployments = [{**asdict(one), "sockets": list(one.sockets)} for one in endpoint.deployments]
+    deployments = [{**asdict(one), "addresses": list(one.addresses)} for one in endpoint.deployments]
     return {**asdict(endpoint), "keys": list(endpoint.keys), "ended": list(endpoint.ended), "deployments": deployments}
 
 
+def _deployment(document: Document) -> DeploymentRoute:
+    return DeploymentRoute(**{**document, "addresses": [Address(one) for one in document["addresses"]]})
+
+
 def _rendered(document: Document) -> Rendered:
-    deployments = sorted((DeploymentRoute(**one) for one in document["deployments"]), key=lambda one: one.name)
+    deployments = sorted(map(_deployment, document["deployments"]), key=lambda one: one.name)
     endpoint = EndpointRoute(**{**document, "deployments": deployments})
     clusters = [deployment_cluster(endpoint.name, one) for one in deployments]
     routes = endpoint_routes(endpoint)

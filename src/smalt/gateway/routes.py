@@ -10,9 +10,12 @@ configured for each endpoint, and none that is still marked as work in progress 
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import re
 from collections.abc import Mapping, Sequence
 
+from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.endpoint_keys import KEY
@@ -123,7 +126,18 @@ def _check_deployment(one: DeploymentRoute) -> None:
         1 <= one.max_concurrent <= MOST_AT_ONCE,
         f"deployment {one.name!r} takes {one.max_concurrent} requests at once: from 1 to {MOST_AT_ONCE} are possible",
     )
-    _need(all(path.startswith("/") and len(path) < 108 for path in one.sockets), f"{one.name!r}: not a socket's path")
+    for address in one.addresses:
+        _need(_is_address(address), f"{one.name!r}: {address!r} is no address where a replica can listen")
+
+
+def _is_address(address: Address) -> bool:
+    """A unix socket whose path fits, or a port of an IP address: Envoy looks up no names here."""
+    if address.path:
+        return address.path.startswith("/") and len(os.fsencode(address.path)) < 108
+    try:
+        return bool(ipaddress.ip_address(address.host)) and 0 < address.port < 65536
+    except ValueError:
+        return False
 
 
 def _need(good: bool, otherwise: str) -> None:

@@ -13,7 +13,7 @@ from smalt.agent.wire import Outcome, Phase, Probe
 
 SERVER = """
 import http.server, os, signal, socketserver, sys, time
-path, delay = sys.argv[1], float(sys.argv[2])
+path, delay = os.environ["SMALT_LISTEN"].removeprefix("unix:"), float(sys.argv[1])
 time.sleep(delay)
 broken = []
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -36,18 +36,18 @@ Server(path, Handler).serve_forever()
 """
 
 
-def server(local: Any, sockets: Path, name: str = "t", delay: float = 0, **values: Any) -> Any:
+def server(local: Any, name: str = "t", delay: float = 0, **values: Any) -> Any:
     (local.root / "server.py").write_text(SERVER)
-    argv = [sys.executable, str(local.root / "server.py"), str(sockets), str(delay)]
+    argv = [sys.executable, str(local.root / "server.py"), str(delay)]
     task = local.task(name, argv=argv, grace_s=5, **values)
     local.engine.ensure(task)
     return task
 
 
-def test_ready_as_soon_as_it_answers_and_no_sooner(local: Any, tmp_path: Path) -> None:
-    probe = Probe(str(tmp_path / "x.sock"), "/healthz", initial_delay_s=10, period_s=10)
+def test_ready_as_soon_as_it_answers_and_no_sooner(local: Any) -> None:
+    probe = Probe("/healthz", initial_delay_s=10, period_s=10)
     before = time.monotonic()
-    server(local, tmp_path / "x.sock", delay=0.5, ready=probe)
+    server(local, delay=0.5, ready=probe)
     assert local.changes.running("t").ready is False
     state = local.changes.until("t", lambda state: state.ready)
     assert 0.5 <= time.monotonic() - before < 5
@@ -58,9 +58,9 @@ def test_ready_as_soon_as_it_answers_and_no_sooner(local: Any, tmp_path: Path) -
     assert ended.ready is False
 
 
-def test_readiness_goes_and_comes_back(local: Any, tmp_path: Path) -> None:
-    probe = Probe(str(tmp_path / "x.sock"), period_s=0.1, failure_threshold=2)
-    server(local, tmp_path / "x.sock", ready=probe)
+def test_readiness_goes_and_comes_back(local: Any) -> None:
+    probe = Probe(period_s=0.1, failure_threshold=2)
+    server(local, ready=probe)
     state = local.changes.until("t", lambda state: state.ready)
     signal_task(state.pid, "USR1")
     local.changes.until("t", lambda state: not state.ready)
@@ -68,9 +68,9 @@ def test_readiness_goes_and_comes_back(local: Any, tmp_path: Path) -> None:
     assert local.changes.until("t", lambda state: state.ready).phase is Phase.RUNNING
 
 
-def test_a_server_that_is_not_alive_is_ended_and_says_why(local: Any, tmp_path: Path) -> None:
-    live = Probe(str(tmp_path / "x.sock"), "/live", period_s=0.1, failure_threshold=3, timeout_s=1)
-    server(local, tmp_path / "x.sock", ready=Probe(str(tmp_path / "x.sock")), live=live)
+def test_a_server_that_is_not_alive_is_ended_and_says_why(local: Any) -> None:
+    live = Probe("/live", period_s=0.1, failure_threshold=3, timeout_s=1)
+    server(local, ready=Probe(), live=live)
     state = local.changes.until("t", lambda state: state.ready)
     signal_task(state.pid, "USR1")
     ended = local.changes.ended("t")
@@ -80,31 +80,28 @@ def test_a_server_that_is_not_alive_is_ended_and_says_why(local: Any, tmp_path: 
     assert ended.exit_code == 143
 
 
-def test_a_server_that_hangs_is_ended(local: Any, tmp_path: Path) -> None:
-    live = Probe(
-        str(tmp_path / "x.sock"), "/hang", initial_delay_s=0.3, period_s=0.1, failure_threshold=2, timeout_s=0.2
-    )
-    server(local, tmp_path / "x.sock", live=live)
+def test_a_server_that_hangs_is_ended(local: Any) -> None:
+    live = Probe("/hang", initial_delay_s=0.3, period_s=0.1, failure_threshold=2, timeout_s=0.2)
+    server(local, live=live)
     assert "no answer within 0.2 s" in local.changes.ended("t").error
 
 
-def test_a_server_that_crashes_while_starting(local: Any, tmp_path: Path) -> None:
+def test_a_server_that_crashes_while_starting(local: Any) -> None:
     state, _ = local.run(
         argv=[sys.executable, "-c", "raise ImportError('no module named x')"],
-        ready=Probe(str(tmp_path / "x.sock")),
-        live=Probe(str(tmp_path / "x.sock")),
+        ready=Probe(),
+        live=Probe(),
     )
     assert (state.outcome, state.exit_code) == (Outcome.EXITED, 1)
     assert state.error.endswith("ImportError: no module named x")
 
 
-def test_waiting_for_a_slow_server_costs_nothing(local: Any, tmp_path: Path) -> None:
+def test_waiting_for_a_slow_server_costs_nothing(local: Any) -> None:
     server(
         local,
-        tmp_path / "x.sock",
         delay=60,
-        ready=Probe(str(tmp_path / "x.sock")),
-        live=Probe(str(tmp_path / "x.sock")),
+        ready=Probe(),
+        live=Probe(),
     )
     state = local.changes.running("t")
     before = cpu_s(state.agent_pid)

@@ -22,7 +22,19 @@ import pytest
 
 from fakes.refs import FINDER, ref
 from smalt.agent.launcher import attend
-from smalt.agent.wire import InputSpec, Outcome, OutputSpec, Phase, StopRequest, TaskSpec, TaskState, WallsSpec
+from smalt.agent.wire import (
+    Address,
+    InputSpec,
+    Outcome,
+    OutputSpec,
+    Phase,
+    Probe,
+    ServerSpec,
+    StopRequest,
+    TaskSpec,
+    TaskState,
+    WallsSpec,
+)
 
 USER = 61_999
 PLAIN = 61_998
@@ -66,7 +78,9 @@ class Walled:
         spec = TaskSpec(name=folder.name, owner="/o", command=command, walls=walls, workspace="w")
         spec = replace(spec, **values)
         (folder / "task.json").write_text(spec.to_json())
-        (folder / "places.json").write_text(FINDER.places(spec).to_json())
+        (folder / "places.json").write_text(
+            FINDER.places(spec, Address(f"unix:{self.root}/run/{folder.name}/sock")).to_json()
+        )
         if self._agent is not None:
             subprocess.run(["chown", "-R", f"{self._agent}:{self._agent}", self.root], check=True)
         pid = os.fork()
@@ -309,23 +323,35 @@ def test_a_killed_agent_takes_everything_with_it(walled: Walled) -> None:
     assert subprocess.run(["pgrep", "-f", f"sleep {mark}"], stdout=subprocess.DEVNULL).returncode == 1
 
 
-def test_a_socket_made_inside_is_reached_from_outside(walled: Walled) -> None:
-    program = (
-        "import socket, os; s = socket.socket(socket.AF_UNIX); s.bind('here.sock'); s.listen();"
-        " c, _ = s.accept(); c.send(b'inside'); c.close()"
-    )
-    folder, pid = walled.begin("", argv=["/usr/bin/python3", "-c", program])
-    path = folder / "user" / "work" / "here.sock"
-    walled.until(folder, lambda state: state.phase is Phase.EXITED or path.exists())
+SERVE = """
+import os, socket
+s = socket.socket(socket.AF_UNIX); s.bind(os.environ["SMALT_LISTEN"].removeprefix("unix:")); s.listen()
+while True:
+    c, _ = s.accept(); c.recv(4096); c.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\ninside"); c.close()
+"""
+
+
+def test_a_server_inside_is_probed_and_reached_from_outside(walled: Walled) -> None:
+    folder, pid = walled.begin("", argv=["/usr/bin/python3", "-c", SERVE], ready=Probe(path="/ready"))
+    state = walled.until(folder, lambda state: state.ready or state.phase is Phase.EXITED)
+    assert state.ready, state.error
     with socket.socket(socket.AF_UNIX) as client:
-        for _ in range(500):
-            try:
-                client.connect(os.path.relpath(path))
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.005)
-        assert client.recv(10) == b"inside"
+        client.connect(os.path.relpath(state.address.path))
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert client.recv(200).endswith(b"inside")
+    stop(walled, folder, 0)
     os.waitpid(pid, 0)
+
+
+def test_a_served_model_is_the_stores_and_cannot_be_changed(walled: Walled) -> None:
+    model = walled.root / "blobs" / "model"
+    model.mkdir()
+    (model / "MLmodel").write_text("flavors: {}")
+    server = ServerSpec(model=ref(model), script="score.py")
+    folder, pid = walled.begin("", server=server)
+    os.waitpid(pid, 0)  # it ends: there is no interpreter of an environment
+    assert (model / "MLmodel").read_text() == "flavors: {}"
+    assert not (folder / "user" / "model" / "model" / "MLmodel").exists(), "a mount, and no link to the store's file"
 
 
 def test_shared_memory_is_the_tasks_own(walled: Walled) -> None:

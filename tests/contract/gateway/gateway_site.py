@@ -1,4 +1,4 @@
-"""A real Envoy in front of real processes on unix sockets, reached over TLS as any client would."""
+"""A real Envoy in front of real processes on sockets, reached over TLS as any client would."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import TokenService
 from smalt.gateway.envoy_gateway import EnvoyGateway
@@ -103,16 +104,19 @@ class Site:
         self.envoy.kill()
         self.envoy.wait()
 
-    def spawn(self, path: Path, name: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen([sys.executable, str(REPLICA), str(path), name], stdout=subprocess.PIPE, text=True)
+    def spawn(self, where: Path | Address, name: str) -> subprocess.Popen[str]:
+        address = where if isinstance(where, Address) else f"unix:{where}"
+        process = subprocess.Popen([sys.executable, str(REPLICA), address, name], stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         return process
 
-    def replica(self, name: str) -> tuple[str, subprocess.Popen[str]]:
-        path = self.settings.run / f"{name}.sock"
-        return str(path), self.spawn(path, name)
+    def at(self, name: str) -> Address:
+        return Address(f"unix:{self.settings.run / name}.sock")
+
+    def replica(self, name: str) -> tuple[Address, subprocess.Popen[str]]:
+        return self.at(name), self.spawn(self.at(name), name)
 
     def server(self) -> subprocess.Popen[str]:
         return self.spawn(self.settings.server_socket, "server")
@@ -190,11 +194,11 @@ def wait(condition: Callable[[], bool], seconds: float) -> None:
 def endpoint(
     name: str,
     traffic: Mapping[str, int],
-    deployments: Mapping[str, Sequence[str]],
+    deployments: Mapping[str, Sequence[Address]],
     mirror: Mapping[str, int] | None = None,
     timeout_s: float = 5,
     **more: Any,
 ) -> EndpointRoute:
-    """An endpoint with KEY and OTHER_KEY; `deployments` are socket paths by name."""
-    found = [DeploymentRoute(one, sockets, timeout_s, 4) for one, sockets in deployments.items()]
+    """An endpoint with KEY and OTHER_KEY; `deployments` say by name where replicas listen."""
+    found = [DeploymentRoute(one, addresses, timeout_s, 4) for one, addresses in deployments.items()]
     return EndpointRoute(name, more.pop("keys", (KEY, OTHER_KEY)), traffic, mirror or {}, found, **more)

@@ -1,6 +1,6 @@
-"""A replica, or the platform's server, as the gateway sees it: HTTP/1.1 on a unix socket, in a process that can be killed.
+"""A replica, or the platform's server, as the gateway sees it: HTTP/1.1 at an address, in a process that can be killed.
 
-`python replica.py SOCKET NAME`. It answers every request with what it received; `?sleep=S` first waits, `?hold=1` waits for
+`python replica.py unix:PATH|HOST:PORT NAME`. It answers every request with what it received; `?sleep=S` first waits, `?hold=1` waits for
 a request to /release, `?status=N` sets the status. Prints "ready" once it listens.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 
-async def serve(path: Path, name: str) -> None:
-    path.unlink(missing_ok=True)
+async def serve(address: str, name: str) -> None:
     seen = {"count": 0}
     released = asyncio.Event()
 
@@ -27,7 +26,12 @@ async def serve(path: Path, name: str) -> None:
         finally:
             writer.close()
 
-    server = await asyncio.start_unix_server(talk, path)
+    host, _, place = address.rpartition(":")
+    if host == "unix":
+        Path(place).unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(talk, place)
+    else:
+        server = await asyncio.start_server(talk, host, int(place))
     print("ready", flush=True)
     async with server:
         await server.serve_forever()
@@ -88,4 +92,4 @@ async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> in
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(serve(sys.argv[1], sys.argv[2]))

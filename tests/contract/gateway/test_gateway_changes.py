@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from gateway_site import Load, Site, endpoint, wait
 
+from live.ports import free_port
+from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.certificates import ensure_certificates
@@ -119,8 +121,8 @@ def test_a_killed_replica_loses_no_request(site: Site) -> None:
         victim.kill()
         load.more(200)
     assert load.failures() == []
-    assert out_of_rotation(site, f"pair/blue::{goes}")
-    site.spawn(Path(goes), "goes-again")
+    assert out_of_rotation(site, f"pair/blue::{goes.path}")
+    site.spawn(goes, "goes-again")
     client = site.client()
     wait(lambda: client.score("pair").json["name"] == "goes-again", 10)
     client.close()
@@ -128,9 +130,9 @@ def test_a_killed_replica_loses_no_request(site: Site) -> None:
 
 def test_a_new_deployment_gets_no_request_before_it_is_healthy(site: Site) -> None:
     blue, _ = site.replica("old")
-    late = site.settings.run / "late.sock"
+    late = site.at("late")
     site.put(endpoint("late", {"blue": 100}, {"blue": [blue]}))
-    version = site.gateway.apply([endpoint("late", {"green": 100}, {"blue": [blue], "green": [str(late)]})])
+    version = site.gateway.apply([endpoint("late", {"green": 100}, {"blue": [blue], "green": [late]})])
     client = site.client()
     for _ in range(20):
         assert not site.gateway.in_force(version)
@@ -141,9 +143,19 @@ def test_a_new_deployment_gets_no_request_before_it_is_healthy(site: Site) -> No
     client.close()
 
 
+def test_replicas_on_ports_and_on_sockets_serve_side_by_side(site: Site) -> None:
+    port = Address(f"127.0.0.1:{free_port()}")
+    socket, _ = site.replica("socket")
+    site.spawn(port, "port")
+    site.put(endpoint("both", {"blue": 100}, {"blue": [socket, port]}))
+    client = site.client()
+    assert {client.score("both").json["name"] for _ in range(50)} == {"socket", "port"}
+    client.close()
+
+
 def test_a_deployment_whose_replicas_are_all_dead_does_not_hold_up_the_others(site: Site) -> None:
     blue, _ = site.replica("alive")
-    dead = str(site.settings.run / "nobody.sock")
+    dead = site.at("nobody")
     site.put(
         endpoint("alive", {"blue": 100}, {"blue": [blue]}),
         endpoint("dead", {"blue": 100}, {"blue": [dead]}),
@@ -175,8 +187,8 @@ def test_a_configuration_that_could_not_serve_is_refused_and_changes_nothing(sit
 
 @pytest.mark.parametrize(("timeout_s", "at_once"), [(SHORTEST_S, 1), (LONGEST_S, MOST_AT_ONCE)])
 def test_envoy_takes_the_least_and_the_most_that_is_let_through(site: Site, timeout_s: float, at_once: int) -> None:
-    sockets = [str(site.settings.run / f"{number}.sock") for number in range(50)]
-    wide = DeploymentRoute("blue", sockets, timeout_s, at_once)
+    addresses = [site.at(str(number)) for number in range(50)]
+    wide = DeploymentRoute("blue", addresses, timeout_s, at_once)
     key = "~" * 4096
     site.put(EndpointRoute("wide", (key,), {}, {}, [wide]))
     assert site.gateway.refusals() == []
@@ -206,7 +218,7 @@ def test_a_restart_of_the_server_is_waited_for(site: Site) -> None:
 
 def test_a_server_that_stays_away_is_a_503_that_clients_retry(site: Site) -> None:
     for process in site.processes:
-        if str(site.settings.server_socket) in process.args:  # type: ignore[operator]
+        if f"unix:{site.settings.server_socket}" in process.args:  # type: ignore[operator]
             process.kill()
             process.wait()
     site.settings.server_socket.unlink(missing_ok=True)

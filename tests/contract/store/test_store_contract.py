@@ -300,6 +300,31 @@ def test_a_database_from_before_client_certificates_gets_their_table(database: D
     assert found == set(metadata.tables["identity_certificate"].c.keys())
 
 
+def test_deployments_of_a_version_that_named_paths_name_blobs(database: Database) -> None:
+    store = "/home/ada/blobs/x/.smalt/blobs/acc1"
+    runs = {"mode": "script", "script": "score.py", "variables": {}, "concurrency": 1, "timeout_s": 5.0, "size": ""}
+    paths = {"model": f"{store}/con/models/m 1", "code": f"{store}/code-2/src"}
+    target = {**runs, **paths, "probes": [None, None], "plan": {"key": "k"}, "digest": "old", "revision": 2}
+    before = {**target, "model": "", "code": "", "revision": 1}
+    live = {"revision": 1, "names": ["srv-1"], "sockets": ["/run/srv-1.sock"], "target": before}
+    with database.write() as connection:
+        key = insert(connection, "blue", kind="workspaces/onlineendpoints/deployments")
+        resources.merge_status(connection, key, {"target": target, "live": live, "old": ["srv-0"]})
+        insert(connection, "none", kind="workspaces/onlineendpoints/deployments")
+        connection.execute(metadata.tables["account"].insert().values(name="acc1", key1="", key2="", created_at=0))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+    migrate(database)
+    after = read(database, key).status
+    assert (after["target"]["model"], after["target"]["code"]) == (
+        ["acc1", "con", "models/m 1"],
+        ["acc1", "code-2", "src/"],
+    )
+    assert after["target"]["digest"] not in ("old", after["live"]["target"]["digest"])
+    assert (after["live"]["target"]["model"], after["live"]["target"]["code"]) == (None, None)
+    assert after["live"]["addresses"] == {"srv-1": "unix:/run/srv-1.sock"} and "sockets" not in after["live"]
+    assert after["old"] == ["srv-0"] and after["target"]["revision"] == 2
+
+
 def test_a_newer_database_is_refused(database: Database) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

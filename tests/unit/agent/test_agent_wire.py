@@ -7,6 +7,7 @@ import json
 import pytest
 
 from smalt.agent.wire import (
+    Address,
     Head,
     Hint,
     InputSpec,
@@ -17,6 +18,7 @@ from smalt.agent.wire import (
     Places,
     Probe,
     Ref,
+    ServerSpec,
     StopRequest,
     TaskSpec,
     TaskState,
@@ -30,6 +32,7 @@ SPEC = TaskSpec(
     inputs=[InputSpec("a", value="x"), InputSpec("c", source=REF.below("c"))],
     outputs=[OutputSpec("b", target=REF)],
     limits=Limits(50, 7),
+    server=ServerSpec(REF.below("model"), "score.py"),
     ready=Probe("/s"),
 )
 
@@ -43,13 +46,13 @@ def test_a_newer_servers_task_is_read() -> None:
 
 
 def test_places_survive_the_way() -> None:
-    places = Places(dict.fromkeys(SPEC.refs(), "/x"), "/envs/key")
+    places = Places(dict.fromkeys(SPEC.refs(), "/x"), "/envs/key", Address("unix:/run/t.sock"))
     assert Places.from_json(places.to_json()) == places
     assert str(places.path(REF)) == "/x"
 
 
 def test_a_task_names_all_that_it_needs() -> None:
-    assert SPEC.refs() == {REF, REF.below("c"), REF.below("log.txt")}
+    assert SPEC.refs() == {REF, REF.below("c"), REF.below("log.txt"), REF.below("model")}
     assert REF.below("c").name == "folder/ü/c" and Ref("a", "b", "").below("c").name == "c"
 
 
@@ -64,6 +67,23 @@ def test_a_state_survives_the_way() -> None:
     state = TaskState("t", Phase.EXITED, Outcome.OUT_OF_MEMORY, 137, "line\nline", peak_memory_bytes=5)
     assert TaskState.from_json(state.to_json()) == state
     assert TaskState.from_json(TaskState("t").to_json()).outcome is None
+
+
+def test_a_state_of_an_older_agent_is_read() -> None:
+    assert TaskState.from_json('{"name": "t", "phase": "running", "ready": true}').address == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "host", "port"),
+    [
+        ("unix:/run/a:1.sock", "/run/a:1.sock", "", 0),
+        ("127.0.0.1:80", "", "127.0.0.1", 80),
+        ("[::1]:80", "", "::1", 80),
+    ],
+)
+def test_an_address_is_a_socket_or_a_port(text: str, path: str, host: str, port: int) -> None:
+    address = Address(text)
+    assert (address.path, address.host, address.port) == (path, host, port)
 
 
 def test_a_stop_request_survives_the_way() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import TokenService
@@ -24,14 +25,16 @@ from smalt.gateway.routes import check, endpoint_routes, route_configuration
 from smalt.settings import Settings
 
 
-def deployment(name: str, *sockets: str, **more: Any) -> DeploymentRoute:
-    return DeploymentRoute(name, sockets, **more)
+def deployment(name: str, *addresses: str, **more: Any) -> DeploymentRoute:
+    return DeploymentRoute(name, list(map(Address, addresses)), **more)
 
 
 def endpoint(
     name: str = "ep", traffic: Any = None, mirror: Any = None, keys: Any = ("k1",), **more: Any
 ) -> EndpointRoute:
-    deployments = more.pop("deployments", (deployment("blue", "/run/b.sock"), deployment("green", "/run/g.sock")))
+    deployments = more.pop(
+        "deployments", (deployment("blue", "unix:/run/b.sock"), deployment("green", "unix:/run/g.sock"))
+    )
     return EndpointRoute(name, keys, traffic or {}, mirror or {}, deployments, **more)
 
 
@@ -67,8 +70,13 @@ def clusters_of(document: Any) -> set[str]:
         (endpoint(traffic={"blue": 60, "green": 41}), "101 % in sum"),
         (endpoint(deployments=(deployment("a"), deployment("a"))), "twice"),
         (endpoint(deployments=(deployment("a\r\nx"),)), "cannot stand in a header"),
-        (endpoint(deployments=(deployment("a", "relative.sock"),)), "not a socket's path"),
-        (endpoint(deployments=(deployment("a", "/" + "x" * 107),)), "not a socket's path"),
+        (endpoint(deployments=(deployment("a", "unix:relative.sock"),)), "no address"),
+        (endpoint(deployments=(deployment("a", "unix:/" + "x" * 107),)), "no address"),
+        (endpoint(deployments=(deployment("a", "/run/a.sock"),)), "no address"),
+        (endpoint(deployments=(deployment("a", ""),)), "no address"),
+        (endpoint(deployments=(deployment("a", "gpu-1:80"),)), "no address"),
+        (endpoint(deployments=(deployment("a", "10.0.0.1:0"),)), "no address"),
+        (endpoint(deployments=(deployment("a", "10.0.0.1:x"),)), "no address"),
         (endpoint(deployments=(deployment("a", timeout_s=0),)), "above 0 s"),
         (endpoint(deployments=(deployment("a", timeout_s=0.0004),)), "above 0 s"),
         (endpoint(deployments=(deployment("a", timeout_s=8.64e15),)), "at most a day"),
@@ -127,9 +135,9 @@ def test_shares_add_up_and_mirrors_only_copy_live_traffic() -> None:
 
 
 def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
-    slow = deployment("slow", "/s1", "/s2", timeout_s=90.5, max_concurrent=3)
+    slow = deployment("slow", "unix:/s1", "unix:/s2", timeout_s=90.5, max_concurrent=3)
     found = endpoint_routes(
-        endpoint(traffic={"slow": 50, "fast": 50}, deployments=(slow, deployment("fast", "/f", timeout_s=0.25)))
+        endpoint(traffic={"slow": 50, "fast": 50}, deployments=(slow, deployment("fast", "unix:/f", timeout_s=0.25)))
     )
     assert {route["route"]["cluster"]: route["route"]["timeout"] for route in found if "route" in route} == {
         "ep/slow": "90.500s",
@@ -137,7 +145,9 @@ def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
     }
     limits = deployment_cluster("ep", slow)["circuit_breakers"]["thresholds"][0]
     assert limits["max_requests"] == 3 * 2 + 100 and limits["max_pending_requests"] == 100
-    many = deployment_cluster("ep", deployment("many", "/m", max_concurrent=500))["circuit_breakers"]["thresholds"][0]
+    many = deployment_cluster("ep", deployment("many", "unix:/m", max_concurrent=500))["circuit_breakers"][
+        "thresholds"
+    ][0]
     assert many["max_requests"] == 600 and many["max_pending_requests"] == 500
 
 
@@ -229,6 +239,27 @@ def test_a_lost_or_torn_file_is_made_again(gateway: EnvoyGateway, tmp_path: Path
     routes = json.loads((tmp_path / "root" / "gateway" / "rds" / "rds.json").read_text())["resources"][0]
     assert clusters_of(routes) <= {one["name"] for one in clusters} == {"server", "ep/blue", "ep/green"}
     assert clusters_of(routes) == {"server", "ep/blue", "ep/green"}
+
+
+def test_what_an_older_version_left_is_as_if_it_were_lost(gateway: EnvoyGateway, tmp_path: Path) -> None:
+    """It named sockets in place of addresses."""
+    gateway.write_bootstrap()
+    first = gateway.apply([endpoint(traffic={"blue": 100})])
+    path = tmp_path / "root" / "gateway" / "desired.json"
+    path.write_text(path.read_text().replace('"addresses"', '"sockets"').replace("unix:", ""))
+    gateway.write_bootstrap()
+    with pytest.raises(LookupError):
+        gateway.change({"ep": endpoint(traffic={"blue": 50})})
+    assert gateway.apply([endpoint(traffic={"blue": 100})]) > first
+
+
+def test_replicas_may_listen_on_ports() -> None:
+    hosts = deployment_cluster("ep", deployment("a", "unix:/s", "10.0.0.2:80", "[fd00::2]:81"))["load_assignment"]
+    assert [one["endpoint"]["address"] for one in hosts["endpoints"][0]["lb_endpoints"]] == [
+        {"pipe": {"path": "/s"}},
+        {"socket_address": {"address": "10.0.0.2", "port_value": 80}},
+        {"socket_address": {"address": "fd00::2", "port_value": 81}},
+    ]
 
 
 def test_a_change_of_one_endpoint_is_as_the_same_among_all(gateway: EnvoyGateway, tmp_path: Path) -> None:

@@ -102,11 +102,10 @@ def pause(harness: Harness) -> float:
     return harness.clock.now - began
 
 
-def test_a_crash_loop_leaves_the_logs_of_its_last_replicas_and_no_models(harness: Harness) -> None:
+def test_a_crash_loop_leaves_the_logs_of_its_last_replicas(harness: Harness) -> None:
     prepare(harness, KEY)
     harness.put(BLUE, EXAMPLES[KEY].body())
     passes(harness, 2)
-    serving = harness.settings.root / "serving"
     for _ in range(25):
         for task in harness.engine.tasks.values():
             log = harness.blobs.path(*task.log)
@@ -114,7 +113,6 @@ def test_a_crash_loop_leaves_the_logs_of_its_last_replicas_and_no_models(harness
             log.write_bytes(b"x" * (3 << 20) + b"the end")
         last = task.log
         die(harness, 31)
-    assert len(list(serving.glob("*/*"))) == 1, "the one that runs"
     logs = [one.read_bytes() for one in harness.blobs.path(*last).parents[1].glob("*/log.txt")]
     assert len(logs) == 10 and all(len(log) == 1 << 20 and log.endswith(b"the end") for log in logs)
     assert harness.blobs.size(*last) == 1 << 20, "the youngest are kept"

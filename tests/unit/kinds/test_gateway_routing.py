@@ -142,7 +142,7 @@ def test_a_route_is_written_from_what_is_live_not_from_a_revision_that_failed(ha
 def add_endpoints(harness: Harness, numbers: range) -> None:
     """Endpoints with a live deployment each, as if they had always been there."""
     now = harness.clock()
-    live = {"sockets": ["/run/s.sock"], "timeout_s": 5, "max_concurrent": 1, "max_queue_wait_s": 0.5}
+    live = {"addresses": {"r": "unix:/run/s.sock"}, "timeout_s": 5, "max_concurrent": 1, "max_queue_wait_s": 0.5}
     with harness.database.write() as connection:
         for number in numbers:
             endpoint = f"{WORKSPACE}/onlineEndpoints/many-{number}"

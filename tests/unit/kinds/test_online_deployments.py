@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import Harness
 from smalt.agent.wire import Phase
 from smalt.arm.ports import Principal
 from smalt.kinds.serving import replicas
+from smalt.store import resources
+from smalt.store.migrate import migrate
 from smalt.store.resources import Row
 
 KEY = "workspaces/onlineendpoints/deployments"
@@ -68,10 +70,13 @@ def test_it_succeeds_when_its_replica_is_ready_and_routed(ready: Harness) -> Non
     assert ready.gateway.route("churn-scores").traffic == {"blue": 100}
 
 
-def test_a_replica_runs_the_inference_server_that_is_installed(ready: Harness) -> None:
+def test_a_replica_is_told_its_model_and_code_by_name(ready: Harness) -> None:
     deploy(ready)
     (task,) = ready.engine.tasks.values()
-    assert task.argv[0] == "python" and Path(task.argv[1]).is_file(), task.argv
+    assert task.server and task.server.deployment == "blue"
+    assert task.server.model and ready.blobs.exists(*task.server.model)
+    assert task.code is None or ready.blobs.size(*task.code.below(task.server.script)) is not None
+    assert task.ready and task.ready.path == "/ready"
 
 
 def test_its_stages_can_be_read_with_their_times(ready: Harness) -> None:
@@ -114,13 +119,13 @@ def test_a_failed_update_leaves_what_was_live(ready: Harness) -> None:
     deploy(ready)
     come_up(ready)
     traffic(ready, blue=100)
-    before, sockets = live(ready), ready.gateway.route("churn-scores").deployments[0].sockets
+    before, addresses = live(ready), ready.gateway.route("churn-scores").deployments[0].addresses
     deploy(ready, environmentVariables={"BROKEN": "1"})
     (new,) = live(ready) - before
     ready.engine.finish(new, 1, error="boom")
     ready.settle()
     assert state(ready) == "Failed"
-    assert ready.gateway.route("churn-scores").deployments[0].sockets == sockets
+    assert ready.gateway.route("churn-scores").deployments[0].addresses == addresses
     assert live(ready) == before
     (old,) = before  # and it is still looked after, also without a hint: it may end while the server is down
     ready.clock.pass_(31)
@@ -133,7 +138,7 @@ def test_a_failed_update_leaves_what_was_live(ready: Harness) -> None:
     ready.settle()
     come_up(ready)
     assert len(live(ready)) == 1 and state(ready) == "Failed"
-    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 1
+    assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 1
 
 
 def test_an_update_moves_over_only_when_the_new_one_is_ready(ready: Harness) -> None:
@@ -143,10 +148,10 @@ def test_an_update_moves_over_only_when_the_new_one_is_ready(ready: Harness) -> 
     before = live(ready)
     deploy(ready, environmentVariables={"RELEASE": "2"})
     assert live(ready) > before, "the old replica ended before the new one was ready"
-    sockets = ready.gateway.route("churn-scores").deployments[0].sockets
+    addresses = ready.gateway.route("churn-scores").deployments[0].addresses
     come_up(ready)
-    after = ready.gateway.route("churn-scores").deployments[0].sockets
-    assert state(ready) == "Succeeded" and after != sockets and not live(ready) & before
+    after = ready.gateway.route("churn-scores").deployments[0].addresses
+    assert state(ready) == "Succeeded" and after != addresses and not live(ready) & before
 
 
 def test_more_and_fewer_instances_keep_the_running_ones(ready: Harness) -> None:
@@ -156,11 +161,11 @@ def test_more_and_fewer_instances_keep_the_running_ones(ready: Harness) -> None:
     deploy(ready, capacity=3)
     come_up(ready)
     assert live(ready) > first and len(live(ready)) == 3
-    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 3
+    assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 3
     deploy(ready, capacity=1)
     come_up(ready)
     assert live(ready) == first
-    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 1
+    assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 1
     assert state(ready) == "Succeeded"
 
 
@@ -170,12 +175,12 @@ def test_a_replica_that_dies_is_replaced_and_the_others_serve(ready: Harness) ->
     victim, other = sorted(live(ready))
     ready.engine.finish(victim, 137)
     ready.settle()
-    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 1
+    assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 1
     ready.clock.pass_(1)
     ready.settle()
     come_up(ready)
     assert len(live(ready)) == 2 and other in live(ready) and victim not in live(ready)
-    assert len(ready.gateway.route("churn-scores").deployments[0].sockets) == 2
+    assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 2
 
 
 def test_deleting_stops_requests_before_it_stops_replicas(ready: Harness) -> None:
@@ -306,17 +311,14 @@ def test_an_hour_for_a_request_is_possible_and_numbers_are_taken_as_text(ready: 
     assert ready.get(BLUE).json()["properties"]["mine"] == {"kept": 1}
 
 
-def test_a_live_replica_is_looked_at_without_writing_its_files_or_a_header_again(
-    ready: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_live_replica_is_looked_at_without_a_header_again(ready: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(ready)
     come_up(ready)
-    (config,) = (ready.settings.root / "serving").rglob("config.json")
-    before, minted = config.stat(), []
+    minted: list[Principal] = []
     monkeypatch.setattr(ready.platform.identity_headers, "mint", lambda *asked: minted.append(asked) or "header")
     ready.clock.pass_(31)
     ready.settle()
-    assert (config.stat().st_ino, config.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns) and not minted
+    assert not minted
     deploy(ready, capacity=2)
     assert len(minted) == 1
 
@@ -395,3 +397,33 @@ def test_what_is_live_is_kept_only_while_another_revision_comes_up(ready: Harnes
     deploy(ready, environmentVariables={"NEW": "again"})
     come_up(ready)
     assert state(ready) == "Succeeded" and "target" not in ready.row(BLUE).status["live"]
+
+
+def test_what_an_older_version_left_live_goes_on_and_is_replaced_and_scaled(ready: Harness) -> None:
+    """Its rows named paths and sockets; its agents did not say where their tasks listen."""
+    deploy(ready)
+    come_up(ready)
+    traffic(ready, blue=100)
+    before, row = live(ready), ready.row(BLUE)
+    (name,) = before
+    target = {**row.status["target"], "digest": "of paths"}
+    target |= {what: str(ready.blobs.path(*target[what])) for what in ("model", "code")}
+    older = {**row.status["live"], "sockets": [f"/run/{name}.sock"], "addresses": None}
+    with ready.database.write() as connection:
+        resources.merge_status(connection, row.id, {"target": target, "live": older})
+        connection.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+    migrate(ready.database)
+    assert ready.row(BLUE).status == row.status
+    ready.loop = ready.new_loop()
+    ready.loop.resume()
+    ready.settle()
+    assert state(ready) == "Succeeded" and live(ready) == before
+    deploy(ready, capacity=2)
+    come_up(ready)
+    assert live(ready) > before and len(live(ready)) == 2
+    ready.engine.finish(name, 137)
+    ready.settle()
+    ready.clock.pass_(1)
+    ready.settle()
+    come_up(ready)
+    assert len(live(ready)) == 2 and not live(ready) & before and state(ready) == "Succeeded"

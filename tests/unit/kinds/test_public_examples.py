@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from fakes.examples import EXAMPLES
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
 from smalt.kinds.serving import replicas
 
@@ -62,25 +61,16 @@ def test_a_deployed_workspace_keeps_what_the_template_says(harness: Harness) -> 
     assert (made["imageBuildCompute"], made["managedNetwork"]) == ("cpu", network)
 
 
-def test_a_scoring_script_may_be_named_with_its_folder(tmp_path: Path) -> None:
-    code = tmp_path / "onlinescoring"
-    code.mkdir()
-    (code / "score.py").write_text("")
-    assert replicas._entry_script(str(code), "score.py") == "score.py"  # pyright: ignore[reportPrivateUsage]
-    assert replicas._entry_script(str(code), "onlinescoring/score.py") == "score.py"  # pyright: ignore[reportPrivateUsage]
+@pytest.mark.parametrize("given", ["score.py", "./score.py", "onlinescoring/score.py"])
+def test_a_scoring_script_may_be_named_with_its_folder(harness: Harness, given: str) -> None:
+    account = harness.row(WORKSPACE).status["account"]
+    code = Ref(account, "azureml", "uploads/onlinescoring/")
+    folder = harness.blobs.path(*code)
+    folder.mkdir(parents=True)
+    (folder / "score.py").write_text("")
+    assert replicas._entry_script(harness.platform, code, given) == "score.py"  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(ArmError, match=r"there is no 'other/score\.py'"):
-        replicas._entry_script(str(code), "other/score.py")  # pyright: ignore[reportPrivateUsage]
-
-
-def test_a_model_is_laid_out_without_a_link_that_leads_out(tmp_path: Path) -> None:
-    model, folder = tmp_path / "model-1", tmp_path / "replica"
-    (model / "data").mkdir(parents=True)
-    (model / "data" / "weights").write_text("w")
-    wanted = {"model": str(model), "mode": "script", "code": "", "script": "", "concurrency": 1, "timeout_s": 5.0}
-    place = Path(replicas._files(folder, wanted, "blue"))  # pyright: ignore[reportPrivateUsage]
-    assert (place / "model-1" / "data" / "weights").resolve().is_relative_to(place)
-    assert (place / "model-1" / "data" / "weights").read_text() == "w"
-    assert replicas._files(folder, wanted, "blue") == str(place)  # pyright: ignore[reportPrivateUsage]
+        replicas._entry_script(harness.platform, code, "other/score.py")  # pyright: ignore[reportPrivateUsage]
 
 
 def test_lists_leave_out_what_has_no_name(harness: Harness) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from smalt.agent.wire import Address
+
 GATEWAY = "/smalt/gateways/main"  # the id of the gateway's row
 ENDPOINTS = "workspaces/onlineendpoints"  # as rows have their kinds
 DEPLOYMENTS = f"{ENDPOINTS}/deployments"
@@ -13,10 +15,10 @@ DEPLOYMENTS = f"{ENDPOINTS}/deployments"
 
 @dataclass(frozen=True)
 class DeploymentRoute:
-    """Where one deployment's replicas listen (unix sockets), and what a request may take."""
+    """Where one deployment's replicas listen, and what a request may take."""
 
     name: str
-    sockets: Sequence[str]
+    addresses: Sequence[Address]
     timeout_s: float = 5.0
     max_concurrent: int = 1  # for each replica
     max_queue_wait_s: float = 0.5

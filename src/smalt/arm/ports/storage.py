@@ -21,7 +21,7 @@ class LocalBlobs(Protocol):
         ...
 
 
-class Blobs(LocalBlobs, Protocol):
+class Blobs(Protocol):
     """Storage accounts and what kinds do with blobs, named by `account`, `container`, blob name (or `*ref`).
 
     Reading and writing raise ArmError(400) for names that no blob can have.

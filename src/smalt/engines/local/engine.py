@@ -6,6 +6,7 @@ task with a state was started; without a state and with its lock free it was not
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from smalt.agent import wire
 from smalt.agent.limits import recorded
-from smalt.agent.wire import Outcome, Phase, StopRequest, TaskSpec, TaskState
+from smalt.agent.wire import Address, Outcome, Phase, StopRequest, TaskSpec, TaskState
 from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.local.capacity import machine_capacity
 from smalt.engines.local.folders import (
@@ -53,6 +54,7 @@ class LocalEngine:
         self._nursery = Nursery() if nursery else None
         self._folders = Folders(settings.tasks)
         self._hints = settings.hints_socket
+        self._run, self._older = settings.run, settings.root / "serving"
         self._watcher: Watcher | None = None
         self._meter = Meter(settings)
         self._walling = Walling(settings)
@@ -82,6 +84,12 @@ class LocalEngine:
 
     def observe(self, name: str) -> TaskState | None:
         folder = self._folders.of(name)
+        state = self._observe(folder, name)
+        if state is not None and state.ready and not state.address:  # its agent is of a version that did not say it
+            return replace(state, address=Address(f"unix:{self._listens(folder)}.sock"))
+        return state
+
+    def _observe(self, folder: Path, name: str) -> TaskState | None:
         state = read_state(folder)
         if state is not None and state.phase is Phase.EXITED:
             return state
@@ -135,7 +143,7 @@ class LocalEngine:
         """Behind the door: start an agent, unless one is just starting."""
         if self._finder is None:
             raise RuntimeError("this engine starts nothing")
-        places = self._finder.places(task)
+        places = self._finder.places(task, Address(f"unix:{self._listens(folder)}/sock"))
         for start in self._starters():
             # Taken anew for each: an agent that the first did start shares the first's lock, and bars the second.
             lock = take_lock(folder)
@@ -152,6 +160,13 @@ class LocalEngine:
                 _LOG.warning("the nursery failed (%s); the agent of %s is started without it", error, folder.name)
             finally:
                 os.close(lock)
+
+    def _listens(self, folder: Path) -> Path:
+        """The folder of the socket at which the task in `folder` listens, if it does: of its own, because a walled task
+        sees all of it. With the socket's name it fits the 107 bytes of an address.
+        """
+        name = folder.name if len(folder.name) <= 32 else hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:32]
+        return self._run / name
 
     def _starters(self) -> list[Callable[[Path, Path, int], None]]:
         return [spawn_agent] if self._nursery is None else [self._nursery.start_agent, spawn_agent]
@@ -192,9 +207,12 @@ class LocalEngine:
             _LOG.warning("what is left of task %s could not be ended: %s", folder.name, error)
 
     def _sweep(self) -> None:
-        """Finish removals that a crash cut short."""
+        """Finish removals that a crash cut short, and what versions before kept of replicas that are gone."""
         for grave in sorted((self._folders.root / TRASH).iterdir()):
             self._dispose(grave)
+        for replica in self._older.glob("*/*"):
+            if not self._folders.of(replica.name).exists():
+                delete_tree(replica)
 
     def _dispose(self, grave: Path) -> None:
         state = read_state(grave)
@@ -203,6 +221,10 @@ class LocalEngine:
             write_private(grave / wire.STOP_FILE, StopRequest(0).to_json())
             self._signal(grave, signal.SIGKILL)
             self._bury(grave)
+        listened = self._listens(grave.with_suffix(""))
+        if listened.is_dir():
+            delete_tree(listened)
+        listened.with_name(f"{listened.name}.sock").unlink(missing_ok=True)  # of a version before
         if recorded(grave).remove():
             delete_tree(grave)
         else:  # the kernel still holds one: with the next removal, or the next start

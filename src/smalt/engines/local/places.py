@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from smalt.agent.wire import Places, TaskSpec
+from smalt.agent.wire import NOWHERE, Address, Places, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Finder:
     environment: Callable[[str], Path]
     store: Path | None = None
 
-    def places(self, task: TaskSpec) -> Places:
+    def places(self, task: TaskSpec, address: Address) -> Places:
+        """`address` is where the task is to listen, if it does."""
         files = {ref: str(self.blob(*ref)) for ref in sorted(task.refs())}
         environment = str(self.environment(task.environment)) if task.environment else ""
-        return Places(files, environment, str(self.store or ""))
+        return Places(files, environment, str(self.store or ""), address if task.listens else NOWHERE)

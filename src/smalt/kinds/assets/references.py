@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ML, NotAnId, ResourceId, kind_key, workspace_id
 from smalt.arm.platform import Platform
@@ -54,6 +55,10 @@ class Place:
     path: str = ""
     url: str = ""
     listed: bool = False
+
+    def ref(self, folder: bool) -> Ref:
+        """A folder is asked for as one: a blob may have its name too."""
+        return Ref(self.account, self.container, self.path.rstrip("/") + ("/" if folder else ""))
 
     @property
     def key(self) -> tuple[str, str]:

@@ -84,7 +84,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     assert home is not None
     inputs = [_input(name, one, uses["inputs"].get(name)) for name, one in properties["inputs"].items()]
     outputs = [_output(name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
-    code = _ref(Place(**uses["code"]), "uri_folder") if uses["code"] else None
+    code = Place(**uses["code"]).ref(folder=True) if uses["code"] else None
     variables = _variables(platform, row, workspace, home, len(names))
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
@@ -127,20 +127,15 @@ def _input(name: str, given: Document, source: Document | None) -> InputSpec:
         return InputSpec(name=name, value=str(given["value"]))
     type_, place = given["jobInputType"], Place(**source["place"])
     mode = MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
-    ref = _ref(place, type_) if place.account else None
+    ref = place.ref(type_ in _FOLDERS) if place.account else None
     return InputSpec(name=name, type=type_, mode=mode, uri=source["uri"], source=ref, url=place.url)
 
 
 def _output(name: str, given: Document, place: Document) -> OutputSpec:
     mode = MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
     type_ = given.get("jobOutputType", "uri_folder")
-    return OutputSpec(name=name, type=type_, mode=mode, uri=place["uri"], target=_ref(Place(**place), type_))
-
-
-def _ref(place: Place, type_: str) -> Ref:
-    """A folder is asked for as one: a blob may have its name too."""
-    end = "/" if type_ in _FOLDERS else ""
-    return Ref(place.account, place.container, place.path.rstrip("/") + end)
+    target = Place(**place).ref(type_ in _FOLDERS)
+    return OutputSpec(name=name, type=type_, mode=mode, uri=place["uri"], target=target)
 
 
 def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, nodes: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.agent.wire import Phase, TaskState
+from smalt.agent.wire import Address, Phase, TaskState
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import OURS, SERVING, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
@@ -200,7 +200,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         if target["waited_s"] > _START_S:
             return _fail(platform, row, status, _slow(names, ready))
         return Step(row.state, status, after=_RESYNC_S, reason=f"{len(names)} instances start")
-    _go_live(platform, row, status, ready)
+    _go_live(row, status, {name: one.address for name in ready if (one := observed[name])})
     step = _settle(platform, row, status, complete=len(ready) == len(names))
     return replace(step, after=min(filter(None, [*pauses, step.after]))) if any(pauses) else step
 
@@ -217,7 +217,7 @@ def _waited(target: Document, now: float) -> Document:
     return {**target, "waited_s": target.get("waited_s", 0.0) + since_s, "looked_at": now}
 
 
-def _go_live(platform: Platform, row: Row, status: Document, serving: list[str]) -> None:
+def _go_live(row: Row, status: Document, serving: dict[str, Address]) -> None:
     """`live` is what the gateway is told; the replicas of the revision before are to be drained."""
     target, live = status["target"], status.get("live") or {}
     if live and live["revision"] != target["revision"]:
@@ -225,7 +225,7 @@ def _go_live(platform: Platform, row: Row, status: Document, serving: list[str])
     status["live"] = {
         "revision": target["revision"],
         "names": replicas.names(row, target),
-        "sockets": [str(replicas.socket_of(platform, name)) for name in sorted(serving)] or live.get("sockets", []),
+        "addresses": serving or live.get("addresses", {}),
         **replicas.limits_of_requests(target),
     }
 
@@ -278,9 +278,9 @@ def _replace(platform: Platform, row: Row, status: Document, dead: list[int], na
     target |= {"attempts": attempts, "deaths": deaths}
     status["target"] = target
     live = dict(status["live"])
-    gone = {str(replicas.socket_of(platform, names[at])) for at in dead}
-    left = [socket for socket in live["sockets"] if socket not in gone]
-    live |= {"sockets": left or live["sockets"], "names": replicas.names(row, target)}
+    gone = {names[at] for at in dead}
+    left = {name: address for name, address in live["addresses"].items() if name not in gone}
+    live |= {"addresses": left or live["addresses"], "names": replicas.names(row, target)}
     status["live"] = live
     return Step(row.state, status, after=0, reason="a replica died", writes=routing.request_change(platform, row.id))
 

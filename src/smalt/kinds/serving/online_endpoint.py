@@ -104,7 +104,7 @@ def _check_traffic(connection: Connection, request: Request, properties: Mapping
                 errors.append(
                     invalid(f"{path}.{name}: the endpoint has no deployment '{name}'.{hint}", f"{path}.{name}")
                 )
-            elif share and not (known[name.lower()].status.get("live") or {}).get("sockets"):
+            elif share and not (known[name.lower()].status.get("live") or {}).get("addresses"):
                 state = known[name.lower()].state
                 errors.append(
                     invalid(

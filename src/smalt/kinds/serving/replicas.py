@@ -1,23 +1,17 @@
-"""The processes of a deployment: what they run, their names, sockets, files and logs.
-
-`<root>/serving/{deployment digest}/{replica}/` holds a replica's `config.json` and `model/` (links).
-"""
+"""The processes of a deployment: what they run, their names and logs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.agent import wire
-from smalt.agent.wire import Probe, Ref, TaskSpec
+from smalt.agent.wire import Probe, Ref, ServerSpec, TaskSpec
 from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import invalid
@@ -35,11 +29,10 @@ from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
 _ACTS_AS = "endpoint:"
-CONFIG = "config.json"
 _ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
 _LOG_BYTES = 16 << 20  # of all replicas together, in one answer
+_SPECIFICATION_BYTES = 1 << 20  # of a model's conda.yaml
 _LOGS = Ref(PLATFORM_ACCOUNT, "deployments", "")
-_INJECT = Path(wire.__file__).parent / "inject" / "serve.py"
 
 
 def target(platform: Platform, row: Row) -> Document:
@@ -48,16 +41,16 @@ def target(platform: Platform, row: Row) -> Document:
     properties = row.properties
     with platform.database.read() as connection:
         model = _model(platform, workspace, properties, connection)
-        code = ""
+        code = None
         script = properties.get("codeConfiguration") or {}
         if script.get("codeId"):
             found = references.asset(
                 connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId"
             )
             place = references.locate(platform, connection, workspace, found.properties["codeUri"], "codeUri")
-            code = str(platform.blobs.path(place.account, place.container, place.path.rstrip("/")))
+            code = place.ref(folder=True)
         plan = _plan(platform, connection, workspace, row, model)
-    entry = _entry_script(code, script["scoringScript"]) if script and code else script.get("scoringScript", "")
+    entry = _entry_script(platform, code, script["scoringScript"]) if code else script.get("scoringScript", "")
     requests = properties.get("requestSettings") or {}
     runs: Document = {
         "mode": "script" if script else "mlflow",
@@ -79,7 +72,9 @@ def target(platform: Platform, row: Row) -> Document:
     return {**runs, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
 
 
-def _plan(platform: Platform, connection: Connection, workspace: ResourceId, row: Row, model: str) -> EnvironmentPlan:
+def _plan(
+    platform: Platform, connection: Connection, workspace: ResourceId, row: Row, model: Ref | None
+) -> EnvironmentPlan:
     """As it was admitted; of a model's own environment, and of a deployment of an older version, made here."""
     if kept := (row.spec.get(OURS) or {}).get("plan"):
         return EnvironmentPlan(**kept)
@@ -87,16 +82,17 @@ def _plan(platform: Platform, connection: Connection, workspace: ResourceId, row
         environment = references.asset(connection, workspace, given, "environments", "properties.environmentId")
         spec = specification(connection, environment, platform.clock())
     else:
-        spec = _model_environment(model)
+        assert model is not None, "a deployment without a script was admitted without a model"
+        spec = _model_environment(platform, model)
         spec = replace(spec, feeds=feeds_of(connection, workspace, spec, platform.clock()))
     return platform.environments.plan(spec, serving=True)
 
 
-def _entry_script(code: str, given: str) -> str:
+def _entry_script(platform: Platform, code: Ref, given: str) -> str:
     """The script below the code folder; upstream's notebooks also begin its path with the uploaded folder's name."""
-    folder = Path(code)
-    for entry in (given, given.removeprefix(f"{folder.name}/")):
-        if (folder / entry).is_file():
+    above = code.name.rstrip("/").rpartition("/")[2]
+    for entry in (normpath(given), normpath(given.removeprefix(f"{above}/"))):
+        if platform.blobs.size(*code.below(entry)) is not None:
             return entry
     raise invalid(
         f"properties.codeConfiguration.scoringScript: there is no '{given}' in the code folder.",
@@ -104,27 +100,29 @@ def _entry_script(code: str, given: str) -> str:
     )
 
 
-def _model(platform: Platform, workspace: ResourceId, properties: Mapping[str, Any], connection: Connection) -> str:
+def _model(
+    platform: Platform, workspace: ResourceId, properties: Mapping[str, Any], connection: Connection
+) -> Ref | None:
     if not properties.get("model"):
-        return ""
+        return None
     row = references.asset(connection, workspace, properties["model"], "models", "properties.model")
     place = references.locate(platform, connection, workspace, row.properties["modelUri"], "properties.model")
-    path = platform.blobs.path(place.account, place.container, place.path.rstrip("/"))
-    if not path.exists():
+    model = place.ref(folder=False)
+    if not platform.blobs.exists(*model):
         raise invalid(f"properties.model: nothing is stored at {row.properties['modelUri']}.", "properties.model")
-    return str(path)
+    return model
 
 
-def _model_environment(model: str) -> EnvironmentSpec:
+def _model_environment(platform: Platform, model: Ref) -> EnvironmentSpec:
     """A no-code deployment runs in the environment that MLflow wrote beside the model."""
-    folder = Path(model)
-    if not (folder / "MLmodel").is_file():
-        raise invalid(f"properties.model: '{folder.name}' holds no MLmodel file.", "properties.model")
-    name = f"model {folder.name}"
-    if (folder / "conda.yaml").is_file():
-        return EnvironmentSpec(name=name, conda_file=(folder / "conda.yaml").read_text())
-    if (folder / "requirements.txt").is_file():
-        return EnvironmentSpec(name=name, pip_requirements=(folder / "requirements.txt").read_text())
+    called = model.name.rpartition("/")[2]
+    if platform.blobs.size(*model.below("MLmodel")) is None:
+        raise invalid(f"properties.model: '{called}' holds no MLmodel file.", "properties.model")
+    name = f"model {called}"
+    if conda := platform.blobs.read(*model.below("conda.yaml"), _SPECIFICATION_BYTES):
+        return EnvironmentSpec(name=name, conda_file=conda.decode())
+    if listed := platform.blobs.read(*model.below("requirements.txt"), _SPECIFICATION_BYTES):
+        return EnvironmentSpec(name=name, pip_requirements=listed.decode())
     raise invalid(
         "properties.model: the model has neither conda.yaml nor requirements.txt; give an environment.",
         "properties.model",
@@ -150,10 +148,6 @@ def names(row: Row, wanted: Mapping[str, Any], first: int = 0) -> list[str]:
     return [f"{base}-i{first + at}-a{attempt}" for at, attempt in enumerate(wanted["attempts"])]
 
 
-def socket_of(platform: Platform, name: str) -> Path:
-    return platform.settings.run / f"{name}.sock"
-
-
 def _log_folder(name: str) -> Ref:
     return _LOGS.below(f"{name.split('-')[1]}/{name}/")
 
@@ -166,102 +160,54 @@ def _system_log(name: str) -> Ref:
     return _log_folder(name).below("system.txt")
 
 
-def _folder(platform: Platform, name: str) -> Path:
-    return platform.settings.root / "serving" / name.split("-")[1] / name
-
-
 def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str]) -> list[TaskSpec]:
-    """One task for each replica that is `missing`; its files are written here, again and again the same."""
+    """One task for each replica that is `missing`."""
     if not missing:
         return []
     workspace = ResourceId.parse(row.written).workspace
     endpoint = row.parent.rsplit("/", 1)[-1]
     memory = platform.engine.capacity().memory_bytes
-    result: list[TaskSpec] = []
-    for name in missing:
-        folder, socket = _folder(platform, name), socket_of(platform, name)
-        model_dir = _files(folder, wanted, row.name)
-        readiness, liveness = wanted["probes"]
-        result.append(
-            TaskSpec(
-                name=name,
-                owner=row.id,
-                argv=[
-                    "python",
-                    str(_INJECT),
-                    "--socket",
-                    str(socket),
-                    "--config",
-                    str(folder / CONFIG),
-                ],
-                environment=wanted["plan"]["key"],
-                variables={
-                    **wanted["plan"].get("variables", {}),
-                    **_variables(platform, row, workspace, endpoint),
-                    "AZUREML_MODEL_DIR": model_dir,
-                    "AML_APP_ROOT": wanted["code"],
-                    "AZUREML_ENTRY_SCRIPT": wanted["script"],
-                    **wanted["variables"],
-                },
-                documents={platform.settings.metadata_url: metadata(platform.settings)},
-                log=_log(name),
-                system_log=_system_log(name),
-                grace_s=30,
-                limits=limits_of(wanted["size"], memory),
-                ready=_probe(socket, readiness, "/ready"),
-                live=_probe(socket, liveness, "/health") if liveness else None,
-            )
+    readiness, liveness = wanted["probes"]
+    server = ServerSpec(
+        model=_ref(wanted["model"]),
+        script=wanted["script"],
+        deployment=row.name,
+        max_concurrent=wanted["concurrency"],
+        request_timeout_s=wanted["timeout_s"],
+    )
+    return [
+        TaskSpec(
+            name=name,
+            owner=row.id,
+            server=server,
+            environment=wanted["plan"]["key"],
+            variables={
+                **wanted["plan"].get("variables", {}),
+                **_variables(platform, row, workspace, endpoint),
+                **wanted["variables"],
+            },
+            documents={platform.settings.metadata_url: metadata(platform.settings)},
+            code=_ref(wanted["code"]),
+            log=_log(name),
+            system_log=_system_log(name),
+            grace_s=30,
+            limits=limits_of(wanted["size"], memory),
+            workspace=workspace.key,
+            hostname=name,
+            ready=_probe(readiness, "/ready"),
+            live=_probe(liveness, "/health") if liveness else None,
         )
-    return result
+        for name in missing
+    ]
 
 
-def _files(folder: Path, wanted: Mapping[str, Any], deployment: str) -> str:
-    """The replica's folder; AZUREML_MODEL_DIR is one that holds the model under its own name, as on Azure."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    model_dir = folder / "model"
-    model_dir.mkdir(exist_ok=True)
-    model = Path(wanted["model"]) if wanted["model"] else None
-    if model is not None and not (model_dir / model.name).exists():
-        _lay_out(model, model_dir / model.name)
-    config = {
-        "mode": wanted["mode"],
-        "entry_script": str(Path(wanted["code"]) / wanted["script"]) if wanted["script"] else "",
-        "app_root": wanted["code"],
-        "model_dir": str(model) if wanted["mode"] == "mlflow" else str(model_dir),
-        "max_concurrent": wanted["concurrency"],
-        "deployment": deployment,
-        "request_timeout_s": wanted["timeout_s"],
-    }
-    fresh = folder / f"{CONFIG}.new"  # renamed: a replica that is just starting reads the whole file or none
-    fresh.write_text(json.dumps(config))
-    fresh.replace(folder / CONFIG)
-    return str(model_dir)
+def _ref(kept: Sequence[str] | None) -> Ref | None:
+    return Ref(*kept) if kept else None
 
 
-def _lay_out(model: Path, place: Path) -> None:
-    """By hard links: MLflow refuses to load a model whose path leads out of its folder, as a symlink's does."""
-    begun = place.parent.parent / "model.part"
-    shutil.rmtree(begun, ignore_errors=True)
-    begun.mkdir()
-    if model.is_dir():
-        shutil.copytree(model, begun / place.name, symlinks=True, copy_function=_link)
-    else:
-        _link(str(model), str(begun / place.name))
-    (begun / place.name).rename(place)
-    begun.rmdir()
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)
-
-
-def _probe(socket: Path, given: Mapping[str, Any] | None, path: str) -> Probe:
+def _probe(given: Mapping[str, Any] | None, path: str) -> Probe:
     values = given or {}
     return Probe(
-        socket=str(socket),
         path=path,
         initial_delay_s=seconds_of(values.get("initialDelay"), 0),
         period_s=seconds_of(values.get("period"), 10),
@@ -337,8 +283,6 @@ def _tail(platform: Platform, log: Ref, lines: int, most_bytes: int) -> str:
 
 def forget(platform: Platform, status: Document, name: str) -> None:
     """A replica that is gone leaves the end of its logs; of a deployment's many, those of the last few (`ended`)."""
-    socket_of(platform, name).unlink(missing_ok=True)
-    shutil.rmtree(_folder(platform, name), ignore_errors=True)
     for log in (_log(name), _system_log(name)):
         platform.blobs.keep_end(*log, _ENDED_LOG_BYTES)
     ended = [*(one for one in status.get("ended", []) if one != name), name]
@@ -348,5 +292,4 @@ def forget(platform: Platform, status: Document, name: str) -> None:
 
 
 def forget_all(platform: Platform, row: Row) -> None:
-    shutil.rmtree(platform.settings.root / "serving" / _digest(row), ignore_errors=True)
     platform.blobs.remove(*_LOGS.below(f"{_digest(row)}/"))

@@ -16,6 +16,7 @@ from json import dumps
 
 from sqlalchemy import Connection
 
+from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import INTERNAL, SERVING, Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
@@ -51,13 +52,13 @@ def _route(
     live = [
         DeploymentRoute(
             name=row.name,
-            sockets=tuple(row.status["live"]["sockets"]),
+            addresses=tuple(Address(one) for _, one in sorted(row.status["live"]["addresses"].items())),
             timeout_s=float(row.status["live"]["timeout_s"]),
             max_concurrent=int(row.status["live"]["max_concurrent"]),
             max_queue_wait_s=float(row.status["live"]["max_queue_wait_s"]),
         )
         for row in deployments
-        if not row.deleting and (row.status.get("live") or {}).get("sockets")
+        if not row.deleting and (row.status.get("live") or {}).get("addresses")
     ]
     served = {one.name.lower(): one.name for one in live}
     mode = str(endpoint.properties.get("authMode") or "Key").lower()

@@ -1,0 +1,105 @@
+"""Inference servers as tasks: real ones, asked where the engine says that they listen."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.refs import FINDER, ref
+from smalt.agent.wire import Address, Outcome, Probe, ServerSpec
+from smalt.engines.local import LocalEngine
+
+SCORE = """
+import os, pathlib
+def init():
+    global model
+    pathlib.Path("written").write_text("x")
+    model = pathlib.Path(os.environ["AZUREML_MODEL_DIR"], "m", "weights").read_text()
+def run(data):
+    return [model, data, os.getcwd()]
+"""
+
+
+class Line(http.client.HTTPConnection):
+    def __init__(self, address: Address) -> None:
+        super().__init__("localhost", timeout=10)
+        self._address = address
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self._address.path)
+
+
+def score(address: Address) -> bytes:
+    line = Line(address)
+    line.request("POST", "/score", "[1]", {"Content-Type": "application/json"})
+    try:
+        return line.getresponse().read()
+    finally:
+        line.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    (tmp_path / "store" / "m").mkdir(parents=True)
+    (tmp_path / "store" / "m" / "weights").write_text("w")
+    (tmp_path / "store" / "code").mkdir()
+    (tmp_path / "store" / "code" / "score.py").write_text(SCORE)
+    return tmp_path / "store"
+
+
+def serve(local: Any, store: Path, name: str = "t", **values: Any) -> Any:
+    server = ServerSpec(ref(store / "m"), "score.py", "blue")
+    task = local.task(name, server=server, code=ref(store / "code"), ready=Probe("/ready"), command="", **values)
+    local.engine.ensure(task)
+    return local.changes.until(name, lambda state: state.ready)
+
+
+def test_it_serves_the_model_where_its_state_says(local: Any, store: Path) -> None:
+    state = serve(local, store)
+    work = local.folder("t") / "user" / "work"
+    assert score(state.address) == f'["w", "[1]", "{work}"]'.encode()
+    assert sorted(one.name for one in (store / "code").iterdir()) == ["score.py"], "what it writes is its own"
+    local.engine.stop("t", 5)
+    assert local.changes.ended("t").outcome is Outcome.STOPPED
+
+
+def test_its_socket_goes_with_it(local: Any, store: Path) -> None:
+    path = Path(serve(local, store).address.path)
+    assert path.exists()
+    local.engine.remove("t")
+    assert not path.exists() and (store / "m" / "weights").read_text() == "w"
+
+
+def test_two_with_long_names_listen_at_different_places(local: Any, store: Path) -> None:
+    first, second = (serve(local, store, "x" * 100 + end).address for end in "ab")
+    assert first != second and len(first.path) < 100
+
+
+def test_one_of_an_older_version_is_found_where_it_listens(local: Any, store: Path) -> None:
+    """Its agent did not say: the socket was always called as the task is."""
+    address = serve(local, store).address
+    state = local.folder("t") / "state.json"
+    state.write_text(state.read_text().replace(f'"address": "{address}", ', ""))
+    assert "address" not in state.read_text()
+    assert local.engine.observe("t").address == f"unix:{local.settings.run}/t.sock"
+
+
+def test_what_does_not_listen_has_no_address(local: Any) -> None:
+    state, log = local.run(command="echo ${SMALT_LISTEN:-nowhere}")
+    assert (state.address, log) == ("", "nowhere\n")
+
+
+def test_what_an_older_version_kept_of_replicas_goes_once_they_are_gone(local: Any) -> None:
+    local.engine.ensure(local.task("srv-1-lives", command="sleep 60"))
+    older = local.settings.root / "serving" / "1"
+    for name in ("srv-1-lives", "srv-1-gone"):
+        (older / name / "model").mkdir(parents=True)
+        (older / name / "model" / "weights").touch()
+    local.engine.close()
+    local.engine = LocalEngine(local.settings, FINDER)
+    assert [one.name for one in older.iterdir()] == ["srv-1-lives"]
