@@ -9,8 +9,10 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +244,18 @@ class FakeTokens:
         return f"header-of-{principal.name}"
 
 
+class _AtOnce:
+    """Instead of `Threads`: a test sends one request after the other, and a thread takes longer than what it is for."""
+
+    async def run(self, call: Callable[..., Any], *args: Any) -> Any:
+        return call(*args)
+
+
+@cache
+def _scanned() -> tuple[Kind, ...]:
+    return tuple(Kinds.scan(smalt.kinds).values())
+
+
 class _First:
     """The process's first platform, with its group and workspace: the next begin as copies of it."""
 
@@ -306,10 +320,11 @@ class Harness:
             tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
             self.grants, Audit(self.database, self.clock),
         )  # fmt: skip
-        self.kinds = Kinds([*Kinds.scan(smalt.kinds).values(), *kinds])
+        self.kinds = Kinds([*_scanned(), *kinds])
         self.crud = Crud(self.kinds)
         self.loop = self.new_loop()
         self.app = ArmApp(self.platform, self.crud, lambda scope: OWNER, lambda *_: None)
+        self.app._threads = _AtOnce()
         self.engine.watch(self._wake)
         if framed and not copied:
             self.frame()
@@ -352,6 +367,9 @@ class Harness:
 
         if threading.get_ident() != self._thread:
             return asyncio.run(call())
+        if self._runner.get_loop().is_running():  # somebody comes between
+            with ThreadPoolExecutor(1) as another:
+                return another.submit(asyncio.run, call()).result()
         return self._runner.run(call())
 
     def get(self, url: str, **headers: str) -> httpx.Response:

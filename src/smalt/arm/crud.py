@@ -351,12 +351,12 @@ def _aliased(connection: Connection, kind: Kind, id_: ResourceId) -> ResourceId:
 
 
 def _stand_in(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None:
-    """The newest sibling, where the kind says that it is read for a version of this name."""
+    """The newest sibling as a version of this name, where the kind says so."""
     above = resources.get(connection, id_.parent.key) if kind.newest_for else None
     if kind.newest_for is None or above is None or not above.status.get("latest"):
         return None
     newest = resources.get(connection, id_.parent.child(id_.path[-1][0], above.status["latest"]).key)
-    return newest if newest is not None and kind.newest_for(newest, id_.name) else None
+    return kind.newest_for(newest, id_.name) if newest is not None else None
 
 
 def _derived(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None:

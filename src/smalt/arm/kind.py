@@ -136,8 +136,8 @@ class Kind:
       holds it up; deletes of all other kinds have workers of their own.
     - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
     - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`), with the id
-      of the label `default`; `newest_for`: whether that sibling (its row) is read also for a version of this name,
-      where there is none of the name.
+      of the label `default`; `newest_for`: that sibling (its row) as it is read for a version of this name, where there
+      is none of the name; None: it is not.
     """
 
     path: str
@@ -169,7 +169,7 @@ class Kind:
     deleted: Callable[[Connection, Row, float], None] | None = None
     delete_at_once: bool = False
     newest_as: str = ""
-    newest_for: Callable[[Row, str], bool] | None = None
+    newest_for: Callable[[Row, str], Row | None] | None = None
     lane: str = CONTROL
 
     @property

@@ -13,12 +13,13 @@ import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from smalt.store.news import Hint, News, gathering
+from smalt.store.quick import execute
 
 log = logging.getLogger("smalt.store")
 
@@ -152,14 +153,9 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_deferred(connection: Connection) -> None:
     if connection.get_execution_options().get("smalt_write"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # waits, and fails as SQLAlchemy's errors do
+        execute(connection, "BEGIN IMMEDIATE")  # waits, and may fail
     else:
-        driver(connection).execute("BEGIN")  # takes no lock, hence cannot fail; a fifth of the time
-
-
-def driver(connection: Connection) -> sqlite3.Connection:
-    """SQLite's own connection, for what is asked so often that SQLAlchemy would show. Raises sqlite3's errors."""
-    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+        execute(connection, "BEGIN")
 
 
 def exclusive(connection: Connection, name: str) -> None:

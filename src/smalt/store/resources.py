@@ -20,6 +20,7 @@ from smalt.store import changes, series
 from smalt.store import children as child_counts
 from smalt.store.changes import What
 from smalt.store.document import Document
+from smalt.store.quick import QuickSelect
 from smalt.store.row import New, Row, read
 from smalt.store.tables import resource, secret, waiter
 
@@ -56,8 +57,8 @@ class Lock(Enum):
 def get(connection: Connection, key: str, lock: Lock | None = None) -> Row | None:
     """The row; with `lock` (in a write transaction) it stays as it is read here until the transaction's end."""
     query = _GET[lock if connection.dialect.name == "postgresql" else None]
-    found = connection.execute(query, {"key": key.lower()}).first()
-    return read(found) if found else None
+    found = query.rows(connection, {"key": key.lower()})
+    return read(found[0]) if found else None
 
 
 def get_many(connection: Connection, keys: Iterable[str], lock: Lock | None = None) -> dict[str, Row]:
@@ -78,7 +79,7 @@ def _with(query: Select[Any], lock: Lock) -> Select[Any]:
 
 _INSERT = resource.insert()
 _ONE = select(resource).where(resource.c.id == bindparam("key", type_=String))
-_GET: dict[Lock | None, Select[Any]] = {None: _ONE, **{lock: _with(_ONE, lock) for lock in Lock}}  # built once
+_GET = {None: QuickSelect(_ONE), **{lock: QuickSelect(_with(_ONE, lock)) for lock in Lock}}
 
 
 def insert(connection: Connection, *, now: float, **new: Any) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.engine import Row as SqlRow
+from sqlalchemy import Boolean
 
 from smalt.store.document import Document
 from smalt.store.tables import resource
@@ -47,12 +47,15 @@ class Row:
 
 
 _SPEC, _STATUS = (resource.c.keys().index(name) for name in ("spec", "status"))
+_FLAGS = [at for at, column in enumerate(resource.c) if isinstance(column.type, Boolean)]
 
 
-def read(found: SqlRow[Any]) -> Row:
+def read(found: Sequence[Any]) -> Row:
     """A row of the table, whose columns are the fields of `Row` in their order, with its JSON parsed."""
     values = list(found)
     values[_SPEC], values[_STATUS] = json.loads(values[_SPEC]), json.loads(values[_STATUS])
+    for at in _FLAGS:
+        values[at] = bool(values[at])
     return Row(*values)
 
 

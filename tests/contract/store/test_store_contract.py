@@ -65,6 +65,14 @@ def test_documents_come_back_as_they_were(database: Database) -> None:
     assert row.properties == {"ü": [1, None]} and row.generation == 1
 
 
+def test_a_row_is_the_same_alone_and_among_others(database: Database) -> None:
+    with database.write() as connection:
+        key = insert(connection, "a", archived=True, due_at=2.5, lookup="é")
+    with database.read() as connection:
+        alone, among = resources.get(connection, key), resources.get_many(connection, [key])[key]
+    assert repr(alone) == repr(among)
+
+
 def test_a_transaction_is_all_or_nothing(database: Database) -> None:
     with pytest.raises(RuntimeError), database.write() as connection:
         insert(connection, "a")

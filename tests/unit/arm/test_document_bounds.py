@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import tracemalloc
 from typing import Any
@@ -64,7 +63,7 @@ def test_a_document_that_is_too_large_is_refused_with_advice(harness: Harness) -
 
 
 def test_a_million_names_are_refused_at_once(harness: Harness) -> None:
-    body = json.dumps({"properties": {"tags": {f"t{number}": "x" for number in range(1_000_000)}}}).encode()
+    body = b'{"properties":{"tags":{%s}}}' % b",".join(b'"t%d":"x"' % number for number in range(1_000_000))
     began = time.process_time()
     assert harness.put(f"{DATA}/1", body).status_code == 413
     assert time.process_time() - began < 1

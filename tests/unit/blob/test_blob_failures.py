@@ -149,6 +149,31 @@ def test_rows_of_files_that_jobs_replaced_do_not_pile_up(rig):
     assert rig.rows() == 2
 
 
+def test_a_file_in_the_place_of_a_deleted_append_blob_has_nothing_of_it(rig):
+    rig.request("PUT", "log", headers={"x-ms-blob-type": "AppendBlob", "x-ms-meta-job": "7"})
+    rig.request("DELETE", "log")
+    (rig.folder / "log").write_bytes(b"a job's")
+    got = rig.get("log")
+    assert (got.headers["x-ms-blob-type"], got.headers.get("x-ms-meta-job")) == ("BlockBlob", None)
+
+
+def test_rows_that_are_no_more_go_though_nothing_else_is_written(make_rig, tmp_path):
+    rig = make_rig(tmp_path / "root")
+    rig.put("a")
+    rig.put("b")
+    rig.request("DELETE", "a")
+    rig.loop.run_until_complete(asyncio.wait_for(_until_rows(rig, 1), 10))
+    again = make_rig(tmp_path / "root")
+    again.request("DELETE", "b")
+    again.service.close()
+    assert again.rows() == 0
+
+
+async def _until_rows(rig, count: int) -> None:
+    while rig.rows() != count:
+        await asyncio.sleep(0.01)
+
+
 def test_what_killed_processes_left_is_swept_at_the_start(make_rig, tmp_path):
     first = make_rig(tmp_path / "root")
     first.request("PUT", "old", BLOCK_QUERY, body=b"1")

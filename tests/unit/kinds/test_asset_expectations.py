@@ -178,10 +178,22 @@ class TestPinnedCuratedVersions:
 
     def test_it_is_read_for_the_pinned_version(self, harness: Harness) -> None:
         base = f"{WORKSPACE}/environments/AzureML-sklearn-1.5-ubuntu22.04-py311-cpu/versions"
-        assert harness.get(f"{base}/33").json()["name"] == "12"
+        read = harness.get(f"{base}/33").json()
+        assert (read["name"], read["id"]) == ("33", f"{base}/33")
+        assert "Version 12" in read["properties"]["description"]
+        assert self.submit(harness, read["id"]).json()["properties"]["environmentId"] == read["id"]
+        assert "Version 12" not in (harness.get(f"{base}/12").json()["properties"]["description"] or "")
         assert harness.get(f"{base}/newer").status_code == 404
         harness.put(f"{WORKSPACE}/environments/mine/versions/1", {"properties": {"image": "base"}})
         assert harness.get(f"{WORKSPACE}/environments/mine/versions/33").status_code == 404
+
+    @pytest.mark.parametrize("version", ["12", "33", "mine"])
+    def test_it_is_not_written_back_under_that_number(self, harness: Harness, version: str) -> None:
+        """Else it would be what `@latest` means from then on."""
+        name = f"{WORKSPACE}/environments/AzureML-sklearn-1.5-ubuntu22.04-py311-cpu"
+        refused = harness.put(f"{name}/versions/{version}", {"properties": {"image": "base"}})
+        assert (refused.status_code, refused.json()["error"]["target"]) == (400, "name")
+        assert harness.get(name).json()["properties"]["latestVersion"] == "12"
 
     def test_a_word_is_no_version_of_a_curated_one(self, harness: Harness) -> None:
         assert self.submit(harness, "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu:newer").status_code == 400

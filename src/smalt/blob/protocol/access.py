@@ -85,7 +85,7 @@ class Access:
         self._permits = permits
         self._recent = permits.recent if isinstance(permits, Remembers) else lambda *_: None
         self._clock = clock
-        self._verified: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
+        self._verified: OrderedDict[tuple[str | None, ...], bytes] = OrderedDict()
 
     async def grant(self, request: Request) -> Grant:
         """Raises BlobError: 401 without credentials, 403 with wrong ones, as Azure does."""
@@ -151,7 +151,7 @@ class Access:
         where = (target.account,)
         if "ss" not in query:
             where = (*where, target.container, target.blob if query.get("sr") != "c" else "")
-        identity = (*where, "\n", *(query.get(name, "") for name in _SIGNED))
+        identity = (*where, "\n", *map(query.get, _SIGNED))
         known = self._verified.get(identity)
         if known is not None and known in keys:
             return

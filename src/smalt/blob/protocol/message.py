@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -21,6 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 PROTOCOL_HEADER = "x-forwarded-proto"
 ADDRESS_HEADER = "x-envoy-external-address"
 METADATA = "x-ms-meta-"
+_REPEATED_CHARS = 256  # what comes again and again, as a signature does, is not longer
 TARGET_PATH = "smalt.target_path"  # of a scope: the path that says what is addressed, where it is not the request's own
 
 
@@ -186,8 +188,16 @@ def parse_query(raw: str) -> dict[str, str]:
     for pair in raw.split("&"):
         name, _, value = pair.partition("=")
         if name:
-            name = unquote_plus(name) if "%" in name or "+" in name else name
-            query[name.lower()] = unquote_plus(value) if "%" in value or "+" in value else value
+            query[_unquoted(name).lower()] = _unquoted(value)
     if "sig" in query:
         query["sig"] = query["sig"].replace(" ", "+")
     return query
+
+
+def _unquoted(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    return _unquoted_before(text) if len(text) <= _REPEATED_CHARS else unquote_plus(text)
+
+
+_unquoted_before = lru_cache(1024)(unquote_plus)

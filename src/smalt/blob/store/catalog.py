@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -22,10 +22,12 @@ from smalt.blob.errors import BlobError, from_arm, internal_error
 from smalt.blob.store.objects import ObjectInfo
 from smalt.store import tables
 from smalt.store.database import Database
+from smalt.store.quick import execute
 
 APPEND = "AppendBlob"
 BLOCK = "BlockBlob"
 _CACHED_ROWS = 50_000
+_LINGER_S = 0.02  # how long rows that are no more wait for another to be written
 _ROWS_IN_STATEMENT = 500  # below the databases' limits of parameters
 _COLUMNS = ("account", "container", "name", "version", "size", "etag", "properties", "blocks")
 _log = logging.getLogger(__name__)
@@ -105,7 +107,7 @@ class Catalog:
         self._wake = threading.Condition()
         self._batch = _Batch()
         self._closed = False
-        self._waking = False
+        self._waking = self._lingering = False
         self._thread: threading.Thread | None = None
 
     async def get(self, account: str, container: str, info: ObjectInfo) -> Row | None:
@@ -145,13 +147,15 @@ class Catalog:
             self.forget(row.account, row.container, before)
 
     def forget(self, account: str, container: str, info: ObjectInfo) -> None:
-        """This version is no more. Nobody waits for it: a row that fits nothing does no harm."""
+        """This version is no more. Its row fits nothing and does no harm: it goes with the next that is written."""
         cached = self._cache.get((account, container, info.name))
         if cached and cached[0] == info.version:
             del self._cache[account, container, info.name]
         with self._wake:
             self._batch.deletes[account, container, info.name, info.version] = None
-        self._commit_soon(asyncio.get_running_loop())
+        if not self._lingering:
+            self._lingering = True
+            asyncio.get_running_loop().call_later(_LINGER_S, self._end_lingering)
 
     def forget_container(self, account: str, container: str) -> None:
         table = tables.blob
@@ -164,7 +168,7 @@ class Catalog:
         table = tables.blob
         query = select(table).where(table.c.account == account, table.c.container == container, table.c.name == name)
         with self._database.read() as connection:
-            return [_row(one) for one in connection.execute(query)]
+            return self._without_forgotten(connection.execute(query))
 
     def read_names(self, account: str, container: str, names: Sequence[str]) -> dict[str, list[Row]]:
         """The rows of a listing's page, by name. Between two names of a page there may be folders with any number."""
@@ -173,8 +177,9 @@ class Catalog:
         found: dict[str, list[Row]] = {}
         with self._database.read() as connection:
             for at in range(0, len(names), _ROWS_IN_STATEMENT):
-                for one in connection.execute(query.where(table.c.name.in_(names[at : at + _ROWS_IN_STATEMENT]))):
-                    found.setdefault(one.name, []).append(_row(one))
+                part = query.where(table.c.name.in_(names[at : at + _ROWS_IN_STATEMENT]))
+                for row in self._without_forgotten(connection.execute(part)):
+                    found.setdefault(row.name, []).append(row)
         return found
 
     def close(self) -> None:
@@ -184,6 +189,12 @@ class Catalog:
             thread = self._thread
         if thread:
             thread.join()
+        else:
+            self._commit(self._batch)
+
+    def _without_forgotten(self, rows: Iterable[Any]) -> list[Row]:
+        forgotten = self._batch.deletes
+        return [_row(one) for one in rows if (one.account, one.container, one.name, one.version) not in forgotten]
 
     def _remember(self, key: tuple[str, str, str], info: ObjectInfo, row: Row | None) -> None:
         self._cache[key] = (info.version, info.size, row)
@@ -196,6 +207,11 @@ class Catalog:
         if not self._waking:
             self._waking = True
             loop.call_soon(self._wake_thread)
+
+    def _end_lingering(self) -> None:
+        self._lingering = False
+        if self._batch.deletes:
+            self._wake_thread()
 
     def _wake_thread(self) -> None:
         self._waking = False
@@ -221,11 +237,12 @@ class Catalog:
                     continue
 
     def _commit(self, batch: _Batch) -> BlobError | None:
-        mark = "?" if self._database.sqlite else "%s"
+        if not (batch.upserts or batch.deletes):
+            return None
         try:
             with self._database.write() as connection:
-                _upsert(connection, mark, list(batch.upserts.values()))
-                _delete(connection, mark, list(batch.deletes))
+                _upsert(connection, list(batch.upserts.values()))
+                _delete(connection, list(batch.deletes))
         except Exception as error:  # whatever a batch holds: the only thread that commits must outlive it
             if known := outage(error):
                 return from_arm(known)
@@ -252,27 +269,34 @@ def _row(one: Any) -> Row:
     return Row(one.account, one.container, one.name, one.version, one.size, one.etag, properties, one.blocks)
 
 
-def _upsert(connection: Connection, mark: str, rows: list[tuple[Any, ...]]) -> None:
+def _upsert(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    _write(
+        connection,
+        f"INSERT INTO blob ({','.join(_COLUMNS)}) VALUES %s "
+        "ON CONFLICT (account, container, name, version) DO UPDATE SET size = excluded.size, etag = excluded.etag, "
+        "properties = excluded.properties, blocks = excluded.blocks",
+        rows,
+    )
+
+
+def _delete(connection: Connection, keys: list[Key]) -> None:
+    _write(connection, "DELETE FROM blob WHERE (account, container, name, version) IN (VALUES %s)", keys)
+
+
+def _write(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """One statement for many rows: each step of a statement gives the interpreter's lock away and must win it back."""
-    one = f"({','.join([mark] * len(_COLUMNS))})"
     for at in range(0, len(rows), _ROWS_IN_STATEMENT):
         part = rows[at : at + _ROWS_IN_STATEMENT]
-        connection.exec_driver_sql(
-            f"INSERT INTO blob ({','.join(_COLUMNS)}) VALUES {','.join([one] * len(part))} "
-            "ON CONFLICT (account, container, name, version) DO UPDATE SET size = excluded.size, etag = excluded.etag, "
-            "properties = excluded.properties, blocks = excluded.blocks",
-            tuple(value for row in part for value in row),
-        )
+        values = tuple(value for row in part for value in row)
+        if connection.dialect.name == "sqlite":
+            execute(connection, statement % _marks("?", len(part[0]), len(part)), values)
+        else:
+            connection.exec_driver_sql(statement % _marks("%s", len(part[0]), len(part)), values)
 
 
-def _delete(connection: Connection, mark: str, keys: list[Key]) -> None:
-    one = f"({','.join([mark] * 4)})"
-    for at in range(0, len(keys), _ROWS_IN_STATEMENT):
-        part = keys[at : at + _ROWS_IN_STATEMENT]
-        connection.exec_driver_sql(
-            f"DELETE FROM blob WHERE (account, container, name, version) IN (VALUES {','.join([one] * len(part))})",
-            tuple(value for key in part for value in key),
-        )
+def _marks(mark: str, width: int, height: int) -> str:
+    one = f"({','.join([mark] * width)})"
+    return ",".join([one] * height)
 
 
 def _by_loop(

@@ -29,6 +29,7 @@ from smalt.kinds.assets.versions import (
     meaning,
     version_removed,
 )
+from smalt.store import resources
 from smalt.store.resources import Row
 
 _ALIAS = re.compile(r"(?:^|[\s\[,:-])[&*]\w", re.MULTILINE)
@@ -46,15 +47,36 @@ def specification(connection: Connection, row: Row, now: float) -> EnvironmentSp
     """What the builder needs to know of an environment's version, with the feeds that its workspace has for it."""
     properties = row.properties
     name = row.parent.rsplit("/", 1)[-1]
-    curated = row.spec["properties"].get("environmentType") == CURATED
     spec = EnvironmentSpec(
         name=f"{name}:{row.name}",
         image=properties.get("image") or "",
         conda_file=properties.get("condaFile") or "",
-        curated=_written_name(row) if curated else "",
+        curated=_written_name(row) if _is_curated(row) else "",
         build_context=bool(properties.get("build")),
     )
     return replace(spec, feeds=feeds_of(connection, ResourceId.parse(row.written).workspace, spec, now))
+
+
+def _is_curated(row: Row | None) -> bool:
+    return row is not None and row.properties.get("environmentType") == CURATED
+
+
+def _newest(connection: Connection, id_: ResourceId) -> Row | None:
+    """The newest version beside `id_`."""
+    above = resources.get(connection, id_.parent.key)
+    newest = above.status.get("latest") if above else None
+    return resources.get(connection, id_.parent.child("versions", newest).key) if newest else None
+
+
+def _as_version(newest: Row, version: str) -> Row | None:
+    """A curated environment under a number that only Azure has: whoever reads it asks for that one again."""
+    if not stands_for(newest, version):
+        return None
+    said = (
+        f"{newest.properties.get('description') or ''} Version {newest.name} is shipped here and stands for this one."
+    )
+    spec = {**newest.spec, "properties": {**newest.properties, "description": said.strip()}}
+    return replace(newest, name=version, written=f"{newest.written.rpartition('/')[0]}/{version}", spec=spec)
 
 
 def _written_name(row: Row) -> str:
@@ -63,7 +85,7 @@ def _written_name(row: Row) -> str:
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
-    if old is not None and old.properties.get("environmentType") == CURATED:
+    if _is_curated(old or _newest(connection, request.id)):
         raise invalid(
             f"'{request.id.parent.name}' is a curated environment; register your own under another name.", "name"
         )
@@ -109,6 +131,6 @@ KINDS = [
         creates_parent=True,
         deleted=version_removed,
         name_pattern=NAME,
-        newest_for=stands_for,
+        newest_for=_as_version,
     ),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from smalt.arm.ports import NotReady
-from smalt.store.database import Database, driver
+from smalt.store.database import Database
+from smalt.store.quick import execute
 from smalt.tracking.database.schema import READY
 
 
@@ -66,7 +66,7 @@ class TrackingDatabase:
 
 
 def _check_ready(connection: Connection) -> None:
-    if driver(connection).execute("PRAGMA user_version").fetchone() != (READY,):
+    if execute(connection, "PRAGMA user_version") != [(READY,)]:
         raise NotReady("MLflow is upgrading its database; try again soon.")
 
 
@@ -75,8 +75,8 @@ def _explained() -> Iterator[None]:
     """A database that stays locked (an upgrade, a copy), or is of an older version: come again, it is no failure."""
     try:
         yield
-    except (OperationalError, sqlite3.OperationalError) as error:
-        said = str(getattr(error, "orig", error))
+    except OperationalError as error:
+        said = str(error.orig)
         if "locked" in said:
             raise NotReady("MLflow's database is busy; try again soon.") from error
         if "no such table: smalt_" in said:
