@@ -12,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
+from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
+from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
+from smalt.agent.landlock import Fence
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
 from smalt.agent.mounts import Namespace
@@ -49,7 +52,7 @@ class Attempt:
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
-        self._mounts = Walls(spec.walls) if spec.walls else Namespace()
+        self._mounts = barrier(spec.walls)
         self._cgroups = Cgroups([])
         self._begun = time.monotonic()
 
@@ -83,9 +86,10 @@ class Attempt:
             self._exit(*_stopped_early(interrupts))
             return
         try:
-            if isinstance(self._mounts, Walls):
+            if not isinstance(self._mounts, Namespace):
                 self._brood.first = self._mounts.raise_up()
             self._brood.start(command)
+            self._open_doors(interrupts)
         except (StartError, OSError) as error:
             self._brood.end()
             self._exit(Outcome.SETUP, str(error))
@@ -105,7 +109,7 @@ class Attempt:
             raise SetupError(problem)
         work = self._own / "work"
         work.mkdir(parents=True)
-        temporary = make_temporary(self._folder, walled=spec.walls is not None)
+        temporary = make_temporary(self._folder, walled=isinstance(self._mounts, Walls))
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal, places.store)
@@ -122,7 +126,7 @@ class Attempt:
                 argv, of_server = prepare_server(spec.server, places, self._own, self._mounts)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
-            environment |= inside_environment(spec.walls.home)
+            environment |= inside_environment(spec.walls.home, self._mounts.temporary or str(temporary))
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
         environment |= of_server | spec.variables
@@ -135,13 +139,18 @@ class Attempt:
         self._limit()
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
-        enter = self._wall_in(temporary, log) if isinstance(self._mounts, Walls) else None
+        enter = None if isinstance(self._mounts, Namespace) else self._wall_in(self._mounts, temporary, log)
         return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._mounts.active, enter)
 
-    def _wall_in(self, temporary: Path, log: int) -> Callable[[str], None]:
+    def _open_doors(self, interrupts: Interrupts) -> None:
+        walls = self._spec.walls
+        if walls and isinstance(self._mounts, Walls) and (doors := self._mounts.doors()):
+            Forwarder(doors, ("127.0.0.1", walls.port), interrupts.selector)
+
+    def _wall_in(self, walls: Walls | Fence, temporary: Path, log: int) -> Callable[[str], None]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
-        walls, spec = self._mounts, self._spec
-        assert isinstance(walls, Walls) and spec.walls
+        spec = self._spec
+        assert spec.walls
         walls.show(self._own, writable=True)
         if spec.walls.home:
             Path(spec.walls.home).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,7 +172,7 @@ class Attempt:
         """Variables that are the address of a document at the platform become the agent's own."""
         documents = self._spec.documents
         names = [name for name, value in environment.items() if value in documents]
-        if not names:
+        if not names or (self._spec.walls and self._spec.walls.level == "network"):
             return
         try:
             server = DocumentServer(documents, interrupts.selector)
@@ -178,7 +187,7 @@ class Attempt:
             binaries = make_overlay(shared, self._own / "venv")
             if not self._mounts.bind_read_only(shared, shared):
                 self._journal.say(f"the environment is not write-protected: {self._mounts.refused}")
-            if isinstance(self._mounts, Walls):
+            if not isinstance(self._mounts, Namespace):
                 self._mounts.show_interpreter(shared / "bin" / "python")
                 self._mounts.show_interpreter((binaries / "python").readlink())
         environment["VIRTUAL_ENV"] = str(binaries.parent)

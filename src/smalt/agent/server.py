@@ -13,8 +13,9 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from smalt.agent.barrier import Barrier
 from smalt.agent.failures import SetupError
-from smalt.agent.mounts import Namespace
+from smalt.agent.landlock import Fence
 from smalt.agent.walls import Walls
 from smalt.agent.wire import Places, ServerSpec
 
@@ -22,9 +23,7 @@ _SERVE = Path(__file__).parent / "inject" / "serve.py"
 _CONFIG = "server.json"
 
 
-def prepare_server(
-    server: ServerSpec, places: Places, home: Path, mounts: Namespace | Walls
-) -> tuple[list[str], dict[str, str]]:
+def prepare_server(server: ServerSpec, places: Places, home: Path, mounts: Barrier) -> tuple[list[str], dict[str, str]]:
     """What to run, and the variables that say to the user's code where things are. Raises SetupError.
 
     `home` is what the process sees of the task's folder; the code is below it, in `work`.
@@ -45,16 +44,16 @@ def prepare_server(
     return ["python", str(_SERVE), *listen, "--config", str(home / _CONFIG)], variables
 
 
-def _lay_out(model: Path, folder: Path, base: str, mounts: Namespace | Walls) -> Path:
-    place = folder / model.name
+def _lay_out(model: Path, folder: Path, base: str, mounts: Barrier) -> Path:
+    place, bring = folder / model.name, shutil.copy2 if isinstance(mounts, Fence) else _link
     try:
         if isinstance(mounts, Walls):  # a hard link would let the process write into the store
             place.mkdir() if model.is_dir() else place.touch()
             mounts.bind_read_only(model, place, base)
         elif model.is_dir():
-            shutil.copytree(model, place, symlinks=True, copy_function=_link)
+            shutil.copytree(model, place, symlinks=True, copy_function=bring)
         else:
-            _link(str(model), str(place))
+            bring(str(model), str(place))
     except FileNotFoundError:
         raise SetupError(f"The model of this deployment is gone: nothing is at {model}. Register it again.") from None
     return place

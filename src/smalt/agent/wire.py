@@ -140,8 +140,12 @@ class WallsSpec:
     - `readable`: what else of this machine it may read; `hidden`: folders of the platform that are empty inside even
       where they lie below something that is shown.
     - `gpus`: minor numbers of the GPUs that it may open; None: all.
+    - `level`: walls, network (walls, and a network of its own in which there is only the platform, at its own name and
+      `port`), or files (Landlock alone).
     """
 
+    level: str = "walls"
+    port: int = 0
     user: int = 0
     home: str = ""
     hostname: str = "localhost"
