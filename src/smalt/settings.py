@@ -55,6 +55,12 @@ class Settings:
         "empty, or a URL that begins with postgresql:// or sqlite://",
     )
 
+    isolation: str = _setting(
+        "auto",
+        re.compile(r"auto|off").fullmatch,
+        "auto or off",
+    )
+
     @property
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""
@@ -82,6 +88,11 @@ class Settings:
     @property
     def tasks(self) -> Path:
         return self.root / "tasks"
+
+    @property
+    def homes(self) -> Path:
+        """A HOME for each workspace's tasks behind walls: pip's settings and caches."""
+        return self.root / "homes"
 
     @property
     def tls(self) -> Path:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from smalt.agent.wire import Address, Outcome, Phase, TaskSpec, TaskState
-from smalt.arm.ports import Capacity, Usage
+from smalt.arm.ports import Capacity, Isolation, Usage
 
 
 class FakeEngine:
@@ -32,11 +32,15 @@ class FakeEngine:
         self.removed: list[str] = []
         self._fences: dict[str, int] = {}
         self.used: list[Usage] = []
+        self.isolated = Isolation("walls")
         self._capacity = capacity or Capacity(cpus=4, memory_bytes=16 << 30)
         self._obeys = obeys
         self._clock = clock
         self._lock = threading.RLock()
         self._watchers: list[Callable[[str], None]] = []
+
+    def isolation(self) -> Isolation:
+        return self.isolated
 
     def capacity(self) -> Capacity:
         return self._capacity

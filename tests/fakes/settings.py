@@ -4,4 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-OTHER: dict[str, Any] = {"host": "ml.example", "port": 9443, "database_url": "postgresql://db/smalt"}
+OTHER: dict[str, Any] = {
+    "host": "ml.example",
+    "port": 9443,
+    "database_url": "postgresql://db/smalt",
+    "isolation": "off",
+}

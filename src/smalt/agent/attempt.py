@@ -8,12 +8,13 @@ import resource
 import signal
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from smalt.agent.artifacts import collect_artifacts, link_artifacts
+from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.documents import DocumentServer
-from smalt.agent.environ import base_environment, check_variables
+from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
 from smalt.agent.inputs import prepare_inputs
@@ -21,13 +22,16 @@ from smalt.agent.journal import Journal, open_log, tail
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
 from smalt.agent.mounts import Namespace
-from smalt.agent.outputs import finish_outputs, prepare_outputs
+from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
 from smalt.agent.processes import Brood, Command, StartError
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.server import prepare_server
 from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
+from smalt.agent.walls import Walls
 from smalt.agent.wire import LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
+
+USER_FOLDER = "user"
 
 
 class Attempt:
@@ -38,12 +42,13 @@ class Attempt:
         self._spec = spec
         self._places = places
         self._home = folder.path
+        self._own = folder.path / USER_FOLDER  # what the command may see of it
         self._log = str(places.path(spec.log) if spec.log else self._home / "log")
         self._log_offset = 0
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
-        self._namespace = Namespace()
+        self._mounts = Walls(spec.walls) if spec.walls else Namespace()
         self._cgroups = Cgroups([])
         self._begun = time.monotonic()
 
@@ -77,8 +82,11 @@ class Attempt:
             self._exit(*_stopped_early(interrupts))
             return
         try:
+            if isinstance(self._mounts, Walls):
+                self._brood.first = self._mounts.raise_up()
             self._brood.start(command)
-        except StartError as error:
+        except (StartError, OSError) as error:
+            self._brood.end()
             self._exit(Outcome.SETUP, str(error))
             return
         finally:
@@ -94,27 +102,31 @@ class Attempt:
         problem = check_variables(spec.variables)
         if problem:
             raise SetupError(problem)
-        work = self._home / "work"
-        work.mkdir()
-        temporary = make_temporary(self._folder)
+        work = self._own / "work"
+        work.mkdir(parents=True)
+        temporary = make_temporary(self._folder, walled=spec.walls is not None)
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal)
         ca_bundle = spec.variables.get("SSL_CERT_FILE", "")
-        inputs = prepare_inputs(spec.inputs, places, self._home / "inputs", self._namespace, journal, ca_bundle)
-        outputs = prepare_outputs(spec.outputs, places, self._home / "outputs")
+        inputs = prepare_inputs(spec.inputs, places, self._own / "inputs", self._mounts, journal, ca_bundle)
+        outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
             link_artifacts(work, places.path(spec.artifacts))
         argv, of_server = spec.argv or ["bash", "-c", render(spec.command, inputs, outputs)], dict[str, str]()
         if spec.server:
             with journal.stage("model put in place"):
-                argv, of_server = prepare_server(spec.server, places, self._home)
+                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts, journal)
         environment = base_environment(os.environ, temporary, self._folder.mark)
+        if spec.walls:
+            environment |= inside_environment(spec.walls.home)
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
         environment |= of_server | spec.variables
         if places.address:
             environment[LISTEN_VARIABLE] = places.address
+        if places.address.path:
+            Path(places.address.path).parent.mkdir(mode=0o700, exist_ok=True)
         self._serve_documents(environment, interrupts)
         environment[MARK_VARIABLE] = self._folder.mark
         if spec.environment:
@@ -122,7 +134,28 @@ class Attempt:
         self._limit()
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
-        return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._namespace.active)
+        enter = self._wall_in(temporary, log) if isinstance(self._mounts, Walls) else None
+        return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._mounts.active, enter)
+
+    def _wall_in(self, temporary: Path, log: int) -> Callable[[str], None]:
+        """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
+        walls, spec = self._mounts, self._spec
+        assert isinstance(walls, Walls) and spec.walls
+        walls.show(self._own, writable=True)
+        if spec.walls.home:
+            Path(spec.walls.home).mkdir(mode=0o700, parents=True, exist_ok=True)
+            walls.show(Path(spec.walls.home), writable=True)
+        for one in shown_outputs(spec.outputs, self._places):
+            walls.show(one, writable=True)
+        if spec.artifacts:
+            for name in FOLDERS:
+                walls.show(self._places.path(spec.artifacts) / name, writable=True)
+        if self._places.address.path:
+            walls.show(Path(self._places.address.path).parent, writable=True)
+        walls.show_temporary(temporary)
+        if spec.walls.user:
+            os.fchmod(log, 0o666)  # the command may open /dev/stderr again; nobody else comes to the file
+        return walls.enter
 
     def _serve_documents(self, environment: dict[str, str], interrupts: Interrupts) -> None:
         """Variables that are the address of a document at the platform become the agent's own."""
@@ -140,9 +173,12 @@ class Attempt:
     def _put_environment_first(self, environment: dict[str, str]) -> None:
         shared = Path(self._places.environment)
         with self._journal.stage("environment put in place"):
-            binaries = make_overlay(shared, self._home / "venv")
-            if not self._namespace.bind_read_only(shared, shared):
-                self._journal.say(f"the environment is not write-protected: {self._namespace.refused}")
+            binaries = make_overlay(shared, self._own / "venv")
+            if not self._mounts.bind_read_only(shared, shared):
+                self._journal.say(f"the environment is not write-protected: {self._mounts.refused}")
+            if isinstance(self._mounts, Walls):
+                self._mounts.show_interpreter(shared / "bin" / "python")
+                self._mounts.show_interpreter((binaries / "python").readlink())
         environment["VIRTUAL_ENV"] = str(binaries.parent)
         environment["PATH"] = f"{binaries}:{environment['PATH']}"
         environment.pop("PYTHONHOME", None)
@@ -164,8 +200,8 @@ class Attempt:
         outcome, error = self._judge(ending, exit_code)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
-            spec, places, work = self._spec, self._places, self._home / "work"
-            finish_outputs(spec.outputs, places, self._home / "outputs", work, self._journal)
+            spec, places, work = self._spec, self._places, self._own / "work"
+            finish_outputs(spec.outputs, places, self._own / "outputs", work, self._journal, bool(spec.walls))
             if spec.artifacts:
                 collect_artifacts(work, places.path(spec.artifacts), self._journal)
         except (SetupError, OSError) as problem:
@@ -243,10 +279,14 @@ def program(spec: TaskSpec) -> str:
     return words[0].rpartition("/")[2]
 
 
-def make_temporary(folder: TaskFolder) -> Path:
-    """TMPDIR: in the task's folder, unless that is so deep that Unix sockets in it would not fit their 107 bytes."""
-    place = _temporary(folder)
-    place.mkdir(mode=0o700, exist_ok=True)
+def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
+    """TMPDIR: in the task's folder, unless that is so deep that Unix sockets in it would not fit their 107 bytes.
+
+    Behind walls it is seen as `/tmp`, so it may be deep.
+    """
+    inside = folder.path / USER_FOLDER / "tmp"
+    place = inside if walled or len(os.fsencode(inside)) <= 60 else _outside(folder)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = place.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
         raise SetupError(f"{place}, the folder for temporary files, belongs to somebody else; remove it.")
@@ -254,12 +294,13 @@ def make_temporary(folder: TaskFolder) -> Path:
 
 
 def remove_temporary(folder: TaskFolder) -> None:
-    remove_tree(_temporary(folder))
+    for place in (folder.path / USER_FOLDER / "tmp", _outside(folder)):
+        if not place.is_symlink():
+            remove_tree(place)
 
 
-def _temporary(folder: TaskFolder) -> Path:
-    inside = folder.path / "tmp"
-    return inside if len(os.fsencode(inside)) <= 60 else Path("/tmp") / f"smalt-{folder.mark}"
+def _outside(folder: TaskFolder) -> Path:
+    return Path("/tmp") / f"smalt-{folder.mark}"
 
 
 def _copy_code(code: Path, work: Path, journal: Journal) -> None:

@@ -31,19 +31,32 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def base_environment(machine: Mapping[str, str], temporary: Path, mark: str) -> dict[str, str]:
     """What every task starts from. `machine` is the environment that the agent itself was given."""
-    account = pwd.getpwuid(os.geteuid())
+    name, home = _account()
     passed = {name: value for name, value in machine.items() if name in PASSED_ON or name.startswith("LC_")}
     return {
         "LANG": "C.UTF-8",
         **passed,
         "PATH": _machine_path(machine.get("PATH") or _PATH),
-        "HOME": machine.get("HOME") or account.pw_dir,
-        "USER": account.pw_name,
-        "LOGNAME": account.pw_name,
+        "HOME": machine.get("HOME") or home,
+        "USER": name,
+        "LOGNAME": name,
         "SHELL": "/bin/bash",
         "TMPDIR": str(temporary),
         "PYTHONUNBUFFERED": "1",
         "SMALT_TASK": mark,
+    }
+
+
+def inside_environment(home: str) -> dict[str, str]:
+    """What is otherwise behind walls: the account's name, its home, `/tmp`; git trusts folders of whatever owner."""
+    return {
+        "HOME": home or "/tmp",
+        "USER": "smalt",
+        "LOGNAME": "smalt",
+        "TMPDIR": "/tmp",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
     }
 
 
@@ -55,6 +68,15 @@ def check_variables(variables: Mapping[str, str]) -> str:
         if not name or "=" in name or "\0" in name or "\0" in value:
             return f"The environment variable {name!r} cannot be set: a name has no '=', and neither part a NUL."
     return ""
+
+
+def _account() -> tuple[str, str]:
+    """Name and home of this process's user, who need not be one that the machine knows (`docker run --user 1234`)."""
+    try:
+        account = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return str(os.geteuid()), "/"
+    return account.pw_name, account.pw_dir
 
 
 def _machine_path(path: str) -> str:

@@ -19,6 +19,7 @@ from smalt.agent.failures import SetupError
 from smalt.agent.fetch import fetch
 from smalt.agent.journal import Journal
 from smalt.agent.mounts import Namespace
+from smalt.agent.walls import Walls
 from smalt.agent.wire import InputSpec, Places
 
 _MOUNTED = ("ro_mount", "eval_mount")
@@ -26,10 +27,15 @@ _COPIED = ("download", "eval_download")
 
 
 def prepare_inputs(
-    inputs: list[InputSpec], places: Places, folder: Path, namespace: Namespace, journal: Journal, ca_bundle: str = ""
+    inputs: list[InputSpec],
+    places: Places,
+    folder: Path,
+    mounts: Namespace | Walls,
+    journal: Journal,
+    ca_bundle: str = "",
 ) -> dict[str, str]:
     """What each input's placeholder stands for, by name. Raises SetupError, which names the input."""
-    return {one.name: _value(one, places, folder, namespace, journal, ca_bundle) for one in inputs}
+    return {one.name: _value(one, places, folder, mounts, journal, ca_bundle) for one in inputs}
 
 
 def safe_folder(name: str, base: Path) -> Path:
@@ -39,7 +45,9 @@ def safe_folder(name: str, base: Path) -> Path:
     return base / ("_" + os.fsencode(name).hex()[:200])
 
 
-def _value(one: InputSpec, places: Places, folder: Path, namespace: Namespace, journal: Journal, ca_bundle: str) -> str:
+def _value(
+    one: InputSpec, places: Places, folder: Path, mounts: Namespace | Walls, journal: Journal, ca_bundle: str
+) -> str:
     if one.type == "literal":
         return one.value
     if one.mode == "direct":
@@ -57,6 +65,8 @@ def _value(one: InputSpec, places: Places, folder: Path, namespace: Namespace, j
         shown = one.uri or one.source.name
         raise SetupError(f"Input '{one.name}': nothing is at {shown}. Check that it was uploaded or written.")
     if one.mode == "rw_mount":
+        if isinstance(mounts, Walls):
+            mounts.show(source, writable=True)
         return str(source)
     target = place if source.is_dir() else place / source.name
     place.mkdir(parents=True, exist_ok=True)
@@ -64,16 +74,16 @@ def _value(one: InputSpec, places: Places, folder: Path, namespace: Namespace, j
         with journal.stage(f"input '{one.name}' copied"):
             _copy(one.name, source, target, journal, 0)
     else:
-        _mount(one.name, source, target, namespace, journal)
+        _mount(one.name, source, target, mounts, journal)
     return str(target)
 
 
-def _mount(name: str, source: Path, target: Path, namespace: Namespace, journal: Journal) -> None:
+def _mount(name: str, source: Path, target: Path, mounts: Namespace | Walls, journal: Journal) -> None:
     if not source.is_dir():
         target.touch()
-    if namespace.bind_read_only(source, target):
+    if mounts.bind_read_only(source, target):
         return
-    journal.say(f"input '{name}': {namespace.refused}; it is a private copy without write permission instead")
+    journal.say(f"input '{name}': {mounts.refused}; it is a private copy without write permission instead")
     if not source.is_dir():
         target.unlink()
     _copy(name, source, target, journal, 0o400)

@@ -4,6 +4,8 @@ rw_mount   the place in the blob store itself: what is written is there at once
 direct     the same place exists, the command gets its URI
 upload     a private folder, moved to its place when the command has ended, however it ended: what a failed job wrote
            is what one needs to see why
+
+Behind walls (`walled`) a single file is written to a private folder too: the folder of its place may hold others'.
 """
 
 from __future__ import annotations
@@ -19,19 +21,27 @@ from smalt.agent.journal import Journal
 from smalt.agent.wire import OutputSpec, Places
 
 
-def prepare_outputs(outputs: list[OutputSpec], places: Places, folder: Path) -> dict[str, str]:
+def prepare_outputs(outputs: list[OutputSpec], places: Places, folder: Path, walled: bool = False) -> dict[str, str]:
     """What each output's placeholder stands for, by name. Raises SetupError, which names the output."""
-    return {one.name: _value(one, places, folder) for one in outputs}
+    return {one.name: _value(one, places, folder, walled) for one in outputs}
 
 
-def finish_outputs(outputs: list[OutputSpec], places: Places, folder: Path, work: Path, journal: Journal) -> None:
-    """Bring `upload` outputs to their places and make all of them plain files. Raises SetupError."""
+def shown_outputs(outputs: list[OutputSpec], places: Places) -> list[Path]:
+    """The folders of the store that the command writes into itself, for a task behind walls."""
+    own = [one for one in outputs if one.mode != "direct" and not _is_private(one, walled=True)]
+    return [places.path(one.target) for one in own if one.target]
+
+
+def finish_outputs(
+    outputs: list[OutputSpec], places: Places, folder: Path, work: Path, journal: Journal, walled: bool = False
+) -> None:
+    """Bring private outputs to their places and make all of them plain files. Raises SetupError."""
     for one in outputs:
         if not one.target:
             continue
         target = places.path(one.target)
         try:
-            if one.mode == "upload":
+            if _is_private(one, walled):
                 private = _private(one, target, folder)
                 settle_links(private, work, journal)
                 with journal.stage(f"output '{one.name}' stored"):
@@ -77,7 +87,11 @@ def _copy_plain(source: Path, target: Path) -> None:
             copy_file(Path(entry.path), target / relative)
 
 
-def _value(one: OutputSpec, places: Places, folder: Path) -> str:
+def _is_private(one: OutputSpec, walled: bool) -> bool:
+    return one.mode == "upload" or (walled and one.type == "uri_file" and one.mode != "direct")
+
+
+def _value(one: OutputSpec, places: Places, folder: Path, walled: bool) -> str:
     if one.mode not in ("rw_mount", "direct", "upload", "mount"):
         raise SetupError(f"Output '{one.name}': the mode '{one.mode}' is not one that a job can have.")
     if not one.target:
@@ -85,7 +99,7 @@ def _value(one: OutputSpec, places: Places, folder: Path) -> str:
             return one.uri
         raise SetupError(f"Output '{one.name}' has no place to be written to.")
     target = places.path(one.target)
-    place = _private(one, target, folder) if one.mode == "upload" else target
+    place = _private(one, target, folder) if _is_private(one, walled) else target
     try:
         (place.parent if one.type == "uri_file" else place).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -26,7 +27,10 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """`cgroups` are files that the process writes itself into before it becomes the command."""
+    """`cgroups` are files that the process writes itself into before it becomes the command.
+
+    `enter`, given the command's folder, moves it behind its walls; without, it runs in the open.
+    """
 
     argv: list[str]
     environment: dict[str, str]
@@ -34,13 +38,19 @@ class Command:
     log: int
     cgroups: list[str] = field(default_factory=list)
     may_mount: bool = True
+    enter: Callable[[str], None] | None = None
 
 
 class Brood:
-    """This process's descendants. `status` is the main one's wait status once it has ended."""
+    """This process's descendants. `status` is the main one's wait status once it has ended.
+
+    `first` is the first process of a task's own process namespace (0: it has none). It is there for the others, so it
+    is asked to leave as soon as the main one has ended.
+    """
 
     def __init__(self) -> None:
         self.main = 0
+        self.first = 0
         self.status: int | None = None
 
     def start(self, command: Command) -> None:
@@ -74,6 +84,8 @@ class Brood:
                 return True
             if pid == self.main:
                 self.status = status
+                if self.first:
+                    send(self.first, signal.SIGUSR1)
             options = os.WNOHANG
 
     def signal(self, number: int) -> None:
@@ -163,7 +175,8 @@ def _become(command: Command, parent: int, problem: int) -> NoReturn:
     """In the forked child: turn into the command. Nothing of the agent is left but the log."""
     try:
         os.setsid()
-        linux.die_with_parent(parent)
+        if command.enter is None:
+            linux.die_with_parent(parent)
         signal.set_wakeup_fd(-1)
         for number in _RESET:
             signal.signal(number, signal.SIG_DFL)
@@ -172,9 +185,11 @@ def _become(command: Command, parent: int, problem: int) -> NoReturn:
         for group in command.cgroups:
             Path(group).write_text("0")
         _prefer_for_oom()
-        if not command.may_mount:
-            linux.drop_mount_capability()
         os.umask(0o022)
+        if command.enter is not None:
+            command.enter(command.folder)
+        elif not command.may_mount:
+            linux.drop_mount_capability()
         os.chdir(command.folder)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)

@@ -145,6 +145,27 @@ class ServerSpec:
 
 
 @dataclass(frozen=True)
+class WallsSpec:
+    """The walls around a task, as the node's engine decides them.
+
+    - `user`: whom the process runs as inside, by number; 0: as whom the agent runs.
+    - `home`: its HOME, a folder that outlives the task and belongs to its workspace.
+    - `hostname`, `hosts`: the node's name, and those of all nodes of the job.
+    - `readable`: what else of this machine it may read; `hidden`: folders of the platform that are empty inside even
+      where they lie below something that is shown.
+    - `gpus`: minor numbers of the GPUs that it may open; None: all.
+    """
+
+    user: int = 0
+    home: str = ""
+    hostname: str = "localhost"
+    hosts: list[str] = field(default_factory=list)
+    readable: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    gpus: list[int] | None = None
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One process on one node.
 
@@ -161,6 +182,9 @@ class TaskSpec:
     - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (None: nowhere).
     - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes
       and threads may run at once.
+    - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
+      node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
+    - `walls`: None means that the command runs in the open.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails. Where a server listens
       the node decides: the process finds it in the variable `SMALT_LISTEN`, all others in `TaskState.address`.
     """
@@ -185,8 +209,13 @@ class TaskSpec:
     limits: Limits = field(default_factory=Limits)
     log_most_bytes: int = 256 << 20
     processes_most: int = 8192
+    workspace: str = ""
+    hostname: str = ""
+    hosts: list[str] = field(default_factory=list)
+    gpus: list[int] | None = None
     ready: Probe | None = None
     live: Probe | None = None
+    walls: WallsSpec | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -205,6 +234,7 @@ class TaskSpec:
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
         if server := raw.get("server"):
             values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
+        values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         return cls(**values)
 
     @property
@@ -240,8 +270,8 @@ class Head(NamedTuple):
 class Places:
     """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
 
-    `address` is where it listens, empty for what does not. The engine writes all this when it starts the task; paths
-    are absolute.
+    `address` is where it listens, empty for what does not; the folder of a socket is the task's own. The engine writes
+    all this when it starts the task; paths are absolute.
     """
 
     files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])

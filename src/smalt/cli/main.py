@@ -47,6 +47,11 @@ class Shell(StrEnum):
     json = "json"
 
 
+class Isolation(StrEnum):
+    auto = "auto"
+    off = "off"
+
+
 class Jobs(StrEnum):
     keep = "keep"
     cancel = "cancel"
@@ -79,10 +84,13 @@ def up(
     root: Root = None,
     host: Host = None,
     port: Port = None,
+    isolation: Annotated[
+        Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
-    _run("up", root=root, told={"host": host, "port": port}, detach=detach)
+    _run("up", root=root, told={"host": host, "port": port, "isolation": isolation and isolation.value}, detach=detach)
 
 
 @app.command()
@@ -105,6 +113,12 @@ def down(
 def status(root: Root = None, json: Json = False) -> None:
     """Show whether the platform answers, and its processes. The exit code is 0 if it does, otherwise 3."""
     _run("status", root=root, as_json=json)
+
+
+@app.command()
+def doctor(root: Root = None, json: Json = False) -> None:
+    """Show what this machine can and cannot do for Smalt, and what helps. The exit code is 1 if Smalt cannot run."""
+    _run("doctor", root=root, as_json=json)
 
 
 @app.command()

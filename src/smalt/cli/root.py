@@ -48,7 +48,7 @@ def prepare(settings: Settings) -> None:
     """Create the root and the folders in it (0700). Safe to repeat, also beside a running platform."""
     root = settings.root
     read_config(root)
-    _check_folder(root)
+    check_folder(root)
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         root.chmod(0o700)
@@ -61,7 +61,7 @@ def prepare(settings: Settings) -> None:
         raise CliError(f"{root} cannot be used: {error.strerror or error}.") from error
 
 
-def _check_folder(root: Path) -> None:
+def check_folder(root: Path) -> None:
     """The root becomes readable by its owner alone: never do that to a folder that has another purpose."""
     try:
         found = root.stat()

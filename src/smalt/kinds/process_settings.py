@@ -1,13 +1,30 @@
-"""What the operating system takes for a process: environment variables and arguments."""
+"""What a process may be given, and whose may run: environment variables and arguments, isolation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from smalt.arm.errors import invalid
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
 
 _MOST_BYTES = 128 * 1024 - 2  # of one NAME=VALUE: Linux has MAX_ARG_STRLEN for it, with '=' and the NUL at its end
+
+
+def check_isolation(platform: Platform, principal: Principal) -> None:
+    """Raises ArmError(403): where nothing keeps a process from the platform's keys, only the owner's may run."""
+    if principal.kind not in ("servicePrincipal", "managedIdentity"):
+        return
+    isolation = platform.engine.isolation()
+    if isolation.level == "none":
+        raise ArmError(
+            403,
+            "NoIsolation",
+            f"{principal.name} may run nothing here, only the platform's owner: {isolation.reason} Whatever runs could"
+            " read every key of the platform. Let the machine isolate (smalt doctor says how), or accept the danger:"
+            " smalt up --isolation off.",
+        )
 
 
 def check_variables(given: Mapping[str, Any] | None, field: str) -> None:

@@ -100,6 +100,19 @@ def alive(pid: int) -> bool:
         return False
 
 
+def test_up_says_what_the_machine_lacks_and_only_at_a_start(
+    root: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "notes", lambda machine: ["cgroups: none [at all]; jobs run without a limit."])
+    said = smalt("up", "--root", root, "--port", port, "--detach").stdout.splitlines()
+    at = said.index(f"What this machine lacks (smalt doctor --root {root} says what helps):")
+    assert said[at + 1 :] == ["  cgroups: none [at all]; jobs run without a limit."]
+    assert said[0] == f"Smalt is ready at https://localhost:{port}"
+    again = smalt("up", "--root", root, "--detach")
+    assert again.exit_code == 0 and "lacks" not in again.stdout
+    assert smalt("down", "--root", root).exit_code == 0
+
+
 def test_up_detached_is_ready_when_it_returns_and_down_stops_it(root: Path, port: int) -> None:
     said = smalt("up", "--root", root, "--port", port, "--detach")
     assert said.exit_code == 0, said.output

@@ -39,7 +39,7 @@ def processes_of(folder: Path) -> list[int]:
     for one in Path("/proc").iterdir():
         if one.name.isdigit():
             with contextlib.suppress(OSError):
-                if str((one / "cwd").readlink()).startswith(f"{folder}/work") and alive(int(one.name)):
+                if str((one / "cwd").readlink()).startswith(f"{folder}/user/work") and alive(int(one.name)):
                     found.append(int(one.name))
     return found
 

@@ -64,7 +64,7 @@ def test_the_environment_is_seen_through_the_overlay(local: Any, shared: Path) -
         "greet; echo $VIRTUAL_ENV; cat $VIRTUAL_ENV/share/greet/note.txt; python3 -m pip list --format freeze",
         environment=str(shared),
     )
-    venv = local.folder("t") / "venv"
+    venv = local.folder("t") / "user" / "venv"
     assert state.exit_code == 0, log
     assert log.splitlines()[:6] == [
         f"{venv}/bin/python",
@@ -92,7 +92,7 @@ def test_installing_never_changes_the_shared_environment(
         "python -m pip list --format freeze; cat $VIRTUAL_ENV/share/greet/note.txt; touch $VIRTUAL_ENV/ok",
         environment=str(shared),
     )
-    venv = local.folder("t") / "venv"
+    venv = local.folder("t") / "user" / "venv"
     assert state.exit_code == 0, log
     lines = log.splitlines()
     assert f"2.0 {venv}" in lines
@@ -126,6 +126,6 @@ def test_scripts_run_from_a_root_with_spaces_and_depth(tmp_path: Path, shared: P
             environment=str(shared),
         )
         assert state.exit_code == 0, log
-        assert log.splitlines() == [f"1.0 {other.folder('t')}/venv", "socket"]
+        assert log.splitlines() == [f"1.0 {other.folder('t')}/user/venv", "socket"]
     finally:
         other.close()

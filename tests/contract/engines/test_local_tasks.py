@@ -210,7 +210,7 @@ def test_code_is_a_fresh_copy_without_links_out(local: Any, code: Path) -> None:
         assert "root:" not in log
         assert "escapes: a link that leads out" in local.system_log(name)
     assert (code / "pkg" / "a.txt").read_text() == "original"
-    assert not (local.folder("first") / "work" / "escapes").is_symlink()
+    assert not (local.folder("first") / "user" / "work" / "escapes").is_symlink()
 
 
 def test_outputs_in_place_and_uploaded(local: Any, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from smalt.arm.registry import Kinds
 from smalt.cli.main import app
 from smalt.cli.root import prepare, remember
 from smalt.cli.variables import client_variables
+from smalt.doctor.checks import CHECKS
 from smalt.kinds.jobs.job import TYPES
 from smalt.settings import Settings
 
@@ -175,6 +176,12 @@ class TestCommandLine:
 
     def test_no_section_is_about_what_is_not_there(self) -> None:
         assert {one for one in self.headings if "`" in one} == {f"`{name}`" for name in COMMANDS}
+
+    def test_every_check_of_the_doctor(self) -> None:
+        """In their order; what Smalt cannot run without is in bold."""
+        rows = re.findall(r"^\| ([^|]*`[^|]*) \|", self.headings["`smalt doctor`"], re.MULTILINE)
+        shown = [one for row in rows for one in row.split(", ")]
+        assert shown == [f"**`{one.id}`**" if one.vital else f"`{one.id}`" for one in CHECKS]
 
 
 def test_architecture_opens_with_where_to_start() -> None:

@@ -154,13 +154,12 @@ def test_each_node_sees_its_own_gpus(harness: Harness) -> None:
     two = cluster(harness, "two", most=2, size="Standard_NC12")
     submit(harness, "train", computeId=two, resources={"instanceCount": 2})
     harness.settle()
-    seen = [harness.engine.tasks[task(harness, "train", rank)].variables["CUDA_VISIBLE_DEVICES"] for rank in (0, 1)]
-    assert seen == ["0,1", "2,3"]
+    assert [harness.engine.tasks[task(harness, "train", rank)].gpus for rank in (0, 1)] == [[0, 1], [2, 3]]
     submit(harness, "plain", computeId=cluster(harness, "cpu"))
     submit(harness, "anywhere")
     harness.settle()
-    assert harness.engine.tasks[task(harness, "plain")].variables["CUDA_VISIBLE_DEVICES"] == ""
-    assert "CUDA_VISIBLE_DEVICES" not in harness.engine.tasks[task(harness, "anywhere")].variables
+    assert harness.engine.tasks[task(harness, "plain")].gpus == []
+    assert harness.engine.tasks[task(harness, "anywhere")].gpus is None
 
 
 def test_more_gpus_than_the_machine_has_are_refused_and_not_waited_for(harness: Harness) -> None:

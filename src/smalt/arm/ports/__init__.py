@@ -13,6 +13,7 @@ from smalt.arm.ports.compute import (
     Environments,
     EnvironmentSpec,
     Feed,
+    Isolation,
     Login,
     Usage,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Gateway",
     "Grants",
     "IdentityHeaders",
+    "Isolation",
     "LocalBlobs",
     "Login",
     "MlflowModels",

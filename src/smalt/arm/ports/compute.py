@@ -17,6 +17,17 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class Isolation:
+    """What keeps a task from the platform and from other workspaces' tasks.
+
+    `level`: walls (its own file system, processes, IPC), none (the machine allows nothing, `reason` says why), off.
+    """
+
+    level: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Usage:
     """What a task that runs uses: processor time since it began, memory now, a share of GPUs (1: one, all the time)."""
 
@@ -35,6 +46,8 @@ class Engine(Protocol):
     """
 
     def capacity(self) -> Capacity: ...
+
+    def isolation(self) -> Isolation: ...
 
     def ensure(self, task: TaskSpec) -> None:
         """Start `task` unless a task of this name was ever started.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
-import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -24,17 +21,19 @@ from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.port_holder import dismiss, holds
+from smalt.cli.ports import taken
 from smalt.cli.programs import programs
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
 from smalt.cli.version import installed
 from smalt.config import read_settings
+from smalt.doctor.machine import Machine
+from smalt.doctor.start import notes
 from smalt.gateway.listener import addresses
 from smalt.reserve import MIB, Reserve
 from smalt.settings import Settings, check_setting, setting_names
 
-LITTLE_BYTES = 512 * MIB  # free space below which `up` says how much there is
 DYING_S = 3.0  # how long an earlier platform's processes may hold the port after its supervisor was killed
 
 
@@ -104,13 +103,16 @@ def _running(root: Path, told: Told) -> Settings:
 
 
 def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
+    machine = Machine(settings)
+    lacking = notes(machine)
     if detach:
         _leave_behind(settings, lock)
         console.print(f"Smalt is ready at {settings.url}")
         _invite(console, settings)
+        _tell(console, machine, lacking)
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        shown = _Shown(settings, live, console)
+        shown = _Shown(settings, live, console, lambda: _tell(console, machine, lacking))
         try:
             supervise(_prepared(settings), lock, shown.changed)
         except StartFailed as error:
@@ -126,6 +128,7 @@ class _Shown:
     settings: Settings
     live: Live
     console: Console
+    tell: Callable[[], None]
     welcomed: bool = False
 
     def changed(self, view: View) -> None:
@@ -135,6 +138,7 @@ class _Shown:
                 f"Smalt is ready at {view.url} after {time.time() - view.started_at:.1f} s; Ctrl-C stops it."
             )
             _invite(self.console, self.settings)
+            self.tell()
         if self.console.is_terminal:
             self.live.update(_table(view), refresh=True)
 
@@ -173,6 +177,13 @@ def _invite(console: Console, settings: Settings) -> None:
     console.print(f'Point a shell at it:                  eval "$(smalt env --root {shlex.quote(str(settings.root))})"')
 
 
+def _tell(console: Console, machine: Machine, lacking: Sequence[str]) -> None:
+    if lacking:
+        console.print(f"What this machine lacks ({machine.smalt('doctor')} says what helps):")
+        for one in lacking:
+            console.print(f"  {one}", markup=False)
+
+
 def _wait_until_ready(settings: Settings, pid: int | None) -> None:
     """For another `up` that is still starting. Raises CliError if it does not get there."""
     deadline = time.monotonic() + READY_TIMEOUT_S
@@ -193,8 +204,6 @@ def _check_space(settings: Settings) -> None:
         raise CliError(f"{free}, and the platform needs {reserve.needed_bytes // MIB} to start; free some.")
     if gave_up:
         print(f"smalt: the disk was full: its reserve was given up, now {free}. Delete something.", file=sys.stderr)
-    elif reserve.free_bytes() < LITTLE_BYTES:
-        print(f"smalt: only {free}.", file=sys.stderr)
 
 
 def _check_port(settings: Settings) -> None:
@@ -203,7 +212,7 @@ def _check_port(settings: Settings) -> None:
         return  # since an earlier supervisor was killed
     dismiss(settings.run)
     deadline = time.monotonic() + DYING_S
-    while (reason := _taken(settings.port)) and _was_killed(settings) and time.monotonic() < deadline:
+    while (reason := taken(settings.port)) and _was_killed(settings) and time.monotonic() < deadline:
         time.sleep(0.05)
     if reason:
         raise CliError(reason)
@@ -212,35 +221,3 @@ def _check_port(settings: Settings) -> None:
 def _was_killed(settings: Settings) -> bool:
     """The supervisor that wrote this file did not get to remove it; its Envoy is dying now."""
     return (settings.run / "supervisor.json").exists()
-
-
-def _taken(port: int) -> str:
-    """Why `port` cannot be listened on, or an empty text."""
-    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-        try:
-            probe = socket.socket(family, socket.SOCK_STREAM)
-        except OSError:  # no such protocol on this machine
-            continue
-        with probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                probe.bind((address, port))
-            except PermissionError:
-                return f"port {port} needs more rights; choose one above 1023 with --port."
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    return f"port {port} is in use{_by_whom(port)}; choose another with --port."
-    return ""
-
-
-def _by_whom(port: int) -> str:
-    """` by NAME (process PID)` where this user may see it."""
-    try:
-        for one in psutil.net_connections("tcp"):
-            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr[1] == port and one.pid:
-                return f" by {psutil.Process(one.pid).name()} (process {one.pid})"
-    except (psutil.Error, OSError):
-        pass
-    return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 from smalt.agent import wire
 from smalt.agent.limits import recorded
 from smalt.agent.wire import Address, Outcome, Phase, StopRequest, TaskSpec, TaskState
-from smalt.arm.ports import Capacity, Usage
+from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.local.capacity import machine_capacity
 from smalt.engines.local.folders import (
     TRASH,
@@ -31,6 +32,7 @@ from smalt.engines.local.folders import (
     write_fence,
     write_private,
 )
+from smalt.engines.local.isolation import Walling
 from smalt.engines.local.meter import Meter
 from smalt.engines.local.places import Finder
 from smalt.engines.local.spawn import Nursery, bury, spawn_agent
@@ -56,11 +58,15 @@ class LocalEngine:
         self._run, self._older = settings.run, settings.root / "serving"
         self._watcher: Watcher | None = None
         self._meter = Meter(settings)
+        self._walling = Walling(settings)
         self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
 
     def capacity(self) -> Capacity:
         return machine_capacity()
+
+    def isolation(self) -> Isolation:
+        return self._walling.isolation()
 
     def ensure(self, task: TaskSpec) -> None:
         if not task.name:
@@ -75,13 +81,13 @@ class LocalEngine:
                 write_fence(folder, task.fence)
             if read_state(folder) is not None:
                 return
-            self._start(folder, task)
+            self._start(folder, self._walling.around(task))
 
     def observe(self, name: str) -> TaskState | None:
         folder = self._folders.of(name)
         state = self._observe(folder, name)
         if state is not None and state.ready and not state.address:  # its agent is of a version that did not say it
-            return replace(state, address=self._address(folder))
+            return replace(state, address=Address(f"unix:{self._run}/{folder.name}.sock"))
         return state
 
     def _observe(self, folder: Path, name: str) -> TaskState | None:
@@ -159,7 +165,7 @@ class LocalEngine:
     def _address(self, folder: Path) -> Address:
         """Where the task in `folder` listens, if it does: a socket whose path fits the 107 bytes of an address."""
         name = folder.name if len(folder.name) <= 32 else hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:32]
-        return Address(f"unix:{self._run}/{name}.sock")
+        return Address(f"unix:{self._run}/{name}/s")
 
     def _starters(self) -> list[Callable[[Path, Path, int], None]]:
         return [spawn_agent] if self._nursery is None else [self._nursery.start_agent, spawn_agent]
@@ -214,7 +220,7 @@ class LocalEngine:
             write_private(grave / wire.STOP_FILE, StopRequest(0).to_json())
             self._signal(grave, signal.SIGKILL)
             self._bury(grave)
-        Path(self._address(grave.with_suffix("")).path).unlink(missing_ok=True)
+        shutil.rmtree(Path(self._address(grave.with_suffix("")).path).parent, ignore_errors=True)
         if recorded(grave).remove():
             delete_tree(grave)
         else:  # the kernel still holds one: with the next removal, or the next start

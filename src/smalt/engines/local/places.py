@@ -25,7 +25,7 @@ class Finder:
     blob: Callable[[str, str, str], Path]
     environment: Callable[[str], Path]
 
-    def places(self, task: TaskSpec, address: Address) -> Places:
+    def places(self, task: TaskSpec, address: Address = NOWHERE) -> Places:
         """`address` is where the task is to listen, if it does."""
         files = {ref: str(self.blob(*ref)) for ref in sorted(task.refs())}
         environment = str(self.environment(task.environment)) if task.environment else ""

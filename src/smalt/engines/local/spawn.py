@@ -29,7 +29,7 @@ def spawn_agent(folder: Path, hints: Path, lock: int) -> None:
                 "-c",
                 '"$@" &',
                 "sh",
-                *_python("launcher"),
+                *python("launcher"),
                 str(folder),
                 "--hints",
                 str(hints),
@@ -49,7 +49,7 @@ def spawn_agent(folder: Path, hints: Path, lock: int) -> None:
 def bury(folder: Path, hints: Path) -> None:
     """End what a vanished agent left behind and make its task LOST. Waits for the agent where one is still ending."""
     subprocess.run(
-        [*_python("launcher"), str(folder), "--hints", str(hints), "--bury"],
+        [*python("launcher"), str(folder), "--hints", str(hints), "--bury"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
@@ -88,7 +88,7 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [*_python("nursery"), str(theirs.fileno())],
+                [*python("nursery"), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -109,5 +109,6 @@ class Nursery:
             self._process = None
 
 
-def _python(module: str) -> list[str]:
+def python(module: str) -> list[str]:
+    """The command that runs `main` of a module of the agent."""
     return [sys.executable, "-I", "-S", "-c", _START.format(module=module), str(_PACKAGES)]

@@ -13,6 +13,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
 from smalt.arm.runs import RUN_TYPE, begun_alike
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.jobs.model import TYPES, JobType
+from smalt.kinds.process_settings import check_isolation
 from smalt.store.document import part
 
 _LATER = {"AutoML", "Pipeline", "Sweep", "Spark", "Labeling", "FineTuning"}
@@ -41,6 +42,7 @@ def new(request: Request, connection: Connection) -> Admitted:
     """Raises ArmError."""
     type_ = type_named(request.body["properties"])
     properties = checked(type_, request)
+    check_isolation(request.platform, request.principal)
     properties.pop("status", None)
     properties["experimentName"] = properties.get("experimentName") or "Default"
     properties["displayName"] = properties.get("displayName") or request.id.name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
@@ -88,6 +89,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
     size = ours.get("instance_type") or ""
+    hosts = [_host_name(row, rank) for rank in range(len(names))]
     return [
         TaskSpec(
             name=name,
@@ -99,7 +101,6 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
                 **ours["plan"].get("variables", {}),
                 **variables,
                 **(_node_variables(properties, rank, status.ports) if has_peers(properties, len(names)) else {}),
-                **_gpu_variables(size, capacity, status.gpus[rank] if status.gpus else ()),
                 **own,
             },
             documents=documents,
@@ -112,6 +113,10 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
             limits=limits_of(size, capacity.memory_bytes),
+            workspace=workspace.key,
+            hostname=hosts[rank],
+            hosts=hosts,
+            gpus=_gpus(size, capacity, status.gpus[rank] if status.gpus else ()),
         )
         for rank, name in enumerate(names)
     ]
@@ -178,11 +183,15 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
     }
 
 
-def _gpu_variables(size: str, capacity: Capacity, gpus: Sequence[int]) -> dict[str, str]:
+def _gpus(size: str, capacity: Capacity, gpus: Sequence[int]) -> list[int] | None:
     """A node of a size sees its own GPUs alone, be it none; without a size it sees all that the machine has."""
-    if not capacity.gpus or size.lower() not in SIZES:
-        return {}
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+    return list(gpus) if capacity.gpus and size.lower() in SIZES else None
+
+
+def _host_name(row: Row, rank: int) -> str:
+    """At most 63 characters, as DNS has it, and another one for each node of all jobs."""
+    name = re.sub(r"[^a-z0-9]+", "-", row.name.lower()).strip("-")[:32].strip("-")
+    return f"{name or 'job'}-{job_oid(row)[:8]}-node-{rank}"
 
 
 def node_count(properties: Document) -> int:

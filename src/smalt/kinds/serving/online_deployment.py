@@ -23,7 +23,7 @@ from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.assets import environment_build, references
 from smalt.kinds.assets.environment import specification
-from smalt.kinds.process_settings import check_variables
+from smalt.kinds.process_settings import check_isolation, check_variables
 from smalt.kinds.serving import replicas, routing
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
@@ -56,6 +56,7 @@ class DeploymentProperties(Properties):
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
     workspace, platform = request.id.workspace, request.platform
+    check_isolation(platform, request.principal)
     if (compute := properties.get("endpointComputeType")) and compute.lower() != "managed":
         raise invalid(
             f"properties.endpointComputeType: '{compute}' cannot be had here; use Managed.",

@@ -192,6 +192,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
             system_log=_system_log(name),
             grace_s=30,
             limits=limits_of(wanted["size"], memory),
+            workspace=workspace.key,
             ready=_probe(readiness, "/ready"),
             live=_probe(liveness, "/health") if liveness else None,
         )

@@ -1,0 +1,117 @@
+"""Which walls a task of this machine gets, and what the machine allows of what the settings ask for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from smalt.agent import wire
+from smalt.agent.wire import TaskSpec, WallsSpec
+from smalt.arm.ports import Isolation
+from smalt.engines.local.gpus import Gpu, machine_gpus
+from smalt.engines.local.spawn import python
+from smalt.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_TRIAL_TIMEOUT_S = 20
+# A number for each workspace, of a range that no packaged system gives to people (systemd's for transient services).
+# Two workspaces may meet at one number: what keeps them apart is that neither sees the other's files and processes.
+_FIRST_USER, _USERS = 61184, 4096
+INJECTED = Path(wire.__file__).parent / "inject"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What `smalt.agent.trial` found: `owners` where files can seem to be another user's."""
+
+    walls: bool
+    owners: bool
+    reason: str
+
+
+class Walling:
+    """`around` gives a task its walls; `isolation` is what they are worth."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @functools.cached_property
+    def _trial(self) -> Trial:
+        return try_walls(self._settings.root) if self._settings.isolation != "off" else Trial(False, False, "")
+
+    @functools.cached_property
+    def _gpus(self) -> Sequence[Gpu]:
+        return machine_gpus()
+
+    def isolation(self) -> Isolation:
+        if self._settings.isolation == "off":
+            return Isolation("off", "It was switched off (smalt up --isolation off).")
+        if self._trial.walls:
+            return Isolation("walls")
+        return Isolation("none", f"This machine allows no namespaces: {self._trial.reason}.")
+
+    def around(self, task: TaskSpec) -> TaskSpec:
+        """The task with its walls and its GPUs. The platform's own work has no workspace, and needs none."""
+        task = self._with_gpus(task)
+        if not task.workspace or self.isolation().level != "walls":
+            return task
+        settings = self._settings
+        minors = None if task.gpus is None else [self._gpus[one].minor for one in task.gpus if one < len(self._gpus)]
+        return replace(
+            task,
+            walls=WallsSpec(
+                user=user_of(task.workspace) if self._trial.owners else 0,
+                home=str(settings.homes / hashlib.sha256(task.workspace.encode()).hexdigest()[:16]),
+                hostname=task.hostname or "localhost",
+                hosts=task.hosts,
+                readable=[str(settings.tls / "bundle.pem"), str(INJECTED)],
+                hidden=[str(settings.root), str(settings.run)],
+                gpus=minors,
+            ),
+        )
+
+    def _with_gpus(self, task: TaskSpec) -> TaskSpec:
+        """By UUID, where the driver tells: an index counts anew inside of walls that hide a device."""
+        if task.gpus is None:
+            return task
+        known = [self._gpus[one].uuid for one in task.gpus if one < len(self._gpus)]
+        named = known if all(known) and len(known) == len(task.gpus) else [str(one) for one in task.gpus]
+        visible = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(named)}
+        return replace(task, variables={**visible, **task.variables})
+
+
+def user_of(workspace: str) -> int:
+    """The number of the user as whom a workspace's tasks run."""
+    return _FIRST_USER + int.from_bytes(hashlib.sha256(workspace.encode()).digest()[:4], "big") % _USERS
+
+
+def try_walls(root: Path) -> Trial:
+    """Whether walls stand here, tried with a folder of the root's file system. Some 0.05 s."""
+    folder = Path(tempfile.mkdtemp(prefix=".walls-", dir=root))
+    user = _FIRST_USER if os.geteuid() == 0 else 0
+    try:
+        ran = subprocess.run(
+            [*python("trial"), str(folder), str(user)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TRIAL_TIMEOUT_S,
+            check=True,
+        )
+        trial = Trial(**json.loads(ran.stdout))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        trial = Trial(False, False, f"the trial failed ({error})")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if trial.reason:
+        _LOG.warning("isolation: %s", trial.reason)
+    return trial
