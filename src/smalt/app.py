@@ -111,7 +111,7 @@ def build(settings: Settings) -> Server:
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     environments = UvEnvironments(settings)
-    engine = LocalEngine(settings, Finder(blobs.path, environments.prefix))
+    engine = LocalEngine(settings, Finder(blobs.path, environments.prefix, str(settings.tls / "bundle.pem")))
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
     database.follow(hub.told)

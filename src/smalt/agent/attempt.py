@@ -29,7 +29,7 @@ from smalt.agent.render import UnknownReference, render
 from smalt.agent.server import prepare_server
 from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
 from smalt.agent.walls import Walls
-from smalt.agent.wire import LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
+from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
 
 USER_FOLDER = "user"
 
@@ -108,7 +108,7 @@ class Attempt:
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal)
-        ca_bundle = spec.variables.get("SSL_CERT_FILE", "")
+        ca_bundle = spec.variables.get("SSL_CERT_FILE", places.ca_bundle)
         inputs = prepare_inputs(spec.inputs, places, self._own / "inputs", self._mounts, journal, ca_bundle)
         outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
@@ -122,6 +122,7 @@ class Attempt:
             environment |= inside_environment(spec.walls.home)
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
+        environment |= dict.fromkeys(CA_VARIABLES, places.ca_bundle) if places.ca_bundle else {}
         environment |= of_server | spec.variables
         if places.address:
             environment[LISTEN_VARIABLE] = places.address

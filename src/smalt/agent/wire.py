@@ -23,6 +23,7 @@ PLACES_FILE = "places.json"
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
 LISTEN_VARIABLE = "SMALT_LISTEN"
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 STOP_FILE = "stop.json"
 
 
@@ -270,30 +271,27 @@ class Head(NamedTuple):
 class Places:
     """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
 
-    `address` is where it listens, empty for what does not; the folder of a socket is the task's own. The engine writes
-    all this when it starts the task; paths are absolute.
+    `address` is where it listens, empty for what does not; the folder of a socket is the task's own. `ca_bundle` holds
+    the certificates that a workspace's task trusts; empty for the platform's own. The engine writes all this when it
+    starts the task; paths are absolute.
     """
 
     files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])
     environment: str = ""
     address: Address = NOWHERE
+    ca_bundle: str = ""
 
     def path(self, ref: Ref) -> Path:
         return Path(self.files[ref])
 
     def to_json(self) -> str:
-        return json.dumps(
-            {
-                "files": [[*ref, path] for ref, path in self.files.items()],
-                "environment": self.environment,
-                "address": self.address,
-            }
-        )
+        return json.dumps({**asdict(self), "files": [[*ref, path] for ref, path in self.files.items()]})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         raw: dict[str, Any] = json.loads(text)
-        return cls({Ref(*ref): path for *ref, path in raw["files"]}, raw["environment"], Address(raw["address"]))
+        files = {Ref(*ref): path for *ref, path in raw.pop("files")}
+        return cls(files, **{**raw, "address": Address(raw["address"])})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import http.client
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,18 @@ def test_one_of_an_older_version_is_found_where_it_listens(local: Any, store: Pa
     state.write_text(state.read_text().replace(f'"address": "{address}", ', ""))
     assert "address" not in state.read_text()
     assert local.engine.observe("t").address == f"unix:{local.settings.run}/t.sock"
+
+
+def test_tasks_of_a_workspace_trust_the_platforms_certificates(local: Any) -> None:
+    local.engine.close()
+    local.engine = LocalEngine(local.settings, replace(FINDER, ca_bundle="/tls/bundle.pem"))
+    local.changes = type(local.changes)(local.engine)
+    command = "echo $REQUESTS_CA_BUNDLE $SSL_CERT_FILE"
+    local.settings.tls.mkdir()
+    (local.settings.tls / "bundle.pem").touch()
+    _, log = local.run(command=command, workspace="/w", variables={"SSL_CERT_FILE": "own"})
+    assert log == "/tls/bundle.pem own\n"
+    assert local.run("platform", command=command)[1] == "\n"
 
 
 def test_what_does_not_listen_has_no_address(local: Any) -> None:
