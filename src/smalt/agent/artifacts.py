@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from smalt.agent.beneath import made
 from smalt.agent.copying import remove_tree
 from smalt.agent.journal import Journal
 from smalt.agent.outputs import move_file, settle_links
@@ -12,37 +13,38 @@ from smalt.agent.outputs import move_file, settle_links
 FOLDERS = ("outputs", "logs")
 
 
-def link_artifacts(work: Path, artifacts: Path) -> None:
+def link_artifacts(work: Path, artifacts: Path, base: str) -> None:
     """Make both folders of the working directory links into `artifacts`; what the snapshot has there goes with them."""
     for name in FOLDERS:
         place, target = work / name, artifacts / name
-        target.mkdir(parents=True, exist_ok=True)
+        with made(target, base):
+            pass
         if place.is_symlink() or place.is_file():
             continue  # the user's own snapshot says otherwise
         if place.is_dir():
-            merge(place, target)
+            merge(place, target, base)
         place.symlink_to(target)
 
 
-def collect_artifacts(work: Path, artifacts: Path, journal: Journal) -> None:
+def collect_artifacts(work: Path, artifacts: Path, journal: Journal, base: str) -> None:
     """At the end: take over folders that the command made anew in place of ours, and leave only plain files."""
     for name in FOLDERS:
         place, target = work / name, artifacts / name
+        settle_links(target, work, journal, base)
         if place.is_dir() and not place.is_symlink():
-            merge(place, target)
-        settle_links(target, work, journal)
+            merge(place, target, base)
+            settle_links(target, work, journal, base)
 
 
-def merge(source: Path, target: Path) -> None:
-    """Move the content of `source` into `target` and remove `source`."""
+def merge(source: Path, target: Path, base: str) -> None:
+    """Move the content of `source` into `target` and remove `source`. `base` as in `made`."""
     for folder, folders, files in os.walk(source):
-        below = target / Path(folder).relative_to(source)
-        below.mkdir(parents=True, exist_ok=True)
-        for name in [*files, *(one for one in folders if (Path(folder) / one).is_symlink())]:
-            moved = Path(folder) / name
-            if moved.is_symlink():
-                (below / name).unlink(missing_ok=True)
-                (below / name).symlink_to(os.path.realpath(moved))
-            elif moved.is_file():
-                move_file(moved, below / name)
+        with made(target / Path(folder).relative_to(source), base) as below:
+            for name in [*files, *(one for one in folders if (Path(folder) / one).is_symlink())]:
+                moved = Path(folder) / name
+                if moved.is_symlink():
+                    (below / name).unlink(missing_ok=True)
+                    (below / name).symlink_to(os.path.realpath(moved))
+                elif moved.is_file():
+                    move_file(moved, below / name, "")
     remove_tree(source)

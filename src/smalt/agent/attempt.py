@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
+from smalt.agent.beneath import held
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables, inside_environment
@@ -107,12 +108,12 @@ class Attempt:
         temporary = make_temporary(self._folder, walled=spec.walls is not None)
         if spec.code:
             with journal.stage("code copied"):
-                _copy_code(places.path(spec.code), work, journal)
+                _copy_code(places.path(spec.code), work, journal, places.store)
         ca_bundle = spec.variables.get("SSL_CERT_FILE", places.ca_bundle)
         inputs = prepare_inputs(spec.inputs, places, self._own / "inputs", self._mounts, journal, ca_bundle)
         outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
-            link_artifacts(work, places.path(spec.artifacts))
+            link_artifacts(work, places.path(spec.artifacts), places.store)
         argv, of_server = spec.argv or ["bash", "-c", render(spec.command, inputs, outputs)], dict[str, str]()
         if spec.server:
             with journal.stage("model put in place"):
@@ -147,10 +148,11 @@ class Attempt:
             Path(spec.walls.home).mkdir(mode=0o700, parents=True, exist_ok=True)
             walls.show(Path(spec.walls.home), writable=True)
         for one in shown_outputs(spec.outputs, self._places):
-            walls.show(one, writable=True)
+            walls.show(one, writable=True, base=self._places.store)
         if spec.artifacts:
+            artifacts = self._places.path(spec.artifacts)
             for name in FOLDERS:
-                walls.show(self._places.path(spec.artifacts) / name, writable=True)
+                walls.show(artifacts / name, writable=True, base=self._places.store)
         if self._places.address.path:
             walls.show(Path(self._places.address.path).parent, writable=True)
         walls.show_temporary(temporary)
@@ -204,7 +206,7 @@ class Attempt:
             spec, places, work = self._spec, self._places, self._own / "work"
             finish_outputs(spec.outputs, places, self._own / "outputs", work, self._journal, bool(spec.walls))
             if spec.artifacts:
-                collect_artifacts(work, places.path(spec.artifacts), self._journal)
+                collect_artifacts(work, places.path(spec.artifacts), self._journal, places.store)
         except (SetupError, OSError) as problem:
             self._journal.say(str(problem))
             if outcome is Outcome.EXITED and exit_code == 0:
@@ -304,13 +306,15 @@ def _outside(folder: TaskFolder) -> Path:
     return Path("/tmp") / f"smalt-{folder.mark}"
 
 
-def _copy_code(code: Path, work: Path, journal: Journal) -> None:
-    if code.is_dir():
-        copy_tree(code, work, lambda what: journal.say(f"code without {what}"))
-    elif code.is_file():
-        copy_file(code, work / code.name)
-    else:
-        raise SetupError(f"The code of this job is gone: nothing is at {code}. Submit it again.")
+def _copy_code(code: Path, work: Path, journal: Journal, base: str) -> None:
+    try:
+        with held(code, base) as opened:
+            if code.is_dir():
+                copy_tree(opened, work, lambda what: journal.say(f"code without {what}"))
+            else:
+                copy_file(opened, work / code.name)
+    except FileNotFoundError as error:
+        raise SetupError(f"The code of this job is gone: nothing is at {code}. Submit it again.") from error
 
 
 def _shell_code(exit_code: int) -> int:

@@ -70,7 +70,7 @@ def copy_tree(source: Path, target: Path, left_out: Callable[[str], None], file_
     count = 0
     root = Path(os.path.realpath(source))
     target.mkdir(parents=True, exist_ok=True)
-    for entry, relative in walk(root):
+    for entry, relative in walk(source):
         place = target / relative
         if entry.is_dir(follow_symlinks=False):
             place.mkdir(exist_ok=True)
@@ -87,17 +87,22 @@ def copy_tree(source: Path, target: Path, left_out: Callable[[str], None], file_
     return count
 
 
-def walk(root: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Each entry below `root` with its path relative to it, folders before what they hold; links are not entered."""
-    pending = [(str(root), "")]
-    while pending:
-        folder, prefix = pending.pop()
-        with os.scandir(folder) as entries:
+def walk(root: Path, prefix: str = "") -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Each entry below `root` with its path relative to it, folders before what they hold; links are not entered.
+
+    An entry's own path is good until the next one is asked for: it goes through the descriptor of its folder, so that
+    nobody can swap a link in on the way.
+    """
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if prefix else 0))
+    try:
+        here = f"/proc/self/fd/{folder}"
+        with os.scandir(here) as entries:
             for entry in entries:
-                relative = prefix + entry.name
-                yield entry, relative
+                yield entry, prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append((entry.path, relative + "/"))
+                    yield from walk(Path(entry.path), f"{prefix}{entry.name}/")
+    finally:
+        os.close(folder)
 
 
 def remove_tree(root: Path) -> None:

@@ -14,6 +14,7 @@ import os
 import re
 from pathlib import Path
 
+from smalt.agent.beneath import held
 from smalt.agent.copying import copy_file, copy_tree
 from smalt.agent.failures import SetupError
 from smalt.agent.fetch import fetch
@@ -66,35 +67,36 @@ def _value(
         raise SetupError(f"Input '{one.name}': nothing is at {shown}. Check that it was uploaded or written.")
     if one.mode == "rw_mount":
         if isinstance(mounts, Walls):
-            mounts.show(source, writable=True)
+            mounts.show(source, writable=True, base=places.store)
         return str(source)
     target = place if source.is_dir() else place / source.name
     place.mkdir(parents=True, exist_ok=True)
     if one.mode in _COPIED:
         with journal.stage(f"input '{one.name}' copied"):
-            _copy(one.name, source, target, journal, 0)
+            _copy(one.name, source, target, journal, 0, places.store)
     else:
-        _mount(one.name, source, target, mounts, journal)
+        _mount(one.name, source, target, mounts, journal, places.store)
     return str(target)
 
 
-def _mount(name: str, source: Path, target: Path, mounts: Namespace | Walls, journal: Journal) -> None:
+def _mount(name: str, source: Path, target: Path, mounts: Namespace | Walls, journal: Journal, base: str) -> None:
     if not source.is_dir():
         target.touch()
-    if mounts.bind_read_only(source, target):
+    if mounts.bind_read_only(source, target, base):
         return
     journal.say(f"input '{name}': {mounts.refused}; it is a private copy without write permission instead")
     if not source.is_dir():
         target.unlink()
-    _copy(name, source, target, journal, 0o400)
+    _copy(name, source, target, journal, 0o400, base)
 
 
-def _copy(name: str, source: Path, target: Path, journal: Journal, file_mode: int) -> None:
+def _copy(name: str, source: Path, target: Path, journal: Journal, file_mode: int, base: str) -> None:
     try:
-        if not source.is_dir():
-            copy_file(Path(os.path.realpath(source)), target, file_mode)
-            return
-        copy_tree(source, target, lambda what: journal.say(f"input '{name}' without {what}"), file_mode)
+        with held(source, base) as opened:
+            if not source.is_dir():
+                copy_file(opened, target, file_mode)
+                return
+            copy_tree(opened, target, lambda what: journal.say(f"input '{name}' without {what}"), file_mode)
     except OSError as error:
         raise SetupError(f"Input '{name}' could not be copied: {error.strerror}.") from error
     if file_mode:

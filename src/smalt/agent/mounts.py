@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from smalt.agent import linux
+from smalt.agent.beneath import open_below
 
 
 class Namespace:
@@ -21,15 +22,19 @@ class Namespace:
         self.refused = ""  # why it is not possible here
         self._entered = False
 
-    def bind_read_only(self, source: Path, target: Path) -> bool:
+    def bind_read_only(self, source: Path, target: Path, base: str = "") -> bool:
         """Show `source` at `target` (which exists and is of the same sort), read-only.
 
-        False where that is impossible.
+        `base`: as in `open_below`. False where that is impossible.
         """
         if not self._enter():
             return False
         try:
-            linux.bind_read_only(str(source), str(target))
+            opened = open_below(source, base)  # in this namespace: mounts of another cannot be bound
+            try:
+                linux.bind_read_only(f"/proc/self/fd/{opened}", str(target))
+            finally:
+                os.close(opened)
         except OSError as error:
             self.refused = f"mounting {target}: {error.strerror}"
             return False

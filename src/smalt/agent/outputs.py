@@ -14,6 +14,7 @@ import errno
 import os
 from pathlib import Path
 
+from smalt.agent.beneath import held, made
 from smalt.agent.copying import copy_file, is_inside, walk
 from smalt.agent.failures import SetupError
 from smalt.agent.inputs import safe_folder
@@ -45,36 +46,49 @@ def finish_outputs(
                 private = _private(one, target, folder)
                 settle_links(private, work, journal)
                 with journal.stage(f"output '{one.name}' stored"):
-                    _move(private, target)
+                    _move(private, target, places.store)
             elif target.is_dir():
-                settle_links(target, work, journal)
+                settle_links(target, work, journal, places.store)
         except OSError as error:
             raise SetupError(f"Output '{one.name}' could not be stored: {error.strerror or error}.") from error
         if one.type == "uri_file" and not target.exists():
             journal.say(f"output '{one.name}': the command wrote no such file")
 
 
-def settle_links(root: Path, work: Path, journal: Journal) -> None:
+def settle_links(root: Path, work: Path, journal: Journal, base: str = "") -> None:
     """Replace each link below `root` by a copy of what it shows, if that is the task's own; remove it otherwise.
 
     Blob storage has no links and never follows one, so a link left in place would be an artifact that is missing.
+    `base`: the store's folder, where `root` is in it and others may write there too.
     """
     if root.is_symlink() or not root.is_dir():
         return
-    own = (Path(os.path.realpath(root)), Path(os.path.realpath(work)))
-    links = [(Path(entry.path), relative) for entry, relative in walk(root) if entry.is_symlink()]
-    shown = {link: os.path.realpath(link) for link, _ in links}
-    for link, relative in links:
-        link.unlink()
-        real = Path(shown[link])
-        if not any(is_inside(shown[link], one) for one in own):
-            journal.say(f"{root.name}/{relative}: a link that leads out of the job's folders; removed")
-        elif real.is_file():
-            copy_file(real, link)
-        elif real.is_dir() and not is_inside(str(link), real):
-            _copy_plain(real, link)
-        else:
-            journal.say(f"{root.name}/{relative}: a link to nothing, or to its own folder; removed")
+    with held(root, base) as opened:
+        own, ours = Path(os.path.realpath(opened)), Path(os.path.realpath(work))
+        shown = {relative: os.path.realpath(entry.path) for entry, relative in walk(opened) if entry.is_symlink()}
+    for relative, real in shown.items():
+        with held((own / relative).parent, base or str(own)) as folder:
+            link = folder / Path(relative).name
+            link.unlink()
+            if not is_inside(real, own) and not is_inside(real, ours):
+                journal.say(f"{root.name}/{relative}: a link that leads out of the job's folders; removed")
+                continue
+            below = str(ours) if is_inside(real, ours) else base or str(own)
+            if not _copy_shown(Path(real), link, own / relative, below):
+                journal.say(f"{root.name}/{relative}: a link to nothing, or to its own folder; removed")
+
+
+def _copy_shown(real: Path, target: Path, place: Path, base: str) -> bool:
+    """Copy what a link at `place` showed; False where there is nothing, or the folder that `place` is in."""
+    if real.is_file():
+        with held(real, base) as opened:
+            copy_file(opened, target)
+    elif real.is_dir() and not is_inside(str(place), real):
+        with held(real, base) as opened:
+            _copy_plain(opened, target)
+    else:
+        return False
+    return True
 
 
 def _copy_plain(source: Path, target: Path) -> None:
@@ -100,8 +114,10 @@ def _value(one: OutputSpec, places: Places, folder: Path, walled: bool) -> str:
         raise SetupError(f"Output '{one.name}' has no place to be written to.")
     target = places.path(one.target)
     place = _private(one, target, folder) if _is_private(one, walled) else target
+    folder_of = place.parent if one.type == "uri_file" else place
     try:
-        (place.parent if one.type == "uri_file" else place).mkdir(parents=True, exist_ok=True)
+        with made(folder_of, "" if place is not target else places.store):
+            pass
     except OSError as error:
         raise SetupError(f"Output '{one.name}': {error.strerror}: {one.uri or one.target.name}.") from error
     return one.uri if one.mode == "direct" and one.uri else str(place)
@@ -112,29 +128,31 @@ def _private(one: OutputSpec, target: Path, folder: Path) -> Path:
     return place / target.name if one.type == "uri_file" else place
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path, base: str) -> None:
     if not source.is_dir():
         if source.is_file():
-            move_file(source, target)
+            move_file(source, target, base)
         return
     for entry, relative in walk(source):
         if entry.is_dir(follow_symlinks=False):
-            (target / relative).mkdir(parents=True, exist_ok=True)
+            with made(target / relative, base):
+                pass
         elif entry.is_file(follow_symlinks=False):
-            move_file(Path(entry.path), target / relative)
+            move_file(Path(entry.path), target / relative, base)
 
 
-def move_file(source: Path, target: Path) -> None:
-    """By rename, so that nobody sees half a file; between file systems by a copy beside it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        source.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        fresh = target.with_name(f".{os.urandom(6).hex()}.part")
+def move_file(source: Path, target: Path, base: str) -> None:
+    """By rename, so that nobody sees half a file; between file systems by a copy beside it. `base` as in `made`."""
+    with made(target.parent, base) as folder:
+        place = folder / target.name
         try:
-            copy_file(source, fresh)
-            fresh.replace(target)
-        finally:
-            fresh.unlink(missing_ok=True)
+            source.replace(place)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            fresh = place.with_name(f".{os.urandom(6).hex()}.part")
+            try:
+                copy_file(source, fresh)
+                fresh.replace(place)
+            finally:
+                fresh.unlink(missing_ok=True)

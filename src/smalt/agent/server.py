@@ -13,6 +13,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from smalt.agent.beneath import held
 from smalt.agent.failures import SetupError
 from smalt.agent.journal import Journal
 from smalt.agent.mounts import Namespace
@@ -32,7 +33,9 @@ def prepare_server(
     """
     models, code = own / "model", own / "work"
     models.mkdir()
-    model = _lay_out(places.path(server.model), models, mounts, journal) if server.model else models
+    model = models
+    if server.model:
+        model = _lay_out(places.path(server.model), models, mounts, journal, places.store)
     config = {name: value for name, value in asdict(server).items() if name not in ("model", "script")}
     config["model_dir"] = str(models if server.script else model)
     variables = {"AZUREML_MODEL_DIR": str(models)}
@@ -46,7 +49,7 @@ def prepare_server(
     return ["python", str(_SERVE), *listen, "--config", str(own / _CONFIG)], variables
 
 
-def _lay_out(model: Path, folder: Path, mounts: Namespace | Walls, journal: Journal) -> Path:
+def _lay_out(model: Path, folder: Path, mounts: Namespace | Walls, journal: Journal, base: str) -> Path:
     place = folder / model.name
     if model.is_dir():
         place.mkdir()
@@ -54,14 +57,15 @@ def _lay_out(model: Path, folder: Path, mounts: Namespace | Walls, journal: Jour
         place.touch()
     else:
         raise SetupError(f"The model of this deployment is gone: nothing is at {model}. Register it again.")
-    if mounts.bind_read_only(model, place):
+    if mounts.bind_read_only(model, place, base):
         return place
     journal.say(f"the model is not write-protected: {mounts.refused}")
-    if model.is_dir():
-        shutil.copytree(model, place, symlinks=True, copy_function=_link, dirs_exist_ok=True)
-    else:
-        place.unlink()
-        _link(str(model), str(place))
+    with held(model, base) as opened:
+        if model.is_dir():
+            shutil.copytree(opened, place, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+        else:
+            place.unlink()
+            _link(str(opened), str(place))
     return place
 
 

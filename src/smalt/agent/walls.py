@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
+from smalt.agent.beneath import open_below
 from smalt.agent.machine import ETC, TOP, gpu_devices, hops
 from smalt.agent.wire import WallsSpec
 
@@ -64,9 +65,9 @@ class Walls:
         self._shown.append(Shown(str(source), str(target), ours=True, base=base))
         return True
 
-    def show(self, source: Path, writable: bool = False) -> None:
+    def show(self, source: Path, writable: bool = False, base: str = "") -> None:
         """At the same path, as the task's user's own."""
-        self._shown.append(Shown(str(source), str(source), writable, ours=True))
+        self._shown.append(Shown(str(source), str(source), writable, ours=True, base=base))
 
     def show_temporary(self, source: Path) -> None:
         """`source` is `/tmp` inside. What is shown at a path below `/tmp` gets its place in there now: later it is the
@@ -271,14 +272,8 @@ def _become_root_of_nothing() -> None:
 
 def _open(one: Shown) -> int | None:
     """None for a part of the machine that is not there."""
-    if one.base:
-        base = os.open(one.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return linux.open_beneath(base, os.path.relpath(one.source, one.base))
-        finally:
-            os.close(base)
     try:
-        return os.open(one.source, os.O_PATH | os.O_CLOEXEC)
+        return open_below(one.source, one.base)
     except FileNotFoundError:
         if one.ours:
             raise

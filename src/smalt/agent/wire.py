@@ -271,13 +271,14 @@ class Head(NamedTuple):
 class Places:
     """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
 
-    `address` is where it listens, empty for what does not; the folder of a socket is the task's own. `ca_bundle` holds
-    the certificates that a workspace's task trusts; empty for the platform's own. The engine writes all this when it
-    starts the task; paths are absolute.
+    `store` is the folder that all of the files are below (empty: anywhere). `address` is where it listens, empty for
+    what does not; the folder of a socket is the task's own. `ca_bundle` holds the certificates that a workspace's task
+    trusts; empty for the platform's own. The engine writes all this when it starts the task; paths are absolute.
     """
 
     files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])
     environment: str = ""
+    store: str = ""
     address: Address = NOWHERE
     ca_bundle: str = ""
 

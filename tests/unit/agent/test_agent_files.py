@@ -146,9 +146,9 @@ def test_artifact_links_survive_a_second_attempt(tmp_path: Path, journal: Journa
     for attempt in ("first", "second"):
         work = tmp_path / attempt
         work.mkdir()
-        link_artifacts(work, tmp_path / "artifacts")
+        link_artifacts(work, tmp_path / "artifacts", str(tmp_path))
         (work / "outputs" / attempt).touch()
-        collect_artifacts(work, tmp_path / "artifacts", journal)
+        collect_artifacts(work, tmp_path / "artifacts", journal, str(tmp_path))
     assert sorted(one.name for one in (tmp_path / "artifacts" / "outputs").iterdir()) == ["first", "second"]
 
 
