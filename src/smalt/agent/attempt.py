@@ -33,7 +33,7 @@ from smalt.agent.render import UnknownReference, render
 from smalt.agent.server import prepare_server
 from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
 from smalt.agent.walls import Walls
-from smalt.agent.wire import LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
+from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
 
 USER_FOLDER = "user"
 
@@ -113,7 +113,7 @@ class Attempt:
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal, places.store)
-        ca_bundle = spec.variables.get("SSL_CERT_FILE", "")
+        ca_bundle = spec.variables.get("SSL_CERT_FILE", places.ca_bundle)
         inputs = prepare_inputs(spec.inputs, places, self._own / "inputs", self._mounts, journal, ca_bundle)
         outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
@@ -123,15 +123,18 @@ class Attempt:
             Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if spec.server:
             with journal.stage("model put in place"):
-                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts)
+                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts, journal)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
             environment |= inside_environment(spec.walls.home, self._mounts.temporary or str(temporary))
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
+        environment |= dict.fromkeys(CA_VARIABLES, places.ca_bundle) if places.ca_bundle else {}
         environment |= of_server | spec.variables
         if places.address:
             environment[LISTEN_VARIABLE] = places.address
+        if places.address.path:
+            Path(places.address.path).parent.mkdir(mode=0o700, exist_ok=True)
         self._serve_documents(environment, interrupts)
         environment[MARK_VARIABLE] = self._folder.mark
         if spec.environment:
@@ -161,8 +164,8 @@ class Attempt:
             artifacts = self._places.path(spec.artifacts)
             for name in FOLDERS:
                 walls.show(artifacts / name, writable=True, base=self._places.store)
-        if listens := self._places.address.path:
-            walls.show(Path(listens).parent, writable=True)
+        if self._places.address.path:
+            walls.show(Path(self._places.address.path).parent, writable=True)
         walls.show_temporary(temporary)
         if spec.walls.user:
             os.fchmod(log, 0o666)  # the command may open /dev/stderr again; nobody else comes to the file
