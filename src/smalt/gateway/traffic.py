@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 
 from smalt.arm.ports import Traffic
+from smalt.metrics.counters import disjoint
 
 _FILTER = r"^cluster\..*/.*\.upstream_rq_([1-5]xx|time)$"
 PATH = f"/stats/prometheus?usedonly&filter={_FILTER}"
@@ -34,16 +34,10 @@ def traffic(text: str) -> dict[tuple[str, str], Traffic]:
 
 def _read(values: dict[str, float]) -> Traffic:
     codes = {key: int(value) for key, value in values.items() if key.endswith("xx")}
-    return Traffic(codes, values.get("time_sum", 0.0), dict(_disjoint(values)))
+    below = [(_bound(key), value) for key, value in values.items() if key.startswith("le ")]
+    return Traffic(codes, values.get("time_sum", 0.0), disjoint(below))
 
 
-def _disjoint(values: dict[str, float]) -> Iterable[tuple[float, int]]:
-    """Counts between bounds, from counts below bounds. Envoy writes them with all their digits."""
-    below = sorted(
-        (float(f"{float(key[3:]):.4g}"), int(value)) for key, value in values.items() if key.startswith("le ")
-    )
-    before, last = 0, 0.0
-    for bound, count in below:
-        if count > before:
-            yield (bound if bound != float("inf") else 2 * last), count - before
-        before, last = count, bound
+def _bound(key: str) -> float:
+    """Envoy writes them with all their digits."""
+    return float(f"{float(key.removeprefix('le ')):.4g}")

@@ -1,4 +1,4 @@
-"""What is asked of others every few seconds: Envoy's counters, what tasks use, how many jobs wait."""
+"""What is asked of others every few seconds: Envoy and inference servers, what tasks use, how many jobs wait."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Traffic
 from smalt.arm.ports.serving import DEPLOYMENTS
+from smalt.metrics.counters import since
+from smalt.metrics.inference import Inference
 from smalt.metrics.names import CPU, GPU, GPU_MEMORY, LATENCY, MEMORY, QUEUED, REQUESTS
 from smalt.metrics.recorder import Recorder
 from smalt.store import series
@@ -36,6 +38,8 @@ class Collector:
         self._host = f"{socket.gethostname()} {platform.settings.root}"
         self._cpu: dict[str, tuple[float, float]] = {}  # of each task: processor time used, and when that was seen
         self._queued: set[str] = set()
+        self._served: set[str] = set()  # deployments that answered since their inference servers were asked
+        self._inference = Inference(platform, recorder, self._host)
         self._forgotten_at = float("-inf")
 
     def run(self, stopped: threading.Event) -> None:
@@ -45,7 +49,7 @@ class Collector:
         self.collect()
 
     def collect(self) -> None:
-        for part in (self._usage, self._queues, self._traffic, self._flush, self._forget):
+        for part in (self._usage, self._queues, self._traffic, self._replicas, self._flush, self._forget):
             try:
                 part()
             except (SQLAlchemyError, Collision, NotReady, OSError) as error:
@@ -103,20 +107,24 @@ class Collector:
     ) -> Counted:
         scopes, points = _deployments(connection), Counted()
         minute = int(self._platform.clock() // MINUTE) * MINUTE
-        for name, (where, flat) in news.items():
+        for name, (where, counters) in news.items():
             if (scope := scopes.get(where)) is not None:
-                known = before.get(name, {})
-                if any(flat.get(key, 0) < value for key, value in known.items()):  # new replicas: it began anew
-                    known = {}
-                new = {key: value - known.get(key, 0) for key, value in flat.items() if value > known.get(key, 0)}
+                new = since({"": before.get(name, {})}, {"": counters})
                 points |= {(key, minute): point for key, point in _counted(scope, new)}
+                self._served.add(scope)
         return points
+
+    def _replicas(self) -> None:
+        self._inference.collect(self._served)
+        self._served = set()
 
     def _forget(self) -> None:
         now = self._platform.clock()
         if now - self._forgotten_at < FORGET_EVERY_S:
             return
         with self._platform.database.write() as connection:
+            there = {name for where, scope in _deployments(connection).items() for name in (scope, "/".join(where))}
+            series.forget_taken_over(connection, f"{self._host} ", there)
             if not series.forget(connection, now):
                 self._forgotten_at = now
 
