@@ -180,9 +180,9 @@ def build(settings: Settings) -> Server:
         ),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(
-        dispatcher, loop, platform, engine, crud, Listener(database, hub.told), Collector(platform, recorder)
-    )  # fmt: skip
+    collector = Collector(platform, recorder)
+    gateway.follow(collector.told)
+    return Server(dispatcher, loop, platform, engine, crud, Listener(database, hub.told), collector)
 
 
 def serve(settings: Settings) -> None:
@@ -208,6 +208,7 @@ def serve(settings: Settings) -> None:
     os.umask(0o077)
     asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
+    server.collector.wake()
     server.loop.stop()
     for one in (thread, collecting):
         one.join(timeout=10)

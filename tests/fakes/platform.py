@@ -28,6 +28,7 @@ from smalt.arm.kind import Kind
 from smalt.arm.platform import Platform
 from smalt.arm.ports import (
     BuiltEnvironment,
+    Counted,
     EndpointRoute,
     EnvironmentPlan,
     EnvironmentSpec,
@@ -39,7 +40,6 @@ from smalt.arm.ports import (
     RunSpec,
     TrackedRun,
     Tracking,
-    Traffic,
 )
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
@@ -192,7 +192,7 @@ class FakeModels:
 class FakeGateway:
     applied: list[list[EndpointRoute]] = field(default_factory=list)
     lagging: bool = False
-    counted: tuple[str, Mapping[tuple[str, str], Traffic]] | None = None
+    counted: tuple[str, Counted] | None = None
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
         check(endpoints)
@@ -210,7 +210,7 @@ class FakeGateway:
     def in_force(self, version: str) -> bool:
         return not self.lagging
 
-    def traffic(self) -> tuple[str, Mapping[tuple[str, str], Traffic]]:
+    def traffic(self) -> tuple[str, Counted]:
         if self.counted is None:
             raise NotReady("Envoy does not answer")
         return self.counted

@@ -67,7 +67,8 @@ class Site:
         """After so many further requests."""
         self._answered += requests
         if self._answered:
-            self.harness.gateway.counted = ("1 2", {("churn", "blue"): Traffic({"2xx": self._answered}, 1.0, {4: 1})})
+            counted = Traffic({"2xx": self._answered}, 1.0, {4: 1})
+            self.harness.gateway.counted = ("1 2", {("churn", "blue"): {"make": counted}})
         self.collector.collect()
 
     def total(self, name: str, aggregation: str = "total", of: str = BLUE) -> float:
