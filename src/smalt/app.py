@@ -46,6 +46,7 @@ from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.names import Target
 from smalt.blob.operations.service import BlobService
 from smalt.blob.protocol.account_listing import AccountListing
+from smalt.blob.protocol.refusals import Refusals
 from smalt.blob.server import BlobApp
 from smalt.blob.store.folder import FolderStore
 from smalt.bootstrap import bootstrap
@@ -159,7 +160,7 @@ def build(settings: Settings) -> Server:
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
-        blobs=AccountListing(BlobApp(service, tokens, permits)),
+        blobs=AccountListing(BlobApp(service, tokens, permits, Refusals(audit, database))),
         tracking=tracking_app,
         history=HistoryApp(platform, who, workspaces.authorize),
         datastores=DatastoreApp(
