@@ -41,6 +41,7 @@ from smalt.arm.ports import (
     TrackedRun,
     Tracking,
 )
+from smalt.arm.reach import narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
 from smalt.auth.keyring import Keyring
@@ -227,6 +228,9 @@ class FakeGrants:
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
         return self.prefixes
+
+    def partly(self, principal: Principal, action: str, scope: str) -> bool:
+        return bool(self.prefixes) and narrowed(self.prefixes, scope) != ()
 
 
 class FakeTokens:
