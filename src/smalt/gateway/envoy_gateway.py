@@ -37,6 +37,7 @@ from smalt.settings import Settings
 
 # So long a new cluster without a healthy host holds up the routes; then it is its deployment's affair.
 HEALTH_WAIT_S = 3.0
+TOLD_EVERY_S = 0.008  # a change is looked at again and again: the counters that go need not be, each time
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class EnvoyGateway:
         self._clock = clock
         self._admin = Admin(settings.envoy_admin_socket)
         self._told: Callable[[str, Counted], None] | None = None
+        self._told_at = float("-inf")
         self._leaving: list[str] = []  # the names under which clusters count that Envoy was told to do without
         self._threads = threading.Lock()
         self._documents = Documents()
@@ -159,8 +161,10 @@ class EnvoyGateway:
         self._told = told
 
     def _tell(self) -> None:
-        if self._told is None or not self._leaving:
+        now = time.monotonic()
+        if self._told is None or not self._leaving or now - self._told_at < TOLD_EVERY_S:
             return
+        self._told_at = now
         names = "|".join(map(re.escape, self._leaving)) if len(self._leaving) <= MOST_NAMED else ALL
         with suppress(NotAnswering):
             if found := traffic(self._admin.get(question(names))):
@@ -216,6 +220,7 @@ class EnvoyGateway:
         if leaving:
             version += f"-{content_hash(leaving)}"
         self._leaving = sorted(counting(before.values()) - counting([*desired, *leaving]))
+        self._told_at = float("-inf")
         self._tell()
         self._documents.write_resources(self._clusters, version, [*desired, *leaving])
         return version

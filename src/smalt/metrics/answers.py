@@ -45,6 +45,15 @@ class Answers:
             for where, makes in found.items():
                 self._told |= {(where, make): traffic for make, traffic in makes.items()}
 
+    def concerned(self) -> set[str]:
+        """The ids of the deployments that something was told of."""
+        with self._lock:
+            told = {where for where, _ in self._told}
+        if not told:
+            return set()
+        with self._platform.database.read() as connection:
+            return {scope for where, scope in deployments(connection).items() if where in told}
+
     def settle(self) -> set[str]:
         """Take over what was told. The ids of the deployments that had answered something since the last time."""
         with self._lock:

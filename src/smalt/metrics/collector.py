@@ -21,7 +21,7 @@ from smalt.store import series
 from smalt.store.database import Collision
 from smalt.store.tables import queue
 
-EVERY_S = 10.0
+EVERY_S, AFTER_CHANGE_S = 10.0, 1.0
 FORGET_EVERY_S = 600.0
 MB = 1_000_000
 
@@ -49,8 +49,9 @@ class Collector:
             self._woken.clear()
             if stopped.is_set():
                 break
-            if time.monotonic() < next_at:
-                self._do(self._last, self._replicas)
+            if time.monotonic() < next_at:  # told of a change: it is not held up by what can be written later
+                self._do(self._ask)
+                next_at = min(next_at, time.monotonic() + AFTER_CHANGE_S)
             else:
                 next_at = time.monotonic() + EVERY_S
                 self.collect()
@@ -60,7 +61,7 @@ class Collector:
         self._woken.set()
 
     def told(self, process: str, found: Counted) -> None:
-        """What deployments answered whose counters are about to go: it is written soon. Thread-safe, never waits."""
+        """Of deployments whose counters are about to go, and some of their replicas. Thread-safe, never waits."""
         self._answers.told(process, found)
         self.wake()
 
@@ -97,6 +98,9 @@ class Collector:
         for compute in self._queued | waiting.keys():  # once more where it has become none
             self._recorder.record("", QUEUED.name, waiting.get(compute, 0), {"compute": compute})
         self._queued = set(waiting)
+
+    def _ask(self) -> None:
+        self._inference.ask(self._answers.concerned())
 
     def _last(self) -> None:
         self._served |= self._answers.settle()

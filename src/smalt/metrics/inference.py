@@ -30,26 +30,38 @@ class Inference:
         self._platform = platform
         self._recorder = recorder
         self._host = host
+        self._said: dict[tuple[str, str], Said] = {}  # by deployment and replica
         self._busy: set[str] = set()  # deployments that had requests in flight when they were asked last
+
+    def ask(self, scopes: Set[str]) -> None:
+        """The replicas of these deployments (ids), some of which may be about to end. It is kept until `collect`."""
+        if not scopes:
+            return
+        live, before = self._read(scopes)
+        known = {(scope, _replica(source)) for scope, one in before.items() for source in one}
+        every = {(scope, name) for scope, one in live.items() for name in one} | known  # those to be drained, too
+        self._said |= scrape.ask({one: self._platform.settings.run / f"{one[1]}.sock" for one in every})
 
     def collect(self, served: Set[str]) -> None:
         """Of the deployments (ids) that answered since the last time; once more of those that had something in hand."""
-        names = {scope: f"{self._host} {scope}" for scope in served | self._busy}
-        if not names:
-            return
+        self.ask(served | self._busy)
+        said, scopes = self._said, {scope for scope, _ in self._said}
+        if scopes:
+            self._take_over(*self._read(scopes), said)
+        self._said, self._busy = {}, self._note_in_flight(said)
+
+    def _read(self, scopes: Set[str]) -> tuple[dict[str, set[str]], dict[str, Mapping[str, Counters]]]:
+        """By deployment: the replicas that requests go to, and what was taken over of each source."""
         with self._platform.database.read() as connection:
-            live = {key: _live(row) for key, row in resources.get_many(connection, names).items()}
-            marks = series.taken_over(connection, list(names.values()), "")
-        before = {scope: kept(marks.get(names[scope], {})) for scope in live}
-        known = {(scope, _replica(source)) for scope, one in before.items() for source in one}
-        every = {(scope, name) for scope, one in live.items() for name in one} | known  # those to be drained, too
-        said = scrape.ask({one: self._platform.settings.run / f"{one[1]}.sock" for one in every})
-        self._take_over(names, live, before, said)
-        self._busy = self._note_in_flight(said)
+            live = {key: _live(row) for key, row in resources.get_many(connection, scopes).items()}
+            marks = series.taken_over(connection, [self._mark(one) for one in live], "")
+        return live, {scope: kept(marks.get(self._mark(scope), {})) for scope in live}
+
+    def _mark(self, scope: str) -> str:
+        return f"{self._host} {scope}"
 
     def _take_over(
         self,
-        names: Mapping[str, str],
         live: Mapping[str, Set[str]],
         before: Mapping[str, Mapping[str, Counters]],
         said: Mapping[tuple[str, str], Said],
@@ -65,7 +77,7 @@ class Inference:
             after = {one: known[one] for one in known if _replica(one) in waited_for} | found[scope]
             if after != known:
                 points |= {(key, minute): point for key, point in scrape.points(scope, since(known, found[scope]))}
-                totals[names[scope]] = flat(after)
+                totals[self._mark(scope)] = flat(after)
         if totals:
             with self._platform.database.write() as connection:
                 series.add(connection, points)
