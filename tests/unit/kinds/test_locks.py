@@ -134,6 +134,14 @@ def test_what_is_below_goes_with_a_parent_that_was_accepted_for_deletion(harness
         assert harness.get(one).status_code == 404
 
 
+def test_a_workspace_does_not_take_its_locked_storage_account_along(harness: Harness) -> None:
+    account = harness.get(WORKSPACE).json()["properties"]["storageAccount"]
+    url = lock(harness, account)
+    assert f"are locked: '{account}'" in refusal(harness, "DELETE", WORKSPACE)
+    assert harness.send("DELETE", url).status_code == 200
+    assert harness.send("DELETE", WORKSPACE).status_code == 202
+
+
 def test_a_lock_goes_with_what_it_hung_on(harness: Harness) -> None:
     lock(harness, WORKSPACE)
     assert harness.send("DELETE", f"{WORKSPACE}{LOCKS}/keep").status_code == 200

@@ -34,7 +34,7 @@ class Site:
         self.harness = harness
         self.recorder = Recorder(harness.clock)
         self.collector = Collector(harness.platform, self.recorder)
-        self._answered = 0
+        self.answered = 0
         with harness.database.write() as connection:
             for written, parent, kind in (
                 (ENDPOINT, WORKSPACE, "workspaces/onlineendpoints"),
@@ -65,9 +65,9 @@ class Site:
 
     def look(self, requests: int = 1) -> None:
         """After so many further requests."""
-        self._answered += requests
-        if self._answered:
-            counted = Traffic({"2xx": self._answered}, 1.0, {4: 1})
+        self.answered += requests
+        if self.answered:
+            counted = Traffic({"2xx": self.answered}, 1.0, {4: 1})
             self.harness.gateway.counted = ("1 2", {("churn", "blue"): {"make": counted}})
         self.collector.collect()
 
@@ -194,6 +194,22 @@ def test_a_replica_that_is_drained_is_asked_as_long_as_it_answers(site: Site) ->
         site.look()
     site.look()
     assert site.total("ModelFailures") == 12
+
+
+def test_a_replica_that_ends_with_a_change_is_asked_before(site: Site) -> None:
+    """The gateway tells of the change; by the time that everything is taken over, the replica is gone."""
+    old = failed(1)
+    site.live("old")
+    with site.replica("old", old):
+        site.look()
+        old.scored(424, True, 0.01)
+        site.live("new")
+        counted = Traffic({"2xx": site.answered + 1}, 1.0, {4: 1})
+        site.collector.told("1 2", {("churn", "blue"): {"make": counted}})
+        site.collector._ask()
+    site.look(2)
+    assert site.total("ModelFailures") == 2
+    assert site.total("RequestsPerMinute") == 3
 
 
 def test_one_that_is_silent_is_waited_for_only_so_long_and_loses_nothing(
