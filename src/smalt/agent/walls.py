@@ -59,7 +59,7 @@ class Walls:
 
     def __init__(self, spec: WallsSpec) -> None:
         self._spec = spec
-        self._shown: list[Shown] = []
+        self._shown = [Shown(one, one, ours=True) for one in spec.readable]
         self._links: dict[str, str] = {}
         self._owners = -1
         self._hidden: list[str] = []
@@ -152,8 +152,7 @@ class Walls:
         found = [Shown(one, one) for one in TOP if not Path(one).is_symlink()]
         self._links |= {one: str(Path(one).readlink()) for one in TOP if Path(one).is_symlink()}
         found += [Shown(f"/etc/{name}", f"/etc/{name}") for name in ETC]
-        found += [Shown("/sys", "/sys"), *(Shown(one, one, ours=True) for one in self._spec.readable)]
-        return found
+        return [*found, Shown("/sys", "/sys")]
 
     def _place(self, one: Shown, source: int) -> None:
         target = Path(_STAGE + one.target)

@@ -57,6 +57,7 @@ class Walled:
         self.port = 0
         for name in ("secrets", "run", "tasks", "blobs", "tls"):
             (root / name).mkdir(mode=0o700)
+        (root.parent / "beside").mkdir()  # as where Smalt itself may lie: not below the root, and in /tmp
         (root / "secrets" / "signing.pem").write_text("KEY")
         (root / "smalt.db").write_text("ROWS")
         (root / "tls" / "bundle.pem").write_text("BUNDLE")
@@ -77,7 +78,7 @@ class Walled:
             home=str(self.root / "homes" / "w"),
             hostname="node-0",
             hosts=["node-0", "node-1"],
-            readable=[str(self.root / "tls" / "bundle.pem")],
+            readable=[str(self.root / "tls" / "bundle.pem"), str(self.root.parent / "beside")],
             hidden=[str(self.root)],
         )
         spec = TaskSpec(name=folder.name, owner="/o", command=command, walls=walls, workspace="w")
