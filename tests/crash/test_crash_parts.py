@@ -53,8 +53,8 @@ def test_mlflow_comes_back_and_nothing_was_lost(platform: Platform) -> None:
     assert run.json()["run"]["info"]["status"] == "FINISHED", run.text
 
 
-def test_a_job_whose_agent_is_killed_fails_with_the_reason(platform: Platform, tmp_path: Path) -> None:
-    marks = Marks(tmp_path / "marks")
+def test_a_job_whose_agent_is_killed_fails_with_the_reason(platform: Platform) -> None:
+    marks = Marks(platform.shared())
     platform.submit("orphan", marks.command)
     marks.wait_until_running(platform, "orphan")
     (state,) = [
