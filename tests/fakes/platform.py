@@ -327,7 +327,8 @@ class Harness:
         self.kinds = Kinds([*_scanned(), *kinds])
         self.crud = Crud(self.kinds)
         self.loop = self.new_loop()
-        self.app = ArmApp(self.platform, self.crud, lambda scope: OWNER, lambda *_: None)
+        self.caller = OWNER  # whose the requests are
+        self.app = ArmApp(self.platform, self.crud, lambda scope: self.caller, lambda *_: None)
         self.app._threads = _AtOnce()
         self.engine.watch(self._wake)
         if framed and not copied:
