@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
-import signal
 import stat
 import time
 from collections.abc import Callable
@@ -13,7 +11,9 @@ from pathlib import Path
 
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.beneath import held
+from smalt.agent.bounds import Bound, Ending
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
+from smalt.agent.disk import DiskBound, written_bytes
 from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
@@ -22,13 +22,16 @@ from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
+from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
-from smalt.agent.processes import Brood, Command, StartError
+from smalt.agent.processes import Brood, Command, StartError, descendants
 from smalt.agent.render import UnknownReference, render
+from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
-from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
+from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor
+from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
 from smalt.agent.wire import LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
 
@@ -49,7 +52,7 @@ class Attempt:
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
-        self._mounts = Walls(spec.walls) if spec.walls else Namespace()
+        self._mounts = Walls(spec.walls, spec.limits.shm_bytes) if spec.walls else Namespace()
         self._cgroups = Cgroups([])
         self._begun = time.monotonic()
 
@@ -95,7 +98,7 @@ class Attempt:
         self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
         log = BoundedLog(self._log, self._log_offset, self._spec.log_most_bytes)
-        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log).run()
+        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log, self._bounds()).run()
         self._finish(ending, log)
 
     def _prepare(self, interrupts: Interrupts) -> Command:
@@ -136,7 +139,9 @@ class Attempt:
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
         enter = self._wall_in(temporary, log) if isinstance(self._mounts, Walls) else None
-        return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._mounts.active, enter)
+        bounds = rlimits(spec, self._cgroups.bound_processes)
+        groups = self._cgroups.entrances
+        return Command(argv, environment, str(work), log, groups, not self._mounts.active, enter, bounds)
 
     def _wall_in(self, temporary: Path, log: int) -> Callable[[str], None]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
@@ -191,6 +196,18 @@ class Attempt:
             self._folder.write(CGROUPS_FILE, "\n".join(map(str, self._cgroups.folders)))
         if missing:
             self._journal.say(missing)
+        self._journal.say(limits_of(self._spec, self._cgroups))
+
+    def _bounds(self) -> list[Bound]:
+        """What the kernel does not see to."""
+        limits, me = self._spec.limits, os.getpid()
+        own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), outside(self._folder)]
+        bounds: list[Bound] = [
+            DiskBound(limits, own, lambda: written_bytes([me, *(pid for pid, _ in descendants(me, zombies=True))]))
+        ]
+        if limits.memory_bytes and not self._cgroups.bound_memory:
+            bounds.append(MemoryBound(limits, lambda: [pid for pid, _ in descendants(me)]))
+        return bounds
 
     def _finish(self, ending: Ending, log: BoundedLog) -> None:
         """The command has ended: end what it left behind, then store what it made."""
@@ -199,7 +216,7 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False)
         self._brood.end()
         log.finish()
-        outcome, error = self._judge(ending, exit_code)
+        outcome, error = judge(self._spec, ending, exit_code, tail(self._log, self._log_offset), self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
             spec, places, work = self._spec, self._places, self._own / "work"
@@ -211,21 +228,6 @@ class Attempt:
             if outcome is Outcome.EXITED and exit_code == 0:
                 outcome, error = Outcome.SETUP, str(problem)
         self._exit(outcome, error, _shell_code(exit_code))
-
-    def _judge(self, ending: Ending, exit_code: int) -> tuple[Outcome, str]:
-        last = tail(self._log, self._log_offset)
-        if ending.outcome is not Outcome.EXITED or ending.reason:
-            return ending.outcome, f"{ending.reason}\n{last}" if ending.outcome is Outcome.EXITED else ending.reason
-        if exit_code != 0 and self._cgroups.memory_kills():
-            limit = self._spec.limits.memory_bytes / 2**30
-            return Outcome.OUT_OF_MEMORY, (
-                f"The command needed more memory than its node has ({limit:.2f} GiB) and was killed. "
-                f"Use a larger VM size, or less data at a time.\n{last}"
-            )
-        if exit_code != 0 and self._cgroups.refused_processes():
-            most = self._spec.processes_most
-            last = f"It had {most} processes and threads, as many as a task may have, and got no more.\n{last}"
-        return Outcome.EXITED, explain_exit(self._spec, exit_code, last)
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:
         self._cgroups.remove()
@@ -249,45 +251,13 @@ def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:
     return Outcome.STOPPED, "The task was stopped before its command started."
 
 
-def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:
-    """What to tell the user of a command that ended by itself; empty for success. -n is signal n, as in subprocess."""
-    if exit_code == 0:
-        return ""
-    how = f"exited with status code {exit_code}"
-    if exit_code < 0:
-        how = f"was ended by signal {-exit_code} ({_signal_name(-exit_code)})"
-    name = f"user_logs/{Path(spec.log.name).name}" if spec.log else "log"
-    text = f"Execution failed. User process '{program(spec)}' {how}. "
-    text += f"Please check log file '{name}' for error details."
-    return f"{text} Error: {last}" if last else text
-
-
-def _signal_name(number: int) -> str:
-    if number in set(signal.Signals):
-        return signal.Signals(number).name
-    return f"SIGRTMIN+{number - signal.SIGRTMIN}"  # of the real-time signals only the first and the last have names
-
-
-def program(spec: TaskSpec) -> str:
-    """The name of what runs: the first word of a simple command, `bash` for anything else."""
-    if spec.server:
-        return "python"
-    if spec.argv:
-        return Path(spec.argv[0]).name
-    words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]
-    bare = re.sub(r"\$\{\{.*?\}\}|'[^']*'|\"[^\"]*\"", "", spec.command.strip())
-    if not words or re.search(r"[;&|\n(){}`]", bare):
-        return "bash"
-    return words[0].rpartition("/")[2]
-
-
 def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
     """TMPDIR: in the task's folder, unless that is so deep that Unix sockets in it would not fit their 107 bytes.
 
     Behind walls it is seen as `/tmp`, so it may be deep.
     """
     inside = folder.path / USER_FOLDER / "tmp"
-    place = inside if walled or len(os.fsencode(inside)) <= 60 else _outside(folder)
+    place = inside if walled or len(os.fsencode(inside)) <= 60 else outside(folder)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = place.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
@@ -296,12 +266,12 @@ def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
 
 
 def remove_temporary(folder: TaskFolder) -> None:
-    for place in (folder.path / USER_FOLDER / "tmp", _outside(folder)):
+    for place in (folder.path / USER_FOLDER / "tmp", outside(folder)):
         if not place.is_symlink():
             remove_tree(place)
 
 
-def _outside(folder: TaskFolder) -> Path:
+def outside(folder: TaskFolder) -> Path:
     return Path("/tmp") / f"smalt-{folder.mark}"
 
 
