@@ -191,7 +191,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
             log=_log(name),
             system_log=_system_log(name),
             grace_s=30,
-            limits=limits_of(wanted["size"], memory),
+            limits=limits_of(wanted["size"], memory, "instance_type of the deployment"),
             workspace=workspace.key,
             hostname=name,
             ready=_probe(readiness, "/ready"),
