@@ -57,8 +57,8 @@ class Settings:
 
     isolation: str = _setting(
         "auto",
-        re.compile(r"auto|off").fullmatch,
-        "auto or off",
+        re.compile(r"auto|network|files|off").fullmatch,
+        "auto, network, files or off",
     )
 
     @property

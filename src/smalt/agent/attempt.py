@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
+from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
 from smalt.agent.bounds import Bound, Ending
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
@@ -18,8 +19,10 @@ from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
+from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
+from smalt.agent.landlock import Fence
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
 from smalt.agent.memory import MemoryBound
@@ -33,7 +36,7 @@ from smalt.agent.server import prepare_server
 from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor
 from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
-from smalt.agent.wire import LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
+from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
 
 USER_FOLDER = "user"
 
@@ -52,7 +55,7 @@ class Attempt:
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
-        self._mounts = Walls(spec.walls, spec.limits.shm_bytes) if spec.walls else Namespace()
+        self._mounts = barrier(spec.walls, spec.limits.shm_bytes)
         self._cgroups = Cgroups([])
         self._begun = time.monotonic()
 
@@ -86,9 +89,10 @@ class Attempt:
             self._exit(*_stopped_early(interrupts))
             return
         try:
-            if isinstance(self._mounts, Walls):
+            if not isinstance(self._mounts, Namespace):
                 self._brood.first = self._mounts.raise_up()
             self._brood.start(command)
+            self._open_doors(interrupts)
         except (StartError, OSError) as error:
             self._brood.end()
             self._exit(Outcome.SETUP, str(error))
@@ -108,11 +112,11 @@ class Attempt:
             raise SetupError(problem)
         work = self._own / "work"
         work.mkdir(parents=True)
-        temporary = make_temporary(self._folder, walled=spec.walls is not None)
+        temporary = make_temporary(self._folder, walled=isinstance(self._mounts, Walls))
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal, places.store)
-        ca_bundle = spec.variables.get("SSL_CERT_FILE", "")
+        ca_bundle = spec.variables.get("SSL_CERT_FILE", places.ca_bundle)
         inputs = prepare_inputs(spec.inputs, places, self._own / "inputs", self._mounts, journal, ca_bundle)
         outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
@@ -122,15 +126,18 @@ class Attempt:
             Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if spec.server:
             with journal.stage("model put in place"):
-                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts)
+                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts, journal)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
-            environment |= inside_environment(spec.walls.home)
+            environment |= inside_environment(spec.walls.home, self._mounts.temporary or str(temporary))
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
+        environment |= dict.fromkeys(CA_VARIABLES, places.ca_bundle) if places.ca_bundle else {}
         environment |= of_server | spec.variables
         if places.address:
             environment[LISTEN_VARIABLE] = places.address
+        if places.address.path:
+            Path(places.address.path).parent.mkdir(mode=0o700, exist_ok=True)
         self._serve_documents(environment, interrupts)
         environment[MARK_VARIABLE] = self._folder.mark
         if spec.environment:
@@ -138,15 +145,20 @@ class Attempt:
         self._limit()
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
-        enter = self._wall_in(temporary, log) if isinstance(self._mounts, Walls) else None
+        enter = None if isinstance(self._mounts, Namespace) else self._wall_in(self._mounts, temporary, log)
         bounds = rlimits(spec, self._cgroups.bound_processes)
         groups = self._cgroups.entrances
         return Command(argv, environment, str(work), log, groups, not self._mounts.active, enter, bounds)
 
-    def _wall_in(self, temporary: Path, log: int) -> Callable[[str], None]:
+    def _open_doors(self, interrupts: Interrupts) -> None:
+        walls = self._spec.walls
+        if walls and isinstance(self._mounts, Walls) and (doors := self._mounts.doors()):
+            Forwarder(doors, ("127.0.0.1", walls.port), interrupts.selector)
+
+    def _wall_in(self, walls: Walls | Fence, temporary: Path, log: int) -> Callable[[str], None]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
-        walls, spec = self._mounts, self._spec
-        assert isinstance(walls, Walls) and spec.walls
+        spec = self._spec
+        assert spec.walls
         walls.show(self._own, writable=True)
         if spec.walls.home:
             Path(spec.walls.home).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -157,8 +169,8 @@ class Attempt:
             artifacts = self._places.path(spec.artifacts)
             for name in FOLDERS:
                 walls.show(artifacts / name, writable=True, base=self._places.store)
-        if listens := self._places.address.path:
-            walls.show(Path(listens).parent, writable=True)
+        if self._places.address.path:
+            walls.show(Path(self._places.address.path).parent, writable=True)
         walls.show_temporary(temporary)
         if spec.walls.user:
             os.fchmod(log, 0o666)  # the command may open /dev/stderr again; nobody else comes to the file
@@ -168,7 +180,7 @@ class Attempt:
         """Variables that are the address of a document at the platform become the agent's own."""
         documents = self._spec.documents
         names = [name for name, value in environment.items() if value in documents]
-        if not names:
+        if not names or (self._spec.walls and self._spec.walls.level == "network"):
             return
         try:
             server = DocumentServer(documents, interrupts.selector)
@@ -183,7 +195,7 @@ class Attempt:
             binaries = make_overlay(shared, self._own / "venv")
             if not self._mounts.bind_read_only(shared, shared):
                 self._journal.say(f"the environment is not write-protected: {self._mounts.refused}")
-            if isinstance(self._mounts, Walls):
+            if not isinstance(self._mounts, Namespace):
                 self._mounts.show_interpreter(shared / "bin" / "python")
                 self._mounts.show_interpreter((binaries / "python").readlink())
         environment["VIRTUAL_ENV"] = str(binaries.parent)

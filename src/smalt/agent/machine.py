@@ -17,6 +17,7 @@ ETC = (
     *("fonts", "pip.conf", "gitconfig", "OpenCL", "vulkan", "glvnd", "nvidia", "python3", "java-11-openjdk"),
     *("bash.bashrc", "profile", "inputrc", "terminfo", "skel", "uv", "shells"),
 )
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _MOST_LINKS = 40
 _SHARED_GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 

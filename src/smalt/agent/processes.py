@@ -62,7 +62,7 @@ class Brood:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _become(command, parent, writing)
+            _become(command, parent, writing, alone=not self.first)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
             problem = pipe.read()  # closed by exec
@@ -174,11 +174,14 @@ def _kill_and_wait(pid: int) -> None:
         os.close(descriptor)
 
 
-def _become(command: Command, parent: int, problem: int) -> NoReturn:
-    """In the forked child: turn into the command. Nothing of the agent is left but the log."""
+def _become(command: Command, parent: int, problem: int, alone: bool) -> NoReturn:
+    """In the forked child: turn into the command. Nothing of the agent is left but the log.
+
+    `alone`: no first process of a namespace takes it along when the agent dies.
+    """
     try:
         os.setsid()
-        if command.enter is None:
+        if alone:
             linux.die_with_parent(parent)
         signal.set_wakeup_fd(-1)
         for number in _RESET:

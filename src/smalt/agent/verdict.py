@@ -28,7 +28,7 @@ def limits_of(spec: TaskSpec, cgroups: Cgroups) -> str:
         told.append(f"memory {words(limits.memory_bytes)}{'' if cgroups.bound_memory else ' (the agent looks)'}")
     if limits.disk_bytes:
         told.append(f"disk {words(limits.disk_bytes)}")
-    if limits.shm_bytes and spec.walls:
+    if _has_shm_of_its_own(spec):
         told.append(f"/dev/shm {words(limits.shm_bytes)}")
     if cgroups.bound_processes:
         told.append(f"{spec.processes_most} processes and threads")
@@ -67,7 +67,7 @@ def _hints(spec: TaskSpec, exit_code: int, last: str, cgroups: Cgroups) -> list[
         found.append(f"No file may be larger than its node's disk ({words(limits.disk_bytes)}). {limits.more}".rstrip())
     bus = exit_code in (-signal.SIGBUS, 128 + signal.SIGBUS)
     full = _NO_SPACE.search(last) is not None
-    if limits.shm_bytes and spec.walls and (bus or full):
+    if _has_shm_of_its_own(spec) and (bus or full):
         what = "What it wrote to is full: the disk, or" if full else "It may have filled"
         found.append(
             f"{what} /dev/shm, which holds {words(limits.shm_bytes)} here; shm_size in a job's resources changes that,"
@@ -76,6 +76,10 @@ def _hints(spec: TaskSpec, exit_code: int, last: str, cgroups: Cgroups) -> list[
     elif full:
         found.append("The disk that it wrote to is full: free space there, or write less.")
     return found
+
+
+def _has_shm_of_its_own(spec: TaskSpec) -> bool:
+    return spec.limits.shm_bytes > 0 and spec.walls is not None and spec.walls.level != "files"
 
 
 def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:

@@ -23,6 +23,7 @@ PLACES_FILE = "places.json"
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
 LISTEN_VARIABLE = "SMALT_LISTEN"
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 STOP_FILE = "stop.json"
 
 
@@ -150,8 +151,12 @@ class WallsSpec:
     - `readable`: what else of this machine it may read; `hidden`: folders of the platform that are empty inside even
       where they lie below something that is shown.
     - `gpus`: minor numbers of the GPUs that it may open; None: all.
+    - `level`: walls, network (walls, and a network of its own in which there is only the platform, at its own name and
+      `port`), or files (Landlock alone).
     """
 
+    level: str = "walls"
+    port: int = 0
     user: int = 0
     home: str = ""
     hostname: str = "localhost"
@@ -243,9 +248,9 @@ class TaskSpec:
             values[name] = _ref(raw.get(name))
         for probe in ("ready", "live"):
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
-        values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         if server := raw.get("server"):
             values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
+        values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         return cls(**values)
 
     @property
@@ -282,28 +287,27 @@ class Places:
     """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
 
     `store` is the folder that all of the files are below (empty: anywhere). `address` is where it listens, empty for
-    what does not. The engine writes all this when it starts the task; paths are absolute.
+    what does not; the folder of a socket is the task's own. `ca_bundle` holds the certificates that a workspace's task
+    trusts; empty for the platform's own. The engine writes all this when it starts the task; paths are absolute.
     """
 
     files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])
     environment: str = ""
     store: str = ""
     address: Address = NOWHERE
+    ca_bundle: str = ""
 
     def path(self, ref: Ref) -> Path:
         return Path(self.files[ref])
 
     def to_json(self) -> str:
-        files = [[*ref, path] for ref, path in self.files.items()]
-        return json.dumps(
-            {"files": files, "environment": self.environment, "store": self.store, "address": self.address}
-        )
+        return json.dumps({**asdict(self), "files": [[*ref, path] for ref, path in self.files.items()]})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         raw: dict[str, Any] = json.loads(text)
-        files = {Ref(*ref): path for *ref, path in raw["files"]}
-        return cls(files, raw["environment"], raw["store"], Address(raw["address"]))
+        files = {Ref(*ref): path for *ref, path in raw.pop("files")}
+        return cls(files, **{**raw, "address": Address(raw["address"])})
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class Shell(StrEnum):
 
 class Isolation(StrEnum):
     auto = "auto"
+    network = "network"
+    files = "files"
     off = "off"
 
 
@@ -90,7 +92,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
-    _run("up", root=root, told={"host": host, "port": port, "isolation": isolation and isolation.value}, detach=detach)
+    _run("up", root=root, told={"host": host, "port": port, "isolation": isolation and str(isolation)}, detach=detach)
 
 
 @app.command()

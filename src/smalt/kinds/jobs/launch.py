@@ -159,7 +159,6 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
     )
     timeout = seconds_of(part(row.properties, "limits").get("timeout"), TOKEN_S)
     token = platform.tokens.issue(principal, settings.url, max(timeout + 3600, TOKEN_S))
-    bundle = str(settings.tls / "bundle.pem")
     tracking = f"{settings.url}/mlflow/v1.0{workspace}"
     return {
         "AZUREML_RUN_ID": row.name,
@@ -185,9 +184,6 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         "MLFLOW_TRACKING_TOKEN": token,
         "MLFLOW_RUN_ID": platform.tracking.run_id(workspace.key, row.name),
         "MLFLOW_EXPERIMENT_NAME": experiment,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "SSL_CERT_FILE": bundle,
-        "CURL_CA_BUNDLE": bundle,
         "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
         "IDENTITY_HEADER": platform.identity_headers.mint(principal, max(timeout + 3600, TOKEN_S)),
     }

@@ -236,15 +236,12 @@ def deployment_of(connection: Connection, principal: Principal) -> Row | None:
 def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: str) -> dict[str, str]:
     settings = platform.settings
     principal = _principal(row, workspace, endpoint)
-    bundle = str(settings.tls / "bundle.pem")
     return {
         "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
         "AZUREML_ARM_RESOURCEGROUP": workspace.group,
         "AZUREML_ARM_WORKSPACE_NAME": workspace.name,
         "AZUREML_CURRENT_CLOUD": CLOUD,
         "ARM_CLOUD_METADATA_URL": settings.metadata_url,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "SSL_CERT_FILE": bundle,
         "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
         "IDENTITY_HEADER": platform.identity_headers.mint(principal, _TOKEN_S),
     }
