@@ -117,7 +117,7 @@ def _version_2(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]
                 group.rmdir()
             continue
         return Cgroups([group]), ""
-    return Cgroups([]), "cgroups cannot be written here: no memory limit, no CPU weight, no limit of processes"
+    return Cgroups([]), "cgroups cannot be written here: no CPU weight, no limit of processes"
 
 
 def _version_1(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]:
@@ -137,7 +137,7 @@ def _version_1(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]
                 (group / key).write_text(str(value))
             made.append(group)
         except OSError as error:
-            missing.append(f"no {controller} limit ({error.strerror})")
+            missing.append(f"no {controller} cgroup ({error.strerror})")
     return Cgroups(made), ", ".join(missing)
 
 

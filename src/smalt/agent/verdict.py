@@ -69,10 +69,8 @@ def _hints(spec: TaskSpec, exit_code: int, last: str, cgroups: Cgroups) -> list[
     full = _NO_SPACE.search(last) is not None
     if _has_shm_of_its_own(spec) and (bus or full):
         what = "What it wrote to is full: the disk, or" if full else "It may have filled"
-        found.append(
-            f"{what} /dev/shm, which holds {words(limits.shm_bytes)} here; shm_size in a job's resources changes that,"
-            " up to the memory of its node."
-        )
+        more = limits.more if spec.server else "shm_size in the job's resources changes that, up to its node's memory."
+        found.append(f"{what} /dev/shm, which holds {words(limits.shm_bytes)} here. {more}".rstrip())
     elif full:
         found.append("The disk that it wrote to is full: free space there, or write less.")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import subprocess
@@ -41,15 +42,23 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda command, **values: end(root / "task", command, **values)
 
 
-def end(folder: Path, command: str, **values: Any) -> tuple[TaskState, str]:
+def end(folder: Path, command: str, user: int = 0, **values: Any) -> tuple[TaskState, str]:
+    """`user`: as whom the agent runs."""
     folder.mkdir(parents=True)
     spec = TaskSpec(**{"name": "t", "owner": "/o", "command": command, **values})
     (folder / "task.json").write_text(spec.to_json())
     address = Address(f"unix:{folder}/run/sock" if spec.listens else "")
     (folder / "places.json").write_text(FINDER.places(spec, address).to_json())
+    if user:
+        subprocess.run(["chown", "-R", f"{user}:{user}", folder], check=True)
     pid = os.fork()
     if pid == 0:
         try:
+            if user:
+                os.setgroups([])
+                os.setresgid(user, user, user)
+                os.setresuid(user, user, user)
+                ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as of a process that did not change its user
             attend(folder, "", -1)
             os._exit(0)
         except BaseException:
@@ -71,6 +80,35 @@ def test_memory_holds_without_cgroups(run: Run) -> None:
     assert state.outcome is Outcome.OUT_OF_MEMORY
     assert state.error.strip() == (f"The command needed more memory than its node has (200 MiB) and was killed. {MORE}")
     assert "memory 200 MiB (the agent looks)" in system
+
+
+AGENTS = [
+    pytest.param({}, id="in the open"),
+    pytest.param({"walls": WallsSpec(user=61_995)}, id="root, own user", marks=needs_root),
+    pytest.param({"walls": WallsSpec(), "user": 61_994}, id="plain user", marks=needs_root),
+]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_what_processes_share_counts_once(run: Run, agent: dict[str, Any]) -> None:
+    """Four processes with the same 100 MiB: whoever adds up resident sizes finds 400."""
+    share = (
+        "import mmap, os, time; m = mmap.mmap(-1, 100 << 20); os.fork(); os.fork()\n"
+        "for at in range(0, len(m), 4096): m[at] = 1\n"
+        "time.sleep(1.5)"
+    )
+    state, _ = run(f"python3 -c '{share}'", limits=Limits(memory_bytes=200 * MIB), **agent)
+    assert (state.outcome, state.exit_code) == (Outcome.EXITED, 0), state.error
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_kernel_tells_what_a_task_wrote(root: Path, agent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By processes that have ended, too; on a disk that is said to be almost full."""
+    monkeypatch.setattr(disk, "free_bytes", lambda _: MIB)
+    writes = "for i in 1 2 3 4 5 6 7 8; do head -c 4M /dev/zero > f$i; sleep 0.1; done; sleep 60"
+    state, _ = end(root / "task", writes, **agent)
+    assert state.outcome is Outcome.OUT_OF_DISK, state.error
+    assert "almost full (1 MiB are free" in state.error
 
 
 def test_memory_of_a_replica_holds_without_cgroups(run: Run, tmp_path: Path) -> None:
@@ -113,7 +151,7 @@ def test_shared_memory_holds_behind_walls(run: Run) -> None:
     command = "df --output=size -B1 /dev/shm | tail -1; head -c 20M /dev/zero > /dev/shm/x"
     state, _ = run(command, limits=limits, walls=WallsSpec(user=61_996))
     assert state.exit_code == 1 and f"{8 * MIB}\n" in state.error
-    assert "the disk, or /dev/shm, which holds 8 MiB here; shm_size in a job's resources changes that" in state.error
+    assert "the disk, or /dev/shm, which holds 8 MiB here. shm_size in the job's resources changes that" in state.error
 
 
 def test_a_file_larger_than_the_nodes_disk_is_refused(run: Run) -> None:

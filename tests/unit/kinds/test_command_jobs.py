@@ -11,6 +11,7 @@ import pytest
 from fakes.examples import CURATED
 from fakes.jobs import JOBS, cluster, status, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.wire import Outcome
 from smalt.store import claims
 
 
@@ -189,6 +190,18 @@ def test_a_job_has_the_limits_of_its_size(harness: Harness, resources: dict[str,
     limits = next(one for name, one in harness.engine.tasks.items() if name.startswith("job-")).limits
     assert limits.shm_bytes == shm
     assert bool(limits.disk_bytes) == bool(limits.more) == bool(setting) and setting in limits.more
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [(Outcome.OUT_OF_MEMORY, "OutOfMemory"), (Outcome.OUT_OF_DISK, "OutOfDisk")]
+)
+def test_a_job_that_is_over_a_limit_says_which(harness: Harness, outcome: Outcome, code: str) -> None:
+    submit(harness)
+    harness.settle()
+    harness.engine.end_over_limit(next(iter(harness.engine.tasks)), outcome, "over")
+    harness.settle()
+    row = harness.row(f"{JOBS}/train-1")
+    assert (row.state, row.status["error"]) == ("Failed", {"code": code, "message": "over"})
 
 
 def test_a_cluster_says_the_size_of_its_nodes(harness: Harness) -> None:
