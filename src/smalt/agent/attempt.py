@@ -12,7 +12,7 @@ from pathlib import Path
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
-from smalt.agent.bounds import Bound, Ending
+from smalt.agent.bounds import Bound, Ending, OverLimit, held_to
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.disk import DiskBound, written_bytes
 from smalt.agent.documents import DocumentServer
@@ -57,6 +57,8 @@ class Attempt:
         self._brood = Brood()
         self._mounts = barrier(spec.walls, spec.limits.shm_bytes)
         self._cgroups = Cgroups([])
+        own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), outside(folder)]
+        self._disk = DiskBound(spec.limits, Path(), own, _written_bytes)
         self._begun = time.monotonic()
 
     def run(self) -> None:
@@ -74,10 +76,14 @@ class Attempt:
     def _run(self, interrupts: Interrupts) -> None:
         try:
             interrupts.break_off(allowed=True)
-            command = self._prepare(interrupts)
+            with held_to(self._disk):
+                command = self._prepare(interrupts)
             interrupts.break_off(allowed=False)
         except Interrupted:
             self._exit(*_stopped_early(interrupts))
+            return
+        except OverLimit as over:
+            self._exit(over.ending.outcome, over.ending.reason)
             return
         except (SetupError, UnknownReference) as error:
             self._exit(Outcome.SETUP, str(error))
@@ -212,13 +218,9 @@ class Attempt:
 
     def _bounds(self) -> list[Bound]:
         """What the kernel does not see to."""
-        limits, me = self._spec.limits, os.getpid()
-        own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), outside(self._folder)]
-        bounds: list[Bound] = [
-            DiskBound(limits, own, lambda: written_bytes([me, *(pid for pid, _ in descendants(me, zombies=True))]))
-        ]
-        if limits.memory_bytes and not self._cgroups.bound_memory:
-            bounds.append(MemoryBound(limits, lambda: [pid for pid, _ in descendants(me)]))
+        bounds: list[Bound] = [self._disk]
+        if self._spec.limits.memory_bytes and not self._cgroups.bound_memory:
+            bounds.append(MemoryBound(self._spec.limits, lambda: [pid for pid, _ in descendants(os.getpid())]))
         return bounds
 
     def _finish(self, ending: Ending, log: BoundedLog) -> None:
@@ -255,6 +257,11 @@ class Attempt:
             ended_at=time.time(),
             peak_memory_bytes=_peak_memory_bytes() if self._brood.main else 0,
         )
+
+
+def _written_bytes() -> int:
+    """By this process and all that descends from it."""
+    return written_bytes([os.getpid(), *(pid for pid, _ in descendants(os.getpid(), zombies=True))])
 
 
 def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from smalt.agent.wire import Outcome
 
+_PREPARING_EVERY_S = 0.05
 SHARE = 100  # a look that took 1 ms of processor time is not repeated within 100 ms
 
 
@@ -24,6 +28,31 @@ class Bound(Protocol):
     def look(self) -> Ending | None:
         """How the task is to end, at once, if it is over; nothing before `due`."""
         ...
+
+
+class OverLimit(Exception):
+    """Raised out of preparing."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.reason)
+        self.ending = ending
+
+
+@contextmanager
+def held_to(bound: Bound) -> Iterator[None]:
+    """What is done meanwhile by this process, in whatever call, is broken off by OverLimit."""
+
+    def look(*_: object) -> None:
+        if ending := bound.look():
+            raise OverLimit(ending)
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _PREPARING_EVERY_S, _PREPARING_EVERY_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def words(size_bytes: int) -> str:

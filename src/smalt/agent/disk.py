@@ -28,7 +28,7 @@ _PROC = Path("/proc")
 
 
 class DiskBound:
-    """`folders` are the task's own; the first is on the platform's disk. `wrote`: bytes that the task has written.
+    """`place` is on the platform's disk, `folders` are the task's own. `wrote`: bytes that the task has written.
 
     `free` tells the bytes that are free at a path.
     """
@@ -36,18 +36,20 @@ class DiskBound:
     def __init__(
         self,
         limits: Limits,
+        place: Path,
         folders: list[Path],
         wrote: Callable[[], int],
         free: Callable[[Path], int] | None = None,
     ) -> None:
         self._limits = limits
+        self._place = place
         self._folders = folders
         self._wrote = wrote
         self._free = free or free_bytes
         self._walk: Iterator[int | None] | None = None
         self._walked_at = self.due = time.monotonic()
         self._used = 0  # as last walked, when so much was free:
-        self._free_then = self._free_at_walk = self._free(folders[0])
+        self._free_then = self._free_at_walk = self._free(place)
         self._written: int | None = None  # when there was last enough free
         self._count_due = 0.0
 
@@ -55,7 +57,7 @@ class DiskBound:
         if time.monotonic() < self.due:
             return None
         try:
-            free = self._free(self._folders[0])
+            free = self._free(self._place)
         except OSError:  # the task is being removed
             self.due += LOOK_EVERY_S
             return None
@@ -82,7 +84,7 @@ class DiskBound:
         return Ending(
             Outcome.OUT_OF_DISK,
             f"The disk of this machine is almost full ({words(free)} are free, and the platform keeps"
-            f" {words(KEEP_FREE_BYTES)} for itself), and the command that went on writing was ended."
+            f" {words(KEEP_FREE_BYTES)} for itself), and the task that went on writing was ended."
             " Free space on the disk, or write less.",
         )
 

@@ -18,7 +18,18 @@ from smalt.agent import attempt, disk
 from smalt.agent.disk import KEEP_FREE_BYTES
 from smalt.agent.launcher import attend
 from smalt.agent.limits import Cgroups
-from smalt.agent.wire import Address, Limits, Outcome, OutputSpec, Probe, ServerSpec, TaskSpec, TaskState, WallsSpec
+from smalt.agent.wire import (
+    Address,
+    InputSpec,
+    Limits,
+    Outcome,
+    OutputSpec,
+    Probe,
+    ServerSpec,
+    TaskSpec,
+    TaskState,
+    WallsSpec,
+)
 
 MIB = 2**20
 MORE = "Its VM size is S (x); a larger one has more."
@@ -199,3 +210,15 @@ def test_a_task_that_writes_little_works_on_a_disk_that_is_almost_full(small: Pa
         os.posix_fallocate(file.fileno(), 0, disk.free_bytes(small) - KEEP_FREE_BYTES // 2)
     state, _ = end(small / "task", "head -c 4M /dev/zero > x; sleep 0.3; head -c 4M /dev/zero > y")
     assert state.exit_code == 0
+
+
+@needs_root
+def test_inputs_do_not_fill_the_disk_either(small: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for at in range(10):
+        (data / f"{at}").write_bytes(os.urandom(4 << 20) * 16)
+    state, _ = end(small / "task", "true", inputs=[InputSpec("d", "uri_folder", "download", source=ref(data))])
+    assert state.outcome is Outcome.OUT_OF_DISK and state.started_at == 0, state.error
+    assert "almost full" in state.error
+    assert disk.free_bytes(small) > KEEP_FREE_BYTES / 4

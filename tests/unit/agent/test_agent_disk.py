@@ -22,7 +22,7 @@ class Disk:
 
     def __init__(self, folder: Path, limits: Limits | None = None, free: int = PLENTY) -> None:
         self.free, self.wrote = free, 0
-        self.bound = DiskBound(limits or Limits(), [folder], self._count, lambda _: self.free)
+        self.bound = DiskBound(limits or Limits(), folder, [folder], self._count, lambda _: self.free)
         self.counted = 0
 
     def _count(self) -> int:
@@ -148,7 +148,7 @@ def test_what_processes_wrote(tmp_path: Path) -> None:
 
 def test_a_task_that_is_removed_meanwhile_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
-    bound = DiskBound(Limits(disk_bytes=1), [tmp_path / "work"], lambda: 0)
+    bound = DiskBound(Limits(disk_bytes=1), tmp_path / "work", [tmp_path / "work"], lambda: 0)
     (tmp_path / "work").rmdir()
     bound.due = 0.0
     assert bound.look() is None
