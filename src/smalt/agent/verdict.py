@@ -60,8 +60,7 @@ def _hints(spec: TaskSpec, exit_code: int, last: str, cgroups: Cgroups) -> list[
         found.append(f"The tasks of its workspace may have {most} together on this machine; start fewer at a time.")
     if _NO_FILES.search(last):
         soft, hard = open_files(spec)
-        can = f"up to {hard} with" if hard != resource.RLIM_INFINITY else "more with"
-        found.append(f"A process may have {soft} files open (RLIMIT_NOFILE); it gets {can} `ulimit -n` in its command.")
+        found.append(f"A process may have {soft} files open (RLIMIT_NOFILE). {_more_files(soft, hard)}")
     large = exit_code in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ) or _FILE_TOO_LARGE.search(last)
     if limits.disk_bytes and large:
         found.append(f"No file may be larger than its node's disk ({words(limits.disk_bytes)}). {limits.more}".rstrip())
@@ -74,6 +73,12 @@ def _hints(spec: TaskSpec, exit_code: int, last: str, cgroups: Cgroups) -> list[
     elif full:
         found.append("The disk that it wrote to is full: free space there, or write less.")
     return found
+
+
+def _more_files(soft: int, hard: int) -> str:
+    if soft == hard:
+        return "The platform has no more itself: start it with a higher hard limit (ulimit -n, LimitNOFILE)."
+    return f"`ulimit -n` in its command gets it {'more' if hard == resource.RLIM_INFINITY else f'up to {hard}'}."
 
 
 def _has_shm_of_its_own(spec: TaskSpec) -> bool:

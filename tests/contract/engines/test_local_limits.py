@@ -142,7 +142,9 @@ def test_open_files_and_core_dumps(run: Run) -> None:
     command = "ulimit -Sn; ulimit -Hn; ulimit -c; python3 -c 'x = [open(\"/dev/null\") for _ in range(100)]'"
     state, _ = run(command, open_files_most=64, log=None)
     assert state.exit_code == 1 and "OSError: [Errno 24] Too many open files" in state.error
-    assert f"A process may have 64 files open (RLIMIT_NOFILE); it gets up to {hard} with `ulimit -n`" in state.error
+    assert f"A process may have 64 files open (RLIMIT_NOFILE). `ulimit -n` in its command gets it up to {hard}." in (
+        state.error
+    )
     assert "Error: A process" in state.error and f"\n64\n{hard}\n0\n" in state.error
 
 

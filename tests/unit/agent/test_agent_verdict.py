@@ -56,7 +56,7 @@ def test_success_meets_no_limit() -> None:
 @pytest.mark.parametrize(
     ("last", "code", "words"),
     [
-        ("OSError: [Errno 24] Too many open files: 'x'", 1, ["files open (RLIMIT_NOFILE)", "`ulimit -n`"]),
+        ("OSError: [Errno 24] Too many open files: 'x'", 1, ["files open (RLIMIT_NOFILE)"]),
         ("RuntimeError: can't start new thread", 1, ["The tasks of its workspace may have 8192 processes and threads"]),
         ("OSError: [Errno 27] File too large", 1, ["larger than its node's disk (14.0 GiB)", MORE]),
         ("writing", -signal.SIGXFSZ, ["larger than its node's disk (14.0 GiB)"]),
@@ -74,6 +74,19 @@ def test_what_does_not_bound_a_task_is_not_named() -> None:
     open_ = replace(TASK, walls=None, limits=Limits())
     for last in ("RuntimeError: can't start new thread", "OSError: [Errno 27] File too large", "Bus error"):
         assert said(last, spec=open_).endswith(f"Error: {last}")
+
+
+@pytest.mark.parametrize(
+    ("hard", "words"),
+    [
+        (65_536, "The platform has no more itself: start it with a higher hard limit"),
+        (100_000, "`ulimit -n` in its command gets it up to 100000."),
+        (resource.RLIM_INFINITY, "`ulimit -n` in its command gets it more."),
+    ],
+)
+def test_how_to_get_more_open_files(hard: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
+    assert f"A process may have 65536 files open (RLIMIT_NOFILE). {words}" in said("Too many open files")
 
 
 def test_in_the_open_only_a_disk_can_be_full() -> None:
