@@ -94,6 +94,10 @@ class Settings:
         """A HOME for each workspace's tasks behind walls: pip's settings and caches."""
         return self.root / "homes"
 
+    def home(self, workspace: str) -> Path:
+        """Of one workspace, by its ARM id in lower case."""
+        return self.homes / hashlib.sha256(workspace.encode()).hexdigest()[:16]
+
     @property
     def tls(self) -> Path:
         """ca.pem, ca.key, server.pem, server.key, bundle.pem (public CAs and ours)."""

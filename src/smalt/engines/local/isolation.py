@@ -84,7 +84,7 @@ class Walling:
                 level=level,
                 port=settings.port,
                 user=user_of(task.workspace) if self._trial.owners and level != "files" else 0,
-                home=str(settings.homes / hashlib.sha256(task.workspace.encode()).hexdigest()[:16]),
+                home=str(settings.home(task.workspace)),
                 hostname=task.hostname or "localhost",
                 hosts=[*task.hosts, settings.host] if level == "network" else task.hosts,
                 readable=[str(settings.tls / "bundle.pem"), str(INJECTED)],
