@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
-import signal
 import stat
 import time
 from collections.abc import Callable
@@ -14,7 +12,9 @@ from pathlib import Path
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
+from smalt.agent.bounds import Bound, Ending, OverLimit, held_to
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
+from smalt.agent.disk import DiskBound, written_bytes
 from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
@@ -25,13 +25,16 @@ from smalt.agent.journal import Journal, open_log, tail
 from smalt.agent.landlock import Fence
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
+from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
-from smalt.agent.processes import Brood, Command, StartError
+from smalt.agent.processes import Brood, Command, StartError, descendants
 from smalt.agent.render import UnknownReference, render
+from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
-from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
+from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor
+from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
 from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
 
@@ -52,8 +55,10 @@ class Attempt:
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
-        self._mounts = barrier(spec.walls)
+        self._mounts = barrier(spec.walls, spec.limits.shm_bytes)
         self._cgroups = Cgroups([])
+        own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), outside(folder)]
+        self._disk = DiskBound(spec.limits, Path(), own, _written_bytes)
         self._begun = time.monotonic()
 
     def run(self) -> None:
@@ -71,10 +76,14 @@ class Attempt:
     def _run(self, interrupts: Interrupts) -> None:
         try:
             interrupts.break_off(allowed=True)
-            command = self._prepare(interrupts)
+            with held_to(self._disk):
+                command = self._prepare(interrupts)
             interrupts.break_off(allowed=False)
         except Interrupted:
             self._exit(*_stopped_early(interrupts))
+            return
+        except OverLimit as over:
+            self._exit(over.ending.outcome, over.ending.reason)
             return
         except (SetupError, UnknownReference) as error:
             self._exit(Outcome.SETUP, str(error))
@@ -99,7 +108,7 @@ class Attempt:
         self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
         log = BoundedLog(self._log, self._log_offset, self._spec.log_most_bytes)
-        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log).run()
+        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log, self._bounds()).run()
         self._finish(ending, log)
 
     def _prepare(self, interrupts: Interrupts) -> Command:
@@ -143,7 +152,9 @@ class Attempt:
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
         enter = None if isinstance(self._mounts, Namespace) else self._wall_in(self._mounts, temporary, log)
-        return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._mounts.active, enter)
+        bounds = rlimits(spec, self._cgroups.bound_processes)
+        groups = self._cgroups.entrances
+        return Command(argv, environment, str(work), log, groups, not self._mounts.active, enter, bounds)
 
     def _open_doors(self, interrupts: Interrupts) -> None:
         walls = self._spec.walls
@@ -203,6 +214,14 @@ class Attempt:
             self._folder.write(CGROUPS_FILE, "\n".join(map(str, self._cgroups.folders)))
         if missing:
             self._journal.say(missing)
+        self._journal.say(limits_of(self._spec, self._cgroups))
+
+    def _bounds(self) -> list[Bound]:
+        """What the kernel does not see to."""
+        bounds: list[Bound] = [self._disk]
+        if self._spec.limits.memory_bytes and not self._cgroups.bound_memory:
+            bounds.append(MemoryBound(self._spec.limits, lambda: [pid for pid, _ in descendants(os.getpid())]))
+        return bounds
 
     def _finish(self, ending: Ending, log: BoundedLog) -> None:
         """The command has ended: end what it left behind, then store what it made."""
@@ -211,7 +230,7 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False)
         self._brood.end()
         log.finish()
-        outcome, error = self._judge(ending, exit_code)
+        outcome, error = judge(self._spec, ending, exit_code, tail(self._log, self._log_offset), self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
             spec, places, work = self._spec, self._places, self._own / "work"
@@ -223,21 +242,6 @@ class Attempt:
             if outcome is Outcome.EXITED and exit_code == 0:
                 outcome, error = Outcome.SETUP, str(problem)
         self._exit(outcome, error, _shell_code(exit_code))
-
-    def _judge(self, ending: Ending, exit_code: int) -> tuple[Outcome, str]:
-        last = tail(self._log, self._log_offset)
-        if ending.outcome is not Outcome.EXITED or ending.reason:
-            return ending.outcome, f"{ending.reason}\n{last}" if ending.outcome is Outcome.EXITED else ending.reason
-        if exit_code != 0 and self._cgroups.memory_kills():
-            limit = self._spec.limits.memory_bytes / 2**30
-            return Outcome.OUT_OF_MEMORY, (
-                f"The command needed more memory than its node has ({limit:.2f} GiB) and was killed. "
-                f"Use a larger VM size, or less data at a time.\n{last}"
-            )
-        if exit_code != 0 and self._cgroups.refused_processes():
-            most = self._spec.processes_most
-            last = f"It had {most} processes and threads, as many as a task may have, and got no more.\n{last}"
-        return Outcome.EXITED, explain_exit(self._spec, exit_code, last)
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:
         self._cgroups.remove()
@@ -255,42 +259,15 @@ class Attempt:
         )
 
 
+def _written_bytes() -> int:
+    """By this process and all that descends from it."""
+    return written_bytes([os.getpid(), *(pid for pid, _ in descendants(os.getpid(), zombies=True))])
+
+
 def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:
     if interrupts.shutdown:
         return Outcome.LOST, "The agent of this task was ended (SIGTERM) before its command started."
     return Outcome.STOPPED, "The task was stopped before its command started."
-
-
-def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:
-    """What to tell the user of a command that ended by itself; empty for success. -n is signal n, as in subprocess."""
-    if exit_code == 0:
-        return ""
-    how = f"exited with status code {exit_code}"
-    if exit_code < 0:
-        how = f"was ended by signal {-exit_code} ({_signal_name(-exit_code)})"
-    name = f"user_logs/{Path(spec.log.name).name}" if spec.log else "log"
-    text = f"Execution failed. User process '{program(spec)}' {how}. "
-    text += f"Please check log file '{name}' for error details."
-    return f"{text} Error: {last}" if last else text
-
-
-def _signal_name(number: int) -> str:
-    if number in set(signal.Signals):
-        return signal.Signals(number).name
-    return f"SIGRTMIN+{number - signal.SIGRTMIN}"  # of the real-time signals only the first and the last have names
-
-
-def program(spec: TaskSpec) -> str:
-    """The name of what runs: the first word of a simple command, `bash` for anything else."""
-    if spec.server:
-        return "python"
-    if spec.argv:
-        return Path(spec.argv[0]).name
-    words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]
-    bare = re.sub(r"\$\{\{.*?\}\}|'[^']*'|\"[^\"]*\"", "", spec.command.strip())
-    if not words or re.search(r"[;&|\n(){}`]", bare):
-        return "bash"
-    return words[0].rpartition("/")[2]
 
 
 def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
@@ -299,7 +276,7 @@ def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
     Behind walls it is seen as `/tmp`, so it may be deep.
     """
     inside = folder.path / USER_FOLDER / "tmp"
-    place = inside if walled or len(os.fsencode(inside)) <= 60 else _outside(folder)
+    place = inside if walled or len(os.fsencode(inside)) <= 60 else outside(folder)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = place.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
@@ -308,12 +285,12 @@ def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
 
 
 def remove_temporary(folder: TaskFolder) -> None:
-    for place in (folder.path / USER_FOLDER / "tmp", _outside(folder)):
+    for place in (folder.path / USER_FOLDER / "tmp", outside(folder)):
         if not place.is_symlink():
             remove_tree(place)
 
 
-def _outside(folder: TaskFolder) -> Path:
+def outside(folder: TaskFolder) -> Path:
     return Path("/tmp") / f"smalt-{folder.mark}"
 
 

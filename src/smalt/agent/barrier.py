@@ -10,8 +10,8 @@ from smalt.agent.wire import WallsSpec
 Barrier = Namespace | Walls | Fence
 
 
-def barrier(walls: WallsSpec | None) -> Barrier:
-    """Without walls a task runs in the open, with mounts that are its own."""
+def barrier(walls: WallsSpec | None, shm_bytes: int = 0) -> Barrier:
+    """Without walls a task runs in the open, with mounts that are its own. `shm_bytes`: see `Walls`."""
     if walls is None:
         return Namespace()
-    return Fence(walls) if walls.level == "files" else Walls(walls)
+    return Fence(walls) if walls.level == "files" else Walls(walls, shm_bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
+from smalt.agent.rlimits import Rlimits
 
 _RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE)
 
@@ -27,7 +29,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """`cgroups` are files that the process writes itself into before it becomes the command.
+    """`cgroups` are files that the process writes itself into before it becomes the command, `rlimits` what it sets.
 
     `enter`, given the command's folder, moves it behind its walls; without, it runs in the open.
     """
@@ -39,6 +41,7 @@ class Command:
     cgroups: list[str] = field(default_factory=list)
     may_mount: bool = True
     enter: Callable[[str], None] | None = None
+    rlimits: Rlimits = field(default_factory=dict[int, tuple[int, int]])
 
 
 class Brood:
@@ -105,8 +108,8 @@ class Brood:
             self.reap(block=True)
 
 
-def descendants(root: int) -> list[tuple[int, int]]:
-    """(pid, process group) of all that descend from `root`, zombies not included."""
+def descendants(root: int, zombies: bool = False) -> list[tuple[int, int]]:
+    """(pid, process group) of all that descend from `root`."""
     children: dict[int, list[tuple[int, int]]] = {}
     for one in _processes():
         try:
@@ -114,7 +117,7 @@ def descendants(root: int) -> list[tuple[int, int]]:
         except OSError:
             continue  # gone meanwhile
         state, parent, group = stat[stat.rindex(b")") + 2 :].split(None, 3)[:3]
-        if state != b"Z":  # a zombie has no children
+        if zombies or state != b"Z":  # a zombie has no children
             children.setdefault(int(parent), []).append((one, int(group)))
     found: list[tuple[int, int]] = []
     pending = [root]
@@ -188,6 +191,8 @@ def _become(command: Command, parent: int, problem: int, alone: bool) -> NoRetur
         for group in command.cgroups:
             Path(group).write_text("0")
         _prefer_for_oom()
+        for which, bounds in command.rlimits.items():
+            resource.setrlimit(which, bounds)
         os.umask(0o022)
         if command.enter is not None:
             command.enter(command.folder)

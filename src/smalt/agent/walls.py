@@ -52,13 +52,17 @@ class Shown:
 
 
 class Walls:
-    """What is to be seen inside, collected by the agent; `enter` is for the child."""
+    """What is to be seen inside, collected by the agent; `enter` is for the child.
+
+    `shm_bytes`: what `/dev/shm` may hold; 0: half of the machine's memory.
+    """
 
     active, temporary = True, _STAGE
     refused = ""
 
-    def __init__(self, spec: WallsSpec) -> None:
+    def __init__(self, spec: WallsSpec, shm_bytes: int = 0) -> None:
         self._spec = spec
+        self._shm = f"mode=1777,size={shm_bytes}" if shm_bytes else "mode=1777"
         self._shown = [Shown(one, one, ours=True) for one in spec.readable]
         self._links: dict[str, str] = {}
         self._owners = -1
@@ -184,7 +188,7 @@ class Walls:
             "devpts", str(dev / "pts"), linux.MS_NOSUID | linux.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"
         )
         (dev / "shm").mkdir()
-        linux.mount("tmpfs", str(dev / "shm"), linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
+        linux.mount("tmpfs", str(dev / "shm"), linux.MS_NOSUID | linux.MS_NODEV, self._shm)
         etc = _make_folders(Path("/etc"))
         user, group = self._spec.user or os.getuid(), self._spec.user or os.getgid()
         root = "root:x:0:0:root:/root:/bin/bash\n" if user else ""

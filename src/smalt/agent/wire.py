@@ -44,6 +44,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"  # `timeout_s` was over
     SETUP = "setup"  # an input, an output or the environment could not be prepared, see `error`
     OUT_OF_MEMORY = "out-of-memory"
+    OUT_OF_DISK = "out-of-disk"
     LOST = "lost"  # the agent vanished without a word
 
 
@@ -113,10 +114,19 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a node's size allows: `cpu_weight` is relative (1 vCPU = 100), `memory_bytes` 0 means no limit."""
+    """What a node's size allows. `cpu_weight` is relative (1 vCPU = 100); 0 bytes mean no limit.
+
+    - `disk_bytes`: what the task may hold in its own folder; `shm_bytes`: in `/dev/shm`, behind walls.
+    - `memory_is_all`: the size has more memory, this machine has not.
+    - `more`: a sentence for whom it is too little: which size that is, and what changes it.
+    """
 
     cpu_weight: int = 100
     memory_bytes: int = 0
+    disk_bytes: int = 0
+    shm_bytes: int = 0
+    memory_is_all: bool = False
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,7 @@ class TaskSpec:
     - `log` receives stdout and stderr, `system_log` what the agent itself has to say. None: files of the task's own.
     - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (None: nowhere).
     - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes
-      and threads may run at once.
+      and threads may run at once, each may have `open_files_most` files open unless it asks for more.
     - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
       node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
@@ -214,6 +224,7 @@ class TaskSpec:
     limits: Limits = field(default_factory=Limits)
     log_most_bytes: int = 256 << 20
     processes_most: int = 8192
+    open_files_most: int = 65_536
     workspace: str = ""
     hostname: str = ""
     hosts: list[str] = field(default_factory=list)

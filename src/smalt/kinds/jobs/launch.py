@@ -22,8 +22,10 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, Principal
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import pinned
+from smalt.kinds.jobs.admission import EVERYWHERE
 from smalt.kinds.jobs.model import MODES, ROOT
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.process_settings import shm_bytes
 from smalt.sched.sizes import SIZES, limits_of
 from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
 from smalt.store import resources
@@ -89,6 +91,8 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
     size = ours.get("instance_type") or ""
+    shm = shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize")
+    limits = limits_of(size, capacity.memory_bytes, _size_setting(ours), shm)
     hosts = [_host_name(row, rank) for rank in range(len(names))]
     return [
         TaskSpec(
@@ -112,7 +116,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
-            limits=limits_of(size, capacity.memory_bytes),
+            limits=limits,
             workspace=workspace.key,
             hostname=hosts[rank],
             hosts=hosts,
@@ -120,6 +124,12 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
         )
         for rank, name in enumerate(names)
     ]
+
+
+def _size_setting(ours: Document) -> str:
+    """What says a node's size."""
+    compute = ours["compute"].rpartition("/")[2]
+    return "resources.instance_type of the job" if compute in EVERYWHERE else f"the size of compute '{compute}'"
 
 
 def _input(name: str, given: Document, source: Document | None) -> InputSpec:

@@ -167,6 +167,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
     workspace = ResourceId.parse(row.written).workspace
     endpoint = row.parent.rsplit("/", 1)[-1]
     memory = platform.engine.capacity().memory_bytes
+    limits = limits_of(wanted["size"], memory, "instance_type of the deployment", shm_bytes=memory // 2)
     readiness, liveness = wanted["probes"]
     server = ServerSpec(
         model=_ref(wanted["model"]),
@@ -191,7 +192,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
             log=_log(name),
             system_log=_system_log(name),
             grace_s=30,
-            limits=limits_of(wanted["size"], memory),
+            limits=limits,
             workspace=workspace.key,
             hostname=name,
             ready=_probe(readiness, "/ready"),
