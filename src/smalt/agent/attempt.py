@@ -142,8 +142,6 @@ class Attempt:
         environment |= of_server | spec.variables
         if places.address:
             environment[LISTEN_VARIABLE] = places.address
-        if places.address.path:
-            Path(places.address.path).parent.mkdir(mode=0o700, exist_ok=True)
         self._serve_documents(environment, interrupts)
         environment[MARK_VARIABLE] = self._folder.mark
         if spec.environment:
