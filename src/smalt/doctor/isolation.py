@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from smalt.agent import linux
-from smalt.doctor import syscalls
+from smalt.agent import linux, walls
 from smalt.doctor.child import attempt
 from smalt.doctor.finding import Finding, no, none, ok, warn
 from smalt.doctor.machine import Machine, as_root
 
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SWITCHES = {  # by the sysctl: the value that forbids, the one that allows
     "user.max_user_namespaces": ("0", "15000"),
     "kernel.unprivileged_userns_clone": ("0", "1"),
@@ -70,7 +66,7 @@ def bubblewrap(machine: Machine) -> Finding:
 
 
 def landlock(machine: Machine) -> Finding:
-    return landlock_found(machine, syscalls.landlock_version)
+    return landlock_found(machine, linux.landlock_version)
 
 
 def landlock_found(machine: Machine, version: Callable[[], int]) -> Finding:
@@ -91,7 +87,7 @@ def rule_as_user() -> None:
 
     Like all below only in a child: there is no way back.
     """
-    _enter_as_user(syscalls.CLONE_NEWUTS)
+    _enter_as_user(linux.CLONE_NEWUTS)
     socket.sethostname("smalt")
 
 
@@ -104,23 +100,20 @@ def mount_read_only() -> None:
 
 def become_first() -> None:
     """A process with the number 1."""
-    _enter(syscalls.CLONE_NEWPID)
+    _enter(linux.CLONE_NEWPID)
     _in_first(lambda: None if os.getpid() == 1 else _fail(errno.EPERM))
 
 
 def mount_own_proc() -> None:
-    _enter(syscalls.CLONE_NEWPID | linux.CLONE_NEWNS)
+    _enter(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
     linux.make_mounts_private()
-    _in_first(lambda: syscalls.mount_proc("/proc"))
+    _in_first(lambda: linux.mount("proc", "/proc"))
 
 
 def raise_loopback() -> None:
     """A network of one's own, in which 127.0.0.1 answers: servers and distributed training need it."""
-    _enter(syscalls.CLONE_NEWNET)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-        asked = struct.pack("16sH14x", b"lo", 0)
-        (flags,) = struct.unpack_from("H", fcntl.ioctl(line, _SIOCGIFFLAGS, asked), 16)
-        fcntl.ioctl(line, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+    _enter(linux.CLONE_NEWNET)
+    walls.raise_loopback()
 
 
 def refusal(machine: Machine, kind: str, error: OSError) -> tuple[str, str]:

@@ -8,15 +8,10 @@ import os
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
-
-_SYS_OPEN_TREE, _SYS_MOUNT_SETATTR, _SYS_LANDLOCK_CREATE_RULESET = 428, 442, 444  # the same on all architectures
+_SYS_OPEN_TREE, _SYS_MOUNT_SETATTR = 428, 442  # the same on all architectures
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _OPEN_TREE_CLONE = 1
 _MOUNT_ATTR_IDMAP = 0x00100000
-_LANDLOCK_CREATE_RULESET_VERSION = 1
 _STA_UNSYNC = 0x40
 
 
@@ -36,17 +31,6 @@ class _Timex(ctypes.Structure):
         ("status", ctypes.c_int),
         ("rest", ctypes.c_char * 256),
     ]
-
-
-def mount_proc(target: str) -> None:
-    """A /proc of this process's own pid namespace."""
-    _check(_LIBC.mount(b"proc", os.fsencode(target), b"proc", ctypes.c_ulong(0), None))
-
-
-def landlock_version() -> int:
-    """The version of the kernel's interface (ABI): 1 or more."""
-    how = ctypes.c_uint(_LANDLOCK_CREATE_RULESET_VERSION)
-    return _check(_LIBC.syscall(ctypes.c_long(_SYS_LANDLOCK_CREATE_RULESET), None, ctypes.c_size_t(0), how))
 
 
 def map_ids(folder: str, user_namespace: int) -> None:
