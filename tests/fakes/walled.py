@@ -1,0 +1,178 @@
+"""A platform's root as a real one is, and tasks of it run straight by their agent: for tests of walls, whoever runs them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from fakes.refs import FINDER, ref
+from smalt.agent.launcher import attend
+from smalt.agent.wire import Address, InputSpec, Outcome, Phase, StopRequest, TaskSpec, TaskState, WallsSpec
+
+USER = 61_999
+PLAIN = 61_998
+PYTHON = next((one for one in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(one).exists()), "")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root becomes the other users")
+
+
+class Walled:
+    """One platform's root, and tasks run straight by their agent, whoever that is."""
+
+    def __init__(self, root: Path, agent: int | None, user: int, level: str = "walls") -> None:
+        self.root = root
+        self._agent = agent
+        self.level = level
+        self.plain = agent is not None
+        self.user = user
+        self._count = 0
+        self.port = 0
+        for name in ("secrets", "run", "tasks", "blobs", "tls"):
+            (root / name).mkdir(mode=0o700)
+        (root.parent / "beside").mkdir()  # as where Smalt itself may lie: not below the root, and in /tmp
+        (root / "secrets" / "signing.pem").write_text("KEY")
+        (root / "smalt.db").write_text("ROWS")
+        (root / "tls" / "bundle.pem").write_text("BUNDLE")
+        (root / "tls" / "bundle.pem").chmod(0o600)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(root / "run" / "server.sock"))
+        self.listener.listen()
+
+    def begin(self, command: str, **values: Any) -> tuple[Path, int]:
+        """The task's folder, and the process id of its agent, a child of this one."""
+        self._count += 1
+        folder = self.root / "tasks" / f"t{self._count}"
+        folder.mkdir()
+        walls = WallsSpec(
+            level=self.level,
+            port=self.port,
+            user=self.user,
+            home=str(self.root / "homes" / "w"),
+            hostname="node-0",
+            hosts=["node-0", "node-1"],
+            readable=[str(self.root / "tls" / "bundle.pem"), str(self.root.parent / "beside")],
+            hidden=[str(self.root)],
+        )
+        spec = TaskSpec(name=folder.name, owner="/o", command=command, walls=walls, workspace="w")
+        spec = replace(spec, **values)
+        (folder / "task.json").write_text(spec.to_json())
+        (folder / "places.json").write_text(
+            FINDER.places(spec, Address(f"unix:{self.root}/run/{folder.name}/sock")).to_json()
+        )
+        if self._agent is not None:
+            subprocess.run(["chown", "-R", f"{self._agent}:{self._agent}", self.root], check=True)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._become_agent(folder)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        return folder, pid
+
+    def _become_agent(self, folder: Path) -> None:
+        os.environ.update(HOME="/tmp", LANG="C.UTF-8")
+        os.environ["SECRET_OF_THE_SERVER"] = "s3cret"
+        if self._agent is not None:
+            os.setgroups([])
+            os.setresgid(self._agent, self._agent, self._agent)
+            os.setresuid(self._agent, self._agent, self._agent)
+            ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as of a process that did not change its user
+        attend(folder, "", -1)
+        os._exit(0)
+
+    def state(self, folder: Path) -> TaskState | None:
+        path = folder / "state.json"
+        return TaskState.from_json(path.read_text()) if path.exists() else None
+
+    def until(self, folder: Path, meets: Callable[[TaskState], bool]) -> TaskState:
+        deadline = time.monotonic() + 20
+        while True:
+            state = self.state(folder)
+            if state is not None and meets(state):
+                return state
+            assert time.monotonic() < deadline, f"still {state}"
+            time.sleep(0.005)
+
+    def run(self, command: str, **values: Any) -> tuple[TaskState, str]:
+        folder, pid = self.begin(command, **values)
+        os.waitpid(pid, 0)
+        state, log = self.state(folder), folder / "log"
+        assert state is not None and state.phase is Phase.EXITED
+        return state, log.read_text() if log.exists() else state.error
+
+
+@contextmanager
+def walled_root(agent: int | None, user: int, level: str = "walls") -> Iterator[Walled]:
+    """In a folder of its own: pytest's are closed to other users."""
+    with TemporaryDirectory(prefix="smalt-walls-") as place:
+        Path(place).chmod(0o711)
+        root = Path(place) / "root"
+        root.mkdir(mode=0o700)
+        made = Walled(root, agent, user, level)
+        try:
+            yield made
+        finally:
+            made.listener.close()
+
+
+def succeeds(result: tuple[TaskState, str]) -> str:
+    state, log = result
+    assert state.outcome is Outcome.EXITED and state.exit_code == 0, f"{state.error}\n{log}"
+    return log
+
+
+def stop(walled: Walled, folder: Path, grace_s: float) -> None:
+    request = folder / "stop.json"
+    request.write_text(StopRequest(grace_s).to_json())
+    request.chmod(0o644)
+    state = walled.state(folder)
+    assert state is not None
+    os.kill(state.agent_pid, 10)
+
+
+ATTACKS = {
+    "secrets": "cat {root}/secrets/signing.pem",
+    "list the root": 'test -n "$(ls -A {root} | grep -v -e tasks -e homes -e tls -e blobs)"',
+    "database": "cat {root}/smalt.db",
+    "task.json": "cat {root}/tasks/*/task.json",
+    "private keys of the machine": "cat /etc/shadow /etc/ssh/ssh_host_* /etc/ssl/private/*",
+    "server's socket": "test -e {root}/run/server.sock",
+    "write the machine": "touch /usr/x || touch /etc/x || touch /x || touch /opt/x",
+    "input": "echo x > {root}/blobs/in/a || touch {root}/tasks/*/user/inputs/i/x",
+    "processes": "test $(ps -e --no-headers | wc -l) -gt 6",
+    "environment of the agent": "cat /proc/1/environ | grep -a s3cret",
+    "memory of the agent": "dd if=/proc/1/mem of=/dev/null bs=1 count=1 || ls /proc/1/root/ || readlink /proc/1/fd/*",
+    "raw disks": "ls /dev/vda /dev/sda /dev/nvme0n1 /dev/mem /dev/kmsg",
+    "mount": "mount -t tmpfs none /tmp || mount -o remount,rw /usr",
+    "leave its control group": "echo $$ > /sys/fs/cgroup/memory/cgroup.procs || echo $$ > /sys/fs/cgroup/cgroup.procs",
+    "kernel settings": "echo 1 > /proc/sys/kernel/printk || echo h > /proc/sysrq-trigger",
+    "capabilities": "grep -E 'Cap(Eff|Prm|Bnd|Amb):' /proc/self/status | grep -v -w 0000000000000000",
+    "set-user-id programs": "grep -q 'NoNewPrivs:.*0' /proc/self/status",
+    "another host's name": "hostname evil",
+}
+
+
+def refused(walled: Walled, attack: str) -> None:
+    folder = walled.root / "blobs" / "in"
+    folder.mkdir()
+    (folder / "a").write_text("as it was")
+    state, log = walled.run(
+        f"( {ATTACKS[attack]} ) && echo BROKEN OUT".replace("{root}", str(walled.root)),
+        inputs=[InputSpec(name="i", type="uri_folder", source=ref(folder))],
+    )
+    assert state.outcome is Outcome.EXITED and "BROKEN OUT" not in log and state.exit_code != 0, log
+    assert (folder / "a").read_text() == "as it was"
+    assert (walled.root / "smalt.db").read_text() == "ROWS"
