@@ -28,7 +28,7 @@ from smalt.arm.threads import Threads
 from smalt.auth.private_files import PrivateFiles
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.store import author
-from smalt.tracking.address import Address, parse_address
+from smalt.tracking.address import Address, mlflow_name, parse_address
 from smalt.tracking.artifacts.artifact_names import staging
 from smalt.tracking.artifacts.artifacts import artifact_response, is_artifact_route
 from smalt.tracking.artifacts.folder import Folder
@@ -225,7 +225,7 @@ class TrackingApp:
         place = staging(self._settings)
         return ModelFiles(
             lambda container: Folder(self._local.path(account, container), place, self._hides),
-            place_in(self._tracking.database, workspace.key),
+            place_in(self._tracking.database, mlflow_name(workspace)),
         )
 
 

@@ -50,6 +50,15 @@ def unavailable(reason: str) -> ArmError:
     )
 
 
+def busy() -> ArmError:
+    return ArmError(
+        503,
+        "ServerBusy",
+        "MLflow's database is locked or cannot be reached; try again.",
+        headers=dict(RETRY_AFTER),
+    )
+
+
 def too_large(limit_bytes: int) -> ArmError:
     return ArmError(
         413,
