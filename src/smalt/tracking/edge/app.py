@@ -38,7 +38,7 @@ from smalt.tracking.edge.access import action, is_known
 from smalt.tracking.edge.forward import Forward
 from smalt.tracking.edge.inflate import inflated
 from smalt.tracking.edge.registry_edge import RegistryEdge
-from smalt.tracking.edge.replies import azure_error, mlflow_error, too_large, unavailable
+from smalt.tracking.edge.replies import azure_error, mlflow_error, not_ready, too_large
 from smalt.tracking.edge.run_edge import RunEdge
 from smalt.tracking.edge.searches import Turns, check_search
 from smalt.tracking.models.registered_models import RegisteredModels
@@ -146,7 +146,7 @@ class TrackingApp:
                 await run_in_threadpool(self._audit.refused, error, request.method, request.scope["path"])
             return said(error)
         except NotReady as error:
-            return said(unavailable(str(error)))
+            return said(not_ready(error))
         except ClientDisconnect:
             return Response(status_code=400)
         except RecursionError:
