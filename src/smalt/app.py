@@ -46,6 +46,7 @@ from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.names import Target
 from smalt.blob.operations.service import BlobService
 from smalt.blob.protocol.account_listing import AccountListing
+from smalt.blob.protocol.refusals import Refusals
 from smalt.blob.server import BlobApp
 from smalt.blob.store.folder import FolderStore
 from smalt.bootstrap import bootstrap
@@ -111,7 +112,8 @@ def build(settings: Settings) -> Server:
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     environments = UvEnvironments(settings)
-    engine = LocalEngine(settings, Finder(blobs.path, environments.prefix, settings.blobs.resolve()))
+    finder = Finder(blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"))
+    engine = LocalEngine(settings, finder)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
     database.follow(hub.told)
@@ -160,7 +162,7 @@ def build(settings: Settings) -> Server:
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
-        blobs=AccountListing(BlobApp(service, tokens, permits)),
+        blobs=AccountListing(BlobApp(service, tokens, permits, Refusals(audit, database))),
         tracking=tracking_app,
         history=HistoryApp(platform, who, workspaces.authorize),
         datastores=DatastoreApp(
@@ -181,9 +183,9 @@ def build(settings: Settings) -> Server:
         ),
         make_room=Reserve(settings.root).make_room,
     )
-    return Server(
-        dispatcher, loop, platform, engine, crud, Listener(database, hub.told), Collector(platform, recorder)
-    )  # fmt: skip
+    collector = Collector(platform, recorder)
+    gateway.follow(collector.told)
+    return Server(dispatcher, loop, platform, engine, crud, Listener(database, hub.told), collector)
 
 
 def serve(settings: Settings) -> None:
@@ -209,6 +211,7 @@ def serve(settings: Settings) -> None:
     os.umask(0o077)
     asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
+    server.collector.wake()
     server.loop.stop()
     for one in (thread, collecting):
         one.join(timeout=10)

@@ -57,8 +57,8 @@ class Settings:
 
     isolation: str = _setting(
         "auto",
-        re.compile(r"auto|off").fullmatch,
-        "auto or off",
+        re.compile(r"auto|network|files|off").fullmatch,
+        "auto, network, files or off",
     )
 
     @property
@@ -104,6 +104,10 @@ class Settings:
     def homes(self) -> Path:
         """A HOME for each workspace's tasks behind walls: pip's settings and caches."""
         return self.root / "homes"
+
+    def home(self, workspace: str) -> Path:
+        """Of one workspace, by its ARM id in lower case."""
+        return self.homes / hashlib.sha256(workspace.encode()).hexdigest()[:16]
 
     @property
     def tls(self) -> Path:

@@ -20,8 +20,8 @@ def own(tmp_path: Path) -> Iterator[Platform]:
         yield one
 
 
-def test_down_names_what_goes_on_and_all_ends_it(own: Platform, tmp_path: Path) -> None:
-    marks = Marks(tmp_path / "marks")
+def test_down_names_what_goes_on_and_all_ends_it(own: Platform) -> None:
+    marks = Marks(own.shared())
     own.submit("train-1", f"trap '' TERM; {marks.command}")
     marks.wait_until_running(own, "train-1")
     own.submit("queued", "true", resources={"instanceCount": 1})
@@ -57,8 +57,8 @@ def test_down_names_what_goes_on_and_all_ends_it(own: Platform, tmp_path: Path) 
     own.wait_for("after", "Completed", timeout_s=120)
 
 
-def test_all_ends_a_running_platform_too(own: Platform, tmp_path: Path) -> None:
-    marks = Marks(tmp_path / "marks")
+def test_all_ends_a_running_platform_too(own: Platform) -> None:
+    marks = Marks(own.shared())
     own.submit("train-2", marks.command)
     marks.wait_until_running(own, "train-2")
     ended = own.smalt("down", "--all", timeout_s=90)

@@ -17,6 +17,7 @@ from azure.storage.blob import BlobClient
 from live.platform import HOME, Platform, eventually
 from smalt.settings import STORAGE_SUFFIX
 
+IMAGE_MIB = 1400
 SIZE_MIB = 600  # more than four times the reserve, with an environment built
 
 
@@ -32,6 +33,28 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[Path]:
+    """A disk on which the kernel counts what each process writes, as it does not in memory."""
+    file, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with file.open("wb") as made:
+        made.truncate(IMAGE_MIB << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", file], check=True)
+    mounted = subprocess.run(["mount", "-o", "loop", file, folder], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no image can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def free_mib(disk: Path) -> int:
+    found = os.statvfs(disk)
+    return found.f_bavail * found.f_frsize >> 20
 
 
 def fill(disk: Path) -> None:
@@ -114,3 +137,20 @@ def test_a_delete_on_a_full_disk_works_with_the_reserve(disk: Path) -> None:
         answer = platform.call("DELETE", "jobs/old")
         assert answer.status_code in (200, 202, 204), answer.text
         eventually(lambda: platform.call("GET", "jobs/old").status_code == 404, "the end of the job's row")
+
+
+def test_a_job_that_fills_the_disk_ends_and_nothing_else_fails(image: Path) -> None:
+    with Platform(image / "root").started() as platform:
+        platform.submit("modest", "for i in $(seq 600); do echo $i; sleep 0.1; done")
+        platform.wait_for("modest", "Running", timeout_s=120)
+        platform.submit("greedy", "while head -c 4M /dev/zero >> fill; do :; done; sleep 300")
+        least, uploads = free_mib(image), 0
+        while platform.job("greedy")["status"] not in ("Failed", "Completed"):
+            blob(platform, f"{uploads}.bin").upload_blob(b"x" * 2**16)
+            least, uploads = min(least, free_mib(image)), uploads + 1
+        assert platform.job("greedy")["status"] == "Failed"
+        assert "The disk of this machine is almost full" in platform.job_error("greedy")
+        assert uploads > 0 and least > 64
+        eventually(lambda: free_mib(image) > least + 256, "the job's files, removed")
+        assert platform.job("modest")["status"] == "Running"
+        platform.call("POST", "jobs/modest/cancel")

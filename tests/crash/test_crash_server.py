@@ -34,8 +34,8 @@ def cluster(platform: Platform) -> str:
     return ONE
 
 
-def test_a_running_job_goes_on_and_ends_once(platform: Platform, tmp_path: Path) -> None:
-    marks = Marks(tmp_path / "marks")
+def test_a_running_job_goes_on_and_ends_once(platform: Platform) -> None:
+    marks = Marks(platform.shared())
     platform.submit("run-on", marks.command)
     marks.wait_until_running(platform, "run-on")
     platform.restarted("server", platform.kill("server"))
@@ -44,8 +44,8 @@ def test_a_running_job_goes_on_and_ends_once(platform: Platform, tmp_path: Path)
     marks.assert_once(platform, "run-on")
 
 
-def test_a_job_that_ends_while_the_server_is_away_is_noticed(platform: Platform, tmp_path: Path) -> None:
-    marks = Marks(tmp_path / "marks")
+def test_a_job_that_ends_while_the_server_is_away_is_noticed(platform: Platform) -> None:
+    marks = Marks(platform.shared())
     platform.submit("end-alone", marks.command)
     marks.wait_until_running(platform, "end-alone")
     os.kill(platform.pid("supervisor"), signal.SIGSTOP)  # so that nobody starts the server again yet
@@ -59,8 +59,8 @@ def test_a_job_that_ends_while_the_server_is_away_is_noticed(platform: Platform,
     marks.assert_once(platform, "end-alone")
 
 
-def test_queued_jobs_keep_their_order(platform: Platform, cluster: str, tmp_path: Path) -> None:
-    first, order = Marks(tmp_path / "marks"), tmp_path / "order"
+def test_queued_jobs_keep_their_order(platform: Platform, cluster: str) -> None:
+    first, order = Marks(platform.shared()), platform.shared() / "order"
     platform.submit("holds", first.command, computeId=cluster)
     first.wait_until_running(platform, "holds")
     for name in ("waits-a", "waits-b"):
@@ -74,9 +74,9 @@ def test_queued_jobs_keep_their_order(platform: Platform, cluster: str, tmp_path
     assert order.read_text().split() == ["waits-a", "waits-b"]
 
 
-def test_jobs_submitted_through_many_kills_run_once_each(platform: Platform, tmp_path: Path) -> None:
+def test_jobs_submitted_through_many_kills_run_once_each(platform: Platform) -> None:
     """Kills at arbitrary moments between submission and end; what was acknowledged happens, and happens once."""
-    ran = tmp_path / "ran"
+    ran = platform.shared() / "ran"
     names = [f"storm-{number}" for number in range(5)]
     for number, name in enumerate(names):
         assert platform.submit(name, f"echo {name} >> {ran}; sleep 0.1").status_code == 201
@@ -144,8 +144,8 @@ def test_an_upload_that_is_cut_off_leaves_nothing(platform: Platform) -> None:
     assert all(".staging" in path.parts for path in large), large  # what was cut off waits there to be swept
 
 
-def test_everything_at_once(platform: Platform, tmp_path: Path) -> None:
-    marks, alone = Marks(tmp_path / "marks"), Marks(tmp_path / "alone")
+def test_everything_at_once(platform: Platform) -> None:
+    marks, alone = Marks(platform.shared()), Marks(platform.shared())
     platform.submit("survives", marks.command)
     platform.submit("ends-meanwhile", alone.command)
     marks.wait_until_running(platform, "survives")

@@ -28,8 +28,8 @@ def intact(platform: Platform) -> bool:
 
 
 @pytest.mark.parametrize("victim", ["sqlite"], indirect=True)  # its file is locked
-def test_a_database_that_somebody_locks_makes_requests_wait_or_fail_cleanly(platform: Platform, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
+def test_a_database_that_somebody_locks_makes_requests_wait_or_fail_cleanly(platform: Platform) -> None:
+    ran = platform.shared() / "ran"
     platform.ensure_environment()
     answers: dict[str, int] = {}
 

@@ -5,7 +5,7 @@
     engine.finish(name, exit_code)     the command ended by itself
     engine.fail_setup(name, error)     it could not be prepared
     engine.lose(name)                  its agent vanished
-    engine.time_out(name), engine.stopped(name)
+    engine.time_out(name), engine.stopped(name), engine.end_over_limit(name, outcome, error)
 
 `stop` ends a task at once, unless the engine was made with `obeys=False`: then `stopping` holds what was asked.
 """
@@ -109,6 +109,9 @@ class FakeEngine:
 
     def time_out(self, name: str) -> None:
         self._exit(name, Outcome.TIMEOUT, error="The command ran longer than its limit.")
+
+    def end_over_limit(self, name: str, outcome: Outcome, error: str) -> None:
+        self._exit(name, outcome, exit_code=137, error=error)
 
     def stopped(self, name: str) -> None:
         self._exit(name, Outcome.STOPPED, error="The task was stopped.")

@@ -93,6 +93,11 @@ EXAMPLES: dict[str, Example] = {
         },
         needs=("workspaces/onlineendpoints", "workspaces/models/versions", "workspaces/codes/versions"),
     ),
+    "microsoft.authorization/locks": Example(
+        f"{WORKSPACE}/providers/Microsoft.Authorization/locks/keep",
+        {"level": "CanNotDelete", "notes": "of the audit"},
+        edit=("notes", "changed"),
+    ),
 }
 
 

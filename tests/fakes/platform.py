@@ -30,6 +30,7 @@ from smalt.arm.kind import Kind
 from smalt.arm.platform import Platform
 from smalt.arm.ports import (
     BuiltEnvironment,
+    Counted,
     EndpointRoute,
     EnvironmentPlan,
     EnvironmentSpec,
@@ -41,8 +42,8 @@ from smalt.arm.ports import (
     RunSpec,
     TrackedRun,
     Tracking,
-    Traffic,
 )
+from smalt.arm.reach import narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
 from smalt.auth.keyring import Keyring
@@ -196,7 +197,7 @@ class FakeModels:
 class FakeGateway:
     applied: list[list[EndpointRoute]] = field(default_factory=list)
     lagging: bool = False
-    counted: tuple[str, Mapping[tuple[str, str], Traffic]] | None = None
+    counted: tuple[str, Counted] | None = None
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
         check(endpoints)
@@ -214,7 +215,7 @@ class FakeGateway:
     def in_force(self, version: str) -> bool:
         return not self.lagging
 
-    def traffic(self) -> tuple[str, Mapping[tuple[str, str], Traffic]]:
+    def traffic(self) -> tuple[str, Counted]:
         if self.counted is None:
             raise NotReady("Envoy does not answer")
         return self.counted
@@ -231,6 +232,9 @@ class FakeGrants:
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
         return self.prefixes
+
+    def partly(self, principal: Principal, action: str, scope: str) -> bool:
+        return bool(self.prefixes) and narrowed(self.prefixes, scope) != ()
 
 
 class FakeTokens:
@@ -323,7 +327,8 @@ class Harness:
         self.kinds = Kinds([*_scanned(), *kinds])
         self.crud = Crud(self.kinds)
         self.loop = self.new_loop()
-        self.app = ArmApp(self.platform, self.crud, lambda scope: OWNER, lambda *_: None)
+        self.caller = OWNER  # whose the requests are
+        self.app = ArmApp(self.platform, self.crud, lambda scope: self.caller, lambda *_: None)
         self.app._threads = _AtOnce()
         self.engine.watch(self._wake)
         if framed and not copied:

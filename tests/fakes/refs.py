@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smalt.agent.wire import NOWHERE, InputSpec, OutputSpec, Places, Ref, TaskSpec
+from smalt.agent.wire import InputSpec, OutputSpec, Places, Ref, TaskSpec
 from smalt.engines.local import Finder
 
 FINDER = Finder(lambda account, container, name: Path(name), Path)
@@ -17,4 +17,4 @@ def ref(path: Path | str) -> Ref:
 def places(*specs: InputSpec | OutputSpec) -> Places:
     inputs = [one for one in specs if isinstance(one, InputSpec)]
     outputs = [one for one in specs if isinstance(one, OutputSpec)]
-    return FINDER.places(TaskSpec("t", "/o", inputs=inputs, outputs=outputs), NOWHERE)
+    return FINDER.places(TaskSpec("t", "/o", inputs=inputs, outputs=outputs))

@@ -1,4 +1,4 @@
-"""What a job did, told by a file outside of the platform that it appends to: the proof of exactly once."""
+"""What a job did, told by a file that it appends to: the proof of exactly once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from live.platform import Platform, eventually
 
 
 class Marks:
-    """A job's command around `folder/ran`: it appends a line, waits for `folder/go`, and appends another."""
+    """A job's command around `folder/ran`, in a folder that it sees: it appends a line, waits for `folder/go`, and appends another."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
         self.ran, self.go = folder / "ran", folder / "go"
 
     @property

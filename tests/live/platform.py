@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -69,6 +70,12 @@ class Platform:
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.smalt("status", "--json").stdout)
+
+    def shared(self) -> Path:
+        """A new folder that this process and the jobs of the default workspace see at the same path: in their HOME."""
+        home = Settings(self.root).home(HOME.lower())
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=home))
 
     @property
     def variables(self) -> dict[str, str]:

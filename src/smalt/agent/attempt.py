@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
-import signal
 import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
+from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
+from smalt.agent.bounds import Bound, Ending, OverLimit, held_to
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
+from smalt.agent.disk import DiskBound, written_bytes
 from smalt.agent.documents import DocumentServer
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
+from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, open_log, tail
+from smalt.agent.landlock import Fence
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
+from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
-from smalt.agent.processes import Brood, Command, StartError
+from smalt.agent.processes import Brood, Command, StartError, descendants
 from smalt.agent.render import UnknownReference, render
+from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
-from smalt.agent.supervisor import Ending, Interrupted, Interrupts, Supervisor
+from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor
+from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
-from smalt.agent.wire import LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
+from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
 
 USER_FOLDER = "user"
 
@@ -49,8 +55,10 @@ class Attempt:
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
-        self._mounts = Walls(spec.walls) if spec.walls else Namespace()
+        self._mounts = barrier(spec.walls, spec.limits.shm_bytes)
         self._cgroups = Cgroups([])
+        own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), outside(folder)]
+        self._disk = DiskBound(spec.limits, Path(), own, _written_bytes)
         self._begun = time.monotonic()
 
     def run(self) -> None:
@@ -68,10 +76,14 @@ class Attempt:
     def _run(self, interrupts: Interrupts) -> None:
         try:
             interrupts.break_off(allowed=True)
-            command = self._prepare(interrupts)
+            with held_to(self._disk):
+                command = self._prepare(interrupts)
             interrupts.break_off(allowed=False)
         except Interrupted:
             self._exit(*_stopped_early(interrupts))
+            return
+        except OverLimit as over:
+            self._exit(over.ending.outcome, over.ending.reason)
             return
         except (SetupError, UnknownReference) as error:
             self._exit(Outcome.SETUP, str(error))
@@ -83,9 +95,10 @@ class Attempt:
             self._exit(*_stopped_early(interrupts))
             return
         try:
-            if isinstance(self._mounts, Walls):
+            if not isinstance(self._mounts, Namespace):
                 self._brood.first = self._mounts.raise_up()
             self._brood.start(command)
+            self._open_doors(interrupts)
         except (StartError, OSError) as error:
             self._brood.end()
             self._exit(Outcome.SETUP, str(error))
@@ -95,7 +108,7 @@ class Attempt:
         self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
         log = BoundedLog(self._log, self._log_offset, self._spec.log_most_bytes)
-        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log).run()
+        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log, self._bounds()).run()
         self._finish(ending, log)
 
     def _prepare(self, interrupts: Interrupts) -> Command:
@@ -105,11 +118,11 @@ class Attempt:
             raise SetupError(problem)
         work = self._own / "work"
         work.mkdir(parents=True)
-        temporary = make_temporary(self._folder, walled=spec.walls is not None)
+        temporary = make_temporary(self._folder, walled=isinstance(self._mounts, Walls))
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal, places.store)
-        ca_bundle = spec.variables.get("SSL_CERT_FILE", "")
+        ca_bundle = spec.variables.get("SSL_CERT_FILE", places.ca_bundle)
         inputs = prepare_inputs(spec.inputs, places, self._own / "inputs", self._mounts, journal, ca_bundle)
         outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
@@ -119,12 +132,13 @@ class Attempt:
             Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if spec.server:
             with journal.stage("model put in place"):
-                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts)
+                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts, journal)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
-            environment |= inside_environment(spec.walls.home)
+            environment |= inside_environment(spec.walls.home, self._mounts.temporary or str(temporary))
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
+        environment |= dict.fromkeys(CA_VARIABLES, places.ca_bundle) if places.ca_bundle else {}
         environment |= of_server | spec.variables
         if places.address:
             environment[LISTEN_VARIABLE] = places.address
@@ -135,13 +149,20 @@ class Attempt:
         self._limit()
         log = open_log(self._log)
         self._log_offset = os.fstat(log).st_size
-        enter = self._wall_in(temporary, log) if isinstance(self._mounts, Walls) else None
-        return Command(argv, environment, str(work), log, self._cgroups.entrances, not self._mounts.active, enter)
+        enter = None if isinstance(self._mounts, Namespace) else self._wall_in(self._mounts, temporary, log)
+        bounds = rlimits(spec, self._cgroups.bound_processes)
+        groups = self._cgroups.entrances
+        return Command(argv, environment, str(work), log, groups, not self._mounts.active, enter, bounds)
 
-    def _wall_in(self, temporary: Path, log: int) -> Callable[[str], None]:
+    def _open_doors(self, interrupts: Interrupts) -> None:
+        walls = self._spec.walls
+        if walls and isinstance(self._mounts, Walls) and (doors := self._mounts.doors()):
+            Forwarder(doors, ("127.0.0.1", walls.port), interrupts.selector)
+
+    def _wall_in(self, walls: Walls | Fence, temporary: Path, log: int) -> Callable[[str], None]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
-        walls, spec = self._mounts, self._spec
-        assert isinstance(walls, Walls) and spec.walls
+        spec = self._spec
+        assert spec.walls
         walls.show(self._own, writable=True)
         if spec.walls.home:
             Path(spec.walls.home).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,8 +173,8 @@ class Attempt:
             artifacts = self._places.path(spec.artifacts)
             for name in FOLDERS:
                 walls.show(artifacts / name, writable=True, base=self._places.store)
-        if listens := self._places.address.path:
-            walls.show(Path(listens).parent, writable=True)
+        if self._places.address.path:
+            walls.show(Path(self._places.address.path).parent, writable=True)
         walls.show_temporary(temporary)
         if spec.walls.user:
             os.fchmod(log, 0o666)  # the command may open /dev/stderr again; nobody else comes to the file
@@ -163,7 +184,7 @@ class Attempt:
         """Variables that are the address of a document at the platform become the agent's own."""
         documents = self._spec.documents
         names = [name for name, value in environment.items() if value in documents]
-        if not names:
+        if not names or (self._spec.walls and self._spec.walls.level == "network"):
             return
         try:
             server = DocumentServer(documents, interrupts.selector)
@@ -178,7 +199,7 @@ class Attempt:
             binaries = make_overlay(shared, self._own / "venv")
             if not self._mounts.bind_read_only(shared, shared):
                 self._journal.say(f"the environment is not write-protected: {self._mounts.refused}")
-            if isinstance(self._mounts, Walls):
+            if not isinstance(self._mounts, Namespace):
                 self._mounts.show_interpreter(shared / "bin" / "python")
                 self._mounts.show_interpreter((binaries / "python").readlink())
         environment["VIRTUAL_ENV"] = str(binaries.parent)
@@ -191,6 +212,14 @@ class Attempt:
             self._folder.write(CGROUPS_FILE, "\n".join(map(str, self._cgroups.folders)))
         if missing:
             self._journal.say(missing)
+        self._journal.say(limits_of(self._spec, self._cgroups))
+
+    def _bounds(self) -> list[Bound]:
+        """What the kernel does not see to."""
+        bounds: list[Bound] = [self._disk]
+        if self._spec.limits.memory_bytes and not self._cgroups.bound_memory:
+            bounds.append(MemoryBound(self._spec.limits, lambda: [pid for pid, _ in descendants(os.getpid())]))
+        return bounds
 
     def _finish(self, ending: Ending, log: BoundedLog) -> None:
         """The command has ended: end what it left behind, then store what it made."""
@@ -199,7 +228,7 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False)
         self._brood.end()
         log.finish()
-        outcome, error = self._judge(ending, exit_code)
+        outcome, error = judge(self._spec, ending, exit_code, tail(self._log, self._log_offset), self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
             spec, places, work = self._spec, self._places, self._own / "work"
@@ -211,21 +240,6 @@ class Attempt:
             if outcome is Outcome.EXITED and exit_code == 0:
                 outcome, error = Outcome.SETUP, str(problem)
         self._exit(outcome, error, _shell_code(exit_code))
-
-    def _judge(self, ending: Ending, exit_code: int) -> tuple[Outcome, str]:
-        last = tail(self._log, self._log_offset)
-        if ending.outcome is not Outcome.EXITED or ending.reason:
-            return ending.outcome, f"{ending.reason}\n{last}" if ending.outcome is Outcome.EXITED else ending.reason
-        if exit_code != 0 and self._cgroups.memory_kills():
-            limit = self._spec.limits.memory_bytes / 2**30
-            return Outcome.OUT_OF_MEMORY, (
-                f"The command needed more memory than its node has ({limit:.2f} GiB) and was killed. "
-                f"Use a larger VM size, or less data at a time.\n{last}"
-            )
-        if exit_code != 0 and self._cgroups.refused_processes():
-            most = self._spec.processes_most
-            last = f"It had {most} processes and threads, as many as a task may have, and got no more.\n{last}"
-        return Outcome.EXITED, explain_exit(self._spec, exit_code, last)
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:
         self._cgroups.remove()
@@ -243,42 +257,15 @@ class Attempt:
         )
 
 
+def _written_bytes() -> int:
+    """By this process and all that descends from it."""
+    return written_bytes([os.getpid(), *(pid for pid, _ in descendants(os.getpid(), zombies=True))])
+
+
 def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:
     if interrupts.shutdown:
         return Outcome.LOST, "The agent of this task was ended (SIGTERM) before its command started."
     return Outcome.STOPPED, "The task was stopped before its command started."
-
-
-def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:
-    """What to tell the user of a command that ended by itself; empty for success. -n is signal n, as in subprocess."""
-    if exit_code == 0:
-        return ""
-    how = f"exited with status code {exit_code}"
-    if exit_code < 0:
-        how = f"was ended by signal {-exit_code} ({_signal_name(-exit_code)})"
-    name = f"user_logs/{Path(spec.log.name).name}" if spec.log else "log"
-    text = f"Execution failed. User process '{program(spec)}' {how}. "
-    text += f"Please check log file '{name}' for error details."
-    return f"{text} Error: {last}" if last else text
-
-
-def _signal_name(number: int) -> str:
-    if number in set(signal.Signals):
-        return signal.Signals(number).name
-    return f"SIGRTMIN+{number - signal.SIGRTMIN}"  # of the real-time signals only the first and the last have names
-
-
-def program(spec: TaskSpec) -> str:
-    """The name of what runs: the first word of a simple command, `bash` for anything else."""
-    if spec.server:
-        return "python"
-    if spec.argv:
-        return Path(spec.argv[0]).name
-    words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]
-    bare = re.sub(r"\$\{\{.*?\}\}|'[^']*'|\"[^\"]*\"", "", spec.command.strip())
-    if not words or re.search(r"[;&|\n(){}`]", bare):
-        return "bash"
-    return words[0].rpartition("/")[2]
 
 
 def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
@@ -287,7 +274,7 @@ def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
     Behind walls it is seen as `/tmp`, so it may be deep.
     """
     inside = folder.path / USER_FOLDER / "tmp"
-    place = inside if walled or len(os.fsencode(inside)) <= 60 else _outside(folder)
+    place = inside if walled or len(os.fsencode(inside)) <= 60 else outside(folder)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = place.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
@@ -296,12 +283,12 @@ def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
 
 
 def remove_temporary(folder: TaskFolder) -> None:
-    for place in (folder.path / USER_FOLDER / "tmp", _outside(folder)):
+    for place in (folder.path / USER_FOLDER / "tmp", outside(folder)):
         if not place.is_symlink():
             remove_tree(place)
 
 
-def _outside(folder: TaskFolder) -> Path:
+def outside(folder: TaskFolder) -> Path:
     return Path("/tmp") / f"smalt-{folder.mark}"
 
 

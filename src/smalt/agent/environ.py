@@ -47,13 +47,13 @@ def base_environment(machine: Mapping[str, str], temporary: Path, mark: str) -> 
     }
 
 
-def inside_environment(home: str) -> dict[str, str]:
-    """What is otherwise behind walls: the account's name, its home, `/tmp`; git trusts folders of whatever owner."""
+def inside_environment(home: str, temporary: str) -> dict[str, str]:
+    """What is otherwise behind walls: the account's name, its home; git trusts folders of whatever owner."""
     return {
-        "HOME": home or "/tmp",
+        "HOME": home or temporary,
         "USER": "smalt",
         "LOGNAME": "smalt",
-        "TMPDIR": "/tmp",
+        "TMPDIR": temporary,
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",

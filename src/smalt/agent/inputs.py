@@ -14,13 +14,13 @@ import os
 import re
 from pathlib import Path
 
+from smalt.agent.barrier import Barrier
 from smalt.agent.beneath import held
 from smalt.agent.copying import copy_file, copy_tree
 from smalt.agent.failures import SetupError
 from smalt.agent.fetch import fetch
 from smalt.agent.journal import Journal
 from smalt.agent.mounts import Namespace
-from smalt.agent.walls import Walls
 from smalt.agent.wire import InputSpec, Places
 
 _MOUNTED = ("ro_mount", "eval_mount")
@@ -31,7 +31,7 @@ def prepare_inputs(
     inputs: list[InputSpec],
     places: Places,
     folder: Path,
-    mounts: Namespace | Walls,
+    mounts: Barrier,
     journal: Journal,
     ca_bundle: str = "",
 ) -> dict[str, str]:
@@ -46,9 +46,7 @@ def safe_folder(name: str, base: Path) -> Path:
     return base / ("_" + os.fsencode(name).hex()[:200])
 
 
-def _value(
-    one: InputSpec, places: Places, folder: Path, mounts: Namespace | Walls, journal: Journal, ca_bundle: str
-) -> str:
+def _value(one: InputSpec, places: Places, folder: Path, mounts: Barrier, journal: Journal, ca_bundle: str) -> str:
     if one.type == "literal":
         return one.value
     if one.mode == "direct":
@@ -66,7 +64,7 @@ def _value(
         shown = one.uri or one.source.name
         raise SetupError(f"Input '{one.name}': nothing is at {shown}. Check that it was uploaded or written.")
     if one.mode == "rw_mount":
-        if isinstance(mounts, Walls):
+        if not isinstance(mounts, Namespace):
             mounts.show(source, writable=True, base=places.store)
         return str(source)
     target = place if source.is_dir() else place / source.name
@@ -79,7 +77,7 @@ def _value(
     return str(target)
 
 
-def _mount(name: str, source: Path, target: Path, mounts: Namespace | Walls, journal: Journal, base: str) -> None:
+def _mount(name: str, source: Path, target: Path, mounts: Barrier, journal: Journal, base: str) -> None:
     if not source.is_dir():
         target.touch()
     if mounts.bind_read_only(source, target, base):

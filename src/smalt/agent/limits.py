@@ -1,7 +1,8 @@
 """A task's share of the machine through cgroups, version 2 or 1, whichever this machine lets us write.
 
-Nothing is needed of the machine: without writable cgroups a task runs unlimited and its system log says so. What is
-limited: memory and CPU by the node's size, and the number of processes and threads of every task.
+Nothing is needed of the machine: what cannot be had here the system log names, and the agent sees to the memory
+itself (`memory.py`). What is limited: memory and CPU by the node's size, and the number of processes and threads of
+every task.
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ class Cgroups:
     def entrances(self) -> list[str]:
         """The files a process writes `0` into to be inside."""
         return [str(one / "cgroup.procs") for one in self.folders]
+
+    @property
+    def bound_memory(self) -> bool:
+        return self._have("memory.max") or self._have("memory.limit_in_bytes")
+
+    @property
+    def bound_processes(self) -> bool:
+        return self._have("pids.max")
 
     def memory_kills(self) -> int:
         """How many processes of the task the kernel killed for lack of memory."""
@@ -64,6 +73,9 @@ class Cgroups:
                 folder.rmdir()
         return not any(folder.exists() for folder in self.folders)
 
+    def _have(self, name: str) -> bool:
+        return any((folder / name).exists() for folder in self.folders)
+
 
 def recorded(folder: Path) -> Cgroups:
     """Those of the task in `folder`, as its agent wrote them down."""
@@ -73,8 +85,8 @@ def recorded(folder: Path) -> Cgroups:
 def make_cgroups(limits: Limits, processes: int, mark: str) -> tuple[Cgroups, str]:
     """Groups with these limits, and what could not be had, in words (empty: all of it).
 
-    The number of processes has no other means: RLIMIT_NPROC counts all of the user's, other
-    tasks' and the platform's too.
+    The number of processes has no other means in the open: RLIMIT_NPROC counts all of the user's, other tasks' and the
+    platform's too. Behind walls with a user of its own it is set (`rlimits.py`).
     """
     if (_ROOT / "cgroup.controllers").exists():
         return _version_2(limits, processes, f"smalt-{mark}")
@@ -105,7 +117,7 @@ def _version_2(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]
                 group.rmdir()
             continue
         return Cgroups([group]), ""
-    return Cgroups([]), "cgroups cannot be written here: no memory limit, no CPU weight, no limit of processes"
+    return Cgroups([]), "cgroups cannot be written here: no CPU weight, no limit of processes"
 
 
 def _version_1(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]:
@@ -125,7 +137,7 @@ def _version_1(limits: Limits, processes: int, name: str) -> tuple[Cgroups, str]
                 (group / key).write_text(str(value))
             made.append(group)
         except OSError as error:
-            missing.append(f"no {controller} limit ({error.strerror})")
+            missing.append(f"no {controller} cgroup ({error.strerror})")
     return Cgroups(made), ", ".join(missing)
 
 

@@ -38,6 +38,8 @@ _MS_SLAVE = 1 << 19
 _MNT_DETACH = 2
 # The same numbers on all architectures.
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 437, 442
+_SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_ADD, _SYS_LANDLOCK_RESTRICT = 444, 445, 446
+_LANDLOCK_VERSION, _LANDLOCK_PATH_BENEATH = 1, 1
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
@@ -54,6 +56,15 @@ class _MountAttr(ctypes.Structure):
         ("propagation", ctypes.c_uint64),
         ("userns_fd", ctypes.c_uint64),
     ]
+
+
+class _LandlockRuleset(ctypes.Structure):
+    _fields_ = [("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64)]
+
+
+class _LandlockPath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = [("access", ctypes.c_uint64), ("folder", ctypes.c_int32)]
 
 
 class _OpenHow(ctypes.Structure):
@@ -151,6 +162,29 @@ def change_root(root: str) -> None:
     _check(_LIBC.mount(b"none", b".", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
     _check(_LIBC.umount2(b".", _MNT_DETACH))
     os.chdir("/")
+
+
+def landlock_version() -> int:
+    """Of the kernel's interface, from 1. Raises OSError: ENOSYS, or EOPNOTSUPP where it is switched off."""
+    return _call(_SYS_LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION)
+
+
+def landlock_ruleset(files: int, scoped: int) -> int:
+    """A descriptor of rules that refuse all these kinds of access but what `landlock_allow` allows."""
+    asked = _LandlockRuleset(files, 0, scoped)
+    size = ctypes.sizeof(asked) if scoped else 8  # older kernels know only the beginning
+    return _call(_SYS_LANDLOCK_CREATE, ctypes.byref(asked), size, 0)
+
+
+def landlock_allow(ruleset: int, place: int, access: int) -> None:
+    """What is at and below the open `place`."""
+    rule = _LandlockPath(access, place)
+    _call(_SYS_LANDLOCK_ADD, ruleset, _LANDLOCK_PATH_BENEATH, ctypes.byref(rule), 0)
+
+
+def landlock_enforce(ruleset: int) -> None:
+    """For this process and its descendants, for good."""
+    _call(_SYS_LANDLOCK_RESTRICT, ruleset, 0)
 
 
 def hide_memory() -> None:

@@ -17,6 +17,7 @@ ETC = (
     *("fonts", "pip.conf", "gitconfig", "OpenCL", "vulkan", "glvnd", "nvidia", "python3", "java-11-openjdk"),
     *("bash.bashrc", "profile", "inputrc", "terminfo", "skel", "uv", "shells"),
 )
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _MOST_LINKS = 40
 _SHARED_GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 
@@ -24,6 +25,7 @@ _SHARED_GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-mo
 def hops(path: Path) -> tuple[dict[str, str], str]:
     """Each symbolic link on the way to `path` with what it says, and the real path. Raises OSError (ELOOP, ENOENT)."""
     links: dict[str, str] = {}
+    passed = 0
     pending, here = [part for part in str(path).split("/") if part], "/"
     while pending:
         part = pending.pop(0)
@@ -36,7 +38,8 @@ def hops(path: Path) -> tuple[dict[str, str], str]:
             continue
         to = os.readlink(step)  # noqa: PTH115
         links[step] = to
-        if len(links) > _MOST_LINKS:
+        passed += 1
+        if passed > _MOST_LINKS:
             raise OSError(40, os.strerror(40), str(path))
         pending = [one for one in to.split("/") if one and one != "."] + pending
         here = "/" if to.startswith("/") else here

@@ -17,6 +17,8 @@ from smalt.agent.beneath import open_below
 class Namespace:
     """Entered at the first mount. `active` tells whether anything was mounted."""
 
+    temporary = ""
+
     def __init__(self) -> None:
         self.active = False
         self.refused = ""  # why it is not possible here

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
+from smalt.agent.rlimits import Rlimits
 
 _RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE)
 
@@ -27,7 +29,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """`cgroups` are files that the process writes itself into before it becomes the command.
+    """`cgroups` are files that the process writes itself into before it becomes the command, `rlimits` what it sets.
 
     `enter`, given the command's folder, moves it behind its walls; without, it runs in the open.
     """
@@ -39,6 +41,7 @@ class Command:
     cgroups: list[str] = field(default_factory=list)
     may_mount: bool = True
     enter: Callable[[str], None] | None = None
+    rlimits: Rlimits = field(default_factory=dict[int, tuple[int, int]])
 
 
 class Brood:
@@ -59,7 +62,7 @@ class Brood:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _become(command, parent, writing)
+            _become(command, parent, writing, alone=not self.first)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
             problem = pipe.read()  # closed by exec
@@ -105,8 +108,8 @@ class Brood:
             self.reap(block=True)
 
 
-def descendants(root: int) -> list[tuple[int, int]]:
-    """(pid, process group) of all that descend from `root`, zombies not included."""
+def descendants(root: int, zombies: bool = False) -> list[tuple[int, int]]:
+    """(pid, process group) of all that descend from `root`."""
     children: dict[int, list[tuple[int, int]]] = {}
     for one in _processes():
         try:
@@ -114,7 +117,7 @@ def descendants(root: int) -> list[tuple[int, int]]:
         except OSError:
             continue  # gone meanwhile
         state, parent, group = stat[stat.rindex(b")") + 2 :].split(None, 3)[:3]
-        if state != b"Z":  # a zombie has no children
+        if zombies or state != b"Z":  # a zombie has no children
             children.setdefault(int(parent), []).append((one, int(group)))
     found: list[tuple[int, int]] = []
     pending = [root]
@@ -171,11 +174,14 @@ def _kill_and_wait(pid: int) -> None:
         os.close(descriptor)
 
 
-def _become(command: Command, parent: int, problem: int) -> NoReturn:
-    """In the forked child: turn into the command. Nothing of the agent is left but the log."""
+def _become(command: Command, parent: int, problem: int, alone: bool) -> NoReturn:
+    """In the forked child: turn into the command. Nothing of the agent is left but the log.
+
+    `alone`: no first process of a namespace takes it along when the agent dies.
+    """
     try:
         os.setsid()
-        if command.enter is None:
+        if alone:
             linux.die_with_parent(parent)
         signal.set_wakeup_fd(-1)
         for number in _RESET:
@@ -185,6 +191,8 @@ def _become(command: Command, parent: int, problem: int) -> NoReturn:
         for group in command.cgroups:
             Path(group).write_text("0")
         _prefer_for_oom()
+        for which, bounds in command.rlimits.items():
+            resource.setrlimit(which, bounds)
         os.umask(0o022)
         if command.enter is not None:
             command.enter(command.folder)

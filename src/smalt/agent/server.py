@@ -1,8 +1,8 @@
 """An inference server as a task's process: where it finds its model, and what is started.
 
-The model lies under its own name in the task's `model/`: mounted behind walls, else by hard links, for MLflow refuses
-to load one whose path leads out of its folder, as a symlink's does. The code is in the working directory, as a
-command's is.
+The model is below the task's `model/` under its own name, mounted read-only; by hard links where the machine allows no
+mounts. Never by a symbolic link: MLflow refuses to load a model whose path leads out of its folder. The code is in the
+working directory, as a command's is.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from smalt.agent.barrier import Barrier
+from smalt.agent.beneath import held
 from smalt.agent.failures import SetupError
-from smalt.agent.mounts import Namespace
-from smalt.agent.walls import Walls
+from smalt.agent.journal import Journal
+from smalt.agent.landlock import Fence
 from smalt.agent.wire import Places, ServerSpec
 
 _SERVE = Path(__file__).parent / "inject" / "serve.py"
@@ -23,15 +25,17 @@ _CONFIG = "server.json"
 
 
 def prepare_server(
-    server: ServerSpec, places: Places, home: Path, mounts: Namespace | Walls
+    server: ServerSpec, places: Places, own: Path, mounts: Barrier, journal: Journal
 ) -> tuple[list[str], dict[str, str]]:
     """What to run, and the variables that say to the user's code where things are. Raises SetupError.
 
-    `home` is what the process sees of the task's folder; the code is below it, in `work`.
+    `own` is what the process sees of the task's folder; the code is below it, in `work`.
     """
-    models, code = home / "model", home / "work"
+    models, code = own / "model", own / "work"
     models.mkdir()
-    model = _lay_out(places.path(server.model), models, places.store, mounts) if server.model else models
+    model = models
+    if server.model:
+        model = _lay_out(places.path(server.model), models, mounts, journal, places.store)
     config = {name: value for name, value in asdict(server).items() if name not in ("model", "script")}
     config["model_dir"] = str(models if server.script else model)
     variables = {"AZUREML_MODEL_DIR": str(models)}
@@ -40,23 +44,29 @@ def prepare_server(
         variables |= {"AML_APP_ROOT": str(code), "AZUREML_ENTRY_SCRIPT": server.script}
     else:
         config["mode"] = "mlflow"
-    (home / _CONFIG).write_text(json.dumps(config))
+    (own / _CONFIG).write_text(json.dumps(config))
     listen = ["--socket", places.address.path] if places.address.path else ["--port", str(places.address.port)]
-    return ["python", str(_SERVE), *listen, "--config", str(home / _CONFIG)], variables
+    return ["python", str(_SERVE), *listen, "--config", str(own / _CONFIG)], variables
 
 
-def _lay_out(model: Path, folder: Path, base: str, mounts: Namespace | Walls) -> Path:
+def _lay_out(model: Path, folder: Path, mounts: Barrier, journal: Journal, base: str) -> Path:
     place = folder / model.name
-    try:
-        if isinstance(mounts, Walls):  # a hard link would let the process write into the store
-            place.mkdir() if model.is_dir() else place.touch()
-            mounts.bind_read_only(model, place, base)
-        elif model.is_dir():
-            shutil.copytree(model, place, symlinks=True, copy_function=_link)
+    if model.is_dir():
+        place.mkdir()
+    elif model.is_file():
+        place.touch()
+    else:
+        raise SetupError(f"The model of this deployment is gone: nothing is at {model}. Register it again.")
+    if mounts.bind_read_only(model, place, base):
+        return place
+    journal.say(f"the model is not write-protected: {mounts.refused}")
+    bring = shutil.copy2 if isinstance(mounts, Fence) else _link  # through a link it could write into the store
+    with held(model, base) as opened:
+        if model.is_dir():
+            shutil.copytree(opened, place, symlinks=True, copy_function=bring, dirs_exist_ok=True)
         else:
-            _link(str(model), str(place))
-    except FileNotFoundError:
-        raise SetupError(f"The model of this deployment is gone: nothing is at {model}. Register it again.") from None
+            place.unlink()
+            bring(str(opened), str(place))
     return place
 
 

@@ -1,7 +1,7 @@
 """From the command's start to its end: one loop in the agent's only thread, which sleeps until something happens.
 
 What can happen: a child ends (SIGCHLD), the server asks to stop (SIGUSR1 with `stop.json`), the machine shuts down
-(SIGTERM), time is up, a probe has an answer, the log is to be looked at.
+(SIGTERM), time is up, a probe has an answer, the log is to be looked at, or what the task uses (`bounds`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import os
 import selectors
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import FrameType
 
+from smalt.agent.bounds import Bound, Ending
 from smalt.agent.folder import Report, TaskFolder
 from smalt.agent.journal import Journal
 from smalt.agent.log_bound import BoundedLog
@@ -71,12 +72,6 @@ class Interrupts:
                 return
 
 
-@dataclass(frozen=True)
-class Ending:
-    outcome: Outcome
-    reason: str = ""  # in words, unless the command ended by itself
-
-
 class Supervisor:
     """Watches one started command. `run` returns when it has ended, and after a stop all of its descendants too."""
 
@@ -88,6 +83,7 @@ class Supervisor:
         report: Report,
         journal: Journal,
         log: BoundedLog,
+        bounds: Sequence[Bound] = (),
     ) -> None:
         self._spec = spec
         self._brood = brood
@@ -95,6 +91,7 @@ class Supervisor:
         self._report = report
         self._journal = journal
         self._log = log
+        self._bounds = bounds
         self._ending = Ending(Outcome.EXITED)
         self._kill_at: float | None = None
         self._timeout_at = time.monotonic() + spec.timeout_s if spec.timeout_s > 0 else None
@@ -113,6 +110,7 @@ class Supervisor:
             self._stop_if_asked()
             self._stop_if_late()
             self._log.tick()
+            self._stop_if_over()
             for prober in self._probers:
                 prober.tick()
             for key, _ in self._interrupts.selector.select(self._pause_s()):
@@ -125,7 +123,7 @@ class Supervisor:
         return self._kill_at is not None
 
     def _pause_s(self) -> float:
-        times = [self._log.due, *(prober.due for prober in self._probers)]
+        times = [self._log.due, *(bound.due for bound in self._bounds), *(prober.due for prober in self._probers)]
         times += [at for at in (self._kill_at, self._timeout_at) if at is not None]
         return max(0.0, min(times) - time.monotonic())
 
@@ -155,6 +153,13 @@ class Supervisor:
             self._journal.say("the grace is over: SIGKILL")
             self._brood.signal(signal.SIGKILL)
             self._kill_at = now + 1  # again, for what was forked meanwhile
+
+    def _stop_if_over(self) -> None:
+        """Without grace: what is over a limit goes on to take more."""
+        for bound in self._bounds:
+            if ending := bound.look():
+                self._bounds = ()
+                self._stop(ending, 0)
 
     def _stop(self, ending: Ending, grace_s: float) -> None:
         if self._stopping:

@@ -13,27 +13,31 @@ What is inside: `/usr` and its like, `/etc` without secrets, an own `/proc`, `/d
 GPUs given, the interpreter with every link on the way to it, and what was shown (`show`): the task's folder, its
 inputs, outputs and environment, at the paths that they have outside. Source of the order of calls: pivot_root(2),
 mount_setattr(2), pid_namespaces(7).
+
+With a network of its own (`network`) there is nothing but loopback, and on it the platform's port (`forward.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
 import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
 from smalt.agent.beneath import open_below
-from smalt.agent.machine import ETC, TOP, gpu_devices, hops
+from smalt.agent.machine import DEVICES, ETC, TOP, gpu_devices, hops
 from smalt.agent.wire import WallsSpec
 
 _STAGE = "/tmp"  # where the new root grows, in the child's own mount namespace
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _NAME = "smalt"
+_SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 1, 64
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,23 @@ class Shown:
 
 
 class Walls:
-    """What is to be seen inside, collected by the agent; `enter` is for the child."""
+    """What is to be seen inside, collected by the agent; `enter` is for the child.
 
-    active = True
+    `shm_bytes`: what `/dev/shm` may hold; 0: half of the machine's memory.
+    """
+
+    active, temporary = True, _STAGE
     refused = ""
 
-    def __init__(self, spec: WallsSpec) -> None:
+    def __init__(self, spec: WallsSpec, shm_bytes: int = 0) -> None:
         self._spec = spec
-        self._shown: list[Shown] = []
+        self._shm = f"mode=1777,size={shm_bytes}" if shm_bytes else "mode=1777"
+        self._shown = [Shown(one, one, ours=True) for one in spec.readable]
         self._links: dict[str, str] = {}
         self._owners = -1
         self._hidden: list[str] = []
+        self._network = spec.level == "network"
+        self._ours, self._theirs = socket.socketpair() if self._network else (None, None)
 
     def bind_read_only(self, source: Path, target: Path, base: str = "") -> bool:
         """As a `Namespace` does, for an input: the task's user may read it whoever may outside."""
@@ -106,6 +116,11 @@ class Walls:
         """In the child: build the file system, move in, and give up everything. Raises OSError."""
         spec = self._spec
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS)
+        if self._theirs:
+            linux.unshare(linux.CLONE_NEWNET)
+            raise_loopback()
+            listeners = [socket.create_server(("127.0.0.1", spec.port), backlog=128)]
+            socket.send_fds(self._theirs, [b"1"], [one.fileno() for one in listeners])
         linux.make_mounts_private()
         socket.sethostname(spec.hostname)
         sources = [(one, _open(one)) for one in (*self._machine(), *self._shown)]
@@ -128,12 +143,20 @@ class Walls:
         os.chdir(folder)
         linux.give_up_privileges(spec.user or None)
 
+    def doors(self) -> list[socket.socket]:
+        """In the agent, once the command runs: what listens inside of its own network, at the platform's port."""
+        if not self._ours or not self._theirs:
+            return []
+        self._theirs.close()
+        _, descriptors, _, _ = socket.recv_fds(self._ours, 16, 8)
+        self._ours.close()
+        return [socket.socket(fileno=one) for one in descriptors]
+
     def _machine(self) -> list[Shown]:
         found = [Shown(one, one) for one in TOP if not Path(one).is_symlink()]
         self._links |= {one: str(Path(one).readlink()) for one in TOP if Path(one).is_symlink()}
         found += [Shown(f"/etc/{name}", f"/etc/{name}") for name in ETC]
-        found += [Shown("/sys", "/sys"), *(Shown(one, one, ours=True) for one in self._spec.readable)]
-        return found
+        return [*found, Shown("/sys", "/sys")]
 
     def _place(self, one: Shown, source: int) -> None:
         target = Path(_STAGE + one.target)
@@ -147,7 +170,7 @@ class Walls:
                 self._hidden.append(_STAGE + hidden)
 
     def _device_names(self) -> list[str]:
-        return [*(name for name in _DEVICES if Path("/dev", name).exists()), *gpu_devices(self._spec.gpus)]
+        return [*(name for name in DEVICES if Path("/dev", name).exists()), *gpu_devices(self._spec.gpus)]
 
     def _furnish(self, devices: list[tuple[str, int]]) -> None:
         """`/dev`, the accounts and names of `/etc`, and the usual empty places."""
@@ -165,7 +188,7 @@ class Walls:
             "devpts", str(dev / "pts"), linux.MS_NOSUID | linux.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"
         )
         (dev / "shm").mkdir()
-        linux.mount("tmpfs", str(dev / "shm"), linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
+        linux.mount("tmpfs", str(dev / "shm"), linux.MS_NOSUID | linux.MS_NODEV, self._shm)
         etc = _make_folders(Path("/etc"))
         user, group = self._spec.user or os.getuid(), self._spec.user or os.getgid()
         root = "root:x:0:0:root:/root:/bin/bash\n" if user else ""
@@ -178,6 +201,12 @@ class Walls:
             _make_folders(Path(name))
         _make_link(Path(f"{_STAGE}/var/tmp"), "/tmp")
         _make_link(Path(f"{_STAGE}/var/run"), "/run")
+
+
+def raise_loopback() -> None:
+    """127.0.0.1 answers in a new network only then. Source: netdevice(7)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        fcntl.ioctl(line, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP | _IFF_RUNNING))
 
 
 def stand_first() -> int:

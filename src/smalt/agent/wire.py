@@ -23,6 +23,7 @@ PLACES_FILE = "places.json"
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
 LISTEN_VARIABLE = "SMALT_LISTEN"
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 STOP_FILE = "stop.json"
 
 
@@ -43,6 +44,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"  # `timeout_s` was over
     SETUP = "setup"  # an input, an output or the environment could not be prepared, see `error`
     OUT_OF_MEMORY = "out-of-memory"
+    OUT_OF_DISK = "out-of-disk"
     LOST = "lost"  # the agent vanished without a word
 
 
@@ -112,10 +114,19 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a node's size allows: `cpu_weight` is relative (1 vCPU = 100), `memory_bytes` 0 means no limit."""
+    """What a node's size allows. `cpu_weight` is relative (1 vCPU = 100); 0 bytes mean no limit.
+
+    - `disk_bytes`: what the task may hold in its own folder; `shm_bytes`: in `/dev/shm`, behind walls.
+    - `memory_is_all`: the size has more memory, this machine has not.
+    - `more`: a sentence for whom it is too little: which size that is, and what changes it.
+    """
 
     cpu_weight: int = 100
     memory_bytes: int = 0
+    disk_bytes: int = 0
+    shm_bytes: int = 0
+    memory_is_all: bool = False
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,8 +151,12 @@ class WallsSpec:
     - `readable`: what else of this machine it may read; `hidden`: folders of the platform that are empty inside even
       where they lie below something that is shown.
     - `gpus`: minor numbers of the GPUs that it may open; None: all.
+    - `level`: walls, network (walls, and a network of its own in which there is only the platform, at its own name and
+      `port`), or files (Landlock alone).
     """
 
+    level: str = "walls"
+    port: int = 0
     user: int = 0
     home: str = ""
     hostname: str = "localhost"
@@ -181,7 +196,7 @@ class TaskSpec:
     - `log` receives stdout and stderr, `system_log` what the agent itself has to say. None: files of the task's own.
     - `artifacts`: the folder where what is written to `./outputs` and `./logs` goes (None: nowhere).
     - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes
-      and threads may run at once.
+      and threads may run at once, each may have `open_files_most` files open unless it asks for more.
     - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
       node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
@@ -209,6 +224,7 @@ class TaskSpec:
     limits: Limits = field(default_factory=Limits)
     log_most_bytes: int = 256 << 20
     processes_most: int = 8192
+    open_files_most: int = 65_536
     workspace: str = ""
     hostname: str = ""
     hosts: list[str] = field(default_factory=list)
@@ -232,9 +248,9 @@ class TaskSpec:
             values[name] = _ref(raw.get(name))
         for probe in ("ready", "live"):
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
-        values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         if server := raw.get("server"):
             values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
+        values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         return cls(**values)
 
     @property
@@ -271,28 +287,27 @@ class Places:
     """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
 
     `store` is the folder that all of the files are below (empty: anywhere). `address` is where it listens, empty for
-    what does not. The engine writes all this when it starts the task; paths are absolute.
+    what does not; the folder of a socket is the task's own. `ca_bundle` holds the certificates that a workspace's task
+    trusts; empty for the platform's own. The engine writes all this when it starts the task; paths are absolute.
     """
 
     files: Mapping[Ref, str] = field(default_factory=dict[Ref, str])
     environment: str = ""
     store: str = ""
     address: Address = NOWHERE
+    ca_bundle: str = ""
 
     def path(self, ref: Ref) -> Path:
         return Path(self.files[ref])
 
     def to_json(self) -> str:
-        files = [[*ref, path] for ref, path in self.files.items()]
-        return json.dumps(
-            {"files": files, "environment": self.environment, "store": self.store, "address": self.address}
-        )
+        return json.dumps({**asdict(self), "files": [[*ref, path] for ref, path in self.files.items()]})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         raw: dict[str, Any] = json.loads(text)
-        files = {Ref(*ref): path for *ref, path in raw["files"]}
-        return cls(files, raw["environment"], raw["store"], Address(raw["address"]))
+        files = {Ref(*ref): path for *ref, path in raw.pop("files")}
+        return cls(files, **{**raw, "address": Address(raw["address"])})
 
 
 @dataclass(frozen=True)

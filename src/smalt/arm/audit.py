@@ -82,6 +82,13 @@ class Audit:
         outcome = f"{error.status} {error.code}"
         self._note(What.REFUSED, about, f"{said}: {outcome}", method, outcome)  # by nothing that was made up
 
+    def refused_beside(self, error: ArmError, request: str, about: ResourceId, by: str, request_id: str) -> None:
+        """By a service beside ARM. `request` (`blob PUT`) is one of few, `by` somebody who is known, or UNKNOWN."""
+        outcome = f"{error.status} {error.code}"
+        with author.on_behalf(request_id):
+            author.identified(by, True)
+            self._note(What.REFUSED, about, f"{request}: {outcome}", request, outcome)
+
     def secret_read(self, about: ResourceId, how: str) -> None:
         """`how`: the action's name."""
         self._note(What.SECRET_READ, about, how, how, about.key)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm import inherited, locks
 from smalt.arm.above import check_above, check_exists, missing
 from smalt.arm.envelope import accepted, document, etag, patched, timestamp
 from smalt.arm.errors import ArmError, conflict
@@ -115,6 +116,10 @@ class Crud:
             raise ArmError(405, "MethodNotAllowed", f"{verb} is not allowed on a {kind.title}.")
         with request.platform.database.read() as connection:
             check_exists(connection, self._kinds, above)
+            if verb == "DELETE":
+                locks.check_delete(connection, request.id)
+            elif verb in ("PUT", "PATCH"):
+                locks.check_write(connection, request.id)
         return Answer(*run(replace(request, kinds=self._kinds, patch=self._patch)))
 
     def _patch(self, request: Request, tag: str) -> Document:
@@ -159,6 +164,7 @@ class Crud:
     ) -> tuple[Row | None, Admitted, Row, str]:
         """All of a PUT that is in its transaction: the row before, what it becomes, the row after, the operation."""
         check_above(connection, self._kinds, request.id, kind)
+        locks.check_write(connection, request.id)
         old = resources.get(connection, request.id.key, Lock.WRITE)
         if patch and old is None:
             raise missing(connection, self._kinds, request.id)
@@ -235,6 +241,7 @@ class Crud:
             if row is None:
                 return Answer(204)
             conditions.check(row)
+            locks.check_delete(connection, request.id)
             if kind.check_delete is not None:
                 kind.check_delete(request, connection, row)
             if kind.reconcile is None or kind.delete_at_once:
@@ -268,9 +275,12 @@ class Crud:
         query, paging, above = request.query, Paging.of(request.query), request.id.holder
         lookup = query.get(kind.list_lookup) if kind.list_lookup else None
         across = _across(kind, request.id, lookup)
+        if kind.inherited and inherited.below_too(query):
+            across = f"{above.key}/"
         archived, oldest = archived_shown(query), oldest_first(query)
         keep = kind.list_filter
-        seen = narrowed(request.platform.grants.reach(request.principal, f"{kind.qualified}/read"), above.key, kind.key)
+        grants = request.platform.grants.reach(request.principal, f"{kind.qualified}/read")
+        seen = narrowed(grants, above.key, kind.key)
         with request.platform.database.read() as connection:
             if not kind.creates_parent:
                 check_exists(connection, self._kinds, above)
@@ -287,7 +297,9 @@ class Crud:
                 if resources.get(connection, only.key) is None:
                     found = _derived(connection, kind, only)
                     rows = [] if found is None or (keep is not None and not keep(found, query)) else [found]
-        body: Document = {"value": [document(request.platform, kind, row) for row in rows]}
+            first = kind.inherited and paging.skip is None
+            shown = [*(inherited.above(connection, kind, above, grants) if first else ()), *rows]
+        body: Document = {"value": [document(request.platform, kind, row) for row in shown]}
         if skip and (link := next_link(url, query, skip, paging, len(rows))):
             body["nextLink"] = link
         return Answer(200, body)
@@ -313,6 +325,8 @@ class Crud:
             row = None if kind.verbs else resources.get(connection, request.id.key)
             if row is None and action.needs_row:
                 raise missing(connection, self._kinds, request.id)
+            if method != "GET":
+                locks.check_write(connection, request.id)
         answered = action.run(replace(request, rehearse=self.rehearse, kinds=self._kinds), row)
         if action.gives_secrets:
             request.platform.audit.secret_read(request.id, name)

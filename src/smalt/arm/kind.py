@@ -111,9 +111,10 @@ class Kind:
     - `path`: the type below the provider, in the service's spelling.
     - `scopes`: what it may hang on; `EXTENDS`: on any resource there is, and on what holds those. It goes with that.
       Without any it is internal: its rows have no address of ARM's.
+    - `inherited`: what hangs on a resource holds for all below it; lists of a scope show what is above and below, too.
     - `tracked`: Resource Manager itself knows it, with a location and tags: in lists of all resources.
     - `verbs`: of a kind without rows, which follows from others: GET, PUT, PATCH, DELETE, and LIST of its collection
-      → (status code, body or None). What is not named is a 405.
+      → (status code, body or None). What is not named is a 405. `narrows`: its LIST shows only what its reader may see.
     - `properties`: the model that `properties` is validated with; unknown fields are kept.
     - `admit`: pure decision about a PUT or PATCH; raises ArmError. None: the platform makes the
       rows, clients cannot PUT them.
@@ -156,8 +157,10 @@ class Kind:
     update_status: int = 200
     name_pattern: str = NAME
     since: Mapping[str, str] = field(default_factory=dict[str, str])
+    narrows: bool = False
     provider: str = ML
     scopes: Set[Scope] = IN_GROUP
+    inherited: bool = False
     tracked: bool = False
     written: Callable[[Platform, Row], None] | None = None
     derived: Callable[[Connection, ResourceId], Row | None] | None = None

@@ -31,7 +31,7 @@ from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
 from smalt.arm.event_stream import Streams
 from smalt.arm.ids import GROUPS, ML, RESOURCES, SUBSCRIPTIONS, TENANT, NotAnId, ResourceId
-from smalt.arm.kind import Request
+from smalt.arm.kind import Kind, Request
 from smalt.arm.outage import outage
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
@@ -103,7 +103,7 @@ class ArmApp:
             self._authorize(principal, _action(id_.type, _VERBS.get(method, "read")), id_.key)
             return self._on_resource(http, request)
         if method == "GET" and (kind := self._crud.collection(id_, last)) is not None:
-            self._authorize(principal, _action((kind.provider, kind.path), "read"), id_.holder.key)
+            self._authorize_list(principal, kind, id_.holder.key)
             return self._crud.list(request, last, self._platform.settings.url + path)
         if method == "GET" and last.lower() == "events":
             self._authorize(principal, _action(id_.type, "read"), id_.key)
@@ -116,6 +116,16 @@ class ArmApp:
         if isinstance(result, Answer):
             return result
         return Answer(status, result)
+
+    def _authorize_list(self, principal: Principal, kind: Kind, scope: str) -> None:
+        """Whoever may read something in a scope is shown a list of that: the grants decide. Raises ArmError."""
+        action = _action((kind.provider, kind.path), "read")
+        try:
+            self._authorize(principal, action, scope)
+        except ArmError as error:
+            narrows = kind.narrows or not kind.verbs
+            if error.status != 403 or not narrows or not self._platform.grants.partly(principal, action, scope):
+                raise
 
     def _on_resource(self, http: HttpRequest, request: Request) -> Answer:
         conditions = Conditions(http.headers.get("if-match", ""), http.headers.get("if-none-match", ""))

@@ -54,6 +54,10 @@ class ScopeGrants:
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
         return None if principal.scope in ("", "/") else (principal.scope,)
 
+    def partly(self, principal: Principal, action: str, scope: str) -> bool:
+        """A token that is limited to something is refused elsewhere."""
+        return False
+
 
 def _within(principal: Principal, resource_id: str) -> bool:
     if principal.scope in ("", "/"):

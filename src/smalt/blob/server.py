@@ -32,6 +32,7 @@ from smalt.blob.operations.service import BlobService
 from smalt.blob.protocol.access import Access, Permits
 from smalt.blob.protocol.batch import run_batch
 from smalt.blob.protocol.message import Answer, Disconnected, Message, Receive, Request, Send
+from smalt.blob.protocol.refusals import Refusals
 
 SERVICE_VERSION = "2023-11-03"
 _MAX_ECHO = 1024
@@ -101,10 +102,20 @@ _RESTYPES = ("", "account", "container", "service")
 
 
 class BlobApp:
-    """ASGI. `tokens` None: no bearer tokens. `permits(principal, target, method)`: where roles are enforced."""
+    """ASGI. `tokens` None: no bearer tokens. `permits(principal, target, method)`: where roles are enforced.
 
-    def __init__(self, blobs: BlobService, tokens: Tokens | None, permits: Permits | None = None) -> None:
+    `refusals`: where each 403 is recorded.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobService,
+        tokens: Tokens | None,
+        permits: Permits | None = None,
+        refusals: Refusals | None = None,
+    ) -> None:
         self._service = blobs
+        self._refusals = refusals
         self._access = Access(blobs.accounts, tokens, permits, in_thread=blobs.in_thread)
         self._numbers = itertools.count(1)
         self._run_id = str(uuid.uuid4())[:24]
@@ -124,6 +135,8 @@ class BlobApp:
                 refusal = internal_error()
             if answer.started:  # too late for another status: cutting the connection is the only honest end
                 raise
+            if refusal.status == 403 and request is not None and self._refusals is not None:
+                await self._service.in_thread(self._refusals.record, refusal, request, _id(answer))
             with suppress(Disconnected):
                 if request is not None:
                     with suppress(TimeoutError):
@@ -181,6 +194,11 @@ class BlobApp:
         if client and len(client) <= _MAX_ECHO:
             common.append((b"x-ms-client-request-id", client))
         return common
+
+
+def _id(answer: Answer) -> str:
+    """The `x-ms-request-id` that the answer bears."""
+    return next(value.decode() for name, value in answer.common if name == b"x-ms-request-id")
 
 
 def _operation(target: Target, key: tuple[str, str, str]) -> tuple[str, Handler | None]:

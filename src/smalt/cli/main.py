@@ -49,6 +49,8 @@ class Shell(StrEnum):
 
 class Isolation(StrEnum):
     auto = "auto"
+    network = "network"
+    files = "files"
     off = "off"
 
 

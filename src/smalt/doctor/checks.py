@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from smalt.doctor import clock, database, gpus, idmapped, isolation, limits, platform, programs, storage
+from smalt.doctor import clock, database, gpus, idmapped, isolation, level, limits, platform, programs, storage
 from smalt.doctor.finding import Finding
 from smalt.doctor.machine import Machine
 
@@ -45,6 +45,7 @@ CHECKS = (
     Check("Platform", "port", "port", platform.port, vital=True),
     Check("Platform", "certificates", "certificates", platform.certificates),
     Check("Platform", "trust", "trust", platform.trust),
+    Check("Isolation", "isolation", "jobs", level.level),
     Check("Isolation", "namespaces.user", "user namespaces", isolation.user_namespaces, turn=Turn.FORKS),
     Check("Isolation", "namespaces.mount", "mount namespaces", isolation.mount_namespaces, turn=Turn.FORKS),
     Check("Isolation", "namespaces.pid", "pid namespaces", isolation.pid_namespaces, turn=Turn.FORKS),

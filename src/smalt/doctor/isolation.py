@@ -23,38 +23,38 @@ _SWITCHES = {  # by the sysctl: the value that forbids, the one that allows
     "kernel.unprivileged_userns_clone": ("0", "1"),
     "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),
 }
-_LANDLOCK = "files are kept from jobs by mounts alone"
+_LANDLOCK = "where namespaces are refused, nothing keeps files from jobs"
 
 
 def user_namespaces(machine: Machine) -> Finding:
-    means = "jobs cannot be confined without root: nothing of what follows works for another user"
+    means = "without root nothing keeps jobs apart but Landlock: what follows works for no other user"
     return _namespace(machine, "user", rule_as_user, means)
 
 
 def mount_namespaces(machine: Machine) -> Finding:
-    means = "inputs are copied, not mounted read-only, and a job can change the environment that it shares"
+    means = "jobs have no file system of their own: inputs are copied, and Landlock at most keeps the rest from them"
     return _namespace(machine, "mnt", mount_read_only, means)
 
 
 def pid_namespaces(machine: Machine) -> Finding:
-    means = "jobs cannot be kept from seeing and ending other processes of this user"
+    means = "no walls stand: jobs could see and end other processes of this user"
     found = _namespace(machine, "pid", become_first, means)
     error = attempt(mount_own_proc) if found == ok("work") else None
     if error is None:
         return found
     return warn(
         f"work, but no /proc of their own can be mounted ({error.strerror})",
-        "jobs see the numbers and command lines of other processes",
+        "no walls stand: jobs would see the numbers and command lines of other processes",
         "docker run --security-opt systempaths=unconfined …",
     )
 
 
 def network_namespaces(machine: Machine) -> Finding:
-    return _namespace(machine, "net", raise_loopback, "jobs cannot be kept from the network")
+    return _namespace(machine, "net", raise_loopback, "smalt up --isolation network cannot be had")
 
 
 def bubblewrap(machine: Machine) -> Finding:
-    means = "only what wants that program lacks it; Smalt makes namespaces itself"
+    means = "nothing here needs it: Smalt builds its walls itself"
     program = machine.which("bwrap")
     if program is None:
         return none("not on PATH", means, machine.install("bubblewrap"))

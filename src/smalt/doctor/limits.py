@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 
 from smalt.agent.limits import make_cgroups
@@ -24,7 +25,7 @@ def cgroups(machine: Machine) -> Finding:
     version = 2 if (machine.base / "sys/fs/cgroup/cgroup.controllers").exists() else 1
     wanted = Limits(cpu_weight=200, memory_bytes=GIB)
     if not any((machine.base / "sys/fs/cgroup").glob("*")):
-        return no("none are mounted", "jobs run without any limit", as_root("mount -t cgroup2 none /sys/fs/cgroup"))
+        return no("none are mounted", _means(_CONTROLLERS), as_root("mount -t cgroup2 none /sys/fs/cgroup"))
     groups, missing = make_cgroups(wanted, 8192, f"doctor-{os.getpid()}")
     groups.remove()
     lacking = [one for one in _CONTROLLERS if re.search(rf"\bno {one}\b", missing)] if groups.folders else _CONTROLLERS
@@ -33,10 +34,13 @@ def cgroups(machine: Machine) -> Finding:
     fact = f"version {version}: {', '.join(lacking)} cannot be written"
     can = [one for one in _CONTROLLERS if one not in lacking]
     fact += f" ({', '.join(can)} can)" if can else ""
-    means = "jobs run without a limit of " + ", ".join(
-        {"memory": "memory", "cpu": "processor time", "pids": "processes"}[one] for one in lacking
-    )
-    return (warn if can else no)(fact, means, _delegated(version, machine))
+    return (warn if can else no)(fact, _means(lacking), _delegated(version, machine))
+
+
+def _means(lacking: Sequence[str]) -> str:
+    missing = [words for one, words in (("cpu", "processor time"), ("pids", "processes")) if one in lacking]
+    means = [f"jobs run without a limit of {', '.join(missing)}"] if missing else []
+    return "; ".join(means + (["their agents look at jobs' memory once a second"] if "memory" in lacking else []))
 
 
 def _delegated(version: int, machine: Machine) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from smalt.agent.wire import Address
@@ -11,6 +11,7 @@ from smalt.arm.ports import DeploymentRoute
 from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document
 
 SERVER = "server"
+COUNTS = "alt_stat_name"
 QUEUE = 100  # requests of a deployment that may wait beyond those in progress; a small number refuses cold bursts
 PLENTY = 100_000
 UPSTREAM_IDLE_S = 4  # below uvicorn's keep-alive of 5 s: we close first, and no request meets a closing connection
@@ -50,6 +51,22 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "ignore_health_on_host_removal": True,
     }
+
+
+def counted(cluster: Document, before: Document | None, number: int) -> Document:
+    """`cluster` with the name under which it counts.
+
+    Envoy makes a cluster anew where it differs from the one before, with counters of its own: those bear a `number`, so
+    that nobody takes them for the others (`traffic.py`).
+    """
+    if before is not None and before == {**cluster, COUNTS: before.get(COUNTS)}:
+        return before
+    return {**cluster, COUNTS: f"{cluster['name']}/{number}"}
+
+
+def counting(clusters: Iterable[Document]) -> set[str]:
+    """The names under which these count."""
+    return {one[COUNTS] for one in clusters if COUNTS in one}
 
 
 def _cluster(name: str, addresses: Sequence[Address], protocol: Document | None = None) -> Document:

@@ -15,27 +15,29 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from smalt.arm.ports import EndpointRoute, NotReady, Traffic
+from smalt.arm.ports import Counted, EndpointRoute, NotReady
 from smalt.auth.secret_files import private_folder
 from smalt.auth.tokens import TokenService
-from smalt.gateway.admin import Admin, NotAnswering
+from smalt.gateway.admin import MOST_NAMED, Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
-from smalt.gateway.clusters import server_cluster
+from smalt.gateway.clusters import counted, counting, server_cluster
 from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import certificate, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
 from smalt.gateway.routes import check, route_configuration
-from smalt.gateway.traffic import PATH, traffic
+from smalt.gateway.traffic import ALL, question, traffic
 from smalt.settings import Settings
 
 # So long a new cluster without a healthy host holds up the routes; then it is its deployment's affair.
 HEALTH_WAIT_S = 3.0
+TOLD_EVERY_S = 0.008  # a change is looked at again and again: the counters that go need not be, each time
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class EnvoyGateway:
         self._tokens = tokens
         self._clock = clock
         self._admin = Admin(settings.envoy_admin_socket)
+        self._told: Callable[[str, Counted], None] | None = None
+        self._told_at = float("-inf")
+        self._leaving: list[str] = []  # the names under which clusters count that Envoy was told to do without
         self._threads = threading.Lock()
         self._documents = Documents()
         self._renderings = Renderings()
@@ -141,12 +146,29 @@ class EnvoyGateway:
             following = self._advance(self._load())
         return _sequence(following) >= _sequence(version) > 0
 
-    def traffic(self) -> tuple[str, Mapping[tuple[str, str], Traffic]]:
+    def traffic(self) -> tuple[str, Counted]:
         """See `ports.Gateway`."""
         try:
-            return self._admin.process(), traffic(self._admin.get(PATH))
+            return self._admin.process(), traffic(self._admin.get(question()))
         except NotAnswering as error:
             raise NotReady(f"Envoy does not answer: {error}") from error
+
+    def follow(self, told: Callable[[str, Counted], None]) -> None:
+        """`told` is given what `traffic` says of deployments whose counters are about to go, where there is any.
+
+        It is called again as long as that has not happened, and must not wait.
+        """
+        self._told = told
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if self._told is None or not self._leaving or now - self._told_at < TOLD_EVERY_S:
+            return
+        self._told_at = now
+        names = "|".join(map(re.escape, self._leaving)) if len(self._leaving) <= MOST_NAMED else ALL
+        with suppress(NotAnswering):
+            if found := traffic(self._admin.get(question(names))):
+                self._told(self._admin.process(), found)
 
     def _desire(self, state: _Desired, endpoints: Kept) -> _Desired:
         before = self._renderings.of(state.endpoints)
@@ -177,6 +199,8 @@ class EnvoyGateway:
                 self._documents.write_resources(self._routes, state.version, [route_configuration(routes)])
                 if state.fresh:
                     self._save(replace(state, fresh=[]))
+            else:
+                self._tell()
         elif proxy is None or proxy.routes == state.version:
             self._write_clusters(state, keep=False)
         return proxy.routes if proxy else ""
@@ -188,11 +212,16 @@ class EnvoyGateway:
         on_disk = self._documents.read(self._clusters)
         if on_disk.get("version_info") == version:
             return version
-        desired = [self._server(), *(cluster for one in rendered.values() for cluster in one.clusters)]
+        before = {one["name"]: one for one in on_disk.get("resources", [])}
+        made = [cluster for one in rendered.values() for cluster in one.clusters]
+        desired = [self._server(), *(counted(one, before.get(one["name"]), state.sequence) for one in made)]
         names = {one["name"] for one in desired}
-        leaving = [one for one in on_disk.get("resources", []) if one["name"] not in names] if keep else []
+        leaving = [one for name, one in before.items() if name not in names] if keep else []
         if leaving:
             version += f"-{content_hash(leaving)}"
+        self._leaving = sorted(counting(before.values()) - counting([*desired, *leaving]))
+        self._told_at = float("-inf")
+        self._tell()
         self._documents.write_resources(self._clusters, version, [*desired, *leaving])
         return version
 

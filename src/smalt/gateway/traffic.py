@@ -1,5 +1,8 @@
 """How many requests each deployment answered, and how long they took: Envoy's own counters, since it started.
 
+A cluster that changes is made anew, and what the one before had counted goes with it. So each make counts under a name
+of its own (`clusters.py`), and is looked at until another has taken its place (`envoy_gateway.py`).
+
 The times are there up to five seconds later than the codes: Envoy adds up its threads' histograms so often.
 """
 
@@ -7,43 +10,46 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from urllib.parse import quote
 
-from smalt.arm.ports import Traffic
+from smalt.arm.ports import Counted, Traffic
+from smalt.metrics.counters import disjoint
 
-_FILTER = r"^cluster\..*/.*\.upstream_rq_([1-5]xx|time)$"
-PATH = f"/stats/prometheus?usedonly&filter={_FILTER}"
+ALL = ".*/.*"
 _LINE = re.compile(r"envoy_cluster_upstream_rq_(xx|time_bucket|time_sum|time_count)\{([^}]*)\} ([\d.e+]+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def traffic(text: str) -> dict[tuple[str, str], Traffic]:
-    """What Envoy says, by (endpoint, deployment)."""
-    found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+def question(names: str = ALL) -> str:
+    """What to ask Envoy's admin socket; `names`: an expression for those under which clusters count."""
+    return "/stats/prometheus?usedonly&filter=" + quote(rf"^cluster\.({names})\.upstream_rq_([1-5]xx|time)$")
+
+
+def traffic(text: str) -> Counted:
+    """What Envoy says."""
+    found: defaultdict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     for what, labels, value in _LINE.findall(text):
         named = dict(_LABEL.findall(labels))
-        endpoint, _, deployment = named.get("envoy_cluster_name", "").partition("/")
+        endpoint, deployment, make = (*named.get("envoy_cluster_name", "").split("/"), "", "")[:3]
         key = what
         if what == "xx":
             key = f"{named.get('envoy_response_code_class')}xx"
         elif what == "time_bucket":
             key = f"le {named.get('le')}"
-        found[endpoint, deployment][key] = float(value)
-    return {where: _read(values) for where, values in found.items() if where[1]}
+        found[endpoint, deployment, make][key] = float(value)
+    result: defaultdict[tuple[str, str], dict[str, Traffic]] = defaultdict(dict)
+    for (endpoint, deployment, make), values in found.items():
+        if deployment:
+            result[endpoint, deployment][make] = _read(values)
+    return dict(result)
 
 
 def _read(values: dict[str, float]) -> Traffic:
     codes = {key: int(value) for key, value in values.items() if key.endswith("xx")}
-    return Traffic(codes, values.get("time_sum", 0.0), dict(_disjoint(values)))
+    below = [(_bound(key), value) for key, value in values.items() if key.startswith("le ")]
+    return Traffic(codes, values.get("time_sum", 0.0), disjoint(below))
 
 
-def _disjoint(values: dict[str, float]) -> Iterable[tuple[float, int]]:
-    """Counts between bounds, from counts below bounds. Envoy writes them with all their digits."""
-    below = sorted(
-        (float(f"{float(key[3:]):.4g}"), int(value)) for key, value in values.items() if key.startswith("le ")
-    )
-    before, last = 0, 0.0
-    for bound, count in below:
-        if count > before:
-            yield (bound if bound != float("inf") else 2 * last), count - before
-        before, last = count, bound
+def _bound(key: str) -> float:
+    """Envoy writes them with all their digits."""
+    return float(f"{float(key.removeprefix('le ')):.4g}")

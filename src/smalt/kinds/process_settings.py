@@ -1,7 +1,8 @@
-"""What a process may be given, and whose may run: environment variables and arguments, isolation."""
+"""What a process may be given, and whose may run: environment variables and arguments, shared memory, isolation."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 
 _MOST_BYTES = 128 * 1024 - 2  # of one NAME=VALUE: Linux has MAX_ARG_STRLEN for it, with '=' and the NUL at its end
+
+_SHM = re.compile(r"([1-9][0-9]{0,11})([bkmg])", re.IGNORECASE)
+_SHM_DEFAULT = "2g"  # Azure's
 
 
 def check_isolation(platform: Platform, principal: Principal) -> None:
@@ -52,3 +56,11 @@ def no_nul(text: str, field: str) -> None:
     """Raises ArmError(400): a NUL would end the text for the operating system."""
     if "\0" in text:
         raise invalid(f"{field}: a NUL character cannot be passed to a process.", field)
+
+
+def shm_bytes(given: str | None, field: str) -> int:
+    """How large `/dev/shm` is to be. Raises ArmError(400) for what is no size as Azure takes it."""
+    found = _SHM.fullmatch(given or _SHM_DEFAULT)
+    if found is None:
+        raise invalid(f"{field}: '{given}' is no size such as 2g: a whole number above 0 with b, k, m or g.", field)
+    return int(found[1]) << 10 * "bkmg".index(found[2].lower())

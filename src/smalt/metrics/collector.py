@@ -1,30 +1,29 @@
-"""What is asked of others every few seconds: Envoy's counters, what tasks use, how many jobs wait."""
+"""What is asked of others every few seconds: Envoy and inference servers, what tasks use, how many jobs wait."""
 
 from __future__ import annotations
 
 import logging
 import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.platform import Platform
-from smalt.arm.ports import NotReady, Traffic
-from smalt.arm.ports.serving import DEPLOYMENTS
-from smalt.metrics.names import CPU, GPU, GPU_MEMORY, LATENCY, MEMORY, QUEUED, REQUESTS
+from smalt.arm.ports import Counted, NotReady
+from smalt.metrics.answers import Answers, deployments
+from smalt.metrics.inference import Inference
+from smalt.metrics.names import CPU, GPU, GPU_MEMORY, MEMORY, QUEUED
 from smalt.metrics.recorder import Recorder
 from smalt.store import series
 from smalt.store.database import Collision
-from smalt.store.series import MINUTE, Key, Point
-from smalt.store.spread import GROWTH
-from smalt.store.tables import queue, resource
+from smalt.store.tables import queue
 
-EVERY_S = 10.0
+EVERY_S, AFTER_CHANGE_S = 10.0, 1.0
 FORGET_EVERY_S = 600.0
 MB = 1_000_000
-Counted = dict[tuple[Key, int], Point]
 
 log = logging.getLogger("smalt.metrics")
 
@@ -36,16 +35,41 @@ class Collector:
         self._host = f"{socket.gethostname()} {platform.settings.root}"
         self._cpu: dict[str, tuple[float, float]] = {}  # of each task: processor time used, and when that was seen
         self._queued: set[str] = set()
+        self._served: set[str] = set()  # deployments that answered since their inference servers were asked
+        self._answers = Answers(platform, recorder, self._host)
+        self._inference = Inference(platform, recorder, self._host)
+        self._woken = threading.Event()
         self._forgotten_at = float("-inf")
 
     def run(self, stopped: threading.Event) -> None:
-        """Until `stopped`; then once more, so that an orderly end loses nothing."""
-        while not stopped.wait(EVERY_S):
-            self.collect()
+        """Until `stopped` and `wake`; then once more, so that an orderly end loses nothing."""
+        next_at = time.monotonic() + EVERY_S
+        while True:
+            self._woken.wait(max(next_at - time.monotonic(), 0))
+            self._woken.clear()
+            if stopped.is_set():
+                break
+            if time.monotonic() < next_at:  # told of a change: it is not held up by what can be written later
+                self._do(self._ask)
+                next_at = min(next_at, time.monotonic() + AFTER_CHANGE_S)
+            else:
+                next_at = time.monotonic() + EVERY_S
+                self.collect()
         self.collect()
 
+    def wake(self) -> None:
+        self._woken.set()
+
+    def told(self, process: str, found: Counted) -> None:
+        """Of deployments whose counters are about to go, and some of their replicas. Thread-safe, never waits."""
+        self._answers.told(process, found)
+        self.wake()
+
     def collect(self) -> None:
-        for part in (self._usage, self._queues, self._traffic, self._flush, self._forget):
+        self._do(self._usage, self._queues, self._last, self._traffic, self._replicas, self._flush, self._forget)
+
+    def _do(self, *parts: Callable[[], None]) -> None:
+        for part in parts:
             try:
                 part()
             except (SQLAlchemyError, Collision, NotReady, OSError) as error:
@@ -75,75 +99,25 @@ class Collector:
             self._recorder.record("", QUEUED.name, waiting.get(compute, 0), {"compute": compute})
         self._queued = set(waiting)
 
+    def _ask(self) -> None:
+        self._inference.ask(self._answers.concerned())
+
+    def _last(self) -> None:
+        self._served |= self._answers.settle()
+
     def _traffic(self) -> None:
-        """Envoy counts from its start on; what is new since the last look belongs to this minute.
+        self._served |= self._answers.look()
 
-        A deployment whose replicas change is counted anew: what it answered since the last look before that is lost.
-        """
-        epoch, found = self._platform.gateway.traffic()
-        totals = {f"{self._host} {'/'.join(where)}": (where, _flat(one)) for where, one in found.items()}
-        if not totals:
-            return
-        with self._platform.database.read() as connection:
-            before = series.taken_over(connection, list(totals), epoch)
-        news = {name: one for name, one in totals.items() if one[1] != before.get(name)}
-        if not news:
-            return
-        with self._platform.database.write() as connection:
-            points = self._points(connection, news, before)
-            series.add(connection, points)
-            series.take_over(connection, {name: flat for name, (_, flat) in news.items()}, epoch)
-        self._recorder.note(points)
-
-    def _points(
-        self,
-        connection: Connection,
-        news: Mapping[str, tuple[tuple[str, str], dict[str, float]]],
-        before: Mapping[str, dict[str, float]],
-    ) -> Counted:
-        scopes, points = _deployments(connection), Counted()
-        minute = int(self._platform.clock() // MINUTE) * MINUTE
-        for name, (where, flat) in news.items():
-            if (scope := scopes.get(where)) is not None:
-                known = before.get(name, {})
-                if any(flat.get(key, 0) < value for key, value in known.items()):  # new replicas: it began anew
-                    known = {}
-                new = {key: value - known.get(key, 0) for key, value in flat.items() if value > known.get(key, 0)}
-                points |= {(key, minute): point for key, point in _counted(scope, new)}
-        return points
+    def _replicas(self) -> None:
+        self._inference.collect(self._served)
+        self._served = set()
 
     def _forget(self) -> None:
         now = self._platform.clock()
         if now - self._forgotten_at < FORGET_EVERY_S:
             return
         with self._platform.database.write() as connection:
+            there = {name for where, scope in deployments(connection).items() for name in (scope, "/".join(where))}
+            series.forget_taken_over(connection, f"{self._host} ", there)
             if not series.forget(connection, now):
                 self._forgotten_at = now
-
-
-def _flat(one: Traffic) -> dict[str, float]:
-    return {**one.codes, "sum": one.sum_ms, **{f"{bound:g}": count for bound, count in one.buckets.items()}}
-
-
-def _counted(scope: str, new: Mapping[str, float]) -> list[tuple[Key, Point]]:
-    """What came since: answers by class, and how long they took."""
-    found: list[tuple[Key, Point]] = []
-    for code in [key for key in new if key.endswith("xx")]:
-        key = Key(scope, REQUESTS.name, (("statusCodeClass", code),))
-        found.append((key, Point(int(new[code]), new[code], 1, 1, 1)))
-    buckets = {float(key): int(value) for key, value in new.items() if not key.endswith("xx") and key != "sum"}
-    if count := sum(buckets.values()):
-        total = new.get("sum", 0.0)
-        point = Point(count, total, min(buckets) / GROWTH, max(buckets), total / count, buckets)
-        found.append((Key(scope, LATENCY.name), point))
-    return found
-
-
-def _deployments(connection: Connection) -> dict[tuple[str, str], str]:
-    """Ids by the names that Envoy knows: the endpoint's and its own."""
-    rows = connection.execute(select(resource.c.id, resource.c.written).where(resource.c.kind == DEPLOYMENTS))
-    found: dict[tuple[str, str], str] = {}
-    for row in rows:
-        *_, endpoint, _, deployment = row.written.split("/")
-        found[endpoint, deployment] = row.id
-    return found

@@ -31,12 +31,18 @@ CPU = Metric("CpuUtilizationMillicores", "MilliCores", "Processor time used", la
 MEMORY = Metric("CpuMemoryUtilizationMegabytes", "Unspecified", "Memory used, in MB", labels=("instance",))
 GPU = Metric("GpuUtilizationMilliGPUs", "Unspecified", "GPU time used, in thousandths", labels=("instance",))
 GPU_MEMORY = Metric("GpuMemoryUtilizationMegabytes", "Unspecified", "GPU memory used, in MB", labels=("instance",))
+FAILURES = Metric("ModelFailures", "Count", "Requests that the scoring script or model failed on", True)
+WAIT = Metric("ModelWait", "MilliSeconds", "Time from a request's arrival at the replica until its model is called")
+CALL = Metric("ModelLatency", "MilliSeconds", "Time of one call of the model, with all requests of its batch")
+BATCH = Metric("ModelBatchSize", "Count", "Requests in one call of the model")
+IN_FLIGHT = Metric("RequestsInFlight", "Count", "Requests that a replica has not answered yet", labels=("instance",))
 QUEUED = Metric("QueuedJobs", "Count", "Jobs that wait for nodes", labels=("compute",))
 STEP = Metric("ReconcileStepSeconds", "Seconds", "One step of the control loop", labels=("kind",))
 WRITE = Metric("WriteTransactionSeconds", "Seconds", "One write transaction, from its begin to its commit")
 FEED = Metric("FeedLagSeconds", "Seconds", "From a change to its being sent to a reader that waits for it")
 
-OF_DEPLOYMENTS = (REQUESTS, LATENCY, CPU, MEMORY, GPU, GPU_MEMORY)
+OF_REPLICAS = (FAILURES, WAIT, CALL, BATCH, IN_FLIGHT)  # what each inference server counts of itself
+OF_DEPLOYMENTS = (REQUESTS, LATENCY, *OF_REPLICAS, CPU, MEMORY, GPU, GPU_MEMORY)
 OF_JOBS = (CPU, MEMORY, GPU, GPU_MEMORY)
 OF_THE_PLATFORM = (QUEUED, STEP, WRITE, FEED)
 KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_THE_PLATFORM)}

@@ -204,3 +204,10 @@ def take_over(connection: Connection, totals: Mapping[str, Mapping[str, float]],
         connection.execute(delete(watermark).where(watermark.c.name.in_(piece)))
     rows = [{"name": name, "epoch": epoch, "totals": json.dumps(dict(values))} for name, values in totals.items()]
     connection.execute(watermark.insert(), rows)
+
+
+def forget_taken_over(connection: Connection, begin: str, there: Set[str]) -> None:
+    """The marks whose names begin so go, but for those that go on with one of `there`."""
+    for name in connection.execute(select(watermark.c.name)).scalars().all():
+        if name.startswith(begin) and name.removeprefix(begin) not in there:
+            connection.execute(delete(watermark).where(watermark.c.name == name))

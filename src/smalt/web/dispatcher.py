@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 
-ARM_PATHS = ("/subscriptions", "/providers", "/tenants")
+# As for Azure, two slashes are one here: clients write /{scope}/providers/… with a scope that begins with one itself.
+ARM_PATH = re.compile(r"//?(subscriptions|providers|tenants)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Dispatcher:
             await self.blobs(scope, receive, send)
             return
         send = _without_guesses(send)
-        if scope["path"].lower().startswith(ARM_PATHS):
+        if ARM_PATH.match(scope["path"]):
             await self.arm(scope, receive, send)
         elif TrackingApp.handles(scope["path"]):
             await self.tracking(scope, receive, send)

@@ -18,7 +18,7 @@ from smalt.arm.ids import workspace_id
 from smalt.arm.ports import Principal
 from smalt.auth.identities import Identities
 from smalt.auth.login_links import LoginLinks
-from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, TENANT, WORKSPACE, Settings
+from smalt.settings import RESOURCE_GROUP, STORAGE_AUDIENCE, SUBSCRIPTION, TENANT, WORKSPACE, Settings
 from smalt.store import author, changes, feed
 from smalt.store.database import Database
 from smalt.store.feed import Cursor
@@ -107,6 +107,51 @@ def test_refusals(site: Site) -> None:
     last = site.changes(what="refused")[-1]
     assert ended.status_code == 401 and last["requestId"] == ended.headers["x-ms-request-id"]
     assert last["actor"] == "job:gone"
+
+
+def test_refusals_of_blob_requests(site: Site) -> None:
+    key = site.ask("POST", f"{HOME}/listStorageAccountKeys", site.token()).json()["userStorageKey"]
+    row = site.ask("GET", f"{HOME}/datastores/workspaceblobstore", site.token()).json()["properties"]
+    account = row["accountName"].rpartition("/")[2]
+    url = f"/{account}.blob.core.windows.net/{row['containerName']}/x?"
+    sas = site.server.platform.blobs.sas(account, "r", 600)
+    denied = site.ask("PUT", url + sas, content=b"x", headers={"x-ms-blob-type": "BlockBlob"})
+    forged = site.ask("GET", url + sas.replace("sp=r", "sp=rw"))
+    guest = site.server.platform.tokens.issue(
+        Principal("g", "guest", "servicePrincipal", TENANT, scope=f"{HOME}/data"), STORAGE_AUDIENCE, 600
+    )
+    token = site.ask("GET", url, guest)
+    missing = site.ask("GET", url + sas)
+    site.ask("GET", url)
+    assert [one.status_code for one in (denied, forged, token, missing)] == [403, 403, 403, 404]
+    found = site.changes(what="refused")
+    assert [(one["reason"], one["actor"], one["requestId"]) for one in found] == [
+        ("blob PUT: 403 AuthorizationPermissionMismatch", f"a signature of {account}", _id(denied)),
+        ("blob GET: 403 AuthenticationFailed", "unknown", _id(forged)),
+        ("blob GET: 403 AuthorizationPermissionMismatch", "guest", _id(token)),
+    ]
+    assert {one["resourceId"].rpartition("/")[2] for one in found} == {account}
+    assert {one["type"] for one in found} == {"Microsoft.Storage/storageAccounts"}
+    for secret in (key, sas.partition("sig=")[2], guest):
+        assert secret not in site.everything()
+
+
+def test_a_flood_of_blob_requests_leaves_a_handful_of_rows(site: Site) -> None:
+    for number in range(300):
+        url = f"/nobody{number}.blob.core.windows.net/c/{number}?sv=2023-11-03&ss=b&srt=sco&sp=r&se=2099-01-01&sig={number}"
+        assert site.ask(f"GET{number}" if number % 2 else "GET", url).status_code == 403
+    site.server.platform.audit.settle(all_=True)
+    found = site.changes(what="refused")
+    assert [one["reason"] for one in found] == [
+        "blob GET: 403 AuthenticationFailed",
+        "blob other: 403 AuthenticationFailed",
+        "blob GET: 403 AuthenticationFailed (149 more times)",
+        "blob other: 403 AuthenticationFailed (149 more times)",
+    ]
+
+
+def _id(answer: httpx.Response) -> str:
+    return answer.headers["x-ms-request-id"]
 
 
 def test_who_shows_no_token_leaves_nothing(site: Site) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import socket
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,12 @@ import os, pathlib
 def init():
     global model
     pathlib.Path("written").write_text("x")
-    model = pathlib.Path(os.environ["AZUREML_MODEL_DIR"], "m", "weights").read_text()
+    weights = pathlib.Path(os.environ["AZUREML_MODEL_DIR"], "m", "weights")
+    model = weights.read_text()
+    try:
+        weights.write_text("changed")
+    except OSError:
+        pass
 def run(data):
     return [model, data, os.getcwd()]
 """
@@ -52,27 +60,39 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> str:
+    prefix = tmp_path_factory.mktemp("env") / "env"
+    subprocess.run([sys._base_executable, "-m", "venv", "--without-pip", prefix], check=True)  # type: ignore[attr-defined]
+    return str(prefix)
+
+
 def serve(local: Any, store: Path, name: str = "t", **values: Any) -> Any:
+    """In the open; `workspace` puts walls around it, where the machine can."""
     server = ServerSpec(ref(store / "m"), "score.py", "blue")
     task = local.task(name, server=server, code=ref(store / "code"), ready=Probe("/ready"), command="", **values)
     local.engine.ensure(task)
     return local.changes.until(name, lambda state: state.ready)
 
 
-def test_it_serves_the_model_where_its_state_says(local: Any, store: Path) -> None:
-    state = serve(local, store)
+@pytest.mark.parametrize("workspace", ["", "/subscriptions/s/workspaces/w"])
+def test_it_serves_the_model_where_its_state_says(local: Any, store: Path, environment: str, workspace: str) -> None:
+    local.settings.tls.mkdir()
+    (local.settings.tls / "bundle.pem").touch()
+    state = serve(local, store, workspace=workspace, environment=environment)
     work = local.folder("t") / "user" / "work"
     assert score(state.address) == f'["w", "[1]", "{work}"]'.encode()
     assert sorted(one.name for one in (store / "code").iterdir()) == ["score.py"], "what it writes is its own"
+    assert (store / "m" / "weights").read_text() == "w"
     local.engine.stop("t", 5)
     assert local.changes.ended("t").outcome is Outcome.STOPPED
 
 
 def test_its_socket_goes_with_it(local: Any, store: Path) -> None:
     path = Path(serve(local, store).address.path)
-    assert path.exists()
+    assert path.is_socket()
     local.engine.remove("t")
-    assert not path.exists() and (store / "m" / "weights").read_text() == "w"
+    assert not path.parent.exists() and (store / "m" / "weights").read_text() == "w"
 
 
 def test_two_with_long_names_listen_at_different_places(local: Any, store: Path) -> None:
@@ -87,6 +107,18 @@ def test_one_of_an_older_version_is_found_where_it_listens(local: Any, store: Pa
     state.write_text(state.read_text().replace(f'"address": "{address}", ', ""))
     assert "address" not in state.read_text()
     assert local.engine.observe("t").address == f"unix:{local.settings.run}/t.sock"
+
+
+def test_tasks_of_a_workspace_trust_the_platforms_certificates(local: Any) -> None:
+    local.engine.close()
+    local.engine = LocalEngine(local.settings, replace(FINDER, ca_bundle="/tls/bundle.pem"))
+    local.changes = type(local.changes)(local.engine)
+    command = "echo $REQUESTS_CA_BUNDLE $SSL_CERT_FILE"
+    local.settings.tls.mkdir()
+    (local.settings.tls / "bundle.pem").touch()
+    _, log = local.run(command=command, workspace="/w", variables={"SSL_CERT_FILE": "own"})
+    assert log == "/tls/bundle.pem own\n"
+    assert local.run("platform", command=command)[1] == "\n"
 
 
 def test_what_does_not_listen_has_no_address(local: Any) -> None:

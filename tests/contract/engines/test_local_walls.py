@@ -5,6 +5,7 @@ The platform of these tests has secrets, sockets, a database and other tasks und
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -46,14 +47,17 @@ Run = Callable[..., tuple[TaskState, str]]
 class Walled:
     """One platform's root, and tasks run straight by their agent, whoever that is."""
 
-    def __init__(self, root: Path, agent: int | None, user: int) -> None:
+    def __init__(self, root: Path, agent: int | None, user: int, level: str = "walls") -> None:
         self.root = root
         self._agent = agent
+        self.level = level
         self.plain = agent is not None
         self.user = user
         self._count = 0
+        self.port = 0
         for name in ("secrets", "run", "tasks", "blobs", "tls"):
             (root / name).mkdir(mode=0o700)
+        (root.parent / "beside").mkdir()  # as where Smalt itself may lie: not below the root, and in /tmp
         (root / "secrets" / "signing.pem").write_text("KEY")
         (root / "smalt.db").write_text("ROWS")
         (root / "tls" / "bundle.pem").write_text("BUNDLE")
@@ -68,11 +72,13 @@ class Walled:
         folder = self.root / "tasks" / f"t{self._count}"
         folder.mkdir()
         walls = WallsSpec(
+            level=self.level,
+            port=self.port,
             user=self.user,
             home=str(self.root / "homes" / "w"),
             hostname="node-0",
             hosts=["node-0", "node-1"],
-            readable=[str(self.root / "tls" / "bundle.pem")],
+            readable=[str(self.root / "tls" / "bundle.pem"), str(self.root.parent / "beside")],
             hidden=[str(self.root)],
         )
         spec = TaskSpec(name=folder.name, owner="/o", command=command, walls=walls, workspace="w")
@@ -130,16 +136,18 @@ class Walled:
         pytest.param((None, USER), id="root, own user", marks=needs_root),
         pytest.param((None, 0), id="root without rights", marks=needs_root),
         pytest.param((PLAIN, 0), id="plain user", marks=needs_root),
+        pytest.param((None, USER, "network"), id="root, own user, own network", marks=needs_root),
+        pytest.param((PLAIN, 0, "network"), id="plain user, own network", marks=needs_root),
         pytest.param((None, 0), id="who runs the tests", marks=pytest.mark.skipif(os.geteuid() == 0, reason="is root")),
     ]
 )
 def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
-    agent, user = request.param
+    agent, user, *level = request.param
     with tempfile.TemporaryDirectory(prefix="smalt-walls-") as place:  # pytest's own is closed to other users
         Path(place).chmod(0o711)
         root = Path(place) / "root"
         root.mkdir(mode=0o700)
-        made = Walled(root, agent, user)
+        made = Walled(root, agent, user, *level)
         yield made
         made.listener.close()
 
@@ -211,6 +219,10 @@ ATTACKS = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_what_a_job_could_do_in_the_open_is_refused(walled: Walled, attack: str) -> None:
+    refused(walled, attack)
+
+
+def refused(walled: Walled, attack: str) -> None:
     folder = walled.root / "blobs" / "in"
     folder.mkdir()
     (folder / "a").write_text("as it was")
@@ -374,3 +386,108 @@ def test_an_environment_and_its_interpreter_are_found_through_every_link(walled:
         pytest.skip("a plain user of this machine cannot reach the interpreter of these tests")
     log = succeeds(walled.run("python -c 'import sys, ssl, ctypes; print(sys.prefix)'", environment=str(prefix)))
     assert log.strip().endswith("user/venv")
+
+
+def answering(port: int) -> None:
+    """In a child: a platform that says back what it is told, to its end."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            connection, _ = listener.accept()
+            while data := connection.recv(1 << 16):
+                connection.sendall(data)
+            connection.close()
+
+
+ECHO = """
+import socket, sys, threading
+size = 8_000_000
+s = socket.create_connection(("localhost", int(sys.argv[1])))
+def send():
+    for at in range(0, size, 100_000): s.sendall(bytes([at // 100_000 % 251]) * 100_000)
+    s.shutdown(socket.SHUT_WR)
+threading.Thread(target=send).start()
+back = b"".join(iter(lambda: s.recv(1 << 16), b""))
+assert back == b"".join(bytes([at // 100_000 % 251]) * 100_000 for at in range(0, size, 100_000)), len(back)
+try: socket.create_connection(("127.0.0.1", int(sys.argv[2])), 2)
+except OSError: print("alone")
+"""
+
+
+@pytest.mark.parametrize("agent", [pytest.param(None, marks=needs_root), pytest.param(PLAIN, marks=needs_root)])
+def test_a_network_of_its_own_has_the_platform_and_nothing_else(agent: int | None) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="smalt-walls-") as place,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        Path(place).chmod(0o711)
+        root = Path(place) / "root"
+        root.mkdir(mode=0o700)
+        made = Walled(root, agent, 0 if agent else USER, "network")
+        made.port = taken.getsockname()[1]
+        taken.close()
+        platform = os.fork()
+        if platform == 0:
+            answering(made.port)
+        try:
+            argv = ["/usr/bin/python3", "-c", ECHO, str(made.port), str(other.getsockname()[1])]
+            for _ in range(500):
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", made.port)).close()
+                    break
+                time.sleep(0.01)
+            assert succeeds(made.run("", argv=argv)) == "alone\n"
+        finally:
+            os.kill(platform, 9)
+            os.waitpid(platform, 0)
+            made.listener.close()
+
+
+FENCED = [
+    "secrets",
+    "list the root",
+    "database",
+    "task.json",
+    "private keys of the machine",
+    "write the machine",
+    "input",
+]
+
+
+@pytest.fixture(
+    params=[pytest.param(None, id="root", marks=needs_root), pytest.param(PLAIN, id="plain user", marks=needs_root)]
+)
+def fenced(request: pytest.FixtureRequest) -> Iterator[Walled]:
+    with tempfile.TemporaryDirectory(prefix="smalt-walls-") as place:
+        Path(place).chmod(0o711)
+        root = Path(place) / "root"
+        root.mkdir(mode=0o700)
+        made = Walled(root, request.param, 0, "files")
+        yield made
+        made.listener.close()
+
+
+@pytest.mark.parametrize("attack", [*FENCED, "set-user-id programs"])
+def test_landlock_alone_keeps_files(fenced: Walled, attack: str) -> None:
+    refused(fenced, attack)
+
+
+def test_behind_landlock_a_job_works(fenced: Walled) -> None:
+    data = fenced.root / "blobs" / "data"
+    data.mkdir(mode=0o700)
+    (data / "a.csv").write_text("1,2\n")
+    log = succeeds(
+        fenced.run(
+            "cat ${{inputs.folder}}/a.csv && echo out > ${{outputs.folder}}/b.txt && echo art > outputs/c.txt"
+            f" && touch here ~/kept $TMPDIR/gone && cat {fenced.root}/tls/bundle.pem && echo x > /dev/null",
+            inputs=[InputSpec(name="folder", type="uri_folder", source=ref(data))],
+            outputs=[OutputSpec(name="folder", target=ref(fenced.root / "blobs" / "out"))],
+            artifacts=ref(fenced.root / "blobs" / "run"),
+        )
+    )
+    assert log == "1,2\nBUNDLE"
+    assert (fenced.root / "blobs" / "out" / "b.txt").exists() and (fenced.root / "blobs/run/outputs/c.txt").exists()
+
+
+def test_a_trap_of_sigterm_works_behind_landlock_too(fenced: Walled) -> None:
+    test_a_trap_of_sigterm_writes_its_checkpoint(fenced)

@@ -224,7 +224,7 @@ def test_more_than_can_wait_is_429_and_what_waits_is_answered(serving: Site, cli
     threads = [threading.Thread(target=ask) for _ in range(101)]
     for thread in threads:
         thread.start()
-    wait(lambda: "upstream_rq_active: 101" in serving.stat("cluster.narrow/blue.upstream_rq_active"), 30)
+    wait(lambda: "upstream_rq_active: 101" in serving.stat("cluster.narrow/blue/.*upstream_rq_active"), 30)
     refused = client.score("narrow")
     assert refused.status == 429 and refused.json["error"]["code"] == "TooManyRequests"
     assert refused.headers["retry-after"] == "1"

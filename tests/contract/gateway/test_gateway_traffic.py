@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from gateway_site import Site, endpoint, wait
+from gateway_site import Load, Site, endpoint, wait
+
+from smalt.arm.ports import Counted, Traffic
+
+Seen = dict[tuple[str, str, str, str], Traffic]  # by process, endpoint, deployment and make
+
+
+def see(seen: Seen, process: str, found: Counted) -> None:
+    seen |= {(process, *where, make): one for where, makes in found.items() for make, one in makes.items()}
+
+
+def answers(seen: Seen, endpoint: str) -> int:
+    return sum(one.codes.get("2xx", 0) for key, one in seen.items() if key[1] == endpoint)
+
+
+def only(site: Site, endpoint: str) -> Traffic:
+    (one,) = site.gateway.traffic()[1][endpoint, "blue"].values()
+    return one
 
 
 def test_answers_are_counted_by_deployment_class_and_time(site: Site) -> None:
@@ -11,18 +28,62 @@ def test_answers_are_counted_by_deployment_class_and_time(site: Site) -> None:
     client = site.client()
     for _ in range(20):
         assert client.score("counted").status == 200
-    assert site.gateway.traffic()[1]["counted", "blue"].codes == {"2xx": 20}
-    wait(lambda: sum(site.gateway.traffic()[1]["counted", "blue"].buckets.values()) == 20, 10)
+    assert only(site, "counted").codes == {"2xx": 20}
+    wait(lambda: sum(only(site, "counted").buckets.values()) == 20, 10)
     process, found = site.gateway.traffic()
-    one = found["counted", "blue"]
+    (make,) = found["counted", "blue"]
+    one = only(site, "counted")
     assert one.sum_ms >= 0 and all(bound < 20_000 for bound in one.buckets)
     site.put(endpoint("counted", {"blue": 100}, {"blue": [again]}))
-    for _ in range(5):
+    for _ in range(25):
         assert client.score("counted").status == 200
     same, found = site.gateway.traffic()
-    assert same == process and found["counted", "blue"].codes["2xx"] == 5, "with other replicas it begins anew"
+    other = next(name for name in found["counted", "blue"] if name != make)
+    assert same == process and found["counted", "blue"][other].codes["2xx"] == 25, "with other replicas it is another"
     site.kill_envoy()
     site.start_envoy()
     assert site.client().score("counted").status == 200
-    other, found = site.gateway.traffic()
-    assert other != process and found["counted", "blue"].codes["2xx"] == 1
+    again_process, found = site.gateway.traffic()
+    assert again_process != process and found["counted", "blue"][other].codes["2xx"] == 1
+
+
+def test_what_was_answered_before_the_replicas_change_is_told(site: Site) -> None:
+    first, second = site.replica("told-1")[0], site.replica("told-2")[0]
+    seen, client = Seen(), site.client()
+    site.gateway.follow(lambda process, found: see(seen, process, found))
+    site.put(endpoint("told", {"blue": 100}, {"blue": [first]}))
+    for turn in range(1, 7):  # the same replicas again are another make
+        for _ in range(7):
+            assert client.score("told").status == 200
+        hosts = [first, second] if turn % 2 else [first]
+        site.put(*([endpoint("told", {"blue": 100}, {"blue": hosts})] if turn < 6 else []))
+        assert answers(seen, "told") == 7 * turn
+    client.close()
+
+
+def test_who_keeps_its_replicas_goes_on_counting_and_is_not_told_of(site: Site) -> None:
+    blue, green = site.replica("kept-blue")[0], site.replica("kept-green")[0]
+    hosts = {"blue": [blue], "green": [green]}
+    site.put(endpoint("kept", {"blue": 100}, hosts))
+    seen, client = Seen(), site.client()
+    site.gateway.follow(lambda process, found: see(seen, process, found))
+    assert client.score("kept").status == 200
+    site.put(endpoint("kept", {"green": 100}, hosts))
+    site.put(endpoint("kept", {"blue": 100}, hosts), endpoint("beside", {"blue": 100}, {"blue": [green]}))
+    assert client.score("kept").status == 200
+    assert only(site, "kept").codes == {"2xx": 2} and seen == {}
+    client.close()
+
+
+def test_under_load_only_what_is_in_flight_at_a_change_is_not_told(site: Site) -> None:
+    paths = [site.replica(f"busy-{number}")[0] for number in range(9)]
+    site.put(endpoint("busy", {"blue": 100}, {"blue": paths[:1]}))
+    seen = Seen()
+    site.gateway.follow(lambda process, found: see(seen, process, found))
+    with Load(site, "busy") as load:
+        for number in range(2, 9):
+            load.more(100)
+            site.put(endpoint("busy", {"blue": 100}, {"blue": paths[:number]}))
+    see(seen, *site.gateway.traffic())
+    assert len(load.answers) > 700 and load.failures() == []
+    assert len(load.answers) - 7 * 4 * 4 <= answers(seen, "busy") <= len(load.answers)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from live.inference import Unix, server
+from smalt.metrics import scrape
 
 
 def test_a_script_is_served_in_its_folder_with_its_variables(tmp_path: Path) -> None:
@@ -31,6 +32,33 @@ def test_a_script_is_served_in_its_folder_with_its_variables(tmp_path: Path) -> 
         }
         assert one.output() == "init here\n"
         assert one.post({"thread": 1}) == (200, b"true")
+
+
+def test_what_it_counts_of_itself_is_taken_over(tmp_path: Path) -> None:
+    with server(tmp_path) as one:
+        one.until(200)
+        assert one.post({"raise": "x"})[0] == 424
+        gate = tmp_path / "gate"
+        asking = [threading.Thread(target=one.post, args=({"wait": str(gate)},))]
+        asking[0].start()
+        one.until_there(tmp_path / "gate.begun")
+        asking.append(threading.Thread(target=one.post, args=({"queued": 1},)))
+        asking[1].start()
+        while scrape.ask({"": one.socket})[""].in_flight < 2:
+            time.sleep(0.01)
+        held = time.perf_counter()
+        while time.perf_counter() < held + 0.2:
+            time.sleep(0.01)
+        gate.touch()
+        for thread in asking:
+            thread.join(10)
+        said = scrape.ask({"": one.socket})[""]
+        new = {key.name: point for key, point in scrape.points("", said.counters)}
+        assert abs(float(said.began) - time.time()) < 30 and said.in_flight == 0
+        assert new["ModelFailures"].sum == 1
+        assert (new["ModelBatchSize"].count, new["ModelBatchSize"].mean) == (3, 1)
+        assert 200 <= new["ModelWait"].sum < 10_000, "one waited while the model was held"
+        assert new["ModelLatency"].max >= 200, "and the model was held"
 
 
 def test_the_servers_own_modules_do_not_hide_the_users(tmp_path: Path) -> None:

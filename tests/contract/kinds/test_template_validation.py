@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ def resource(url: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
     id_ = ResourceId.parse(url)
     type_ = "/".join([id_.provider, *(type_ for type_, _ in id_.path)])
     name = "/".join(name for _, name in id_.path)
-    return {"type": type_, "name": name, "apiVersion": "2024-04-01", **body, **more}
+    scope = {"scope": str(replace(id_, segments=id_.segments[:-1]))} if len(id_.segments) > 1 else {}
+    return {"type": type_, "name": name, "apiVersion": "2024-04-01", **scope, **body, **more}
 
 
 def validate(harness: Harness, *resources: dict[str, Any], **properties: Any) -> Any:
@@ -63,6 +65,18 @@ def test_every_kind_is_judged_as_its_put_and_not_written(harness: Harness, key: 
     assert [(one["code"], one["target"]) for one in details] == [(one["code"], one["target"]) for one in leaves]
     assert all(ResourceId.parse(example.url).name in one["message"] for one in details)
     assert stored(harness) == before
+
+
+def test_what_extends_another_names_its_scope(harness: Harness) -> None:
+    lock = {"type": "Microsoft.Authorization/locks", "name": "keep", "apiVersion": "2020-05-01"}
+    body = {"properties": {"level": "ReadOnly"}}
+    for scope in (f"{ML}/workspaces/bank", WORKSPACE, WORKSPACE.upper()):
+        answer = validate(harness, {**lock, **body, "scope": scope})
+        (found,) = answer.json()["properties"]["validatedResources"]
+        assert found["id"].lower() == f"{WORKSPACE}/providers/Microsoft.Authorization/locks/keep".lower()
+    for scope in (f"{GROUP}-2/providers/{ML}/workspaces/bank", "/subscriptions/s"):
+        error = validate(harness, {**lock, **body, "scope": scope}).json()["error"]
+        assert (error["code"], error["target"]) == ("InvalidTemplate", "properties.template.resources[0].scope")
 
 
 def test_a_kind_that_is_not_here_gets_what_its_put_gets(harness: Harness) -> None:

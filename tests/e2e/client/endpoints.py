@@ -24,7 +24,7 @@ def run(raw):
     body = json.loads(raw)
     if body.get("fail"):
         raise ValueError("told to fail")
-    return {"result": body["x"] * factor, "pid": os.getpid(), "note": os.environ.get("NOTE")}
+    return {"result": body["x"] * factor, "task": os.environ["SMALT_TASK"], "note": os.environ.get("NOTE")}
 """
 )
 (source / "broken.py").write_text(
@@ -70,8 +70,8 @@ def ask(json_body=None, **headers):
 
 
 with step("both instances answer; errors of the script are the client's to see"):
-    pids = set()
-    until(lambda: pids.add(ask().json()["pid"]) or len(pids) == 2, "answers of both instances")
+    tasks = set()
+    until(lambda: tasks.add(ask().json()["task"]) or len(tasks) == 2, "answers of both instances")
     failed = ask({"fail": True})
     assert failed.status_code in (424, 500), failed.status_code
     assert ask().headers["azureml-model-deployment"] == "blue"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from smalt.agent.attempt import explain_exit
 from smalt.agent.environ import check_variables
+from smalt.agent.verdict import explain_exit
 from smalt.agent.wire import Ref, TaskSpec
 
 TASK = TaskSpec(name="t", owner="o", command="python train.py", log=Ref("a", "c", "x/std_log.txt"))

@@ -9,6 +9,7 @@ import pytest
 
 from fakes.refs import FINDER, ref
 from smalt.agent.failures import SetupError
+from smalt.agent.journal import Journal
 from smalt.agent.mounts import Namespace
 from smalt.agent.server import prepare_server
 from smalt.agent.wire import Address, ServerSpec, TaskSpec
@@ -16,9 +17,18 @@ from smalt.agent.wire import Address, ServerSpec, TaskSpec
 SOCKET = Address("unix:/run/t.sock")
 
 
-def prepare(home: Path, server: ServerSpec, address: Address = SOCKET) -> tuple[list[str], dict[str, str]]:
-    home.mkdir()
-    return prepare_server(server, FINDER.places(TaskSpec("t", "/o", server=server), address), home, Namespace())
+class Refused(Namespace):
+    """A machine that allows no mounts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = "this machine allows no mount namespaces"
+
+
+def prepare(own: Path, server: ServerSpec, address: Address = SOCKET) -> tuple[list[str], dict[str, str]]:
+    own.mkdir()
+    places = FINDER.places(TaskSpec("t", "/o", server=server), address)
+    return prepare_server(server, places, own, Refused(), Journal(str(own / "system.log")))
 
 
 @pytest.fixture
@@ -35,6 +45,7 @@ def test_a_model_is_laid_out_without_a_link_that_leads_out(tmp_path: Path, model
     place = Path(variables["AZUREML_MODEL_DIR"])
     assert (place / "model-1" / "data" / "weights").resolve().is_relative_to(place)
     assert (place / "model-1" / "data" / "weights").samefile(model / "data" / "weights")
+    assert "not write-protected" in (home / "system.log").read_text()
     assert json.loads((home / "server.json").read_text()) == {
         "mode": "script", "entry_script": str(home / "work" / "score.py"), "app_root": str(home / "work"),
         "model_dir": str(place), "deployment": "blue", "max_concurrent": 3, "request_timeout_s": 1.5,

@@ -46,7 +46,7 @@ def test_a_newer_servers_task_is_read() -> None:
 
 
 def test_places_survive_the_way() -> None:
-    places = Places(dict.fromkeys(SPEC.refs(), "/x"), "/envs/key", Address("unix:/run/t.sock"))
+    places = Places(dict.fromkeys(SPEC.refs(), "/x"), "/envs/key", Address("unix:/run/t.sock"), "/ca.pem")
     assert Places.from_json(places.to_json()) == places
     assert str(places.path(REF)) == "/x"
 

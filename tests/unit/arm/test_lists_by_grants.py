@@ -9,7 +9,12 @@ import pytest
 from sqlalchemy import event
 
 from fakes.extensions import KINDS
-from fakes.platform import GROUP, WORKSPACE, Harness
+from fakes.platform import GROUP, OWNER, WORKSPACE, Harness
+from smalt.arm.errors import forbidden, unauthorized
+from smalt.arm.ports import Principal
+from smalt.arm.reach import covers
+from smalt.arm.router import ArmApp
+from smalt.auth.access import ScopeGrants
 from smalt.settings import SUBSCRIPTION
 from smalt.store import resources
 
@@ -122,6 +127,52 @@ def test_extensions_are_filtered_as_all_else(harness: Harness) -> None:
         harness.put(f"{below}/{name}", {"properties": {}})
     harness.grants.prefixes = [f"{below}/b"]
     assert names(harness, below) == ["b"]
+
+
+def only_at(harness: Harness, *scopes: str) -> None:
+    """Requests are refused but at and below these, and those who ask have grants for them."""
+    harness.grants.prefixes = scopes
+
+    def authorize(principal: Principal, action: str, resource_id: str) -> None:
+        if not any(covers(one.lower(), resource_id) for one in scopes):
+            raise forbidden("no")
+
+    harness.app = ArmApp(harness.platform, harness.crud, lambda scope: OWNER, authorize)
+
+
+def test_who_may_see_some_of_a_scope_gets_a_list_of_that(harness: Harness) -> None:
+    harness.put(f"{WORKSPACE}-other", {"properties": {}})
+    only_at(harness, f"{WORKSPACE}/computes/c001", f"{WORKSPACE}/computes/c007", f"{WORKSPACE}-other")
+    assert names(harness, f"{WORKSPACE}/computes?count=1") == ["c007", "c001"]
+    for scope in (GROUP, SUB):
+        assert names(harness, f"{scope}{ML}/workspaces") == ["bank-other"]
+        assert "bank-other" in names(harness, f"{scope}/resources")
+        assert "bank" not in names(harness, f"{scope}/resources")
+    for url in (WORKSPACE, f"{WORKSPACE}/events", f"{GROUP}/providers/Microsoft.Insights/metrics", f"{SUB}/locations"):
+        assert harness.get(url).status_code == 403, url
+    assert harness.send("POST", f"{WORKSPACE}/listKeys").status_code == 403
+    assert harness.get(f"{WORKSPACE}/computes/c002").status_code == 403
+
+
+@pytest.mark.parametrize("granted", [(), (f"{WORKSPACE}-2",), (f"{GROUP}-2",)])
+def test_who_may_see_nothing_of_a_scope_is_refused(harness: Harness, granted: tuple[str, ...]) -> None:
+    only_at(harness, *granted)
+    for url in (f"{WORKSPACE}/computes", f"{WORKSPACE}/providers/Microsoft.Authorization/locks"):
+        assert harness.get(url).status_code == 403, url
+
+
+def test_who_is_nobody_any_more_gets_no_list(harness: Harness) -> None:
+    def ended(*_: object) -> None:
+        raise unauthorized("it has ended")
+
+    harness.grants.prefixes = [WORKSPACE]
+    harness.app = ArmApp(harness.platform, harness.crud, lambda scope: OWNER, ended)
+    assert harness.get(f"{WORKSPACE}/computes").status_code == 401
+
+
+def test_a_token_that_is_limited_to_something_is_refused_elsewhere() -> None:
+    who = Principal("o", "n", "servicePrincipal", "t", "", WORKSPACE.lower())
+    assert not ScopeGrants().partly(who, "Microsoft.MachineLearningServices/workspaces/read", GROUP.lower())
 
 
 def test_what_a_page_costs_does_not_grow_with_what_is_not_seen(harness: Harness) -> None:

@@ -22,13 +22,12 @@ PRIVATE = [
     "gateway/rds/rds.json",
     "logs/server.log",
     "tasks/job-1/task.json",
-    "tasks/srv-1/server.json",
 ]
 INNOCENT = [
     "tasks/job-1/work/data.csv",
     "tasks/job-1/outputs/model.pkl",
     "envs/logs/key.log",
-    "tasks/srv-1/model/m.pkl",
+    "tasks/srv-1/user/model/m.pkl",
 ]
 
 

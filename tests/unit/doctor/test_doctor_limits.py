@@ -60,7 +60,9 @@ def test_cgroups_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     files = {f"{GROUPS}/{one}": "no folder" for one in ("memory", "cpu", "pids")}
     found = cgroups(machine(tmp_path, files), monkeypatch)
     assert (found.state, found.fact) == (State.NO, "version 1: memory, cpu, pids cannot be written")
-    assert found.means == "jobs run without a limit of memory, processor time, processes"
+    assert found.means == (
+        "jobs run without a limit of processor time, processes; their agents look at jobs' memory once a second"
+    )
 
 
 def test_the_groups_tried_are_gone() -> None:

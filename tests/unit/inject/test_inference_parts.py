@@ -116,7 +116,8 @@ def test_metrics_add_up() -> None:
     for seconds in (0.0005, 0.001, 0.02, 100):
         metrics.scored(200, False, seconds)
     metrics.scored(424, True, 0.01)
-    metrics.batch(3)
+    metrics.batch(3, 0.03)
+    metrics.waited(0.2)
     text = metrics.text().decode()
     assert 'requests_total{code="200"} 4' in text
     assert "run_failures_total 1" in text
@@ -124,6 +125,8 @@ def test_metrics_add_up() -> None:
     assert 'request_seconds_bucket{le="60"} 4' in text
     assert 'request_seconds_bucket{le="+Inf"} 5' in text
     assert 'batch_requests_bucket{le="4"} 1' in text
+    assert 'call_seconds_bucket{le="0.05"} 1' in text and 'call_seconds_bucket{le="0.025"} 0' in text
+    assert "wait_seconds_sum 0.2" in text
 
 
 def test_a_postponed_package_runs_when_it_is_used(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fakes.examples import CURATED
 from fakes.jobs import JOBS, cluster, status, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.wire import Outcome
 from smalt.store import claims
 
 
@@ -156,6 +157,8 @@ def test_a_named_output_becomes_a_version(harness: Harness) -> None:
         ({"resources": {"instanceCount": 1000}}, ["instanceCount"]),
         ({"resources": {"instanceCount": 0}}, ["instanceCount"]),
         ({"limits": {"timeout": "5 minutes"}}, ["properties.limits.timeout"]),
+        ({"resources": {"shmSize": "2 gigs"}}, ["properties.resources.shmSize: '2 gigs' is no size such as 2g"]),
+        ({"resources": {"shmSize": "0g"}}, ["properties.resources.shmSize"]),
         ({"command": ""}, ["properties.command"]),
         ({"codeId": "azureml:abc:1"}, ["properties.codeId"]),
         ({"jobType": "Comand"}, ["properties.jobType", "Command"]),
@@ -170,6 +173,42 @@ def test_wrong_jobs_are_refused_naming_the_field(harness: Harness, change: dict[
     for word in words:
         assert word in message
     assert harness.get(f"{JOBS}/train-1").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("resources", "shm", "setting"),
+    [
+        ({}, 2 << 30, ""),
+        ({"shmSize": "512M"}, 512 << 20, ""),
+        ({"instanceType": "Standard_B1s"}, 1 << 30, "Standard_B1s (resources.instance_type of the job)"),
+        ({"shmSize": "3g", "instanceType": "STANDARD_DS2_V2"}, 3 << 30, "Standard_DS2_v2 (resources.instance_type"),
+    ],
+)
+def test_a_job_has_the_limits_of_its_size(harness: Harness, resources: dict[str, Any], shm: int, setting: str) -> None:
+    submit(harness, resources=resources)
+    harness.settle()
+    limits = next(one for name, one in harness.engine.tasks.items() if name.startswith("job-")).limits
+    assert limits.shm_bytes == shm
+    assert bool(limits.disk_bytes) == bool(limits.more) == bool(setting) and setting in limits.more
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [(Outcome.OUT_OF_MEMORY, "OutOfMemory"), (Outcome.OUT_OF_DISK, "OutOfDisk")]
+)
+def test_a_job_that_is_over_a_limit_says_which(harness: Harness, outcome: Outcome, code: str) -> None:
+    submit(harness)
+    harness.settle()
+    harness.engine.end_over_limit(next(iter(harness.engine.tasks)), outcome, "over")
+    harness.settle()
+    row = harness.row(f"{JOBS}/train-1")
+    assert (row.state, row.status["error"]) == ("Failed", {"code": code, "message": "over"})
+
+
+def test_a_cluster_says_the_size_of_its_nodes(harness: Harness) -> None:
+    submit(harness, computeId=cluster(harness, "cpu-cluster"))
+    harness.settle()
+    limits = next(one for name, one in harness.engine.tasks.items() if name.startswith("job-")).limits
+    assert "(the size of compute 'cpu-cluster'); a larger one has more." in limits.more
 
 
 def test_all_errors_come_together(harness: Harness) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import Harness
-from smalt.agent.wire import Phase
+from smalt.agent.wire import Outcome, Phase
 from smalt.arm.ports import Principal
 from smalt.kinds.serving import replicas
 from smalt.store import resources
@@ -181,6 +181,22 @@ def test_a_replica_that_dies_is_replaced_and_the_others_serve(ready: Harness) ->
     come_up(ready)
     assert len(live(ready)) == 2 and other in live(ready) and victim not in live(ready)
     assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 2
+
+
+def test_why_a_replica_died_is_among_the_events(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    ready.engine.end_over_limit(live(ready).pop(), Outcome.OUT_OF_MEMORY, "It needed more than 7.0 GiB.\nthe log")
+    ready.settle()
+    said = [one["reason"] for one in ready.get(f"{BLUE}/events").json()["value"]]
+    assert "a replica died: It needed more than 7.0 GiB." in said
+
+
+def test_a_replica_has_the_limits_of_its_instance_type(ready: Harness) -> None:
+    deploy(ready, instanceType="Standard_DS2_v2")
+    limits = ready.engine.tasks[live(ready).pop()].limits
+    assert (limits.memory_bytes, limits.disk_bytes, limits.shm_bytes) == (7 << 30, 14 << 30, 7 << 30)
+    assert limits.more == "Its VM size is Standard_DS2_v2 (instance_type of the deployment); a larger one has more."
 
 
 def test_deleting_stops_requests_before_it_stops_replicas(ready: Harness) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import OperationalError
 
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
@@ -74,7 +77,7 @@ def test_requests_of_the_last_hour_are_read_by_the_minute(harness: Harness, coll
     total = 0
     for minute in range(5):
         total += 10 * (minute + 1)
-        harness.gateway.counted = ("1 2", {("churn", "blue"): answered(total)})
+        harness.gateway.counted = ("1 2", {("churn", "blue"): {"m": answered(total)}})
         collector.collect()
         harness.clock.pass_(60)
     again = Collector(harness.platform, Recorder(harness.clock))  # the server was started again; Envoy was not
@@ -90,19 +93,69 @@ def test_requests_of_the_last_hour_are_read_by_the_minute(harness: Harness, coll
 
 
 def test_an_envoy_that_was_started_again_counts_from_nothing(harness: Harness, collector: Collector) -> None:
-    harness.gateway.counted = ("1 2", {("churn", "blue"): answered(100)})
+    harness.gateway.counted = ("1 2", {("churn", "blue"): {"m": answered(100)}})
     collector.collect()
-    harness.gateway.counted = ("7 8", {("churn", "blue"): answered(120)})
+    harness.gateway.counted = ("7 8", {("churn", "blue"): {"m": answered(120)}})
     collector.collect()
     collector.collect()
     assert sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total")) == 220
 
 
 def test_a_deployment_with_other_replicas_counts_from_nothing(harness: Harness, collector: Collector) -> None:
-    for count in (100, 30, 45):
-        harness.gateway.counted = ("1 2", {("churn", "blue"): answered(count)})
+    for make, count in (("a", 100), ("b", 130), ("b", 145), ("a", 10), ("a", 5)):
+        harness.gateway.counted = ("1 2", {("churn", "blue"): {make: answered(count)}})
         collector.collect()
-    assert sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total")) == 145
+    assert blue_total(harness) == 100 + 145 + 10 + 5
+
+
+def test_what_a_make_counted_before_it_went_is_counted(harness: Harness, collector: Collector) -> None:
+    where = ("churn", "blue")
+    harness.gateway.counted = ("1 2", {where: {"a": answered(100)}})
+    collector.collect()
+    for count in (103, 107):
+        collector.told("1 2", {where: {"a": answered(count)}})
+    harness.gateway.counted = ("1 2", {where: {"b": answered(2)}})
+    collector.collect()
+    assert blue_total(harness) == 109
+    collector.told("1 2", {where: {"a": answered(107)}})  # read before it went, and told late
+    collector.collect()
+    assert blue_total(harness) == 109
+
+
+def test_what_was_told_and_could_not_be_written_is_kept(
+    harness: Harness, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector.told("1 2", {("churn", "blue"): {"a": answered(7)}})
+    with monkeypatch.context() as patch:
+        patch.setattr(series, "add", _fails)
+        collector.collect()
+    assert blue_total(harness) == 0
+    collector.collect()
+    assert blue_total(harness) == 7
+
+
+def test_a_change_of_replicas_is_written_at_once(harness: Harness, collector: Collector) -> None:
+    stopped = threading.Event()
+    thread = threading.Thread(target=collector.run, args=(stopped,))
+    thread.start()
+    try:
+        collector.told("1 2", {("churn", "blue"): {"a": answered(7)}})
+        end = time.monotonic() + 5  # far less than the pause between two looks
+        while blue_total(harness) != 7:
+            assert time.monotonic() < end
+    finally:
+        stopped.set()
+        collector.wake()
+        thread.join(5)
+    assert not thread.is_alive()
+
+
+def _fails(*_: object) -> None:
+    raise OperationalError("", {}, Exception("database is locked"))
+
+
+def blue_total(harness: Harness) -> float:
+    return sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total"))
 
 
 def test_an_envoy_that_does_not_answer_stops_nothing_else(
@@ -114,7 +167,7 @@ def test_an_envoy_that_does_not_answer_stops_nothing_else(
 
 
 def test_series_are_told_apart_by_what_is_asked(harness: Harness, collector: Collector) -> None:
-    counted = {("churn", "blue"): answered(6, **{"2xx": 5, "5xx": 1}), ("churn", "green"): answered(2)}
+    counted = {("churn", "blue"): {"m": answered(6, **{"2xx": 5, "5xx": 1})}, ("churn", "green"): {"m": answered(2)}}
     harness.gateway.counted = ("1 2", counted)
     collector.collect()
     found = metrics(harness, ENDPOINT, "RequestsPerMinute", **{"$filter": "statusCodeClass eq '*'"})
@@ -192,17 +245,18 @@ def test_a_quantile_is_near_the_true_one(part: float) -> None:
 def test_envoys_text_is_read() -> None:
     said = """
 # TYPE envoy_cluster_upstream_rq_xx counter
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="churn/blue"} 40
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="churn/blue"} 2
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="churn/blue/1a2b"} 40
+envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="churn/blue/1a2b"} 2
 envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="server"} 900
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="1"} 0
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="5"} 30
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="10"} 40
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue",le="+Inf"} 42
-envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="churn/blue"} 150.5
-envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue"} 42
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="1"} 0
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="5"} 30
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="10"} 40
+envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="+Inf"} 42
+envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="churn/blue/1a2b"} 150.5
+envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue/1a2b"} 42
 """
-    assert traffic(said) == {("churn", "blue"): Traffic({"2xx": 40, "5xx": 2}, 150.5, {5: 30, 10: 10, 20: 2})}
+    counted = Traffic({"2xx": 40, "5xx": 2}, 150.5, {5: 30, 10: 10, 20: 2})
+    assert traffic(said) == {("churn", "blue"): {"1a2b": counted}}
 
 
 def test_prometheus_reads_what_is_shown(recorder: Recorder) -> None:

@@ -43,5 +43,21 @@ def test_never_more_than_there_are_and_never_a_busy_one(taken: set[int], free: s
 def test_a_size_limits_memory_to_what_the_machine_has() -> None:
     limits = limits_of("Standard_DS3_v2", 8 << 30)
     assert (limits.cpu_weight, limits.memory_bytes) == (400, 8 << 30)
+    assert limits.memory_is_all and not limits_of("Standard_DS3_v2", 14 << 30).memory_is_all
     assert limits_of("unheard-of", 8 << 30).memory_bytes == 0
-    assert all(size.cpus > 0 and size.memory_gb > 0 for size in SIZES.values())
+    assert all(size.cpus > 0 and size.memory_gb > 0 and size.disk_gb > 0 for size in SIZES.values())
+
+
+def test_a_size_limits_the_disk_and_says_what_changes_it() -> None:
+    limits = limits_of("standard_ds3_v2", 64 << 30, "instance_type of the deployment")
+    assert limits.disk_bytes == 28 << 30
+    assert limits.more == "Its VM size is Standard_DS3_v2 (instance_type of the deployment); a larger one has more."
+    assert limits_of("", 64 << 30).disk_bytes == 0
+    disks = {name: limits_of(name, 1).disk_bytes >> 30 for name in ("Standard_D2s_v5", "Standard_E2ds_v4")}
+    assert disks == {"Standard_D2s_v5": 120, "Standard_E2ds_v4": 75}
+
+
+def test_shared_memory_is_no_more_than_the_memory() -> None:
+    assert limits_of("Standard_DS1_v2", 8 << 30, shm_bytes=2 << 30).shm_bytes == 2 << 30
+    assert limits_of("Standard_DS1_v2", 8 << 30, shm_bytes=4 << 30).shm_bytes == int(3.5 * 2**30)
+    assert limits_of("", 8 << 30, shm_bytes=16 << 30).shm_bytes == 8 << 30

@@ -139,7 +139,9 @@ class App:
         self._pool.put(job)
 
     def _finish(self, jobs: list[Job], outcomes: list[Outcome] | None) -> None:
-        self.metrics.batch(len(jobs))
+        self.metrics.batch(len(jobs), jobs[0].ended - jobs[0].taken)
+        for job in jobs:
+            self.metrics.waited(job.taken - job.request.arrived)
         for index, job in enumerate(jobs):
             if job.answered:
                 continue

@@ -35,15 +35,17 @@ class Alarm(Protocol):
 
 
 class Job:
-    """One request on its way through a worker. `answered` is set in the HTTP thread alone."""
+    """One request on its way through a worker. `answered` is set in the HTTP thread alone; `taken` and `ended`
+    (time.perf_counter()) by the worker, before it hands the job back."""
 
-    __slots__ = ("answered", "deadline", "reply", "request")
+    __slots__ = ("answered", "deadline", "ended", "reply", "request", "taken")
 
     def __init__(self, request: Request, deadline: float, reply: Callable[[Outcome], None]) -> None:
         self.request = request
         self.deadline = deadline  # time.perf_counter(); infinite where there is none
         self.reply = reply
         self.answered = False
+        self.taken = self.ended = request.arrived
 
 
 class SignalAlarm:
@@ -110,7 +112,11 @@ class Worker:
             batch = self._pool.take()
             if batch is None:
                 return
+            taken = time.perf_counter()
             outcomes = self._call(batch)
+            ended = time.perf_counter()
+            for job in batch:
+                job.taken, job.ended = taken, ended
             self._pool.done(batch, outcomes)
 
     def check(self) -> None:

@@ -18,7 +18,7 @@ from smalt.arm.ports.compute import (
     Usage,
 )
 from smalt.arm.ports.identity import Grants, IdentityHeaders, Principal, Tokens
-from smalt.arm.ports.serving import DeploymentRoute, EndpointRoute, Gateway, Traffic
+from smalt.arm.ports.serving import Counted, DeploymentRoute, EndpointRoute, Gateway, Traffic
 from smalt.arm.ports.storage import AccountKey, AccountKeys, Blobs, LocalBlobs
 from smalt.arm.ports.tracking import (
     MlflowModels,
@@ -38,6 +38,7 @@ __all__ = [
     "Blobs",
     "BuiltEnvironment",
     "Capacity",
+    "Counted",
     "DeploymentRoute",
     "EndpointRoute",
     "Engine",

@@ -20,7 +20,8 @@ class Capacity:
 class Isolation:
     """What keeps a task from the platform and from other workspaces' tasks.
 
-    `level`: walls (its own file system, processes, IPC), none (the machine allows nothing, `reason` says why), off.
+    `level`: network (walls, and its own network), walls (its own file system, processes, IPC), files (Landlock: weak),
+    none (the machine allows nothing, `reason` says why), off.
     """
 
     level: str

@@ -26,6 +26,10 @@ class Grants(Protocol):
         """Ids at and below which `principal` may do `action` (ARM's: provider/type/read). None: everywhere."""
         ...
 
+    def partly(self, principal: Principal, action: str, scope: str) -> bool:
+        """Whether who may not do `action` at `scope` is shown what of a list there is in reach, and not refused."""
+        ...
+
 
 class Tokens(Protocol):
     def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str: ...

@@ -44,7 +44,7 @@ class EndpointRoute:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one deployment has answered since the proxy started, or since its replicas changed.
+    """What one deployment has answered since the proxy started, or since it was made anew for other replicas.
 
     `codes`: how many answers of each class (2xx, 4xx, …); `sum_ms`: how long all took together; `buckets`: upper bound
     in ms → how many took between it and the one before.
@@ -53,6 +53,10 @@ class Traffic:
     codes: Mapping[str, int]
     sum_ms: float
     buckets: Mapping[float, int]
+
+
+# By (endpoint, deployment) and, below that, by the make whose counters they are: each begins at nothing.
+Counted = Mapping[tuple[str, str], Mapping[str, Traffic]]
 
 
 class Gateway(Protocol):
@@ -71,8 +75,8 @@ class Gateway(Protocol):
         """Whether the proxy has taken this version (or a later one) over, and its clusters are warm."""
         ...
 
-    def traffic(self) -> tuple[str, Mapping[tuple[str, str], Traffic]]:
-        """What was answered, by (endpoint, deployment), and the process that counts it: a new one begins at nothing.
+    def traffic(self) -> tuple[str, Counted]:
+        """What was answered, and the process that counts it: a new one begins at nothing.
 
         Raises NotReady while the proxy does not answer.
         """

@@ -132,6 +132,8 @@ class Access:
             principal = self._tokens.verify(authorization.partition(" ")[2].strip(), _AUDIENCES)
         except ArmError as error:
             raise BlobError(401, "InvalidAuthenticationInfo", error.message, _challenge(request).headers) from None
+        if target is request.target:
+            request.known = principal.name or principal.client_id
         if self._permits is not None:
             allowed = self._recent(principal, target, request.method)
             if allowed is None:

@@ -38,7 +38,10 @@ class Disconnected(Exception):
 
 
 class Request:
-    """A parsed request. `query` has lower-case names; `grant` is set once it is authorized."""
+    """A parsed request. `query` has lower-case names; `grant` is set once it is authorized.
+
+    `known`: whom its token is of, also where that is refused.
+    """
 
     __slots__ = (
         "_finished",
@@ -46,6 +49,7 @@ class Request:
         "client",
         "grant",
         "headers",
+        "known",
         "method",
         "query",
         "raw_path",
@@ -70,6 +74,7 @@ class Request:
         if "snapshot" in self.query:
             target = replace(target, snapshot=self.query["snapshot"])
         self.target: Target = target
+        self.known = ""
         self._receive = receive
         self._finished = False
 

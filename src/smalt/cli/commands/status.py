@@ -17,9 +17,17 @@ from smalt.cli.supervisor import View, read_view
 from smalt.cli.tasks import TaskStatus, lines, observe_tasks
 from smalt.cli.version import installed
 from smalt.config import read_settings
+from smalt.engines.local.isolation import Walling
 from smalt.settings import Settings
 
 NOT_RUNNING = 3
+_LEVELS = {
+    "network": "network (files, processes and a network of their own)",
+    "walls": "walls (files and processes of their own)",
+    "files": "[yellow]files (Landlock alone: weak)[/]",
+    "none": "[yellow]none: only the owner's may run; smalt doctor says why[/]",
+    "off": "[yellow]off: jobs can read every key of this platform[/]",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Status:
     url: str
     version: str
     database: str
+    isolation: str
     processes: list[ProcessStatus]
     tasks: list[TaskStatus]
 
@@ -58,8 +67,9 @@ def observe(settings: Settings) -> Status:
     what = (settings.url, installed(), settings.shown_database)
     view = read_view(settings.run / "supervisor.json") if supervisor else None
     if view is None or view.pid != supervisor:
-        return Status(False, *what, [], tasks)
-    return Status(_answers(settings), *what, _processes(view), tasks)
+        return Status(False, *what, settings.isolation, [], tasks)
+    level = Walling(settings).isolation().level
+    return Status(_answers(settings), *what, level, _processes(view), tasks)
 
 
 def _answers(settings: Settings) -> bool:
@@ -93,6 +103,7 @@ def _show(settings: Settings, status: Status) -> None:
     word = "[green]ready[/]" if status.ready else "[yellow]not answering[/]"
     console.print(f"Smalt {status.version} at {status.url}: {word}")
     console.print(f"Its rows are in {status.database}", markup=False, soft_wrap=True)
+    console.print(f"Isolation of jobs: {_LEVELS[status.isolation]}")
     table = Table(box=None)
     for heading, side in (("process", "left"), ("pid", "right"), ("memory", "right"), ("restarts", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]

@@ -33,9 +33,11 @@ INJECTED = Path(wire.__file__).parent / "inject"
 class Trial:
     """What `smalt.agent.trial` found: `owners` where files can seem to be another user's."""
 
-    walls: bool
-    owners: bool
-    reason: str
+    walls: bool = False
+    owners: bool = False
+    network: bool = False
+    files: bool = False
+    reason: str = ""
 
 
 class Walling:
@@ -46,33 +48,45 @@ class Walling:
 
     @functools.cached_property
     def _trial(self) -> Trial:
-        return try_walls(self._settings.root) if self._settings.isolation != "off" else Trial(False, False, "")
+        return (
+            try_walls(self._settings.root, self._settings.isolation) if self._settings.isolation != "off" else Trial()
+        )
 
     @functools.cached_property
     def _gpus(self) -> Sequence[Gpu]:
         return machine_gpus()
 
     def isolation(self) -> Isolation:
-        if self._settings.isolation == "off":
+        asked, found = self._settings.isolation, self._trial
+        if asked == "off":
             return Isolation("off", "It was switched off (smalt up --isolation off).")
-        if self._trial.walls:
-            return Isolation("walls")
-        return Isolation("none", f"This machine allows no namespaces: {self._trial.reason}.")
+        if asked == "network" and not found.network:
+            return Isolation("none", f"This machine allows no networks of their own: {found.reason or 'refused'}.")
+        if asked == "network" or (asked == "auto" and found.walls):
+            return Isolation("network" if asked == "network" else "walls")
+        if found.files:
+            return Isolation(
+                "files", f"Landlock alone: {found.reason}." if found.reason else "As asked: Landlock alone."
+            )
+        return Isolation("none", f"This machine allows neither namespaces nor Landlock: {found.reason}.")
 
     def around(self, task: TaskSpec) -> TaskSpec:
         """The task with its walls and its GPUs. The platform's own work has no workspace, and needs none."""
         task = self._with_gpus(task)
-        if not task.workspace or self.isolation().level != "walls":
+        level = self.isolation().level
+        if not task.workspace or level in ("off", "none"):
             return task
         settings = self._settings
         minors = None if task.gpus is None else [self._gpus[one].minor for one in task.gpus if one < len(self._gpus)]
         return replace(
             task,
             walls=WallsSpec(
-                user=user_of(task.workspace) if self._trial.owners else 0,
-                home=str(settings.homes / hashlib.sha256(task.workspace.encode()).hexdigest()[:16]),
+                level=level,
+                port=settings.port,
+                user=user_of(task.workspace) if self._trial.owners and level != "files" else 0,
+                home=str(settings.home(task.workspace)),
                 hostname=task.hostname or "localhost",
-                hosts=task.hosts,
+                hosts=[*task.hosts, settings.host] if level == "network" else task.hosts,
                 readable=[str(settings.tls / "bundle.pem"), str(INJECTED)],
                 hidden=[str(settings.root), str(settings.run)],
                 gpus=minors,
@@ -94,13 +108,13 @@ def user_of(workspace: str) -> int:
     return _FIRST_USER + int.from_bytes(hashlib.sha256(workspace.encode()).digest()[:4], "big") % _USERS
 
 
-def try_walls(root: Path) -> Trial:
-    """Whether walls stand here, tried with a folder of the root's file system. Some 0.05 s."""
+def try_walls(root: Path, asked: str) -> Trial:
+    """Whether walls stand here, tried with a folder of the root's file system. Some 0.1 s."""
     folder = Path(tempfile.mkdtemp(prefix=".walls-", dir=root))
     user = _FIRST_USER if os.geteuid() == 0 else 0
     try:
         ran = subprocess.run(
-            [*python("trial"), str(folder), str(user)],
+            [*python("trial"), str(folder), str(user), asked],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -109,7 +123,7 @@ def try_walls(root: Path) -> Trial:
         )
         trial = Trial(**json.loads(ran.stdout))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        trial = Trial(False, False, f"the trial failed ({error})")
+        trial = Trial(reason=f"the trial failed ({error})")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if trial.reason:

@@ -21,14 +21,17 @@ class Finder:
     - `blob(account, container, name)`: where a blob is; with a `/` at the end of its name, the folder.
     - `environment(key)`: the prefix of a built environment.
     - `store`: the folder below which all blobs are; None where they may be anywhere.
+    - `ca_bundle`: the certificates that tasks of workspaces trust.
     """
 
     blob: Callable[[str, str, str], Path]
     environment: Callable[[str], Path]
     store: Path | None = None
+    ca_bundle: str = ""
 
-    def places(self, task: TaskSpec, address: Address) -> Places:
+    def places(self, task: TaskSpec, address: Address = NOWHERE) -> Places:
         """`address` is where the task is to listen, if it does."""
         files = {ref: str(self.blob(*ref)) for ref in sorted(task.refs())}
         environment = str(self.environment(task.environment)) if task.environment else ""
-        return Places(files, environment, str(self.store or ""), address if task.listens else NOWHERE)
+        listens, trusts = address if task.listens else NOWHERE, self.ca_bundle if task.workspace else ""
+        return Places(files, environment, str(self.store or ""), listens, trusts)

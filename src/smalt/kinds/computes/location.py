@@ -1,6 +1,6 @@
 """What a region offers: machine sizes and how much of them is used. The one region is this platform.
 
-Sizes are Azure's names with their vCPUs and memory; here they set a node's CPU weight and memory limit.
+Sizes are Azure's names with their vCPUs, memory and disk; here they set what a node may use of this machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _vm_sizes(request: Request, _: Row | None) -> tuple[int, Any]:
             "vCPUs": size.cpus,
             "gpus": size.gpus,
             "osVhdSizeMB": 1047552,
-            "maxResourceVolumeMB": 28672,
+            "maxResourceVolumeMB": int(size.disk_gb * 1024),
             "memoryGB": size.memory_gb,
             "lowPriorityCapable": True,
             "premiumIO": True,

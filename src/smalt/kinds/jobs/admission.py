@@ -33,7 +33,7 @@ _ASSET_OF = {"mlflow_model": "models", "custom_model": "models", "triton_model":
 _INPUT_TYPES = {"literal", "uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _OUTPUT_TYPES = {"uri_file", "uri_folder", "mltable", *_ASSET_OF}
 _NAME = re.compile(r"[a-zA-Z_][\w.]{0,254}")
-_EVERYWHERE = ("local", "serverless")  # computes that every workspace has
+EVERYWHERE = ("local", "serverless")  # computes that every workspace has
 SPOT, STANDARD = "Spot", "Standard"
 TIERS = ("Null", SPOT, "Basic", STANDARD, "Premium")
 
@@ -92,7 +92,7 @@ def compute(
     name = compute_name(_in_workspace(workspace, str(properties.get("computeId") or "serverless")))
     size = str(part(properties, "resources").get("instanceType") or "")
     tier, priority = _queued(part(properties, "queueSettings"))
-    if name.lower() in _EVERYWHERE:
+    if name.lower() in EVERYWHERE:
         pool = workspace.child("computes", name.lower()).key
         found = Compute(pool, _machine_nodes(platform), size, tier == SPOT, priority)
     else:
@@ -144,7 +144,7 @@ def nodes_most(platform: Platform, connection: Connection, key: str) -> int | No
 
     It may have been changed since the job was taken.
     """
-    if key.rsplit("/", 1)[-1] in _EVERYWHERE:
+    if key.rsplit("/", 1)[-1] in EVERYWHERE:
         return _machine_nodes(platform)
     row = resources.get(connection, key)
     return None if row is None or row.deleting else _nodes_of(row)

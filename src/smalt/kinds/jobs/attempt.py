@@ -214,6 +214,7 @@ def _error(states: Sequence[TaskState]) -> Document:
         Outcome.TIMEOUT: "JobTimeout",
         Outcome.SETUP: "JobSetupFailed",
         Outcome.OUT_OF_MEMORY: "OutOfMemory",
+        Outcome.OUT_OF_DISK: "OutOfDisk",
         Outcome.LOST: "NodeLost",
     }
     where = f"Node {first.name.rsplit('-n', 1)[-1]}: " if len(states) > 1 else ""

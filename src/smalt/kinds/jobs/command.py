@@ -17,13 +17,14 @@ from smalt.kinds.jobs.attempt import Work
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.status import JobStatus
-from smalt.kinds.process_settings import check_variables
+from smalt.kinds.process_settings import check_variables, shm_bytes
 from smalt.store.document import part
 
 
 class JobResources(Properties):
     instance_count: int = Field(1, ge=1, le=1000)
     instance_type: str | None = None
+    shm_size: str | None = None
 
 
 class CommandLimits(Properties):
@@ -76,6 +77,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     properties["resources"] = {**part(properties, "resources"), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
     checks.run(lambda: seconds_of(part(properties, "limits").get("timeout"), 0, "properties.limits.timeout"))
+    checks.run(lambda: shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
     checks.run(lambda: admission.distribution(part(properties, "distribution")))
     sources = admission.inputs(platform, connection, workspace, properties, checks)

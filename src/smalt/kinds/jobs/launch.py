@@ -22,8 +22,10 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, Principal
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import pinned
+from smalt.kinds.jobs.admission import EVERYWHERE
 from smalt.kinds.jobs.model import MODES, ROOT
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.process_settings import shm_bytes
 from smalt.sched.sizes import SIZES, limits_of
 from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
 from smalt.store import resources
@@ -89,6 +91,8 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
     size = ours.get("instance_type") or ""
+    shm = shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize")
+    limits = limits_of(size, capacity.memory_bytes, _size_setting(ours), shm)
     hosts = [_host_name(row, rank) for rank in range(len(names))]
     return [
         TaskSpec(
@@ -112,7 +116,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
-            limits=limits_of(size, capacity.memory_bytes),
+            limits=limits,
             workspace=workspace.key,
             hostname=hosts[rank],
             hosts=hosts,
@@ -120,6 +124,12 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
         )
         for rank, name in enumerate(names)
     ]
+
+
+def _size_setting(ours: Document) -> str:
+    """What says a node's size."""
+    compute = ours["compute"].rpartition("/")[2]
+    return "resources.instance_type of the job" if compute in EVERYWHERE else f"the size of compute '{compute}'"
 
 
 def _input(name: str, given: Document, source: Document | None) -> InputSpec:
@@ -149,7 +159,6 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
     )
     timeout = seconds_of(part(row.properties, "limits").get("timeout"), TOKEN_S)
     token = platform.tokens.issue(principal, settings.url, max(timeout + 3600, TOKEN_S))
-    bundle = str(settings.tls / "bundle.pem")
     tracking = f"{settings.url}/mlflow/v1.0{workspace}"
     return {
         "AZUREML_RUN_ID": row.name,
@@ -175,9 +184,6 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         "MLFLOW_TRACKING_TOKEN": token,
         "MLFLOW_RUN_ID": platform.tracking.run_id(workspace.key, row.name),
         "MLFLOW_EXPERIMENT_NAME": experiment,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "SSL_CERT_FILE": bundle,
-        "CURL_CA_BUNDLE": bundle,
         "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
         "IDENTITY_HEADER": platform.identity_headers.mint(principal, max(timeout + 3600, TOKEN_S)),
     }

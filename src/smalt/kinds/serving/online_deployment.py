@@ -10,6 +10,7 @@ drained). While another revision comes up, `live.target` keeps what is live, to 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -187,7 +188,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
     if dead and coming_up:
         return _fail(platform, row, status, _crash(observed[names[dead[0]]]))
     if dead:
-        return _replace(platform, row, status, dead, names)
+        return _replace(platform, row, status, {at: observed[names[at]] for at in dead}, names)
     pauses = [
         _pause_left(target, at, platform.clock()) if observed[name] is None else 0.0 for at, name in enumerate(names)
     ]
@@ -263,7 +264,9 @@ def _drain(platform: Platform, status: Document, names: list[str]) -> list[str]:
     return left
 
 
-def _replace(platform: Platform, row: Row, status: Document, dead: list[int], names: list[str]) -> Step:
+def _replace(
+    platform: Platform, row: Row, status: Document, dead: Mapping[int, TaskState | None], names: list[str]
+) -> Step:
     """Replicas that died while serving get a successor, sooner or later the more often they die."""
     target = dict(status["target"])
     attempts, deaths, now = list(target["attempts"]), dict(target.get("deaths", {})), platform.clock()
@@ -282,7 +285,9 @@ def _replace(platform: Platform, row: Row, status: Document, dead: list[int], na
     left = {name: address for name, address in live["addresses"].items() if name not in gone}
     live |= {"addresses": left or live["addresses"], "names": replicas.names(row, target)}
     status["live"] = live
-    return Step(row.state, status, after=0, reason="a replica died", writes=routing.request_change(platform, row.id))
+    whys = [one.error.splitlines()[0] for one in dead.values() if one and one.error]
+    reason = ": ".join(["a replica died", *whys[:1]])[:500]
+    return Step(row.state, status, after=0, reason=reason, writes=routing.request_change(platform, row.id))
 
 
 def _fail(platform: Platform, row: Row, status: Document, error: Document) -> Step:

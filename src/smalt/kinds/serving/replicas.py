@@ -167,6 +167,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
     workspace = ResourceId.parse(row.written).workspace
     endpoint = row.parent.rsplit("/", 1)[-1]
     memory = platform.engine.capacity().memory_bytes
+    limits = limits_of(wanted["size"], memory, "instance_type of the deployment", shm_bytes=memory // 2)
     readiness, liveness = wanted["probes"]
     server = ServerSpec(
         model=_ref(wanted["model"]),
@@ -191,7 +192,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
             log=_log(name),
             system_log=_system_log(name),
             grace_s=30,
-            limits=limits_of(wanted["size"], memory),
+            limits=limits,
             workspace=workspace.key,
             hostname=name,
             ready=_probe(readiness, "/ready"),
@@ -236,15 +237,12 @@ def deployment_of(connection: Connection, principal: Principal) -> Row | None:
 def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: str) -> dict[str, str]:
     settings = platform.settings
     principal = _principal(row, workspace, endpoint)
-    bundle = str(settings.tls / "bundle.pem")
     return {
         "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
         "AZUREML_ARM_RESOURCEGROUP": workspace.group,
         "AZUREML_ARM_WORKSPACE_NAME": workspace.name,
         "AZUREML_CURRENT_CLOUD": CLOUD,
         "ARM_CLOUD_METADATA_URL": settings.metadata_url,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "SSL_CERT_FILE": bundle,
         "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
         "IDENTITY_HEADER": platform.identity_headers.mint(principal, _TOKEN_S),
     }

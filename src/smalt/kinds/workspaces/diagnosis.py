@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from smalt.arm.ids import ResourceId
@@ -73,7 +72,7 @@ def _mlflow(platform: Platform, workspace: Row) -> Iterator[Document]:
     except NotReady as error:
         yield _result("MlflowNotReady", "Warning", str(error))
         return
-    if not _answers(platform.settings.mlflow_socket):
+    if not _answers(str(platform.settings.mlflow_socket)):
         yield _result(
             "MlflowNotAnswering",
             "Error",
@@ -81,11 +80,11 @@ def _mlflow(platform: Platform, workspace: Row) -> Iterator[Document]:
         )
 
 
-def _answers(path: Path) -> bool:
+def _answers(path: str) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(_ANSWER_S)
-            line.connect(str(path))
+            line.connect(path)
             line.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return line.recv(12).endswith(b" 200")
     except OSError:

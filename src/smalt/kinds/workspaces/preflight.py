@@ -105,6 +105,17 @@ def _filled(value: Any, parameters: Mapping[str, Any], target: str) -> Any:
     return value
 
 
+def _scope(request: Request, resource: Document, target: str) -> str:
+    """What the resource is in: the deployment's group, or what there `scope` names, which it extends."""
+    group, given = str(request.id.parent), str(resource.get("scope") or "").strip("/")
+    if not given:
+        return group
+    scope = f"/{given}" if given.lower().startswith("subscriptions/") else f"{group}/providers/{given}"
+    if not scope.lower().startswith(f"{group.lower()}/"):
+        raise invalid_template(f"'{given[:200]}' is not in the deployment's resource group", f"{target}.scope")
+    return scope
+
+
 def _request(request: Request, resource: Document, target: str) -> Request:
     provider, *types = resource["type"].split("/")
     names = resource["name"].split("/")
@@ -112,7 +123,7 @@ def _request(request: Request, resource: Document, target: str) -> Request:
     try:
         if len(types) != len(names):
             raise NotAnId(path)
-        id_ = ResourceId.parse(f"{request.id.parent}/providers/{provider}/{path}")
+        id_ = ResourceId.parse(f"{_scope(request, resource, target)}/providers/{provider}/{path}")
     except NotAnId:
         fault = (
             f"the name '{resource['name'][:200]}' needs a part for each part"

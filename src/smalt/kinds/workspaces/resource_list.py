@@ -94,4 +94,5 @@ KIND = Kind(
     provider=RESOURCES,
     scopes=frozenset({Scope.SUBSCRIPTION, Scope.GROUP}),
     verbs={"LIST": _list},
+    narrows=True,
 )

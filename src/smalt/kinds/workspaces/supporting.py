@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm import locks
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import STORAGE, NotAnId, ResourceId
@@ -174,6 +175,12 @@ def _insert(connection: Connection, one: Support, id_: ResourceId, workspace: Ro
     )  # fmt: skip
 
 
+def check_delete(request: Request, connection: Connection, workspace: Row) -> None:
+    """`Kind.check_delete` of workspaces: what goes with one must not be locked. Raises ArmError(409)."""
+    for one in _own(connection, workspace):
+        locks.check_delete(connection, ResourceId.parse(one.written))
+
+
 def remove(connection: Connection, workspace: Row, now: float) -> None:
     """`Kind.deleted` of workspaces: what was made with it goes too; what was given and is being deleted can go now."""
     _remove(connection, workspace, now, set())
@@ -182,11 +189,16 @@ def remove(connection: Connection, workspace: Row, now: float) -> None:
 
 
 def _remove(connection: Connection, workspace: Row, now: float, but: set[str]) -> None:
-    for one in SUPPORTS.values():
-        for row in resources.by_lookup(connection, one.kind, workspace.id):
-            if row.id not in but and not row.status.get("given"):
-                operations.finish(connection, row.id, operations.UNTIL_GONE, None, now)
-                resources.remove_with_all_below(connection, row.id, now)
+    for row in _own(connection, workspace):
+        if row.id not in but:
+            operations.finish(connection, row.id, operations.UNTIL_GONE, None, now)
+            resources.remove_with_all_below(connection, row.id, now)
+
+
+def _own(connection: Connection, workspace: Row) -> list[Row]:
+    """What was made with the workspace, and not given to it."""
+    found = [row for one in SUPPORTS.values() for row in resources.by_lookup(connection, one.kind, workspace.id)]
+    return [row for row in found if not row.status.get("given")]
 
 
 def _step(platform: Platform, row: Row) -> Step:

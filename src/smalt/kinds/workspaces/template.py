@@ -17,6 +17,7 @@ from smalt.arm.envelope import spelled_identity, timestamp
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ids import RESOURCES, ResourceId, workspace_id
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.locks import check_write
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, check_document, check_name
 from smalt.kinds.workspaces import preflight, supporting
@@ -71,6 +72,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     check_name(WORKSPACE, name)
     check_kind(_parameter(properties, "kind"), "properties.parameters.kind")
     target = workspace_id(request.id.subscription, request.id.group, name)
+    check_write(connection, target)
     body = check_document(WORKSPACE, _workspace(properties, str(target.parent.parent)))
     spec = {**request.body, "properties": {key: properties[key] for key in properties if key != "template"}}
     found = resources.get(connection, target.key)

@@ -198,6 +198,7 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     admit=_admit,
+    check_delete=supporting.check_delete,
     deleted=supporting.remove,
     list_filter=lambda row, query: named(row.spec.get("kind") or "Default", query.get("kind")),
     actions={

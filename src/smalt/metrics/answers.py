@@ -1,0 +1,132 @@
+"""What deployments answered, as the gateway counted it, becomes series: each answer once, whoever is killed meanwhile.
+
+A deployment whose replicas change is made anew in the gateway, and counts under another name (its *make*). The gateway
+tells of a make before it goes (`told`), and of all that there are whenever it is asked (`look`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, select
+
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Counted, Traffic
+from smalt.arm.ports.serving import DEPLOYMENTS
+from smalt.metrics.counters import Counters, flat, kept, since
+from smalt.metrics.names import LATENCY, REQUESTS
+from smalt.metrics.recorder import Recorder
+from smalt.store import series
+from smalt.store.series import MINUTE, Key, Point
+from smalt.store.spread import GROWTH
+from smalt.store.tables import resource
+
+Where = tuple[str, str]
+Points = dict[tuple[Key, int], Point]
+
+
+class Answers:
+    """`host` tells this server's marks from those of others. `told` is thread-safe; one thread calls the rest."""
+
+    def __init__(self, platform: Platform, recorder: Recorder, host: str) -> None:
+        self._platform = platform
+        self._recorder = recorder
+        self._host = host
+        self._lock = threading.Lock()
+        self._process = ""
+        self._told: dict[tuple[Where, str], Traffic] = {}
+
+    def told(self, process: str, found: Counted) -> None:
+        """Of makes that are about to go; it is kept until `settle`."""
+        with self._lock:
+            if process != self._process:
+                self._process, self._told = process, {}
+            for where, makes in found.items():
+                self._told |= {(where, make): traffic for make, traffic in makes.items()}
+
+    def concerned(self) -> set[str]:
+        """The ids of the deployments that something was told of."""
+        with self._lock:
+            told = {where for where, _ in self._told}
+        if not told:
+            return set()
+        with self._platform.database.read() as connection:
+            return {scope for where, scope in deployments(connection).items() if where in told}
+
+    def settle(self) -> set[str]:
+        """Take over what was told. The ids of the deployments that had answered something since the last time."""
+        with self._lock:
+            process, told = self._process, dict(self._told)
+        if not told:
+            return set()
+        found: dict[Where, dict[str, Traffic]] = {}
+        for (where, make), traffic in told.items():
+            found.setdefault(where, {})[make] = traffic
+        served = self._take_over(process, found, whole=False)
+        with self._lock:
+            self._told = {key: one for key, one in self._told.items() if one is not told.get(key)}
+        return served
+
+    def look(self) -> set[str]:
+        """Take over what was counted since the last time; returns as `settle`. Raises NotReady as the gateway does."""
+        return self._take_over(*self._platform.gateway.traffic(), whole=True)
+
+    def _take_over(self, process: str, counted: Counted, whole: bool) -> set[str]:
+        """`whole`: what is not among it is gone."""
+        found = {where: {make: _counters(one) for make, one in makes.items()} for where, makes in counted.items()}
+        names = {where: f"{self._host} {'/'.join(where)}" for where in found}
+        if not found:
+            return set()
+        with self._platform.database.read() as connection:
+            marks = series.taken_over(connection, list(names.values()), process)
+        before = {where: kept(marks.get(name, {})) for where, name in names.items()}
+        after = {where: _after(before[where], makes, whole) for where, makes in found.items()}
+        changed = [where for where in found if after[where] != before[where]]
+        if not changed:
+            return set()
+        with self._platform.database.write() as connection:
+            scopes, points = deployments(connection), Points()
+            minute = int(self._platform.clock() // MINUTE) * MINUTE
+            for where in changed:
+                if (scope := scopes.get(where)) is not None:
+                    counted_since = _points(scope, since(before[where], found[where]))
+                    points |= {(key, minute): point for key, point in counted_since}
+            series.add(connection, points)
+            series.take_over(connection, {names[where]: flat(after[where]) for where in changed}, process)
+        self._recorder.note(points)
+        return {key.scope for key, _ in points}
+
+
+def _after(before: Mapping[str, Counters], found: Mapping[str, Counters], whole: bool) -> dict[str, Counters]:
+    """The mark of a deployment. The last make that is gone stays in it: it may still be told of."""
+    others = [(make, one) for make, one in before.items() if make not in found]
+    return dict(others[-1:] if whole else others) | dict(found)
+
+
+def _counters(one: Traffic) -> dict[str, float]:
+    return {**one.codes, "sum": one.sum_ms, **{f"{bound:g}": count for bound, count in one.buckets.items()}}
+
+
+def _points(scope: str, new: Counters) -> list[tuple[Key, Point]]:
+    """What came since: answers by class, and how long they took."""
+    found: list[tuple[Key, Point]] = []
+    for code in [key for key in new if key.endswith("xx")]:
+        key = Key(scope, REQUESTS.name, (("statusCodeClass", code),))
+        found.append((key, Point(int(new[code]), new[code], 1, 1, 1)))
+    buckets = {float(key): int(value) for key, value in new.items() if not key.endswith("xx") and key != "sum"}
+    if count := sum(buckets.values()):
+        total = new.get("sum", 0.0)
+        point = Point(count, total, min(buckets) / GROWTH, max(buckets), total / count, buckets)
+        found.append((Key(scope, LATENCY.name), point))
+    return found
+
+
+def deployments(connection: Connection) -> dict[Where, str]:
+    """Ids by the names that Envoy knows: the endpoint's and its own."""
+    rows = connection.execute(select(resource.c.id, resource.c.written).where(resource.c.kind == DEPLOYMENTS))
+    found: dict[Where, str] = {}
+    for row in rows:
+        *_, endpoint, _, deployment = row.written.split("/")
+        found[endpoint, deployment] = row.id
+    return found

@@ -1,0 +1,99 @@
+"""What inference servers count of themselves becomes series of their deployments, each counted once.
+
+They are asked only where the gateway's numbers say that there were requests; a replica that does not answer in time is
+asked the next time. One that ended is not asked again: what it counted after the last look is lost with it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Set
+from pathlib import Path
+
+from smalt.arm.platform import Platform
+from smalt.metrics import scrape
+from smalt.metrics.counters import Counters, flat, kept, since
+from smalt.metrics.names import IN_FLIGHT
+from smalt.metrics.recorder import Recorder
+from smalt.metrics.scrape import Said
+from smalt.store import resources, series
+from smalt.store.resources import Row
+from smalt.store.series import MINUTE, Key, Point
+
+_BEGAN = "@"  # between a replica's name and the start of its process: together they are a source
+
+
+class Inference:
+    """`host` tells this server's marks from those of others."""
+
+    def __init__(self, platform: Platform, recorder: Recorder, host: str) -> None:
+        self._platform = platform
+        self._recorder = recorder
+        self._host = host
+        self._said: dict[tuple[str, str], Said] = {}  # by deployment and replica
+        self._busy: set[str] = set()  # deployments that had requests in flight when they were asked last
+
+    def ask(self, scopes: Set[str]) -> None:
+        """The replicas of these deployments (ids), some of which may be about to end. It is kept until `collect`."""
+        if not scopes:
+            return
+        live, before = self._read(scopes)
+        known = {(scope, _replica(source)) for scope, one in before.items() for source in one}
+        every = {(scope, name) for scope, one in live.items() for name in one} | known  # those to be drained, too
+        self._said |= scrape.ask({one: self._platform.settings.run / f"{one[1]}.sock" for one in every})
+
+    def collect(self, served: Set[str]) -> None:
+        """Of the deployments (ids) that answered since the last time; once more of those that had something in hand."""
+        self.ask(served | self._busy)
+        said, scopes = self._said, {scope for scope, _ in self._said}
+        if scopes:
+            self._take_over(*self._read(scopes), said)
+        self._said, self._busy = {}, self._note_in_flight(said)
+
+    def _read(self, scopes: Set[str]) -> tuple[dict[str, set[str]], dict[str, Mapping[str, Counters]]]:
+        """By deployment: the replicas that requests go to, and what was taken over of each source."""
+        with self._platform.database.read() as connection:
+            live = {key: _live(row) for key, row in resources.get_many(connection, scopes).items()}
+            marks = series.taken_over(connection, [self._mark(one) for one in live], "")
+        return live, {scope: kept(marks.get(self._mark(scope), {})) for scope in live}
+
+    def _mark(self, scope: str) -> str:
+        return f"{self._host} {scope}"
+
+    def _take_over(
+        self,
+        live: Mapping[str, Set[str]],
+        before: Mapping[str, Mapping[str, Counters]],
+        said: Mapping[tuple[str, str], Said],
+    ) -> None:
+        found: defaultdict[str, dict[str, Counters]] = defaultdict(dict)
+        for (scope, name), one in said.items():
+            found[scope][f"{name}{_BEGAN}{one.began}"] = one.counters
+        points: dict[tuple[Key, int], Point] = {}
+        totals: dict[str, dict[str, float]] = {}
+        minute = int(self._platform.clock() // MINUTE) * MINUTE
+        for scope, known in before.items():
+            waited_for = {name for name in live[scope] if (scope, name) not in said}
+            after = {one: known[one] for one in known if _replica(one) in waited_for} | found[scope]
+            if after != known:
+                points |= {(key, minute): point for key, point in scrape.points(scope, since(known, found[scope]))}
+                totals[self._mark(scope)] = flat(after)
+        if totals:
+            with self._platform.database.write() as connection:
+                series.add(connection, points)
+                series.take_over(connection, totals, "")
+            self._recorder.note(points)
+
+    def _note_in_flight(self, said: Mapping[tuple[str, str], Said]) -> set[str]:
+        for (scope, name), one in said.items():
+            self._recorder.record(scope, IN_FLIGHT.name, one.in_flight, {"instance": name})
+        return {scope for (scope, _), one in said.items() if one.in_flight}
+
+
+def _live(row: Row) -> set[str]:
+    """The names of the replicas that requests go to."""
+    return {Path(one).stem for one in (row.status.get("live") or {}).get("sockets", [])}
+
+
+def _replica(source: str) -> str:
+    return source.rpartition(_BEGAN)[0]

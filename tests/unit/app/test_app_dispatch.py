@@ -1,0 +1,39 @@
+"""Which part answers a path."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from smalt.web.dispatcher import Dispatcher
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("/subscriptions/s/resourceGroups/g", "arm"),
+        ("/SUBSCRIPTIONS", "arm"),
+        ("/providers/Microsoft.Resources", "arm"),
+        ("/tenants", "arm"),
+        # {scope}/providers/… of a client, with a scope that begins with a slash
+        ("//subscriptions/s/providers/Microsoft.Authorization/locks/l", "arm"),
+        ("///subscriptions/s", "open_routes"),
+        ("/x/subscriptions/s", "open_routes"),
+        ("/", "open_routes"),
+    ],
+)
+def test_a_path_is_answered_by_one_part(path: str, part: str) -> None:
+    asked: list[str] = []
+
+    def named(name: str) -> Any:
+        async def answer(*_: Any) -> None:
+            asked.append(name)
+
+        return answer
+
+    parts = {one: named(one) for one in ("blobs", "tracking", "history", "datastores", "arm", "open_routes")}
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
+    asyncio.run(Dispatcher(**parts)(scope, named("receive"), named("send")))
+    assert asked == [part]
