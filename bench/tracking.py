@@ -1,6 +1,6 @@
 """What the edge costs: MLflow's calls through it (TLS, token, workspace) and straight on MLflow's socket, in one run.
 
-    python bench/tracking.py [--calls N]
+    python bench/tracking.py [--calls N] [--database postgresql://USER@HOST/NAME]
 
 Prints milliseconds (median, 95th percentile) for each call and way, MLflow's start, its idle memory, and MiB/s of an artifact.
 """
@@ -53,8 +53,10 @@ ARTIFACT_MIB = 256
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=300)
-    calls = parser.parse_args().calls
-    with tempfile.TemporaryDirectory() as folder, platform(Path(folder)) as (settings, tracking, edge_client, process):
+    parser.add_argument("--database", default="", help="an empty one")
+    told = parser.parse_args()
+    calls, root = told.calls, tempfile.TemporaryDirectory()
+    with root as folder, platform(Path(folder), told.database) as (settings, tracking, edge_client, process):
         tracking.ensure_run(RunSpec(WORKSPACE.key, "bench", "bench"))
         direct = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(settings.mlflow_socket)),
@@ -107,9 +109,9 @@ def transfer(client: httpx.Client, uri: str) -> None:
 
 
 @contextmanager
-def platform(root: Path) -> Iterator[tuple[Settings, MlflowTracking, httpx.Client, subprocess.Popen[bytes]]]:
+def platform(root: Path, url: str) -> Iterator[tuple[Settings, MlflowTracking, httpx.Client, subprocess.Popen[bytes]]]:
     listener = socket.create_server(("127.0.0.1", 0))
-    settings = Settings(root, "localhost", listener.getsockname()[1])
+    settings = Settings(root, "localhost", listener.getsockname()[1], url)
     remember(settings)
     database = Database(settings.database)
     with database.write() as connection:

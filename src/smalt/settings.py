@@ -72,8 +72,19 @@ class Settings:
         return f"{self.url}/metadata/endpoints"
 
     @property
+    def postgresql(self) -> bool:
+        """Whether all rows are there, MLflow's too."""
+        return self.database_url.startswith("postgresql")
+
+    @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.root / 'smalt.db'}"
+
+    @property
+    def shown_database(self) -> str:
+        """`database` for people: without a password, and without what follows `?`, which may hold one."""
+        without = re.sub(r"(//[^:@/]*):.*@", r"\1@", self.database)
+        return re.sub(r"^(\w+)\+\w+", r"\1", without.partition("?")[0])
 
     @property
     def blobs(self) -> Path:
@@ -118,6 +129,7 @@ class Settings:
 
     @property
     def mlflow_database(self) -> Path:
+        """MLflow's tables, unless they are in PostgreSQL."""
         return self.root / "mlflow.db"
 
     @property

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import create_engine, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
+from fakes import mlflow_tables
 from fakes.examples import CURATED
 from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.ids import ResourceId
@@ -26,19 +27,18 @@ JOBS = f"{WORKSPACE}/jobs"
 class Site:
     """`mlflow_…` writes what MLflow's own server would; `heard` is what the edge does after it."""
 
-    def __init__(self, root: Path) -> None:
-        settings = Settings(root)
-        engine = create_engine(f"sqlite:///{settings.mlflow_database}")
-        schema.metadata.create_all(engine)
-        with engine.begin() as connection:
-            for statement in (*schema.TRIGGERS, f"PRAGMA user_version={schema.READY}"):
-                connection.exec_driver_sql(statement)
-        engine.dispose()
+    def __init__(self, root: Path, database_url: str = "") -> None:
+        settings = Settings(root, database_url=database_url)
+        mlflow_tables.make(settings)
         self.tracking = MlflowTracking(settings, lambda workspace: "acct", lambda: self.harness.clock())
-        self.harness = Harness(root, self.tracking)
+        self.harness = Harness(root, self.tracking, database_url=database_url)
         self.history = HistoryApp(self.harness.platform, lambda scope: OWNER, lambda *_: None)
         self.runs = JobRuns(self.harness.database, self.tracking, self.harness.clock)
         self.tracking.ensure_workspace(HOME.key)
+
+    def close(self) -> None:
+        self.tracking.database.close()
+        self.harness.close()
 
     def submit(self, name: str, **more: Any) -> None:
         job = {"jobType": "Command", "command": "python t.py", "environmentId": CURATED, **more}

@@ -51,9 +51,9 @@ class Platform:
             command, env=clean_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
         )
 
-    def up(self) -> None:
-        """Returns when the platform is ready."""
-        done = self.smalt("up", "--port", str(self.port), "--detach")
+    def up(self, *more: str) -> None:
+        """Returns when the platform is ready. `more` options of `smalt up`."""
+        done = self.smalt("up", "--port", str(self.port), "--detach", *more)
         assert done.returncode == 0, f"smalt up failed: {done.stdout}{done.stderr}\n{self.log('supervisor')}"
 
     def down(self) -> None:
@@ -240,9 +240,9 @@ class Platform:
         return requests.get(url, verify=self.ca, timeout=20).text if url else ""
 
     @contextlib.contextmanager
-    def started(self) -> Iterator[Platform]:
+    def started(self, *more: str) -> Iterator[Platform]:
         try:
-            self.up()
+            self.up(*more)
             yield self
         finally:
             self.end()

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,11 @@ from live.ports import free_port
 
 @dataclass(frozen=True)
 class Postgres:
-    """`server` is its URL without a database's name."""
+    """`server` is its URL without a database's name. It can be stopped and started again, at the same address."""
 
     server: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
 
     def create(self, template: str = "template1") -> str:
         """The URL of a new database."""
@@ -62,11 +64,18 @@ def started() -> Iterator[Postgres]:
     quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
     subprocess.run([binaries / "initdb", "-D", data, "-A", "trust", "-U", "smalt", "--no-sync"], **quiet)
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
-    subprocess.run([binaries / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"], **quiet)
+
+    def start() -> None:
+        subprocess.run([binaries / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"], **quiet)
+
+    def stop() -> None:
+        subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **quiet)
+
+    start()
     try:
-        yield Postgres(f"postgresql://smalt@127.0.0.1:{port}")
+        yield Postgres(f"postgresql://smalt@127.0.0.1:{port}", stop, start)
     finally:
-        subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+        stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -109,3 +109,17 @@ def test_the_platforms_own_processes_say_it_in_one_line(tmp_path: Path, module: 
     assert done.returncode == 1
     assert done.stderr.startswith("smalt: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("postgresql://ada:s3cret@db:5432/smalt", "postgresql://ada@db:5432/smalt"),
+        ("postgresql+psycopg://ada@db/smalt?password=s3cret", "postgresql://ada@db/smalt"),
+        ("postgresql://ada:s/3?c@r@et@db/smalt?sslmode=require", "postgresql://ada@db/smalt"),
+        ("postgresql:///smalt?host=/run/postgresql", "postgresql:///smalt"),
+        ("", "sqlite:////root/smalt.db"),
+    ],
+)
+def test_a_database_is_shown_without_its_password(told: str, shown: str) -> None:
+    assert Settings(Path("/root"), database_url=told).shown_database == shown

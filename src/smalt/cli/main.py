@@ -69,6 +69,15 @@ NewCert = Annotated[
 Host = Annotated[
     str | None, typer.Option(help="The name in certificate and URLs.  [default: localhost, or as last time]")
 ]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="postgresql://USER@HOST/NAME; the password also from PGPASSWORD or ~/.pgpass."
+        "  [default: SQLite in the root, or as last time]",
+    ),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="The one TLS port.  [default: 7443, or as last time]")]
 
 
@@ -86,13 +95,15 @@ def up(
     root: Root = None,
     host: Host = None,
     port: Port = None,
+    database_url: Database = None,
     isolation: Annotated[
         Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
-    _run("up", root=root, told={"host": host, "port": port, "isolation": isolation and str(isolation)}, detach=detach)
+    told = {"host": host, "port": port, "database_url": database_url, "isolation": isolation and str(isolation)}
+    _run("up", root=root, told=told, detach=detach)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from smalt.settings import Settings
 from smalt.tracking.process import mlflow_server
 
 ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
+CONNECT_S = 10  # to a database: longer than that, a request has no answer
 LOW_PRIORITY = 5  # MLflow imports for 5 s: not at the cost of the user's first commands
 
 
@@ -34,6 +35,8 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
     except FileNotFoundError as error:
         raise CliError(str(error)) from error
     clean = platform_environment(settings, without_client_variables(settings, environment))
+    if settings.postgresql:
+        clean.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_S))
     tracking = {**clean, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
     server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
     most = memory_limit(machine_memory_bytes())

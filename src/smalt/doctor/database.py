@@ -1,4 +1,4 @@
-"""The databases: SQLite below the root, in any case for MLflow, and PostgreSQL where the settings name one."""
+"""The database: SQLite below the root, or PostgreSQL where the settings name one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ from smalt.doctor.machine import ANSWER_S, Machine
 SLOW_MS = 20.0
 _COMMITS, _ROUND_TRIPS, _MOST_S = 15, 10, 0.8
 _HEAD = b"SQLite format 3\0"
+_MAY_MAKE = (
+    "SELECT has_schema_privilege(current_schema(), 'CREATE') AND "
+    "(has_database_privilege(current_database(), 'CREATE') OR to_regnamespace('mlflow') IS NOT NULL)"
+)
 _HIDDEN = ("password", "sslpassword", "passfile", "sslkey")
 
 
@@ -73,12 +77,16 @@ def _postgresql(machine: Machine, url: URL) -> Finding:
     try:
         with psycopg.connect(**arguments) as connection:
             version = connection.execute("SHOW server_version").fetchone() or ("?",)
+            may = connection.execute(_MAY_MAKE).fetchone() or (False,)
             median = median_ms(lambda: connection.execute("SELECT 1").fetchone(), _ROUND_TRIPS)
     except (psycopg.Error, ValueError, TypeError) as error:
         lines = str(error).strip().splitlines() if isinstance(error, psycopg.OperationalError) else []
         said = without_secrets(lines[0], url) if lines else f"its address is not good ({type(error).__name__})"
         remedy = f"edit database_url in {machine.settings.root / 'config.json'}, or start the server"
         return no(f"{place}: {said}", "Smalt cannot start", remedy)
+    if not may[0]:
+        remedy = "GRANT CREATE, on the database and its schema public, to the role"
+        return no(f"{place}: the role may not make tables and the schema mlflow there", "Smalt cannot start", remedy)
     fact = f"{place}, {str(version[0]).split()[0]}, {median:.1f} ms for a round trip"
     if median > SLOW_MS:
         return warn(fact, "a request makes several, and waits for each", "a database that is nearer to this machine")

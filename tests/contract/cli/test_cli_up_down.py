@@ -113,6 +113,48 @@ def test_up_says_what_the_machine_lacks_and_only_at_a_start(
     assert smalt("down", "--root", root).exit_code == 0
 
 
+def test_a_database_that_does_not_answer_is_one_line_and_is_not_remembered(root: Path, port: int) -> None:
+    url = f"postgresql://ada:s3cret@127.0.0.1:{port}/smalt"
+    said = smalt("up", "--root", root, "--database", url, "--detach")
+    assert said.exit_code == 1 and len(said.stderr.splitlines()) == 1
+    assert said.stderr.startswith("smalt: the database does not answer: PostgreSQL at 127.0.0.1, database smalt")
+    assert "s3cret" not in said.output
+    assert read_settings(root).database_url == ""
+
+
+def test_the_database_of_a_root_that_has_rows_stays(root: Path, port: int) -> None:
+    root.mkdir()
+    (root / "smalt.db").write_bytes(b"SQLite format 3\0")
+    said = smalt("up", "--root", root, "--database", "postgresql://ada:s3cret@127.0.0.1:1/smalt", "--detach")
+    assert said.exit_code == 1
+    assert f"the rows of {root} are in sqlite:///{root}/smalt.db" in said.stderr
+    assert "postgresql://ada@127.0.0.1:1/smalt they would not be found" in said.stderr
+    assert not (root / "config.json").exists()
+
+
+def test_a_running_platform_says_which_database_it_would_need_to_stop_for(root: Path, port: int) -> None:
+    assert smalt("up", "--root", root, "--port", port, "--detach").exit_code == 0
+    said = smalt("up", "--root", root, "--database", "postgresql://ada:s3cret@127.0.0.1:1/smalt", "--detach")
+    assert said.exit_code == 1 and "database_url postgresql://ada@127.0.0.1:1/smalt" in said.stderr
+    assert "s3cret" not in said.output
+
+
+def test_a_password_does_not_stay_on_the_command_line(root: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Again(Exception):
+        pass
+
+    def execv(program: str, command: list[str]) -> None:
+        raise Again(command)
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(up, "check_answers", lambda settings: None)
+    url = "postgresql://ada:s3cret@db/smalt"
+    said = smalt("up", "--root", root, "--port", port, "--database", url, "--detach")
+    assert isinstance(said.exception, Again)
+    assert said.exception.args[0][3:] == ["smalt.cli", "up", "--root", str(root), "--detach"]
+    assert read_settings(root).database_url == url and holder(root) is None
+
+
 def test_up_detached_is_ready_when_it_returns_and_down_stops_it(root: Path, port: int) -> None:
     said = smalt("up", "--root", root, "--port", port, "--detach")
     assert said.exit_code == 0, said.output
@@ -122,7 +164,7 @@ def test_up_detached_is_ready_when_it_returns_and_down_stops_it(root: Path, port
     until(lambda: all(one["rss_bytes"] > 1_000_000 for one in status(root)[1]["processes"]))  # type: ignore[attr-defined]
     code, document = status(root)
     assert code == 0
-    assert list(document) == ["ready", "url", "version", "isolation", "processes", "tasks"]
+    assert list(document) == ["ready", "url", "version", "database", "isolation", "processes", "tasks"]
     assert (document["ready"], document["url"]) == (True, f"https://localhost:{port}")
     for process in document["processes"]:  # type: ignore[attr-defined]
         assert list(process) == ["name", "pid", "rss_bytes", "restarts"]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url, text
 
 from fakes.machines import machine
 from live.postgres import Postgres
@@ -30,3 +30,17 @@ def test_its_version_and_the_time_of_a_round_trip(tmp_path: Path, url: str, monk
 def test_a_database_that_it_lacks(tmp_path: Path, postgres: Postgres) -> None:
     found = database.database(machine(tmp_path, database_url=f"{postgres.server}/lacking"))
     assert found.state is State.NO and 'database "lacking" does not exist' in found.fact
+
+
+def test_a_role_that_may_not_make_mlflows_schema(tmp_path: Path, url: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE poor_{make_url(url).database} LOGIN"))
+        connection.execute(text(f"GRANT CREATE ON SCHEMA public TO poor_{make_url(url).database}"))
+    settings = machine(tmp_path, database_url=url.replace("smalt@", f"poor_{make_url(url).database}@"))
+    found = database.database(settings)
+    assert found.state is State.NO and "may not make tables and the schema mlflow" in found.fact
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA mlflow"))
+    engine.dispose()
+    assert database.database(settings).state is State.OK

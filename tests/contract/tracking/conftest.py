@@ -131,12 +131,13 @@ class Site:
         raise AssertionError((self.settings.root / "mlflow.log").read_text()[-2000:])
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    url = request.getfixturevalue("postgres").create() if request.param == "postgresql" else ""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
-    settings = Settings(tmp_path_factory.mktemp("tracking-site"), "localhost", listener.getsockname()[1])
+    settings = Settings(tmp_path_factory.mktemp("tracking-site"), "localhost", listener.getsockname()[1], url)
     remember(settings)
     certificates = ensure_certificates(settings)
     database = Database(settings.database)

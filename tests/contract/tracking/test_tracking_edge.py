@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import sqlite3
 import ssl
 import threading
 import time
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from smalt.arm.ids import workspace_id
 from smalt.arm.ports import RunChanges, RunSpec
-from smalt.tracking.database.migration import prepare
-from smalt.tracking.process.mlflow_process import relocate
 
 API = "/api/2.0/mlflow"
 LONG = "j" + "o-b_" * 62 + "x"  # 250 characters
@@ -301,87 +295,3 @@ def test_the_plugins_own_call(site: Any, run: str) -> None:
         answer = client.post("/api/2.0/preview/mlflow/runs/log-batch-async", json=body)
         assert answer.status_code == 200 and not answer.json().get("batch_tracking_id")
         assert [one["key"] for one in stored(client, run)["data"]["metrics"]] == ["m"]
-
-
-def test_a_removed_workspace_leaves_nothing(site: Any) -> None:
-    gone = workspace_id(site.alpha.subscription, site.alpha.group, "gone")
-    site.known.add(gone.key)
-    before = rows(site)
-    site.tracking.ensure_run(RunSpec(gone.key, "gone-job", "gone-experiment", tags={"a": "b"}))
-    with site.client(gone) as client:
-        info = stored(client, "gone-job")["info"]
-        client.post(
-            f"{API}/runs/log-batch",
-            json={
-                "run_id": "gone-job",
-                "metrics": [{"key": "m", "value": 1, "timestamp": 1}],
-                "params": [{"key": "p", "value": "1"}],
-            },
-        ).raise_for_status()
-        client.post(
-            f"{API}/logged-models",
-            json={
-                "experiment_id": info["experiment_id"],
-                "name": "m",
-                "source_run_id": "gone-job",
-                "tags": [{"key": "a", "value": "b"}],
-            },
-        ).raise_for_status()
-        client.post(
-            f"{API}/registered-models/create", json={"name": "gone-model", "tags": [{"key": "a", "value": "b"}]}
-        ).raise_for_status()
-        client.post(
-            f"{API}/model-versions/create",
-            json={"name": "gone-model", "source": f"{info['artifact_uri']}/m", "run_id": "gone-job"},
-        ).raise_for_status()
-        assert rows(site) != before
-        site.tracking.remove_workspace(gone.key)
-        assert rows(site) == before
-        site.known.discard(gone.key)
-        assert client.get(f"{API}/runs/get", params={"run_id": "gone-job"}).status_code == 404
-
-
-def rows(site: Any) -> dict[str, int]:
-    with sqlite3.connect(site.settings.mlflow_database) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}
-
-
-def test_artifacts_follow_the_platform_to_another_port(site: Any, tmp_path: Any) -> None:
-    settings = replace(site.settings, root=tmp_path, port=1)
-    with sqlite3.connect(site.settings.mlflow_database) as source, sqlite3.connect(settings.mlflow_database) as target:
-        source.backup(target)
-    relocate(settings)
-    with sqlite3.connect(settings.mlflow_database) as connection:
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("workspaces", "default_artifact_root"),
-            ("runs", "artifact_uri"),
-        ):
-            found = [
-                uri
-                for (uri,) in connection.execute(f"SELECT {column} FROM {table}")
-                if uri and "/subscriptions/" in uri
-            ]
-            assert found and all(uri.startswith("https://localhost:1/mlflow/v1.0/subscriptions/") for uri in found)
-
-
-def test_an_upgrade_that_was_cut_short_starts_again_from_what_was(site: Any, tmp_path: Any) -> None:
-    path = tmp_path / "mlflow.db"
-    with sqlite3.connect(site.settings.mlflow_database) as source, sqlite3.connect(path) as target:
-        source.backup(target)
-    whole = json.dumps(sorted(rows_of(path).items()))
-    with sqlite3.connect(path) as old, sqlite3.connect(tmp_path / "mlflow.db.before-upgrade") as backup:
-        old.backup(backup)
-        old.execute("PRAGMA user_version=0")
-        old.execute("DROP TABLE tags")  # half-way through
-    prepare(path)
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1
-    assert json.dumps(sorted(rows_of(path).items())) == whole
-
-
-def rows_of(path: Any) -> dict[str, int]:
-    with sqlite3.connect(path) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in names}

@@ -6,16 +6,14 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, func, insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from smalt.arm.ids import workspace_id
 from smalt.settings import Settings
-from smalt.store.database import Database
 from smalt.tracking.database import schema
 from smalt.tracking.database.tracking_database import TrackingDatabase
 from smalt.tracking.process.upstream import Outgoing, Unavailable, Upstream
@@ -29,17 +27,10 @@ ASK = Outgoing("POST", "/api/2.0/mlflow/runs/create", [("content-type", "applica
 class Mlflow:
     """Does `plan`, one word for each creation: `answers`, `dies` (having made the run) or `fails` (having made none)."""
 
-    def __init__(self, root: Path, *plan: str) -> None:
-        self.settings = Settings(root)
+    def __init__(self, settings: Settings, *plan: str) -> None:
+        self.settings = settings
         self.plan = list(plan)
-        engine = create_engine(f"sqlite:///{self.settings.mlflow_database}")
-        schema.metadata.create_all(engine)
-        with engine.begin() as connection:
-            for statement in (*schema.TRIGGERS, f"PRAGMA user_version={schema.READY}"):
-                connection.exec_driver_sql(statement)
-        engine.dispose()
-        self.database = Database(f"sqlite:///{self.settings.mlflow_database}")
-        self.tracking = TrackingDatabase(self.settings.mlflow_database)
+        self.database = self.tracking = TrackingDatabase(settings)
         self.made = 0
         self.lock = threading.Lock()
         self.all_there: asyncio.Barrier | None = None
@@ -114,8 +105,8 @@ async def create(creations: RunCreations, ask: Outgoing = ASK, by: str = "ada", 
     return answer["run"]["info"]["run_id"]
 
 
-def test_one_answer_one_run_and_nothing_is_left(tmp_path: Path) -> None:
-    mlflow = Mlflow(tmp_path)
+def test_one_answer_one_run_and_nothing_is_left(settings: Settings) -> None:
+    mlflow = Mlflow(settings)
     assert play(mlflow, create) == "run-1"
     assert (mlflow.count(), mlflow.count(schema.creations)) == (1, 0)
     with mlflow.database.read() as connection:
@@ -123,14 +114,14 @@ def test_one_answer_one_run_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", [("dies",), ("fails",), ("fails", "dies"), ("fails", "fails", "answers")])
-def test_mlflow_dies_before_it_answers_and_comes_back(tmp_path: Path, plan: tuple[str, ...]) -> None:
-    mlflow = Mlflow(tmp_path, *plan)
+def test_mlflow_dies_before_it_answers_and_comes_back(settings: Settings, plan: tuple[str, ...]) -> None:
+    mlflow = Mlflow(settings, *plan)
     assert play(mlflow, create) == "run-1"
     assert mlflow.count() == 1
 
 
-def test_the_client_sends_it_again_after_a_503(tmp_path: Path) -> None:
-    mlflow = Mlflow(tmp_path, *["fails"] * 1000)
+def test_the_client_sends_it_again_after_a_503(settings: Settings) -> None:
+    mlflow = Mlflow(settings, *["fails"] * 1000)
 
     async def twice(creations: RunCreations) -> str:
         with pytest.raises(Unavailable):
@@ -142,8 +133,8 @@ def test_the_client_sends_it_again_after_a_503(tmp_path: Path) -> None:
     assert mlflow.count() == 1
 
 
-def test_this_server_dies_before_it_answers(tmp_path: Path) -> None:
-    mlflow = Mlflow(tmp_path)
+def test_this_server_dies_before_it_answers(settings: Settings) -> None:
+    mlflow = Mlflow(settings)
 
     async def killed(creations: RunCreations) -> str:
         creation = await creations.begin(ASK, ALPHA, "ada")
@@ -155,8 +146,8 @@ def test_this_server_dies_before_it_answers(tmp_path: Path) -> None:
     assert play(mlflow, create) == "run-2"  # that was answered; this is another
 
 
-def test_a_second_try_of_somebody_else_is_none(tmp_path: Path) -> None:
-    mlflow = Mlflow(tmp_path)
+def test_a_second_try_of_somebody_else_is_none(settings: Settings) -> None:
+    mlflow = Mlflow(settings)
 
     async def others(creations: RunCreations) -> list[str]:
         first = await create(creations, answered=False)
@@ -166,8 +157,8 @@ def test_a_second_try_of_somebody_else_is_none(tmp_path: Path) -> None:
     assert play(mlflow, others) == ["run-1", "run-2", "run-3", "run-1"]
 
 
-def test_two_that_ask_for_the_same_at_the_same_time_get_a_run_each(tmp_path: Path) -> None:
-    mlflow = Mlflow(tmp_path)
+def test_two_that_ask_for_the_same_at_the_same_time_get_a_run_each(settings: Settings) -> None:
+    mlflow = Mlflow(settings)
 
     async def both(creations: RunCreations) -> list[str]:
         mlflow.all_there = asyncio.Barrier(2)
@@ -176,8 +167,8 @@ def test_two_that_ask_for_the_same_at_the_same_time_get_a_run_each(tmp_path: Pat
     assert sorted(play(mlflow, both)) == ["run-1", "run-2"]
 
 
-def test_what_was_given_up_makes_no_run_any_more(tmp_path: Path) -> None:
-    mlflow = Mlflow(tmp_path)
+def test_what_was_given_up_makes_no_run_any_more(settings: Settings) -> None:
+    mlflow = Mlflow(settings)
     creations = RunCreations(Upstream(mlflow.settings.mlflow_socket), mlflow.tracking, 1)
     attempt = creations.new("r" * 64)
     assert creations.give_up("r" * 64, attempt) == ""

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import select
 from starlette.responses import Response
 
+from fakes import mlflow_tables
 from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.models import ModelRows
@@ -251,19 +252,15 @@ def test_while_mlflow_is_away_it_says_when_to_come_again(edge: Edge) -> None:
 
 def test_a_workspace_made_again_is_made_in_mlflow_again(tmp_path: Path) -> None:
     edge = Edge(tmp_path)
-    engine = create_engine(f"sqlite:///{edge.settings.mlflow_database}")
-    schema.metadata.create_all(engine)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"PRAGMA user_version={schema.READY}")
+    mlflow_tables.make(edge.settings)
     for account in ("acctw", "acctnew"):
         edge.tracking.account_of = lambda workspace, account=account: account
         assert (
             edge.ask("GET", "/api/2.0/mlflow/runs/get?run_id=x").status_code == 503
         )  # from MLflow's process, which is away
-        with engine.connect() as connection:
+        with edge.tracking.database.read() as connection:
             assert [row.account for row in connection.execute(select(schema.accounts))] == [account]
         edge.tracking.remove_workspace(WORKSPACE.key)
-    engine.dispose()
 
 
 def test_the_ui_is_below_a_slash(edge: Edge) -> None:

@@ -1,14 +1,14 @@
-"""One registry: MLflow's tables and ARM's rows, both real SQLite, with the calls of MLflow's clients between them."""
+"""One registry: MLflow's tables and ARM's rows, both real, on each database, with the calls of MLflow's clients between them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select, update
+from sqlalchemy import select, update
 
 from smalt.arm.errors import ArmError
 from smalt.arm.hub import Hub
@@ -23,6 +23,7 @@ from smalt.tracking.address import artifact_root, mlflow_name
 from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.artifacts.model_files import ModelFiles, place_in
 from smalt.tracking.database import schema
+from smalt.tracking.database.upsert import insert_into
 from smalt.tracking.edge.registry_edge import Change, RegistryEdge
 from smalt.tracking.models.registered_models import PROMPT, Registered, RegisteredModels
 from smalt.tracking.runs.runs import MlflowTracking
@@ -35,14 +36,8 @@ MLMODEL = "flavors: {sklearn: {code: null, sklearn_version: 1.5.1}}\n"
 class Sides:
     """MLflow's side and ARM's. `make` does to MLflow's tables what its own server would."""
 
-    def __init__(self, root: Path) -> None:
-        settings = Settings(root)
-        engine = create_engine(f"sqlite:///{settings.mlflow_database}")
-        schema.metadata.create_all(engine)
-        with engine.begin() as connection:
-            connection.exec_driver_sql(f"PRAGMA user_version={schema.READY}")
-        engine.dispose()
-        self.root, self.settings = root, settings
+    def __init__(self, settings: Settings) -> None:
+        self.root, self.settings = settings.root, settings
         self.tracking = MlflowTracking(settings, lambda workspace: "acct", lambda: 2000.0)
         self.models = RegisteredModels(self.tracking)
         self.database = Database(settings.database)
@@ -56,13 +51,13 @@ class Sides:
     def files(self) -> ModelFiles:
         return ModelFiles(
             lambda container: Folder(self.root / "blobs" / container, self.root / "staging"),
-            place_in(self.tracking.database, ALPHA.key),
+            place_in(self.tracking.database, mlflow_name(ALPHA)),
         )
 
     def make(self, name: str, number: int, source: str, run: str = "", **more: Any) -> None:
         own = {"workspace": mlflow_name(ALPHA), "name": name}
         with self.tracking.database.write() as connection:
-            connection.execute(schema.registered_models.insert().prefix_with("OR IGNORE").values(**own))
+            connection.execute(insert_into(connection, schema.registered_models).values(**own).on_conflict_do_nothing())
             connection.execute(
                 schema.model_versions.insert().values(
                     **own,
@@ -113,8 +108,11 @@ class Sides:
 
 
 @pytest.fixture
-def sides(tmp_path: Path) -> Sides:
-    return Sides(tmp_path)
+def sides(settings: Settings) -> Iterator[Sides]:
+    made = Sides(settings)
+    yield made
+    made.tracking.database.close()
+    made.database.close()
 
 
 @pytest.fixture

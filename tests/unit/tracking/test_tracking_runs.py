@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Table, create_engine, func, select
+from sqlalchemy import Table, func, select
 
+from fakes import mlflow_tables
 from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.ports import NotReady, RunChanges, RunSpec
 from smalt.settings import Settings
 from smalt.tracking.address import artifact_root, mlflow_name, run_artifact_uri
 from smalt.tracking.database import schema
+from smalt.tracking.database.own_tables import set_ready
 from smalt.tracking.models.logged_models import place_logged_model
 from smalt.tracking.runs.runs import MlflowTracking
 
@@ -23,21 +26,11 @@ BETA = workspace_id("s", "g", "beta")
 JOB = RunSpec(ALPHA.key, "job-1", "churn", "First try", "ada", {"team": "x"}, started_at=1000.5, parent="root-job")
 
 
-def make_tables(path: Path) -> None:
-    engine = create_engine(f"sqlite:///{path}")
-    schema.metadata.create_all(engine)
-    with engine.begin() as connection:
-        for statement in schema.TRIGGERS:
-            connection.exec_driver_sql(statement)
-        connection.exec_driver_sql(f"PRAGMA user_version={schema.READY}")
-    engine.dispose()
-
-
 @pytest.fixture
-def tracking(tmp_path: Path) -> MlflowTracking:
-    settings = Settings(tmp_path)
-    make_tables(settings.mlflow_database)
-    return MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name, lambda: 2000.0)
+def tracking(settings: Settings) -> Iterator[MlflowTracking]:
+    made = MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name, lambda: 2000.0)
+    yield made
+    made.database.close()
 
 
 def test_a_job_becomes_a_run_of_its_name(tracking: MlflowTracking) -> None:
@@ -222,21 +215,22 @@ def test_an_experiment_that_was_deleted_comes_back_with_a_job(tracking: MlflowTr
     assert stage == "active"
 
 
-def test_not_ready_until_the_schema_is_complete(tmp_path: Path) -> None:
-    settings = Settings(tmp_path)
+def test_not_ready_until_the_schema_is_complete(tmp_path: Path, database_url: str) -> None:
+    settings = Settings(tmp_path, database_url=database_url)
     tracking = MlflowTracking(settings, lambda workspace: "acct")
-    with pytest.raises(NotReady):
+    if settings.postgresql:
+        mlflow_tables.drop(settings)
+    with pytest.raises(NotReady, match="making"):
         tracking.ensure_run(JOB)
     assert not settings.mlflow_database.exists()
-    unfinished = tmp_path / "new.db"
-    make_tables(unfinished)
-    unfinished.replace(settings.mlflow_database)
+    mlflow_tables.make(settings)
     tracking.ensure_run(JOB)
     with tracking.database.write() as connection:
-        connection.exec_driver_sql("PRAGMA user_version=0")  # an upgrade begins
-    with pytest.raises(NotReady):
+        set_ready(connection, "")  # an upgrade begins
+    with pytest.raises(NotReady, match="upgrading"):
         tracking.end_run(ALPHA.key, "job-1", "FINISHED", 1.0)
     assert not tracking.database.ready()
+    tracking.database.close()
 
 
 class FakeFolder:

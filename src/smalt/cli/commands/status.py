@@ -45,6 +45,7 @@ class Status:
     ready: bool
     url: str
     version: str
+    database: str
     isolation: str
     processes: list[ProcessStatus]
     tasks: list[TaskStatus]
@@ -63,11 +64,12 @@ def run(root: Path | None, as_json: bool) -> int:
 def observe(settings: Settings) -> Status:
     """Asks the platform itself; the supervisor's file only names the processes."""
     supervisor, tasks = holder(settings.root), observe_tasks(settings)
+    what = (settings.url, installed(), settings.shown_database)
     view = read_view(settings.run / "supervisor.json") if supervisor else None
     if view is None or view.pid != supervisor:
-        return Status(False, settings.url, installed(), settings.isolation, [], tasks)
+        return Status(False, *what, settings.isolation, [], tasks)
     level = Walling(settings).isolation().level
-    return Status(_answers(settings), settings.url, installed(), level, _processes(view), tasks)
+    return Status(_answers(settings), *what, level, _processes(view), tasks)
 
 
 def _answers(settings: Settings) -> bool:
@@ -100,6 +102,7 @@ def _show(settings: Settings, status: Status) -> None:
         return
     word = "[green]ready[/]" if status.ready else "[yellow]not answering[/]"
     console.print(f"Smalt {status.version} at {status.url}: {word}")
+    console.print(f"Its rows are in {status.database}", markup=False, soft_wrap=True)
     console.print(f"Isolation of jobs: {_LEVELS[status.isolation]}")
     table = Table(box=None)
     for heading, side in (("process", "left"), ("pid", "right"), ("memory", "right"), ("restarts", "right")):

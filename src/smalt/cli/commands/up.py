@@ -20,6 +20,7 @@ from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
+from smalt.cli.database import check_answers, check_kept
 from smalt.cli.port_holder import dismiss, holds
 from smalt.cli.ports import taken
 from smalt.cli.programs import programs
@@ -51,6 +52,8 @@ def run(root: Path | None, told: Told, detach: bool) -> int:
         _invite(console, running)
         return 0
     with closing(lock):
+        if told.get("database_url") and settings.database != settings.shown_database:
+            _without_password(settings, detach)
         _start(settings, lock, detach, console)
     return 0
 
@@ -71,7 +74,10 @@ def _wanted(root: Path, told: Told) -> Settings:
     given = {name: value for name, value in told.items() if value is not None}
     for name, value in given.items():
         check_setting(name, value)
-    return replace(read_settings(root), **given)
+    remembered = read_settings(root)
+    wanted = replace(remembered, **given)
+    check_kept(remembered, wanted)
+    return wanted
 
 
 def _lock(wanted: Settings) -> Lock | None:
@@ -83,6 +89,7 @@ def _lock(wanted: Settings) -> Lock | None:
         with lock.released_on_error():
             _check_space(wanted)
             _check_port(wanted)
+            check_answers(wanted)
             remember(wanted)
     return lock
 
@@ -93,13 +100,22 @@ def _running(root: Path, told: Told) -> Settings:
     running, wanted = read_settings(root), _wanted(root, told)
     others = [name for name in setting_names() if getattr(wanted, name) != getattr(running, name)]
     if others:
-        asked = " and ".join(f"{name} {getattr(wanted, name)}" for name in others)
+        values = {name: getattr(wanted, name) for name in others}
+        if "database_url" in values:
+            values["database_url"] = wanted.shown_database
+        asked = " and ".join(f"{name} {value}" for name, value in values.items())
         raise CliError(
             f"Smalt already runs on {root} at {running.url}; "
             f"to have it with {asked}, stop it first: smalt down --root {root}"
         )
     _wait_until_ready(running, pid)
     return running
+
+
+def _without_password(settings: Settings, detach: bool) -> None:
+    """Begin again, as the same process, with what is remembered; the lock is given up. `ps` shows no password then."""
+    command = [sys.executable, "-P", "-m", "smalt.cli", "up", "--root", str(settings.root)]
+    os.execv(sys.executable, [*command, "--detach"] if detach else command)
 
 
 def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:

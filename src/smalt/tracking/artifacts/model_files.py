@@ -14,7 +14,6 @@ from sqlalchemy import select
 
 from smalt.arm.errors import ArmError, not_found
 from smalt.settings import ARTIFACT_CONTAINER
-from smalt.tracking.address import mlflow_name
 from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.database import schema
 from smalt.tracking.database.tracking_database import TrackingDatabase
@@ -81,15 +80,13 @@ class ModelFiles:
 
 
 def place_in(database: TrackingDatabase, workspace: str) -> Callable[[str], tuple[str, str] | None]:
-    """`place_of` for the workspace with this lowered ARM id."""
+    """`place_of` for the workspace of this name in MLflow."""
     table = schema.model_places
 
     def place_of(place: str) -> tuple[str, str] | None:
         with database.read() as connection:
             row = connection.execute(
-                select(table.c.container, table.c.path).where(
-                    table.c.workspace == mlflow_name(workspace), table.c.place == place
-                )
+                select(table.c.container, table.c.path).where(table.c.workspace == workspace, table.c.place == place)
             ).first()
         return (row.container, row.path) if row else None
 

@@ -1,35 +1,88 @@
 """MLflow's schema, made and upgraded so that a kill at any line leaves a database that works or none.
 
-A new database is made aside and renamed into place. An older one is copied aside first and put back if an upgrade was
-cut short. Runs in MLflow's process only; everybody else waits for `user_version` to be READY.
+A new file of SQLite is made aside and renamed into place. An older one is copied aside first and put back if an upgrade
+was cut short. On PostgreSQL, where each step is a transaction, a kill leaves the schema without its sign, and whoever
+comes next goes on; one at a time. Runs in MLflow's process only; everybody else waits for `own_tables.is_ready`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 from pathlib import Path
 
 import mlflow.store.db.utils as stock
-from sqlalchemy import create_engine
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateTable
 
-from smalt.tracking.database import schema
+from smalt.settings import Settings
+from smalt.tracking.database import own_tables, triggers
+from smalt.tracking.database.place import SCHEMA, tables_url
+
+_READY = 1  # as `own_tables` has it in SQLite's file
+_WAIT_S = 60
 
 
-def prepare(path: Path) -> None:
-    """After this the database at `path` has the schema of the MLflow that is installed."""
+def prepare(settings: Settings) -> None:
+    """After this MLflow's tables are those of the MLflow that is installed, with ours beside them."""
+    if settings.postgresql:
+        prepare_postgresql(tables_url(settings))
+    else:
+        prepare_sqlite(settings.mlflow_database)
+
+
+def prepare_postgresql(url: URL) -> None:
+    """In the schema that connections of `url` find first. Nothing is written where all is as it should be."""
+    engine = create_engine(url, poolclass=NullPool)
+    held = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        with held.connect() as connection:  # whose end gives the lock back
+            connection.execute(text("SELECT pg_advisory_lock(hashtextextended('smalt.mlflow', 0))"))
+            if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
+                connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+            wanted = _wanted_version()
+            if _ready_version(connection) != wanted:
+                with engine.begin() as whole:
+                    own_tables.set_ready(whole, "")
+                    own_tables.drop_triggers(whole)
+                _migrate_postgresql(engine)
+                with engine.begin() as whole:
+                    own_tables.complete(whole)
+                    own_tables.set_ready(whole, wanted)
+    finally:
+        engine.dispose()
+        held.dispose()
+
+
+def _wanted_version() -> str:
+    ours = hashlib.sha256("".join(triggers.statements("postgresql")).encode()).hexdigest()
+    return f"{stock._get_latest_schema_revision()}/{ours[:16]}"
+
+
+def _ready_version(connection: Connection) -> str | None:
+    found = connection.scalar(text("SELECT to_regclass('smalt_ready')"))
+    return own_tables.ready_version(connection) if found else None
+
+
+def _migrate_postgresql(engine: Engine) -> None:
+    if inspect(engine).has_table("alembic_version") and stock._get_schema_version(engine):
+        stock._upgrade_db(engine)
+    else:
+        stock._initialize_tables(engine)
+
+
+def prepare_sqlite(path: Path) -> None:
+    """The file at `path`."""
     if not path.exists():
         _make(path)
         return
-    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
-        ready = connection.execute("PRAGMA user_version").fetchone()[0] == schema.READY
+    with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S)) as connection:
+        ready = connection.execute("PRAGMA user_version").fetchone()[0] == _READY
         current = ready and _revision(connection) == stock._get_latest_schema_revision()
     if current:
-        _add_own_tables(path)
+        _complete_sqlite(path)
         return
     _upgrade(path)
 
@@ -41,15 +94,15 @@ def _make(path: Path) -> None:
     _migrate(unfinished)
     with contextlib.closing(sqlite3.connect(unfinished)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA user_version={schema.READY}")
+        connection.execute(f"PRAGMA user_version={_READY}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     unfinished.replace(path)
 
 
 def _upgrade(path: Path) -> None:
     backup = path.with_name(path.name + ".before-upgrade")
-    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
-        if connection.execute("PRAGMA user_version").fetchone()[0] != schema.READY and backup.exists():
+    with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S)) as connection:
+        if connection.execute("PRAGMA user_version").fetchone()[0] != _READY and backup.exists():
             with contextlib.closing(sqlite3.connect(backup)) as source:
                 source.backup(connection)  # an upgrade was cut short: start it again from what was before
         connection.execute("PRAGMA user_version=0")
@@ -61,14 +114,14 @@ def _upgrade(path: Path) -> None:
             connection.backup(target)
         copying.replace(backup)
     _migrate(path)
-    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA user_version={schema.READY}")
+        connection.execute(f"PRAGMA user_version={_READY}")
         connection.commit()
 
 
 def _migrate(path: Path) -> None:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 60})
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": _WAIT_S})
     try:
         if stock._all_tables_exist(engine):
             stock._upgrade_db(engine)
@@ -76,31 +129,20 @@ def _migrate(path: Path) -> None:
             stock._initialize_tables(engine)
     finally:
         engine.dispose()
-    _add_own_tables(path)
+    _complete_sqlite(path)
 
 
-def _add_own_tables(path: Path) -> None:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 60})
+def _complete_sqlite(path: Path) -> None:
+    """In one transaction, also what makes tables: the driver's own would begin too late."""
+    engine = create_engine(
+        f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": _WAIT_S, "isolation_level": None}
+    )
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
-        for table in (schema.accounts, schema.model_places, schema.creations):
-            table.create(engine, checkfirst=True)
+        with engine.begin() as connection:
+            own_tables.complete(connection)
     finally:
         engine.dispose()
-    _watch_runs(path)
-
-
-def _watch_runs(path: Path) -> None:
-    """The first time, all runs count as changed, in one transaction: their jobs have not heard of them."""
-    table = schema.changed_runs
-    with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)).fetchone()
-        if known is None:
-            connection.execute(str(CreateTable(table).compile(dialect=sqlite.dialect())))
-            connection.execute(schema.ALL_RUNS_CHANGED)
-        for statement in schema.TRIGGERS:
-            connection.execute(statement)
-        connection.execute("COMMIT")
 
 
 def _revision(connection: sqlite3.Connection) -> str:

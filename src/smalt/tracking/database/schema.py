@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-READY = 1  # PRAGMA user_version, set by MLflow's process when the schema is complete
-
 metadata = MetaData()
 
 workspaces = Table(
@@ -34,7 +32,7 @@ experiments = Table(
 runs = Table(
     "runs",
     metadata,
-    Column("run_uuid", String(32), primary_key=True),  # SQLite does not enforce the length: a job's name fits
+    Column("run_uuid", String(32), primary_key=True),  # the length is not enforced (`own_tables.py`): a job's name fits
     Column("name", String(250)),
     Column("source_type", String(20)),
     Column("source_name", String(500)),
@@ -182,7 +180,8 @@ accounts = Table(  # ours: which storage account a workspace's artifacts are in,
 changed_runs = Table(  # ours: runs that were made or changed since their jobs were last made alike (`arm/runs.py`)
     "smalt_changed_runs",
     metadata,
-    Column("seq", Integer, primary_key=True),  # grows with every change, so that a later one is not forgotten
+    # grows with every change, so that a later one is not forgotten
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("run_uuid", Text, nullable=False),
     UniqueConstraint("run_uuid"),
     sqlite_autoincrement=True,
@@ -197,37 +196,3 @@ creations = Table(  # ours: runs whose creator has no answer yet (`run_creation.
     Column("at", Double, nullable=False),
 )
 ATTEMPT = "smalt.attempt"  # the tag by which a creation says {request}/{number}; it is no tag of the run
-
-
-def _note(runs: str) -> str:
-    """Statements that note the runs which a query gives: in the transaction that changes them, whoever writes it."""
-    return (
-        f"DELETE FROM smalt_changed_runs WHERE run_uuid IN ({runs}); INSERT INTO smalt_changed_runs (run_uuid) {runs};"
-    )
-
-
-_ONE, _GONE = "SELECT NEW.run_uuid", "SELECT OLD.run_uuid"
-_OF_EXPERIMENT = "SELECT run_uuid FROM runs WHERE experiment_id = NEW.experiment_id"
-_CHANGES = "OLD.name IS NOT NEW.name OR OLD.status IS NOT NEW.status OR OLD.lifecycle_stage IS NOT NEW.lifecycle_stage"
-_TRIGGERS = {
-    "smalt_run_made": f"AFTER INSERT ON runs BEGIN {_note(_ONE)} END",
-    "smalt_run_changed": f"AFTER UPDATE ON runs WHEN {_CHANGES} BEGIN {_note(_ONE)} END",
-    "smalt_run_tagged": f"AFTER INSERT ON tags BEGIN {_note(_ONE)} END",
-    "smalt_run_tag_changed": f"AFTER UPDATE ON tags WHEN OLD.value IS NOT NEW.value BEGIN {_note(_ONE)} END",
-    "smalt_run_tag_gone": f"AFTER DELETE ON tags BEGIN {_note(_GONE)} END",
-    "smalt_run_created": (
-        f"AFTER INSERT ON tags WHEN NEW.key = '{ATTEMPT}' BEGIN "
-        "INSERT INTO smalt_creations (attempt, request, run_uuid, at) "
-        "VALUES (NEW.value, substr(NEW.value, 1, 64), NEW.run_uuid, CAST(strftime('%s', 'now') AS REAL)); "
-        "DELETE FROM tags WHERE run_uuid = NEW.run_uuid AND key = NEW.key; END"
-    ),
-    "smalt_experiment_renamed": (
-        f"AFTER UPDATE ON experiments WHEN OLD.name IS NOT NEW.name BEGIN {_note(_OF_EXPERIMENT)} END"
-    ),
-}
-TRIGGERS = [
-    statement
-    for name, rest in _TRIGGERS.items()
-    for statement in (f"DROP TRIGGER IF EXISTS {name}", f"CREATE TRIGGER {name} {rest}")
-]
-ALL_RUNS_CHANGED = "INSERT INTO smalt_changed_runs (run_uuid) SELECT run_uuid FROM runs ORDER BY start_time"

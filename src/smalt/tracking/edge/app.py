@@ -28,7 +28,7 @@ from smalt.arm.threads import Threads
 from smalt.auth.private_files import PrivateFiles
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.store import author
-from smalt.tracking.address import Address, parse_address
+from smalt.tracking.address import Address, mlflow_name, parse_address
 from smalt.tracking.artifacts.artifact_names import staging
 from smalt.tracking.artifacts.artifacts import artifact_response, is_artifact_route
 from smalt.tracking.artifacts.folder import Folder
@@ -38,7 +38,7 @@ from smalt.tracking.edge.access import action, is_known
 from smalt.tracking.edge.forward import Forward
 from smalt.tracking.edge.inflate import inflated
 from smalt.tracking.edge.registry_edge import RegistryEdge
-from smalt.tracking.edge.replies import azure_error, mlflow_error, too_large, unavailable
+from smalt.tracking.edge.replies import azure_error, mlflow_error, not_ready, too_large
 from smalt.tracking.edge.run_edge import RunEdge
 from smalt.tracking.edge.searches import Turns, check_search
 from smalt.tracking.models.registered_models import RegisteredModels
@@ -146,7 +146,7 @@ class TrackingApp:
                 await run_in_threadpool(self._audit.refused, error, request.method, request.scope["path"])
             return said(error)
         except NotReady as error:
-            return said(unavailable(str(error)))
+            return said(not_ready(error))
         except ClientDisconnect:
             return Response(status_code=400)
         except RecursionError:
@@ -225,7 +225,7 @@ class TrackingApp:
         place = staging(self._settings)
         return ModelFiles(
             lambda container: Folder(self._local.path(account, container), place, self._hides),
-            place_in(self._tracking.database, workspace.key),
+            place_in(self._tracking.database, mlflow_name(workspace)),
         )
 
 

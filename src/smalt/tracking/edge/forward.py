@@ -22,7 +22,7 @@ from smalt.tracking.artifacts.model_files import ModelFiles
 from smalt.tracking.edge.access import is_repeatable
 from smalt.tracking.edge.bodies import check_body, check_query
 from smalt.tracking.edge.registry_edge import Change, RegistryEdge
-from smalt.tracking.edge.replies import in_json, unavailable
+from smalt.tracking.edge.replies import busy, in_json, unavailable
 from smalt.tracking.edge.run_edge import RunEdge
 from smalt.tracking.edge.translate import (
     default_experiment_in_body,
@@ -106,6 +106,8 @@ class Forward:
         content = answer.content
         if answer.status_code >= 500 and (known := outage_of_another(content.decode(errors="replace"))):
             raise known  # MLflow would have its clients try again for minutes
+        if answer.status_code == 503:  # what it says quotes the statement and the database's address
+            raise busy()
         if change is not None:
             took = partial(self.registry.after, address.workspace, change, answer.status_code, content, files, by)
             content = await self.threads.run(took)

@@ -7,6 +7,7 @@ import json
 from starlette.responses import JSONResponse, Response
 
 from smalt.arm.errors import ArmError
+from smalt.arm.ports import NotReady
 
 # https://github.com/mlflow/mlflow/blob/master/mlflow/protos/databricks.proto (enum ErrorCode)
 _CODES = {
@@ -47,6 +48,19 @@ def azure_error(error: ArmError) -> Response:
 def unavailable(reason: str) -> ArmError:
     return ArmError(
         503, "ServiceUnavailable", f"MLflow is starting: {reason}. Try again soon.", headers=dict(RETRY_AFTER)
+    )
+
+
+def not_ready(error: NotReady) -> ArmError:
+    return ArmError(503, "ServiceUnavailable", str(error), headers=dict(RETRY_AFTER))
+
+
+def busy() -> ArmError:
+    return ArmError(
+        503,
+        "ServerBusy",
+        "MLflow's database is locked or cannot be reached; try again.",
+        headers=dict(RETRY_AFTER),
     )
 
 

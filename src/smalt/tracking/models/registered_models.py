@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Table, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelVersion
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.address import mlflow_name
 from smalt.tracking.database import schema
+from smalt.tracking.database.upsert import insert_into, wrote
 from smalt.tracking.models.sources import place_name, source_of
 from smalt.tracking.runs.runs import MlflowTracking
 
@@ -169,10 +169,12 @@ class RegisteredModels:
             "status_message": None,
         }
         if old is None:
-            made = {"workspace": own, "name": version.name, "version": number}
-            made["creation_time"] = round(version.created_at * 1000) or changed
-            connection.execute(table.insert().values(**made, **values, **fixed))
-            return
+            new = {"workspace": own, "name": version.name, "version": number}
+            new["creation_time"] = round(version.created_at * 1000) or changed
+            statement = insert_into(connection, table).values(**new, **values, **fixed).on_conflict_do_nothing()
+            if wrote(connection, statement):
+                return
+            old = connection.execute(select(table).where(key)).one()  # MLflow made it meanwhile
         known = (old.storage_location or old.source or "").lower() == source.lower() or not version.path
         if old.current_stage == DELETED or not known:
             values |= fixed
@@ -199,10 +201,10 @@ def _ensure_model(connection: Connection, own: str, name: str, created_at: float
     at = round(created_at * 1000) or None
     table = schema.registered_models
     connection.execute(
-        insert(table)
+        insert_into(connection, table)
         .values(workspace=own, name=name, creation_time=at, last_updated_time=at)
         .on_conflict_do_update(
-            ["workspace", "name"],
+            index_elements=["workspace", "name"],
             set_={
                 "creation_time": func.coalesce(table.c.creation_time, at),
                 "last_updated_time": func.coalesce(at, table.c.last_updated_time),
@@ -215,7 +217,7 @@ def _set_tags(connection: Connection, table: Table, key: Mapping[str, object], t
     connection.execute(delete(table).where(*(table.c[name] == value for name, value in key.items())))
     rows = [{**key, "key": name[:250], "value": value[:5000]} for name, value in tags.items()]
     if rows:
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(insert_into(connection, table).on_conflict_do_nothing(), rows)
 
 
 def _tags(connection: Connection, table: Table, key: Mapping[str, object]) -> dict[str, str]:
@@ -226,9 +228,9 @@ def _tags(connection: Connection, table: Table, key: Mapping[str, object]) -> di
 def _set_place(connection: Connection, own: str, version: ModelVersion) -> None:
     place = {"container": version.container, "path": version.path.strip("/")}
     connection.execute(
-        insert(schema.model_places)
+        insert_into(connection, schema.model_places)
         .values(workspace=own, place=place_name(version), **place)
-        .on_conflict_do_update(["workspace", "place"], set_=place)
+        .on_conflict_do_update(index_elements=["workspace", "place"], set_=place)
     )
 
 

@@ -23,14 +23,18 @@ import uvloop
 from mlflow.store.artifact.artifact_repository_registry import (
     _artifact_repository_registry as repositories,  # pyright: ignore[reportPrivateUsage]
 )
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select, text
+from sqlalchemy.exc import OperationalError
 
 from smalt.auth.private_files import PrivateFiles
 from smalt.settings import Settings
 from smalt.tracking.artifacts.artifact_names import staging
 from smalt.tracking.artifacts.folder import Folder
-from smalt.tracking.artifacts.model_files import ModelFiles
+from smalt.tracking.artifacts.model_files import ModelFiles, place_in
+from smalt.tracking.database import schema
 from smalt.tracking.database.migration import prepare
+from smalt.tracking.database.place import apart, tables_url
+from smalt.tracking.database.tracking_database import TrackingDatabase
 from smalt.tracking.process.mlflow_refusals import answer_in_json
 from smalt.tracking.process.mlflow_server import settings_of
 from smalt.tracking.process.repository import SCHEME, repository_class
@@ -49,16 +53,20 @@ _RELOCATED = (
 
 
 def run(settings: Settings) -> None:
-    prepare(settings.mlflow_database)
-    relocate(settings)
+    url, password = apart(tables_url(settings))
+    if password:
+        os.environ["PGPASSWORD"] = password  # for libpq alone: MLflow, its errors and its log never have it
+    store = url.render_as_string()
+    os.environ |= {"_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_REGISTRY_STORE": store}
+    _prepared(settings)
+    database = TrackingDatabase(settings)
+    relocate(settings, database)
     event.listen(Engine, "connect", _prepare_connection)
-    repositories.register(SCHEME, repository_class(folders(settings)))
+    repositories.register(SCHEME, repository_class(folders(settings, database)))
     # Only now: importing the server takes as long as all before, and jobs need no more than the database.
     app = importlib.import_module("mlflow.server.fastapi_app").app
     importlib.import_module("mlflow.server.handlers").initialize_backend_stores(
-        os.environ["_MLFLOW_SERVER_FILE_STORE"],
-        os.environ["_MLFLOW_SERVER_REGISTRY_STORE"],
-        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"],
+        store, store, os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"]
     )
     answer_in_json(importlib.import_module("mlflow.server").app)
     _give_back_memory()
@@ -69,40 +77,45 @@ def run(settings: Settings) -> None:
         runner.run(_serve(server, listen(settings.mlflow_socket, _BACKLOG)))
 
 
-def relocate(settings: Settings) -> None:
+def relocate(settings: Settings, database: TrackingDatabase) -> None:
     """Artifact locations hold our own address: follow the platform to the host and port that it has now."""
     base = f"{settings.url}/mlflow/"
-    with contextlib.closing(sqlite3.connect(settings.mlflow_database, timeout=60)) as connection, connection:
+    found = "strpos" if settings.postgresql else "instr"
+    with database.write() as connection:
         for table, column in _RELOCATED:
             connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, instr({column}, '/mlflow/v1.0/') + 8) "
-                f"WHERE {column} LIKE 'https://%/mlflow/v1.0/subscriptions/%' AND {column} NOT LIKE ? || '%'",
-                (base, base),
+                text(
+                    f"UPDATE {table} SET {column} = :base || substr({column}, {found}({column}, '/mlflow/v1.0/') + 8) "
+                    f"WHERE {column} LIKE 'https://%/mlflow/v1.0/subscriptions/%' AND {column} NOT LIKE :base || '%'"
+                ),
+                {"base": base},
             )
 
 
-def folders(settings: Settings) -> Any:
+def folders(settings: Settings, database: TrackingDatabase) -> Any:
     """The files of a workspace by MLflow's name for it."""
 
-    def one(query: str, *values: str) -> tuple[str, ...] | None:
-        with contextlib.closing(sqlite3.connect(settings.mlflow_database, timeout=20)) as connection:
-            return connection.execute(query, values).fetchone()
-
     def files_of(workspace: str) -> ModelFiles:
-        found = one("SELECT account FROM smalt_accounts WHERE workspace = ?", workspace)
-        if found is None:
+        table = schema.accounts
+        with database.read() as connection:
+            name = connection.scalar(select(table.c.account).where(table.c.workspace == workspace))
+        if name is None:
             raise LookupError(f"MLflow's workspace {workspace} has no storage account.")
-        account = settings.blobs / found[0]
-
-        def place_of(place: str) -> tuple[str, str] | None:
-            query = "SELECT container, path FROM smalt_model_places WHERE workspace = ? AND place = ?"
-            row = one(query, workspace, place)
-            return (row[0], row[1]) if row else None
-
+        account = settings.blobs / name
         hides = PrivateFiles(settings).hides
-        return ModelFiles(lambda container: Folder(account / container, staging(settings), hides), place_of)
+        return ModelFiles(
+            lambda container: Folder(account / container, staging(settings), hides), place_in(database, workspace)
+        )
 
     return files_of
+
+
+def _prepared(settings: Settings) -> None:
+    """The supervisor starts this again, so a database that is away is one line of the log and no traceback."""
+    try:
+        prepare(settings)
+    except OperationalError as error:
+        sys.exit(f"smalt: MLflow's database cannot be used: {error.orig}")
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:

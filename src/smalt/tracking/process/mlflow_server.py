@@ -32,10 +32,8 @@ def command(settings: Settings) -> list[str]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """MLflow's own settings. What runs code or calls out on behalf of a user is off."""
+    """MLflow's own settings, but for its database. What runs code or calls out on behalf of a user is off."""
     return {
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{settings.mlflow_database}",
-        "_MLFLOW_SERVER_REGISTRY_STORE": f"sqlite:///{settings.mlflow_database}",
         "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{settings.url}/mlflow/no-workspace",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "smalt-artifacts:/",
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",

@@ -1,6 +1,6 @@
 """What changed of runs in MLflow's tables, whoever changed it, and changes of our own to a run.
 
-Triggers note every run that is made, renamed, tagged, ended, deleted or restored (`schema.TRIGGERS`), in the
+Triggers note every run that is made, renamed, tagged, ended, deleted or restored (`database/triggers.py`), in the
 transaction that does it: so nothing is missed when a process is killed between MLflow's answer and what we make of it.
 What a run measures is not noted.
 """
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import RunChanges, TrackedRun
 from smalt.tracking.database import schema
+from smalt.tracking.database.upsert import insert_into
 
 SUBMITTED = "JOB"  # the source type of runs that we made; MLflow's own are UNKNOWN
 NAME_LENGTH = 250
@@ -75,9 +75,10 @@ def set_tags(connection: Connection, run_id: str, values: Mapping[str, str]) -> 
         {"key": key[:_KEY_LENGTH], "value": str(value)[:_VALUE_LENGTH], "run_uuid": run_id}
         for key, value in values.items()
     ]
-    statement = insert(schema.tags)
+    statement = insert_into(connection, schema.tags)
     connection.execute(
-        statement.on_conflict_do_update(["key", "run_uuid"], set_={"value": statement.excluded.value}), rows
+        statement.on_conflict_do_update(index_elements=["key", "run_uuid"], set_={"value": statement.excluded.value}),
+        rows,
     )
 
 

@@ -25,13 +25,13 @@ from typing import Any
 
 import httpx
 from sqlalchemy import delete, or_, select
-from sqlalchemy.dialects.sqlite import insert
 
 from smalt.arm.ids import ResourceId
 from smalt.arm.threads import Threads
 from smalt.tracking.address import mlflow_name
 from smalt.tracking.database import schema
 from smalt.tracking.database.tracking_database import TrackingDatabase
+from smalt.tracking.database.upsert import insert_into
 from smalt.tracking.process.upstream import Outgoing, Unavailable, Upstream
 
 AGAIN_S = 300.0  # MLflow's client tries again for about two minutes
@@ -108,7 +108,7 @@ class RunCreations:
         table = schema.creations
         values = {"attempt": attempt, "request": request, "run_uuid": "", "at": self._clock()}
         with self._database.write() as connection:
-            connection.execute(insert(table).values(values).on_conflict_do_nothing())
+            connection.execute(insert_into(connection, table).values(values).on_conflict_do_nothing())
             return connection.scalar(select(table.c.run_uuid).where(table.c.attempt == attempt)) or ""
 
     def close(self, attempt: str, answered: bool) -> None:

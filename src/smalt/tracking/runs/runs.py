@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, inspect, or_, select, text, update
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import Connection, bindparam, delete, func, inspect, or_, select, update
 
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
@@ -23,7 +22,9 @@ from smalt.settings import Settings
 from smalt.store.quick import QuickSelect
 from smalt.tracking.address import artifact_root, mlflow_name, run_artifact_uri
 from smalt.tracking.database import schema
+from smalt.tracking.database.removal import remove_rows_of_workspace
 from smalt.tracking.database.tracking_database import TrackingDatabase
+from smalt.tracking.database.upsert import Insert, insert_into, wrote
 from smalt.tracking.runs import run_changes
 from smalt.tracking.runs.run_changes import NAME_LENGTH, SUBMITTED
 
@@ -69,7 +70,7 @@ class MlflowTracking:
         self, settings: Settings, account_of: Callable[[str], str], clock: Callable[[], float] = time.time
     ) -> None:
         self.settings = settings
-        self.database = TrackingDatabase(settings.mlflow_database)
+        self.database = TrackingDatabase(settings)
         self.account_of = account_of
         self._clock = clock
 
@@ -89,8 +90,8 @@ class MlflowTracking:
             self._ensure_workspace(connection, run.workspace, account)
             experiment_id = self._ensure_experiment(connection, run.workspace, run.experiment or DEFAULT_EXPERIMENT)
             run_id = _run_id(connection, run.workspace, run.name)
-            begun = connection.execute(_begin(self._row(run, run_id, experiment_id), again=bool(run.started_at)))
-            if begun.rowcount:
+            row = self._row(run, run_id, experiment_id)
+            if wrote(connection, _begin(insert_into(connection, schema.runs), row, again=bool(run.started_at))):
                 _forget_logged(connection, run_id)
                 run_changes.set_tags(connection, run_id, _tags(run))
 
@@ -141,13 +142,8 @@ class MlflowTracking:
         """All that the workspace has in MLflow: the rows that name it, then whatever refers to a row that is gone."""
         name = mlflow_name(workspace)
         with self.database.write() as connection:
-            connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-            for table in _tables_with_workspace(connection):
-                connection.execute(text(f'DELETE FROM "{table}" WHERE workspace = :name'), {"name": name})
+            remove_rows_of_workspace(connection, name)
             connection.execute(delete(schema.workspaces).where(schema.workspaces.c.name == name))
-            while orphans := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
-                for table, rowid, *_ in orphans:
-                    connection.exec_driver_sql(f'DELETE FROM "{table}" WHERE rowid = ?', (rowid,))
             if inspect(connection).has_table(schema.changed_runs.name):  # an older version's gets it at MLflow's start
                 there = select(schema.runs.c.run_uuid)
                 connection.execute(delete(schema.changed_runs).where(schema.changed_runs.c.run_uuid.not_in(there)))
@@ -210,12 +206,14 @@ class MlflowTracking:
         root = artifact_root(self.settings, parsed)
         values = {"description": str(parsed), "default_artifact_root": root}
         connection.execute(
-            insert(schema.workspaces).values(name=name, **values).on_conflict_do_update(["name"], set_=values)
+            insert_into(connection, schema.workspaces)
+            .values(name=name, **values)
+            .on_conflict_do_update(index_elements=["name"], set_=values)
         )
         connection.execute(
-            insert(schema.accounts)
+            insert_into(connection, schema.accounts)
             .values(workspace=name, account=account)
-            .on_conflict_do_update(["workspace"], set_={"account": account})
+            .on_conflict_do_update(index_elements=["workspace"], set_={"account": account})
         )
         self._ensure_experiment(connection, workspace, DEFAULT_EXPERIMENT)
 
@@ -226,21 +224,20 @@ class MlflowTracking:
             select(table.c.experiment_id, table.c.lifecycle_stage).where(table.c.workspace == own, table.c.name == name)
         ).first()
         if found is None:
-            # MLflow itself keeps id 0 for its own workspace `default`, so ours never get it.
-            number = (connection.scalar(select(func.max(table.c.experiment_id))) or 0) + 1
+            number = _next_experiment(connection)
             location = f"{artifact_root(self.settings, ResourceId.parse(workspace))}/{number}"
-            connection.execute(
-                table.insert().values(
-                    experiment_id=number,
-                    name=name,
-                    workspace=own,
-                    artifact_location=location,
-                    lifecycle_stage="active",
-                    creation_time=now,
-                    last_update_time=now,
-                )
-            )
-            return number
+            values = {
+                "experiment_id": number,
+                "name": name,
+                "workspace": own,
+                "artifact_location": location,
+                "lifecycle_stage": "active",
+                "creation_time": now,
+                "last_update_time": now,
+            }
+            if wrote(connection, insert_into(connection, table).values(values).on_conflict_do_nothing()):
+                return number
+            return self._ensure_experiment(connection, workspace, name)  # on PostgreSQL somebody made it meanwhile
         if found.lifecycle_stage != "active":
             connection.execute(
                 update(table)
@@ -286,14 +283,23 @@ def _owned(owners: Mapping[str, str], workspace: str, name: str, second: str) ->
     return second if name in owners or owners.get(second) == own else name
 
 
-def _begin(row: dict[str, Any], again: bool) -> Insert:
-    """Write the run's row; over one that began earlier only with `again`. Its row count says whether it did."""
-    statement = insert(schema.runs).values(row)
+def _next_experiment(connection: Connection) -> int:
+    """MLflow itself keeps id 0 for its own workspace `default`, so ours never get it."""
+    column = schema.experiments.c.experiment_id
+    if connection.dialect.name == "sqlite":
+        return (connection.scalar(select(func.max(column))) or 0) + 1
+    sequence = func.pg_get_serial_sequence(schema.experiments.name, column.name)
+    return connection.execute(select(func.nextval(sequence))).scalar_one()
+
+
+def _begin(statement: Insert, row: dict[str, Any], again: bool) -> Insert:
+    """Write the run's row; over one that began earlier only with `again`."""
+    statement = statement.values(row)
     if not again:
         return statement.on_conflict_do_nothing()
     runs = schema.runs.c
     return statement.on_conflict_do_update(
-        ["run_uuid"],
+        index_elements=["run_uuid"],
         set_={**row, "end_time": None, "deleted_time": None},
         where=(runs.source_type == SUBMITTED) & (runs.start_time < statement.excluded.start_time),
     )
@@ -321,14 +327,6 @@ def _tags(run: RunSpec) -> dict[str, str]:
 
 def _values(connection: Connection, table: Any, run_id: str) -> dict[str, Any]:
     return {row.key: row.value for row in connection.execute(select(table).where(table.c.run_uuid == run_id))}
-
-
-def _tables_with_workspace(connection: Connection) -> list[str]:
-    names = connection.exec_driver_sql(
-        "SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c "
-        "WHERE m.type = 'table' AND c.name = 'workspace'"
-    )
-    return [row[0] for row in names]
 
 
 def _milliseconds(seconds: float) -> int:

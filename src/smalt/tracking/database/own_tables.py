@@ -1,0 +1,78 @@
+"""What we put beside MLflow's tables when its migrations are through, and the sign that all is there.
+
+Everybody but MLflow's process waits for that sign. SQLite has it in its file (`user_version`), PostgreSQL as a row.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, insert, inspect, select, text
+
+from smalt.store.quick import execute
+from smalt.tracking.database import schema, triggers
+
+_READY = 1
+_ready = Table("smalt_ready", MetaData(), Column("version", Text, primary_key=True))
+
+
+def complete(connection: Connection) -> None:
+    """Our tables and triggers. Again it changes nothing.
+
+    The first time, all runs count as changed: their jobs have not heard of them.
+    """
+    for table in (schema.accounts, schema.model_places, schema.creations):
+        table.create(connection, checkfirst=True)
+    if not inspect(connection).has_table(schema.changed_runs.name):
+        schema.changed_runs.create(connection)
+        connection.exec_driver_sql(triggers.ALL_RUNS_CHANGED)
+    if connection.dialect.name == "postgresql":
+        drop_triggers(connection)
+        _widen(connection)
+    for statement in triggers.statements(connection.dialect.name):
+        connection.exec_driver_sql(statement)
+
+
+def drop_triggers(connection: Connection) -> None:
+    """PostgreSQL does not change a column that a trigger looks at."""
+    for statement in triggers.drops():
+        connection.exec_driver_sql(statement)
+
+
+def is_ready(connection: Connection) -> bool:
+    """Raises ProgrammingError on PostgreSQL where nothing has been made yet."""
+    if connection.dialect.name == "sqlite":
+        return execute(connection, "PRAGMA user_version") == [(_READY,)]
+    return ready_version(connection) is not None
+
+
+def ready_version(connection: Connection) -> str | None:
+    """What `set_ready` was told on PostgreSQL; None where the schema is not complete."""
+    return connection.scalar(select(_ready.c.version))
+
+
+def set_ready(connection: Connection, version: str) -> None:
+    """`version` of what was made; '' takes the sign away. SQLite keeps no version."""
+    if connection.dialect.name == "sqlite":
+        execute(connection, f"PRAGMA user_version={_READY if version else 0}")
+        return
+    _ready.create(connection, checkfirst=True)
+    connection.execute(delete(_ready))
+    if version:
+        connection.execute(insert(_ready).values(version=version))
+
+
+def _widen(connection: Connection) -> None:
+    """Texts without a length, as SQLite has them: a job's name, which is its run's id, has more than 32 characters.
+
+    MLflow checks lengths itself. No row is rewritten.
+    """
+    found = connection.execute(
+        text(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema = current_schema() AND character_maximum_length IS NOT NULL ORDER BY table_name"
+        )
+    )
+    for table, columns in groupby(found.all(), lambda row: row.table_name):
+        widened = ", ".join(f'ALTER "{row.column_name}" TYPE text' for row in columns)
+        connection.exec_driver_sql(f'ALTER TABLE "{table}" {widened}')
