@@ -64,12 +64,12 @@ def run(root: Path | None, as_json: bool) -> int:
 def observe(settings: Settings) -> Status:
     """Asks the platform itself; the supervisor's file only names the processes."""
     supervisor, tasks = holder(settings.root), observe_tasks(settings)
-    what = (settings.url, installed(), settings.shown_database)
+    level = Walling(settings).isolation().level if settings.root.is_dir() else settings.isolation
+    what = (settings.url, installed(), settings.shown_database, level)
     view = read_view(settings.run / "supervisor.json") if supervisor else None
     if view is None or view.pid != supervisor:
-        return Status(False, *what, settings.isolation, [], tasks)
-    level = Walling(settings).isolation().level
-    return Status(_answers(settings), *what, level, _processes(view), tasks)
+        return Status(False, *what, [], tasks)
+    return Status(_answers(settings), *what, _processes(view), tasks)
 
 
 def _answers(settings: Settings) -> bool:
