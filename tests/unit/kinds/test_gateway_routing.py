@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from fakes import platform as fakes
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import Phase
@@ -215,10 +214,10 @@ def test_a_deleted_endpoint_leaves_no_row_and_its_name_can_be_used_again(harness
     assert harness.row(ONE).state == "Succeeded" and served(harness) == {"ep-one"}
 
 
-def test_a_job_does_not_choose_how_an_endpoint_is_opened(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_does_not_choose_how_an_endpoint_is_opened(harness: Harness) -> None:
     make(harness, ONE)
     job = Principal(oid="j", name="job:train", kind="job", tenant="t", scope=WORKSPACE.lower())
-    monkeypatch.setattr(fakes, "OWNER", job)
+    harness.caller = job
     assert harness.put(ONE, {"properties": {"authMode": "AADToken"}}).status_code == 403
     assert harness.put(ONE, {"properties": {"authMode": "Key", "keys": {"primaryKey": "mine"}}}).status_code == 403
     assert harness.put(TWO, {"properties": {"authMode": "Key", "keys": {"primaryKey": "mine"}}}).status_code == 403
