@@ -44,6 +44,9 @@ class Fence:
     def show(self, source: Path, writable: bool = False, base: str = "") -> None:
         (self._writable if writable else self._readable).append((str(source), base))
 
+    def show_public(self, source: Path) -> None:
+        self._readable.append((str(source), ""))
+
     def show_temporary(self, source: Path) -> None:
         self._writable.append((str(source), ""))
 

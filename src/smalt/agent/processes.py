@@ -31,6 +31,7 @@ class StartError(Exception):
 class Command:
     """`cgroups` are files that the process writes itself into before it becomes the command, `rlimits` what it sets.
 
+    `log` receives what it says, and it is told nothing; -1: its three streams are those of this process.
     `enter`, given the command's folder, moves it behind its walls; without, it runs in the open.
     """
 
@@ -199,10 +200,10 @@ def _become(command: Command, parent: int, problem: int, alone: bool) -> NoRetur
         elif not command.may_mount:
             linux.drop_mount_capability()
         os.chdir(command.folder)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.dup2(command.log, 1)
-        os.dup2(command.log, 2)
+        if command.log >= 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(command.log, 1)
+            os.dup2(command.log, 2)
         os.execvpe(command.argv[0], command.argv, command.environment)
     except BaseException as error:  # whatever it is, it must not run the agent's code a second time
         text = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)

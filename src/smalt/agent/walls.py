@@ -79,6 +79,10 @@ class Walls:
         """At the same path, as the task's user's own."""
         self._shown.append(Shown(str(source), str(source), writable, ours=True, base=base))
 
+    def show_public(self, source: Path) -> None:
+        """At the same path, as it is: of whatever file system, and readable for who may read it outside."""
+        self._shown.append(Shown(str(source), str(source)))
+
     def show_temporary(self, source: Path) -> None:
         """`source` is `/tmp` inside. What is shown at a path below `/tmp` gets its place in there now: later it is the
         task's user's alone to make anything in it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ LOGIN = Login("builder", quote(SECRET, safe=""))  # as clients are told to write
 NO_PIP = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "", "PIP_EXTRA_INDEX_URL": ""}
 
 
+@functools.cache  # it holds the time that it was made at: the second one has another hash
 def wheel(name: str) -> bytes:
     content = BytesIO()
     info = f"{name}-1.0.dist-info"

@@ -11,14 +11,15 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from smalt.agent import wire
+from smalt.agent.start import python
+from smalt.agent.walled import WALLS
 from smalt.agent.wire import TaskSpec, WallsSpec
 from smalt.arm.ports import Isolation
 from smalt.engines.local.gpus import Gpu, machine_gpus
-from smalt.engines.local.spawn import python
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _TRIAL_TIMEOUT_S = 20
 # A number for each workspace, of a range that no packaged system gives to people (systemd's for transient services).
 # Two workspaces may meet at one number: what keeps them apart is that neither sees the other's files and processes.
 _FIRST_USER, _USERS = 61184, 4096
+_BUILDERS = "environments"  # in place of a workspace: as one who is nobody else runs what environments are built with
 INJECTED = Path(wire.__file__).parent / "inject"
 
 
@@ -71,12 +73,23 @@ class Walling:
         return Isolation("none", f"This machine allows neither namespaces nor Landlock: {found.reason}.")
 
     def around(self, task: TaskSpec) -> TaskSpec:
-        """The task with its walls and its GPUs. The platform's own work has no workspace, and needs none."""
+        """The task with its walls and its GPUs. The platform's own work has no workspace, and needs none.
+
+        It is told the walls for what it runs of other people's code, such as the builds of source distributions.
+        """
         task = self._with_gpus(task)
         level = self.isolation().level
-        if not task.workspace or level in ("off", "none"):
+        if level in ("off", "none"):
             return task
         settings = self._settings
+        if not task.workspace:
+            inner = WallsSpec(
+                level="files" if level == "files" else "walls",  # with the network: packages come from there
+                user=user_of(_BUILDERS) if self._trial.owners and level != "files" else 0,
+                hidden=[str(settings.root), str(settings.run)],
+                gpus=[],
+            )
+            return replace(task, variables={**task.variables, WALLS: json.dumps(asdict(inner))})
         minors = None if task.gpus is None else [self._gpus[one].minor for one in task.gpus if one < len(self._gpus)]
         return replace(
             task,

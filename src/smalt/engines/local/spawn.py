@@ -6,16 +6,11 @@ import contextlib
 import json
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
-from smalt.agent import wire
+from smalt.agent.start import python
 
-# Isolated and without `site` an interpreter starts in a third of the time. The path goes last, so that nothing beside
-# this package can hide a module of the standard library.
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from smalt.agent.{module} import main; main()"
-_PACKAGES = Path(wire.__file__).parents[2]
 _BURY_TIMEOUT_S = 30
 _NURSERY_TIMEOUT_S = 10
 
@@ -107,8 +102,3 @@ class Nursery:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
             self._process = None
-
-
-def python(module: str) -> list[str]:
-    """The command that runs `main` of a module of the agent."""
-    return [sys.executable, "-I", "-S", "-c", _START.format(module=module), str(_PACKAGES)]

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 import uv as uv_wheel
 
+from smalt.agent.walled import WALLS
 from smalt.arm.ports import Login
 from smalt.environments.uv.explain import Obstacle, cause, read_problem
 from smalt.environments.uv.feeds import LOGINS, with_logins
@@ -32,6 +33,7 @@ from smalt.environments.uv.locks import Resolution, lock_key, read_lock, version
 from smalt.environments.uv.machine_index import has_several_indexes, with_pip_settings
 from smalt.environments.uv.process import Ran, Uv, say, without_secrets
 from smalt.environments.uv.resolve import Resolver, Unresolvable
+from smalt.environments.uv.workshop import Workshop, pinned
 
 SHIPPED = Path(__file__).parent / "curated" / "locks"
 _REBUILDS = 3
@@ -43,13 +45,14 @@ def main(arguments: list[str]) -> int:
     definition = json.loads(os.environ.pop(VARIABLE))
     logins = {address: Login(*login) for address, login in json.loads(os.environ.pop(LOGINS, "{}")).items()}
     definition["options"] = with_logins(definition["options"], logins)
+    walls = os.environ.pop(WALLS, "")
     os.umask(0o022)
     signal.signal(signal.SIGTERM, _stop)
     for folder in (layout.flock(key).parent, layout.prefix(key).parent, layout.cache, layout.failure(key).parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with _held(layout.flock(key)) as held:
-            return Build(layout, key, definition, held).run()
+            return Build(layout, key, definition, held, walls).run()
     except _Stopped:
         say("\nStopped. What was downloaded is kept; the next build goes on from there.")
         return 128 + signal.SIGTERM
@@ -76,14 +79,22 @@ class Installed:
 class Build:
     """One build, with the key's lock in hand."""
 
-    def __init__(self, layout: Layout, key: str, definition: Mapping[str, Any], held: int) -> None:
+    def __init__(self, layout: Layout, key: str, definition: Mapping[str, Any], held: int, walls: str = "") -> None:
         self._layout, self._key, self._definition = layout, key, definition
         variables = with_pip_settings(os.environ)
         several = has_several_indexes(variables, definition["options"])
         self._index_options = ["--index-strategy", "unsafe-best-match"] if several else []
-        self._uv = Uv(uv_wheel.find_uv_bin(), str(layout.cache), variables, held)
+        binary = uv_wheel.find_uv_bin()
+        self._uv = Uv(binary, str(layout.cache), variables, held)
+        self._workshop = Workshop(layout, key, walls, binary, variables, str(definition["interpreter"]))
 
     def run(self) -> int:
+        try:
+            return self._run()
+        finally:
+            self._workshop.close()
+
+    def _run(self) -> int:
         if self._is_complete():
             say("This environment is built already.")
             return 0
@@ -136,7 +147,9 @@ class Build:
         return resolution
 
     def _from_scratch(self) -> Resolution:
-        resolver = Resolver(self._uv, self._definition, self._index_options, self._plain_lock())
+        plain, builder = self._plain_lock(), self._workshop.uv
+        resolver = Resolver(self._uv, self._definition, self._index_options, plain, builder)
+        self._workshop.forget()
         for _ in range(_REBUILDS):
             with _stage("Choosing versions"):
                 resolution = resolver.resolve()
@@ -183,19 +196,33 @@ class Build:
                 return Installed(0)
             if tries[0] == "" and read_problem(first.output).obstacle is not Obstacle.UNREACHABLE:
                 return Installed(first.code, first.output)
+            self._make_folder()  # anew: uv runs its interpreter, and so whatever the first try has put there
             second = self._sync(resolution, tries[1])
             online = second if tries[1] == "" else first
             return Installed(second.code, online.output)
 
     def _sync(self, resolution: Resolution, offline: str) -> Ran:
+        """Wheels alone, with which no code runs; those that there are not are built first, in the workshop."""
         python = self._layout.prefix(self._key) / "bin" / "python"
         arguments = ["pip", "sync", "--python", str(python), "--link-mode", "hardlink", *self._index_options]
-        arguments += ["--only-binary", ":all:", *(word for one in resolution.sources for word in ("--no-binary", one))]
-        options = "\n".join(self._definition["options"])  # they may hold credentials: on standard input, not in a file
+        arguments += ["--only-binary", ":all:"]
+        given = self._definition["options"]  # they may hold credentials: on standard input, not in a file
+        options = "\n".join(one for one in given if "--no-binary" not in one)
         files = [str(self._layout.lock(self._key)), *(["-"] if options else [])]
+        if resolution.sources:
+            ran = self._build_sources(resolution, options, offline)
+            if ran.code != 0:
+                return ran
+            arguments += ["--find-links", str(self._layout.wheels(self._key))]
+            options, files = f"{options}\n{pinned(resolution, self._workshop.wheels(resolution))}", ["-"]
         if offline:
             return self._uv.run([*arguments, offline, "--quiet", *files], options)
         return self._uv.run([*arguments, *files], options, live=True)
+
+    def _build_sources(self, resolution: Resolution, options: str, offline: str) -> Ran:
+        if self._workshop.wheels(resolution).keys() == set(resolution.sources):
+            return Ran(0, "")
+        return self._workshop.build(resolution, options, [*self._index_options, *([offline] if offline else [])])
 
     def _complete(self, resolution: Resolution, seconds: float) -> None:
         marker = {

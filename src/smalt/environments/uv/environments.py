@@ -105,8 +105,10 @@ class UvEnvironments:
         )
 
     def compiling(self, key: str, owner: str, attempt: int) -> TaskSpec:
-        prefix = self.prefix(key)
-        compile_all = [str(prefix / "bin" / "python"), "-m", "compileall", "-q", "-j", "1", str(prefix / "lib")]
+        """By the interpreter that the environment is of, and without `site`: nothing that lies in it is run."""
+        prefix, marker = self.prefix(key), read_json(self._layout.marker(key)) or {}
+        python = [str(marker.get("interpreter") or sys.executable), "-I", "-S"]
+        compile_all = [*python, "-m", "compileall", "-q", "-j", "1", str(prefix / "lib")]
         return TaskSpec(
             name=f"compile-{key[:16]}-a{attempt}",
             owner=owner,

@@ -4,6 +4,8 @@ envs/
   venvs/{key}/            the environment; complete only when `.complete` (JSON) is in it
   locks/{key}.txt         exact versions and hashes: written once, used again for this key for ever
   logs/                   {key}.failure.json: the cause, where the last build failed. The logs themselves are blobs
+  wheels/{key}/           those that were built of its lock's source distributions, for this key alone
+  scratch/{key}/          while its build runs others' code: where that happens. Thrown away afterwards
   flocks/{key}            held (flock) by the build that is under way, and by its uv
   cache/                  uv's cache. It may be deleted at any time: built environments are hardlinks and keep their
                           files, and a lock is then built again from the package index instead of from this disk.
@@ -39,6 +41,12 @@ class Layout:
 
     def lock(self, key: str) -> Path:
         return self.envs / "locks" / f"{key}.txt"
+
+    def wheels(self, key: str) -> Path:
+        return self.envs / "wheels" / key
+
+    def scratch(self, key: str) -> Path:
+        return self.envs / "scratch" / key
 
     def failure(self, key: str) -> Path:
         return self.envs / "logs" / f"{key}.failure.json"

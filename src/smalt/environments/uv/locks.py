@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from packaging.utils import canonicalize_name
 from smalt.environments.uv.layout import write_atomically
 
 _HEAD = "# smalt: "
+_LINE = re.compile(
+    r"[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+(?: ; [^\\\n]*)?(?: \\)?| {4}--hash=sha256:[0-9a-f]{64}(?: \\)?|"
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,26 @@ def versions(text: str) -> dict[str, str]:
     return {
         canonicalize_name(name): version for name, version in re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)", text)
     }
+
+
+def requirement(text: str, name: str) -> str:
+    """The lines of a lock that are about the package `name` (canonical), "" if none are."""
+    for found in re.finditer(r"(?m)^([A-Za-z0-9._-]+)==[^\n]*\n?(?:[ \t]+[^\n]*\n?)*", text):
+        if canonicalize_name(found.group(1)) == name:
+            return found.group()
+    return ""
+
+
+def foreign_line(text: str, addresses: Collection[str]) -> str:
+    """The first line of a lock that is neither a version, nor a hash, nor one of `addresses`; "" if there is none.
+
+    Options and addresses are instructions: they count only from those who may give them.
+    """
+    for line in text.split("\n"):
+        address = line.removesuffix("\\").partition(" ; ")[0].partition(" @ ")[2].strip()
+        if not _LINE.fullmatch(line) and (not address or address not in addresses):
+            return line
+    return ""
 
 
 def _head(text: str) -> dict[str, Any]:

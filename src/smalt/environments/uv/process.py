@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _SECRET = re.compile(r"(\w+://)[^/@\s:]+(?::[^/@\s]*)?@")
@@ -41,12 +42,30 @@ class Uv:
     `--project /`: a pyproject.toml in or above the working folder is somebody's project,
     whose constraints are not for us.
 
-    uv gets SIGKILL when this process dies: its writes end with us.
+    uv gets SIGKILL when this process dies: its writes end with us. It compiles nothing: that would run what it
+    installs.
+
+    `entering` are the words of a command that runs uv behind walls: there it sees no temporary files but those below
+    `scratch`.
     """
 
-    def __init__(self, binary: str, cache: str, variables: Mapping[str, str], held: int | None = None) -> None:
-        self._command = [binary, "--project", "/", "--cache-dir", cache, "--no-progress", "--color", "never"]
-        self._variables = {**variables, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
+    def __init__(
+        self,
+        binary: str,
+        cache: str,
+        variables: Mapping[str, str],
+        held: int | None = None,
+        scratch: Path | None = None,
+        entering: Sequence[str] = (),
+    ) -> None:
+        self.scratch = scratch
+        self._command = [*entering, binary, "--project", "/", "--cache-dir", cache, "--no-progress", "--color", "never"]
+        self._variables = {
+            **variables,
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_PROGRESS": "1",
+            "UV_COMPILE_BYTECODE": "0",
+        }
         self._held = () if held is None else (held,)
         self._in_child = _before_exec()
 

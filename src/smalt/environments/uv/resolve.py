@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from packaging.utils import canonicalize_name
 
 from smalt.environments.uv.bounds import Bound, missing_bounds
 from smalt.environments.uv.explain import Obstacle, Problem, cause, read_problem
-from smalt.environments.uv.locks import Resolution, versions
+from smalt.environments.uv.locks import Resolution, foreign_line, versions
 from smalt.environments.uv.process import Ran, Uv, say
 from smalt.environments.uv.relaxation import relaxations
 
 _ROUNDS = 5
+_ORIGINS = ("seeds", "conda", "pip", "serving")
 _YIELDING = ("seeds", "conda", "pip")  # who gives way first; what the inference server needs never does
 
 
@@ -72,23 +73,33 @@ class _State:
 
 
 class Resolver:
-    """One definition, resolved for one interpreter. `offline` resolves from the cache alone."""
+    """One definition, resolved for one interpreter. `offline` resolves from the cache alone.
+
+    `builder` is the uv that may run the code of source distributions, which tells what they need; `uv` runs none.
+    """
 
     def __init__(
-        self, uv: Uv, definition: Mapping[str, Any], index_options: list[str], preferred: Path | None = None
+        self,
+        uv: Uv,
+        definition: Mapping[str, Any],
+        index_options: list[str],
+        preferred: Path | None = None,
+        builder: Uv | None = None,
     ) -> None:
-        self._uv = uv
+        self._uv, self._builder = uv, builder or uv
         self._python = str(definition["python"])
         self._interpreter = str(definition["interpreter"])
         self._exact = bool(definition["exact"])
         self._options = [*definition["options"]]
+        self._unwanted = without_wheels(self._options)
+        written = [*self._options, *(text for origin in _ORIGINS for text in definition[origin])]
+        self._allows_code = any("--no-binary" in one for one in written)  # wherever in a line it stands
+        self._ran_code = False
         self._index_options = index_options
         self._preferred = preferred
         self._offline = False
         self._refused: list[Bound] = []
-        self._state = _State(
-            [_asked(origin, text) for origin in ("seeds", "conda", "pip", "serving") for text in definition[origin]]
-        )
+        self._state = _State([_asked(origin, text) for origin in _ORIGINS for text in definition[origin]])
 
     def resolve(self) -> Resolution:
         """Raises Unresolvable."""
@@ -96,7 +107,10 @@ class Resolver:
         text = self._bounded(text)
         text = self._restored(text)
         text = self._with_wheels(text)
-        return Resolution(text, tuple(sorted(self._state.sources)), tuple(self._notes(text)))
+        if self._ran_code and (foreign := foreign_line(text, self._addresses())):
+            raise Unresolvable(f"What a package's build made of the versions cannot be used: '{foreign}'.")
+        sources = self._state.sources | (self._unwanted & versions(text).keys())
+        return Resolution(text, tuple(sorted(sources)), tuple(self._notes(text)))
 
     def avoid(self, package: str) -> None:
         """`package` could not be built from its source: from now on only with a wheel.
@@ -251,15 +265,15 @@ class Resolver:
 
     def _compile(self, state: _State) -> Ran:
         lines = [*(one.line for one in state.asked), *(one.limit for one in state.limits)]
-        with tempfile.TemporaryDirectory(prefix="smalt-resolve-") as scratch:
+        uv = self._builder if state.sources or self._allows_code else self._uv
+        with tempfile.TemporaryDirectory(prefix="smalt-resolve-", dir=uv.scratch) as scratch:
             output = Path(scratch) / "lock.txt"
             if self._preferred is not None and self._preferred.exists():
                 output.write_text(self._preferred.read_text())
             arguments = ["--generate-hashes", "--no-annotate", "--no-header", "--output-file", str(output)]
             for package in sorted(state.sources):
                 arguments += ["--no-binary", package]
-            ran = self._run([*arguments, "--only-binary", ":all:"], "\n".join(lines) + "\n")
-            return Ran(ran.code, ran.output, output.read_text() if ran.code == 0 else "")
+            return self._run([*arguments, "--only-binary", ":all:"], "\n".join(lines) + "\n", uv)
 
     def _nearest(self, requirement: str) -> str | None:
         """The lowest version with a wheel for this interpreter, without looking at what it needs."""
@@ -275,11 +289,18 @@ class Resolver:
         wheels = re.findall(r"""[^/"']+\.whl(?=["'?#])""", ran.answer)
         return ran.code == 0 and bool(wheels) and not any(one.endswith("-none-any.whl") for one in wheels)
 
-    def _run(self, arguments: list[str], requirements: str) -> Ran:
+    def _run(self, arguments: list[str], requirements: str, uv: Uv | None = None) -> Ran:
+        uv = uv or (self._builder if self._allows_code else self._uv)
         offline = ["--offline"] if self._offline else []
         text = "\n".join([*self._options, requirements])
         base = ["pip", "compile", "-", "--python", self._interpreter, *self._index_options, *offline]
-        return self._uv.run([*base, *arguments], text)
+        self._ran_code = self._ran_code or uv is not self._uv
+        return uv.run([*base, *arguments], text)
+
+    def _addresses(self) -> set[str]:
+        """Those that were asked for, as they stand in a lock."""
+        asked = [one.requirement.url or "" if one.requirement else one.original for one in self._state.asked]
+        return {address for address in asked if address}
 
     def _find(self, name: str) -> Asked | None:
         """The requirement of this name that pins most."""
@@ -290,6 +311,12 @@ class Resolver:
         found = self._find(name)
         assert found is not None
         return found
+
+
+def without_wheels(options: Iterable[str]) -> frozenset[str]:
+    """The packages whose wheels the user does not want: what uv is given with `--no-binary`."""
+    given = [one.removeprefix("--no-binary ") for one in options if one.startswith("--no-binary ")]
+    return frozenset(canonicalize_name(name.strip()) for one in given for name in one.split(",") if ":" not in name)
 
 
 def _asked(origin: str, text: str) -> Asked:
