@@ -135,9 +135,10 @@ def succeeds(result: tuple[TaskState, str]) -> str:
 
 
 def stop(walled: Walled, folder: Path, grace_s: float) -> None:
-    request = folder / "stop.json"
-    request.write_text(StopRequest(grace_s).to_json())
-    request.chmod(0o644)
+    fresh = folder / ".stop.new"  # as the engine writes it: at once and whole
+    fresh.write_text(StopRequest(grace_s).to_json())
+    fresh.chmod(0o644)
+    fresh.replace(folder / "stop.json")
     state = walled.state(folder)
     assert state is not None
     os.kill(state.agent_pid, 10)

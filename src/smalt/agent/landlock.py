@@ -13,7 +13,7 @@ from pathlib import Path
 
 from smalt.agent import linux
 from smalt.agent.beneath import open_below
-from smalt.agent.machine import DEVICES, ETC, TOP, gpu_devices, hops
+from smalt.agent.machine import DEVICES, ETC, TOP, gpu_devices, interpreter
 from smalt.agent.wire import WallsSpec
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
@@ -51,10 +51,9 @@ class Fence:
         self._writable.append((str(source), ""))
 
     def show_interpreter(self, python: Path) -> None:
-        _, real = hops(python)
-        home = Path(real).parents[1]
-        if len(home.parts) > 2:  # nobody means the whole of /home
-            self._readable.append((str(home), ""))
+        _, home = interpreter(python, self._spec.hidden)
+        if home:
+            self._readable.append((home, ""))
 
     def raise_up(self) -> int:
         return 0

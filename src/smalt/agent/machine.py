@@ -46,6 +46,17 @@ def hops(path: Path) -> tuple[dict[str, str], str]:
     return links, here
 
 
+def interpreter(python: Path, hidden: list[str]) -> tuple[dict[str, str], str]:
+    """Each link on the way to an interpreter, and the folder that it is installed in. Raises OSError as `hops`.
+
+    Empty where that is the platform's, in `hidden`, or one like `/home`: a package may name any folder as its own.
+    """
+    links, real = hops(python)
+    home = Path(real).parents[1]
+    ours = any(home.is_relative_to(one) for one in hidden)
+    return links, "" if ours or len(home.parts) <= 2 else str(home)
+
+
 def gpu_devices(gpus: list[int] | None, dev: Path = Path("/dev")) -> list[str]:
     """Names below `/dev` that a task with these GPUs needs, by minor number; None: all that there are; empty: none."""
     if gpus == []:

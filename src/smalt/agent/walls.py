@@ -32,7 +32,7 @@ from typing import NoReturn
 
 from smalt.agent import linux
 from smalt.agent.beneath import open_below
-from smalt.agent.machine import DEVICES, ETC, TOP, gpu_devices, hops
+from smalt.agent.machine import DEVICES, ETC, TOP, gpu_devices, interpreter
 from smalt.agent.wire import WallsSpec
 
 _STAGE = "/tmp"  # where the new root grows, in the child's own mount namespace
@@ -98,11 +98,10 @@ class Walls:
 
     def show_interpreter(self, python: Path) -> None:
         """An interpreter outside of the machine's own folders, with each symbolic link on the way to it."""
-        links, real = hops(python)
+        links, home = interpreter(python, self._spec.hidden)
         self._links |= {one: to for one, to in links.items() if not _is_of_machine(one)}
-        home = Path(real).parents[1]
-        if not _is_of_machine(real) and len(home.parts) > 2:  # nobody means the whole of /home
-            self._shown.append(Shown(str(home), str(home)))
+        if home and not _is_of_machine(home):
+            self._shown.append(Shown(home, home))
 
     def raise_up(self) -> int:
         """In the agent, before the command is forked: its children are in a process namespace of their own from now on.
@@ -351,4 +350,4 @@ def _lock_kernel_settings() -> None:
 
 
 def _is_of_machine(path: str) -> bool:
-    return path.startswith(tuple(f"{one}/" for one in TOP))
+    return f"{path}/".startswith(tuple(f"{one}/" for one in TOP))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from smalt.agent.machine import gpu_devices, hops
+from smalt.agent.machine import gpu_devices, hops, interpreter
 from smalt.agent.wire import TaskSpec
 from smalt.engines.local import gpus, isolation
 from smalt.engines.local.isolation import Trial, Walling, user_of
@@ -138,6 +138,8 @@ def test_every_link_on_the_way_is_found(tmp_path: Path) -> None:
     links, found = hops(tmp_path / "current" / "bin" / "python")
     assert found == str(real / "python3.11")
     assert set(links) == {str(tmp_path / "current"), str(tmp_path / "versions/3.11"), str(real / "python")}
+    assert interpreter(tmp_path / "current/bin/python", [])[1] == str(tmp_path / "versions" / "3.11.9")
+    assert interpreter(tmp_path / "current/bin/python", [str(tmp_path)])[1] == "", "the platform's own folders never"
     (tmp_path / "round").symlink_to("round")
     with pytest.raises(OSError):
         hops(tmp_path / "round")
