@@ -19,7 +19,7 @@ import pytest
 
 from fakes.refs import FINDER, ref
 from smalt.agent.launcher import attend
-from smalt.agent.wire import Address, InputSpec, Outcome, Phase, StopRequest, TaskSpec, TaskState, WallsSpec
+from smalt.agent.wire import Address, InputSpec, Outcome, OutputSpec, Phase, StopRequest, TaskSpec, TaskState, WallsSpec
 
 USER = 61_999
 PLAIN = 61_998
@@ -142,6 +142,21 @@ def stop(walled: Walled, folder: Path, grace_s: float) -> None:
     state = walled.state(folder)
     assert state is not None
     os.kill(state.agent_pid, 10)
+
+
+def traps_sigterm(walled: Walled) -> None:
+    """A command that traps SIGTERM writes its checkpoint."""
+    place = walled.root / "blobs" / "out"
+    folder, pid = walled.begin(
+        "trap 'echo saved > ${{outputs.o}}/checkpoint; exit 0' TERM; echo up > ${{outputs.o}}/up;"
+        " while :; do sleep 0.02; done",
+        outputs=[OutputSpec(name="o", target=ref(place))],
+    )
+    walled.until(folder, lambda state: (place / "up").exists())
+    stop(walled, folder, 15)
+    os.waitpid(pid, 0)
+    state = walled.state(folder)
+    assert state is not None and state.outcome is Outcome.STOPPED and (place / "checkpoint").exists()
 
 
 ATTACKS = {

@@ -127,7 +127,7 @@ class Walls:
         linux.make_mounts_private()
         socket.sethostname(spec.hostname)
         sources = [(one, _open(one)) for one in (*self._machine(), *self._shown)]
-        proc, devices = "/proc", [(name, os.open(f"/dev/{name}", os.O_PATH)) for name in self._device_names()]
+        devices = [(name, os.open(f"/dev/{name}", os.O_PATH)) for name in self._device_names()]
         linux.mount("tmpfs", _STAGE, linux.MS_NOSUID | linux.MS_NODEV, "mode=0755,size=4m")
         os.umask(0o022)
         for path, to in self._links.items():
@@ -135,8 +135,8 @@ class Walls:
         for one, source in sorted(sources, key=lambda pair: pair[0].target.count("/")):
             if source is not None:
                 self._place(one, source)
-        _make_folders(Path(proc))
-        linux.mount("proc", _STAGE + proc, linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        proc = _make_folders(Path("/proc"))
+        linux.mount("proc", str(proc), linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         self._furnish(devices)
         for one in (*self._hidden, _STAGE):
             linux.make_read_only(one)
@@ -197,7 +197,8 @@ class Walls:
         root = "root:x:0:0:root:/root:/bin/bash\n" if user else ""
         account = f"{_NAME}:x:{user}:{group}:{_NAME}:{self._spec.home or '/tmp'}:/bin/bash\n"
         (etc / "passwd").write_text(f"{root}{account}nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n")
-        (etc / "group").write_text(f"{'root:x:0:' if group else ''}\n{_NAME}:x:{group}:\nnogroup:x:65534:\n".lstrip())
+        roots = "root:x:0:\n" if group else ""
+        (etc / "group").write_text(f"{roots}{_NAME}:x:{group}:\nnogroup:x:65534:\n")
         (etc / "hosts").write_text(_hosts(self._spec))
         (etc / "hostname").write_text(f"{self._spec.hostname}\n")
         for name in ("/run", "/var", "/home", "/root"):

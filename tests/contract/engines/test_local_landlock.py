@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from fakes.refs import ref
-from fakes.walled import PLAIN, Walled, needs_root, refused, stop, succeeds, walled_root
-from smalt.agent.wire import InputSpec, Outcome, OutputSpec
+from fakes.walled import PLAIN, Walled, needs_root, refused, succeeds, traps_sigterm, walled_root
+from smalt.agent.wire import InputSpec, OutputSpec
 
 FENCED = [
     "secrets",
@@ -53,14 +52,4 @@ def test_behind_landlock_a_job_works(fenced: Walled) -> None:
 
 
 def test_a_trap_of_sigterm_writes_its_checkpoint(fenced: Walled) -> None:
-    place = fenced.root / "blobs" / "out"
-    folder, pid = fenced.begin(
-        "trap 'echo saved > ${{outputs.o}}/checkpoint; exit 0' TERM; echo up > ${{outputs.o}}/up;"
-        " while :; do sleep 0.02; done",
-        outputs=[OutputSpec(name="o", target=ref(place))],
-    )
-    fenced.until(folder, lambda state: (place / "up").exists())
-    stop(fenced, folder, 15)
-    os.waitpid(pid, 0)
-    state = fenced.state(folder)
-    assert state is not None and state.outcome is Outcome.STOPPED and (place / "checkpoint").exists()
+    traps_sigterm(fenced)

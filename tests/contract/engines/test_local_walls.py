@@ -16,7 +16,19 @@ from pathlib import Path
 import pytest
 
 from fakes.refs import ref
-from fakes.walled import ATTACKS, PLAIN, PYTHON, USER, Walled, needs_root, refused, stop, succeeds, walled_root
+from fakes.walled import (
+    ATTACKS,
+    PLAIN,
+    PYTHON,
+    USER,
+    Walled,
+    needs_root,
+    refused,
+    stop,
+    succeeds,
+    traps_sigterm,
+    walled_root,
+)
 from smalt.agent.wire import (
     InputSpec,
     Outcome,
@@ -114,17 +126,7 @@ def test_its_files_and_processes_go_with_it(walled: Walled) -> None:
 
 
 def test_a_trap_of_sigterm_writes_its_checkpoint(walled: Walled) -> None:
-    place = walled.root / "blobs" / "out"
-    folder, pid = walled.begin(
-        "trap 'echo saved > ${{outputs.o}}/checkpoint; exit 0' TERM; echo up > ${{outputs.o}}/up;"
-        " while :; do sleep 0.02; done",
-        outputs=[OutputSpec(name="o", target=ref(place))],
-    )
-    walled.until(folder, lambda state: (place / "up").exists())
-    stop(walled, folder, 15)
-    os.waitpid(pid, 0)
-    state = walled.state(folder)
-    assert state is not None and state.outcome is Outcome.STOPPED and (place / "checkpoint").exists()
+    traps_sigterm(walled)
 
 
 def test_sigterm_ends_what_does_not_trap_it_at_once(walled: Walled) -> None:
