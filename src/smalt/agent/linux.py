@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 from typing import Any
 
@@ -79,6 +80,16 @@ def set_process_name(name: str) -> None:
 def become_subreaper() -> None:
     """Orphans among this process's descendants become its children, instead of init's."""
     _check(_LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def readable(descriptor: int, timeout_s: float) -> bool:
+    """Whether something can be read, or a process has ended, before the time is over; for descriptors of any number.
+
+    `select.select` refuses those above 1023.
+    """
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(timeout_s * 1000))
 
 
 def die_with_parent(parent: int) -> None:

@@ -2,7 +2,8 @@
 
 First their resident sizes, which the kernel has at hand; they count shared pages for each process. Only when that sum
 is over the limit the proportional sizes are asked for, which take the kernel milliseconds a GiB. What is swapped out,
-and what lies in `/dev/shm` and is mapped by nobody, is not counted.
+and what lies in `/dev/shm` and is mapped by nobody, is not counted. It takes two looks to end a task: processes that
+end while one is taken leave their shares to the others, and the sum counts them twice.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class MemoryBound:
         self._pids = pids
         self._proc = proc
         self.due = time.monotonic()
+        self._over = False  # at the last look
 
     def look(self) -> Ending | None:
         if time.monotonic() < self.due:
@@ -40,8 +42,10 @@ class MemoryBound:
         used = sum(_resident(self._proc / str(one)) for one in pids)
         if used > self._limits.memory_bytes:
             used = sum(_proportional(self._proc / str(one)) for one in pids)
-        if used > self._limits.memory_bytes:
-            return Ending(Outcome.OUT_OF_MEMORY, too_much_memory(self._limits))
+        before, self._over = self._over, used > self._limits.memory_bytes
+        if self._over:
+            self.due = time.monotonic() + _SOONEST_S
+            return Ending(Outcome.OUT_OF_MEMORY, too_much_memory(self._limits)) if before else None
         soon = max(_SOONEST_S, min(LOOK_EVERY_S, (self._limits.memory_bytes - used) / _GROWTH))
         self.due = time.monotonic() + max(soon, SHARE * (time.thread_time() - begun))
         return None

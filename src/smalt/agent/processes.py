@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import signal
 import time
 from collections.abc import Callable
@@ -168,9 +167,7 @@ def _kill_and_wait(pid: int) -> None:
     descriptor = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        waiting = select.poll()
-        waiting.register(descriptor, select.POLLIN)
-        waiting.poll(2000)
+        linux.readable(descriptor, 2)
     finally:
         os.close(descriptor)
 

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from smalt.agent import linux
 from smalt.cli import port_holder
 from smalt.cli.log_files import LogFile
 from smalt.cli.probe import probe
@@ -143,7 +143,7 @@ def _answer(reader: int) -> str:
     """What the supervisor says on its pipe; empty if it ends without a word, or says nothing in time."""
     said = b""
     with os.fdopen(reader, "rb", buffering=0) as pipe:
-        while select.select([pipe], [], [], PATIENCE_S)[0] and (piece := pipe.read(65_536)):
+        while linux.readable(pipe.fileno(), PATIENCE_S) and (piece := pipe.read(65_536)):
             said += piece
     return said.decode(errors="replace")
 

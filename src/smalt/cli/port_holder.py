@@ -124,13 +124,15 @@ class _Holder:
     def serve(self) -> None:
         """Until it is dismissed, or left alone for too long."""
         while (left := self._until - time.monotonic() if self._supervisor < 0 else 3600.0) > 0:
-            waited_for = [self._envoy, self._control, *([self._supervisor] if self._supervisor >= 0 else [])]
-            ready = select.select(waited_for, [], [], left)[0]
-            if self._envoy in ready:
+            waiting = select.poll()
+            for one in (self._envoy, self._control, *([self._supervisor] if self._supervisor >= 0 else [])):
+                waiting.register(one, select.POLLIN)
+            ready = {descriptor for descriptor, _ in waiting.poll(left * 1000)}
+            if self._envoy.fileno() in ready:
                 self._tell_envoy()
             if self._supervisor in ready:
                 self._watch(0)
-            if self._control in ready and not self._obey():
+            if self._control.fileno() in ready and not self._obey():
                 return
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 from collections.abc import Callable
 
@@ -21,7 +20,7 @@ def attempt(act: Callable[[], None]) -> OSError | None:
         _act(act, writer, parent)
     os.close(writer)
     try:
-        ready = select.select([reader], [], [], PATIENCE_S)[0]
+        ready = linux.readable(reader, PATIENCE_S)
         said = os.read(reader, 64).decode() if ready else str(errno.ETIMEDOUT)
     finally:
         os.close(reader)

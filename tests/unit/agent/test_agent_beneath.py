@@ -133,21 +133,25 @@ def test_an_output_is_never_written_anywhere_else(store: Store, tmp_path: Path, 
 
 def test_settling_links_changes_nothing_outside(store: Store, tmp_path: Path, journal: Journal) -> None:
     """The folder above the one whose links are settled is swapped."""
-    outside = store.secrets / "sub" / "link"
-    outside.symlink_to("file")
+    inside, outside = os.open(store.data / "deep" / "sub", os.O_PATH), os.open(store.secrets / "sub", os.O_PATH)
     settled: list[int] = []
     with store.swapping():
         for number in rounds(lambda: settled):
-            link = f"link{number}"
-            for folder in (store.data / "deep", store.bait):
-                with suppress(OSError):
-                    (folder / "sub" / link).symlink_to("file")
+            for folder in (inside, outside):
+                os.symlink("file", "link", dir_fd=folder)
             with suppress(OSError):
                 settle_links(store.data / "deep" / "sub", tmp_path / "work", journal, str(store.root))
+            assert Path(f"/proc/self/fd/{outside}/link").is_symlink()
+            ours = Path(f"/proc/self/fd/{inside}/link")
+            if not ours.is_symlink() and ours.exists():
+                assert ours.read_text() == "data"
                 settled.append(number)
-    assert settled and outside.is_symlink()
-    links = [one for folder in (store.data / "deep", store.bait) for one in (folder / "sub").rglob("link*")]
-    assert all(one.read_text() == "data" for one in links if not one.is_symlink())
+            for folder in (inside, outside):
+                with suppress(FileNotFoundError):
+                    os.unlink("link", dir_fd=folder)
+    os.close(inside)
+    os.close(outside)
+    assert settled
 
 
 def test_artifacts_do_not_follow_the_links_of_their_own_job(tmp_path: Path, journal: Journal) -> None:

@@ -40,6 +40,15 @@ def test_what_a_child_raises_is_told() -> None:
     assert error is not None and error.errno == errno.ENOSPC
 
 
+def test_a_process_with_many_files_open_tries_as_well() -> None:
+    many = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert attempt(lambda: None) is None
+    finally:
+        for one in many:
+            os.close(one)
+
+
 def test_a_child_that_is_killed_or_hangs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     killed = attempt(lambda: os.kill(os.getpid(), signal.SIGSYS))
     assert killed is not None and killed.errno == errno.EPERM

@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import stat
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,7 @@ class FolderStore:
         self._hides = hides
         self._lister = FolderLister(self._beneath, hides)
         self._root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.close = weakref.finalize(self, os.close, self._root_fd)
 
     def head(self, bucket: str, name: str) -> ObjectInfo | None:
         found = self._open_blob(bucket, name, os.O_PATH)
@@ -184,9 +186,6 @@ class FolderStore:
         if not path.resolve().is_relative_to(top.resolve()):
             raise invalid_name(f"'{name}' leads out of its container through a symbolic link.")
         return path
-
-    def close(self) -> None:
-        os.close(self._root_fd)
 
     @contextlib.contextmanager
     def _existing(self, bucket: str, folder: str = "") -> Iterator[int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 from contextlib import closing
 from pathlib import Path
 
+from smalt.agent import linux
 from smalt.cli.port_holder import dismiss
 from smalt.cli.root import CliError, resolve, take_lock, wait_for_holder
 from smalt.cli.supervisor import GRACE_S
@@ -69,9 +69,9 @@ def stop(pid: int, patience_s: float = PATIENCE_S) -> None:
         return
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        if not select.select([pidfd], [], [], patience_s)[0]:
+        if not linux.readable(pidfd, patience_s):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            select.select([pidfd], [], [], 5)
+            linux.readable(pidfd, 5)
     except ProcessLookupError:
         return
     except PermissionError as error:
