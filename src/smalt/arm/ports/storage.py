@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from smalt.agent.wire import Ref
 
@@ -18,6 +18,45 @@ class LocalBlobs(Protocol):
 
         Raises ArmError(400) if it climbs out, and where the store has no local files.
         """
+        ...
+
+
+class Carried(NamedTuple):
+    """A blob as a node sees it: its name below the folder that was asked for (empty: the blob itself)."""
+
+    name: str
+    size: int  # bytes
+    etag: str
+
+
+class Carrier(Protocol):
+    """Takes blobs to a node and back, where the store has no files of that machine.
+
+    All calls block, and may be made from any thread. They raise ArmError (400, 404) for what no try mends, and OSError
+    for what another may: a store that is slow, answers 503 or tears a body.
+    """
+
+    def list(self, ref: Ref) -> Iterator[Carried]:
+        """The blob itself, or all below a folder, in order of names; nothing where nothing is."""
+        ...
+
+    def fetch(self, ref: Ref, path: Path, etag: str = "") -> None:
+        """Write one blob to the file `path`, which appears when it is whole. Another `etag` is an OSError."""
+        ...
+
+    def store(self, path: Path, ref: Ref) -> None:
+        """Make the file the blob, at once and whole; the file stays."""
+        ...
+
+    def append(self, ref: Ref, at: int, data: bytes) -> int:
+        """Write `data` to a blob that grows, whose length so far is `at`; returns its new length.
+
+        Where its length is another (a try before this one got through), nothing is written and that is returned.
+        """
+        ...
+
+    def seal(self, ref: Ref) -> None:
+        """Nothing is appended any more: the blob becomes one object, if it was kept in pieces."""
         ...
 
 
