@@ -27,6 +27,7 @@ from smalt.arm.crud import Crud
 from smalt.arm.event_stream import Streams
 from smalt.arm.hub import Hub
 from smalt.arm.models import ModelRows
+from smalt.arm.outage import StoreAway
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
@@ -43,12 +44,16 @@ from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.accounts.carrying import Carriage
 from smalt.blob.names import Target
 from smalt.blob.operations.service import BlobService
 from smalt.blob.protocol.account_listing import AccountListing
 from smalt.blob.protocol.refusals import Refusals
 from smalt.blob.server import BlobApp
 from smalt.blob.store.folder import FolderStore
+from smalt.blob.store.objects import ObjectStore
+from smalt.blob.store.opening import open_store
+from smalt.blob.store.staging import Staging
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import Finder, LocalEngine
@@ -105,13 +110,14 @@ def build(settings: Settings) -> Server:
     workspaces = Workspaces(database)
     headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
-    store = FolderStore(settings.blobs, hides=PrivateFiles(settings).hides)
+    store, staging = open_blobs(settings)
     keyring = Keyring(settings)
     settle(database, keyring)
     accounts = Accounts(database, keyring)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     environments = UvEnvironments(settings)
+    objects = Carriage(store, staging) if settings.remote_store else None
     finder = Finder(blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"))
     engine = LocalEngine(settings, finder)
     gateway = EnvoyGateway(settings, tokens)
@@ -154,13 +160,13 @@ def build(settings: Settings) -> Server:
         return authenticate(scope, tokens, (*arm_audiences(settings), *ml_audiences()), sessions)
 
     tracking_app = TrackingApp(
-        settings, tracking, tokens, blobs, files=blobs,
+        settings, tracking, tokens, blobs, files=blobs, objects=objects,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
         jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,
     )  # fmt: skip
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
-    service = BlobService(accounts, store, store.staging)
+    service = BlobService(accounts, store, staging)
     dispatcher = Dispatcher(
         blobs=AccountListing(BlobApp(service, tokens, permits, Refusals(audit, database))),
         tracking=tracking_app,
@@ -186,6 +192,14 @@ def build(settings: Settings) -> Server:
     collector = Collector(platform, recorder)
     gateway.follow(collector.told)
     return Server(dispatcher, loop, platform, engine, crud, Listener(database, hub.told), collector)
+
+
+def open_blobs(settings: Settings) -> tuple[ObjectStore, Staging]:
+    """Where blobs are, and where bytes wait until they are one. Asks a remote store nothing."""
+    if settings.remote_store:
+        return open_store(settings.store_url), Staging(settings.blobs)
+    folder = FolderStore(settings.blobs, hides=PrivateFiles(settings).hides)
+    return folder, folder.staging
 
 
 def serve(settings: Settings) -> None:
@@ -236,9 +250,9 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = read_settings(arguments.root)
-    except SettingsError as error:
+        serve(settings)
+    except (SettingsError, StoreAway) as error:
         sys.exit(f"smalt: {error}")
-    serve(settings)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 RESOURCE_GROUP = "smalt"
@@ -55,6 +56,12 @@ class Settings:
         "empty, or a URL that begins with postgresql:// or sqlite://",
     )
 
+    store_url: str = _setting(
+        "",
+        re.compile(r"|(s3|az|gs)://[^/?#@:\s]+(/[^/?#@:\s]+)*/?|file:///[^?#]+|/.+").fullmatch,
+        "empty, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or a folder (file:///FOLDER)",
+    )
+
     isolation: str = _setting(
         "auto",
         re.compile(r"auto|network|files|off").fullmatch,
@@ -87,8 +94,20 @@ class Settings:
         return re.sub(r"^(\w+)\+\w+", r"\1", without.partition("?")[0])
 
     @property
+    def remote_store(self) -> bool:
+        """Whether blobs are objects elsewhere and not files of this machine."""
+        return self.store_url.startswith(("s3://", "az://", "gs://"))
+
+    @property
+    def shown_store(self) -> str:
+        """Where blobs are, for people."""
+        return self.store_url.rstrip("/") if self.remote_store else str(self.blobs)
+
+    @property
     def blobs(self) -> Path:
-        """`blobs/{account}/{container}/{blob}`: a blob is a file."""
+        """`blobs/{account}/{container}/{blob}`: a blob is a file. With a remote store only what is unfinished."""
+        if self.store_url and not self.remote_store:
+            return Path(unquote(self.store_url.removeprefix("file://")) if "://" in self.store_url else self.store_url)
         return self.root / "blobs"
 
     @property
@@ -174,5 +193,5 @@ def check_setting(name: str, value: object) -> None:
     """Raises SettingsError where `value` is not one for that field."""
     one = next(one for one in fields(Settings) if one.name == name)
     if type(value) is not type(one.default) or not one.metadata["good"](value):
-        told = "" if name == "database_url" else f", not {value!r:.80}"  # a URL may hold a password
+        told = "" if name in ("database_url", "store_url") else f", not {value!r:.80}"  # a URL may hold a password
         raise SettingsError(f"{name} must be {one.metadata['what']}{told}")

@@ -8,5 +8,6 @@ OTHER: dict[str, Any] = {
     "host": "ml.example",
     "port": 9443,
     "database_url": "postgresql://db/smalt",
+    "store_url": "s3://blobs/smalt",
     "isolation": "off",
 }

@@ -1,4 +1,6 @@
-"""What is nobody's mistake and passes: a locked or absent database, a full disk. Every edge answers these alike.
+"""What is nobody's mistake and passes: a database that is locked or absent, an object store that is away, a full disk.
+
+Every edge answers these alike.
 
 A full disk is a 422 and not the 507 of WebDAV: the clients try a 507 again for minutes (azure-core from 506 up,
 azure-storage-blob all from 500 but 501 and 505), azure-ai-ml some calls on a 413, and take a 409 for "exists already".
@@ -21,10 +23,19 @@ _SOON = {"Retry-After": "1"}
 _NO_ROOM = ("database or disk is full", "disk i/o error", "no space left", "disk quota exceeded")
 
 
+class StoreAway(OSError):
+    """The object store is not reached, is too slow, or refuses us; the text says which, and nothing secret.
+
+    Another try may mend it, or whoever runs the store.
+    """
+
+
 def outage(error: BaseException) -> ArmError | None:
     """503 `ServerBusy` (come again) or 422 `InsufficientStorage`; None for what is a failure of our own."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return disk_full()
+    if isinstance(error, StoreAway):
+        return ArmError(503, "ServerBusy", f"The object store cannot be used now: {error}. Try again.", headers=_SOON)
     if isinstance(error, Collision | Changed):
         return ArmError(503, "ServerBusy", "Others write the same now. Nothing was written; try again.", headers=_SOON)
     if not isinstance(error, OperationalError):

@@ -13,7 +13,7 @@ from smalt.settings import Settings
 
 def check_kept(remembered: Settings, wanted: Settings) -> None:
     """Raises CliError where the rows of this root are in another database: in this one they would not be found."""
-    if remembered.shown_database == wanted.shown_database or not _has_rows(remembered):
+    if remembered.shown_database == wanted.shown_database or not has_rows(remembered):
         return
     raise CliError(
         f"the rows of {wanted.root} are in {remembered.shown_database}; in {wanted.shown_database} they would not be"
@@ -35,8 +35,8 @@ def check_answers(settings: Settings) -> None:
         raise CliError(f"the database does not answer: {found.fact}; start it, or say where it is with --database URL.")
 
 
-def _has_rows(settings: Settings) -> bool:
-    """Also where that cannot be found out."""
+def has_rows(settings: Settings) -> bool:
+    """Whether something was written to a root's database; also where that cannot be found out."""
     if not settings.postgresql:
         path = Path(settings.database.partition("///")[2])
         return path.exists() and path.stat().st_size > 0

@@ -78,6 +78,15 @@ Database = Annotated[
         "  [default: SQLite in the root, or as last time]",
     ),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Where blobs are: s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or a folder; who we are"
+        " there is in AWS_…, AZURE_STORAGE_… or GOOGLE_… variables.  [default: blobs/ in the root, or as last time]",
+    ),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="The one TLS port.  [default: 7443, or as last time]")]
 
 
@@ -96,13 +105,20 @@ def up(
     host: Host = None,
     port: Port = None,
     database_url: Database = None,
+    store_url: Store = None,
     isolation: Annotated[
         Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
-    told = {"host": host, "port": port, "database_url": database_url, "isolation": isolation and str(isolation)}
+    told = {
+        "host": host,
+        "port": port,
+        "database_url": database_url,
+        "store_url": store_url,
+        "isolation": isolation and str(isolation),
+    }
     _run("up", root=root, told=told, detach=detach)
 
 

@@ -21,6 +21,7 @@ from smalt.gateway.listener import addresses
 from smalt.settings import Settings
 from smalt.tracking.process import mlflow_server
 
+OF_STORES = ("AWS_", "AZURE_STORAGE_", "GOOGLE_")  # variables that say where an object store is, and open it
 ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
 CONNECT_S = 10  # to a database: longer than that, a request has no answer
 LOW_PRIORITY = 5  # MLflow imports for 5 s: not at the cost of the user's first commands
@@ -44,9 +45,10 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
     ready = Health(str(settings.envoy_admin_socket), "/ready", memory_bytes=most)
     # asked in the line in which all its requests wait, which may be long
     healthy = Health(str(settings.mlflow_socket), "/health", silent_s=60.0, memory_bytes=most)
+    without = {name: value for name, value in clean.items() if not name.startswith(OF_STORES)}
     table = [
         Program("server", server, clean, health=answers),
-        Program("envoy", envoy, clean, stops_last=True, max_delay_s=ENVOY_DELAY_S, health=ready),
+        Program("envoy", envoy, without, stops_last=True, max_delay_s=ENVOY_DELAY_S, health=ready),
         Program(
             "mlflow", list(mlflow_server.command(settings)), tracking, nice=LOW_PRIORITY, after_ready=True,
             health=healthy, data_bytes=2 * most,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from smalt.doctor import clock, database, gpus, idmapped, isolation, level, limits, platform, programs, storage
+from smalt.doctor import clock, database, gpus, idmapped, isolation, level, limits, platform, programs, storage, stores
 from smalt.doctor.finding import Finding
 from smalt.doctor.machine import Machine
 
@@ -40,7 +40,7 @@ CHECKS = (
     Check("Root", "clones", "reflinks", storage.clones),
     Check("Root", "commits", "commits", database.commits, turn=Turn.MEASURES),
     Check("Root", "database", "database", database.database, vital=True),
-    Check("Root", "store", "blob store", storage.store, vital=True),
+    Check("Root", "store", "blob store", stores.store, vital=True),
     Check("Platform", "server", "server", platform.server),
     Check("Platform", "port", "port", platform.port, vital=True),
     Check("Platform", "certificates", "certificates", platform.certificates),

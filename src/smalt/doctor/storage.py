@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,22 +88,6 @@ def kind_of_file_system(machine: Machine) -> Finding:
         means = "everything is gone with the container or at the machine's next start"
         return warn(fact, means, "smalt up --root DIR, on a disk (docker run -v smalt:DIR …)")
     return ok(fact)
-
-
-def store(machine: Machine) -> Finding:
-    """Blobs are files in a folder."""
-    folder = machine.settings.blobs
-    if not folder.is_dir():
-        if folder.exists():
-            return no(f"{folder} is not a folder", "nothing can be uploaded", f"mv {folder} {folder}.old")
-        with machine.scratch():
-            return ok(f"a folder, {folder}, which is not there yet and can be made")
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"smalt")
-    except OSError as error:
-        return no(f"{folder} cannot be written ({error.strerror})", "nothing can be uploaded", f"ls -ld {folder}")
-    return ok(f"a folder, {folder}, which can be written")
 
 
 def hard_links(machine: Machine) -> Finding:

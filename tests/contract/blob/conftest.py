@@ -13,6 +13,7 @@ import uvicorn
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from obstore.store import MemoryStore
 
+from live.s3 import S3, s3_server
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal, Tokens
 from smalt.auth.keyring import Keyring
@@ -53,6 +54,12 @@ class Owner(Tokens):
         if token != TOKEN:
             raise ArmError(401, "InvalidAuthenticationToken", "This is not the token.")
         return Principal("oid", "owner", "user", TENANT, "client")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    with s3_server() as service:
+        yield service
 
 
 @pytest.fixture(params=["folder", "remote"])

@@ -15,7 +15,7 @@ import pytest
 from smalt.blob.dates import http_date
 from smalt.blob.errors import BlobError
 from smalt.blob.names import Target
-from smalt.blob.operations import service
+from smalt.blob.operations import service, sweeping
 from smalt.blob.store.catalog import Properties, Row
 from smalt.blob.store.fileinfo import file_info
 from smalt.blob.store.staging import Staging
@@ -211,8 +211,8 @@ def test_leftovers_are_swept_by_their_age_while_the_platform_runs(rig):
 
 def test_the_sweep_comes_again(monkeypatch, make_rig, tmp_path):
     swept = threading.Semaphore(0)
-    monkeypatch.setattr(service, "SWEEP_S", 0.0)
-    monkeypatch.setattr(service.BlobService, "sweep", lambda _: swept.release())
+    monkeypatch.setattr(sweeping, "SWEEP_S", 0.0)
+    monkeypatch.setattr(sweeping.Sweeper, "sweep", lambda _: swept.release())
     make_rig(tmp_path / "root")
     assert all(swept.acquire(timeout=10) for _ in range(3))
 

@@ -101,6 +101,6 @@ class TestFiles:
 def test_a_remote_store_says_that_it_has_no_files(tmp_path: Path) -> None:
     accounts = Accounts(with_schema(tmp_path / "smalt.db"), Keyring(Settings(tmp_path)))
     blobs = BlobAccounts(accounts, ObstoreStore(MemoryStore()))
-    with pytest.raises(ArmError, match="no local path"):
+    with pytest.raises(ArmError, match="not files of this machine"):
         blobs.path(*A)
     assert blobs.free_bytes() is None

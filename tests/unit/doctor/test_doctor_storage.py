@@ -12,12 +12,12 @@ from typing import Any, cast
 import pytest
 
 from fakes.machines import as_nobody, everything_below, machine
-from smalt.doctor import database, storage
+from smalt.doctor import database, storage, stores
 from smalt.doctor.finding import Finding, NotTried, State
 from smalt.doctor.machine import Machine
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone becomes another user")
-TRIED = (storage.root, storage.hard_links, storage.clones, storage.store, database.commits, database.database)
+TRIED = (storage.root, storage.hard_links, storage.clones, stores.store, database.commits, database.database)
 
 
 def mounts(*lines: tuple[str, str]) -> dict[str, str]:
@@ -165,14 +165,14 @@ def test_reflinks(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_store(tmp_path: Path) -> None:
     examined = with_folders(tmp_path)
-    assert storage.store(examined).state is State.OK
+    assert stores.store(examined).state is State.OK
     examined.settings.blobs.rmdir()
     examined.settings.blobs.write_text("")
-    assert storage.store(examined).state is State.NO
+    assert stores.store(examined).state is State.NO
 
 
 @needs_root
 def test_a_store_that_a_plain_user_cannot_write(public: Path) -> None:
     examined = with_folders(public)
-    found = Finding(*as_nobody(lambda: list(vars(storage.store(examined)).values())))
+    found = Finding(*as_nobody(lambda: list(vars(stores.store(examined)).values())))
     assert (found.state, found.fact) == (State.NO, f"{examined.settings.blobs} cannot be written (Permission denied)")

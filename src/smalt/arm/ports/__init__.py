@@ -19,7 +19,7 @@ from smalt.arm.ports.compute import (
 )
 from smalt.arm.ports.identity import Grants, IdentityHeaders, Principal, Tokens
 from smalt.arm.ports.serving import Counted, DeploymentRoute, EndpointRoute, Gateway, Traffic
-from smalt.arm.ports.storage import AccountKey, AccountKeys, Blobs, Carried, Carrier, LocalBlobs
+from smalt.arm.ports.storage import AccountKey, AccountKeys, BlobFiles, BlobReader, Blobs, Carried, Carrier, LocalBlobs
 from smalt.arm.ports.tracking import (
     MlflowModels,
     ModelRegistry,
@@ -35,6 +35,8 @@ from smalt.arm.ports.tracking import (
 __all__ = [
     "AccountKey",
     "AccountKeys",
+    "BlobFiles",
+    "BlobReader",
     "Blobs",
     "BuiltEnvironment",
     "Capacity",

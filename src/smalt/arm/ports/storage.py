@@ -60,6 +60,39 @@ class Carrier(Protocol):
         ...
 
 
+class BlobReader(Protocol):
+    """One version of a blob, open; later writes do not show. Close it."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def read(self, start: int, length: int) -> bytes:
+        """Up to `length` bytes from `start`; empty only at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BlobFiles(Carrier, Protocol):
+    """For those who treat blobs as files, where the store has no files of this machine. Errors as a carrier's."""
+
+    def open(self, ref: Ref) -> BlobReader | None: ...
+
+    def level(self, ref: Ref) -> Iterator[Carried]:
+        """What is directly in a folder, in order of names; those of folders end with `/`."""
+        ...
+
+    def move(self, ref: Ref, to: str) -> None:
+        """Give a blob, or all below a folder, another name in its container. Nothing happens where nothing is."""
+        ...
+
+    def remove(self, ref: Ref) -> None:
+        """A blob and all below it, or what is in a folder."""
+        ...
+
+
 class Blobs(Protocol):
     """Storage accounts and what kinds do with blobs, named by `account`, `container`, blob name (or `*ref`).
 

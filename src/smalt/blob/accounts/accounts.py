@@ -27,7 +27,7 @@ from smalt.blob.dates import http_date
 from smalt.blob.errors import container_exists, container_not_found
 from smalt.blob.names import check_account, check_container, prefix_fault, refused_name
 from smalt.blob.store.leases import Leases
-from smalt.blob.store.objects import LocalFiles, ObjectInfo, ObjectStore
+from smalt.blob.store.objects import LocalFiles, ObjectInfo, ObjectStore, Remote
 from smalt.blob.store.snapshots import Snapshots
 from smalt.blob.store.tag_index import TagIndex
 from smalt.settings import PLATFORM_ACCOUNT
@@ -182,7 +182,7 @@ class BlobAccounts:
             self._store.make(f"{account}/{container}")
 
     def check(self, account: str, container: str, blob: str = "") -> None:
-        bucket = _bucket(account, container)
+        bucket = bucket_of(account, container)
         if isinstance(self._store, LocalFiles):
             self._store.path(bucket, blob)
         elif blob and (fault := prefix_fault(blob)):
@@ -194,18 +194,18 @@ class BlobAccounts:
         return self._accounts.container(account, container) is not None
 
     def exists(self, account: str, container: str, blob: str) -> bool:
-        bucket = _bucket(account, container)
+        bucket = bucket_of(account, container)
         if self._store.head(bucket, blob) is not None:
             return True
         below = blob if blob.endswith("/") or not blob else f"{blob}/"
         return bool(self._store.list(bucket, below, limit=1).entries)
 
     def size(self, account: str, container: str, blob: str) -> int | None:
-        found = self._store.head(_bucket(account, container), blob)
+        found = self._store.head(bucket_of(account, container), blob)
         return found.size if found else None
 
     def read(self, account: str, container: str, blob: str, most_bytes: int, from_end: bool = False) -> bytes | None:
-        reader = self._store.open(_bucket(account, container), blob)
+        reader = self._store.open(bucket_of(account, container), blob)
         if reader is None:
             return None
         try:
@@ -221,9 +221,16 @@ class BlobAccounts:
         size = self.size(account, container, blob)
         if size is not None and size > most_bytes:
             end = self.read(account, container, blob, most_bytes, from_end=True) or b""
-            self.path(account, container, blob).write_bytes(end)
+            if isinstance(self._store, Remote):
+                self._store.upload(bucket_of(account, container), blob, end)
+            else:
+                self.path(account, container, blob).write_bytes(end)
 
     def link(self, source: Ref, target: Ref) -> None:
+        if isinstance(self._store, Remote):
+            place = bucket_of(source.account, source.container), source.name
+            self._store.link(place, bucket_of(target.account, target.container), target.name)
+            return
         here, there = self.path(*source), self.path(*target)
         for one in (here, there):
             one.parent.mkdir(parents=True, exist_ok=True)
@@ -237,11 +244,10 @@ class BlobAccounts:
         return shutil.disk_usage(self._store.path("")).free if isinstance(self._store, LocalFiles) else None
 
     def path(self, account: str, container: str, blob: str = "") -> Path:
-        bucket = _bucket(account, container)
+        bucket = bucket_of(account, container)
         if not isinstance(self._store, LocalFiles):
-            raise ArmError(
-                400, "UserError", f"Blobs of '{account}' are in a remote store and have no local path.", blob
-            )
+            message = f"The blobs of '{account}' are in an object store, and not files of this machine."
+            raise ArmError(400, "UserError", message, blob)
         return self._store.path(bucket, blob)
 
     def sas(self, account: str, permissions: str, lifetime_s: float, container: str = "", blob: str = "") -> str:
@@ -269,7 +275,7 @@ class BlobAccounts:
             check_account(account)
             self._remove_account(account)
             return
-        self._store.remove(_bucket(account, container), prefix)
+        self._store.remove(bucket_of(account, container), prefix)
         table, below = tables.blob, prefix if prefix.endswith("/") else prefix + "/"
         rows = table.delete().where(table.c.account == account, table.c.container == container)
         if prefix:  # "0" follows "/"
@@ -289,7 +295,7 @@ class BlobAccounts:
         self._accounts.account_keys.forget(account)
 
 
-def _bucket(account: str, container: str) -> str:
+def bucket_of(account: str, container: str) -> str:
     """As the object store knows the container. Raises ArmError(400)."""
     if account != PLATFORM_ACCOUNT:
         check_account(account)

@@ -6,7 +6,6 @@ Every change of a blob runs under that blob's lock: look, check the conditions, 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import shutil
 import threading
@@ -18,24 +17,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from smalt.blob.accounts.accounts import Accounts, Container
 from smalt.blob.errors import blob_not_found
 from smalt.blob.names import Target
+from smalt.blob.operations.sweeping import Sweeper
 from smalt.blob.protocol.blob import Blob
 from smalt.blob.store.blocks import Spools
 from smalt.blob.store.catalog import Catalog, Properties, Row, fitting
 from smalt.blob.store.leases import NONE as NO_LEASE
-from smalt.blob.store.objects import Appends, LocalFiles, ObjectInfo, ObjectReader, ObjectStore, Page, Staged
+from smalt.blob.store.objects import (
+    Appends,
+    LocalFiles,
+    ObjectInfo,
+    ObjectReader,
+    ObjectStore,
+    Page,
+    Staged,
+)
 from smalt.blob.store.snapshots import Snapshots
 from smalt.blob.store.staging import Staging
 from smalt.blob.store.tag_index import TagIndex
 
 _THREADS = 8
 _BIG_BYTES = 64 << 20  # to remove such a file takes a disk's time, not a system call's
-SWEEP_S = 600.0
-_log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -55,7 +59,8 @@ class BlobService:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="blob-io")
         self._locks: dict[Target, tuple[asyncio.Lock, int]] = {}
         self._closed = threading.Event()
-        threading.Thread(target=self._sweep_on, name="blob-sweep", daemon=True).start()
+        self._sweeper = Sweeper(staging, self.spools, self.tags, store, clock)
+        threading.Thread(target=self._sweeper.run, args=(self._closed,), name="blob-sweep", daemon=True).start()
 
     def close(self) -> None:
         self._closed.set()
@@ -178,8 +183,12 @@ class BlobService:
                 properties = replace(before.properties, modified=0.0, append_blocks=before.properties.append_blocks + 1)
                 if isinstance(self.store, Appends):
                     row = _new_row(target, data.version, at + data.size, properties)
-                    await self._put_row(row)
+                    if self.store.keeps_version:
+                        await self._put_row(row)
                     info = await self.in_thread(self.store.append, target.bucket, target.blob, data, at, data.version)
+                    if not self.store.keeps_version:  # until it is there, the row before describes what grew
+                        row = replace(row, version=info.version)
+                        await self._put_row(row)
                 else:
                     whole = await self.in_thread(self._concatenate, target, at, data)
                     info = await self.in_thread(self.store.put, target.bucket, target.blob, whole)
@@ -317,17 +326,7 @@ class BlobService:
 
     def sweep(self) -> None:
         """Remove what killed processes and abandoned uploads left, by its age. May block."""
-        try:
-            self.staging.sweep(self.clock())
-            self.spools.sweep()
-            self.tags.sweep()
-        except (OSError, SQLAlchemyError):
-            _log.exception("the staging area could not be swept")
-
-    def _sweep_on(self) -> None:
-        while not self._closed.is_set():
-            self.sweep()
-            self._closed.wait(SWEEP_S)
+        self._sweeper.sweep()
 
     async def _described(self, target: Target, info: ObjectInfo) -> Blob:
         row = await self.catalog.get(target.account, target.container, info)

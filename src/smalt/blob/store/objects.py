@@ -1,4 +1,4 @@
-"""What a place for blobs must be able to do: six methods, and two abilities that only some have.
+"""What a place for blobs must be able to do: six methods, and abilities that only some have.
 
 A *bucket* is `account/container`; a *name* is the blob's. All calls block; the service decides on which thread they run
 (`inline` says that a call is as quick as a system call). What differs between stores is here and nowhere else; block
@@ -97,10 +97,38 @@ class ObjectStore(Protocol):
 
 @runtime_checkable
 class Appends(Protocol):
-    """Ability: objects grow in place."""
+    """Ability: objects grow."""
 
     def append(self, bucket: str, name: str, data: bytes | Staged, at: int, version: int) -> ObjectInfo:
-        """Write `data` at the end `at`; all or nothing. The object's version is then `version`."""
+        """Write `data` at the end `at`; all or nothing. The object's version is then `version` if `keeps_version`.
+
+        Raises FileNotFoundError where there is none; a store that can tell, BlobError(412) where `at` is not the end.
+        """
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """Ability: objects are elsewhere; what files do by themselves has to be asked for."""
+
+    def upload(self, bucket: str, name: str, source: Path | bytes, replace: bool = True) -> ObjectInfo:
+        """As `put`, of a file that stays, or of a few bytes."""
+        ...
+
+    def seal(self, bucket: str, name: str) -> None:
+        """Nothing is appended any more: the object becomes one, if it was kept in pieces."""
+        ...
+
+    def link(self, source: tuple[str, str], bucket: str, name: str) -> None:
+        """From now on the object is another one, (bucket, name); that is made, empty, where it is missing."""
+        ...
+
+    def move(self, bucket: str, name: str, to: str) -> bool:
+        """Give an object another name, in place of what has that. False if there was nothing."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what killed processes left."""
         ...
 
 

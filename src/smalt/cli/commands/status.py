@@ -46,6 +46,7 @@ class Status:
     url: str
     version: str
     database: str
+    store: str
     isolation: str
     processes: list[ProcessStatus]
     tasks: list[TaskStatus]
@@ -65,7 +66,7 @@ def observe(settings: Settings) -> Status:
     """Asks the platform itself; the supervisor's file only names the processes."""
     supervisor, tasks = holder(settings.root), observe_tasks(settings)
     level = Walling(settings).isolation().level if settings.root.is_dir() else settings.isolation
-    what = (settings.url, installed(), settings.shown_database, level)
+    what = (settings.url, installed(), settings.shown_database, settings.shown_store, level)
     view = read_view(settings.run / "supervisor.json") if supervisor else None
     if view is None or view.pid != supervisor:
         return Status(False, *what, [], tasks)
@@ -103,6 +104,7 @@ def _show(settings: Settings, status: Status) -> None:
     word = "[green]ready[/]" if status.ready else "[yellow]not answering[/]"
     console.print(f"Smalt {status.version} at {status.url}: {word}")
     console.print(f"Its rows are in {status.database}", markup=False, soft_wrap=True)
+    console.print(f"Its blobs are in {status.store}", markup=False, soft_wrap=True)
     console.print(f"Isolation of jobs: {_LEVELS[status.isolation]}")
     table = Table(box=None)
     for heading, side in (("process", "left"), ("pid", "right"), ("memory", "right"), ("restarts", "right")):

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
+from smalt.cli.blob_store import absolute, check_store_answers, check_store_kept
 from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.database import check_answers, check_kept
@@ -72,11 +73,14 @@ def ensure_running(root: Path, told: Told) -> tuple[Settings, bool]:
 def _wanted(root: Path, told: Told) -> Settings:
     """What the root remembers, and what is told now instead. Raises SettingsError."""
     given = {name: value for name, value in told.items() if value is not None}
+    if "store_url" in given:
+        given["store_url"] = absolute(given["store_url"])
     for name, value in given.items():
         check_setting(name, value)
     remembered = read_settings(root)
     wanted = replace(remembered, **given)
     check_kept(remembered, wanted)
+    check_store_kept(remembered, wanted)
     return wanted
 
 
@@ -90,6 +94,7 @@ def _lock(wanted: Settings) -> Lock | None:
             _check_space(wanted)
             _check_port(wanted)
             check_answers(wanted)
+            check_store_answers(wanted)
             remember(wanted)
     return lock
 

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.threads import Threads
 from smalt.tracking.artifacts.artifact_names import blob_name
-from smalt.tracking.artifacts.folder import Unfinished
+from smalt.tracking.artifacts.files import Unfinished
 from smalt.tracking.artifacts.model_files import ModelFiles, Spot
 
 # The clients compare this text, then upload in one request: mlflow `_UnsupportedMultipartUploadException.MESSAGE`.
@@ -119,7 +119,7 @@ async def _download(request: Request, path: str, files: ModelFiles, threads: Thr
     spot = await threads.run(files.locate, blob_name(path))
     name = spot.name
     file = await threads.run(spot.folder.open, name)
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     try:
         start, end = _wanted(request.headers.get("range"), size)
     except ArmError:

@@ -18,16 +18,10 @@ from typing import BinaryIO
 
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.outage import disk_full
+from smalt.tracking.artifacts.files import Entry
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-@dataclass(frozen=True)
-class Entry:
-    name: str
-    is_folder: bool
-    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -85,17 +79,17 @@ class Folder:
             for path, size in self.files(f"{name}/{one.name}" if name else one.name):
                 yield f"{one.name}/{path}", size
 
-    def begin(self, name: str) -> Unfinished:
+    def begin(self, name: str) -> UnfinishedFile:
         """Start to write a file: it appears, in place of an older one, with `commit`, never half-written."""
         try:
             self.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = self.staging / uuid.uuid4().hex
-            return Unfinished(self, name, path, path.open("xb", buffering=0))
+            return UnfinishedFile(self, name, path, path.open("xb", buffering=0))
         except OSError as error:
             raise _explained(error, name) from error
 
     @contextmanager
-    def replace(self, name: str) -> Iterator[Unfinished]:
+    def replace(self, name: str) -> Iterator[UnfinishedFile]:
         """`begin`, then `commit` when the block ends well."""
         unfinished = self.begin(name)
         try:
@@ -158,7 +152,7 @@ class Folder:
 
 
 @dataclass
-class Unfinished:
+class UnfinishedFile:
     """A file that is being written. `abandon` after `commit` does nothing."""
 
     folder: Folder

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from smalt.arm.errors import ArmError, not_found
 from smalt.settings import ARTIFACT_CONTAINER
-from smalt.tracking.artifacts.folder import Folder
+from smalt.tracking.artifacts.files import Files
 from smalt.tracking.database import schema
 from smalt.tracking.database.tracking_database import TrackingDatabase
 
@@ -26,7 +26,7 @@ _NAME = re.compile(rf"{ORIGIN}/([^/]+)(?:/(.*))?", re.DOTALL)
 class Spot:
     """One file or folder: `name` in `folder`, which is the container `container`."""
 
-    folder: Folder
+    folder: Files
     container: str
     name: str
     writable: bool = True
@@ -45,7 +45,7 @@ class ModelFiles:
     `place_of("{model}.{version}")` is (container, path).
     """
 
-    folder_of: Callable[[str], Folder]
+    folder_of: Callable[[str], Files]
     place_of: Callable[[str], tuple[str, str] | None]
 
     def locate(self, name: str) -> Spot:

@@ -22,7 +22,7 @@ from smalt.arm.audit import Audit, known
 from smalt.arm.errors import ArmError, invalid, not_found, unauthorized
 from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
-from smalt.arm.ports import Blobs, LocalBlobs, ModelRegistry, NotReady, Principal, Tokens
+from smalt.arm.ports import BlobFiles, Blobs, LocalBlobs, ModelRegistry, NotReady, Principal, Tokens
 from smalt.arm.runs import JobRuns
 from smalt.arm.threads import Threads
 from smalt.auth.private_files import PrivateFiles
@@ -31,8 +31,10 @@ from smalt.store import author
 from smalt.tracking.address import Address, mlflow_name, parse_address
 from smalt.tracking.artifacts.artifact_names import staging
 from smalt.tracking.artifacts.artifacts import artifact_response, is_artifact_route
+from smalt.tracking.artifacts.files import Files
 from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.artifacts.model_files import ModelFiles, place_in
+from smalt.tracking.artifacts.objects import Objects
 from smalt.tracking.dataplane.azure_artifacts import azure_artifact_response
 from smalt.tracking.edge.access import action, is_known
 from smalt.tracking.edge.forward import Forward
@@ -62,7 +64,7 @@ class TrackingApp:
     - `audiences`: what a bearer token may be for (ARM's URL, with and without a slash).
     - `exists(workspace)`: whether a workspace is there; `workspace` is its lowered ARM id.
     - `authorize(principal, action, workspace)` raises ArmError(403); actions are `access.action`'s.
-    - `files`: where the artifacts of runs are as files.
+    - `files`: where the artifacts of runs are as files; `objects`: the same where blobs are no files of this machine.
     - `models`: ARM's models; `jobs`: ARM's jobs, which runs are.
     - `audit`: where is recorded who was refused.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent
@@ -78,6 +80,7 @@ class TrackingApp:
         blobs: Blobs,
         *,
         files: LocalBlobs,
+        objects: BlobFiles | None = None,
         audiences: Sequence[str],
         exists: Callable[[str], bool],
         authorize: Callable[[Principal, str, str], None],
@@ -92,7 +95,7 @@ class TrackingApp:
         self._tracking = tracking
         self._tokens = tokens
         self._blobs = blobs
-        self._local = files
+        self._local, self._objects = files, objects
         self._hides = PrivateFiles(settings).hides
         self._audiences = audiences
         self._exists = exists
@@ -222,11 +225,13 @@ class TrackingApp:
         if account not in self._stores:
             self._blobs.ensure_container(account, ARTIFACT_CONTAINER)
             self._stores.add(account)
+        return ModelFiles(partial(self._container, account), place_in(self._tracking.database, mlflow_name(workspace)))
+
+    def _container(self, account: str, container: str) -> Files:
         place = staging(self._settings)
-        return ModelFiles(
-            lambda container: Folder(self._local.path(account, container), place, self._hides),
-            place_in(self._tracking.database, mlflow_name(workspace)),
-        )
+        if self._objects is not None:
+            return Objects(self._objects, account, container, place)
+        return Folder(self._local.path(account, container), place, self._hides)
 
 
 async def _plain_body(request: Request, threads: Threads) -> bytes:

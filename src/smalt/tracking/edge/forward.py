@@ -17,7 +17,7 @@ from smalt.arm.outage import outage_of_another
 from smalt.arm.threads import Threads
 from smalt.settings import ARTIFACT_CONTAINER, Settings
 from smalt.tracking.address import Address, mlflow_name
-from smalt.tracking.artifacts.folder import Folder
+from smalt.tracking.artifacts.files import Files
 from smalt.tracking.artifacts.model_files import ModelFiles
 from smalt.tracking.edge.access import is_repeatable
 from smalt.tracking.edge.bodies import check_body, check_query
@@ -165,7 +165,7 @@ class Forward:
             content = for_plugin(content, self.settings, address.workspace)
         return content
 
-    def _placed(self, address: Address, content: bytes, folder: Callable[[], Folder]) -> bytes:
+    def _placed(self, address: Address, content: bytes, folder: Callable[[], Files]) -> bytes:
         answer = json.loads(content)
         info = answer["model"]["info"]
         location = place_logged_model(self.tracking.database, address.workspace.key, info["model_id"], folder)

@@ -14,13 +14,13 @@ from sqlalchemy import select, update
 
 from smalt.tracking.address import ARTIFACT_ROUTE, mlflow_name
 from smalt.tracking.artifacts.artifact_names import blob_name
-from smalt.tracking.artifacts.folder import Folder
+from smalt.tracking.artifacts.files import Files
 from smalt.tracking.database import schema
 from smalt.tracking.database.tracking_database import TrackingDatabase
 
 
 def place_logged_model(
-    database: TrackingDatabase, workspace: str, model_id: str, folder: Callable[[], Folder]
+    database: TrackingDatabase, workspace: str, model_id: str, folder: Callable[[], Files]
 ) -> str | None:
     """The model's artifact location from now on; None where it stays as MLflow chose it (no run, or not ours)."""
     models, runs, experiments = schema.logged_models, schema.runs, schema.experiments

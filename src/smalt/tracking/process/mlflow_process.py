@@ -26,17 +26,19 @@ from mlflow.store.artifact.artifact_repository_registry import (
 from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import OperationalError
 
+from smalt.arm.ports import BlobFiles
 from smalt.auth.private_files import PrivateFiles
 from smalt.settings import Settings
 from smalt.tracking.artifacts.artifact_names import staging
+from smalt.tracking.artifacts.files import Files
 from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.artifacts.model_files import ModelFiles, place_in
+from smalt.tracking.artifacts.objects import Objects
 from smalt.tracking.database import schema
 from smalt.tracking.database.migration import prepare
 from smalt.tracking.database.place import apart, tables_url
 from smalt.tracking.database.tracking_database import TrackingDatabase
 from smalt.tracking.process.mlflow_refusals import answer_in_json
-from smalt.tracking.process.mlflow_server import settings_of
 from smalt.tracking.process.repository import SCHEME, repository_class
 from smalt.unix_socket import listen
 
@@ -52,7 +54,8 @@ _RELOCATED = (
 )
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, objects: BlobFiles | None = None) -> None:
+    """`objects`: the blobs where they are no files of this machine."""
     url, password = apart(tables_url(settings))
     if password:
         os.environ["PGPASSWORD"] = password  # for libpq alone: MLflow, its errors and its log never have it
@@ -62,7 +65,7 @@ def run(settings: Settings) -> None:
     database = TrackingDatabase(settings)
     relocate(settings, database)
     event.listen(Engine, "connect", _prepare_connection)
-    repositories.register(SCHEME, repository_class(folders(settings, database)))
+    repositories.register(SCHEME, repository_class(folders(settings, database, objects)))
     # Only now: importing the server takes as long as all before, and jobs need no more than the database.
     app = importlib.import_module("mlflow.server.fastapi_app").app
     importlib.import_module("mlflow.server.handlers").initialize_backend_stores(
@@ -92,7 +95,7 @@ def relocate(settings: Settings, database: TrackingDatabase) -> None:
             )
 
 
-def folders(settings: Settings, database: TrackingDatabase) -> Any:
+def folders(settings: Settings, database: TrackingDatabase, objects: BlobFiles | None = None) -> Any:
     """The files of a workspace by MLflow's name for it."""
 
     def files_of(workspace: str) -> ModelFiles:
@@ -101,11 +104,14 @@ def folders(settings: Settings, database: TrackingDatabase) -> Any:
             name = connection.scalar(select(table.c.account).where(table.c.workspace == workspace))
         if name is None:
             raise LookupError(f"MLflow's workspace {workspace} has no storage account.")
-        account = settings.blobs / name
-        hides = PrivateFiles(settings).hides
-        return ModelFiles(
-            lambda container: Folder(account / container, staging(settings), hides), place_in(database, workspace)
-        )
+        hides, waiting = PrivateFiles(settings).hides, staging(settings)
+
+        def container(one: str) -> Files:
+            if objects is not None:
+                return Objects(objects, name, one, waiting)
+            return Folder(settings.blobs / name / one, waiting, hides)
+
+        return ModelFiles(container, place_in(database, workspace))
 
     return files_of
 
@@ -134,7 +140,3 @@ def _give_back_memory() -> None:
     gc.freeze()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-if __name__ == "__main__":
-    run(settings_of(sys.argv[1:]))

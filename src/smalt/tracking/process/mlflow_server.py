@@ -1,7 +1,7 @@
 """How MLflow's process is started: `python -m smalt.tracking.process.mlflow_server --root DIR`.
 
 Light on purpose: the supervisor imports it for `command`. Started, it sets what MLflow reads from the environment while
-it is imported and becomes `mlflow_process` (the same pid).
+it is imported and becomes `smalt.mlflow_main` (the same pid).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def settings_of(arguments: Sequence[str]) -> Settings:
 def main(arguments: Sequence[str]) -> None:
     settings = settings_of(arguments)
     variables = {name: value for name, value in os.environ.items() if name not in _CLIENT_VARIABLES}
-    started = [sys.executable, "-m", "smalt.tracking.process.mlflow_process", *_arguments(settings)]
+    started = [sys.executable, "-m", "smalt.mlflow_main", *_arguments(settings)]
     os.execve(sys.executable, started, variables | environment(settings))
 
 

@@ -19,7 +19,7 @@ from mlflow.utils.workspace_context import get_request_workspace
 
 from smalt.arm.errors import ArmError
 from smalt.tracking.artifacts.artifact_names import blob_name
-from smalt.tracking.artifacts.folder import Folder
+from smalt.tracking.artifacts.files import Files
 from smalt.tracking.artifacts.model_files import ModelFiles
 
 SCHEME = "smalt-artifacts"
@@ -86,7 +86,7 @@ class SharedArtifacts(ArtifactRepository):
         folder, name = self._locate(remote_file_path)
         _copy(folder, name, Path(local_path))
 
-    def _locate(self, path: str, writing: bool = False) -> tuple[Folder, str]:
+    def _locate(self, path: str, writing: bool = False) -> tuple[Files, str]:
         workspace = get_request_workspace()
         if not workspace:
             raise MlflowException("The request names no workspace.", INVALID_PARAMETER_VALUE)
@@ -103,7 +103,7 @@ class SharedArtifacts(ArtifactRepository):
             raise _translated(error) from error
 
 
-def _copy(folder: Folder, name: str, target: Path) -> None:
+def _copy(folder: Files, name: str, target: Path) -> None:
     try:
         with folder.open(name) as reading, target.open("wb") as writing:
             shutil.copyfileobj(reading, writing, 1 << 20)

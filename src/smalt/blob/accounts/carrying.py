@@ -1,0 +1,196 @@
+"""Blobs taken to a node and back, and used as files, whatever store they are in (`arm.ports.BlobFiles`)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from smalt.agent.wire import Ref
+from smalt.arm.outage import StoreAway
+from smalt.arm.ports import BlobReader, Carried
+from smalt.blob.accounts.accounts import bucket_of
+from smalt.blob.errors import BlobError, blob_not_found
+from smalt.blob.names import prefix_fault, refused_name
+from smalt.blob.store.objects import Appends, ObjectInfo, ObjectReader, ObjectStore, Remote
+from smalt.blob.store.staging import Staging, write_all
+
+_PAGE = 1000
+_CHUNK_BYTES = 8 << 20
+_AT_ONCE = 4  # ranges of one blob
+
+
+class OpenBlob:
+    """A `BlobReader`. What was overwritten meanwhile is an OSError: another try reads what is there then."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self._reader = reader
+        self.size = reader.info.size
+        self.etag = reader.info.etag
+
+    def read(self, start: int, length: int) -> bytes:
+        try:
+            return self._reader.read(start, length)
+        except BlobError as error:
+            if error.status != 412:
+                raise
+            raise StoreAway("a blob was written while it was read") from None
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class Carriage:
+    """`arm.ports.BlobFiles`, and so a `Carrier`, over any object store. `staging` is that of the store."""
+
+    def __init__(self, store: ObjectStore, staging: Staging) -> None:
+        self._store = store
+        self._staging = staging
+
+    def list(self, ref: Ref) -> Iterator[Carried]:
+        bucket = _bucket(ref)
+        if ref.name and not ref.name.endswith("/"):
+            if found := self._store.head(bucket, ref.name):
+                yield Carried("", found.size, found.etag)
+            return
+        after = ""
+        while True:
+            page = self._store.list(bucket, ref.name, after, _PAGE)
+            for one in page.entries:
+                if isinstance(one, ObjectInfo) and one.name != ref.name:  # else the folder's own marker
+                    yield Carried(one.name[len(ref.name) :], one.size, one.etag)
+            after = page.after
+            if not after:
+                return
+
+    def level(self, ref: Ref) -> Iterator[Carried]:
+        bucket, after = _bucket(ref), ""
+        while True:
+            page = self._store.list(bucket, ref.name, after, _PAGE, "/")
+            for one in page.entries:
+                if isinstance(one, str):
+                    yield Carried(one[len(ref.name) :], 0, "")
+                elif one.name != ref.name:
+                    yield Carried(one.name[len(ref.name) :], one.size, one.etag)
+            after = page.after
+            if not after:
+                return
+
+    def open(self, ref: Ref) -> BlobReader | None:
+        return self._open(ref)
+
+    def fetch(self, ref: Ref, path: Path, etag: str = "") -> None:
+        reader = self._open(ref)
+        if reader is None:
+            raise blob_not_found()
+        draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+        try:
+            if etag and reader.etag != etag:
+                raise StoreAway("a blob is not the one any more that was listed")
+            with draft.open("xb") as file:
+                _copy(reader, file.fileno())
+            draft.rename(path)
+        finally:
+            reader.close()
+            draft.unlink(missing_ok=True)
+
+    def store(self, path: Path, ref: Ref) -> None:
+        bucket = _bucket(ref)
+        if isinstance(self._store, Remote):
+            self._store.upload(bucket, ref.name, path)
+            return
+        with self._staging.writer() as writer, path.open("rb") as file:
+            writer.copy_fd(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            staged = writer.finish()
+        try:
+            self._store.put(bucket, ref.name, staged)
+        except BaseException:
+            self._staging.drop(staged)
+            raise
+
+    def append(self, ref: Ref, at: int, data: bytes) -> int:
+        bucket = _bucket(ref)
+        if self._store.inline and (length := self._length(bucket, ref.name)) != at:
+            return length  # files do not compare
+        if not isinstance(self._store, Appends):
+            raise BlobError(400, "FeatureNotSupported", "This store has no blobs that grow.")
+        try:
+            return self._store.append(bucket, ref.name, data, at, self._staging.stamp()).size
+        except FileNotFoundError:
+            if at:
+                return 0
+            self._begin(bucket, ref.name)
+        except BlobError as error:
+            if error.status != 412:
+                raise
+            return self._length(bucket, ref.name)
+        return self.append(ref, at, data)
+
+    def seal(self, ref: Ref) -> None:
+        if isinstance(self._store, Remote):
+            self._store.seal(_bucket(ref), ref.name)
+
+    def move(self, ref: Ref, to: str) -> None:
+        if not isinstance(self._store, Remote):
+            raise BlobError(400, "FeatureNotSupported", "This store renames its files.")
+        bucket = _bucket(ref)
+        if self._store.move(bucket, ref.name, to):
+            return
+        for one in self.list(Ref(ref.account, ref.container, ref.name.rstrip("/") + "/")):
+            self._store.move(bucket, f"{ref.name.rstrip('/')}/{one.name}", f"{to.rstrip('/')}/{one.name}")
+
+    def remove(self, ref: Ref) -> None:
+        bucket = _bucket(ref)
+        if not ref.name:
+            raise refused_name(ref.name, "it is empty")
+        self._store.remove(bucket, ref.name)
+
+    def _open(self, ref: Ref) -> OpenBlob | None:
+        reader = self._store.open(_bucket(ref), ref.name)
+        return OpenBlob(reader) if reader else None
+
+    def _length(self, bucket: str, name: str) -> int:
+        found = self._store.head(bucket, name)
+        return found.size if found else 0
+
+    def _begin(self, bucket: str, name: str) -> None:
+        """An empty blob, unless there is one now."""
+        staged = self._staging.write(b"")
+        try:
+            self._store.put(bucket, name, staged, replace=False)
+        except BlobError as error:
+            self._staging.drop(staged)
+            if error.status != 409:
+                raise
+
+
+def _bucket(ref: Ref) -> str:
+    """Raises BlobError(400) for a name that no blob can have."""
+    if ref.name and (fault := prefix_fault(ref.name)):
+        raise refused_name(ref.name, fault)
+    return bucket_of(ref.account, ref.container)
+
+
+def _copy(reader: OpenBlob, file: int) -> None:
+    """All of a blob into a file; of a large one several ranges at once."""
+
+    def one(at: int) -> None:
+        length = min(_CHUNK_BYTES, reader.size - at)
+        data = reader.read(at, length)
+        while len(data) < length:
+            more = reader.read(at + len(data), length - len(data))
+            if not more:
+                raise StoreAway("a blob became shorter while it was read")
+            data += more
+        write_all(file, data, at)
+
+    starts = range(0, reader.size, _CHUNK_BYTES)
+    if len(starts) <= 2:
+        for at in starts:
+            one(at)
+        return
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        for _ in pool.map(one, starts):
+            pass
