@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import unquote
 
 import httpx
@@ -22,6 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from live.s3 import BUCKET, s3_server
+from smalt.app import open_blobs
 from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.models import ModelRows
@@ -32,14 +33,13 @@ from smalt.auth.certificates import ensure_certificates
 from smalt.auth.keyring import Keyring
 from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
+from smalt.blob.accounts.carrying import Carriage
 from smalt.blob.accounts.sas import service_text, sign
-from smalt.blob.store.folder import FolderStore
 from smalt.cli.root import remember
 from smalt.settings import CLOUD, PORTAL, STORAGE_SUFFIX, TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 from smalt.tracking.address import tracking_uri
-from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.process.mlflow_server import command
 from smalt.tracking.runs.runs import MlflowTracking
@@ -82,8 +82,9 @@ class Site:
     def account_of(self, workspace: str) -> str:
         return "acct" + ResourceId.parse(workspace).name.lower()
 
-    def artifacts(self, workspace: ResourceId = ALPHA) -> Path:
-        return self.blobs.path(self.account_of(workspace.key), "azureml")
+    def artifact(self, name: str, workspace: ResourceId = ALPHA) -> bytes | None:
+        """What is stored under the blob's name."""
+        return self.blobs.read(self.account_of(workspace.key), "azureml", name, 1 << 20)
 
     def environment(self, workspace: ResourceId = ALPHA, **more: str) -> dict[str, str]:
         """What a client's process gets: nothing of this one's but PATH."""
@@ -131,20 +132,34 @@ class Site:
         raise AssertionError((self.settings.root / "mlflow.log").read_text()[-2000:])
 
 
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The URL of an S3 store; this process and MLflow's have what opens it."""
+    with s3_server() as service, pytest.MonkeyPatch.context() as patch:
+        for name, value in service.variables.items():
+            patch.setenv(name, value)
+        yield f"s3://{BUCKET}/artifacts"
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """SQLite with artifacts in a folder; PostgreSQL with artifacts in S3."""
     url = request.getfixturevalue("postgres").create() if request.param == "postgresql" else ""
+    store_url = request.getfixturevalue("bucket") if url else ""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
-    settings = Settings(tmp_path_factory.mktemp("tracking-site"), "localhost", listener.getsockname()[1], url)
+    settings = Settings(
+        tmp_path_factory.mktemp("tracking-site"), "localhost", listener.getsockname()[1], url, store_url
+    )
     remember(settings)
     certificates = ensure_certificates(settings)
     database = Database(settings.database)
     with database.write() as connection:
         metadata.create_all(connection)
     accounts = Accounts(database, Keyring(settings))
-    blobs = BlobAccounts(accounts, FolderStore(settings.blobs))
+    store, staging = open_blobs(settings)
+    blobs, objects = BlobAccounts(accounts, store), Carriage(store, staging) if settings.remote_store else None
     tracking = MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name.lower())
     known = {ALPHA.key, BETA.key}
     edge = TrackingApp(
@@ -153,6 +168,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         TokenService(settings),
         blobs,
         files=blobs,
+        objects=objects,
         audiences=arm_audiences(settings),
         exists=lambda workspace: workspace in known,
         authorize=authorize,
@@ -160,7 +176,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         jobs=JobRuns(database, tracking, time.time),
         session=_session,
     )
-    peers = Peers(settings, accounts, blobs, "")
+    peers = Peers(settings, accounts, edge, "")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or TrackingApp.handles(scope["path"]):
@@ -193,8 +209,8 @@ def _session(method: str, headers: list[tuple[bytes, bytes]]) -> Principal | Non
 
 
 class Peers:
-    def __init__(self, settings: Settings, accounts: Accounts, blobs: BlobAccounts, token: str) -> None:
-        self.settings, self.accounts, self.blobs, self.token = settings, accounts, blobs, token
+    def __init__(self, settings: Settings, accounts: Accounts, edge: TrackingApp, token: str) -> None:
+        self.settings, self.accounts, self.edge, self.token = settings, accounts, edge, token
 
     async def respond(self, request: Request) -> Response:
         path = request.scope["path"]
@@ -234,7 +250,7 @@ class Peers:
         needed = "c" if request.method == "PUT" else "r"
         if needed not in query["sp"]:
             return Response("permission", 403)
-        folder = Folder(self.blobs.path(account, container), self.settings.blobs / ".staging" / "files")
+        folder = self.edge._container(account, container)
         if request.method == "PUT":
             if folder.is_file(blob):
                 return Response(status_code=409, headers={"x-ms-error-code": "BlobAlreadyExists"})

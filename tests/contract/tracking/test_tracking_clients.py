@@ -70,9 +70,9 @@ def check(site: Any, result: dict[str, Any]) -> None:
     assert (result["tag"], result["text"], result["found"]) == ("test", "text", True)
     assert result["top"] == ["model", "sub", "top.json"]
     assert result["by_model"] == result["by_run"] == result["by_name"] == [1]
-    folder = site.artifacts() / f"ExperimentRun/dcid.{result['run_id']}"
-    assert (folder / "model/MLmodel").is_file() and (folder / "sub/folder/a b.txt").read_text() == "text"
-    assert json.loads((folder / "top.json").read_text()) == {"a": 1}
+    folder = f"ExperimentRun/dcid.{result['run_id']}"
+    assert site.artifact(f"{folder}/model/MLmodel") and site.artifact(f"{folder}/sub/folder/a b.txt") == b"text"
+    assert json.loads(site.artifact(f"{folder}/top.json")) == {"a": 1}
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_any_jobs_name_is_a_run_id_for_the_stock_server(site: Any, name: str) ->
         assert len(history["metrics"]) == 1
         artifact = found["info"]["artifact_uri"]
         assert client.put(f"{artifact}/deep/file.txt", content=b"x").status_code == 200
-        assert (site.artifacts() / f"ExperimentRun/dcid.{name}/deep/file.txt").read_bytes() == b"x"
+        assert site.artifact(f"ExperimentRun/dcid.{name}/deep/file.txt") == b"x"
         listed = ok(
             client.get(f"{API}/artifacts/list", params={"run_id": name, "path": "deep"})
         )  # MLflow's process itself
@@ -283,7 +283,7 @@ def test_a_logged_model_lies_with_its_run(site: Any, run: str) -> None:
         client.put(f"{first['artifact_uri']}/MLmodel", content=b"first")
         second = client.post(f"{API}/logged-models", json=ask).json()["model"]["info"]
         client.put(f"{second['artifact_uri']}/MLmodel", content=b"second")
-        assert (site.artifacts() / f"ExperimentRun/dcid.{run}/model/MLmodel").read_bytes() == b"second"
+        assert site.artifact(f"ExperimentRun/dcid.{run}/model/MLmodel") == b"second"
         for model, content in ((first, b"first"), (second, b"second")):
             now = client.get(f"{API}/logged-models/{model['model_id']}").json()["model"]["info"]
             assert client.get(f"{now['artifact_uri']}/MLmodel").content == content

@@ -50,16 +50,17 @@ def words_for(error: Exception) -> str:
     """Why, in a few words of ours: the library's own may hold what opens the store."""
     said = str(error)
     if isinstance(error, PermissionDeniedError):
-        return f"it refuses these credentials (403{_code(said)})"
+        return f"it refuses these credentials 403{_code(said)}"
     if isinstance(error, UnauthenticatedError):
-        return f"it does not know these credentials (401{_code(said)})"
+        return f"it does not know these credentials 401{_code(said)}"
     lowered = said.lower()
     for sign, reason in _REASONS:
         if sign in lowered:
             return reason
     if found := _STATUS.search(said):
-        status = next(one for one in found.groups() if one)
-        return f"it answers {status[:3]}{_code(said)}"
+        status = next(one for one in found.groups() if one)[:3]
+        verb = "it refuses these credentials" if status in ("401", "403") else "it answers"
+        return f"{verb} {status}{_code(said)}"
     if "error sending request" in lowered or "connect" in lowered:
         return "it is not reached"
     return f"a request to it failed ({type(error).__name__})"
