@@ -159,7 +159,7 @@ class Attempt:
         if walls and isinstance(self._mounts, Walls) and (doors := self._mounts.doors()):
             Forwarder(doors, ("127.0.0.1", walls.port), interrupts.selector)
 
-    def _wall_in(self, walls: Walls | Fence, temporary: Path, log: int) -> Callable[[str], None]:
+    def _wall_in(self, walls: Walls | Fence, temporary: Path, log: int) -> Callable[[str], Callable[[], None]]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
         spec = self._spec
         assert spec.walls
@@ -243,7 +243,7 @@ class Attempt:
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:
         self._cgroups.remove()
-        remove_temporary(self._folder)
+        _remove(outside(self._folder))
         if error:
             self._journal.say(f"{outcome}: {error.splitlines()[0]}")
         self._report.change(
@@ -255,6 +255,8 @@ class Attempt:
             ended_at=time.time(),
             peak_memory_bytes=_peak_memory_bytes() if self._brood.main else 0,
         )
+        # Nobody waits for this any more. By its relative name: the task may be removed by now, another in its place.
+        _remove(Path(USER_FOLDER, "tmp"))
 
 
 def _written_bytes() -> int:
@@ -284,8 +286,12 @@ def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
 
 def remove_temporary(folder: TaskFolder) -> None:
     for place in (folder.path / USER_FOLDER / "tmp", outside(folder)):
-        if not place.is_symlink():
-            remove_tree(place)
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    if not place.is_symlink():
+        remove_tree(place)
 
 
 def outside(folder: TaskFolder) -> Path:
