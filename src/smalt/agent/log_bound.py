@@ -60,11 +60,7 @@ class BoundedLog:
             return
         self._dropped += beyond
         if not self._cut_at:
-            note = (
-                f"\n[smalt] This log holds {self._most} bytes, its bound. What comes now is dropped;"
-                " the last lines follow at the end.\n"
-            )
-            self._append(note.encode())
+            self._append(notice(self._most))
             self._cut_at = self._path.stat().st_size
 
     def _append(self, text: bytes) -> None:
@@ -73,3 +69,11 @@ class BoundedLog:
                 file.write(text)
         except OSError:
             return
+
+
+def notice(most: int) -> bytes:
+    """What stands behind the first `most` bytes of a log that is longer."""
+    return (
+        f"\n[smalt] This log holds {most} bytes, its bound. What comes now is dropped;"
+        " the last lines follow at the end.\n"
+    ).encode()
