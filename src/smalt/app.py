@@ -44,7 +44,7 @@ from smalt.auth.rotation import settle
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
-from smalt.blob.accounts.carrying import Carriage
+from smalt.blob.accounts.carrying import StoreFiles
 from smalt.blob.names import Target
 from smalt.blob.operations.service import BlobService
 from smalt.blob.protocol.account_listing import AccountListing
@@ -68,6 +68,7 @@ from smalt.reserve import Reserve
 from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol
 from smalt.settings import Settings, SettingsError
 from smalt.store import feed
+from smalt.store.clock import SharedClock
 from smalt.store.database import Database
 from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
@@ -100,9 +101,10 @@ class Server:
 
 def build(settings: Settings) -> Server:
     """All parts, wired. The database is brought to this version's schema first."""
-    clock, recorder = time.time, Recorder()
+    recorder = Recorder()
     database = Database(settings.database, lambda seconds: recorder.record("", WRITE.name, seconds, spread=True))
     migrate(database)
+    clock = time.time if database.sqlite else SharedClock(database)
     with database.write() as connection:
         feed.restored(connection)
     tokens = TokenService(settings)
@@ -117,8 +119,10 @@ def build(settings: Settings) -> Server:
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     environments = UvEnvironments(settings)
-    objects = Carriage(store, staging) if settings.remote_store else None
-    finder = Finder(blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"))
+    objects = StoreFiles(store, staging) if settings.remote_store else None
+    finder = Finder(
+        blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
+    )
     engine = LocalEngine(settings, finder)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()

@@ -20,11 +20,11 @@ _OF_STORES = ("AWS_", "AZURE_STORAGE_", "GOOGLE_")
 def main(settings: Settings) -> None:
     objects = None
     if settings.remote_store:
-        from smalt.blob.accounts.carrying import Carriage
+        from smalt.blob.accounts.carrying import StoreFiles
         from smalt.blob.store.opening import open_store
         from smalt.blob.store.staging import Staging
 
-        objects = Carriage(open_store(settings.store_url), Staging(settings.blobs))
+        objects = StoreFiles(open_store(settings.store_url), Staging(settings.blobs))
     for name in [one for one in os.environ if one.startswith(_OF_STORES)]:
         del os.environ[name]  # MLflow would open with them whatever s3:// somebody names
     run(settings, objects)

@@ -10,4 +10,5 @@ OTHER: dict[str, Any] = {
     "database_url": "postgresql://db/smalt",
     "store_url": "s3://blobs/smalt",
     "isolation": "off",
+    "cache_mib": 512,
 }

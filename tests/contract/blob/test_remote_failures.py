@@ -14,7 +14,7 @@ from live.s3 import BUCKET as BUCKET_OF_S3
 from live.s3 import S3, SECRET
 from smalt.agent.wire import Ref
 from smalt.arm.outage import StoreAway, outage
-from smalt.blob.accounts.carrying import Carriage
+from smalt.blob.accounts.carrying import StoreFiles
 from smalt.blob.store.opening import open_store
 from smalt.blob.store.remote import ObstoreStore
 from smalt.blob.store.staging import Staging
@@ -66,7 +66,7 @@ def test_what_passes_is_not_noticed(store, faults, staging):
 
 def test_a_body_that_is_cut_off_is_never_a_blob(store, faults, tmp_path):
     (tmp_path / "large").write_bytes(LARGE)
-    carriage = Carriage(store, Staging(tmp_path / "blobs"))
+    carriage = StoreFiles(store, Staging(tmp_path / "blobs"))
     place = Ref("acct", "data", "large")
     faults.next = [BUSY, LOST, BUSY, BUSY]
     carriage.store(tmp_path / "large", place)
@@ -88,7 +88,7 @@ def test_a_body_that_is_cut_off_is_never_a_blob(store, faults, tmp_path):
 @pytest.mark.parametrize("fault", [BUSY, LOST, CUT])
 def test_what_grows_grows_once_whatever_gets_lost(store, faults, tmp_path, fault):
     """As a node does it: after an error it asks again, with the length that it knows."""
-    carriage = Carriage(store, Staging(tmp_path / "blobs"))
+    carriage = StoreFiles(store, Staging(tmp_path / "blobs"))
     whole, at = b"".join(b"%03d " % number for number in range(60)), 0
     while at < len(whole):
         faults.next = ["", fault, "", "", fault] if at % 80 == 0 else []

@@ -33,7 +33,7 @@ from smalt.auth.certificates import ensure_certificates
 from smalt.auth.keyring import Keyring
 from smalt.auth.tokens import TokenService, arm_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
-from smalt.blob.accounts.carrying import Carriage
+from smalt.blob.accounts.carrying import StoreFiles
 from smalt.blob.accounts.sas import service_text, sign
 from smalt.cli.root import remember
 from smalt.settings import CLOUD, PORTAL, STORAGE_SUFFIX, TENANT, Settings
@@ -159,7 +159,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         metadata.create_all(connection)
     accounts = Accounts(database, Keyring(settings))
     store, staging = open_blobs(settings)
-    blobs, objects = BlobAccounts(accounts, store), Carriage(store, staging) if settings.remote_store else None
+    blobs, objects = BlobAccounts(accounts, store), StoreFiles(store, staging) if settings.remote_store else None
     tracking = MlflowTracking(settings, lambda workspace: "acct" + ResourceId.parse(workspace).name.lower())
     known = {ALPHA.key, BETA.key}
     edge = TrackingApp(

@@ -1,15 +1,15 @@
-"""What needs no job, on any blob store: data assets, blobs that grow, artifacts. `read` finds what `write` made."""
+"""All that has to do with blobs, on any store: data assets, blobs that grow, artifacts, a job. `read` finds what `write` made."""
 
 import sys
 from pathlib import Path
 
 import mlflow
-from azure.ai.ml import command
+from azure.ai.ml import Input, Output, command
 from azure.ai.ml.constants import AssetTypes
-from azure.ai.ml.entities import Data, Model
+from azure.ai.ml.entities import Data, Environment, Model
 from azure.storage.blob import BlobServiceClient
 from mlflow.tracking import MlflowClient
-from session import CURATED, connect, ended, refused, scratch, step
+from session import PLAIN_IMAGE, completed, connect, refused, scratch, step
 
 NAME, LARGE = "kept", bytes(range(256)) * (40 << 10)
 ml = connect()
@@ -23,6 +23,17 @@ def blobs():
     secrets = ml.datastores._list_secrets(account.name)
     address = f"{account.protocol}://{account.account_name}.blob.{account.endpoint}"
     return BlobServiceClient(address, credential=secrets.sas_token), account.container_name
+
+
+def job_on(data: str):
+    return ml.jobs.create_or_update(
+        command(
+            command="cp ${{inputs.data}}/one.txt ${{outputs.out}}/copied.txt && echo said by the job",
+            inputs={"data": Input(type=AssetTypes.URI_FOLDER, path=data)},
+            outputs={"out": Output(type=AssetTypes.URI_FOLDER)},
+            environment=Environment(image=PLAIN_IMAGE),
+        )
+    )
 
 
 def write() -> None:
@@ -83,9 +94,13 @@ def read() -> None:
         assert (Path(back) / "large.bin").read_bytes() == LARGE
         assert (Path(back) / "notes" / "note.txt").read_text() == "twice"
         client.download_artifacts(run, "data.json", str(scratch))
-    with step("a job says why it cannot run there"):
-        job = ml.jobs.create_or_update(command(command="true", environment=CURATED))
-        assert ended(ml, job.name).status == "Failed"
+    with step("a job reads the data asset, and what it writes and says is there"):
+        job = completed(ml, job_on(f"azureml:{NAME}:1").name)
+        ml.jobs.download(job.name, download_path=str(scratch / "job"), output_name="out")
+        assert [one.read_text() for one in (scratch / "job").rglob("copied.txt")] == ["one"]
+        logs = MlflowClient().list_artifacts(job.name, "user_logs")
+        text = mlflow.artifacts.load_text(f"runs:/{job.name}/{logs[0].path}")
+        assert "said by the job" in text, text
 
 
 write() if sys.argv[1] == "write" else read()

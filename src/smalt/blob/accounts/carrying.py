@@ -42,7 +42,7 @@ class OpenBlob:
         self._reader.close()
 
 
-class Carriage:
+class StoreFiles:
     """`arm.ports.BlobFiles`, and so a `Carrier`, over any object store. `staging` is that of the store."""
 
     def __init__(self, store: ObjectStore, staging: Staging) -> None:
