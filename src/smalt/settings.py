@@ -61,6 +61,10 @@ class Settings:
         "auto, network, files or off",
     )
 
+    node_lost_s: int = _setting(
+        300, lambda seconds: 5 <= seconds <= 86_400, "a whole number of seconds from 5 to 86400"
+    )
+
     @property
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""

@@ -61,10 +61,10 @@ class LocalEngine:
         self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
 
-    def capacity(self) -> Capacity:
+    def capacity(self, node: str = "") -> Capacity:
         return machine_capacity()
 
-    def isolation(self) -> Isolation:
+    def isolation(self, node: str = "") -> Isolation:
         return self._walling.isolation()
 
     def ensure(self, task: TaskSpec) -> None:
