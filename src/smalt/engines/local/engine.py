@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -130,6 +131,7 @@ class LocalEngine:
             raise RuntimeError("this engine is watched already")
         self._watcher = Watcher(self._folders, self._hints, changed)
         self._watcher.start()
+        threading.Thread(target=self._warm_up, name="engine-warm-up", daemon=True).start()
 
     def close(self) -> None:
         """End the thread that `watch` started, and the nursery. Tasks go on."""
@@ -138,6 +140,12 @@ class LocalEngine:
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
+
+    def _warm_up(self) -> None:
+        """What would take the first task 0.2 s: finding out what the machine allows, and starting the nursery."""
+        if self._nursery is not None and self._finder is not None:
+            self._nursery.warm_up()
+        self._walling.isolation()
 
     def _start(self, folder: Path, task: TaskSpec) -> None:
         """Behind the door: start an agent, unless one is just starting."""
