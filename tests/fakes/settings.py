@@ -10,4 +10,5 @@ OTHER: dict[str, Any] = {
     "database_url": "postgresql://db/smalt",
     "isolation": "off",
     "node_lost_s": 600,
+    "cache_mib": 512,
 }

@@ -7,12 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from fakes.carriers import FolderCarrier
 from fakes.dialled import Dialled
 from fakes.refs import FINDER, ref
 from smalt.agent.wire import Phase, TaskSpec, TaskState
@@ -69,16 +71,20 @@ class Changes:
 
 
 class LocalHarness:
-    def __init__(self, root: Path, nursery: bool = True) -> None:
+    """`carried`: nothing that a task names is a file for it; it is all brought and taken, from and to where it is."""
+
+    def __init__(self, root: Path, nursery: bool = True, carried: bool = False) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(root=root / "s")
+        self.carrier = FolderCarrier() if carried else None
+        self.finder = replace(FINDER, carrier=self.carrier)
         self.names: list[str] = []
         self.engine: Engine = self.made(nursery)
         self.changes = Changes(self.engine)
 
     def made(self, nursery: bool) -> Engine:
-        return LocalEngine(self.settings, FINDER, nursery)
+        return LocalEngine(self.settings, self.finder, nursery)
 
     def task(self, name: str, **values: Any) -> TaskSpec:
         """A task that ends when `finish` says so, unless it has a command of its own; it counts its starts in `starts`."""
@@ -143,8 +149,9 @@ class FakeHarness:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalHarness]:
-    harness = LocalHarness(tmp_path)
+def local(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness]:
+    """On files; with `BOTH` also on a store without."""
+    harness = LocalHarness(tmp_path, carried=getattr(request, "param", "files") == "carried")
     yield harness
     harness.close()
 
@@ -155,7 +162,7 @@ class RemoteHarness(LocalHarness):
     lost_after_s = 300.0
 
     def made(self, nursery: bool) -> Engine:
-        self.dialled = Dialled(self.root, FINDER, self.lost_after_s)
+        self.dialled = Dialled(self.root, self.finder, self.lost_after_s)
         self.dialled.start()
         return self.dialled.engine
 
@@ -206,14 +213,14 @@ def fleeting(tmp_path: Path) -> Iterator[FleetingHarness]:
     harness.close()
 
 
-@pytest.fixture(params=["local", "local without nursery", "remote", "fake"])
+@pytest.fixture(params=["local", "local without nursery", "local, carried", "remote", "remote, carried", "fake"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness | FakeHarness]:
     made: LocalHarness | FakeHarness
-    if request.param == "fake":
+    kind = request.param
+    if kind == "fake":
         made = FakeHarness()
-    elif request.param == "remote":
-        made = RemoteHarness(tmp_path)
     else:
-        made = LocalHarness(tmp_path, request.param == "local")
+        harness = RemoteHarness if "remote" in kind else LocalHarness
+        made = harness(tmp_path, "without" not in kind, "carried" in kind)
     yield made
     made.close()
