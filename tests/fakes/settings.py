@@ -10,4 +10,5 @@ OTHER: dict[str, Any] = {
     "database_url": "postgresql://db/smalt",
     "isolation": "off",
     "show": "/usr:/opt",
+    "cache_mib": 512,
 }
