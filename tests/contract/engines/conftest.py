@@ -7,11 +7,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from fakes.carriers import FolderCarrier
+from fakes.dialled import Dialled
 from fakes.refs import FINDER, ref
 from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.ports import Engine
@@ -67,13 +71,20 @@ class Changes:
 
 
 class LocalHarness:
-    def __init__(self, root: Path, nursery: bool = True) -> None:
+    """`carried`: nothing that a task names is a file for it; it is all brought and taken, from and to where it is."""
+
+    def __init__(self, root: Path, nursery: bool = True, carried: bool = False) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(root=root / "s")
-        self.engine = LocalEngine(self.settings, FINDER, nursery)
-        self.changes = Changes(self.engine)
+        self.carrier = FolderCarrier() if carried else None
+        self.finder = replace(FINDER, carrier=self.carrier)
         self.names: list[str] = []
+        self.engine: Engine = self.made(nursery)
+        self.changes = Changes(self.engine)
+
+    def made(self, nursery: bool) -> Engine:
+        return LocalEngine(self.settings, self.finder, nursery)
 
     def task(self, name: str, **values: Any) -> TaskSpec:
         """A task that ends when `finish` says so, unless it has a command of its own; it counts its starts in `starts`."""
@@ -138,14 +149,78 @@ class FakeHarness:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalHarness]:
-    harness = LocalHarness(tmp_path)
+def local(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness]:
+    """On files; with `BOTH` also on a store without."""
+    harness = LocalHarness(tmp_path, carried=getattr(request, "param", "files") == "carried")
     yield harness
     harness.close()
 
 
-@pytest.fixture(params=["local", "local without nursery", "fake"])
+class RemoteHarness(LocalHarness):
+    """The same tasks, on a node that dials in over loopback; beside it the server's own engine, which has none of them."""
+
+    lost_after_s = 300.0
+
+    def made(self, nursery: bool) -> Engine:
+        self.dialled = Dialled(self.root, self.finder, self.lost_after_s)
+        self.dialled.start()
+        return self.dialled.engine
+
+    def restart_server(self) -> None:
+        self.dialled.stop_server()
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Another server, which nobody has told anything."""
+        self.dialled.start_server()
+        self.engine = self.dialled.engine
+        self.changes = Changes(self.engine)
+
+    def processes(self, name: str) -> list[int]:
+        """Of the tasks of this name on all nodes: the user's own and their agents, as far as they live."""
+        found: list[int] = []
+        for file in self.root.glob(f"*/tasks/{name}.*/state.json"):
+            state = TaskState.from_json(file.read_text())
+            found += [pid for pid in (state.agent_pid, state.pid) if pid and psutil.pid_exists(pid)]
+        return found
+
+    def task(self, name: str, **values: Any) -> TaskSpec:
+        return super().task(name, node=self.dialled.node, **values)
+
+    def close(self) -> None:
+        for name in dict.fromkeys(self.names):
+            self.engine.remove(name)
+        self.dialled.end()
+
+
+class FleetingHarness(RemoteHarness):
+    """Whoever is silent for a second has lost what it had."""
+
+    lost_after_s = 1.0
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Iterator[RemoteHarness]:
+    harness = RemoteHarness(tmp_path)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+def fleeting(tmp_path: Path) -> Iterator[FleetingHarness]:
+    harness = FleetingHarness(tmp_path)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture(params=["local", "local without nursery", "local, carried", "remote", "remote, carried", "fake"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness | FakeHarness]:
-    made = FakeHarness() if request.param == "fake" else LocalHarness(tmp_path, request.param == "local")
+    made: LocalHarness | FakeHarness
+    kind = request.param
+    if kind == "fake":
+        made = FakeHarness()
+    else:
+        harness = RemoteHarness if "remote" in kind else LocalHarness
+        made = harness(tmp_path, "without" not in kind, "carried" in kind)
     yield made
     made.close()
