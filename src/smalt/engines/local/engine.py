@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -67,10 +68,10 @@ class LocalEngine:
             self._carriage = Carriage(settings, self._folders, finder.carrier, self._launch_carried, self._observe)
             self._carriage.adopt()
 
-    def capacity(self) -> Capacity:
+    def capacity(self, node: str = "") -> Capacity:
         return machine_capacity()
 
-    def isolation(self) -> Isolation:
+    def isolation(self, node: str = "") -> Isolation:
         return self._walling.isolation()
 
     def ensure(self, task: TaskSpec) -> None:
@@ -153,6 +154,7 @@ class LocalEngine:
 
         self._watcher = Watcher(self._folders, self._hints, told)
         self._watcher.start()
+        threading.Thread(target=self._warm_up, name="engine-warm-up", daemon=True).start()
 
     def close(self) -> None:
         """End the engine's threads, and the nursery. Tasks go on."""
@@ -163,6 +165,12 @@ class LocalEngine:
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
+
+    def _warm_up(self) -> None:
+        """What would take the first task 0.2 s: finding out what the machine allows, and starting the nursery."""
+        if self._nursery is not None and self._finder is not None:
+            self._nursery.warm_up()
+        self._walling.isolation()
 
     def _start(self, folder: Path, task: TaskSpec) -> None:
         """Behind the door: start an agent, unless one is just starting."""

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from smalt.agent.walled import WALLS
 from smalt.agent.wire import TaskSpec, WallsSpec
 from smalt.arm.ports import Isolation
 from smalt.engines.local.gpus import Gpu, machine_gpus
+from smalt.engines.local.shown import showable
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -47,12 +49,17 @@ class Walling:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._trying = threading.Lock()
+        self._tried: Trial | None = None
 
-    @functools.cached_property
+    @property
     def _trial(self) -> Trial:
-        return (
-            try_walls(self._settings.root, self._settings.isolation) if self._settings.isolation != "off" else Trial()
-        )
+        """Of whichever thread asks first; the others wait for it."""
+        with self._trying:
+            if self._tried is None:
+                asked = self._settings.isolation
+                self._tried = Trial() if asked == "off" else try_walls(self._settings.root, asked)
+            return self._tried
 
     @functools.cached_property
     def _gpus(self) -> Sequence[Gpu]:
@@ -101,6 +108,7 @@ class Walling:
                 hostname=task.hostname or "localhost",
                 hosts=[*task.hosts, settings.host] if level == "network" else task.hosts,
                 readable=[str(settings.tls / "bundle.pem"), str(INJECTED)],
+                shown=showable(settings),
                 hidden=[str(settings.root), str(settings.run)],
                 gpus=minors,
             ),
