@@ -32,6 +32,37 @@ class FolderCarrier:
         self.sealed: list[Ref] = []
         self.bytes = 0
         self._lock = threading.Lock()
+        self._gate = threading.Event()
+
+    def fails(self, *calls: str, times: int = 10**9, error: BaseException | None = None) -> None:
+        """So many of these calls raise; by default what a store that is down does."""
+        left = [times]
+
+        def fault(call: str, ref: Ref) -> None:
+            with self._lock:
+                if call not in calls or left[0] <= 0:
+                    return
+                left[0] -= 1
+            raise error or OSError("503 Service Unavailable")
+
+        self.fault = fault
+
+    def hangs(self, call: str) -> threading.Event:
+        """These calls do not return before `heal`; the event is set when one hangs."""
+        hanging = threading.Event()
+        gate = self._gate = threading.Event()
+
+        def fault(one: str, ref: Ref) -> None:
+            if one == call:
+                hanging.set()
+                gate.wait()
+
+        self.fault = fault
+        return hanging
+
+    def heal(self) -> None:
+        self.fault = lambda call, ref: None
+        self._gate.set()
 
     def list(self, ref: Ref) -> Iterator[Carried]:
         self._begin("list", ref)

@@ -18,7 +18,7 @@ from smalt.agent.wire import Address, Head, Hint, Phase, Places, StopRequest, Ta
 
 MARK_FILE = "mark"
 MARK_VARIABLE = "SMALT_TASK"
-_RESERVE_FILE = ".reserve"
+RESERVE_FILE = ".reserve"
 
 
 class TaskFolder:
@@ -60,7 +60,7 @@ class TaskFolder:
 
     def reserve(self) -> None:
         """Keep room on the disk for the last state, so that a full one does not make a finished task look lost."""
-        descriptor = os.open(_RESERVE_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(RESERVE_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(OSError):  # not every file system can
             os.posix_fallocate(descriptor, 0, 64 << 10)
         os.close(descriptor)
@@ -75,7 +75,7 @@ class TaskFolder:
         except OSError:
             if state.phase is not Phase.EXITED:
                 raise
-            Path(_RESERVE_FILE).unlink(missing_ok=True)
+            Path(RESERVE_FILE).unlink(missing_ok=True)
             self.write(wire.STATE_FILE, state.to_json())
         if self._hints:
             Hint(owner, state.name).send(self._hints)

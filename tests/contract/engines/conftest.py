@@ -73,10 +73,10 @@ class Changes:
 class LocalHarness:
     """`carried`: nothing that a task names is a file for it; it is all brought and taken, from and to where it is."""
 
-    def __init__(self, root: Path, nursery: bool = True, carried: bool = False) -> None:
+    def __init__(self, root: Path, nursery: bool = True, carried: bool = False, **settings: Any) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
-        self.settings = Settings(root=root / "s")
+        self.settings = Settings(root=root / "s", **settings)
         self.carrier = FolderCarrier() if carried else None
         self.finder = replace(FINDER, carrier=self.carrier)
         self.names: list[str] = []
@@ -122,6 +122,13 @@ class LocalHarness:
     def system_log(self, name: str = "t") -> str:
         return (self.root / "logs" / f"{self.names.index(name) + 1}.sys.txt").read_text()
 
+    def reopen(self, **finder: Any) -> None:
+        """The server is started again."""
+        self.engine.close()
+        self.finder = replace(self.finder, **finder)
+        self.engine = LocalEngine(self.settings, self.finder)
+        self.changes = Changes(self.engine)
+
     def close(self) -> None:
         self.engine.close()
         engine = LocalEngine(self.settings)
@@ -153,6 +160,15 @@ def local(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarne
     """On files; with `BOTH` also on a store without."""
     harness = LocalHarness(tmp_path, carried=getattr(request, "param", "files") == "carried")
     yield harness
+    harness.close()
+
+
+@pytest.fixture
+def carried(tmp_path: Path) -> Iterator[LocalHarness]:
+    harness = LocalHarness(tmp_path, carried=True, cache_mib=1)
+    yield harness
+    if harness.carrier:
+        harness.carrier.heal()
     harness.close()
 
 

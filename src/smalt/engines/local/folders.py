@@ -138,8 +138,10 @@ def delete_tree(folder: Path) -> None:
         with contextlib.suppress(OSError):
             parent = Path(path).parent
             parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o700)
-            if action is os.rmdir or Path(path).is_symlink() or not Path(path).is_dir():
-                action(path)
+            if action is os.rmdir:
+                Path(path).rmdir()
+            elif Path(path).is_symlink() or not Path(path).is_dir():
+                Path(path).unlink(missing_ok=True)  # also what somebody else deletes at the same time
             else:
                 Path(path).chmod(0o700)
                 delete_tree(Path(path))

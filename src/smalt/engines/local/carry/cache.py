@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import threading
 import time
@@ -42,7 +41,7 @@ class ReadCache:
         self._evicting = threading.Lock()
         self._total: int | None = None  # bytes; unknown until it was looked through
         self._look_at = most_bytes
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._parts, self._parts_lock = _own_folder(folder / ".parts")
 
@@ -51,20 +50,20 @@ class ReadCache:
         return _is_whole(self._entry(key), key, size)
 
     def show(
-        self, blob: Ref, size: int, etag: str, target: Path, held: Callable[[], AbstractContextManager[None]]
+        self, blob: Ref, size: int, etag: str, target: str, held: Callable[[], AbstractContextManager[None]]
     ) -> int:
         """Make `target` the blob, not to be written to; returns the bytes that were fetched for it.
 
         Inside of `held` the folder of `target` stays the one that is meant. Raises what the carrier does, and OSError.
         """
-        key, fetched = _key(blob, etag), 0
+        key = _key(blob, etag)
         entry = self._entry(key)
         while not (_is_whole(entry, key, size) and _place(entry, target, held)):
             with self._alone(key) as first:
-                if first:
-                    self._bring(blob, size, etag, key, entry)
-                    fetched = size
-        return fetched
+                if first and not self.has(blob, size, etag):
+                    self._bring(blob, size, etag, key, target, held)
+                    return size
+        return 0
 
     def fetch(self, blob: Ref, size: int, etag: str) -> Path:
         """A file of the caller's own, on the same file system."""
@@ -74,7 +73,8 @@ class ReadCache:
             if part.stat().st_size != size:
                 raise OSError(f"'{blob.name}' ended after {part.stat().st_size} of {size} bytes")
         except BaseException:
-            part.unlink(missing_ok=True)
+            for left in self._parts.glob(f"{part.name}*"):  # also what the carrier made beside it
+                left.unlink(missing_ok=True)
             raise
         return part
 
@@ -105,18 +105,23 @@ class ReadCache:
     def close(self) -> None:
         os.close(self._parts_lock)
 
-    def _bring(self, blob: Ref, size: int, etag: str, key: str, entry: Path) -> None:
-        part = self.fetch(blob, size, etag)
+    def _bring(
+        self, blob: Ref, size: int, etag: str, key: str, target: str, held: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """The task has it before it is an entry, so that nobody removes it in between."""
+        part, entry = str(self.fetch(blob, size, etag)), self._entry(key)
         try:
-            part.chmod(0o400)
+            os.chmod(part, 0o400)  # noqa: PTH101  plain strings: ten thousand small files are fetched in a second or two
             now = time.time_ns()
             os.utime(part, ns=(now, now // _SECOND * _SECOND + _mark(key)))
-            if entry.parent not in self._made:
-                entry.parent.mkdir(mode=0o700, exist_ok=True)
-                self._made.add(entry.parent)
-            part.replace(entry)
-        finally:
-            part.unlink(missing_ok=True)
+            if key[:2] not in self._made:
+                (self._folder / key[:2]).mkdir(mode=0o700, exist_ok=True)
+                self._made.add(key[:2])
+            _place(part, target, held)
+            os.replace(part, entry)  # noqa: PTH105
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
         with self._lock:
             self._total = None if self._total is None else self._total + size
             full = self._total is None or self._total > self._look_at
@@ -140,12 +145,12 @@ class ReadCache:
                 del self._coming[key]
             ended.set()
 
-    def _entry(self, key: str) -> Path:
-        return self._folder / key[:2] / key
+    def _entry(self, key: str) -> str:
+        return f"{self._folder}/{key[:2]}/{key}"
 
 
 def _key(blob: Ref, etag: str) -> str:
-    return hashlib.sha256(json.dumps([*blob, etag]).encode()).hexdigest()[:40]
+    return hashlib.sha256("\0".join((*blob, etag)).encode()).hexdigest()[:40]
 
 
 def _mark(key: str) -> int:
@@ -153,36 +158,36 @@ def _mark(key: str) -> int:
     return 100 + int(key[:8], 16) % 9_999_000 * 100
 
 
-def _is_whole(entry: Path, key: str, size: int) -> bool:
+def _is_whole(entry: str, key: str, size: int) -> bool:
     try:
-        info = entry.stat()
+        info = os.stat(entry)  # noqa: PTH116
     except FileNotFoundError:
         return False
     if info.st_size == size and info.st_mtime_ns % _SECOND == _mark(key):
         return True
-    entry.unlink(missing_ok=True)  # somebody wrote to it; who has it already keeps it
+    Path(entry).unlink(missing_ok=True)  # somebody wrote to it; who has it already keeps it
     return False
 
 
-def _place(entry: Path, target: Path, held: Callable[[], AbstractContextManager[None]]) -> bool:
+def _place(entry: str, target: str, held: Callable[[], AbstractContextManager[None]]) -> bool:
     """False where the entry was removed meanwhile."""
     try:
         with held():
             try:
                 os.link(entry, target)
             except FileExistsError:  # of a try before
-                target.unlink()
+                os.unlink(target)  # noqa: PTH108
                 os.link(entry, target)
     except FileNotFoundError:
-        if not target.parent.exists():
+        if not Path(target).parent.exists():
             raise
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        copy_file(entry, target, 0o400)
+        copy_file(Path(entry), Path(target), 0o400)
     with suppress(FileNotFoundError):
-        info = entry.stat()
+        info = os.stat(entry)  # noqa: PTH116
         os.utime(entry, ns=(time.time_ns(), info.st_mtime_ns))
     return True
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smalt.agent import wire
+from smalt.agent.folder import RESERVE_FILE
 from smalt.agent.wire import Hint, Outcome, Phase, TaskState
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Carrier
@@ -34,7 +35,7 @@ from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 TICK_S = 0.5
-_TRANSFERS, _LOGS, _LOOKS = 32, 8, 4  # threads
+TRANSFERS, _LOGS, _LOOKS = 32, 8, 4  # threads
 _ALIVE_EVERY_S = 5.0  # an agent that is killed is told by the engine's watcher, where one watches
 _CLOSE_S = 3.0
 
@@ -73,7 +74,7 @@ class Carriage:
         self._launch, self._observe = launch, observe
         self._cache = ReadCache(settings.cache, settings.cache_mib << 20, carrier)
         self._crew, self._scribes, self._lookers = (
-            Crew("carry", _TRANSFERS), Crew("carry-logs", _LOGS), Crew("carry-looks", _LOOKS),
+            Crew("carry", TRANSFERS), Crew("carry-logs", _LOGS), Crew("carry-looks", _LOOKS),
         )  # fmt: skip
         self._jobs: dict[Path, Carried] = {}
         self._changed = threading.Condition()
@@ -235,7 +236,7 @@ class Carriage:
         with self._folders.door(exclusive=True):
             job.check()
             if read_state(job.folder) is None:
-                write_private(job.folder / wire.STATE_FILE, state.to_json())
+                _write_state(job.folder, state)
 
     def _tick(self) -> None:
         while True:
@@ -324,7 +325,7 @@ class Carriage:
             self._note_fault(job, fault)
         for log in one.logs:
             try:
-                job.patiently(log.finish, job.check)
+                job.patiently(log.finish, job.check, ours=False)
             except ArmError as error:
                 _LOG.warning("a log of task %s cannot be stored: %s", job.folder.name, error)
         gone = job.mirror.carry / "gone"
@@ -342,8 +343,7 @@ class Carriage:
         state = read_state(job.folder)
         if state is not None and state.outcome is Outcome.EXITED and state.exit_code == 0:
             with job.held():
-                changed = replace(state, outcome=Outcome.SETUP, error=fault)
-                write_private(job.folder / wire.STATE_FILE, changed.to_json())
+                _write_state(job.folder, replace(state, outcome=Outcome.SETUP, error=fault))
 
     def _settle(self) -> None:
         try:
@@ -359,6 +359,14 @@ def _push(log: Followed) -> None:
         _LOG.exception("a log could not be followed")
     finally:
         log.busy = False
+
+
+def _write_state(folder: Path, state: TaskState) -> None:
+    try:
+        write_private(folder / wire.STATE_FILE, state.to_json())
+    except OSError:  # a full disk
+        (folder / RESERVE_FILE).unlink(missing_ok=True)
+        write_private(folder / wire.STATE_FILE, state.to_json())
 
 
 def _version(path: Path) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from smalt.engines.local.carry.mirror import is_file_name
 
 PATIENCE_S = 600.0  # so long one file is tried, and a store that does not answer
 _SAY_EVERY_S = 5.0
+_FEW, _SMALL_BYTES = 16, 256 << 10
 _READ = ("ro_mount", "eval_mount", "download", "eval_download")
 _WRITTEN = ("rw_mount", "mount")
 
@@ -41,7 +42,7 @@ class Item:
     blob: Ref
     size: int
     etag: str
-    target: Path
+    target: str
     own: bool
 
 
@@ -80,7 +81,7 @@ class Fetch:
         self._crew = crew
         self._lock = threading.Lock()
         self._files, self._bytes = 0, 0
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
         self._say_at = time.monotonic() + _SAY_EVERY_S
         self._total = ""
 
@@ -95,7 +96,7 @@ class Fetch:
         size = sum(one.size for one in absent)
         self._total = f"{len(items)} files, {len(absent)} of them ({words(size)}) not on this machine yet"
         self._have_room(size)
-        self._crew.each(items, self._bring, self._check)
+        self._crew.each(_together(items), self._bring_all, self._check)
         job.say(f"{self._total}: all are here, {time.monotonic() - begun:.3f} s")
 
     def _check(self) -> None:
@@ -116,16 +117,17 @@ class Fetch:
         for at, need in wanted:
             if need.missing and not listed[at][1]:
                 raise Ended(Outcome.SETUP, need.missing)
-        own = [mirror.path_of(need.ref) for _, need in wanted if need.own]
+        own = [str(mirror.path_of(need.ref)) for _, need in wanted if need.own]
         for at, need in wanted:
             ref, blobs = listed[at]
+            top = str(mirror.path_of(ref))
             for one in blobs:
                 blob = ref.below(one.name) if one.name else ref
                 if one.name and not is_file_name(one.name):
                     self._job.say(f"{need.what} without '{blob.name}': no file can have this name")
                     continue
-                target = mirror.path_of(blob)
-                ours = any(target == top or target.is_relative_to(top) for top in own)
+                target = f"{top}/{one.name}" if one.name else top
+                ours = any(target == folder or target.startswith(f"{folder}/") for folder in own)
                 yield Item(need, blob, one.size, one.etag, target, ours)
 
     def _list(self, need: Need) -> tuple[Ref, list[Carried]]:
@@ -157,13 +159,17 @@ class Fetch:
                 raise _no_room(f"{words(size)} are to be fetched, {words(free)} are free, and the platform keeps"
                                f" {words(KEEP_FREE_BYTES)} for itself")  # fmt: skip
 
-    def _bring(self, one: Item) -> None:
+    def _bring_all(self, items: list[Item]) -> None:
+        self._job.check_start()
+        fetched = sum(self._bring(one) for one in items)
+        with self._lock:
+            self._files, self._bytes = self._files + len(items), self._bytes + fetched
+
+    def _bring(self, one: Item) -> int:
         try:
-            fetched = self._job.patiently(lambda: self._try(one), self._job.check_start, PATIENCE_S)
+            return self._job.patiently(lambda: self._try(one), self._job.check_start, PATIENCE_S)
         except (ArmError, OSError) as error:
             raise self._failed(one.need, error, one.blob.name) from error
-        with self._lock:
-            self._files, self._bytes = self._files + 1, self._bytes + fetched
 
     def _try(self, one: Item) -> int:
         try:
@@ -180,10 +186,11 @@ class Fetch:
 
     def _place(self, one: Item, size: int, etag: str) -> int:
         target, job = one.target, self._job
-        if target.parent not in self._made:
+        folder = target.rpartition("/")[0]
+        if folder not in self._made:
             with job.held():
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._made.add(target.parent)
+                Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._made.add(folder)
         if not one.own:
             return self._cache.show(one.blob, size, etag, target, job.held)
         part = self._cache.fetch(one.blob, size, etag)
@@ -191,7 +198,7 @@ class Fetch:
             part.chmod(0o600)
             with job.held():
                 part.replace(target)
-                job.ledger.note(str(target.relative_to(job.mirror.root)), target.stat())
+                job.ledger.note(str(Path(target).relative_to(job.mirror.root)), Path(target).stat())
         finally:
             part.unlink(missing_ok=True)
         return size
@@ -201,6 +208,18 @@ class Fetch:
             return _no_room(f"while {need.what} was fetched")
         of = f" ({os.path.basename(name)})" if name else ""  # noqa: PTH119  a blob's name
         return Ended(Outcome.SETUP, f"{need.what[0].upper()}{need.what[1:]} could not be fetched{of}: {reason(error)}.")
+
+
+def _together(items: list[Item]) -> Iterator[list[Item]]:
+    """A thread's work: one large file, or a few small ones, which cost more to hand out than to fetch."""
+    few: list[Item] = []
+    for one in items:
+        few.append(one)
+        if len(few) == _FEW or one.size > _SMALL_BYTES:
+            yield few
+            few = []
+    if few:
+        yield few
 
 
 def _no_room(why: str) -> Ended:

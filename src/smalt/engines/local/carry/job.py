@@ -8,11 +8,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from smalt.agent import wire
+from smalt.agent.folder import RESERVE_FILE
 from smalt.agent.journal import Journal
 from smalt.agent.wire import Outcome, TaskSpec
 from smalt.arm.errors import ArmError
@@ -50,6 +51,7 @@ class Job:
         taken = self.task.system_log
         self.journal = Journal(str(self.mirror.path_of(taken) if taken else folder / "system.log"))
         self.accepted_at = self.mirror.carry.stat().st_ctime
+        reserve(folder)
         self._lock = lock
         self._over = False
         self._changed = threading.Condition()
@@ -97,18 +99,19 @@ class Job:
                 self._changed.wait(min(left, 1.0))
         check()
 
-    def patiently(self, do: Callable[[], T], check: Callable[[], None], patience_s: float | None = None) -> T:
+    def patiently(
+        self, do: Callable[[], T], check: Callable[[], None], patience_s: float | None = None, ours: bool = True
+    ) -> T:
         """What `do` returns, tried again with growing pauses while the store fails.
 
-        Raises ArmError, OSError of this machine, and the store's own OSError after `patience_s` of them.
+        Raises ArmError, the store's own OSError after `patience_s` of them and, if `ours`, those of this machine.
         """
         begun, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
-            check()
             try:
                 return do()
             except OSError as error:
-                if error.errno in (*FULL, *OURS) or (patience_s and time.monotonic() - begun > patience_s):
+                if (ours and error.errno in (*FULL, *OURS)) or (patience_s and time.monotonic() - begun > patience_s):
                     raise
                 self.complain("The store fails and is tried again", error)
             self.pause(pause_s * random.uniform(0.7, 1.3), check)
@@ -125,6 +128,15 @@ class Job:
         with self._changed:
             if not self._over:
                 self.journal.say(text)
+
+
+def reserve(folder: Path) -> None:
+    """Room for the last state, as an agent keeps it."""
+    with suppress(OSError):
+        descriptor = os.open(folder / RESERVE_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):
+            os.posix_fallocate(descriptor, 0, 64 << 10)
+        os.close(descriptor)
 
 
 def reason(error: Exception) -> str:

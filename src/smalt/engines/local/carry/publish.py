@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,7 +146,7 @@ class Publisher:
                 opened.chmod(stat.S_IMODE(info.st_mode) | stat.S_IRUSR)
             self._carrier.store(opened, one.blob)
         if now_ns is None or now_ns - info.st_mtime_ns > _RESTED_NS:
-            with self._job.held():
+            with self._job.held(), suppress(OSError):  # unknown, it is stored again
                 self._job.ledger.note(one.name, info)
         return True
 
