@@ -173,6 +173,7 @@ def build(settings: Settings) -> Server:
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
         jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,
     )  # fmt: skip
+    hub.follow(tracking_app.ended)
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(

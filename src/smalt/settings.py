@@ -60,6 +60,11 @@ class Settings:
         re.compile(r"auto|network|files|off").fullmatch,
         "auto, network, files or off",
     )
+    show: str = _setting(
+        "",
+        re.compile(r"|/[^:\0]*(:/[^:\0]*)*").fullmatch,
+        "absolute paths with ':' between them, none of which has a ':'",
+    )
 
     node_lost_s: int = _setting(
         300, lambda seconds: 30 <= seconds <= 86_400, "a whole number of seconds from 30 to 86400"
@@ -70,6 +75,11 @@ class Settings:
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""
         return f"https://{self.host}:{self.port}"
+
+    @property
+    def shown(self) -> list[str]:
+        """What of this machine jobs and replicas see behind their walls, beside what every task does."""
+        return [os.path.normpath(one) for one in self.show.split(":") if one]
 
     @property
     def metadata_url(self) -> str:

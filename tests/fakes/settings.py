@@ -10,5 +10,6 @@ OTHER: dict[str, Any] = {
     "database_url": "postgresql://db/smalt",
     "isolation": "off",
     "node_lost_s": 600,
+    "show": "/usr:/opt",
     "cache_mib": 512,
 }

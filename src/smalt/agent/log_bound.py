@@ -128,7 +128,11 @@ class BoundedLog:
         if not beyond:
             return
         if not self._dropped:
-            self._write(notice(self._most))
+            note = (
+                f"\n[smalt] This log holds {self._most} bytes, its bound. What comes now is dropped;"
+                " the last lines follow at the end.\n"
+            )
+            self._write(note.encode())
         self._dropped += len(beyond)
         self._newest = (self._newest + beyond)[-END_BYTES:]
 
@@ -141,11 +145,3 @@ class BoundedLog:
         except OSError as error:
             self._lost += len(rest)
             self._why = error.strerror or str(error)
-
-
-def notice(most: int) -> bytes:
-    """What stands behind the first `most` bytes of a log that is longer."""
-    return (
-        f"\n[smalt] This log holds {most} bytes, its bound. What comes now is dropped;"
-        " the last lines follow at the end.\n"
-    ).encode()

@@ -148,8 +148,8 @@ class WallsSpec:
     - `user`: whom the process runs as inside, by number; 0: as whom the agent runs.
     - `home`: its HOME, a folder that outlives the task and belongs to its workspace.
     - `hostname`, `hosts`: the node's name, and those of all nodes of the job.
-    - `readable`: what else of this machine it may read; `hidden`: folders of the platform that are empty inside even
-      where they lie below something that is shown.
+    - `readable`: what else of the platform it may read; `shown`: what of this machine, where it is there; `hidden`:
+      folders of the platform that are empty inside even where they lie below something that is shown.
     - `gpus`: minor numbers of the GPUs that it may open; None: all.
     - `level`: walls, network (walls, and a network of its own in which there is only the platform, at its own name and
       `port`), or files (Landlock alone).
@@ -162,6 +162,7 @@ class WallsSpec:
     hostname: str = "localhost"
     hosts: list[str] = field(default_factory=list)
     readable: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     gpus: list[int] | None = None
 

@@ -108,10 +108,17 @@ def up(
     isolation: Annotated[
         Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
     ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A folder or file of this machine that jobs may read; repeatable.  [default: none, or as last time]"
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
     told = {"host": host, "port": port, "database_url": database_url, "isolation": isolation and str(isolation)}
+    told["show"] = ":".join(str(Path(one).expanduser().absolute()) for one in show if one) if show else None
     _run("up", root=root, told=told, detach=detach)
 
 

@@ -176,7 +176,7 @@ class Carriage:
             os.close(lock)
             raise
         bases, task = Bases(job.mirror.carry / "logs"), job.task
-        logs = [Followed(job, self._carrier, bases, task.log, task.log_most_bytes)] if task.log else []
+        logs = [Followed(job, self._carrier, bases, task.log)] if task.log else []
         logs += [Followed(job, self._carrier, bases, task.system_log)] if task.system_log else []
         return Carried(job, Publisher(job, self._carrier, self._crew), logs)
 

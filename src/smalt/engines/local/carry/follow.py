@@ -1,21 +1,19 @@
 """Logs: what a task writes is appended to the blob that it is in the store, soon after it was written.
 
 A log that earlier attempts began goes on at its end: where that was is noted before anything is appended. So the
-length that the store tells is where to go on, after a failure and after a restart. Of a log that may be cut
-(`agent/log_bound.py`) nothing is taken that could be, until the command has ended.
+length that the store tells is where to go on, after a failure and after a restart. Nothing is taken back from a log
+(`agent/log_bound.py`): it grows, or stays.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from smalt.agent.log_bound import notice
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Carrier
@@ -44,16 +42,14 @@ class Bases:
 
 
 class Followed:
-    """One log. `most`: it may be cut behind so many bytes while the task runs; 0: never."""
+    """One log."""
 
-    def __init__(self, job: Job, carrier: Carrier, bases: Bases, ref: Ref, most: int = 0) -> None:
+    def __init__(self, job: Job, carrier: Carrier, bases: Bases, ref: Ref) -> None:
         self._job = job
         self._carrier = carrier
         self._bases = bases
         self._ref = ref
         self._path = job.mirror.path_of(ref)
-        self._most = most
-        self._notice = notice(most)
         self._lock = threading.Lock()
         self._base: int | None = None
         self._at = 0  # so many bytes of the file are in the store
@@ -71,7 +67,7 @@ class Followed:
     def push(self) -> None:
         """Append what is there. Raises nothing: what fails is tried again, a little later each time."""
         try:
-            self._push(last=False)
+            self._push()
             self._pause_s = 0.0
         except ArmError as error:
             self._refused = True
@@ -86,7 +82,7 @@ class Followed:
         if not self._path.exists():
             return
         try:
-            self._push(last=True)
+            self._push()
             self._carrier.seal(self._ref)
         except ArmError:
             self._rewrite()
@@ -107,13 +103,13 @@ class Followed:
         self._carrier.store(whole, self._ref)
         whole.unlink()
 
-    def _push(self, last: bool) -> None:
+    def _push(self) -> None:
         with self._lock:
             if not self._path.exists():
                 return
             base = self._begin() if self._base is None else self._base
             refusals = 0
-            while data := self._read(last):
+            while data := self._read():
                 at = base + self._at
                 length = self._carrier.append(self._ref, at, data)
                 if length == at + len(data):
@@ -144,18 +140,7 @@ class Followed:
             self._bases.set(self._ref, base)
         return base
 
-    def _read(self, last: bool) -> bytes:
+    def _read(self) -> bytes:
         with self._path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            end = size if last else self._stays(size)
             file.seek(self._at)
-            return file.read(max(0, min(_CHUNK, end - self._at)))
-
-    def _stays(self, size: int) -> int:
-        """The bytes from the beginning that no cut takes away."""
-        if not self._most or size <= self._most:
-            return size
-        with self._path.open("rb") as file:
-            file.seek(self._most)
-            found = file.read(len(self._notice))
-        return self._most + (len(self._notice) if found == self._notice else 0)
+            return file.read(_CHUNK)
