@@ -194,7 +194,7 @@ def build(settings: Settings) -> Server:
             workspaces.authorize,
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
-        nodes=NodesApp(remote),
+        nodes=NodesApp(remote, lambda: service),
         arm=ArmApp(
             platform,
             crud,

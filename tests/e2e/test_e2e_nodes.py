@@ -30,7 +30,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def node(platform: Platform, tmp_path: Path) -> Iterator[Node]:
-    one = Node(platform, tmp_path / "far-1", "far-1", CLUSTER, ["--blobs", str(platform.root / "blobs")])
+    one = Node(platform, tmp_path / "far-1", "far-1", CLUSTER)  # it sees none of the platform's files
     one.start()
     yield one
     with contextlib.suppress(ProcessLookupError):

@@ -19,6 +19,10 @@ import httpx
 import uvicorn
 
 from smalt.agent.wire import Head
+from smalt.auth.keyring import Keyring
+from smalt.blob.accounts.accounts import Accounts
+from smalt.blob.operations.service import BlobService
+from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.local.folders import write_private
 from smalt.engines.remote import RemoteEngine
@@ -45,6 +49,9 @@ class Dialled:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        accounts = Accounts(self.database, Keyring(Settings(root / "keys")))
+        store = FolderStore(root / "blobs")
+        self.blobs = BlobService(accounts, store, store.staging)
         self.told: list[str] = []
         self.revoked = threading.Event()
         self._watchers: list[Callable[[str], None]] = []
@@ -60,7 +67,7 @@ class Dialled:
         self.remote = RemoteEngine(self.database, time.time, self.lost_after_s)
         self.engine = Engines(LocalEngine(Settings(self.root / "own"), self.finder, nursery=False), self.remote)
         config = uvicorn.Config(
-            NodesApp(self.remote, HEARTBEAT_S),
+            NodesApp(self.remote, lambda: self.blobs, HEARTBEAT_S),
             port=self.port,
             log_config=None,
             lifespan="off",
@@ -128,6 +135,7 @@ class Dialled:
                 engine = LocalEngine(Settings(root), nursery=False)
                 for task in (root / "tasks").glob("[!.]*/task.json"):
                     engine.remove(Head.from_json(task.read_text()).name)
+        self.blobs.close()
         self.database.close()
 
     # waiting

@@ -264,9 +264,14 @@ class TaskSpec:
 
     def refs(self) -> set[Ref]:
         """All blobs and folders that the task names."""
-        named = {self.code, self.log, self.system_log, self.artifacts}
-        named |= {one.source for one in self.inputs} | {one.target for one in self.outputs}
+        named = {self.code} | {one.source for one in self.inputs}
         named |= {self.server.model} if self.server else set()
+        return {one for one in named if one is not None} | self.written()
+
+    def written(self) -> set[Ref]:
+        """Those of them that it writes."""
+        named = {self.log, self.system_log, self.artifacts} | {one.target for one in self.outputs}
+        named |= {one.source for one in self.inputs if one.mode == "rw_mount"}
         return {one for one in named if one is not None}
 
 

@@ -18,9 +18,12 @@ from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.local.folders import write_private
 from smalt.engines.remote.messages import HEARTBEAT_S
 from smalt.environments import UvEnvironments
+from smalt.node.carrier import NodeCarrier
 from smalt.node.credential import Credential
 from smalt.node.service import NodeService
 from smalt.settings import Settings
+
+_CONNECTIONS = 64  # the line, reports, and what is carried at once
 
 
 def node_settings(root: Path, credential: Credential, isolation: str) -> Settings:
@@ -40,9 +43,14 @@ def make_service(
     bundle = settings.tls / "bundle.pem"
     bundle.write_text(Path(certifi.where()).read_text().rstrip() + "\n\n# Smalt\n" + credential.ca)
     environments = UvEnvironments(settings)
-    finder = Finder(
-        _shared(blobs) if blobs else _away, environments.prefix, blobs.resolve() if blobs else None, str(bundle)
-    )
+    client = httpx.Client(
+        base_url=credential.server, verify=credential.trust(), trust_env=False,
+        headers={"Authorization": f"Bearer {credential.token}"}, limits=httpx.Limits(max_connections=_CONNECTIONS),
+    )  # fmt: skip
+    if blobs:
+        finder = Finder(_shared(blobs), environments.prefix, blobs.resolve(), str(bundle))
+    else:
+        finder = Finder(_nowhere, environments.prefix, None, str(bundle), NodeCarrier(client))
     engine = LocalEngine(settings, finder)
     isolation = engine.isolation()
     if isolation.level == "none":
@@ -58,10 +66,6 @@ def make_service(
         "version": version("smalt"),
         "isolation": isolation.level,
     }
-    client = httpx.Client(
-        base_url=credential.server, verify=credential.trust(), trust_env=False,
-        headers={"Authorization": f"Bearer {credential.token}"},
-    )  # fmt: skip
     return NodeService(settings, engine, environments, client, about, heartbeat_s)
 
 
@@ -70,10 +74,8 @@ def _shared(blobs: Path) -> Callable[[str, str, str], Path]:
     return lambda account, container, name: store.path(f"{account}/{container}", name)
 
 
-def _away(account: str, container: str, name: str) -> Path:
-    raise ArmError(
-        400, "NoBlobs", "This node does not see the platform's blobs: start it with --blobs DIR, the platform's folder."
-    )
+def _nowhere(account: str, container: str, name: str) -> Path:
+    raise AssertionError("with a carrier nobody asks")
 
 
 def _incarnation(root: Path) -> str:

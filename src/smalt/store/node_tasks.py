@@ -29,10 +29,15 @@ class NodeTask:
     owner: str
     fence: int
     refs: frozenset[Ref]
+    written: frozenset[Ref]
     state: TaskState | None
     grace_s: float | None
     removing: bool
     since: float
+
+    def may(self, ref: Ref, write: bool) -> bool:
+        """Whether the task names this blob, or a folder that it is in."""
+        return any(_holds(one, ref) for one in (self.written if write else self.refs))
 
     @property
     def ended(self) -> bool:
@@ -45,7 +50,7 @@ def add(connection: Connection, task: TaskSpec, now: float) -> str:
     connection.execute(
         node_task.insert().values(
             id=id_, name=task.name, node=task.node, owner=task.owner, fence=task.fence,
-            refs=json.dumps(sorted(task.refs())), state=None, grace_s=None, removing=False, since=now,
+            refs=_refs(task), state=None, grace_s=None, removing=False, since=now,
         )
     )  # fmt: skip
     return id_
@@ -88,14 +93,25 @@ def forget_removed(connection: Connection, node: str) -> None:
     connection.execute(delete(node_task).where(and_(node_task.c.node == node, node_task.c.removing)))
 
 
+def _refs(task: TaskSpec) -> str:
+    return json.dumps([sorted(task.refs()), sorted(task.written())])
+
+
+def _holds(ref: Ref, other: Ref) -> bool:
+    folder = f"{ref.name.rstrip('/')}/" if ref.name else ""
+    same = ref[:2] == other[:2]
+    return same and (other.name.rstrip("/") == ref.name.rstrip("/") or other.name.startswith(folder))
+
+
 def _one(row: SqlRow[Any] | None) -> NodeTask | None:
     return None if row is None else _task(row)
 
 
 def _task(row: SqlRow[Any]) -> NodeTask:
+    named, written = json.loads(row.refs)
     return NodeTask(
         row.id, row.name, row.node, row.owner, row.fence,
-        frozenset(Ref(*one) for one in json.loads(row.refs)),
+        frozenset(Ref(*one) for one in named), frozenset(Ref(*one) for one in written),
         TaskState.from_json(row.state) if row.state else None,
         row.grace_s, row.removing, row.since,
     )  # fmt: skip

@@ -170,7 +170,7 @@ node_task = Table(  # tasks that were given to machines: what is wanted, and wha
     Column("node", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("fence", Integer, nullable=False),
-    Column("refs", Text, nullable=False),  # JSON: the blobs and folders that it names
+    Column("refs", Text, nullable=False),  # JSON: the blobs and folders that it names, and those that it writes
     Column("state", Text),  # JSON: TaskState; NULL: the machine has not said that it has it
     Column("grace_s", Double),  # it was asked to stop
     Column("removing", Boolean, nullable=False, server_default=false()),  # until the machine says that it is gone

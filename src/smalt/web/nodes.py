@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -17,10 +18,12 @@ from starlette.types import Receive, Scope, Send
 from smalt.arm.errors import ArmError
 from smalt.arm.router import error_response
 from smalt.arm.threads import Threads
+from smalt.blob.operations.service import BlobService
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.remote.messages import HEARTBEAT_S, MOST_BYTES, PREFIX, SESSION_HEADER, Hello, Reports
 from smalt.engines.remote.session import Session
 from smalt.store.nodes import Machine
+from smalt.web.node_blobs import NodeBlobs
 
 _THREADS = 8
 _STALLED_S = 60.0  # who takes nothing for so long is given up
@@ -30,15 +33,22 @@ Model = TypeVar("Model", bound=BaseModel)
 class NodesApp:
     """Raises nothing: what is wrong is an answer with ARM's error."""
 
-    def __init__(self, engine: RemoteEngine, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self, engine: RemoteEngine, service: Callable[[], BlobService], heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
         self._engine, self._heartbeat_s = engine, heartbeat_s
         self._threads = Threads(_THREADS)
+        blobs = NodeBlobs(engine, service, self._threads)
         self._app = Starlette(
             routes=[
                 Route(f"{PREFIX}/channel", self._channel, methods=["POST"]),
                 Route(f"{PREFIX}/reports", self._reports, methods=["POST"]),
+                Route(f"{PREFIX}/blobs", self._known(blobs.listing), methods=["GET"]),
+                Route(f"{PREFIX}/blob", self._known(blobs.get), methods=["GET"]),
+                Route(f"{PREFIX}/blob", self._known(blobs.put), methods=["PUT"]),
+                Route(f"{PREFIX}/blob", self._known(blobs.append), methods=["POST"]),
             ],
-            exception_handlers={ArmError: _refused},
+            exception_handlers={ArmError: _refused, ClientDisconnect: _incomplete},
         )
 
     @staticmethod
@@ -61,6 +71,14 @@ class NodesApp:
         session = http.headers.get(SESSION_HEADER, "")
         gone = await self._threads.run(self._engine.report, machine, session, reports)
         return JSONResponse({"gone": gone})
+
+    def _known(
+        self, answer: Callable[[Request, Machine], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def answering(http: Request) -> Response:
+            return await answer(http, await self._machine(http))
+
+        return answering
 
     async def _machine(self, http: Request) -> Machine:
         scheme, _, token = http.headers.get("authorization", "").partition(" ")
@@ -118,6 +136,10 @@ async def _read(http: Request, model: type[Model]) -> Model:
         first = error.errors()[0]
         where = ".".join(str(one) for one in first["loc"])
         raise ArmError(400, "ValidationError", f"{where or 'body'}: {first['msg']}.", where or None) from error
+
+
+async def _incomplete(_: Request, __: Exception) -> Response:
+    return error_response(ArmError(400, "RequestIncomplete", "The connection ended before the body did."))
 
 
 async def _refused(_: Request, error: Exception) -> Response:
