@@ -24,7 +24,6 @@ _NEEDS = (
     ("batch-endpoint", "batch endpoints"),
     ("batch-deployment", "batch endpoints"),
     ("job:sweep", "sweeps"),
-    ("job:pipeline", "pipelines"),
     ("registry(", "registries"),
 )
 _NEEDS_BY_KIND = {"registry": "registries", "batch-endpoint": "batch endpoints"}

@@ -223,8 +223,7 @@ WAITED_FOR = {
     "AutoML": "AutoML",
     "Spark": "Spark",
     "sweeps": "Sweep",
-    "pipelines": "Pipeline",
-    "parallel jobs": "Pipeline",  # a step of one
+    "parallel jobs": "Parallel",  # steps of pipelines, of which no job has the type
 }
 
 
