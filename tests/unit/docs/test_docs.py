@@ -223,6 +223,8 @@ WAITED_FOR = {
     "AutoML": "AutoML",
     "Spark": "Spark",
     "sweeps": "Sweep",
+    "the environment mldesigner-minimal": "mldesigner-minimal",  # no kind or type: a curated environment
+    "several processes on a node": "Distributed",  # no kind or type either: `admission.distribution` refuses them
     "parallel jobs": "Parallel",  # steps of pipelines, of which no job has the type
 }
 
