@@ -24,9 +24,18 @@ _NEEDS = (
     ("batch-endpoint", "batch endpoints"),
     ("batch-deployment", "batch endpoints"),
     ("job:sweep", "sweeps"),
-    ("job:pipeline", "pipelines"),
     ("registry(", "registries"),
 )
+_NEEDS_BY_PATH = {
+    "cli/jobs/pipelines-with-components/basics/6b_pytorch_hello_world/pipeline.yml": "several processes on a node",
+    **{
+        f"sdk/python/jobs/pipelines/{name}.ipynb": "the environment mldesigner-minimal"
+        for name in (
+            "1b_pipeline_with_python_function_components/pipeline_with_python_function_components",
+            "1e_pipeline_with_registered_components/pipeline_with_registered_components",
+        )
+    },
+}
 _NEEDS_BY_KIND = {"registry": "registries", "batch-endpoint": "batch endpoints"}
 
 
@@ -43,6 +52,8 @@ class Example:
     @property
     def needs(self) -> str | None:
         """The feature beyond command jobs, assets, computes and online endpoints that this one cannot do without."""
+        if self.path in _NEEDS_BY_PATH:
+            return _NEEDS_BY_PATH[self.path]
         if self.kind in _NEEDS_BY_KIND:
             return _NEEDS_BY_KIND[self.kind]
         if self.kind == "notebook" and "registry" in Path(self.path).parent.name:

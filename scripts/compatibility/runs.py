@@ -45,9 +45,10 @@ def run_job(client: MLClient, example: str, path: Path) -> str:
         # azure-ai-ml 1.35 cannot download a named output that is a model, from no service: its own request fails
         models = any("model" in str(one.type) for one in job.outputs.values() if one is not None)
         client.jobs.download(job.name, download_path=folder, all=not models)
-        logs = sorted(Path(folder).rglob("std_log*.txt"))
+        name = "executionlogs.txt" if job.type == "pipeline" else "std_log*.txt"
+        logs = sorted(Path(folder).rglob(name))
         if not logs:
-            raise NotCompleted("the download of a completed job holds no std_log.txt")
+            raise NotCompleted(f"the download of a completed job holds no {name}")
         text = "\n".join(one.read_text(errors="replace") for one in logs)
     if _LOGGED.get(example, "") not in text:
         raise NotCompleted(f"the log lacks {_LOGGED[example]!r}: {text[-300:]!r}")

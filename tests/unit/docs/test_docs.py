@@ -223,8 +223,9 @@ WAITED_FOR = {
     "AutoML": "AutoML",
     "Spark": "Spark",
     "sweeps": "Sweep",
-    "pipelines": "Pipeline",
-    "parallel jobs": "Pipeline",  # a step of one
+    "the environment mldesigner-minimal": "mldesigner-minimal",  # no kind or type: a curated environment
+    "several processes on a node": "Distributed",  # no kind or type either: `admission.distribution` refuses them
+    "parallel jobs": "Parallel",  # steps of pipelines, of which no job has the type
 }
 
 

@@ -37,7 +37,7 @@ from fakes.platform import WORKSPACE, Harness
         ({"command": ""}, ["properties.command"]),
         ({"codeId": "azureml:abc:1"}, ["properties.codeId"]),
         ({"jobType": "Comand"}, ["properties.jobType", "Command"]),
-        ({"jobType": "Pipeline", "jobs": {}}, ["Pipeline", "yet"]),
+        ({"jobType": "Spark", "code": "x"}, ["Spark", "yet"]),
     ],
 )
 def test_wrong_jobs_are_refused_naming_the_field(harness: Harness, change: dict[str, Any], words: list[str]) -> None:

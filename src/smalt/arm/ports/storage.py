@@ -123,6 +123,10 @@ class Blobs(Protocol):
         """The first `most_bytes` of a blob, or its last; None where there is none."""
         ...
 
+    def write(self, ref: Ref, data: bytes, at: int = 0) -> None:
+        """Write `data` at the byte `at` of a blob, which ends behind it then. One that is missing is made."""
+        ...
+
     def keep_end(self, account: str, container: str, blob: str, most_bytes: int) -> None:
         """Cut a blob to its last bytes, in place. Only for what nobody writes any more."""
         ...

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import threading
@@ -216,6 +217,15 @@ class BlobAccounts:
             return b"".join(parts)
         finally:
             reader.close()
+
+    def write(self, ref: Ref, data: bytes, at: int = 0) -> None:
+        path = self.path(*ref)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(path, flags, 0o600), "wb", closefd=True) as file:
+            file.seek(at)
+            file.write(data)
+            file.truncate()
 
     def keep_end(self, account: str, container: str, blob: str, most_bytes: int) -> None:
         size = self.size(account, container, blob)

@@ -15,11 +15,12 @@ from sqlalchemy import Connection, select
 
 from smalt.arm.errors import conflict
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import OURS, Document, Request, Step
+from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.runs import JOBS
 from smalt.kinds.jobs import accept, launch, life
+from smalt.kinds.jobs.life import Completed
 from smalt.kinds.jobs.model import PARENT, ROOT, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.settings import TENANT
@@ -31,12 +32,19 @@ from smalt.store.tables import resource
 AT_ONCE = 25  # children that one transaction submits or cancels: others wait for it
 
 
+Adapt = Callable[[Connection, Admitted], Admitted]
+
+
 @dataclass(frozen=True)
 class Child:
-    """A job to be: its name in the workspace, and the `properties` that a client would send."""
+    """A job to be: its name in the workspace, and the `properties` that a client would send.
+
+    `adapt` has the last word on what is written of it.
+    """
 
     name: str
     properties: Document
+    adapt: Adapt = lambda connection, admitted: admitted
 
 
 @dataclass(frozen=True)
@@ -56,21 +64,30 @@ class Plan:
 
     - `children`: those that it submits now, at most AT_ONCE; `more`: it has more to submit at once.
     - `decided`: what it wants to know in its next step.
+    - `outputs`: where its own outputs are, as far as that is known; None: as before.
     - `end`: how it ends (Completed, Failed, Canceled) once no child is open; `error`: why.
+      `at_once`: those that are open are canceled.
     """
 
     children: Sequence[Child] = ()
     more: bool = False
     decided: Document = field(default_factory=dict[str, Any])
+    outputs: Document | None = None
     end: str = ""
     error: Document | None = None
+    at_once: bool = False
 
 
 Decide = Callable[[Platform, Row, JobStatus, Counts], Plan]
 
 
-def step(decide: Decide, platform: Platform, row: Row) -> Step:
-    """One pass over a parent. `decide` is asked whenever children have ended, and while it says that there are more."""
+def step(
+    decide: Decide, platform: Platform, row: Row, completed: Completed = lambda connection, row, now: None
+) -> Step:
+    """One pass over a parent. `decide` is asked whenever children have ended, and while it says that there are more.
+
+    `completed` is written in the transaction of the parent's end.
+    """
     ending = row.state not in TERMINAL and bool(JobStatus.read(row.status).ending)
     if ending and not row.deleting and counts(platform, row).open:  # it failed, or was given up
         return _cancel(platform, row, row.state)
@@ -80,14 +97,15 @@ def step(decide: Decide, platform: Platform, row: Row) -> Step:
             return _cancel(platform, row, life.CANCEL_REQUESTED)
         return _go_on(decide, platform, row, life.tracked(platform, row, status))
 
-    return life.step(platform, row, live)
+    return life.step(platform, row, live, completed)
 
 
 def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> Step:
     found, now = counts(platform, row), platform.clock()
     plan = decide(platform, row, status, found)
-    if plan.end and not found.open and not plan.children:
-        return life.finish(platform, row, replace(status, decided=plan.decided), plan.end, plan.error)
+    status = replace(status, decided=plan.decided, outputs=status.outputs if plan.outputs is None else plan.outputs)
+    if plan.end and (plan.at_once or not found.open) and not plan.children:
+        return life.finish(platform, row, status, plan.end, plan.error)
     if not found.open and not plan.children and not plan.more:
         raise RuntimeError(
             f"a {row.properties['jobType']} job with no child left says neither what next nor how it ends"
@@ -96,7 +114,7 @@ def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> S
     def writes(connection: Connection) -> None:
         submit(platform, connection, row, plan.children)
 
-    status = replace(status, decided=plan.decided, started_at=status.started_at or now)
+    status = replace(status, started_at=status.started_at or now)
     return life.at(row, "Running", status, after=0 if plan.more else None, writes=writes if plan.children else None)
 
 
@@ -129,11 +147,12 @@ def submit(platform: Platform, connection: Connection, parent: Row, children: Se
 
 def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
     properties = {"experimentName": parent.properties["experimentName"], **child.properties}
-    admitted = accept.new(replace(request, body={"properties": properties}), connection)
+    admitted = child.adapt(connection, accept.new(replace(request, body={"properties": properties}), connection))
     ours = {**admitted.spec[OURS], PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
     return New(
         request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
-        admitted.status or {}, admitted.state, parent.created_by, due_at=request.now, counted=True,
+        admitted.status or {}, admitted.state, parent.created_by, due_at=request.now,
+        lookup=admitted.lookup, counted=True,
     )  # fmt: skip
 
 

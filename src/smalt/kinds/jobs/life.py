@@ -19,7 +19,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import RunSpec
 from smalt.arm.runs import PARENT_RUN, STATUSES, shared_tags
 from smalt.kinds.jobs import launch
-from smalt.kinds.jobs.model import CANCEL, PARENT, TERMINAL
+from smalt.kinds.jobs.model import CANCEL, PARENT, REUSED, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
 from smalt.store import resources
@@ -95,7 +95,9 @@ def give_up(platform: Platform, row: Row, error: Document) -> Step:
 
 def _end(platform: Platform, row: Row, status: JobStatus, completed: Completed) -> Step:
     """The end: tracked, outputs registered, nodes given back, what ran tidied away."""
-    _end_run(platform, row, status.ending, status.ended_at or platform.clock())
+    if row.spec[OURS].get(REUSED):  # it has its run all the same
+        status = tracked(platform, row, status)
+    _end_run(platform, row, status, status.ending, status.ended_at or platform.clock())
     for name in status.tasks:
         platform.engine.remove(name)
     now = platform.clock()
@@ -114,7 +116,7 @@ def _delete(platform: Platform, row: Row) -> Step:
     if stop(platform, status):
         return Step(row.state, row.status, after=RESYNC_S)
     now = platform.clock()
-    _end_run(platform, row, status.ending or "Canceled", status.ended_at or now)
+    _end_run(platform, row, status, status.ending or "Canceled", status.ended_at or now)
     for name in status.tasks:
         platform.engine.remove(name)
     with platform.database.write() as connection:
@@ -132,8 +134,8 @@ def stop(platform: Platform, status: JobStatus) -> bool:
     return bool(live)
 
 
-def _end_run(platform: Platform, row: Row, state: str, ended_at: float) -> None:
-    if JobStatus.is_tracked(row.status):
+def _end_run(platform: Platform, row: Row, status: JobStatus, state: str, ended_at: float) -> None:
+    if status.tracked:
         platform.tracking.end_run(ResourceId.parse(row.written).workspace.key, row.name, STATUSES[state], ended_at)
 
 

@@ -17,6 +17,7 @@ from smalt.store.resources import Row
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL = "cancel"  # in a spec's own part: the user wants it to end
 PARENT, ROOT = "parent", "root"  # in a child's: the names of the job that submitted it, and of the one that nobody did
+REUSED = "reused"  # in a spec's own part: an earlier job did its work, and nothing of it runs
 MODES = {
     "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
     "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",

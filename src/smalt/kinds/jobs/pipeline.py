@@ -1,0 +1,234 @@
+"""Pipeline jobs: a graph of steps, each of which is a job below this one. The parts are in `pipelines/`.
+
+When one is taken, its document becomes a graph, and each step is rehearsed: admitted as the job that it will be, with
+stand-ins for what other steps make. So what can be known to be wrong is refused before anything runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import OURS, Admitted, Document, Request
+from smalt.arm.validation import nearest
+from smalt.kinds.assets import references
+from smalt.kinds.jobs import accept, admission, children, life, outputs
+from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.jobs.pipelines import children as steps
+from smalt.kinds.jobs.pipelines import control
+from smalt.kinds.jobs.pipelines.compiler import Compiler
+from smalt.kinds.jobs.pipelines.components import PIPELINE, check_literal, component, jobs_of
+from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, Graph, Step
+from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide
+from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.status import JobStatus
+from smalt.store import resources
+from smalt.store.document import part
+
+REHEARSED = "rehearsed"  # of an input: what it will be is not known yet
+_ABOVE: ContextVar[tuple[str, ...]] = ContextVar("pipelines that are being rehearsed", default=())
+_DEPTH_MOST = 20
+_JOBS = "properties.jobs"
+
+
+class PipelineProperties(JobProperties):
+    jobs: dict[str, dict[str, Any] | None] | None = None
+    inputs: dict[str, JobInput | None] | None = None
+    outputs: dict[str, JobOutput | None] | None = None
+    settings: dict[str, Any] | None = None
+    component_id: str | None = None
+
+
+def _admit(request: Request, connection: Connection, properties: Document) -> Admitted:
+    workspace, checks = request.id.workspace, admission.Checks()
+    jobs = _jobs(connection, workspace, properties, checks)
+    settings = checks.run(lambda: _settings(request, connection, properties)) or Settings()
+    admission.inputs(request.platform, connection, workspace, properties, checks)
+    admission.outputs(request.platform, connection, workspace, request.id.name, properties, checks)
+    own = {name: _placed(request.id.name, name, one, settings) for name, one in properties["outputs"].items()}
+    graph = None
+    if not checks.errors:
+        graph = Compiler(connection, workspace, properties["inputs"], own, jobs, checks, _JOBS).graph()
+    if graph is not None:
+        graph = _rehearse(request, connection, graph, settings, checks)
+    checks.done(f"job '{request.id.name}'")
+    assert graph is not None
+    ours = {GRAPH: graph.document(), SETTINGS: settings.document()}
+    spec = {**request.body, "properties": properties, OURS: ours}
+    return Admitted(spec, state="NotStarted", due=True, status=JobStatus().document())
+
+
+def _jobs(connection: Connection, workspace: ResourceId, properties: Document, checks: admission.Checks) -> Document:
+    """The steps: the document's, or those of the pipeline component that it names, with that one's ports."""
+    reference = properties.get("componentId")
+    if not reference or properties.get("jobs"):
+        return part(properties, "jobs")
+    field = "properties.componentId"
+    found = checks.run(lambda: component(connection, workspace, reference, field))
+    if found is None:
+        return {}
+    if found.type != PIPELINE:
+        checks.errors.append(invalid(f"{field}: {reference} is a {found.type}, and no pipeline.", field))
+        return {}
+    properties["componentId"] = found.id
+    for name, port in found.inputs.items():
+        checks.run(lambda name=name, port=port: _complete(properties["inputs"], name, port or {}))
+    for name in found.outputs:
+        given = part(properties["outputs"], name)
+        properties["outputs"][name] = {
+            **given,
+            "jobOutputType": given.get("jobOutputType") or part(found.outputs, name).get("type") or "uri_folder",
+        }
+    for name in properties["outputs"]:
+        if name not in found.outputs:
+            field = f"properties.outputs.{name}"
+            hint = nearest(name, list(found.outputs))
+            checks.errors.append(invalid(f"{field}: the component has no such output.{hint}", field))
+    return jobs_of(connection, workspace, found.id, field)
+
+
+def _complete(inputs: Document, name: str, port: Mapping[str, Any]) -> None:
+    """An input that a pipeline component declares: its value, or its default. Raises ArmError(400)."""
+    given, field = inputs.get(name), f"properties.inputs.{name}"
+    if given is None and port.get("default") is not None:
+        inputs[name] = steps.literal(str(port["default"]))
+    elif given is None and not port.get("optional"):
+        kind = f" ({port['type']})" if port.get("type") else ""
+        raise invalid(f"{field} is missing: the component requires it{kind}.", field)
+    elif given is not None and given.get("jobInputType") == "literal" and not given.get(REHEARSED):
+        check_literal(str(given.get("value")), port, field)
+
+
+def _settings(request: Request, connection: Connection, properties: Document) -> Settings:
+    """Raises ArmError(400), also for a compute or a datastore that is not there."""
+    settings, workspace = Settings.of(properties), request.id.workspace
+    if resources.get(connection, workspace.child("datastores", settings.datastore).key) is None:
+        known = [key.rsplit("/", 1)[-1] for key in references.datastores(connection, workspace)]
+        field = "properties.settings.default_datastore"
+        hint = nearest(settings.datastore, known)
+        raise invalid(f"{field}: there is no datastore '{settings.datastore}'.{hint}", field)
+    if settings.compute:
+        field = "computeId" if properties.get("computeId") else "settings.default_compute"
+        try:
+            admission.compute(request.platform, connection, workspace, {"computeId": settings.compute}, 1)
+        except ArmError as error:
+            raise _moved(error, "properties.computeId", f"properties.{field}") from None
+    return settings
+
+
+def _placed(job: str, name: str, output: Document, settings: Settings) -> Document:
+    """An output of the pipeline, with its own names in the place that is given for it."""
+    if not output.get("uri"):
+        return output
+    own = {"name": job, "output_name": name}
+    uri = re.sub(r"\$\{\{\s*(name|output_name)\s*\}\}", lambda found: own[found[1]], str(output["uri"]))
+    return {**output, "uri": steps.filled(uri, settings)}
+
+
+def _rehearse(
+    request: Request, connection: Connection, graph: Graph, settings: Settings, checks: admission.Checks
+) -> Graph:
+    """The graph, with the versions that its steps use now. What is wrong goes into `checks`."""
+    seen: dict[str, Document] = {}
+    pinned: list[Step] = []
+    components = dict(graph.components)
+    for step in graph.steps:
+        if step.is_job:
+            job = steps.properties(graph, step, _stand_ins(graph, step, settings), settings)
+            same = json.dumps({key: value for key, value in job.items() if key != "displayName"}, sort_keys=True)
+            if same not in seen:
+                seen[same] = checks.run(lambda step=step, job=job: _rehearsed(request, connection, step, job)) or {}
+            taken = seen[same]
+            step = replace(
+                step,
+                inputs={name: _with_version(one, part(taken, "inputs").get(name)) for name, one in step.inputs.items()},
+            )
+            named = {"environment": taken.get("environmentId"), "code": taken.get("codeId")}
+            components[step.component] = {
+                **components[step.component],
+                **{key: one for key, one in named.items() if one},
+            }
+        pinned.append(step)
+    return Graph(tuple(pinned), components)
+
+
+def _with_version(given: Document, taken: Document | None) -> Document:
+    return {**given, "uri": taken["uri"]} if "uri" in given and taken else given
+
+
+def _rehearsed(request: Request, connection: Connection, step: Step, job: Document) -> Document:
+    """The properties with which the step's job would be taken. Raises ArmError."""
+    field = f"{_JOBS}.{step.name}"
+    with _inside(step.component if step.type == PIPELINE else "", field):
+        try:
+            admitted = accept.new(replace(request, body={"properties": job}), connection)
+        except ArmError as error:
+            raise _moved(error, "properties", field) from None
+    return part(dict(admitted.spec), "properties")
+
+
+@contextmanager
+def _inside(pipeline: str, field: str) -> Generator[None]:
+    """Raises ArmError(400) for a pipeline that is a step of itself, however deep."""
+    above = _ABOVE.get()
+    if pipeline and (pipeline in above or len(above) >= _DEPTH_MOST):
+        raise invalid(
+            f"{field}.componentId: pipelines are nested without end here, or more than {_DEPTH_MOST} deep.", field
+        )
+    token = _ABOVE.set((*above, pipeline) if pipeline else above)
+    try:
+        yield
+    finally:
+        _ABOVE.reset(token)
+
+
+def _stand_ins(graph: Graph, step: Step, settings: Settings) -> Document:
+    """The inputs of a step before anything has run."""
+    given = dict(step.inputs)
+    for loop in graph.steps:
+        if loop.type == PARALLEL_FOR and loop.control["body"] == step.name:
+            given |= control.first_round(loop)
+            if "from" in loop.control:
+                unknown: Document = {"literal": ""}
+                given |= {name: unknown for name in graph.component(step).inputs if name not in given}
+    found: Document = {}
+    for name, one in given.items():
+        if "literal" in one:
+            found[name] = {**steps.literal("0"), REHEARSED: True}
+        elif "step" in one:
+            uri = f"azureml://datastores/{settings.datastore}/paths/azureml/{one['step']}/{one['output']}"
+            found[name] = steps.files(uri, one["type"] or "uri_folder", one.get("mode"))
+        else:
+            found[name] = steps.known(one)
+    return found
+
+
+def _moved(error: ArmError, old: str, new: str) -> ArmError:
+    """The error of a step's job, as one of the pipeline's document."""
+
+    def text(said: str) -> str:
+        return re.sub(rf"(^|[\s'(]){re.escape(old)}(?=[.:]|\b)", rf"\g<1>{new}", said)
+
+    details = [_moved(one, old, new) for one in error.details]
+    return ArmError(error.status, error.code, text(error.message), text(error.target or old), details)
+
+
+TYPE = JobType(
+    name="Pipeline",
+    properties=PipelineProperties,
+    admit=_admit,
+    step=partial(children.step, decide, completed=outputs.register),
+    fail=life.give_up,
+    fixed=("jobType", "jobs", "inputs", "settings", "componentId", "computeId"),
+    run_type="azureml.PipelineRun",
+)

@@ -1,0 +1,64 @@
+"""The job that a step becomes: its properties as a client would send them, once it is known what its inputs are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from smalt.arm.kind import Document
+from smalt.kinds.jobs.pipelines import overrides
+from smalt.kinds.jobs.pipelines.components import DATA, PIPELINE, PRIMITIVE
+from smalt.kinds.jobs.pipelines.graph import Graph, Step
+from smalt.kinds.jobs.pipelines.settings import Settings
+
+_STORE = "workspaceblobstore"
+
+
+def literal(value: str) -> Document:
+    return {"jobInputType": "literal", "value": value}
+
+
+def files(uri: str, type_: str, mode: str | None) -> Document:
+    found: Document = {"jobInputType": type_ if type_ in DATA else "uri_folder", "uri": uri}
+    return found | ({"mode": mode} if mode else {})
+
+
+def known(given: Document) -> Document:
+    """The input of a job that a step's input is which no other step makes."""
+    return literal(given["value"]) if "value" in given else files(given["uri"], given["type"], given.get("mode"))
+
+
+def properties(graph: Graph, step: Step, inputs: Mapping[str, Document], settings: Settings) -> Document:
+    """Of the job that `step` is, with these inputs."""
+    component, own = graph.component(step), dict(step.settings)
+    compute = own.pop("computeId", None) or settings.compute
+    job: Document = {
+        "displayName": step.display,
+        "componentId": component.id,
+        "inputs": dict(inputs),
+        "outputs": {name: _output(output, settings) for name, output in step.outputs.items()},
+        **({"computeId": compute} if compute else {}),
+    }
+    if component.type == PIPELINE:
+        kept = {key: own[key] for key in ("tags", "properties", "description") if key in own}
+        return {**job, **kept, "jobType": "Pipeline", "settings": settings.inherited(not component.deterministic)}
+    return {**overrides.command(component.spec, own), **job, "jobType": "Command"}
+
+
+def _output(output: Document, settings: Settings) -> Document:
+    type_ = "uri_file" if str(output.get("type")).lower() in PRIMITIVE else output.get("type", "uri_folder")
+    uri = output.get("uri")
+    if not uri and settings.datastore != _STORE:
+        end = "" if type_ == "uri_file" else "/"
+        uri = f"azureml://datastores/{settings.datastore}/paths/azureml/${{{{name}}}}/${{{{output_name}}}}{end}"
+    found: Document = {
+        "jobOutputType": type_,
+        "mode": output.get("mode"),
+        "uri": filled(uri, settings) if uri else None,
+        "assetName": output.get("assetName"),
+        "assetVersion": output.get("assetVersion"),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def filled(uri: str, settings: Settings) -> str:
+    return uri.replace("${{default_datastore}}", settings.datastore)

@@ -1,0 +1,137 @@
+"""Steps whose work was done before: the same component, inputs and parameters give the same outputs.
+
+A step's key is kept in the `lookup` column of its job, so that an earlier one is found by an index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from sqlalchemy import Connection, select
+
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import OURS, Admitted, Document
+from smalt.arm.platform import Platform
+from smalt.arm.runs import JOBS
+from smalt.kinds.assets import references
+from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs.model import REUSED
+from smalt.kinds.jobs.pinned import PINNED
+from smalt.kinds.jobs.pipelines.components import COMMAND, Component
+from smalt.kinds.jobs.pipelines.graph import Step
+from smalt.kinds.jobs.status import JobStatus
+from smalt.store import resources
+from smalt.store.document import part
+from smalt.store.resources import Row
+from smalt.store.tables import resource
+
+IS_REUSED, REUSED_FROM = "azureml.isreused", "azureml.reusedrunid"  # properties of a job, as clients read them
+_CANDIDATES = 5
+_LISTED_MOST = 1000  # blobs below an address that no asset names
+
+
+def source(row: Row, output: str) -> tuple[str, str]:
+    """The job that made an output first, and its name there."""
+    nested = part(part(row.status, "decided"), "sources").get(output)
+    if nested:
+        return nested[0], nested[1]
+    return part(row.properties, "properties").get(REUSED_FROM) or row.name, output
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What becomes of a step's job when it is taken: with an earlier job's outputs it has completed.
+
+    `made_by`: of each input that another step made, the job that did and its output.
+    """
+
+    platform: Platform
+    workspace: ResourceId
+    component: Component
+    step: Step
+    made_by: Mapping[str, tuple[str, str]]
+    force: bool
+
+    def __call__(self, connection: Connection, admitted: Admitted) -> Admitted:
+        if self.component.type != COMMAND or not self.component.deterministic:
+            return admitted
+        if any(output.get("uri") for output in self.step.outputs.values()):
+            return admitted  # it is to be in that place, whoever writes there meanwhile
+        key = self._key(connection, admitted)
+        admitted = replace(admitted, lookup=key)
+        earlier = None if self.force else self._earlier(connection, key)
+        return admitted if earlier is None else self._completed(admitted, earlier)
+
+    def _key(self, connection: Connection, admitted: Admitted) -> str:
+        properties, ours = part(dict(admitted.spec), "properties"), part(dict(admitted.spec), OURS)
+        said = {
+            "workspace": self.workspace.key,
+            "command": properties["command"],
+            "code": self._code(connection, properties.get("codeId")),
+            "environment": ours["plan"]["key"],
+            "variables": {**part(ours["plan"], "variables"), **part(properties, "environmentVariables")},
+            "distribution": part(properties, "distribution"),
+            "nodes": part(properties, "resources").get("instanceCount"),
+            "inputs": {name: self._input(name, one, ours[PINNED]) for name, one in properties["inputs"].items()},
+            "outputs": {name: one.get("jobOutputType") for name, one in properties["outputs"].items()},
+        }
+        return "step:" + hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _code(self, connection: Connection, reference: str | None) -> str:
+        """By its content, where the client said that."""
+        if not reference:
+            return ""
+        row = references.asset(connection, self.workspace, reference, "codes", "properties.codeId")
+        return row.lookup or row.id
+
+    def _input(self, name: str, given: Document, uses: Document) -> list[object]:
+        if name in self.made_by:
+            return ["made", *self.made_by[name], given.get("jobInputType"), given.get("mode"), given.get("value")]
+        if given.get("jobInputType") == "literal":
+            return ["value", given.get("value")]
+        found = uses["inputs"][name]
+        how = [given["jobInputType"], given.get("mode")]
+        if found["asset"]:
+            return ["asset", found["asset"].lower(), *how]
+        place = Place(**found["place"])
+        return ["place", *place.key, *how, self._listed(place)]
+
+    def _listed(self, place: Place) -> list[tuple[str, int]]:
+        """What lies there, so far as it can be seen quickly: names and sizes."""
+        if not place.account:
+            return []
+        return list(islice(self.platform.blobs.list(place.account, place.container, place.path), _LISTED_MOST))
+
+    def _earlier(self, connection: Connection, key: str) -> Row | None:
+        """The newest job that did the same and whose outputs are all there."""
+        query = select(resource).where(
+            resource.c.kind == JOBS, resource.c.lookup == key, resource.c.state == "Completed",
+            resource.c.deleting.is_(False),
+        )  # fmt: skip
+        newest = query.order_by(resource.c.created_at.desc()).limit(_CANDIDATES)
+        rows = [resources.read(found) for found in connection.execute(newest)]
+        return next((row for row in rows if self._is_there(connection, row)), None)
+
+    def _is_there(self, connection: Connection, row: Row) -> bool:
+        for output in part(row.status, "outputs").values():
+            place = references.locate(self.platform, connection, self.workspace, str(output["uri"]), "outputs")
+            if not self.platform.blobs.exists(place.account, place.container, place.path.rstrip("/")):
+                return False
+        return True
+
+    def _completed(self, admitted: Admitted, earlier: Row) -> Admitted:
+        spec, now = dict(admitted.spec), self.platform.clock()
+        origin = part(earlier.properties, "properties").get(REUSED_FROM) or earlier.name
+        properties = part(spec, "properties")
+        said = {**part(properties, "properties"), IS_REUSED: "true", REUSED_FROM: origin}
+        spec |= {"properties": {**properties, "properties": said}, OURS: {**part(spec, OURS), REUSED: True}}
+        places = {
+            name: {key: one[key] for key in ("uri", "jobOutputType")}
+            for name, one in part(earlier.status, "outputs").items()
+        }
+        status = JobStatus(outputs=places, ending="Completed", started_at=now, ended_at=now)
+        return replace(admitted, spec=spec, status=status.document(), state="Finalizing")

@@ -1,0 +1,80 @@
+"""What a pipeline says for all of its steps: `settings` of its document, and its compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from pydantic.alias_generators import to_snake
+
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ids import NotAnId, ResourceId
+from smalt.arm.kind import Document
+from smalt.store.document import part
+
+_FIELD = "properties.settings"
+_STORE = "workspaceblobstore"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`compute` of steps that name none; `datastore` of outputs without a place; whether to go on after a failure;
+
+    whether a step runs without an optional input that could not be made; whether steps run again that could be reused.
+    """
+
+    compute: str = ""
+    datastore: str = _STORE
+    go_on: bool = False
+    without_optional: bool = True
+    force: bool = False
+
+    @classmethod
+    def of(cls, properties: Mapping[str, Any]) -> Self:
+        """Raises ArmError(400)."""
+        given = {to_snake(key): value for key, value in part(properties, "settings").items() if value is not None}
+        for key in ("on_init", "on_finalize"):
+            if given.get(key):
+                raise ArmError(
+                    400, "UnsupportedSetting", f"{_FIELD}.{key} is not known to this version of the server yet; make it"
+                    " a step that others depend on.", f"{_FIELD}.{key}",
+                )  # fmt: skip
+        return cls(
+            str(properties.get("computeId") or given.get("default_compute") or ""),
+            _name(str(given.get("default_datastore") or given.get("default_datastore_name") or _STORE)),
+            _flag(given, "continue_on_step_failure", False),
+            _flag(given, "continue_run_on_failed_optional_input", True),
+            _flag(given, "force_rerun", False),
+        )
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        return cls(**document)
+
+    def document(self) -> Document:
+        return asdict(self)
+
+    def inherited(self, force: bool) -> Document:
+        """As the `settings` of a pipeline that is a step of this one."""
+        return {
+            "default_compute": self.compute or None,
+            "default_datastore": self.datastore,
+            "continue_on_step_failure": self.go_on,
+            "continue_run_on_failed_optional_input": self.without_optional,
+            "force_rerun": self.force or force,
+        }
+
+
+def _name(given: str) -> str:
+    try:
+        return ResourceId.parse(given.removeprefix("azureml:")).name
+    except NotAnId:
+        return given.removeprefix("azureml:")
+
+
+def _flag(given: Mapping[str, Any], key: str, default: bool) -> bool:
+    said = str(given.get(key, default)).lower()
+    if said not in ("true", "false"):
+        raise invalid(f"{_FIELD}.{key}: {said[:80]!r} is neither true nor false.", f"{_FIELD}.{key}")
+    return said == "true"

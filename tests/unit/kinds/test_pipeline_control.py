@@ -1,0 +1,311 @@
+"""Control flow and nesting: if_else, do_while, parallel_for, pipelines as steps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fakes.jobs import JOBS, status
+from fakes.pipelines import (
+    FOLDER,
+    child,
+    component,
+    data,
+    end,
+    job_of,
+    leave,
+    look,
+    node,
+    run_to_the_end,
+    running,
+    submit,
+)
+from fakes.platform import WORKSPACE, Harness
+
+IN = "${{parent.inputs.raw}}"
+RAW: Any = {"inputs": {"raw": data()}}
+
+
+def says(harness: Harness, name: str = "says", **outputs: str) -> str:
+    """A component whose outputs are values of these types."""
+    inputs = {"count": {"type": "integer", "default": "0"}}
+    return component(harness, name, inputs=inputs, outputs={key: {"type": type_} for key, type_ in outputs.items()})
+
+
+def say(harness: Harness, step: str, **values: Any) -> None:
+    """The running step ends, having written these values."""
+    harness.settle()
+    task = running(harness)[step]
+    for output in harness.engine.tasks[task].outputs:
+        if output.name in values:
+            leave(harness, output, f"{values[output.name]}\n")
+    harness.engine.finish(task, 0)
+    look(harness)
+
+
+def branching(harness: Harness, condition: Any, **more: Any) -> Any:
+    part, ask = component(harness, "part"), says(harness, flag="boolean")
+    jobs = {
+        "ask": node(ask),
+        "yes": node(part, data=IN),
+        "no": node(part, data=IN),
+        "after": node(part, data="${{parent.jobs.yes.outputs.made}}"),
+        "fork": {"type": "if_else", "condition": condition, "true_block": "${{parent.jobs.yes}}",
+                 "false_block": ["${{parent.jobs.no}}"], **more},
+    }  # fmt: skip
+    return submit(harness, jobs, **RAW)
+
+
+@pytest.mark.parametrize(("said", "ran"), [("True", {"ask", "yes", "after"}), ("false", {"ask", "no"})])
+def test_a_condition_decides_what_runs(harness: Harness, said: str, ran: set[str]) -> None:
+    answer = branching(harness, "${{parent.jobs.ask.outputs.flag}}")
+    assert answer.status_code == 201, answer.text
+    harness.settle()
+    assert set(running(harness)) == {"ask"}
+    say(harness, "ask", flag=said)
+    run_to_the_end(harness)
+    assert status(harness, "pipe") == "Completed"
+    assert {step for step in ("ask", "yes", "no", "after") if child(harness, step)} == ran
+
+
+def test_a_condition_that_is_neither_true_nor_false_fails_the_pipeline(harness: Harness) -> None:
+    branching(harness, "${{parent.jobs.ask.outputs.flag}}")
+    say(harness, "ask", flag="perhaps")
+    look(harness)
+    row = harness.row(f"{JOBS}/pipe")
+    assert row.state == "Failed" and "perhaps" in row.status["error"]["message"]
+    assert "'fork'" in row.status["error"]["message"]
+
+
+def test_a_condition_may_be_a_value(harness: Harness) -> None:
+    assert branching(harness, "true").status_code == 201
+    order = run_to_the_end(harness)
+    assert "yes" in order and "no" not in order
+
+
+def loop(harness: Harness, most: int = 5) -> Any:
+    count = says(harness, more="boolean", count="integer")
+    jobs = {
+        "count": node(count, count=1),
+        "again": {"type": "do_while", "body": "${{parent.jobs.count}}", "condition": "more",
+                  "mapping": {"${{parent.jobs.count.outputs.count}}": ["count"]}, "limits": {"max_iteration_count": most}},
+        "last": node(count, count="${{parent.jobs.count.outputs.count}}"),
+    }  # fmt: skip
+    return submit(harness, jobs)
+
+
+def test_a_loop_goes_on_while_its_condition_says_so(harness: Harness) -> None:
+    answer = loop(harness)
+    assert answer.status_code == 201, answer.text
+    for turn, more in enumerate(("true", "true", "false")):
+        harness.settle()
+        assert child(harness, "count", turn=turn)["inputs"]["count"]["value"] == str(turn + 1)
+        assert set(running(harness)) == {f"count_{turn}"}
+        say(harness, f"count_{turn}", more=more, count=turn + 2)
+    assert child(harness, "last")["inputs"]["count"]["value"] == "4"
+    say(harness, "last")
+    assert status(harness, "pipe") == "Completed"
+
+
+def test_a_loop_ends_at_its_limit_and_when_a_round_fails(harness: Harness) -> None:
+    loop(harness, most=2)
+    for turn in (0, 1):
+        say(harness, f"count_{turn}", more="true", count=7)
+    say(harness, "last")
+    assert status(harness, "pipe") == "Completed"
+    loop_two = harness.get(f"{JOBS}/pipe").json()
+    assert loop_two["properties"]["jobs"]["again"]["type"] == "do_while"
+    harness.send("DELETE", f"{JOBS}/pipe")
+    for _ in range(3):
+        harness.settle()
+        harness.clock.pass_(31.0)
+    loop(harness)
+    end(harness, "count_0", exit_code=2)
+    look(harness)
+    assert status(harness, "pipe") == "Failed" and child(harness, "last") is None
+
+
+def rounds(harness: Harness, items: Any, **more: Any) -> Any:
+    part = component(harness, "part", outputs={"made": {"type": "uri_folder"}, "score": {"type": "number"}})
+    both = component(harness, "both", inputs={"all": {"type": "mltable"}, "scores": {"type": "string"}})
+    jobs = {
+        "body": node(part, data=IN),
+        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}", "items": items,
+                 "outputs": {"made": {"value": "${{parent.outputs.all}}", "type": "literal"}}, **more},
+        "both": node(both, all="${{parent.jobs.each.outputs.made}}", scores="${{parent.jobs.each.outputs.score}}"),
+    }  # fmt: skip
+    return submit(harness, jobs, **RAW, outputs={"all": {"jobOutputType": "mltable"}})
+
+
+def test_rounds_run_side_by_side_and_their_outputs_are_gathered(harness: Harness) -> None:
+    items = [
+        {"rate": "0.1"},
+        {"rate": 0.2, "data": {"uri": FOLDER + "x/", "job_input_type": "uri_folder"}},
+        {"rate": 0.3},
+    ]
+    answer = rounds(harness, json.dumps(items), max_concurrency=2)
+    assert answer.status_code == 201, answer.text
+    harness.settle()
+    assert set(running(harness)) == {"body_0", "body_1"}
+    for turn in (1, 0, 2):
+        say(harness, f"body_{turn}", made="x", score=turn / 10)
+    assert [child(harness, "body", turn=turn)["inputs"]["rate"]["value"] for turn in range(3)] == ["0.1", "0.2", "0.3"]
+    assert child(harness, "body", turn=1)["inputs"]["data"]["uri"] == FOLDER + "x/"
+    inputs = child(harness, "both")["inputs"]
+    assert json.loads(inputs["scores"]["value"]) == ["0.0", "0.1", "0.2"] and inputs["all"]["jobInputType"] == "mltable"
+    path = inputs["all"]["uri"].split("/paths/")[1]
+    home = harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties
+    text = harness.blobs.read(
+        harness.row(WORKSPACE).status["account"], home["containerName"], path + "MLTable", 1 << 20
+    )
+    assert text is not None and text.decode().count("folder:") == 3 and job_of(harness, "body", turn=2) in text.decode()
+    run_to_the_end(harness)
+    assert status(harness, "pipe") == "Completed"
+    assert harness.get(f"{JOBS}/pipe").json()["properties"]["outputs"]["all"]["uri"] == inputs["all"]["uri"]
+
+
+def test_the_items_may_be_what_a_step_said(harness: Harness) -> None:
+    part, plan = component(harness, "part"), says(harness, items="string")
+    jobs = {
+        "plan": node(plan),
+        "body": node(part, data=IN),
+        "each": {
+            "type": "parallel_for",
+            "body": "${{parent.jobs.body}}",
+            "items": "${{parent.jobs.plan.outputs.items}}",
+        },
+    }
+    answer = submit(harness, jobs, **RAW)
+    assert answer.status_code == 201, answer.text
+    say(harness, "plan", items='{"a": {"rate": 1}, "b": {"rate": 2}}')
+    assert set(running(harness)) == {"body_0", "body_1"}
+    end(harness, "body_0", "body_1")
+    assert status(harness, "pipe") == "Completed"
+
+
+def nested(harness: Harness, **properties: Any) -> Any:
+    part = component(harness, "part")
+    jobs = {
+        "one": node(part, data="${{parent.inputs.start}}", rate="${{parent.inputs.rate}}"),
+        "two": node(part, data="${{parent.jobs.one.outputs.made}}", outputs={"made": "${{parent.outputs.end}}"}),
+    }
+    inner = component(
+        harness, "inner", type="pipeline", jobs=jobs, inputs={"start": {"type": "uri_folder"}, "rate": {"type": "number", "default": "0.7"}},
+        outputs={"end": {"type": "uri_folder"}},
+    )  # fmt: skip
+    middle = component(
+        harness, "middle", type="pipeline", inputs={}, outputs={"made": {"type": "uri_folder"}},
+        jobs={"deep": node(inner, type="pipeline", start="${{parent.inputs.start}}", outputs={"end": "${{parent.outputs.made}}"})},
+    )  # fmt: skip
+    jobs = {
+        "first": node(part, data=IN),
+        "below": node(middle, type="pipeline", start="${{parent.jobs.first.outputs.made}}"),
+        "after": node(part, data="${{parent.jobs.below.outputs.made}}"),
+    }
+    return submit(harness, jobs, **{**RAW, **properties})
+
+
+def test_pipelines_are_steps_to_any_depth(harness: Harness) -> None:
+    answer = nested(harness)
+    assert answer.status_code == 201, answer.text
+    assert run_to_the_end(harness) == ["first", "one", "two", "after"]
+    assert status(harness, "pipe") == "Completed"
+    below = job_of(harness, "below")
+    deep = job_of(harness, "deep", below)
+    assert child(harness, "one", deep)["inputs"]["rate"]["value"] == "0.7"
+    made = child(harness, "two", deep)["outputs"]["made"]["uri"]
+    assert child(harness, "after")["inputs"]["data"]["uri"] == made
+    assert child(harness, "below")["outputs"]["made"]["uri"] == made
+    assert harness.row(f"{JOBS}/{deep}").spec["smalt"]["root"] == "pipe"
+
+
+def test_a_failure_below_is_the_pipelines(harness: Harness) -> None:
+    nested(harness)
+    end(harness, "first")
+    end(harness, "one", exit_code=4)
+    for _ in range(4):
+        look(harness)
+    message = harness.row(f"{JOBS}/pipe").status["error"]["message"]
+    assert (
+        status(harness, "pipe") == "Failed" and "'below'" in message and "'one'" in message and "exit code 4" in message
+    )
+
+
+def test_cancel_reaches_the_whole_tree(harness: Harness) -> None:
+    nested(harness)
+    end(harness, "first")
+    harness.send("POST", f"{JOBS}/pipe/cancel")
+    for _ in range(6):
+        look(harness)
+    deep = job_of(harness, "deep", job_of(harness, "below"))
+    assert status(harness, "pipe") == "Canceled" and child(harness, "one", deep)["status"] == "Canceled"
+    assert not running(harness)
+
+
+def test_a_pipeline_component_is_a_job_by_itself(harness: Harness) -> None:
+    nested(harness)
+    properties = {"jobType": "Pipeline", "componentId": f"{WORKSPACE}/components/inner/versions/1"}
+    answer = harness.put(f"{JOBS}/alone", {"properties": {**properties, "inputs": {"start": data()}}})
+    assert answer.status_code == 201, answer.text
+    for inputs, words in (
+        ({}, "properties.inputs.start is missing"),
+        ({"start": data(), "rate": {"jobInputType": "literal", "value": "x"}}, "number"),
+    ):
+        error = harness.put(f"{JOBS}/bad", {"properties": {**properties, "inputs": inputs}}).json()["error"]
+        assert words in error["message"], error
+    error = harness.put(f"{JOBS}/bad", {"properties": {**properties, "componentId": "azureml:part:1"}}).json()["error"]
+    assert error["target"] == "properties.componentId"
+
+
+def test_what_is_wrong_below_is_refused_above(harness: Harness) -> None:
+    nested(harness)
+    component(
+        harness,
+        "inner",
+        "2",
+        type="pipeline",
+        inputs={},
+        outputs={},
+        jobs={"one": node("azureml:part:1", data="${{parent.inputs.start}}", more={"computeId": "nowhere"})},
+    )
+    error = submit(harness, {"below": node("azureml:inner:2", type="pipeline", start=IN)}, "other", **RAW).json()[
+        "error"
+    ]
+    assert error["target"] == "properties.jobs.below.jobs.one.computeId" and "nowhere" in error["message"]
+
+
+def test_a_pipeline_that_is_a_step_of_itself_is_refused(harness: Harness) -> None:
+    name = "azureml:self@latest"
+    component(harness, "self", type="pipeline", jobs={"again": node(name, type="pipeline")}, inputs={}, outputs={})
+    error = submit(harness, {"self": node(name, type="pipeline")}).json()["error"]
+    assert "nested without end" in error["message"], error
+
+
+CONTROL: list[tuple[dict[str, Any], str, str]] = [
+    ({"type": "if_else", "condition": "maybe", "true_block": "${{parent.jobs.a}}"}, "condition", "neither true nor false"),
+    ({"type": "if_else", "condition": "true"}, "", "neither true_block nor false_block"),
+    ({"type": "if_else", "condition": "true", "true_block": "${{parent.jobs.z}}"}, "true_block", "no step 'z'"),
+    ({"type": "if_else", "condition": "${{parent.jobs.a.outputs.z}}", "true_block": "${{parent.jobs.b}}"}, "condition", "no output 'z'"),
+    ({"type": "do_while", "body": "${{parent.jobs.a}}", "condition": "z", "limits": {"max_iteration_count": 2}}, "condition", "no output 'z'"),
+    ({"type": "do_while", "body": "${{parent.jobs.a}}", "limits": {"max_iteration_count": 2000}}, "limits.max_iteration_count", "2000"),
+    ({"type": "do_while", "body": "a"}, "body", "name a step"),
+    ({"type": "do_while", "body": "${{parent.jobs.a}}", "mapping": {"z": "data"}}, "mapping", "no output 'z'"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[}"}, "items", "no JSON"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[]"}, "items", "at least one"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"zz": 1}]}, "items", "no input 'zz'"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": "x"}]}, "items.rate", "number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("control", "target", "words"), CONTROL)
+def test_what_is_wrong_with_control_flow_is_refused(
+    harness: Harness, control: dict[str, Any], target: str, words: str
+) -> None:
+    part = component(harness, "part")
+    jobs = {"a": node(part, data=IN), "b": node(part, data=IN), "rule": control}
+    answer = submit(harness, jobs, **RAW)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and words in error["message"], error
+    assert error["target"] == ".".join(filter(None, ["properties.jobs.rule", target]))
