@@ -9,8 +9,10 @@ import pytest
 
 from fakes.examples import CURATED, DATA_URI
 from fakes.jobs import JOBS, submit
+from fakes.parents import FAN
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.runs import JOBS as JOB_KIND
+from smalt.kinds.jobs.model import TYPES
 from smalt.reconcile.heartbeat import Heartbeat
 from smalt.reconcile.pace import Pace
 from smalt.store import resources
@@ -99,6 +101,8 @@ class TestTimes:
         assert harness.row(URL).due_at is None
         disabled = harness.put(URL, body({**HOURLY, "endTime": "2027-01-15T09:00:00"}, isEnabled=False))
         assert disabled.status_code in (200, 201), "it can still be changed"
+        enabled = harness.send("PATCH", URL, {"properties": {"isEnabled": True}})
+        assert (enabled.status_code, enabled.json()["error"]["target"]) == (400, "properties.trigger.endTime")
 
 
 class TestExactlyOnce:
@@ -286,6 +290,17 @@ class TestJobs:
         assert listed("scheduled=false") == ["by-hand"]
         assert set(listed("scheduled=true")) == {*of_nightly, "other-20270115t090000z"}
 
+    def test_a_job_of_another_type_runs_its_children(self, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(TYPES, FAN.name, FAN)
+        job = {"jobType": "Fan", "count": 2, "child": JOB}
+        action = {"actionType": "CreateJob", "jobDefinition": job}
+        assert harness.put(URL, {"properties": {"trigger": HOURLY, "action": action}}).status_code == 201
+        later(harness, 31)
+        parent = "nightly-20270115t080000z"
+        assert jobs(harness) == [parent, f"{parent}-0", f"{parent}-1"]
+        listed = harness.get(f"{JOBS}?scheduleId=nightly").json()["value"]
+        assert [one["name"] for one in listed] == [parent]
+
     def test_jobs_stay_when_the_schedule_goes(self, harness: Harness) -> None:
         made(harness)
         later(harness, 31)
@@ -380,6 +395,7 @@ class TestRefusedJobs:
         made(harness, job=job)
         harness.send("DELETE", data)
         assert harness.put(URL, body(job=job, isEnabled=False)).status_code == 201
+        assert harness.put(URL, body(job={**job, "tags": {}}, isEnabled=False)).status_code == 201, "in other words"
         assert harness.put(URL, body(job=job, isEnabled=True)).status_code == 400
 
 

@@ -52,13 +52,14 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     trigger = triggers.parsed(properties["trigger"], old.created_at if old else now)
     same = old is not None and _meaning(old.properties.get("trigger")) == _meaning(properties["trigger"])
     action = _action(request, connection, properties["action"], old)
-    if old is None or action != old.properties.get("action") or (enabled and not was):
+    changed = old is None or action != old.properties.get("action")
+    if old is None or (enabled and (changed or not was)):  # one whose job cannot run any more can be disabled
         what = Occasion.of(request.id.name, int(now))
         definition.taken(request, connection, action["jobDefinition"], request.id.name, what)
     status = ScheduleStatus.read(old.status if old else {})
     if not (same and was and enabled):  # else what has come already, and is not submitted yet, stays so
         first = trigger.next(trigger.start - 1 if old is None and not properties["trigger"].get("startTime") else now)
-        if first is None and not same:
+        if first is None and (enabled or not same):
             _never(properties["trigger"], trigger, now)
         status = replace(status, next=first if enabled else None)
     spec = {**request.body, "properties": {**properties, "isEnabled": enabled, "action": action}}
