@@ -61,6 +61,9 @@ class Settings:
         "auto, network, files or off",
     )
 
+    node_lost_s: int = _setting(
+        300, lambda seconds: 5 <= seconds <= 86_400, "a whole number of seconds from 5 to 86400"
+    )
     cache_mib: int = _setting(20_480, lambda size: 1 <= size <= 1 << 30, "a whole number of MiB from 1 to 1073741824")
 
     @property

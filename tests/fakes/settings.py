@@ -9,5 +9,6 @@ OTHER: dict[str, Any] = {
     "port": 9443,
     "database_url": "postgresql://db/smalt",
     "isolation": "off",
+    "node_lost_s": 600,
     "cache_mib": 512,
 }

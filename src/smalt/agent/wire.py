@@ -184,6 +184,8 @@ class ServerSpec:
 class TaskSpec:
     """One process on one node.
 
+    - `node`: the machine on which it runs; empty: the server's own. `build`: what its environment is built from (a
+      plan's definition, and the logins of its package indexes), for a machine that has not built it yet.
     - `name` is deterministic (resource, attempt, rank): `Engine.ensure` of the same name never starts it twice.
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
@@ -206,6 +208,8 @@ class TaskSpec:
 
     name: str
     owner: str
+    node: str = ""
+    build: dict[str, Any] = field(default_factory=dict)
     fence: int = 1
     command: str = ""
     argv: list[str] = field(default_factory=list)
@@ -333,7 +337,10 @@ class TaskState:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        raw: dict[str, Any] = json.loads(text)
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         values = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         values["phase"] = Phase(values.get("phase", "preparing"))
         values["outcome"] = Outcome(values["outcome"]) if values.get("outcome") else None
