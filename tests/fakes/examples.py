@@ -82,6 +82,16 @@ EXAMPLES: dict[str, Example] = {
         f"{WORKSPACE}/jobs/train-1",
         {"jobType": "Command", "command": "python train.py", "environmentId": CURATED, "experimentName": "churn"},
     ),
+    "workspaces/schedules": Example(
+        f"{WORKSPACE}/schedules/nightly",
+        {
+            "trigger": {"triggerType": "Cron", "expression": "0 2 * * *", "timeZone": "W. Europe Standard Time"},
+            "action": {
+                "actionType": "CreateJob",
+                "jobDefinition": {"jobType": "Command", "command": "python train.py", "environmentId": CURATED},
+            },
+        },
+    ),
     "workspaces/onlineendpoints": Example(f"{WORKSPACE}/onlineEndpoints/churn-scores", {"authMode": "Key"}),
     "workspaces/onlineendpoints/deployments": Example(
         f"{WORKSPACE}/onlineEndpoints/churn-scores/deployments/blue",

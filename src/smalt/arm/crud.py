@@ -277,7 +277,7 @@ class Crud:
         across = _across(kind, request.id, lookup)
         if kind.inherited and inherited.below_too(query):
             across = f"{above.key}/"
-        archived, oldest = archived_shown(query), oldest_first(query)
+        archived, oldest = archived_shown(query, kind.views), oldest_first(query)
         keep = kind.list_filter
         grants = request.platform.grants.reach(request.principal, f"{kind.qualified}/read")
         seen = narrowed(grants, above.key, kind.key)

@@ -26,6 +26,7 @@ OURS = "smalt"  # the key of a spec where we keep what the user did not write (a
 IN_GROUP = frozenset({Scope.GROUP})
 INTERNAL = frozenset[Scope]()
 EXTENDS = frozenset(Scope)  # hangs on anything: …/providers/Microsoft.Authorization/roleAssignments/x
+ACTIVE: Mapping[str, bool | None] = {"ActiveOnly": False, "ArchivedOnly": True, "All": None}
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}$"
 
 
@@ -132,10 +133,14 @@ class Kind:
     - `creates_parent`: a PUT creates the container above it (data, models, …).
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
+    - `views`: what `listViewType` may say, the default first, and whether a list then shows archived rows, the others,
+      or (None) both.
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
     - `lane`: whose workers do its steps: SERVING for what stands between a request and its answer, so that nothing else
       holds it up; deletes of all other kinds have workers of their own.
     - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
+    - `by_the_clock`: what it waits for is a time of day. Where the clock is set its rows are looked at at once; all
+      others go on to wait as long as before.
     - `newest_as`: the name under which a version's newest sibling is read (`versions/azureml_default`), with the id
       of the label `default`; `newest_for`: that sibling (its row) as it is read for a version of this name, where there
       is none of the name; None: it is not.
@@ -168,9 +173,11 @@ class Kind:
     list_filter: Callable[[Row, Mapping[str, str]], bool] | None = None
     list_lookup: str = ""
     lookup_across: bool = False
+    views: Mapping[str, bool | None] = field(default_factory=lambda: ACTIVE)
     check_delete: Callable[[Request, Connection, Row], None] | None = None
     deleted: Callable[[Connection, Row, float], None] | None = None
     delete_at_once: bool = False
+    by_the_clock: bool = False
     newest_as: str = ""
     newest_for: Callable[[Row, str], Row | None] | None = None
     lane: str = CONTROL

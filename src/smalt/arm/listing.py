@@ -23,7 +23,6 @@ CHUNK = 500
 _SKIPS = ("$skipToken", "$skip", "skiptoken")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
-_VIEWS = {"ActiveOnly": False, "ArchivedOnly": True, "All": None}
 _ORDERS = {
     "createdtime desc": False, "createdtime asc": True, "createdtime": True, "CreatedAtDesc": False,
     "CreatedAtAsc": True,
@@ -51,9 +50,9 @@ class Paging:
         return cls(min(size, PAGE_MOST), skip, top > 0)
 
 
-def archived_shown(query: Mapping[str, str]) -> bool | None:
-    """`listViewType`: which rows are shown, None: all. Raises ArmError(400)."""
-    return _one_of(query, ("listViewType",), _VIEWS, "ActiveOnly")
+def archived_shown(query: Mapping[str, str], views: Mapping[str, bool | None]) -> bool | None:
+    """`listViewType`, one of `views`, the default first: which rows are shown, None: all. Raises ArmError(400)."""
+    return _one_of(query, ("listViewType",), views, next(iter(views)))
 
 
 def oldest_first(query: Mapping[str, str]) -> bool:

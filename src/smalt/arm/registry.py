@@ -87,6 +87,9 @@ class Kinds(Mapping[str, Kind]):
         others = frozenset(kind.key for kind in reconciled) - serving
         return {SERVING: Lane(serving), CONTROL: Lane(others, deleting=False), CLEANUP: Lane(others, deleting=True)}
 
+    def by_the_clock(self) -> list[str]:
+        return [kind.key for kind in self.values() if kind.by_the_clock]
+
     def reconciled(self) -> list[str]:
         return [kind.key for kind in self.values() if kind.reconcile is not None]
 

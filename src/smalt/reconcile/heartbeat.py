@@ -22,10 +22,17 @@ class Heartbeat:
     """`keep` and `drop` say which claimed rows are worked on; each lease is its own, also of the same row."""
 
     def __init__(
-        self, platform: Platform, kinds: Sequence[str], pace: Pace, steady: Callable[[], float] = steady
+        self,
+        platform: Platform,
+        kinds: Sequence[str],
+        pace: Pace,
+        steady: Callable[[], float] = steady,
+        by_the_clock: Sequence[str] = (),
     ) -> None:
+        """`kinds`: of the loop; `by_the_clock`: those of them that wait for times of day."""
         self._platform = platform
         self._kinds = kinds
+        self._by_the_clock = by_the_clock
         self._pace = pace
         self._steady = steady
         self._held: dict[tuple[str, str | None], Row] = {}
@@ -74,6 +81,7 @@ class Heartbeat:
         with self._platform.database.write() as connection:
             if clock.first_to_notice(connection, jump, self._platform.clock()):
                 claims.shift(connection, self._kinds, jump)
+                claims.look_again(connection, self._by_the_clock, self._platform.clock())
                 log.warning("the clock was set by %+.1f s; what waits goes on to wait as long as before", jump)
 
     def _forget(self) -> None:

@@ -57,7 +57,7 @@ class Loop:
         self._keys = kinds.reconciled()
         self._lanes: Mapping[str, Lane] = kinds.lanes()
         self._below = Below(platform, kinds, remove_stored, self._pace)
-        self.heartbeat = Heartbeat(platform, self._keys, self._pace)
+        self.heartbeat = Heartbeat(platform, self._keys, self._pace, by_the_clock=kinds.by_the_clock())
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()

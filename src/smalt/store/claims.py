@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindpar
 from smalt.store import changes, children, resources
 from smalt.store.changes import What
 from smalt.store.document import Document
+from smalt.store.news import EVERYTHING, tell
 from smalt.store.resources import Lock, Row
 from smalt.store.tables import resource
 
@@ -176,6 +177,14 @@ def shift(connection: Connection, kinds: Sequence[str], by: float) -> None:
         .where(resource.c.kind.in_(kinds), resource.c.due_at.is_not(None))
         .values(due_at=resource.c.due_at + by, lease_until=resource.c.lease_until + by)
     )
+
+
+def look_again(connection: Connection, kinds: Sequence[str], now: float) -> None:
+    """Whatever waits for a time is made due at once, also what is being worked on."""
+    if kinds:
+        live = resource.c.due_at.is_not(None)
+        connection.execute(update(resource).where(resource.c.kind.in_(kinds), live).values(due_at=now))
+        tell(connection, EVERYTHING, due=True)
 
 
 def next_due(connection: Connection, kinds: Sequence[str]) -> float | None:

@@ -23,6 +23,7 @@ from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services
 from smalt.kinds.jobs import accept, command, life, pipeline, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
+from smalt.kinds.jobs.schedules.definition import SCHEDULE
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import operations, resources
 from smalt.store.document import part
@@ -167,6 +168,9 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
         tags = part(row.properties, "tags")
         if name not in tags or (value and tags[name] != value):
             return False
+    scheduled = str(query.get("scheduled") or "").lower()
+    if scheduled in ("true", "false") and (scheduled == "true") != (SCHEDULE in part(row.spec, OURS)):
+        return False
     return carries(row.properties.get("properties"), query.get("properties"))
 
 
@@ -182,4 +186,5 @@ KIND = Kind(
     written=_written,
     actions={"cancel": Action(_cancel)},
     list_filter=_filter,
+    list_lookup="scheduleId",
 )
