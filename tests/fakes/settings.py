@@ -10,5 +10,7 @@ OTHER: dict[str, Any] = {
     "database_url": "postgresql://db/smalt",
     "store_url": "s3://blobs/smalt",
     "isolation": "off",
+    "node_lost_s": 600,
+    "show": "/usr:/opt",
     "cache_mib": 512,
 }
