@@ -18,7 +18,8 @@ TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line i
 
 
 @pytest.mark.parametrize(
-    "script", ["assets", "workspaces", "compute", "jobs_data", "jobs_queue", TIMED, "tracking", "runs", "endpoints"]
+    "script",
+    ["assets", "workspaces", "compute", "jobs_data", "jobs_queue", TIMED, "tracking", "runs", "endpoints", "sweeps"],
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:
     said = client.run(scripts / f"{script}.py")

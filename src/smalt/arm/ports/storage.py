@@ -94,6 +94,10 @@ class Blobs(Protocol):
         """Cut a blob to its last bytes, in place. Only for what nobody writes any more."""
         ...
 
+    def write(self, account: str, container: str, blob: str, data: bytes, at: int) -> None:
+        """The blob is `data` from the byte `at` on; what is before stays. Only for what nobody else writes."""
+        ...
+
     def link(self, source: Ref, target: Ref) -> None:
         """From now on `target` is `source`, also while that grows. A source that is missing is made, empty."""
         ...

@@ -223,6 +223,15 @@ class BlobAccounts:
             end = self.read(account, container, blob, most_bytes, from_end=True) or b""
             self.path(account, container, blob).write_bytes(end)
 
+    def write(self, account: str, container: str, blob: str, data: bytes, at: int) -> None:
+        path = self.path(account, container, blob)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(data)
+            file.truncate()
+
     def link(self, source: Ref, target: Ref) -> None:
         here, there = self.path(*source), self.path(*target)
         for one in (here, there):

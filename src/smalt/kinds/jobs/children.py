@@ -33,10 +33,14 @@ AT_ONCE = 25  # children that one transaction submits or cancels: others wait fo
 
 @dataclass(frozen=True)
 class Child:
-    """A job to be: its name in the workspace, and the `properties` that a client would send."""
+    """A job to be: its name in the workspace, and the `properties` that a client would send.
+
+    `ours`: what its spec's own part has besides.
+    """
 
     name: str
     properties: Document
+    ours: Document = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,12 @@ class Plan:
 
     - `children`: those that it submits now, at most AT_ONCE; `more`: it has more to submit at once.
     - `decided`: what it wants to know in its next step.
-    - `end`: how it ends (Completed, Failed, Canceled) once no child is open; `error`: why.
+    - `end`: how it ends (Completed, Failed, Canceled) once no child is open; `error`: why. `at_once`: it waits for
+      none, and those that are open are canceled.
+    - `cancel`: the names of children that are to end now.
+    - `outputs`: those that its status has from now on; None: as before.
+    - `after`: it looks again in so many seconds, whatever happens; None: only when something wakes it.
+    - `writes` runs in the transaction of the step.
     """
 
     children: Sequence[Child] = ()
@@ -64,13 +73,21 @@ class Plan:
     decided: Document = field(default_factory=dict[str, Any])
     end: str = ""
     error: Document | None = None
+    at_once: bool = False
+    cancel: Sequence[str] = ()
+    outputs: Document | None = None
+    after: float | None = None
+    writes: Callable[[Connection], None] | None = None
 
 
 Decide = Callable[[Platform, Row, JobStatus, Counts], Plan]
 
 
-def step(decide: Decide, platform: Platform, row: Row) -> Step:
-    """One pass over a parent. `decide` is asked whenever children have ended, and while it says that there are more."""
+def step(decide: Decide, platform: Platform, row: Row, completed: life.Completed = life.nothing_more) -> Step:
+    """One pass over a parent. `decide` is asked whenever children have ended, and while it says that there are more.
+
+    `completed` is written with its end, where it completed.
+    """
     ending = row.state not in TERMINAL and bool(JobStatus.read(row.status).ending)
     if ending and not row.deleting and counts(platform, row).open:  # it failed, or was given up
         return _cancel(platform, row, row.state)
@@ -80,14 +97,16 @@ def step(decide: Decide, platform: Platform, row: Row) -> Step:
             return _cancel(platform, row, life.CANCEL_REQUESTED)
         return _go_on(decide, platform, row, life.tracked(platform, row, status))
 
-    return life.step(platform, row, live)
+    return life.step(platform, row, live, completed)
 
 
 def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> Step:
     found, now = counts(platform, row), platform.clock()
     plan = decide(platform, row, status, found)
-    if plan.end and not found.open and not plan.children:
-        return life.finish(platform, row, replace(status, decided=plan.decided), plan.end, plan.error)
+    outputs = status.outputs if plan.outputs is None else plan.outputs
+    status = replace(status, decided=plan.decided, outputs=outputs)
+    if plan.end and (plan.at_once or (not found.open and not plan.children)):
+        return replace(life.finish(platform, row, status, plan.end, plan.error), writes=plan.writes)
     if not found.open and not plan.children and not plan.more:
         raise RuntimeError(
             f"a {row.properties['jobType']} job with no child left says neither what next nor how it ends"
@@ -95,9 +114,13 @@ def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> S
 
     def writes(connection: Connection) -> None:
         submit(platform, connection, row, plan.children)
+        _ask_to_cancel(connection, row, [_key(row, name) for name in plan.cancel], now)
+        if plan.writes is not None:
+            plan.writes(connection)
 
-    status = replace(status, decided=plan.decided, started_at=status.started_at or now)
-    return life.at(row, "Running", status, after=0 if plan.more else None, writes=writes if plan.children else None)
+    has_writes = plan.children or plan.cancel or plan.writes is not None
+    status = replace(status, started_at=status.started_at or now)
+    return life.at(row, "Running", status, after=0 if plan.more else plan.after, writes=writes if has_writes else None)
 
 
 def counts(platform: Platform, parent: Row) -> Counts:
@@ -130,7 +153,7 @@ def submit(platform: Platform, connection: Connection, parent: Row, children: Se
 def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
     properties = {"experimentName": parent.properties["experimentName"], **child.properties}
     admitted = accept.new(replace(request, body={"properties": properties}), connection)
-    ours = {**admitted.spec[OURS], PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
+    ours = {**admitted.spec[OURS], **child.ours, PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
     return New(
         request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
         admitted.status or {}, admitted.state, parent.created_by, due_at=request.now, counted=True,
@@ -146,12 +169,22 @@ def _cancel(platform: Platform, row: Row, state: str) -> Step:
         asked = _not_asked(connection, row)
 
     def writes(connection: Connection) -> None:
-        for key in asked:
-            child = resources.get(connection, key, Lock.WRITE)
-            if child is not None and child.state not in TERMINAL and not child.deleting:
-                life.ask_to_cancel(connection, child, row.changed_by, now)
+        _ask_to_cancel(connection, row, asked, now)
 
     return life.at(row, state, status, after=0 if len(asked) == AT_ONCE else None, writes=writes)
+
+
+def _ask_to_cancel(connection: Connection, parent: Row, keys: Sequence[str], now: float) -> None:
+    for key in keys:
+        child = resources.get(connection, key, Lock.WRITE)
+        if child is None or child.parent != parent.id or child.deleting:
+            continue
+        if child.state not in TERMINAL and child.state != life.CANCEL_REQUESTED:
+            life.ask_to_cancel(connection, child, parent.changed_by, now)
+
+
+def _key(parent: Row, name: str) -> str:
+    return ResourceId.parse(parent.written).workspace.child("jobs", name).key
 
 
 def _not_asked(connection: Connection, parent: Row) -> list[str]:

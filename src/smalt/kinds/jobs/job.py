@@ -20,7 +20,7 @@ from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
-from smalt.kinds.jobs import accept, command, life, tracked_run
+from smalt.kinds.jobs import accept, command, life, sweep, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.status import JobStatus
@@ -29,6 +29,7 @@ from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
 TYPES[command.TYPE.name] = command.TYPE
+TYPES[sweep.TYPE.name] = sweep.TYPE
 
 
 def _type_of(row: Row) -> JobType:

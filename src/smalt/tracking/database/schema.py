@@ -69,6 +69,9 @@ latest_metrics = Table(
     metadata,
     Column("key", String(250), primary_key=True),
     Column("value", Double, nullable=False),
+    Column("timestamp", BigInteger),
+    Column("step", BigInteger, nullable=False),
+    Column("is_nan", Boolean, nullable=False),
     Column("run_uuid", String(32), primary_key=True),
 )
 

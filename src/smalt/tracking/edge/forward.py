@@ -112,7 +112,7 @@ class Forward:
             took = partial(self.registry.after, address.workspace, change, answer.status_code, content, files, by)
             content = await self.threads.run(took)
         if answer.is_success:
-            await self.threads.run(self.runs.after, address.rest, body, content, by)
+            await self.threads.run(self.runs.after, address.workspace, address.rest, body, content, by)
             record_logged(self.record, address.workspace, address.rest, body)
         if answer.is_success and _is_json(answer):
             content = await self.threads.run(partial(self._corrected, request, address, content, files))
