@@ -11,6 +11,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from live import turns
+from live.budgets import Spent
 from live.ports import free_port
 
 if TYPE_CHECKING:
@@ -38,6 +39,25 @@ class Groups(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
     return Groups(config, log)
+
+
+SPENT = Spent()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    SPENT.add(report.nodeid, report.duration)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if SPENT.over() and "PYTEST_XDIST_WORKER" not in os.environ:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in SPENT.lines():
+        terminalreporter.write_line(line)
+    for layer in SPENT.over():
+        terminalreporter.write_line(f"FAILED {layer}: over its budget (tests/live/budgets.py)")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: waiting for a turn is not the test's own time

@@ -63,6 +63,7 @@ from smalt.reserve import Reserve
 from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol
 from smalt.settings import Settings, SettingsError
 from smalt.store import feed
+from smalt.store.clock import SharedClock
 from smalt.store.database import Database
 from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
@@ -95,9 +96,10 @@ class Server:
 
 def build(settings: Settings) -> Server:
     """All parts, wired. The database is brought to this version's schema first."""
-    clock, recorder = time.time, Recorder()
+    recorder = Recorder()
     database = Database(settings.database, lambda seconds: recorder.record("", WRITE.name, seconds, spread=True))
     migrate(database)
+    clock = time.time if database.sqlite else SharedClock(database)
     with database.write() as connection:
         feed.restored(connection)
     tokens = TokenService(settings)

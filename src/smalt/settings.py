@@ -61,6 +61,8 @@ class Settings:
         "auto, network, files or off",
     )
 
+    cache_mib: int = _setting(20_480, lambda size: 1 <= size <= 1 << 30, "a whole number of MiB from 1 to 1073741824")
+
     @property
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""
@@ -99,6 +101,11 @@ class Settings:
     @property
     def tasks(self) -> Path:
         return self.root / "tasks"
+
+    @property
+    def cache(self) -> Path:
+        """Blobs that tasks read, where the store has no files here: `cache_mib` of them."""
+        return self.root / "cache"
 
     @property
     def homes(self) -> Path:

@@ -9,4 +9,5 @@ OTHER: dict[str, Any] = {
     "port": 9443,
     "database_url": "postgresql://db/smalt",
     "isolation": "off",
+    "cache_mib": 512,
 }

@@ -21,7 +21,7 @@ from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
 from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
-from smalt.agent.journal import Journal, open_log, tail
+from smalt.agent.journal import Journal, tail
 from smalt.agent.landlock import Fence
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
@@ -42,16 +42,19 @@ USER_FOLDER = "user"
 
 
 class Attempt:
-    """`run` returns when the task is EXITED, whatever happened on the way."""
+    """`run` returns when the task is EXITED, whatever happened on the way.
 
-    def __init__(self, folder: TaskFolder, spec: TaskSpec, places: Places) -> None:
+    `pipe`: where what the command says is read, and where it is written; see `open_pipe`.
+    """
+
+    def __init__(self, folder: TaskFolder, spec: TaskSpec, places: Places, pipe: tuple[int, int]) -> None:
         self._folder = folder
         self._spec = spec
         self._places = places
         self._home = folder.path
         self._own = folder.path / USER_FOLDER  # what the command may see of it
-        self._log = str(places.path(spec.log) if spec.log else self._home / "log")
-        self._log_offset = 0
+        said, self._says = pipe
+        self._log = BoundedLog(said, log_path(folder, spec, places), spec.log_most_bytes)
         self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
@@ -104,12 +107,12 @@ class Attempt:
             self._exit(Outcome.SETUP, str(error))
             return
         finally:
-            os.close(command.log)
+            os.close(self._says)  # so that the pipe has an end
         self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
-        log = BoundedLog(self._log, self._log_offset, self._spec.log_most_bytes)
-        ending = Supervisor(self._spec, self._brood, interrupts, self._report, self._journal, log, self._bounds()).run()
-        self._finish(ending, log)
+        self._log.attend(interrupts.selector)
+        parts = (self._spec, self._brood, interrupts, self._report, self._journal, self._log, self._bounds())
+        self._finish(Supervisor(*parts).run())
 
     def _prepare(self, interrupts: Interrupts) -> Command:
         spec, places, journal = self._spec, self._places, self._journal
@@ -147,19 +150,18 @@ class Attempt:
         if spec.environment:
             self._put_environment_first(environment)
         self._limit()
-        log = open_log(self._log)
-        self._log_offset = os.fstat(log).st_size
-        enter = None if isinstance(self._mounts, Namespace) else self._wall_in(self._mounts, temporary, log)
+        self._log.open()
+        enter = None if isinstance(self._mounts, Namespace) else self._wall_in(self._mounts, temporary)
         bounds = rlimits(spec, self._cgroups.bound_processes)
         groups = self._cgroups.entrances
-        return Command(argv, environment, str(work), log, groups, not self._mounts.active, enter, bounds)
+        return Command(argv, environment, str(work), self._says, groups, not self._mounts.active, enter, bounds)
 
     def _open_doors(self, interrupts: Interrupts) -> None:
         walls = self._spec.walls
         if walls and isinstance(self._mounts, Walls) and (doors := self._mounts.doors()):
             Forwarder(doors, ("127.0.0.1", walls.port), interrupts.selector)
 
-    def _wall_in(self, walls: Walls | Fence, temporary: Path, log: int) -> Callable[[str], None]:
+    def _wall_in(self, walls: Walls | Fence, temporary: Path) -> Callable[[str], Callable[[], None]]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
         spec = self._spec
         assert spec.walls
@@ -176,8 +178,6 @@ class Attempt:
         if self._places.address.path:
             walls.show(Path(self._places.address.path).parent, writable=True)
         walls.show_temporary(temporary)
-        if spec.walls.user:
-            os.fchmod(log, 0o666)  # the command may open /dev/stderr again; nobody else comes to the file
         return walls.enter
 
     def _serve_documents(self, environment: dict[str, str], interrupts: Interrupts) -> None:
@@ -221,14 +221,14 @@ class Attempt:
             bounds.append(MemoryBound(self._spec.limits, lambda: [pid for pid, _ in descendants(os.getpid())]))
         return bounds
 
-    def _finish(self, ending: Ending, log: BoundedLog) -> None:
+    def _finish(self, ending: Ending) -> None:
         """The command has ended: end what it left behind, then store what it made."""
         status = self._brood.status or 0
         exit_code = os.waitstatus_to_exitcode(status)
         self._report.change(phase=Phase.FINALIZING, ready=False)
         self._brood.end()
-        log.finish()
-        outcome, error = judge(self._spec, ending, exit_code, tail(self._log, self._log_offset), self._cgroups)
+        self._log.finish()
+        outcome, error = judge(self._spec, ending, exit_code, tail(self._log.path, self._log.offset), self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
             spec, places, work = self._spec, self._places, self._own / "work"
@@ -243,7 +243,7 @@ class Attempt:
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:
         self._cgroups.remove()
-        remove_temporary(self._folder)
+        _remove(outside(self._folder))
         if error:
             self._journal.say(f"{outcome}: {error.splitlines()[0]}")
         self._report.change(
@@ -255,6 +255,13 @@ class Attempt:
             ended_at=time.time(),
             peak_memory_bytes=_peak_memory_bytes() if self._brood.main else 0,
         )
+        # Nobody waits for this any more. By its relative name: the task may be removed by now, another in its place.
+        _remove(Path(USER_FOLDER, "tmp"))
+
+
+def log_path(folder: TaskFolder, spec: TaskSpec, places: Places) -> str:
+    """The file that receives what the command says."""
+    return str(places.path(spec.log) if spec.log else folder.path / "log")
 
 
 def _written_bytes() -> int:
@@ -284,8 +291,12 @@ def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
 
 def remove_temporary(folder: TaskFolder) -> None:
     for place in (folder.path / USER_FOLDER / "tmp", outside(folder)):
-        if not place.is_symlink():
-            remove_tree(place)
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    if not place.is_symlink():
+        remove_tree(place)
 
 
 def outside(folder: TaskFolder) -> Path:

@@ -29,6 +29,9 @@ class Journal:
         except OSError:
             return  # a full disk must not fail the task for the sake of its log
 
+    def close(self) -> None:
+        os.close(self._descriptor)
+
     @contextmanager
     def stage(self, done: str) -> Iterator[None]:
         """Say `done` with the seconds it took, once it is."""

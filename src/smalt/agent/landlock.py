@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from smalt.agent import linux
@@ -58,8 +59,8 @@ class Fence:
     def raise_up(self) -> int:
         return 0
 
-    def enter(self, folder: str) -> None:
-        """In the child: from now on there is nothing else for this process and all that descends from it."""
+    def enter(self, folder: str) -> Callable[[], None]:
+        """In the child: with what it returns there is nothing else for this process and all that descends from it."""
         version = linux.landlock_version()
         everything = (1 << (16 if version >= 5 else 15 if version >= 3 else 14 if version >= 2 else 13)) - 1
         ruleset = linux.landlock_ruleset(everything, _SCOPES if version >= 6 else 0)
@@ -70,8 +71,12 @@ class Fence:
         for path, base in [*((one, "") for one in devices), *self._writable]:
             _allow(ruleset, path, base, everything)
         os.chdir(folder)
-        linux.give_up_privileges()
-        linux.landlock_enforce(ruleset)
+
+        def give_up() -> None:
+            linux.give_up_privileges()
+            linux.landlock_enforce(ruleset)
+
+        return give_up
 
 
 def _allow(ruleset: int, path: str, base: str, access: int) -> None:

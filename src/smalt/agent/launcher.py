@@ -1,7 +1,8 @@
 """The agent process: `python -m smalt.agent.launcher TASK_DIR [--hints SOCKET] [--lock FD] [--bury]`.
 
 Two processes share one task. The *agent* does the work. The *warden*, its parent, only waits: when the agent is killed,
-everything it had started becomes the warden's children, which it ends, and then says so in the state. Both hold the
+everything it had started becomes the warden's children, which it ends, and then says so in the state, with what they
+had said and nobody had read in the log. Both hold the
 task's lock, so it is free only when nobody is left to look after the task; `--bury` is for that case.
 
 Exactly once: the lock is taken before anything else, and a task that has a state was started.
@@ -20,9 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from smalt.agent import linux, wire
-from smalt.agent.attempt import Attempt, remove_temporary
+from smalt.agent.attempt import Attempt, log_path, remove_temporary
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, TaskFolder
 from smalt.agent.limits import recorded
+from smalt.agent.log_bound import open_pipe, unread
 from smalt.agent.processes import Brood, end_marked
 from smalt.agent.wire import Outcome, Phase, TaskState
 
@@ -76,26 +78,32 @@ def _guard(folder: TaskFolder) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()  # keeps the pages that both processes share from being written
+    pipe = open_pipe()
     agent = os.fork()
     if agent == 0:
-        _work(folder)
+        _work(folder, pipe)
+    os.close(pipe[1])
     brood = Brood()
     brood.adopt(agent)
     while brood.status is None:
         brood.reap(block=True)
     brood.end()
+    if rest := unread(pipe[0]):
+        with contextlib.suppress(OSError), Path(log_path(folder, folder.spec(), folder.places())).open("r+b") as log:
+            log.seek(0, os.SEEK_END)  # it is there, unless somebody has removed it
+            log.write(rest)
     state = folder.state()
     if state is None or state.phase is not Phase.EXITED:
         bury(folder)
 
 
-def _work(folder: TaskFolder) -> None:
+def _work(folder: TaskFolder, pipe: tuple[int, int]) -> None:
     """The agent. It never returns into the warden's code."""
     code = 1
     try:
         linux.set_process_name("smalt-agent")
         linux.become_subreaper()
-        Attempt(folder, folder.spec(), folder.places()).run()
+        Attempt(folder, folder.spec(), folder.places(), pipe).run()
         code = 0
     finally:
         os._exit(code)

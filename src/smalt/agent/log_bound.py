@@ -1,75 +1,147 @@
-"""A log that does not fill the disk: its beginning and its end are kept, and what lay between is named.
+"""A task's log: what comes out of its pipe, as a file that does not fill the disk.
 
-The command writes to the file itself, so that its last words are there whatever happens to the agent. What goes
-beyond the bound is cut off behind the writer, who appends (O_APPEND) and so goes on at the new end. Between two
-looks the file may be longer.
+A command that opens /dev/stderr again opens what its stderr is: a file would be emptied by it, so it is a pipe, as on
+Azure. The agent takes out of it what the command said; where the agent is killed, its warden takes what is left. Of
+what was said the beginning and the end are kept, and what lay between is named.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import selectors
 import time
-from pathlib import Path
 
-LOOK_EVERY_S = 2.0
+from smalt.agent.journal import open_log
+
 END_BYTES = 64 << 10  # of the newest, put back at the end
+_PIPE_BYTES = 1 << 20
+_CHUNK = 256 << 10
+_AT_ONCE = 16  # chunks, then the agent looks at its other duties
+_PAUSE_S = 0.01  # a command that writes line by line is not answered line by line
+_LOOK_EVERY_S = 2.0
+
+
+def open_pipe() -> tuple[int, int]:
+    """Where it is read, without waiting, and where the command writes, whoever it is: nobody else comes to it."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reading, False)
+    os.fchmod(writing, 0o666)
+    with contextlib.suppress(OSError):  # a user may have so much in pipes, and no more
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reading, writing
+
+
+def unread(pipe: int) -> bytes:
+    """What is still in a pipe that nobody writes to any more."""
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(_AT_ONCE):  # it holds less
+            data += os.read(pipe, _CHUNK)
+    return data
 
 
 class BoundedLog:
-    """The part of `path` behind `offset`, of which about `most` bytes are kept."""
+    """What comes out of `pipe` is appended to `path`, `most` bytes of it. `offset` is where it begins there."""
 
-    def __init__(self, path: str, offset: int, most: int) -> None:
-        self._path = Path(path)
+    def __init__(self, pipe: int, path: str, most: int) -> None:
+        self.path, self.offset = path, 0
+        self._pipe = pipe
+        self._file = -1
         self._most = most
-        self._begin = offset
-        self._cut_at = 0  # where it is cut; 0: it was short enough so far
+        self._room = most
         self._dropped = 0
         self._newest = b""
-        self.due = time.monotonic() + LOOK_EVERY_S
+        self._lost, self._why = 0, ""
+        self._selector: selectors.BaseSelector | None = None
+        self._ended = self._waiting = False
+        self.due = time.monotonic() + _LOOK_EVERY_S
+
+    def open(self) -> None:
+        """Raises OSError."""
+        self._file = open_log(self.path)
+        self.offset = os.fstat(self._file).st_size
+
+    def attend(self, selector: selectors.BaseSelector) -> None:
+        """From now on something to read wakes `selector`."""
+        self._selector = selector
+        self._wait()
 
     def tick(self) -> None:
-        """Cut it if it is time and it is too long."""
+        """Take what is there, if it is time."""
         if time.monotonic() >= self.due:
-            self.due = time.monotonic() + LOOK_EVERY_S
-            self._cut()
+            self._look()
 
     def finish(self) -> None:
-        """The last cut, once nobody writes any more.
+        """The last look, once nobody writes any more.
 
         Then the newest lines come back, and the last line says what is missing.
         """
-        self._cut()
-        if self._cut_at:
+        self._stop_waiting()
+        self._take()  # all: it is more than the pipe holds
+        if self._dropped:
             missing = self._dropped - len(self._newest)
             newest = self._newest if self._newest.endswith(b"\n") else self._newest + b"\n"
             last = f"[smalt] {missing} bytes are missing above: a log holds {self._most} bytes, and its last lines.\n"
-            self._append(b"[smalt] ...\n" + newest + last.encode())
+            self._write(b"[smalt] ...\n" + newest + last.encode())
+        if self._lost:
+            self._write(f"\n[smalt] {self._lost} bytes are missing above: {self._why}.\n".encode())
+        os.close(self._file)
 
-    def _cut(self) -> None:
-        try:
-            size = self._path.stat().st_size
-            keep = self._cut_at or self._begin + self._most
-            if size <= keep:
-                return
-            beyond = size - keep
-            with self._path.open("rb") as file:
-                file.seek(max(keep, size - END_BYTES))
-                self._newest = (self._newest + file.read(END_BYTES))[-END_BYTES:]
-            os.truncate(self._path, keep)
-        except OSError:  # gone, or not ours to cut: the disk's own limit is left
+    def _look(self) -> None:
+        """After something was read it is looked again in a moment, and only then waited."""
+        self._stop_waiting()
+        if self._take():
+            self.due = time.monotonic() + _PAUSE_S
+        else:
+            self.due = time.monotonic() + _LOOK_EVERY_S
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._selector is not None and not self._ended:
+            self._selector.register(self._pipe, selectors.EVENT_READ, self._look)
+            self._waiting = True
+
+    def _stop_waiting(self) -> None:
+        if self._waiting and self._selector is not None:
+            self._selector.unregister(self._pipe)
+            self._waiting = False
+
+    def _take(self) -> bool:
+        """Whether anything was there."""
+        for count in range(_AT_ONCE):
+            try:
+                data = os.read(self._pipe, _CHUNK)
+            except BlockingIOError:
+                return count > 0
+            if not data:
+                self._ended = True
+                return False
+            self._keep(data)
+        return True
+
+    def _keep(self, data: bytes) -> None:
+        fits, beyond = data[: self._room], data[self._room :]
+        self._room -= len(fits)
+        self._write(fits)
+        if not beyond:
             return
-        self._dropped += beyond
-        if not self._cut_at:
+        if not self._dropped:
             note = (
                 f"\n[smalt] This log holds {self._most} bytes, its bound. What comes now is dropped;"
                 " the last lines follow at the end.\n"
             )
-            self._append(note.encode())
-            self._cut_at = self._path.stat().st_size
+            self._write(note.encode())
+        self._dropped += len(beyond)
+        self._newest = (self._newest + beyond)[-END_BYTES:]
 
-    def _append(self, text: bytes) -> None:
+    def _write(self, data: bytes) -> None:
+        """What the disk does not take is missing; the command is not held up for the sake of its log."""
+        rest = memoryview(data)
         try:
-            with self._path.open("ab") as file:
-                file.write(text)
-        except OSError:
-            return
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            self._lost += len(rest)
+            self._why = error.strerror or str(error)

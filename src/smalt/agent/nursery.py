@@ -9,6 +9,7 @@ The answer, `ok`, comes when the agent exists.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -17,8 +18,9 @@ import socket
 import sys
 from pathlib import Path
 
-from smalt.agent import linux
+from smalt.agent import linux, wire
 from smalt.agent.launcher import attend
+from smalt.agent.namespaces import keep_owners_map
 
 
 def main() -> None:
@@ -32,14 +34,26 @@ def main() -> None:
             data, descriptors, _, _ = socket.recv_fds(channel, 65536, 2)
             if not data:
                 return
+            request = json.loads(data)
+            with contextlib.suppress(OSError):  # then the agent tries, and says so
+                keep_owners_map(_user(Path(request["folder"])))
             pid = os.fork()
             if pid == 0:
                 channel.close()
-                _detach(json.loads(data), *descriptors)
+                _detach(request, *descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
             os.waitpid(pid, 0)
             channel.send(b"ok")
+
+
+def _user(folder: Path) -> int:
+    """As whom the task runs behind its walls, by number; 0: as this process, or in the open."""
+    try:
+        walls = json.loads((folder / wire.TASK_FILE).read_text()).get("walls")
+    except (OSError, ValueError):
+        return 0  # its agent says so
+    return walls["user"] if walls else 0
 
 
 def _detach(request: dict[str, str], lock: int, errors: int) -> None:

@@ -28,10 +28,11 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """`cgroups` are files that the process writes itself into before it becomes the command, `rlimits` what it sets.
+    """`cgroups` are files that the process is written into before it becomes the command, `rlimits` what it sets.
 
     `log` receives what it says, and it is told nothing; -1: its three streams are those of this process.
-    `enter`, given the command's folder, moves it behind its walls; without, it runs in the open.
+    `enter`, given the command's folder, moves it behind its walls and returns what gives up its rights for good;
+    without, it runs in the open.
     """
 
     argv: list[str]
@@ -40,7 +41,7 @@ class Command:
     log: int
     cgroups: list[str] = field(default_factory=list)
     may_mount: bool = True
-    enter: Callable[[str], None] | None = None
+    enter: Callable[[str], Callable[[], None]] | None = None
     rlimits: Rlimits = field(default_factory=dict[int, tuple[int, int]])
 
 
@@ -57,18 +58,28 @@ class Brood:
         self.status: int | None = None
 
     def start(self, command: Command) -> None:
-        """Returns when the command runs. It dies with this process. Raises StartError."""
+        """Returns when the command runs. It dies with this process. Raises StartError.
+
+        The kernel takes some 14 ms to move a process into a control group (it waits for all processors): this process
+        has it done while the child builds its walls, and then lets it in.
+        """
         reading, writing = os.pipe()
+        door, key = os.pipe()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _become(command, parent, writing, alone=not self.first)
+            os.close(key)
+            _become(command, parent, door, writing, alone=not self.first)
         os.close(writing)
+        os.close(door)
+        refused = _put_into(command.cgroups, pid)
+        with os.fdopen(key, "wb") as opening:
+            opening.write(b"" if refused else b"1")
         with os.fdopen(reading, "rb") as pipe:
-            problem = pipe.read()  # closed by exec
-        if problem:
+            problem = pipe.read().decode(errors="replace")  # closed by exec
+        if problem or refused:
             os.waitpid(pid, 0)
-            raise StartError(problem.decode(errors="replace"))
+            raise StartError(problem or f"'{command.argv[0]}' could not be started: {refused}.")
         self.main = pid
 
     def adopt(self, pid: int) -> None:
@@ -172,10 +183,21 @@ def _kill_and_wait(pid: int) -> None:
         os.close(descriptor)
 
 
-def _become(command: Command, parent: int, problem: int, alone: bool) -> NoReturn:
+def _put_into(cgroups: list[str], pid: int) -> str:
+    """Why it could not be, in words; empty if it is in all of them."""
+    try:
+        for group in cgroups:
+            Path(group).write_text(str(pid))
+    except OSError as error:
+        return f"{error.strerror} ({error.filename or 'its control group'})"
+    return ""
+
+
+def _become(command: Command, parent: int, door: int, problem: int, alone: bool) -> NoReturn:
     """In the forked child: turn into the command. Nothing of the agent is left but the log.
 
-    `alone`: no first process of a namespace takes it along when the agent dies.
+    `door`: gives a byte when it may, and its end when it may not. `alone`: no first process of a namespace takes it
+    along when the agent dies.
     """
     try:
         os.setsid()
@@ -186,14 +208,15 @@ def _become(command: Command, parent: int, problem: int, alone: bool) -> NoRetur
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        for group in command.cgroups:
-            Path(group).write_text("0")
         _prefer_for_oom()
         for which, bounds in command.rlimits.items():
             resource.setrlimit(which, bounds)
         os.umask(0o022)
-        if command.enter is not None:
-            command.enter(command.folder)
+        give_up = command.enter(command.folder) if command.enter else None
+        if not os.read(door, 1):
+            os._exit(127)
+        if give_up:
+            give_up()
         elif not command.may_mount:
             linux.drop_mount_capability()
         os.chdir(command.folder)

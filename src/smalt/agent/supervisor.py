@@ -55,6 +55,7 @@ class Interrupts:
         """From now on a stop raises Interrupted (at once, if one is there already), or no longer does."""
         self._preparing = allowed
         if allowed and self.grace_s() is not None:
+            self._preparing = False  # once: its signal may be still to come
             raise Interrupted
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from smalt.agent import linux, walls
+from smalt.agent import linux, namespaces
 from smalt.doctor.child import attempt
 from smalt.doctor.finding import Finding, no, none, ok, warn
 from smalt.doctor.machine import Machine, as_root
@@ -113,7 +113,7 @@ def mount_own_proc() -> None:
 def raise_loopback() -> None:
     """A network of one's own, in which 127.0.0.1 answers: servers and distributed training need it."""
     _enter(linux.CLONE_NEWNET)
-    walls.raise_loopback()
+    namespaces.raise_loopback()
 
 
 def refusal(machine: Machine, kind: str, error: OSError) -> tuple[str, str]:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.platform import Platform
 from smalt.reconcile.pace import Pace
-from smalt.store import changes, claims
+from smalt.store import changes, claims, clock
+from smalt.store.clock import SharedClock, steady
 from smalt.store.database import Collision
 from smalt.store.resources import Row
 
 log = logging.getLogger("smalt.reconcile")
-
-
-def steady() -> float:
-    """Seconds that nobody sets; they go on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Heartbeat:
@@ -69,17 +64,17 @@ class Heartbeat:
             self._forget()
 
     def _follow_clock(self) -> None:
-        """Where the clock was set, what waits for a time moves with it.
-
-        Several servers cannot each do that: they wait.
-        """
+        """Where the clock was set, what waits for a time moves with it, by the first of several servers."""
+        if isinstance(self._platform.clock, SharedClock):
+            self._platform.clock.settle()
         ahead = self._platform.clock() - self._steady()
         jump, self._ahead = ahead - self._ahead, ahead
-        if abs(jump) < self._pace.jump_s or not self._platform.database.sqlite:
+        if abs(jump) < self._pace.jump_s:
             return
-        log.warning("the machine's clock was set by %+.1f s; what waits goes on to wait as long as before", jump)
         with self._platform.database.write() as connection:
-            claims.shift(connection, self._kinds, jump)
+            if clock.first_to_notice(connection, jump, self._platform.clock()):
+                claims.shift(connection, self._kinds, jump)
+                log.warning("the clock was set by %+.1f s; what waits goes on to wait as long as before", jump)
 
     def _forget(self) -> None:
         """A piece at a time; what is left goes with the next beats."""

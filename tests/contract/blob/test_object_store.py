@@ -20,6 +20,7 @@ from azure.storage.blob import BlobServiceClient
 from obstore.store import AzureStore, MemoryStore
 
 from live.ports import free_port
+from live.tools import wanting
 from smalt.blob.errors import BlobError
 from smalt.blob.store.beneath import Beneath
 from smalt.blob.store.folder import FolderStore
@@ -51,10 +52,10 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _install(folder: Path) -> str:
     if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("Azurite needs node and npm, which are not on PATH; set SMALT_AZURITE to a folder that has it")
+        wanting("Azurite", "node and npm are not on PATH; install them, or set SMALT_AZURITE to a folder that has it")
     done = subprocess.run(["npm", "install", "azurite"], cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"npm could not install azurite: {done.stderr[-300:]}")
+        wanting("Azurite", f"npm could not install it: {done.stderr[-300:]}")
     return str(folder)
 
 

@@ -7,11 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fakes.carriers import FolderCarrier
 from fakes.refs import FINDER, ref
 from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.ports import Engine
@@ -67,11 +69,15 @@ class Changes:
 
 
 class LocalHarness:
-    def __init__(self, root: Path, nursery: bool = True) -> None:
+    """`carried`: nothing that a task names is a file for it; it is all brought and taken, from and to where it is."""
+
+    def __init__(self, root: Path, nursery: bool = True, carried: bool = False) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(root=root / "s")
-        self.engine = LocalEngine(self.settings, FINDER, nursery)
+        self.carrier = FolderCarrier() if carried else None
+        self.finder = replace(FINDER, carrier=self.carrier)
+        self.engine = LocalEngine(self.settings, self.finder, nursery)
         self.changes = Changes(self.engine)
         self.names: list[str] = []
 
@@ -138,14 +144,16 @@ class FakeHarness:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalHarness]:
-    harness = LocalHarness(tmp_path)
+def local(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness]:
+    """On files; with `BOTH` also on a store without."""
+    harness = LocalHarness(tmp_path, carried=getattr(request, "param", "files") == "carried")
     yield harness
     harness.close()
 
 
-@pytest.fixture(params=["local", "local without nursery", "fake"])
+@pytest.fixture(params=["local", "local without nursery", "local, carried", "fake"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness | FakeHarness]:
-    made = FakeHarness() if request.param == "fake" else LocalHarness(tmp_path, request.param == "local")
+    kind = request.param
+    made = FakeHarness() if kind == "fake" else LocalHarness(tmp_path, "without" not in kind, "carried" in kind)
     yield made
     made.close()

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from fakes.carriers import BOTH
 from fakes.refs import ref
 from smalt.agent.wire import Outcome, OutputSpec
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
+pytestmark = [BOTH, pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")]
 
 
 @pytest.fixture

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from fakes.carriers import BOTH
 from fakes.refs import ref
 from live.platform import eventually
 from smalt.agent.wire import InputSpec, Limits, Outcome, Phase
+
+pytestmark = BOTH
 
 
 def test_the_log_is_live_and_the_error_has_its_tail(local: Any) -> None:

@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from fakes.carriers import BOTH
 from fakes.refs import FINDER, ref
 from smalt.agent.wire import Address, Outcome, Probe, ServerSpec
 from smalt.engines.local import LocalEngine
+
+pytestmark = BOTH
 
 SCORE = """
 import os, pathlib

@@ -13,8 +13,16 @@ from typing import Any
 
 import pytest
 
+from fakes.carriers import BOTH
 from fakes.refs import ref
 from smalt.agent.wire import Hint, InputSpec, Outcome, OutputSpec
+
+pytestmark = BOTH
+
+
+def files_only(local: Any) -> None:
+    if local.carrier:
+        pytest.skip("what is carried is as it was when the task began, and has no links")
 
 
 @pytest.fixture
@@ -63,6 +71,7 @@ def test_a_mounted_file_keeps_its_name_and_is_read_only(local: Any, data: Path) 
 
 
 def test_what_others_add_to_a_mounted_input_is_seen(local: Any, data: Path) -> None:
+    files_only(local)
     task = local.task(
         "t",
         command=f"read x < '{local.root}/go'; ls ${{{{inputs.d}}}}",
@@ -87,6 +96,7 @@ def test_a_downloaded_input_is_a_private_copy(local: Any, data: Path, mode: str)
 
 
 def test_a_downloaded_folder_brings_no_link_out(local: Any, data: Path, tmp_path: Path) -> None:
+    files_only(local)
     (tmp_path / "secret").write_text("secret")
     (data / "out").symlink_to(tmp_path / "secret")
     (data / "in").symlink_to("rows.csv")
@@ -199,6 +209,7 @@ def code(tmp_path: Path) -> Path:
 
 
 def test_code_is_a_fresh_copy_without_links_out(local: Any, code: Path) -> None:
+    files_only(local)
     for name in ("first", "second"):
         state, log = local.run(
             name,
@@ -232,7 +243,7 @@ def test_outputs_in_place_and_uploaded(local: Any, tmp_path: Path) -> None:
     assert (store / "up" / "d" / "b").read_text() == "2\n"
     assert (store / "files" / "x.txt").read_text() == "3\n"
     assert (store / "files" / "y.txt").read_text() == "4\n"
-    assert (store / "uri").is_dir()
+    assert (store / "uri").is_dir() or local.carrier
 
 
 def test_artifacts_are_in_place_and_live(local: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from live.tools import wanting
 from smalt.arm.ports import RunSpec
 
 LIFE = """
@@ -99,7 +100,7 @@ def python_with(tmp_path_factory: pytest.TempPathFactory) -> Any:
             ]
             if subprocess.run(install, capture_output=True).returncode:
                 shutil.rmtree(folder)
-                pytest.skip(f"cannot install {', '.join(packages)}")
+                wanting(", ".join(packages), "they could not be installed")
             made[packages] = folder / "bin/python"
         return made[packages]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from live.tools import wanting
 from smalt.cli.variables import client_variables, in_syntax_of
 from smalt.settings import Settings
 
@@ -36,7 +37,7 @@ def test_the_variables_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("shell", ["bash", "fish"])
 def test_a_shell_reads_back_the_values(shell: str) -> None:
     if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+        wanting(shell, "install it")
     script = in_syntax_of(shell, AWKWARD) + "\n" + "\n".join(f"printf '%s\\0' \"${name}\"" for name in AWKWARD)
     said = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.split("\0")[:-1] == list(AWKWARD.values())

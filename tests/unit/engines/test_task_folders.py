@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ def test_delete_tree_opens_what_was_closed(tmp_path: Path) -> None:
     closed.chmod(0o500)
     closed.parent.chmod(0o500)
     delete_tree(tmp_path / "t")
+    assert not (tmp_path / "t").exists()
+
+
+def test_delete_tree_bears_another_that_deletes_too(tmp_path: Path) -> None:
+    """As an agent does, with the temporary files of a task that has ended."""
+    for number in range(2000):
+        (tmp_path / "t" / f"{number % 50}" / f"{number}").mkdir(parents=True)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(delete_tree, [tmp_path / "t"] * 4))
     assert not (tmp_path / "t").exists()
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,9 +19,11 @@ from pathlib import Path
 
 from smalt.agent import wire
 from smalt.agent.limits import recorded
-from smalt.agent.wire import Address, Outcome, Phase, StopRequest, TaskSpec, TaskState
+from smalt.agent.wire import Address, Outcome, Phase, Places, StopRequest, TaskSpec, TaskState
 from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.local.capacity import machine_capacity
+from smalt.engines.local.carry import Carriage
+from smalt.engines.local.carry.mirror import Mirror
 from smalt.engines.local.folders import (
     TRASH,
     Folders,
@@ -60,6 +63,10 @@ class LocalEngine:
         self._walling = Walling(settings)
         self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
+        self._carriage: Carriage | None = None
+        if finder and finder.carrier:
+            self._carriage = Carriage(settings, self._folders, finder.carrier, self._launch_carried, self._observe)
+            self._carriage.adopt()
 
     def capacity(self) -> Capacity:
         return machine_capacity()
@@ -78,13 +85,17 @@ class LocalEngine:
                 raise ValueError(f"task '{task.name}': fence {task.fence} is older than {seen}, which was seen already")
             if task.fence > seen:
                 write_fence(folder, task.fence)
-            if read_state(folder) is not None:
-                return
-            self._start(folder, self._walling.around(task))
+            if read_state(folder) is None:
+                start = self._start if self._carriage is None else self._accept
+                start(folder, self._walling.around(task))
+        if self._carriage is not None:
+            self._carriage.take(folder)
 
     def observe(self, name: str) -> TaskState | None:
         folder = self._folders.of(name)
         state = self._observe(folder, name)
+        if self._carriage is not None:
+            state = self._carriage.seen(folder, name, state)
         if state is not None and state.ready and not state.address:  # its agent is of a version that did not say it
             return replace(state, address=Address(f"unix:{self._listens(folder)}.sock"))
         return state
@@ -105,15 +116,19 @@ class LocalEngine:
         state = read_state(folder)
         if not folder.exists() or (state is not None and state.phase is Phase.EXITED):
             return
-        if not self._folders.attended(folder):
-            if state is not None:
-                self._lost(folder, state)
-            return
-        write_private(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
-        self._signal(folder, signal.SIGUSR1)
+        attended = self._folders.attended(folder)
+        if not attended and state is not None:
+            self._lost(folder, state)
+        elif attended or (self._carriage is not None and Mirror(folder).taken):
+            write_private(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
+            self._signal(folder, signal.SIGUSR1)
+            if self._carriage is not None:
+                self._carriage.stopped(folder)
 
     def remove(self, name: str) -> None:
         folder = self._folders.of(name)
+        if self._carriage is not None:
+            self._carriage.drop(folder)
         with self._folders.door(exclusive=True):
             grave = self._folders.discard(folder)
         if grave is not None:
@@ -121,6 +136,8 @@ class LocalEngine:
         for busy in list(self._busy - {grave}):
             self._busy.discard(busy)
             self._dispose(busy)
+        if self._carriage is not None:
+            self._carriage.settle()
 
     def usage(self) -> Sequence[Usage]:
         return self._meter.read()
@@ -128,30 +145,63 @@ class LocalEngine:
     def watch(self, changed: Callable[[str], None]) -> None:
         if self._watcher is not None:
             raise RuntimeError("this engine is watched already")
-        self._watcher = Watcher(self._folders, self._hints, changed)
+        carriage = self._carriage
+
+        def told(owner: str) -> None:
+            if carriage is not None:
+                carriage.nudge(owner)
+            changed(owner)
+
+        self._watcher = Watcher(self._folders, self._hints, told)
         self._watcher.start()
+        threading.Thread(target=self._warm_up, name="engine-warm-up", daemon=True).start()
 
     def close(self) -> None:
-        """End the thread that `watch` started, and the nursery. Tasks go on."""
+        """End the engine's threads, and the nursery. Tasks go on."""
+        if self._carriage is not None:
+            self._carriage.close()
         if self._nursery is not None:
             self._nursery.close()
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
 
+    def _warm_up(self) -> None:
+        """What would take the first task 0.2 s: finding out what the machine allows, and starting the nursery."""
+        if self._nursery is not None and self._finder is not None:
+            self._nursery.warm_up()
+        self._walling.isolation()
+
     def _start(self, folder: Path, task: TaskSpec) -> None:
         """Behind the door: start an agent, unless one is just starting."""
         if self._finder is None:
             raise RuntimeError("this engine starts nothing")
         places = self._finder.places(task, Address(f"unix:{self._listens(folder)}/sock"))
+        self._launch(folder, lambda: _write_task(folder, task, places))
+
+    def _accept(self, folder: Path, task: TaskSpec) -> None:
+        """Behind the door: as `_start`, but that the carriage starts the agent once everything is here."""
+        assert self._finder is not None
+        mirror = Mirror(folder)
+        if not mirror.taken:
+            places = self._finder.places(task, Address(f"unix:{self._listens(folder)}/sock"), mirror)
+            _write_task(folder, task, places)
+            mirror.carry.mkdir(mode=0o700)
+
+    def _launch_carried(self, folder: Path, check: Callable[[], None]) -> None:
+        with self._folders.door(exclusive=True):
+            check()
+            if read_state(folder) is None:
+                self._launch(folder, check)
+
+    def _launch(self, folder: Path, write: Callable[[], None]) -> None:
         for start in self._starters():
             # Taken anew for each: an agent that the first did start shares the first's lock, and bars the second.
             lock = take_lock(folder)
             if lock is None:
                 return
             try:
-                write_private(folder / wire.TASK_FILE, task.to_json())
-                write_private(folder / wire.PLACES_FILE, places.to_json())
+                write()
                 start(folder, self._hints, lock)
                 return
             except OSError as error:
@@ -229,3 +279,8 @@ class LocalEngine:
             delete_tree(grave)
         else:  # the kernel still holds one: with the next removal, or the next start
             self._busy.add(grave)
+
+
+def _write_task(folder: Path, task: TaskSpec, places: Places) -> None:
+    write_private(folder / wire.TASK_FILE, task.to_json())
+    write_private(folder / wire.PLACES_FILE, places.to_json())

@@ -127,9 +127,14 @@ def write_private(path: Path, text: str) -> None:
 
 
 def delete_tree(folder: Path) -> None:
-    """Folders that were made read-only (private copies of inputs) are opened first. What cannot go stays for later."""
+    """Folders that were made read-only (private copies of inputs) are opened first. What cannot go stays for later.
 
-    def reopen(action: Callable[[str], object], path: str, _error: object) -> None:
+    Somebody else may be at it too: an agent removes its task's temporary files after it has said that the task ended.
+    """
+
+    def reopen(action: Callable[[str], object], path: str, error: tuple[type[BaseException], object, object]) -> None:
+        if issubclass(error[0], FileNotFoundError):
+            return
         with contextlib.suppress(OSError):
             parent = Path(path).parent
             parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o700)

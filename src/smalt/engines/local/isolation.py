@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,12 +48,17 @@ class Walling:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._trying = threading.Lock()
+        self._tried: Trial | None = None
 
-    @functools.cached_property
+    @property
     def _trial(self) -> Trial:
-        return (
-            try_walls(self._settings.root, self._settings.isolation) if self._settings.isolation != "off" else Trial()
-        )
+        """Of whichever thread asks first; the others wait for it."""
+        with self._trying:
+            if self._tried is None:
+                asked = self._settings.isolation
+                self._tried = Trial() if asked == "off" else try_walls(self._settings.root, asked)
+            return self._tried
 
     @functools.cached_property
     def _gpus(self) -> Sequence[Gpu]:

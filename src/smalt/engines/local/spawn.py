@@ -61,6 +61,7 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._lock = threading.Lock()
+        self._closed = False
 
     def start_agent(self, folder: Path, hints: Path, lock: int) -> None:
         """As `spawn_agent`, in a fraction of the time. Raises OSError; whether an agent exists then, its lock tells."""
@@ -75,8 +76,15 @@ class Nursery:
                 self._end()
                 raise
 
+    def warm_up(self) -> None:
+        """Start it now; it is ready a moment later. Where it cannot be started, the first task says so."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._channel is None and not self._closed:
+                self._start()
+
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._end()
 
     def _start(self) -> socket.socket:
