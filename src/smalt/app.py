@@ -52,6 +52,8 @@ from smalt.blob.store.folder import FolderStore
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import Finder, LocalEngine
+from smalt.engines.remote import RemoteEngine
+from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.metrics.collector import Collector
@@ -67,6 +69,7 @@ from smalt.store.clock import SharedClock
 from smalt.store.database import Database
 from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
+from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
@@ -76,6 +79,7 @@ from smalt.tracking.runs.runs import MlflowTracking
 from smalt.unix_socket import listen
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
+from smalt.web.nodes import NodesApp
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
 
@@ -88,7 +92,8 @@ class Server:
     app: ASGIApp
     loop: Loop
     platform: Platform
-    engine: LocalEngine
+    engine: Engines
+    remote: RemoteEngine
     crud: Crud
     listener: Listener
     collector: Collector
@@ -115,7 +120,8 @@ def build(settings: Settings) -> Server:
     tracking = MlflowTracking(settings, workspaces.account)
     environments = UvEnvironments(settings)
     finder = Finder(blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"))
-    engine = LocalEngine(settings, finder)
+    remote = RemoteEngine(database, clock, settings.node_lost_s)
+    engine = Engines(LocalEngine(settings, finder), remote)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
     database.follow(hub.told)
@@ -150,7 +156,13 @@ def build(settings: Settings) -> Server:
         stepped=lambda kind, seconds: recorder.record("", STEP.name, seconds, {"kind": kind}, spread=True),
     )
 
-    engine.watch(loop.hint)
+    def changed(owner: str) -> None:
+        if owner == NODES:
+            remote.look()
+        else:
+            loop.hint(owner)
+
+    engine.watch(changed)
 
     def who(scope: Scope) -> Principal:
         return authenticate(scope, tokens, (*arm_audiences(settings), *ml_audiences()), sessions)
@@ -160,7 +172,9 @@ def build(settings: Settings) -> Server:
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
         jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,
+        told=JobRuns(database, tracking, clock).hear,
     )  # fmt: skip
+    hub.follow(tracking_app.ended)
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, store.staging)
     dispatcher = Dispatcher(
@@ -173,6 +187,7 @@ def build(settings: Settings) -> Server:
             workspaces.authorize,
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
+        nodes=NodesApp(remote),
         arm=ArmApp(
             platform,
             crud,
@@ -187,7 +202,7 @@ def build(settings: Settings) -> Server:
     )
     collector = Collector(platform, recorder)
     gateway.follow(collector.told)
-    return Server(dispatcher, loop, platform, engine, crud, Listener(database, hub.told), collector)
+    return Server(dispatcher, loop, platform, engine, remote, crud, Listener(database, hub.told), collector)
 
 
 def serve(settings: Settings) -> None:
@@ -210,8 +225,13 @@ def serve(settings: Settings) -> None:
         access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG,
         timeout_keep_alive=60,
     )  # fmt: skip
+
+    def ending() -> None:
+        server.platform.hub.close()
+        server.remote.close()
+
     os.umask(0o077)
-    asyncio.run(EndingServer(config, server.platform.hub.close).serve([listen(settings.server_socket, BACKLOG)]))
+    asyncio.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
     server.collector.wake()
     server.loop.stop()

@@ -14,7 +14,7 @@ from smalt.arm.ids import ML, NotAnId, ResourceId
 from smalt.arm.ports import Principal
 from smalt.auth.access import authorize
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
-from smalt.auth.living import FRESH_S, LivingIdentities
+from smalt.auth.living import FRESH_S, LivingIdentities, concerns
 from smalt.blob.names import Target
 from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TERMINAL
@@ -140,22 +140,12 @@ class RecentPermits:
         """
         with self._lock:
             self._changes += 1
-            for one in [one for one in self._known if _concerns(one[0], key)]:
+            for one in [one for one in self._known if concerns(one[0], key)]:
                 del self._known[one]
 
 
 def _question(principal: Principal, target: Target, method: str) -> tuple[Principal, str, bool]:
     return principal, target.account, method in ("GET", "HEAD")
-
-
-def _concerns(principal: Principal, key: str) -> bool:
-    scope = principal.scope.lower()
-    if not scope or not key.startswith(scope):
-        return False
-    below = key[len(scope) :]
-    if principal.kind == "job":
-        return below in ("", "/jobs/" + principal.name.removeprefix("job:").lower())
-    return principal.kind != "endpoint" or below == "" or below.startswith("/onlineendpoints/")
 
 
 class LivingHeaders(IdentityHeaders):

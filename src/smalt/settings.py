@@ -60,13 +60,26 @@ class Settings:
         re.compile(r"auto|network|files|off").fullmatch,
         "auto, network, files or off",
     )
+    show: str = _setting(
+        "",
+        re.compile(r"|/[^:\0]*(:/[^:\0]*)*").fullmatch,
+        "absolute paths with ':' between them, none of which has a ':'",
+    )
 
+    node_lost_s: int = _setting(
+        300, lambda seconds: 5 <= seconds <= 86_400, "a whole number of seconds from 5 to 86400"
+    )
     cache_mib: int = _setting(20_480, lambda size: 1 <= size <= 1 << 30, "a whole number of MiB from 1 to 1073741824")
 
     @property
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""
         return f"https://{self.host}:{self.port}"
+
+    @property
+    def shown(self) -> list[str]:
+        """What of this machine jobs and replicas see behind their walls, beside what every task does."""
+        return [os.path.normpath(one) for one in self.show.split(":") if one]
 
     @property
     def metadata_url(self) -> str:

@@ -39,10 +39,10 @@ class FakeEngine:
         self._lock = threading.RLock()
         self._watchers: list[Callable[[str], None]] = []
 
-    def isolation(self) -> Isolation:
+    def isolation(self, node: str = "") -> Isolation:
         return self.isolated
 
-    def capacity(self) -> Capacity:
+    def capacity(self, node: str = "") -> Capacity:
         return self._capacity
 
     def fit(self, **capacity: Any) -> None:

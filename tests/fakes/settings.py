@@ -9,5 +9,7 @@ OTHER: dict[str, Any] = {
     "port": 9443,
     "database_url": "postgresql://db/smalt",
     "isolation": "off",
+    "node_lost_s": 600,
+    "show": "/usr:/opt",
     "cache_mib": 512,
 }

@@ -36,6 +36,7 @@ class Walled:
         self.level = level
         self.plain = agent is not None
         self.user = user
+        self.shown: list[str] = []
         self._count = 0
         self.port = 0
         for name in ("secrets", "run", "tasks", "blobs", "tls"):
@@ -62,6 +63,7 @@ class Walled:
             hostname="node-0",
             hosts=["node-0", "node-1"],
             readable=[str(self.root / "tls" / "bundle.pem"), str(self.root.parent / "beside")],
+            shown=self.shown,
             hidden=[str(self.root)],
         )
         spec = TaskSpec(name=folder.name, owner="/o", command=command, walls=walls, workspace="w")

@@ -65,7 +65,10 @@ class Fence:
         everything = (1 << (16 if version >= 5 else 15 if version >= 3 else 14 if version >= 2 else 13)) - 1
         ruleset = linux.landlock_ruleset(everything, _SCOPES if version >= 6 else 0)
         machine = [*TOP, *(f"/etc/{name}" for name in ETC), *_KERNEL, "/etc/passwd", "/etc/group", "/etc/hosts"]
-        for path, base in [*((one, "") for one in (*machine, *self._spec.readable)), *self._readable]:
+        for path, base in [
+            *((one, "") for one in (*machine, *self._spec.readable, *self._spec.shown)),
+            *self._readable,
+        ]:
             _allow(ruleset, path, base, _READ)
         devices = [f"/dev/{one}" for one in (*DEVICES, *gpu_devices(self._spec.gpus), "shm", "pts")]
         for path, base in [*((one, "") for one in devices), *self._writable]:

@@ -45,6 +45,7 @@ class Shown:
     target: str
     writable: bool = False
     ours: bool = False  # files of the platform, to be seen as the task's user's
+    mapped: bool = False  # of the machine, seen so where its file system bears it
     base: str = ""
 
 
@@ -61,6 +62,7 @@ class Walls:
         self._spec = spec
         self._shm = f"mode=1777,size={shm_bytes}" if shm_bytes else "mode=1777"
         self._shown = [Shown(one, one, ours=True) for one in spec.readable]
+        self._shown += [Shown(one, one, mapped=True) for one in spec.shown]
         self._links: dict[str, str] = {}
         self._owners = -1
         self._hidden: list[str] = []
@@ -163,7 +165,12 @@ class Walls:
     def _place(self, one: Shown, source: int) -> None:
         target = STAGE + one.target
         make_place(target, stat.S_ISDIR(os.fstat(source).st_mode))
-        linux.show(source, target, one.writable, self._owners if one.ours else -1)
+        try:
+            linux.show(source, target, one.writable, self._owners if one.ours or one.mapped else -1)
+        except OSError:
+            if not one.mapped:
+                raise
+            linux.show(source, target)  # readable for who may read it outside
         os.close(source)
         for hidden in self._spec.hidden:
             inside = hidden != one.target and hidden.startswith(one.target.rstrip("/") + "/")

@@ -148,8 +148,8 @@ class WallsSpec:
     - `user`: whom the process runs as inside, by number; 0: as whom the agent runs.
     - `home`: its HOME, a folder that outlives the task and belongs to its workspace.
     - `hostname`, `hosts`: the node's name, and those of all nodes of the job.
-    - `readable`: what else of this machine it may read; `hidden`: folders of the platform that are empty inside even
-      where they lie below something that is shown.
+    - `readable`: what else of the platform it may read; `shown`: what of this machine, where it is there; `hidden`:
+      folders of the platform that are empty inside even where they lie below something that is shown.
     - `gpus`: minor numbers of the GPUs that it may open; None: all.
     - `level`: walls, network (walls, and a network of its own in which there is only the platform, at its own name and
       `port`), or files (Landlock alone).
@@ -162,6 +162,7 @@ class WallsSpec:
     hostname: str = "localhost"
     hosts: list[str] = field(default_factory=list)
     readable: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     gpus: list[int] | None = None
 
@@ -184,6 +185,8 @@ class ServerSpec:
 class TaskSpec:
     """One process on one node.
 
+    - `node`: the machine on which it runs; empty: the server's own. `build`: what its environment is built from (a
+      plan's definition, and the logins of its package indexes), for a machine that has not built it yet.
     - `name` is deterministic (resource, attempt, rank): `Engine.ensure` of the same name never starts it twice.
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
@@ -206,6 +209,8 @@ class TaskSpec:
 
     name: str
     owner: str
+    node: str = ""
+    build: dict[str, Any] = field(default_factory=dict)
     fence: int = 1
     command: str = ""
     argv: list[str] = field(default_factory=list)
@@ -333,7 +338,10 @@ class TaskState:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        raw: dict[str, Any] = json.loads(text)
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         values = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         values["phase"] = Phase(values.get("phase", "preparing"))
         values["outcome"] = Outcome(values["outcome"]) if values.get("outcome") else None

@@ -12,6 +12,7 @@ parent's (the column `parent`; the id is that of any job): lists of jobs show ro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -51,6 +52,7 @@ _SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
 _DEPTH_MOST = 20
 _AT_ONCE = 100
+_LISTENERS = ThreadPoolExecutor(2, thread_name_prefix="logged")
 
 
 def is_run(row: Row) -> bool:
@@ -153,6 +155,10 @@ class JobRuns:
         changed = self.tracking.changed_runs(most)
         self._take_over(changed, "")
         return len(changed) == most
+
+    def hear(self, workspace: str, run_id: str, metrics: Sequence[tuple[str, float, int]]) -> None:
+        """As `logged`, of (metric, value, step), without waiting: a job that does not hear looks a minute later."""
+        _LISTENERS.submit(self.logged, workspace, run_id, {name for name, _, _ in metrics})
 
     def logged(self, workspace: str, run_id: str, metrics: Set[str]) -> None:
         """A run logged these: the job above looks soon, where it watches one of them."""

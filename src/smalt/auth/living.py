@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, delete, select
 
+from smalt.arm.ports import Principal
 from smalt.store.database import Database
 from smalt.store.tables import ended_identity, identity
 
@@ -50,3 +51,14 @@ def end(connection: Connection, oid: str, now: float) -> None:
 def ended(connection: Connection) -> tuple[str, ...]:
     """Object ids of the identities that were deleted while their tokens last."""
     return tuple(connection.execute(select(ended_identity.c.oid).order_by(ended_identity.c.oid)).scalars())
+
+
+def concerns(principal: Principal, key: str) -> bool:
+    """Whether `principal` stands for the resource `key`, or is in it: when that changes, it may have ended."""
+    scope = principal.scope.lower()
+    if not scope or not key.startswith(scope):
+        return False
+    below = key[len(scope) :]
+    if principal.kind == "job":
+        return below in ("", "/jobs/" + principal.name.removeprefix("job:").lower())
+    return principal.kind != "endpoint" or below == "" or below.startswith("/onlineendpoints/")

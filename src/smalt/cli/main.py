@@ -34,6 +34,9 @@ app.add_typer(keys, name="keys")
 storage = typer.Typer(help="The keys of storage accounts.", no_args_is_help=True)
 app.add_typer(storage, name="storage")
 
+node = typer.Typer(help="Other machines, as nodes of clusters.", no_args_is_help=True)
+app.add_typer(node, name="node")
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -50,6 +53,12 @@ class Shell(StrEnum):
 class Isolation(StrEnum):
     auto = "auto"
     network = "network"
+    files = "files"
+    off = "off"
+
+
+class NodeIsolation(StrEnum):
+    auto = "auto"
     files = "files"
     off = "off"
 
@@ -99,10 +108,17 @@ def up(
     isolation: Annotated[
         Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
     ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A folder or file of this machine that jobs may read; repeatable.  [default: none, or as last time]"
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
     told = {"host": host, "port": port, "database_url": database_url, "isolation": isolation and str(isolation)}
+    told["show"] = ":".join(str(Path(one).expanduser().absolute()) for one in show if one) if show else None
     _run("up", root=root, told=told, detach=detach)
 
 
@@ -226,6 +242,56 @@ def rotate_storage(
 def list_storage(root: Root = None, json: Json = False) -> None:
     """List the storage accounts, the age of their keys, and which of the two signs."""
     _run("storage", "list_all", root=root, as_json=json)
+
+
+NodeName = Annotated[str, typer.Argument(help="The node's name.")]
+
+
+@node.command("add")
+def add_node(
+    name: NodeName,
+    compute: Annotated[str, typer.Option(help="The cluster whose node it is.")],
+    workspace: Annotated[str, typer.Option(help="The workspace of that cluster.")] = "default",
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, to be shown; may be repeated.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="Write it to this new file, for its owner alone.")
+    ] = None,
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Let another machine be a node of a cluster: prints the file with which it dials in, its token once."""
+    told = {"name": name, "compute": compute, "workspace": workspace, "labels": label or [], "to": token_file}
+    _run("nodes", "add", root=root, as_json=json, **told)
+
+
+@node.command("remove")
+def remove_node(name: NodeName, root: Root = None, json: Json = False) -> None:
+    """A machine is no node any more: its token opens nothing, and what it runs is lost."""
+    _run("nodes", "remove", root=root, name=name, as_json=json)
+
+
+@node.command("list")
+def list_nodes(root: Root = None, json: Json = False) -> None:
+    """List the nodes, and which of them are connected."""
+    _run("nodes", "list_all", root=root, as_json=json)
+
+
+@node.command("run")
+def run_node(
+    token_file: Annotated[Path, typer.Option("--token-file", help="What `smalt node add` has written.")],
+    server: Annotated[str, typer.Option(help="https://HOST:PORT of the platform.  [default: as in the file]")] = "",
+    name: Annotated[str, typer.Option(help="The node's name, to be sure.  [default: as in the file]")] = "",
+    root: Annotated[
+        Path | None, typer.Option("--root", help="The folder that holds all of this node.  [default: ~/.smalt-node]")
+    ] = None,
+    isolation: Annotated[NodeIsolation, typer.Option(help="What keeps jobs from this machine.")] = NodeIsolation.auto,
+    blobs: Annotated[
+        Path | None, typer.Option(help="The platform's folder of blobs, where this machine sees it.")
+    ] = None,
+) -> None:
+    """On the other machine: be a node, in the foreground. Jobs go on when it ends, and are adopted."""
+    told = {"token_file": token_file, "server": server, "name": name, "isolation": str(isolation), "blobs": blobs}
+    _run("nodes", root=root, **told)
 
 
 def _run(command: str, function: str = "run", **options: Any) -> None:

@@ -1,13 +1,14 @@
 """Who gets which nodes, GPUs and ports: all that a job wants at once (gang), in the queue's order for each compute.
 
 `place` and `victims` are the pure decisions; the rest are their few rows (`allocation`, `queue`), in the caller's
-transaction. Nodes are a compute's own; GPUs and ports are the machine's.
+transaction. Nodes are a compute's own; GPUs and ports are the machine's. A compute whose nodes are machines of
+their own (`store/nodes.py`) gives those that are connected, each as a whole.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select, update
@@ -15,6 +16,7 @@ from sqlalchemy.engine import Row as SqlRow
 
 from smalt.sched import ports, queue
 from smalt.sched.want import Given, Want
+from smalt.store import nodes as machines_
 from smalt.store import resources
 from smalt.store.database import exclusive
 from smalt.store.tables import allocation
@@ -31,20 +33,24 @@ class Node:
     preemptible: bool = False
 
 
-def place(nodes: Sequence[Node], most: int, want: int, ahead: bool) -> list[int] | None:
+def place(
+    nodes: Sequence[Node], most: int, want: int, ahead: bool, machines: Collection[int] | None = None
+) -> list[int] | None:
     """The numbers of the nodes that a job gets: idle ones first, then new ones up to `most`; None: it has to wait.
 
-    `ahead`: somebody who waits too is served first.
+    `ahead`: somebody who waits too is served first. `machines`: the numbers that can be had; None: all.
     """
-    if ahead:
-        return None
-    free = [node.node for node in nodes if node.owner is None]
+    chosen = available(nodes, most, machines)[:want]
+    return None if ahead or len(chosen) < want else chosen
+
+
+def available(nodes: Sequence[Node], most: int, machines: Collection[int] | None) -> list[int]:
+    """The numbers of all nodes that could be given now."""
+    idle = [node.node for node in nodes if node.owner is None and (machines is None or node.node in machines)]
     taken = {node.node for node in nodes}
-    new = [number for number in range(most) if number not in taken]
-    chosen = (free + new)[:want]
-    if len(chosen) < want or len(nodes) - len(free) + want > most:
-        return None
-    return chosen
+    new = [number for number in (range(most) if machines is None else sorted(machines)) if number not in taken]
+    busy = sum(1 for node in nodes if node.owner is not None)
+    return (idle + new)[: max(most - busy, 0)]
 
 
 def victims(held: Iterable[Node], lack: int, size: Callable[[Node], int] = lambda node: 1) -> list[str]:
@@ -94,29 +100,42 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
     exclusive(connection, want.compute)
     if want.gpus:
         exclusive(connection, _MACHINE)
-    if have := _held(connection, want.owner):
+    if have := _held(connection, want):
         return have
     queue.ensure(connection, want)
     found = nodes(connection, want.compute)
     first = queue.is_first(connection, want)
-    chosen = place(found, want.most, want.nodes, not first)
+    machines = _machines(connection, want)
+    chosen = place(found, want.most, want.nodes, not first, machines)
     if chosen is None:
         if queue.note_lack_of_gpus(connection, want.owner, False):
             queue.wake_first_for_gpus(connection, now)  # it stood before others there
         if first and not want.preemptible:
-            free = want.most - sum(1 for node in found if node.owner)
-            _reclaim(connection, victims(found, want.nodes - free), now)
+            lack = want.nodes - len(available(found, want.most, machines))
+            _reclaim(connection, victims(found, lack), now)
         return None
-    gpus = _gpus(connection, want, machine_gpus, now)
+    gpus = _gpus(connection, want, machine_gpus, now) if machines is None else [_all_gpus(want)] * want.nodes
     if gpus is None:
         queue.note_lack_of_gpus(connection, want.owner, True)
         return None
-    given = _give(connection, want, chosen, gpus, now)
+    given = _give(connection, want, chosen, gpus, machines or {}, now)
     queue.leave(connection, want.owner)
     queue.wake_first(connection, want.compute, now)
     if want.gpus:
         queue.wake_first_for_gpus(connection, now)
     return given
+
+
+def _machines(connection: Connection, want: Want) -> Mapping[int, str] | None:
+    """The machines that can be had, by their nodes' numbers; None where the compute's nodes are shares of this one."""
+    found = machines_.of_compute(connection, want.compute)
+    usable = {one.number: one.name for one in found if one.connected and one.gpus >= want.gpus}
+    return usable if found else None
+
+
+def _all_gpus(want: Want) -> tuple[int, ...]:
+    """On a machine that the owner has to itself they are counted from zero."""
+    return tuple(range(want.gpus))
 
 
 def _gpus(connection: Connection, want: Want, machine: int, now: float) -> list[tuple[int, ...]] | None:
@@ -137,13 +156,20 @@ def _gpus(connection: Connection, want: Want, machine: int, now: float) -> list[
 
 
 def _give(
-    connection: Connection, want: Want, chosen: Sequence[int], gpus: Sequence[tuple[int, ...]], now: float
+    connection: Connection,
+    want: Want,
+    chosen: Sequence[int],
+    gpus: Sequence[tuple[int, ...]],
+    machines: Mapping[int, str],
+    now: float,
 ) -> list[Given]:
     firsts = ports.free_blocks(connection, want.nodes) if want.ports else [None] * want.nodes
-    given = [Given(*one) for one in zip(chosen, gpus, firsts, strict=True)]
+    names = [machines.get(number, "") for number in chosen]
+    given = [Given(*one) for one in zip(chosen, gpus, firsts, names, strict=True)]
     for one in given:
         values = {
-            "owner": want.owner, "since": now, "gpus": json.dumps(one.gpus) if one.gpus else None, "ports": one.port,
+            "owner": want.owner, "since": now, "ports": one.port, "machine": one.machine or None,
+            "gpus": json.dumps(one.gpus) if one.gpus and not one.machine else None,  # those of this machine
             "preemptible": want.preemptible, "reclaimed": False,
         }  # fmt: skip
         here = (allocation.c.compute_id == want.compute, allocation.c.node == one.node)
@@ -153,9 +179,17 @@ def _give(
     return given
 
 
-def _held(connection: Connection, owner: str) -> list[Given]:
-    query = select(allocation).where(allocation.c.owner == owner).order_by(allocation.c.node)
-    return [Given(row.node, tuple(json.loads(row.gpus or "[]")), row.ports) for row in connection.execute(query)]
+def _held(connection: Connection, want: Want) -> list[Given]:
+    query = select(allocation).where(allocation.c.owner == want.owner).order_by(allocation.c.node)
+    return [
+        Given(
+            row.node,
+            _all_gpus(want) if row.machine else tuple(json.loads(row.gpus or "[]")),
+            row.ports,
+            row.machine or "",
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def _reclaim(connection: Connection, owners: Sequence[str], now: float) -> None:

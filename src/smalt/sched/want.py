@@ -34,8 +34,12 @@ class Want:
 
 @dataclass(frozen=True)
 class Given:
-    """One node: its number in its compute; the GPUs that its owner alone has there; the first of its block of ports."""
+    """One node: its number in its compute; the GPUs that its owner alone has there; the first of its block of ports.
+
+    `machine`: which it is, where it is one of its own; empty: a share of the server's.
+    """
 
     node: int
     gpus: tuple[int, ...] = ()
     port: int | None = None
+    machine: str = ""

@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 
-HEAD = "0013"
+HEAD = "0014"
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

@@ -26,6 +26,14 @@ def execute(
         raise DBAPIError.instance(statement, cast(Any, values), error, sqlite3.Error) from error
 
 
+def execute_many(connection: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Once for each of `rows`; how many rows of the table it wrote. As `execute` else."""
+    try:
+        return _driver(connection).executemany(statement, rows).rowcount
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statement, cast(Any, rows), error, sqlite3.Error) from error
+
+
 class QuickSelect:
     """A select with named parameters, compiled once. On SQLite its values come as they are stored: flags as 0 and 1."""
 

@@ -118,6 +118,7 @@ allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     Column("gpus", Text),  # JSON: the indices of the GPUs that its owner alone has; NULL: none
     Column("preemptible", Boolean, nullable=False, server_default=false()),  # whether its owner gives way to others
     Column("reclaimed", Boolean, nullable=False, server_default=false()),  # whether it has been asked to
+    Column("machine", Text),  # the machine (`node.name`) that it is; NULL: a share of the server's own
     Index("allocation_owner", "owner"),
     Index(
         "allocation_gpus",
@@ -138,6 +139,44 @@ queue = Table(  # who waits for nodes of a compute
     Column("lacks_gpus", Boolean, nullable=False, server_default=false()),  # there are nodes for it, and no GPUs
     Index("queue_order", "compute_id", "rank", "since"),
     Index("queue_gpus", "rank", "since", sqlite_where=text("lacks_gpus"), postgresql_where=text("lacks_gpus")),
+)
+
+node = Table(  # the machines that are the nodes of clusters, beside the server's own
+    "node",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("engine", Text, nullable=False),  # who runs its tasks: remote (a node service that dials in)
+    Column("compute_id", Text, nullable=False),  # the cluster whose node it is, and its number there
+    Column("number", Integer, nullable=False),
+    Column("token_hash", Text, nullable=False, unique=True),
+    Column("cpus", Integer, nullable=False),  # these six as it said itself
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("isolation", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),  # of its root; empty: it has never dialled in
+    Column("version", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON, as the operator gave them
+    Column("state", Text, nullable=False),  # New, Connected, Silent
+    Column("seen_at", Double),
+    Column("created_at", Double, nullable=False),
+    Index("node_compute", "compute_id", "number", unique=True),
+)
+
+node_task = Table(  # tasks that were given to machines: what is wanted, and what they last said
+    "node_task",
+    metadata,
+    Column("id", Text, primary_key=True),  # the name and a random end: a name that is used again is another task
+    Column("name", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("refs", Text, nullable=False),  # JSON: the blobs and folders that it names
+    Column("state", Text),  # JSON: TaskState; NULL: the machine has not said that it has it
+    Column("grace_s", Double),  # it was asked to stop
+    Column("removing", Boolean, nullable=False, server_default=false()),  # until the machine says that it is gone
+    Column("since", Double, nullable=False),
+    Index("node_task_name", "name"),
+    Index("node_task_node", "node"),
 )
 
 series = Table(  # one number over time: of a resource, or of the platform itself (no scope)

@@ -12,6 +12,7 @@ from smalt.blob.names import is_blob_request
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
+from smalt.web.nodes import NodesApp
 
 # As for Azure, two slashes are one here: clients write /{scope}/providers/… with a scope that begins with one itself.
 ARM_PATH = re.compile(r"//?(subscriptions|providers|tenants)", re.IGNORECASE)
@@ -25,6 +26,7 @@ class Dispatcher:
     tracking: ASGIApp
     history: ASGIApp
     datastores: ASGIApp
+    nodes: ASGIApp
     arm: ASGIApp
     open_routes: ASGIApp
     make_room: Callable[[], object] = lambda: None  # SQLite writes before it deletes, also on a full disk
@@ -47,6 +49,8 @@ class Dispatcher:
             await self.history(scope, receive, send)
         elif DatastoreApp.handles(scope["path"]):
             await self.datastores(scope, receive, send)
+        elif NodesApp.handles(scope["path"]):
+            await self.nodes(scope, receive, send)
         else:
             await self.open_routes(scope, receive, send)
 

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fakes.carriers import FolderCarrier
+from fakes.dialled import Dialled
 from fakes.refs import FINDER, ref
 from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.ports import Engine
@@ -77,9 +79,12 @@ class LocalHarness:
         self.settings = Settings(root=root / "s")
         self.carrier = FolderCarrier() if carried else None
         self.finder = replace(FINDER, carrier=self.carrier)
-        self.engine = LocalEngine(self.settings, self.finder, nursery)
-        self.changes = Changes(self.engine)
         self.names: list[str] = []
+        self.engine: Engine = self.made(nursery)
+        self.changes = Changes(self.engine)
+
+    def made(self, nursery: bool) -> Engine:
+        return LocalEngine(self.settings, self.finder, nursery)
 
     def task(self, name: str, **values: Any) -> TaskSpec:
         """A task that ends when `finish` says so, unless it has a command of its own; it counts its starts in `starts`."""
@@ -151,9 +156,71 @@ def local(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarne
     harness.close()
 
 
-@pytest.fixture(params=["local", "local without nursery", "local, carried", "fake"])
+class RemoteHarness(LocalHarness):
+    """The same tasks, on a node that dials in over loopback; beside it the server's own engine, which has none of them."""
+
+    lost_after_s = 300.0
+
+    def made(self, nursery: bool) -> Engine:
+        self.dialled = Dialled(self.root, self.finder, self.lost_after_s)
+        self.dialled.start()
+        return self.dialled.engine
+
+    def restart_server(self) -> None:
+        self.dialled.stop_server()
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Another server, which nobody has told anything."""
+        self.dialled.start_server()
+        self.engine = self.dialled.engine
+        self.changes = Changes(self.engine)
+
+    def processes(self, name: str) -> list[int]:
+        """Of the tasks of this name on all nodes: the user's own and their agents, as far as they live."""
+        found: list[int] = []
+        for file in self.root.glob(f"*/tasks/{name}.*/state.json"):
+            state = TaskState.from_json(file.read_text())
+            found += [pid for pid in (state.agent_pid, state.pid) if pid and psutil.pid_exists(pid)]
+        return found
+
+    def task(self, name: str, **values: Any) -> TaskSpec:
+        return super().task(name, node=self.dialled.node, **values)
+
+    def close(self) -> None:
+        for name in dict.fromkeys(self.names):
+            self.engine.remove(name)
+        self.dialled.end()
+
+
+class FleetingHarness(RemoteHarness):
+    """Whoever is silent for a second has lost what it had."""
+
+    lost_after_s = 1.0
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Iterator[RemoteHarness]:
+    harness = RemoteHarness(tmp_path)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+def fleeting(tmp_path: Path) -> Iterator[FleetingHarness]:
+    harness = FleetingHarness(tmp_path)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture(params=["local", "local without nursery", "local, carried", "remote", "remote, carried", "fake"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHarness | FakeHarness]:
+    made: LocalHarness | FakeHarness
     kind = request.param
-    made = FakeHarness() if kind == "fake" else LocalHarness(tmp_path, "without" not in kind, "carried" in kind)
+    if kind == "fake":
+        made = FakeHarness()
+    else:
+        harness = RemoteHarness if "remote" in kind else LocalHarness
+        made = harness(tmp_path, "without" not in kind, "carried" in kind)
     yield made
     made.close()

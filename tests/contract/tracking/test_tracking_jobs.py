@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from live.platform import eventually
 from smalt.arm.ports import RunSpec
 from smalt.arm.runs import JobRuns
 from smalt.store import resources
@@ -155,7 +156,7 @@ def test_what_a_run_logs_wakes_the_job_that_watches_it(site: Any, home: str) -> 
             body = {"run_id": "sweep-w_0", "key": "acc", "value": value, "timestamp": 5 + step, "step": step}
             assert client.post(f"{API}/runs/log-metric", json=body).status_code == 200
             if not step:
-                assert job(site, "sweep-w").due_at < 4e9
+                eventually(lambda: (job(site, "sweep-w").due_at or 0) < 4e9, "a wake")
         assert client.post(
             f"{API}/runs/log-parameter", json={"run_id": "sweep-w_0", "key": "lr", "value": "1.0"}
         ).status_code == 200  # fmt: skip

@@ -17,6 +17,8 @@ from smalt.web.dispatcher import Dispatcher
         ("/SUBSCRIPTIONS", "arm"),
         ("/providers/Microsoft.Resources", "arm"),
         ("/tenants", "arm"),
+        ("/nodes/v1/channel", "nodes"),
+        ("/nodes/v2/channel", "open_routes"),
         # {scope}/providers/… of a client, with a scope that begins with a slash
         ("//subscriptions/s/providers/Microsoft.Authorization/locks/l", "arm"),
         ("///subscriptions/s", "open_routes"),
@@ -33,7 +35,7 @@ def test_a_path_is_answered_by_one_part(path: str, part: str) -> None:
 
         return answer
 
-    parts = {one: named(one) for one in ("blobs", "tracking", "history", "datastores", "arm", "open_routes")}
+    parts = {one: named(one) for one in ("blobs", "tracking", "history", "datastores", "nodes", "arm", "open_routes")}
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
     asyncio.run(Dispatcher(**parts)(scope, named("receive"), named("send")))
     assert asked == [part]

@@ -25,7 +25,7 @@ from smalt.metrics.recorder import IDLE_S, Recorder
 from smalt.store import resources, series
 from smalt.store.series import HOUR, MINUTE, Key, Point
 from smalt.store.spread import GROWTH, bound_of, bounds_ms
-from smalt.tracking.runs.measured import record_logged
+from smalt.tracking.runs.measured import Measured
 
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/churn"
 BLUE = f"{ENDPOINT}/deployments/blue"
@@ -293,6 +293,11 @@ def test_labels_cannot_eat_the_memory(harness: Harness, recorder: Recorder, monk
 def test_what_a_run_logs_is_there_under_its_jobs_id(recorder: Recorder) -> None:
     workspace, path = ResourceId.parse(WORKSPACE), "/api/2.0/mlflow/runs"
     batch = {"run_id": "train-1", "metrics": [{"key": "loss", "value": 0.5}, {"key": "loss", "value": 0.25}]}
+    heard: list[Any] = []
+
+    def told(*what: Any) -> None:
+        heard.append(what)
+
     for rest, body in (
         ("log-metric", {"run_id": "train-1", "key": "auc", "value": 0.9, "step": 1}),
         ("log-batch", batch),
@@ -300,10 +305,12 @@ def test_what_a_run_logs_is_there_under_its_jobs_id(recorder: Recorder) -> None:
         ("log-batch", ["value"]),
         ("log-parameter", {"run_id": "train-1", "key": "trees", "value": "50"}),
     ):
-        record_logged(recorder.record, workspace, f"{path}/{rest}", json.dumps(body).encode())
+        Measured(recorder.record, told).asked(workspace, f"{path}/{rest}", json.dumps(body).encode())
     found = {(key.scope, key.name): (point.count, point.last) for key, point in recorder.totals()}
     job = f"{WORKSPACE}/jobs/train-1".lower()
     assert found == {(job, "auc"): (1, 0.9), (job, "loss"): (2, 0.25)}
+    home = WORKSPACE.lower()
+    assert heard == [(home, "train-1", [("auc", 0.9, 1)]), (home, "train-1", [("loss", 0.5, 0), ("loss", 0.25, 0)])]
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,15 @@ class Usage:
 class Engine(Protocol):
     """Where processes run. All calls are idempotent and return at once; none waits for a process.
 
-    What a task names (blobs, an environment) is found by the engine: nobody above it knows where that is.
+    What a task names (blobs, an environment) is found by the engine: nobody above it knows where that is. A task says
+    on which machine it runs (`TaskSpec.node`); of all other calls the task's name is enough.
     """
 
-    def capacity(self) -> Capacity: ...
+    def capacity(self, node: str = "") -> Capacity:
+        """Of the machine of that name, as far as it is known; empty: the server's own."""
+        ...
 
-    def isolation(self) -> Isolation: ...
+    def isolation(self, node: str = "") -> Isolation: ...
 
     def ensure(self, task: TaskSpec) -> None:
         """Start `task` unless a task of this name was ever started.

@@ -31,6 +31,7 @@ from smalt.cli.version import installed
 from smalt.config import read_settings
 from smalt.doctor.machine import Machine
 from smalt.doctor.start import notes
+from smalt.engines.local.shown import refusal
 from smalt.gateway.listener import addresses
 from smalt.reserve import MIB, Reserve
 from smalt.settings import Settings, check_setting, setting_names
@@ -77,6 +78,8 @@ def _wanted(root: Path, told: Told) -> Settings:
     remembered = read_settings(root)
     wanted = replace(remembered, **given)
     check_kept(remembered, wanted)
+    if why := refusal(wanted):
+        raise CliError(f"{why} What is shown is set with --show, and nothing with --show ''.")
     return wanted
 
 

@@ -68,10 +68,10 @@ class LocalEngine:
             self._carriage = Carriage(settings, self._folders, finder.carrier, self._launch_carried, self._observe)
             self._carriage.adopt()
 
-    def capacity(self) -> Capacity:
+    def capacity(self, node: str = "") -> Capacity:
         return machine_capacity()
 
-    def isolation(self) -> Isolation:
+    def isolation(self, node: str = "") -> Isolation:
         return self._walling.isolation()
 
     def ensure(self, task: TaskSpec) -> None:

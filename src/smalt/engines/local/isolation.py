@@ -21,6 +21,7 @@ from smalt.agent.walled import WALLS
 from smalt.agent.wire import TaskSpec, WallsSpec
 from smalt.arm.ports import Isolation
 from smalt.engines.local.gpus import Gpu, machine_gpus
+from smalt.engines.local.shown import showable
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class Walling:
                 hostname=task.hostname or "localhost",
                 hosts=[*task.hosts, settings.host] if level == "network" else task.hosts,
                 readable=[str(settings.tls / "bundle.pem"), str(INJECTED)],
+                shown=showable(settings),
                 hidden=[str(settings.root), str(settings.run)],
                 gpus=minors,
             ),

@@ -67,6 +67,14 @@ class UvEnvironments:
             asked["feeds"] = feeds  # part of the key: who has no credentials gets nothing that was built with them
         return self._planned(spec, choice, conda, asked, conda.python or hint, serving)
 
+    def here(self, definition: Mapping[str, Any]) -> dict[str, Any]:
+        """What another machine planned, with this one's interpreter. Raises ArmError(400) where it has none."""
+        version = str(definition.get("python"))
+        found = next((one for one in self._interpreters if one.version == version), None)
+        if found is None:
+            raise invalid(f"The environment needs Python {version}, which this node does not have.", "environmentId")
+        return {**definition, "interpreter": str(found.path)}
+
     def built(self, key: str) -> BuiltEnvironment | None:
         marker = read_json(self._layout.marker(key))
         if marker is None or not (self.prefix(key) / "bin" / "python").exists():

@@ -1,7 +1,8 @@
 """Computes. A cluster's node is a lease on engine capacity: a row of `allocation`, made for a job, freed when idle.
 
 Jobs take and return nodes themselves (`sched/placement.py`); what is left here is the idle
-scale-down and the node counts.
+scale-down and the node counts. Where an operator has given a cluster machines of their own (`store/nodes.py`), they are
+its nodes: as many as are connected.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.sched import placement, queue
 from smalt.sched.sizes import SIZES
-from smalt.store import resources
+from smalt.store import nodes, resources
 from smalt.store.resources import Lock, Row
 
 _RESERVED = {"local", "serverless"}
@@ -98,7 +99,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     idle_s = seconds_of(scale.get("nodeIdleTimeBeforeScaleDown"), 120)
     least = int(scale.get("minNodeCount") or 0)
     with platform.database.write() as connection:
-        placement.ensure_least(connection, row.id, least, now)
+        if not nodes.of_compute(connection, row.id):
+            placement.ensure_least(connection, row.id, least, now)
         queue.wake_first(connection, row.id, now)  # there may be room now: the maximum may have been raised
         next_at = placement.release_idle(connection, row.id, now, idle_s, least)
         busy, idle = placement.counts(connection, row.id)
@@ -111,6 +113,9 @@ def _view(platform: Platform, row: Row) -> Document:
     if row.properties.get("computeType") == "AmlCompute":
         with platform.database.read() as connection:
             busy, idle = placement.counts(connection, row.id)
+            machines = nodes.of_compute(connection, row.id)
+        if machines:
+            idle = max(sum(one.connected for one in machines) - busy, 0)
         machine |= {
             "allocationState": "Steady",
             "currentNodeCount": busy + idle,
@@ -119,7 +124,7 @@ def _view(platform: Platform, row: Row) -> Document:
                 "idleNodeCount": idle,
                 "runningNodeCount": busy,
                 "preparingNodeCount": 0,
-                "unusableNodeCount": 0,
+                "unusableNodeCount": sum(not one.connected for one in machines),
                 "leavingNodeCount": 0,
                 "preemptedNodeCount": 0,
             },
@@ -186,19 +191,19 @@ def _check_instance(row: Row, why: str) -> None:
 def _nodes(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     with request.platform.database.read() as connection:
-        found = placement.nodes(connection, row.id)
-    return 200, {
-        "nodes": [
-            {
-                "nodeId": f"{row.name}-{node.node}",
-                "nodeState": "running" if node.owner else "idle",
-                "runId": node.owner.rsplit("/", 1)[-1] if node.owner else None,
-                "port": 22,
-                "privateIpAddress": "127.0.0.1",
-            }
-            for node in found
-        ]
-    }
+        found = {node.node: node for node in placement.nodes(connection, row.id)}
+        machines = nodes.of_compute(connection, row.id)
+    if not machines:
+        here = {"port": 22, "privateIpAddress": "127.0.0.1"}
+        return 200, {"nodes": [_node(f"{row.name}-{number}", node.owner) | here for number, node in found.items()]}
+    owners = {number: node.owner for number, node in found.items()}
+    return 200, {"nodes": [_node(one.name, owners.get(one.number), one.connected) for one in machines]}
+
+
+def _node(name: str, owner: str | None, connected: bool = True) -> Document:
+    state = "running" if owner else "idle"
+    run = owner.rsplit("/", 1)[-1] if owner else None
+    return {"nodeId": name, "nodeState": state if connected else "unusable", "runId": run}
 
 
 KIND = Kind(

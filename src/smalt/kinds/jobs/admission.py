@@ -22,7 +22,7 @@ from smalt.kinds.assets.references import Place
 from smalt.kinds.process_settings import no_nul
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, PRIORITIES
-from smalt.store import resources
+from smalt.store import nodes, resources
 from smalt.store.document import part
 from smalt.store.resources import Row
 
@@ -103,15 +103,28 @@ def compute(
             f"properties.resources.instanceCount: {want} nodes are asked for, '{name}' has at most {found.most}.",
             "properties.resources.instanceCount",
         )
+    machines = nodes.of_compute(connection, found.key)
+    if machines and want > 1:
+        raise several_machines(want, f"'{name}'")
     if gpus := SIZES[found.size.lower()].gpus if found.size.lower() in SIZES else 0:
-        have = platform.engine.capacity().gpus
+        known = [one.gpus for one in machines if one.seen_at]
+        have = max(known, default=gpus) if machines else platform.engine.capacity().gpus
         if have < gpus * want:
-            nodes = "a node" if want == 1 else f"a node, and {want} nodes are asked for"
+            each = "a node" if want == 1 else f"a node, and {want} nodes are asked for"
+            where = "the best of its machines" if machines else "this machine"
             raise invalid(
-                f"properties.computeId: '{name}' has {gpus} GPUs {nodes}; this machine has {have}.",
-                "properties.computeId",
+                f"properties.computeId: '{name}' has {gpus} GPUs {each}; {where} has {have}.", "properties.computeId"
             )
     return found
+
+
+def several_machines(count: int, compute: str) -> ArmError:
+    """One process cannot be told where the others listen."""
+    return invalid(
+        f"properties.resources.instanceCount: {count} nodes are asked for, and the nodes of {compute} are machines of"
+        " their own: a job cannot be spread over several of them yet. Use one node, or another cluster.",
+        "properties.resources.instanceCount",
+    )
 
 
 def _queued(given: Document) -> tuple[str, int]:

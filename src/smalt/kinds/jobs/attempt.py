@@ -29,7 +29,7 @@ from smalt.kinds.jobs.life import Completed, at, finish
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
 from smalt.sched.want import MEDIUM, Want
-from smalt.store import resources
+from smalt.store import nodes, resources
 from smalt.store.resources import Row
 
 
@@ -70,11 +70,13 @@ def step(work: Work, platform: Platform, row: Row) -> Step:
 
 
 def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
-    """A built environment, nodes; then the intent to start."""
-    plan = EnvironmentPlan(**row.spec[OURS]["plan"])
-    if not environment_build.ready(platform, plan.key):
+    """A built environment, nodes; then the intent to start. Machines of their own build for themselves."""
+    plan, compute = EnvironmentPlan(**row.spec[OURS]["plan"]), row.spec[OURS]["compute"]
+    with platform.database.read() as connection:
+        machines = nodes.of_compute(connection, compute)
+    ready = not machines and environment_build.ready(platform, plan.key)
+    if not machines and not ready:
         return _build(platform, row, status, plan)
-    compute = row.spec[OURS]["compute"]
     with platform.database.write() as connection:
         most = admission.nodes_most(platform, connection, compute)
         given = None
@@ -85,24 +87,29 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
         message = f"The compute '{compute.rsplit('/', 1)[-1]}' was deleted before the job could start."
         return finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
     if given is None:  # whoever gives nodes back wakes the first in the queue
-        return at(row, "Queued", status, after=None, reason="waits for nodes")
-    attempt, nodes = status.attempt + 1, tuple(one.node for one in given)
+        away = machines and not any(one.connected for one in machines)
+        why = "waits for nodes" + (": none of the machines is connected (smalt node list)" if away else "")
+        return at(row, "Queued", status, after=None, reason=why)
+    if not ready and any(not one.machine for one in given):  # its machines were taken away meanwhile
+        return _build(platform, row, status, plan)
+    attempt, numbers = status.attempt + 1, tuple(one.node for one in given)
     status = replace(
         status,
         attempt=attempt,
         tasks=tuple(launch.task_name(row, attempt, rank) for rank in range(len(given))),
-        nodes=nodes,
+        nodes=numbers,
+        machines=tuple(one.machine for one in given) if any(one.machine for one in given) else (),
         ports=tuple(one.port for one in given if one.port is not None),
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
     )
-    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(nodes)}")
+    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}")
 
 
 def _want(row: Row, most: int) -> Want:
-    ours, nodes = row.spec[OURS], launch.node_count(row.properties)
+    ours, count = row.spec[OURS], launch.node_count(row.properties)
     return Want(
-        ours["compute"], row.id, nodes, most, row.created_at,
-        gpus=ours.get("gpus", 0), ports=launch.has_peers(row.properties, nodes),
+        ours["compute"], row.id, count, most, row.created_at,
+        gpus=ours.get("gpus", 0), ports=launch.has_peers(row.properties, count),
         priority=ours.get("priority", MEDIUM), preemptible=_is_preemptible(row),
     )  # fmt: skip
 
@@ -196,7 +203,7 @@ def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
 
-    fresh = replace(status, again="", tasks=(), nodes=(), ports=(), gpus=())
+    fresh = replace(status, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=())
     return at(row, "Queued", fresh, after=0, reason=f"attempt {status.attempt}: {status.again}", writes=writes)
 
 

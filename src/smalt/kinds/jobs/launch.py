@@ -19,10 +19,11 @@ from smalt.arm.durations import seconds_of
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
-from smalt.arm.ports import Capacity, Principal
+from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
+from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import pinned
-from smalt.kinds.jobs.admission import EVERYWHERE
+from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
 from smalt.kinds.jobs.model import MODES, ROOT
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import shm_bytes
@@ -78,7 +79,10 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     """One task for each node. Raises ArmError(400) where what an older version took is not there any more."""
     workspace = ResourceId.parse(row.written).workspace
     properties, ours = row.properties, row.spec[OURS]
-    names, capacity = status.tasks, platform.engine.capacity()
+    names, machines = status.tasks, status.machines or ("",) * len(status.tasks)
+    if len(names) > 1 and any(machines):
+        raise several_machines(len(names), "its cluster")
+    build = _build(platform, EnvironmentPlan(**ours["plan"])) if any(machines) else {}
     with platform.database.read() as connection:
         uses = pinned.of(platform, connection, row)
         artifacts = artifacts_of(connection, row)
@@ -92,12 +96,14 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     documents = {platform.settings.metadata_url: metadata(platform.settings)}
     size = ours.get("instance_type") or ""
     shm = shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize")
-    limits = limits_of(size, capacity.memory_bytes, _size_setting(ours), shm)
+    capacities = [platform.engine.capacity(machine) for machine in machines]
     hosts = [_host_name(row, rank) for rank in range(len(names))]
     return [
         TaskSpec(
             name=name,
             owner=row.id,
+            node=machines[rank],
+            build={**build, "log": artifacts.below(BUILD_LOG)} if machines[rank] else {},
             fence=status.attempt,
             command=str(properties["command"]),
             environment=ours["plan"]["key"],
@@ -116,14 +122,19 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
-            limits=limits,
+            limits=limits_of(size, capacities[rank].memory_bytes, _size_setting(ours), shm),
             workspace=workspace.key,
             hostname=hosts[rank],
             hosts=hosts,
-            gpus=_gpus(size, capacity, status.gpus[rank] if status.gpus else ()),
+            gpus=_gpus(size, capacities[rank], status.gpus[rank] if status.gpus else ()),
         )
         for rank, name in enumerate(names)
     ]
+
+
+def _build(platform: Platform, plan: EnvironmentPlan) -> Document:
+    logins = logins_of(platform, plan)
+    return {"definition": dict(plan.definition), "summary": plan.summary} | ({"logins": dict(logins)} if logins else {})
 
 
 def _size_setting(ours: Document) -> str:

@@ -19,7 +19,8 @@ class JobStatus:
     - `attempt`: the number of the newest, from 1; 0 before the first. `retries`: those that ended without an end of the
       job, by its own retries; preempted ones do not count.
     - `tasks`: the attempt's, by name, written before the first is started; empty: nothing of it is left, or came yet.
-    - `nodes`: their numbers; `ports`: the first of each node's block; `gpus`: each node's, as this machine counts them.
+    - `nodes`: their numbers; `machines`: their names, where they are machines of their own; `ports`: the first of each
+      node's block; `gpus`: each node's, as its machine counts them.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
     - `decided`: what a job type keeps for itself between its steps.
@@ -33,6 +34,7 @@ class JobStatus:
     retries: int = 0
     tasks: tuple[str, ...] = ()
     nodes: tuple[int, ...] = ()
+    machines: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     gpus: tuple[tuple[int, ...], ...] = ()
     again: str = ""
@@ -74,7 +76,7 @@ _NAMES = tuple(one.name for one in fields(JobStatus) if one.name != "rest")
 def _read(name: str, value: Any) -> Any:
     if name == "gpus":
         return tuple(tuple[int, ...](one) for one in value)
-    return tuple[Any, ...](value) if name in ("tasks", "nodes", "ports") else value
+    return tuple[Any, ...](value) if name in ("tasks", "nodes", "machines", "ports") else value
 
 
 def _written(value: Any) -> Any:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 metadata = MetaData()
+REVISION = "dc11669786a5"  # of MLflow's migrations, to which all of this holds
+
+revisions = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 
 workspaces = Table(
     "workspaces",
@@ -95,6 +98,7 @@ inputs = Table(  # data sets and models that runs used or made; a run is at eith
     Column("source_id", String(36), primary_key=True),
     Column("destination_type", String(36), primary_key=True),
     Column("destination_id", String(36), primary_key=True),
+    Column("step", BigInteger, nullable=False, server_default="0"),
 )
 
 logged_models = Table(

@@ -35,6 +35,8 @@ from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.artifacts.model_files import ModelFiles, place_in
 from smalt.tracking.dataplane.azure_artifacts import azure_artifact_response
 from smalt.tracking.edge.access import action, is_known
+from smalt.tracking.edge.admission import Admission
+from smalt.tracking.edge.direct import Direct
 from smalt.tracking.edge.forward import Forward
 from smalt.tracking.edge.inflate import inflated
 from smalt.tracking.edge.registry_edge import RegistryEdge
@@ -43,9 +45,10 @@ from smalt.tracking.edge.run_edge import RunEdge
 from smalt.tracking.edge.searches import Turns, check_search
 from smalt.tracking.models.registered_models import RegisteredModels
 from smalt.tracking.process.upstream import PATIENCE_S, Upstream
-from smalt.tracking.runs.measured import Record
+from smalt.tracking.runs.measured import Measured, Record, Told, nobody
 from smalt.tracking.runs.run_creation import RunCreations
 from smalt.tracking.runs.runs import MlflowTracking
+from smalt.tracking.store.tracking_store import TrackingStore
 
 BODY_LIMIT_BYTES = 32 << 20
 THREADS = 24  # for what goes to MLflow, and as many for files
@@ -67,7 +70,7 @@ class TrackingApp:
     - `audit`: where is recorded who was refused.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent
       it, or None (`Sessions.read`).
-    - `record(resource, name, value)` hears each number that a run logs.
+    - `record(resource, name, value)` hears each number that a run logs; `told` that a run logged some (`Measured`).
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class TrackingApp:
         session: Callable[[str, Headers], Principal | None] = lambda method, headers: None,
         patience_s: float = PATIENCE_S,
         record: Record = lambda resource, name, value: None,
+        told: Told = nobody,
         audit: Audit | None = None,
     ) -> None:
         self._settings = settings
@@ -95,8 +99,7 @@ class TrackingApp:
         self._local = files
         self._hides = PrivateFiles(settings).hides
         self._audiences = audiences
-        self._exists = exists
-        self._authorize = authorize
+        self._admission = Admission(authorize, exists, tracking.account_of)
         self._session = session
         self._patience_s = patience_s
         self._audit = audit
@@ -104,10 +107,12 @@ class TrackingApp:
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
         self._searches = Turns()
         self._mlflow_threads, self._file_threads = Threads(THREADS), Threads(THREADS)
+        runs, measured = RunEdge(jobs), Measured(record, told)
+        self._direct = Direct(settings, TrackingStore(tracking.database), runs, self._mlflow_threads, measured)
         self._forward = Forward(
-            settings, tracking, self._upstream, self._registry, RunEdge(jobs),
+            settings, tracking, self._upstream, self._registry, runs,
             RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads),
-            self._mlflow_threads, record,
+            self._mlflow_threads, measured,
         )  # fmt: skip
         self._prepared: set[tuple[str, str]] = (
             set()
@@ -159,7 +164,7 @@ class TrackingApp:
     async def _answer(self, request: Request, address: Address) -> Response:
         about_files = address.service != "mlflow" or is_artifact_route(address.rest)
         threads = self._file_threads if about_files else self._mlflow_threads
-        principal, account = await threads.run(self._admit, request, address)
+        principal, account = self._recent(request, address) or await threads.run(self._admit, request, address)
         find_files = partial(self._files, address.workspace, account)
         if address.service != "mlflow":
             files, body = await threads.run(find_files), await _plain_body(request, threads)
@@ -175,25 +180,34 @@ class TrackingApp:
         body = await _plain_body(request, threads)
         searching = check_search(request.method, address.rest, request.url.query, body)
         await self._prepare(address.workspace, account)
+        if (answer := await self._direct.respond(request, address, body, principal.name)) is not None:
+            return answer
         forward = partial(self._forward.respond, request, address, body, find_files, principal.name)
         if not searching:
             return await forward()
         async with self._searches.turn(f"{principal.oid} {principal.name} {principal.scope}"):
             return await forward()
 
+    def ended(self, key: str) -> None:
+        """The resource `key` changed or is gone: who was admitted because of it is looked at again."""
+        self._admission.ended(key)
+
+    def _recent(self, request: Request, address: Address) -> tuple[Principal, str] | None:
+        """As `_admit`, where it was asked a moment ago; it needs no database."""
+        if (token := _bearer(request)) == "":
+            return None
+        principal = known(self._tokens.verify(token, self._audiences))
+        account = self._admission.recent(principal, action(request.method, address.rest), address.workspace)
+        return None if account is None else (principal, account)
+
     def _admit(self, request: Request, address: Address) -> tuple[Principal, str]:
         """Who it is, whether they may, and only then whether there is such a workspace; and its storage account."""
-        workspace = address.workspace.key
         principal = known(self._principal(request))
-        self._authorize(principal, action(request.method, address.rest), workspace)
-        if not self._exists(workspace):
-            raise not_found("The workspace", str(address.workspace))
-        return principal, self._tracking.account_of(workspace)
+        return principal, self._admission(principal, action(request.method, address.rest), address.workspace)
 
     def _principal(self, request: Request) -> Principal:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if token and scheme.lower() == "bearer":
-            return self._tokens.verify(token.strip(), self._audiences)
+        if token := _bearer(request):
+            return self._tokens.verify(token, self._audiences)
         principal = self._session(request.method, request.headers.raw)
         if principal is None:
             raise unauthorized("Sign in: send a bearer token, or open the link that `smalt up` prints in this browser.")
@@ -227,6 +241,11 @@ class TrackingApp:
             lambda container: Folder(self._local.path(account, container), place, self._hides),
             place_in(self._tracking.database, mlflow_name(workspace)),
         )
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 async def _plain_body(request: Request, threads: Threads) -> bytes:

@@ -21,6 +21,7 @@ from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.artifacts.model_files import ModelFiles
 from smalt.tracking.edge.access import is_repeatable
 from smalt.tracking.edge.bodies import check_body, check_query
+from smalt.tracking.edge.direct import LOG_BATCH_ASYNC
 from smalt.tracking.edge.registry_edge import Change, RegistryEdge
 from smalt.tracking.edge.replies import busy, in_json, unavailable
 from smalt.tracking.edge.run_edge import RunEdge
@@ -34,7 +35,7 @@ from smalt.tracking.edge.translate import (
 )
 from smalt.tracking.models.logged_models import place_logged_model
 from smalt.tracking.process.upstream import Outgoing, Unavailable, Upstream
-from smalt.tracking.runs.measured import Record, record_logged
+from smalt.tracking.runs.measured import Measured
 from smalt.tracking.runs.run_creation import RunCreations, is_run_creation, without_attempt
 from smalt.tracking.runs.runs import MlflowTracking
 
@@ -43,8 +44,7 @@ _NOT_BACK = frozenset(
     {"connection", "content-length", "date", "keep-alive", "server", "set-cookie", "transfer-encoding"}
 )
 _WORKSPACE = "x-mlflow-workspace"
-# The plugin's own call; an answer without `batch_tracking_id` tells it that nothing is left to wait for.
-_LOG_BATCH_ASYNC = "/api/2.0/preview/mlflow/runs/log-batch-async"
+# For the plugin's own call; an answer without `batch_tracking_id` tells it that nothing is left to wait for.
 _LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
 _ANSWERS_JSON = ("/api/", "/ajax-api/", "/graphql", "/v1/traces")
 _AT_ONCE = 64 * 1024  # a longer body is not read on the event loop
@@ -59,7 +59,7 @@ class Forward:
     runs: RunEdge
     creations: RunCreations
     threads: Threads
-    record: Record
+    measured: Measured
 
     async def respond(
         self, request: Request, address: Address, body: bytes, files: Callable[[], ModelFiles], by: str
@@ -112,8 +112,8 @@ class Forward:
             took = partial(self.registry.after, address.workspace, change, answer.status_code, content, files, by)
             content = await self.threads.run(took)
         if answer.is_success:
-            await self.threads.run(self.runs.after, address.workspace, address.rest, body, content, by)
-            record_logged(self.record, address.workspace, address.rest, body)
+            await self.threads.run(self.runs.after, address.rest, body, content, by)
+            self.measured.asked(address.workspace, address.rest, body)
         if answer.is_success and _is_json(answer):
             content = await self.threads.run(partial(self._corrected, request, address, content, files))
         headers = _headers(answer)
@@ -150,7 +150,7 @@ class Forward:
             if key in _TO_MLFLOW or (key.startswith("x-mlflow-") and key != _WORKSPACE)
         ]
         headers += [(_WORKSPACE, mlflow_name(workspace)), ("accept-encoding", "identity")]
-        target = _LOG_BATCH if address.rest == _LOG_BATCH_ASYNC else address.raw_rest
+        target = _LOG_BATCH if address.rest == LOG_BATCH_ASYNC else address.raw_rest
         target += f"?{query}" if query else ""
         return Outgoing(request.method, target, headers, body, is_repeatable(request.method, address.rest))
 

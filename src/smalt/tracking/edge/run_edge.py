@@ -1,8 +1,8 @@
 """What MLflow's clients do to runs, taken over into ARM's jobs before they have their answer.
 
-The two are one (`arm/runs.py`). Of calls that only log what a run measures the job above hears, where it watches that.
-What cannot be taken over now stays noted in MLflow's tables, and is taken over later (`kinds/jobs/job_runs.py`): the
-client's call has been done, and is answered so.
+The two are one (`arm/runs.py`). Calls that only log what a run measures are not looked at. What cannot be taken
+over now stays noted in MLflow's tables, and is taken over later (`kinds/jobs/job_runs.py`): the client's call has
+been done, and is answered so.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from smalt.arm.ids import ResourceId
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import JobRuns
-from smalt.tracking.runs.measured import logged, logs_numbers
 
 _CALL = re.compile(r"/(?:ajax-)?api/\d\.0/(?:preview/)?mlflow/(runs|experiments)/([a-z-]+)")
 _ONE = frozenset({"create", "update", "delete", "restore", "set-tag", "delete-tag", "log-batch", "log-batch-async"})
@@ -30,10 +28,8 @@ class RunEdge:
     def __init__(self, jobs: JobRuns) -> None:
         self._jobs = jobs
 
-    def after(self, workspace: ResourceId, rest: str, body: bytes, answer: bytes, by: str) -> None:
+    def after(self, rest: str, body: bytes, answer: bytes, by: str) -> None:
         """After a call that MLflow did; `rest` is its path below the workspace, `by` who asked."""
-        if logs_numbers(rest, body):
-            self._logged(workspace, body)
         found = _CALL.fullmatch(rest)
         if found is None or found[2] not in (_ONE if found[1] == "runs" else _MANY):
             return
@@ -48,17 +44,6 @@ class RunEdge:
                 pass
         except (NotReady, SQLAlchemyError) as error:
             _log.warning("A run was changed, and its job hears of it later: %s", error)
-
-    def _logged(self, workspace: ResourceId, body: bytes) -> None:
-        """A job that watches and does not hear of it looks a minute later."""
-        metrics: dict[str, set[str]] = {}
-        for run_id, name, _ in logged(body):
-            metrics.setdefault(run_id, set()).add(name)
-        try:
-            for run_id, names in metrics.items():
-                self._jobs.logged(workspace.key, run_id, names)
-        except (NotReady, SQLAlchemyError) as error:
-            _log.warning("Who watches a run hears later of what it logged: %s", error)
 
 
 def _run_id(body: bytes, answer: bytes) -> str:

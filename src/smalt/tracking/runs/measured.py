@@ -1,87 +1,72 @@
-"""The numbers that runs log: taken over, as they come, into the series that alerts and early endings watch; read from
-MLflow's tables, and written there.
-"""
+"""The numbers that runs log, told to whoever counts them or waits for them: the one place, whoever wrote them."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Connection, select
-
 from smalt.arm.ids import ResourceId
-from smalt.tracking.database import schema
-from smalt.tracking.database.upsert import insert_into
 
 Record = Callable[[str, str, float], None]  # of which resource, what, how much
+# Of which workspace (its key), which run, what: (metric, value, step). Called once for each request, after it was
+# written, on the event loop of the server that the client asked: it must not block.
+Told = Callable[[str, str, Sequence[tuple[str, float, int]]], None]
 _LOGS = re.compile(r"/(?:ajax-)?api/\d\.0/(?:preview/)?mlflow/runs/log-(?:metric|batch|batch-async)")
-_NAME_MOST, _TEXT_MOST = 250, 8000
-_INFINITE = 1.7e308  # MLflow writes infinity as the greatest number there is
+_NAME_MOST = 250
+_LARGEST = 1.7976931348623157e308  # stands for infinity in MLflow's tables
 
 
-def logs_numbers(rest: str, body: bytes) -> bool:
-    """Whether a call below the workspace logs metrics."""
-    return _LOGS.fullmatch(rest) is not None and b'"value"' in body
+def nobody(workspace: str, run: str, metrics: Sequence[tuple[str, float, int]]) -> None:
+    """A `Told` to whom it is all the same."""
 
 
-def record_logged(record: Record, workspace: ResourceId, rest: str, body: bytes) -> None:
-    """After a call that MLflow did; `rest` is its path below the workspace. A run has its job's name."""
-    if logs_numbers(rest, body):
-        for run, name, value in logged(body):
-            record(workspace.child("jobs", run).key, name, value)
+@dataclass(frozen=True)
+class Measured:
+    """`record` adds numbers up in series, under the job that a run is; `told` hears that they were logged.
+
+    What is no number is left out: it cannot be added up.
+    """
+
+    record: Record
+    told: Told = nobody
+
+    def logged(self, workspace: ResourceId, run: str, metrics: Sequence[tuple[str, float, int]]) -> None:
+        """After these were written."""
+        finite = [one for one in metrics if abs(one[1]) < _LARGEST]  # NaN is not less
+        if not finite:
+            return
+        job = workspace.child("jobs", run).key
+        for name, value, _ in finite:
+            self.record(job, name, value)
+        self.told(workspace.key, run, finite)
+
+    def asked(self, workspace: ResourceId, rest: str, body: bytes) -> None:
+        """After MLflow did a call; `rest` is its path below the workspace."""
+        if _LOGS.fullmatch(rest) and b'"value"' in body:
+            run, metrics = _metrics(body)
+            if run:
+                self.logged(workspace, run, metrics)
 
 
-def logged(body: bytes) -> Iterator[tuple[str, str, float]]:
-    """(run, metric, value) of `log-metric` and `log-batch`; what is no number cannot be added up and is left out."""
+def _metrics(body: bytes) -> tuple[str, Sequence[tuple[str, float, int]]]:
+    """The run of `log-metric` and `log-batch`, and its (metric, value, step)."""
     try:
         said: Any = json.loads(body)
     except ValueError:
-        return
+        return "", ()
     if not isinstance(said, dict):
-        return
+        return "", ()
     document = cast("dict[str, Any]", said)
     run = str(document.get("run_id") or document.get("run_uuid") or "")
     found = document.get("metrics") if isinstance(document.get("metrics"), list) else [document]
+    metrics: list[tuple[str, float, int]] = []
     for one in cast("list[dict[str, Any]]", found):
         name, value = str(one.get("key") or "")[:_NAME_MOST], one.get("value")
-        if run and name and isinstance(value, (int, float)) and math.isfinite(value):
-            yield run, name, float(value)
-
-
-def series(connection: Connection, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
-    """What the runs logged of a metric, in order, by run id."""
-    table = schema.metrics
-    query = select(table.c.run_uuid, table.c.value).where(
-        table.c.run_uuid.in_(run_ids), table.c.key == metric, table.c.is_nan.is_(False)
-    )
-    found: dict[str, list[float]] = {}
-    for run_id, value in connection.execute(query.order_by(table.c.timestamp, table.c.step)):
-        if abs(value) < _INFINITE:
-            found.setdefault(run_id, []).append(value)
-    return found
-
-
-def log_metric(connection: Connection, run_id: str, metric: str, value: float, at_ms: int, step: int) -> None:
-    if connection.execute(select(schema.runs.c.run_uuid).where(schema.runs.c.run_uuid == run_id)).first() is None:
-        return
-    row: dict[str, Any] = {
-        "key": metric[:_NAME_MOST], "value": value, "timestamp": at_ms, "run_uuid": run_id, "step": step,
-        "is_nan": False,
-    }  # fmt: skip
-    connection.execute(insert_into(connection, schema.metrics).values(row).on_conflict_do_nothing())
-    latest = insert_into(connection, schema.latest_metrics).values(row)
-    changed = {name: latest.excluded[name] for name in ("value", "timestamp", "step", "is_nan")}
-    newer = schema.latest_metrics.c.step <= latest.excluded.step
-    connection.execute(latest.on_conflict_do_update(index_elements=["key", "run_uuid"], set_=changed, where=newer))
-
-
-def log_parameters(connection: Connection, run_id: str, parameters: Mapping[str, str]) -> None:
-    """Those that the run has not logged itself: it may have, in another spelling of the same number."""
-    rows = [
-        {"key": key[:_NAME_MOST], "value": value[:_TEXT_MOST], "run_uuid": run_id} for key, value in parameters.items()
-    ]
-    if rows:
-        connection.execute(insert_into(connection, schema.params).on_conflict_do_nothing(), rows)
+        if name and isinstance(value, (int, float)) and math.isfinite(value):
+            step = one.get("step")
+            metrics.append((name, float(value), step if isinstance(step, int) else 0))
+    return run, metrics

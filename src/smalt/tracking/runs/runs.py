@@ -26,7 +26,7 @@ from smalt.tracking.database import schema
 from smalt.tracking.database.removal import remove_rows_of_workspace
 from smalt.tracking.database.tracking_database import TrackingDatabase
 from smalt.tracking.database.upsert import Insert, insert_into, wrote
-from smalt.tracking.runs import measured, run_changes
+from smalt.tracking.runs import logged, run_changes
 from smalt.tracking.runs.run_changes import NAME_LENGTH, SUBMITTED
 
 DEFAULT_EXPERIMENT = "Default"
@@ -114,17 +114,17 @@ class MlflowTracking:
                 .where(schema.runs.c.run_uuid == run_id)
                 .values(status=status, end_time=_milliseconds(ended_at))
             )
-            measured.log_parameters(connection, run_id, parameters)
+            logged.log_parameters(connection, run_id, parameters)
 
     def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
         with self.database.write() as connection:
             run_id = _run_id(connection, workspace, name)
-            measured.log_metric(connection, run_id, metric, value, _milliseconds(at), step)
+            logged.log_metric(connection, run_id, metric, value, _milliseconds(at), step)
 
     def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
         with self.database.read() as connection:
             ids = _run_ids(connection, workspace, names)
-            series = measured.series(connection, list(ids.values()), metric)
+            series = logged.series(connection, list(ids.values()), metric)
         return {name: series.get(run_id, ()) for name, run_id in ids.items()}
 
     def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:

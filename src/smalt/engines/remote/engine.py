@@ -1,0 +1,384 @@
+"""`Engine` for machines that dial in. The truth is in two tables (`store/nodes.py`, `store/node_tasks.py`).
+
+A task is a row from the moment that it is wanted. Its specification, which holds secrets, is kept in memory alone until
+the machine has it; a server that starts again asks the task's owner for it (`observe` is None then, and the owner
+ensures it again). From then on the row has what the machine said last. A task is LOST when its machine denies it, came
+back as another incarnation, was removed, or has been silent for longer than `lost_after_s` while this server ran; that
+is written down, and a machine that still has such a task is told to end it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
+from smalt.arm.errors import ArmError, not_found
+from smalt.arm.ports import Capacity, Isolation, Usage
+from smalt.engines.remote.messages import Hello, Order, Reports, Said
+from smalt.engines.remote.session import Session
+from smalt.store import node_tasks, nodes
+from smalt.store.database import Database
+from smalt.store.node_tasks import NodeTask
+from smalt.store.nodes import Machine
+
+_LOG = logging.getLogger(__name__)
+_SEEN_EVERY_S = 60.0  # how often it is written that a machine is there
+
+
+class RemoteEngine:
+    """See `arm.ports.Engine` for the contract. All calls may come from any thread but that of the event loop."""
+
+    def __init__(self, database: Database, clock: Callable[[], float], lost_after_s: float) -> None:
+        self._database, self._clock, self._lost_after_s = database, clock, lost_after_s
+        self._lock = threading.RLock()  # what is written, and what is said of it, in one order
+        self._sessions: dict[str, Session] = {}
+        self._specs: dict[str, TaskSpec] = {}  # by id, until the machine has them
+        self._used: dict[str, Sequence[Usage]] = {}
+        self._noted: dict[str, float] = {}  # when `seen_at` was written
+        self._heard: dict[str, float] = {}  # monotonic
+        self._started = time.monotonic()
+        self._changed: Callable[[str], None] = lambda owner: None
+        self._ending = threading.Event()
+        self._look_again = threading.Event()
+        self._watchdog = threading.Thread(target=self._watch_silence, name="nodes", daemon=True)
+        with database.write() as connection:
+            nodes.all_silent(connection)
+
+    # the port
+
+    def capacity(self, node: str = "") -> Capacity:
+        with self._database.read() as connection:
+            found = nodes.get(connection, node)
+        return Capacity(found.cpus, found.memory_bytes, found.gpus) if found else Capacity(1, 0)
+
+    def isolation(self, node: str = "") -> Isolation:
+        with self._database.read() as connection:
+            found = nodes.get(connection, node)
+        return Isolation(found.isolation if found else "none")
+
+    def ensure(self, task: TaskSpec) -> None:
+        if not task.name:
+            raise ValueError("a task needs a name")
+        with self._lock:
+            with self._database.write() as connection:
+                found = node_tasks.current(connection, task.name)
+                if found is not None and task.fence < found.fence:
+                    raise ValueError(
+                        f"task '{task.name}': fence {task.fence} is older than {found.fence}, which was seen already"
+                    )
+                if found is not None and task.fence > found.fence:
+                    node_tasks.note(connection, found.id, fence=task.fence)
+                id_ = found.id if found else node_tasks.add(connection, task, self._clock())
+                if found is None and nodes.get(connection, task.node) is None:
+                    node_tasks.say(connection, id_, _lost(TaskState(task.name), _removed(task.node), self._clock()))
+                    return
+            if found is None or found.state is None:
+                self._specs[id_] = task
+                self._send(task.node, _ensure(id_, task))
+        self._look_again.set()
+
+    def observe(self, name: str) -> TaskState | None:
+        with self._database.read() as connection:
+            found = node_tasks.current(connection, name)
+            machine = nodes.get(connection, found.node) if found and not found.ended else None
+        if found is None:
+            return None
+        if machine is not None and self._silent_s(machine.name) >= self._lost_after_s:
+            self._lose_all(machine)
+            return self.observe(name)
+        return found.state or TaskState(name)
+
+    def stop(self, name: str, grace_s: float) -> None:
+        with self._lock:
+            with self._database.write() as connection:
+                found = node_tasks.current(connection, name)
+                if found is None or found.ended:
+                    return
+                node_tasks.note(connection, found.id, grace_s=max(0.0, grace_s))
+            self._send(found.node, _stop(found.id, grace_s))
+
+    def remove(self, name: str) -> None:
+        with self._lock:
+            with self._database.write() as connection:
+                found = node_tasks.current(connection, name)
+                if found is None:
+                    return
+                self._specs.pop(found.id, None)
+                if nodes.get(connection, found.node) is None:
+                    node_tasks.forget(connection, [found.id])
+                    return
+                node_tasks.note(connection, found.id, removing=True)
+            self._send(found.node, _remove(found.id))
+
+    def usage(self) -> Sequence[Usage]:
+        with self._lock:
+            return [one for node in self._sessions for one in self._used.get(node, ())]
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        self._changed = changed
+        self._watchdog.start()
+
+    def close(self) -> None:
+        """All lines end; what runs goes on."""
+        self._ending.set()
+        self._look_again.set()
+        with self._lock:
+            for session in self._sessions.values():
+                session.close()
+
+    # what machines say
+
+    def machine(self, token: str) -> Machine:
+        """Whose token it is. Raises ArmError(401)."""
+        with self._database.read() as connection:
+            found = nodes.with_token(connection, token)
+        if found is None:
+            raise ArmError(
+                401, "InvalidNodeToken", "This token is of no node: it was removed, or its file is another's."
+            )
+        return found
+
+    def open(self, machine: Machine, hello: Hello, session: Session) -> None:
+        """The line stands: what is wanted goes down it. Raises ArmError(409) where another machine has this name."""
+        now, told = self._clock(), [machine.compute]
+        with self._lock:
+            before = self._sessions.get(machine.name)
+            if before is not None and before.alive and before.incarnation != session.incarnation:
+                raise ArmError(
+                    409,
+                    "NodeConnected",
+                    f"Another machine is connected as node '{machine.name}': each has a name of its own.",
+                )
+            with self._database.write() as connection:
+                current = nodes.get(connection, machine.name)
+                if current is None:
+                    raise not_found("Node", machine.name)
+                if current.incarnation not in ("", hello.incarnation):
+                    why = f"Node '{machine.name}' came back without what it had (its folder is another)."
+                    told += self._lose(connection, node_tasks.of_node(connection, machine.name), why)
+                    node_tasks.forget_removed(connection, machine.name)
+                nodes.note(
+                    connection, machine.name, incarnation=hello.incarnation, version=hello.version, cpus=hello.cpus,
+                    memory_bytes=hello.memory_bytes, gpus=hello.gpus, isolation=hello.isolation,
+                    state=nodes.CONNECTED, seen_at=now,
+                )  # fmt: skip
+                orders, owners = self._agree(connection, machine.name, hello.tasks)
+            self._sessions[machine.name] = session
+            self._heard[machine.name] = time.monotonic()
+            for order in orders:
+                session.send(order)
+            if before is not None:
+                before.close()
+        self._tell([*told, *owners])
+        _LOG.info("node %s is connected, with %d tasks", machine.name, len(hello.tasks))
+
+    def _agree(self, connection: Connection, node: str, tasks: Sequence[Said]) -> tuple[list[Order], list[str]]:
+        """After a cut each side knows something: the orders that follow, and the owners for whom something changed."""
+        theirs = {one.id: _state(one) for one in tasks}
+        rows = {one.id: one for one in node_tasks.of_node(connection, node)}
+        orders: list[Order] = [_remove(id_) for id_ in theirs.keys() - rows.keys()]
+        owners: list[str] = []
+        for row in rows.values():
+            has, state = row.id in theirs, theirs.get(row.id)
+            if row.removing and has:
+                orders.append(_remove(row.id))
+            elif row.removing:
+                node_tasks.forget(connection, [row.id])
+            elif row.ended:
+                if state is not None and state.phase is not Phase.EXITED:  # it counts as lost: it must not go on
+                    orders.append(_remove(row.id))
+            elif state is not None:
+                self._said(connection, row, state)
+                owners.append(row.owner)
+                if row.grace_s is not None and state.phase is not Phase.EXITED:
+                    orders.append(_stop(row.id, row.grace_s))
+            elif row.state is not None:
+                owners += self._lose(connection, [row], f"Node '{node}' does not know this task any more.")
+            elif spec := self._specs.get(row.id):
+                orders.append(_ensure(row.id, spec))
+                orders += [_stop(row.id, row.grace_s)] if row.grace_s is not None else []
+            else:  # it was never begun, and what it was is not known here any more
+                node_tasks.forget(connection, [row.id])
+                owners.append(row.owner)
+        return orders, owners
+
+    def report(self, machine: Machine, session: str, reports: Reports) -> list[str]:
+        """What changed on a machine; the ids of tasks that it has to end. Raises ArmError(409) on an old line."""
+        owners: list[str] = []
+        gone: list[str] = []
+        with self._lock:
+            self._hear(machine, session)
+            if reports.usage is not None:
+                self._used[machine.name] = self._owned(reports)
+            if reports.said:
+                with self._database.write() as connection:
+                    for one in reports.said:
+                        row = node_tasks.get(connection, one.id)
+                        if row is None or row.node != machine.name:
+                            gone += [one.id] if one.state is not None else []
+                        elif one.state is None:
+                            owners += self._is_gone(connection, row)
+                        elif row.ended or row.removing:
+                            state = _state(one)
+                            gone += [one.id] if state is not None and state.phase is not Phase.EXITED else []
+                        elif state := _state(one):
+                            self._said(connection, row, state)
+                            owners.append(row.owner)
+        self._tell(owners)
+        return gone
+
+    def closed(self, session: Session) -> None:
+        """The line is cut; another may stand already."""
+        with self._lock:
+            if self._sessions.get(session.node) is not session:
+                return
+            del self._sessions[session.node]
+            with self._database.write() as connection:
+                found = nodes.get(connection, session.node)
+                nodes.note(connection, session.node, state=nodes.SILENT, seen_at=self._clock())
+        _LOG.info("node %s is not connected any more", session.node)
+        self._look_again.set()
+        self._tell([found.compute] if found else [])
+
+    def look(self) -> None:
+        """A machine was removed, or added: its line ends, and so does what ran there."""
+        owners: list[str] = []
+        with self._lock:
+            with self._database.write() as connection:
+                known = {one.name for one in nodes.every(connection)}
+                for name in node_tasks.nodes_with_tasks(connection) - known:
+                    owners += self._lose(connection, node_tasks.of_node(connection, name), _removed(name))
+                    node_tasks.forget_removed(connection, name)
+            for name in self._sessions.keys() - known:
+                self._sessions[name].close()
+        self._tell(owners)
+
+    def named_by_tasks(self, machine: Machine) -> list[NodeTask]:
+        """The tasks for which it may read and write blobs now."""
+        with self._database.read() as connection:
+            rows = node_tasks.of_node(connection, machine.name)
+        return [one for one in rows if not one.ended and not one.removing]
+
+    # within
+
+    def _hear(self, machine: Machine, session: str) -> None:
+        current = self._sessions.get(machine.name)
+        if current is None or current.id != session:
+            raise ArmError(409, "NodeSessionEnded", "This line has ended: say hello again.")
+        current.heard()
+        self._heard[machine.name] = now = time.monotonic()
+        if now - self._noted.get(machine.name, 0.0) > _SEEN_EVERY_S:
+            self._noted[machine.name] = now
+            with self._database.write() as connection:
+                nodes.note(connection, machine.name, seen_at=self._clock())
+
+    def _said(self, connection: Connection, row: NodeTask, state: TaskState) -> None:
+        self._specs.pop(row.id, None)
+        node_tasks.say(connection, row.id, replace(state, name=row.name))
+
+    def _is_gone(self, connection: Connection, row: NodeTask) -> list[str]:
+        if row.removing:
+            node_tasks.forget(connection, [row.id])
+            return []
+        return [] if row.ended else self._lose(connection, [row], f"Node '{row.node}' has removed it.")
+
+    def _lose(self, connection: Connection, rows: Iterable[NodeTask], why: str) -> list[str]:
+        """What has not ended counts as lost, for good; the owners."""
+        owners: list[str] = []
+        for row in rows:
+            if not row.ended and not row.removing:
+                self._specs.pop(row.id, None)
+                node_tasks.say(connection, row.id, _lost(row.state or TaskState(row.name), why, self._clock()))
+                owners.append(row.owner)
+        return owners
+
+    def _lose_all(self, machine: Machine) -> None:
+        why = f"Node '{machine.name}' has not been heard of for {self._lost_after_s:g} s."
+        with self._lock, self._database.write() as connection:
+            if self._silent_s(machine.name) < self._lost_after_s:
+                return
+            owners = self._lose(connection, node_tasks.of_node(connection, machine.name), why)
+        self._tell(owners)
+
+    def _silent_s(self, node: str) -> float:
+        """For how long nothing was heard, as far as this server was there to hear it."""
+        return time.monotonic() - self._heard.get(node, self._started)
+
+    def _owned(self, reports: Reports) -> Sequence[Usage]:
+        with self._database.read() as connection:
+            rows = {one.task: node_tasks.get(connection, one.task) for one in reports.usage or ()}
+        return [
+            Usage(row.name, row.owner, one.cpu_s, one.memory_bytes, one.gpus, one.gpu_memory_bytes)
+            for one in reports.usage or ()
+            if (row := rows[one.task])
+        ]
+
+    def _send(self, node: str, order: Order) -> None:
+        if session := self._sessions.get(node):
+            session.send(order)
+
+    def _tell(self, owners: Iterable[str]) -> None:
+        for owner in dict.fromkeys(owners):
+            self._changed(owner)
+
+    def _watch_silence(self) -> None:
+        """Until the end: waits for the moment at which a machine that has tasks has been silent for too long."""
+        while not self._ending.is_set():
+            self._look_again.clear()
+            try:
+                pause = self._lose_the_silent()
+            except Exception:  # the edge: a database that is away for a moment must not end the watch
+                _LOG.exception("silent nodes could not be looked at")
+                pause = 5.0
+            self._look_again.wait(pause)
+
+    def _lose_the_silent(self) -> float | None:
+        """Seconds until the next one may be lost; None: none has tasks."""
+        with self._database.read() as connection:
+            names = node_tasks.nodes_with_tasks(connection)
+            busy = [
+                one
+                for one in nodes.every(connection)
+                if one.name in names and not all(row.ended for row in node_tasks.of_node(connection, one.name))
+            ]
+        left = [self._lost_after_s - self._silent_s(one.name) for one in busy]
+        for one, seconds in zip(busy, left, strict=True):
+            if seconds <= 0:
+                self._lose_all(one)
+        return min((seconds for seconds in left if seconds > 0), default=None)
+
+
+def _state(said: Said) -> TaskState | None:
+    """None where the machine says that it has it not. Raises ArmError(400) for what is no state."""
+    if said.state is None:
+        return None
+    try:
+        return TaskState.from_dict(said.state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArmError(400, "InvalidReport", f"The state of task '{said.id}' cannot be read: {error}.") from error
+
+
+def _lost(state: TaskState, why: str, now: float) -> TaskState:
+    return replace(state, phase=Phase.EXITED, outcome=Outcome.LOST, error=why, ready=False, ended_at=now)
+
+
+def _removed(node: str) -> str:
+    return f"Node '{node}' was removed."
+
+
+def _ensure(id_: str, task: TaskSpec) -> Order:
+    return {"ensure": replace(task, name=id_, node="").to_json(), "id": id_}
+
+
+def _stop(id_: str, grace_s: float) -> Order:
+    return {"stop": id_, "grace_s": grace_s}
+
+
+def _remove(id_: str) -> Order:
+    return {"remove": id_}

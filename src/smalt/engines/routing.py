@@ -1,0 +1,46 @@
+"""One `Engine` for all machines: what runs on the server's own, and what was given to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from smalt.agent.wire import TaskSpec, TaskState
+from smalt.arm.ports import Capacity, Engine, Isolation, Usage
+from smalt.engines.remote.engine import RemoteEngine
+
+
+class Engines:
+    """`local` runs what names no machine, `remote` all else. By its name alone `remote` knows what it was given."""
+
+    def __init__(self, local: Engine, remote: RemoteEngine) -> None:
+        self.local, self._remote = local, remote
+
+    def capacity(self, node: str = "") -> Capacity:
+        return self._of(node).capacity(node)
+
+    def isolation(self, node: str = "") -> Isolation:
+        return self._of(node).isolation(node)
+
+    def ensure(self, task: TaskSpec) -> None:
+        self._of(task.node).ensure(task)
+
+    def observe(self, name: str) -> TaskState | None:
+        return self._remote.observe(name) or self.local.observe(name)
+
+    def stop(self, name: str, grace_s: float) -> None:
+        self._remote.stop(name, grace_s)
+        self.local.stop(name, grace_s)
+
+    def remove(self, name: str) -> None:
+        self._remote.remove(name)
+        self.local.remove(name)
+
+    def usage(self) -> Sequence[Usage]:
+        return [*self.local.usage(), *self._remote.usage()]
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        self.local.watch(changed)
+        self._remote.watch(changed)
+
+    def _of(self, node: str) -> Engine:
+        return self._remote if node else self.local

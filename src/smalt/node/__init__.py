@@ -1,0 +1,1 @@
+"""The node service: what a machine runs to be a node of a cluster elsewhere. It dials in; nobody dials it."""

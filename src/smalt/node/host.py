@@ -1,0 +1,84 @@
+"""This machine as a node: its root, what it has, and the service on it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import certifi
+import httpx
+
+from smalt.arm.errors import ArmError
+from smalt.blob.store.folder import FolderStore
+from smalt.engines.local import Finder, LocalEngine
+from smalt.engines.local.folders import write_private
+from smalt.engines.remote.messages import HEARTBEAT_S
+from smalt.environments import UvEnvironments
+from smalt.node.credential import Credential
+from smalt.node.service import NodeService
+from smalt.settings import Settings
+
+
+def node_settings(root: Path, credential: Credential, isolation: str) -> Settings:
+    """As if the platform were here: its address, and a folder of this machine's own."""
+    host, port = credential.address
+    return Settings(root, host=host, port=port, isolation=isolation)
+
+
+def make_service(
+    settings: Settings, credential: Credential, blobs: Path | None, heartbeat_s: float = HEARTBEAT_S
+) -> NodeService:
+    """All parts, wired. `blobs` is the platform's own folder of blobs, where this machine sees it.
+
+    Raises ArmError where this machine cannot keep what runs from itself, and nobody has said that it need not.
+    """
+    settings.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
+    bundle = settings.tls / "bundle.pem"
+    bundle.write_text(Path(certifi.where()).read_text().rstrip() + "\n\n# Smalt\n" + credential.ca)
+    environments = UvEnvironments(settings)
+    finder = Finder(
+        _shared(blobs) if blobs else _away, environments.prefix, blobs.resolve() if blobs else None, str(bundle)
+    )
+    engine = LocalEngine(settings, finder)
+    isolation = engine.isolation()
+    if isolation.level == "none":
+        raise ArmError(
+            400,
+            "NoIsolation",
+            f"{isolation.reason} What runs here could read the node's token. Let the machine isolate (smalt doctor says"
+            " how), or accept the danger: smalt node run --isolation off.",
+        )
+    about: dict[str, Any] = {
+        **asdict(engine.capacity()),
+        "incarnation": _incarnation(settings.root),
+        "version": version("smalt"),
+        "isolation": isolation.level,
+    }
+    client = httpx.Client(
+        base_url=credential.server, verify=credential.trust(), trust_env=False,
+        headers={"Authorization": f"Bearer {credential.token}"},
+    )  # fmt: skip
+    return NodeService(settings, engine, environments, client, about, heartbeat_s)
+
+
+def _shared(blobs: Path) -> Callable[[str, str, str], Path]:
+    store = FolderStore(blobs)
+    return lambda account, container, name: store.path(f"{account}/{container}", name)
+
+
+def _away(account: str, container: str, name: str) -> Path:
+    raise ArmError(
+        400, "NoBlobs", "This node does not see the platform's blobs: start it with --blobs DIR, the platform's folder."
+    )
+
+
+def _incarnation(root: Path) -> str:
+    """A random name of this folder, made with it: who comes back with another has lost what was here."""
+    path = root / "incarnation"
+    if not path.exists():
+        write_private(path, secrets.token_hex(16))
+    return path.read_text()

@@ -1,0 +1,277 @@
+"""The line to the server: orders come down one answer that goes on, what changes goes up at once.
+
+After a cut the node says hello with all that it has, and the server what it wants: nothing else has to be remembered.
+While no server is there everything that runs goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+import httpx
+
+from smalt.agent import wire
+from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
+from smalt.arm.errors import ArmError
+from smalt.engines.local import LocalEngine
+from smalt.engines.local.folders import Folders
+from smalt.engines.remote.messages import HEARTBEAT_S, PREFIX, SESSION_HEADER, SILENT_S
+from smalt.environments import UvEnvironments
+from smalt.node.builds import Builds
+from smalt.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_CONNECT_S = 10.0
+
+
+class NodeRevoked(Exception):
+    """The server knows this node's token no more."""
+
+
+class NodeService:
+    """`run` blocks until `stop`. One for each root: `engine` is that root's own, and is closed at the end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: LocalEngine,
+        environments: UvEnvironments,
+        client: httpx.Client,
+        about: Mapping[str, Any],
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        """`client` has the server's address and the token; `about` is what a hello says of the machine."""
+        self._folders, self._engine, self._client = Folders(settings.tasks), engine, client
+        self._about, self._heartbeat_s = dict(about), heartbeat_s
+        self._builds = Builds(environments, engine, self._start, self._fail)
+        self._news = threading.Condition()
+        self._changed: dict[str, None] = {}  # tasks of which something is to be said
+        self._said: dict[str, TaskState | None] = {}
+        self._never_begun: dict[str, TaskState] = {}  # how they ended
+        self._owners: dict[str, set[str]] = {}
+        self._session = ""
+        self._line: Any = None  # the stream on which orders come, while it stands
+        self._stopping = threading.Event()
+        self._removing = ThreadPoolExecutor(2, thread_name_prefix="remove")
+
+    def run(self) -> None:
+        """Raises NodeRevoked; what ran has been ended then."""
+        for name, owner in self._here().items():
+            self._owners.setdefault(owner, set()).add(name)
+        self._engine.watch(self._owner_changed)
+        reporter = threading.Thread(target=self._report_on, name="reports", daemon=True)
+        reporter.start()
+        pause = _FIRST_PAUSE_S
+        try:
+            while not self._stopping.is_set():
+                begun = time.monotonic()
+                try:
+                    self._attend()
+                except (httpx.HTTPError, ArmError, ValueError) as error:
+                    _LOG.warning("the line to the server is cut: %s", error or type(error).__name__)
+                pause = _FIRST_PAUSE_S if time.monotonic() - begun > _LONGEST_PAUSE_S else pause
+                self._stopping.wait(pause * random.uniform(0.5, 1))
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+        except NodeRevoked:
+            self._end_all()
+            raise
+        finally:
+            self.stop()
+            reporter.join(timeout=_CONNECT_S)
+            self._removing.shutdown()
+            self._engine.close()
+            self._client.close()
+
+    def stop(self) -> None:
+        """What runs goes on. From any thread."""
+        self._stopping.set()
+        with self._news:
+            self._news.notify_all()
+        if self._line is not None:
+            with suppress(OSError, ValueError):  # it is closed already
+                self._line.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+    # orders
+
+    def _attend(self) -> None:
+        timeout = httpx.Timeout(_CONNECT_S, read=SILENT_S)
+        body = {**self._about, "tasks": self._all()}
+        with self._client.stream("POST", f"{PREFIX}/channel", json=body, timeout=timeout) as answer:
+            _check(answer)
+            self._line = answer.extensions["network_stream"]
+            with self._news:
+                self._session = answer.headers[SESSION_HEADER]
+                self._news.notify_all()
+            _LOG.info("connected to %s", self._client.base_url)
+            try:
+                for line in answer.iter_lines():
+                    if self._stopping.is_set():
+                        return
+                    if order := json.loads(line):
+                        self._obey(order)
+            finally:
+                self._line = None
+                with self._news:
+                    self._session = ""
+
+    def _obey(self, order: Mapping[str, Any]) -> None:
+        try:
+            if "ensure" in order:
+                self._ensure(TaskSpec.from_json(order["ensure"]))
+            elif "stop" in order:
+                self._stop_task(str(order["stop"]), float(order["grace_s"]))
+            elif "remove" in order:
+                self._removing.submit(self._remove, str(order["remove"]))
+        except Exception:  # the edge: what one order meets must not cut the line for all
+            _LOG.exception("an order could not be followed")
+
+    def _ensure(self, task: TaskSpec) -> None:
+        if self._engine.observe(task.name) is None and not self._builds.ready(task):
+            self._builds.want(task)
+        else:
+            self._start(task)
+
+    def _start(self, task: TaskSpec) -> None:
+        with self._news:
+            self._owners.setdefault(task.owner, set()).add(task.name)
+        try:
+            self._engine.ensure(replace(task, build={}))
+        except (ArmError, OSError, ValueError, RuntimeError) as error:
+            self._fail(task, str(error))
+            return
+        self._tell(task.name)
+
+    def _fail(self, task: TaskSpec, why: str, outcome: Outcome = Outcome.SETUP) -> None:
+        now = time.time()
+        self._never_begun[task.name] = TaskState(
+            task.name, Phase.EXITED, outcome, error=why, accepted_at=now, ended_at=now
+        )
+        self._tell(task.name)
+
+    def _stop_task(self, name: str, grace_s: float) -> None:
+        if task := self._builds.drop(name):
+            self._fail(task, "The task was stopped before its environment was built.", Outcome.STOPPED)
+        self._engine.stop(name, grace_s)
+
+    def _remove(self, name: str) -> None:
+        self._builds.drop(name)
+        self._engine.remove(name)
+        with self._news:
+            self._never_begun.pop(name, None)
+            for owner in [owner for owner, names in self._owners.items() if name in names]:
+                self._owners[owner].discard(name)
+                if not self._owners[owner]:
+                    del self._owners[owner]
+        self._said.pop(name, None)
+        self._tell(name)
+
+    def _end_all(self) -> None:
+        _LOG.warning("the server does not know this node any more: what runs here ends")
+        for name in self._here(builds=True):
+            self._engine.remove(name)
+
+    # news
+
+    def _owner_changed(self, owner: str) -> None:
+        if Builds.owns(owner):
+            self._builds.look(owner)
+            return
+        with self._news:
+            names = list(self._owners.get(owner, ()))
+        for name in names:
+            self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        with self._news:
+            self._changed[name] = None
+            self._news.notify_all()
+
+    def _report_on(self) -> None:
+        while not self._stopping.is_set():
+            with self._news:
+                self._news.wait_for(lambda: bool(self._session and self._changed), self._heartbeat_s)
+                session, names = self._session, list(self._changed)
+                if not session:
+                    continue
+                self._changed.clear()
+            try:
+                self._report(session, names)
+            except Exception as error:  # the edge: said again on this line or the next
+                _LOG.warning("a report did not get through: %s", error or type(error).__name__)
+                with self._news:
+                    self._changed = dict.fromkeys(names) | self._changed
+                self._stopping.wait(_FIRST_PAUSE_S)
+
+    def _report(self, session: str, names: list[str]) -> None:
+        states = {name: self._state(name) for name in names}
+        new = {name: state for name, state in states.items() if state is None or self._said.get(name) != state}
+        body = {"said": [_said(name, state) for name, state in new.items()]}
+        if not names:
+            body["usage"] = [asdict(one) for one in self._engine.usage() if not Builds.owns(one.owner)]
+            for one in body["usage"]:
+                del one["owner"]
+        elif not new:
+            return
+        answer = self._client.post(
+            f"{PREFIX}/reports",
+            json=body,
+            headers={SESSION_HEADER: session},
+            timeout=httpx.Timeout(_CONNECT_S, read=30),
+        )
+        _check(answer)
+        self._said.update({name: state for name, state in new.items() if state is not None})
+        for name in answer.json()["gone"]:
+            _LOG.warning("task %s is of nobody any more: it ends", name)
+            self._removing.submit(self._remove, str(name))
+
+    def _state(self, name: str) -> TaskState | None:
+        return self._never_begun.get(name) or self._engine.observe(name)
+
+    def _all(self) -> list[dict[str, Any]]:
+        """Every task that this node has, as a hello says it."""
+        with self._news:
+            names = [*self._here(), *self._never_begun]
+        states = {name: state for name in names if (state := self._state(name)) is not None}
+        self._said = dict(states)
+        return [_said(name, state) for name, state in states.items()]
+
+    def _here(self, builds: bool = False) -> dict[str, str]:
+        """The tasks in this root, each with its owner; with the node's own builds, or without."""
+        found: dict[str, str] = {}
+        for folder in self._folders.all():
+            try:
+                head = wire.Head.from_json((folder / wire.TASK_FILE).read_text())
+            except (OSError, ValueError, KeyError):
+                continue  # being made, or being removed
+            if builds or not Builds.owns(head.owner):
+                found[head.name] = head.owner
+        return found
+
+
+def _said(name: str, state: TaskState | None) -> dict[str, Any]:
+    return {"id": name, "state": None if state is None else asdict(state)}
+
+
+def _check(answer: httpx.Response) -> None:
+    """Raises NodeRevoked, or ArmError with what the server said."""
+    if answer.status_code == 200:
+        return
+    answer.read()
+    if answer.status_code == 401:
+        raise NodeRevoked
+    try:
+        error = answer.json()["error"]
+        raise ArmError(answer.status_code, str(error["code"]), str(error["message"]))
+    except (ValueError, KeyError, TypeError):
+        raise ArmError(answer.status_code, "ServerError", f"The server answered {answer.status_code}.") from None

@@ -1,0 +1,101 @@
+"""What was given to machines, and what they last said of it: one row for each task until the machine has removed it.
+
+`id` is what the machine knows a task by: its name with a random end, so that a name which is used again is another task
+there, and nothing that is said late of the one is taken for the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy.engine import Row as SqlRow
+
+from smalt.agent.wire import Phase, Ref, TaskSpec, TaskState
+from smalt.store.tables import node_task
+
+
+@dataclass(frozen=True)
+class NodeTask:
+    """`state` is None until the machine has said that it has the task; `grace_s`: it was asked to stop."""
+
+    id: str
+    name: str
+    node: str
+    owner: str
+    fence: int
+    refs: frozenset[Ref]
+    state: TaskState | None
+    grace_s: float | None
+    removing: bool
+    since: float
+
+    @property
+    def ended(self) -> bool:
+        return self.state is not None and self.state.phase is Phase.EXITED
+
+
+def add(connection: Connection, task: TaskSpec, now: float) -> str:
+    """The intent to run it; its id."""
+    id_ = f"{task.name}.{os.urandom(4).hex()}"
+    connection.execute(
+        node_task.insert().values(
+            id=id_, name=task.name, node=task.node, owner=task.owner, fence=task.fence,
+            refs=json.dumps(sorted(task.refs())), state=None, grace_s=None, removing=False, since=now,
+        )
+    )  # fmt: skip
+    return id_
+
+
+def current(connection: Connection, name: str) -> NodeTask | None:
+    """The task that has this name now."""
+    query = select(node_task).where(node_task.c.name == name, node_task.c.removing.is_(False))
+    return _one(connection.execute(query).first())
+
+
+def get(connection: Connection, id_: str) -> NodeTask | None:
+    return _one(connection.execute(select(node_task).where(node_task.c.id == id_)).first())
+
+
+def of_node(connection: Connection, node: str) -> list[NodeTask]:
+    found = connection.execute(select(node_task).where(node_task.c.node == node).order_by(node_task.c.since))
+    return [_task(row) for row in found]
+
+
+def nodes_with_tasks(connection: Connection) -> set[str]:
+    """The names of the machines that have been given something, be it gone or not."""
+    return set(connection.execute(select(node_task.c.node).distinct()).scalars())
+
+
+def note(connection: Connection, id_: str, **values: Any) -> None:
+    connection.execute(update(node_task).where(node_task.c.id == id_).values(**values))
+
+
+def say(connection: Connection, id_: str, state: TaskState) -> None:
+    note(connection, id_, state=state.to_json())
+
+
+def forget(connection: Connection, ids: Iterable[str]) -> None:
+    connection.execute(delete(node_task).where(node_task.c.id.in_(list(ids))))
+
+
+def forget_removed(connection: Connection, node: str) -> None:
+    """Of a machine that will never say that they are gone."""
+    connection.execute(delete(node_task).where(and_(node_task.c.node == node, node_task.c.removing)))
+
+
+def _one(row: SqlRow[Any] | None) -> NodeTask | None:
+    return None if row is None else _task(row)
+
+
+def _task(row: SqlRow[Any]) -> NodeTask:
+    return NodeTask(
+        row.id, row.name, row.node, row.owner, row.fence,
+        frozenset(Ref(*one) for one in json.loads(row.refs)),
+        TaskState.from_json(row.state) if row.state else None,
+        row.grace_s, row.removing, row.since,
+    )  # fmt: skip

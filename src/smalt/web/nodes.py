@@ -1,0 +1,125 @@
+"""`/nodes/v1/`: where machines dial in. The token of a node opens these routes, and nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from smalt.arm.errors import ArmError
+from smalt.arm.router import error_response
+from smalt.arm.threads import Threads
+from smalt.engines.remote import RemoteEngine
+from smalt.engines.remote.messages import HEARTBEAT_S, MOST_BYTES, PREFIX, SESSION_HEADER, Hello, Reports
+from smalt.engines.remote.session import Session
+from smalt.store.nodes import Machine
+
+_THREADS = 8
+_STALLED_S = 60.0  # who takes nothing for so long is given up
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class NodesApp:
+    """Raises nothing: what is wrong is an answer with ARM's error."""
+
+    def __init__(self, engine: RemoteEngine, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._engine, self._heartbeat_s = engine, heartbeat_s
+        self._threads = Threads(_THREADS)
+        self._app = Starlette(
+            routes=[
+                Route(f"{PREFIX}/channel", self._channel, methods=["POST"]),
+                Route(f"{PREFIX}/reports", self._reports, methods=["POST"]),
+            ],
+            exception_handlers={ArmError: _refused},
+        )
+
+    @staticmethod
+    def handles(path: str) -> bool:
+        return path.startswith(f"{PREFIX}/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def _channel(self, http: Request) -> Response:
+        machine = await self._machine(http)
+        hello = await _read(http, Hello)
+        session = Session(machine.name, hello.incarnation, self._heartbeat_s)
+        await self._threads.run(self._engine.open, machine, hello, session)
+        return _Line(session, self._engine, self._threads)
+
+    async def _reports(self, http: Request) -> Response:
+        machine = await self._machine(http)
+        reports = await _read(http, Reports)
+        session = http.headers.get(SESSION_HEADER, "")
+        gone = await self._threads.run(self._engine.report, machine, session, reports)
+        return JSONResponse({"gone": gone})
+
+    async def _machine(self, http: Request) -> Machine:
+        scheme, _, token = http.headers.get("authorization", "").partition(" ")
+        return await self._threads.run(self._engine.machine, token if scheme.lower() == "bearer" else "")
+
+
+class _Line(Response):
+    """The answer to a hello, which goes on: first the session's id, then orders."""
+
+    media_type = "application/x-ndjson"
+    charset = "utf-8"
+
+    def __init__(self, session: Session, engine: RemoteEngine, threads: Threads) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", SESSION_HEADER: session.id})
+        del self.headers["content-length"]
+        self._session, self._engine, self._threads = session, engine, threads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tasks = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._write(send))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
+        finally:
+            for one in tasks:
+                one.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.shield(self._threads.run(self._engine.closed, self._session))
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        with contextlib.suppress(TimeoutError):
+            async for order in self._session.orders():
+                async with asyncio.timeout(_STALLED_S):
+                    line = json.dumps(order).encode() + b"\n"
+                    await send({"type": "http.response.body", "body": line, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(http: Request, model: type[Model]) -> Model:
+    """The body. Raises ArmError(400, 413)."""
+    body = bytearray()
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise ArmError(413, "RequestTooLarge", f"A node sends at most {MOST_BYTES >> 20} MiB at once.")
+    try:
+        return model.model_validate_json(bytes(body))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(one) for one in first["loc"])
+        raise ArmError(400, "ValidationError", f"{where or 'body'}: {first['msg']}.", where or None) from error
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ArmError)
+    return error_response(error)

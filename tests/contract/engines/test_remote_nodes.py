@@ -1,0 +1,249 @@
+"""A node that dials in: lines that are cut, servers and node services that come and go, and what must never run twice."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from smalt.agent.wire import Outcome, Phase
+from smalt.engines.remote.messages import PREFIX, SESSION_HEADER
+from smalt.store import node_tasks, nodes
+
+
+def begun(harness: Any, name: str) -> None:
+    harness.engine.ensure(harness.task(name))
+    harness.changes.running(name)
+    harness.dialled.until(lambda: harness.started() == 1)
+
+
+def test_it_runs_on_the_node_alone(remote: Any) -> None:
+    begun(remote, "one")
+    assert remote.engine.local.observe("one") is None
+    assert [path.parts[-2] for path in remote.root.glob("*/tasks/one.*")] == ["tasks"]
+    remote.finish("one", 0)
+    remote.changes.ended("one")
+    remote.engine.remove("one")
+    remote.dialled.until(lambda: not list(remote.root.glob("*/tasks/one.*")))
+
+
+def test_what_names_no_node_runs_here(remote: Any) -> None:
+    remote.engine.ensure(replace(remote.task("here"), node=""))
+    remote.finish("here", 0)
+    remote.dialled.until(lambda: remote.engine.observe("here").phase is Phase.EXITED)
+    assert (remote.dialled.root / "own" / "tasks" / "here").exists()
+    remote.engine.remove("here")
+    assert remote.engine.observe("here") is None
+
+
+def test_its_capacity_is_the_nodes(remote: Any) -> None:
+    found = remote.engine.capacity(remote.dialled.node)
+    assert (found.cpus, found.memory_bytes, found.gpus) == (2, 1 << 33, 0)
+    assert remote.engine.isolation(remote.dialled.node).level == "walls"
+
+
+def test_a_cut_line_loses_nothing(remote: Any) -> None:
+    begun(remote, "one")
+    remote.dialled.cut()
+    assert remote.engine.observe("one").phase is Phase.RUNNING
+    remote.dialled.stop_node()
+    remote.finish("one", 4)
+    remote.engine.ensure(remote.task("two"))
+    assert remote.engine.observe("two").phase is Phase.PREPARING
+    remote.dialled.start_node()
+    assert remote.changes.ended("one").exit_code == 4
+    remote.finish("two", 0)
+    assert remote.changes.ended("two").exit_code == 0
+    assert remote.started() == 2
+
+
+def test_a_server_that_starts_again_knows_what_runs(remote: Any) -> None:
+    begun(remote, "one")
+    remote.dialled.stop_server()
+    remote.finish("one", 0)
+    remote.take_over()
+    assert remote.changes.ended("one").exit_code == 0
+    assert remote.started() == 1
+
+
+def test_a_task_is_asked_for_again_where_the_node_never_had_it(remote: Any) -> None:
+    """Its specification holds secrets, so no server keeps it for the next."""
+    remote.dialled.stop_node()
+    task = remote.task("late")
+    remote.engine.ensure(task)
+    remote.restart_server()
+    assert remote.engine.observe("late").phase is Phase.PREPARING  # nobody knows yet
+    remote.dialled.start_node()
+    remote.changes.told("/owner/late")
+    assert remote.engine.observe("late") is None
+    remote.engine.ensure(task)
+    remote.finish("late", 0)
+    assert remote.changes.ended("late").exit_code == 0
+
+
+def test_a_stop_that_met_a_cut_line_is_obeyed_after_it(remote: Any) -> None:
+    begun(remote, "one")
+    remote.dialled.stop_node()
+    remote.engine.stop("one", 5)
+    remote.restart_server()
+    remote.dialled.start_node()
+    assert remote.changes.ended("one").outcome is Outcome.STOPPED
+
+
+def test_a_removal_that_met_a_cut_line_is_done_after_it(remote: Any) -> None:
+    begun(remote, "one")
+    remote.dialled.stop_node()
+    remote.engine.remove("one")
+    assert remote.engine.observe("one") is None and remote.processes("one")
+    remote.restart_server()
+    remote.dialled.start_node()
+    remote.dialled.until(lambda: not remote.processes("one"))
+    with remote.dialled.database.read() as connection:
+        remote.dialled.until(lambda: not node_tasks.of_node(connection, remote.dialled.node) or connection.rollback())
+
+
+def test_a_node_service_that_ends_leaves_its_tasks_to_the_next(remote: Any) -> None:
+    begun(remote, "one")
+    before = remote.processes("one")
+    remote.dialled.stop_node()
+    remote.dialled.until(lambda: remote.dialled.machine().state == nodes.SILENT)
+    remote.dialled.start_node()
+    remote.dialled.until_connected()
+    assert remote.processes("one") == before
+    remote.finish("one", 0)
+    assert remote.changes.ended("one").exit_code == 0
+    assert remote.started() == 1
+
+
+def test_a_node_that_denies_a_task_has_lost_it(remote: Any) -> None:
+    begun(remote, "one")
+    remote.dialled.stop_node()
+    settings = remote.dialled.settings("s")
+    for folder in settings.tasks.glob("one.*"):
+        folder.rename(remote.root / "away")
+    remote.dialled.start_node()
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.LOST and "does not know" in state.error
+    remote.finish("one", 0)
+
+
+def test_another_incarnation_has_nothing_of_the_first(remote: Any) -> None:
+    begun(remote, "one")
+    remote.dialled.stop_node()
+    remote.dialled.start_node("another")
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.LOST and "came back without" in state.error
+    assert remote.processes("one")
+    remote.engine.remove("one")
+    remote.dialled.stop_node()
+    remote.dialled.start_node()  # the first comes back: nobody wants what it runs
+    remote.dialled.until(lambda: not remote.processes("one"))
+
+
+def test_who_is_silent_for_too_long_has_lost_its_tasks_and_ends_them_when_it_is_back(fleeting: Any) -> None:
+    begun(fleeting, "one")
+    fleeting.dialled.stop_node()
+    fleeting.changes.told("/owner/one", times=1)
+    fleeting.changes.owners.clear()
+    fleeting.changes.told("/owner/one", timeout_s=10)  # by the clock alone: nobody looks
+    state = fleeting.engine.observe("one")
+    assert state.outcome is Outcome.LOST and "has not been heard of" in state.error
+    assert fleeting.processes("one"), "nobody is there to tell it"
+    fleeting.dialled.start_node()
+    fleeting.dialled.until(lambda: not fleeting.processes("one"))
+    assert fleeting.engine.observe("one").outcome is Outcome.LOST
+
+
+def test_the_time_without_a_server_is_no_silence(fleeting: Any) -> None:
+    begun(fleeting, "one")
+    fleeting.dialled.stop_server()
+    time.sleep(1.5)  # longer than a silence may be
+    fleeting.take_over()
+    fleeting.dialled.until_connected()
+    fleeting.finish("one", 0)
+    assert fleeting.changes.ended("one").exit_code == 0
+
+
+def test_a_token_that_is_taken_back_opens_nothing(remote: Any) -> None:
+    begun(remote, "one")
+    with remote.dialled.database.write() as connection:
+        nodes.remove(connection, remote.dialled.node)
+    remote.dialled.remote.look()
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.LOST and "was removed" in state.error
+    assert remote.dialled.revoked.wait(10)
+    remote.dialled.until(lambda: not remote.processes("one"))
+    lost = remote.task("later")
+    remote.engine.ensure(lost)
+    assert remote.engine.observe("later").outcome is Outcome.LOST
+
+
+def test_another_machine_with_the_same_file_is_refused_while_the_first_is_there(remote: Any) -> None:
+    begun(remote, "one")
+    hello = {
+        "incarnation": "another-one",
+        "version": "1",
+        "cpus": 1,
+        "memory_bytes": 1,
+        "gpus": 0,
+        "isolation": "walls",
+    }
+    answer = post(remote, "channel", hello)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "NodeConnected")
+    remote.finish("one", 0)
+    assert remote.changes.ended("one").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("channel", {}, 400),
+        (
+            "channel",
+            {"incarnation": "x" * 65, "version": "1", "cpus": 1, "memory_bytes": 1, "gpus": 0, "isolation": ""},
+            400,
+        ),
+        ("reports", {"said": [{"id": "", "state": None}]}, 400),
+        ("reports", {"said": []}, 409),
+        ("nothing", {}, 404),
+    ],
+)
+def test_what_makes_no_sense_is_refused(remote: Any, path: str, body: Any, status: int) -> None:
+    assert post(remote, path, body).status_code == status
+
+
+@pytest.mark.parametrize("header", ["", "Bearer a b", "Bearer wrong", "Basic d3Jvbmc="])
+def test_only_a_nodes_token_opens_its_routes(remote: Any, header: str) -> None:
+    for path in ("channel", "reports"):
+        answer = post(remote, path, {}, {"Authorization": header})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "InvalidNodeToken")
+
+
+def test_a_node_speaks_for_its_own_tasks_alone(remote: Any) -> None:
+    begun(remote, "one")
+    with remote.dialled.database.write() as connection:
+        (task,) = node_tasks.of_node(connection, remote.dialled.node)
+        nodes.add(connection, "other", "/computes/far", {}, 1.0)
+        node_tasks.note(connection, task.id, node="other")
+    session = remote.dialled.remote._sessions[remote.dialled.node].id
+    ended = {"name": task.id, "phase": "exited", "outcome": "exited", "exit_code": 0}
+    answer = post(remote, "reports", {"said": [{"id": task.id, "state": ended}]}, {SESSION_HEADER: session})
+    assert answer.json() == {"gone": [task.id]}
+    assert remote.engine.observe("one").phase is Phase.RUNNING
+
+
+def test_an_environment_that_nobody_describes_is_told(remote: Any) -> None:
+    remote.engine.ensure(remote.task("one", command="true", environment="a" * 40))
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.SETUP and "nothing says how it is built" in state.error
+    build = {"definition": {"python": "2.7"}}
+    remote.engine.ensure(remote.task("two", command="true", environment="b" * 40, build=build))
+    assert "Python 2.7, which this node does not have" in remote.changes.ended("two").error
+
+
+def post(remote: Any, path: str, body: Any, headers: dict[str, str] | None = None) -> httpx.Response:
+    given = {"Authorization": f"Bearer {remote.dialled.token}", **(headers or {})}
+    return httpx.post(f"http://127.0.0.1:{remote.dialled.port}{PREFIX}/{path}", json=body, headers=given)

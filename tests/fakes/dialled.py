@@ -1,0 +1,146 @@
+"""A server's side of nodes, and node services that dial in to it over loopback: real engines, HTTP, SQLite. No TLS.
+
+dialled.start()            the server, and a node service with a root of its own
+dialled.cut()              the line breaks; the node dials again
+dialled.stop_server()      nobody answers; start_server(): another server on the same database and port
+dialled.stop_node()        the node service ends, what it runs goes on; start_node(root): another on a root
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from smalt.agent.wire import Head
+from smalt.engines.local import Finder, LocalEngine
+from smalt.engines.local.folders import write_private
+from smalt.engines.remote import RemoteEngine
+from smalt.engines.routing import Engines
+from smalt.environments import UvEnvironments
+from smalt.node.service import NodeRevoked, NodeService
+from smalt.settings import Settings
+from smalt.store import nodes
+from smalt.store.database import Database
+from smalt.store.migrate import migrate
+from smalt.web.nodes import NodesApp
+
+COMPUTE = "/computes/far"
+HEARTBEAT_S = 0.5
+
+
+class Dialled:
+    def __init__(self, root: Path, finder: Finder, lost_after_s: float = 300, node: str = "far-1") -> None:
+        self.root, self.node, self.finder, self.lost_after_s = root, node, finder, lost_after_s
+        self.database = Database(f"sqlite:///{root / 'server.db'}")
+        migrate(self.database)
+        with self.database.write() as connection:
+            _, self.token = nodes.add(connection, node, COMPUTE, {}, time.time())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.told: list[str] = []
+        self.revoked = threading.Event()
+        self._watchers: list[Callable[[str], None]] = []
+
+    # the server
+
+    def start(self) -> None:
+        self.start_server()
+        self.start_node()
+        self.until_connected()
+
+    def start_server(self) -> None:
+        self.remote = RemoteEngine(self.database, time.time, self.lost_after_s)
+        self.engine = Engines(LocalEngine(Settings(self.root / "own"), self.finder, nursery=False), self.remote)
+        config = uvicorn.Config(
+            NodesApp(self.remote, HEARTBEAT_S),
+            port=self.port,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._serving = threading.Thread(target=self._server.run, daemon=True)
+        self._serving.start()
+        self.until(lambda: self._server.started)
+
+    def watch(self) -> None:
+        """Where no test's harness does it."""
+        self.engine.watch(self.told.append)
+
+    def stop_server(self) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._serving.join(20)
+        self.remote.close()
+        self.engine.local.close()
+
+    def cut(self) -> None:
+        """As a network does it: neither side has asked for it."""
+        with self.remote._lock:
+            session = self.remote._sessions[self.node]
+        session.close()
+        self.until(lambda: self.remote._sessions.get(self.node) not in (None, session))
+
+    # the node
+
+    def settings(self, root: str) -> Settings:
+        return Settings(self.root / root)
+
+    def start_node(self, root: str = "s", token: str = "") -> None:
+        settings = self.settings(root)
+        settings.root.mkdir(parents=True, exist_ok=True)
+        incarnation = settings.root / "incarnation"
+        if not incarnation.exists():
+            write_private(incarnation, f"incarnation-{root}")
+        engine = LocalEngine(settings, self.finder)
+        about = {"incarnation": incarnation.read_text(), "version": "1", "cpus": 2, "memory_bytes": 1 << 33, "gpus": 0}
+        client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {token or self.token}"}
+        )
+        about["isolation"] = "walls"
+        self.service = NodeService(settings, engine, UvEnvironments(settings), client, about, HEARTBEAT_S)
+        self._node = threading.Thread(target=self._run, daemon=True)
+        self._node.start()
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except NodeRevoked:
+            self.revoked.set()
+
+    def stop_node(self) -> None:
+        self.service.stop()
+        self._node.join(20)
+        assert not self._node.is_alive()
+
+    def end(self) -> None:
+        self.stop_node()
+        self.stop_server()
+        for root in self.root.iterdir():
+            if (root / "tasks").is_dir():
+                engine = LocalEngine(Settings(root), nursery=False)
+                for task in (root / "tasks").glob("[!.]*/task.json"):
+                    engine.remove(Head.from_json(task.read_text()).name)
+        self.database.close()
+
+    # waiting
+
+    def machine(self) -> Any:
+        with self.database.read() as connection:
+            return nodes.get(connection, self.node)
+
+    def until_connected(self) -> None:
+        self.until(lambda: self.machine().connected)
+
+    def until(self, true: Callable[[], object], timeout_s: float = 20) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not true():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)

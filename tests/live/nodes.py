@@ -1,0 +1,62 @@
+"""A node service as another process, with a root of its own: a second machine, as far as one machine can be two."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from live.clients import clean_environment
+from live.platform import Platform, eventually
+
+
+class Node:
+    """`root` is the node's own. Made by `smalt node add`; not started by that."""
+
+    def __init__(self, platform: Platform, root: Path, name: str, compute: str, more: Sequence[str] = ()) -> None:
+        self.platform, self.root, self.name, self.more = platform, root, name, more
+        self.file = root.with_suffix(".json")
+        made = platform.smalt("node", "add", name, "--compute", compute, "--token-file", str(self.file))
+        assert made.returncode == 0, made.stderr
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "smalt.cli",
+            "node",
+            "run",
+            "--token-file",
+            str(self.file),
+            "--root",
+            str(self.root),
+        ]
+        with self.root.with_suffix(".log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self.more], env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        eventually(lambda: self.listed()["state"] == "Connected", f"{self.name} connected: {self.log()}", 60)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """The service's exit code. What it runs goes on."""
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+        return self._process.wait(30)
+
+    def wait(self, timeout_s: float) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def listed(self) -> dict[str, Any]:
+        found = self.platform.smalt("node", "list", "--json")
+        return next(one for one in json.loads(found.stdout) if one["name"] == self.name)
+
+    def log(self) -> str:
+        path = self.root.with_suffix(".log")
+        return path.read_text()[-4000:] if path.exists() else ""
