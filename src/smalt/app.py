@@ -180,6 +180,7 @@ def build(settings: Settings) -> Server:
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
         jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,
+        told=JobRuns(database, tracking, clock).hear,
     )  # fmt: skip
     hub.follow(tracking_app.ended)
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)

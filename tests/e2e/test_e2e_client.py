@@ -19,7 +19,20 @@ TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line i
 
 @pytest.mark.parametrize(
     "script",
-    ["assets", "workspaces", "compute", "jobs_data", "jobs_queue", "schedules", TIMED, "pipelines", "tracking", "runs", "endpoints"],
+    [
+        "assets",
+        "workspaces",
+        "compute",
+        "jobs_data",
+        "jobs_queue",
+        "schedules",
+        TIMED,
+        "pipelines",
+        "sweeps",
+        "tracking",
+        "runs",
+        "endpoints",
+    ],
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:
     said = client.run(scripts / f"{script}.py")

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -46,6 +47,7 @@ from smalt.arm.ports import (
 from smalt.arm.reach import narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
+from smalt.arm.runs import JobRuns
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.store.folder import FolderStore
@@ -127,8 +129,25 @@ class FakeTracking:
         begun = {"status": "RUNNING", "experiment": run.experiment, "tags": dict(run.tags)}
         self.runs.setdefault((run.workspace, run.name), begun)
 
-    def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
-        self.runs[workspace, name]["status"] = status
+    def end_run(
+        self,
+        workspace: str,
+        name: str,
+        status: str,
+        ended_at: float,
+        parameters: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        run = self.runs[workspace, name]
+        run["status"] = status
+        run["parameters"] = {**parameters, **run.get("parameters", {})}
+
+    def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
+        logged = self.runs[workspace, name].setdefault("metrics", {}).setdefault(metric, [])
+        if value not in logged:
+            logged.append(value)
+
+    def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
+        return {name: self.runs.get((workspace, name), {}).get("metrics", {}).get(metric, ()) for name in names}
 
     def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
         run = self.runs.get((workspace, name))
@@ -382,6 +401,10 @@ class Harness:
 
     def put(self, url: str, body: Any, **headers: str) -> httpx.Response:
         return self.send("PUT", url, body, **headers)
+
+    def heard(self, job: str, *metrics: str) -> None:
+        """The edge has passed on what the job's run logged."""
+        JobRuns(self.database, self.platform.tracking, self.clock).logged(WORKSPACE.lower(), job, set(metrics))
 
     def row(self, url: str) -> resources.Row:
         with self.database.read() as connection:

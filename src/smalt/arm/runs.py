@@ -11,7 +11,8 @@ parent's (the column `parent`; the id is that of any job): lists of jobs show ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from sqlalchemy import Connection
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS
 from smalt.arm.ports import RunChanges, TrackedRun, Tracking
-from smalt.store import resources
+from smalt.store import children, news, resources
 from smalt.store.database import Database
 from smalt.store.document import Document, part
 from smalt.store.resources import Lock, Row
@@ -44,10 +45,14 @@ NO_SERVICE = (
 _RUN, _UNTOLD, _ALIKE = "run", "untold", "alike"  # keys of a spec's own part
 RUN_TYPE = "run_type"  # in a job's own part of the spec: run history's word for it
 PARENT_RUN = "mlflow.parentRunId"
+PARAMETERS = "parameters"  # there too: what its run has logged as parameters when it ends
+WATCHED = "watched"  # there too: the metric whose logging wakes the job above
+_SOON_S = 0.1  # then the job above looks: at all that was logged meanwhile
 _SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"})
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
 _DEPTH_MOST = 20
 _AT_ONCE = 100
+_LISTENERS = ThreadPoolExecutor(2, thread_name_prefix="logged")
 
 
 def is_run(row: Row) -> bool:
@@ -150,6 +155,28 @@ class JobRuns:
         changed = self.tracking.changed_runs(most)
         self._take_over(changed, "")
         return len(changed) == most
+
+    def hear(self, workspace: str, run_id: str, metrics: Sequence[tuple[str, float, int]]) -> None:
+        """As `logged`, of (metric, value, step), without waiting: a job that does not hear looks a minute later."""
+        _LISTENERS.submit(self.logged, workspace, run_id, {name for name, _, _ in metrics})
+
+    def logged(self, workspace: str, run_id: str, metrics: Set[str]) -> None:
+        """A run logged these: the job above looks soon, where it watches one of them."""
+        workspace_id, now = ResourceId.parse(workspace), self.clock()
+        with self.database.read() as connection:
+            row = resources.get(connection, workspace_id.child("jobs", run_id).key)
+            if row is None:  # another workspace had the name first, so the run has another
+                names = [run.job for run in self.tracking.read_runs([run_id])]
+                row = resources.get(connection, workspace_id.child("jobs", names[0]).key) if names else None
+            if row is None or part(row.spec, OURS).get(WATCHED) not in metrics:
+                return
+            above = resources.get(connection, row.parent)
+        at = now + _SOON_S
+        if above is None or above.ended_at is not None or (above.due_at is not None and above.due_at <= at):
+            return
+        with self.database.write() as connection:
+            children.wake(connection, above.id, at)
+            news.tell(connection, above.id, due=True)
 
     def _take_over(self, changed: Sequence[tuple[int, str]], by: str) -> None:
         if not changed:

@@ -59,8 +59,13 @@ def changed(connection: Connection, row: Row, state: str | None, ended: bool, no
         if connection.dialect.name == "postgresql":
             connection.execute(_LOCK, {"above": row.parent})
         left = counts(connection, row.parent).get(OPEN, 0) - 1
-        connection.execute(_WAKE, {"above": row.parent, "at": now + min(PACE_S * left, PACE_MOST_S)})
+        wake(connection, row.parent, now + min(PACE_S * left, PACE_MOST_S))
     _count(connection, row.parent, steps)
+
+
+def wake(connection: Connection, parent: str, at: float) -> None:
+    """The one above is looked at then, or before."""
+    connection.execute(_WAKE, {"above": parent, "at": at})
 
 
 def _count(connection: Connection, parent: str, steps: Mapping[str, int]) -> None:

@@ -174,6 +174,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         authorize=authorize,
         models=ModelRows(database, Hub(), time.time),
         jobs=JobRuns(database, tracking, time.time),
+        told=JobRuns(database, tracking, time.time).hear,
         session=_session,
     )
     peers = Peers(settings, accounts, edge, "")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from live.platform import eventually
+from smalt.arm.ports import RunSpec
 from smalt.arm.runs import JobRuns
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -134,3 +136,39 @@ def test_runs_are_made_once_though_mlflow_is_killed(site: Any, home: str) -> Non
         found = client.post(f"{API}/runs/search", json={"experiment_ids": [number], "max_results": 1000}).json()["runs"]
     assert sorted(one["info"]["run_id"] for one in found) == sorted(made)
     assert len(made) == len({*made}) == 2 * wanted
+
+
+def test_what_a_run_logs_wakes_the_job_that_watches_it(site: Any, home: str) -> None:
+    """As the real MLflow has it: in order, without what is no number; and parameters that the run logged itself stay."""
+    now = 1000.0
+    for name, parent, ours in (("sweep-w", home, {}), ("sweep-w_0", "sweep-w", {"watched": "acc"})):
+        above = parent if parent == home else site.alpha.child("jobs", parent).key
+        id_ = site.alpha.child("jobs", name)
+        site.tracking.ensure_run(RunSpec(home, name, "tuning", started_at=now))
+        with site.database.write() as connection:
+            resources.insert(
+                connection, key=id_.key, written=str(id_), kind="workspaces/jobs", parent=above, name=name,
+                spec={"properties": {"jobType": "Command"}, "smalt": ours}, status={}, state="Running", now=now, by="test",
+                due_at=4e9,
+            )  # fmt: skip
+    with site.client() as client:
+        for step, value in enumerate((0.5, "NaN", 0.7, 0.6)):
+            body = {"run_id": "sweep-w_0", "key": "acc", "value": value, "timestamp": 5 + step, "step": step}
+            assert client.post(f"{API}/runs/log-metric", json=body).status_code == 200
+            if not step:
+                eventually(lambda: (job(site, "sweep-w").due_at or 0) < 4e9, "a wake")
+        assert client.post(
+            f"{API}/runs/log-parameter", json={"run_id": "sweep-w_0", "key": "lr", "value": "1.0"}
+        ).status_code == 200  # fmt: skip
+    assert site.tracking.metric_series(home, ["sweep-w_0", "nobody"], "acc") == {
+        "sweep-w_0": [0.5, 0.7, 0.6], "nobody": (),
+    }  # fmt: skip
+    for _ in range(2):
+        site.tracking.end_run(home, "sweep-w_0", "FINISHED", 2000.0, {"lr": "1", "depth": "3"})
+        site.tracking.log_metric(home, "sweep-w", "acc", 0.7, 2000.0, 1)
+    assert site.tracking.parameters(home, "sweep-w_0") == {"lr": "1.0", "depth": "3"}
+    with site.client() as client:
+        run = client.get(f"{API}/runs/get", params={"run_id": "sweep-w"}).json()["run"]
+        assert [(one["key"], one["value"], one["step"]) for one in run["data"]["metrics"]] == [("acc", 0.7, 1)]
+        history = client.get(f"{API}/metrics/get-history", params={"run_id": "sweep-w", "metric_key": "acc"}).json()
+        assert len(history["metrics"]) == 1

@@ -124,7 +124,10 @@ class Blobs(Protocol):
         ...
 
     def write(self, ref: Ref, data: bytes, at: int = 0) -> None:
-        """Write `data` at the byte `at` of a blob, which ends behind it then. One that is missing is made."""
+        """Write `data` at the byte `at` of a blob, which ends behind it then. One that is missing is made.
+
+        Only for what nobody else writes.
+        """
         ...
 
     def keep_end(self, account: str, container: str, blob: str, most_bytes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 
@@ -93,8 +94,23 @@ class Tracking(TrackedRuns, Protocol):
 
     def ensure_run(self, run: RunSpec) -> None: ...
 
-    def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
-        """`status` is MLflow's: FINISHED, FAILED, KILLED."""
+    def end_run(
+        self,
+        workspace: str,
+        name: str,
+        status: str,
+        ended_at: float,
+        parameters: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`status` is MLflow's: FINISHED, FAILED, KILLED. `parameters` are logged, but for those that the run has."""
+        ...
+
+    def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
+        """Again with the same arguments changes nothing. An unknown run is ignored."""
+        ...
+
+    def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
+        """What the runs of these jobs logged of a metric, in order, without what is no finite number, by job."""
         ...
 
     def remove_run(self, workspace: str, name: str) -> None:

@@ -219,6 +219,10 @@ class BlobAccounts:
             reader.close()
 
     def write(self, ref: Ref, data: bytes, at: int = 0) -> None:
+        if isinstance(self._store, Remote):
+            before = self.read(*ref, most_bytes=at) or b""
+            self._store.upload(bucket_of(ref.account, ref.container), ref.name, before.ljust(at, b"\0") + data)
+            return
         path = self.path(*ref)
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW

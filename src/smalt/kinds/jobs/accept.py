@@ -16,7 +16,7 @@ from smalt.kinds.jobs.model import TYPES, JobType
 from smalt.kinds.process_settings import check_isolation
 from smalt.store.document import part
 
-_LATER = {"AutoML", "Sweep", "Spark", "Labeling", "FineTuning"}
+_LATER = {"AutoML", "Spark", "Labeling", "FineTuning"}
 
 
 def type_named(properties: Mapping[str, Any]) -> JobType:

@@ -20,7 +20,6 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.runs import JOBS
 from smalt.kinds.jobs import accept, launch, life
-from smalt.kinds.jobs.life import Completed
 from smalt.kinds.jobs.model import PARENT, ROOT, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.settings import TENANT
@@ -39,12 +38,13 @@ Adapt = Callable[[Connection, Admitted], Admitted]
 class Child:
     """A job to be: its name in the workspace, and the `properties` that a client would send.
 
-    `adapt` has the last word on what is written of it.
+    `adapt` has the last word on what is written of it; `ours`: what its spec's own part has besides.
     """
 
     name: str
     properties: Document
     adapt: Adapt = lambda connection, admitted: admitted
+    ours: Document = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,11 @@ class Plan:
     - `children`: those that it submits now, at most AT_ONCE; `more`: it has more to submit at once.
     - `decided`: what it wants to know in its next step.
     - `outputs`: where its own outputs are, as far as that is known; None: as before.
-    - `end`: how it ends (Completed, Failed, Canceled) once no child is open; `error`: why.
-      `at_once`: those that are open are canceled.
+    - `end`: how it ends (Completed, Failed, Canceled) once no child is open; `error`: why. `at_once`: it waits for
+      none, and those that are open are canceled.
+    - `cancel`: the names of children that are to end now.
+    - `after`: it looks again in so many seconds, whatever happens; None: only when something wakes it.
+    - `writes` runs in the transaction of the step.
     """
 
     children: Sequence[Child] = ()
@@ -76,17 +79,18 @@ class Plan:
     end: str = ""
     error: Document | None = None
     at_once: bool = False
+    cancel: Sequence[str] = ()
+    after: float | None = None
+    writes: Callable[[Connection], None] | None = None
 
 
 Decide = Callable[[Platform, Row, JobStatus, Counts], Plan]
 
 
-def step(
-    decide: Decide, platform: Platform, row: Row, completed: Completed = lambda connection, row, now: None
-) -> Step:
+def step(decide: Decide, platform: Platform, row: Row, completed: life.Completed = life.nothing_more) -> Step:
     """One pass over a parent. `decide` is asked whenever children have ended, and while it says that there are more.
 
-    `completed` is written in the transaction of the parent's end.
+    `completed` is written with its end, where it completed.
     """
     ending = row.state not in TERMINAL and bool(JobStatus.read(row.status).ending)
     if ending and not row.deleting and counts(platform, row).open:  # it failed, or was given up
@@ -105,7 +109,7 @@ def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> S
     plan = decide(platform, row, status, found)
     status = replace(status, decided=plan.decided, outputs=status.outputs if plan.outputs is None else plan.outputs)
     if plan.end and (plan.at_once or not found.open) and not plan.children:
-        return life.finish(platform, row, status, plan.end, plan.error)
+        return replace(life.finish(platform, row, status, plan.end, plan.error), writes=plan.writes)
     if not found.open and not plan.children and not plan.more:
         raise RuntimeError(
             f"a {row.properties['jobType']} job with no child left says neither what next nor how it ends"
@@ -113,9 +117,13 @@ def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> S
 
     def writes(connection: Connection) -> None:
         submit(platform, connection, row, plan.children)
+        _ask_to_cancel(connection, row, [_key(row, name) for name in plan.cancel], now)
+        if plan.writes is not None:
+            plan.writes(connection)
 
+    has_writes = plan.children or plan.cancel or plan.writes is not None
     status = replace(status, started_at=status.started_at or now)
-    return life.at(row, "Running", status, after=0 if plan.more else None, writes=writes if plan.children else None)
+    return life.at(row, "Running", status, after=0 if plan.more else plan.after, writes=writes if has_writes else None)
 
 
 def counts(platform: Platform, parent: Row) -> Counts:
@@ -148,7 +156,7 @@ def submit(platform: Platform, connection: Connection, parent: Row, children: Se
 def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
     properties = {"experimentName": parent.properties["experimentName"], **child.properties}
     admitted = child.adapt(connection, accept.new(replace(request, body={"properties": properties}), connection))
-    ours = {**admitted.spec[OURS], PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
+    ours = {**admitted.spec[OURS], **child.ours, PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
     return New(
         request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
         admitted.status or {}, admitted.state, parent.created_by, due_at=request.now,
@@ -165,12 +173,22 @@ def _cancel(platform: Platform, row: Row, state: str) -> Step:
         asked = _not_asked(connection, row)
 
     def writes(connection: Connection) -> None:
-        for key in asked:
-            child = resources.get(connection, key, Lock.WRITE)
-            if child is not None and child.state not in TERMINAL and not child.deleting:
-                life.ask_to_cancel(connection, child, row.changed_by, now)
+        _ask_to_cancel(connection, row, asked, now)
 
     return life.at(row, state, status, after=0 if len(asked) == AT_ONCE else None, writes=writes)
+
+
+def _ask_to_cancel(connection: Connection, parent: Row, keys: Sequence[str], now: float) -> None:
+    for key in keys:
+        child = resources.get(connection, key, Lock.WRITE)
+        if child is None or child.parent != parent.id or child.deleting:
+            continue
+        if child.state not in TERMINAL and child.state != life.CANCEL_REQUESTED:
+            life.ask_to_cancel(connection, child, parent.changed_by, now)
+
+
+def _key(parent: Row, name: str) -> str:
+    return ResourceId.parse(parent.written).workspace.child("jobs", name).key
 
 
 def _not_asked(connection: Connection, parent: Row) -> list[str]:

@@ -20,7 +20,7 @@ from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
-from smalt.kinds.jobs import accept, command, life, pipeline, tracked_run
+from smalt.kinds.jobs import accept, command, life, pipeline, sweep, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
@@ -29,7 +29,7 @@ from smalt.store import operations, resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
-for _type in (command.TYPE, pipeline.TYPE):
+for _type in (command.TYPE, pipeline.TYPE, sweep.TYPE):
     TYPES[_type.name] = _type
 
 

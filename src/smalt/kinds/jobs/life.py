@@ -17,7 +17,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import RunSpec
-from smalt.arm.runs import PARENT_RUN, STATUSES, shared_tags
+from smalt.arm.runs import PARAMETERS, PARENT_RUN, STATUSES, shared_tags
 from smalt.kinds.jobs import launch
 from smalt.kinds.jobs.model import CANCEL, PARENT, REUSED, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
@@ -31,11 +31,15 @@ CANCEL_REQUESTED = "CancelRequested"
 Completed = Callable[[Connection, Row, float], None]  # what is written with a job's end where it completed
 
 
+def nothing_more(connection: Connection, row: Row, now: float) -> None:
+    """`Completed` of a job type that leaves nothing behind but what all do."""
+
+
 def step(
     platform: Platform,
     row: Row,
     live: Callable[[Platform, Row, JobStatus, bool], Step],
-    completed: Completed = lambda connection, row, now: None,
+    completed: Completed = nothing_more,
 ) -> Step:
     """One pass over a job; `live(platform, row, status, canceled)` is its type's own, while it has not ended."""
     if row.deleting:
@@ -136,7 +140,8 @@ def stop(platform: Platform, status: JobStatus) -> bool:
 
 def _end_run(platform: Platform, row: Row, status: JobStatus, state: str, ended_at: float) -> None:
     if status.tracked:
-        platform.tracking.end_run(ResourceId.parse(row.written).workspace.key, row.name, STATUSES[state], ended_at)
+        workspace, parameters = ResourceId.parse(row.written).workspace.key, part(row.spec[OURS], PARAMETERS)
+        platform.tracking.end_run(workspace, row.name, STATUSES[state], ended_at, parameters)
 
 
 def _run_spec(platform: Platform, row: Row) -> RunSpec:

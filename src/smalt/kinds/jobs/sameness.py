@@ -24,6 +24,8 @@ from smalt.kinds.jobs.model import MODES
 from smalt.sched.want import MEDIUM
 
 _READ = MODES["readonlymount"]
+_TIMEOUTS = ("timeout", "trialTimeout")
+_WORDS = ("samplingAlgorithmType", "rule", "goal", "policyType")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Sameness:
     def inputs(self, given: Any) -> Any:
         return {name: self._input(one) for name, one in _object(given).items() if one}
 
+    def trial(self, given: Any) -> Any:
+        """Of a sweep: each of its fields as that of a command job."""
+        return {name: _FORMS[name](self, one) if name in _FORMS else one for name, one in _object(given).items() if one}
+
     def _input(self, given: Mapping[str, Any]) -> Any:
         if given.get("jobInputType") == "literal":
             return {"jobInputType": "literal", "value": str(given.get("value"))}
@@ -75,8 +81,8 @@ def _resources(given: Any) -> Document:
 
 
 def _limits(given: Any) -> Document:
-    found = {key: one for key, one in _less(given).items() if key not in ("jobLimitsType", "timeout")}
-    return {**found, "timeout": _seconds(_object(given).get("timeout"))}
+    found = {key: one for key, one in _less(given).items() if key not in ("jobLimitsType", *_TIMEOUTS)}
+    return {**found, **{name: _seconds(_object(given).get(name)) for name in _TIMEOUTS}}
 
 
 def _seconds(timeout: Any) -> Any:
@@ -97,6 +103,11 @@ def _queue(given: Any) -> Document:
     return {**found, "jobTier": str(found.get("jobTier") or STANDARD).lower()}
 
 
+def _chosen(given: Any) -> Document:
+    """A sampling algorithm, an objective or a policy of a sweep: words in any case, and 0 is what is not given."""
+    return {key: one.lower() if key in _WORDS else one for key, one in _less(given).items() if one != 0}
+
+
 def _variables(given: Any) -> Document:
     """An empty text is a value here."""
     return {key: str(one) for key, one in _object(given).items() if one is not None}
@@ -112,4 +123,8 @@ _FORMS: Mapping[str, Callable[[Sameness, Any], Any]] = {
     "distribution": lambda _, given: _distribution(given),
     "queueSettings": lambda _, given: _queue(given),
     "environmentVariables": lambda _, given: _variables(given),
+    "trial": lambda where, given: where.trial(given),
+    "samplingAlgorithm": lambda _, given: _chosen(given),
+    "objective": lambda _, given: _chosen(given),
+    "earlyTermination": lambda _, given: _chosen(given),
 }

@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, inspect, or_, select, update
@@ -25,7 +26,7 @@ from smalt.tracking.database import schema
 from smalt.tracking.database.removal import remove_rows_of_workspace
 from smalt.tracking.database.tracking_database import TrackingDatabase
 from smalt.tracking.database.upsert import Insert, insert_into, wrote
-from smalt.tracking.runs import run_changes
+from smalt.tracking.runs import logged, run_changes
 from smalt.tracking.runs.run_changes import NAME_LENGTH, SUBMITTED
 
 DEFAULT_EXPERIMENT = "Default"
@@ -95,7 +96,14 @@ class MlflowTracking:
                 _forget_logged(connection, run_id)
                 run_changes.set_tags(connection, run_id, _tags(run))
 
-    def end_run(self, workspace: str, name: str, status: str, ended_at: float) -> None:
+    def end_run(
+        self,
+        workspace: str,
+        name: str,
+        status: str,
+        ended_at: float,
+        parameters: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """`status` is MLflow's. It replaces what the job's own `mlflow.end_run()` said. An unknown run is ignored."""
         if status not in _STATUSES:
             raise invalid(f"'{status}' is not a run's status; use one of {', '.join(_STATUSES)}.", "status")
@@ -106,6 +114,18 @@ class MlflowTracking:
                 .where(schema.runs.c.run_uuid == run_id)
                 .values(status=status, end_time=_milliseconds(ended_at))
             )
+            logged.log_parameters(connection, run_id, parameters)
+
+    def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
+        with self.database.write() as connection:
+            run_id = _run_id(connection, workspace, name)
+            logged.log_metric(connection, run_id, metric, value, _milliseconds(at), step)
+
+    def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
+        with self.database.read() as connection:
+            ids = _run_ids(connection, workspace, names)
+            series = logged.series(connection, list(ids.values()), metric)
+        return {name: series.get(run_id, ()) for name, run_id in ids.items()}
 
     def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
         with self.database.read() as connection:
@@ -268,6 +288,18 @@ def _run_id(connection: Connection, workspace: str, name: str) -> str:
     second = _second_id(workspace, name)
     found = connection.execute(_OWNERS, {"first": name, "second": second})
     return _owned({row.run_uuid: row.workspace for row in found}, workspace, name, second)
+
+
+def _run_ids(connection: Connection, workspace: str, names: Sequence[str]) -> dict[str, str]:
+    """As `_run_id`, of many at once, by name."""
+    seconds = {name: _second_id(workspace, name) for name in names}
+    runs, experiments = schema.runs, schema.experiments
+    owners = select(runs.c.run_uuid, experiments.c.workspace).join(
+        experiments, runs.c.experiment_id == experiments.c.experiment_id
+    )
+    found = connection.execute(owners.where(runs.c.run_uuid.in_([*names, *seconds.values()])))
+    owned = {row.run_uuid: row.workspace for row in found}
+    return {name: _owned(owned, workspace, name, second) for name, second in seconds.items()}
 
 
 def _second_id(workspace: str, name: str) -> str:
