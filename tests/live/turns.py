@@ -16,7 +16,6 @@ from pathlib import Path
 MOST_WORKERS = 4  # each of them starts processes of its own
 _HERE = Path(__file__)
 _GATE, _ROOM = _HERE, _HERE.with_name("platform.py")  # locked as they are: no file to make, and none to leave behind
-_WITH_A_DATABASE = ("tracking",)  # of the unit tests: a PostgreSQL with MLflow's tables, made once
 _LONG_FIRST = ("e2e", "contract/tracking", "crash", "contract", "browser", "unit")
 
 
@@ -31,9 +30,9 @@ def workers(paths: list[str]) -> int:
 def group(path: Path, tests: Path) -> str:
     """What stays together with the test file at `path`: `unit/arm/test_ids.py`, `unit/tracking`, `e2e`."""
     parts = path.relative_to(tests).parts
-    if parts[0] == "unit" and parts[1] not in _WITH_A_DATABASE:
+    if parts[0] == "unit":
         return "/".join(parts)
-    return "/".join(parts[:2]) if parts[0] in ("contract", "unit") else parts[0]
+    return "/".join(parts[:2]) if parts[0] == "contract" else parts[0]
 
 
 def rank(name: str) -> int:

@@ -261,6 +261,7 @@ def test_a_workspace_made_again_is_made_in_mlflow_again(tmp_path: Path) -> None:
         with edge.tracking.database.read() as connection:
             assert [row.account for row in connection.execute(select(schema.accounts))] == [account]
         edge.tracking.remove_workspace(WORKSPACE.key)
+        edge.app.ended(WORKSPACE.key)
 
 
 def test_the_ui_is_below_a_slash(edge: Edge) -> None:

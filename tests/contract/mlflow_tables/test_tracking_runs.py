@@ -90,8 +90,8 @@ def test_a_run_that_mlflow_made_is_never_begun_anew(tracking: MlflowTracking) ->
 def log_everything(tracking: MlflowTracking, run: str) -> None:
     with tracking.database.write() as connection:
         metric = {"key": "m", "value": 1.0, "run_uuid": run}
-        connection.execute(schema.latest_metrics.insert().values(metric))
-        connection.execute(schema.metrics.insert().values(**metric, timestamp=1, step=1, is_nan=False))
+        for table in (schema.latest_metrics, schema.metrics):
+            connection.execute(table.insert().values(**metric, timestamp=1, step=1, is_nan=False))
         connection.execute(schema.params.insert().values(key="p", value="1", run_uuid=run))
         for ends in (("DATASET", "d", "RUN_INPUT", run), ("RUN_OUTPUT", run, "MODEL_OUTPUT", "m-1")):
             connection.execute(schema.inputs.insert().values(ends))
