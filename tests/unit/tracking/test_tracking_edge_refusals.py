@@ -47,7 +47,9 @@ class Edge:
             metadata.create_all(connection)
         self.blobs = BlobAccounts(Accounts(database, Keyring(self.settings)), FolderStore(self.settings.blobs))
         self.tokens = TokenService(self.settings)
-        self.tracking = MlflowTracking(self.settings, lambda workspace: "acct" + ResourceId.parse(workspace).name)
+        self.account = ""  # every workspace's, where it is given
+        account_of = lambda workspace: self.account or "acct" + ResourceId.parse(workspace).name  # noqa: E731
+        self.tracking = MlflowTracking(self.settings, account_of)
         self.app = TrackingApp(
             self.settings,
             self.tracking,
@@ -254,7 +256,7 @@ def test_a_workspace_made_again_is_made_in_mlflow_again(tmp_path: Path) -> None:
     edge = Edge(tmp_path)
     mlflow_tables.make(edge.settings)
     for account in ("acctw", "acctnew"):
-        edge.tracking.account_of = lambda workspace, account=account: account
+        edge.account = account
         assert (
             edge.ask("GET", "/api/2.0/mlflow/runs/get?run_id=x").status_code == 503
         )  # from MLflow's process, which is away
