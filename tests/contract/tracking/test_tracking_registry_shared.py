@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from smalt.agent.wire import Ref
 from smalt.arm.ports import ModelVersion, RunSpec
 from smalt.store import resources
 from smalt.tracking.address import artifact_root
@@ -83,9 +84,8 @@ def test_sources_that_mlflow_alone_would_refuse(site: Any, run: str) -> None:
 def test_what_arm_has_mlflow_counts_shows_and_opens(site: Any, run: str) -> None:
     models = RegisteredModels(site.tracking)
     place = {"container": "azureml-blobstore-1", "path": "LocalUpload/h/saved"}
-    folder = site.blobs.path(site.account_of(site.alpha.key), "azureml-blobstore-1") / "LocalUpload/h/saved"
-    folder.mkdir(parents=True)
-    (folder / "MLmodel").write_text("flavors: {}\n")
+    file = Ref(site.account_of(site.alpha.key), place["container"], f"{place['path']}/MLmodel")
+    site.blobs.write(file, b"flavors: {}\n")
     models.ensure_model(site.alpha.key, "from-arm", "All", {"t": "x"})
     made = ModelVersion(site.alpha.key, "from-arm", "3", "azureml://x", **place, tags={"a": "b"}, created_at=1000.0)
     models.ensure_version(made)
@@ -107,7 +107,7 @@ def test_what_arm_has_mlflow_counts_shows_and_opens(site: Any, run: str) -> None
         assert client.get(url).text == by_mlflow.text == "flavors: {}\n"
         assert listed == {"files": [{"path": "MLmodel", "is_dir": False, "file_size": 12}]}
         assert client.put(url, content=b"x").status_code == client.delete(url).status_code == 403
-    assert (folder / "MLmodel").read_text() == "flavors: {}\n"
+    assert site.blobs.read(*file, 100) == b"flavors: {}\n"
     models.remove_model(site.alpha.key, "from-arm")
     call(site, "GET", "registered-models/get", 404, name="from-arm")
 
@@ -124,10 +124,9 @@ def test_prompts_are_no_models_and_renaming_is_refused(site: Any) -> None:
 
 def test_a_copy_made_by_the_client_outlives_its_original(site: Any, tmp_path: Path) -> None:
     models = RegisteredModels(site.tracking)
-    folder = site.blobs.path(site.account_of(site.alpha.key), "azureml-blobstore-1") / "LocalUpload/copied/saved"
-    folder.mkdir(parents=True)
-    (folder / "weights").write_text("w")
     place = {"container": "azureml-blobstore-1", "path": "LocalUpload/copied/saved"}
+    file = Ref(site.account_of(site.alpha.key), place["container"], f"{place['path']}/weights")
+    site.blobs.write(file, b"w")
     models.ensure_version(ModelVersion(site.alpha.key, "original", "1", "azureml://x", **place))
     script = (
         "import mlflow; from mlflow import MlflowClient; c = MlflowClient()\n"
