@@ -455,7 +455,8 @@ class TestTrigger:
         made(harness)
         answer = harness.send("POST", f"{URL}/trigger", {"scheduleTime": "soon"})
         assert (answer.status_code, answer.json()["error"]["target"]) == (400, "scheduleTime")
-        for given in ({"a": 1}, 5, "99999-01-01"):
+        beyond = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01", "1969-12-31T23:59:59Z")
+        for given in ({"a": 1}, 5, "99999-01-01", *beyond):
             assert harness.send("POST", f"{URL}/trigger", {"scheduleTime": given}).status_code == 400
 
 

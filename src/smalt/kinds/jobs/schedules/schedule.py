@@ -171,10 +171,12 @@ def _schedule_time(request: Request) -> int:
         return int(request.now)
     try:
         found = datetime.fromisoformat(str(given))
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
+    except ValueError:
+        found = None
+    if found is None or not triggers.YEARS[0] <= found.year <= triggers.YEARS[1]:
         message = f"scheduleTime: '{str(given)[:80]}' is no time such as 2022-06-01T10:00:00Z."
-        raise invalid(message, "scheduleTime") from None
+        raise invalid(message, "scheduleTime")
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 KIND = Kind(
