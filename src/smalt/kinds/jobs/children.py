@@ -19,7 +19,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.runs import JOBS
-from smalt.kinds.jobs import accept, launch, life
+from smalt.kinds.jobs import accept, authors, launch, life
 from smalt.kinds.jobs.model import PARENT, ROOT, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.settings import TENANT
@@ -158,7 +158,8 @@ def submit(platform: Platform, connection: Connection, parent: Row, children: Se
 def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
     properties = {"experimentName": parent.properties["experimentName"], **child.properties}
     admitted = child.adapt(connection, accept.new(replace(request, body={"properties": properties}), connection))
-    ours = {**admitted.spec[OURS], **child.ours, PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
+    ours = {**admitted.spec[OURS], **child.ours, **authors.inherited(parent), PARENT: parent.name}
+    ours[ROOT] = parent.spec[OURS].get(ROOT) or parent.name
     return New(
         request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
         admitted.status or {}, admitted.state, parent.created_by, due_at=request.now,
