@@ -34,7 +34,7 @@ MEDIAN = {"policyType": "MedianStopping"}
         ({"objective": {"goal": "minimize", "primaryMetric": ""}}, "objective.primaryMetric", "1 character"),
         ({"limits": {"maxTotalTrials": 0}}, "limits.maxTotalTrials", "1"),
         ({"limits": {"maxTotalTrials": 1001}}, "limits.maxTotalTrials", "1000"),
-        ({"limits": {"maxConcurrentTrials": 101}}, "limits.maxConcurrentTrials", "100"),
+        ({"limits": {"maxConcurrentTrials": 1001}}, "limits.maxConcurrentTrials", "1000"),
         ({"limits": {"timeout": "soon"}}, "limits.timeout", "ISO 8601"),
         ({"limits": {"trialTimeout": "soon"}}, "limits.trialTimeout", "ISO 8601"),
         ({"earlyTermination": {"policyType": "Bandit"}}, "earlyTermination.slackFactor", "slackAmount"),

@@ -24,7 +24,7 @@ from smalt.kinds.jobs.admission import Checks
 from smalt.kinds.jobs.command import Distribution, JobResources, QueueSettings
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.sweeps import controller, plan, trials
-from smalt.kinds.jobs.sweeps.plan import CONCURRENT_MOST, SEED, TOTAL, TOTAL_MOST
+from smalt.kinds.jobs.sweeps.plan import SEED, TOTAL, TOTAL_MOST
 from smalt.kinds.jobs.sweeps.samplers import COUNTED_MOST
 from smalt.kinds.jobs.sweeps.space import Group
 from smalt.store.document import part
@@ -49,7 +49,7 @@ class Trial(Properties):
 
 class SweepLimits(Properties):
     max_total_trials: int | None = Field(None, ge=1, le=TOTAL_MOST)
-    max_concurrent_trials: int | None = Field(None, ge=1, le=CONCURRENT_MOST)
+    max_concurrent_trials: int | None = Field(None, ge=1, le=TOTAL_MOST)
     timeout: str | None = None
     trial_timeout: str | None = None
 
