@@ -47,7 +47,7 @@ RUN_TYPE = "run_type"  # in a job's own part of the spec: run history's word for
 PARENT_RUN = "mlflow.parentRunId"
 PARAMETERS = "parameters"  # there too: what its run has logged as parameters when it ends
 WATCHED = "watched"  # there too: the metric whose logging wakes the job above
-_SOON_S = 0.1  # then the job above looks: at all that was logged meanwhile
+_SOON_S = 0.1  # then the job above looks, later where it has many children: at all that was logged meanwhile
 _SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"})
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
 _DEPTH_MOST = 20
@@ -171,7 +171,9 @@ class JobRuns:
             if row is None or part(row.spec, OURS).get(WATCHED) not in metrics:
                 return
             above = resources.get(connection, row.parent)
-        at = now + _SOON_S
+            counts = children.counts(connection, row.parent)
+        number = sum(count for state, count in counts.items() if state != children.OPEN)
+        at = now + max(_SOON_S, children.PACE_S * number)
         if above is None or above.ended_at is not None or (above.due_at is not None and above.due_at <= at):
             return
         with self.database.write() as connection:

@@ -27,6 +27,7 @@ from smalt.kinds.jobs.sweeps.plan import SweepPlan
 from smalt.kinds.jobs.sweeps.policies import Logged
 from smalt.kinds.jobs.sweeps.progress import Best, Progress
 from smalt.store import resources
+from smalt.store.children import PACE_S
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
@@ -63,6 +64,7 @@ class _Step:
         self.workspace = ResourceId.parse(self.row.written).workspace
         self.journal = Journal(self.known.log, self.now)
         self.best = self.known.best
+        self.compare_in = life.RESYNC_S  # seconds
 
     def plan(self, started_at: float) -> Plan:
         if not self.known.submitted:
@@ -79,7 +81,7 @@ class _Step:
         if not children and not self.known.open and self.known.submitted >= self.sweep.total:
             return self._planned(self._end())
         more = bool(children) and len(children) == AT_ONCE
-        return self._planned(Plan(children, more, cancel=cancel, after=min(life.RESYNC_S, left) + 0.01))
+        return self._planned(Plan(children, more, cancel=cancel, after=min(self.compare_in, left) + 0.01))
 
     def _planned(self, plan: Plan) -> Plan:
         if plan.error:
@@ -161,6 +163,12 @@ class _Step:
     def _ended_early(self) -> Sequence[str]:
         if self.sweep.termination is None or not (set(self.known.open) - set(self.known.asked)):
             return ()
+        pace = PACE_S * self.known.submitted  # a look reads all that all have logged
+        left = self.known.compared_at + pace - self.now
+        if 0 < left <= pace:
+            self.compare_in = left
+            return ()
+        self.known.compared_at = self.now
         live, cut = set(self.known.open) - set(self.known.asked), set(self.known.cut) | set(self.known.asked)
         compared = {
             number: Logged(values, number in live, number not in live and number not in cut)

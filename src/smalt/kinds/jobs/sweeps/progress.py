@@ -32,6 +32,7 @@ class Progress:
       told to end early.
     - `ended`: how many ended in which state; `cut`: those that ended and did not complete, where a policy compares.
     - `error`: what the first that failed said.
+    - `compared_at`: when a policy last compared all, in seconds since the epoch.
     - `tried`: values and score of each, in order, where the sampler learns.
     - `log`: the length of the journal.
     """
@@ -41,6 +42,7 @@ class Progress:
     asked: list[int] = field(default_factory=list[int])
     ended: dict[str, int] = field(default_factory=dict[str, int])
     cut: list[int] = field(default_factory=list[int])
+    compared_at: float = 0.0
     best: Best | None = None
     error: str = ""
     tried: list[tuple[Mapping[str, Any], float | None]] = field(
