@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -208,6 +209,7 @@ class NodeService:
             self._news.notify_all()
 
     def _report_on(self) -> None:
+        pause = _FIRST_PAUSE_S
         while not self._stopping.is_set():
             with self._news:
                 self._news.wait_for(lambda: bool(self._session and self._changed), self._heartbeat_s)
@@ -217,11 +219,16 @@ class NodeService:
                 self._changed.clear()
             try:
                 self._report(session, names)
+                pause = _FIRST_PAUSE_S
             except Exception as error:  # the edge: said again on this line or the next
                 _LOG.warning("a report did not get through: %s", error or type(error).__name__)
                 with self._news:
                     self._changed = dict.fromkeys(names) | self._changed
-                self._stopping.wait(_FIRST_PAUSE_S)
+                    self._news.wait_for(partial(self._is_over, session), pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _is_over(self, session: str) -> bool:
+        return self._session != session or self._stopping.is_set()
 
     def _report(self, session: str, names: list[str]) -> None:
         states = {name: self._state(name) for name in names}
