@@ -73,7 +73,7 @@ class Brood:
         os.close(writing)
         os.close(door)
         refused = _put_into(command.cgroups, pid)
-        with os.fdopen(key, "wb") as opening:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(key, "wb") as opening:  # the child has ended: it says why
             opening.write(b"" if refused else b"1")
         with os.fdopen(reading, "rb") as pipe:
             problem = pipe.read().decode(errors="replace")  # closed by exec
