@@ -85,6 +85,21 @@ def test_a_condition_may_be_a_value(harness: Harness) -> None:
     assert "yes" in order and "no" not in order
 
 
+def test_a_named_output_of_a_step_that_is_skipped_becomes_nothing(harness: Harness) -> None:
+    part = component(harness, "part")
+    jobs = {
+        "yes": node(part, data=IN, outputs={"made": "${{parent.outputs.m}}"}),
+        "no": node(part, data=IN),
+        "fork": {"type": "if_else", "condition": "false", "true_block": "${{parent.jobs.yes}}",
+                 "false_block": "${{parent.jobs.no}}"},
+    }  # fmt: skip
+    outputs = {"m": {"jobOutputType": "uri_folder", "assetName": "asset"}}
+    assert submit(harness, jobs, **RAW, outputs=outputs).status_code == 201
+    assert run_to_the_end(harness) == ["no"]
+    assert status(harness, "pipe") == "Completed"
+    assert harness.get(f"{WORKSPACE}/data/asset/versions/1").status_code == 404
+
+
 def loop(harness: Harness, most: int = 5) -> Any:
     count = says(harness, more="boolean", count="integer")
     jobs = {
