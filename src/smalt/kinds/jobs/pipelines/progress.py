@@ -216,7 +216,7 @@ class Look:
         job = children.properties(self.graph, step, taken, self._settings)
         if step.loop:
             job["displayName"] = f"{step.display}_{turn}"
-        adapt = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings.force)
+        adapt = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings)
         name = self._job(step.name, turn)
         self._jobs.append(Child(name, job, adapt))
         self._log.say(f"Step '{step.name}' is submitted: job {name}.")
