@@ -200,6 +200,26 @@ def test_the_items_may_be_what_a_step_said(harness: Harness) -> None:
     assert status(harness, "pipe") == "Completed"
 
 
+def test_items_are_those_of_a_loops_last_round(harness: Harness) -> None:
+    outputs = {"items": {"type": "string"}, "more": {"type": "boolean"}}
+    plan = component(harness, "plan", inputs={}, outputs=outputs, is_deterministic=False)
+    part = component(harness, "part")
+    jobs = {
+        "plan": node(plan),
+        "again": {"type": "do_while", "body": "${{parent.jobs.plan}}", "condition": "more", "mapping": {},
+                  "limits": {"max_iteration_count": 5}},
+        "body": node(part, data=IN),
+        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}",
+                 "items": "${{parent.jobs.plan.outputs.items}}"},
+    }  # fmt: skip
+    answer = submit(harness, jobs, **RAW)
+    assert answer.status_code == 201, answer.text
+    say(harness, "plan_0", items='[{"rate": 1}]', more="true")
+    say(harness, "plan_1", items='[{"rate": 2}, {"rate": 3}]', more="false")
+    assert set(running(harness)) == {"body_0", "body_1"}
+    assert [child(harness, "body", turn=turn)["inputs"]["rate"]["value"] for turn in range(2)] == ["2", "3"]
+
+
 def nested(harness: Harness, **properties: Any) -> Any:
     part = component(harness, "part")
     jobs = {
