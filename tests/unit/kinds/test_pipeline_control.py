@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from fakes.jobs import JOBS, status
 from fakes.pipelines import (
@@ -316,6 +317,38 @@ def test_a_pipeline_that_is_a_step_of_itself_is_refused(harness: Harness) -> Non
     component(harness, "self", type="pipeline", jobs={"again": node(name, type="pipeline")}, inputs={}, outputs={})
     error = submit(harness, {"self": node(name, type="pipeline")}).json()["error"]
     assert "nested without end" in error["message"], error
+
+
+def test_pipelines_that_double_at_each_level_are_refused_soon(harness: Harness) -> None:
+    part, ports = component(harness, "part"), {"data": {"type": "uri_folder"}, "rate": {"type": "number"}}
+    below, kind = part, "command"
+    for depth in range(12):
+        jobs = {
+            name: node(below, type=kind, data="${{parent.inputs.data}}", rate=rate)
+            for name, rate in (("a", "${{parent.inputs.rate}}"), ("b", str(depth + 2)))
+        }
+        name = f"level{depth}"
+        below, kind = component(harness, name, type="pipeline", jobs=jobs, inputs=ports, outputs={}), "pipeline"
+    looked: list[str] = []
+
+    def seen(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        looked.append(statement)
+
+    event.listen(harness.database._engine, "before_cursor_execute", seen)  # pyright: ignore[reportPrivateUsage]
+    answer = submit(harness, {"top": node(below, type="pipeline", data=IN, rate="1")}, **RAW)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and "more than 1000 steps" in error["message"], error
+    assert error["target"].startswith("properties.jobs.top.jobs."), error
+    assert len(error["message"]) < 1000 and len(looked) < 30_000, len(looked)
+
+
+def test_a_pipeline_has_at_most_a_thousand_steps(harness: Harness) -> None:
+    part = component(harness, "part")
+    jobs = {f"s{number}": node(part, data=IN) for number in range(1001)}
+    error = submit(harness, jobs, **RAW).json()["error"]
+    assert error["target"] == "properties.jobs" and "more than 1000 steps" in error["message"], error
+    del jobs["s0"]
+    assert submit(harness, jobs, **RAW).status_code == 201
 
 
 CONTROL: list[tuple[dict[str, Any], str, str]] = [
