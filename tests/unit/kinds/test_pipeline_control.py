@@ -319,6 +319,61 @@ def test_a_pipeline_that_is_a_step_of_itself_is_refused(harness: Harness) -> Non
     assert "nested without end" in error["message"], error
 
 
+def unknown_below(harness: Harness) -> str:
+    """A pipeline that is ruled by values, below another that passes them on."""
+    part, ports = component(harness, "part"), {"raw": {"type": "uri_folder"}}
+    kinds = ("kind", "flag", "items", "nodes")
+    values = {**ports, **{name: {"type": "string"} for name in kinds}}
+    chosen = component(
+        harness, "chosen", inputs={**ports, "kind": {"type": "string", "enum": ["a", "b"]}, "name": {"type": "string", "enum": ["x-a"]}}
+    )  # fmt: skip
+    jobs = {
+        "chosen": node(chosen, raw=IN, kind="${{parent.inputs.kind}}", name="x-${{parent.inputs.kind}}",
+                       more={"resources": {"instance_count": "${{parent.inputs.nodes}}"}}),
+        "body": node(part, data=IN),
+        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}", "items": "${{parent.inputs.items}}"},
+        "yes": node(part, data=IN, rate="0.9"),
+        "fork": {"type": "if_else", "condition": "${{parent.inputs.flag}}", "true_block": "${{parent.jobs.yes}}"},
+    }  # fmt: skip
+    inner = component(harness, "inner", type="pipeline", jobs=jobs, inputs=values, outputs={})
+    passed = {name: f"${{{{parent.inputs.{name}}}}}" for name in values}
+    return component(
+        harness, "middle", type="pipeline", jobs={"deep": node(inner, type="pipeline", **passed)}, inputs=values, outputs={}
+    )  # fmt: skip
+
+
+def test_values_that_are_not_known_yet_pass_whatever_they_are_for(harness: Harness) -> None:
+    kinds = ("kind", "flag", "items", "nodes")
+    ask = says(harness, **dict.fromkeys(kinds, "string"))
+    given = {name: f"${{{{parent.jobs.ask.outputs.{name}}}}}" for name in kinds}
+    jobs = {"ask": node(ask), "below": node(unknown_below(harness), type="pipeline", raw=IN, **given)}
+    answer = submit(harness, jobs, **RAW)
+    assert answer.status_code == 201, answer.text
+    say(harness, "ask", kind="a", flag="true", items='[{"rate": 1}, {"rate": 2}]', nodes=1)
+    look(harness)
+    assert set(running(harness)) == {"chosen", "body_0", "body_1", "yes"}
+    run_to_the_end(harness)
+    assert status(harness, "pipe") == "Completed"
+
+
+@pytest.mark.parametrize(("name", "value"), [("kind", "z"), ("flag", "perhaps"), ("items", "[]"), ("nodes", "none")])
+def test_values_that_are_known_are_checked_at_any_depth(harness: Harness, name: str, value: str) -> None:
+    given = {"kind": "a", "flag": "true", "items": '[{"rate": 1}]', "nodes": "1"}
+    top = {"top": node(unknown_below(harness), type="pipeline", raw=IN, **given)}
+    assert submit(harness, top, "good", **RAW).status_code == 201
+    top = {"top": node("azureml:middle:1", type="pipeline", raw=IN, **{**given, name: value})}
+    error = submit(harness, top, **RAW).json()["error"]
+    assert error["target"].startswith("properties.jobs.top.jobs.deep."), error
+    marked = {"jobInputType": "literal", "value": value, "rehearsed": True}
+    inputs = {key: {"jobInputType": "literal", "value": one} for key, one in given.items()}
+    properties = {
+        "jobType": "Pipeline",
+        "componentId": "azureml:middle:1",
+        "inputs": {**inputs, "raw": data(), name: marked},
+    }
+    assert harness.put(f"{JOBS}/marked", {"properties": properties}).status_code == 400
+
+
 def test_pipelines_that_double_at_each_level_are_refused_soon(harness: Harness) -> None:
     part, ports = component(harness, "part"), {"data": {"type": "uri_folder"}, "rate": {"type": "number"}}
     below, kind = part, "command"

@@ -28,14 +28,13 @@ from smalt.kinds.jobs.pipelines import children as steps
 from smalt.kinds.jobs.pipelines import control
 from smalt.kinds.jobs.pipelines.compiler import Compiler
 from smalt.kinds.jobs.pipelines.components import PIPELINE, check_literal, component, jobs_of
-from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, Graph, Step
+from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, REHEARSED, Graph, Step
 from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide
 from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
 from smalt.store.document import part
 
-REHEARSED = "rehearsed"  # of an input: what it will be is not known yet
 _DEPTH_MOST = 20
 _STEPS_MOST = 1000  # of a pipeline, with those of the pipelines in it: a PUT looks at all of them
 _JOBS = "properties.jobs"
@@ -75,6 +74,11 @@ class PipelineProperties(JobProperties):
 
 
 def _admit(request: Request, connection: Connection, properties: Document) -> Admitted:
+    if _REHEARSAL.get() is None:  # a client's document has no such mark
+        inputs: Mapping[str, Document] = properties["inputs"]
+        properties["inputs"] = {
+            name: {key: value for key, value in one.items() if key != REHEARSED} for name, one in inputs.items()
+        }
     with _rehearsal() as rehearsal:
         return _admitted(request, connection, properties, rehearsal)
 
@@ -252,7 +256,7 @@ def _stand_ins(graph: Graph, step: Step, settings: Settings) -> Document:
     for loop in graph.steps:
         if loop.type == PARALLEL_FOR and loop.control["body"] == step.name:
             given |= control.first_round(loop)
-            if "from" in loop.control:
+            if "items" not in loop.control:
                 unknown: Document = {"literal": ""}
                 given |= {name: unknown for name in graph.component(step).inputs if name not in given}
     found: Document = {}
