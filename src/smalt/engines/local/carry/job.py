@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from smalt.agent import wire
 from smalt.agent.folder import RESERVE_FILE
-from smalt.agent.journal import Journal
+from smalt.agent.journal import journal_at
 from smalt.agent.wire import Outcome, TaskSpec
 from smalt.arm.errors import ArmError
 from smalt.engines.local.carry.mirror import Ledger, Mirror
@@ -50,7 +50,9 @@ class Job:
         self.mirror = Mirror(folder)
         self.ledger = Ledger(self.mirror.carry / "ledger")
         taken = self.task.system_log
-        self.journal = Journal(str(self.mirror.path_of(taken) if taken else folder / "system.log"))
+        self.mirror.root.mkdir(parents=True, exist_ok=True)
+        place = self.mirror.path_of(taken) if taken else None
+        self.journal = journal_at(place, str(self.mirror.root), folder / "system.log")
         self.accepted_at = self.mirror.carry.stat().st_ctime
         reserve(folder)
         self._lock = lock
