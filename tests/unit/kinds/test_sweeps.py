@@ -229,6 +229,12 @@ def test_a_policy_ends_each_trial_once(harness: Harness) -> None:
     assert journal(harness).count("are going to be canceled") == 1
 
 
+def test_more_at_once_than_run_at_once_are_taken(harness: Harness) -> None:
+    assert sweep(harness, trials=130, at_once=1000).status_code == 201
+    settle(harness)
+    assert len(harness.row(f"{JOBS}/tune").status["decided"]["open"]) == 100, "the others wait for one of them to end"
+
+
 def test_cancel_ends_the_trials(harness: Harness) -> None:
     sweep(harness, trials=60, at_once=30)
     settle(harness)
