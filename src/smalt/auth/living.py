@@ -34,11 +34,16 @@ class LivingIdentities:
         if known is not None and now - known[0] < FRESH_S:
             return known[1]
         with self._database.read() as connection:
-            lives = connection.execute(select(identity.c.oid).where(identity.c.oid == oid)).first() is not None
+            lives = exists(connection, oid)
         if len(self._known) >= _KNOWN_MOST:
             self._known = {}
         self._known[oid] = (now, lives)
         return lives
+
+
+def exists(connection: Connection, oid: str) -> bool:
+    """Whether there is a service principal or managed identity with this object id, now."""
+    return connection.execute(select(identity.c.oid).where(identity.c.oid == oid)).first() is not None
 
 
 def end(connection: Connection, oid: str, now: float) -> None:

@@ -10,13 +10,18 @@ import pytest
 from fakes.examples import CURATED, DATA_URI
 from fakes.jobs import JOBS, submit
 from fakes.parents import FAN
-from fakes.platform import WORKSPACE, Harness
+from fakes.platform import OWNER, WORKSPACE, Harness
+from smalt.arm.kind import OURS
+from smalt.arm.ports import Isolation, Principal
 from smalt.arm.runs import JOBS as JOB_KIND
+from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TYPES
 from smalt.reconcile.heartbeat import Heartbeat
 from smalt.reconcile.pace import Pace
+from smalt.settings import TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
+from smalt.store.tables import identity
 
 URL = f"{WORKSPACE}/schedules/nightly"
 BEGUN = datetime(2027, 1, 15, 7, 59, 30, tzinfo=UTC).timestamp()  # a Friday
@@ -455,8 +460,82 @@ class TestTrigger:
         made(harness)
         answer = harness.send("POST", f"{URL}/trigger", {"scheduleTime": "soon"})
         assert (answer.status_code, answer.json()["error"]["target"]) == (400, "scheduleTime")
-        for given in ({"a": 1}, 5, "99999-01-01"):
+        beyond = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01", "1969-12-31T23:59:59Z")
+        for given in ({"a": 1}, 5, "99999-01-01", *beyond):
             assert harness.send("POST", f"{URL}/trigger", {"scheduleTime": given}).status_code == 400
+
+
+class TestAuthor:
+    """A service principal makes the schedule, or a job of one; what it runs does not outlive the right to run it."""
+
+    SERVICE = Principal("oid-ci", "ci", "servicePrincipal", TENANT)
+
+    @pytest.fixture(autouse=True)
+    def known(self, harness: Harness) -> None:
+        values = {"kind": "servicePrincipal", "name": "ci", "client_id": "ci", "scope": "", "federation": "[]"}
+        with harness.database.write() as connection:
+            connection.execute(identity.insert().values(oid=self.SERVICE.oid, created_at=BEGUN, **values))
+        harness.caller = self.SERVICE
+
+    def delete(self, harness: Harness) -> None:
+        with harness.database.write() as connection:
+            connection.execute(identity.delete().where(identity.c.oid == self.SERVICE.oid))
+        harness.caller = OWNER
+
+    def refused(self, harness: Harness) -> str:
+        return shown(harness)["lastRun"].get("error", {}).get("code", "")
+
+    def test_nothing_runs_for_one_who_was_deleted_until_another_puts_it_again(self, harness: Harness) -> None:
+        made(harness)
+        later(harness, 31)
+        assert len(jobs(harness)) == 1
+        self.delete(harness)
+        later(harness, 3600)
+        assert len(jobs(harness)) == 1 and self.refused(harness) == "AuthorDeleted"
+        assert shown(harness)["nextRunTime"].startswith("2027-01-15T10:00:00"), "it goes on"
+        answer = harness.send("POST", f"{URL}/trigger")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "AuthorDeleted")
+        assert harness.send("PATCH", URL, {"tags": {"a": "b"}}).status_code == 200
+        assert harness.put(URL, body(isEnabled=False)).status_code == 201
+        assert harness.send("PATCH", URL, {"properties": {"isEnabled": True}}).status_code == 200
+        later(harness, 3600)
+        assert len(jobs(harness)) == 1 and self.refused(harness) == "AuthorDeleted", "nobody vouched for what it runs"
+        made(harness)
+        later(harness, 3600)
+        assert len(jobs(harness)) == 2 and not self.refused(harness)
+
+    def test_nothing_runs_where_nothing_isolates_any_more(self, harness: Harness) -> None:
+        made(harness)
+        harness.engine.isolated = Isolation("none", "Nothing.")
+        later(harness, 31)
+        assert jobs(harness) == [] and self.refused(harness) == "NoIsolation"
+        harness.engine.isolated = Isolation("walls")
+        later(harness, 3600)
+        assert jobs(harness) == ["nightly-20270115t090000z"]
+
+    def test_a_jobs_schedule_is_of_whoever_submitted_the_job_also_after_its_end(self, harness: Harness) -> None:
+        submit(harness, "train")
+        harness.settle()
+        row = harness.row(f"{JOBS}/train")
+        harness.caller = Principal(job_oid(row), "job:train", "job", TENANT, scope=WORKSPACE.lower())
+        made(harness)
+        harness.engine.finish(row.status["tasks"][0], 0)
+        later(harness, 31)
+        assert "nightly-20270115t080000z" in jobs(harness)
+        again = harness.row(f"{JOBS}/nightly-20270115t080000z")
+        harness.caller = Principal(job_oid(again), f"job:{again.name}", "job", TENANT, scope=WORKSPACE.lower())
+        made(harness, tags={"by": "its own job"})
+        self.delete(harness)
+        later(harness, 3600)
+        assert len(jobs(harness)) == 2 and self.refused(harness) == "AuthorDeleted"
+
+    def test_children_are_of_their_parents_author(self, harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(TYPES, FAN.name, FAN)
+        made(harness, job={"jobType": "Fan", "count": 1, "child": JOB})
+        later(harness, 31)
+        assert len(job_rows(harness)) == 2
+        for row in job_rows(harness):
+            assert row.spec[OURS]["author"]["oid"] == self.SERVICE.oid
 
 
 class TestJobAsDefinition:

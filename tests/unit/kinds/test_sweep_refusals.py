@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from fakes.jobs import JOBS
 from fakes.platform import Harness
 from fakes.sweeps import GRID, SPACE, TRIAL, sweep
+from smalt.kinds.jobs.sweeps.space import parse
 
 BAYESIAN = {"samplingAlgorithmType": "Bayesian"}
 MEDIAN = {"policyType": "MedianStopping"}
@@ -32,7 +34,7 @@ MEDIAN = {"policyType": "MedianStopping"}
         ({"objective": {"goal": "minimize", "primaryMetric": ""}}, "objective.primaryMetric", "1 character"),
         ({"limits": {"maxTotalTrials": 0}}, "limits.maxTotalTrials", "1"),
         ({"limits": {"maxTotalTrials": 1001}}, "limits.maxTotalTrials", "1000"),
-        ({"limits": {"maxConcurrentTrials": 101}}, "limits.maxConcurrentTrials", "100"),
+        ({"limits": {"maxConcurrentTrials": 1001}}, "limits.maxConcurrentTrials", "1000"),
         ({"limits": {"timeout": "soon"}}, "limits.timeout", "ISO 8601"),
         ({"limits": {"trialTimeout": "soon"}}, "limits.trialTimeout", "ISO 8601"),
         ({"earlyTermination": {"policyType": "Bandit"}}, "earlyTermination.slackFactor", "slackAmount"),
@@ -62,6 +64,67 @@ def test_what_cannot_run_is_refused_with_its_field(
     assert error["target"].startswith(f"properties.{field}"), error
     assert word in error["message"], error
     assert harness.get(f"{JOBS}/tune").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("distribution", "field"),
+    [
+        (["qnormal", [0, 1e308, 1]], "sigma"),
+        (["normal", [0, 1.7e308]], "sigma"),
+        (["normal", [-1.7e308, 1]], "sigma"),
+        (["lognormal", [0, 1000]], "sigma"),
+        (["lognormal", [1000, 1]], "sigma"),
+        (["qlognormal", [0, 1000, 1]], "sigma"),
+        (["qlognormal", [0, 1, 5e-324]], "q"),
+        (["uniform", [-1.7e308, 1.7e308]], "min_value"),
+        (["uniform", [0, 10**400]], "max_value"),
+        (["quniform", [0, 1.7e308, 1]], "max_value"),
+        (["quniform", [0, 1, 5e-324]], "q"),
+        (["qnormal", [0, 1, 5e-324]], "q"),
+        (["qnormal", [0, 1, 1.7e308]], "q"),
+        (["loguniform", [0, 1000]], "max_value"),
+        (["qloguniform", [0, 1, 5e-324]], "q"),
+        (["randint", [10**400]], "upper"),
+    ],
+)
+def test_values_that_are_no_numbers_any_more_are_refused(harness: Harness, distribution: list[Any], field: str) -> None:
+    answer = sweep(harness, searchSpace={"lr": distribution})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["target"] == f"properties.searchSpace.lr.{field}"
+
+
+@pytest.mark.parametrize("base", [0.5, 5e-324])
+def test_a_small_base_has_its_largest_value_at_the_least(harness: Harness, base: float) -> None:
+    given = {"samplingAlgorithmType": "Random", "logbase": base}
+    answer = sweep(harness, searchSpace={"lr": ["loguniform", [-5000, 0]]}, samplingAlgorithm=given)
+    assert answer.json()["error"]["target"] == "properties.searchSpace.lr.min_value"
+
+
+def test_all_that_may_be_drawn_at_the_limits_is_a_number() -> None:
+    given = [
+        ["uniform", [-1e300, 1e300]], ["quniform", [-1e300, 1e300, 1]], ["normal", [0, 1e299]],
+        ["qnormal", [0, 1e299, 1]], ["qnormal", [0, 1, 1e300]], ["lognormal", [0, 86]], ["qlognormal", [0, 86, 0.3]],
+        ["loguniform", [-5000, 690]], ["qloguniform", [-5000, 690, 1]],
+    ]  # fmt: skip
+    for one in given:
+        found = parse({"x": one})
+        for point in (0.0, 1e-15, 0.5, 1 - 1e-16):
+            assert math.isfinite(found.at([point])["x"]), one
+
+
+def test_an_object_to_choose_has_as_many_parameters_as_a_space_at_most(harness: Harness) -> None:
+    ten = ["choice", [list(range(10))]]
+    answer = sweep(harness, searchSpace={"lr": ["choice", [[{f"p{number}": ten for number in range(4400)}]]]})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["target"] == "properties.searchSpace.lr.values.0"
+
+
+def test_a_space_of_more_combinations_than_anybody_counts_is_searched(harness: Harness) -> None:
+    ten = ["choice", [list(range(10))]]
+    one = ["choice", [[{f"p{number}": ten for number in range(100)}]]]
+    answer = sweep(harness, searchSpace={"lr": one, **{f"q{number}": one for number in range(60)}})
+    assert answer.status_code == 201, answer.text
+    assert "space_size" not in answer.json()["properties"]["properties"]
 
 
 def test_all_that_is_wrong_is_told_at_once(harness: Harness) -> None:

@@ -25,8 +25,10 @@ from fakes.sweeps import (
     sweep,
     task_of,
 )  # fmt: skip
+from smalt.arm.errors import ArmError
 from smalt.arm.kind import Step
 from smalt.kinds.jobs import job as jobs
+from smalt.kinds.jobs import outputs as registered
 from smalt.store import resources
 
 BANDIT = {"policyType": "Bandit", "slackFactor": 0.1, "evaluationInterval": 1, "delayEvaluation": 0}
@@ -227,6 +229,12 @@ def test_a_policy_ends_each_trial_once(harness: Harness) -> None:
     assert journal(harness).count("are going to be canceled") == 1
 
 
+def test_more_at_once_than_run_at_once_are_taken(harness: Harness) -> None:
+    assert sweep(harness, trials=130, at_once=1000).status_code == 201
+    settle(harness)
+    assert len(harness.row(f"{JOBS}/tune").status["decided"]["open"]) == 100, "the others wait for one of them to end"
+
+
 def test_cancel_ends_the_trials(harness: Harness) -> None:
     sweep(harness, trials=60, at_once=30)
     settle(harness)
@@ -357,3 +365,18 @@ def test_a_put_of_what_was_read_changes_nothing(harness: Harness) -> None:
     assert answer.status_code == 200, answer.text
     refused = harness.put(f"{JOBS}/tune", {"properties": {**again, "searchSpace": {"lr": ["uniform", [0, 2]]}}})
     assert refused.status_code == 409 and refused.json()["error"]["target"] == "properties.searchSpace"
+
+
+def test_a_sweep_whose_outputs_cannot_be_registered_fails(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise ArmError(400, "UserError", "no such asset can be")
+
+    monkeypatch.setattr(registered, "insert_version", refused)
+    outputs = {"model": {"jobOutputType": "mlflow_model", "assetName": "churn"}}
+    trial = {**TRIAL, "command": "train ${{search_space.lr}} ${{outputs.model}}"}
+    sweep(harness, trials=1, at_once=1, outputs=outputs, trial=trial)
+    harness.settle()
+    end(harness, "tune_0", 0.5)
+    row = harness.row(f"{JOBS}/tune")
+    assert row.state == "Failed" and "no such asset can be" in row.status["error"]["message"]
+    assert harness.tracking.runs[WORKSPACE.lower(), "tune"]["status"] == "FAILED"

@@ -19,7 +19,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.runs import JOBS
-from smalt.kinds.jobs import accept, launch, life
+from smalt.kinds.jobs import accept, authors, launch, life
 from smalt.kinds.jobs.model import PARENT, ROOT, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.settings import TENANT
@@ -28,7 +28,7 @@ from smalt.store import resources
 from smalt.store.resources import Lock, New, Row
 from smalt.store.tables import resource
 
-AT_ONCE = 25  # children that one transaction submits or cancels: others wait for it
+AT_ONCE = 25  # children that one transaction submits, and one step cancels: others wait for it
 
 
 Adapt = Callable[[Connection, Admitted], Admitted]
@@ -67,7 +67,8 @@ class Plan:
     - `outputs`: where its own outputs are, as far as that is known; None: as before.
     - `end`: how it ends (Completed, Failed, Canceled) once no child is open; `error`: why. `at_once`: it waits for
       none, and those that are open are canceled.
-    - `cancel`: the names of children that are to end now.
+    - `cancel`: the names of children that are to end now. They are asked before the rest is written, which may be
+      decided anew.
     - `after`: it looks again in so many seconds, whatever happens; None: only when something wakes it.
     - `writes` runs in the transaction of the step.
     """
@@ -115,13 +116,14 @@ def _go_on(decide: Decide, platform: Platform, row: Row, status: JobStatus) -> S
             f"a {row.properties['jobType']} job with no child left says neither what next nor how it ends"
         )
 
+    _ask_to_cancel(platform, row, [_key(row, name) for name in plan.cancel])
+
     def writes(connection: Connection) -> None:
         submit(platform, connection, row, plan.children)
-        _ask_to_cancel(connection, row, [_key(row, name) for name in plan.cancel], now)
         if plan.writes is not None:
             plan.writes(connection)
 
-    has_writes = plan.children or plan.cancel or plan.writes is not None
+    has_writes = plan.children or plan.writes is not None
     status = replace(status, started_at=status.started_at or now)
     return life.at(row, "Running", status, after=0 if plan.more else plan.after, writes=writes if has_writes else None)
 
@@ -156,7 +158,8 @@ def submit(platform: Platform, connection: Connection, parent: Row, children: Se
 def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
     properties = {"experimentName": parent.properties["experimentName"], **child.properties}
     admitted = child.adapt(connection, accept.new(replace(request, body={"properties": properties}), connection))
-    ours = {**admitted.spec[OURS], **child.ours, PARENT: parent.name, ROOT: parent.spec[OURS].get(ROOT) or parent.name}
+    ours = {**admitted.spec[OURS], **child.ours, **authors.inherited(parent), PARENT: parent.name}
+    ours[ROOT] = parent.spec[OURS].get(ROOT) or parent.name
     return New(
         request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
         admitted.status or {}, admitted.state, parent.created_by, due_at=request.now,
@@ -166,25 +169,27 @@ def _taken(request: Request, connection: Connection, parent: Row, child: Child) 
 
 def _cancel(platform: Platform, row: Row, state: str) -> Step:
     """Some of the open children are told to end; the parent ends when all have."""
-    status, now = JobStatus.read(row.status), platform.clock()
+    status = JobStatus.read(row.status)
     if not counts(platform, row).open:
         return life.finish(platform, row, status, "Canceled")
     with platform.database.read() as connection:
         asked = _not_asked(connection, row)
-
-    def writes(connection: Connection) -> None:
-        _ask_to_cancel(connection, row, asked, now)
-
-    return life.at(row, state, status, after=0 if len(asked) == AT_ONCE else None, writes=writes)
+    _ask_to_cancel(platform, row, asked)
+    return life.at(row, state, status, after=0 if len(asked) == AT_ONCE else None)
 
 
-def _ask_to_cancel(connection: Connection, parent: Row, keys: Sequence[str], now: float) -> None:
+def _ask_to_cancel(platform: Platform, parent: Row, keys: Sequence[str]) -> None:
+    """Each in a transaction of its own, before the parent's apply; nothing happens where it is asked already.
+
+    A child's step locks its row, then the counts and the parent's row: who holds those must not wait for a child.
+    """
     for key in keys:
-        child = resources.get(connection, key, Lock.WRITE)
-        if child is None or child.parent != parent.id or child.deleting:
-            continue
-        if child.state not in TERMINAL and child.state != life.CANCEL_REQUESTED:
-            life.ask_to_cancel(connection, child, parent.changed_by, now)
+        with platform.database.write() as connection:
+            child = resources.get(connection, key, Lock.WRITE)
+            if child is None or child.parent != parent.id or child.deleting:
+                continue
+            if child.state not in TERMINAL and child.state != life.CANCEL_REQUESTED:
+                life.ask_to_cancel(connection, child, parent.changed_by, platform.clock())
 
 
 def _key(parent: Row, name: str) -> str:

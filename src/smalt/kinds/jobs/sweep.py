@@ -24,7 +24,8 @@ from smalt.kinds.jobs.admission import Checks
 from smalt.kinds.jobs.command import Distribution, JobResources, QueueSettings
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.sweeps import controller, plan, trials
-from smalt.kinds.jobs.sweeps.plan import CONCURRENT_MOST, SEED, TOTAL, TOTAL_MOST
+from smalt.kinds.jobs.sweeps.plan import SEED, TOTAL, TOTAL_MOST
+from smalt.kinds.jobs.sweeps.samplers import COUNTED_MOST
 from smalt.kinds.jobs.sweeps.space import Group
 from smalt.store.document import part
 from smalt.store.resources import Row
@@ -48,7 +49,7 @@ class Trial(Properties):
 
 class SweepLimits(Properties):
     max_total_trials: int | None = Field(None, ge=1, le=TOTAL_MOST)
-    max_concurrent_trials: int | None = Field(None, ge=1, le=CONCURRENT_MOST)
+    max_concurrent_trials: int | None = Field(None, ge=1, le=TOTAL_MOST)
     timeout: str | None = None
     trial_timeout: str | None = None
 
@@ -158,7 +159,8 @@ def _told(properties: Document, space: Group) -> dict[str, str]:
         "primary_metric_config": json.dumps(config), "resume_from": "null",
         "runTemplate": "HyperDrive", "azureml.runsource": "hyperdrive", "platform": "AML",
     }  # fmt: skip
-    return told if space.size is None else {**told, "space_size": str(space.size)}
+    is_counted = space.size is not None and space.size <= COUNTED_MOST
+    return {**told, "space_size": str(space.size)} if is_counted else told
 
 
 def _seed(request: Request, properties: Document) -> int:

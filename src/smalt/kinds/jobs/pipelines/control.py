@@ -24,9 +24,9 @@ def step(
     node: Mapping[str, Any],
     nodes: Mapping[str, Any],
     field: str,
-    value: Callable[[Binding, str], str],
+    value: Callable[[Binding, str], str | None],
 ) -> Step:
-    """Raises ArmError(400)."""
+    """`value`: what a pipeline's input says, None where that is not known yet. Raises ArmError(400)."""
     if type_ == IF_ELSE:
         return _if_else(name, node, nodes, field, value)
     body = _step_named(node.get("body"), nodes, f"{field}.body")
@@ -46,7 +46,11 @@ def _step_named(text: Any, nodes: Mapping[str, Any], field: str) -> str:
 
 
 def _if_else(
-    name: str, node: Mapping[str, Any], nodes: Mapping[str, Any], field: str, value: Callable[[Binding, str], str]
+    name: str,
+    node: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    field: str,
+    value: Callable[[Binding, str], str | None],
 ) -> Step:
     said: Any = node.get("condition")
     blocks: Document = {}
@@ -65,7 +69,7 @@ def _if_else(
         condition: Document = {"step": bound.step, "output": bound.name}
         return Step(name, IF_ELSE, after={bound.step: True}, control={"condition": condition, **blocks})
     text = value(bound, f"{field}.condition") if bound is not None else str(said)
-    if text.strip().lower() not in ("true", "false"):
+    if text is not None and text.strip().lower() not in ("true", "false"):
         raise invalid(
             f"{field}.condition: {text[:80]!r} is neither true nor false; bind it to an output of a step.",
             f"{field}.condition",
@@ -105,7 +109,7 @@ def _port(text: Any, body: str, kind: str, field: str) -> str:
 
 
 def _parallel_for(
-    name: str, node: Mapping[str, Any], body: str, field: str, value: Callable[[Binding, str], str]
+    name: str, node: Mapping[str, Any], body: str, field: str, value: Callable[[Binding, str], str | None]
 ) -> Step:
     given, after = node.get("items"), dict[str, bool]()
     bound = binding(given, f"{field}.items")
@@ -115,7 +119,8 @@ def _parallel_for(
         control["from"] = {"step": bound.step, "output": bound.name}
     else:
         text = value(bound, f"{field}.items") if bound is not None else given
-        control["items"] = read_items(text, f"{field}.items")
+        if bound is None or text is not None:
+            control["items"] = read_items(text, f"{field}.items")
     outputs: Document = {}
     for port, said in document(node.get("outputs")).items():
         to = binding(document(said).get("value"), f"{field}.outputs.{port}")

@@ -16,9 +16,10 @@ from sqlalchemy import Connection
 
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
+from smalt.kinds.jobs import authors
 from smalt.kinds.jobs.schedules import definition, submission, triggers
 from smalt.kinds.jobs.schedules.definition import FIELD, Occasion
 from smalt.kinds.jobs.schedules.status import ScheduleStatus, refused, submitted
@@ -62,7 +63,11 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         if first is None and (enabled or not same):
             _never(properties["trigger"], trigger, now)
         status = replace(status, next=first if enabled else None)
-    spec = {**request.body, "properties": {**properties, "isEnabled": enabled, "action": action}}
+    if old is not None and not changed and (request.patched or not enabled):
+        author = authors.inherited(old)
+    else:  # who puts what is to run vouches for it
+        author = authors.of(request, connection)
+    spec = {**request.body, "properties": {**properties, "isEnabled": enabled, "action": action}, OURS: author}
     return Admitted(spec, state="Succeeded", due=True, status=status.document(), archived=not enabled)
 
 
@@ -171,10 +176,12 @@ def _schedule_time(request: Request) -> int:
         return int(request.now)
     try:
         found = datetime.fromisoformat(str(given))
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
+    except ValueError:
+        found = None
+    if found is None or not triggers.YEARS[0] <= found.year <= triggers.YEARS[1]:
         message = f"scheduleTime: '{str(given)[:80]}' is no time such as 2022-06-01T10:00:00Z."
-        raise invalid(message, "scheduleTime") from None
+        raise invalid(message, "scheduleTime")
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 KIND = Kind(

@@ -10,7 +10,7 @@ from smalt.arm.kind import OURS, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.runs import JOBS
-from smalt.kinds.jobs import launch
+from smalt.kinds.jobs import authors, launch
 from smalt.kinds.jobs.schedules import definition
 from smalt.kinds.jobs.schedules.definition import SCHEDULE, Occasion
 from smalt.settings import TENANT
@@ -22,7 +22,7 @@ from smalt.store.resources import New, Row
 def submit(platform: Platform, connection: Connection, schedule: Row, occasion: Occasion) -> None:
     """Nothing happens where this schedule has submitted it already: its clock was set back.
 
-    Raises ArmError: what is wrong with the job now, or that there is another one of its name.
+    Raises ArmError: what is wrong with the job or the schedule's author now, or that there is another one of its name.
     """
     id_, identity = ResourceId.parse(schedule.written), launch.job_oid(schedule)
     job = id_.workspace.child("jobs", occasion.name)
@@ -32,11 +32,12 @@ def submit(platform: Platform, connection: Connection, schedule: Row, occasion: 
     if there is not None:
         message = f"Job '{occasion.name}', which schedule '{schedule.name}' would submit, is another job already."
         raise conflict(message, "name")
+    authors.check(platform, connection, "schedule", schedule)
     principal = Principal(identity, schedule.changed_by, "job", TENANT, scope=id_.workspace.key)
     request = Request(platform, id_, principal, platform.clock())
     what = part(part(schedule.properties, "action"), "jobDefinition")
     admitted = definition.taken(request, connection, what, schedule.name, occasion)
-    spec = {**admitted.spec, OURS: {**admitted.spec[OURS], SCHEDULE: identity}}
+    spec = {**admitted.spec, OURS: {**admitted.spec[OURS], **authors.inherited(schedule), SCHEDULE: identity}}
     new = New(
         job.key, str(job), JOBS, id_.workspace.key, occasion.name, spec, admitted.status or {}, admitted.state,
         schedule.changed_by, due_at=request.now, lookup=schedule.name,

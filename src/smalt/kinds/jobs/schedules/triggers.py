@@ -24,7 +24,7 @@ _FIELD = "properties.trigger"
 _ELAPSED = {"minute": 60, "hour": 3600}
 _CALENDAR = ("day", "week", "month")
 _FIELDS_OF_CRON = 5
-_YEARS = (1970, 9000)
+YEARS = (1970, 9000)  # the first and the last that a time may be in
 
 
 class Pattern(Properties):
@@ -194,7 +194,7 @@ def _time(given: Mapping[str, Any], name: str, place: tzinfo) -> float | None:
         found = datetime.fromisoformat(str(text))
     except ValueError:
         found = None
-    if found is None or not _YEARS[0] <= found.year <= _YEARS[1]:
+    if found is None or not YEARS[0] <= found.year <= YEARS[1]:
         field = f"{_FIELD}.{name}"
         raise invalid(f"{field}: '{str(text)[:80]}' is no time such as 2022-06-01T10:00:00.", field)
     return (instant(found.replace(microsecond=0), place) if found.tzinfo is None else found).timestamp()

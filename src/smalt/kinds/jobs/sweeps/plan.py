@@ -17,7 +17,7 @@ from smalt.kinds.jobs.sweeps.space import Group
 from smalt.store.document import part
 from smalt.store.resources import Row
 
-TOTAL_MOST, CONCURRENT_MOST = 1000, 100  # trials, as Azure has them
+TOTAL_MOST, AT_ONCE_MOST = 1000, 100  # trials: Azure takes limits up to the first, and runs up to the second
 TIMEOUT = "P60D"  # of a sweep that gives none
 SEED, TOTAL = "seed", "total"  # in the spec's own part
 _ALGORITHMS = ("Random", "Grid", "Bayesian")
@@ -48,7 +48,7 @@ class SweepPlan:
         maximize = objective["goal"].lower() == "maximize"
         return cls(
             sampler(properties, found, seed, total, maximize), total,
-            min(limits.get("maxConcurrentTrials") or total, CONCURRENT_MOST),
+            min(limits.get("maxConcurrentTrials") or total, AT_ONCE_MOST),
             seconds_of(limits.get("timeout") or TIMEOUT, 0), objective["primaryMetric"], maximize,
             termination(properties, maximize),
         )  # fmt: skip

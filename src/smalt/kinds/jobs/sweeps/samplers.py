@@ -18,7 +18,7 @@ from smalt.kinds.jobs.sweeps.space import Choice, Continuous, Group, Values
 CONTINUED = frozenset({"choice", "uniform", "quniform"})  # what Bayesian search is for
 FIRST_LEAST, FIRST_MOST = 4, 10  # trials that Bayesian search draws at random before it learns
 _SOBOL_MOST = 21_201  # dimensions for which the sequence is known
-_COUNTED_MOST = 2**53
+COUNTED_MOST = 2**53  # combinations; nobody counts more
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Bayesian:
 
 def _size(space: Group) -> int:
     """How many combinations the space has; 0: without end, or so many that nobody meets one twice."""
-    return space.size if space.size and space.size <= _COUNTED_MOST else 0
+    return space.size if space.size and space.size <= COUNTED_MOST else 0
 
 
 def _distribution(parameter: Any) -> Any:

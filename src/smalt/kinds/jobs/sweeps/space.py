@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +26,8 @@ from smalt.arm.validation import nearest
 
 Values = Mapping[str, Any]  # of one trial, by parameter
 PARAMETERS_MOST, CHOICES_MOST, DEPTH_MOST = 100, 10_000, 10
+_LARGEST = 1e300  # of a value, and of the multiple of q that it is
+_SIGMAS = 8  # no value of a normal distribution is drawn further from its mean
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")  # as the client checks it
 _STANDARD = NormalDist()
 _ARGUMENTS = {
@@ -86,7 +89,7 @@ class Continuous:
         else:
             drawn = self.first + self.second * _STANDARD.inv_cdf(min(max(point[0], 1e-12), 1 - 1e-12))
         if "log" in self.type:
-            drawn = self.base ** min(drawn, math.log(1e300) / math.log(self.base) if self.base > 1 else drawn)
+            drawn = self.base**drawn
         return drawn if self.q is None else self.multiple(self._nearest(drawn, self.q))
 
     def multiple(self, number: int) -> float:
@@ -233,15 +236,37 @@ def _continuous(type_: str, numbers: Sequence[float], base: float, path: str) ->
         raise invalid(f"{path}.sigma: {second:g} is not above 0.", f"{path}.sigma")
     if rest and rest[0] <= 0:
         raise invalid(f"{path}.q: {rest[0]:g} is not above 0.", f"{path}.q")
-    most = second if type_.endswith("uniform") else first
-    if "log" in type_ and most * math.log(base) > math.log(1e300):
-        name = "max_value" if type_.endswith("uniform") else "mu"
-        raise invalid(f"{path}.{name}: {base:g} to the power of {most:g} is no number any more.", f"{path}.{name}")
     q = rest[0] if rest else None
+    _check_range(type_, first, second, q, base, path)
     one = Continuous(type_, first, second, q, base, q is not None and q == int(q))
     if type_ == "quniform" and one.multiples()[0] > one.multiples()[1]:
         raise invalid(f"{path}.q: there is no multiple of {q:g} between {first:g} and {second:g}.", f"{path}.q")
     return one
+
+
+def _check_range(type_: str, first: float, second: float, q: float | None, base: float, path: str) -> None:
+    """Raises ArmError(400) where a value that may be drawn, or its multiple of q, is no number any more."""
+    is_uniform = type_.endswith("uniform")
+    bounds = (first, second) if is_uniform else (first - _SIGMAS * float(second), first + _SIGMAS * float(second))
+    names = ("min_value", "max_value") if is_uniform else ("sigma", "sigma")
+    most = math.log(_LARGEST)
+    sizes = [_logarithm(bound, base if "log" in type_ else None) for bound in bounds]
+    for name, bound, size in zip(names, bounds, sizes, strict=True):
+        if size > most:
+            what = f"{base:g} to the power of {bound:g}" if "log" in type_ else f"{bound:g}"
+            reach = "" if is_uniform else f"values may be {_SIGMAS} sigma from mu, and "
+            raise invalid(f"{path}.{name}: {reach}{what} is beyond {_LARGEST:g}.", f"{path}.{name}")
+    if q is not None and (q > _LARGEST or max(sizes) - math.log(q) > most):
+        raise invalid(
+            f"{path}.q: {q:g} is too {'large' if q > _LARGEST else 'small'} for values such as these.", f"{path}.q"
+        )
+
+
+def _logarithm(bound: float, base: float | None) -> float:
+    """Of how large a value is that is drawn at this bound, or is `base` to the power of it."""
+    if base is not None:
+        return bound * math.log(base)
+    return math.log(abs(bound)) if bound else -math.inf
 
 
 def _choice(given: Any, base: float, path: str, depth: int) -> Choice:
@@ -260,6 +285,8 @@ def _choice(given: Any, base: float, path: str, depth: int) -> Choice:
 def _option(given: Any, base: float, path: str, depth: int) -> Any:
     if isinstance(given, dict):
         inner = cast("dict[str, Any]", given)
+        if len(inner) > PARAMETERS_MOST:
+            raise invalid(f"{path}: {len(inner)} parameters are given, and at most {PARAMETERS_MOST} can be.", path)
         return Group(
             {
                 name: _parameter(one, base, f"{path}.{name[:100]}", depth + 1) if _is_distribution(one) else one
@@ -279,6 +306,8 @@ def _is_distribution(given: Any) -> bool:
 
 
 def _number(given: Any, path: str) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < math.inf:
         raise invalid(f"{path}: {str(given)[:80]!r} is no number.", path)
+    if abs(given) > sys.float_info.max:
+        raise invalid(f"{path}: the number is beyond {sys.float_info.max:g}.", path)
     return given

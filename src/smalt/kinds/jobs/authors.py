@@ -1,0 +1,57 @@
+"""Whose a job or a schedule is: kept in its spec's own part, because who made it may end before it does.
+
+A job acts for whoever submitted it: what it makes is of that author, also after the job has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import ArmError
+from smalt.arm.kind import OURS, Document, Request
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.auth import living
+from smalt.kinds.jobs.launch import job_oid
+from smalt.kinds.process_settings import check_isolation
+from smalt.settings import TENANT
+from smalt.store import resources
+from smalt.store.document import part
+from smalt.store.resources import Row
+
+AUTHOR = "author"
+_JOB = "job:"  # what the names of jobs' own identities begin with
+
+
+def of(request: Request, connection: Connection) -> Document:
+    """What the own part of a spec has of who asks: object id, name, kind and scope."""
+    one = request.principal
+    if one.kind != "job":
+        return {AUTHOR: {"oid": one.oid, "name": one.name, "kind": one.kind, "scope": one.scope}}
+    if not one.name.startswith(_JOB):  # a parent or a schedule submits: it says itself whose the job is
+        return {}
+    job = resources.get(connection, request.id.workspace.child("jobs", one.name.removeprefix(_JOB)).key)
+    return inherited(job) if job is not None and job_oid(job) == one.oid else {}
+
+
+def inherited(row: Row) -> Document:
+    """The same for what this job or schedule makes; empty for one that an older version made."""
+    author = part(part(row.spec, OURS), AUTHOR)
+    return {AUTHOR: author} if author else {}
+
+
+def check(platform: Platform, connection: Connection, what: str, row: Row) -> None:
+    """Raises ArmError(403): the author of this row was deleted, or may run nothing here now."""
+    author: Mapping[str, Any] = part(part(row.spec, OURS), AUTHOR)
+    if not author:
+        return
+    one = Principal(author["oid"], author["name"], author["kind"], TENANT, scope=author["scope"])
+    if one.kind in ("servicePrincipal", "managedIdentity") and not living.exists(connection, one.oid):
+        raise ArmError(
+            403, "AuthorDeleted", f"{one.name}, who made {what} '{row.name}', was deleted: nothing runs in that name"
+            f" any more. Create {what} '{row.name}' again, as somebody who may.",
+        )  # fmt: skip
+    check_isolation(platform, one)
