@@ -419,6 +419,11 @@ CONTROL: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[]"}, "items", "at least one"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"zz": 1}]}, "items", "no input 'zz'"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": "x"}]}, "items.rate", "number"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[" * 20_000}, "items", "nested"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": '[{"rate": ' + "[" * 300 + "]" * 300 + "}]"}, "items", "nested"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": 1}], "max_concurrency": -1}, "max_concurrency", "'-1'"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": 1}], "max_concurrency": "abc"}, "max_concurrency", "'abc'"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": 1}], "outputs": "x"}, "outputs", "no object"),
 ]  # fmt: skip
 
 

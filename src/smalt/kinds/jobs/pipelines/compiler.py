@@ -49,6 +49,8 @@ class Compiler:
         if not self.jobs:
             self.checks.errors.append(invalid(f"{self.field}: a pipeline has at least one step.", self.field))
         self._nodes = {name: document(one) for name, one in self.jobs.items() if one is not None}
+        for name, node in self._nodes.items():
+            self.checks.errors += overrides.no_objects(node, self._at(name))
         self._components = {
             name: found
             for name, node in self._nodes.items()

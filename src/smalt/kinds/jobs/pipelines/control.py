@@ -15,6 +15,7 @@ from smalt.kinds.jobs.pipelines.components import COMMAND, DATA, Component
 from smalt.kinds.jobs.pipelines.graph import DO_WHILE, IF_ELSE, LOOPS, PARALLEL_FOR, Step
 
 ROUNDS_MOST = 1000
+_DEPTH_MOST = 20  # of what is in items
 _JOB = ("", "command", "pipeline")
 
 
@@ -113,7 +114,8 @@ def _parallel_for(
 ) -> Step:
     given, after = node.get("items"), dict[str, bool]()
     bound = binding(given, f"{field}.items")
-    control: Document = {"body": body, "most": node.get("max_concurrency") or node.get("maxConcurrency") or 0}
+    most: Any = node.get("maxConcurrency") if node.get("max_concurrency") is None else node.get("max_concurrency")
+    control: Document = {"body": body, "most": _at_once(most, f"{field}.max_concurrency")}
     if bound is not None and bound.kind == "step output":
         after[bound.step] = True
         control["from"] = {"step": bound.step, "output": bound.name}
@@ -128,18 +130,42 @@ def _parallel_for(
     return Step(name, PARALLEL_FOR, outputs=outputs, after=after, control=control)
 
 
+def _at_once(given: Any, field: str) -> int:
+    """How many rounds run side by side; 0: as many as there are. Raises ArmError(400)."""
+    try:
+        number = 0 if given is None else int(given) if isinstance(given, (int, str)) else -1
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise invalid(f"{field}: {str(given)[:80]!r} is no number of rounds.", field)
+    return number
+
+
 def read_items(text: Any, field: str) -> list[Document]:
     """The inputs of each round: a list of objects, or an object of them, as JSON. Raises ArmError(400)."""
     try:
         found: Any = json.loads(text) if isinstance(text, str) else text
     except json.JSONDecodeError as error:
         raise invalid(f"{field}: this is no JSON: {error}.", field) from None
+    except RecursionError:
+        raise _too_deep(field) from None
+    if _is_deeper(found, _DEPTH_MOST):
+        raise _too_deep(field)
     rounds = list(document(found).values()) or items(found)
     if not rounds or not all(isinstance(one, dict) for one in rounds):
         raise invalid(f"{field}: give a list of objects, each with inputs of the body; at least one.", field)
     if len(rounds) > ROUNDS_MOST:
         raise invalid(f"{field}: {len(rounds)} rounds are too many; at most {ROUNDS_MOST}.", field)
     return rounds
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    below = [*document(value).values(), *items(value)]
+    return bool(below) and (not most or any(_is_deeper(one, most - 1) for one in below))
+
+
+def _too_deep(field: str) -> ArmError:
+    return invalid(f"{field}: lists and objects are nested more than {_DEPTH_MOST} deep.", field)
 
 
 def first_round(loop: Step) -> Document:
