@@ -21,7 +21,7 @@ from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
 from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
-from smalt.agent.journal import Journal, tail
+from smalt.agent.journal import Journal, journal_at, open_log
 from smalt.agent.landlock import Fence
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
@@ -54,8 +54,9 @@ class Attempt:
         self._home = folder.path
         self._own = folder.path / USER_FOLDER  # what the command may see of it
         said, self._says = pipe
-        self._log = BoundedLog(said, log_path(folder, spec, places), spec.log_most_bytes)
-        self._journal = Journal(str(places.path(spec.system_log) if spec.system_log else self._home / "system.log"))
+        self._log = BoundedLog(said, lambda: open_task_log(folder, spec, places), spec.log_most_bytes)
+        system_log = places.path(spec.system_log) if spec.system_log else None
+        self._journal = journal_at(system_log, places.store, self._home / "system.log")
         self._report = Report(folder, spec, places.address)
         self._brood = Brood()
         self._mounts = barrier(spec.walls, spec.limits.shm_bytes)
@@ -227,8 +228,7 @@ class Attempt:
         exit_code = os.waitstatus_to_exitcode(status)
         self._report.change(phase=Phase.FINALIZING, ready=False)
         self._brood.end()
-        self._log.finish()
-        outcome, error = judge(self._spec, ending, exit_code, tail(self._log.path, self._log.offset), self._cgroups)
+        outcome, error = judge(self._spec, ending, exit_code, self._log.finish(), self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
             spec, places, work = self._spec, self._places, self._own / "work"
@@ -259,9 +259,14 @@ class Attempt:
         _remove(Path(USER_FOLDER, "tmp"))
 
 
-def log_path(folder: TaskFolder, spec: TaskSpec, places: Places) -> str:
-    """The file that receives what the command says."""
-    return str(places.path(spec.log) if spec.log else folder.path / "log")
+def open_task_log(folder: TaskFolder, spec: TaskSpec, places: Places) -> int:
+    """The file that receives what the command says. Raises OSError.
+
+    What has no artifacts is a build, for example: its log is shown among those of the jobs that wait for it, by a link.
+    """
+    if not spec.log:
+        return open_log(folder.path / "log")
+    return open_log(places.path(spec.log), places.store, shared=not spec.artifacts)
 
 
 def _written_bytes() -> int:

@@ -6,7 +6,9 @@ is opened here is reached in one system call that passes no symbolic link, and i
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +28,20 @@ def open_below(path: Path | str, base: str) -> int:
         return linux.open_beneath(top, os.path.relpath(path, base))
     finally:
         os.close(top)
+
+
+def open_plain(path: Path | str, base: str, flags: int) -> int:
+    """A descriptor of the plain file `path`, opened with `flags`; `base` as in `open_below`.
+
+    Nothing else is opened: a FIFO would hold up who opens it. Raises OSError: ELOOP or EPERM for what is no plain file.
+    """
+    place = open_below(path, base) if base else os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise PermissionError(errno.EPERM, "this is no plain file", str(path))
+        return os.open(f"/proc/self/fd/{place}", flags | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 @contextmanager

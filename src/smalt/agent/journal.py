@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from smalt.agent.beneath import made, open_plain
 
-def open_log(path: str) -> int:
-    """A descriptor that appends to `path`, its folders made; every write is in the file at once."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+def open_log(path: Path, base: str = "", shared: bool = False) -> int:
+    """A descriptor that reads `path` and appends to it, its folders made; every write is in the file at once.
+
+    A log is where jobs may write too. So no link on the way to it below `base` is passed, and only a plain file is
+    opened, which has no second name, unless it is `shared`. Raises OSError.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    with made(path.parent, base) as folder:
+        try:
+            return os.open(folder / path.name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            descriptor = open_plain(folder / path.name, "", flags)
+    if not shared and os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "this file has a second name (a hard link)", str(path))
+    return descriptor
 
 
 class Journal:
     """One line an event: `2025-01-31T12:00:00.123Z code copied 0.004 s`."""
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = open_log(path)
+    def __init__(self, path: Path, base: str = "") -> None:
+        """`base` as in `open_log`. Raises OSError."""
+        self._descriptor = open_log(path, base)
 
     def say(self, text: str) -> None:
         now = time.time()
@@ -40,13 +56,23 @@ class Journal:
         self.say(f"{done} {time.monotonic() - begun:.3f} s")
 
 
-def tail(path: str, offset: int, lines: int = 20, limit_bytes: int = 8192) -> str:
-    """The last lines of what was written to `path` after `offset`."""
+def journal_at(place: Path | None, base: str, own: Path) -> Journal:
+    """The journal at its place below `base`; in the task's `own` file where it has none, or cannot be written there."""
+    if place is None:
+        return Journal(own)
     try:
-        with Path(path).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(offset, size - limit_bytes))
-            data = file.read(limit_bytes)
+        return Journal(place, base)
+    except OSError as error:
+        journal = Journal(own)
+        journal.say(f"the system log is kept here, for {place} cannot be written: {error.strerror}")
+        return journal
+
+
+def tail(descriptor: int, offset: int, lines: int = 20, limit_bytes: int = 8192) -> str:
+    """The last lines of what was written to an open file after `offset`."""
+    try:
+        size = os.fstat(descriptor).st_size
+        data = os.pread(descriptor, limit_bytes, max(offset, size - limit_bytes))
     except OSError:
         return ""
     return "\n".join(data.decode(errors="replace").rstrip().splitlines()[-lines:])

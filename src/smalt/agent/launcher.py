@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from smalt.agent import linux, wire
-from smalt.agent.attempt import Attempt, log_path, remove_temporary
+from smalt.agent.attempt import Attempt, open_task_log, remove_temporary
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, TaskFolder
 from smalt.agent.limits import recorded
 from smalt.agent.log_bound import open_pipe, unread
@@ -89,9 +89,8 @@ def _guard(folder: TaskFolder) -> None:
         brood.reap(block=True)
     brood.end()
     if rest := unread(pipe[0]):
-        with contextlib.suppress(OSError), Path(log_path(folder, folder.spec(), folder.places())).open("r+b") as log:
-            log.seek(0, os.SEEK_END)  # it is there, unless somebody has removed it
-            log.write(rest)
+        with contextlib.suppress(OSError):
+            os.write(open_task_log(folder, folder.spec(), folder.places()), rest)
     state = folder.state()
     if state is None or state.phase is not Phase.EXITED:
         bury(folder)

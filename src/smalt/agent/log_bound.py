@@ -12,8 +12,9 @@ import fcntl
 import os
 import selectors
 import time
+from collections.abc import Callable
 
-from smalt.agent.journal import open_log
+from smalt.agent.journal import tail
 
 END_BYTES = 64 << 10  # of the newest, put back at the end
 _PIPE_BYTES = 1 << 20
@@ -43,11 +44,12 @@ def unread(pipe: int) -> bytes:
 
 
 class BoundedLog:
-    """What comes out of `pipe` is appended to `path`, `most` bytes of it. `offset` is where it begins there."""
+    """What comes out of `pipe` is appended to the file that `opener` opens, `most` bytes of it."""
 
-    def __init__(self, pipe: int, path: str, most: int) -> None:
-        self.path, self.offset = path, 0
+    def __init__(self, pipe: int, opener: Callable[[], int], most: int) -> None:
         self._pipe = pipe
+        self._opener = opener
+        self._offset = 0  # where it begins in the file
         self._file = -1
         self._most = most
         self._room = most
@@ -60,8 +62,8 @@ class BoundedLog:
 
     def open(self) -> None:
         """Raises OSError."""
-        self._file = open_log(self.path)
-        self.offset = os.fstat(self._file).st_size
+        self._file = self._opener()
+        self._offset = os.fstat(self._file).st_size
 
     def attend(self, selector: selectors.BaseSelector) -> None:
         """From now on something to read wakes `selector`."""
@@ -73,8 +75,8 @@ class BoundedLog:
         if time.monotonic() >= self.due:
             self._look()
 
-    def finish(self) -> None:
-        """The last look, once nobody writes any more.
+    def finish(self) -> str:
+        """The last look, once nobody writes any more. Returns the last lines.
 
         Then the newest lines come back, and the last line says what is missing.
         """
@@ -87,7 +89,9 @@ class BoundedLog:
             self._write(b"[smalt] ...\n" + newest + last.encode())
         if self._lost:
             self._write(f"\n[smalt] {self._lost} bytes are missing above: {self._why}.\n".encode())
+        last_lines = tail(self._file, self._offset)  # of this file, whatever has its name by now
         os.close(self._file)
+        return last_lines
 
     def _look(self) -> None:
         """After something was read it is looked again in a moment, and only then waited."""

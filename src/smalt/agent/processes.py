@@ -73,7 +73,7 @@ class Brood:
         os.close(writing)
         os.close(door)
         refused = _put_into(command.cgroups, pid)
-        with os.fdopen(key, "wb") as opening:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(key, "wb") as opening:  # the child has ended: it says why
             opening.write(b"" if refused else b"1")
         with os.fdopen(reading, "rb") as pipe:
             problem = pipe.read().decode(errors="replace")  # closed by exec
@@ -209,6 +209,7 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _prefer_for_oom()
+        nothing = os.open(os.devnull, os.O_RDONLY)  # before its limit of open files: this process may have more
         for which, bounds in command.rlimits.items():
             resource.setrlimit(which, bounds)
         os.umask(0o022)
@@ -221,7 +222,7 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
             linux.drop_mount_capability()
         os.chdir(command.folder)
         if command.log >= 0:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(nothing, 0)
             os.dup2(command.log, 1)
             os.dup2(command.log, 2)
         os.execvpe(command.argv[0], command.argv, command.environment)

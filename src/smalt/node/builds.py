@@ -18,7 +18,7 @@ _OWNER = "/smalt/node/environments/"
 
 
 class Builds:
-    """`start(task)` is called when a task's environment is there, `fail(task, why)` when it cannot be had.
+    """`start(task)` is called when a task's environment is there, `fail(name, why)` when it cannot be had.
 
     A build is a task of the node's engine, so it goes on when the node service ends. What waits is kept in memory: the
     server sends it again to a node that does not know it.
@@ -29,7 +29,7 @@ class Builds:
         environments: UvEnvironments,
         engine: Engine,
         start: Callable[[TaskSpec], None],
-        fail: Callable[[TaskSpec, str], None],
+        fail: Callable[[str, str], None],
     ) -> None:
         self._environments, self._engine = environments, engine
         self._start, self._fail = start, fail
@@ -53,8 +53,11 @@ class Builds:
                 if before is not None and before.phase is Phase.EXITED:  # an earlier try, which failed
                     self._engine.remove(build.name)
                 self._engine.ensure(build)
-            except (ArmError, OSError, ValueError) as error:
+            except ArmError as error:
                 self._give_up(task.environment, str(error))
+            except Exception as error:  # the edge: whatever it is, those who wait must hear of it
+                _LOG.exception("environment %s cannot be built", task.environment)
+                self._give_up(task.environment, f"{type(error).__name__}: {error}")
 
     def drop(self, name: str) -> TaskSpec | None:
         """The task does not wait any more; None where it did not."""
@@ -63,6 +66,11 @@ class Builds:
                 if name in tasks:
                     return tasks.pop(name)
         return None
+
+    def forget_waiting(self) -> None:
+        """Before a hello, which says nothing of them: the server sends again what it still wants."""
+        with self._lock:
+            self._waiting.clear()
 
     def look(self, owner: str) -> None:
         """A build has changed: has it ended?"""
@@ -83,8 +91,8 @@ class Builds:
 
     def _give_up(self, key: str, why: str) -> None:
         _LOG.warning("environment %s cannot be had: %s", key, why)
-        for task in self._waiting.pop(key, {}).values():
-            self._fail(task, why)
+        for name in self._waiting.pop(key, {}):
+            self._fail(name, why)
 
     def _tidy(self, name: str) -> None:
         state = self._engine.observe(name)

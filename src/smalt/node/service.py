@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -106,6 +107,7 @@ class NodeService:
 
     def _attend(self) -> None:
         timeout = httpx.Timeout(_CONNECT_S, read=SILENT_S)
+        self._builds.forget_waiting()
         body = {**self._about, "tasks": self._all()}
         with self._client.stream("POST", f"{PREFIX}/channel", json=body, timeout=timeout) as answer:
             _check(answer)
@@ -133,11 +135,15 @@ class NodeService:
                 self._stop_task(str(order["stop"]), float(order["grace_s"]))
             elif "remove" in order:
                 self._removing.submit(self._remove, str(order["remove"]))
-        except Exception:  # the edge: what one order meets must not cut the line for all
+        except Exception as error:  # the edge: what one order meets must not cut the line for all
             _LOG.exception("an order could not be followed")
+            if "ensure" in order:
+                self._fail(str(order["id"]), _why(error))
 
     def _ensure(self, task: TaskSpec) -> None:
-        if self._engine.observe(task.name) is None and not self._builds.ready(task):
+        if task.name in self._never_begun:  # it was asked for again before that was known
+            self._tell(task.name)
+        elif self._engine.observe(task.name) is None and not self._builds.ready(task):
             self._builds.want(task)
         else:
             self._start(task)
@@ -147,22 +153,27 @@ class NodeService:
             self._owners.setdefault(task.owner, set()).add(task.name)
         try:
             self._engine.ensure(replace(task, build={}))
-        except (ArmError, OSError, ValueError, RuntimeError) as error:
-            self._fail(task, str(error))
+        except Exception as error:  # the edge: whatever it is, the server waits for an answer
+            _LOG.warning("task %s could not be started", task.name, exc_info=error)
+            self._fail(task.name, _why(error))
             return
         self._tell(task.name)
 
-    def _fail(self, task: TaskSpec, why: str, outcome: Outcome = Outcome.SETUP) -> None:
-        now = time.time()
-        self._never_begun[task.name] = TaskState(
-            task.name, Phase.EXITED, outcome, error=why, accepted_at=now, ended_at=now
-        )
-        self._tell(task.name)
+    def _fail(self, name: str, why: str, outcome: Outcome = Outcome.SETUP) -> None:
+        """It ended before it began, unless it did begin."""
+        begun = False
+        with suppress(OSError):  # a folder that cannot be read
+            begun = self._state(name) is not None
+        if not begun:
+            now = time.time()
+            self._never_begun[name] = TaskState(name, Phase.EXITED, outcome, error=why, accepted_at=now, ended_at=now)
+        self._tell(name)
 
     def _stop_task(self, name: str, grace_s: float) -> None:
-        if task := self._builds.drop(name):
-            self._fail(task, "The task was stopped before its environment was built.", Outcome.STOPPED)
+        self._builds.drop(name)
         self._engine.stop(name, grace_s)
+        if self._state(name) is None:
+            self._fail(name, "The task was stopped before it began on its node.", Outcome.STOPPED)
 
     def _remove(self, name: str) -> None:
         self._builds.drop(name)
@@ -198,6 +209,7 @@ class NodeService:
             self._news.notify_all()
 
     def _report_on(self) -> None:
+        pause = _FIRST_PAUSE_S
         while not self._stopping.is_set():
             with self._news:
                 self._news.wait_for(lambda: bool(self._session and self._changed), self._heartbeat_s)
@@ -207,11 +219,16 @@ class NodeService:
                 self._changed.clear()
             try:
                 self._report(session, names)
+                pause = _FIRST_PAUSE_S
             except Exception as error:  # the edge: said again on this line or the next
                 _LOG.warning("a report did not get through: %s", error or type(error).__name__)
                 with self._news:
                     self._changed = dict.fromkeys(names) | self._changed
-                self._stopping.wait(_FIRST_PAUSE_S)
+                    self._news.wait_for(partial(self._is_over, session), pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _is_over(self, session: str) -> bool:
+        return self._session != session or self._stopping.is_set()
 
     def _report(self, session: str, names: list[str]) -> None:
         states = {name: self._state(name) for name in names}
@@ -257,6 +274,11 @@ class NodeService:
             if builds or not Builds.owns(head.owner):
                 found[head.name] = head.owner
         return found
+
+
+def _why(error: Exception) -> str:
+    """For people; of what is no message of ours also what it is."""
+    return str(error) if isinstance(error, ArmError) else f"{type(error).__name__}: {error}"
 
 
 def _said(name: str, state: TaskState | None) -> dict[str, Any]:

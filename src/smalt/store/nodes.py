@@ -88,9 +88,17 @@ def note(connection: Connection, name: str, **values: Any) -> None:
     connection.execute(update(node).where(node.c.name == name).values(**values))
 
 
-def all_silent(connection: Connection) -> None:
-    """After a start of the server: nobody is connected to it yet."""
-    connection.execute(update(node).where(node.c.state == CONNECTED).values(state=SILENT))
+def unseen(connection: Connection, before: float) -> list[str]:
+    """Those that count as connected, though no server has seen them since `before`."""
+    query = select(node.c.name).where(node.c.state == CONNECTED, node.c.seen_at < before)
+    return list(connection.execute(query).scalars())
+
+
+def silence(connection: Connection, name: str, before: float) -> list[str]:
+    """One of `unseen` is silent, unless it was seen meanwhile; its compute then."""
+    where = (node.c.name == name, node.c.state == CONNECTED, node.c.seen_at < before)
+    changed = connection.execute(update(node).where(*where).values(state=SILENT).returning(node.c.compute_id))
+    return list(changed.scalars())
 
 
 def remove(connection: Connection, name: str) -> bool:

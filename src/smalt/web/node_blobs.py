@@ -78,7 +78,7 @@ class NodeBlobs:
 
     async def append(self, http: Request, machine: Machine) -> Response:
         at = http.query_params.get("at", "")
-        if not at.isdigit() or len(at) > 18:
+        if not (at.isascii() and at.isdecimal()) or len(at) > 18:
             raise invalid("at: the length of the blob so far, in bytes.", "at")
         target, service = _blob(await self._ref(http, machine, writes=True)), self._service()
         await service.require_container(target)
@@ -90,6 +90,8 @@ class NodeBlobs:
 
     async def _ref(self, http: Request, machine: Machine, writes: bool) -> Ref:
         given = http.query_params
+        if wrong := next((name for name, text in given.items() if "\0" in text), ""):
+            raise invalid(f"{wrong}: it has a NUL.", wrong)
         ref = Ref(given.get("account", ""), given.get("container", ""), given.get("name", ""))
         if {".", ".."} & set(ref.name.split("/")):
             raise invalid("name: it has a segment '.' or '..'.", "name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from smalt.arm.errors import ArmError
+from smalt.arm.outage import outage
 from smalt.arm.router import error_response
 from smalt.arm.threads import Threads
 from smalt.blob.operations.service import BlobService
@@ -25,6 +27,7 @@ from smalt.engines.remote.session import Session
 from smalt.store.nodes import Machine
 from smalt.web.node_blobs import NodeBlobs
 
+_LOG = logging.getLogger(__name__)
 _THREADS = 8
 _STALLED_S = 60.0  # who takes nothing for so long is given up
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,8 +44,8 @@ class NodesApp:
         blobs = NodeBlobs(engine, service, self._threads)
         self._app = Starlette(
             routes=[
-                Route(f"{PREFIX}/channel", self._channel, methods=["POST"]),
-                Route(f"{PREFIX}/reports", self._reports, methods=["POST"]),
+                Route(f"{PREFIX}/channel", self._known(self._channel), methods=["POST"]),
+                Route(f"{PREFIX}/reports", self._known(self._reports), methods=["POST"]),
                 Route(f"{PREFIX}/blobs", self._known(blobs.listing), methods=["GET"]),
                 Route(f"{PREFIX}/blob", self._known(blobs.get), methods=["GET"]),
                 Route(f"{PREFIX}/blob", self._known(blobs.put), methods=["PUT"]),
@@ -58,15 +61,13 @@ class NodesApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
-    async def _channel(self, http: Request) -> Response:
-        machine = await self._machine(http)
+    async def _channel(self, http: Request, machine: Machine) -> Response:
         hello = await _read(http, Hello)
         session = Session(machine.name, hello.incarnation, self._heartbeat_s)
         await self._threads.run(self._engine.open, machine, hello, session)
         return _Line(session, self._engine, self._threads)
 
-    async def _reports(self, http: Request) -> Response:
-        machine = await self._machine(http)
+    async def _reports(self, http: Request, machine: Machine) -> Response:
         reports = await _read(http, Reports)
         session = http.headers.get(SESSION_HEADER, "")
         gone = await self._threads.run(self._engine.report, machine, session, reports)
@@ -76,7 +77,16 @@ class NodesApp:
         self, answer: Callable[[Request, Machine], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answering(http: Request) -> Response:
-            return await answer(http, await self._machine(http))
+            try:
+                return await answer(http, await self._machine(http))
+            except (ArmError, ClientDisconnect):
+                raise
+            except Exception as error:  # the edge: a database that is away, or a failure of our own
+                known = outage(error)
+                if known is None:
+                    _LOG.exception("%s %s failed", http.method, http.url.path)
+                    known = ArmError(500, "InternalServerError", "The server failed. Its log says why.")
+                return error_response(known)
 
         return answering
 

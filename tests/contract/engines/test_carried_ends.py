@@ -16,7 +16,7 @@ import pytest
 from fakes.refs import ref
 from smalt.agent.wire import InputSpec, Outcome, OutputSpec, Phase, Ref
 from smalt.arm.errors import ArmError
-from smalt.engines.local.carry import publish
+from smalt.engines.local.carry import job, publish
 
 
 def wait(holds: Callable[[], bool], what: str, timeout_s: float = 15) -> None:
@@ -103,6 +103,21 @@ def test_a_store_that_is_down_delays_the_end_and_loses_nothing(carried: Any) -> 
     assert carried.changes.ended("t", 40).exit_code == 0
     everything_is_there(carried, task)
     assert "503 Service Unavailable" in carried.system_log("t")
+
+
+def test_who_is_to_stop_does_not_wait_for_a_store_that_goes_on_failing(
+    carried: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_AFTER_STOP_S", 0.5)
+    carried.engine.ensure(makes(carried))
+    carried.changes.running("t")
+    wait(lambda: carried.started() == 1, "its first line")
+    carried.carrier.fails("store", "append", "seal", "list")
+    (carried.root / "go").write_text("x\n")
+    wait(lambda: carried.engine.observe("t").phase is Phase.FINALIZING, "the command to end")
+    carried.engine.stop("t", 0)
+    state = carried.changes.ended("t", 40)
+    assert state.outcome is Outcome.SETUP and "503 Service Unavailable" in state.error
 
 
 @pytest.mark.parametrize(("exit_code", "outcome"), [(0, Outcome.SETUP), (3, Outcome.EXITED)])

@@ -69,7 +69,7 @@ def test_readiness_goes_and_comes_back(local: Any) -> None:
 
 
 def test_a_server_that_is_not_alive_is_ended_and_says_why(local: Any) -> None:
-    live = Probe("/live", period_s=0.1, failure_threshold=3, timeout_s=1)
+    live = Probe("/live", initial_delay_s=2, period_s=0.1, failure_threshold=3, timeout_s=1)
     server(local, ready=Probe(), live=live)
     state = local.changes.until("t", lambda state: state.ready)
     signal_task(state.pid, "USR1")

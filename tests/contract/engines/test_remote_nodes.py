@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import subprocess
+import threading
 import time
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from fakes.dialled import COMPUTE
 from smalt.agent.wire import Outcome, Phase
-from smalt.engines.remote import RemoteEngine
+from smalt.engines.remote import RemoteEngine, engine
 from smalt.engines.remote.messages import PREFIX, SESSION_HEADER
+from smalt.node.builds import _OWNER
 from smalt.store import node_tasks, nodes
+
+HELLO = {
+    "incarnation": "another-one",
+    "version": "1",
+    "cpus": 1,
+    "memory_bytes": 1,
+    "gpus": 0,
+    "isolation": "walls",
+}
 
 
 def begun(harness: Any, name: str) -> None:
@@ -184,15 +200,7 @@ def test_a_token_that_is_taken_back_opens_nothing(remote: Any) -> None:
 
 def test_another_machine_with_the_same_file_is_refused_while_the_first_is_there(remote: Any) -> None:
     begun(remote, "one")
-    hello = {
-        "incarnation": "another-one",
-        "version": "1",
-        "cpus": 1,
-        "memory_bytes": 1,
-        "gpus": 0,
-        "isolation": "walls",
-    }
-    answer = post(remote, "channel", hello)
+    answer = post(remote, "channel", HELLO)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "NodeConnected")
     remote.finish("one", 0)
     assert remote.changes.ended("one").exit_code == 0
@@ -207,7 +215,13 @@ def test_another_machine_with_the_same_file_is_refused_while_the_first_is_there(
             {"incarnation": "x" * 65, "version": "1", "cpus": 1, "memory_bytes": 1, "gpus": 0, "isolation": ""},
             400,
         ),
+        ("channel", {**HELLO, "cpus": 10**30}, 400),
+        ("channel", {**HELLO, "memory_bytes": 1 << 63}, 400),
+        ("channel", {**HELLO, "gpus": -1}, 400),
+        ("channel", {**HELLO, "version": "1\0"}, 400),
+        ("channel", {**HELLO, "tasks": [{"id": "a\0"}]}, 400),
         ("reports", {"said": [{"id": "", "state": None}]}, 400),
+        ("reports", {"usage": [{"task": "a", "cpu_s": 1e300, "memory_bytes": 1}]}, 400),
         ("reports", {"said": []}, 409),
         ("nothing", {}, 404),
     ],
@@ -229,9 +243,8 @@ def test_a_node_speaks_for_its_own_tasks_alone(remote: Any) -> None:
         (task,) = node_tasks.of_node(connection, remote.dialled.node)
         nodes.add(connection, "other", "/computes/far", {}, 1.0)
         node_tasks.note(connection, task.id, node="other")
-    session = remote.dialled.remote._sessions[remote.dialled.node].id
     ended = {"name": task.id, "phase": "exited", "outcome": "exited", "exit_code": 0}
-    answer = post(remote, "reports", {"said": [{"id": task.id, "state": ended}]}, {SESSION_HEADER: session})
+    answer = post(remote, "reports", {"said": [{"id": task.id, "state": ended}]}, {SESSION_HEADER: session(remote)})
     assert answer.json() == {"gone": [task.id]}
     assert remote.engine.observe("one").phase is Phase.RUNNING
 
@@ -243,6 +256,201 @@ def test_an_environment_that_nobody_describes_is_told(remote: Any) -> None:
     build = {"definition": {"python": "2.7"}}
     remote.engine.ensure(remote.task("two", command="true", environment="b" * 40, build=build))
     assert "Python 2.7, which this node does not have" in remote.changes.ended("two").error
+
+
+@pytest.mark.parametrize(
+    "error", [subprocess.CalledProcessError(1, "python"), TypeError("unexpected"), OSError(12, "no memory")]
+)
+def test_a_task_that_its_node_cannot_start_ends(remote: Any, monkeypatch: Any, error: Exception) -> None:
+    def refuses(task: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(remote.dialled.service._engine, "ensure", refuses)
+    remote.engine.ensure(remote.task("one"))
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.SETUP and str(error) in state.error
+
+
+def test_a_build_that_its_node_cannot_start_ends_the_task(remote: Any, monkeypatch: Any) -> None:
+    def refuses(task: Any) -> None:
+        raise TypeError("a build of another version")
+
+    monkeypatch.setattr(remote.dialled.service._builds, "_build", refuses)
+    remote.engine.ensure(remote.task("one", command="true", environment="a" * 40))
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.SETUP and "of another version" in state.error
+
+
+def test_a_task_of_another_version_is_answered(remote: Any, monkeypatch: Any) -> None:
+    """A node may be older than its server."""
+    made = engine.ensure_order
+
+    def newer(id_: str, task: Any) -> Any:
+        order = made(id_, task)
+        return {**order, "ensure": json.dumps({**json.loads(order["ensure"]), "limits": {"of_tomorrow": 1}})}
+
+    monkeypatch.setattr(engine, "ensure_order", newer)
+    remote.engine.ensure(remote.task("one", command="true"))
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.SETUP and "of_tomorrow" in state.error
+
+
+def test_a_task_that_its_node_does_not_have_can_be_stopped(remote: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(remote.dialled.service, "_ensure", lambda task: None)  # the order is lost
+    remote.engine.ensure(remote.task("one", command="true"))
+    remote.engine.stop("one", 5)
+    assert remote.changes.ended("one").outcome is Outcome.STOPPED
+
+
+def test_what_waited_for_its_build_in_vain_is_never_begun(remote: Any, monkeypatch: Any) -> None:
+    """A server that starts again during a build asks for the task anew, by another id."""
+    service, built = remote.dialled.service, threading.Event()
+    builds, begin, given = service._builds, service._start, list[str]()
+    build = replace(remote.task("build-of-it"), name=f"build-{'a' * 16}-a1", node="", owner=_OWNER + "a" * 40)
+    monkeypatch.setattr(builds, "_build", lambda task: build)
+    monkeypatch.setattr(builds, "ready", lambda task: built.is_set())
+    monkeypatch.setattr(builds._environments, "built", lambda key: built.is_set() or None)
+    monkeypatch.setattr(builds, "_start", lambda task: (given.append(task.name), begin(replace(task, environment=""))))
+    task = remote.task("one", command="true", environment="a" * 40)
+    remote.engine.ensure(task)
+    remote.dialled.until(lambda: build.name in service._here(builds=True))
+    (before,) = builds._waiting["a" * 40]
+    remote.restart_server()
+    remote.changes.told("/owner/one")
+    assert remote.engine.observe("one") is None
+    remote.engine.ensure(task)
+    remote.dialled.until(lambda: builds._waiting.get("a" * 40, {}).keys() - {before})
+    built.set()
+    remote.finish("build-of-it", 0)
+    remote.changes.ended("one")
+    assert len(given) == 1 and before not in given
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        [],
+        {"phase": "tomorrow"},
+        {"phase": "exited"},
+        {"phase": "exited", "outcome": "exited", "exit_code": "many"},
+        {"phase": "running", "started_at": 1e300},
+        {"phase": "running", "pid": 10**30},
+    ],
+)
+def test_a_state_that_cannot_be_read_loses_that_task_alone(remote: Any, state: Any) -> None:
+    begun(remote, "one")
+    remote.engine.ensure(remote.task("two"))
+    remote.changes.running("two")
+    with remote.dialled.database.read() as connection:
+        one, two = (node_tasks.current(connection, name).id for name in ("one", "two"))
+    said = [{"id": one, "state": state}, {"id": two, "state": {"phase": "running", "error": "a\0b"}}]
+    answer = post(remote, "reports", {"said": said}, {SESSION_HEADER: session(remote)})
+    assert (answer.status_code, answer.json()) == (200, {"gone": [one]})
+    lost = remote.engine.observe("one")
+    assert lost.outcome is Outcome.LOST and "cannot be read" in lost.error
+    assert remote.engine.observe("two").error == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_a_hello_with_a_state_that_cannot_be_read_is_heard(remote: Any, monkeypatch: Any) -> None:
+    begun(remote, "one")
+    tell = remote.dialled.service._all
+    monkeypatch.setattr(
+        remote.dialled.service, "_all", lambda: [{**one, "state": {"phase": "tomorrow"}} for one in tell()]
+    )
+    remote.dialled.cut()
+    assert remote.changes.ended("one").outcome is Outcome.LOST
+    remote.dialled.until(lambda: not remote.processes("one"))
+
+
+def test_a_database_that_is_away_is_said(remote: Any, monkeypatch: Any) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
+
+    begun(remote, "one")
+    monkeypatch.setattr(nodes, "with_token", away)
+    for path in ("channel", "reports"):
+        answer = post(remote, path, HELLO)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ServerBusy")
+    monkeypatch.undo()
+    remote.finish("one", 0)
+    assert remote.changes.ended("one").exit_code == 0
+
+
+@pytest.mark.parametrize("query", ["name=a&at=\u00b2", "name=a&at=-1", "name=a%00&at=0", "name=a&account=%00&at=0"])
+def test_a_blob_query_that_makes_no_sense_is_refused(remote: Any, query: str) -> None:
+    assert post(remote, f"blob?{query}", {}).status_code == 400
+
+
+# several servers, and such as could not write
+
+
+def seen(remote: Any, state: str, ago_s: float) -> None:
+    with remote.dialled.database.write() as connection:
+        nodes.note(connection, remote.dialled.node, state=state, seen_at=time.time() - ago_s)
+
+
+def test_a_node_that_no_server_sees_is_silent(remote: Any, monkeypatch: Any) -> None:
+    """Its server could not write that the line was cut, or was killed."""
+    remote.dialled.stop_node()
+    remote.dialled.until(lambda: remote.dialled.machine().state == nodes.SILENT)
+    seen(remote, nodes.CONNECTED, 100)
+    remote.dialled.remote._note_the_unseen()
+    assert remote.dialled.machine().connected, "another server may have heard it a minute ago"
+    remote.changes.owners.clear()
+    seen(remote, nodes.CONNECTED, 1000)
+    remote.dialled.remote._look_again.set()
+    remote.changes.told(COMPUTE)
+    assert remote.dialled.machine().state == nodes.SILENT
+
+
+def test_another_servers_start_takes_no_node_away(remote: Any) -> None:
+    begun(remote, "one")
+    other = RemoteEngine(remote.dialled.database, time.time, 300)
+    other.watch(lambda owner: None)
+    other._note_the_unseen()
+    assert remote.dialled.machine().connected
+    other.close()
+
+
+def test_another_servers_node_is_not_lost(remote: Any) -> None:
+    begun(remote, "one")
+    other = RemoteEngine(remote.dialled.database, time.time, 300)
+    other._started -= 1000  # it was there all the time, and heard nothing
+    other._lose_the_silent()
+    assert other.observe("one").phase is Phase.RUNNING
+    seen(remote, nodes.CONNECTED, 1000)
+    assert other.observe("one").outcome is Outcome.LOST
+
+
+def test_who_counts_as_silent_in_error_is_connected_again(remote: Any) -> None:
+    remote.changes.owners.clear()
+    seen(remote, nodes.SILENT, 1000)
+    remote.changes.told(COMPUTE)
+    machine = remote.dialled.machine()
+    assert machine.connected and time.time() - machine.seen_at < 100
+
+
+def test_what_runs_here_is_stopped_without_a_write(remote: Any, monkeypatch: Any) -> None:
+    remote.engine.ensure(replace(remote.task("here"), node=""))
+    writes = list[str]()
+    monkeypatch.setattr(remote.dialled.remote._database, "write", lambda: writes.append("one"))
+    remote.dialled.remote.stop("here", 1)
+    remote.dialled.remote.remove("here")
+    monkeypatch.undo()
+    assert not writes
+    remote.engine.remove("here")
+
+
+def test_only_a_node_that_is_not_there_is_watched_at_once(remote: Any, monkeypatch: Any) -> None:
+    woken = list[str]()
+    monkeypatch.setattr(remote.dialled.remote._look_again, "set", lambda: woken.append("now"))
+    remote.engine.ensure(remote.task("one", command="true"))
+    assert not woken
+    monkeypatch.undo()
+
+
+def session(remote: Any) -> str:
+    return remote.dialled.remote._sessions[remote.dialled.node].id
 
 
 def post(remote: Any, path: str, body: Any, headers: dict[str, str] | None = None) -> httpx.Response:

@@ -17,7 +17,7 @@ from smalt.agent.beneath import held, made
 from smalt.agent.copying import copy_tree
 from smalt.agent.failures import SetupError
 from smalt.agent.inputs import prepare_inputs
-from smalt.agent.journal import Journal
+from smalt.agent.journal import Journal, open_log
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, settle_links
 from smalt.agent.wire import InputSpec, OutputSpec, Places
@@ -69,7 +69,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    return Journal(str(tmp_path / "system.log"))
+    return Journal(tmp_path / "system.log")
 
 
 def rounds(enough: Callable[[], object]) -> Iterator[int]:
@@ -129,6 +129,21 @@ def test_an_output_is_never_written_anywhere_else(store: Store, tmp_path: Path, 
                 stored.append(number)
     assert stored
     assert sorted(one.name for one in store.secrets.rglob("*")) == ["file", "file", "sub"]
+
+
+def test_a_log_is_never_made_or_written_anywhere_else(store: Store) -> None:
+    written: list[int] = []
+    with store.swapping():
+        for number in rounds(lambda: written):
+            for name in ("file", f"new-{number}"):
+                with suppress(OSError):
+                    descriptor = open_log(store.data / "deep" / name, str(store.root))
+                    os.write(descriptor, b"said")
+                    os.close(descriptor)
+                    written.append(number)
+    assert written
+    assert sorted(one.name for one in store.secrets.rglob("*")) == ["file", "file", "sub"]
+    assert all_text(store.secrets) == "SECRETSECRET"
 
 
 def test_settling_links_changes_nothing_outside(store: Store, tmp_path: Path, journal: Journal) -> None:

@@ -23,7 +23,7 @@ from smalt.agent.wire import InputSpec, OutputSpec
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    return Journal(str(tmp_path / "log" / "system.txt"))
+    return Journal(tmp_path / "log" / "system.txt")
 
 
 @pytest.mark.parametrize("size", [0, 1, 5000, 3 << 20])
@@ -154,9 +154,9 @@ def test_artifact_links_survive_a_second_attempt(tmp_path: Path, journal: Journa
 
 def test_tail_begins_after_the_offset_and_is_short(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("before\n" + "".join(f"{index}\n" for index in range(100)))
-    assert tail(str(tmp_path / "log"), 0).splitlines() == [str(index) for index in range(80, 100)]
-    assert "before" not in tail(str(tmp_path / "log"), 7, lines=1000)
-    assert tail(str(tmp_path / "none"), 0) == ""
+    with (tmp_path / "log").open("rb") as log:
+        assert tail(log.fileno(), 0).splitlines() == [str(index) for index in range(80, 100)]
+        assert "before" not in tail(log.fileno(), 7, lines=1000)
 
 
 def test_the_base_environment_passes_on_only_what_is_listed(tmp_path: Path) -> None:

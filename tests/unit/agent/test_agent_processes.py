@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from smalt.agent import processes
 from smalt.agent.processes import Brood, Command, StartError
 
 
@@ -31,3 +35,16 @@ def test_a_command_that_its_group_refuses_does_not_run(tmp_path: Path) -> None:
     ):
         brood.start(command(tmp_path, tmp_path / "gone" / "cgroup.procs"))
     assert brood.main == 0 and not brood.reap() and not (tmp_path / "ran").exists()
+
+
+def test_walls_that_fail_while_the_group_is_slow_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def enter(_: str) -> Callable[[], None]:
+        raise OSError(errno.ENOSPC, "no namespaces left")
+
+    def slow(_: list[str], pid: int) -> str:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the child has ended meanwhile
+        return ""
+
+    monkeypatch.setattr(processes, "_put_into", slow)
+    with pytest.raises(StartError, match="no namespaces left"):
+        Brood().start(replace(command(tmp_path, tmp_path / "cgroup.procs"), enter=enter))

@@ -272,9 +272,13 @@ def test_which_requests_are_for_blobs():
 def test_the_port_lists_and_removes(rig):
     for name in ("job/a", "job/b/c", "job2/a"):
         rig.put(name, b"12")
-    assert list(rig.port.list("acct", "data", "job/")) == [("job/a", 2), ("job/b/c", 2)]
+    listed = list(rig.port.list("acct", "data", "job/"))
+    assert [(one.name, one.size) for one in listed] == [("job/a", 2), ("job/b/c", 2)]
+    rig.put("job/a", b"34")
+    again = list(rig.port.list("acct", "data", "job/"))
+    assert again[0].etag != listed[0].etag and again[1] == listed[1]
     rig.port.remove("acct", "data", "job")
-    assert [name for name, _ in rig.port.list("acct", "data", "")] == ["job2/a"]
+    assert [one.name for one in rig.port.list("acct", "data", "")] == ["job2/a"]
     rig.port.remove("acct", "data", "nothing/here")
     rig.port.remove("acct", "data", "")
     assert list(rig.port.list("acct", "data", "")) == []

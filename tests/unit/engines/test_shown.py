@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_what_cannot_be_shown_is_named(tmp_path: Path, path: str, word: str) -> 
     (tmp_path / "link").symlink_to("root")
     settings = Settings(tmp_path / "root", show=path.replace("{tmp}", str(tmp_path)))
     assert word in refusal(settings) and showable(settings) == []
+
+
+def test_neither_blobs_nor_rows_that_lie_elsewhere_are_shown(tmp_path: Path) -> None:
+    for name in ("data/blobs", "rows"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "rows" / "smalt.db").touch()
+    elsewhere = Settings(
+        tmp_path / "root", store_url=f"{tmp_path}/data/blobs", database_url=f"sqlite:///{tmp_path}/rows/smalt.db"
+    )
+    for path, word in (("data", "blobs"), ("data/blobs", "blobs"), ("rows", "rows")):
+        settings = replace(elsewhere, show=f"{tmp_path}/{path}")
+        assert f"the {word} of the platform" in refusal(settings) and showable(settings) == []
 
 
 def test_up_refuses_it_before_anything_is_made(tmp_path: Path) -> None:

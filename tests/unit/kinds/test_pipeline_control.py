@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from fakes.jobs import JOBS, status
 from fakes.pipelines import (
@@ -83,6 +84,21 @@ def test_a_condition_may_be_a_value(harness: Harness) -> None:
     assert branching(harness, "true").status_code == 201
     order = run_to_the_end(harness)
     assert "yes" in order and "no" not in order
+
+
+def test_a_named_output_of_a_step_that_is_skipped_becomes_nothing(harness: Harness) -> None:
+    part = component(harness, "part")
+    jobs = {
+        "yes": node(part, data=IN, outputs={"made": "${{parent.outputs.m}}"}),
+        "no": node(part, data=IN),
+        "fork": {"type": "if_else", "condition": "false", "true_block": "${{parent.jobs.yes}}",
+                 "false_block": "${{parent.jobs.no}}"},
+    }  # fmt: skip
+    outputs = {"m": {"jobOutputType": "uri_folder", "assetName": "asset"}}
+    assert submit(harness, jobs, **RAW, outputs=outputs).status_code == 201
+    assert run_to_the_end(harness) == ["no"]
+    assert status(harness, "pipe") == "Completed"
+    assert harness.get(f"{WORKSPACE}/data/asset/versions/1").status_code == 404
 
 
 def loop(harness: Harness, most: int = 5) -> Any:
@@ -185,6 +201,26 @@ def test_the_items_may_be_what_a_step_said(harness: Harness) -> None:
     assert status(harness, "pipe") == "Completed"
 
 
+def test_items_are_those_of_a_loops_last_round(harness: Harness) -> None:
+    outputs = {"items": {"type": "string"}, "more": {"type": "boolean"}}
+    plan = component(harness, "plan", inputs={}, outputs=outputs, is_deterministic=False)
+    part = component(harness, "part")
+    jobs = {
+        "plan": node(plan),
+        "again": {"type": "do_while", "body": "${{parent.jobs.plan}}", "condition": "more", "mapping": {},
+                  "limits": {"max_iteration_count": 5}},
+        "body": node(part, data=IN),
+        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}",
+                 "items": "${{parent.jobs.plan.outputs.items}}"},
+    }  # fmt: skip
+    answer = submit(harness, jobs, **RAW)
+    assert answer.status_code == 201, answer.text
+    say(harness, "plan_0", items='[{"rate": 1}]', more="true")
+    say(harness, "plan_1", items='[{"rate": 2}, {"rate": 3}]', more="false")
+    assert set(running(harness)) == {"body_0", "body_1"}
+    assert [child(harness, "body", turn=turn)["inputs"]["rate"]["value"] for turn in range(2)] == ["2", "3"]
+
+
 def nested(harness: Harness, **properties: Any) -> Any:
     part = component(harness, "part")
     jobs = {
@@ -283,6 +319,93 @@ def test_a_pipeline_that_is_a_step_of_itself_is_refused(harness: Harness) -> Non
     assert "nested without end" in error["message"], error
 
 
+def unknown_below(harness: Harness) -> str:
+    """A pipeline that is ruled by values, below another that passes them on."""
+    part, ports = component(harness, "part"), {"raw": {"type": "uri_folder"}}
+    kinds = ("kind", "flag", "items", "nodes")
+    values = {**ports, **{name: {"type": "string"} for name in kinds}}
+    chosen = component(
+        harness, "chosen", inputs={**ports, "kind": {"type": "string", "enum": ["a", "b"]}, "name": {"type": "string", "enum": ["x-a"]}}
+    )  # fmt: skip
+    jobs = {
+        "chosen": node(chosen, raw=IN, kind="${{parent.inputs.kind}}", name="x-${{parent.inputs.kind}}",
+                       more={"resources": {"instance_count": "${{parent.inputs.nodes}}"}}),
+        "body": node(part, data=IN),
+        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}", "items": "${{parent.inputs.items}}"},
+        "yes": node(part, data=IN, rate="0.9"),
+        "fork": {"type": "if_else", "condition": "${{parent.inputs.flag}}", "true_block": "${{parent.jobs.yes}}"},
+    }  # fmt: skip
+    inner = component(harness, "inner", type="pipeline", jobs=jobs, inputs=values, outputs={})
+    passed = {name: f"${{{{parent.inputs.{name}}}}}" for name in values}
+    return component(
+        harness, "middle", type="pipeline", jobs={"deep": node(inner, type="pipeline", **passed)}, inputs=values, outputs={}
+    )  # fmt: skip
+
+
+def test_values_that_are_not_known_yet_pass_whatever_they_are_for(harness: Harness) -> None:
+    kinds = ("kind", "flag", "items", "nodes")
+    ask = says(harness, **dict.fromkeys(kinds, "string"))
+    given = {name: f"${{{{parent.jobs.ask.outputs.{name}}}}}" for name in kinds}
+    jobs = {"ask": node(ask), "below": node(unknown_below(harness), type="pipeline", raw=IN, **given)}
+    answer = submit(harness, jobs, **RAW)
+    assert answer.status_code == 201, answer.text
+    say(harness, "ask", kind="a", flag="true", items='[{"rate": 1}, {"rate": 2}]', nodes=1)
+    look(harness)
+    assert set(running(harness)) == {"chosen", "body_0", "body_1", "yes"}
+    run_to_the_end(harness)
+    assert status(harness, "pipe") == "Completed"
+
+
+@pytest.mark.parametrize(("name", "value"), [("kind", "z"), ("flag", "perhaps"), ("items", "[]"), ("nodes", "none")])
+def test_values_that_are_known_are_checked_at_any_depth(harness: Harness, name: str, value: str) -> None:
+    given = {"kind": "a", "flag": "true", "items": '[{"rate": 1}]', "nodes": "1"}
+    top = {"top": node(unknown_below(harness), type="pipeline", raw=IN, **given)}
+    assert submit(harness, top, "good", **RAW).status_code == 201
+    top = {"top": node("azureml:middle:1", type="pipeline", raw=IN, **{**given, name: value})}
+    error = submit(harness, top, **RAW).json()["error"]
+    assert error["target"].startswith("properties.jobs.top.jobs.deep."), error
+    marked = {"jobInputType": "literal", "value": value, "rehearsed": True}
+    inputs = {key: {"jobInputType": "literal", "value": one} for key, one in given.items()}
+    properties = {
+        "jobType": "Pipeline",
+        "componentId": "azureml:middle:1",
+        "inputs": {**inputs, "raw": data(), name: marked},
+    }
+    assert harness.put(f"{JOBS}/marked", {"properties": properties}).status_code == 400
+
+
+def test_pipelines_that_double_at_each_level_are_refused_soon(harness: Harness) -> None:
+    part, ports = component(harness, "part"), {"data": {"type": "uri_folder"}, "rate": {"type": "number"}}
+    below, kind = part, "command"
+    for depth in range(12):
+        jobs = {
+            name: node(below, type=kind, data="${{parent.inputs.data}}", rate=rate)
+            for name, rate in (("a", "${{parent.inputs.rate}}"), ("b", str(depth + 2)))
+        }
+        name = f"level{depth}"
+        below, kind = component(harness, name, type="pipeline", jobs=jobs, inputs=ports, outputs={}), "pipeline"
+    looked: list[str] = []
+
+    def seen(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        looked.append(statement)
+
+    event.listen(harness.database._engine, "before_cursor_execute", seen)  # pyright: ignore[reportPrivateUsage]
+    answer = submit(harness, {"top": node(below, type="pipeline", data=IN, rate="1")}, **RAW)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and "more than 1000 steps" in error["message"], error
+    assert error["target"].startswith("properties.jobs.top.jobs."), error
+    assert len(error["message"]) < 1000 and len(looked) < 30_000, len(looked)
+
+
+def test_a_pipeline_has_at_most_a_thousand_steps(harness: Harness) -> None:
+    part = component(harness, "part")
+    jobs = {f"s{number}": node(part, data=IN) for number in range(1001)}
+    error = submit(harness, jobs, **RAW).json()["error"]
+    assert error["target"] == "properties.jobs" and "more than 1000 steps" in error["message"], error
+    del jobs["s0"]
+    assert submit(harness, jobs, **RAW).status_code == 201
+
+
 CONTROL: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "if_else", "condition": "maybe", "true_block": "${{parent.jobs.a}}"}, "condition", "neither true nor false"),
     ({"type": "if_else", "condition": "true"}, "", "neither true_block nor false_block"),
@@ -296,6 +419,11 @@ CONTROL: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[]"}, "items", "at least one"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"zz": 1}]}, "items", "no input 'zz'"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": "x"}]}, "items.rate", "number"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[" * 20_000}, "items", "nested"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": '[{"rate": ' + "[" * 300 + "]" * 300 + "}]"}, "items", "nested"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": 1}], "max_concurrency": -1}, "max_concurrency", "'-1'"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": 1}], "max_concurrency": "abc"}, "max_concurrency", "'abc'"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": 1}], "outputs": "x"}, "outputs", "no object"),
 ]  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from fakes.jobs import JOBS, status
 from fakes.pipelines import FOLDER, child, component, data, job_of, node, run_to_the_end, submit
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import Ref
+from smalt.kinds.jobs.pipelines import reuse
+from smalt.store import resources
 
 IN = "${{parent.inputs.raw}}"
 
@@ -63,21 +65,82 @@ def test_new_content_of_a_component_or_of_a_place_runs_again(harness: Harness) -
     two(harness, "first")
     component(harness, "part", "2")
     assert two(harness, "same") == [], "another version with the same content"
-    account = str(harness.row(WORKSPACE).status["account"])
-    container = str(harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties["containerName"])
-    harness.blobs.write(Ref(account, container, "raw/new.csv"), b"1")
+    harness.blobs.write(home(harness, "raw/new.csv"), b"1")
     assert two(harness, "files") == ["one", "two"]
     component(harness, "part", "3", command="python other.py")
     assert two(harness, "command") == ["one", "two"]
+
+
+def home(harness: Harness, name: str) -> Ref:
+    """A blob in the workspace's own store."""
+    container = str(harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties["containerName"])
+    return Ref(str(harness.row(WORKSPACE).status["account"]), container, name)
+
+
+def test_a_blob_that_is_written_again_runs_again_though_its_size_is_the_same(harness: Harness) -> None:
+    component(harness, "part")
+    harness.blobs.write(home(harness, "raw/a.csv"), b"1")
+    assert two(harness, "first") == ["one", "two"]
+    assert two(harness, "second") == []
+    harness.blobs.remove(*home(harness, "raw/a.csv"))
+    harness.blobs.write(home(harness, "raw/a.csv"), b"2")
+    assert two(harness, "third") == ["one", "two"]
+
+
+def test_an_asset_version_that_is_made_again_runs_again(harness: Harness) -> None:
+    component(harness, "part")
+    url = f"{WORKSPACE}/data/raw/versions/1"
+    made = {"properties": {"dataType": "uri_folder", "dataUri": FOLDER}}
+    assert harness.put(url, made).status_code == 201
+    given = {"inputs": {"raw": data("azureml:raw:1")}}
+    assert two(harness, "first", **given) == ["one", "two"]
+    assert two(harness, "second", **given) == []
+    assert harness.send("DELETE", url).status_code == 200
+    harness.settle()
+    harness.clock.pass_(1.0)
+    assert harness.put(url, made).status_code == 201
+    assert two(harness, "third", **given) == ["one", "two"]
+
+
+def test_what_cannot_be_seen_quickly_runs_again(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    component(harness, "part")
+    outside = {"inputs": {"raw": data("https://example.com/raw.csv", "uri_file")}}
+    for name in ("first", "second"):
+        assert "one" in two(harness, name, **outside)
+    monkeypatch.setattr(reuse, "_LISTED_MOST", 1)
+    for name in ("a", "b"):
+        harness.blobs.write(home(harness, f"raw/{name}.csv"), b"1")
+    for name in ("third", "fourth"):
+        assert "one" in two(harness, name)
+
+
+def test_an_earlier_job_whose_datastore_is_gone_is_none(harness: Harness) -> None:
+    component(harness, "part")
+    two(harness, "first")
+    gone = {"made": {"uri": "azureml://datastores/gone/paths/x/", "jobOutputType": "uri_folder"}}
+    with harness.database.write() as connection:
+        resources.merge_status(
+            connection, harness.row(f"{JOBS}/{job_of(harness, 'one', 'first')}").id, {"outputs": gone}
+        )
+    assert two(harness, "second") == ["one", "two"]
+
+
+def test_another_default_datastore_is_another_place(harness: Harness) -> None:
+    component(harness, "part")
+    two(harness, "first")
+    harness.put(f"{WORKSPACE}/datastores/lake", {"properties": {
+        "datastoreType": "AzureBlob", "accountName": harness.row(WORKSPACE).status["account"],
+        "containerName": "lake", "credentials": {"credentialsType": "None"},
+    }})  # fmt: skip
+    assert two(harness, "second", settings={"default_datastore": "lake"}) == ["one", "two"]
+    assert "/datastores/lake/" in child(harness, "one", "second")["outputs"]["made"]["uri"]
 
 
 def test_nothing_is_reused_that_is_not_deterministic_has_its_own_place_or_is_gone(harness: Harness) -> None:
     component(harness, "part")
     two(harness, "first")
     place = child(harness, "one", "first")["outputs"]["made"]["uri"].split("/paths/")[1]
-    account = str(harness.row(WORKSPACE).status["account"])
-    container = str(harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties["containerName"])
-    harness.blobs.remove(account, container, place)
+    harness.blobs.remove(*home(harness, place))
     assert two(harness, "gone") == ["one", "two"], "what needs another's new outputs runs, too"
     component(harness, "part", "2", is_deterministic=False)
     assert two(harness, "random") == ["one", "two"]

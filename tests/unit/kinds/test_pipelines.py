@@ -260,6 +260,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"jobs": {"a": node("azureml:prat:1", data=IN)}}, "properties.jobs.a.componentId", "Did you mean 'part'"),
     ({"jobs": {"a": node("azureml:part:9", data=IN)}}, "properties.jobs.a.componentId", "no version '9'"),
     ({"jobs": {"a": {"type": "command"}}}, "properties.jobs.a.componentId", "missing"),
+    *(
+        ({"jobs": {"a": {**node("azureml:part:1", data=IN), key: value}}}, f"properties.jobs.a.{key}", "no object")
+        for key, value in (("resources", "x"), ("environment_variables", "x"), ("outputs", "x"), ("inputs", ["x"]))
+    ),
     ({"jobs": {"a": node("azureml:part:1", type="sweep", data=IN)}}, "properties.jobs.a.type", "sweep"),
     ({"jobs": {"a": node("azureml:part:1", type="pipeline", data=IN)}}, "properties.jobs.a.type", "its component a command"),
     ({"jobs": {"a": node("azureml:part:1", data=IN, outputs={"made": "${{parent.outputs.gone}}"})}}, "properties.jobs.a.outputs.made", "no output 'gone'"),

@@ -26,8 +26,10 @@ from fakes.sweeps import (
     sweep,
     task_of,
 )  # fmt: skip
+from smalt.arm.errors import ArmError
 from smalt.arm.kind import Step
 from smalt.kinds.jobs import job as jobs
+from smalt.kinds.jobs import outputs as registered
 from smalt.store import resources
 
 BANDIT = {"policyType": "Bandit", "slackFactor": 0.1, "evaluationInterval": 1, "delayEvaluation": 0}
@@ -398,3 +400,18 @@ def test_a_put_of_what_was_read_changes_nothing(harness: Harness) -> None:
     assert answer.status_code == 200, answer.text
     refused = harness.put(f"{JOBS}/tune", {"properties": {**again, "searchSpace": {"lr": ["uniform", [0, 2]]}}})
     assert refused.status_code == 409 and refused.json()["error"]["target"] == "properties.searchSpace"
+
+
+def test_a_sweep_whose_outputs_cannot_be_registered_fails(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise ArmError(400, "UserError", "no such asset can be")
+
+    monkeypatch.setattr(registered, "insert_version", refused)
+    outputs = {"model": {"jobOutputType": "mlflow_model", "assetName": "churn"}}
+    trial = {**TRIAL, "command": "train ${{search_space.lr}} ${{outputs.model}}"}
+    sweep(harness, trials=1, at_once=1, outputs=outputs, trial=trial)
+    harness.settle()
+    end(harness, "tune_0", 0.5)
+    row = harness.row(f"{JOBS}/tune")
+    assert row.state == "Failed" and "no such asset can be" in row.status["error"]["message"]
+    assert harness.tracking.runs[WORKSPACE.lower(), "tune"]["status"] == "FAILED"

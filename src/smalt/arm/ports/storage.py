@@ -22,7 +22,7 @@ class LocalBlobs(Protocol):
 
 
 class Carried(NamedTuple):
-    """A blob as a node sees it: its name below the folder that was asked for (empty: the blob itself)."""
+    """A blob as it is listed. A node sees its name below the folder that was asked for (empty: the blob itself)."""
 
     name: str
     size: int  # bytes
@@ -146,8 +146,8 @@ class Blobs(Protocol):
         """A SAS query string (no `?`): of the account, of one container, or of one blob."""
         ...
 
-    def list(self, account: str, container: str, prefix: str) -> Iterator[tuple[str, int]]:
-        """Names and sizes below `prefix`, in order."""
+    def list(self, account: str, container: str, prefix: str) -> Iterator[Carried]:
+        """The blobs whose names begin with `prefix`, with their whole names, in order."""
         ...
 
     def remove(self, account: str, container: str = "", prefix: str = "") -> None:

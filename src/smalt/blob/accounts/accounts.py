@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
+from smalt.arm.ports import Carried
 from smalt.blob.accounts.account_keys import AccountKeys
 from smalt.blob.accounts.sas import mint_account_sas, mint_service_sas
 from smalt.blob.dates import http_date
@@ -273,13 +274,13 @@ class BlobAccounts:
             return mint_account_sas(key, account, permissions, expiry)
         return mint_service_sas(key, account, permissions, expiry, container, blob)
 
-    def list(self, account: str, container: str, prefix: str) -> Iterator[tuple[str, int]]:
+    def list(self, account: str, container: str, prefix: str) -> Iterator[Carried]:
         after = ""
         while True:
             page = self._store.list(f"{account}/{container}", prefix, after, _PAGE)
             for entry in page.entries:
                 assert isinstance(entry, ObjectInfo)
-                yield entry.name, entry.size
+                yield Carried(entry.name, entry.size, entry.etag)
             after = page.after
             if not after:
                 return

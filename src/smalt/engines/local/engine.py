@@ -114,7 +114,12 @@ class LocalEngine:
     def stop(self, name: str, grace_s: float) -> None:
         folder = self._folders.of(name)
         state = read_state(folder)
-        if not folder.exists() or (state is not None and state.phase is Phase.EXITED):
+        if not folder.exists():
+            return
+        if state is not None and state.phase is Phase.EXITED:
+            if self._carriage is not None and Mirror(folder).unpublished:
+                write_private(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
+                self._carriage.stopped(folder)
             return
         attended = self._folders.attended(folder)
         if not attended and state is not None:

@@ -93,7 +93,7 @@ class Walling:
             inner = WallsSpec(
                 level="files" if level == "files" else "walls",  # with the network: packages come from there
                 user=user_of(_BUILDERS) if self._trial.owners and level != "files" else 0,
-                hidden=[str(settings.root), str(settings.run)],
+                hidden=_hidden(settings),
                 gpus=[],
             )
             return replace(task, variables={**task.variables, WALLS: json.dumps(asdict(inner))})
@@ -109,7 +109,7 @@ class Walling:
                 hosts=[*task.hosts, settings.host] if level == "network" else task.hosts,
                 readable=[str(settings.tls / "bundle.pem"), str(INJECTED)],
                 shown=showable(settings),
-                hidden=[str(settings.root), str(settings.run)],
+                hidden=_hidden(settings),
                 gpus=minors,
             ),
         )
@@ -122,6 +122,10 @@ class Walling:
         named = known if all(known) and len(known) == len(task.gpus) else [str(one) for one in task.gpus]
         visible = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(named)}
         return replace(task, variables={**visible, **task.variables})
+
+
+def _hidden(settings: Settings) -> list[str]:
+    return [str(one) for one in (settings.root, settings.run, settings.blobs)]
 
 
 def user_of(workspace: str) -> int:

@@ -29,10 +29,18 @@ def _refused(settings: Settings, path: str) -> str:
     for one in (path, real):
         if one in (*_OWN, *_OWN_FILES) or f"{one}/".startswith(tuple(f"{tree}/" for tree in _OWN_TREES)):
             return f"{path} cannot be shown to jobs: they have a {one} of their own; name a folder below it."
-    for ours in (os.path.realpath(settings.root), os.path.realpath(settings.run)):
+    for ours, what in _ours(settings).items():
         if _contains(real, ours) or _contains(ours, real):
-            return f"{path} cannot be shown to jobs: the keys of the platform are in {ours}; name another folder."
+            return f"{path} cannot be shown to jobs: the {what} of the platform are in {ours}; name another folder."
     return ""
+
+
+def _ours(settings: Settings) -> dict[str, str]:
+    """Where no job may look, and what is there; the store and the database may lie elsewhere than the rest."""
+    places = {str(settings.root): "keys", str(settings.run): "keys", str(settings.blobs): "blobs"}
+    if settings.database.startswith("sqlite:///"):
+        places[settings.database.removeprefix("sqlite:///")] = "rows"
+    return {os.path.realpath(path): what for path, what in places.items()}
 
 
 def _contains(folder: str, path: str) -> bool:

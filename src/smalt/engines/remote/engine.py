@@ -2,9 +2,9 @@
 
 A task is a row from the moment that it is wanted. Its specification, which holds secrets, is kept in memory alone until
 the machine has it; a server that starts again asks the task's owner for it (`observe` is None then, and the owner
-ensures it again). From then on the row has what the machine said last. A task is LOST when its machine denies it, came
-back as another incarnation, was removed, or has been silent for longer than `lost_after_s` while this server ran; that
-is written down, and a machine that still has such a task is told to end it.
+ensures it again). From then on the row has what the machine said last. A task is LOST when its machine denies it, says
+of it what cannot be read, came back as another incarnation, was removed, or was heard by no server for longer than
+`lost_after_s` while this one ran; that is written down, and a machine that still has such a task is told to end it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sqlalchemy import Connection
 from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
 from smalt.arm.errors import ArmError, not_found
 from smalt.arm.ports import Capacity, Isolation, Usage
-from smalt.engines.remote.messages import Hello, Order, Reports, Said
+from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said, state_of
+from smalt.engines.remote.orders import ensure_order, remove_order, stop_order
 from smalt.engines.remote.session import Session
 from smalt.store import node_tasks, nodes
 from smalt.store.database import Database
@@ -28,7 +29,8 @@ from smalt.store.node_tasks import NodeTask
 from smalt.store.nodes import Machine
 
 _LOG = logging.getLogger(__name__)
-_SEEN_EVERY_S = 60.0  # how often it is written that a machine is there
+_REMOVED = "Node '{}' was removed."
+_SEEN_EVERY_S = 60.0  # how often it is written that a machine is there, at least
 
 
 class RemoteEngine:
@@ -47,8 +49,8 @@ class RemoteEngine:
         self._ending = threading.Event()
         self._look_again = threading.Event()
         self._watchdog = threading.Thread(target=self._watch_silence, name="nodes", daemon=True)
-        with database.write() as connection:
-            nodes.all_silent(connection)
+        self._seen_every_s = min(_SEEN_EVERY_S, lost_after_s / 3)
+        self._unseen_s = 2 * self._seen_every_s + SILENT_S  # then no server has its line
 
     # the port
 
@@ -76,12 +78,14 @@ class RemoteEngine:
                     node_tasks.note(connection, found.id, fence=task.fence)
                 id_ = found.id if found else node_tasks.add(connection, task, self._clock())
                 if found is None and nodes.get(connection, task.node) is None:
-                    node_tasks.say(connection, id_, _lost(TaskState(task.name), _removed(task.node), self._clock()))
+                    lost = _lost(TaskState(task.name), _REMOVED.format(task.node), self._clock())
+                    node_tasks.say(connection, id_, lost)
                     return
             if found is None or found.state is None:
                 self._specs[id_] = task
-                self._send(task.node, _ensure(id_, task))
-        self._look_again.set()
+                self._send(task.node, ensure_order(id_, task))
+            if not self._attended(task.node):
+                self._look_again.set()
 
     def observe(self, name: str) -> TaskState | None:
         with self._database.read() as connection:
@@ -89,21 +93,25 @@ class RemoteEngine:
             machine = nodes.get(connection, found.node) if found and not found.ended else None
         if found is None:
             return None
-        if machine is not None and self._silent_s(machine.name) >= self._lost_after_s:
+        if machine is not None and self._silent_s(machine) >= self._lost_after_s:
             self._lose_all(machine)
             return self.observe(name)
         return found.state or TaskState(name)
 
     def stop(self, name: str, grace_s: float) -> None:
+        if not self._has(name):
+            return
         with self._lock:
             with self._database.write() as connection:
                 found = node_tasks.current(connection, name)
                 if found is None or found.ended:
                     return
                 node_tasks.note(connection, found.id, grace_s=max(0.0, grace_s))
-            self._send(found.node, _stop(found.id, grace_s))
+            self._send(found.node, stop_order(found.id, grace_s))
 
     def remove(self, name: str) -> None:
+        if not self._has(name):
+            return
         with self._lock:
             with self._database.write() as connection:
                 found = node_tasks.current(connection, name)
@@ -114,7 +122,7 @@ class RemoteEngine:
                     node_tasks.forget(connection, [found.id])
                     return
                 node_tasks.note(connection, found.id, removing=True)
-            self._send(found.node, _remove(found.id))
+            self._send(found.node, remove_order(found.id))
 
     def usage(self) -> Sequence[Usage]:
         with self._lock:
@@ -170,7 +178,7 @@ class RemoteEngine:
                 )  # fmt: skip
                 orders, owners = self._agree(connection, machine.name, hello.tasks)
             self._sessions[machine.name] = session
-            self._heard[machine.name] = time.monotonic()
+            self._heard[machine.name] = self._noted[machine.name] = time.monotonic()
             for order in orders:
                 session.send(order)
             if before is not None:
@@ -180,29 +188,29 @@ class RemoteEngine:
 
     def _agree(self, connection: Connection, node: str, tasks: Sequence[Said]) -> tuple[list[Order], list[str]]:
         """After a cut each side knows something: the orders that follow, and the owners for whom something changed."""
-        theirs = {one.id: _state(one) for one in tasks}
+        theirs = {one.id: one for one in tasks}
         rows = {one.id: one for one in node_tasks.of_node(connection, node)}
-        orders: list[Order] = [_remove(id_) for id_ in theirs.keys() - rows.keys()]
+        orders: list[Order] = [remove_order(id_) for id_ in theirs.keys() - rows.keys()]
         owners: list[str] = []
         for row in rows.values():
-            has, state = row.id in theirs, theirs.get(row.id)
-            if row.removing and has:
-                orders.append(_remove(row.id))
+            said = theirs.get(row.id)
+            if row.removing and said:
+                orders.append(remove_order(row.id))
             elif row.removing:
                 node_tasks.forget(connection, [row.id])
+            elif said is not None:
+                ends = self._said(connection, row, said)
+                orders += [remove_order(row.id)] if ends else []
+                owners += [] if row.ended else [row.owner]
+                if row.grace_s is not None and not row.ended and not ends:
+                    orders.append(stop_order(row.id, row.grace_s))
             elif row.ended:
-                if state is not None and state.phase is not Phase.EXITED:  # it counts as lost: it must not go on
-                    orders.append(_remove(row.id))
-            elif state is not None:
-                self._said(connection, row, state)
-                owners.append(row.owner)
-                if row.grace_s is not None and state.phase is not Phase.EXITED:
-                    orders.append(_stop(row.id, row.grace_s))
+                continue
             elif row.state is not None:
                 owners += self._lose(connection, [row], f"Node '{node}' does not know this task any more.")
             elif spec := self._specs.get(row.id):
-                orders.append(_ensure(row.id, spec))
-                orders += [_stop(row.id, row.grace_s)] if row.grace_s is not None else []
+                orders.append(ensure_order(row.id, spec))
+                orders += [stop_order(row.id, row.grace_s)] if row.grace_s is not None else []
             else:  # it was never begun, and what it was is not known here any more
                 node_tasks.forget(connection, [row.id])
                 owners.append(row.owner)
@@ -210,10 +218,9 @@ class RemoteEngine:
 
     def report(self, machine: Machine, session: str, reports: Reports) -> list[str]:
         """What changed on a machine; the ids of tasks that it has to end. Raises ArmError(409) on an old line."""
-        owners: list[str] = []
         gone: list[str] = []
         with self._lock:
-            self._hear(machine, session)
+            owners = self._hear(machine, session)
             if reports.usage is not None:
                 self._used[machine.name] = self._owned(reports)
             if reports.said:
@@ -224,12 +231,9 @@ class RemoteEngine:
                             gone += [one.id] if one.state is not None else []
                         elif one.state is None:
                             owners += self._is_gone(connection, row)
-                        elif row.ended or row.removing:
-                            state = _state(one)
-                            gone += [one.id] if state is not None and state.phase is not Phase.EXITED else []
-                        elif state := _state(one):
-                            self._said(connection, row, state)
-                            owners.append(row.owner)
+                        else:
+                            gone += [one.id] if self._said(connection, row, one) else []
+                            owners += [] if row.ended or row.removing else [row.owner]
         self._tell(owners)
         return gone
 
@@ -239,9 +243,10 @@ class RemoteEngine:
             if self._sessions.get(session.node) is not session:
                 return
             del self._sessions[session.node]
-            with self._database.write() as connection:
+            seen_at = self._clock() - (time.monotonic() - self._heard[session.node])
+            with self._database.write() as connection:  # what is not written here, the watch writes later
                 found = nodes.get(connection, session.node)
-                nodes.note(connection, session.node, state=nodes.SILENT, seen_at=self._clock())
+                nodes.note(connection, session.node, state=nodes.SILENT, seen_at=seen_at)
         _LOG.info("node %s is not connected any more", session.node)
         self._look_again.set()
         self._tell([found.compute] if found else [])
@@ -253,7 +258,7 @@ class RemoteEngine:
             with self._database.write() as connection:
                 known = {one.name for one in nodes.every(connection)}
                 for name in node_tasks.nodes_with_tasks(connection) - known:
-                    owners += self._lose(connection, node_tasks.of_node(connection, name), _removed(name))
+                    owners += self._lose(connection, node_tasks.of_node(connection, name), _REMOVED.format(name))
                     node_tasks.forget_removed(connection, name)
             for name in self._sessions.keys() - known:
                 self._sessions[name].close()
@@ -267,20 +272,42 @@ class RemoteEngine:
 
     # within
 
-    def _hear(self, machine: Machine, session: str) -> None:
+    def _attended(self, node: str) -> bool:
+        """Whether its line ends here."""
+        session = self._sessions.get(node)
+        return session is not None and session.alive
+
+    def _has(self, name: str) -> bool:
+        """Without a lock: most tasks run on the server's own machine, and are asked for here too."""
+        with self._database.read() as connection:
+            return node_tasks.current(connection, name) is not None
+
+    def _hear(self, machine: Machine, session: str) -> list[str]:
+        """Whom it concerns that it is there: another server may have taken it for silent."""
         current = self._sessions.get(machine.name)
         if current is None or current.id != session:
             raise ArmError(409, "NodeSessionEnded", "This line has ended: say hello again.")
         current.heard()
         self._heard[machine.name] = now = time.monotonic()
-        if now - self._noted.get(machine.name, 0.0) > _SEEN_EVERY_S:
-            self._noted[machine.name] = now
-            with self._database.write() as connection:
-                nodes.note(connection, machine.name, seen_at=self._clock())
+        if machine.connected and now - self._noted.get(machine.name, 0.0) <= self._seen_every_s:
+            return []
+        with self._database.write() as connection:
+            nodes.note(connection, machine.name, state=nodes.CONNECTED, seen_at=self._clock())
+        self._noted[machine.name] = now
+        return [] if machine.connected else [machine.compute]
 
-    def _said(self, connection: Connection, row: NodeTask, state: TaskState) -> None:
+    def _said(self, connection: Connection, row: NodeTask, said: Said) -> bool:
+        """Whether the machine has to end it: what counts as lost must not go on, nor what cannot be understood."""
+        try:
+            state = state_of(said)
+        except ValueError as error:
+            self._lose(connection, [row], f"What node '{row.node}' says of this task cannot be read: {error}.")
+            return True
+        if row.ended or row.removing:
+            return state.phase is not Phase.EXITED
         self._specs.pop(row.id, None)
         node_tasks.say(connection, row.id, replace(state, name=row.name))
+        return False
 
     def _is_gone(self, connection: Connection, row: NodeTask) -> list[str]:
         if row.removing:
@@ -301,14 +328,16 @@ class RemoteEngine:
     def _lose_all(self, machine: Machine) -> None:
         why = f"Node '{machine.name}' has not been heard of for {self._lost_after_s:g} s."
         with self._lock, self._database.write() as connection:
-            if self._silent_s(machine.name) < self._lost_after_s:
+            current = nodes.get(connection, machine.name)
+            if current is None or self._silent_s(current) < self._lost_after_s:
                 return
             owners = self._lose(connection, node_tasks.of_node(connection, machine.name), why)
         self._tell(owners)
 
-    def _silent_s(self, node: str) -> float:
-        """For how long nothing was heard, as far as this server was there to hear it."""
-        return time.monotonic() - self._heard.get(node, self._started)
+    def _silent_s(self, machine: Machine) -> float:
+        """For how long no server has heard anything, as far as this one was there to hear it."""
+        here = time.monotonic() - self._heard.get(machine.name, self._started)
+        return here if machine.seen_at is None else min(here, self._clock() - machine.seen_at)
 
     def _owned(self, reports: Reports) -> Sequence[Usage]:
         with self._database.read() as connection:
@@ -332,11 +361,23 @@ class RemoteEngine:
         while not self._ending.is_set():
             self._look_again.clear()
             try:
-                pause = self._lose_the_silent()
+                self._note_the_unseen()
+                pause = min(self._lose_the_silent() or self._seen_every_s, self._seen_every_s)
             except Exception:  # the edge: a database that is away for a moment must not end the watch
                 _LOG.exception("silent nodes could not be looked at")
                 pause = 5.0
             self._look_again.wait(pause)
+
+    def _note_the_unseen(self) -> None:
+        """Machines whose server was killed, or could not write that their line was cut."""
+        with self._database.read() as connection:
+            names = nodes.unseen(connection, self._clock() - self._unseen_s)
+        owners: list[str] = []
+        for name in names:
+            with self._lock, self._database.write() as connection:
+                if not self._attended(name):
+                    owners += nodes.silence(connection, name, self._clock() - self._unseen_s)
+        self._tell(owners)
 
     def _lose_the_silent(self) -> float | None:
         """Seconds until the next one may be lost; None: none has tasks."""
@@ -347,38 +388,12 @@ class RemoteEngine:
                 for one in nodes.every(connection)
                 if one.name in names and not all(row.ended for row in node_tasks.of_node(connection, one.name))
             ]
-        left = [self._lost_after_s - self._silent_s(one.name) for one in busy]
+        left = [self._lost_after_s - self._silent_s(one) for one in busy]
         for one, seconds in zip(busy, left, strict=True):
             if seconds <= 0:
                 self._lose_all(one)
         return min((seconds for seconds in left if seconds > 0), default=None)
 
 
-def _state(said: Said) -> TaskState | None:
-    """None where the machine says that it has it not. Raises ArmError(400) for what is no state."""
-    if said.state is None:
-        return None
-    try:
-        return TaskState.from_dict(said.state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArmError(400, "InvalidReport", f"The state of task '{said.id}' cannot be read: {error}.") from error
-
-
 def _lost(state: TaskState, why: str, now: float) -> TaskState:
     return replace(state, phase=Phase.EXITED, outcome=Outcome.LOST, error=why, ready=False, ended_at=now)
-
-
-def _removed(node: str) -> str:
-    return f"Node '{node}' was removed."
-
-
-def _ensure(id_: str, task: TaskSpec) -> Order:
-    return {"ensure": replace(task, name=id_, node="").to_json(), "id": id_}
-
-
-def _stop(id_: str, grace_s: float) -> Order:
-    return {"stop": id_, "grace_s": grace_s}
-
-
-def _remove(id_: str) -> Order:
-    return {"remove": id_}

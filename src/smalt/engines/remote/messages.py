@@ -10,9 +10,11 @@ task's name in an order is its id; the node knows no other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
+
+from smalt.agent.wire import Address, Outcome, Phase, TaskState
 
 PREFIX = "/nodes/v1"
 SESSION_HEADER = "x-smalt-session"
@@ -21,32 +23,39 @@ SILENT_S = 35.0  # then the line counts as cut
 MOST_BYTES = 16 << 20  # of a hello or of reports
 Order = Mapping[str, Any]
 
+_MOST_S = 253_402_300_799  # the last second that a date can have
+Text = Annotated[str, Field(pattern=r"^[^\x00]*\z")]  # PostgreSQL stores no NUL
+Number = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
+Bytes = Annotated[int, Field(ge=0, le=1 << 53)]
+Time = Annotated[float, Field(ge=0, le=_MOST_S, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+
 
 class Said(BaseModel):
-    """Of one task: its `TaskState` as JSON has it, or that it is not there any more."""
+    """Of one task: its `TaskState` as JSON has it (see `state_of`), or that it is not there any more."""
 
-    id: str = Field(min_length=1, max_length=512)
-    state: dict[str, Any] | None = None
+    id: Text = Field(min_length=1, max_length=512)
+    state: Any = None
 
 
 class Hello(BaseModel):
     """`incarnation`: of the node's root. `tasks`: all that it has."""
 
-    incarnation: str = Field(min_length=8, max_length=64)
-    version: str = Field(max_length=64)
-    cpus: int = Field(ge=1)
-    memory_bytes: int = Field(ge=1)
-    gpus: int = Field(ge=0)
-    isolation: str = Field(max_length=32)
+    incarnation: Text = Field(min_length=8, max_length=64)
+    version: Text = Field(max_length=64)
+    cpus: int = Field(ge=1, le=1 << 16)
+    memory_bytes: int = Field(ge=1, le=1 << 53)
+    gpus: int = Field(ge=0, le=1 << 16)
+    isolation: Text = Field(max_length=32)
     tasks: list[Said] = []
 
 
 class Used(BaseModel):
-    task: str  # an id
-    cpu_s: float
-    memory_bytes: int
-    gpus: float = 0.0
-    gpu_memory_bytes: int = 0
+    task: Text = Field(max_length=512)  # an id
+    cpu_s: Amount
+    memory_bytes: Bytes
+    gpus: Amount = 0.0
+    gpu_memory_bytes: Bytes = 0
 
 
 class Reports(BaseModel):
@@ -54,3 +63,36 @@ class Reports(BaseModel):
 
     said: list[Said] = []
     usage: list[Used] | None = None
+
+
+class _State(BaseModel):
+    """What a `TaskState` may be; its name is the server's to say."""
+
+    phase: Phase = Phase.PREPARING
+    outcome: Outcome | None = None
+    exit_code: Number | None = None
+    error: str = ""
+    ready: bool = False
+    address: Text = Field("", max_length=512)
+    agent_pid: Number = 0
+    pid: Number = 0
+    accepted_at: Time = 0
+    started_at: Time = 0
+    ended_at: Time = 0
+    peak_memory_bytes: Bytes = 0
+
+
+def state_of(said: Said) -> TaskState:
+    """Raises ValueError for what is no state."""
+    try:
+        values = _State.model_validate(said.state)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'state'}: {first['msg']}") from error
+    if values.phase is Phase.EXITED and values.outcome is None:
+        raise ValueError("outcome: what has exited has one")
+    given = dict(values) | {
+        "address": Address(values.address),
+        "error": values.error.replace("\0", "\N{REPLACEMENT CHARACTER}"),
+    }
+    return TaskState(said.id, **given)

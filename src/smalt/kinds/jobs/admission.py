@@ -19,6 +19,8 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import ASSET_NAME, name_fault, nearest
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs.log_places import check_apart
+from smalt.kinds.jobs.model import MODES
 from smalt.kinds.process_settings import no_nul
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, PRIORITIES
@@ -261,6 +263,8 @@ def inputs(
             )
             if source is not None:
                 found[name] = source
+                if MODES.get(str(given.get("mode") or "").lower()) == "rw_mount":
+                    checks.run(lambda source=source, path=path: check_apart(source.place, f"{path}.uri"))
                 written = {**given, "uri": source.asset or given["uri"]}
                 properties["inputs"] = {**properties["inputs"], name: written}
     return found
@@ -317,6 +321,7 @@ def outputs(
             )
             if place is not None:
                 found[name] = place
+                checks.run(lambda place=place, path=path: check_apart(place, f"{path}.uri", job))
             if place is not None and not place.account:
                 checks.errors.append(invalid(f"{path}.uri: outputs go to a datastore of this platform.", f"{path}.uri"))
             _asset_names(given, path, checks)

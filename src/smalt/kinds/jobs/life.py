@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.agent.wire import Phase
+from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
@@ -28,6 +29,7 @@ from smalt.store.resources import Row
 
 RESYNC_S = 60.0
 CANCEL_REQUESTED = "CancelRequested"
+_NOT_REGISTERED = "OutputsNotRegistered"  # an error's code
 Completed = Callable[[Connection, Row, float], None]  # what is written with a job's end where it completed
 
 
@@ -88,12 +90,12 @@ def ask_to_cancel(connection: Connection, row: Row, by: str, now: float) -> None
 def give_up(platform: Platform, row: Row, error: Document) -> Step:
     """The steps raise again and again: the job fails, and ends as every job does.
 
-    Its end is never given up: it holds nodes.
+    Its end is never given up: it holds nodes. Where its outputs cannot be registered, it ends as Failed.
     """
     status = JobStatus.read(row.status)
-    if status.ending:
+    if status.ending and error.get("code") != _NOT_REGISTERED:
         return at(row, row.state, status)
-    status = replace(status, ended_at=platform.clock(), error=error, ending="Failed")
+    status = replace(status, ended_at=status.ended_at or platform.clock(), error=error, ending="Failed")
     return at(row, row.state, status, after=0, reason=str(error["message"])[:500])
 
 
@@ -109,10 +111,21 @@ def _end(platform: Platform, row: Row, status: JobStatus, completed: Completed) 
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
         if status.ending == "Completed":
-            completed(connection, row, now)
+            _complete(completed, connection, row, now)
 
     reason = str((status.error or {}).get("message", ""))[:500]
     return Step(status.ending, status.document(), done=True, final=True, reason=reason, writes=writes)
+
+
+def _complete(completed: Completed, connection: Connection, row: Row, now: float) -> None:
+    """Raises ArmError(400) for what no other try mends; what the database raises goes through."""
+    try:
+        completed(connection, row, now)
+    except (ArmError, LookupError, TypeError, ValueError) as error:
+        why = error.message if isinstance(error, ArmError) else repr(error)
+        raise ArmError(
+            400, _NOT_REGISTERED, f"The job's named outputs cannot be registered: {why}", "outputs"
+        ) from error
 
 
 def _delete(platform: Platform, row: Row) -> Step:

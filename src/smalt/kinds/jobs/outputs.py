@@ -17,11 +17,14 @@ _MODELS = {"mlflow_model", "custom_model", "triton_model"}
 
 
 def register(connection: Connection, row: Row, now: float) -> None:
-    """In the transaction of the job's end; a version that exists already is left as it is."""
+    """In the transaction of the job's end; a version that exists already is left as it is.
+
+    An output that was never made, as by a step that was skipped, becomes nothing.
+    """
     workspace = ResourceId.parse(row.written).workspace
     places = {name: dict(place) for name, place in row.status["outputs"].items()}
     for name, given in row.properties["outputs"].items():
-        if asset := given.get("assetName"):
+        if (asset := given.get("assetName")) and name in places:
             _version(connection, workspace, row, asset, given, places[name], now)
     resources.merge_status(connection, row.id, {"outputs": places})
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,17 +28,41 @@ from smalt.kinds.jobs.pipelines import children as steps
 from smalt.kinds.jobs.pipelines import control
 from smalt.kinds.jobs.pipelines.compiler import Compiler
 from smalt.kinds.jobs.pipelines.components import PIPELINE, check_literal, component, jobs_of
-from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, Graph, Step
+from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, REHEARSED, Graph, Step
 from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide
 from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
 from smalt.store.document import part
 
-REHEARSED = "rehearsed"  # of an input: what it will be is not known yet
-_ABOVE: ContextVar[tuple[str, ...]] = ContextVar("pipelines that are being rehearsed", default=())
 _DEPTH_MOST = 20
+_STEPS_MOST = 1000  # of a pipeline, with those of the pipelines in it: a PUT looks at all of them
 _JOBS = "properties.jobs"
+
+
+@dataclass
+class _Rehearsal:
+    """One PUT's look at a pipeline and all below it. `above`: the components of those that are looked at now."""
+
+    above: tuple[str, ...] = ()
+    steps: int = 0
+
+    def count(self, steps: int) -> None:
+        """Raises ArmError(400)."""
+        self.steps += steps
+        if self.full:
+            raise invalid(
+                f"{_JOBS}: this is more than {_STEPS_MOST} steps, with those of the pipelines that are steps;"
+                " make it several pipeline jobs.",
+                _JOBS,
+            )
+
+    @property
+    def full(self) -> bool:
+        return self.steps > _STEPS_MOST
+
+
+_REHEARSAL: ContextVar[_Rehearsal | None] = ContextVar("what is rehearsed", default=None)
 
 
 class PipelineProperties(JobProperties):
@@ -50,8 +74,19 @@ class PipelineProperties(JobProperties):
 
 
 def _admit(request: Request, connection: Connection, properties: Document) -> Admitted:
+    if _REHEARSAL.get() is None:  # a client's document has no such mark
+        inputs: Mapping[str, Document] = properties["inputs"]
+        properties["inputs"] = {
+            name: {key: value for key, value in one.items() if key != REHEARSED} for name, one in inputs.items()
+        }
+    with _rehearsal() as rehearsal:
+        return _admitted(request, connection, properties, rehearsal)
+
+
+def _admitted(request: Request, connection: Connection, properties: Document, rehearsal: _Rehearsal) -> Admitted:
     workspace, checks = request.id.workspace, admission.Checks()
     jobs = _jobs(connection, workspace, properties, checks)
+    rehearsal.count(len(jobs))
     settings = checks.run(lambda: _settings(request, connection, properties)) or Settings()
     admission.inputs(request.platform, connection, workspace, properties, checks)
     admission.outputs(request.platform, connection, workspace, request.id.name, properties, checks)
@@ -60,7 +95,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     if not checks.errors:
         graph = Compiler(connection, workspace, properties["inputs"], own, jobs, checks, _JOBS).graph()
     if graph is not None:
-        graph = _rehearse(request, connection, graph, settings, checks)
+        graph = _rehearse(request, connection, graph, settings, checks, rehearsal)
     checks.done(f"job '{request.id.name}'")
     assert graph is not None
     ours = {GRAPH: graph.document(), SETTINGS: settings.document()}
@@ -136,18 +171,27 @@ def _placed(job: str, name: str, output: Document, settings: Settings) -> Docume
 
 
 def _rehearse(
-    request: Request, connection: Connection, graph: Graph, settings: Settings, checks: admission.Checks
+    request: Request,
+    connection: Connection,
+    graph: Graph,
+    settings: Settings,
+    checks: admission.Checks,
+    rehearsal: _Rehearsal,
 ) -> Graph:
     """The graph, with the versions that its steps use now. What is wrong goes into `checks`."""
     seen: dict[str, Document] = {}
     pinned: list[Step] = []
     components = dict(graph.components)
     for step in graph.steps:
+        if rehearsal.full:  # the step before this one said so
+            break
         if step.is_job:
             job = steps.properties(graph, step, _stand_ins(graph, step, settings), settings)
             same = json.dumps({key: value for key, value in job.items() if key != "displayName"}, sort_keys=True)
             if same not in seen:
-                seen[same] = checks.run(lambda step=step, job=job: _rehearsed(request, connection, step, job)) or {}
+                seen[same] = (
+                    checks.run(lambda step=step, job=job: _rehearsed(request, connection, step, job, rehearsal)) or {}
+                )
             taken = seen[same]
             step = replace(
                 step,
@@ -166,10 +210,10 @@ def _with_version(given: Document, taken: Document | None) -> Document:
     return {**given, "uri": taken["uri"]} if "uri" in given and taken else given
 
 
-def _rehearsed(request: Request, connection: Connection, step: Step, job: Document) -> Document:
+def _rehearsed(request: Request, connection: Connection, step: Step, job: Document, rehearsal: _Rehearsal) -> Document:
     """The properties with which the step's job would be taken. Raises ArmError."""
     field = f"{_JOBS}.{step.name}"
-    with _inside(step.component if step.type == PIPELINE else "", field):
+    with _inside(rehearsal, step.component if step.type == PIPELINE else "", field):
         try:
             admitted = accept.new(replace(request, body={"properties": job}), connection)
         except ArmError as error:
@@ -178,18 +222,32 @@ def _rehearsed(request: Request, connection: Connection, step: Step, job: Docume
 
 
 @contextmanager
-def _inside(pipeline: str, field: str) -> Generator[None]:
+def _rehearsal() -> Generator[_Rehearsal]:
+    """The PUT's, which goes on below."""
+    known = _REHEARSAL.get()
+    if known is not None:
+        yield known
+        return
+    token = _REHEARSAL.set(made := _Rehearsal())
+    try:
+        yield made
+    finally:
+        _REHEARSAL.reset(token)
+
+
+@contextmanager
+def _inside(rehearsal: _Rehearsal, pipeline: str, field: str) -> Generator[None]:
     """Raises ArmError(400) for a pipeline that is a step of itself, however deep."""
-    above = _ABOVE.get()
+    above = rehearsal.above
     if pipeline and (pipeline in above or len(above) >= _DEPTH_MOST):
         raise invalid(
             f"{field}.componentId: pipelines are nested without end here, or more than {_DEPTH_MOST} deep.", field
         )
-    token = _ABOVE.set((*above, pipeline) if pipeline else above)
+    rehearsal.above = (*above, pipeline) if pipeline else above
     try:
         yield
     finally:
-        _ABOVE.reset(token)
+        rehearsal.above = above
 
 
 def _stand_ins(graph: Graph, step: Step, settings: Settings) -> Document:
@@ -198,7 +256,7 @@ def _stand_ins(graph: Graph, step: Step, settings: Settings) -> Document:
     for loop in graph.steps:
         if loop.type == PARALLEL_FOR and loop.control["body"] == step.name:
             given |= control.first_round(loop)
-            if "from" in loop.control:
+            if "items" not in loop.control:
                 unknown: Document = {"literal": ""}
                 given |= {name: unknown for name in graph.component(step).inputs if name not in given}
     found: Document = {}

@@ -231,7 +231,7 @@ class HistoryApp:
         blobs, base = self._platform.blobs, f"ExperimentRun/dcid.{row.name}/"
         found: dict[str, str] = {}
         listed = chain.from_iterable(blobs.list(account, ARTIFACT_CONTAINER, base + folder) for folder in _LOG_FOLDERS)
-        for name, _ in islice(listed, LOGS_MOST):
+        for name, _, _ in islice(listed, LOGS_MOST):
             token = blobs.sas(account, "r", SAS_S, container=ARTIFACT_CONTAINER, blob=name)
             url = (
                 f"{self._platform.settings.url}/{account}.blob.{STORAGE_SUFFIX}"

@@ -73,8 +73,9 @@ class Carriage:
         self._carrier = carrier
         self._launch, self._observe = launch, observe
         self._cache = ReadCache(settings.cache, settings.cache_mib << 20, carrier)
-        self._crew, self._scribes, self._lookers = (
-            Crew("carry", TRANSFERS), Crew("carry-logs", _LOGS), Crew("carry-looks", _LOOKS),
+        self._fetchers, self._storers, self._scribes, self._lookers = (
+            Crew("carry-fetch", TRANSFERS), Crew("carry-store", TRANSFERS), Crew("carry-logs", _LOGS),
+            Crew("carry-looks", _LOOKS),
         )  # fmt: skip
         self._jobs: dict[Path, Carried] = {}
         self._changed = threading.Condition()
@@ -89,7 +90,7 @@ class Carriage:
     def take(self, folder: Path) -> None:
         """Go on with this task, if it is carried, not published, and nobody else does."""
         mirror = Mirror(folder)
-        if folder in self._jobs or not mirror.taken or mirror.published:
+        if folder in self._jobs or not mirror.unpublished:
             return
         with self._changed:
             if folder in self._jobs or self._closed:
@@ -118,7 +119,7 @@ class Carriage:
         ended before all of it is in the store.
         """
         mirror = Mirror(folder)
-        if not mirror.taken or mirror.published:
+        if not mirror.unpublished:
             return state
         self.take(folder)
         if state is None:
@@ -141,7 +142,7 @@ class Carriage:
 
     def settle(self) -> None:
         """A task has gone."""
-        self._crew.submit(self._settle)
+        self._fetchers.submit(self._settle)
 
     def nudge(self, owner: str = "") -> None:
         """Something changed, of this owner: look now."""
@@ -166,7 +167,7 @@ class Carriage:
         for thread in [thread for one in jobs for thread in one.threads]:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
-        for crew in (self._crew, self._scribes, self._lookers):
+        for crew in (self._fetchers, self._storers, self._scribes, self._lookers):
             crew.close()
         self._cache.close()
 
@@ -179,7 +180,7 @@ class Carriage:
         bases, task = Bases(job.mirror.carry / "logs"), job.task
         logs = [Followed(job, self._carrier, bases, task.log)] if task.log else []
         logs += [Followed(job, self._carrier, bases, task.system_log)] if task.system_log else []
-        return Carried(job, Publisher(job, self._carrier, self._crew), logs)
+        return Carried(job, Publisher(job, self._carrier, self._storers), logs)
 
     def _thread(self, one: Carried, do: Callable[[Carried], None]) -> None:
         def work() -> None:
@@ -211,7 +212,7 @@ class Carriage:
     def _fetch(self, one: Carried) -> None:
         job = one.job
         try:
-            Fetch(job, self._carrier, self._cache, self._crew).run()
+            Fetch(job, self._carrier, self._cache, self._fetchers).run()
             job.check_start()
             self._launch(job.folder, job.check)
         except Ended as ended:
@@ -326,7 +327,7 @@ class Carriage:
         for log in one.logs:
             try:
                 job.patiently(log.finish, job.check, ours=False)
-            except ArmError as error:
+            except (ArmError, OSError) as error:
                 _LOG.warning("a log of task %s cannot be stored: %s", job.folder.name, error)
         gone = job.mirror.carry / "gone"
         with job.held():

@@ -30,8 +30,8 @@ class Crew:
         self._work.put(do)
 
     def each(self, items: Iterable[T], do: Callable[[T], None], check: Callable[[], None]) -> None:
-        """`do` all of them side by side. Raises the first error, or what `check` raises: what was begun then goes on
-        unheard, and nothing more is begun.
+        """`do` all of them side by side. Raises the first error, once what was begun has ended, or what `check` raises,
+        at once; nothing more is begun then.
         """
         batch = Batch(do)
         try:
@@ -40,6 +40,10 @@ class Crew:
                 batch.add()
                 self.submit(lambda one=one: batch.run(one))
             batch.wait(1, check)
+        except Exception:
+            batch.over = True
+            batch.settle(check)
+            raise
         finally:
             batch.over = True
 
@@ -83,6 +87,13 @@ class Batch(Generic[T]):
             self.over = self.over or error is not None
             self._pending -= 1
             self._changed.notify_all()
+
+    def settle(self, check: Callable[[], None]) -> None:
+        """Until nothing goes on any more, whatever became of it."""
+        with self._changed:
+            while self._pending:
+                check()
+                self._changed.wait(_CHECK_EVERY_S)
 
     def wait(self, below: int, check: Callable[[], None]) -> None:
         with self._changed:

@@ -2,22 +2,25 @@
 
 A log that earlier attempts began goes on at its end: where that was is noted before anything is appended. So the
 length that the store tells is where to go on, after a failure and after a restart. Nothing is taken back from a log
-(`agent/log_bound.py`): it grows, or stays.
+(`agent/log_bound.py`): it grows, or stays. The task may write there too, so no link is followed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
+from smalt.agent.beneath import open_plain
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Carrier
-from smalt.engines.local.carry.job import Job
+from smalt.engines.local.carry.job import OURS, Job
 from smalt.engines.local.folders import write_private
 
 _CHUNK = 4 << 20
@@ -59,15 +62,23 @@ class Followed:
 
     def grew(self) -> bool:
         """Whether there is something to append, and it is time to try."""
-        try:
-            return not self._refused and time.monotonic() >= self.due and self._path.stat().st_size > self._at
-        except FileNotFoundError:
+        if self._refused or time.monotonic() < self.due:
             return False
+        try:
+            file = self._open()
+        except OSError:
+            return False
+        if file is None:
+            return False
+        with file:
+            return _size(file) > self._at
 
     def push(self) -> None:
         """Append what is there. Raises nothing: what fails is tried again, a little later each time."""
         try:
-            self._push()
+            if file := self._open():
+                with file:
+                    self._push(file)
             self._pause_s = 0.0
         except ArmError as error:
             self._refused = True
@@ -79,22 +90,37 @@ class Followed:
 
     def finish(self) -> None:
         """All that is left, and the seal. Raises OSError; ArmError where the store takes neither."""
-        if not self._path.exists():
+        file = self._open()
+        if file is None:
             return
-        try:
-            self._push()
-            self._carrier.seal(self._ref)
-        except ArmError:
-            self._rewrite()
+        with file:
+            try:
+                self._push(file)
+                self._carrier.seal(self._ref)
+            except ArmError:
+                self._rewrite(file)
 
-    def _rewrite(self) -> None:
+    def _open(self) -> BinaryIO | None:
+        """None where there is nothing, or no plain file, which is said. Raises OSError."""
+        try:
+            return os.fdopen(open_plain(self._path, str(self._job.mirror.root), os.O_RDONLY), "rb")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in OURS:
+                raise
+            self._job.complain(f"'{self._ref.name}' is not followed", error)
+            return None
+
+    def _rewrite(self, ours: BinaryIO) -> None:
         """The whole blob anew, with what was there before, where nothing can be appended to it."""
         whole = self._job.mirror.carry / "whole"
         whole.unlink(missing_ok=True)
         if any(True for _ in self._carrier.list(self._ref)):
             self._carrier.fetch(self._ref, whole)
         base = self._bases.get(self._ref)
-        with whole.open("ab") as file, self._path.open("rb") as ours:
+        ours.seek(0)
+        with whole.open("ab") as file:
             if base is None:
                 self._bases.set(self._ref, file.tell())
             else:
@@ -103,13 +129,11 @@ class Followed:
         self._carrier.store(whole, self._ref)
         whole.unlink()
 
-    def _push(self) -> None:
+    def _push(self, file: BinaryIO) -> None:
         with self._lock:
-            if not self._path.exists():
-                return
-            base = self._begin() if self._base is None else self._base
+            base = self._begin(file) if self._base is None else self._base
             refusals = 0
-            while data := self._read():
+            while data := self._read(file):
                 at = base + self._at
                 length = self._carrier.append(self._ref, at, data)
                 if length == at + len(data):
@@ -118,9 +142,9 @@ class Followed:
                 refusals += 1
                 if refusals > 2:
                     raise OSError(f"'{self._ref.name}' does not grow as it should: it has {length} bytes")
-                base = self._found(length, base)
+                base = self._found(file, length, base)
 
-    def _begin(self) -> int:
+    def _begin(self, file: BinaryIO) -> int:
         """Where this task's part of the blob begins."""
         length = self._carrier.append(self._ref, 0, b"")
         base = self._bases.get(self._ref)
@@ -128,19 +152,21 @@ class Followed:
             base = length
             self._bases.set(self._ref, base)
         self._base = base
-        return self._found(length, base)
+        return self._found(file, length, base)
 
-    def _found(self, length: int, base: int) -> int:
+    def _found(self, file: BinaryIO, length: int, base: int) -> int:
         """The store has `length` bytes: of this task's, or, where that cannot be, what others made of it."""
-        size = self._path.stat().st_size
-        if base <= length <= base + size:
+        if base <= length <= base + _size(file):
             self._at = length - base
         else:
             base = self._base = length - self._at
             self._bases.set(self._ref, base)
         return base
 
-    def _read(self) -> bytes:
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            return file.read(_CHUNK)
+    def _read(self, file: BinaryIO) -> bytes:
+        file.seek(self._at)
+        return file.read(_CHUNK)
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from smalt.agent import wire
 from smalt.agent.folder import RESERVE_FILE
-from smalt.agent.journal import Journal
+from smalt.agent.journal import journal_at
 from smalt.agent.wire import Outcome, TaskSpec
 from smalt.arm.errors import ArmError
 from smalt.engines.local.carry.mirror import Ledger, Mirror
@@ -26,6 +26,7 @@ OURS = (
 )  # fmt: skip  # errors of this machine that no other try mends
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
 _SAY_EVERY_S = 30.0
+_AFTER_STOP_S = 60.0  # so long a task that is to end waits for a store that fails
 
 
 class Over(Exception):
@@ -49,13 +50,16 @@ class Job:
         self.mirror = Mirror(folder)
         self.ledger = Ledger(self.mirror.carry / "ledger")
         taken = self.task.system_log
-        self.journal = Journal(str(self.mirror.path_of(taken) if taken else folder / "system.log"))
+        self.mirror.root.mkdir(parents=True, exist_ok=True)
+        place = self.mirror.path_of(taken) if taken else None
+        self.journal = journal_at(place, str(self.mirror.root), folder / "system.log")
         self.accepted_at = self.mirror.carry.stat().st_ctime
         reserve(folder)
         self._lock = lock
         self._over = False
         self._changed = threading.Condition()
         self._said: dict[str, float] = {}
+        self._failing_since: float | None = None  # of the store, by the wall's clock, as a file's time is
 
     def end(self) -> None:
         """Once: from now on whoever works for it gets `Over`, and another engine may take it."""
@@ -104,18 +108,33 @@ class Job:
     ) -> T:
         """What `do` returns, tried again with growing pauses while the store fails.
 
-        Raises ArmError, the store's own OSError after `patience_s` of them and, if `ours`, those of this machine.
+        Raises ArmError, the store's own OSError after `patience_s` of them or soon after the task was to stop and, if
+        `ours`, those of this machine.
         """
         begun, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             try:
-                return do()
+                result = do()
+                self._failing_since = None
+                return result
             except OSError as error:
                 if (ours and error.errno in (*FULL, *OURS)) or (patience_s and time.monotonic() - begun > patience_s):
+                    raise
+                if self._is_given_up():
                     raise
                 self.complain("The store fails and is tried again", error)
             self.pause(pause_s * random.uniform(0.7, 1.3), check)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _is_given_up(self) -> bool:
+        """Whether the task was to stop, and the store has failed for long since."""
+        now = time.time()
+        self._failing_since = self._failing_since or now
+        try:
+            asked_at = (self.folder / wire.STOP_FILE).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return now - max(asked_at, self._failing_since) > _AFTER_STOP_S
 
     def complain(self, what: str, error: Exception) -> None:
         """In the system log, each thing only now and then."""

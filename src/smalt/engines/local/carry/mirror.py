@@ -42,6 +42,11 @@ class Mirror:
     def published(self) -> bool:
         return (self.carry / "published").exists()
 
+    @property
+    def unpublished(self) -> bool:
+        """Whether it is carried, and not all of it is in the store."""
+        return self.taken and not self.published
+
     def mark_published(self) -> None:
         (self.carry / "published").touch()
 

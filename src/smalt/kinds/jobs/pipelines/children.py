@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from smalt.arm.kind import Document
 from smalt.kinds.jobs.pipelines import overrides
 from smalt.kinds.jobs.pipelines.components import DATA, PIPELINE, PRIMITIVE
-from smalt.kinds.jobs.pipelines.graph import Graph, Step
+from smalt.kinds.jobs.pipelines.graph import REHEARSED, Graph, Step
 from smalt.kinds.jobs.pipelines.settings import Settings
 
 _STORE = "workspaceblobstore"
@@ -24,7 +24,9 @@ def files(uri: str, type_: str, mode: str | None) -> Document:
 
 def known(given: Document) -> Document:
     """The input of a job that a step's input is which no other step makes."""
-    return literal(given["value"]) if "value" in given else files(given["uri"], given["type"], given.get("mode"))
+    if "value" in given:
+        return literal(given["value"]) | ({REHEARSED: True} if given.get(REHEARSED) else {})
+    return files(given["uri"], given["type"], given.get("mode"))
 
 
 def properties(graph: Graph, step: Step, inputs: Mapping[str, Document], settings: Settings) -> Document:

@@ -15,7 +15,7 @@ from smalt.arm.kind import Document
 from smalt.arm.validation import nearest
 from smalt.kinds.jobs.admission import Checks
 from smalt.kinds.jobs.pipelines import control, overrides
-from smalt.kinds.jobs.pipelines.bindings import Binding, binding, bindings, document, filled
+from smalt.kinds.jobs.pipelines.bindings import Binding, binding, bindings, document, filled, items
 from smalt.kinds.jobs.pipelines.components import (
     COMMAND,
     DATA,
@@ -26,7 +26,7 @@ from smalt.kinds.jobs.pipelines.components import (
     component,
     unsupported,
 )
-from smalt.kinds.jobs.pipelines.graph import DO_WHILE, IF_ELSE, PARALLEL_FOR, Graph, Step
+from smalt.kinds.jobs.pipelines.graph import DO_WHILE, IF_ELSE, PARALLEL_FOR, REHEARSED, Graph, Step
 
 _CONTROL = (IF_ELSE, DO_WHILE, PARALLEL_FOR)
 STEP_NAME_MOST = 255
@@ -49,6 +49,8 @@ class Compiler:
         if not self.jobs:
             self.checks.errors.append(invalid(f"{self.field}: a pipeline has at least one step.", self.field))
         self._nodes = {name: document(one) for name, one in self.jobs.items() if one is not None}
+        for name, node in self._nodes.items():
+            self.checks.errors += overrides.no_objects(node, self._at(name))
         self._components = {
             name: found
             for name, node in self._nodes.items()
@@ -90,10 +92,14 @@ class Compiler:
 
     def _step(self, name: str, node: Mapping[str, Any]) -> Step | None:
         if (type_ := self._type(node)) in _CONTROL:
-            return self.checks.run(lambda: control.step(name, type_, node, self._nodes, self._at(name), self._value))
+            return self.checks.run(lambda: control.step(name, type_, node, self._nodes, self._at(name), self._known))
         found, after = self._components[name], dict[str, bool]()
         settings = self.checks.run(
-            lambda: overrides.settings(filled(overrides.given(node), self._parameter(name), self._at(name)))
+            lambda: overrides.settings(
+                filled(
+                    self._without_unknown(overrides.given(node), self._at(name)), self._parameter(name), self._at(name)
+                )
+            )
         )
         inputs = self._inputs(name, node, found, after)
         outputs = self._outputs(name, node, found)
@@ -107,6 +113,31 @@ class Compiler:
             return self._value(bound, self._at(name))
 
         return known
+
+    def _is_unknown(self, text: Any, field: str) -> bool:
+        """Whether a value that is not known yet is a part of the text."""
+        return any(
+            bool(self.inputs.get(each.name, {}).get(REHEARSED))
+            for each in bindings(text, field)
+            if each.kind == "input"
+        )
+
+    def _without_unknown(self, value: Any, field: str) -> Any:
+        """`value` without the texts, at any depth, that are not known yet: they are checked when they are."""
+        if isinstance(value, dict):
+            return {
+                key: self._without_unknown(one, field)
+                for key, one in document(value).items()
+                if not self._is_unknown(one, field)
+            }
+        if isinstance(value, list):
+            return [self._without_unknown(one, field) for one in items(value) if not self._is_unknown(one, field)]
+        return value
+
+    def _known(self, bound: Binding, field: str) -> str | None:
+        """What a pipeline's input says; None: that is not known yet. Raises ArmError(400)."""
+        text = self._value(bound, field)
+        return None if self.inputs[bound.name].get(REHEARSED) else text
 
     def _value(self, bound: Binding, field: str) -> str:
         """What a pipeline's input says in the middle of a text. Raises ArmError(400)."""
@@ -169,15 +200,13 @@ class Compiler:
         if bound is None:
             known = [self._value(each, field) for each in bindings(value, field)]
             text = filled(str(value), lambda each: self._value(each, field), field) if known else str(value)
-            check_literal(text, definition, field)
-            return {"value": text}
+            return self._literal(text, self._is_unknown(value, field), definition, field)
         if bound.kind == "input":
             if bound.name not in self.inputs and (definition.get("optional") or definition.get("default") is not None):
                 return None
             outer = self._pipeline_input(bound.name, field)
             if outer.get("jobInputType") == "literal":
-                check_literal(str(outer.get("value")), definition, field)
-                return {"value": str(outer.get("value"))}
+                return self._literal(str(outer.get("value")), bool(outer.get(REHEARSED)), definition, field)
             return self._files(
                 str(outer.get("uri")), str(outer["jobInputType"]), mode or outer.get("mode"), definition, field
             )
@@ -193,6 +222,13 @@ class Compiler:
             "step": bound.step, "output": bound.name, "mode": mode, "type": gives,
             **({"literal": wants or gives} if gives in PRIMITIVE else {}),
         }  # fmt: skip
+
+    @staticmethod
+    def _literal(text: str, unknown: bool, definition: Mapping[str, Any], field: str) -> Document:
+        if unknown:
+            return {"value": text, REHEARSED: True}
+        check_literal(text, definition, field)
+        return {"value": text}
 
     @staticmethod
     def _files(uri: str, type_: str, mode: Any, definition: Mapping[str, Any], field: str) -> Document:
@@ -263,8 +299,8 @@ class Compiler:
         if step.type == IF_ELSE and "step" in (condition := document(step.control.get("condition"))):
             bound = Binding("step output", str(condition["output"]), str(condition["step"]))
             self.checks.run(lambda: self._made(bound, f"{field}.condition"))
-        if items := step.control.get("from"):
-            bound = Binding("step output", str(items["output"]), str(items["step"]))
+        if source := step.control.get("from"):
+            bound = Binding("step output", str(source["output"]), str(source["step"]))
             self.checks.run(lambda: self._made(bound, f"{field}.items"))
         if body := step.control.get("body"):
             found = self._components[body]

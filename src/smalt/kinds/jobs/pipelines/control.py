@@ -15,6 +15,7 @@ from smalt.kinds.jobs.pipelines.components import COMMAND, DATA, Component
 from smalt.kinds.jobs.pipelines.graph import DO_WHILE, IF_ELSE, LOOPS, PARALLEL_FOR, Step
 
 ROUNDS_MOST = 1000
+_DEPTH_MOST = 20  # of what is in items
 _JOB = ("", "command", "pipeline")
 
 
@@ -24,9 +25,9 @@ def step(
     node: Mapping[str, Any],
     nodes: Mapping[str, Any],
     field: str,
-    value: Callable[[Binding, str], str],
+    value: Callable[[Binding, str], str | None],
 ) -> Step:
-    """Raises ArmError(400)."""
+    """`value`: what a pipeline's input says, None where that is not known yet. Raises ArmError(400)."""
     if type_ == IF_ELSE:
         return _if_else(name, node, nodes, field, value)
     body = _step_named(node.get("body"), nodes, f"{field}.body")
@@ -46,7 +47,11 @@ def _step_named(text: Any, nodes: Mapping[str, Any], field: str) -> str:
 
 
 def _if_else(
-    name: str, node: Mapping[str, Any], nodes: Mapping[str, Any], field: str, value: Callable[[Binding, str], str]
+    name: str,
+    node: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    field: str,
+    value: Callable[[Binding, str], str | None],
 ) -> Step:
     said: Any = node.get("condition")
     blocks: Document = {}
@@ -65,7 +70,7 @@ def _if_else(
         condition: Document = {"step": bound.step, "output": bound.name}
         return Step(name, IF_ELSE, after={bound.step: True}, control={"condition": condition, **blocks})
     text = value(bound, f"{field}.condition") if bound is not None else str(said)
-    if text.strip().lower() not in ("true", "false"):
+    if text is not None and text.strip().lower() not in ("true", "false"):
         raise invalid(
             f"{field}.condition: {text[:80]!r} is neither true nor false; bind it to an output of a step.",
             f"{field}.condition",
@@ -105,22 +110,35 @@ def _port(text: Any, body: str, kind: str, field: str) -> str:
 
 
 def _parallel_for(
-    name: str, node: Mapping[str, Any], body: str, field: str, value: Callable[[Binding, str], str]
+    name: str, node: Mapping[str, Any], body: str, field: str, value: Callable[[Binding, str], str | None]
 ) -> Step:
     given, after = node.get("items"), dict[str, bool]()
     bound = binding(given, f"{field}.items")
-    control: Document = {"body": body, "most": node.get("max_concurrency") or node.get("maxConcurrency") or 0}
+    most: Any = node.get("maxConcurrency") if node.get("max_concurrency") is None else node.get("max_concurrency")
+    control: Document = {"body": body, "most": _at_once(most, f"{field}.max_concurrency")}
     if bound is not None and bound.kind == "step output":
         after[bound.step] = True
         control["from"] = {"step": bound.step, "output": bound.name}
     else:
         text = value(bound, f"{field}.items") if bound is not None else given
-        control["items"] = read_items(text, f"{field}.items")
+        if bound is None or text is not None:
+            control["items"] = read_items(text, f"{field}.items")
     outputs: Document = {}
     for port, said in document(node.get("outputs")).items():
         to = binding(document(said).get("value"), f"{field}.outputs.{port}")
         outputs[port] = {"to": to.name} if to is not None and to.kind == "output" else {}
     return Step(name, PARALLEL_FOR, outputs=outputs, after=after, control=control)
+
+
+def _at_once(given: Any, field: str) -> int:
+    """How many rounds run side by side; 0: as many as there are. Raises ArmError(400)."""
+    try:
+        number = 0 if given is None else int(given) if isinstance(given, (int, str)) else -1
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise invalid(f"{field}: {str(given)[:80]!r} is no number of rounds.", field)
+    return number
 
 
 def read_items(text: Any, field: str) -> list[Document]:
@@ -129,12 +147,25 @@ def read_items(text: Any, field: str) -> list[Document]:
         found: Any = json.loads(text) if isinstance(text, str) else text
     except json.JSONDecodeError as error:
         raise invalid(f"{field}: this is no JSON: {error}.", field) from None
+    except RecursionError:
+        raise _too_deep(field) from None
+    if _is_deeper(found, _DEPTH_MOST):
+        raise _too_deep(field)
     rounds = list(document(found).values()) or items(found)
     if not rounds or not all(isinstance(one, dict) for one in rounds):
         raise invalid(f"{field}: give a list of objects, each with inputs of the body; at least one.", field)
     if len(rounds) > ROUNDS_MOST:
         raise invalid(f"{field}: {len(rounds)} rounds are too many; at most {ROUNDS_MOST}.", field)
     return rounds
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    below = [*document(value).values(), *items(value)]
+    return bool(below) and (not most or any(_is_deeper(one, most - 1) for one in below))
+
+
+def _too_deep(field: str) -> ArmError:
+    return invalid(f"{field}: lists and objects are nested more than {_DEPTH_MOST} deep.", field)
 
 
 def first_round(loop: Step) -> Document:

@@ -17,6 +17,7 @@ from smalt.kinds.jobs.pipelines.components import Component
 from smalt.store.resources import Row
 
 GRAPH = "graph"  # in a spec's own part
+REHEARSED = "rehearsed"  # of an input that is a value: what it will be is not known yet
 IF_ELSE, DO_WHILE, PARALLEL_FOR = "if_else", "do_while", "parallel_for"
 LOOPS = (DO_WHILE, PARALLEL_FOR)
 
@@ -27,7 +28,8 @@ class Step:
 
     - `type`: command or pipeline, which are jobs, or one of control flow, which is decided in the pipeline itself.
     - `component`: the id of its version. `settings`: properties of its job that the pipeline's document gives.
-    - `inputs`, by port: {"value"}, {"uri", "type", "mode"} or {"step", "output", "type", "mode"}.
+    - `inputs`, by port: {"value"}, {"uri", "type", "mode"} or {"step", "output", "type", "mode"}; while a pipeline
+      above is being rehearsed also {"value", "rehearsed"}.
     - `outputs`, by port: {"type", "mode", "uri", "assetName", "assetVersion", "to"}; `to`: the pipeline's own output.
     - `after`: the steps that have to come to an end before it; True: it cannot be without what they make.
     - `when`: the name of an if_else and the answer it needs. `loop`: whose body it is. `control`: what control flow

@@ -44,6 +44,10 @@ class Pass(Protocol):
         """`inputs` in place of the step's own."""
         ...
 
+    def made_by(self, step: str) -> str:
+        """The job whose outputs are a step's: the last round's, where it is the body of a loop."""
+        ...
+
     def end_loop(self, loop: Step, failed: bool) -> None: ...
 
     def promote(self, step: Step, row: Row) -> None: ...
@@ -96,7 +100,7 @@ def _items(look: Pass, loop: Step, kept: Document) -> list[Document]:
     """The inputs of each round. Raises ArmError(400) for what a step gave that are none."""
     if source := loop.control.get("from"):
         if "items" not in kept:
-            job = child_name(look.row, source["step"])
+            job = look.made_by(source["step"])
             text = look.made.value(job, source["output"], source["step"])
             what = f"What step '{source['step']}' gave as items of '{loop.name}'"
             found = read_items(text, what)

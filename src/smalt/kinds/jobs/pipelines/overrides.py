@@ -7,13 +7,26 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import Document
 from smalt.kinds.jobs.pipelines.bindings import document
 
 _NODE = ("resources", "distribution", "limits", "environment_variables", "queue_settings", "services", "identity",
          "computeId", "tags", "properties", "description")  # fmt: skip
+_OBJECTS = tuple(
+    spelled
+    for key in ("resources", "distribution", "limits", "environment_variables", "queue_settings", "tags", "properties",
+                "inputs", "outputs", "mapping")
+    for spelled in dict.fromkeys((key, to_camel(key)))
+)  # fmt: skip
 _AS_WRITTEN = ("environment_variables", "tags", "properties", "services")  # their keys are the user's
 _DISTRIBUTIONS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "mpi": "Mpi", "ray": "Ray"}
+
+
+def no_objects(node: Mapping[str, Any], field: str) -> list[ArmError]:
+    """What a step's document says in a place where an object belongs, and is none."""
+    wrong = [key for key in _OBJECTS if not isinstance(node.get(key) or {}, dict)]
+    return [invalid(f"{field}.{key}: {str(node[key])[:80]!r} is no object.", f"{field}.{key}") for key in wrong]
 
 
 def given(node: Mapping[str, Any]) -> Document:

@@ -175,7 +175,7 @@ class Look:
                     return True
             elif letter == WAITING and step.type == IF_ELSE:
                 asked = step.control["condition"].get("step")
-                self._write(step, YES if loops.answer(self.made, step, self._made_by(asked) if asked else "") else NO)
+                self._write(step, YES if loops.answer(self.made, step, self.made_by(asked) if asked else "") else NO)
             elif letter == WAITING:
                 if not self.room():
                     return True
@@ -195,7 +195,7 @@ class Look:
                 return SKIPPED
         return OPEN
 
-    def _made_by(self, step: str) -> str:
+    def made_by(self, step: str) -> str:
         """The job whose outputs are a step's: the last round's, where it is the body of a loop."""
         loop = self.graph.by_name[step].loop
         return self._job(step, int(self.rounds(self.graph.by_name[loop])["next"]) - 1 if loop else 0)
@@ -216,7 +216,7 @@ class Look:
         job = children.properties(self.graph, step, taken, self._settings)
         if step.loop:
             job["displayName"] = f"{step.display}_{turn}"
-        adapt = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings.force)
+        adapt = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings)
         name = self._job(step.name, turn)
         self._jobs.append(Child(name, job, adapt))
         self._log.say(f"Step '{step.name}' is submitted: job {name}.")
@@ -225,7 +225,7 @@ class Look:
         step = self.graph.by_name[given["step"]]
         if step.type == PARALLEL_FOR:
             return loops.gathered(self, step, given)
-        return self.made.input(given, self._made_by(step.name))
+        return self.made.input(given, self.made_by(step.name))
 
     def _end(self, failed: bool) -> str:
         letters = [self._letter(step.name) for step in self.graph.steps if not step.loop]

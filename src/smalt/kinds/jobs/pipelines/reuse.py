@@ -13,9 +13,11 @@ from itertools import islice
 
 from sqlalchemy import Connection, select
 
+from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document
 from smalt.arm.platform import Platform
+from smalt.arm.ports import Carried
 from smalt.arm.runs import JOBS
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
@@ -23,6 +25,7 @@ from smalt.kinds.jobs.model import REUSED
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.pipelines.components import COMMAND, Component
 from smalt.kinds.jobs.pipelines.graph import Step
+from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
 from smalt.store.document import part
@@ -54,7 +57,7 @@ class Reuse:
     component: Component
     step: Step
     made_by: Mapping[str, tuple[str, str]]
-    force: bool
+    settings: Settings
 
     def __call__(self, connection: Connection, admitted: Admitted) -> Admitted:
         if self.component.type != COMMAND or not self.component.deterministic:
@@ -62,12 +65,18 @@ class Reuse:
         if any(output.get("uri") for output in self.step.outputs.values()):
             return admitted  # it is to be in that place, whoever writes there meanwhile
         key = self._key(connection, admitted)
+        if key is None:
+            return admitted
         admitted = replace(admitted, lookup=key)
-        earlier = None if self.force else self._earlier(connection, key)
+        earlier = None if self.settings.force else self._earlier(connection, key)
         return admitted if earlier is None else self._completed(admitted, earlier)
 
-    def _key(self, connection: Connection, admitted: Admitted) -> str:
+    def _key(self, connection: Connection, admitted: Admitted) -> str | None:
+        """None: what an input is cannot be seen quickly."""
         properties, ours = part(dict(admitted.spec), "properties"), part(dict(admitted.spec), OURS)
+        inputs = {name: self._input(connection, name, one, ours[PINNED]) for name, one in properties["inputs"].items()}
+        if None in inputs.values():
+            return None
         said = {
             "workspace": self.workspace.key,
             "command": properties["command"],
@@ -76,7 +85,8 @@ class Reuse:
             "variables": {**part(ours["plan"], "variables"), **part(properties, "environmentVariables")},
             "distribution": part(properties, "distribution"),
             "nodes": part(properties, "resources").get("instanceCount"),
-            "inputs": {name: self._input(name, one, ours[PINNED]) for name, one in properties["inputs"].items()},
+            "datastore": self.settings.datastore,
+            "inputs": inputs,
             "outputs": {name: one.get("jobOutputType") for name, one in properties["outputs"].items()},
         }
         return "step:" + hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
@@ -86,9 +96,9 @@ class Reuse:
         if not reference:
             return ""
         row = references.asset(connection, self.workspace, reference, "codes", "properties.codeId")
-        return row.lookup or row.id
+        return row.lookup or f"{row.id} {row.created_at!r}"
 
-    def _input(self, name: str, given: Document, uses: Document) -> list[object]:
+    def _input(self, connection: Connection, name: str, given: Document, uses: Document) -> list[object] | None:
         if name in self.made_by:
             return ["made", *self.made_by[name], given.get("jobInputType"), given.get("mode"), given.get("value")]
         if given.get("jobInputType") == "literal":
@@ -96,15 +106,19 @@ class Reuse:
         found = uses["inputs"][name]
         how = [given["jobInputType"], given.get("mode")]
         if found["asset"]:
-            return ["asset", found["asset"].lower(), *how]
+            row = resources.get(connection, ResourceId.parse(found["asset"]).key)
+            return ["asset", found["asset"].lower(), row.created_at, *how] if row is not None else None
         place = Place(**found["place"])
-        return ["place", *place.key, *how, self._listed(place)]
+        listed = self._listed(place)
+        return None if listed is None else ["place", *place.key, *how, listed]
 
-    def _listed(self, place: Place) -> list[tuple[str, int]]:
-        """What lies there, so far as it can be seen quickly: names and sizes."""
+    def _listed(self, place: Place) -> list[Carried] | None:
+        """What lies there; None where that is more than a quick look sees, or is not in a store of ours."""
         if not place.account:
-            return []
-        return list(islice(self.platform.blobs.list(place.account, place.container, place.path), _LISTED_MOST))
+            return None
+        blobs = self.platform.blobs.list(place.account, place.container, place.path)
+        listed = list(islice(blobs, _LISTED_MOST + 1))
+        return listed if len(listed) <= _LISTED_MOST else None
 
     def _earlier(self, connection: Connection, key: str) -> Row | None:
         """The newest job that did the same and whose outputs are all there."""
@@ -118,7 +132,10 @@ class Reuse:
 
     def _is_there(self, connection: Connection, row: Row) -> bool:
         for output in part(row.status, "outputs").values():
-            place = references.locate(self.platform, connection, self.workspace, str(output["uri"]), "outputs")
+            try:
+                place = references.locate(self.platform, connection, self.workspace, str(output["uri"]), "outputs")
+            except ArmError:  # its datastore is gone
+                return False
             if not self.platform.blobs.exists(place.account, place.container, place.path.rstrip("/")):
                 return False
         return True
