@@ -14,7 +14,7 @@ SPACE = {"lr": ["uniform", [0.0, 1.0]]}
 GRID = {"samplingAlgorithmType": "Grid"}
 
 
-def sweep(harness: Harness, name: str = "tune", trials: int = 4, at_once: int = 2, **properties: Any) -> Any:
+def document(trials: int = 4, at_once: int = 2, **properties: Any) -> dict[str, Any]:
     limits = {"jobLimitsType": "Sweep", "maxTotalTrials": trials, "maxConcurrentTrials": at_once}
     body: dict[str, Any] = {
         "jobType": "Sweep", "trial": TRIAL, "searchSpace": SPACE, "inputs": {}, "outputs": {},
@@ -23,7 +23,11 @@ def sweep(harness: Harness, name: str = "tune", trials: int = 4, at_once: int = 
         **properties,
     }  # fmt: skip
     body["limits"] = {**limits, **properties.get("limits", {})}
-    return harness.put(f"{JOBS}/{name}", {"properties": body})
+    return body
+
+
+def sweep(harness: Harness, name: str = "tune", trials: int = 4, at_once: int = 2, **properties: Any) -> Any:
+    return harness.put(f"{JOBS}/{name}", {"properties": document(trials, at_once, **properties)})
 
 
 def task_of(harness: Harness, trial: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, get_args
 from urllib.parse import quote
 
@@ -12,7 +13,9 @@ from pydantic import BaseModel
 
 import smalt.kinds
 from fakes.examples import EXAMPLES, prepare
+from fakes.pipelines import component, data, node
 from fakes.platform import WORKSPACE, Harness
+from fakes.sweeps import document
 from smalt.arm.registry import Kinds
 from smalt.kinds.jobs.job import TYPES
 from smalt.kinds.workspaces.supporting import SUPPORTS
@@ -138,17 +141,18 @@ class TestEveryKind:
 
     def test_a_value_of_the_wrong_type_is_the_clients_mistake(self, harness: Harness, key: str) -> None:
         example = prepare(harness, key)
-        models = [KINDS[key].properties, *(one.properties for one in TYPES.values() if key == "workspaces/jobs")]
-        declared = [("properties", *path) for model in models for path in _paths(model)]
-        number = 0
-        for path in [*declared, ("location",), ("tags",), ("identity",), ("sku",), ("kind",)]:
-            for value in WRONG:
-                number += 1
-                url = f"{example.url}{number}"
-                answer = harness.put(url, _with(example.body(), path, value))
-                assert answer.status_code < 500, (path, value, answer.text)
-                assert answer.status_code >= 400 or value != NEVER, (path, value, answer.text)
-                assert harness.get(url).status_code in (200, 404), (path, value)
+        cases = [(path, example.body()) for path in (("location",), ("tags",), ("identity",), ("sku",), ("kind",))]
+        cases += [(("properties", *path), example.body()) for path in _paths(KINDS[key].properties)]
+        for name, type_ in TYPES.items() if key == "workspaces/jobs" else ():
+            body = example.body() if name == "Command" else {"properties": JOBS_OF_TYPES[name](harness)}
+            assert harness.put(f"{example.url}-{name}", body).status_code == 201, name
+            cases += [(("properties", *path), body) for path in _paths(type_.properties)]
+        for number, ((path, body), value) in enumerate(product(cases, WRONG)):
+            url = f"{example.url}{number}"
+            answer = harness.put(url, _with(body, path, value))
+            assert answer.status_code < 500, (path, value, answer.text)
+            assert answer.status_code >= 400 or value != NEVER, (path, value, answer.text)
+            assert harness.get(url).status_code in (200, 404), (path, value)
         assert harness.get(example.url.rsplit("/", 1)[0] + "?count=1000").status_code == 200
 
     def test_nothing_of_ours_is_shown(self, harness: Harness, key: str) -> None:
@@ -157,6 +161,10 @@ class TestEveryKind:
         assert "smalt" not in harness.get(example.url).json()
 
 
+JOBS_OF_TYPES = {
+    "Pipeline": lambda harness: {"jobType": "Pipeline", "jobs": {"one": node(component(harness, "part"), data=data())}},
+    "Sweep": lambda harness: document(),
+}
 NEVER = [["no property is a list of lists"]]
 WRONG = [NEVER, "x", "PT1.2.3S", "²", "", 5, -1, 1.5, True, None, {"a": {"b": 1}}, ["a"]]
 
