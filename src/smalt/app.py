@@ -217,7 +217,7 @@ def open_blobs(settings: Settings) -> tuple[ObjectStore, Staging]:
     """Where blobs are, and where bytes wait until they are one. Asks a remote store nothing."""
     if settings.remote_store:
         return open_store(settings.store_url), Staging(settings.blobs)
-    folder = FolderStore(settings.blobs, hides=PrivateFiles(settings).hides)
+    folder = FolderStore(settings.blobs.resolve(), hides=PrivateFiles(settings).hides)
     return folder, folder.staging
 
 

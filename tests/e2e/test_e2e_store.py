@@ -106,3 +106,14 @@ def test_a_folder_elsewhere_has_the_blobs(tmp_path: Path) -> None:
         platform.wait_for("said", "Completed", timeout_s=240)
         assert list(place.glob("*/azureml/ExperimentRun/dcid.said/user_logs/std_log.txt"))
         assert not (platform.root / "blobs").exists()
+
+
+def test_the_roots_blobs_may_be_a_link_to_another_disk(tmp_path: Path) -> None:
+    root, disk = tmp_path / "root", tmp_path / "disk"
+    for folder in (root, disk):
+        folder.mkdir(mode=0o700)
+    (root / "blobs").symlink_to(disk)
+    with Platform(root).started() as platform:
+        assert platform.submit("said", "echo here > outputs/x").status_code == 201
+        platform.wait_for("said", "Completed", timeout_s=240)
+        assert next(disk.glob("*/azureml/ExperimentRun/dcid.said/outputs/x")).read_text() == "here\n"
