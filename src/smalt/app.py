@@ -128,7 +128,7 @@ def build(settings: Settings) -> Server:
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
     )
-    remote = RemoteEngine(database, clock, settings.node_lost_s)
+    remote = RemoteEngine(database, clock, settings.node_lost_s, alone=database.sqlite)
     engine = Engines(LocalEngine(settings, finder), remote)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()

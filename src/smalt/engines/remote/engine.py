@@ -36,7 +36,10 @@ _SEEN_EVERY_S = 60.0  # how often it is written that a machine is there, at leas
 class RemoteEngine:
     """See `arm.ports.Engine` for the contract. All calls may come from any thread but that of the event loop."""
 
-    def __init__(self, database: Database, clock: Callable[[], float], lost_after_s: float) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], float], lost_after_s: float, alone: bool = False
+    ) -> None:
+        """`alone`: no other server can have a machine's line."""
         self._database, self._clock, self._lost_after_s = database, clock, lost_after_s
         self._lock = threading.RLock()  # what is written, and what is said of it, in one order
         self._sessions: dict[str, Session] = {}
@@ -50,7 +53,7 @@ class RemoteEngine:
         self._look_again = threading.Event()
         self._watchdog = threading.Thread(target=self._watch_silence, name="nodes", daemon=True)
         self._seen_every_s = min(_SEEN_EVERY_S, lost_after_s / 3)
-        self._unseen_s = 2 * self._seen_every_s + SILENT_S  # then no server has its line
+        self._unseen_s = 0 if alone else 2 * self._seen_every_s + SILENT_S  # then no server has its line
 
     # the port
 
