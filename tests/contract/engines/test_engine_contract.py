@@ -66,7 +66,8 @@ def test_after_remove_the_name_is_free_again(harness: Any) -> None:
     harness.engine.remove("again")
     assert harness.engine.observe("again") is None
     harness.engine.ensure(replace(task, fence=1))
-    harness.changes.running("again")  # then the first one is gone, and does not take what is meant for this one
+    if hasattr(harness, "dialled"):  # its orders come one after the other: when this one runs, the first is gone
+        harness.changes.running("again")
     harness.finish("again", 0)
     assert harness.changes.ended("again").exit_code == 0
 
