@@ -219,7 +219,7 @@ class Attempt:
         """What the kernel does not see to."""
         bounds: list[Bound] = [self._disk]
         if self._spec.limits.memory_bytes and not self._cgroups.bound_memory:
-            bounds.append(MemoryBound(self._spec.limits, lambda: [pid for pid, _ in descendants(os.getpid())]))
+            bounds.append(MemoryBound(self._spec.limits, self._brood.pids))
         return bounds
 
     def _finish(self, ending: Ending) -> None:

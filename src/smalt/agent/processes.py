@@ -82,6 +82,10 @@ class Brood:
             raise StartError(problem or f"'{command.argv[0]}' could not be started: {refused}.")
         self.main = pid
 
+    def pids(self) -> list[int]:
+        """The task's processes that live. The first one of its namespace is not its own: it is a copy of this one."""
+        return [pid for pid, _ in descendants(os.getpid()) if pid != self.first]
+
     def adopt(self, pid: int) -> None:
         """Take a child that was forked elsewhere as the main one."""
         self.main = pid

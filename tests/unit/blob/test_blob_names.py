@@ -161,7 +161,7 @@ def test_paths_for_jobs_of_names_that_are_no_paths(rig):
     assert rig.port.path("acct", "data", "b").read_bytes() == b"data"
     assert [path.name for path in rig.port.path("acct", "data", "b/").iterdir()] == ["c"]
     assert rig.port.path("acct", "data", LONG).read_bytes() == b"long"
-    assert [name for name, _ in rig.port.list("acct", "data", "a/")] == ["a//out/x", "a//out/y"]
+    assert [one.name for one in rig.port.list("acct", "data", "a/")] == ["a//out/x", "a//out/y"]
 
 
 def test_removing_a_prefix_takes_what_begins_with_it_and_no_more(rig):
