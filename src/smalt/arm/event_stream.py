@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
@@ -75,15 +76,9 @@ class EventStream(Response):
         self._pace, self._ended, self._heard = pace, ended, heard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tasks = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._write(send))}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()
+            await while_there(receive, self._write(send))
         finally:
-            for one in tasks:
-                one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._ended()
 
     async def _write(self, send: Send) -> None:
@@ -161,6 +156,19 @@ class Streams:
     @property
     def number(self) -> int:
         return self._open.total()
+
+
+async def while_there(receive: Receive, write: Coroutine[Any, Any, None]) -> None:
+    """`write`, to its end or until the client has gone."""
+    tasks = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(write)}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
+    finally:
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _left(receive: Receive) -> None:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from smalt.arm.errors import ArmError
+from smalt.arm.event_stream import while_there
 from smalt.arm.outage import outage
 from smalt.arm.router import error_response
 from smalt.arm.threads import Threads
@@ -107,15 +108,9 @@ class _Line(Response):
         self._session, self._engine, self._threads = session, engine, threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tasks = {asyncio.ensure_future(_left(receive)), asyncio.ensure_future(self._write(send))}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()
+            await while_there(receive, self._write(send))
         finally:
-            for one in tasks:
-                one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.shield(self._threads.run(self._engine.closed, self._session))
 
     async def _write(self, send: Send) -> None:
@@ -126,11 +121,6 @@ class _Line(Response):
                     line = json.dumps(order).encode() + b"\n"
                     await send({"type": "http.response.body", "body": line, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _read(http: Request, model: type[Model]) -> Model:

@@ -10,8 +10,7 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,18 +18,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import OperationalError
 
 from smalt.agent.wire import Hint
 from smalt.arm.ids import workspace_id
-from smalt.cli.root import CliError, no_platform, prepare, resolve, take_lock
-from smalt.config import read_settings
+from smalt.cli.root import CliError, prepare, resolve, take_lock
+from smalt.cli.rows import opened
 from smalt.node.credential import Credential, CredentialError
 from smalt.node.host import make_service, node_settings
 from smalt.node.service import NodeRevoked, NodeService
-from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, Settings
+from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION
 from smalt.store import nodes, resources
-from smalt.store.database import Database
 from smalt.store.nodes import NODES, Machine
 
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -43,7 +40,7 @@ def add(
     if not _NAME.fullmatch(name):
         raise CliError(f"'{name}' cannot name a node: letters, digits and '-', at most 63, as a host's name")
     known = dict(_label(one) for one in labels)
-    with _database(root) as (settings, database):
+    with opened(root) as (settings, database):
         key = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, workspace).child("computes", compute).key
         with database.write() as connection:
             row = resources.get(connection, key)
@@ -70,7 +67,7 @@ def add(
 
 def remove(root: Path | None, name: str, as_json: bool) -> int:
     """Its token opens nothing from now on; what it runs is lost, and it ends that when it hears of it."""
-    with _database(root) as (settings, database):
+    with opened(root) as (settings, database):
         with database.write() as connection:
             found = nodes.get(connection, name)
             if found is None:
@@ -83,7 +80,7 @@ def remove(root: Path | None, name: str, as_json: bool) -> int:
 
 
 def list_all(root: Path | None, as_json: bool) -> int:
-    with _database(root) as (_, database), database.read() as connection:
+    with opened(root) as (_, database), database.read() as connection:
         found = nodes.every(connection)
     if as_json:
         print(json.dumps([_document(one) for one in found]))
@@ -146,22 +143,6 @@ def _serve(service: NodeService) -> int:
     if revoked.is_set():
         raise CliError("the server does not know this node any more: ask its operator for a new file (smalt node add)")
     return 0
-
-
-@contextmanager
-def _database(root: Path | None) -> Iterator[tuple[Settings, Database]]:
-    settings = read_settings(resolve(root))
-    if not (settings.root / "config.json").exists():
-        raise no_platform(settings.root)
-    database = Database(settings.database)
-    try:
-        yield settings, database
-    except OperationalError as error:
-        raise CliError(
-            f"the database of {settings.root} does not answer ({error.orig}); has the platform ever run?"
-        ) from error
-    finally:
-        database.close()
 
 
 def _label(given: str) -> tuple[str, str]:

@@ -13,18 +13,16 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import OperationalError
 
 from smalt.agent.wire import Hint
 from smalt.arm.ports.serving import GATEWAY
 from smalt.auth.client_certificates import ClientCertificate, new_certificate
 from smalt.auth.federation import DEFAULT_AUDIENCE, FederatedCredential, check_credential
 from smalt.auth.identities import SECRET_LIFETIME_S, Identities, Identity, NewSecret
-from smalt.cli.root import CliError, no_platform, resolve
+from smalt.cli.root import CliError
+from smalt.cli.rows import opened
 from smalt.cli.variables import in_syntax_of
-from smalt.config import read_settings
 from smalt.settings import TENANT, Settings
-from smalt.store.database import Database
 
 Files = Mapping[str, Path | None]
 
@@ -98,18 +96,8 @@ def list_all(root: Path | None, as_json: bool) -> int:
 
 @contextmanager
 def _identities(root: Path | None) -> Iterator[tuple[Settings, Identities]]:
-    settings = read_settings(resolve(root))
-    if not (settings.root / "config.json").exists():
-        raise no_platform(settings.root)
-    database = Database(settings.database)
-    try:
+    with opened(root) as (settings, database):
         yield settings, Identities(settings, database)
-    except OperationalError as error:
-        raise CliError(
-            f"the database of {settings.root} does not answer ({error.orig}); has the platform ever run?"
-        ) from error
-    finally:
-        database.close()
 
 
 @contextmanager

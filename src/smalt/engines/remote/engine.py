@@ -17,10 +17,10 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
+from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.errors import ArmError, not_found
 from smalt.arm.ports import Capacity, Isolation, Usage
-from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said, state_of
+from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said, lost_state, state_of
 from smalt.engines.remote.orders import ensure_order, remove_order, stop_order
 from smalt.engines.remote.session import Session
 from smalt.store import node_tasks, nodes
@@ -81,8 +81,8 @@ class RemoteEngine:
                     node_tasks.note(connection, found.id, fence=task.fence)
                 id_ = found.id if found else node_tasks.add(connection, task, self._clock())
                 if found is None and nodes.get(connection, task.node) is None:
-                    lost = _lost(TaskState(task.name), _REMOVED.format(task.node), self._clock())
-                    node_tasks.say(connection, id_, lost)
+                    gone = lost_state(TaskState(task.name), _REMOVED.format(task.node), self._clock())
+                    node_tasks.say(connection, id_, gone)
                     return
             if found is None or found.state is None:
                 self._specs[id_] = task
@@ -324,7 +324,7 @@ class RemoteEngine:
         for row in rows:
             if not row.ended and not row.removing:
                 self._specs.pop(row.id, None)
-                node_tasks.say(connection, row.id, _lost(row.state or TaskState(row.name), why, self._clock()))
+                node_tasks.say(connection, row.id, lost_state(row.state or TaskState(row.name), why, self._clock()))
                 owners.append(row.owner)
         return owners
 
@@ -396,7 +396,3 @@ class RemoteEngine:
             if seconds <= 0:
                 self._lose_all(one)
         return min((seconds for seconds in left if seconds > 0), default=None)
-
-
-def _lost(state: TaskState, why: str, now: float) -> TaskState:
-    return replace(state, phase=Phase.EXITED, outcome=Outcome.LOST, error=why, ready=False, ended_at=now)

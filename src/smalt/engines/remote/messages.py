@@ -10,6 +10,7 @@ task's name in an order is its id; the node knows no other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -96,3 +97,7 @@ def state_of(said: Said) -> TaskState:
         "error": values.error.replace("\0", "\N{REPLACEMENT CHARACTER}"),
     }
     return TaskState(said.id, **given)
+
+
+def lost_state(state: TaskState, why: str, now: float) -> TaskState:
+    return replace(state, phase=Phase.EXITED, outcome=Outcome.LOST, error=why, ready=False, ended_at=now)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
+
+from smalt.arm.errors import ArmError
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,12 @@ class Files(Protocol):
         """For reading, unbuffered; it can seek."""
         ...
 
-    def is_file(self, name: str) -> bool: ...
+    def is_file(self, name: str) -> bool:
+        try:
+            self.open(name).close()
+        except ArmError:
+            return False
+        return True
 
     def entries(self, name: str) -> list[Entry]:
         """What is directly in the folder, by name; nothing where it is missing or a file."""
@@ -49,9 +56,15 @@ class Files(Protocol):
         """Start to write a file: it appears, in place of an older one, with `commit`, never half-written."""
         ...
 
-    def replace(self, name: str) -> AbstractContextManager[Unfinished]:
+    @contextmanager
+    def replace(self, name: str) -> Iterator[Unfinished]:
         """`begin`, then `commit` when the block ends well."""
-        ...
+        unfinished = self.begin(name)
+        try:
+            yield unfinished
+            unfinished.commit()
+        finally:
+            unfinished.abandon()
 
     def remove(self, name: str) -> None:
         """A file, or a folder with all that is in it. A missing one is ignored."""

@@ -18,14 +18,14 @@ from typing import BinaryIO
 
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.outage import disk_full
-from smalt.tracking.artifacts.files import Entry
+from smalt.tracking.artifacts.files import Entry, Files
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
-class Folder:
+class Folder(Files):
     """`root` is the folder; unfinished files are kept in `staging`, on the same file system and in no one's sight.
 
     Names are what `artifact_names.check_path` let through. Raises ArmError: 404 missing, 400 a folder where a file is
@@ -51,13 +51,6 @@ class Folder:
             os.close(descriptor)
             raise invalid(f"The artifact '{name}' is a folder, not a file.", name)
         return os.fdopen(descriptor, "rb", buffering=0)
-
-    def is_file(self, name: str) -> bool:
-        try:
-            self.open(name).close()
-        except ArmError:
-            return False
-        return True
 
     def entries(self, name: str) -> list[Entry]:
         """What is directly in the folder, by name; nothing where it is missing or a file. Links are left out."""
@@ -87,16 +80,6 @@ class Folder:
             return UnfinishedFile(self, name, path, path.open("xb", buffering=0))
         except OSError as error:
             raise _explained(error, name) from error
-
-    @contextmanager
-    def replace(self, name: str) -> Iterator[UnfinishedFile]:
-        """`begin`, then `commit` when the block ends well."""
-        unfinished = self.begin(name)
-        try:
-            yield unfinished
-            unfinished.commit()
-        finally:
-            unfinished.abandon()
 
     def remove(self, name: str) -> None:
         """A file, or a folder with all that is in it. A missing one is ignored; a link is removed, not followed."""

@@ -6,19 +6,18 @@ import io
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from smalt.agent.wire import Ref
-from smalt.arm.errors import ArmError, invalid, not_found
+from smalt.arm.errors import invalid, not_found
 from smalt.arm.ports import BlobFiles, BlobReader
-from smalt.tracking.artifacts.files import Entry
+from smalt.tracking.artifacts.files import Entry, Files
 
 
 @dataclass(frozen=True)
-class Objects:
+class Objects(Files):
     """`Files` of the container `account`/`container`. What is being written waits in `staging`, on this machine."""
 
     blobs: BlobFiles
@@ -33,13 +32,6 @@ class Objects:
                 raise invalid(f"The artifact '{name}' is a folder, not a file.", name)
             raise not_found("The artifact", name)
         return cast(BinaryIO, OpenObject(reader))
-
-    def is_file(self, name: str) -> bool:
-        try:
-            self.open(name).close()
-        except ArmError:
-            return False
-        return True
 
     def entries(self, name: str) -> list[Entry]:
         found: dict[str, Entry] = {}
@@ -57,15 +49,6 @@ class Objects:
         self.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.staging / uuid.uuid4().hex
         return UnfinishedObject(self.blobs, self._ref(name), path, path.open("xb", buffering=0))
-
-    @contextmanager
-    def replace(self, name: str) -> Iterator[UnfinishedObject]:
-        unfinished = self.begin(name)
-        try:
-            yield unfinished
-            unfinished.commit()
-        finally:
-            unfinished.abandon()
 
     def remove(self, name: str) -> None:
         self.blobs.remove(self._ref(name))
