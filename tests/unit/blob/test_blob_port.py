@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -93,6 +97,41 @@ class TestFiles:
         blobs.keep_end(*A, 100)
         blobs.keep_end(ACCOUNT, CONTAINER, "none", 3)
         assert blobs.read(*A, 100) == b"789" and not blobs.exists(ACCOUNT, CONTAINER, "none")
+
+    def test_nothing_is_written_through_a_link_that_a_job_swaps_in(self, blobs: BlobAccounts, tmp_path: Path) -> None:
+        """A folder of the store is a link to somewhere else at moments of the job's choice."""
+        outside, folder = tmp_path / "outside", blobs.path(ACCOUNT, CONTAINER, "swapped/")
+        for one in (outside, folder):
+            one.mkdir(parents=True)
+            (one / "log").write_bytes(b"0123456789")
+        bait = folder.with_name("bait")
+        bait.symlink_to(outside)
+        over, libc = threading.Event(), ctypes.CDLL(None, use_errno=True)
+
+        def swap() -> None:
+            while not over.is_set():
+                assert libc.renameat2(-100, os.fsencode(folder), -100, os.fsencode(bait), 2) == 0
+
+        swapping = threading.Thread(target=swap)
+        swapping.start()
+        log = Ref(ACCOUNT, CONTAINER, "swapped/log")
+        try:
+            for _ in range(200):
+                with contextlib.suppress(ArmError, OSError):
+                    blobs.write(log, b"x", at=3)
+                with contextlib.suppress(ArmError, OSError):
+                    blobs.keep_end(*log, 3)
+        finally:
+            over.set()
+            swapping.join()
+        assert (outside / "log").read_bytes() == b"0123456789"
+
+    def test_what_is_written_ends_the_blob(self, blobs: BlobAccounts) -> None:
+        log = Ref(ACCOUNT, CONTAINER, "logs/of/a/job")
+        blobs.write(log, b"one\n")
+        blobs.write(log, b"two\n", at=4)
+        blobs.write(log, b"2\n", at=4)
+        assert blobs.read(*log, 100) == b"one\n2\n"
 
     def test_room_is_measured(self, blobs: BlobAccounts) -> None:
         assert (blobs.free_bytes() or 0) > 0

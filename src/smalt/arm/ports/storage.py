@@ -131,7 +131,7 @@ class Blobs(Protocol):
         ...
 
     def keep_end(self, account: str, container: str, blob: str, most_bytes: int) -> None:
-        """Cut a blob to its last bytes, in place. Only for what nobody writes any more."""
+        """Cut a blob to its last bytes. Only for what nobody writes any more."""
         ...
 
     def link(self, source: Ref, target: Ref) -> None:

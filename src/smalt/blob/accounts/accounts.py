@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import threading
@@ -220,26 +219,14 @@ class BlobAccounts:
             reader.close()
 
     def write(self, ref: Ref, data: bytes, at: int = 0) -> None:
-        if isinstance(self._store, Remote):
-            before = self.read(*ref, most_bytes=at) or b""
-            self._store.upload(bucket_of(ref.account, ref.container), ref.name, before.ljust(at, b"\0") + data)
-            return
-        path = self.path(*ref)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-        with os.fdopen(os.open(path, flags, 0o600), "wb", closefd=True) as file:
-            file.seek(at)
-            file.write(data)
-            file.truncate()
+        before = self.read(*ref, most_bytes=at) or b""
+        self._store.upload(bucket_of(ref.account, ref.container), ref.name, before.ljust(at, b"\0") + data)
 
     def keep_end(self, account: str, container: str, blob: str, most_bytes: int) -> None:
         size = self.size(account, container, blob)
         if size is not None and size > most_bytes:
             end = self.read(account, container, blob, most_bytes, from_end=True) or b""
-            if isinstance(self._store, Remote):
-                self._store.upload(bucket_of(account, container), blob, end)
-            else:
-                self.path(account, container, blob).write_bytes(end)
+            self._store.upload(bucket_of(account, container), blob, end)
 
     def link(self, source: Ref, target: Ref) -> None:
         if isinstance(self._store, Remote):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -97,18 +96,7 @@ class StoreFiles:
             draft.unlink(missing_ok=True)
 
     def store(self, path: Path, ref: Ref) -> None:
-        bucket = _bucket(ref)
-        if isinstance(self._store, Remote):
-            self._store.upload(bucket, ref.name, path)
-            return
-        with self._staging.writer() as writer, path.open("rb") as file:
-            writer.copy_fd(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-            staged = writer.finish()
-        try:
-            self._store.put(bucket, ref.name, staged)
-        except BaseException:
-            self._staging.drop(staged)
-            raise
+        self._store.upload(_bucket(ref), ref.name, path)
 
     def append(self, ref: Ref, at: int, data: bytes) -> int:
         bucket = _bucket(ref)
@@ -157,11 +145,9 @@ class StoreFiles:
 
     def _begin(self, bucket: str, name: str) -> None:
         """An empty blob, unless there is one now."""
-        staged = self._staging.write(b"")
         try:
-            self._store.put(bucket, name, staged, replace=False)
+            self._store.upload(bucket, name, b"", replace=False)
         except BlobError as error:
-            self._staging.drop(staged)
             if error.status != 409:
                 raise
 

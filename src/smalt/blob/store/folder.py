@@ -137,6 +137,20 @@ class FolderStore:
         assert info is not None
         return info
 
+    def upload(self, bucket: str, name: str, source: Path | bytes, replace: bool = True) -> ObjectInfo:
+        with self.staging.writer() as writer:
+            if isinstance(source, bytes):
+                writer.write(source)
+            else:
+                with source.open("rb") as file:
+                    writer.copy_fd(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            staged = writer.finish()
+        try:
+            return self.put(bucket, name, staged, replace)
+        except BaseException:
+            self.staging.drop(staged)
+            raise
+
     def delete(self, bucket: str, name: str) -> bool:
         if blob_name_fault(name):
             return False

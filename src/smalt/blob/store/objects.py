@@ -82,6 +82,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def upload(self, bucket: str, name: str, source: Path | bytes, replace: bool = True) -> ObjectInfo:
+        """As `put`, of a file that stays, or of a few bytes."""
+        ...
+
     def delete(self, bucket: str, name: str) -> bool:
         """False if there was nothing."""
         ...
@@ -110,10 +114,6 @@ class Appends(Protocol):
 @runtime_checkable
 class Remote(Protocol):
     """Ability: objects are elsewhere; what files do by themselves has to be asked for."""
-
-    def upload(self, bucket: str, name: str, source: Path | bytes, replace: bool = True) -> ObjectInfo:
-        """As `put`, of a file that stays, or of a few bytes."""
-        ...
 
     def seal(self, bucket: str, name: str) -> None:
         """Nothing is appended any more: the object becomes one, if it was kept in pieces."""
