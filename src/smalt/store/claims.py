@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from smalt.store import changes, children, resources
 from smalt.store.changes import What
@@ -28,12 +29,12 @@ _FREE = or_(resource.c.lease.is_(None), resource.c.lease_until < _NOW)
 _THESE = resource.c.id.in_(bindparam("keys", expanding=True))
 _MINE = bindparam("mine", type_=String)
 _UNTIL = bindparam("until", type_=Float)
-_CLAIMABLE = select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE).with_for_update(skip_locked=True)
 _LEASE = (
     update(resource)
     .where(_THESE, resource.c.due_at <= _NOW, _FREE)
     .values(lease=_MINE, lease_until=_UNTIL, due_at=_UNTIL)
 )
+Others = tuple[str, ...]  # the other servers that live: what they have is theirs to step
 _LEASED = select(resource).where(_THESE, resource.c.lease == _MINE)
 
 
@@ -48,27 +49,41 @@ class Lane:
         return row.kind in self.kinds and self.deleting in (None, row.deleting)
 
 
-def due(connection: Connection, lane: Lane, now: float, most: int) -> list[str]:
+def due(connection: Connection, lane: Lane, now: float, most: int, others: Others = ()) -> list[str]:
     """Ids of up to `most` rows that are due and free, those that wait longest first."""
-    return list(connection.execute(_due(lane), {"now": now, "most": most}).scalars())
+    return list(connection.execute(_due(lane, others), {"now": now, "most": most}).scalars())
 
 
-@cache
-def _due(lane: Lane) -> Select[Any]:
+@lru_cache(64)
+def _due(lane: Lane, others: Others) -> Select[Any]:
     """Asked for after every change: built once."""
-    query = select(resource.c.id).where(resource.c.due_at <= _NOW, resource.c.kind.in_(sorted(lane.kinds)), _FREE)
+    query = select(resource.c.id).where(
+        resource.c.due_at <= _NOW, resource.c.kind.in_(sorted(lane.kinds)), _FREE, *_mine(others)
+    )
     if lane.deleting is not None:
         query = query.where(resource.c.deleting == lane.deleting)
     return query.order_by(resource.c.due_at).limit(bindparam("most", type_=Integer))
 
 
-def claim(connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float) -> list[Row]:
+@lru_cache(64)
+def _claimable(others: Others) -> Select[Any]:
+    query = select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE, *_mine(others))
+    return query.with_for_update(skip_locked=True)
+
+
+def _mine(others: Others) -> list[ColumnElement[bool]]:
+    return [or_(resource.c.home.is_(None), resource.c.home.not_in(others))] if others else []
+
+
+def claim(
+    connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float, others: Others = ()
+) -> list[Row]:
     """Those of the rows that are still due and free, now leased under `lease`.
 
     A crash makes them due again when it is over.
     """
     if connection.dialect.name == "postgresql":
-        keys = list(connection.execute(_CLAIMABLE, {"keys": keys, "now": now}).scalars())
+        keys = list(connection.execute(_claimable(others), {"keys": keys, "now": now}).scalars())
     until = now + lease_s
     connection.execute(_LEASE, {"keys": keys, "now": now, "mine": lease, "until": until})
     return [resources.read(found) for found in connection.execute(_LEASED, {"keys": keys, "mine": lease})]
@@ -103,6 +118,7 @@ def apply(
     reason: str,
     ended: bool,
     final: bool = False,
+    home: str | None = None,
 ) -> bool:
     """Write what a step found on `row`, as claimed; False: it was dropped.
 
@@ -126,8 +142,11 @@ def apply(
             "failures": failures,
             "due_at": due_at if kept is None else kept,
             "ended_at": now if ended else None,
+            **({} if home is None else {"home": home or None}),
         },
     )
+    if home:
+        tell(connection, row.id, due=True)  # it may be another server's to go on
     children.changed(connection, current, state, ended, now)
     if state != current.state or reason:
         changes.record(
@@ -157,17 +176,21 @@ def _release(connection: Connection, row: Row, values: Document) -> None:
     connection.execute(update(resource).where(mine).values({**values, "lease": None, "lease_until": None}))
 
 
-def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases: bool) -> None:
+def resume(connection: Connection, kinds: Sequence[str], now: float, me: str) -> None:
     """Make due at once whatever has a time to be looked at again: all that is not at its end has one.
 
-    `take_leases` where no other loop works on this database; otherwise leases run out by themselves.
+    What this server (`me`) had leased is free: its loop of then is gone. Empty: no other loop works on this database.
     """
-    live = resource.c.due_at.is_not(None)
-    connection.execute(
-        update(resource)
-        .where(resource.c.kind.in_(kinds), live)
-        .values(due_at=now, **({"lease": None, "lease_until": None} if take_leases else {}))
-    )
+    there = (resource.c.kind.in_(kinds), resource.c.due_at.is_not(None))
+    ours = [or_(resource.c.home.is_(None), resource.c.home == me)] if me else []
+    leased = [resource.c.lease.startswith(lease_of(me), autoescape=True)] if me else []
+    connection.execute(update(resource).where(*there, *ours).values(due_at=now))
+    connection.execute(update(resource).where(*there, *leased).values(due_at=now, lease=None, lease_until=None))
+
+
+def lease_of(me: str) -> str:
+    """How the leases of a server begin."""
+    return f"{me}." if me else ""
 
 
 def shift(connection: Connection, kinds: Sequence[str], by: float) -> None:
@@ -187,9 +210,9 @@ def look_again(connection: Connection, kinds: Sequence[str], now: float) -> None
         tell(connection, EVERYTHING, due=True)
 
 
-def next_due(connection: Connection, kinds: Sequence[str]) -> float | None:
+def next_due(connection: Connection, kinds: Sequence[str], others: Others = ()) -> float | None:
     """When the next row is due that nobody works on. One that is poked meanwhile is due at the end of its step."""
     query = select(func.min(resource.c.due_at)).where(
-        resource.c.due_at.is_not(None), resource.c.kind.in_(kinds), resource.c.lease.is_(None)
+        resource.c.due_at.is_not(None), resource.c.kind.in_(kinds), resource.c.lease.is_(None), *_mine(others)
     )
     return connection.execute(query).scalar()
