@@ -27,8 +27,9 @@ from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pipelines import children as steps
 from smalt.kinds.jobs.pipelines import control
 from smalt.kinds.jobs.pipelines.compiler import Compiler
-from smalt.kinds.jobs.pipelines.components import PIPELINE, check_literal, component, jobs_of
+from smalt.kinds.jobs.pipelines.components import check_literal, component, jobs_of
 from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, REHEARSED, Graph, Step
+from smalt.kinds.jobs.pipelines.pipeline_step import PIPELINE
 from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide
 from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.status import JobStatus
@@ -197,7 +198,8 @@ def _rehearse(
                 step,
                 inputs={name: _with_version(one, part(taken, "inputs").get(name)) for name, one in step.inputs.items()},
             )
-            named = {"environment": taken.get("environmentId"), "code": taken.get("codeId")}
+            uses = part(taken, "trial") or taken
+            named = {"environment": uses.get("environmentId"), "code": uses.get("codeId")}
             components[step.component] = {
                 **components[step.component],
                 **{key: one for key, one in named.items() if one},

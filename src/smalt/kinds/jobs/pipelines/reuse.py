@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -23,10 +23,12 @@ from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs.model import REUSED
 from smalt.kinds.jobs.pinned import PINNED
-from smalt.kinds.jobs.pipelines.components import COMMAND, Component
 from smalt.kinds.jobs.pipelines.graph import Step
 from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.pipelines.step_type import Component
+from smalt.kinds.jobs.pipelines.step_types import type_of
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.jobs.sweeps.progress import BEST
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
@@ -60,7 +62,7 @@ class Reuse:
     settings: Settings
 
     def __call__(self, connection: Connection, admitted: Admitted) -> Admitted:
-        if self.component.type != COMMAND or not self.component.deterministic:
+        if self._work is None or not self.component.deterministic:
             return admitted
         if any(output.get("uri") for output in self.step.outputs.values()):
             return admitted  # it is to be in that place, whoever writes there meanwhile
@@ -71,20 +73,22 @@ class Reuse:
         earlier = None if self.settings.force else self._earlier(connection, key)
         return admitted if earlier is None else self._completed(admitted, earlier)
 
+    @property
+    def _work(self) -> Callable[[Document, Document], Document] | None:
+        return type_of(self.step).work
+
     def _key(self, connection: Connection, admitted: Admitted) -> str | None:
         """None: what an input is cannot be seen quickly."""
+        assert self._work is not None
         properties, ours = part(dict(admitted.spec), "properties"), part(dict(admitted.spec), OURS)
         inputs = {name: self._input(connection, name, one, ours[PINNED]) for name, one in properties["inputs"].items()}
         if None in inputs.values():
             return None
         said = {
             "workspace": self.workspace.key,
-            "command": properties["command"],
-            "code": self._code(connection, properties.get("codeId")),
-            "environment": ours["plan"]["key"],
-            "variables": {**part(ours["plan"], "variables"), **part(properties, "environmentVariables")},
-            "distribution": part(properties, "distribution"),
-            "nodes": part(properties, "resources").get("instanceCount"),
+            "type": self.step.type,
+            "work": self._work(properties, ours),
+            "code": self._code(connection, (properties.get("trial") or properties).get("codeId")),
             "datastore": self.settings.datastore,
             "inputs": inputs,
             "outputs": {name: one.get("jobOutputType") for name, one in properties["outputs"].items()},
@@ -103,6 +107,8 @@ class Reuse:
             return ["made", *self.made_by[name], given.get("jobInputType"), given.get("mode"), given.get("value")]
         if given.get("jobInputType") == "literal":
             return ["value", given.get("value")]
+        if "${{" in str(given.get("uri")):  # another place in each trial
+            return None
         found = uses["inputs"][name]
         how = [given["jobInputType"], given.get("mode")]
         if found["asset"]:
@@ -144,7 +150,8 @@ class Reuse:
         spec, now = dict(admitted.spec), self.platform.clock()
         origin = part(earlier.properties, "properties").get(REUSED_FROM) or earlier.name
         properties = part(spec, "properties")
-        said = {**part(properties, "properties"), IS_REUSED: "true", REUSED_FROM: origin}
+        best = {key: one for key, one in part(earlier.properties, "properties").items() if key in BEST}
+        said = {**part(properties, "properties"), **best, IS_REUSED: "true", REUSED_FROM: origin}
         spec |= {"properties": {**properties, "properties": said}, OURS: {**part(spec, OURS), REUSED: True}}
         places = {
             name: {key: one[key] for key in ("uri", "jobOutputType")}
