@@ -52,8 +52,12 @@ class Loop:
         remove_stored: RemoveStored,
         pace: Pace | None = None,
         stepped: Callable[[str, float], None] = lambda kind, seconds: None,
+        returned: Callable[[], None] = lambda: None,
     ) -> None:
-        """`stepped` is told the kind of each step, and how long it took in s, its apply included."""
+        """`stepped` is told the kind of each step, and how long it took in s, its apply included.
+
+        `returned` is called when other servers have taken this one for lost (`store/servers.py`).
+        """
         self._stepped = stepped
         self._platform = platform
         self._kinds = kinds
@@ -61,7 +65,9 @@ class Loop:
         self._keys = kinds.reconciled()
         self._lanes: Mapping[str, Lane] = kinds.lanes()
         self._below = Below(platform, kinds, remove_stored, self._pace)
-        self.heartbeat = Heartbeat(platform, self._keys, self._pace, by_the_clock=kinds.by_the_clock())
+        self.heartbeat = Heartbeat(
+            platform, self._keys, self._pace, by_the_clock=kinds.by_the_clock(), returned=returned
+        )
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -94,8 +100,7 @@ class Loop:
     def resume(self) -> None:
         """After a start: everything that was not at its end is looked at again at once."""
         with self._platform.database.write() as connection:
-            alone = self._platform.database.sqlite  # then all leases are of a process that is gone
-            claims.resume(connection, self._keys, self._platform.clock(), take_leases=alone)
+            claims.resume(connection, self._keys, self._platform.clock(), self._platform.servers.me)
         self._wake.set()
 
     def run_due(self) -> int:
@@ -123,6 +128,8 @@ class Loop:
         """The row, still leased, where it is due at once; with `last` it is given back all the same."""
         kind = self._kinds[row.kind]
         assert kind.reconcile is not None
+        if self._is_anothers(row):
+            return self._apply(row, Step(row.state, row.status, after=0, home=row.home))
         if row.deleting and self._written(lambda connection: self._below.await_gone(connection, row)):
             self.heartbeat.drop(row)
             return None
@@ -146,7 +153,8 @@ class Loop:
                 if hints:
                     resources.poke(connection, hints, now)
                     keys = self._due_in(connection, now, most)
-                rows = claims.claim(connection, keys, now, str(uuid.uuid4()), self._pace.lease_s) if keys else []
+                lease = f"{claims.lease_of(self._platform.servers.me)}{uuid.uuid4()}"
+                rows = claims.claim(connection, keys, now, lease, self._pace.lease_s, self._others) if keys else []
         except (SQLAlchemyError, Collision) as error:
             log.warning("nothing could be claimed: %s", error)
             with self._lock:
@@ -154,6 +162,15 @@ class Loop:
             return []
         self.heartbeat.keep(rows)
         return rows
+
+    @property
+    def _others(self) -> claims.Others:
+        return tuple(sorted(self._platform.servers.others))
+
+    def _is_anothers(self, row: Row) -> bool:
+        """It was claimed before its server was heard of here."""
+        servers = self._platform.servers
+        return row.home not in (None, servers.me) and not servers.lost(row.home)
 
     def _due(self, now: float, most: Mapping[str, int]) -> list[str]:
         with self._platform.database.read() as connection:
@@ -164,7 +181,7 @@ class Loop:
             key
             for name, lane in self._lanes.items()
             if most[name] > 0
-            for key in claims.due(connection, lane, now, most[name])
+            for key in claims.due(connection, lane, now, most[name], self._others)
         ]
 
     def _claim_all(self, pools: Mapping[str, ThreadPoolExecutor]) -> list[Lane]:
@@ -223,7 +240,7 @@ class Loop:
         kept = claims.apply(
             connection, row, status={**step.status, "reason": news} if news else step.status, state=step.state,
             due_at=None if step.after is None else now + step.after, failures=row.failures + 1 if retried else 0,
-            now=now, reason=news, ended=step.done, final=step.final, lease_s=lease_s,
+            now=now, reason=news, ended=step.done, final=step.final, lease_s=lease_s, home=step.home,
         )  # fmt: skip
         if kept and step.writes is not None:
             step.writes(connection)
@@ -262,7 +279,7 @@ class Loop:
             return None
         try:
             with self._platform.database.read() as connection:
-                dues = [due for lane in lanes if (due := claims.next_due(connection, lane)) is not None]
+                dues = [due for lane in lanes if (due := claims.next_due(connection, lane, self._others)) is not None]
         except SQLAlchemyError:
             return 1.0
         if not dues:

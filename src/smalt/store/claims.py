@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from smalt.store import changes, children, resources
 from smalt.store.changes import What
@@ -29,13 +30,13 @@ _FREE = or_(resource.c.lease.is_(None), resource.c.lease_until < _NOW)
 _THESE = resource.c.id.in_(bindparam("keys", expanding=True))
 _MINE = bindparam("mine", type_=String)
 _UNTIL = bindparam("until", type_=Float)
-_CLAIMABLE = select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE).with_for_update(skip_locked=True)
 _LEASE = (
     update(resource)
     .where(_THESE, resource.c.due_at <= _NOW, _FREE)
     .values(lease=_MINE, lease_until=_UNTIL, due_at=_UNTIL)
     .returning(resource)
 )
+Others = tuple[str, ...]  # the other servers that live: what they have is theirs to step
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,37 @@ class Lane:
         return query if self.deleting is None else query.where(resource.c.deleting == self.deleting)
 
 
-def due(connection: Connection, lane: Lane, now: float, most: int) -> list[str]:
+def due(connection: Connection, lane: Lane, now: float, most: int, others: Others = ()) -> list[str]:
     """Ids of up to `most` rows that are due and free, those that wait longest first."""
-    return [key for (key,) in _due(lane).rows(connection, {"now": now, "most": most})]
+    return [key for (key,) in _due(lane, others).rows(connection, {"now": now, "most": most})]
 
 
-@cache
-def _due(lane: Lane) -> QuickSelect:
+@lru_cache(64)
+def _due(lane: Lane, others: Others) -> QuickSelect:
     """Asked for after every change: built once."""
-    query = lane.of(select(resource.c.id).where(resource.c.due_at <= _NOW, _FREE))
+    query = lane.of(select(resource.c.id).where(resource.c.due_at <= _NOW, _FREE, *_mine(others)))
     return QuickSelect(query.order_by(resource.c.due_at).limit(bindparam("most", type_=Integer)))
 
 
-def claim(connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float) -> list[Row]:
+@lru_cache(64)
+def _claimable(others: Others) -> Select[Any]:
+    query = select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE, *_mine(others))
+    return query.with_for_update(skip_locked=True)
+
+
+def _mine(others: Others) -> list[ColumnElement[bool]]:
+    return [or_(resource.c.home.is_(None), resource.c.home.not_in(others))] if others else []
+
+
+def claim(
+    connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float, others: Others = ()
+) -> list[Row]:
     """Those of the rows that are still due and free, now leased under `lease`.
 
     A crash makes them due again when it is over.
     """
     if connection.dialect.name == "postgresql":
-        keys = list(connection.execute(_CLAIMABLE, {"keys": keys, "now": now}).scalars())
+        keys = list(connection.execute(_claimable(others), {"keys": keys, "now": now}).scalars())
     values = {"keys": keys, "now": now, "mine": lease, "until": now + lease_s}
     return [resources.read(found) for found in connection.execute(_LEASE, values)]
 
@@ -107,6 +120,7 @@ def apply(
     ended: bool,
     final: bool = False,
     lease_s: float = 0,
+    home: str | None = None,
 ) -> bool:
     """Write what a step found on `row`, as claimed; False: it was dropped.
 
@@ -134,8 +148,11 @@ def apply(
             "due_at": due,
             "ended_at": now if ended else None,
             **(still if lease_s else {}),
+            **({} if home is None else {"home": home or None}),
         },
     )
+    if home:
+        tell(connection, row.id, due=True)  # it may be another server's to go on
     children.changed(connection, current, state, ended, now)
     if state != current.state or reason:
         changes.record(
@@ -165,17 +182,21 @@ def _release(connection: Connection, row: Row, values: Document) -> None:
     connection.execute(update(resource).where(mine).values({"lease": None, "lease_until": None, **values}))
 
 
-def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases: bool) -> None:
+def resume(connection: Connection, kinds: Sequence[str], now: float, me: str) -> None:
     """Make due at once whatever has a time to be looked at again: all that is not at its end has one.
 
-    `take_leases` where no other loop works on this database; otherwise leases run out by themselves.
+    What this server (`me`) had leased is free: its loop of then is gone. Empty: no other loop works on this database.
     """
-    live = resource.c.due_at.is_not(None)
-    connection.execute(
-        update(resource)
-        .where(resource.c.kind.in_(kinds), live)
-        .values(due_at=now, **({"lease": None, "lease_until": None} if take_leases else {}))
-    )
+    there = (resource.c.kind.in_(kinds), resource.c.due_at.is_not(None))
+    ours = [or_(resource.c.home.is_(None), resource.c.home == me)] if me else []
+    leased = [resource.c.lease.startswith(lease_of(me), autoescape=True)] if me else []
+    connection.execute(update(resource).where(*there, *ours).values(due_at=now))
+    connection.execute(update(resource).where(*there, *leased).values(due_at=now, lease=None, lease_until=None))
+
+
+def lease_of(me: str) -> str:
+    """How the leases of a server begin."""
+    return f"{me}." if me else ""
 
 
 def shift(connection: Connection, kinds: Sequence[str], by: float) -> None:
@@ -195,14 +216,13 @@ def look_again(connection: Connection, kinds: Sequence[str], now: float) -> None
         tell(connection, EVERYTHING, due=True)
 
 
-def next_due(connection: Connection, lane: Lane) -> float | None:
+def next_due(connection: Connection, lane: Lane, others: Others = ()) -> float | None:
     """When the next row is due that nobody works on. One that is poked meanwhile is due at the end of its step."""
-    ((due,),) = _next_due(lane).rows(connection, {})
+    ((due,),) = _next_due(lane, others).rows(connection, {})
     return due
 
 
-@cache
-def _next_due(lane: Lane) -> QuickSelect:
-    return QuickSelect(
-        lane.of(select(func.min(resource.c.due_at)).where(resource.c.due_at.is_not(None), resource.c.lease.is_(None)))
-    )
+@lru_cache(64)
+def _next_due(lane: Lane, others: Others) -> QuickSelect:
+    waits = resource.c.due_at.is_not(None), resource.c.lease.is_(None)
+    return QuickSelect(lane.of(select(func.min(resource.c.due_at)).where(*waits, *_mine(others))))
