@@ -18,6 +18,7 @@ TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL = "cancel"  # in a spec's own part: the user wants it to end
 PARENT, ROOT = "parent", "root"  # in a child's: the names of the job that submitted it, and of the one that nobody did
 REUSED = "reused"  # in a spec's own part: an earlier job did its work, and nothing of it runs
+POSITION = "smalt.queue_position"  # a property that is shown and not kept: from 1, of a job that waits for nodes
 MODES = {
     "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
     "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",
