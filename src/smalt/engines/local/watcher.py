@@ -110,7 +110,7 @@ class Watcher:
         return list(owners)
 
     def _follow(self, folder: Path, owner: str) -> TaskState | None:
-        """The task's state. Whoever attends to it is watched from now on, until the task has ended: then all is said."""
+        """The task's state. Whoever attends to it is watched until the task has ended: then all is said."""
         state = read_state(folder)
         if state is not None and state.phase is Phase.EXITED:
             self._let_go(folder.name)
