@@ -13,6 +13,10 @@ from smalt.arm.outage import StoreAway
 from smalt.blob.accounts.carrying import StoreFiles
 from smalt.blob.store.opening import open_store
 from smalt.blob.store.staging import Staging
+from smalt.doctor import stores
+from smalt.doctor.finding import State
+from smalt.doctor.machine import Machine
+from smalt.settings import Settings
 
 FOLDER = Ref("account", "container", "data/")
 
@@ -60,3 +64,8 @@ def test_a_blob_is_read_whole_and_parts_are_refused_with_the_reason(files: Store
     with pytest.raises(StoreAway, match="does not serve parts of objects"):
         reader.read(3, 4)
     reader.close()
+
+
+def test_such_a_store_is_refused_with_the_reason(files: StoreFiles, tmp_path: Path) -> None:
+    found = stores.store(Machine(Settings(root=tmp_path, store_url="s3://blobs")))
+    assert found.state is State.NO and "does not serve parts of objects" in found.fact
