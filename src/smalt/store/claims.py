@@ -21,6 +21,7 @@ from smalt.store import changes, children, resources
 from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.news import EVERYTHING, tell
+from smalt.store.quick import QuickSelect
 from smalt.store.resources import Lock, Row
 from smalt.store.tables import resource
 
@@ -33,9 +34,9 @@ _LEASE = (
     update(resource)
     .where(_THESE, resource.c.due_at <= _NOW, _FREE)
     .values(lease=_MINE, lease_until=_UNTIL, due_at=_UNTIL)
+    .returning(resource)
 )
 Others = tuple[str, ...]  # the other servers that live: what they have is theirs to step
-_LEASED = select(resource).where(_THESE, resource.c.lease == _MINE)
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,22 @@ class Lane:
     def takes(self, row: Row) -> bool:
         return row.kind in self.kinds and self.deleting in (None, row.deleting)
 
+    def of(self, query: Select[Any]) -> Select[Any]:
+        """Only rows that it takes."""
+        query = query.where(resource.c.kind.in_(sorted(self.kinds)))
+        return query if self.deleting is None else query.where(resource.c.deleting == self.deleting)
+
 
 def due(connection: Connection, lane: Lane, now: float, most: int, others: Others = ()) -> list[str]:
     """Ids of up to `most` rows that are due and free, those that wait longest first."""
-    return list(connection.execute(_due(lane, others), {"now": now, "most": most}).scalars())
+    return [key for (key,) in _due(lane, others).rows(connection, {"now": now, "most": most})]
 
 
 @lru_cache(64)
-def _due(lane: Lane, others: Others) -> Select[Any]:
+def _due(lane: Lane, others: Others) -> QuickSelect:
     """Asked for after every change: built once."""
-    query = select(resource.c.id).where(
-        resource.c.due_at <= _NOW, resource.c.kind.in_(sorted(lane.kinds)), _FREE, *_mine(others)
-    )
-    if lane.deleting is not None:
-        query = query.where(resource.c.deleting == lane.deleting)
-    return query.order_by(resource.c.due_at).limit(bindparam("most", type_=Integer))
+    query = lane.of(select(resource.c.id).where(resource.c.due_at <= _NOW, _FREE, *_mine(others)))
+    return QuickSelect(query.order_by(resource.c.due_at).limit(bindparam("most", type_=Integer)))
 
 
 @lru_cache(64)
@@ -84,9 +86,8 @@ def claim(
     """
     if connection.dialect.name == "postgresql":
         keys = list(connection.execute(_claimable(others), {"keys": keys, "now": now}).scalars())
-    until = now + lease_s
-    connection.execute(_LEASE, {"keys": keys, "now": now, "mine": lease, "until": until})
-    return [resources.read(found) for found in connection.execute(_LEASED, {"keys": keys, "mine": lease})]
+    values = {"keys": keys, "now": now, "mine": lease, "until": now + lease_s}
+    return [resources.read(found) for found in connection.execute(_LEASE, values)]
 
 
 def extend(connection: Connection, row: Row, until: float) -> bool:
@@ -118,12 +119,14 @@ def apply(
     reason: str,
     ended: bool,
     final: bool = False,
+    lease_s: float = 0,
     home: str | None = None,
 ) -> bool:
     """Write what a step found on `row`, as claimed; False: it was dropped.
 
     Of `status` what the step changed is written, and what others wrote meanwhile (`resources.merge_status`) stays.
-    `reason` is news to be recorded, also where the state stays. `ended`: the row's waiters are made due.
+    `reason` is news to be recorded, also where the state stays. `ended`: the row's waiters are made due. With
+    `lease_s` it stays leased, for so long from now.
     """
     current = held(connection, row)
     if current is None:
@@ -132,6 +135,8 @@ def apply(
     if current.deleting != row.deleting or (current.generation != row.generation and not final):
         _release(connection, row, {"due_at": now if kept is None else kept})
         return False
+    due = min((at for at in (due_at, kept) if at is not None), default=None)
+    still = {"lease": row.lease, "lease_until": now + lease_s, "due_at": now + lease_s}
     _release(
         connection,
         row,
@@ -140,8 +145,9 @@ def apply(
             "state": state,
             "observed": row.generation,
             "failures": failures,
-            "due_at": due_at if kept is None else kept,
+            "due_at": due,
             "ended_at": now if ended else None,
+            **(still if lease_s else {}),
             **({} if home is None else {"home": home or None}),
         },
     )
@@ -173,7 +179,7 @@ def _merged(claimed: Document, found: Mapping[str, Any], current: Document) -> D
 
 def _release(connection: Connection, row: Row, values: Document) -> None:
     mine = and_(resource.c.id == row.id, resource.c.lease == row.lease)
-    connection.execute(update(resource).where(mine).values({**values, "lease": None, "lease_until": None}))
+    connection.execute(update(resource).where(mine).values({"lease": None, "lease_until": None, **values}))
 
 
 def resume(connection: Connection, kinds: Sequence[str], now: float, me: str) -> None:
@@ -210,9 +216,13 @@ def look_again(connection: Connection, kinds: Sequence[str], now: float) -> None
         tell(connection, EVERYTHING, due=True)
 
 
-def next_due(connection: Connection, kinds: Sequence[str], others: Others = ()) -> float | None:
+def next_due(connection: Connection, lane: Lane, others: Others = ()) -> float | None:
     """When the next row is due that nobody works on. One that is poked meanwhile is due at the end of its step."""
-    query = select(func.min(resource.c.due_at)).where(
-        resource.c.due_at.is_not(None), resource.c.kind.in_(kinds), resource.c.lease.is_(None), *_mine(others)
-    )
-    return connection.execute(query).scalar()
+    ((due,),) = _next_due(lane, others).rows(connection, {})
+    return due
+
+
+@lru_cache(64)
+def _next_due(lane: Lane, others: Others) -> QuickSelect:
+    waits = resource.c.due_at.is_not(None), resource.c.lease.is_(None)
+    return QuickSelect(lane.of(select(func.min(resource.c.due_at)).where(*waits, *_mine(others))))
