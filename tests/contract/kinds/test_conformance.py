@@ -157,6 +157,7 @@ class TestEveryKind:
         answer = harness.put(prepare(harness, key).url, {"properties": [1, 2]})
         assert answer.status_code == 400 and "properties" in answer.text
 
+    @pytest.mark.parametrize("harness", ["sqlite", "postgresql"], indirect=True)  # hundreds of requests, and no step
     def test_a_value_of_the_wrong_type_is_the_clients_mistake(self, harness: Harness, key: str) -> None:
         example = prepare(harness, key)
         cases = [(path, example.body()) for path in (("location",), ("tags",), ("identity",), ("sku",), ("kind",))]
