@@ -218,7 +218,10 @@ def build(settings: Settings) -> Server:
             Streams(hub, heard=lambda newest_at: recorder.record("", FEED.name, clock() - newest_at, spread=True)),
         ),
         open_routes=open_routes(
-            login.routes(), Pages(sessions, tracking), MetricsPage(recorder, who, workspaces.authorize)
+            settings.url,
+            login.routes(),
+            Pages(sessions, tracking),
+            MetricsPage(recorder, who, workspaces.authorize),
         ),
         make_room=Reserve(settings.root).make_room,
     )
