@@ -130,7 +130,7 @@ def build(settings: Settings) -> Server:
     accounts = Accounts(database, keyring)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
-    environments = UvEnvironments(settings)
+    environments = UvEnvironments(settings, server=servers.me)
     objects = StoreFiles(store, staging) if settings.remote_store else None
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
