@@ -2,6 +2,7 @@
 
     engine.start(name)                 PREPARING → RUNNING
     engine.ready(name)                 the ready probe's verdict
+    engine.done(name)                  what is left of it serves others
     engine.finish(name, exit_code)     the command ended by itself
     engine.fail_setup(name, error)     it could not be prepared
     engine.lose(name)                  its agent vanished
@@ -97,6 +98,10 @@ class FakeEngine:
 
     def ready(self, name: str, ready: bool = True) -> None:
         self._change(name, ready=ready)
+
+    def done(self, name: str) -> None:
+        """Only ranks that serve others are left of it."""
+        self._change(name, done=True)
 
     def finish(self, name: str, exit_code: int = 0, error: str = "") -> None:
         self._exit(name, Outcome.EXITED, exit_code=exit_code, error=error)

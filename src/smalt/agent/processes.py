@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
+from smalt.agent.foreman import Rank, lead, wait_for
 from smalt.agent.rlimits import Rlimits
 
 _RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE)
@@ -31,6 +32,9 @@ class Command:
     """`cgroups` are files that the process is written into before it becomes the command, `rlimits` what it sets.
 
     `log` receives what it says, and it is told nothing; -1: its three streams are those of this process.
+    `order`: what waits for the `argv` that is run in place of this one.
+    `ranks`: what a foreman starts in place of `argv`; what it has to say goes to `report`, and `grace_s` is what the
+    others have where one has failed.
     `enter`, given the command's folder, moves it behind its walls and returns what gives up its rights for good;
     without, it runs in the open.
     """
@@ -43,6 +47,10 @@ class Command:
     may_mount: bool = True
     enter: Callable[[str], Callable[[], None]] | None = None
     rlimits: Rlimits = field(default_factory=dict[int, tuple[int, int]])
+    order: Callable[[], list[str]] | None = None
+    ranks: list[Rank] = field(default_factory=list[Rank])
+    report: int = -1
+    grace_s: float = 0
 
 
 class Brood:
@@ -225,11 +233,14 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
         elif not command.may_mount:
             linux.drop_mount_capability()
         os.chdir(command.folder)
+        if command.ranks:
+            lead(command.ranks, command.report, problem, command.grace_s)
         if command.log >= 0:
             os.dup2(nothing, 0)
             os.dup2(command.log, 1)
             os.dup2(command.log, 2)
-        os.execvpe(command.argv[0], command.argv, command.environment)
+        argv = wait_for(command.order) if command.order else command.argv
+        os.execvpe(argv[0], argv, command.environment)
     except BaseException as error:  # whatever it is, it must not run the agent's code a second time
         text = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
         os.write(problem, f"'{command.argv[0]}' could not be started: {text}.".encode())

@@ -7,9 +7,9 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -22,7 +22,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
 from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import pinned
+from smalt.kinds.jobs import pinned, ranks
 from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
 from smalt.kinds.jobs.model import MODES, ROOT
 from smalt.kinds.jobs.status import JobStatus
@@ -56,10 +56,6 @@ def artifacts_of(connection: Connection, row: Row) -> Ref:
     workspace = resources.get(connection, ResourceId.parse(row.written).workspace.key)
     assert workspace is not None, "a job outlived its workspace"
     return Ref(str(workspace.status["account"]), ARTIFACT_CONTAINER, f"ExperimentRun/dcid.{row.name}/")
-
-
-def log_name(rank: int, count: int) -> str:
-    return "user_logs/std_log.txt" if count == 1 else f"user_logs/std_log_process_{rank}.txt"
 
 
 def show_build_log(platform: Platform, row: Row, key: str) -> None:
@@ -98,6 +94,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     shm = shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize")
     capacities = [platform.engine.capacity(machine) for machine in machines]
     hosts = [_host_name(row, rank) for rank in range(len(names))]
+    nodes = ranks.nodes(properties, len(names), status.ports, artifacts, status.secret)
     return [
         TaskSpec(
             name=name,
@@ -105,19 +102,21 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             node=machines[rank],
             build={**build, "log": artifacts.below(BUILD_LOG)} if machines[rank] else {},
             fence=status.attempt,
-            command=str(properties["command"]),
+            command=nodes[rank].command,
             environment=ours["plan"]["key"],
             variables={
                 **ours["plan"].get("variables", {}),
                 **variables,
-                **(_node_variables(properties, rank, status.ports) if has_peers(properties, len(names)) else {}),
+                **nodes[rank].variables,
                 **own,
             },
             documents=documents,
             code=code,
             inputs=inputs,
             outputs=outputs,
-            log=artifacts.below(log_name(rank, len(names))),
+            log=nodes[rank].log,
+            ranks=[replace(one, variables=_without(one.variables, own)) for one in nodes[rank].ranks],
+            mpi=nodes[rank].mpi,
             system_log=artifacts.below(f"system_logs/node-{rank}.log" if len(names) > 1 else "system_logs/node.log"),
             artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
@@ -130,6 +129,11 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
         )
         for rank, name in enumerate(names)
     ]
+
+
+def _without(variables: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """What the user sets goes over what a rank is given."""
+    return {name: value for name, value in variables.items() if name not in own}
 
 
 def _build(platform: Platform, plan: EnvironmentPlan) -> Document:
@@ -209,34 +213,3 @@ def _host_name(row: Row, rank: int) -> str:
     """At most 63 characters, as DNS has it, and another one for each node of all jobs."""
     name = re.sub(r"[^a-z0-9]+", "-", row.name.lower()).strip("-")[:32].strip("-")
     return f"{name or 'job'}-{job_oid(row)[:8]}-node-{rank}"
-
-
-def node_count(properties: Document) -> int:
-    return int(part(properties, "resources").get("instanceCount") or 1)
-
-
-def has_peers(properties: Document, nodes: int) -> bool:
-    """Whether the job's processes look for each other."""
-    return nodes > 1 or bool(part(properties, "distribution").get("distributionType"))
-
-
-def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> dict[str, str]:
-    """What frameworks read to find their peers.
-
-    One process a node, all on this machine, with the first of each node's ports.
-    """
-    nodes, port = len(ports), str(ports[0])
-    workers = [f"127.0.0.1:{port}" for port in ports]
-    cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
-    variables = {
-        "NODE_RANK": str(rank),
-        "RANK": str(rank),
-        "LOCAL_RANK": "0",
-        "WORLD_SIZE": str(nodes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
-    }
-    if part(properties, "distribution").get("distributionType") == "TensorFlow":
-        variables["TF_CONFIG"] = json.dumps(cluster)
-    return variables
