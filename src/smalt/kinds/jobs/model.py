@@ -19,6 +19,7 @@ CANCEL = "cancel"  # in a spec's own part: the user wants it to end
 PARENT, ROOT = "parent", "root"  # in a child's: the names of the job that submitted it, and of the one that nobody did
 REUSED = "reused"  # in a spec's own part: an earlier job did its work, and nothing of it runs
 POSITION = "smalt.queue_position"  # a property that is shown and not kept: from 1, of a job that waits for nodes
+HOLD = "smalt.hold"  # a property that users write: an ISO 8601 duration for which a failed job's nodes stay
 MODES = {
     "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
     "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",
