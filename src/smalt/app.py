@@ -92,6 +92,7 @@ from smalt.web.metrics_page import MetricsPage
 from smalt.web.nodes import NodesApp
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
+from smalt.web.visits import VisitApp
 
 log = logging.getLogger("smalt")
 RESERVE_EVERY_S = 60.0
@@ -210,6 +211,7 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         nodes=NodesApp(remote, lambda: service),
+        visits=VisitApp(platform, who, workspaces.authorize),
         arm=ArmApp(
             platform,
             crud,

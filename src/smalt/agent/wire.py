@@ -173,6 +173,7 @@ class TaskSpec:
       node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
     - `ranks`: several processes instead of one, all behind the same walls; with `mpi` it is mpirun that starts them.
+    - `hold_s`: where the command fails its walls stay for so long, so that somebody can look around; 0: not at all.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails. Where a server listens
       the node decides: the process finds it in the variable `SMALT_LISTEN`, all others in `TaskState.address`.
     """
@@ -196,6 +197,7 @@ class TaskSpec:
     artifacts: Ref | None = None
     timeout_s: float = 0
     grace_s: float = 30
+    hold_s: float = 0
     limits: Limits = field(default_factory=Limits)
     log_most_bytes: int = 256 << 20
     processes_most: int = 8192

@@ -25,7 +25,7 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.kinds.assets import environment_build
-from smalt.kinds.jobs import admission, distribution, gang, launch, life
+from smalt.kinds.jobs import admission, distribution, gang, launch, life, provenance
 from smalt.kinds.jobs.life import Completed, at, finish
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
@@ -96,6 +96,7 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
     attempt, numbers = status.attempt + 1, tuple(one.node for one in given)
     status = replace(
         status,
+        content=provenance.taken(platform, row),
         attempt=attempt,
         tasks=tuple(launch.task_name(row, attempt, rank) for rank in range(len(given))),
         nodes=numbers,

@@ -71,6 +71,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     properties["resources"] = {**part(properties, "resources"), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
     checks.run(lambda: seconds_of(part(properties, "limits").get("timeout"), 0, "properties.limits.timeout"))
+    checks.run(lambda: launch.hold_s(properties))
     checks.run(lambda: shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
     checks.run(lambda: distribution.check(platform, properties))
