@@ -18,6 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from smalt.agent.parallel_spec import ParallelSpec
+
 TASK_FILE = "task.json"
 PLACES_FILE = "places.json"
 STATE_FILE = "state.json"
@@ -191,7 +193,7 @@ class TaskSpec:
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
       and `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
-      `argv`, where given, is run as it is instead; `server` is an inference server in place of either.
+      `argv`, where given, is run as it is instead; `server` and `parallel` are programs of ours in place of either.
     - `environment` is the key of a built virtual environment, put in front of PATH through an overlay of the task's
       own, so that `pip install` never changes the shared one. Empty: the machine's PATH.
     - `documents`: address at the platform → what is there. Each variable that is such an address becomes one where the
@@ -215,6 +217,7 @@ class TaskSpec:
     command: str = ""
     argv: list[str] = field(default_factory=list)
     server: ServerSpec | None = None
+    parallel: ParallelSpec | None = None
     environment: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     documents: dict[str, str] = field(default_factory=dict)
@@ -255,6 +258,7 @@ class TaskSpec:
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
         if server := raw.get("server"):
             values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
+        values["parallel"] = ParallelSpec(**raw["parallel"]) if raw.get("parallel") else None
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         return cls(**values)
 
