@@ -34,6 +34,7 @@ class Step:
     - `after`: the steps that have to come to an end before it; True: it cannot be without what they make.
     - `when`: the name of an if_else and the answer it needs. `loop`: whose body it is. `control`: what control flow
       has to know: `condition`, `body`, `mapping`, `most`, `items`.
+    - `last`: it runs when all others have ended, however they did.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Step:
     when: tuple[str, bool] | None = None
     loop: str = ""
     control: Document = field(default_factory=dict[str, Any])
+    last: bool = False
 
     @property
     def is_job(self) -> bool:
