@@ -34,6 +34,7 @@ from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
+from smalt.agent.parallel import prepare_parallel
 from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
 from smalt.agent.render import UnknownReference, render
@@ -144,6 +145,8 @@ class Attempt:
         if spec.artifacts:
             link_artifacts(work, places.path(spec.artifacts), places.store)
         argv, own = spec.argv or _bash(render(spec.command, inputs, outputs)), dict[str, str]()
+        if spec.parallel:
+            argv = prepare_parallel(spec.parallel, spec.outputs, inputs, outputs, self._own)
         if places.address.path:
             Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if spec.mpi:

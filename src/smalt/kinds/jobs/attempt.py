@@ -38,13 +38,14 @@ from smalt.store.resources import Row
 class Work:
     """What a job type runs: the tasks of an attempt, one for each node, in order.
 
-    `tasks` raises ArmError where they cannot be. `retries`: how often an attempt that failed is followed by another.
-    `completed` is written in the transaction of the job's end.
+    `tasks` raises ArmError where they cannot be. `retries`: how often an attempt that failed is followed by another, if
+    `mends` says that this may help. `completed` is written in the transaction of the job's end.
     """
 
     tasks: Callable[[Platform, Row, JobStatus], list[TaskSpec]]
     completed: Completed
     retries: Callable[[Row], int] = lambda row: 0
+    mends: Callable[[Sequence[TaskState]], bool] = lambda states: True
 
 
 class Result(Enum):
@@ -206,7 +207,8 @@ def _result(
         return Result.PREEMPTED
     if gang.is_fine(states):
         return Result.COMPLETED
-    return Result.RETRIED if status.retries < work.retries(row) and not canceled else Result.FAILED
+    again = not canceled and status.retries < work.retries(row) and work.mends(states)
+    return Result.RETRIED if again else Result.FAILED
 
 
 def _wait(

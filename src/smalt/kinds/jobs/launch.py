@@ -26,6 +26,7 @@ from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import pinned, ranks
 from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
 from smalt.kinds.jobs.model import HOLD, MODES, ROOT
+from smalt.kinds.jobs.parallel.task import driven
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import shm_bytes
 from smalt.sched.sizes import SIZES, limits_of
@@ -88,6 +89,9 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     assert home is not None
     inputs = [_input(name, one, uses["inputs"].get(name)) for name, one in properties["inputs"].items()]
     outputs = [_output(name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
+    driver = driven(platform, row, status, uses, inputs, outputs)
+    if driver is not None:
+        inputs, outputs = driver.inputs, driver.outputs
     code = Place(**uses["code"]).ref(folder=True) if uses["code"] else None
     variables = _variables(platform, row, workspace, home, len(names))
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
@@ -105,6 +109,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             build={**build, "log": artifacts.below(BUILD_LOG)} if machines[rank] else {},
             fence=status.attempt,
             command=nodes[rank].command,
+            parallel=driver.node(rank) if driver is not None else None,
             environment=ours["plan"]["key"],
             variables={
                 **ours["plan"].get("variables", {}),
