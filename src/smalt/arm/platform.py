@@ -16,6 +16,7 @@ from smalt.arm.ports import (
     Grants,
     IdentityHeaders,
     MlflowModels,
+    NodeProvider,
     Tokens,
     Tracking,
 )
@@ -44,3 +45,4 @@ class Platform:
     account_keys: AccountKeys
     grants: Grants
     audit: Audit
+    ray: NodeProvider
