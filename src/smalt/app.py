@@ -59,6 +59,7 @@ from smalt.blob.store.staging import Staging
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import Finder, LocalEngine
+from smalt.engines.ray import RayProvider
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
@@ -163,6 +164,7 @@ def build(settings: Settings) -> Server:
         ScopeGrants(),
         audit,
         servers,
+        RayProvider(settings),
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)

@@ -95,6 +95,59 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class NodePlace:
+    """Where a provider has the nodes of one compute: its address and secret, a name that nobody else uses there, the
+    folder that nodes have on their machines, and how they keep jobs from them (`Isolation.level`, or auto)."""
+
+    url: str
+    namespace: str
+    folder: str
+    isolation: str = "auto"
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class WantedNode:
+    """What is reserved for a node there, and the token that it dials in with."""
+
+    name: str
+    token: str
+    cpus: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class ProvidedNode:
+    """`state`: waiting (for room, or to be started), running, dead; `why` is for people."""
+
+    state: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Whether what was asked for has been done, and what went wrong then."""
+
+    done: bool
+    error: str = ""
+
+
+class NodeProvider(Protocol):
+    """A system that has machines, and lets nodes be on them; they dial in as all nodes do. All calls raise ArmError."""
+
+    def apply(self, place: NodePlace, id_: str, wanted: Sequence[WantedNode]) -> Applied:
+        """There shall be these nodes, and no others. Idempotent under one `id_`: it is done once, and asked until done.
+
+        A node that is wanted no more ends by itself, and gives its room back, as soon as its token opens nothing.
+        """
+        ...
+
+    def observe(self, place: NodePlace) -> Mapping[str, ProvidedNode]:
+        """All that it knows of there, by name."""
+        ...
+
+
+@dataclass(frozen=True)
 class Feed:
     """Credentials that there are for package indexes at and below `target`; `connection` (lowered ARM id) has them."""
 

@@ -25,12 +25,15 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.kinds.assets import environment_build
-from smalt.kinds.jobs import admission, distribution, gang, launch, life, provenance
+from smalt.kinds.jobs import admission, authors, distribution, gang, launch, life, provenance
 from smalt.kinds.jobs.life import Completed, at, finish
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
+from smalt.sched.growth import ray_of
 from smalt.sched.want import MEDIUM, Want
 from smalt.store import nodes, resources
+from smalt.store.document import part
+from smalt.store.nodes import Machine
 from smalt.store.resources import Row
 
 
@@ -76,22 +79,29 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
     plan, compute = EnvironmentPlan(**row.spec[OURS]["plan"]), row.spec[OURS]["compute"]
     with platform.database.read() as connection:
         machines = nodes.of_compute(connection, compute)
-    ready = not machines and environment_build.ready(platform, plan.key)
-    if not machines and not ready:
+        cluster = resources.get(connection, compute)
+    try:
+        authors.check_trusted(part(row.spec, OURS), cluster)  # for jobs that others submit
+    except ArmError as error:
+        return finish(platform, row, status, "Failed", error.body())
+    elsewhere = bool(machines or ray_of(cluster))
+    ready = not elsewhere and environment_build.ready(platform, plan.key)
+    if not elsewhere and not ready:
         return _build(platform, row, status, plan)
     with platform.database.write() as connection:
         most = admission.nodes_most(platform, connection, compute)
         given = None
         if most is not None:
             gpus = platform.engine.capacity().gpus
-            given = placement.acquire(connection, _want(row, most), gpus, platform.clock())
+            want = replace(_want(row, most), elsewhere=bool(ray_of(cluster)))
+            given = placement.acquire(connection, want, gpus, platform.clock())
+            if given is None and want.elsewhere and row.state != "Queued":  # who makes nodes hears of it
+                resources.poke(connection, [compute], platform.clock())
     if most is None:
         message = f"The compute '{compute.rsplit('/', 1)[-1]}' was deleted before the job could start."
         return finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
     if given is None:  # whoever gives nodes back wakes the first in the queue
-        away = machines and not any(one.connected for one in machines)
-        why = "waits for nodes" + (": none of the machines is connected (smalt node list)" if away else "")
-        return at(row, "Queued", status, after=None, reason=why)
+        return at(row, "Queued", status, after=None, reason=f"waits for nodes{_why(cluster, machines)}")
     if not ready and any(not one.machine for one in given):  # its machines were taken away meanwhile
         return _build(platform, row, status, plan)
     attempt, numbers = status.attempt + 1, tuple(one.node for one in given)
@@ -117,6 +127,14 @@ def _home(platform: Platform, connection: Connection, status: JobStatus) -> str:
     dialled = [nodes.get(connection, name) for name in status.machines if name]
     other = next((one.server for one in dialled if one and one.connected and one.server), me)
     return other if other in platform.servers.others else me
+
+
+def _why(cluster: Row | None, machines: Sequence[Machine]) -> str:
+    if ray_of(cluster):
+        wrong = part(cluster.status if cluster else {}, "ray").get("why")
+        return f": {wrong}" if wrong else ""
+    away = machines and not any(one.connected for one in machines)
+    return ": none of the machines is connected (smalt node list)" if away else ""
 
 
 def _want(row: Row, most: int) -> Want:
