@@ -59,6 +59,7 @@ from smalt.blob.store.staging import Staging
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import Finder, LocalEngine
+from smalt.engines.ray import RayProvider
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
@@ -79,17 +80,20 @@ from smalt.store.migrate import migrate
 from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
 from smalt.store.servers import Servers, orphans, register
+from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.models.registered_models import RegisteredModels
+from smalt.tracking.process import mlflow_server
 from smalt.tracking.runs.runs import MlflowTracking
-from smalt.unix_socket import listen
+from smalt.unix_socket import listen, say
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.nodes import NodesApp
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
+from smalt.web.visits import VisitApp
 
 log = logging.getLogger("smalt")
 RESERVE_EVERY_S = 60.0
@@ -160,6 +164,7 @@ def build(settings: Settings) -> Server:
         ScopeGrants(),
         audit,
         servers,
+        RayProvider(settings),
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
@@ -191,7 +196,7 @@ def build(settings: Settings) -> Server:
         settings, tracking, tokens, blobs, files=blobs, objects=objects,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
-        jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,
+        jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record_all,
         told=JobRuns(database, tracking, clock).hear,
     )  # fmt: skip
     hub.follow(tracking_app.ended)
@@ -208,6 +213,7 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         nodes=NodesApp(remote, lambda: service),
+        visits=VisitApp(platform, who, workspaces.authorize),
         arm=ArmApp(
             platform,
             crud,
@@ -216,7 +222,10 @@ def build(settings: Settings) -> Server:
             Streams(hub, heard=lambda newest_at: recorder.record("", FEED.name, clock() - newest_at, spread=True)),
         ),
         open_routes=open_routes(
-            login.routes(), Pages(sessions, tracking), MetricsPage(recorder, who, workspaces.authorize)
+            settings.url,
+            login.routes(),
+            Pages(sessions, tracking),
+            MetricsPage(recorder, who, workspaces.authorize),
         ),
         make_room=Reserve(settings.root).make_room,
     )
@@ -254,6 +263,8 @@ def serve(settings: Settings) -> None:
     reserve = Reserve(settings.root)
     if reserve.make_room():
         log.warning("the disk is full: the reserve was given up")
+    if not settle_tables(settings):
+        say(settings.needs_socket, mlflow_server.NAME)
     server = build(settings)
     server.listener.start()
     end_orphans(server.platform, server.local)
@@ -276,7 +287,8 @@ def serve(settings: Settings) -> None:
         server.remote.close()
 
     os.umask(0o077)
-    asyncio.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
     server.collector.wake()
     server.loop.stop()

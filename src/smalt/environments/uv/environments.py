@@ -26,6 +26,7 @@ from smalt.environments.uv.feeds import LOGINS, matched
 from smalt.environments.uv.images import Image, read_image
 from smalt.environments.uv.interpreters import Choice, Interpreter, choose, find_interpreters
 from smalt.environments.uv.layout import BUILDER, VARIABLE, Layout, read_json
+from smalt.environments.uv.locks import versions
 from smalt.environments.uv.requirements import PipList, parse_pip
 from smalt.settings import PLATFORM_ACCOUNT, Settings
 
@@ -131,6 +132,12 @@ class UvEnvironments:
 
     def log(self, key: str) -> Ref:
         return self._logs.below(f"{key}.log")
+
+    def lock(self, key: str) -> Mapping[str, str] | None:
+        try:
+            return versions(self._layout.lock(key).read_text())
+        except (OSError, ValueError):
+            return None
 
     def failure(self, key: str) -> str:
         found = read_json(self._layout.failure(key))
