@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import sys
 import threading
 import time
@@ -41,6 +42,7 @@ from smalt.auth.keyring import Keyring
 from smalt.auth.login import Login
 from smalt.auth.private_files import PrivateFiles
 from smalt.auth.rotation import settle
+from smalt.auth.secret_files import keep_secret
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
@@ -76,6 +78,7 @@ from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
 from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
+from smalt.store.servers import Servers, orphans, register
 from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
@@ -100,6 +103,7 @@ class Server:
     loop: Loop
     platform: Platform
     engine: Engines
+    local: LocalEngine
     remote: RemoteEngine
     crud: Crud
     listener: Listener
@@ -114,7 +118,8 @@ def build(settings: Settings) -> Server:
     clock = time.time if database.sqlite else SharedClock(database)
     with database.write() as connection:
         feed.restored(connection)
-    tokens = TokenService(settings)
+    servers = Servers(database, clock, "" if database.sqlite else _id_of(settings), settings.url, settings.node_lost_s)
+    tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
     workspaces = Workspaces(database)
     headers = LivingHeaders(settings, workspaces.lives)
@@ -130,8 +135,9 @@ def build(settings: Settings) -> Server:
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
     )
-    remote = RemoteEngine(database, clock, settings.node_lost_s, alone=database.sqlite)
-    engine = Engines(LocalEngine(settings, finder), remote)
+    remote = RemoteEngine(database, clock, settings.node_lost_s, alone=database.sqlite, me=servers.me)
+    local = LocalEngine(settings, finder)
+    engine = Engines(local, remote)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
     database.follow(hub.told)
@@ -155,15 +161,21 @@ def build(settings: Settings) -> Server:
         accounts.account_keys,
         ScopeGrants(),
         audit,
+        servers,
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
+    if servers.me:
+        with database.write() as connection:
+            register(connection, servers.me, servers.url, kinds.reconciled(), clock())
+        servers.beat()
     bootstrap(platform)
     loop = Loop(
         platform,
         kinds,
         crud.remove_stored,
         stepped=lambda kind, seconds: recorder.record("", STEP.name, seconds, {"kind": kind}, spread=True),
+        returned=lambda: end_orphans(platform, local),
     )
 
     def changed(owner: str) -> None:
@@ -212,7 +224,23 @@ def build(settings: Settings) -> Server:
     )
     collector = Collector(platform, recorder)
     gateway.follow(collector.told)
-    return Server(dispatcher, loop, platform, engine, remote, crud, Listener(database, hub.told), collector)
+    return Server(dispatcher, loop, platform, engine, local, remote, crud, Listener(database, hub.told), collector)
+
+
+def _id_of(settings: Settings) -> str:
+    """This server's, for as long as its root is there."""
+    return keep_secret(settings.root / "server", lambda: secrets.token_hex(8).encode()).decode()
+
+
+def end_orphans(platform: Platform, local: LocalEngine) -> None:
+    """End those tasks on this machine that are another server's to run by now, or nobody's."""
+    if not platform.servers.me:
+        return
+    with platform.database.read() as connection:
+        names = orphans(connection, platform.servers.me, local.owners())
+    for name in names:
+        log.warning("task %s has no owner any more: it is ended", name)
+        local.remove(name)
 
 
 def open_blobs(settings: Settings) -> tuple[ObjectStore, Staging]:
@@ -232,6 +260,7 @@ def serve(settings: Settings) -> None:
         say(settings.needs_socket, mlflow_server.NAME)
     server = build(settings)
     server.listener.start()
+    end_orphans(server.platform, server.local)
     server.loop.resume()
     thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
     thread.start()

@@ -178,6 +178,33 @@ def env(
     _run("env", root=root, shell=shell.value)
 
 
+Workspace = Annotated[str, typer.Option(help="The workspace that it is in.")]
+Node = Annotated[int, typer.Option(min=0, help="Which of its nodes, from 0.")]
+
+
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    node: Node = 0,
+    workspace: Workspace = "default",
+    root: Root = None,
+) -> None:
+    """Print what a job says. With --follow the exit code is 0 only if the job completes."""
+    _run("logs", root=root, job=job, workspace=workspace, node=node, follow=follow)
+
+
+@app.command()
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print it once; so it is in a pipe.")] = False,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show who has which nodes and who waits for them, as it changes, until Ctrl-C."""
+    _run("top", root=root, workspace=workspace, once=once, as_json=json)
+
+
 @app.command()
 def quickstart(root: Root = None, port: Port = None) -> None:
     """Run a whole project on the official SDK.

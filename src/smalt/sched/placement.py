@@ -245,3 +245,11 @@ def release_idle(connection: Connection, compute: str, now: float, idle_s: float
         connection.execute(delete(allocation).where(allocation.c.compute_id == compute, allocation.c.node == node.node))
     left = [node for node in idle if node not in over][: spare - len(over)]
     return min((node.since + idle_s for node in left), default=None)
+
+
+def computes(connection: Connection, prefix: str) -> list[str]:
+    """Those that have nodes, whose keys begin so."""
+    query = (
+        select(allocation.c.compute_id).where(allocation.c.compute_id.startswith(prefix, autoescape=True)).distinct()
+    )
+    return sorted(connection.execute(query).scalars())

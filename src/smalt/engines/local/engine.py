@@ -29,6 +29,7 @@ from smalt.engines.local.folders import (
     Folders,
     delete_tree,
     read_fence,
+    read_head,
     read_state,
     take_lock,
     write_fence,
@@ -146,6 +147,11 @@ class LocalEngine:
 
     def usage(self) -> Sequence[Usage]:
         return self._meter.read()
+
+    def owners(self) -> dict[str, str]:
+        """Whose each task of this root is, by the task's name."""
+        heads = [head for folder in self._folders.all() if (head := read_head(folder)) is not None]
+        return {head.name: head.owner for head in heads}
 
     def watch(self, changed: Callable[[str], None]) -> None:
         if self._watcher is not None:

@@ -13,7 +13,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
 from smalt.arm.runs import RUN_TYPE, begun_alike
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.jobs import authors
-from smalt.kinds.jobs.model import TYPES, JobType
+from smalt.kinds.jobs.model import POSITION, TYPES, JobType
 from smalt.kinds.process_settings import check_isolation
 from smalt.store.document import part
 
@@ -50,6 +50,7 @@ def new(request: Request, connection: Connection) -> Admitted:
     for field in ("tags", "properties", "inputs", "outputs"):
         properties[field] = given(properties, field)
     properties["outputs"].pop("default", None)
+    properties["properties"].pop(POSITION, None)
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
     ours = {**part(admitted.spec, OURS), **authors.of(request, connection), "asked": asked, RUN_TYPE: type_.run_type}
