@@ -62,6 +62,8 @@ def _said(answer: httpx.Response) -> Any:
         for listed in run["data"].values():
             listed.sort(key=lambda one: one["key"])
         for listed in run["inputs"].values():
+            for one in listed:
+                one.get("tags", []).sort(key=json.dumps)
             listed.sort(key=json.dumps)
     return answer.status_code, answer.headers["content-type"], said
 

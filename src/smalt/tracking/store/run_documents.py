@@ -41,7 +41,7 @@ _SIZE = (
     "+ coalesce(length(d.dataset_profile), 0)), 0) " + _OF_RUNS.replace("{joined}", "")
 )
 _DATASETS_MOST = 8 << 20  # characters of what describes data sets, at once
-_ROWS_MOST = 50_000  # metrics, and as many parameters and tags, at once
+_ROWS_MOST = 50_000  # of each table, at once
 _RUN_NAME = "mlflow.runName"
 
 
@@ -66,8 +66,11 @@ def documents(connection: Connection, rows: Sequence[Sequence[Any]], models_in: 
     """
     ids = [row[0] for row in rows]
     described = int(among(connection, _SIZE, ids)[0][0]) if ids else 0
-    metrics, params, tags = (among(connection, one, ids) for one in (_METRICS, _PARAMS, _TAGS))
-    if described > _DATASETS_MOST or max(len(metrics), len(params), len(tags)) > _ROWS_MOST:
+    if described > _DATASETS_MOST:
+        return [None] * len(rows)
+    datasets = among(connection, _DATASETS, ids) if described else ()
+    metrics, params, tags, models = (among(connection, one, ids) for one in (_METRICS, _PARAMS, _TAGS, _MODELS))
+    if max(map(len, (datasets, metrics, params, tags, models))) > _ROWS_MOST:
         return [None] * len(rows)
     data: dict[str, Document] = {run: {} for run in ids}
     for run, key, value, at, step, is_nan in metrics:
@@ -79,14 +82,13 @@ def documents(connection: Connection, rows: Sequence[Sequence[Any]], models_in: 
             data[run].setdefault(name, []).append(pair)
     inputs: dict[str, Document] = {run: {} for run in ids}
     outputs: dict[str, Document] = {run: {} for run in ids}
-    for run, way, model, step in among(connection, _MODELS, ids):
+    for run, way, model, step in models:
         if way == "RUN_OUTPUT":
             outputs[run].setdefault("model_outputs", []).append({"model_id": model, "step": step})
         elif models_in:
             inputs[run].setdefault("model_inputs", []).append({"model_id": model})
-    if described:
-        for run, dataset in _datasets(connection, ids):
-            inputs[run].setdefault("dataset_inputs", []).append(dataset)
+    for run, dataset in _datasets(datasets):
+        inputs[run].setdefault("dataset_inputs", []).append(dataset)
     return [
         {"info": _info(row, data[row[0]]), "data": data[row[0]], "inputs": inputs[row[0]], "outputs": outputs[row[0]]}
         if _is_whole(row)
@@ -95,10 +97,10 @@ def documents(connection: Connection, rows: Sequence[Sequence[Any]], models_in: 
     ]
 
 
-def _datasets(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Document]]:
-    """Each data set that one of the runs used, with what was said of its use."""
+def _datasets(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, Document]]:
+    """Each data set that one of the runs used, with what was said of its use. `rows` are those of _DATASETS."""
     found: dict[tuple[str, str], Document] = {}
-    for run, uuid, name, digest, kind, source, columns, profile, key, value in among(connection, _DATASETS, ids):
+    for run, uuid, name, digest, kind, source, columns, profile, key, value in rows:
         if (run, uuid) not in found:
             told = {"name": name, "digest": digest, "source_type": kind, "source": source}
             more = {"schema": columns, "profile": profile}
