@@ -13,11 +13,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from smalt.agent.visit import Visit
 from smalt.agent.wire import Address, Outcome, Phase, TaskSpec, TaskState
 from smalt.arm.ports import Capacity, Isolation, Usage
 
@@ -33,6 +35,7 @@ class FakeEngine:
         self.removed: list[str] = []
         self._fences: dict[str, int] = {}
         self.used: list[Usage] = []
+        self.visits: list[tuple[str, Visit, socket.socket]] = []
         self.isolated = Isolation("walls")
         self._capacity = capacity or Capacity(cpus=4, memory_bytes=16 << 30)
         self._obeys = obeys
@@ -86,6 +89,12 @@ class FakeEngine:
 
     def usage(self) -> Sequence[Usage]:
         return self.used
+
+    def visit(self, name: str, visit: Visit) -> socket.socket:
+        """`visits` has who came; the other end of each line is the test's."""
+        ours, theirs = socket.socketpair()
+        self.visits.append((name, visit, theirs))
+        return ours
 
     def watch(self, changed: Callable[[str], None]) -> None:
         self._watchers.append(changed)

@@ -19,6 +19,7 @@ from smalt.agent.bounds import Bound, Ending, OverLimit, held_to
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.disk import DiskBound, written_bytes
 from smalt.agent.documents import DocumentServer
+from smalt.agent.door import Door
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
@@ -33,12 +34,13 @@ from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
+from smalt.agent.parallel import prepare_parallel
 from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
-from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor
+from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor, hold
 from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
 from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, Ref, TaskSpec
@@ -109,6 +111,7 @@ class Attempt:
                 self._brood.first = self._mounts.raise_up()
             self._brood.start(command)
             self._open_doors(interrupts)
+            self._let_in(command, interrupts)
         except (StartError, OSError) as error:
             self._brood.end()
             self._exit(Outcome.SETUP, str(error))
@@ -119,9 +122,11 @@ class Attempt:
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
         for log in self._logs:
             log.attend(interrupts.selector)
-        heard = self._listen(interrupts)
-        parts = (self._spec, self._brood, interrupts, self._report, self._journal, self._logs, self._bounds())
-        self._finish(Supervisor(*parts).run(), heard)
+        heard, bounds = self._listen(interrupts), self._bounds()
+        parts = (self._spec, self._brood, interrupts, self._report, self._journal, self._logs, bounds)
+        ending = Supervisor(*parts).run()
+        hold(self._spec, ending, self._brood, interrupts, self._journal, bounds)
+        self._finish(ending, heard)
 
     def _prepare(self, interrupts: Interrupts) -> Command:
         spec, places, journal = self._spec, self._places, self._journal
@@ -140,6 +145,8 @@ class Attempt:
         if spec.artifacts:
             link_artifacts(work, places.path(spec.artifacts), places.store)
         argv, own = spec.argv or _bash(render(spec.command, inputs, outputs)), dict[str, str]()
+        if spec.parallel:
+            argv = prepare_parallel(spec.parallel, spec.outputs, inputs, outputs, self._own)
         if places.address.path:
             Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if spec.mpi:
@@ -192,6 +199,23 @@ class Attempt:
         walls = self._spec.walls
         if walls and isinstance(self._mounts, Walls) and (doors := self._mounts.doors()):
             Forwarder(doors, ("127.0.0.1", walls.port), interrupts.selector)
+
+    def _let_in(self, command: Command, interrupts: Interrupts) -> None:
+        """Into a job's walls, not those of what builds or serves."""
+        if not self._spec.workspace or self._spec.listens:
+            return
+        walls = None if isinstance(self._mounts, Namespace) else self._mounts
+        if walls:
+            walls.remember()
+        self._brood.staying = self._spec.hold_s > 0
+
+        def join() -> Callable[[], None] | None:
+            return walls.join(command.folder) if walls else None
+
+        try:
+            Door(self._folder, command, join, interrupts.selector)
+        except OSError as error:
+            self._journal.say(f"nobody can connect to this job: {error}")
 
     def _wall_in(self, walls: Walls | Fence, temporary: Path) -> Callable[[str], Callable[[], None]]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""

@@ -57,12 +57,13 @@ class Brood:
     """This process's descendants. `status` is the main one's wait status once it has ended.
 
     `first` is the first process of a task's own process namespace (0: it has none). It is there for the others, so it
-    is asked to leave as soon as the main one has ended.
+    is asked to leave as soon as the main one has ended, unless somebody may still come in (`staying`).
     """
 
     def __init__(self) -> None:
         self.main = 0
         self.first = 0
+        self.staying = False
         self.status: int | None = None
 
     def start(self, command: Command) -> None:
@@ -80,7 +81,7 @@ class Brood:
             _become(command, parent, door, writing, alone=not self.first)
         os.close(writing)
         os.close(door)
-        refused = _put_into(command.cgroups, pid)
+        refused = put_into(command.cgroups, pid)
         with contextlib.suppress(BrokenPipeError), os.fdopen(key, "wb") as opening:  # the child has ended: it says why
             opening.write(b"" if refused else b"1")
         with os.fdopen(reading, "rb") as pipe:
@@ -110,9 +111,14 @@ class Brood:
                 return True
             if pid == self.main:
                 self.status = status
-                if self.first:
-                    send(self.first, signal.SIGUSR1)
+                if not self.staying:
+                    self.leave()
             options = os.WNOHANG
+
+    def leave(self) -> None:
+        """The first process ends with the last of the others."""
+        if self.first:
+            send(self.first, signal.SIGUSR1)
 
     def signal(self, number: int) -> None:
         """Send a signal to the main process's group and to every descendant outside of it."""
@@ -195,7 +201,7 @@ def _kill_and_wait(pid: int) -> None:
         os.close(descriptor)
 
 
-def _put_into(cgroups: list[str], pid: int) -> str:
+def put_into(cgroups: list[str], pid: int) -> str:
     """Why it could not be, in words; empty if it is in all of them."""
     try:
         for group in cgroups:
@@ -220,7 +226,7 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        _prefer_for_oom()
+        prefer_for_oom()
         nothing = os.open(os.devnull, os.O_RDONLY)  # before its limit of open files: this process may have more
         for which, bounds in command.rlimits.items():
             resource.setrlimit(which, bounds)
@@ -247,7 +253,7 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
     os._exit(127)
 
 
-def _prefer_for_oom() -> None:
+def prefer_for_oom() -> None:
     """When the machine runs out of memory, a job goes before the platform."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")

@@ -195,3 +195,26 @@ class Supervisor:
             "the process was killed."
         )
         self._stop(Ending(Outcome.EXITED, reason), self._spec.grace_s)
+
+
+def hold(
+    spec: TaskSpec, ending: Ending, brood: Brood, interrupts: Interrupts, journal: Journal, bounds: Sequence[Bound]
+) -> None:
+    """Where the command has failed, what is around it stays for `hold_s`, unless the task is to end.
+
+    What is over a limit meanwhile ends it too.
+    """
+    failed = brood.status != 0 or ending.outcome is not Outcome.EXITED
+    if spec.hold_s and failed and interrupts.grace_s() is None:
+        until = time.monotonic() + spec.hold_s
+        journal.say(f"the command has failed; its walls and its node are kept for {spec.hold_s:g} s, or until a cancel")
+        while (left := until - time.monotonic()) > 0 and interrupts.grace_s() is None:
+            due = min((bound.due for bound in bounds), default=until) - time.monotonic()
+            for key, _ in interrupts.selector.select(max(0.0, min(left, due))):
+                key.data()
+            brood.reap()
+            if any(bound.look() for bound in bounds):
+                break
+        journal.say("what was kept is given back")
+    brood.staying = False
+    brood.leave()

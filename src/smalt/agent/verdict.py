@@ -111,6 +111,8 @@ def program(spec: TaskSpec) -> str:
     """The name of what runs: the first word of a simple command, `bash` for anything else."""
     if spec.server:
         return "python"
+    if spec.parallel:
+        return spec.parallel.script
     if spec.argv:
         return Path(spec.argv[0]).name
     words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 from smalt.agent.names import NOWHERE as NOWHERE
 from smalt.agent.names import Address as Address
 from smalt.agent.names import Ref as Ref
+from smalt.agent.parallel_spec import ParallelSpec
 from smalt.agent.ranks import MpiSpec, RankSpec
 
 TASK_FILE = "task.json"
@@ -160,7 +161,7 @@ class TaskSpec:
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
       and `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
-      `argv`, where given, is run as it is instead; `server` is an inference server in place of either.
+      `argv`, where given, is run as it is instead; `server` and `parallel` are programs of ours in place of either.
     - `environment` is the key of a built virtual environment, put in front of PATH through an overlay of the task's
       own, so that `pip install` never changes the shared one. Empty: the machine's PATH.
     - `documents`: address at the platform → what is there. Each variable that is such an address becomes one where the
@@ -173,6 +174,7 @@ class TaskSpec:
       node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
     - `ranks`: several processes instead of one, all behind the same walls; with `mpi` it is mpirun that starts them.
+    - `hold_s`: where the command fails its walls stay for so long, so that somebody can look around; 0: not at all.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails. Where a server listens
       the node decides: the process finds it in the variable `SMALT_LISTEN`, all others in `TaskState.address`.
     """
@@ -185,6 +187,7 @@ class TaskSpec:
     command: str = ""
     argv: list[str] = field(default_factory=list)
     server: ServerSpec | None = None
+    parallel: ParallelSpec | None = None
     environment: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     documents: dict[str, str] = field(default_factory=dict)
@@ -196,6 +199,7 @@ class TaskSpec:
     artifacts: Ref | None = None
     timeout_s: float = 0
     grace_s: float = 30
+    hold_s: float = 0
     limits: Limits = field(default_factory=Limits)
     log_most_bytes: int = 256 << 20
     processes_most: int = 8192
@@ -227,6 +231,7 @@ class TaskSpec:
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
         if server := raw.get("server"):
             values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
+        values["parallel"] = ParallelSpec(**raw["parallel"]) if raw.get("parallel") else None
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         values["ranks"] = [RankSpec(**{**one, "log": _ref(one.get("log"))}) for one in raw.get("ranks", [])]
         values["mpi"] = MpiSpec(**raw["mpi"]) if raw.get("mpi") else None

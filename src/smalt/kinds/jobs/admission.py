@@ -22,6 +22,7 @@ from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs.log_places import check_apart
 from smalt.kinds.jobs.model import MODES
 from smalt.kinds.process_settings import no_nul
+from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, PRIORITIES
 from smalt.store import nodes, resources
@@ -106,14 +107,15 @@ def compute(
             "properties.resources.instanceCount",
         )
     machines = nodes.of_compute(connection, found.key)
-    if machines and want > 1:
+    on_ray = bool(ray_of(resources.get(connection, found.key)))
+    if (machines or on_ray) and want > 1:
         raise several_machines(want, f"'{name}'")
     if gpus := SIZES[found.size.lower()].gpus if found.size.lower() in SIZES else 0:
         known = [one.gpus for one in machines if one.seen_at]
-        have = max(known, default=gpus) if machines else platform.engine.capacity().gpus
+        have = max(known, default=gpus) if machines or on_ray else platform.engine.capacity().gpus
         if have < gpus * want:
             each = "a node" if want == 1 else f"a node, and {want} nodes are asked for"
-            where = "the best of its machines" if machines else "this machine"
+            where = "the best of its machines" if machines or on_ray else "this machine"
             raise invalid(
                 f"properties.computeId: '{name}' has {gpus} GPUs {each}; {where} has {have}.", "properties.computeId"
             )

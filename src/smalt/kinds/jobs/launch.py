@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from smalt.agent.wire import InputSpec, OutputSpec, Ref, TaskSpec
 from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
+from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
@@ -24,7 +25,8 @@ from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import pinned, ranks
 from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
-from smalt.kinds.jobs.model import MODES, ROOT
+from smalt.kinds.jobs.model import HOLD, MODES, ROOT
+from smalt.kinds.jobs.parallel.task import driven
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import shm_bytes
 from smalt.sched.sizes import SIZES, limits_of
@@ -34,6 +36,7 @@ from smalt.store.document import part
 from smalt.store.resources import Row
 
 GRACE_S = 30.0
+HOLD_MOST_S = 7 * 86400.0
 TOKEN_S = 365 * 86400.0  # of a job without a timeout; a token opens nothing once its job has ended
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
@@ -86,6 +89,9 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     assert home is not None
     inputs = [_input(name, one, uses["inputs"].get(name)) for name, one in properties["inputs"].items()]
     outputs = [_output(name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
+    driver = driven(platform, row, status, uses, inputs, outputs)
+    if driver is not None:
+        inputs, outputs = driver.inputs, driver.outputs
     code = Place(**uses["code"]).ref(folder=True) if uses["code"] else None
     variables = _variables(platform, row, workspace, home, len(names))
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
@@ -103,6 +109,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             build={**build, "log": artifacts.below(BUILD_LOG)} if machines[rank] else {},
             fence=status.attempt,
             command=nodes[rank].command,
+            parallel=driver.node(rank) if driver is not None else None,
             environment=ours["plan"]["key"],
             variables={
                 **ours["plan"].get("variables", {}),
@@ -121,6 +128,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
+            hold_s=hold_s(properties),
             limits=limits_of(size, capacities[rank].memory_bytes, _size_setting(ours), shm),
             workspace=workspace.key,
             hostname=hosts[rank],
@@ -134,6 +142,15 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
 def _without(variables: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """What the user sets goes over what a rank is given."""
     return {name: value for name, value in variables.items() if name not in own}
+
+
+def hold_s(properties: Document) -> float:
+    """For how long a job's nodes stay where its command fails. Raises ArmError(400)."""
+    field = f"properties.properties.{HOLD}"
+    found = seconds_of(part(properties, "properties").get(HOLD), 0, field)
+    if found > HOLD_MOST_S:
+        raise invalid(f"{field}: a failed job's nodes are kept for at most P7D.", field)
+    return found
 
 
 def _build(platform: Platform, plan: EnvironmentPlan) -> Document:

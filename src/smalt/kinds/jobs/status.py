@@ -24,6 +24,7 @@ class JobStatus:
     - `secret`: what the attempt's nodes know each other by, where they have to.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
+    - `content`: what its inputs held when it last got nodes, by name (`provenance.py`).
     - `decided`: what a job type keeps for itself between its steps.
     - `rest`: what others keep there (the loop's `reason`).
     """
@@ -44,6 +45,7 @@ class JobStatus:
     error: Document | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    content: Document = field(default_factory=dict[str, Any])
     decided: Document = field(default_factory=dict[str, Any])
     rest: Document = field(default_factory=dict[str, Any])
 
