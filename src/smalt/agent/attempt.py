@@ -150,7 +150,7 @@ class Attempt:
         if places.address.path:
             Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if spec.mpi:
-            argv, own = mpi.prepare(spec.mpi, self._own / mpi.FOLDER, work, argv[-1])
+            argv, own = mpi.prepare(spec.mpi, self._own / mpi.FOLDER, work, argv[-1], isinstance(self._mounts, Walls))
         if spec.server:
             with journal.stage("model put in place"):
                 argv, own = prepare_server(spec.server, places, self._own, self._mounts, journal)

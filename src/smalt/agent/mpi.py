@@ -52,13 +52,18 @@ def fifos(place: Path, processes: int) -> list[tuple[int, int]]:
     return [_fifo(place / name) for name in (*(_log(rank) for rank in range(processes)), _REPORT)]
 
 
-def prepare(spec: MpiSpec, place: Path, work: Path, command: str) -> tuple[list[str], dict[str, str]]:
-    """What this node runs so that the ranks run, and with which variables. `command` is a rank's."""
+def prepare(spec: MpiSpec, place: Path, work: Path, command: str, named: bool) -> tuple[list[str], dict[str, str]]:
+    """What this node runs so that the ranks run, and with which variables. `command` is a rank's.
+
+    `named`: each node has a host's name of its own. Where they have not, Open MPI takes all for one host, and looks for
+    the memory of ranks of other nodes in its own files: then ranks talk through loopback alone.
+    """
     rank, agent = place / "rank", place / "agent"
     _write(rank, _rank_script(spec, place, work, command))
     _write(agent, _agent_script(spec))
     agents = {"OMPI_MCA_plm_rsh_agent": str(agent), "PRTE_MCA_plm_ssh_agent": str(agent)}
-    return ["bash", "-c", _mpirun(spec)], {**_VARIABLES, **agents, _RANK: str(rank)}
+    alike = {} if named or len(spec.ports) == 1 else {"OMPI_MCA_btl": "self,tcp"}
+    return ["bash", "-c", _mpirun(spec)], {**_VARIABLES, **alike, **agents, _RANK: str(rank)}
 
 
 def order(spec: MpiSpec) -> Callable[[], list[str]] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fakes import sweeps
 from fakes.jobs import JOBS, cluster, status, submit
 from fakes.platform import Harness
 from smalt.agent.wire import TaskSpec
@@ -198,3 +199,15 @@ def test_nodes_that_cannot_reach_each_other_are_refused(harness: Harness) -> Non
     target, message = refused(harness, 2, distributionType="PyTorch")
     assert target == "properties.distribution" and "isolation" in message
     assert len(spread(harness, 1, distributionType="PyTorch", processCountPerInstance=2)) == 1
+
+
+def test_a_sweeps_trials_are_spread_too(harness: Harness) -> None:
+    spread = {"distributionType": "PyTorch", "processCountPerInstance": 2}
+    trial = {**sweeps.TRIAL, "resources": {"instanceCount": 2}, "distribution": spread}
+    compute = cluster(harness, most=8)
+    assert sweeps.sweep(harness, trials=1, at_once=1, trial=trial, computeId=compute).status_code == 201
+    harness.settle()
+    assert [len(task.ranks) for task in harness.engine.tasks.values()] == [2, 2]
+    wrong = {**trial, "distribution": {"distributionType": "PyTorhc"}}
+    error = sweeps.sweep(harness, "other", trial=wrong, computeId=compute).json()["error"]
+    assert error["target"] == "properties.trial.distribution.distributionType"

@@ -152,7 +152,7 @@ def test_settings_of_the_pipeline_and_of_its_steps(harness: Harness) -> None:
     part = component(harness, "part", resources={"instance_count": 1, "shm_size": "3g"})
     more = {
         "environment_variables": {"LEVEL": "${{parent.inputs.level}}"}, "limits": {"timeout": "PT5M", "job_limits_type": "Command"},
-        "resources": {"instance_count": 2}, "distribution": {"distribution_type": "PyTorch", "process_count_per_instance": 1},
+        "resources": {"instance_count": 2}, "distribution": {"distribution_type": "PyTorch", "process_count_per_instance": "2"},
         "computeId": "local", "queue_settings": {"job_tier": "Spot", "priority": 1}, "display_name": "First of all",
     }  # fmt: skip
     place = {"job_output_type": "uri_folder", "uri": "azureml://datastores/${{ default_datastore }}/paths/x/${{name}}/"}
@@ -174,6 +174,8 @@ def test_settings_of_the_pipeline_and_of_its_steps(harness: Harness) -> None:
     one = child(harness, "one")
     assert one["environmentVariables"] == {"LEVEL": "9"} and one["limits"]["timeout"] == "PT5M"
     assert one["resources"] == {"instanceCount": 2, "shmSize": "3g"}
+    ranks = [len(task.ranks) for task in harness.engine.tasks.values()]
+    assert ranks == [2, 2], "a component's counts are text"
     assert one["distribution"]["distributionType"] == "PyTorch" and one["queueSettings"]["jobTier"] == "Spot"
     assert one["computeId"] == "local" and one["displayName"] == "First of all"
     assert one["outputs"]["made"]["uri"] == f"azureml://datastores/lake/paths/x/{job_of(harness, 'one')}/"

