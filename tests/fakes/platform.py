@@ -59,6 +59,7 @@ from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
+from smalt.store.servers import Servers
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/bank"
@@ -345,7 +346,7 @@ class Harness:
         self.platform = Platform(
             self.settings, self.database, self.clock, hub, self.engine, self.environments, self.blobs,
             tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
-            self.grants, Audit(self.database, self.clock),
+            self.grants, Audit(self.database, self.clock), Servers(self.database, self.clock),
         )  # fmt: skip
         self.kinds = Kinds([*_scanned(), *kinds])
         self.crud = Crud(self.kinds)

@@ -33,10 +33,10 @@ QUIET = {
 
 
 def azure_cli_python() -> Path:
-    """The Python of an environment with azure-cli; made where missing (a minute)."""
+    """The Python of an environment with azure-cli, and with pip, which adds extensions; made where missing (a minute)."""
     return install(
         CLIENTS / f"azure-cli-{AZURE_CLI}", CLIENTS / "cache", clean_environment(),
-        lambda text: print(text, file=sys.stderr), [f"azure-cli=={AZURE_CLI}"], CONSTRAINTS,
+        lambda text: print(text, file=sys.stderr), [f"azure-cli=={AZURE_CLI}", "pip"], CONSTRAINTS,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from smalt.arm.ports import (
 from smalt.settings import Settings
 from smalt.store.database import Database
 from smalt.store.sealed import Secrets
+from smalt.store.servers import Servers
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,4 @@ class Platform:
     account_keys: AccountKeys
     grants: Grants
     audit: Audit
+    servers: Servers

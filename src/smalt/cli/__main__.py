@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from smalt.cli.shell import ignore_python_variables
@@ -9,6 +10,8 @@ from smalt.cli.shell import ignore_python_variables
 
 def main() -> None:
     ignore_python_variables()
+    if sys.argv[1:2] == ["ml"]:  # which has a command line of its own, and is to be quick
+        sys.exit(import_module("smalt.cli.commands.ml").main(sys.argv[2:]))
     import_module("smalt.cli.main").app(prog_name="smalt")
 
 

@@ -252,6 +252,24 @@ def quickstart(root: Root = None, port: Port = None) -> None:
     _run("quickstart", root=root, told={"port": port})
 
 
+@app.command("az-setup")
+def az_setup(root: Root = None) -> None:
+    """Prepare Microsoft's az for this platform: a configuration of its own, logged in, with the extension ml.
+
+    Use it as: eval "$(smalt env)" && eval "$(smalt az-setup)"
+    """
+    _run("az_setup", root=root)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def ml(context: typer.Context) -> None:
+    """The commands of `az ml` without az: smalt ml job list. `smalt ml --help` names them."""
+    _run("ml", arguments=context.args)
+
+
 @sp.command()
 def create(
     name: Name,

@@ -24,6 +24,7 @@ def client_variables(settings: Settings, identity_secret: str) -> dict[str, str]
         "IDENTITY_HEADER": identity_secret,
         "AZURE_AUTHORITY_HOST": f"{settings.url}/adfs",
         "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{settings.url}/",
+        "AZURE_EXTENSION_INDEX_URL": f"{settings.url}/extensions/index.json",  # else az looks for `ml` at Microsoft's
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
         "AZUREML_ARM_RESOURCEGROUP": RESOURCE_GROUP,
         "AZUREML_ARM_WORKSPACE_NAME": WORKSPACE,

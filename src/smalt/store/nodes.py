@@ -26,7 +26,10 @@ _TOKEN_BYTES = 32
 
 @dataclass(frozen=True)
 class Machine:
-    """`gpus`, `cpus`, `memory_bytes`, `isolation` are 0 and empty until it has dialled in for the first time."""
+    """`gpus`, `cpus`, `memory_bytes`, `isolation` are 0 and empty until it has dialled in for the first time.
+
+    `server`: the one that it dialled last (`store/servers.py`).
+    """
 
     name: str
     engine: str
@@ -41,6 +44,7 @@ class Machine:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     state: str = NEW
     seen_at: float | None = None
+    server: str = ""
 
     @property
     def connected(self) -> bool:
@@ -118,5 +122,5 @@ def _one(row: SqlRow[Any] | None) -> Machine | None:
 def _machine(row: SqlRow[Any]) -> Machine:
     return Machine(
         row.name, row.engine, row.compute_id, row.number, row.cpus, row.memory_bytes, row.gpus, row.isolation,
-        row.incarnation, row.version, json.loads(row.labels), row.state, row.seen_at,
+        row.incarnation, row.version, json.loads(row.labels), row.state, row.seen_at, row.server or "",
     )  # fmt: skip

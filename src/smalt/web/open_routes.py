@@ -17,16 +17,19 @@ from starlette.routing import BaseRoute, Route
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.arm.router import error_response
+from smalt.web import extension
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.pages import Pages
 
 CONSTRAINTS = Path(__file__).parents[1] / "cli" / "quickstart"
 
 
-def open_routes(login: Sequence[BaseRoute], pages: Pages, metrics: MetricsPage) -> Starlette:
+def open_routes(url: str, login: Sequence[BaseRoute], pages: Pages, metrics: MetricsPage) -> Starlette:
+    """What is asked without a token. `url` is the platform's own."""
     return Starlette(
         routes=[
             *login,
+            *extension.routes(url),
             Route("/metrics", metrics.answer, methods=["GET"]),
             Route("/healthz", _health, methods=["GET"]),
             Route("/constraints/{name}", _constraints, methods=["GET"]),

@@ -264,7 +264,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         ({"jobs": {"a": {**node("azureml:part:1", data=IN), key: value}}}, f"properties.jobs.a.{key}", "no object")
         for key, value in (("resources", "x"), ("environment_variables", "x"), ("outputs", "x"), ("inputs", ["x"]))
     ),
-    ({"jobs": {"a": node("azureml:part:1", type="sweep", data=IN)}}, "properties.jobs.a.type", "sweep"),
+    ({"jobs": {"a": node("azureml:part:1", type="spark", data=IN)}}, "properties.jobs.a.type", "spark"),
     ({"jobs": {"a": node("azureml:part:1", type="pipeline", data=IN)}}, "properties.jobs.a.type", "its component a command"),
     ({"jobs": {"a": node("azureml:part:1", data=IN, outputs={"made": "${{parent.outputs.gone}}"})}}, "properties.jobs.a.outputs.made", "no output 'gone'"),
     ({"jobs": {"a": node("azureml:part:1", data=IN)}, "outputs": {"o": {"jobOutputType": "uri_folder"}}}, "properties.outputs.o", "no step makes it"),
@@ -272,7 +272,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"jobs": {"a": node("azureml:part:1", data=IN)}, "settings": {"default_compute": "nowhere"}}, "properties.settings.default_compute", "nowhere"),
     ({"jobs": {"a": node("azureml:part:1", data=IN)}, "settings": {"default_datastore": "nowhere"}}, "properties.settings.default_datastore", "nowhere"),
     ({"jobs": {"a": node("azureml:part:1", data=IN)}, "settings": {"force_rerun": "perhaps"}}, "properties.settings.force_rerun", "perhaps"),
-    ({"jobs": {"a": node("azureml:part:1", data=IN)}, "settings": {"on_init": "a"}}, "properties.settings.on_init", "on_init"),
+
     ({"jobs": {"a": node("azureml:part:1", data={"uri": "azureml:nothing:1", "job_input_type": "uri_folder"})}}, "properties.jobs.a.inputs.data.uri", "nothing"),
     ({"jobs": {"a": node("azureml:part:1", data=IN, more={"limits": {"timeout": "soon"}})}}, "properties.jobs.a.limits.timeout", "soon"),
     ({"jobs": {"a": node("azureml:lost:1", data=IN)}}, "properties.jobs.a.environmentId", "nosuch"),

@@ -32,6 +32,7 @@ from smalt.engines.local.folders import (
     Folders,
     delete_tree,
     read_fence,
+    read_head,
     read_state,
     take_lock,
     write_fence,
@@ -152,6 +153,11 @@ class LocalEngine:
 
     def visit(self, name: str, visit: Visit) -> socket.socket:
         return knock(self._folders.of(name), visit)
+
+    def owners(self) -> dict[str, str]:
+        """Whose each task of this root is, by the task's name."""
+        heads = [head for folder in self._folders.all() if (head := read_head(folder)) is not None]
+        return {head.name: head.owner for head in heads}
 
     def watch(self, changed: Callable[[str], None]) -> None:
         if self._watcher is not None:

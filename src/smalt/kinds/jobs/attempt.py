@@ -103,7 +103,17 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
         ports=tuple(one.port for one in given if one.port is not None),
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
     )
-    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}")
+    with platform.database.read() as connection:
+        home = _home(platform, connection, status)
+    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}", home=home)
+
+
+def _home(platform: Platform, connection: Connection, status: JobStatus) -> str:
+    """The server that goes on: on whose machine the tasks are, or whom the machine dialled that has them."""
+    me = platform.servers.me
+    dialled = [nodes.get(connection, name) for name in status.machines if name]
+    other = next((one.server for one in dialled if one and one.connected and one.server), me)
+    return other if other in platform.servers.others else me
 
 
 def _want(row: Row, most: int) -> Want:
@@ -122,7 +132,7 @@ def _is_preemptible(row: Row) -> bool:
 def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPlan) -> Step:
     """Wait for the environment; a build that failed after this job asked for it fails the job."""
     with platform.database.read() as connection:
-        build = resources.get(connection, environment_build.build_id(plan.key))
+        build = resources.get(connection, environment_build.build_id(platform, plan.key))
     launch.show_build_log(platform, row, plan.key)
     if status.asked_build and build is not None and build.state == "Failed":
         error = build.status.get("error") or {
@@ -132,12 +142,17 @@ def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPla
         return finish(platform, row, status, "Failed", error)
     return at(
         row, "Preparing", replace(status, asked_build=True), reason="the environment is built",
-        writes=environment_build.require(plan, row.id, platform.clock()),
+        writes=environment_build.require(platform, plan, row.id),
     )  # fmt: skip
 
 
 def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:
-    observed = [platform.engine.observe(name) for name in status.tasks]
+    if any(status.machines):
+        with platform.database.read() as connection:
+            home = _home(platform, connection, status)
+        if home != platform.servers.me:
+            return at(row, row.state, status, after=0, home=home)
+    observed = _observed(platform, row, status)
     states = [state for state in observed if state is not None]
     preempted = _is_preemptible(row) and _is_reclaimed(platform, row)
     if len(states) < len(observed) and not canceled and not preempted:
@@ -151,6 +166,15 @@ def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: 
         retries = status.retries + (result is Result.RETRIED)
         return at(row, row.state, replace(status, again=f"{result.value}: {why}", retries=retries), after=0)
     return finish(platform, row, status, result.value, error)
+
+
+def _observed(platform: Platform, row: Row, status: JobStatus) -> list[TaskState | None]:
+    """The attempt's tasks. What ran on the machine of a server that is lost is lost with it."""
+    if not any(status.machines) and platform.servers.lost(row.home):
+        why = "The server on whose machine it ran has not been heard of for too long."
+        gone = TaskState("", Phase.EXITED, outcome=Outcome.LOST, error=why, ended_at=platform.clock())
+        return [replace(gone, name=name) for name in status.tasks]
+    return [platform.engine.observe(name) for name in status.tasks]
 
 
 def _is_reclaimed(platform: Platform, row: Row) -> bool:
@@ -205,7 +229,8 @@ def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
         placement.release(connection, row.id, now)
 
     fresh = replace(status, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=())
-    return at(row, "Queued", fresh, after=0, reason=f"attempt {status.attempt}: {status.again}", writes=writes)
+    why = f"attempt {status.attempt}: {status.again}"
+    return at(row, "Queued", fresh, after=0, reason=why, writes=writes, home="")
 
 
 def _is_fine(state: TaskState) -> bool:

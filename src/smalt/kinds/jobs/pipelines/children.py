@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from smalt.arm.kind import Document
-from smalt.kinds.jobs.pipelines import overrides
-from smalt.kinds.jobs.pipelines.components import DATA, PIPELINE, PRIMITIVE
+from smalt.kinds.jobs.pipelines.components import DATA, PRIMITIVE
 from smalt.kinds.jobs.pipelines.graph import REHEARSED, Graph, Step
 from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.pipelines.step_types import type_of
 
 _STORE = "workspaceblobstore"
 
@@ -33,17 +33,14 @@ def properties(graph: Graph, step: Step, inputs: Mapping[str, Document], setting
     """Of the job that `step` is, with these inputs."""
     component, own = graph.component(step), dict(step.settings)
     compute = own.pop("computeId", None) or settings.compute
-    job: Document = {
+    return {
+        **type_of(step).job(component, own, settings),
         "displayName": step.display,
         "componentId": component.id,
         "inputs": dict(inputs),
         "outputs": {name: _output(output, settings) for name, output in step.outputs.items()},
         **({"computeId": compute} if compute else {}),
     }
-    if component.type == PIPELINE:
-        kept = {key: own[key] for key in ("tags", "properties", "description") if key in own}
-        return {**job, **kept, "jobType": "Pipeline", "settings": settings.inherited(not component.deterministic)}
-    return {**overrides.command(component.spec, own), **job, "jobType": "Command"}
 
 
 def _output(output: Document, settings: Settings) -> Document:
