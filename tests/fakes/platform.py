@@ -85,6 +85,7 @@ class FakeEnvironments:
 
     ready: set[str] = field(default_factory=set)
     build_at_once: bool = True
+    locks: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def plan(self, spec: EnvironmentSpec, serving: bool = False) -> EnvironmentPlan:
         if spec.build_context:
@@ -112,6 +113,9 @@ class FakeEnvironments:
 
     def log(self, key: str) -> Ref:
         return Ref(PLATFORM_ACCOUNT, "environments", f"{key}.log")
+
+    def lock(self, key: str) -> Mapping[str, str] | None:
+        return self.locks.get(key)
 
     def failure(self, key: str) -> str:
         return "No version of 'no-such-package' can be had."

@@ -198,6 +198,44 @@ def logs(
 
 
 @app.command()
+def connect(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What to run there; a shell.", metavar="[-- COMMAND]")
+    ] = None,
+    node: Node = 0,
+    workspace: Workspace = "default",
+    root: Root = None,
+) -> None:
+    """Run a shell, or a command, behind the walls of a job that runs. The exit code is the command's."""
+    _run("connect", root=root, job=job, workspace=workspace, node=node, words=command or [])
+
+
+@app.command()
+def rerun(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    name: Annotated[str, typer.Option(help="The new job's name.  [default: JOB-rerun-TIME]")] = "",
+    changed_ok: Annotated[bool, typer.Option("--changed-ok", help="Also where its inputs have changed.")] = False,
+    workspace: Workspace = "default",
+    root: Root = None,
+) -> None:
+    """Submit a command job once more, from the same bits; refuses where an input has changed, and says which."""
+    _run("rerun", root=root, job=job, workspace=workspace, name=name, changed_ok=changed_ok)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="A job's name.")],
+    second: Annotated[str, typer.Argument(help="Another's.")],
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show in what two jobs differ: code, exact versions, inputs, parameters. The exit code is 1 if they do."""
+    _run("rerun", "diff", root=root, first=first, second=second, workspace=workspace, as_json=json)
+
+
+@app.command()
 def top(
     once: Annotated[bool, typer.Option("--once", help="Print it once; so it is in a pipe.")] = False,
     workspace: Workspace = "default",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from smalt.agent.visit import Visit
 from smalt.agent.wire import Ref, TaskSpec, TaskState
 
 
@@ -75,6 +77,13 @@ class Engine(Protocol):
 
     def usage(self) -> Sequence[Usage]:
         """Of all tasks that run here, as far as it can be seen."""
+        ...
+
+    def visit(self, name: str, visit: Visit) -> socket.socket:
+        """A line to a process behind the task's walls; what goes over it: `agent/door_session.py`.
+
+        Raises ArmError(400, 409) where nobody can come in, or not now.
+        """
         ...
 
     def watch(self, changed: Callable[[str], None]) -> None:
@@ -215,6 +224,10 @@ class Environments(Protocol):
         ...
 
     def log(self, key: str) -> Ref: ...
+
+    def lock(self, key: str) -> Mapping[str, str] | None:
+        """Package → its exact version; None where it is not known here."""
+        ...
 
     def failure(self, key: str) -> str:
         """After a failed build: the cause in one or two lines, naming the package."""

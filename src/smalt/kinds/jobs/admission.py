@@ -209,25 +209,6 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
     return Compute(row.id, most, machine.get("vmSize") or size, machine.get("vmPriority") == "LowPriority")
 
 
-def distribution(given: Document) -> None:
-    """Several processes on a node need a launcher; one process a node works through the environment variables."""
-    if str(given.get("distributionType") or "").lower() == "ray":
-        raise ArmError(
-            400, "UnsupportedDistribution",
-            "properties.distribution: Ray cannot be started by this version of the server yet; use PyTorch, TensorFlow,"
-            " MPI or no distribution.",
-            "properties.distribution.distributionType",
-        )  # fmt: skip
-    processes = given.get("processCountPerInstance") or 1
-    if processes > 1:
-        raise ArmError(
-            400, "UnsupportedDistribution",
-            f"properties.distribution: {processes} processes on each node cannot be started by this version of the"
-            " server yet; use processCountPerInstance 1 with more instances.",
-            "properties.distribution.processCountPerInstance",
-        )  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Source:
     """What an input leads to: the place of its files, their URI, and the id of the asset's version if one is named."""
