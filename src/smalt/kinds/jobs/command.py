@@ -14,8 +14,9 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
-from smalt.kinds.jobs import admission, attempt, launch, life, outputs, pinned
+from smalt.kinds.jobs import admission, attempt, distribution, launch, life, outputs, pinned
 from smalt.kinds.jobs.attempt import Work
+from smalt.kinds.jobs.distribution import Distribution
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.parallel import ended
 from smalt.kinds.jobs.parallel.settings import PARALLEL, ParallelSettings
@@ -35,13 +36,6 @@ class JobResources(Properties):
 
 class CommandLimits(Properties):
     timeout: str | None = None
-
-
-class Distribution(Properties):
-    distribution_type: str
-    process_count_per_instance: int | None = Field(None, ge=1)
-    worker_count: int | None = Field(None, ge=1)
-    parameter_server_count: int | None = Field(None, ge=0)
 
 
 class QueueSettings(Properties):
@@ -80,13 +74,14 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
             environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
     code = admission.code(platform, connection, workspace, properties, checks)
-    want = launch.node_count(properties)
+    want = distribution.node_count(properties)
     properties["resources"] = {**part(properties, "resources"), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
     checks.run(lambda: seconds_of(part(properties, "limits").get("timeout"), 0, "properties.limits.timeout"))
+    checks.run(lambda: launch.hold_s(properties))
     checks.run(lambda: shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
-    checks.run(lambda: admission.distribution(part(properties, "distribution")))
+    checks.run(lambda: distribution.check(platform, properties))
     sources = admission.inputs(platform, connection, workspace, properties, checks)
     places = admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
     admission.template(properties, checks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from smalt.arm.kind import Document
@@ -11,6 +12,7 @@ from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.pipelines.step_types import type_of
 
 _STORE = "workspaceblobstore"
+_DEFAULT_STORE = re.compile(r"\$\{\{\s*default_datastore\s*\}\}")
 _MODES = {"ro_mount": "ReadOnlyMount", "rw_mount": "ReadWriteMount", "download": "Download", "upload": "Upload",
           "direct": "Direct", "eval_mount": "EvalMount", "eval_download": "EvalDownload"}  # fmt: skip
 
@@ -67,4 +69,4 @@ def _output(output: Document, settings: Settings) -> Document:
 
 
 def filled(uri: str, settings: Settings) -> str:
-    return uri.replace("${{default_datastore}}", settings.datastore)
+    return _DEFAULT_STORE.sub(lambda found: settings.datastore, uri)

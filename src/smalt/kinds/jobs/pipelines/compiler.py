@@ -13,9 +13,10 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.validation import nearest
-from smalt.kinds.jobs.admission import Checks
+from smalt.kinds.assets import references
+from smalt.kinds.jobs.admission import Checks, asset_type
 from smalt.kinds.jobs.pipelines import control, overrides
-from smalt.kinds.jobs.pipelines.bindings import Binding, binding, bindings, document, filled, items
+from smalt.kinds.jobs.pipelines.bindings import Binding, below, binding, bindings, document, filled, items
 from smalt.kinds.jobs.pipelines.components import (
     DATA,
     PRIMITIVE,
@@ -61,7 +62,6 @@ class Compiler:
         steps = {name: step for name, node in self._nodes.items() if (step := self._step(name, node)) is not None}
         for step in steps.values():
             self._check_control(step)
-        self._check_outputs(steps)
         if self.checks.errors:
             return None
         linked = self.checks.run(lambda: control.linked(steps, self.field))
@@ -106,8 +106,8 @@ class Compiler:
 
     def _is_unknown(self, value: Any, field: str) -> bool:
         """Whether a value that is not known yet is a part of the text, or of one at any depth."""
-        if below := [*document(value).values(), *items(value)]:
-            return any(self._is_unknown(one, field) for one in below)
+        if inner := [*document(value).values(), *items(value)]:
+            return any(self._is_unknown(one, field) for one in inner)
         return any(
             bool(self.inputs.get(each.name, {}).get(REHEARSED))
             for each in bindings(value, field)
@@ -183,6 +183,8 @@ class Compiler:
             return None
         bound = binding(value, field)
         if bound is None:
+            if (path := self._below(value, mode, definition, field)) is not None:
+                return path
             known = [self._value(each, field) for each in bindings(value, field)]
             text = filled(str(value), lambda each: self._value(each, field), field) if known else str(value)
             return self._literal(text, self._is_unknown(value, field), definition, field)
@@ -207,6 +209,24 @@ class Compiler:
             "step": bound.step, "output": bound.name, "mode": mode, "type": gives,
             **({"literal": wants or gives} if gives in PRIMITIVE else {}),
         }  # fmt: skip
+
+    def _below(self, value: Any, mode: Any, definition: Mapping[str, Any], field: str) -> Document | None:
+        """What lies below files that are an input of the pipeline; None: the text is something else."""
+        found = below(value, field)
+        if found is None or found[0].kind != "input":
+            return None
+        outer = self._pipeline_input(found[0].name, field)
+        type_ = str(outer.get("jobInputType"))
+        if type_ == "literal":
+            return None
+        path = filled(found[1], lambda each: self._value(each, field), field)
+        uri = str(outer.get("uri"))
+        if references.is_asset(uri):
+            kind = asset_type(uri, type_)
+            row = references.asset(self.connection, self.workspace, uri, kind, field)
+            uri = str(row.properties["modelUri" if kind == "models" else "dataUri"])
+        inner = str(definition.get("type") or "uri_file")
+        return self._files(f"{uri.rstrip('/')}/{path}", inner, mode or outer.get("mode"), definition, field)
 
     @staticmethod
     def _literal(text: str, unknown: bool, definition: Mapping[str, Any], field: str) -> Document:
@@ -308,14 +328,6 @@ class Compiler:
             port: self.checks.run(lambda port=port, value=value: known(port, value)) for port, value in given.items()
         }
         return {port: one for port, one in found.items() if one is not None}
-
-    def _check_outputs(self, steps: Mapping[str, Step]) -> None:
-        """Each output of the pipeline is made by a step."""
-        made = {output.get("to") for step in steps.values() for output in step.outputs.values()}
-        for name in self.outputs:
-            if name not in made:
-                field = f"{self.field.rpartition('.')[0]}.outputs.{name}"
-                self.checks.errors.append(invalid(f"{field}: no step makes it; bind an output of a step to it.", field))
 
 
 def _blamed(errors: Sequence[ArmError], field: str) -> bool:

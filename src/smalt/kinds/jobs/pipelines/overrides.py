@@ -22,7 +22,7 @@ _OBJECTS = tuple(
                 "inputs", "outputs", "mapping")
     for spelled in dict.fromkeys((key, to_camel(key)))
 )  # fmt: skip
-_AS_WRITTEN = ("environment_variables", "tags", "properties", "services")  # their keys are the user's
+_AS_WRITTEN = ("environment_variables", "tags", "properties")  # their keys are the user's
 _DISTRIBUTIONS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "mpi": "Mpi", "ray": "Ray"}
 
 
@@ -47,6 +47,8 @@ def settings(said: Document) -> Document:
     found = {key: value if key in written else camel(value) for key, value in said.items()}
     if "distribution" in found:
         found["distribution"] = distribution(found["distribution"])
+    if isinstance(services := said.get("services"), dict):
+        found["services"] = {name: camel(one) for name, one in document(services).items()}
     if isinstance(limits := found.get("limits"), dict):
         found["limits"] = durations(document(limits))
     if isinstance(queue := found.get("queueSettings"), dict):
@@ -86,8 +88,9 @@ def priority(given: Any) -> Any:
 
 
 def camel(value: Any) -> Any:
+    """The keys of objects at any depth, but for those in `properties`, which are the user's."""
     if isinstance(value, dict):
-        return {to_camel(key): camel(one) for key, one in document(value).items()}
+        return {to_camel(key): one if key == "properties" else camel(one) for key, one in document(value).items()}
     return value
 
 
