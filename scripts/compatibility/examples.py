@@ -20,7 +20,6 @@ MODEL_VERSION = "1"
 _NEEDS = (
     ("job:automl", "AutoML"),
     ("job:spark", "Spark"),
-    ("job:parallel", "parallel jobs"),
     ("batch-endpoint", "batch endpoints"),
     ("batch-deployment", "batch endpoints"),
     ("registry(", "registries"),

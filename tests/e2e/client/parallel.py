@@ -1,7 +1,7 @@
 """Parallel jobs as the official client submits them: files and tables of files, thresholds, bad input; and one that is slow.
 
 parallel.py              all of them
-parallel.py slow FOLDER  submit one whose mini-batches write to FOLDER when they ran, and print its name
+parallel.py slow FOLDER  submit one whose mini-batches write to FOLDER/ran when they ran, and no more than FOLDER/gate says
 parallel.py check NAME   each of its results is there, once
 """
 
@@ -26,17 +26,18 @@ from azureml_user.parallel_run import EntryScript
 def init():
     global said
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--ran"), parser.add_argument("--pause", type=float, default=0), parser.add_argument("--bad", type=int)
+    parser.add_argument("--ran"), parser.add_argument("--bad", type=int)
     said, _ = parser.parse_known_args()
     EntryScript().logger.info("ready")
 def run(mini_batch, context):
-    time.sleep(said.pause)
+    while said.ran and len(list(Path(said.ran, "ran").iterdir())) >= int(Path(said.ran, "gate").read_text()):
+        time.sleep(0.05)
     rows = []
     for one in map(Path, mini_batch):
         if said.bad is not None and int(one.stem) < said.bad:
             raise ValueError(f"{one.name} is bad")
         if said.ran:
-            with open(Path(said.ran, one.name), "a") as file:
+            with open(Path(said.ran, "ran", one.name), "a") as file:
                 file.write("x")
         rows.append(f"{one.name},{len(one.read_text())}")
     return rows
@@ -61,7 +62,7 @@ def counter(arguments="", **more):
         inputs={"files": Input(type="uri_folder", mode=InputOutputModes.RO_MOUNT)},
         outputs={"rows": Output(type="uri_file")},
         input_data="${{inputs.files}}",
-        retry_settings={"max_retries": 1, "timeout": 60},
+        retry_settings={"max_retries": 1, "timeout": 600},
         task=RunFunction(
             code=str(source), entry_script="count.py", environment=environment(), program_arguments=arguments,
             append_row_to="${{outputs.rows}}",
@@ -92,7 +93,7 @@ def child_of(name):
 
 
 if sys.argv[1:2] == ["slow"]:
-    print(submitted(counter(f"--pause 0.2 --ran {sys.argv[2]}", mini_batch_size="1")))
+    print(submitted(counter(f"--ran {sys.argv[2]}", mini_batch_size="1")))
     sys.exit()
 if sys.argv[1:2] == ["check"]:
     name = completed(ml, sys.argv[2]).name
