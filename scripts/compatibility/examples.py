@@ -27,13 +27,8 @@ _NEEDS = (
 )
 _NEEDS_BY_PATH = {
     "cli/jobs/pipelines-with-components/basics/6b_pytorch_hello_world/pipeline.yml": "several processes on a node",
-    **{
-        f"sdk/python/jobs/pipelines/{name}.ipynb": "the environment mldesigner-minimal"
-        for name in (
-            "1b_pipeline_with_python_function_components/pipeline_with_python_function_components",
-            "1e_pipeline_with_registered_components/pipeline_with_registered_components",
-        )
-    },
+    "sdk/python/jobs/pipelines/1b_pipeline_with_python_function_components/"
+    "pipeline_with_python_function_components.ipynb": "the environment mldesigner",
 }
 _NEEDS_BY_KIND = {"registry": "registries", "batch-endpoint": "batch endpoints"}
 
