@@ -59,6 +59,7 @@ from smalt.blob.store.staging import Staging
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import Finder, LocalEngine
+from smalt.engines.ray import RayProvider
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
@@ -92,6 +93,7 @@ from smalt.web.metrics_page import MetricsPage
 from smalt.web.nodes import NodesApp
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
+from smalt.web.visits import VisitApp
 
 log = logging.getLogger("smalt")
 RESERVE_EVERY_S = 60.0
@@ -130,7 +132,7 @@ def build(settings: Settings) -> Server:
     accounts = Accounts(database, keyring)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
-    environments = UvEnvironments(settings)
+    environments = UvEnvironments(settings, server=servers.me)
     objects = StoreFiles(store, staging) if settings.remote_store else None
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
@@ -162,6 +164,7 @@ def build(settings: Settings) -> Server:
         ScopeGrants(),
         audit,
         servers,
+        RayProvider(settings),
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
@@ -210,6 +213,7 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         nodes=NodesApp(remote, lambda: service),
+        visits=VisitApp(platform, who, workspaces.authorize),
         arm=ArmApp(
             platform,
             crud,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine, text
+
 from live.platform import Platform, eventually
 from smalt.config import LAYOUT
-
-NODE_LOST_S = 30  # the shortest
 
 
 class Tally:
@@ -52,15 +54,16 @@ class Pair:
     """`a` and `b`, both running. What one of them is told, the other knows."""
 
     def __init__(self, folder: Path, database: str) -> None:
-        self.store = folder / "store"
+        self.database, self.store = database, folder / "store"
         self.a, self.b = Platform(folder / "a"), Platform(folder / "b")
+        self._container: Path | None = None
+        self._engine = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
         for one in self.both:
             one.root.mkdir(parents=True)
             told = {
                 "layout": LAYOUT,
                 "database_url": database,
                 "store_url": str(self.store),
-                "node_lost_s": NODE_LOST_S,
             }
             (one.root / "config.json").write_text(json.dumps(told))
 
@@ -71,9 +74,11 @@ class Pair:
     @property
     def container(self) -> Path:
         """The folder of the default workspace's blobs."""
-        account = self.a.get("")["properties"]["storageAccount"].rpartition("/")[2]
-        name = self.a.get("datastores/workspaceblobstore")["properties"]["containerName"]
-        return self.store / account / name
+        if self._container is None:
+            account = self.a.get("")["properties"]["storageAccount"].rpartition("/")[2]
+            store = self.a.get("datastores/workspaceblobstore")["properties"]
+            self._container = self.store / account / store["containerName"]
+        return self._container
 
     @contextmanager
     def started(self) -> Iterator[Pair]:
@@ -86,23 +91,49 @@ class Pair:
         finally:
             for one in self.both:
                 one.end()
+            self._engine.dispose()
 
     def other(self, one: Platform) -> Platform:
         return self.b if one is self.a else self.a
 
     def warm(self) -> None:
-        """The plain environment is built on both."""
+        """The plain environment is built on both: each runs a job while the other does not."""
         for number, one in enumerate(self.both):
-            pid = self.other(one).pid("server")
-            assert one.submit(f"warm-{number}", "true").status_code == 201
-            one.wait_for(f"warm-{number}", "Completed", timeout_s=120)
-            assert pid
+            with self.stopped(self.other(one)):
+                assert one.submit(f"warm-{number}", "true").status_code == 201
+                one.wait_for(f"warm-{number}", "Completed", timeout_s=240)
+
+    @contextmanager
+    def stopped(self, one: Platform) -> Iterator[None]:
+        """Its server does nothing meanwhile (SIGSTOP), and its supervisor does not mind."""
+        pids = [one.pid("supervisor"), one.pid("server")]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(pids):
+                os.kill(pid, signal.SIGCONT)
 
     def wait_until_both_answer(self) -> None:
         for one in self.both:
             if not one.is_up():
                 one.up()
             one.wait_until_it_answers()
+
+    def take_for_lost(self, one: Platform) -> None:
+        """As if the server, which is stopped, had not been heard of for an hour."""
+        id_ = (one.root / "server").read_text()
+        self.write("UPDATE server SET seen_at = seen_at - 3600 WHERE id = :id", id=id_)
+
+    def write(self, statement: str, **values: Any) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def rows(self, query: str) -> list[Any]:
+        """Straight from the database."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(text(query)).all())
 
     def runs_on(self, job: str) -> Platform | None:
         """On which of the two a job has a task now."""

@@ -16,6 +16,7 @@ from smalt.arm.ports import (
     Grants,
     IdentityHeaders,
     MlflowModels,
+    NodeProvider,
     Tokens,
     Tracking,
 )
@@ -46,3 +47,4 @@ class Platform:
     grants: Grants
     audit: Audit
     servers: Servers
+    ray: NodeProvider

@@ -212,7 +212,8 @@ class Loop:
 
     def _apply(self, row: Row, step: Step, last: bool = True) -> Row | None:
         """The row, if it is due at once and not `last`: this loop still has it."""
-        lease_s = self._pace.lease_s if step.after == 0 and not last else 0
+        stays = step.home in (None, "", self._platform.servers.me)
+        lease_s = self._pace.lease_s if step.after == 0 and not last and stays else 0
         goes_on = self._written(lambda connection: self._apply_in(connection, row, step, lease_s))
         if goes_on is None:
             self.heartbeat.drop(row)

@@ -130,7 +130,7 @@ def _machines(connection: Connection, want: Want) -> Mapping[int, str] | None:
     """The machines that can be had, by their nodes' numbers; None where the compute's nodes are shares of this one."""
     found = machines_.of_compute(connection, want.compute)
     usable = {one.number: one.name for one in found if one.connected and one.gpus >= want.gpus}
-    return usable if found else None
+    return usable if found or want.elsewhere else None
 
 
 def _all_gpus(want: Want) -> tuple[int, ...]:

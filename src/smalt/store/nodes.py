@@ -18,7 +18,7 @@ from sqlalchemy.engine import Row as SqlRow
 from smalt.store.database import exclusive
 from smalt.store.tables import node
 
-REMOTE = "remote"
+REMOTE, RAY = "remote", "ray"  # who made it: an operator, or its cluster on Ray
 NODES = "/smalt/nodes"  # who is hinted at when an operator has added or removed one
 NEW, CONNECTED, SILENT = "New", "Connected", "Silent"
 _TOKEN_BYTES = 32
@@ -51,7 +51,9 @@ class Machine:
         return self.state == CONNECTED
 
 
-def add(connection: Connection, name: str, compute: str, labels: Mapping[str, str], now: float) -> tuple[Machine, str]:
+def add(
+    connection: Connection, name: str, compute: str, labels: Mapping[str, str], now: float, engine: str = REMOTE
+) -> tuple[Machine, str]:
     """A new machine of a cluster, with the lowest number that is free there, and its token. ValueError: it exists."""
     exclusive(connection, compute)
     if get(connection, name) is not None:
@@ -59,10 +61,10 @@ def add(connection: Connection, name: str, compute: str, labels: Mapping[str, st
     taken = {one.number for one in of_compute(connection, compute)}
     number = next(number for number in range(len(taken) + 1) if number not in taken)
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    made = Machine(name, REMOTE, compute, number, labels=labels)
+    made = Machine(name, engine, compute, number, labels=labels)
     connection.execute(
         node.insert().values(
-            name=name, engine=REMOTE, compute_id=compute, number=number, token_hash=_hash(token), cpus=0,
+            name=name, engine=engine, compute_id=compute, number=number, token_hash=_hash(token), cpus=0,
             memory_bytes=0, gpus=0, isolation="", incarnation="", version="", labels=json.dumps(dict(labels)),
             state=NEW, seen_at=None, created_at=now,
         )

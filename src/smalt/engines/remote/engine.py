@@ -375,6 +375,7 @@ class RemoteEngine:
             self._look_again.clear()
             try:
                 self._note_the_unseen()
+                self.look()
                 pause = min(self._lose_the_silent() or self._seen_every_s, self._seen_every_s)
             except Exception:  # the edge: a database that is away for a moment must not end the watch
                 _LOG.exception("silent nodes could not be looked at")

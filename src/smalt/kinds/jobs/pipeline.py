@@ -32,6 +32,7 @@ from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, REHEARSED, Gra
 from smalt.kinds.jobs.pipelines.pipeline_step import PIPELINE
 from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide, give_up, last
 from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.pipelines.step_types import type_of
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
 from smalt.store.document import part
@@ -202,6 +203,8 @@ def _rehearsed(request: Request, connection: Connection, step: Step, job: Docume
         try:
             accept.new(replace(request, body={"properties": job}), connection)
         except ArmError as error:
+            for old, new in type_of(step).spelled.items() if error.target else ():
+                error = _moved(error, f"properties.{old}", f"properties.{new}")
             raise _moved(error, "properties", field) from None
 
 

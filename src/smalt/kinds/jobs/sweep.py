@@ -21,7 +21,8 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.jobs import accept, children, life, outputs
 from smalt.kinds.jobs.admission import Checks
-from smalt.kinds.jobs.command import Distribution, JobResources, QueueSettings
+from smalt.kinds.jobs.command import JobResources, QueueSettings
+from smalt.kinds.jobs.distribution import Distribution
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.sweeps import controller, plan, trials

@@ -13,6 +13,8 @@ from smalt.kinds.jobs.pipelines.step_types import type_of
 
 _STORE = "workspaceblobstore"
 _DEFAULT_STORE = re.compile(r"\$\{\{\s*default_datastore\s*\}\}")
+_MODES = {"ro_mount": "ReadOnlyMount", "rw_mount": "ReadWriteMount", "download": "Download", "upload": "Upload",
+          "direct": "Direct", "eval_mount": "EvalMount", "eval_download": "EvalDownload"}  # fmt: skip
 
 
 def literal(value: str) -> Document:
@@ -21,7 +23,12 @@ def literal(value: str) -> Document:
 
 def files(uri: str, type_: str, mode: str | None) -> Document:
     found: Document = {"jobInputType": type_ if type_ in DATA else "uri_folder", "uri": uri}
-    return found | ({"mode": mode} if mode else {})
+    return found | ({"mode": _mode(mode)} if mode else {})
+
+
+def _mode(given: str) -> str:
+    """YAML's spelling, which components have, as that of a job, which is all that clients read there."""
+    return _MODES.get(given.lower(), given)
 
 
 def known(given: Document) -> Document:
@@ -53,7 +60,7 @@ def _output(output: Document, settings: Settings) -> Document:
         uri = f"azureml://datastores/{settings.datastore}/paths/azureml/${{{{name}}}}/${{{{output_name}}}}{end}"
     found: Document = {
         "jobOutputType": type_,
-        "mode": output.get("mode"),
+        "mode": _mode(output["mode"]) if output.get("mode") else None,
         "uri": filled(uri, settings) if uri else None,
         "assetName": output.get("assetName"),
         "assetVersion": output.get("assetVersion"),

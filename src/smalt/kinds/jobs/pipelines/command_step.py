@@ -15,7 +15,7 @@ def _job(component: Component, own: Document, settings: Settings) -> Document:
     return {**overrides.command(component.spec, own), "jobType": "Command"}
 
 
-def _work(properties: Document, ours: Document) -> Document:
+def work(properties: Document, ours: Document) -> Document:
     return {
         "command": properties["command"],
         "environment": ours["plan"]["key"],
@@ -25,4 +25,4 @@ def _work(properties: Document, ours: Document) -> Document:
     }
 
 
-TYPE = StepType("command", component="command", job=_job, kept=KEPT, work=_work)
+TYPE = StepType("command", component="command", job=_job, kept=KEPT, work=work)

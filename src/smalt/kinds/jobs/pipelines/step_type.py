@@ -6,7 +6,7 @@ A type is one file beside this one and one entry in `step_types.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from smalt.arm.kind import Document
@@ -59,6 +59,7 @@ class StepType:
     - `completes`: its job checks and completes the inputs itself, those that its component does not declare, too.
     - `work`: what of its job decides what the outputs are, besides inputs and the code's content, from the job's
       properties and the spec's own part; None: its steps are not reused as a whole.
+    - `spelled`: fields of its job as the step's document has them, for errors.
     """
 
     name: str
@@ -72,6 +73,7 @@ class StepType:
     elsewhere: Callable[[Node], Collection[str]] = lambda node: ()
     completes: bool = False
     work: Callable[[Document, Document], Document] | None = None
+    spelled: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def component_of(self, node: Node) -> Any:
         found: Any = node

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from smalt.kinds.jobs.pipelines import command_step, pipeline_step, sweep_step
+from smalt.kinds.jobs.pipelines import command_step, parallel_step, pipeline_step, sweep_step
 from smalt.kinds.jobs.pipelines.bindings import document
 from smalt.kinds.jobs.pipelines.graph import Step
 from smalt.kinds.jobs.pipelines.step_type import Node, StepType
 
-TYPES: dict[str, StepType] = {one.TYPE.name: one.TYPE for one in (command_step, sweep_step, pipeline_step)}
+_ALL = (command_step, sweep_step, parallel_step, pipeline_step)
+TYPES: dict[str, StepType] = {one.TYPE.name: one.TYPE for one in _ALL}
 
 
 def type_name(node: Node) -> str:
