@@ -25,11 +25,8 @@ _NEEDS = (
     ("registry(", "registries"),
 )
 _NEEDS_BY_PATH = {
-    f"sdk/python/jobs/pipelines/{name}.ipynb": "the environment mldesigner-minimal"
-    for name in (
-        "1b_pipeline_with_python_function_components/pipeline_with_python_function_components",
-        "1e_pipeline_with_registered_components/pipeline_with_registered_components",
-    )
+    "sdk/python/jobs/pipelines/1b_pipeline_with_python_function_components/"
+    "pipeline_with_python_function_components.ipynb": "the environment mldesigner",
 }
 _NEEDS_BY_KIND = {"registry": "registries", "batch-endpoint": "batch endpoints"}
 

@@ -222,7 +222,7 @@ WAITED_FOR = {
     "schedules": "workspaces/schedules",
     "AutoML": "AutoML",
     "Spark": "Spark",
-    "the environment mldesigner-minimal": "mldesigner-minimal",  # no kind or type: a curated environment
+    "the environment mldesigner": "mldesigner",  # no kind or type: a curated environment
     "several processes on a node": "Distributed",  # no kind or type: they are there, and the row is to be run again
     "parallel jobs": "Parallel",  # steps of pipelines, of which no job has the type
 }
