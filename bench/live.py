@@ -110,7 +110,20 @@ class Live:
         return self._until(path, "provisioningState", {"Succeeded", "Failed", "Canceled"}, "Succeeded", limit_s)
 
     def completed(self, job: str, limit_s: float = 600) -> dict[str, Any]:
+        self.pushed(f"/jobs/{job}", ENDED, limit_s)
         return self._until(f"/jobs/{job}", "status", ENDED, "Completed", limit_s)
+
+    def pushed(self, path: str, ends: set[str], limit_s: float = 600) -> None:
+        """Return once the feed tells of one of these states. Asking again and again would be the server's work, too."""
+        feed = f"{self.workspace}{path}/changes"
+        headers = {"Accept": "text/event-stream"}
+        with self.api.stream("GET", feed, params={"after": "now"}, headers=headers, timeout=limit_s) as stream:
+            stream.raise_for_status()
+            if self.get(path)["properties"].get("status") in ends:
+                return
+            for line in stream.iter_lines():
+                if line.startswith("data:") and json.loads(line[5:]).get("to") in ends:
+                    return
 
     def removed(self, path: str, limit_s: float = 120) -> None:
         """Delete it and wait until it is gone: what serves would outlive the platform."""

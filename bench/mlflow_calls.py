@@ -5,7 +5,8 @@
 
 Both get the same bytes from the same client over kept connections, in turns: the platform through Envoy and TLS with a
 token, MLflow over plain HTTP. Prints calls per second, milliseconds (median, 99th percentile) and the ratio of the medians
-of the rounds' rates. `--only` chooses calls.
+of the rounds' rates; and of the processor's time in the servers' processes for one call, which holds beside other work, too.
+`--only` chooses calls.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
 import live
 from live import Live
@@ -47,6 +49,7 @@ class Side:
     experiment: str = ""
     run: str = ""
     number: int = 0
+    processes: Callable[[], Iterable[int]] = list[int]  # their ids, of all that answers for it
 
     def message(self, method: str, path: str, body: bytes = b"") -> bytes:
         head = f"{method} {self.prefix}{API}{path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
@@ -132,7 +135,7 @@ def stock(root: Path, database: str) -> Iterator[Side]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         _wait(f"http://127.0.0.1:{port}/health")
-        yield Side("127.0.0.1", port, None, "", "")
+        yield Side("127.0.0.1", port, None, "", "", processes=lambda: _family(process.pid))
     finally:
         process.terminate()
         process.wait()
@@ -148,9 +151,23 @@ def platform(root: Path, database: str) -> Iterator[Side]:
             made.at_rest()
             url = urlsplit(made.url)
             tls = ssl.create_default_context(cafile=str(made.ca))
-            yield Side(url.hostname or "", url.port or 443, tls, f"/mlflow/v1.0{made.workspace}", made.token)
+            path = f"/mlflow/v1.0{made.workspace}"
+            yield Side(url.hostname or "", url.port or 443, tls, path, made.token, processes=lambda: _platform(root))
     finally:
         live.smalt("down", "--root", str(root), "--all")
+
+
+def _family(pid: int) -> list[int]:
+    return [pid, *(one.pid for one in psutil.Process(pid).children(recursive=True))]
+
+
+def _platform(root: Path) -> list[int]:
+    return [one["pid"] for one in json.loads(live.smalt("status", "--root", str(root), "--json"))["processes"]]
+
+
+def _cpu_s(pids: Iterable[int]) -> float:
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return sum(one.user + one.system for one in times)
 
 
 def _wait(url: str, made: Live | None = None) -> None:
@@ -186,22 +203,29 @@ def main() -> None:
             side.fill()
         print(
             f"{'call':<16}{'MLflow, /s':>11}{'ms p50/p99':>16}{'ours, /s':>11}{'ms p50/p99':>16}{'ratio':>8}{'target':>8}"
+            f"{'CPU ms':>15}{'ratio':>8}"
         )
         for name in told.only.split(","):
             rates: dict[int, list[float]] = {ours.port: [], theirs.port: []}
             times: dict[int, list[float]] = {ours.port: [], theirs.port: []}
+            used: dict[int, float] = {ours.port: 0, theirs.port: 0}
             for number in range(told.rounds + 1):
                 for side in (theirs, ours):
-                    begun = time.perf_counter()
+                    pids = side.processes()
+                    begun, before = time.perf_counter(), _cpu_s(pids)
                     taken = asyncio.run(drive(side, name, told.connections, told.seconds if number else 1))
                     if number:  # the first warms up
                         rates[side.port].append(len(taken) / (time.perf_counter() - begun))
                         times[side.port] += taken
+                        used[side.port] += _cpu_s(pids) - before
             rate = {port: statistics.median(one) for port, one in rates.items()}
             ratio = rate[ours.port] / rate[theirs.port]
             missed = missed or ratio < TARGETS[name]
             shown = [f"{rate[port]:>11.0f}{_spread(times[port]):>16}" for port in (theirs.port, ours.port)]
-            print(f"{name:<16}{''.join(shown)}{ratio:>8.1f}{TARGETS[name]:>8.0f}", flush=True)
+            each = {port: 1000 * used[port] / len(times[port]) for port in used}
+            cpu = f"{each[theirs.port]:.1f} / {each[ours.port]:.1f}"
+            costs = f"{cpu:>15}{each[theirs.port] / each[ours.port]:>8.1f}"
+            print(f"{name:<16}{''.join(shown)}{ratio:>8.1f}{TARGETS[name]:>8.0f}{costs}", flush=True)
     print(json.dumps({"load": live.load()}))
     raise SystemExit(missed)
 

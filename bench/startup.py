@@ -3,7 +3,7 @@
     python bench/startup.py [--rounds 5] [--settle 30] [--json]
 
 Seconds (median), with the split between the command and the supervisor; resident and proportional memory of each process from
-`smalt status`, once MLflow is warm; and the share of one core that each takes over 20 s.
+`smalt status`, before anything needs MLflow's process and once it is warm; and the share of one core that each takes over 20 s.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def idle(root: Path, settle_s: float) -> dict[str, Any]:
     """Memory in MB and CPU in percent of a core, by process, after `settle_s` for MLflow to warm up."""
     with Live.on(root) as platform:  # a first request, so that nothing is measured that has not been used
         platform.get("")
+        time.sleep(settle_s)
+        without = {one["name"]: one["rss_bytes"] / 1e6 for one in _processes(root)}
         _mlflow(platform)
     time.sleep(settle_s)
     before = {one["name"]: (one["pid"], _cpu_s(one["pid"])) for one in _processes(root)}
@@ -58,6 +60,7 @@ def idle(root: Path, settle_s: float) -> dict[str, Any]:
     cpu = {one["name"]: 100 * (_cpu_s(one["pid"]) - before[one["name"]][1]) / IDLE_S for one in after}
     rss = {one["name"]: one["rss_bytes"] / 1e6 for one in after}
     return {
+        "rss without MLflow MB": round(sum(without.values())), "by process": {k: round(v) for k, v in without.items()},
         "rss MB": round(sum(rss.values())), "rss by process MB": {name: round(value) for name, value in rss.items()},
         "pss MB": round(sum(_pss_mb(one["pid"]) for one in after)),
         "idle server % of a core": round(cpu["server"], 2),

@@ -23,7 +23,6 @@ _NEEDS = (
     ("job:parallel", "parallel jobs"),
     ("batch-endpoint", "batch endpoints"),
     ("batch-deployment", "batch endpoints"),
-    ("job:sweep", "sweeps"),
     ("registry(", "registries"),
 )
 _NEEDS_BY_PATH = {

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import sys
 import threading
 import time
@@ -41,6 +42,7 @@ from smalt.auth.keyring import Keyring
 from smalt.auth.login import Login
 from smalt.auth.private_files import PrivateFiles
 from smalt.auth.rotation import settle
+from smalt.auth.secret_files import keep_secret
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
@@ -57,6 +59,7 @@ from smalt.blob.store.staging import Staging
 from smalt.bootstrap import bootstrap
 from smalt.config import read_settings
 from smalt.engines.local import Finder, LocalEngine
+from smalt.engines.ray import RayProvider
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
@@ -76,17 +79,21 @@ from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
 from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
+from smalt.store.servers import Servers, orphans, register
+from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.models.registered_models import RegisteredModels
+from smalt.tracking.process import mlflow_server
 from smalt.tracking.runs.runs import MlflowTracking
-from smalt.unix_socket import listen
+from smalt.unix_socket import listen, say
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.nodes import NodesApp
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
+from smalt.web.visits import VisitApp
 
 log = logging.getLogger("smalt")
 RESERVE_EVERY_S = 60.0
@@ -98,6 +105,7 @@ class Server:
     loop: Loop
     platform: Platform
     engine: Engines
+    local: LocalEngine
     remote: RemoteEngine
     crud: Crud
     listener: Listener
@@ -112,7 +120,8 @@ def build(settings: Settings) -> Server:
     clock = time.time if database.sqlite else SharedClock(database)
     with database.write() as connection:
         feed.restored(connection)
-    tokens = TokenService(settings)
+    servers = Servers(database, clock, "" if database.sqlite else _id_of(settings), settings.url, settings.node_lost_s)
+    tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
     workspaces = Workspaces(database)
     headers = LivingHeaders(settings, workspaces.lives)
@@ -123,13 +132,14 @@ def build(settings: Settings) -> Server:
     accounts = Accounts(database, keyring)
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
-    environments = UvEnvironments(settings)
+    environments = UvEnvironments(settings, server=servers.me)
     objects = StoreFiles(store, staging) if settings.remote_store else None
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
     )
-    remote = RemoteEngine(database, clock, settings.node_lost_s, alone=database.sqlite)
-    engine = Engines(LocalEngine(settings, finder), remote)
+    remote = RemoteEngine(database, clock, settings.node_lost_s, alone=database.sqlite, me=servers.me)
+    local = LocalEngine(settings, finder)
+    engine = Engines(local, remote)
     gateway = EnvoyGateway(settings, tokens)
     hub = Hub()
     database.follow(hub.told)
@@ -153,15 +163,22 @@ def build(settings: Settings) -> Server:
         accounts.account_keys,
         ScopeGrants(),
         audit,
+        servers,
+        RayProvider(settings),
     )
     kinds = Kinds.scan(smalt.kinds)
     crud = Crud(kinds)
+    if servers.me:
+        with database.write() as connection:
+            register(connection, servers.me, servers.url, kinds.reconciled(), clock())
+        servers.beat()
     bootstrap(platform)
     loop = Loop(
         platform,
         kinds,
         crud.remove_stored,
         stepped=lambda kind, seconds: recorder.record("", STEP.name, seconds, {"kind": kind}, spread=True),
+        returned=lambda: end_orphans(platform, local),
     )
 
     def changed(owner: str) -> None:
@@ -179,7 +196,7 @@ def build(settings: Settings) -> Server:
         settings, tracking, tokens, blobs, files=blobs, objects=objects,
         audiences=(*arm_audiences(settings), *ml_audiences()),
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
-        jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record,
+        jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record_all,
         told=JobRuns(database, tracking, clock).hear,
     )  # fmt: skip
     hub.follow(tracking_app.ended)
@@ -196,6 +213,7 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         nodes=NodesApp(remote, lambda: service),
+        visits=VisitApp(platform, who, workspaces.authorize),
         arm=ArmApp(
             platform,
             crud,
@@ -213,7 +231,23 @@ def build(settings: Settings) -> Server:
     )
     collector = Collector(platform, recorder)
     gateway.follow(collector.told)
-    return Server(dispatcher, loop, platform, engine, remote, crud, Listener(database, hub.told), collector)
+    return Server(dispatcher, loop, platform, engine, local, remote, crud, Listener(database, hub.told), collector)
+
+
+def _id_of(settings: Settings) -> str:
+    """This server's, for as long as its root is there."""
+    return keep_secret(settings.root / "server", lambda: secrets.token_hex(8).encode()).decode()
+
+
+def end_orphans(platform: Platform, local: LocalEngine) -> None:
+    """End those tasks on this machine that are another server's to run by now, or nobody's."""
+    if not platform.servers.me:
+        return
+    with platform.database.read() as connection:
+        names = orphans(connection, platform.servers.me, local.owners())
+    for name in names:
+        log.warning("task %s has no owner any more: it is ended", name)
+        local.remove(name)
 
 
 def open_blobs(settings: Settings) -> tuple[ObjectStore, Staging]:
@@ -229,8 +263,11 @@ def serve(settings: Settings) -> None:
     reserve = Reserve(settings.root)
     if reserve.make_room():
         log.warning("the disk is full: the reserve was given up")
+    if not settle_tables(settings):
+        say(settings.needs_socket, mlflow_server.NAME)
     server = build(settings)
     server.listener.start()
+    end_orphans(server.platform, server.local)
     server.loop.resume()
     thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
     thread.start()
@@ -250,7 +287,8 @@ def serve(settings: Settings) -> None:
         server.remote.close()
 
     os.umask(0o077)
-    asyncio.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
     server.collector.wake()
     server.loop.stop()

@@ -8,15 +8,17 @@ from smalt.arm.platform import Platform
 from smalt.kinds.jobs import job_runs
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
 from smalt.store import resources
+from smalt.store.database import exclusive
 
 
 def bootstrap(platform: Platform) -> None:
-    """The default subscription, resource group and workspace, where they are missing."""
+    """The default subscription, resource group and workspace, where they are missing. One server at a time."""
     now = platform.clock()
     subscription = ResourceId(SUBSCRIPTION)
     group = ResourceId(SUBSCRIPTION, RESOURCE_GROUP)
     home = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
     with platform.database.write() as connection:
+        exclusive(connection, "bootstrap")
         for id_, parent, spec in (
             (subscription, "", {"properties": {"displayName": "Smalt"}}),
             (group, subscription.key, {"location": "local", "properties": {}}),

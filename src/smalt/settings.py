@@ -76,6 +76,9 @@ class Settings:
     node_lost_s: int = _setting(
         300, lambda seconds: 30 <= seconds <= 86_400, "a whole number of seconds from 30 to 86400"
     )
+    mlflow_idle_s: int = _setting(
+        900, lambda seconds: 0 <= seconds <= 31_536_000, "a whole number of seconds from 0 to 31536000"
+    )
     cache_mib: int = _setting(20_480, lambda size: 1 <= size <= 1 << 30, "a whole number of MiB from 1 to 1073741824")
 
     @property
@@ -194,6 +197,11 @@ class Settings:
     @property
     def envoy_admin_socket(self) -> Path:
         return self.run / "envoy.sock"
+
+    @property
+    def needs_socket(self) -> Path:
+        """Datagrams to the supervisor: the name of a program that is started when it is needed."""
+        return self.run / "needs.sock"
 
     @property
     def hints_socket(self) -> Path:

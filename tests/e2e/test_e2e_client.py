@@ -29,6 +29,7 @@ TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line i
         TIMED,
         "pipelines",
         "sweeps",
+        "parallel",
         "tracking",
         "runs",
         "endpoints",

@@ -88,5 +88,5 @@ def test_a_node_that_is_removed_loses_what_it_ran(platform: Platform, node: Node
     assert platform.smalt("node", "remove", node.name).returncode == 0
     platform.wait_for("orphan", "Failed", timeout_s=60)
     assert "was removed" in platform.job_error("orphan")
-    assert node.wait(30) == 1
+    assert node.wait(30) == 3
     eventually(lambda: not processes(node.root), "the end of all that ran there", 30)

@@ -2,6 +2,7 @@
 
     engine.start(name)                 PREPARING → RUNNING
     engine.ready(name)                 the ready probe's verdict
+    engine.done(name)                  what is left of it serves others
     engine.finish(name, exit_code)     the command ended by itself
     engine.fail_setup(name, error)     it could not be prepared
     engine.lose(name)                  its agent vanished
@@ -12,11 +13,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from smalt.agent.visit import Visit
 from smalt.agent.wire import Address, Outcome, Phase, TaskSpec, TaskState
 from smalt.arm.ports import Capacity, Isolation, Usage
 
@@ -32,6 +35,7 @@ class FakeEngine:
         self.removed: list[str] = []
         self._fences: dict[str, int] = {}
         self.used: list[Usage] = []
+        self.visits: list[tuple[str, Visit, socket.socket]] = []
         self.isolated = Isolation("walls")
         self._capacity = capacity or Capacity(cpus=4, memory_bytes=16 << 30)
         self._obeys = obeys
@@ -86,6 +90,12 @@ class FakeEngine:
     def usage(self) -> Sequence[Usage]:
         return self.used
 
+    def visit(self, name: str, visit: Visit) -> socket.socket:
+        """`visits` has who came; the other end of each line is the test's."""
+        ours, theirs = socket.socketpair()
+        self.visits.append((name, visit, theirs))
+        return ours
+
     def watch(self, changed: Callable[[str], None]) -> None:
         self._watchers.append(changed)
 
@@ -97,6 +107,10 @@ class FakeEngine:
 
     def ready(self, name: str, ready: bool = True) -> None:
         self._change(name, ready=ready)
+
+    def done(self, name: str) -> None:
+        """Only ranks that serve others are left of it."""
+        self._change(name, done=True)
 
     def finish(self, name: str, exit_code: int = 0, error: str = "") -> None:
         self._exit(name, Outcome.EXITED, exit_code=exit_code, error=error)

@@ -22,6 +22,7 @@ import httpx
 import smalt.kinds
 from fakes.databases import quick
 from fakes.engine import FakeEngine
+from fakes.ray import FakeRay
 from smalt.agent.wire import Ref, TaskSpec
 from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
@@ -59,6 +60,7 @@ from smalt.store import resources
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
+from smalt.store.servers import Servers
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/bank"
@@ -83,6 +85,7 @@ class FakeEnvironments:
 
     ready: set[str] = field(default_factory=set)
     build_at_once: bool = True
+    locks: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def plan(self, spec: EnvironmentSpec, serving: bool = False) -> EnvironmentPlan:
         if spec.build_context:
@@ -110,6 +113,9 @@ class FakeEnvironments:
 
     def log(self, key: str) -> Ref:
         return Ref(PLATFORM_ACCOUNT, "environments", f"{key}.log")
+
+    def lock(self, key: str) -> Mapping[str, str] | None:
+        return self.locks.get(key)
 
     def failure(self, key: str) -> str:
         return "No version of 'no-such-package' can be had."
@@ -336,12 +342,13 @@ class Harness:
         accounts = Accounts(self.database, keyring)
         self.blobs = BlobAccounts(accounts, FolderStore(root / "blobs"))
         self.grants = FakeGrants()
+        self.ray = FakeRay()
         tokens, hub = FakeTokens(), Hub()
         self.database.follow(hub.told)
         self.platform = Platform(
             self.settings, self.database, self.clock, hub, self.engine, self.environments, self.blobs,
             tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
-            self.grants, Audit(self.database, self.clock),
+            self.grants, Audit(self.database, self.clock), Servers(self.database, self.clock), self.ray,
         )  # fmt: skip
         self.kinds = Kinds([*_scanned(), *kinds])
         self.crud = Crud(self.kinds)

@@ -13,4 +13,5 @@ OTHER: dict[str, Any] = {
     "node_lost_s": 600,
     "show": "/usr:/opt",
     "cache_mib": 512,
+    "mlflow_idle_s": 60,
 }

@@ -7,8 +7,11 @@ import resource
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from smalt.agent import mpi
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
@@ -16,9 +19,11 @@ from smalt.agent.bounds import Bound, Ending, OverLimit, held_to
 from smalt.agent.copying import copy_file, copy_tree, remove_tree
 from smalt.agent.disk import DiskBound, written_bytes
 from smalt.agent.documents import DocumentServer
+from smalt.agent.door import Door
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
+from smalt.agent.foreman import Heard, Rank
 from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, journal_at, open_log
@@ -29,32 +34,35 @@ from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
 from smalt.agent.overlay import make_overlay
+from smalt.agent.parallel import prepare_parallel
+from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
-from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor
+from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor, hold
 from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
-from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, TaskSpec
-
-USER_FOLDER = "user"
+from smalt.agent.wire import CA_VARIABLES, LISTEN_VARIABLE, Outcome, Phase, Places, Ref, TaskSpec
 
 
 class Attempt:
     """`run` returns when the task is EXITED, whatever happened on the way.
 
-    `pipe`: where what the command says is read, and where it is written; see `open_pipe`.
+    `pipes`: where what its processes say is read, and where it is written.
     """
 
-    def __init__(self, folder: TaskFolder, spec: TaskSpec, places: Places, pipe: tuple[int, int]) -> None:
+    def __init__(self, folder: TaskFolder, spec: TaskSpec, places: Places, pipes: Pipes) -> None:
         self._folder = folder
         self._spec = spec
         self._places = places
         self._home = folder.path
         self._own = folder.path / USER_FOLDER  # what the command may see of it
-        said, self._says = pipe
-        self._log = BoundedLog(said, lambda: open_task_log(folder, spec, places), spec.log_most_bytes)
+        self._pipes = pipes
+        self._logs = [
+            BoundedLog(said, partial(open_task_log, folder, spec, log, places), spec.log_most_bytes)
+            for log, (said, _) in zip(spec.logs, pipes.logs, strict=True)
+        ]
         system_log = places.path(spec.system_log) if spec.system_log else None
         self._journal = journal_at(system_log, places.store, self._home / "system.log")
         self._report = Report(folder, spec, places.address)
@@ -103,17 +111,22 @@ class Attempt:
                 self._brood.first = self._mounts.raise_up()
             self._brood.start(command)
             self._open_doors(interrupts)
+            self._let_in(command, interrupts)
         except (StartError, OSError) as error:
             self._brood.end()
             self._exit(Outcome.SETUP, str(error))
             return
         finally:
-            os.close(self._says)  # so that the pipe has an end
+            self._pipes.close_writing()
         self._journal.say(f"command started, {time.monotonic() - self._begun:.3f} s after the task was accepted")
         self._report.change(phase=Phase.RUNNING, pid=self._brood.main, started_at=time.time())
-        self._log.attend(interrupts.selector)
-        parts = (self._spec, self._brood, interrupts, self._report, self._journal, self._log, self._bounds())
-        self._finish(Supervisor(*parts).run())
+        for log in self._logs:
+            log.attend(interrupts.selector)
+        heard, bounds = self._listen(interrupts), self._bounds()
+        parts = (self._spec, self._brood, interrupts, self._report, self._journal, self._logs, bounds)
+        ending = Supervisor(*parts).run()
+        hold(self._spec, ending, self._brood, interrupts, self._journal, bounds)
+        self._finish(ending, heard)
 
     def _prepare(self, interrupts: Interrupts) -> Command:
         spec, places, journal = self._spec, self._places, self._journal
@@ -131,19 +144,23 @@ class Attempt:
         outputs = prepare_outputs(spec.outputs, places, self._own / "outputs", walled=spec.walls is not None)
         if spec.artifacts:
             link_artifacts(work, places.path(spec.artifacts), places.store)
-        argv, of_server = spec.argv or ["bash", "-c", render(spec.command, inputs, outputs)], dict[str, str]()
+        argv, own = spec.argv or _bash(render(spec.command, inputs, outputs)), dict[str, str]()
+        if spec.parallel:
+            argv = prepare_parallel(spec.parallel, spec.outputs, inputs, outputs, self._own)
         if places.address.path:
             Path(places.address.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if spec.mpi:
+            argv, own = mpi.prepare(spec.mpi, self._own / mpi.FOLDER, work, argv[-1])
         if spec.server:
             with journal.stage("model put in place"):
-                argv, of_server = prepare_server(spec.server, places, self._own, self._mounts, journal)
+                argv, own = prepare_server(spec.server, places, self._own, self._mounts, journal)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
             environment |= inside_environment(spec.walls.home, self._mounts.temporary or str(temporary))
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
         environment |= dict.fromkeys(CA_VARIABLES, places.ca_bundle) if places.ca_bundle else {}
-        environment |= of_server | spec.variables
+        environment |= own | spec.variables
         if places.address:
             environment[LISTEN_VARIABLE] = places.address
         self._serve_documents(environment, interrupts)
@@ -151,16 +168,54 @@ class Attempt:
         if spec.environment:
             self._put_environment_first(environment)
         self._limit()
-        self._log.open()
+        for log in self._logs:
+            log.open()
         enter = None if isinstance(self._mounts, Namespace) else self._wall_in(self._mounts, temporary)
         bounds = rlimits(spec, self._cgroups.bound_processes)
         groups = self._cgroups.entrances
-        return Command(argv, environment, str(work), self._says, groups, not self._mounts.active, enter, bounds)
+        ranks = [] if spec.mpi else self._ranks(environment, lambda command: render(command, inputs, outputs))
+        log, report = self._pipes.logs[-1][1], self._pipes.report[1] if self._pipes.report else -1
+        return Command(
+            argv, environment, str(work), log, groups, not self._mounts.active, enter, bounds,
+            mpi.order(spec.mpi) if spec.mpi else None, ranks, report, spec.grace_s,
+        )  # fmt: skip
+
+    def _ranks(self, environment: dict[str, str], rendered: Callable[[str], str]) -> list[Rank]:
+        """What a foreman starts; nothing where the command is one process."""
+        spec, logs = self._spec, self._pipes.logs
+        return [
+            Rank(_bash(rendered(one.command or spec.command)), environment | one.variables, logs[number][1], one.serves)
+            for number, one in enumerate(spec.ranks)
+        ]
+
+    def _listen(self, interrupts: Interrupts) -> Heard:
+        """To the foreman, where there is one."""
+        heard = Heard(len(self._spec.ranks), lambda: self._report.change(done=True))
+        if self._pipes.report:
+            heard.attend(self._pipes.report[0], interrupts.selector)
+        return heard
 
     def _open_doors(self, interrupts: Interrupts) -> None:
         walls = self._spec.walls
         if walls and isinstance(self._mounts, Walls) and (doors := self._mounts.doors()):
             Forwarder(doors, ("127.0.0.1", walls.port), interrupts.selector)
+
+    def _let_in(self, command: Command, interrupts: Interrupts) -> None:
+        """Into a job's walls, not those of what builds or serves."""
+        if not self._spec.workspace or self._spec.listens:
+            return
+        walls = None if isinstance(self._mounts, Namespace) else self._mounts
+        if walls:
+            walls.remember()
+        self._brood.staying = self._spec.hold_s > 0
+
+        def join() -> Callable[[], None] | None:
+            return walls.join(command.folder) if walls else None
+
+        try:
+            Door(self._folder, command, join, interrupts.selector)
+        except OSError as error:
+            self._journal.say(f"nobody can connect to this job: {error}")
 
     def _wall_in(self, walls: Walls | Fence, temporary: Path) -> Callable[[str], Callable[[], None]]:
         """Show the command what it works on, at the paths that it has outside, and its temporary folder as `/tmp`."""
@@ -222,13 +277,16 @@ class Attempt:
             bounds.append(MemoryBound(self._spec.limits, self._brood.pids))
         return bounds
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: Ending, heard: Heard) -> None:
         """The command has ended: end what it left behind, then store what it made."""
-        status = self._brood.status or 0
+        heard.read()
+        failed, status = heard.failed or (None, self._brood.status or 0)
         exit_code = os.waitstatus_to_exitcode(status)
-        self._report.change(phase=Phase.FINALIZING, ready=False)
+        self._report.change(phase=Phase.FINALIZING, ready=False, rank=failed)
         self._brood.end()
-        outcome, error = judge(self._spec, ending, exit_code, self._log.finish(), self._cgroups)
+        number = len(self._logs) - 1 if failed is None else failed
+        last, told = [log.finish() for log in self._logs][number], replace(self._spec, log=self._spec.logs[number])
+        outcome, error = judge(told, ending, exit_code, last, self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
             spec, places, work = self._spec, self._places, self._own / "work"
@@ -259,14 +317,18 @@ class Attempt:
         _remove(Path(USER_FOLDER, "tmp"))
 
 
-def open_task_log(folder: TaskFolder, spec: TaskSpec, places: Places) -> int:
-    """The file that receives what the command says. Raises OSError.
+def open_task_log(folder: TaskFolder, spec: TaskSpec, log: Ref | None, places: Places) -> int:
+    """The file of one of its logs, which receives what a process says. Raises OSError.
 
     What has no artifacts is a build, for example: its log is shown among those of the jobs that wait for it, by a link.
     """
-    if not spec.log:
+    if not log:
         return open_log(folder.path / "log")
-    return open_log(places.path(spec.log), places.store, shared=not spec.artifacts)
+    return open_log(places.path(log), places.store, shared=not spec.artifacts)
+
+
+def _bash(command: str) -> list[str]:
+    return ["bash", "-c", command]
 
 
 def _written_bytes() -> int:

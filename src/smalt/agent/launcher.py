@@ -24,9 +24,10 @@ from smalt.agent import linux, wire
 from smalt.agent.attempt import Attempt, open_task_log, remove_temporary
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, TaskFolder
 from smalt.agent.limits import recorded
-from smalt.agent.log_bound import open_pipe, unread
+from smalt.agent.log_bound import unread
+from smalt.agent.pipes import Pipes, open_pipes
 from smalt.agent.processes import Brood, end_marked
-from smalt.agent.wire import Outcome, Phase, TaskState
+from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
 
 VANISHED = "The agent of this task vanished (killed?). What it had started was ended."
 
@@ -78,31 +79,33 @@ def _guard(folder: TaskFolder) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()  # keeps the pages that both processes share from being written
-    pipe = open_pipe()
+    spec = folder.spec()
+    pipes = open_pipes(spec)
     agent = os.fork()
     if agent == 0:
-        _work(folder, pipe)
-    os.close(pipe[1])
+        _work(folder, spec, pipes)
+    pipes.close_writing()
     brood = Brood()
     brood.adopt(agent)
     while brood.status is None:
         brood.reap(block=True)
     brood.end()
-    if rest := unread(pipe[0]):
-        with contextlib.suppress(OSError):
-            os.write(open_task_log(folder, folder.spec(), folder.places()), rest)
+    for log, (reading, _) in zip(spec.logs, pipes.logs, strict=True):
+        if rest := unread(reading):
+            with contextlib.suppress(OSError):
+                os.write(open_task_log(folder, spec, log, folder.places()), rest)
     state = folder.state()
     if state is None or state.phase is not Phase.EXITED:
         bury(folder)
 
 
-def _work(folder: TaskFolder, pipe: tuple[int, int]) -> None:
+def _work(folder: TaskFolder, spec: TaskSpec, pipes: Pipes) -> None:
     """The agent. It never returns into the warden's code."""
     code = 1
     try:
         linux.set_process_name("smalt-agent")
         linux.become_subreaper()
-        Attempt(folder, folder.spec(), folder.places(), pipe).run()
+        Attempt(folder, spec, folder.places(), pipes).run()
         code = 0
     finally:
         os._exit(code)

@@ -114,6 +114,11 @@ def unshare(flags: int) -> None:
     _check(_LIBC.unshare(flags))
 
 
+def enter(namespace: int) -> None:
+    """Be in the namespace that is open (setns(2)). Raises OSError."""
+    _check(_LIBC.setns(namespace, 0))
+
+
 def make_mounts_private() -> None:
     """Mounts made from now on are not seen outside; those made outside still arrive."""
     _mount("none", "/", _MS_REC | _MS_SLAVE)

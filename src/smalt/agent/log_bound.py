@@ -29,9 +29,14 @@ def open_pipe() -> tuple[int, int]:
     reading, writing = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(reading, False)
     os.fchmod(writing, 0o666)
-    with contextlib.suppress(OSError):  # a user may have so much in pipes, and no more
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    enlarge(writing)
     return reading, writing
+
+
+def enlarge(pipe: int) -> None:
+    """To what a log's pipe holds."""
+    with contextlib.suppress(OSError):  # a user may have so much in pipes, and no more
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def unread(pipe: int) -> bytes:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
+from smalt.agent.foreman import Rank, lead, wait_for
 from smalt.agent.rlimits import Rlimits
 
 _RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE)
@@ -31,6 +32,9 @@ class Command:
     """`cgroups` are files that the process is written into before it becomes the command, `rlimits` what it sets.
 
     `log` receives what it says, and it is told nothing; -1: its three streams are those of this process.
+    `order`: what waits for the `argv` that is run in place of this one.
+    `ranks`: what a foreman starts in place of `argv`; what it has to say goes to `report`, and `grace_s` is what the
+    others have where one has failed.
     `enter`, given the command's folder, moves it behind its walls and returns what gives up its rights for good;
     without, it runs in the open.
     """
@@ -43,18 +47,23 @@ class Command:
     may_mount: bool = True
     enter: Callable[[str], Callable[[], None]] | None = None
     rlimits: Rlimits = field(default_factory=dict[int, tuple[int, int]])
+    order: Callable[[], list[str]] | None = None
+    ranks: list[Rank] = field(default_factory=list[Rank])
+    report: int = -1
+    grace_s: float = 0
 
 
 class Brood:
     """This process's descendants. `status` is the main one's wait status once it has ended.
 
     `first` is the first process of a task's own process namespace (0: it has none). It is there for the others, so it
-    is asked to leave as soon as the main one has ended.
+    is asked to leave as soon as the main one has ended, unless somebody may still come in (`staying`).
     """
 
     def __init__(self) -> None:
         self.main = 0
         self.first = 0
+        self.staying = False
         self.status: int | None = None
 
     def start(self, command: Command) -> None:
@@ -72,7 +81,7 @@ class Brood:
             _become(command, parent, door, writing, alone=not self.first)
         os.close(writing)
         os.close(door)
-        refused = _put_into(command.cgroups, pid)
+        refused = put_into(command.cgroups, pid)
         with contextlib.suppress(BrokenPipeError), os.fdopen(key, "wb") as opening:  # the child has ended: it says why
             opening.write(b"" if refused else b"1")
         with os.fdopen(reading, "rb") as pipe:
@@ -102,9 +111,14 @@ class Brood:
                 return True
             if pid == self.main:
                 self.status = status
-                if self.first:
-                    send(self.first, signal.SIGUSR1)
+                if not self.staying:
+                    self.leave()
             options = os.WNOHANG
+
+    def leave(self) -> None:
+        """The first process ends with the last of the others."""
+        if self.first:
+            send(self.first, signal.SIGUSR1)
 
     def signal(self, number: int) -> None:
         """Send a signal to the main process's group and to every descendant outside of it."""
@@ -187,7 +201,7 @@ def _kill_and_wait(pid: int) -> None:
         os.close(descriptor)
 
 
-def _put_into(cgroups: list[str], pid: int) -> str:
+def put_into(cgroups: list[str], pid: int) -> str:
     """Why it could not be, in words; empty if it is in all of them."""
     try:
         for group in cgroups:
@@ -212,7 +226,7 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        _prefer_for_oom()
+        prefer_for_oom()
         nothing = os.open(os.devnull, os.O_RDONLY)  # before its limit of open files: this process may have more
         for which, bounds in command.rlimits.items():
             resource.setrlimit(which, bounds)
@@ -225,18 +239,21 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
         elif not command.may_mount:
             linux.drop_mount_capability()
         os.chdir(command.folder)
+        if command.ranks:
+            lead(command.ranks, command.report, problem, command.grace_s)
         if command.log >= 0:
             os.dup2(nothing, 0)
             os.dup2(command.log, 1)
             os.dup2(command.log, 2)
-        os.execvpe(command.argv[0], command.argv, command.environment)
+        argv = wait_for(command.order) if command.order else command.argv
+        os.execvpe(argv[0], argv, command.environment)
     except BaseException as error:  # whatever it is, it must not run the agent's code a second time
         text = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
         os.write(problem, f"'{command.argv[0]}' could not be started: {text}.".encode())
     os._exit(127)
 
 
-def _prefer_for_oom() -> None:
+def prefer_for_oom() -> None:
     """When the machine runs out of memory, a job goes before the platform."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")

@@ -1,7 +1,7 @@
 """From the command's start to its end: one loop in the agent's only thread, which sleeps until something happens.
 
 What can happen: a child ends (SIGCHLD), the server asks to stop (SIGUSR1 with `stop.json`), the machine shuts down
-(SIGTERM), time is up, a probe has an answer, the log is to be looked at, or what the task uses (`bounds`).
+(SIGTERM), time is up, a probe has an answer, a log is to be looked at, or what the task uses (`bounds`).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Supervisor:
         interrupts: Interrupts,
         report: Report,
         journal: Journal,
-        log: BoundedLog,
+        logs: Sequence[BoundedLog],
         bounds: Sequence[Bound] = (),
     ) -> None:
         self._spec = spec
@@ -91,7 +91,7 @@ class Supervisor:
         self._interrupts = interrupts
         self._report = report
         self._journal = journal
-        self._log = log
+        self._logs = logs
         self._bounds = bounds
         self._ending = Ending(Outcome.EXITED)
         self._kill_at: float | None = None
@@ -110,7 +110,8 @@ class Supervisor:
                 break
             self._stop_if_asked()
             self._stop_if_late()
-            self._log.tick()
+            for log in self._logs:
+                log.tick()
             self._stop_if_over()
             for prober in self._probers:
                 prober.tick()
@@ -124,7 +125,11 @@ class Supervisor:
         return self._kill_at is not None
 
     def _pause_s(self) -> float:
-        times = [self._log.due, *(bound.due for bound in self._bounds), *(prober.due for prober in self._probers)]
+        times = [
+            *(log.due for log in self._logs),
+            *(bound.due for bound in self._bounds),
+            *(prober.due for prober in self._probers),
+        ]
         times += [at for at in (self._kill_at, self._timeout_at) if at is not None]
         return max(0.0, min(times) - time.monotonic())
 
@@ -190,3 +195,26 @@ class Supervisor:
             "the process was killed."
         )
         self._stop(Ending(Outcome.EXITED, reason), self._spec.grace_s)
+
+
+def hold(
+    spec: TaskSpec, ending: Ending, brood: Brood, interrupts: Interrupts, journal: Journal, bounds: Sequence[Bound]
+) -> None:
+    """Where the command has failed, what is around it stays for `hold_s`, unless the task is to end.
+
+    What is over a limit meanwhile ends it too.
+    """
+    failed = brood.status != 0 or ending.outcome is not Outcome.EXITED
+    if spec.hold_s and failed and interrupts.grace_s() is None:
+        until = time.monotonic() + spec.hold_s
+        journal.say(f"the command has failed; its walls and its node are kept for {spec.hold_s:g} s, or until a cancel")
+        while (left := until - time.monotonic()) > 0 and interrupts.grace_s() is None:
+            due = min((bound.due for bound in bounds), default=until) - time.monotonic()
+            for key, _ in interrupts.selector.select(max(0.0, min(left, due))):
+                key.data()
+            brood.reap()
+            if any(bound.look() for bound in bounds):
+                break
+        journal.say("what was kept is given back")
+    brood.staying = False
+    brood.leave()

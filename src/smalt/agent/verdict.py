@@ -92,7 +92,10 @@ def explain_exit(spec: TaskSpec, exit_code: int, last: str) -> str:
     how = f"exited with status code {exit_code}"
     if exit_code < 0:
         how = f"was ended by signal {-exit_code} ({_signal_name(-exit_code)})"
-    name = f"user_logs/{Path(spec.log.name).name}" if spec.log else "log"
+    name = "log"
+    if spec.log:
+        log = Path(spec.log.name)
+        name = f"{'system_logs' if log.parent.name == 'system_logs' else 'user_logs'}/{log.name}"
     text = f"Execution failed. User process '{program(spec)}' {how}. "
     text += f"Please check log file '{name}' for error details."
     return f"{text} Error: {last}" if last else text
@@ -108,6 +111,8 @@ def program(spec: TaskSpec) -> str:
     """The name of what runs: the first word of a simple command, `bash` for anything else."""
     if spec.server:
         return "python"
+    if spec.parallel:
+        return spec.parallel.script
     if spec.argv:
         return Path(spec.argv[0]).name
     words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]

@@ -66,6 +66,8 @@ class Walls:
         self._links: dict[str, str] = {}
         self._owners = -1
         self._hidden: list[str] = []
+        self._namespaces: list[int] = []
+        self._told, self._telling = socket.socketpair()
         self._network = spec.level == "network"
         self._ours, self._theirs = socket.socketpair() if self._network else (None, None)
 
@@ -140,8 +142,30 @@ class Walls:
         linux.change_root(STAGE)
         if not spec.user:
             _lock_kernel_settings()
+        self._tell_namespaces()
         os.chdir(folder)
         return lambda: linux.give_up_privileges(spec.user or None)
+
+    def _tell_namespaces(self) -> None:
+        """To the agent: a command may have ended before anybody could look for them."""
+        names = ("ipc", "uts", *(["net"] if self._network else []), "mnt")
+        opened = [os.open(f"/proc/self/ns/{one}", os.O_RDONLY | os.O_CLOEXEC) for one in names]
+        socket.send_fds(self._telling, [b"1"], opened)
+        for one in opened:
+            os.close(one)
+
+    def remember(self) -> None:
+        """In the agent, once the command runs: `join` leads behind these walls from now on, also when it has ended."""
+        self._telling.close()
+        _, self._namespaces, _, _ = socket.recv_fds(self._told, 16, 8)
+        self._told.close()
+
+    def join(self, folder: str) -> Callable[[], None]:
+        """In another child of the agent, later than `enter` in the first: as that does. Raises OSError."""
+        for one in self._namespaces:
+            linux.enter(one)
+        os.chdir(folder)
+        return lambda: linux.give_up_privileges(self._spec.user or None)
 
     def doors(self) -> list[socket.socket]:
         """In the agent, once the command runs: what listens inside of its own network, at the platform's port."""

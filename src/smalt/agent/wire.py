@@ -18,6 +18,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from smalt.agent.names import NOWHERE as NOWHERE
+from smalt.agent.names import Address as Address
+from smalt.agent.names import Ref as Ref
+from smalt.agent.parallel_spec import ParallelSpec
+from smalt.agent.ranks import MpiSpec, RankSpec
+
 TASK_FILE = "task.json"
 PLACES_FILE = "places.json"
 STATE_FILE = "state.json"
@@ -46,42 +52,6 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     OUT_OF_DISK = "out-of-disk"
     LOST = "lost"  # the agent vanished without a word
-
-
-class Ref(NamedTuple):
-    """A blob, or all blobs below a folder: then `name` ends with `/`. JSON: a list of the three."""
-
-    account: str
-    container: str
-    name: str
-
-    def below(self, name: str) -> Ref:
-        """What is called `name` in this folder."""
-        folder = self.name.removesuffix("/")
-        return self._replace(name=f"{folder}/{name}" if folder else name)
-
-
-class Address(str):
-    """Where a server listens: `unix:PATH`, or `HOST:PORT` with an IP address as host (`127.0.0.1:80`, `[::1]:80`)."""
-
-    __slots__ = ()
-
-    @property
-    def path(self) -> str:
-        """Of the unix socket; empty where it is a port."""
-        return self.removeprefix("unix:") if self.startswith("unix:") else ""
-
-    @property
-    def host(self) -> str:
-        return "" if self.path else self.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """Raises ValueError for what is no address."""
-        return 0 if self.path else int(self.rpartition(":")[2])
-
-
-NOWHERE = Address()  # of what does not listen
 
 
 @dataclass(frozen=True)
@@ -191,7 +161,7 @@ class TaskSpec:
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
       and `$[[ ... ]]` (dropped where an input inside is not given) are replaced by the agent.
-      `argv`, where given, is run as it is instead; `server` is an inference server in place of either.
+      `argv`, where given, is run as it is instead; `server` and `parallel` are programs of ours in place of either.
     - `environment` is the key of a built virtual environment, put in front of PATH through an overlay of the task's
       own, so that `pip install` never changes the shared one. Empty: the machine's PATH.
     - `documents`: address at the platform → what is there. Each variable that is such an address becomes one where the
@@ -203,6 +173,8 @@ class TaskSpec:
     - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
       node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
+    - `ranks`: several processes instead of one, all behind the same walls; with `mpi` it is mpirun that starts them.
+    - `hold_s`: where the command fails its walls stay for so long, so that somebody can look around; 0: not at all.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails. Where a server listens
       the node decides: the process finds it in the variable `SMALT_LISTEN`, all others in `TaskState.address`.
     """
@@ -215,6 +187,7 @@ class TaskSpec:
     command: str = ""
     argv: list[str] = field(default_factory=list)
     server: ServerSpec | None = None
+    parallel: ParallelSpec | None = None
     environment: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     documents: dict[str, str] = field(default_factory=dict)
@@ -226,6 +199,7 @@ class TaskSpec:
     artifacts: Ref | None = None
     timeout_s: float = 0
     grace_s: float = 30
+    hold_s: float = 0
     limits: Limits = field(default_factory=Limits)
     log_most_bytes: int = 256 << 20
     processes_most: int = 8192
@@ -237,6 +211,8 @@ class TaskSpec:
     ready: Probe | None = None
     live: Probe | None = None
     walls: WallsSpec | None = None
+    ranks: list[RankSpec] = field(default_factory=list[RankSpec])
+    mpi: MpiSpec | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -255,12 +231,21 @@ class TaskSpec:
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
         if server := raw.get("server"):
             values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
+        values["parallel"] = ParallelSpec(**raw["parallel"]) if raw.get("parallel") else None
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
+        values["ranks"] = [RankSpec(**{**one, "log": _ref(one.get("log"))}) for one in raw.get("ranks", [])]
+        values["mpi"] = MpiSpec(**raw["mpi"]) if raw.get("mpi") else None
         return cls(**values)
 
     @property
     def listens(self) -> bool:
         return bool(self.server or self.ready or self.live)
+
+    @property
+    def logs(self) -> list[Ref | None]:
+        """What its processes write to: a log for each rank, in order, and last that of whoever starts them."""
+        own = [] if self.ranks and not self.mpi else [self.log]
+        return [*(one.log for one in self.ranks), *own]
 
     def refs(self) -> set[Ref]:
         """All blobs and folders that the task names."""
@@ -270,7 +255,7 @@ class TaskSpec:
 
     def written(self) -> set[Ref]:
         """Those of them that it writes."""
-        named = {self.log, self.system_log, self.artifacts} | {one.target for one in self.outputs}
+        named = {*self.logs, self.system_log, self.artifacts} | {one.target for one in self.outputs}
         named |= {one.source for one in self.inputs if one.mode == "rw_mount"}
         return {one for one in named if one is not None}
 
@@ -322,7 +307,10 @@ class Places:
 
 @dataclass(frozen=True)
 class TaskState:
-    """What the agent last reported. Times are seconds since the epoch, 0 where it has not come to it yet."""
+    """What the agent last reported. Times are seconds since the epoch, 0 where it has not come to it yet.
+
+    Of several ranks: `done` once only those are left that serve others, `rank` is the first that failed.
+    """
 
     name: str
     phase: Phase = Phase.PREPARING
@@ -330,6 +318,8 @@ class TaskState:
     exit_code: int | None = None
     error: str = ""  # for people: what went wrong, with the tail of stderr where the command failed
     ready: bool = False
+    done: bool = False
+    rank: int | None = None
     address: Address = NOWHERE  # where it listens, if it does
     agent_pid: int = 0
     pid: int = 0

@@ -93,6 +93,10 @@ class Audit:
         """`how`: the action's name."""
         self._note(What.SECRET_READ, about, how, how, about.key)
 
+    def connected(self, about: ResourceId, where: str) -> None:
+        """Somebody got a process behind the walls of a job that runs."""
+        self._note(What.CONNECTED, about, where, where, about.key)
+
     def signed_in(self, name: str, how: str) -> None:
         author.identified(name, True)
         self._note(What.SIGNED_IN, _PLATFORM, how, how)

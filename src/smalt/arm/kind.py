@@ -77,6 +77,8 @@ class Step:
     - `gone`: nothing is left outside; the row is removed.
     - `after`: look again in so many seconds; None: only when something wakes it.
     - `writes` runs in the same transaction as the apply.
+    - `home`: the server that steps the row from now on, because its machine has what the step made or is about to
+      make; empty: any. None leaves it as it is.
 
     A step is applied whole or not at all: where the resource was written meanwhile, it is dropped and done again.
     """
@@ -90,6 +92,7 @@ class Step:
     error: Mapping[str, Any] | None = None
     reason: str = ""
     writes: Callable[[Connection], None] | None = None
+    home: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,14 @@ from smalt.arm.ports import (
     Grants,
     IdentityHeaders,
     MlflowModels,
+    NodeProvider,
     Tokens,
     Tracking,
 )
 from smalt.settings import Settings
 from smalt.store.database import Database
 from smalt.store.sealed import Secrets
+from smalt.store.servers import Servers
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,5 @@ class Platform:
     account_keys: AccountKeys
     grants: Grants
     audit: Audit
+    servers: Servers
+    ray: NodeProvider

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from sqlalchemy import Connection
@@ -52,6 +52,8 @@ _SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
 _DEPTH_MOST = 20
 _AT_ONCE = 100
+_UNWATCHED_S = 5.0  # so long nobody asks again whether what a job logs wakes one: it is decided when a job is made
+_UNWATCHED_MOST = 10_000
 _LISTENERS = ThreadPoolExecutor(2, thread_name_prefix="logged")
 
 
@@ -129,6 +131,7 @@ class JobRuns:
     database: Database
     tracking: Tracking
     clock: Callable[[], float]
+    _unwatched: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])  # when it was found
 
     def tell(self, key: str) -> None:
         """MLflow hears what ARM's clients changed of the job with this key; nothing happens while it has no run."""
@@ -158,7 +161,9 @@ class JobRuns:
 
     def hear(self, workspace: str, run_id: str, metrics: Sequence[tuple[str, float, int]]) -> None:
         """As `logged`, of (metric, value, step), without waiting: a job that does not hear looks a minute later."""
-        _LISTENERS.submit(self.logged, workspace, run_id, {name for name, _, _ in metrics})
+        found_at = self._unwatched.get((workspace, run_id))
+        if found_at is None or not found_at <= self.clock() < found_at + _UNWATCHED_S:
+            _LISTENERS.submit(self.logged, workspace, run_id, {name for name, _, _ in metrics})
 
     def logged(self, workspace: str, run_id: str, metrics: Set[str]) -> None:
         """A run logged these: the job above looks soon, where it watches one of them."""
@@ -168,7 +173,12 @@ class JobRuns:
             if row is None:  # another workspace had the name first, so the run has another
                 names = [run.job for run in self.tracking.read_runs([run_id])]
                 row = resources.get(connection, workspace_id.child("jobs", names[0]).key) if names else None
-            if row is None or part(row.spec, OURS).get(WATCHED) not in metrics:
+            watched = part(row.spec, OURS).get(WATCHED) if row is not None else None
+            if watched is None and len(self._unwatched) < _UNWATCHED_MOST:
+                self._unwatched[workspace, run_id] = now
+            elif watched is None:
+                self._unwatched.clear()
+            if row is None or watched not in metrics:
                 return
             above = resources.get(connection, row.parent)
             counts = children.counts(connection, row.parent)

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -48,10 +48,17 @@ class _Checked:
 class TokenService:
     """Implements `ports.Tokens`. Thread-safe; several processes share the keys in `settings.secrets`."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        others: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`others`: addresses of servers on the same database, which share our keys: their tokens are as good."""
         self.issuer = f"{settings.url}/adfs/{TENANT}"
         self._url = settings.url
         self._clock = clock
+        self._others = others
         self._lock = threading.Lock()
         self._cache: OrderedDict[bytes, _Checked] = OrderedDict()
         self._keys = _parse(keep_secret(settings.secrets / "token-keys.json", lambda: _dump([_new_key()])))
@@ -143,7 +150,8 @@ class TokenService:
         except (JoseError, ValueError, TypeError) as error:
             # also: `none`, HS256 with our public key, a key that is not ours; TypeError: a header's "crit" is no list
             raise self.refusal("The access token is invalid: it is not one that this server signed.") from error
-        if claims.get("iss") != self.issuer:
+        issuer = self._server_of(claims.get("iss"))
+        if issuer is None:
             raise self.refusal(
                 f"The access token is from the wrong issuer '{claims.get('iss')}'; expected '{self.issuer}'."
             )
@@ -160,7 +168,16 @@ class TokenService:
         principal = Principal(
             texts["oid"], texts["name"], texts["smalt_kind"], texts["tid"], texts["appid"], texts["smalt_scope"]
         )
-        return _Checked(principal, texts["aud"], float(claims["nbf"]), float(claims["exp"]))
+        return _Checked(principal, self._as_ours(texts["aud"], issuer), float(claims["nbf"]), float(claims["exp"]))
+
+    def _server_of(self, issuer: object) -> str | None:
+        """The address of the server that issues as this; None: none of ours."""
+        return next((url for url in (self._url, *self._others()) if issuer == f"{url}/adfs/{TENANT}"), None)
+
+    def _as_ours(self, audience: str, issuer: str) -> str:
+        """What another server's token says of that server's address holds for this one's."""
+        rest = audience.removeprefix(issuer)
+        return self._url + rest if audience.startswith(issuer) and rest[:1] in ("", "/") else audience
 
     def _find_key(self, token: Any) -> RSAKey:
         kid = token.headers().get("kid")

@@ -77,6 +77,7 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
             changed,
             url=settings.url,
             version=order.version,
+            needs=settings.needs_socket,
         )
         await supervisor.run()
 

@@ -35,6 +35,34 @@ def check_answers(settings: Settings) -> None:
         raise CliError(f"the database does not answer: {found.fact}; start it, or say where it is with --database URL.")
 
 
+def check_keys(settings: Settings) -> None:
+    """Raises CliError where another root's server has sealed what is in the database: this one could not read it."""
+    if not settings.postgresql:
+        return
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from smalt.auth.keyring import Keyring
+    from smalt.auth.rotation import counts
+    from smalt.store.database import Database
+
+    database = Database(settings.database)
+    try:
+        sealing = {key for key in counts(database) if key is not None}
+    except SQLAlchemyError:  # it has no tables yet, or those of an older version: the server's start says more
+        return
+    finally:
+        database.close()
+    if not sealing:
+        return
+    known = {one.id for one in Keyring(settings).entries()} if (settings.secrets / "keyring.json").exists() else set()
+    if missing := sorted(sealing - known):
+        raise CliError(
+            f"another server works on {settings.shown_database}, and its secrets are sealed with keys that"
+            f" {settings.root} does not have ({', '.join(missing)}): copy the folders secrets and tls from that"
+            " server's root into this one, and start again. If that root is gone, restore them from its backup."
+        )
+
+
 def has_rows(settings: Settings) -> bool:
     """Whether something was written to a root's database; also where that cannot be found out."""
     if not settings.postgresql:

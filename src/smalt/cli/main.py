@@ -37,6 +37,9 @@ app.add_typer(storage, name="storage")
 node = typer.Typer(help="Other machines, as nodes of clusters.", no_args_is_help=True)
 app.add_typer(node, name="node")
 
+compute = typer.Typer(help="Clusters whose nodes another system makes.", no_args_is_help=True)
+app.add_typer(compute, name="compute")
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -176,6 +179,71 @@ def env(
     Use it as: eval "$(smalt env)"
     """
     _run("env", root=root, shell=shell.value)
+
+
+Workspace = Annotated[str, typer.Option(help="The workspace that it is in.")]
+Node = Annotated[int, typer.Option(min=0, help="Which of its nodes, from 0.")]
+
+
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    node: Node = 0,
+    workspace: Workspace = "default",
+    root: Root = None,
+) -> None:
+    """Print what a job says. With --follow the exit code is 0 only if the job completes."""
+    _run("logs", root=root, job=job, workspace=workspace, node=node, follow=follow)
+
+
+@app.command()
+def connect(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What to run there; a shell.", metavar="[-- COMMAND]")
+    ] = None,
+    node: Node = 0,
+    workspace: Workspace = "default",
+    root: Root = None,
+) -> None:
+    """Run a shell, or a command, behind the walls of a job that runs. The exit code is the command's."""
+    _run("connect", root=root, job=job, workspace=workspace, node=node, words=command or [])
+
+
+@app.command()
+def rerun(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    name: Annotated[str, typer.Option(help="The new job's name.  [default: JOB-rerun-TIME]")] = "",
+    changed_ok: Annotated[bool, typer.Option("--changed-ok", help="Also where its inputs have changed.")] = False,
+    workspace: Workspace = "default",
+    root: Root = None,
+) -> None:
+    """Submit a command job once more, from the same bits; refuses where an input has changed, and says which."""
+    _run("rerun", root=root, job=job, workspace=workspace, name=name, changed_ok=changed_ok)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="A job's name.")],
+    second: Annotated[str, typer.Argument(help="Another's.")],
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show in what two jobs differ: code, exact versions, inputs, parameters. The exit code is 1 if they do."""
+    _run("rerun", "diff", root=root, first=first, second=second, workspace=workspace, as_json=json)
+
+
+@app.command()
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print it once; so it is in a pipe.")] = False,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show who has which nodes and who waits for them, as it changes, until Ctrl-C."""
+    _run("top", root=root, workspace=workspace, once=once, as_json=json)
 
 
 @app.command()
@@ -326,6 +394,37 @@ def run_node(
     """On the other machine: be a node, in the foreground. Jobs go on when it ends, and are adopted."""
     told = {"token_file": token_file, "server": server, "name": name, "isolation": str(isolation), "blobs": blobs}
     _run("nodes", root=root, **told)
+
+
+ComputeName = Annotated[str, typer.Argument(help="The cluster's name.")]
+Workspace = Annotated[str, typer.Option(help="Its workspace.")]
+
+
+@compute.command("attach")
+def attach_compute(
+    name: ComputeName,
+    ray: Annotated[str, typer.Option(help="Ray's dashboard: http://HOST:8265.")],
+    size: Annotated[str, typer.Option(help="What a node is: processors and GPUs.")] = "Standard_DS3_v2",
+    min: Annotated[int, typer.Option(min=0, help="Nodes that are there without a job.")] = 0,
+    max: Annotated[int, typer.Option(min=1, help="Nodes at most.")] = 1,
+    idle: Annotated[int, typer.Option(min=1, help="Seconds after which an idle node is given back.")] = 120,
+    token_file: Annotated[Path | None, typer.Option(help="The file with Ray's token (RAY_AUTH_MODE=token).")] = None,
+    folder: Annotated[str, typer.Option(help="The nodes' folder on Ray's machines.")] = "~/.smalt-ray",
+    isolation: Annotated[NodeIsolation, typer.Option(help="What keeps jobs from Ray's machines.")] = NodeIsolation.auto,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Make a cluster whose nodes are on a Ray cluster, as many as its jobs need."""
+    told = {"size": size, "least": min, "most": max, "idle_s": idle, "token_file": token_file, "folder": folder}
+    told |= {"isolation": str(isolation), "workspace": workspace, "name": name, "ray": ray, "as_json": json}
+    _run("computes", "attach", root=root, **told)
+
+
+@compute.command("detach")
+def detach_compute(name: ComputeName, workspace: Workspace = "default", root: Root = None, json: Json = False) -> None:
+    """Delete such a cluster: its nodes end, and Ray has their room again."""
+    _run("computes", "detach", root=root, name=name, workspace=workspace, as_json=json)
 
 
 def _run(command: str, function: str = "run", **options: Any) -> None:

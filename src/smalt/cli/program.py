@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    WAITING = "waiting"  # until it is started at all
+    WAITING = "waiting"  # until it is needed
     RUNNING = "running"
     RESTARTING = "restarting"
     STOPPED = "stopped"
@@ -43,7 +43,7 @@ class Program:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     nice: int = 0
-    after_ready: bool = False  # started only when the platform answers, and not needed for that
+    on_demand: bool = False  # started when somebody needs it, and the platform answers; ends by itself with 0
     stops_last: bool = False  # the others' last answers go through it
     health: Health | None = None
     data_bytes: int = 0
@@ -78,6 +78,11 @@ class Kept:
         self._timer: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
+
+    def want(self) -> None:
+        """Somebody needs it: started, if it waits for that."""
+        if self.state is State.WAITING:
+            self._restart()
 
     def start(self) -> None:
         self._timer = None
@@ -141,7 +146,10 @@ class Kept:
         code = process.wait()
         self._process, self.pid = None, None
         self._ended.set()
-        if self.state is not State.STOPPED:
+        if self.program.on_demand and self.state is State.RUNNING and code == 0:
+            self.state = State.WAITING
+            log.info("%s ended, until it is needed again", self.program.name)
+        elif self.state is not State.STOPPED:
             self._restart_later(code)
         self._changed()
 
@@ -159,6 +167,7 @@ class Kept:
         except OSError:  # no memory, no descriptors, a full disk: it may pass
             log.exception("%s could not be started", self.program.name)
             self.failures += 1
+            self.state = State.RESTARTING
             self._timer = asyncio.get_running_loop().call_later(
                 restart_delay_s(self.failures, self.program.max_delay_s), self._restart
             )

@@ -24,7 +24,6 @@ from smalt.tracking.process import mlflow_server
 OF_STORES = ("AWS_", "AZURE_STORAGE_", "GOOGLE_")  # variables that say where an object store is, and open it
 ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
 CONNECT_S = 10  # to a database: longer than that, a request has no answer
-LOW_PRIORITY = 5  # MLflow imports for 5 s: not at the cost of the user's first commands
 
 
 def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenService) -> list[Program]:
@@ -50,7 +49,7 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
         Program("server", server, clean, health=answers),
         Program("envoy", envoy, without, stops_last=True, max_delay_s=ENVOY_DELAY_S, health=ready),
         Program(
-            "mlflow", list(mlflow_server.command(settings)), tracking, nice=LOW_PRIORITY, after_ready=True,
+            mlflow_server.NAME, list(mlflow_server.command(settings)), tracking, on_demand=True,
             health=healthy, data_bytes=2 * most,
         ),
     ]  # fmt: skip

@@ -12,14 +12,16 @@ import json
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smalt.cli.log_files import LogFile
-from smalt.cli.program import Kept, Program, State
+from smalt.cli.program import Kept, Program
 from smalt.cli.root import write_atomically
+from smalt.unix_socket import listen_for_words, words
 
 GRACE_S = 10.0
 READY_TIMEOUT_S = 30.0
@@ -56,7 +58,10 @@ class View:
 
 
 class Supervisor:
-    """`answers` tells whether the platform as a whole answers; `changed` is called with each new view."""
+    """`answers` tells whether the platform as a whole answers; `changed` is called with each new view.
+
+    `needs` is a socket: who needs a program that is started on demand says its name there.
+    """
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class Supervisor:
         changed: Callable[[View], None] = lambda view: None,
         url: str = "",
         version: str = "",
+        needs: Path | None = None,
         ready_timeout_s: float = READY_TIMEOUT_S,
         grace_s: float = GRACE_S,
     ) -> None:
@@ -78,6 +84,8 @@ class Supervisor:
         self._url, self._version = url, version
         self._ready_timeout_s, self._grace_s = ready_timeout_s, grace_s
         self._started_at = time.time()
+        self._needs = needs
+        self._needed: set[str] = set()  # while the platform does not answer yet
         self._ready = False
         self._stop = asyncio.Event()
         self._hopeless = asyncio.Event()
@@ -89,6 +97,9 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         trimming = loop.create_task(self._trim_logs())
         try:
+            if self._needs is not None:
+                channel = listen_for_words(self._needs)
+                loop.add_reader(channel, self._hear, channel)
             await self._start()
             if self._ready:
                 await self._stop.wait()
@@ -115,7 +126,7 @@ class Supervisor:
         for one in self._kept:
             one.log_file.begin()
         for one in self._kept:
-            if not one.program.after_ready:
+            if not one.program.on_demand:
                 one.start()
         events = {asyncio.create_task(event.wait()) for event in (self._stop, self._hopeless)}
         probe = asyncio.create_task(self._probe())
@@ -131,9 +142,18 @@ class Supervisor:
         self._ready = True
         log.info("ready at %s after %.1f s", self._url, time.time() - self._started_at)
         self._note()
+        self._start_needed()
+
+    def _hear(self, channel: socket.socket) -> None:
+        self._needed.update(words(channel))
+        if self._ready and not self._stop.is_set():
+            self._start_needed()
+
+    def _start_needed(self) -> None:
         for one in self._kept:
-            if one.state is State.WAITING:
-                one.start()
+            if one.program.name in self._needed and one.program.on_demand:
+                one.want()
+        self._needed.clear()
 
     async def _probe(self) -> None:
         while not await self._answers():
@@ -142,7 +162,7 @@ class Supervisor:
     def _why(self) -> str:
         fragile = max(self._kept, key=lambda one: one.restarts)
         if fragile.restarts == 0:
-            silent = next((one for one in self._kept if not one.program.after_ready), fragile)
+            silent = next((one for one in self._kept if not one.program.on_demand), fragile)
             return f"the platform did not answer within {self._ready_timeout_s:g} s\n{silent.log_file.tail()}".rstrip()
         return f"{fragile.program.name} ends as soon as it is started:\n{fragile.log_file.tail()}".rstrip()
 

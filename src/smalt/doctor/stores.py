@@ -49,7 +49,7 @@ def _folder(machine: Machine) -> Finding:
 
 
 def _bucket(machine: Machine) -> Finding:
-    """Writes a small object, reads it, lists it, tries to make it again, and deletes it."""
+    """Writes a small object, reads it and a part of it, lists it, tries to make it again, and deletes it."""
     import obstore  # half a second that a folder does not need
     from obstore.exceptions import AlreadyExistsError
 
@@ -66,6 +66,7 @@ def _bucket(machine: Machine) -> Finding:
             try:
                 obstore.put(bucket, path, data, mode="create", use_multipart=False)
                 median = median_ms(lambda: _read(bucket, path, data, obstore.get), _ROUND_TRIPS, _MOST_S)
+                obstore.get(bucket, path, options={"range": (1, 3)}).bytes()
                 listed = [meta["path"] for chunk in obstore.list(bucket, folder) for meta in chunk]
                 twice = True
                 with suppress(AlreadyExistsError):

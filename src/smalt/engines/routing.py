@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 
+from smalt.agent.visit import Visit
 from smalt.agent.wire import TaskSpec, TaskState
+from smalt.arm.errors import ArmError
 from smalt.arm.ports import Capacity, Engine, Isolation, Usage
 from smalt.engines.remote.engine import RemoteEngine
 
@@ -35,6 +38,12 @@ class Engines:
         self._remote.remove(name)
         self.local.remove(name)
 
+    def visit(self, name: str, visit: Visit) -> socket.socket:
+        if self._remote.observe(name) is not None:
+            message = "It runs on a machine that dialled in, and nobody can connect to it there yet."
+            raise ArmError(400, "JobNotConnectable", message)
+        return self.local.visit(name, visit)
+
     def usage(self) -> Sequence[Usage]:
         return [*self.local.usage(), *self._remote.usage()]
 
@@ -42,5 +51,5 @@ class Engines:
         self.local.watch(changed)
         self._remote.watch(changed)
 
-    def _of(self, node: str) -> Engine:
+    def _of(self, node: str) -> Engine | RemoteEngine:
         return self._remote if node else self.local

@@ -49,6 +49,14 @@ class Recorder:
             for point in self._points(key, now):
                 point.add(value, bound)
 
+    def record_all(self, scope: str, values: Iterable[tuple[str, float]]) -> None:
+        """Of one resource (name, value), as `record` would one after the other."""
+        lowered, now = scope.lower(), self._clock()
+        with self._lock:
+            for name, value in values:
+                for point in self._points(Key(lowered, name), now):
+                    point.add(value)
+
     def _key(self, scope: str, name: str, labels: Mapping[str, str] | None) -> Key:
         if labels or scope:
             return Key(scope.lower(), name, tuple(sorted((labels or {}).items())))

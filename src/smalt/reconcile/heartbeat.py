@@ -28,8 +28,12 @@ class Heartbeat:
         pace: Pace,
         steady: Callable[[], float] = steady,
         by_the_clock: Sequence[str] = (),
+        returned: Callable[[], None] = lambda: None,
     ) -> None:
-        """`kinds`: of the loop; `by_the_clock`: those of them that wait for times of day."""
+        """`kinds`: of the loop; `by_the_clock`: those of them that wait for times of day.
+
+        `returned` is called when other servers have taken this one for lost: what it had may be theirs.
+        """
         self._platform = platform
         self._kinds = kinds
         self._by_the_clock = by_the_clock
@@ -39,6 +43,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._ahead = platform.clock() - steady()
         self._forgotten_at = float("-inf")
+        self._returned = returned
 
     def keep(self, rows: Sequence[Row]) -> None:
         with self._lock:
@@ -66,6 +71,8 @@ class Heartbeat:
                 lost = [row for row in held if not claims.extend(connection, row, until)]
         for row in lost:
             self.drop(row)
+        if self._platform.servers.beat():
+            self._returned()
         self._platform.audit.settle()
         if self._steady() - self._forgotten_at >= self._pace.forget_s:
             self._forget()

@@ -13,8 +13,9 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,8 +35,11 @@ from smalt.store.resources import Row
 
 log = logging.getLogger("smalt.reconcile")
 
+Written = TypeVar("Written")
+
 _RETRY = "retry"
 _WRITES = 5  # how often an apply that meets others is tried
+_AT_A_STRETCH = 8  # steps of one row, each due at once, before others have their turn
 
 
 class Loop:
@@ -48,8 +52,12 @@ class Loop:
         remove_stored: RemoveStored,
         pace: Pace | None = None,
         stepped: Callable[[str, float], None] = lambda kind, seconds: None,
+        returned: Callable[[], None] = lambda: None,
     ) -> None:
-        """`stepped` is told the kind of each step, and how long it took in s, its apply included."""
+        """`stepped` is told the kind of each step, and how long it took in s, its apply included.
+
+        `returned` is called when other servers have taken this one for lost (`store/servers.py`).
+        """
         self._stepped = stepped
         self._platform = platform
         self._kinds = kinds
@@ -57,7 +65,9 @@ class Loop:
         self._keys = kinds.reconciled()
         self._lanes: Mapping[str, Lane] = kinds.lanes()
         self._below = Below(platform, kinds, remove_stored, self._pace)
-        self.heartbeat = Heartbeat(platform, self._keys, self._pace, by_the_clock=kinds.by_the_clock())
+        self.heartbeat = Heartbeat(
+            platform, self._keys, self._pace, by_the_clock=kinds.by_the_clock(), returned=returned
+        )
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -71,8 +81,7 @@ class Loop:
         pools = {name: ThreadPoolExecutor(self._pace.workers[name], thread_name_prefix=name) for name in self._lanes}
         while not self._stopping.is_set():
             self._wake.clear()
-            # With every worker busy there is nothing to claim for: the end of a step wakes.
-            self._wake.wait(self._pause() if self._claim_all(pools) else None)
+            self._wake.wait(self._pause(self._claim_all(pools)))
         for pool in pools.values():
             pool.shutdown()
         heart.join()
@@ -91,8 +100,7 @@ class Loop:
     def resume(self) -> None:
         """After a start: everything that was not at its end is looked at again at once."""
         with self._platform.database.write() as connection:
-            alone = self._platform.database.sqlite  # then all leases are of a process that is gone
-            claims.resume(connection, self._keys, self._platform.clock(), take_leases=alone)
+            claims.resume(connection, self._keys, self._platform.clock(), self._platform.servers.me)
         self._wake.set()
 
     def run_due(self) -> int:
@@ -105,25 +113,32 @@ class Loop:
         return count
 
     def step(self, row: Row) -> None:
-        """One pass over one claimed row."""
-        begun = time.perf_counter()
-        try:
-            self._step(row)
-        finally:
-            self._stepped(row.kind, time.perf_counter() - begun)
+        """One pass over one claimed row, and over what it is then as long as it is due at once."""
+        goes_on: Row | None = row
+        for left in reversed(range(_AT_A_STRETCH)):
+            if goes_on is None:
+                return
+            row, begun = goes_on, time.perf_counter()
+            try:
+                goes_on = self._step(row, last=not left or self._stopping.is_set())
+            finally:
+                self._stepped(row.kind, time.perf_counter() - begun)
 
-    def _step(self, row: Row) -> None:
+    def _step(self, row: Row, last: bool) -> Row | None:
+        """The row, still leased, where it is due at once; with `last` it is given back all the same."""
         kind = self._kinds[row.kind]
         assert kind.reconcile is not None
+        if self._is_anothers(row):
+            return self._apply(row, Step(row.state, row.status, after=0, home=row.home))
         if row.deleting and self._written(lambda connection: self._below.await_gone(connection, row)):
             self.heartbeat.drop(row)
-            return
+            return None
         try:
-            self._apply(row, kind.reconcile(self._platform, row))
+            return self._apply(row, kind.reconcile(self._platform, row), last)
         except NotReady:  # not the resource's fault: it does not count as a try
-            self._apply(row, Step(row.state, row.status, after=self._pace.backoff_s * 2))
+            return self._apply(row, Step(row.state, row.status, after=self._pace.backoff_s * 2))
         except Exception as error:  # the loop's edge: whatever a step raises is this resource's problem, not the loop's
-            self._apply(row, self._failed(kind, row, error))
+            return self._apply(row, self._failed(kind, row, error))
 
     def claim(self, most: Mapping[str, int]) -> list[Row]:
         """Due rows, now leased by this loop: up to `most` of each lane. Nothing is written where nothing is due."""
@@ -138,7 +153,8 @@ class Loop:
                 if hints:
                     resources.poke(connection, hints, now)
                     keys = self._due_in(connection, now, most)
-                rows = claims.claim(connection, keys, now, str(uuid.uuid4()), self._pace.lease_s) if keys else []
+                lease = f"{claims.lease_of(self._platform.servers.me)}{uuid.uuid4()}"
+                rows = claims.claim(connection, keys, now, lease, self._pace.lease_s, self._others) if keys else []
         except (SQLAlchemyError, Collision) as error:
             log.warning("nothing could be claimed: %s", error)
             with self._lock:
@@ -146,6 +162,15 @@ class Loop:
             return []
         self.heartbeat.keep(rows)
         return rows
+
+    @property
+    def _others(self) -> claims.Others:
+        return tuple(sorted(self._platform.servers.others))
+
+    def _is_anothers(self, row: Row) -> bool:
+        """It was claimed before its server was heard of here."""
+        servers = self._platform.servers
+        return row.home not in (None, servers.me) and not servers.lost(row.home)
 
     def _due(self, now: float, most: Mapping[str, int]) -> list[str]:
         with self._platform.database.read() as connection:
@@ -156,25 +181,24 @@ class Loop:
             key
             for name, lane in self._lanes.items()
             if most[name] > 0
-            for key in claims.due(connection, lane, now, most[name])
+            for key in claims.due(connection, lane, now, most[name], self._others)
         ]
 
-    def _claim_all(self, pools: Mapping[str, ThreadPoolExecutor]) -> bool:
-        """Claim and start what is due; False when no worker is left."""
+    def _claim_all(self, pools: Mapping[str, ThreadPoolExecutor]) -> list[Lane]:
+        """Claim and start what is due; the lanes that have a worker left."""
         while not self._stopping.is_set():
             with self._lock:
                 free = {name: self._pace.workers[name] - busy for name, busy in self._busy.items()}
-            if not any(free.values()):
-                return False
-            rows = self.claim(free)
-            if not rows:
-                return True
+            rows = self.claim(free) if any(free.values()) else []
             for row in rows:
                 lane = next(name for name, one in self._lanes.items() if one.takes(row))
                 with self._lock:
                     self._busy[lane] += 1
+                free[lane] -= 1
                 pools[lane].submit(self._work, row, lane)
-        return True
+            if not rows or all(free.values()):  # these were all; what becomes due from now on wakes
+                return [lane for name, lane in self._lanes.items() if free[name]]
+        return []
 
     def _work(self, row: Row, lane: str) -> None:
         try:
@@ -186,11 +210,16 @@ class Loop:
             self._busy[lane] -= 1
         self._wake.set()
 
-    def _apply(self, row: Row, step: Step) -> None:
-        self._written(lambda connection: self._apply_in(connection, row, step))
-        self.heartbeat.drop(row)
+    def _apply(self, row: Row, step: Step, last: bool = True) -> Row | None:
+        """The row, if it is due at once and not `last`: this loop still has it."""
+        stays = step.home in (None, "", self._platform.servers.me)
+        lease_s = self._pace.lease_s if step.after == 0 and not last and stays else 0
+        goes_on = self._written(lambda connection: self._apply_in(connection, row, step, lease_s))
+        if goes_on is None:
+            self.heartbeat.drop(row)
+        return goes_on
 
-    def _written(self, write: Callable[[Connection], bool]) -> bool:
+    def _written(self, write: Callable[[Connection], Written]) -> Written:
         """One transaction, again where it met another's."""
         for left in reversed(range(_WRITES)):
             try:
@@ -201,35 +230,35 @@ class Loop:
                     raise
         raise AssertionError("unreachable")
 
-    def _apply_in(self, connection: Connection, row: Row, step: Step) -> bool:
+    def _apply_in(self, connection: Connection, row: Row, step: Step, lease_s: float) -> Row | None:
         now = self._platform.clock()
         error = dict(step.error) if step.error else None
         if step.gone:
-            return self._remove(connection, row, error, now)
+            self._remove(connection, row, error, now)
+            return None
         retried = step.reason == _RETRY
         news = step.reason if not retried and step.reason != row.status.get("reason") else ""
         kept = claims.apply(
             connection, row, status={**step.status, "reason": news} if news else step.status, state=step.state,
             due_at=None if step.after is None else now + step.after, failures=row.failures + 1 if retried else 0,
-            now=now, reason=news, ended=step.done, final=step.final,
+            now=now, reason=news, ended=step.done, final=step.final, lease_s=lease_s, home=step.home,
         )  # fmt: skip
         if kept and step.writes is not None:
             step.writes(connection)
         if kept and step.done:
             upto = operations.UNTIL_GONE - 1 if step.final else row.generation
             operations.finish(connection, row.id, upto, error, now)
-        return kept
+        return claims.held(connection, row) if kept and lease_s else None
 
-    def _remove(self, connection: Connection, row: Row, error: Mapping[str, object] | None, now: float) -> bool:
+    def _remove(self, connection: Connection, row: Row, error: Mapping[str, object] | None, now: float) -> None:
         # Once more in this transaction: something may have been made below while the step ran.
         if claims.held(connection, row) is None or self._below.await_gone(connection, row):
-            return False
+            return
         hook = self._kinds[row.kind].deleted
         operations.finish(connection, row.id, operations.UNTIL_GONE, dict(error) if error else None, now)
         resources.remove(connection, row.id, now)
         if hook is not None:
             hook(connection, row, now)
-        return True
 
     def _failed(self, kind: Kind, row: Row, error: Exception) -> Step:
         if row.failures + 1 < self._pace.tries and not (isinstance(error, ArmError) and error.status < 500):
@@ -245,15 +274,18 @@ class Loop:
             return kind.fail(self._platform, row, body)
         return Step("Failed", status, done=True, error=body, reason=str(error)[:500])
 
-    def _pause(self) -> float:
+    def _pause(self, lanes: Sequence[Lane]) -> float | None:
+        """Seconds until something is due in one of the lanes. In the others the end of a step wakes."""
+        if not lanes:
+            return None
         try:
             with self._platform.database.read() as connection:
-                due = claims.next_due(connection, self._keys)
+                dues = [due for lane in lanes if (due := claims.next_due(connection, lane, self._others)) is not None]
         except SQLAlchemyError:
             return 1.0
-        if due is None:
+        if not dues:
             return self._pace.resync_s
-        return min(max(due - self._platform.clock(), 0.0), self._pace.resync_s) + 0.001
+        return min(max(min(dues) - self._platform.clock(), 0.0), self._pace.resync_s) + 0.001
 
 
 def _again(row: Row, after: float) -> Step:

@@ -130,7 +130,7 @@ def _machines(connection: Connection, want: Want) -> Mapping[int, str] | None:
     """The machines that can be had, by their nodes' numbers; None where the compute's nodes are shares of this one."""
     found = machines_.of_compute(connection, want.compute)
     usable = {one.number: one.name for one in found if one.connected and one.gpus >= want.gpus}
-    return usable if found else None
+    return usable if found or want.elsewhere else None
 
 
 def _all_gpus(want: Want) -> tuple[int, ...]:
@@ -245,3 +245,11 @@ def release_idle(connection: Connection, compute: str, now: float, idle_s: float
         connection.execute(delete(allocation).where(allocation.c.compute_id == compute, allocation.c.node == node.node))
     left = [node for node in idle if node not in over][: spare - len(over)]
     return min((node.since + idle_s for node in left), default=None)
+
+
+def computes(connection: Connection, prefix: str) -> list[str]:
+    """Those that have nodes, whose keys begin so."""
+    query = (
+        select(allocation.c.compute_id).where(allocation.c.compute_id.startswith(prefix, autoescape=True)).distinct()
+    )
+    return sorted(connection.execute(query).scalars())

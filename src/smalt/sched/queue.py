@@ -78,3 +78,37 @@ def _wake(connection: Connection, among: ColumnElement[bool], now: float) -> Non
     first = connection.execute(select(queue.c.owner).where(among).order_by(*_FIRST).limit(1)).scalar()
     if first:
         resources.poke(connection, [first], now)
+
+
+def position(connection: Connection, owner: str, most: int) -> int | None:
+    """From 1, among those who wait for the same compute; at most `most`, so that it costs no more. None: not queued."""
+    mine = connection.execute(select(queue).where(queue.c.owner == owner)).first()
+    if mine is None:
+        return None
+    earlier = or_(queue.c.since < mine.since, and_(queue.c.since == mine.since, queue.c.owner < owner))
+    before = or_(queue.c.rank > mine.rank, and_(queue.c.rank == mine.rank, earlier))
+    ahead = select(queue.c.owner).where(queue.c.compute_id == mine.compute_id, before).limit(most - 1).subquery()
+    return 1 + connection.execute(select(func.count()).select_from(ahead)).scalar_one()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of one who waits: `rank` tells its priority."""
+
+    owner: str
+    nodes: int
+    since: float
+    rank: int
+    lacks_gpus: bool
+
+
+def first(connection: Connection, compute: str, most: int) -> list[Place]:
+    """Those who wait for a compute, in order."""
+    query = select(queue).where(queue.c.compute_id == compute).order_by(*_FIRST).limit(most)
+    return [Place(row.owner, row.nodes, row.since, row.rank, row.lacks_gpus) for row in connection.execute(query)]
+
+
+def computes(connection: Connection, prefix: str) -> list[str]:
+    """Those for which somebody waits, whose keys begin so."""
+    query = select(queue.c.compute_id).where(queue.c.compute_id.startswith(prefix, autoescape=True)).distinct()
+    return sorted(connection.execute(query).scalars())

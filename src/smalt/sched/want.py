@@ -13,7 +13,8 @@ class Want:
     """So many nodes of a compute for an owner (a resource's id), all at once.
 
     `most`: how many nodes the compute has at most; `gpus`: of each node; `ports`: each node gets a block of ports;
-    `preemptible`: its nodes are taken back where one that is not waits for them.
+    `preemptible`: its nodes are taken back where one that is not waits for them. `elsewhere`: its nodes are machines of
+    their own, also while there are none.
     """
 
     compute: str
@@ -25,6 +26,7 @@ class Want:
     ports: bool = False
     priority: int = MEDIUM
     preemptible: bool = False
+    elsewhere: bool = False
 
     @property
     def rank(self) -> int:

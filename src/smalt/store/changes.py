@@ -35,9 +35,10 @@ class What(StrEnum):
     SIGNED_IN = "signed_in"
     SIGN_IN_REFUSED = "sign_in_refused"
     SECRET_READ = "secret_read"
+    CONNECTED = "connected"
 
 
-AUDITED = frozenset((What.REFUSED, What.SIGNED_IN, What.SIGN_IN_REFUSED, What.SECRET_READ))
+AUDITED = frozenset((What.REFUSED, What.SIGNED_IN, What.SIGN_IN_REFUSED, What.SECRET_READ, What.CONNECTED))
 _HOME = re.compile(
     r"(/subscriptions/[^/]+(?:/resourcegroups/[^/]+)?)"
     r"(/providers/microsoft\.machinelearningservices/(?:workspaces|registries)/[^/]+)?(?:/|$)"

@@ -11,15 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from smalt.store import changes, children, resources
 from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.news import EVERYTHING, tell
+from smalt.store.quick import QuickSelect
 from smalt.store.resources import Lock, Row
 from smalt.store.tables import resource
 
@@ -28,13 +30,13 @@ _FREE = or_(resource.c.lease.is_(None), resource.c.lease_until < _NOW)
 _THESE = resource.c.id.in_(bindparam("keys", expanding=True))
 _MINE = bindparam("mine", type_=String)
 _UNTIL = bindparam("until", type_=Float)
-_CLAIMABLE = select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE).with_for_update(skip_locked=True)
 _LEASE = (
     update(resource)
     .where(_THESE, resource.c.due_at <= _NOW, _FREE)
     .values(lease=_MINE, lease_until=_UNTIL, due_at=_UNTIL)
+    .returning(resource)
 )
-_LEASED = select(resource).where(_THESE, resource.c.lease == _MINE)
+Others = tuple[str, ...]  # the other servers that live: what they have is theirs to step
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,45 @@ class Lane:
     def takes(self, row: Row) -> bool:
         return row.kind in self.kinds and self.deleting in (None, row.deleting)
 
+    def of(self, query: Select[Any]) -> Select[Any]:
+        """Only rows that it takes."""
+        query = query.where(resource.c.kind.in_(sorted(self.kinds)))
+        return query if self.deleting is None else query.where(resource.c.deleting == self.deleting)
 
-def due(connection: Connection, lane: Lane, now: float, most: int) -> list[str]:
+
+def due(connection: Connection, lane: Lane, now: float, most: int, others: Others = ()) -> list[str]:
     """Ids of up to `most` rows that are due and free, those that wait longest first."""
-    return list(connection.execute(_due(lane), {"now": now, "most": most}).scalars())
+    return [key for (key,) in _due(lane, others).rows(connection, {"now": now, "most": most})]
 
 
-@cache
-def _due(lane: Lane) -> Select[Any]:
+@lru_cache(64)
+def _due(lane: Lane, others: Others) -> QuickSelect:
     """Asked for after every change: built once."""
-    query = select(resource.c.id).where(resource.c.due_at <= _NOW, resource.c.kind.in_(sorted(lane.kinds)), _FREE)
-    if lane.deleting is not None:
-        query = query.where(resource.c.deleting == lane.deleting)
-    return query.order_by(resource.c.due_at).limit(bindparam("most", type_=Integer))
+    query = lane.of(select(resource.c.id).where(resource.c.due_at <= _NOW, _FREE, *_mine(others)))
+    return QuickSelect(query.order_by(resource.c.due_at).limit(bindparam("most", type_=Integer)))
 
 
-def claim(connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float) -> list[Row]:
+@lru_cache(64)
+def _claimable(others: Others) -> Select[Any]:
+    query = select(resource.c.id).where(_THESE, resource.c.due_at <= _NOW, _FREE, *_mine(others))
+    return query.with_for_update(skip_locked=True)
+
+
+def _mine(others: Others) -> list[ColumnElement[bool]]:
+    return [or_(resource.c.home.is_(None), resource.c.home.not_in(others))] if others else []
+
+
+def claim(
+    connection: Connection, keys: Sequence[str], now: float, lease: str, lease_s: float, others: Others = ()
+) -> list[Row]:
     """Those of the rows that are still due and free, now leased under `lease`.
 
     A crash makes them due again when it is over.
     """
     if connection.dialect.name == "postgresql":
-        keys = list(connection.execute(_CLAIMABLE, {"keys": keys, "now": now}).scalars())
-    until = now + lease_s
-    connection.execute(_LEASE, {"keys": keys, "now": now, "mine": lease, "until": until})
-    return [resources.read(found) for found in connection.execute(_LEASED, {"keys": keys, "mine": lease})]
+        keys = list(connection.execute(_claimable(others), {"keys": keys, "now": now}).scalars())
+    values = {"keys": keys, "now": now, "mine": lease, "until": now + lease_s}
+    return [resources.read(found) for found in connection.execute(_LEASE, values)]
 
 
 def extend(connection: Connection, row: Row, until: float) -> bool:
@@ -103,11 +119,14 @@ def apply(
     reason: str,
     ended: bool,
     final: bool = False,
+    lease_s: float = 0,
+    home: str | None = None,
 ) -> bool:
     """Write what a step found on `row`, as claimed; False: it was dropped.
 
     Of `status` what the step changed is written, and what others wrote meanwhile (`resources.merge_status`) stays.
-    `reason` is news to be recorded, also where the state stays. `ended`: the row's waiters are made due.
+    `reason` is news to be recorded, also where the state stays. `ended`: the row's waiters are made due. With
+    `lease_s` it stays leased, for so long from now.
     """
     current = held(connection, row)
     if current is None:
@@ -116,6 +135,8 @@ def apply(
     if current.deleting != row.deleting or (current.generation != row.generation and not final):
         _release(connection, row, {"due_at": now if kept is None else kept})
         return False
+    due = min((at for at in (due_at, kept) if at is not None), default=None)
+    still = {"lease": row.lease, "lease_until": now + lease_s, "due_at": now + lease_s}
     _release(
         connection,
         row,
@@ -124,10 +145,14 @@ def apply(
             "state": state,
             "observed": row.generation,
             "failures": failures,
-            "due_at": due_at if kept is None else kept,
+            "due_at": due,
             "ended_at": now if ended else None,
+            **(still if lease_s else {}),
+            **({} if home is None else {"home": home or None}),
         },
     )
+    if home:
+        tell(connection, row.id, due=True)  # it may be another server's to go on
     children.changed(connection, current, state, ended, now)
     if state != current.state or reason:
         changes.record(
@@ -154,20 +179,24 @@ def _merged(claimed: Document, found: Mapping[str, Any], current: Document) -> D
 
 def _release(connection: Connection, row: Row, values: Document) -> None:
     mine = and_(resource.c.id == row.id, resource.c.lease == row.lease)
-    connection.execute(update(resource).where(mine).values({**values, "lease": None, "lease_until": None}))
+    connection.execute(update(resource).where(mine).values({"lease": None, "lease_until": None, **values}))
 
 
-def resume(connection: Connection, kinds: Sequence[str], now: float, take_leases: bool) -> None:
+def resume(connection: Connection, kinds: Sequence[str], now: float, me: str) -> None:
     """Make due at once whatever has a time to be looked at again: all that is not at its end has one.
 
-    `take_leases` where no other loop works on this database; otherwise leases run out by themselves.
+    What this server (`me`) had leased is free: its loop of then is gone. Empty: no other loop works on this database.
     """
-    live = resource.c.due_at.is_not(None)
-    connection.execute(
-        update(resource)
-        .where(resource.c.kind.in_(kinds), live)
-        .values(due_at=now, **({"lease": None, "lease_until": None} if take_leases else {}))
-    )
+    there = (resource.c.kind.in_(kinds), resource.c.due_at.is_not(None))
+    ours = [or_(resource.c.home.is_(None), resource.c.home == me)] if me else []
+    leased = [resource.c.lease.startswith(lease_of(me), autoescape=True)] if me else []
+    connection.execute(update(resource).where(*there, *ours).values(due_at=now))
+    connection.execute(update(resource).where(*there, *leased).values(due_at=now, lease=None, lease_until=None))
+
+
+def lease_of(me: str) -> str:
+    """How the leases of a server begin."""
+    return f"{me}." if me else ""
 
 
 def shift(connection: Connection, kinds: Sequence[str], by: float) -> None:
@@ -187,9 +216,13 @@ def look_again(connection: Connection, kinds: Sequence[str], now: float) -> None
         tell(connection, EVERYTHING, due=True)
 
 
-def next_due(connection: Connection, kinds: Sequence[str]) -> float | None:
+def next_due(connection: Connection, lane: Lane, others: Others = ()) -> float | None:
     """When the next row is due that nobody works on. One that is poked meanwhile is due at the end of its step."""
-    query = select(func.min(resource.c.due_at)).where(
-        resource.c.due_at.is_not(None), resource.c.kind.in_(kinds), resource.c.lease.is_(None)
-    )
-    return connection.execute(query).scalar()
+    ((due,),) = _next_due(lane, others).rows(connection, {})
+    return due
+
+
+@lru_cache(64)
+def _next_due(lane: Lane, others: Others) -> QuickSelect:
+    waits = resource.c.due_at.is_not(None), resource.c.lease.is_(None)
+    return QuickSelect(lane.of(select(func.min(resource.c.due_at)).where(*waits, *_mine(others))))

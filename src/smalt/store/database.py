@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from smalt.store.quick import execute
 log = logging.getLogger("smalt.store")
 
 BUSY_TIMEOUT_MS = 10_000
+JOURNAL_PAGES = 1000  # SQLite's own number
 _COLLISIONS = ("40P01", "40001")  # deadlock, serialization failure
 WIPE_TIMEOUT_MS = 500  # a start does not wait for readers; the next one tries again
 
@@ -38,7 +40,10 @@ class Collision(Exception):
 class Database:
     """One database, used from many threads. `url` is SQLAlchemy's; `written` is told how long each write took, in s."""
 
-    def __init__(self, url: str, written: Callable[[float], None] = lambda seconds: None) -> None:
+    def __init__(
+        self, url: str, written: Callable[[float], None] = lambda seconds: None, journal_pages: int = JOURNAL_PAGES
+    ) -> None:
+        """`journal_pages`: when SQLite's journal is so long, its pages are brought into the file."""
         self._written = written
         if url.startswith("postgresql://"):
             url = url.replace("postgresql://", "postgresql+psycopg://", 1)
@@ -49,7 +54,7 @@ class Database:
         self._followers: list[Callable[[Hint], None]] = []
         if self.sqlite:
             self._engine = create_engine(url, pool_size=16, max_overflow=64, connect_args={"check_same_thread": False})
-            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "connect", partial(_prepare_sqlite, journal_pages))
             event.listen(self._engine, "begin", _begin_deferred)
             path = self._engine.url.database
             if path and path != ":memory:":
@@ -136,12 +141,13 @@ class Database:
         self._engine.dispose()
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(journal_pages: int, connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver's own BEGIN would come too late for a writer
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
+        f"wal_autocheckpoint={journal_pages}",
         f"busy_timeout={BUSY_TIMEOUT_MS}",
         "foreign_keys=ON",
         "cache_size=-16000",

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from sqlalchemy import inspect, text
 
-from smalt.store.database import Database
+from smalt.store.database import Database, exclusive
 from smalt.store.tables import metadata
 
-HEAD = "0014"
+HEAD = "0015"
+_LOCK = "schema"
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -23,8 +24,9 @@ class NewerDatabase(Exception):
 
 
 def migrate(database: Database) -> None:
-    """Idempotent. Raises NewerDatabase."""
+    """Idempotent; one server at a time. Raises NewerDatabase."""
     with database.write() as connection:
+        exclusive(connection, _LOCK)
         tables = set(inspect(connection).get_table_names())
         if "alembic_version" not in tables:
             metadata.create_all(connection)
@@ -50,5 +52,6 @@ def _upgrade(database: Database, current: str) -> None:
             f"The database has schema {current}, this version knows up to {HEAD}. Install a newer Smalt."
         )
     with database.write() as connection:
+        exclusive(connection, _LOCK)  # whoever had it has upgraded it: then nothing is left to do
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -71,6 +71,11 @@ def of_node(connection: Connection, node: str) -> list[NodeTask]:
     return [_task(row) for row in found]
 
 
+def owners(connection: Connection, node: str) -> list[str]:
+    """Whose tasks a machine has."""
+    return list(connection.execute(select(node_task.c.owner).where(node_task.c.node == node).distinct()).scalars())
+
+
 def nodes_with_tasks(connection: Connection) -> set[str]:
     """The names of the machines that have been given something, be it gone or not."""
     return set(connection.execute(select(node_task.c.node).distinct()).scalars())

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Row as SqlRow
 from smalt.store.database import exclusive
 from smalt.store.tables import node
 
-REMOTE = "remote"
+REMOTE, RAY = "remote", "ray"  # who made it: an operator, or its cluster on Ray
 NODES = "/smalt/nodes"  # who is hinted at when an operator has added or removed one
 NEW, CONNECTED, SILENT = "New", "Connected", "Silent"
 _TOKEN_BYTES = 32
@@ -26,7 +26,10 @@ _TOKEN_BYTES = 32
 
 @dataclass(frozen=True)
 class Machine:
-    """`gpus`, `cpus`, `memory_bytes`, `isolation` are 0 and empty until it has dialled in for the first time."""
+    """`gpus`, `cpus`, `memory_bytes`, `isolation` are 0 and empty until it has dialled in for the first time.
+
+    `server`: the one that it dialled last (`store/servers.py`).
+    """
 
     name: str
     engine: str
@@ -41,13 +44,16 @@ class Machine:
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     state: str = NEW
     seen_at: float | None = None
+    server: str = ""
 
     @property
     def connected(self) -> bool:
         return self.state == CONNECTED
 
 
-def add(connection: Connection, name: str, compute: str, labels: Mapping[str, str], now: float) -> tuple[Machine, str]:
+def add(
+    connection: Connection, name: str, compute: str, labels: Mapping[str, str], now: float, engine: str = REMOTE
+) -> tuple[Machine, str]:
     """A new machine of a cluster, with the lowest number that is free there, and its token. ValueError: it exists."""
     exclusive(connection, compute)
     if get(connection, name) is not None:
@@ -55,10 +61,10 @@ def add(connection: Connection, name: str, compute: str, labels: Mapping[str, st
     taken = {one.number for one in of_compute(connection, compute)}
     number = next(number for number in range(len(taken) + 1) if number not in taken)
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    made = Machine(name, REMOTE, compute, number, labels=labels)
+    made = Machine(name, engine, compute, number, labels=labels)
     connection.execute(
         node.insert().values(
-            name=name, engine=REMOTE, compute_id=compute, number=number, token_hash=_hash(token), cpus=0,
+            name=name, engine=engine, compute_id=compute, number=number, token_hash=_hash(token), cpus=0,
             memory_bytes=0, gpus=0, isolation="", incarnation="", version="", labels=json.dumps(dict(labels)),
             state=NEW, seen_at=None, created_at=now,
         )
@@ -118,5 +124,5 @@ def _one(row: SqlRow[Any] | None) -> Machine | None:
 def _machine(row: SqlRow[Any]) -> Machine:
     return Machine(
         row.name, row.engine, row.compute_id, row.number, row.cpus, row.memory_bytes, row.gpus, row.isolation,
-        row.incarnation, row.version, json.loads(row.labels), row.state, row.seen_at,
+        row.incarnation, row.version, json.loads(row.labels), row.state, row.seen_at, row.server or "",
     )  # fmt: skip

@@ -9,9 +9,10 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select
+from sqlalchemy import BindParameter, Connection, Select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.visitors import iterate
 
 _NAMED = sqlite.dialect(paramstyle="named")
 
@@ -39,7 +40,10 @@ class QuickSelect:
 
     def __init__(self, query: Select[Any]) -> None:
         self._query = query
-        self._text = str(query.compile(dialect=_NAMED))
+        asked = [one.key for one in iterate(query) if isinstance(one, BindParameter) and one.required]
+        expanded = query.compile(dialect=_NAMED).construct_expanded_state(dict.fromkeys(asked))
+        self._text = expanded.statement
+        self._constants = {name: value for name, value in expanded.parameters.items() if name not in asked}
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """With the columns in the order in which they are selected."""
@@ -47,7 +51,7 @@ class QuickSelect:
             return connection.execute(self._query, values).all()
         if not connection.in_transaction():
             connection.begin()
-        return execute(connection, self._text, values)
+        return execute(connection, self._text, {**self._constants, **values})
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

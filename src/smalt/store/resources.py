@@ -188,6 +188,11 @@ def poke(connection: Connection, keys: Sequence[str], now: float) -> None:
         )
 
 
+def settle_at(connection: Connection, key: str, home: str) -> None:
+    """From now on this server steps the row (`store/servers.py`)."""
+    connection.execute(update(resource).where(resource.c.id == key.lower()).values(home=home))
+
+
 def reopen(connection: Connection, key: str, now: float) -> None:
     """Make a row due now that has ended: who waits for it waits for its next end."""
     connection.execute(update(resource).where(resource.c.id == key.lower()).values(ended_at=None))

@@ -40,6 +40,7 @@ class Row:
     changed_by: str
     ended_at: float | None
     counted: bool = False
+    home: str | None = None
 
     @property
     def properties(self) -> Document:
@@ -61,7 +62,10 @@ def read(found: Sequence[Any]) -> Row:
 
 @dataclass(frozen=True)
 class New:
-    """A row to be. `counted`: what is above keeps count of it, and is woken when it ends (`store/children.py`)."""
+    """A row to be. `counted`: what is above keeps count of it, and is woken when it ends (`store/children.py`).
+
+    `home`: the server that steps it, empty: any (`store/servers.py`).
+    """
 
     key: str
     written: str
@@ -76,6 +80,7 @@ class New:
     lookup: str | None = None
     archived: bool = False
     counted: bool = False
+    home: str = ""
 
     def values(self, now: float) -> Document:
         return {
@@ -84,5 +89,5 @@ class New:
             "observed": 0 if self.due_at is not None else 1, "archived": self.archived, "lookup": self.lookup,
             "deleting": False, "due_at": self.due_at, "failures": 0, "lease": None, "lease_until": None,
             "created_at": now, "changed_at": now, "created_by": self.by, "changed_by": self.by,
-            "ended_at": now if self.due_at is None else None, "counted": self.counted,
+            "ended_at": now if self.due_at is None else None, "counted": self.counted, "home": self.home or None,
         }  # fmt: skip

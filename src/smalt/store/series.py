@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, and_, delete, select, text
 
@@ -30,8 +30,7 @@ _ADD = text(
 )
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """`scope`: a resource's lowered id, or nothing for the platform's own; `labels` in the order of their names."""
 
     scope: str
@@ -52,8 +51,13 @@ class Point:
 
     def add(self, value: float, bound: float | None = None) -> None:
         """`bound`: the one that it is counted below, where the spread matters."""
-        self.count, self.sum, self.last = self.count + 1, self.sum + value, value
-        self.min, self.max = min(self.min, value), max(self.max, value)
+        self.count += 1
+        self.sum += value
+        self.last = value
+        if value < self.min:
+            self.min = value
+        if value > self.max:
+            self.max = value
         if bound is not None:
             self.buckets[bound] = self.buckets.get(bound, 0) + 1
 

@@ -40,6 +40,7 @@ resource = Table(
     Column(
         "counted", Boolean, nullable=False, server_default=false()
     ),  # what is above keeps count of it: a job's child
+    Column("home", Text),  # the server (`server.id`) on whose machine its tasks are; NULL: any may step it
     Index("resource_list", "kind", "parent", "archived", "created_at"),
     Index("resource_parent", "parent", "deleting"),
     Index(  # the kind first: else SQLite, without statistics, takes `resource_lookup` and reads every job there is
@@ -159,7 +160,16 @@ node = Table(  # the machines that are the nodes of clusters, beside the server'
     Column("state", Text, nullable=False),  # New, Connected, Silent
     Column("seen_at", Double),
     Column("created_at", Double, nullable=False),
+    Column("server", Text),  # the one that it dialled last
     Index("node_compute", "compute_id", "number", unique=True),
+)
+
+server = Table(  # the servers that work on this database, each with a root of its own; none on SQLite
+    "server",
+    metadata,
+    Column("id", Text, primary_key=True),  # random, in its root
+    Column("url", Text, nullable=False),
+    Column("seen_at", Double, nullable=False),
 )
 
 node_task = Table(  # tasks that were given to machines: what is wanted, and what they last said

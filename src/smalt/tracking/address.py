@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.settings import Settings
 
+_USUAL = 512  # characters of a path
 ARTIFACT_ROUTE = "/api/2.0/mlflow-artifacts/artifacts"
 _WORKSPACE = (
     r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)"
@@ -42,6 +43,10 @@ class Address:
 
 def parse_address(raw_path: str) -> Address | None:
     """The address of a path as it was sent (percent-encoded), or None where it is none of ours."""
+    return _recent(raw_path) if len(raw_path) <= _USUAL else _parsed(raw_path)
+
+
+def _parsed(raw_path: str) -> Address | None:
     for service, pattern in (("mlflow", _EDGE), ("history", _RUN_ARTIFACTS), ("artifact", _ARTIFACTS)):
         found = pattern.fullmatch(raw_path)
         if found is None:
@@ -57,6 +62,9 @@ def parse_address(raw_path: str) -> Address | None:
             run=unquote(found["run"]) if service == "history" else "",
         )
     return None
+
+
+_recent = lru_cache(1024)(_parsed)  # asked twice of each request, and jobs log to few paths
 
 
 @lru_cache(4096)  # of a few workspaces, on every request

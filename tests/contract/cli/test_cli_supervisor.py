@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from smalt.cli.program import restart_delay_s
-from smalt.cli.supervisor import read_view
+from smalt.cli.supervisor import View, read_view
 from smalt.cli.watch import memory_limit
+from smalt.unix_socket import say
 
 DRIVER = """
 import asyncio, json, sys
@@ -36,7 +37,8 @@ async def answers():
 
 async def main():
     table = [Program(**{**one, "health": Health(**one["health"]) if "health" in one else None}) for one in programs]
-    await Supervisor(table, folder / "state.json", folder, answers, url="https://localhost:1", **options).run()
+    needs = folder / "needs.sock"
+    await Supervisor(table, folder / "state.json", folder, answers, url="https://localhost:1", needs=needs, **options).run()
 
 try:
     asyncio.run(main())
@@ -44,6 +46,11 @@ except StartFailed as error:
     sys.exit(f"failed: {error}")
 """
 SLEEPER = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
+UNTIL_TOLD = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: exit(0)); print('here', flush=True); time.sleep(60)",
+]
 STUBBORN = [
     sys.executable,
     "-c",
@@ -78,6 +85,11 @@ class Driven:
         command = [sys.executable, str(self.folder / "driver.py"), str(self.folder)]
         command += [json.dumps(programs), json.dumps(options)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def view(self) -> View:
+        view = read_view(self.folder / "state.json")
+        assert view is not None
+        return view
 
     def pids(self) -> dict[str, int]:
         view = read_view(self.folder / "state.json")
@@ -173,10 +185,12 @@ def test_no_program_survives_a_kill_of_the_supervisor(driven: Driven) -> None:
     until(lambda: all(gone(pid) for pid in pids.values()), 3)
 
 
-def test_a_program_after_ready_waits_for_it(driven: Driven) -> None:
-    programs = {"name": "one", "command": SLEEPER}, {"name": "later", "command": SLEEPER, "after_ready": True}
-    driven.start(*programs, ready=False)
+def test_a_program_on_demand_starts_when_it_is_needed_and_the_platform_answers(driven: Driven) -> None:
+    programs = {"name": "one", "command": SLEEPER}, {"name": "later", "command": SLEEPER, "on_demand": True}
+    driven.start(*programs, {"name": "never", "command": SLEEPER, "on_demand": True}, ready=False)
     until(lambda: "one" in driven.pids())
+    for word in ("later", "later", "nothing", "one"):
+        say(driven.folder / "needs.sock", word)
     asked = driven.unanswered()
     until(lambda: driven.unanswered() >= asked + 3)
     assert set(driven.pids()) == {"one"}
@@ -184,6 +198,27 @@ def test_a_program_after_ready_waits_for_it(driven: Driven) -> None:
     (driven.folder / "answers").touch()
     until(lambda: set(driven.pids()) == {"one", "later"})
     assert driven.ready()
+
+
+def test_a_program_on_demand_may_end_and_comes_back_where_it_is_needed_or_was_killed(driven: Driven) -> None:
+    driven.start({"name": "later", "command": UNTIL_TOLD, "on_demand": True})
+    until(driven.ready)
+    assert driven.pids() == {}
+    needs = driven.folder / "needs.sock"
+    say(needs, "later")
+    until(lambda: "later" in driven.pids())
+    first = driven.pids()["later"]
+    say(needs, "later")  # it runs already
+    until(lambda: "here" in (driven.folder / "later.log").read_text())
+    os.kill(first, signal.SIGUSR1)  # it ends by itself
+    until(lambda: driven.view().processes[0].state == "waiting")
+    assert driven.view().processes[0].restarts == 0
+    say(needs, "later")
+    until(lambda: driven.pids().get("later") not in (None, first))
+    second = driven.pids()["later"]
+    os.kill(second, signal.SIGKILL)
+    until(lambda: driven.pids().get("later") not in (None, second))
+    assert driven.view().processes[0].restarts == 1
 
 
 def test_a_program_that_cannot_start_fails_the_start_with_its_log(driven: Driven) -> None:

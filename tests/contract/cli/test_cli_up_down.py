@@ -26,6 +26,7 @@ from smalt.cli.program import Program
 from smalt.cli.root import holder
 from smalt.config import read_settings
 from smalt.settings import Settings
+from smalt.unix_socket import say
 
 ANSWERING = """
 import http.server, ssl, sys
@@ -57,7 +58,7 @@ IDLE = "import time; time.sleep(600)"
 def stand_ins(settings: Settings, environment: Mapping[str, str], _: TokenService) -> list[Program]:
     front = [sys.executable, "-c", ANSWERING, str(settings.tls), str(settings.port)]
     later = [sys.executable, "-c", IDLE]
-    return [Program("envoy", front, dict(environment)), Program("mlflow", later, dict(environment), after_ready=True)]
+    return [Program("envoy", front, dict(environment)), Program("mlflow", later, dict(environment), on_demand=True)]
 
 
 def broken(settings: Settings, environment: Mapping[str, str], _: TokenService) -> list[Program]:
@@ -159,6 +160,8 @@ def test_up_detached_is_ready_when_it_returns_and_down_stops_it(root: Path, port
     said = smalt("up", "--root", root, "--port", port, "--detach")
     assert said.exit_code == 0, said.output
     assert f"https://localhost:{port}/login?code=" in said.stdout
+    assert {"supervisor", "envoy"} == pids(root).keys()
+    say(read_settings(root).needs_socket, "mlflow")
     until(lambda: {"supervisor", "envoy", "mlflow"} == pids(root).keys())
     # memory is the kernel's figure of this moment: a process that has just become its program has next to none
     until(lambda: all(one["rss_bytes"] > 1_000_000 for one in status(root)[1]["processes"]))  # type: ignore[attr-defined]
@@ -244,6 +247,7 @@ def test_what_does_not_come_up_fails_with_the_end_of_its_log(
 
 def test_up_starts_clean_after_its_supervisor_was_killed(root: Path, port: int) -> None:
     assert smalt("up", "--root", root, "--port", port, "--detach").exit_code == 0
+    say(read_settings(root).needs_socket, "mlflow")
     until(lambda: "mlflow" in pids(root))
     before = pids(root)
     os.kill(before["supervisor"], signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from fakes.examples import EXAMPLES, prepare
 from fakes.pipelines import component, data, node
 from fakes.platform import WORKSPACE, Harness
 from fakes.sweeps import document
+from fakes.two_servers import TwoServers
 from smalt.arm.registry import Kinds
 from smalt.kinds.jobs.job import TYPES
 from smalt.kinds.workspaces.supporting import SUPPORTS
@@ -32,6 +34,22 @@ LENIENT = {  # names that Azure takes of these kinds
     "resourcegroups": ("naïve", "-leading"),
     "microsoft.authorization/locks": ("naïve", "-leading", "a b", "a;b"),
 }
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "two-servers"])
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
+    """On both databases, and with two servers on one."""
+    if request.param == "sqlite":
+        made = Harness(tmp_path)
+        yield made
+        made.close()
+        return
+    server = request.getfixturevalue("postgres")
+    url = server.create(request.getfixturevalue("migrated"))
+    made = TwoServers(tmp_path, url) if request.param == "two-servers" else Harness(tmp_path, database_url=url)
+    yield made
+    made.close()
+    server.drop(url)
 
 
 def test_every_kind_has_an_example() -> None:

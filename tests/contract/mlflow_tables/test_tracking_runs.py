@@ -94,7 +94,7 @@ def log_everything(tracking: MlflowTracking, run: str) -> None:
             connection.execute(table.insert().values(**metric, timestamp=1, step=1, is_nan=False))
         connection.execute(schema.params.insert().values(key="p", value="1", run_uuid=run))
         for ends in (("DATASET", "d", "RUN_INPUT", run), ("RUN_OUTPUT", run, "MODEL_OUTPUT", "m-1")):
-            connection.execute(schema.inputs.insert().values(ends))
+            connection.execute(schema.inputs.insert().values((*ends, 0, ends[1])))
     add_model(tracking, "m-1", run)
 
 

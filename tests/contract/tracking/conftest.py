@@ -76,7 +76,7 @@ class Site:
             base_url=base,
             headers=headers,
             verify=ssl.create_default_context(cafile=self.settings.tls / "ca.pem"),
-            timeout=40,
+            timeout=90,
         )
 
     def account_of(self, workspace: str) -> str:
@@ -125,7 +125,7 @@ class Site:
 
     def wait_ready(self) -> None:
         with self.client() as client:
-            for _ in range(4):
+            for _ in range(6):  # each waits for a minute
                 if client.get("/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default").status_code == 200:
                     return
                 time.sleep(0.5)

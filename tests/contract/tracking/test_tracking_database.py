@@ -22,7 +22,7 @@ from smalt.arm.ports import NotReady, RunSpec
 from smalt.settings import Settings
 from smalt.tracking.database.migration import prepare
 from smalt.tracking.database.place import SCHEMA, tables_url
-from smalt.tracking.process.mlflow_process import relocate
+from smalt.tracking.database.relocation import relocate
 from smalt.tracking.runs.runs import MlflowTracking
 
 API = "/api/2.0/mlflow"
@@ -82,14 +82,16 @@ def test_artifacts_follow_the_platform_to_another_port(site: Any) -> None:
     site.tracking.ensure_run(RunSpec(site.alpha.key, "moved", "churn"))
     places = (("experiments", "artifact_location"), ("workspaces", "default_artifact_root"), ("runs", "artifact_uri"))
     try:
-        relocate(replace(site.settings, port=1), site.tracking.database)
+        with site.tracking.database.write() as connection:
+            relocate(connection, replace(site.settings, port=1))
         with site.tracking.database.read() as connection:
             for name, column in places:
                 uris = connection.scalars(text(f"SELECT {column} FROM {name} WHERE {column} LIKE '%/subscriptions/%'"))
                 found = list(uris)
                 assert found and all(uri.startswith("https://localhost:1/mlflow/v1.0/subscriptions/") for uri in found)
     finally:
-        relocate(site.settings, site.tracking.database)
+        with site.tracking.database.write() as connection:
+            relocate(connection, site.settings)
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)

@@ -19,6 +19,7 @@ from smalt.web.dispatcher import Dispatcher
         ("/tenants", "arm"),
         ("/nodes/v1/channel", "nodes"),
         ("/nodes/v2/channel", "open_routes"),
+        ("/connect/v1/subscriptions/s/jobs/j/nodes/0", "visits"),
         # {scope}/providers/… of a client, with a scope that begins with a slash
         ("//subscriptions/s/providers/Microsoft.Authorization/locks/l", "arm"),
         ("///subscriptions/s", "open_routes"),
@@ -35,7 +36,8 @@ def test_a_path_is_answered_by_one_part(path: str, part: str) -> None:
 
         return answer
 
-    parts = {one: named(one) for one in ("blobs", "tracking", "history", "datastores", "nodes", "arm", "open_routes")}
+    names = ("blobs", "tracking", "history", "datastores", "nodes", "visits", "arm", "open_routes")
+    parts = {one: named(one) for one in names}
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
     asyncio.run(Dispatcher(**parts)(scope, named("receive"), named("send")))
     assert asked == [part]

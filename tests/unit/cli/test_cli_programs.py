@@ -39,7 +39,7 @@ def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: S
     }
     assert all(one.health and one.health.memory_bytes >= 2 << 30 for one in table.values())
     assert Order.read(Order(settings, tuple(table.values()), "1").write()).programs == list(table.values())
-    assert [one.name for one in table.values() if one.after_ready] == ["mlflow"]
+    assert [one.name for one in table.values() if one.on_demand] == ["mlflow"]
     assert [one.name for one in table.values() if one.stops_last] == ["envoy"]
     assert not any("SECRET" in " ".join(one.command).upper() for one in table.values())
 

@@ -222,7 +222,6 @@ WAITED_FOR = {
     "schedules": "workspaces/schedules",
     "AutoML": "AutoML",
     "Spark": "Spark",
-    "sweeps as steps of pipelines": "SweepStep",  # no job has the type
     "the environment mldesigner-minimal": "mldesigner-minimal",  # no kind or type: a curated environment
     "several processes on a node": "Distributed",  # no kind or type either: `admission.distribution` refuses them
     "parallel jobs": "Parallel",  # steps of pipelines, of which no job has the type

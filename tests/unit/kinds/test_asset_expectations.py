@@ -271,12 +271,6 @@ class TestWhatCannotBeHadIsSaid:
         given = {name: {"value": value} for name, value in parameters.items()}
         assert self.refused(harness, url, {"properties": {"parameters": given}})[0] == target
 
-    def test_ray(self, harness: Harness) -> None:
-        job = {"jobType": "Command", "command": "true", "environmentId": CURATED}
-        job["distribution"] = {"distributionType": "Ray"}
-        target, message = self.refused(harness, f"{WORKSPACE}/jobs/rays", {"properties": job})
-        assert target == "properties.distribution.distributionType" and "Ray" in message
-
     def test_kubernetes_endpoints(self, harness: Harness) -> None:
         properties = {"authMode": "Key", "compute": f"{WORKSPACE}/computes/k8s"}
         target, message = self.refused(harness, f"{WORKSPACE}/onlineEndpoints/scores", {"properties": properties})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from fakes.jobs import JOBS, status
 from fakes.pipelines import FOLDER, child, component, data, job_of, node, run_to_the_end, submit
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import Ref
+from smalt.kinds.jobs.model import TYPES
 from smalt.kinds.jobs.pipelines import reuse
 from smalt.store import resources
 
@@ -188,3 +191,66 @@ def test_a_named_output_of_a_reused_step_is_registered_again(harness: Harness) -
     versions = [harness.get(f"{WORKSPACE}/data/kept/versions/{n}").json()["properties"]["dataUri"] for n in (1, 2)]
     assert versions[0] == versions[1]
     assert harness.get(f"{JOBS}/second").json()["properties"]["status"] == "Completed"
+
+
+def test_rounds_of_a_loop_do_not_reuse_each_other_and_another_run_reuses_them(harness: Harness) -> None:
+    part = component(harness, "part")
+    inner = {"in": node(part, data=IN)}
+    component(harness, "inner", type="pipeline", jobs=inner, inputs={"raw": {"type": "uri_folder"}}, outputs={})
+    for name, ran in (("first", ["body_0", "body_1", "in", "in"]), ("second", [])):
+        jobs = {
+            "body": node(part, data=IN),
+            "again": {"type": "do_while", "body": "${{parent.jobs.body}}", "limits": {"max_iteration_count": 2}},
+            "whole": node("azureml:inner:1", type="pipeline", raw=IN),
+            "both": {"type": "do_while", "body": "${{parent.jobs.whole}}", "limits": {"max_iteration_count": 2}},
+        }
+        assert submit(harness, jobs, name, inputs={"raw": data()}).status_code == 201
+        assert sorted(run_to_the_end(harness)) == ran
+        assert status(harness, name) == "Completed"
+
+
+def test_files_are_looked_at_outside_of_transactions_that_write(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    component(harness, "part")
+    writing, looked, write = [0], [0], harness.database.write
+
+    @contextmanager
+    def counted() -> Generator[Any]:
+        with write() as connection:
+            writing[0] += 1
+            try:
+                yield connection
+            finally:
+                writing[0] -= 1
+
+    def watched(name: str) -> None:
+        real = getattr(harness.blobs, name)
+
+        def seen(*given: Any) -> Any:
+            assert not writing[0], f"{name} while a transaction writes"
+            looked[0] += 1
+            return real(*given)
+
+        monkeypatch.setattr(harness.blobs, name, seen)
+
+    two(harness, "first")
+    monkeypatch.setattr(harness.database, "write", counted)
+    watched("list")
+    watched("exists")
+    assert two(harness, "second") == []
+    assert looked[0] >= 3, "an input of one, and an output of each"
+
+
+def test_an_earlier_job_that_goes_meanwhile_is_not_reused(harness: Harness) -> None:
+    component(harness, "part")
+    two(harness, "first")
+    one = {"one": node("azureml:part:1", data=IN)}
+    assert submit(harness, one, "second", inputs={"raw": data()}).status_code == 201
+    row = harness.row(f"{JOBS}/second")
+    step = TYPES["Pipeline"].step(harness.platform, row)
+    harness.send("DELETE", f"{JOBS}/{job_of(harness, 'one', 'first')}")
+    assert step.writes is not None
+    with harness.database.write() as connection:
+        step.writes(connection)
+    assert child(harness, "one", "second")["status"] == "NotStarted"

@@ -305,7 +305,7 @@ def test_what_a_run_logs_is_there_under_its_jobs_id(recorder: Recorder) -> None:
         ("log-batch", ["value"]),
         ("log-parameter", {"run_id": "train-1", "key": "trees", "value": "50"}),
     ):
-        Measured(recorder.record, told).asked(workspace, f"{path}/{rest}", json.dumps(body).encode())
+        Measured(recorder.record_all, told).asked(workspace, f"{path}/{rest}", json.dumps(body).encode())
     found = {(key.scope, key.name): (point.count, point.last) for key, point in recorder.totals()}
     job = f"{WORKSPACE}/jobs/train-1".lower()
     assert found == {(job, "auc"): (1, 0.9), (job, "loss"): (2, 0.25)}

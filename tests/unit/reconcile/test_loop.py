@@ -38,6 +38,13 @@ class Bench:
         (row,) = self.loop.claim({SERVING: 1, CONTROL: 1, CLEANUP: 1})
         return row
 
+    def pause(self, *lanes: str) -> float:
+        """How long the loop would wait with workers in these lanes; all, if none is named."""
+        there = self.kinds.lanes()
+        pause = self.loop._pause([there[name] for name in lanes or there])  # pyright: ignore[reportPrivateUsage]
+        assert pause is not None
+        return pause
+
     def _step(self, platform: Platform, row: Row) -> Step:
         return self.step(platform, row)
 
@@ -174,14 +181,71 @@ def test_a_row_that_is_poked_during_its_own_step_keeps_nobody_awake(bench: Bench
     def step(platform: Platform, row: Row) -> Step:
         with platform.database.write() as connection:
             resources.poke(connection, [key], platform.clock())
-        pauses.append(bench.loop._pause())  # pyright: ignore[reportPrivateUsage]
+        pauses.append(bench.pause())
         return Step("Succeeded", {}, done=True, after=None if len(pauses) > 1 else 5)
 
     bench.step = step
     row = bench.claim()
     bench.loop.step(row)
     assert pauses[0] > 1
-    assert bench.loop._pause() < 0.1, "it is looked at again after its step"  # pyright: ignore[reportPrivateUsage]
+    assert bench.pause() < 0.1, "it is looked at again after its step"
+
+
+def test_what_is_due_in_a_lane_without_a_worker_keeps_nobody_awake(bench: Bench) -> None:
+    bench.add("a")
+    assert bench.pause(SERVING, CLEANUP) > 1
+    assert bench.pause(SERVING, CONTROL) < 0.1
+
+
+def test_what_is_due_at_once_goes_on_under_the_same_lease(bench: Bench) -> None:
+    key, leases = bench.add("a"), list[str | None]()
+
+    def step(platform: Platform, row: Row) -> Step:
+        leases.append(row.lease)
+        assert int(row.status.get("steps", 0)) == len(leases) - 1, "each step sees what the one before it wrote"
+        return Step("Creating", {"steps": len(leases)}, after=0 if len(leases) < 20 else None)
+
+    bench.step = step
+    assert bench.loop.run_due() < 20
+    assert len(leases) == 20 and 1 < len(set(leases)) < 5, "others have their turn now and then"
+    assert bench.harness.row(key).lease is None
+
+
+def test_a_loop_that_ends_gives_back_what_is_due_at_once(bench: Bench) -> None:
+    key = bench.add("a")
+
+    def step(platform: Platform, row: Row) -> Step:
+        bench.loop.stop()
+        return Step("Creating", {}, after=0)
+
+    bench.step = step
+    bench.loop.step(bench.claim())
+    row = bench.harness.row(key)
+    assert row.lease is None and row.due_at is not None and row.due_at <= bench.harness.clock()
+
+
+def test_a_write_between_two_steps_of_a_stretch_is_seen_by_the_second(bench: Bench) -> None:
+    key, seen = bench.add("a"), list[int]()
+
+    def step(platform: Platform, row: Row) -> Step:
+        seen.append(row.generation)
+        if len(seen) == 1:
+            with platform.database.write() as connection:
+                resources.replace_spec(
+                    connection,
+                    row,
+                    {"properties": {"x": 1}},
+                    state="Updating",
+                    now=platform.clock(),
+                    by="test",
+                    due=True,
+                )
+        return Step("Creating", {}, after=0 if len(seen) < 3 else None)
+
+    bench.step = step
+    bench.loop.run_due()
+    assert seen[:2] == [1, 2], "the first step's result was dropped: it is done again on what was written"
+    assert bench.harness.row(key).generation == 2
 
 
 def test_the_thread_works_at_once_when_hinted_and_stops_when_told(bench: Bench) -> None:

@@ -6,6 +6,7 @@ Each has a contract suite in `tests/contract/` that every implementation passes.
 from __future__ import annotations
 
 from smalt.arm.ports.compute import (
+    Applied,
     BuiltEnvironment,
     Capacity,
     Engine,
@@ -15,7 +16,11 @@ from smalt.arm.ports.compute import (
     Feed,
     Isolation,
     Login,
+    NodePlace,
+    NodeProvider,
+    ProvidedNode,
     Usage,
+    WantedNode,
 )
 from smalt.arm.ports.identity import Grants, IdentityHeaders, Principal, Tokens
 from smalt.arm.ports.serving import Counted, DeploymentRoute, EndpointRoute, Gateway, Traffic
@@ -35,6 +40,7 @@ from smalt.arm.ports.tracking import (
 __all__ = [
     "AccountKey",
     "AccountKeys",
+    "Applied",
     "BlobFiles",
     "BlobReader",
     "Blobs",
@@ -59,8 +65,11 @@ __all__ = [
     "MlflowModels",
     "ModelRegistry",
     "ModelVersion",
+    "NodePlace",
+    "NodeProvider",
     "NotReady",
     "Principal",
+    "ProvidedNode",
     "RunChanges",
     "RunSpec",
     "Tokens",
@@ -69,4 +78,5 @@ __all__ = [
     "Tracking",
     "Traffic",
     "Usage",
+    "WantedNode",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from smalt.agent.visit import Visit
 from smalt.agent.wire import Ref, TaskSpec, TaskState
 
 
@@ -77,11 +79,71 @@ class Engine(Protocol):
         """Of all tasks that run here, as far as it can be seen."""
         ...
 
+    def visit(self, name: str, visit: Visit) -> socket.socket:
+        """A line to a process behind the task's walls; what goes over it: `agent/door_session.py`.
+
+        Raises ArmError(400, 409) where nobody can come in, or not now.
+        """
+        ...
+
     def watch(self, changed: Callable[[str], None]) -> None:
         """Call `changed(owner)` from a thread of the engine's own, soon after a task of that owner changed.
 
         It has begun to run, has become ready or is no longer, or has ended.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class NodePlace:
+    """Where a provider has the nodes of one compute: its address and secret, a name that nobody else uses there, the
+    folder that nodes have on their machines, and how they keep jobs from them (`Isolation.level`, or auto)."""
+
+    url: str
+    namespace: str
+    folder: str
+    isolation: str = "auto"
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class WantedNode:
+    """What is reserved for a node there, and the token that it dials in with."""
+
+    name: str
+    token: str
+    cpus: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class ProvidedNode:
+    """`state`: waiting (for room, or to be started), running, dead; `why` is for people."""
+
+    state: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Whether what was asked for has been done, and what went wrong then."""
+
+    done: bool
+    error: str = ""
+
+
+class NodeProvider(Protocol):
+    """A system that has machines, and lets nodes be on them; they dial in as all nodes do. All calls raise ArmError."""
+
+    def apply(self, place: NodePlace, id_: str, wanted: Sequence[WantedNode]) -> Applied:
+        """There shall be these nodes, and no others. Idempotent under one `id_`: it is done once, and asked until done.
+
+        A node that is wanted no more ends by itself, and gives its room back, as soon as its token opens nothing.
+        """
+        ...
+
+    def observe(self, place: NodePlace) -> Mapping[str, ProvidedNode]:
+        """All that it knows of there, by name."""
         ...
 
 
@@ -162,6 +224,10 @@ class Environments(Protocol):
         ...
 
     def log(self, key: str) -> Ref: ...
+
+    def lock(self, key: str) -> Mapping[str, str] | None:
+        """Package → its exact version; None where it is not known here."""
+        ...
 
     def failure(self, key: str) -> str:
         """After a failed build: the cause in one or two lines, naming the package."""

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from smalt.agent.wire import Ref
 from smalt.arm.outage import StoreAway
@@ -81,19 +82,27 @@ class StoreFiles:
         return self._open(ref)
 
     def fetch(self, ref: Ref, path: Path, etag: str = "") -> None:
+        draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+        try:
+            with draft.open("xb") as file:
+                self._write(ref, file, etag)
+            draft.rename(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _write(self, ref: Ref, file: BinaryIO, etag: str) -> None:
+        if etag and isinstance(self._store, Remote) and (data := self._store.small(_bucket(ref), ref.name, etag)):
+            file.write(data)
+            return
         reader = self._open(ref)
         if reader is None:
             raise blob_not_found()
-        draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
         try:
             if etag and reader.etag != etag:
                 raise StoreAway("a blob is not the one any more that was listed")
-            with draft.open("xb") as file:
-                _copy(reader, file.fileno())
-            draft.rename(path)
+            _copy(reader, file.fileno())
         finally:
             reader.close()
-            draft.unlink(missing_ok=True)
 
     def store(self, path: Path, ref: Ref) -> None:
         self._store.upload(_bucket(ref), ref.name, path)

@@ -115,6 +115,10 @@ class Appends(Protocol):
 class Remote(Protocol):
     """Ability: objects are elsewhere; what files do by themselves has to be asked for."""
 
+    def small(self, bucket: str, name: str, etag: str) -> bytes | None:
+        """All of an object that has this ETag, by one request. None where that cannot be told: then it is opened."""
+        ...
+
     def seal(self, bucket: str, name: str) -> None:
         """Nothing is appended any more: the object becomes one, if it was kept in pieces."""
         ...

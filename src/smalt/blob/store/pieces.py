@@ -87,7 +87,7 @@ class Pieces:
     def read(self, piece: Piece) -> bytes:
         with asked():
             size = piece.end - piece.start
-            data = bytes(obstore.get_range(self._store, piece.path, start=0, end=size)) if size else b""
+            data = bytes(obstore.get(self._store, piece.path).bytes())[:size] if size else b""
             if len(data) != size:
                 raise OSError("a body was cut off")
             return data

@@ -22,6 +22,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore as RemoteStore
 
+from smalt.arm.outage import StoreAway
 from smalt.blob.errors import blob_exists, blob_not_found, condition_not_met
 from smalt.blob.names import blob_name_fault, check_blob, refused_name
 from smalt.blob.store.objects import ObjectInfo, Page, Staged
@@ -39,6 +40,7 @@ _PART_BYTES = 8 << 20
 _PARTS = 9000  # a store takes 10,000
 _AT_ONCE = 4  # parts of one upload, in memory
 _SINGLE_PUT_BYTES = 8 << 20  # above, a put is multipart
+_SMALL_BYTES = 8 << 20
 _COPY_BYTES = 5 * 10**9  # what S3 copies in one request
 _MAX_NAME_BYTES = 900  # a key has 1024, with account, container and prefix
 _MAX_PATH_BYTES = 950
@@ -66,6 +68,22 @@ class ObstoreStore:
     def open(self, bucket: str, name: str) -> RemoteReader | None:
         found = self._head(bucket, name)
         return RemoteReader(self._store, found, lambda: self._head(bucket, name)) if found else None
+
+    def small(self, bucket: str, name: str, etag: str) -> bytes | None:
+        if _fault(name):
+            return None
+        try:
+            with asked():
+                result = obstore.get(self._store, f"{bucket}/{name}")
+                found, told = info_of(name, result.meta), cast("dict[str, str]", result.attributes)
+                if found.etag != etag or found.size > _SMALL_BYTES or _GROWS in told or _LINKS in told:
+                    return None
+                data = bytes(result.bytes())
+        except MISSING:
+            return None
+        if len(data) != found.size:
+            raise StoreAway("it cut a body off")
+        return data
 
     def put(self, bucket: str, name: str, staged: Staged, replace: bool = True) -> ObjectInfo:
         info = self.upload(bucket, name, Path(staged.path), replace)

@@ -31,6 +31,7 @@ _REASONS = (
     ("kind: timeout", "it does not answer in time"),
     ("certificate", "its certificate is not trusted"),
     ("http scheme", "its address is not https"),
+    ("non-partial response", "it does not serve parts of objects, and answers a range with 200"),
     ("169.254.", "there are no credentials: none in the environment, and no identity of this machine"),
 )
 

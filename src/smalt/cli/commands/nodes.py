@@ -26,10 +26,12 @@ from smalt.cli.rows import opened
 from smalt.node.credential import Credential, CredentialError
 from smalt.node.host import make_service, node_settings
 from smalt.node.service import NodeRevoked, NodeService
+from smalt.sched.growth import ray_of
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION
 from smalt.store import nodes, resources
 from smalt.store.nodes import NODES, Machine
 
+REVOKED = 3  # the exit code of a node that the server knows no more (`engines/ray/bridge.py` waits for it)
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 
 
@@ -46,6 +48,8 @@ def add(
             row = resources.get(connection, key)
             if row is None or row.properties.get("computeType") != "AmlCompute":
                 raise CliError(f"there is no cluster '{compute}' in workspace '{workspace}': make it first")
+            if ray_of(row):
+                raise CliError(f"Ray makes the nodes of cluster '{compute}': raise its --max, or make another cluster")
             try:
                 _, token = nodes.add(connection, name, key, known, _now())
             except ValueError as error:
@@ -141,7 +145,9 @@ def _serve(service: NodeService) -> int:
     service.stop()
     thread.join(timeout=10)
     if revoked.is_set():
-        raise CliError("the server does not know this node any more: ask its operator for a new file (smalt node add)")
+        raise CliError(
+            "the server does not know this node any more: ask its operator for a new file (smalt node add)", REVOKED
+        )
     return 0
 
 

@@ -112,6 +112,8 @@ def _show(settings: Settings, status: Status) -> None:
     for one in status.processes:
         table.add_row(one.name, str(one.pid), f"{one.rss_bytes / 2**20:.0f} MiB", str(one.restarts))
     console.print(table)
+    if status.ready and not any(one.name == "mlflow" for one in status.processes):
+        console.print("MLflow's process starts with the first request that needs it")
     _show_tasks(status)
 
 

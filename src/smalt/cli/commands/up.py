@@ -21,7 +21,7 @@ from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.blob_store import absolute, check_store_answers, check_store_kept
 from smalt.cli.commands.down import tell_what_goes_on
 from smalt.cli.daemon import Order, start_detached, supervise
-from smalt.cli.database import check_answers, check_kept
+from smalt.cli.database import check_answers, check_kept, check_keys
 from smalt.cli.port_holder import dismiss, holds
 from smalt.cli.ports import taken
 from smalt.cli.programs import programs
@@ -97,6 +97,7 @@ def _lock(wanted: Settings) -> Lock | None:
             _check_space(wanted)
             _check_port(wanted)
             check_answers(wanted)
+            check_keys(wanted)
             check_store_answers(wanted)
             remember(wanted)
     return lock

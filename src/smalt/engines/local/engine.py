@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -19,16 +20,19 @@ from pathlib import Path
 
 from smalt.agent import wire
 from smalt.agent.limits import recorded
+from smalt.agent.visit import Visit
 from smalt.agent.wire import Address, Outcome, Phase, Places, StopRequest, TaskSpec, TaskState
 from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.local.capacity import machine_capacity
 from smalt.engines.local.carry import Carriage
 from smalt.engines.local.carry.mirror import Mirror
+from smalt.engines.local.doors import knock
 from smalt.engines.local.folders import (
     TRASH,
     Folders,
     delete_tree,
     read_fence,
+    read_head,
     read_state,
     take_lock,
     write_fence,
@@ -146,6 +150,14 @@ class LocalEngine:
 
     def usage(self) -> Sequence[Usage]:
         return self._meter.read()
+
+    def owners(self) -> dict[str, str]:
+        """Whose each task of this root is, by the task's name."""
+        heads = [head for folder in self._folders.all() if (head := read_head(folder)) is not None]
+        return {head.name: head.owner for head in heads}
+
+    def visit(self, name: str, visit: Visit) -> socket.socket:
+        return knock(self._folders.of(name), visit)
 
     def watch(self, changed: Callable[[str], None]) -> None:
         if self._watcher is not None:

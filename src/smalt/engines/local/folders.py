@@ -99,8 +99,13 @@ def read_state(folder: Path) -> TaskState | None:
 
 
 def read_owner(folder: Path) -> str | None:
+    head = read_head(folder)
+    return head.owner if head else None
+
+
+def read_head(folder: Path) -> wire.Head | None:
     try:
-        return wire.Head.from_json((folder / wire.TASK_FILE).read_text()).owner
+        return wire.Head.from_json((folder / wire.TASK_FILE).read_text())
     except FileNotFoundError:
         return None
 

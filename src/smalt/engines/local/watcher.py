@@ -30,6 +30,7 @@ class Watcher:
         self._changed = changed
         self._selector = selectors.DefaultSelector()
         self._agents: dict[int, int] = {}  # pid → pidfd, of agents and their wardens
+        self._followed: dict[str, list[int]] = {}  # task → their pids
         self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._ending, self._end = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="engine-watch", daemon=True)
@@ -56,11 +57,13 @@ class Watcher:
                 if key.fd == self._ending:
                     self._close_all()
                     return
+                if self._selector.get_map().get(key.fd) is not key:
+                    continue  # let go by an event before it
                 try:
                     if key.fileobj is self._channel:
                         self._receive()
                     else:
-                        self._process_ended(key.fd, *key.data)
+                        self._process_ended(*key.data)
                 except Exception:  # the edge: one task's unreadable folder must not end the news of all others
                     _LOG.exception("an event of the agents could not be followed")
 
@@ -107,9 +110,11 @@ class Watcher:
         return list(owners)
 
     def _follow(self, folder: Path, owner: str) -> TaskState | None:
-        """The task's state; whoever attends to it is watched from now on."""
+        """The task's state. Whoever attends to it is watched until the task has ended: then all is said."""
         state = read_state(folder)
-        if state is not None and state.phase is not Phase.EXITED and state.agent_pid:
+        if state is not None and state.phase is Phase.EXITED:
+            self._let_go(folder.name)
+        elif state is not None and state.agent_pid:
             self._follow_agent(state.agent_pid, folder, owner)
         return state
 
@@ -126,21 +131,32 @@ class Watcher:
             os.close(descriptor)
             self._tell(owner)
             return
-        self._watch(agent, descriptor, owner)
+        self._watch(agent, descriptor, folder.name, owner)
         if warden is not None and warden not in self._agents:
             # Killed together, the agent may be gone first; the task is lost only once its warden is gone too.
             with contextlib.suppress(OSError):
-                self._watch(warden, os.pidfd_open(warden), owner)
+                self._watch(warden, os.pidfd_open(warden), folder.name, owner)
 
-    def _watch(self, pid: int, descriptor: int, owner: str) -> None:
+    def _watch(self, pid: int, descriptor: int, task: str, owner: str) -> None:
         self._agents[pid] = descriptor
-        self._selector.register(descriptor, selectors.EVENT_READ, (pid, owner))
+        self._followed.setdefault(task, []).append(pid)
+        self._selector.register(descriptor, selectors.EVENT_READ, (pid, task, owner))
 
-    def _process_ended(self, descriptor: int, pid: int, owner: str) -> None:
+    def _process_ended(self, pid: int, task: str, owner: str) -> None:
+        self._unwatch(pid)
+        self._followed[task].remove(pid)
+        if not self._followed[task]:
+            del self._followed[task]
+        self._tell(owner)
+
+    def _let_go(self, task: str) -> None:
+        for pid in self._followed.pop(task, []):
+            self._unwatch(pid)
+
+    def _unwatch(self, pid: int) -> None:
+        descriptor = self._agents.pop(pid)
         self._selector.unregister(descriptor)
         os.close(descriptor)
-        self._agents.pop(pid, None)
-        self._tell(owner)
 
     def _tell(self, owner: str) -> None:
         try:

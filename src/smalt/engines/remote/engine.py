@@ -23,7 +23,7 @@ from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said, lost_state, state_of
 from smalt.engines.remote.orders import ensure_order, remove_order, stop_order
 from smalt.engines.remote.session import Session
-from smalt.store import node_tasks, nodes
+from smalt.store import node_tasks, nodes, servers
 from smalt.store.database import Database
 from smalt.store.node_tasks import NodeTask
 from smalt.store.nodes import Machine
@@ -37,10 +37,16 @@ class RemoteEngine:
     """See `arm.ports.Engine` for the contract. All calls may come from any thread but that of the event loop."""
 
     def __init__(
-        self, database: Database, clock: Callable[[], float], lost_after_s: float, alone: bool = False
+        self,
+        database: Database,
+        clock: Callable[[], float],
+        lost_after_s: float,
+        alone: bool = False,
+        me: str = "",
     ) -> None:
-        """`alone`: no other server can have a machine's line."""
+        """`alone`: no other server can have a machine's line. `me`: this one, among several (`store/servers.py`)."""
         self._database, self._clock, self._lost_after_s = database, clock, lost_after_s
+        self._me = me
         self._lock = threading.RLock()  # what is written, and what is said of it, in one order
         self._sessions: dict[str, Session] = {}
         self._specs: dict[str, TaskSpec] = {}  # by id, until the machine has them
@@ -99,6 +105,8 @@ class RemoteEngine:
         if machine is not None and self._silent_s(machine) >= self._lost_after_s:
             self._lose_all(machine)
             return self.observe(name)
+        if found.state is None and found.id not in self._specs and self._attended(found.node):
+            return None  # its machine dialled here after another server was asked for it
         return found.state or TaskState(name)
 
     def stop(self, name: str, grace_s: float) -> None:
@@ -177,8 +185,10 @@ class RemoteEngine:
                 nodes.note(
                     connection, machine.name, incarnation=hello.incarnation, version=hello.version, cpus=hello.cpus,
                     memory_bytes=hello.memory_bytes, gpus=hello.gpus, isolation=hello.isolation,
-                    state=nodes.CONNECTED, seen_at=now,
+                    state=nodes.CONNECTED, seen_at=now, server=self._me or None,
                 )  # fmt: skip
+                if self._me:
+                    servers.move(connection, node_tasks.owners(connection, machine.name), self._me)
                 orders, owners = self._agree(connection, machine.name, hello.tasks)
             self._sessions[machine.name] = session
             self._heard[machine.name] = self._noted[machine.name] = time.monotonic()
@@ -365,6 +375,7 @@ class RemoteEngine:
             self._look_again.clear()
             try:
                 self._note_the_unseen()
+                self.look()
                 pause = min(self._lose_the_silent() or self._seen_every_s, self._seen_every_s)
             except Exception:  # the edge: a database that is away for a moment must not end the watch
                 _LOG.exception("silent nodes could not be looked at")

@@ -26,6 +26,7 @@ from smalt.environments.uv.feeds import LOGINS, matched
 from smalt.environments.uv.images import Image, read_image
 from smalt.environments.uv.interpreters import Choice, Interpreter, choose, find_interpreters
 from smalt.environments.uv.layout import BUILDER, VARIABLE, Layout, read_json
+from smalt.environments.uv.locks import versions
 from smalt.environments.uv.requirements import PipList, parse_pip
 from smalt.settings import PLATFORM_ACCOUNT, Settings
 
@@ -42,10 +43,14 @@ _IMAGE_SEEDS = ("pip",)
 
 
 class UvEnvironments:
-    """One root's environments. `variables` are those of the machine, with its index and proxy configuration."""
+    """One root's environments. `variables` are those of the machine, with its index and proxy configuration.
 
-    def __init__(self, settings: Settings, variables: Mapping[str, str] | None = None) -> None:
+    `server` is this one's id where several have one store: each builds for itself, and has logs of its own.
+    """
+
+    def __init__(self, settings: Settings, variables: Mapping[str, str] | None = None, server: str = "") -> None:
         self._layout = Layout(settings.envs)
+        self._logs = _LOGS.below(f"{server}/") if server else _LOGS
         self._variables = dict(os.environ if variables is None else variables)
 
     def plan(self, spec: EnvironmentSpec, serving: bool = False) -> EnvironmentPlan:
@@ -107,7 +112,7 @@ class UvEnvironments:
             argv=[sys.executable, "-m", "smalt.environments.uv.build", str(self._layout.envs), plan.key],
             variables=variables,
             log=self.log(plan.key),
-            system_log=_LOGS.below(f"{plan.key}.system.log"),
+            system_log=self._logs.below(f"{plan.key}.system.log"),
             timeout_s=_TIMEOUT_S,
             grace_s=_GRACE_S,
         )
@@ -121,12 +126,18 @@ class UvEnvironments:
             name=f"compile-{key[:16]}-a{attempt}",
             owner=owner,
             argv=["nice", "-n", "15", *compile_all],
-            log=_LOGS.below(f"{key}.compile.txt"),
+            log=self._logs.below(f"{key}.compile.txt"),
             limits=Limits(cpu_weight=10),
         )
 
     def log(self, key: str) -> Ref:
-        return _LOGS.below(f"{key}.log")
+        return self._logs.below(f"{key}.log")
+
+    def lock(self, key: str) -> Mapping[str, str] | None:
+        try:
+            return versions(self._layout.lock(key).read_text())
+        except (OSError, ValueError):
+            return None
 
     def failure(self, key: str) -> str:
         found = read_json(self._layout.failure(key))

@@ -1,6 +1,7 @@
 """Builds of environments: one row for each content key, so that all who need the same environment wait for one build.
 
-Not a resource of ARM: jobs and deployments write the row (`require`) and are woken when it ends. Whoever uses an
+Not a resource of ARM: jobs and deployments write the row (`require`) and are woken when it ends. Each server builds for
+its own machine, so of several each has rows of its own. Whoever uses an
 environment asks `ready` first. What nobody has used for `KEPT_S` is removed: the row says so (`Removing`) before it
 goes, so that who comes meanwhile has it built again, and who came before is found and keeps it.
 """
@@ -30,8 +31,9 @@ _RESYNC_S = 30.0
 _UNUSED = "unused_since"
 
 
-def build_id(key: str) -> str:
-    return f"/smalt/{PATH.lower()}/{key}"
+def build_id(platform: Platform, key: str) -> str:
+    me = platform.servers.me
+    return f"/smalt/{PATH.lower()}/{me}/{key}" if me else f"/smalt/{PATH.lower()}/{key}"
 
 
 def ready(platform: Platform, key: str) -> bool:
@@ -39,7 +41,7 @@ def ready(platform: Platform, key: str) -> bool:
     if platform.environments.built(key) is None:
         return False
     with platform.database.read() as connection:
-        row = resources.get(connection, build_id(key))
+        row = resources.get(connection, build_id(platform, key))
     if row is None or row.state == REMOVING:
         return row is None
     if _UNUSED in row.status:
@@ -48,17 +50,17 @@ def ready(platform: Platform, key: str) -> bool:
     return True
 
 
-def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connection], None]:
+def require(platform: Platform, plan: EnvironmentPlan, waiter: str) -> Callable[[Connection], None]:
     """Writes for a Step: the build exists (again, if it failed before), and `waiter` is woken when it ends."""
 
     def writes(connection: Connection) -> None:
-        key = build_id(plan.key)
+        key, now = build_id(platform, plan.key), platform.clock()
         row = resources.get(connection, key)
         spec = {"definition": dict(plan.definition), "summary": plan.summary}
         if row is None:
             resources.insert(
                 connection, key=key, written=key, kind=PATH.lower(), parent="", name=plan.key, spec=spec, status={},
-                state="Creating", now=now, by="smalt", due_at=now,
+                state="Creating", now=now, by="smalt", due_at=now, home=platform.servers.me,
             )  # fmt: skip
         elif row.state in ("Failed", "Succeeded", REMOVING):  # Succeeded: it was built, and its folder is gone
             resources.replace_spec(connection, row, spec, state="Creating", now=now, by="smalt", due=True)
@@ -70,6 +72,8 @@ def require(plan: EnvironmentPlan, waiter: str, now: float) -> Callable[[Connect
 def _reconcile(platform: Platform, row: Row) -> Step:
     environments, engine = platform.environments, platform.engine
     status = dict(row.status)
+    if platform.servers.lost(row.home):  # with what it built; who waits asks its own server
+        return Step(row.state, status, gone=True)
     if row.state == REMOVING:
         return _remove(platform, row, status)
     if row.state == "Failed" and status.get("generation") == row.generation:  # late news of an attempt that is over

@@ -8,6 +8,9 @@ have an address (`addresses.py`).
 from __future__ import annotations
 
 import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -33,6 +36,7 @@ _LONG_NAME = re.compile(
 )
 _NAMED = re.compile(r"(?:azureml:)?([^:@/]+)(?::([^:@/]+)|@([^:@/]+))?$")
 CURATED = "Curated"  # the `environmentType` of the environments that are shipped
+_LATEST: ContextVar[dict[str, str] | None] = ContextVar("what latest means", default=None)
 TITLES = {
     "data": "data asset",
     "models": "model",
@@ -137,7 +141,7 @@ def asset(connection: Connection, home: ResourceId, text: str, type_: str, field
         raise invalid(
             f"{field}: the label '{asked.label}' is not known; use a version or 'latest' (asked for {text}).", field
         )
-    wanted = asked.version or row.status.get("latest")
+    wanted = asked.version or _latest(type_, row)
     if wanted is None:
         raise invalid(f"{field}: {title} '{name}' has no version that is not archived.", field)
     found = resources.get(connection, above.child("versions", wanted).key)
@@ -151,6 +155,30 @@ def asset(connection: Connection, home: ResourceId, text: str, type_: str, field
         known = ", ".join(key.rsplit("/", 1)[-1] for key in versions[:20])
         raise invalid(f"{field}: {title} '{name}' has no version '{wanted}'; there are: {known}.", field)
     return found
+
+
+@contextmanager
+def latest(known: Mapping[str, str] | None = None) -> Generator[dict[str, str]]:
+    """Inside, `latest` is what it was when it was asked for first, or as `known` says: what is given is all of that.
+
+    By TYPE/NAME, the version. One inside another goes on with what is known there.
+    """
+    if (going_on := _LATEST.get()) is not None and known is None:
+        yield going_on
+        return
+    token = _LATEST.set(found := dict(known or {}))
+    try:
+        yield found
+    finally:
+        _LATEST.reset(token)
+
+
+def _latest(type_: str, row: Row) -> str | None:
+    """The version that the label means now, or did when it was asked for first."""
+    newest, known, name = row.status.get("latest"), _LATEST.get(), f"{type_}/{row.name.lower()}"
+    if known is None or newest is None:
+        return newest
+    return known.setdefault(name, newest)
 
 
 def asked_id(row: Row, home: ResourceId, text: str, type_: str, field: str) -> str:

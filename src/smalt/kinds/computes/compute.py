@@ -2,7 +2,7 @@
 
 Jobs take and return nodes themselves (`sched/placement.py`); what is left here is the idle
 scale-down and the node counts. Where an operator has given a cluster machines of their own (`store/nodes.py`), they are
-its nodes: as many as are connected.
+its nodes: as many as are connected. Where Ray makes them: `ray.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
+from smalt.kinds.computes import ray
+from smalt.kinds.computes.ray import RayProperties, Scale
 from smalt.sched import placement, queue
+from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes, resources
+from smalt.store.nodes import Machine
 from smalt.store.resources import Lock, Row
 
 _RESERVED = {"local", "serverless"}
@@ -36,6 +40,7 @@ class MachineProperties(Properties):
     vm_size: str | None = None
     vm_priority: Literal["Dedicated", "LowPriority"] | None = None
     scale_settings: ScaleSettings | None = None
+    ray: RayProperties | None = None
 
 
 class ComputeProperties(Properties):
@@ -70,11 +75,16 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         )
         machine["scaleSettings"] = scale
         machine.setdefault("vmPriority", "Dedicated")
+    elif machine.get("ray"):
+        raise invalid("properties.properties.ray: only an AmlCompute has nodes on Ray.", "properties.properties.ray")
+    attached, writes = ray.admit(request, connection, old, machine.pop("ray", None))
+    if attached:
+        machine["ray"] = attached
     spec = {**request.body, "properties": {**properties, "properties": machine}}
     status = dict(old.status) if old else {}
     if type_ == "ComputeInstance":
         status.setdefault("power", "Running")
-    return Admitted(spec, state="Succeeded", due=True, status=status)
+    return Admitted(spec, state="Succeeded", due=True, status=status, writes=writes)
 
 
 def _size(given: str | None) -> str:
@@ -90,6 +100,8 @@ def _size(given: str | None) -> str:
 
 def _reconcile(platform: Platform, row: Row) -> Step:
     now = platform.clock()
+    if row.deleting and ray_of(row):
+        return ray.remove(platform, row)
     if row.deleting:
         with platform.database.write() as connection:
             placement.release_idle(connection, row.id, now, idle_s=0, least=0)
@@ -98,6 +110,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     scale = machine.get("scaleSettings") or {}
     idle_s = seconds_of(scale.get("nodeIdleTimeBeforeScaleDown"), 120)
     least = int(scale.get("minNodeCount") or 0)
+    if ray_of(row):
+        return _reconcile_ray(platform, row, Scale(least, int(scale.get("maxNodeCount") or 0), idle_s))
     with platform.database.write() as connection:
         if not nodes.of_compute(connection, row.id):
             placement.ensure_least(connection, row.id, least, now)
@@ -108,23 +122,32 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     return Step("Succeeded", status, done=True, after=None if next_at is None else max(next_at - now, 0.05))
 
 
+def _reconcile_ray(platform: Platform, row: Row, scale: Scale) -> Step:
+    told, after = ray.step(platform, row, scale)
+    with platform.database.write() as connection:
+        queue.wake_first(connection, row.id, platform.clock())  # a node may have come, or what it waits for changed
+        busy, idle = placement.counts(connection, row.id)
+    return Step("Succeeded", {**row.status, "busy": busy, "idle": idle, "ray": told}, done=True, after=after)
+
+
 def _view(platform: Platform, row: Row) -> Document:
     machine = dict(row.properties.get("properties") or {})
     if row.properties.get("computeType") == "AmlCompute":
         with platform.database.read() as connection:
             busy, idle = placement.counts(connection, row.id)
             machines = nodes.of_compute(connection, row.id)
-        if machines:
+        if machines or ray_of(row):
             idle = max(sum(one.connected for one in machines) - busy, 0)
+        coming = sum(map(_is_coming, machines))
         machine |= {
-            "allocationState": "Steady",
+            "allocationState": "Resizing" if coming else "Steady",
             "currentNodeCount": busy + idle,
-            "targetNodeCount": busy + idle,
+            "targetNodeCount": busy + idle + coming,
             "nodeStateCounts": {
                 "idleNodeCount": idle,
                 "runningNodeCount": busy,
-                "preparingNodeCount": 0,
-                "unusableNodeCount": sum(not one.connected for one in machines),
+                "preparingNodeCount": coming,
+                "unusableNodeCount": sum(not one.connected for one in machines) - coming,
                 "leavingNodeCount": 0,
                 "preemptedNodeCount": 0,
             },
@@ -137,8 +160,18 @@ def _view(platform: Platform, row: Row) -> Document:
         "properties": machine,
         "computeLocation": row.spec.get("location") or "local",
         "isAttachedCompute": False,
-        "provisioningErrors": None,
+        "provisioningErrors": _wrong(row),
     }
+
+
+def _is_coming(machine: Machine) -> bool:
+    """Ray was asked for it, and it has never dialled in."""
+    return machine.engine == nodes.RAY and machine.seen_at is None
+
+
+def _wrong(row: Row) -> list[Document] | None:
+    why = (row.status.get("ray") or {}).get("why")
+    return [{"error": {"code": "RayNodes", "message": why}}] if why else None
 
 
 def _check_delete(request: Request, connection: Connection, row: Row) -> None:
@@ -193,17 +226,19 @@ def _nodes(request: Request, row: Row | None) -> tuple[int, Any]:
     with request.platform.database.read() as connection:
         found = {node.node: node for node in placement.nodes(connection, row.id)}
         machines = nodes.of_compute(connection, row.id)
-    if not machines:
+    if not machines and not ray_of(row):
         here = {"port": 22, "privateIpAddress": "127.0.0.1"}
         return 200, {"nodes": [_node(f"{row.name}-{number}", node.owner) | here for number, node in found.items()]}
     owners = {number: node.owner for number, node in found.items()}
-    return 200, {"nodes": [_node(one.name, owners.get(one.number), one.connected) for one in machines]}
+    return 200, {"nodes": [_node(one.name, owners.get(one.number), one) for one in machines]}
 
 
-def _node(name: str, owner: str | None, connected: bool = True) -> Document:
+def _node(name: str, owner: str | None, machine: Machine | None = None) -> Document:
     state = "running" if owner else "idle"
+    if machine is not None and not machine.connected:
+        state = "preparing" if _is_coming(machine) else "unusable"
     run = owner.rsplit("/", 1)[-1] if owner else None
-    return {"nodeId": name, "nodeState": state if connected else "unusable", "runId": run}
+    return {"nodeId": name, "nodeState": state, "runId": run}
 
 
 KIND = Kind(

@@ -13,8 +13,9 @@ from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
 from smalt.arm.runs import RUN_TYPE, begun_alike
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.jobs import authors
-from smalt.kinds.jobs.model import TYPES, JobType
+from smalt.kinds.jobs.model import POSITION, TYPES, JobType
 from smalt.kinds.process_settings import check_isolation
+from smalt.store import resources
 from smalt.store.document import part
 
 _LATER = {"AutoML", "Spark", "Labeling", "FineTuning"}
@@ -50,9 +51,12 @@ def new(request: Request, connection: Connection) -> Admitted:
     for field in ("tags", "properties", "inputs", "outputs"):
         properties[field] = given(properties, field)
     properties["outputs"].pop("default", None)
+    properties["properties"].pop(POSITION, None)
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
     ours = {**part(admitted.spec, OURS), **authors.of(request, connection), "asked": asked, RUN_TYPE: type_.run_type}
+    if compute := ours.get("compute"):
+        authors.check_trusted(ours, resources.get(connection, str(compute)))
     return replace(admitted, spec={**admitted.spec, OURS: begun_alike(ours)})
 
 

@@ -22,6 +22,7 @@ from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs.log_places import check_apart
 from smalt.kinds.jobs.model import MODES
 from smalt.kinds.process_settings import no_nul
+from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, PRIORITIES
 from smalt.store import nodes, resources
@@ -106,14 +107,15 @@ def compute(
             "properties.resources.instanceCount",
         )
     machines = nodes.of_compute(connection, found.key)
-    if machines and want > 1:
+    on_ray = bool(ray_of(resources.get(connection, found.key)))
+    if (machines or on_ray) and want > 1:
         raise several_machines(want, f"'{name}'")
     if gpus := SIZES[found.size.lower()].gpus if found.size.lower() in SIZES else 0:
         known = [one.gpus for one in machines if one.seen_at]
-        have = max(known, default=gpus) if machines else platform.engine.capacity().gpus
+        have = max(known, default=gpus) if machines or on_ray else platform.engine.capacity().gpus
         if have < gpus * want:
             each = "a node" if want == 1 else f"a node, and {want} nodes are asked for"
-            where = "the best of its machines" if machines else "this machine"
+            where = "the best of its machines" if machines or on_ray else "this machine"
             raise invalid(
                 f"properties.computeId: '{name}' has {gpus} GPUs {each}; {where} has {have}.", "properties.computeId"
             )
@@ -205,25 +207,6 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
             f"properties.computeId: cluster '{name}' has max_instances 0, so no job can run.", "properties.computeId"
         )
     return Compute(row.id, most, machine.get("vmSize") or size, machine.get("vmPriority") == "LowPriority")
-
-
-def distribution(given: Document) -> None:
-    """Several processes on a node need a launcher; one process a node works through the environment variables."""
-    if str(given.get("distributionType") or "").lower() == "ray":
-        raise ArmError(
-            400, "UnsupportedDistribution",
-            "properties.distribution: Ray cannot be started by this version of the server yet; use PyTorch, TensorFlow,"
-            " MPI or no distribution.",
-            "properties.distribution.distributionType",
-        )  # fmt: skip
-    processes = given.get("processCountPerInstance") or 1
-    if processes > 1:
-        raise ArmError(
-            400, "UnsupportedDistribution",
-            f"properties.distribution: {processes} processes on each node cannot be started by this version of the"
-            " server yet; use processCountPerInstance 1 with more instances.",
-            "properties.distribution.processCountPerInstance",
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)

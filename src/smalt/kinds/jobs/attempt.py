@@ -12,6 +12,7 @@ job was taken.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -24,12 +25,15 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.kinds.assets import environment_build
-from smalt.kinds.jobs import admission, launch, life
+from smalt.kinds.jobs import admission, authors, distribution, gang, launch, life, provenance
 from smalt.kinds.jobs.life import Completed, at, finish
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
+from smalt.sched.growth import ray_of
 from smalt.sched.want import MEDIUM, Want
 from smalt.store import nodes, resources
+from smalt.store.document import part
+from smalt.store.nodes import Machine
 from smalt.store.resources import Row
 
 
@@ -37,13 +41,14 @@ from smalt.store.resources import Row
 class Work:
     """What a job type runs: the tasks of an attempt, one for each node, in order.
 
-    `tasks` raises ArmError where they cannot be. `retries`: how often an attempt that failed is followed by another.
-    `completed` is written in the transaction of the job's end.
+    `tasks` raises ArmError where they cannot be. `retries`: how often an attempt that failed is followed by another, if
+    `mends` says that this may help. `completed` is written in the transaction of the job's end.
     """
 
     tasks: Callable[[Platform, Row, JobStatus], list[TaskSpec]]
     completed: Completed
     retries: Callable[[Row], int] = lambda row: 0
+    mends: Callable[[Sequence[TaskState]], bool] = lambda states: True
 
 
 class Result(Enum):
@@ -74,42 +79,69 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
     plan, compute = EnvironmentPlan(**row.spec[OURS]["plan"]), row.spec[OURS]["compute"]
     with platform.database.read() as connection:
         machines = nodes.of_compute(connection, compute)
-    ready = not machines and environment_build.ready(platform, plan.key)
-    if not machines and not ready:
+        cluster = resources.get(connection, compute)
+    try:
+        authors.check_trusted(part(row.spec, OURS), cluster)  # for jobs that others submit
+    except ArmError as error:
+        return finish(platform, row, status, "Failed", error.body())
+    elsewhere = bool(machines or ray_of(cluster))
+    ready = not elsewhere and environment_build.ready(platform, plan.key)
+    if not elsewhere and not ready:
         return _build(platform, row, status, plan)
     with platform.database.write() as connection:
         most = admission.nodes_most(platform, connection, compute)
         given = None
         if most is not None:
             gpus = platform.engine.capacity().gpus
-            given = placement.acquire(connection, _want(row, most), gpus, platform.clock())
+            want = replace(_want(row, most), elsewhere=bool(ray_of(cluster)))
+            given = placement.acquire(connection, want, gpus, platform.clock())
+            if given is None and want.elsewhere and row.state != "Queued":  # who makes nodes hears of it
+                resources.poke(connection, [compute], platform.clock())
     if most is None:
         message = f"The compute '{compute.rsplit('/', 1)[-1]}' was deleted before the job could start."
         return finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
     if given is None:  # whoever gives nodes back wakes the first in the queue
-        away = machines and not any(one.connected for one in machines)
-        why = "waits for nodes" + (": none of the machines is connected (smalt node list)" if away else "")
-        return at(row, "Queued", status, after=None, reason=why)
+        return at(row, "Queued", status, after=None, reason=f"waits for nodes{_why(cluster, machines)}")
     if not ready and any(not one.machine for one in given):  # its machines were taken away meanwhile
         return _build(platform, row, status, plan)
     attempt, numbers = status.attempt + 1, tuple(one.node for one in given)
     status = replace(
         status,
+        content=provenance.taken(platform, row),
         attempt=attempt,
         tasks=tuple(launch.task_name(row, attempt, rank) for rank in range(len(given))),
         nodes=numbers,
         machines=tuple(one.machine for one in given) if any(one.machine for one in given) else (),
         ports=tuple(one.port for one in given if one.port is not None),
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
+        secret=secrets.token_hex(16) if distribution.type_of(row.properties) in distribution.WITH_SECRET else "",
     )
-    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}")
+    with platform.database.read() as connection:
+        home = _home(platform, connection, status)
+    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}", home=home)
+
+
+def _home(platform: Platform, connection: Connection, status: JobStatus) -> str:
+    """The server that goes on: on whose machine the tasks are, or whom the machine dialled that has them."""
+    me = platform.servers.me
+    dialled = [nodes.get(connection, name) for name in status.machines if name]
+    other = next((one.server for one in dialled if one and one.connected and one.server), me)
+    return other if other in platform.servers.others else me
+
+
+def _why(cluster: Row | None, machines: Sequence[Machine]) -> str:
+    if ray_of(cluster):
+        wrong = part(cluster.status if cluster else {}, "ray").get("why")
+        return f": {wrong}" if wrong else ""
+    away = machines and not any(one.connected for one in machines)
+    return ": none of the machines is connected (smalt node list)" if away else ""
 
 
 def _want(row: Row, most: int) -> Want:
-    ours, count = row.spec[OURS], launch.node_count(row.properties)
+    ours, count = row.spec[OURS], distribution.node_count(row.properties)
     return Want(
         ours["compute"], row.id, count, most, row.created_at,
-        gpus=ours.get("gpus", 0), ports=launch.has_peers(row.properties, count),
+        gpus=ours.get("gpus", 0), ports=distribution.has_peers(row.properties, count),
         priority=ours.get("priority", MEDIUM), preemptible=_is_preemptible(row),
     )  # fmt: skip
 
@@ -121,7 +153,7 @@ def _is_preemptible(row: Row) -> bool:
 def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPlan) -> Step:
     """Wait for the environment; a build that failed after this job asked for it fails the job."""
     with platform.database.read() as connection:
-        build = resources.get(connection, environment_build.build_id(plan.key))
+        build = resources.get(connection, environment_build.build_id(platform, plan.key))
     launch.show_build_log(platform, row, plan.key)
     if status.asked_build and build is not None and build.state == "Failed":
         error = build.status.get("error") or {
@@ -131,12 +163,17 @@ def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPla
         return finish(platform, row, status, "Failed", error)
     return at(
         row, "Preparing", replace(status, asked_build=True), reason="the environment is built",
-        writes=environment_build.require(plan, row.id, platform.clock()),
+        writes=environment_build.require(platform, plan, row.id),
     )  # fmt: skip
 
 
 def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:
-    observed = [platform.engine.observe(name) for name in status.tasks]
+    if any(status.machines):
+        with platform.database.read() as connection:
+            home = _home(platform, connection, status)
+        if home != platform.servers.me:
+            return at(row, row.state, status, after=0, home=home)
+    observed = _observed(platform, row, status)
     states = [state for state in observed if state is not None]
     preempted = _is_preemptible(row) and _is_reclaimed(platform, row)
     if len(states) < len(observed) and not canceled and not preempted:
@@ -150,6 +187,15 @@ def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: 
         retries = status.retries + (result is Result.RETRIED)
         return at(row, row.state, replace(status, again=f"{result.value}: {why}", retries=retries), after=0)
     return finish(platform, row, status, result.value, error)
+
+
+def _observed(platform: Platform, row: Row, status: JobStatus) -> list[TaskState | None]:
+    """The attempt's tasks. What ran on the machine of a server that is lost is lost with it."""
+    if not any(status.machines) and platform.servers.lost(row.home):
+        why = "The server on whose machine it ran has not been heard of for too long."
+        gone = TaskState("", Phase.EXITED, outcome=Outcome.LOST, error=why, ended_at=platform.clock())
+        return [replace(gone, name=name) for name in status.tasks]
+    return [platform.engine.observe(name) for name in status.tasks]
 
 
 def _is_reclaimed(platform: Platform, row: Row) -> bool:
@@ -172,22 +218,22 @@ def _result(
     """How the attempt has ended; None: it has not. What was never started has ended too, if it is not to be."""
     if any(state.phase is not Phase.EXITED for state in states):
         return None
-    by_itself = len(states) == tasks and all(state.outcome is not Outcome.STOPPED for state in states)
+    by_itself = len(states) == tasks and not any(map(gang.was_stopped, states))
     if canceled and not by_itself:
         return Result.CANCELED
     if preempted and not by_itself:
         return Result.PREEMPTED
-    if all(map(_is_fine, states)):
+    if gang.is_fine(states):
         return Result.COMPLETED
-    return Result.RETRIED if status.retries < work.retries(row) and not canceled else Result.FAILED
+    again = not canceled and status.retries < work.retries(row) and work.mends(states)
+    return Result.RETRIED if again else Result.FAILED
 
 
 def _wait(
     platform: Platform, row: Row, status: JobStatus, states: Sequence[TaskState], canceled: bool, preempted: bool
 ) -> Step:
-    """Something runs. It is told to end where the job is to, or another node's has failed."""
-    failed = any(state.phase is Phase.EXITED and not _is_fine(state) for state in states)
-    if failed or canceled or preempted:
+    """Something runs. It is told to end where the job is to, another node's has failed, or it serves none any more."""
+    if canceled or preempted or any(map(gang.has_failed, states)) or gang.needs_no_more(states):
         life.stop(platform, status)
         return at(row, life.CANCEL_REQUESTED if canceled else "Running", status)
     running = all(state.phase is not Phase.PREPARING for state in states)
@@ -203,19 +249,14 @@ def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
 
-    fresh = replace(status, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=())
-    return at(row, "Queued", fresh, after=0, reason=f"attempt {status.attempt}: {status.again}", writes=writes)
-
-
-def _is_fine(state: TaskState) -> bool:
-    return state.outcome is Outcome.EXITED and state.exit_code == 0
+    fresh = replace(status, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=(), secret="")
+    why = f"attempt {status.attempt}: {status.again}"
+    return at(row, "Queued", fresh, after=0, reason=why, writes=writes, home="")
 
 
 def _error(states: Sequence[TaskState]) -> Document:
     """Why an attempt failed, for people: what the agent said, and on which node if there are several."""
-    failed = [state for state in states if not _is_fine(state)]
-    own = [state for state in failed if state.outcome is not Outcome.STOPPED] or failed  # others were told to stop
-    first = min(own, key=lambda state: state.ended_at)
+    first = gang.first_to_fail(states)
     codes = {
         Outcome.EXITED: "UserError",
         Outcome.TIMEOUT: "JobTimeout",

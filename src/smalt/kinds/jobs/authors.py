@@ -17,6 +17,7 @@ from smalt.arm.ports import Principal
 from smalt.auth import living
 from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.process_settings import check_isolation
+from smalt.sched.growth import ray_of
 from smalt.settings import TENANT
 from smalt.store import resources
 from smalt.store.document import part
@@ -41,6 +42,17 @@ def inherited(row: Row) -> Document:
     """The same for what this job or schedule makes; empty for one that an older version made."""
     author = part(part(row.spec, OURS), AUTHOR)
     return {AUTHOR: author} if author else {}
+
+
+def check_trusted(ours: Document, cluster: Row | None) -> None:
+    """Raises ArmError(403): what runs on a Ray node can reach Ray's own control, and with it all that runs there."""
+    author = part(ours, AUTHOR)
+    if ray_of(cluster) and author.get("kind") in ("servicePrincipal", "managedIdentity"):
+        raise ArmError(
+            403, "OwnerOnly", "properties.computeId: the nodes of this cluster are Ray's, where only the platform's"
+            f" owner may run jobs: {author.get('name')} could reach Ray itself from there. Use another compute.",
+            "properties.computeId",
+        )  # fmt: skip
 
 
 def check(platform: Platform, connection: Connection, what: str, row: Row) -> None:

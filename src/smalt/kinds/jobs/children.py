@@ -19,8 +19,9 @@ from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.runs import JOBS
+from smalt.kinds.assets import references
 from smalt.kinds.jobs import accept, authors, launch, life
-from smalt.kinds.jobs.model import PARENT, ROOT, TERMINAL
+from smalt.kinds.jobs.model import LATEST, PARENT, ROOT, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.settings import TENANT
 from smalt.store import children as counted
@@ -86,16 +87,35 @@ class Plan:
 
 
 Decide = Callable[[Platform, Row, JobStatus, Counts], Plan]
+Last = Callable[[Platform, Row, JobStatus, Counts], Plan | None]
+"""What comes when it is written down how the parent ends, while its children still end or have ended.
+
+None: nothing more: those that are open are canceled, and the parent ends. `Plan.end`: it ends otherwise.
+"""
 
 
-def step(decide: Decide, platform: Platform, row: Row, completed: life.Completed = life.nothing_more) -> Step:
+def nothing_last(platform: Platform, row: Row, status: JobStatus, counts: Counts) -> Plan | None:
+    return None
+
+
+def step(
+    decide: Decide,
+    platform: Platform,
+    row: Row,
+    completed: life.Completed = life.nothing_more,
+    last: Last = nothing_last,
+) -> Step:
     """One pass over a parent. `decide` is asked whenever children have ended, and while it says that there are more.
 
     `completed` is written with its end, where it completed.
     """
-    ending = row.state not in TERMINAL and bool(JobStatus.read(row.status).ending)
-    if ending and not row.deleting and counts(platform, row).open:  # it failed, or was given up
-        return _cancel(platform, row, row.state)
+    status = JobStatus.read(row.status)
+    if row.state not in TERMINAL and status.ending and not row.deleting:
+        found = counts(platform, row)
+        if (plan := last(platform, row, status, found)) is not None:
+            return _at_last(platform, row, status, plan)
+        if found.open:  # it failed, or was given up
+            return _cancel(platform, row, row.state)
 
     def live(platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:
         if canceled:
@@ -140,24 +160,21 @@ def submit(platform: Platform, connection: Connection, parent: Row, children: Se
 
     Raises ArmError: what is wrong with one, or that the workspace has another job of its name.
     """
-    workspace, now = ResourceId.parse(parent.written).workspace, platform.clock()
-    principal = Principal(launch.job_oid(parent), parent.created_by, "job", TENANT, scope=workspace.key)
-    ids = {child.name: workspace.child("jobs", child.name) for child in children}
-    there = resources.get_many(connection, [id_.key for id_ in ids.values()])
+    requests = {child.name: _request(platform, parent, child.name) for child in children}
+    there = resources.get_many(connection, [request.id.key for request in requests.values()])
     new: list[New] = []
     for child in children:
-        id_ = ids[child.name]
-        if (row := there.get(id_.key)) is None:
-            new.append(_taken(Request(platform, id_, principal, now), connection, parent, child))
+        request = requests[child.name]
+        if (row := there.get(request.id.key)) is None:
+            new.append(_taken(request, connection, parent, child))
         elif row.parent != parent.id:
             message = f"Job '{child.name}', which job '{parent.name}' would submit, is another job already."
             raise conflict(message, "name")
-    resources.insert_all(connection, new, now)
+    resources.insert_all(connection, new, platform.clock())
 
 
 def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
-    properties = {"experimentName": parent.properties["experimentName"], **child.properties}
-    admitted = child.adapt(connection, accept.new(replace(request, body={"properties": properties}), connection))
+    admitted = child.adapt(connection, _admitted(request, connection, parent, child))
     ours = {**admitted.spec[OURS], **child.ours, **authors.inherited(parent), PARENT: parent.name}
     ours[ROOT] = parent.spec[OURS].get(ROOT) or parent.name
     return New(
@@ -165,6 +182,39 @@ def _taken(request: Request, connection: Connection, parent: Row, child: Child) 
         admitted.status or {}, admitted.state, parent.created_by, due_at=request.now,
         lookup=admitted.lookup, counted=True,
     )  # fmt: skip
+
+
+def _at_last(platform: Platform, row: Row, status: JobStatus, plan: Plan) -> Step:
+    status = replace(
+        status,
+        decided=plan.decided,
+        outputs=status.outputs if plan.outputs is None else plan.outputs,
+        ending=plan.end or status.ending,
+        error=plan.error or status.error,
+        ended_at=platform.clock(),
+    )
+
+    def writes(connection: Connection) -> None:
+        submit(platform, connection, row, plan.children)
+
+    return life.at(row, row.state, status, after=0 if plan.more else None, writes=writes if plan.children else None)
+
+
+def rehearsed(platform: Platform, connection: Connection, parent: Row, child: Child) -> Admitted:
+    """How the child would be taken now. Raises ArmError."""
+    return _admitted(_request(platform, parent, child.name), connection, parent, child)
+
+
+def _request(platform: Platform, parent: Row, name: str) -> Request:
+    workspace = ResourceId.parse(parent.written).workspace
+    principal = Principal(launch.job_oid(parent), parent.created_by, "job", TENANT, scope=workspace.key)
+    return Request(platform, workspace.child("jobs", name), principal, platform.clock())
+
+
+def _admitted(request: Request, connection: Connection, parent: Row, child: Child) -> Admitted:
+    properties = {"experimentName": parent.properties["experimentName"], **child.properties}
+    with references.latest(parent.spec[OURS].get(LATEST)):
+        return accept.new(replace(request, body={"properties": properties}), connection)
 
 
 def _cancel(platform: Platform, row: Row, state: str) -> Step:

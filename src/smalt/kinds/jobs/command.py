@@ -1,24 +1,31 @@
-"""Command jobs: a command in an environment on one or more nodes, in as many attempts as it takes (`attempt.py`)."""
+"""Command jobs: a command in an environment on one or more nodes, in as many attempts as it takes (`attempt.py`).
+
+Parallel jobs are command jobs, too (`parallel/`).
+"""
 
 from __future__ import annotations
-
-from functools import partial
 
 from pydantic import Field
 from sqlalchemy import Connection
 
 from smalt.arm.durations import seconds_of
-from smalt.arm.kind import OURS, Admitted, Document, Request
+from smalt.arm.kind import OURS, Admitted, Document, Request, Step
+from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
-from smalt.kinds.jobs import admission, attempt, launch, life, outputs, pinned
+from smalt.kinds.jobs import admission, attempt, distribution, launch, life, outputs, pinned
 from smalt.kinds.jobs.attempt import Work
+from smalt.kinds.jobs.distribution import Distribution
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.jobs.parallel import ended
+from smalt.kinds.jobs.parallel.settings import PARALLEL, ParallelSettings
+from smalt.kinds.jobs.parallel.settings import check as check_parallel
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import check_variables, shm_bytes
 from smalt.store.document import part
+from smalt.store.resources import Row
 
 
 class JobResources(Properties):
@@ -29,13 +36,6 @@ class JobResources(Properties):
 
 class CommandLimits(Properties):
     timeout: str | None = None
-
-
-class Distribution(Properties):
-    distribution_type: str
-    process_count_per_instance: int | None = Field(None, ge=1)
-    worker_count: int | None = Field(None, ge=1)
-    parameter_server_count: int | None = Field(None, ge=0)
 
 
 class QueueSettings(Properties):
@@ -54,6 +54,7 @@ class CommandProperties(JobProperties):
     limits: CommandLimits | None = None
     distribution: Distribution | None = None
     queue_settings: QueueSettings | None = None
+    parallel: ParallelSettings | None = None
 
 
 def _admit(request: Request, connection: Connection, properties: Document) -> Admitted:
@@ -73,16 +74,19 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
             environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
     code = admission.code(platform, connection, workspace, properties, checks)
-    want = launch.node_count(properties)
+    want = distribution.node_count(properties)
     properties["resources"] = {**part(properties, "resources"), "instanceCount": want}
     compute = checks.run(lambda: admission.compute(platform, connection, workspace, properties, want))
     checks.run(lambda: seconds_of(part(properties, "limits").get("timeout"), 0, "properties.limits.timeout"))
+    checks.run(lambda: launch.hold_s(properties))
     checks.run(lambda: shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
-    checks.run(lambda: admission.distribution(part(properties, "distribution")))
+    checks.run(lambda: distribution.check(platform, properties))
     sources = admission.inputs(platform, connection, workspace, properties, checks)
     places = admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
     admission.template(properties, checks)
+    if part(properties, PARALLEL):
+        check_parallel(platform, properties, sources, code, checks)
     checks.done(f"job '{request.id.name}'")
     assert plan is not None and compute is not None
     uses = pinned.document(sources, places, code)
@@ -91,12 +95,19 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     return Admitted(spec, state="NotStarted", due=True, status=status.document())
 
 
-WORK = Work(launch.tasks, outputs.register)
+def _step(platform: Platform, row: Row) -> Step:
+    step = attempt.step(WORK, platform, row)
+    if step.final:
+        ended.tidy(platform, row)
+    return step
+
+
+WORK = Work(launch.tasks, outputs.register, ended.retries, ended.is_lost)
 TYPE = JobType(
     name="Command",
     properties=CommandProperties,
     admit=_admit,
-    step=partial(attempt.step, WORK),
+    step=_step,
     fail=life.give_up,
     fixed=(
         "jobType",
@@ -110,5 +121,6 @@ TYPE = JobType(
         "environmentVariables",
         "distribution",
         "queueSettings",
+        PARALLEL,
     ),
 )

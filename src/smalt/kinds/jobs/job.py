@@ -20,7 +20,7 @@ from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
-from smalt.kinds.jobs import accept, command, life, pipeline, sweep, tracked_run
+from smalt.kinds.jobs import accept, command, life, pipeline, provenance, queues, sweep, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
@@ -182,9 +182,9 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
-    detail=lambda platform, row: {"parameters": _parameters(platform, row)},
+    detail=lambda platform, row: {"parameters": _parameters(platform, row), **queues.position(platform, row)},
     written=_written,
-    actions={"cancel": Action(_cancel)},
+    actions={"cancel": Action(_cancel), "provenance": provenance.READ},
     list_filter=_filter,
     list_lookup="scheduleId",
 )

@@ -7,24 +7,26 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from smalt.agent.wire import InputSpec, OutputSpec, Ref, TaskSpec
 from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
+from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
 from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import pinned
+from smalt.kinds.jobs import pinned, ranks
 from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
-from smalt.kinds.jobs.model import MODES, ROOT
+from smalt.kinds.jobs.model import HOLD, MODES, ROOT
+from smalt.kinds.jobs.parallel.task import driven
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import shm_bytes
 from smalt.sched.sizes import SIZES, limits_of
@@ -34,6 +36,7 @@ from smalt.store.document import part
 from smalt.store.resources import Row
 
 GRACE_S = 30.0
+HOLD_MOST_S = 7 * 86400.0
 TOKEN_S = 365 * 86400.0  # of a job without a timeout; a token opens nothing once its job has ended
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
@@ -56,10 +59,6 @@ def artifacts_of(connection: Connection, row: Row) -> Ref:
     workspace = resources.get(connection, ResourceId.parse(row.written).workspace.key)
     assert workspace is not None, "a job outlived its workspace"
     return Ref(str(workspace.status["account"]), ARTIFACT_CONTAINER, f"ExperimentRun/dcid.{row.name}/")
-
-
-def log_name(rank: int, count: int) -> str:
-    return "user_logs/std_log.txt" if count == 1 else f"user_logs/std_log_process_{rank}.txt"
 
 
 def show_build_log(platform: Platform, row: Row, key: str) -> None:
@@ -90,6 +89,9 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     assert home is not None
     inputs = [_input(name, one, uses["inputs"].get(name)) for name, one in properties["inputs"].items()]
     outputs = [_output(name, one, uses["outputs"][name]) for name, one in properties["outputs"].items()]
+    driver = driven(platform, row, status, uses, inputs, outputs)
+    if driver is not None:
+        inputs, outputs = driver.inputs, driver.outputs
     code = Place(**uses["code"]).ref(folder=True) if uses["code"] else None
     variables = _variables(platform, row, workspace, home, len(names))
     own = {key: str(value) for key, value in part(properties, "environmentVariables").items() if value is not None}
@@ -98,6 +100,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     shm = shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize")
     capacities = [platform.engine.capacity(machine) for machine in machines]
     hosts = [_host_name(row, rank) for rank in range(len(names))]
+    nodes = ranks.nodes(properties, len(names), status.ports, artifacts, status.secret)
     return [
         TaskSpec(
             name=name,
@@ -105,23 +108,27 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             node=machines[rank],
             build={**build, "log": artifacts.below(BUILD_LOG)} if machines[rank] else {},
             fence=status.attempt,
-            command=str(properties["command"]),
+            command=nodes[rank].command,
+            parallel=driver.node(rank) if driver is not None else None,
             environment=ours["plan"]["key"],
             variables={
                 **ours["plan"].get("variables", {}),
                 **variables,
-                **(_node_variables(properties, rank, status.ports) if has_peers(properties, len(names)) else {}),
+                **nodes[rank].variables,
                 **own,
             },
             documents=documents,
             code=code,
             inputs=inputs,
             outputs=outputs,
-            log=artifacts.below(log_name(rank, len(names))),
+            log=nodes[rank].log,
+            ranks=[replace(one, variables=_without(one.variables, own)) for one in nodes[rank].ranks],
+            mpi=nodes[rank].mpi,
             system_log=artifacts.below(f"system_logs/node-{rank}.log" if len(names) > 1 else "system_logs/node.log"),
             artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
+            hold_s=hold_s(properties),
             limits=limits_of(size, capacities[rank].memory_bytes, _size_setting(ours), shm),
             workspace=workspace.key,
             hostname=hosts[rank],
@@ -130,6 +137,20 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
         )
         for rank, name in enumerate(names)
     ]
+
+
+def _without(variables: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """What the user sets goes over what a rank is given."""
+    return {name: value for name, value in variables.items() if name not in own}
+
+
+def hold_s(properties: Document) -> float:
+    """For how long a job's nodes stay where its command fails. Raises ArmError(400)."""
+    field = f"properties.properties.{HOLD}"
+    found = seconds_of(part(properties, "properties").get(HOLD), 0, field)
+    if found > HOLD_MOST_S:
+        raise invalid(f"{field}: a failed job's nodes are kept for at most P7D.", field)
+    return found
 
 
 def _build(platform: Platform, plan: EnvironmentPlan) -> Document:
@@ -209,34 +230,3 @@ def _host_name(row: Row, rank: int) -> str:
     """At most 63 characters, as DNS has it, and another one for each node of all jobs."""
     name = re.sub(r"[^a-z0-9]+", "-", row.name.lower()).strip("-")[:32].strip("-")
     return f"{name or 'job'}-{job_oid(row)[:8]}-node-{rank}"
-
-
-def node_count(properties: Document) -> int:
-    return int(part(properties, "resources").get("instanceCount") or 1)
-
-
-def has_peers(properties: Document, nodes: int) -> bool:
-    """Whether the job's processes look for each other."""
-    return nodes > 1 or bool(part(properties, "distribution").get("distributionType"))
-
-
-def _node_variables(properties: Document, rank: int, ports: Sequence[int]) -> dict[str, str]:
-    """What frameworks read to find their peers.
-
-    One process a node, all on this machine, with the first of each node's ports.
-    """
-    nodes, port = len(ports), str(ports[0])
-    workers = [f"127.0.0.1:{port}" for port in ports]
-    cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
-    variables = {
-        "NODE_RANK": str(rank),
-        "RANK": str(rank),
-        "LOCAL_RANK": "0",
-        "WORLD_SIZE": str(nodes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "AZ_BATCH_MASTER_NODE": f"127.0.0.1:{port}",
-    }
-    if part(properties, "distribution").get("distributionType") == "TensorFlow":
-        variables["TF_CONFIG"] = json.dumps(cluster)
-    return variables

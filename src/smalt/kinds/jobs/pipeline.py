@@ -22,15 +22,17 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Request
 from smalt.arm.validation import nearest
 from smalt.kinds.assets import references
-from smalt.kinds.jobs import accept, admission, children, life, outputs
-from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.jobs import accept, admission, children, outputs
+from smalt.kinds.jobs.model import LATEST, JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pipelines import children as steps
-from smalt.kinds.jobs.pipelines import control
+from smalt.kinds.jobs.pipelines import control, first_and_last
 from smalt.kinds.jobs.pipelines.compiler import Compiler
-from smalt.kinds.jobs.pipelines.components import PIPELINE, check_literal, component, jobs_of
+from smalt.kinds.jobs.pipelines.components import check_literal, component, jobs_of
 from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, REHEARSED, Graph, Step
-from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide
+from smalt.kinds.jobs.pipelines.pipeline_step import PIPELINE
+from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide, give_up, last
 from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.pipelines.step_types import type_of
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
 from smalt.store.document import part
@@ -79,11 +81,14 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
         properties["inputs"] = {
             name: {key: value for key, value in one.items() if key != REHEARSED} for name, one in inputs.items()
         }
-    with _rehearsal() as rehearsal:
-        return _admitted(request, connection, properties, rehearsal)
+    with _rehearsal() as rehearsal, references.latest() as latest:
+        ours = _compiled(request, connection, properties, rehearsal)
+        spec = {**request.body, "properties": properties, OURS: {**ours, LATEST: dict(latest)}}
+    return Admitted(spec, state="NotStarted", due=True, status=JobStatus().document())
 
 
-def _admitted(request: Request, connection: Connection, properties: Document, rehearsal: _Rehearsal) -> Admitted:
+def _compiled(request: Request, connection: Connection, properties: Document, rehearsal: _Rehearsal) -> Document:
+    """The graph and the settings, as the spec's own part has them. Raises ArmError(400)."""
     workspace, checks = request.id.workspace, admission.Checks()
     jobs = _jobs(connection, workspace, properties, checks)
     rehearsal.count(len(jobs))
@@ -95,12 +100,12 @@ def _admitted(request: Request, connection: Connection, properties: Document, re
     if not checks.errors:
         graph = Compiler(connection, workspace, properties["inputs"], own, jobs, checks, _JOBS).graph()
     if graph is not None:
-        graph = _rehearse(request, connection, graph, settings, checks, rehearsal)
+        graph = checks.run(lambda made=graph: first_and_last.arranged(made, settings))
+    if graph is not None:
+        _rehearse(request, connection, graph, settings, checks, rehearsal)
     checks.done(f"job '{request.id.name}'")
     assert graph is not None
-    ours = {GRAPH: graph.document(), SETTINGS: settings.document()}
-    spec = {**request.body, "properties": properties, OURS: ours}
-    return Admitted(spec, state="NotStarted", due=True, status=JobStatus().document())
+    return {GRAPH: graph.document(), SETTINGS: settings.document()}
 
 
 def _jobs(connection: Connection, workspace: ResourceId, properties: Document, checks: admission.Checks) -> Document:
@@ -177,11 +182,9 @@ def _rehearse(
     settings: Settings,
     checks: admission.Checks,
     rehearsal: _Rehearsal,
-) -> Graph:
-    """The graph, with the versions that its steps use now. What is wrong goes into `checks`."""
-    seen: dict[str, Document] = {}
-    pinned: list[Step] = []
-    components = dict(graph.components)
+) -> None:
+    """Each step is taken once, as it would be now. What is wrong goes into `checks`."""
+    seen: set[str] = set()
     for step in graph.steps:
         if rehearsal.full:  # the step before this one said so
             break
@@ -189,36 +192,20 @@ def _rehearse(
             job = steps.properties(graph, step, _stand_ins(graph, step, settings), settings)
             same = json.dumps({key: value for key, value in job.items() if key != "displayName"}, sort_keys=True)
             if same not in seen:
-                seen[same] = (
-                    checks.run(lambda step=step, job=job: _rehearsed(request, connection, step, job, rehearsal)) or {}
-                )
-            taken = seen[same]
-            step = replace(
-                step,
-                inputs={name: _with_version(one, part(taken, "inputs").get(name)) for name, one in step.inputs.items()},
-            )
-            named = {"environment": taken.get("environmentId"), "code": taken.get("codeId")}
-            components[step.component] = {
-                **components[step.component],
-                **{key: one for key, one in named.items() if one},
-            }
-        pinned.append(step)
-    return Graph(tuple(pinned), components)
+                seen.add(same)
+                checks.run(lambda step=step, job=job: _rehearsed(request, connection, step, job, rehearsal))
 
 
-def _with_version(given: Document, taken: Document | None) -> Document:
-    return {**given, "uri": taken["uri"]} if "uri" in given and taken else given
-
-
-def _rehearsed(request: Request, connection: Connection, step: Step, job: Document, rehearsal: _Rehearsal) -> Document:
-    """The properties with which the step's job would be taken. Raises ArmError."""
+def _rehearsed(request: Request, connection: Connection, step: Step, job: Document, rehearsal: _Rehearsal) -> None:
+    """Raises ArmError where the step's job would be refused."""
     field = f"{_JOBS}.{step.name}"
     with _inside(rehearsal, step.component if step.type == PIPELINE else "", field):
         try:
-            admitted = accept.new(replace(request, body={"properties": job}), connection)
+            accept.new(replace(request, body={"properties": job}), connection)
         except ArmError as error:
+            for old, new in type_of(step).spelled.items() if error.target else ():
+                error = _moved(error, f"properties.{old}", f"properties.{new}")
             raise _moved(error, "properties", field) from None
-    return part(dict(admitted.spec), "properties")
 
 
 @contextmanager
@@ -285,8 +272,8 @@ TYPE = JobType(
     name="Pipeline",
     properties=PipelineProperties,
     admit=_admit,
-    step=partial(children.step, decide, completed=outputs.register),
-    fail=life.give_up,
+    step=partial(children.step, decide, completed=outputs.register, last=last),
+    fail=give_up,
     fixed=("jobType", "jobs", "inputs", "settings", "componentId", "computeId"),
     run_type="azureml.PipelineRun",
 )

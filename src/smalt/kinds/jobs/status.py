@@ -21,8 +21,10 @@ class JobStatus:
     - `tasks`: the attempt's, by name, written before the first is started; empty: nothing of it is left, or came yet.
     - `nodes`: their numbers; `machines`: their names, where they are machines of their own; `ports`: the first of each
       node's block; `gpus`: each node's, as its machine counts them.
+    - `secret`: what the attempt's nodes know each other by, where they have to.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
+    - `content`: what its inputs held when it last got nodes, by name (`provenance.py`).
     - `decided`: what a job type keeps for itself between its steps.
     - `rest`: what others keep there (the loop's `reason`).
     """
@@ -37,11 +39,13 @@ class JobStatus:
     machines: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     gpus: tuple[tuple[int, ...], ...] = ()
+    secret: str = ""
     again: str = ""
     ending: str = ""
     error: Document | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    content: Document = field(default_factory=dict[str, Any])
     decided: Document = field(default_factory=dict[str, Any])
     rest: Document = field(default_factory=dict[str, Any])
 

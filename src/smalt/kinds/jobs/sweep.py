@@ -21,8 +21,10 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.jobs import accept, children, life, outputs
 from smalt.kinds.jobs.admission import Checks
-from smalt.kinds.jobs.command import Distribution, JobResources, QueueSettings
+from smalt.kinds.jobs.command import JobResources, QueueSettings
+from smalt.kinds.jobs.distribution import Distribution
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.sweeps import controller, plan, trials
 from smalt.kinds.jobs.sweeps.plan import SEED, TOTAL, TOTAL_MOST
 from smalt.kinds.jobs.sweeps.samplers import COUNTED_MOST
@@ -101,8 +103,13 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     _pin(properties, taken.spec["properties"])
     total = plan.trial_count(properties, space)
     properties["properties"] = {**properties["properties"], **_told(properties, space)}
-    ours = {SEED: _seed(request, properties), TOTAL: total}
+    ours: Document = {SEED: _seed(request, properties), TOTAL: total, **_alike(taken.spec[OURS])}
     return Admitted({**request.body, "properties": properties, OURS: ours}, state="NotStarted", due=True, status={})
+
+
+def _alike(ours: Document) -> Document:
+    """What all trials have, of how the first would be taken."""
+    return {"plan": ours["plan"], PINNED: ours[PINNED]}
 
 
 def _first(properties: Document, space: Group) -> Document:

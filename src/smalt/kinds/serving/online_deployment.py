@@ -26,6 +26,7 @@ from smalt.kinds.assets import environment_build, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_isolation, check_variables
 from smalt.kinds.serving import replicas, routing
+from smalt.kinds.serving.place import moved
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
@@ -118,6 +119,8 @@ def _check_place(request: Request, connection: Connection, model: Row) -> None:
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
+    if there := moved(platform, row):
+        return there
     status = dict(row.status)
     if row.deleting:
         return _delete(platform, row, status)
@@ -164,7 +167,7 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
 
 def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan) -> Step:
     with platform.database.read() as connection:
-        build = resources.get(connection, environment_build.build_id(plan.key))
+        build = resources.get(connection, environment_build.build_id(platform, plan.key))
     if status.get("asked_build") and build is not None and build.state == "Failed":
         return _fail(
             platform, row, status, build.status.get("error") or {"code": "EnvironmentBuildFailed", "message": "?"}
@@ -172,7 +175,7 @@ def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan
     status["asked_build"] = True
     return Step(
         row.state, status, after=_RESYNC_S, reason="the environment is built",
-        writes=environment_build.require(plan, row.id, platform.clock()),
+        writes=environment_build.require(platform, plan, row.id),
     )  # fmt: skip
 
 

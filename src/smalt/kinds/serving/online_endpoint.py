@@ -18,6 +18,7 @@ from smalt.arm.validation import Properties, nearest
 from smalt.auth.access import WORKSPACES, authorize
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
 from smalt.kinds.serving import routing
+from smalt.kinds.serving.place import moved
 from smalt.kinds.serving.serving_settings import given
 from smalt.settings import TENANT
 from smalt.store import operations, resources
@@ -136,6 +137,8 @@ def _checked_key(given: Any, field: str) -> str:
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
+    if there := moved(platform, row):
+        return there
     with platform.database.read() as connection:
         found = routing.routed(platform, connection, row.id)
     status = {name: value for name, value in row.status.items() if name != "error"}
@@ -150,7 +153,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
 
 
 def _view(platform: Platform, row: Row) -> Document:
-    base = f"{platform.settings.url}/endpoints/{row.name}"
+    base = f"{platform.servers.url_of(row.home)}/endpoints/{row.name}"
     return {
         "scoringUri": f"{base}/score",
         "swaggerUri": f"{base}/swagger.json",
@@ -194,6 +197,8 @@ def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
 def _token(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform = request.platform
+    if (serves := platform.servers.url_of(row.home)) != platform.servers.url:
+        raise conflict(f"Endpoint '{row.name}' is served by {serves}: ask there for its tokens.", "name")
     principal = Principal(
         oid=request.principal.oid, name=request.principal.name, kind="endpoint", tenant=TENANT, scope=row.parent
     )

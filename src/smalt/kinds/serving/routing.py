@@ -24,6 +24,7 @@ from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS, GATEWAY
 from smalt.auth import living
 from smalt.auth.tokens import ml_audiences
+from smalt.kinds.serving.place import moved
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -156,7 +157,7 @@ def request_change(platform: Platform, waiter: str) -> Callable[[Connection], No
         if resources.get(connection, GATEWAY) is None:
             resources.insert(
                 connection, key=GATEWAY, written=GATEWAY, kind="gateways", parent="", name="main", spec={}, status={},
-                state="Creating", now=now, by="smalt", due_at=now,
+                state="Creating", now=now, by="smalt", due_at=now, home=platform.servers.me,
             )  # fmt: skip
         resources.reopen(connection, GATEWAY, now)
         resources.wait_for(connection, waiter, [GATEWAY], now)
@@ -169,6 +170,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
 
     What a restored or damaged folder lost comes back so.
     """
+    if there := moved(platform, row):
+        return there
     now, looked_at = platform.clock(), row.status.get("looked_at_all", 0)
     with platform.database.read() as connection:
         changed = {_endpoint_of(one) for one in resources.waiters(connection, GATEWAY)}

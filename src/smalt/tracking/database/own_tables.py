@@ -5,6 +5,7 @@ Everybody but MLflow's process waits for that sign. SQLite has it in its file (`
 
 from __future__ import annotations
 
+import hashlib
 from itertools import groupby
 
 from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, insert, inspect, select, text
@@ -13,6 +14,7 @@ from smalt.store.quick import execute
 from smalt.tracking.database import schema, triggers
 
 _READY = 1
+_OWN = (schema.accounts, schema.model_places, schema.creations, schema.changed_runs)
 _ready = Table("smalt_ready", MetaData(), Column("version", Text, primary_key=True))
 
 
@@ -31,6 +33,22 @@ def complete(connection: Connection) -> None:
         _widen(connection)
     for statement in triggers.statements(connection.dialect.name):
         connection.exec_driver_sql(statement)
+
+
+def is_complete(connection: Connection) -> bool:
+    """Whether all of it is there as it should be, beside MLflow's tables of the version that is known here."""
+    if connection.dialect.name != "sqlite":
+        return ready_version(connection) == version(schema.REVISION)
+    known = execute(connection, "SELECT version_num FROM alembic_version") == [(schema.REVISION,)]
+    there = {sql for (sql,) in execute(connection, "SELECT sql FROM sqlite_master WHERE type = 'trigger'")}
+    wanted = {one for one in triggers.statements("sqlite") if one.startswith("CREATE")}
+    return known and wanted <= there and all(inspect(connection).has_table(table.name) for table in _OWN)
+
+
+def version(revision: str) -> str:
+    """What `set_ready` is told on PostgreSQL: of MLflow's tables, and of what we add to them."""
+    ours = hashlib.sha256("".join(triggers.statements("postgresql")).encode()).hexdigest()
+    return f"{revision}/{ours[:16]}"
 
 
 def drop_triggers(connection: Connection) -> None:

@@ -99,6 +99,28 @@ inputs = Table(  # data sets and models that runs used or made; a run is at eith
     Column("destination_type", String(36), primary_key=True),
     Column("destination_id", String(36), primary_key=True),
     Column("step", BigInteger, nullable=False, server_default="0"),
+    Column("input_uuid", String(36), nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("dataset_uuid", String(36), nullable=False),
+    Column("experiment_id", Integer, primary_key=True),
+    Column("name", String(500), primary_key=True),
+    Column("digest", String(36), primary_key=True),
+    Column("dataset_source_type", String(36), nullable=False),
+    Column("dataset_source", Text, nullable=False),
+    Column("dataset_schema", Text),
+    Column("dataset_profile", Text),
+)
+
+input_tags = Table(  # of the data sets among `inputs`
+    "input_tags",
+    metadata,
+    Column("input_uuid", String(36), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("value", String(500), nullable=False),
 )
 
 logged_models = Table(

@@ -15,6 +15,8 @@ from smalt.store.database import Database
 from smalt.tracking.database.own_tables import is_ready
 from smalt.tracking.database.place import tables_url
 
+# What jobs log changes the same pages again and again: they go into the file once for 32 MB of it.
+_JOURNAL_PAGES = 8000
 _LACKING = ("42P01", "3F000")  # PostgreSQL has no such table, or no such schema
 _AWAY = ("08", "57", "53300")  # a lost connection, a server that ends or begins, one that has too many connections
 
@@ -67,7 +69,7 @@ class TrackingDatabase:
                 if self._opened is not None:
                     self._opened.close()
                 url = tables_url(self._settings).render_as_string(hide_password=False)
-                self._opened, self._inode = Database(url), inode
+                self._opened, self._inode = Database(url, journal_pages=_JOURNAL_PAGES), inode
             return self._opened
 
 

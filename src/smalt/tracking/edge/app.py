@@ -46,11 +46,13 @@ from smalt.tracking.edge.replies import azure_error, mlflow_error, not_ready, to
 from smalt.tracking.edge.run_edge import RunEdge
 from smalt.tracking.edge.searches import Turns, check_search
 from smalt.tracking.models.registered_models import RegisteredModels
+from smalt.tracking.process.mlflow_server import NAME
 from smalt.tracking.process.upstream import PATIENCE_S, Upstream
 from smalt.tracking.runs.measured import Measured, Record, Told, nobody
 from smalt.tracking.runs.run_creation import RunCreations
 from smalt.tracking.runs.runs import MlflowTracking
 from smalt.tracking.store.tracking_store import TrackingStore
+from smalt.unix_socket import say
 
 BODY_LIMIT_BYTES = 32 << 20
 THREADS = 24  # for what goes to MLflow, and as many for files
@@ -72,7 +74,7 @@ class TrackingApp:
     - `audit`: where is recorded who was refused.
     - `session(method, raw headers)`: who the browser's cookie speaks for if our own pages sent
       it, or None (`Sessions.read`).
-    - `record(resource, name, value)` hears each number that a run logs; `told` that a run logged some (`Measured`).
+    - `record(resource, [(name, value)])` hears each number that a run logs; `told` that a run logged some (`Measured`).
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class TrackingApp:
         jobs: JobRuns,
         session: Callable[[str, Headers], Principal | None] = lambda method, headers: None,
         patience_s: float = PATIENCE_S,
-        record: Record = lambda resource, name, value: None,
+        record: Record = lambda resource, values: None,
         told: Told = nobody,
         audit: Audit | None = None,
     ) -> None:
@@ -106,12 +108,15 @@ class TrackingApp:
         self._session = session
         self._patience_s = patience_s
         self._audit = audit
-        self._upstream = Upstream(settings.mlflow_socket, patience_s)
+        self._upstream = Upstream(settings.mlflow_socket, patience_s, need=partial(say, settings.needs_socket, NAME))
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
         self._searches = Turns()
         self._mlflow_threads, self._file_threads = Threads(THREADS), Threads(THREADS)
         runs, measured = RunEdge(jobs), Measured(record, told)
-        self._direct = Direct(settings, TrackingStore(tracking.database), runs, self._mlflow_threads, measured)
+        self._direct = Direct(
+            settings, TrackingStore(tracking.database), runs, self._mlflow_threads, measured,
+            tracking.default_experiment,
+        )  # fmt: skip
         self._forward = Forward(
             settings, tracking, self._upstream, self._registry, runs,
             RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads),
@@ -183,13 +188,12 @@ class TrackingApp:
         body = await _plain_body(request, threads)
         searching = check_search(request.method, address.rest, request.url.query, body)
         await self._prepare(address.workspace, account)
-        if (answer := await self._direct.respond(request, address, body, principal.name)) is not None:
-            return answer
+        direct = partial(self._direct.respond, request, address, body, principal.name)
         forward = partial(self._forward.respond, request, address, body, find_files, principal.name)
         if not searching:
-            return await forward()
+            return await direct() or await forward()
         async with self._searches.turn(f"{principal.oid} {principal.name} {principal.scope}"):
-            return await forward()
+            return await direct() or await forward()
 
     def ended(self, key: str) -> None:
         """The resource `key` changed or is gone: who was admitted because of it is looked at again."""
@@ -226,6 +230,7 @@ class TrackingApp:
             except NotReady:
                 if loop.time() + wait_s > deadline:
                     raise
+                self._upstream.need()
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 0.5)
                 continue

@@ -15,6 +15,7 @@ import os
 import socket
 import sqlite3
 import sys
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -23,7 +24,7 @@ import uvloop
 from mlflow.store.artifact.artifact_repository_registry import (
     _artifact_repository_registry as repositories,  # pyright: ignore[reportPrivateUsage]
 )
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Engine, event, select
 from sqlalchemy.exc import OperationalError
 
 from smalt.arm.ports import BlobFiles
@@ -37,21 +38,16 @@ from smalt.tracking.artifacts.objects import Objects
 from smalt.tracking.database import schema
 from smalt.tracking.database.migration import prepare
 from smalt.tracking.database.place import apart, tables_url
+from smalt.tracking.database.relocation import relocate
 from smalt.tracking.database.tracking_database import TrackingDatabase
+from smalt.tracking.process.idle_watch import IdleWatch
 from smalt.tracking.process.mlflow_refusals import answer_in_json
 from smalt.tracking.process.repository import SCHEME, repository_class
 from smalt.unix_socket import listen
 
 _BACKLOG = 256
+_LAST_WAIT_S = 0.1
 _THREADS = 8  # Python under one interpreter lock: more would only wait, and cost memory
-_RELOCATED = (
-    ("workspaces", "default_artifact_root"),
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
 
 
 def run(settings: Settings, objects: BlobFiles | None = None) -> None:
@@ -63,7 +59,8 @@ def run(settings: Settings, objects: BlobFiles | None = None) -> None:
     os.environ |= {"_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_REGISTRY_STORE": store}
     _prepared(settings)
     database = TrackingDatabase(settings)
-    relocate(settings, database)
+    with database.write() as connection:
+        relocate(connection, settings)
     event.listen(Engine, "connect", _prepare_connection)
     repositories.register(SCHEME, repository_class(folders(settings, database, objects)))
     # Only now: importing the server takes as long as all before, and jobs need no more than the database.
@@ -73,26 +70,12 @@ def run(settings: Settings, objects: BlobFiles | None = None) -> None:
     )
     answer_in_json(importlib.import_module("mlflow.server").app)
     _give_back_memory()
+    watched = IdleWatch(app, settings.mlflow_idle_s)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=120, server_header=False)
+        uvicorn.Config(watched, log_level="warning", access_log=False, timeout_keep_alive=120, server_header=False)
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(server, listen(settings.mlflow_socket, _BACKLOG)))
-
-
-def relocate(settings: Settings, database: TrackingDatabase) -> None:
-    """Artifact locations hold our own address: follow the platform to the host and port that it has now."""
-    base = f"{settings.url}/mlflow/"
-    found = "strpos" if settings.postgresql else "instr"
-    with database.write() as connection:
-        for table, column in _RELOCATED:
-            connection.execute(
-                text(
-                    f"UPDATE {table} SET {column} = :base || substr({column}, {found}({column}, '/mlflow/v1.0/') + 8) "
-                    f"WHERE {column} LIKE 'https://%/mlflow/v1.0/subscriptions/%' AND {column} NOT LIKE :base || '%'"
-                ),
-                {"base": base},
-            )
+        runner.run(_serve(server, listen(settings.mlflow_socket, _BACKLOG), watched, settings.mlflow_socket))
 
 
 def folders(settings: Settings, database: TrackingDatabase, objects: BlobFiles | None = None) -> Any:
@@ -124,9 +107,21 @@ def _prepared(settings: Settings) -> None:
         sys.exit(f"smalt: MLflow's database cannot be used: {error.orig}")
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+async def _serve(server: uvicorn.Server, listener: socket.socket, watched: IdleWatch, path: Path) -> None:
     anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+    ending = asyncio.create_task(_end_when_idle(server, watched, path))
     await server.serve(sockets=[listener])
+    ending.cancel()
+
+
+async def _end_when_idle(server: uvicorn.Server, watched: IdleWatch, path: Path) -> None:
+    """Nobody new comes once the socket's name is gone, and who came just before is answered first."""
+    await watched.idle()
+    path.unlink(missing_ok=True)
+    await asyncio.sleep(_LAST_WAIT_S)
+    while watched.busy:
+        await asyncio.sleep(_LAST_WAIT_S)
+    server.should_exit = True
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

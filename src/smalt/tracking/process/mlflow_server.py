@@ -15,6 +15,7 @@ from pathlib import Path
 from smalt.config import read_settings
 from smalt.settings import Settings, SettingsError
 
+NAME = "mlflow"  # as the supervisor knows it, which starts it when somebody needs it
 _CLIENT_VARIABLES = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_REGISTRY_URI",

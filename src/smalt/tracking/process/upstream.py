@@ -1,21 +1,22 @@
-"""The way to MLflow's process: a pool of connections to its socket, and patience while the process is being restarted.
+"""The way to MLflow's process: a pool of connections to its socket, and patience while the process is being started.
 
-A job must not notice that MLflow was killed. So a request that found nobody waits; one whose connection broke before an
-answer came is sent again if that does no harm: reads, and what jobs log, which is idempotent by key. Anything else may
-have been done already: whoever asked must know, and decides (for runs that are made, `run_creation` finds it out).
+It runs only where it is needed: who finds nobody asks for it, and waits. Nor must a job notice that MLflow was killed.
+So a request that found nobody waits; one whose connection broke before an answer came is sent again if that does
+no harm: reads, and what jobs log, which is idempotent by key. Anything else may have been done already: whoever asked
+must know, and decides (for runs that are made, `run_creation` finds it out).
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0  # its start takes 5 s, and several times that beside other work
 ANSWER_S = 300.0
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 0.5
@@ -39,8 +40,15 @@ class Outgoing:
 class Upstream:
     """`send` gives an answer whose body is read already, unless it is large: then the caller reads and closes it."""
 
-    def __init__(self, socket: Path, patience_s: float = PATIENCE_S, answer_s: float = ANSWER_S) -> None:
-        self._socket = socket
+    def __init__(
+        self,
+        socket: Path,
+        patience_s: float = PATIENCE_S,
+        answer_s: float = ANSWER_S,
+        need: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`need` has the process started, if it is not; it does not wait for that."""
+        self._socket, self.need = socket, need
         self._patience_s = patience_s
         self._probing = asyncio.Lock()
         self._client = httpx.AsyncClient(
@@ -89,6 +97,7 @@ class Upstream:
         loop, wait_s = asyncio.get_running_loop(), _FIRST_WAIT_S
         async with self._probing:
             while loop.time() < deadline:
+                self.need()
                 try:
                     _, writer = await asyncio.open_unix_connection(str(self._socket))
                 except OSError:

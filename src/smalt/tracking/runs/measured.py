@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from smalt.arm.ids import ResourceId
 
-Record = Callable[[str, str, float], None]  # of which resource, what, how much
+Record = Callable[[str, Sequence[tuple[str, float]]], None]  # of which resource: (what, how much)
 # Of which workspace (its key), which run, what: (metric, value, step). Called once for each request, after it was
 # written, on the event loop of the server that the client asked: it must not block.
 Told = Callable[[str, str, Sequence[tuple[str, float, int]]], None]
@@ -40,8 +40,7 @@ class Measured:
         if not finite:
             return
         job = workspace.child("jobs", run).key
-        for name, value, _ in finite:
-            self.record(job, name, value)
+        self.record(job, [(name, value) for name, value, _ in finite])
         self.told(workspace.key, run, finite)
 
     def asked(self, workspace: ResourceId, rest: str, body: bytes) -> None:

@@ -56,9 +56,14 @@ class LogBatch:
         return 1 + len(self.metrics) + len(self.params) + len(self.tags)
 
 
+def is_unusual(body: bytes) -> bool:
+    """Whether it holds what JSON can say and MLflow's databases cannot keep."""
+    return _UNUSUAL.search(body) is not None
+
+
 def log_batch(call: str, workspace: str, body: bytes) -> LogBatch | None:
     """The body of `call` (`log-metric`, `log-parameter`, `set-tag`, `log-batch`); None for one that is not plain."""
-    if _UNUSUAL.search(body):
+    if is_unusual(body):
         return None
     try:
         content = json.loads(body)

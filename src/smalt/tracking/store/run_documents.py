@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -27,14 +27,28 @@ _MODELS = (
     "SELECT source_id, source_type, destination_id, step FROM inputs "
     "WHERE source_type IN ('RUN_INPUT', 'RUN_OUTPUT') AND source_id {among}"
 )
-_DATASETS = "SELECT destination_id FROM inputs WHERE destination_type = 'RUN' AND destination_id {among}"
+_OF_RUNS = (
+    "FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id {joined}"
+    "WHERE i.destination_type = 'RUN' AND i.destination_id {among}"
+)
+_DATASETS = (
+    "SELECT i.destination_id, d.dataset_uuid, d.name, d.digest, d.dataset_source_type, d.dataset_source, "
+    "d.dataset_schema, d.dataset_profile, t.name, t.value "
+    + _OF_RUNS.replace("{joined}", "LEFT JOIN input_tags t ON t.input_uuid = i.input_uuid ")
+)
+_SIZE = (
+    "SELECT coalesce(sum(length(d.dataset_source) + coalesce(length(d.dataset_schema), 0) "
+    "+ coalesce(length(d.dataset_profile), 0)), 0) " + _OF_RUNS.replace("{joined}", "")
+)
+_DATASETS_MOST = 8 << 20  # characters of what describes data sets, at once
+_ROWS_MOST = 50_000  # metrics, and as many parameters and tags, at once
 _RUN_NAME = "mlflow.runName"
 
 
 def among(connection: Connection, statement: str, values: Sequence[str | int]) -> Sequence[Sequence[Any]]:
-    """The rows of `statement`, whose `{among}` stands for: is one of `values`."""
+    """The rows of `statement`, whose `{among}` stands for: is one of `values`. Not all, where there are too many."""
     dialect = connection.dialect.name
-    query = statement.format(among=_AMONG[dialect])
+    query = f"{statement.format(among=_AMONG[dialect])} LIMIT {_ROWS_MOST + 1}"
     if dialect == "sqlite":
         return execute(connection, query, (json.dumps(values),))
     return connection.exec_driver_sql(query, (list(values),)).all()
@@ -46,18 +60,21 @@ def runs(connection: Connection, run_ids: Sequence[str]) -> Mapping[str, Sequenc
 
 
 def documents(connection: Connection, rows: Sequence[Sequence[Any]], models_in: bool = True) -> list[Document | None]:
-    """Each of the runs (rows of COLUMNS). None for one that MLflow has to describe: it has data sets, or lacks a field.
+    """Each of the runs (rows of COLUMNS). `models_in`: with the models that it used.
 
-    `models_in`: with the models that it used.
+    None for one that MLflow has to describe, because it lacks a field; for all where they hold too much.
     """
     ids = [row[0] for row in rows]
-    datasets = {row[0] for row in among(connection, _DATASETS, ids)}
+    described = int(among(connection, _SIZE, ids)[0][0]) if ids else 0
+    metrics, params, tags = (among(connection, one, ids) for one in (_METRICS, _PARAMS, _TAGS))
+    if described > _DATASETS_MOST or max(len(metrics), len(params), len(tags)) > _ROWS_MOST:
+        return [None] * len(rows)
     data: dict[str, Document] = {run: {} for run in ids}
-    for run, key, value, at, step, is_nan in among(connection, _METRICS, ids):
+    for run, key, value, at, step, is_nan in metrics:
         metric = {"key": key, "value": "NaN" if is_nan else float(value), "timestamp": at, "step": step}
         data[run].setdefault("metrics", []).append(metric)
-    for name, statement in (("params", _PARAMS), ("tags", _TAGS)):
-        for run, key, value in among(connection, statement, ids):
+    for name, pairs in (("params", params), ("tags", tags)):
+        for run, key, value in pairs:
             pair = {"key": key} if value is None else {"key": key, "value": value}
             data[run].setdefault(name, []).append(pair)
     inputs: dict[str, Document] = {run: {} for run in ids}
@@ -67,12 +84,28 @@ def documents(connection: Connection, rows: Sequence[Sequence[Any]], models_in: 
             outputs[run].setdefault("model_outputs", []).append({"model_id": model, "step": step})
         elif models_in:
             inputs[run].setdefault("model_inputs", []).append({"model_id": model})
+    if described:
+        for run, dataset in _datasets(connection, ids):
+            inputs[run].setdefault("dataset_inputs", []).append(dataset)
     return [
         {"info": _info(row, data[row[0]]), "data": data[row[0]], "inputs": inputs[row[0]], "outputs": outputs[row[0]]}
-        if row[0] not in datasets and _is_whole(row)
+        if _is_whole(row)
         else None
         for row in rows
     ]
+
+
+def _datasets(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Document]]:
+    """Each data set that one of the runs used, with what was said of its use."""
+    found: dict[tuple[str, str], Document] = {}
+    for run, uuid, name, digest, kind, source, columns, profile, key, value in among(connection, _DATASETS, ids):
+        if (run, uuid) not in found:
+            told = {"name": name, "digest": digest, "source_type": kind, "source": source}
+            more = {"schema": columns, "profile": profile}
+            found[run, uuid] = {"dataset": told | {key: text for key, text in more.items() if text}}
+        if key is not None:
+            found[run, uuid].setdefault("tags", []).append({"key": key, "value": value})
+    return ((run, document) for (run, _), document in found.items())
 
 
 def _is_whole(row: Sequence[Any]) -> bool:

@@ -12,21 +12,23 @@ from smalt.arm.ports import NotReady
 from smalt.arm.threads import Threads
 from smalt.store.database import Collision
 from smalt.tracking.database.tracking_database import TrackingDatabase
-from smalt.tracking.store import logged, run_documents
+from smalt.tracking.store import logged, run_documents, searches
 from smalt.tracking.store.plain import LogBatch
 from smalt.tracking.store.together import Together
 
 _ROWS_MOST = 5_000  # written in one transaction
 _RUNS_MOST = 50  # read at once
+_SEARCHES_MOST = 2  # at once: Python under one interpreter lock, on which the other calls wait
 
 
 class TrackingStore:
-    """One transaction writes at a time, and one reads: each in a thread of its own."""
+    """One transaction writes at a time, and one reads single runs; searches have threads of their own."""
 
     def __init__(self, database: TrackingDatabase) -> None:
         self._database = database
         self._log = Together(self._write, Threads(1), _ROWS_MOST, lambda one: one.size)
         self._get = Together(self._read, Threads(1), _RUNS_MOST)
+        self._searching = Threads(_SEARCHES_MOST)
 
     async def log(self, batch: LogBatch) -> bool:
         """Whether it is logged now: committed."""
@@ -41,6 +43,18 @@ class TrackingStore:
             return await self._get((workspace, run_id))
         except NotReady:
             return None
+
+    async def search_runs(self, asked: searches.Search) -> bytes | None:
+        """MLflow's answer."""
+        try:
+            return await self._searching.run(self._search, asked)
+        except NotReady:
+            return None
+
+    def _search(self, asked: searches.Search) -> bytes | None:
+        with self._database.read() as connection:
+            found = searches.search(connection, asked) if logged.knows_schema(connection) else None
+        return None if found is None else json.dumps(found).encode()
 
     def _write(self, batches: Sequence[LogBatch]) -> list[bool]:
         with self._database.write() as connection:

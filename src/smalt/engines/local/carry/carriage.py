@@ -178,8 +178,7 @@ class Carriage:
             os.close(lock)
             raise
         bases, task = Bases(job.mirror.carry / "logs"), job.task
-        logs = [Followed(job, self._carrier, bases, task.log)] if task.log else []
-        logs += [Followed(job, self._carrier, bases, task.system_log)] if task.system_log else []
+        logs = [Followed(job, self._carrier, bases, log) for log in (*task.logs, task.system_log) if log]
         return Carried(job, Publisher(job, self._carrier, self._storers), logs)
 
     def _thread(self, one: Carried, do: Callable[[Carried], None]) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal, cast
 from smalt.arm.errors import invalid
 from smalt.arm.kind import Document
 
-_EXPRESSION = re.compile(r"\$\{\{\s*(parent\b.*?)\s*\}\}")
+_EXPRESSION = re.compile(r"\$\{\{\s*(parent\b[^{}]*?)\s*\}\}")
+_BELOW = re.compile(r"(\$\{\{\s*parent\b[^{}]*\}\})/+(.+)", re.DOTALL)
 _FORMS = "${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
 
 
@@ -30,6 +31,13 @@ def binding(text: Any, field: str) -> Binding | None:
     """
     found = _EXPRESSION.fullmatch(text.strip()) if isinstance(text, str) else None
     return _parsed(found[1], field) if found else None
+
+
+def below(text: Any, field: str) -> tuple[Binding, str] | None:
+    """Of `${{parent.inputs.folder}}/path`: the binding, and the path; None: another text. Raises ArmError(400)."""
+    found = _BELOW.fullmatch(text.strip()) if isinstance(text, str) else None
+    bound = binding(found[1], field) if found else None
+    return (bound, found[2]) if found and bound else None
 
 
 def bindings(text: Any, field: str) -> list[Binding]:

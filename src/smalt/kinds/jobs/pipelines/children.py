@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from smalt.arm.kind import Document
-from smalt.kinds.jobs.pipelines import overrides
-from smalt.kinds.jobs.pipelines.components import DATA, PIPELINE, PRIMITIVE
+from smalt.kinds.jobs.pipelines.components import DATA, PRIMITIVE
 from smalt.kinds.jobs.pipelines.graph import REHEARSED, Graph, Step
 from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.pipelines.step_types import type_of
 
 _STORE = "workspaceblobstore"
+_DEFAULT_STORE = re.compile(r"\$\{\{\s*default_datastore\s*\}\}")
+_MODES = {"ro_mount": "ReadOnlyMount", "rw_mount": "ReadWriteMount", "download": "Download", "upload": "Upload",
+          "direct": "Direct", "eval_mount": "EvalMount", "eval_download": "EvalDownload"}  # fmt: skip
 
 
 def literal(value: str) -> Document:
@@ -19,7 +23,12 @@ def literal(value: str) -> Document:
 
 def files(uri: str, type_: str, mode: str | None) -> Document:
     found: Document = {"jobInputType": type_ if type_ in DATA else "uri_folder", "uri": uri}
-    return found | ({"mode": mode} if mode else {})
+    return found | ({"mode": _mode(mode)} if mode else {})
+
+
+def _mode(given: str) -> str:
+    """YAML's spelling, which components have, as that of a job, which is all that clients read there."""
+    return _MODES.get(given.lower(), given)
 
 
 def known(given: Document) -> Document:
@@ -33,17 +42,14 @@ def properties(graph: Graph, step: Step, inputs: Mapping[str, Document], setting
     """Of the job that `step` is, with these inputs."""
     component, own = graph.component(step), dict(step.settings)
     compute = own.pop("computeId", None) or settings.compute
-    job: Document = {
+    return {
+        **type_of(step).job(component, own, settings),
         "displayName": step.display,
         "componentId": component.id,
         "inputs": dict(inputs),
         "outputs": {name: _output(output, settings) for name, output in step.outputs.items()},
         **({"computeId": compute} if compute else {}),
     }
-    if component.type == PIPELINE:
-        kept = {key: own[key] for key in ("tags", "properties", "description") if key in own}
-        return {**job, **kept, "jobType": "Pipeline", "settings": settings.inherited(not component.deterministic)}
-    return {**overrides.command(component.spec, own), **job, "jobType": "Command"}
 
 
 def _output(output: Document, settings: Settings) -> Document:
@@ -54,7 +60,7 @@ def _output(output: Document, settings: Settings) -> Document:
         uri = f"azureml://datastores/{settings.datastore}/paths/azureml/${{{{name}}}}/${{{{output_name}}}}{end}"
     found: Document = {
         "jobOutputType": type_,
-        "mode": output.get("mode"),
+        "mode": _mode(output["mode"]) if output.get("mode") else None,
         "uri": filled(uri, settings) if uri else None,
         "assetName": output.get("assetName"),
         "assetVersion": output.get("assetVersion"),
@@ -63,4 +69,4 @@ def _output(output: Document, settings: Settings) -> Document:
 
 
 def filled(uri: str, settings: Settings) -> str:
-    return uri.replace("${{default_datastore}}", settings.datastore)
+    return _DEFAULT_STORE.sub(lambda found: settings.datastore, uri)

@@ -13,20 +13,20 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.validation import nearest
-from smalt.kinds.jobs.admission import Checks
+from smalt.kinds.assets import references
+from smalt.kinds.jobs.admission import Checks, asset_type
 from smalt.kinds.jobs.pipelines import control, overrides
-from smalt.kinds.jobs.pipelines.bindings import Binding, binding, bindings, document, filled, items
+from smalt.kinds.jobs.pipelines.bindings import Binding, below, binding, bindings, document, filled, items
 from smalt.kinds.jobs.pipelines.components import (
-    COMMAND,
     DATA,
-    PIPELINE,
     PRIMITIVE,
-    Component,
     check_literal,
     component,
     unsupported,
 )
 from smalt.kinds.jobs.pipelines.graph import DO_WHILE, IF_ELSE, PARALLEL_FOR, REHEARSED, Graph, Step
+from smalt.kinds.jobs.pipelines.step_type import Component, StepType
+from smalt.kinds.jobs.pipelines.step_types import TYPES, type_name
 
 _CONTROL = (IF_ELSE, DO_WHILE, PARALLEL_FOR)
 STEP_NAME_MOST = 255
@@ -54,7 +54,7 @@ class Compiler:
         self._components = {
             name: found
             for name, node in self._nodes.items()
-            if self._type(node) not in _CONTROL and (found := self._found(name, node)) is not None
+            if type_name(node) not in _CONTROL and (found := self._found(name, node)) is not None
         }
         if self.checks.errors:
             return None
@@ -62,7 +62,6 @@ class Compiler:
         steps = {name: step for name, node in self._nodes.items() if (step := self._step(name, node)) is not None}
         for step in steps.values():
             self._check_control(step)
-        self._check_outputs(steps)
         if self.checks.errors:
             return None
         linked = self.checks.run(lambda: control.linked(steps, self.field))
@@ -74,65 +73,46 @@ class Compiler:
     def _at(self, name: str, *more: str) -> str:
         return ".".join((self.field, name, *more))
 
-    @staticmethod
-    def _type(node: Mapping[str, Any]) -> str:
-        return str(node.get("type") or COMMAND)
-
     def _found(self, name: str, node: Mapping[str, Any]) -> Component | None:
-        type_ = self._type(node)
-        if type_ not in (COMMAND, PIPELINE):
-            self.checks.errors.append(unsupported(type_, self._at(name, "type")))
+        type_ = TYPES.get(type_name(node))
+        if type_ is None:
+            self.checks.errors.append(unsupported(type_name(node), self._at(name, "type")))
             return None
-        field = self._at(name, "componentId")
-        found = self.checks.run(lambda: component(self.connection, self.workspace, node.get("componentId"), field))
-        if found is not None and found.type != type_:
-            message = f"{self._at(name, 'type')}: the step is a {type_}, its component a {found.type}."
+        field = self._at(name, *type_.reference)
+        found = self.checks.run(lambda: component(self.connection, self.workspace, type_.component_of(node), field))
+        if found is not None and found.type != type_.component:
+            message = f"{self._at(name, 'type')}: the step is a {type_.name}, its component a {found.type}."
             self.checks.errors.append(invalid(message, self._at(name, "type")))
         return found
 
     def _step(self, name: str, node: Mapping[str, Any]) -> Step | None:
-        if (type_ := self._type(node)) in _CONTROL:
-            return self.checks.run(lambda: control.step(name, type_, node, self._nodes, self._at(name), self._known))
-        found, after = self._components[name], dict[str, bool]()
-        settings = self.checks.run(
-            lambda: overrides.settings(
-                filled(
-                    self._without_unknown(overrides.given(node), self._at(name)), self._parameter(name), self._at(name)
-                )
+        if (control_flow := type_name(node)) in _CONTROL:
+            return self.checks.run(
+                lambda: control.step(name, control_flow, node, self._nodes, self._at(name), self._known)
             )
-        )
-        inputs = self._inputs(name, node, found, after)
+        type_, found, after = TYPES[type_name(node)], self._components[name], dict[str, bool]()
+        settings = self.checks.run(lambda: self._said(type_, node, self._at(name)))
+        inputs = self._inputs(name, node, found, type_, after)
         outputs = self._outputs(name, node, found)
         return Step(
-            name, found.type, found.id, str(node.get("display_name") or node.get("displayName") or name), inputs,
+            name, type_.name, found.id, str(node.get("display_name") or node.get("displayName") or name), inputs,
             outputs, settings or {}, after,
         )  # fmt: skip
 
-    def _parameter(self, name: str) -> Any:
-        def known(bound: Binding) -> str:
-            return self._value(bound, self._at(name))
+    def _said(self, type_: StepType, node: Mapping[str, Any], field: str) -> Document:
+        """What the step says of its job, as that one's properties. Raises ArmError(400)."""
+        known = type_.known(type_.given(node), lambda value: self._is_unknown(value, field))
+        return type_.said(filled(known, lambda bound: self._value(bound, field), field), field)
 
-        return known
-
-    def _is_unknown(self, text: Any, field: str) -> bool:
-        """Whether a value that is not known yet is a part of the text."""
+    def _is_unknown(self, value: Any, field: str) -> bool:
+        """Whether a value that is not known yet is a part of the text, or of one at any depth."""
+        if inner := [*document(value).values(), *items(value)]:
+            return any(self._is_unknown(one, field) for one in inner)
         return any(
             bool(self.inputs.get(each.name, {}).get(REHEARSED))
-            for each in bindings(text, field)
+            for each in bindings(value, field)
             if each.kind == "input"
         )
-
-    def _without_unknown(self, value: Any, field: str) -> Any:
-        """`value` without the texts, at any depth, that are not known yet: they are checked when they are."""
-        if isinstance(value, dict):
-            return {
-                key: self._without_unknown(one, field)
-                for key, one in document(value).items()
-                if not self._is_unknown(one, field)
-            }
-        if isinstance(value, list):
-            return [self._without_unknown(one, field) for one in items(value) if not self._is_unknown(one, field)]
-        return value
 
     def _known(self, bound: Binding, field: str) -> str | None:
         """What a pipeline's input says; None: that is not known yet. Raises ArmError(400)."""
@@ -155,15 +135,20 @@ class Compiler:
             raise invalid(f"{field}: the pipeline has no input '{name}'.{nearest(name, list(self.inputs))}", field)
         return self.inputs[name]
 
-    def _inputs(self, name: str, node: Mapping[str, Any], found: Component, after: dict[str, bool]) -> Document:
+    def _inputs(
+        self, name: str, node: Mapping[str, Any], found: Component, type_: StepType, after: dict[str, bool]
+    ) -> Document:
+        elsewhere = type_.elsewhere(node)
         given, resolved = document(node.get("inputs")), dict[str, Any]()
         ports = {port: document(one) for port, one in found.inputs.items()}
         for port in given:
-            if port not in ports and found.type == COMMAND and given[port] is not None:
+            if port not in ports and not type_.completes and given[port] is not None:
                 field = self._at(name, "inputs", port)
                 message = f"{field}: component '{found.id.split('/components/')[-1]}' has no such input."
                 self.checks.errors.append(invalid(f"{message}{nearest(port, list(ports))}", field))
-        for port in [*ports, *(port for port in given if port not in ports and found.type == PIPELINE)]:
+        for port in [*ports, *(port for port in given if port not in ports and type_.completes)]:
+            if port in elsewhere:
+                continue
             field, definition = self._at(name, "inputs", port), ports.get(port, {})
             value = self.checks.run(
                 lambda port=port, definition=definition, field=field: self._input(given.get(port), definition, field)
@@ -180,7 +165,7 @@ class Compiler:
             ):
                 message = f"{field} is missing: the component requires it{_of_type(definition)}."
                 self.checks.errors.append(invalid(message, field))
-            elif definition.get("default") is not None and found.type == COMMAND:
+            elif definition.get("default") is not None and not type_.completes:
                 resolved[port] = {"value": str(definition["default"])}
         return resolved
 
@@ -198,6 +183,8 @@ class Compiler:
             return None
         bound = binding(value, field)
         if bound is None:
+            if (path := self._below(value, mode, definition, field)) is not None:
+                return path
             known = [self._value(each, field) for each in bindings(value, field)]
             text = filled(str(value), lambda each: self._value(each, field), field) if known else str(value)
             return self._literal(text, self._is_unknown(value, field), definition, field)
@@ -223,6 +210,24 @@ class Compiler:
             **({"literal": wants or gives} if gives in PRIMITIVE else {}),
         }  # fmt: skip
 
+    def _below(self, value: Any, mode: Any, definition: Mapping[str, Any], field: str) -> Document | None:
+        """What lies below files that are an input of the pipeline; None: the text is something else."""
+        found = below(value, field)
+        if found is None or found[0].kind != "input":
+            return None
+        outer = self._pipeline_input(found[0].name, field)
+        type_ = str(outer.get("jobInputType"))
+        if type_ == "literal":
+            return None
+        path = filled(found[1], lambda each: self._value(each, field), field)
+        uri = str(outer.get("uri"))
+        if references.is_asset(uri):
+            kind = asset_type(uri, type_)
+            row = references.asset(self.connection, self.workspace, uri, kind, field)
+            uri = str(row.properties["modelUri" if kind == "models" else "dataUri"])
+        inner = str(definition.get("type") or "uri_file")
+        return self._files(f"{uri.rstrip('/')}/{path}", inner, mode or outer.get("mode"), definition, field)
+
     @staticmethod
     def _literal(text: str, unknown: bool, definition: Mapping[str, Any], field: str) -> Document:
         if unknown:
@@ -243,10 +248,10 @@ class Compiler:
         if node is None:
             hint = nearest(bound.step, list(self._nodes))
             raise invalid(f"{field}: the pipeline has no step '{bound.step}'.{hint}", field)
-        if self._type(node) == PARALLEL_FOR:
+        if type_name(node) == PARALLEL_FOR:
             return control.gathered(bound, node, self._nodes, self._components, field)
         if bound.step not in self._components:
-            raise invalid(f"{field}: '{bound.step}' is a {self._type(node)}, which has no outputs.", field)
+            raise invalid(f"{field}: '{bound.step}' is a {type_name(node)}, which has no outputs.", field)
         outputs = self._components[bound.step].outputs
         if bound.name not in outputs:
             known = ", ".join(outputs) or "none"
@@ -304,7 +309,8 @@ class Compiler:
             self.checks.run(lambda: self._made(bound, f"{field}.items"))
         if body := step.control.get("body"):
             found = self._components[body]
-            self.checks.run(lambda: control.check_ports(step, found, field))
+            any_input = TYPES[type_name(self._nodes[body])].completes
+            self.checks.run(lambda: control.check_ports(step, found, any_input, field))
             if rounds := step.control.get("items"):
                 ports = {port: document(one) for port, one in found.inputs.items()}
                 step.control["items"] = [self._round(each, ports, f"{field}.items") for each in rounds]
@@ -322,14 +328,6 @@ class Compiler:
             port: self.checks.run(lambda port=port, value=value: known(port, value)) for port, value in given.items()
         }
         return {port: one for port, one in found.items() if one is not None}
-
-    def _check_outputs(self, steps: Mapping[str, Step]) -> None:
-        """Each output of the pipeline is made by a step."""
-        made = {output.get("to") for step in steps.values() for output in step.outputs.values()}
-        for name in self.outputs:
-            if name not in made:
-                field = f"{self.field.rpartition('.')[0]}.outputs.{name}"
-                self.checks.errors.append(invalid(f"{field}: no step makes it; bind an output of a step to it.", field))
 
 
 def _blamed(errors: Sequence[ArmError], field: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,47 +15,23 @@ from smalt.arm.kind import Document
 from smalt.arm.validation import nearest
 from smalt.kinds.assets import references
 from smalt.kinds.jobs.pipelines.bindings import document, items
+from smalt.kinds.jobs.pipelines.step_type import Component
+from smalt.kinds.jobs.pipelines.step_types import TYPES
 from smalt.store.document import part
 
-COMMAND, PIPELINE = "command", "pipeline"
 DATA = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
 PRIMITIVE = frozenset({"string", "number", "integer", "boolean"})
-_LATER = ("parallel", "sweep", "spark", "automl", "data_transfer", "import")
-_KEPT = ("type", "command", "code", "environment", "resources", "distribution", "environment_variables",
-         "is_deterministic", "inputs", "outputs")  # fmt: skip
+_LATER = ("spark", "automl", "data_transfer", "import")
+_KEPT = ("type", "is_deterministic", "inputs", "outputs")
 _DEFAULT = re.compile(r"/labels/default$|@default$|/versions/azureml_default$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Component:
-    """`id`: with its version; `spec`: YAML's, what a step needs of it."""
-
-    id: str
-    spec: Mapping[str, Any]
-
-    @property
-    def type(self) -> str:
-        return str(self.spec.get("type") or COMMAND)
-
-    @property
-    def inputs(self) -> Document:
-        return document(self.spec.get("inputs"))
-
-    @property
-    def outputs(self) -> Document:
-        return document(self.spec.get("outputs"))
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether the same inputs give the same outputs; so it is unless somebody says that it is not."""
-        return str(self.spec.get("is_deterministic")).lower() != "false"
 
 
 def unsupported(type_: str, field: str) -> ArmError:
     if type_ in _LATER:
-        message = f"{field}: {type_} steps cannot run on this version of the server yet; it runs command and pipeline."
+        known = ", ".join(TYPES)
+        message = f"{field}: {type_} steps cannot run on this version of the server yet; it runs: {known}."
         return ArmError(400, "UnsupportedJobType", message, field)
-    hint = nearest(type_, [COMMAND, PIPELINE, "if_else", "do_while", "parallel_for", *_LATER])
+    hint = nearest(type_, [*TYPES, "if_else", "do_while", "parallel_for", *_LATER])
     return invalid(f"{field}: '{type_}' is no type of step.{hint}", field)
 
 
@@ -66,10 +41,11 @@ def component(connection: Connection, workspace: ResourceId, reference: Any, fie
         raise invalid(f"{field} is missing: name a component, as azureml:NAME:VERSION.", field)
     row = references.asset(connection, workspace, _DEFAULT.sub("", reference), "components", field)
     whole = part(row.properties, "componentSpec")
-    found = Component(row.written, {key: whole[key] for key in _KEPT if whole.get(key) is not None})
-    if found.type not in (COMMAND, PIPELINE):
-        raise unsupported(found.type, field)
-    return found
+    taken = [one for one in TYPES.values() if one.component == str(whole.get("type") or "command")]
+    if not taken:
+        raise unsupported(str(whole.get("type")), field)
+    kept = {*_KEPT, *(key for one in taken for key in one.kept)}
+    return Component(row.written, {key: whole[key] for key in whole if key in kept and whole[key] is not None})
 
 
 def jobs_of(connection: Connection, workspace: ResourceId, reference: str, field: str) -> Document:

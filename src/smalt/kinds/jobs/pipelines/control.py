@@ -11,12 +11,13 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import Document
 from smalt.arm.validation import nearest
 from smalt.kinds.jobs.pipelines.bindings import Binding, binding, document, items
-from smalt.kinds.jobs.pipelines.components import COMMAND, DATA, Component
+from smalt.kinds.jobs.pipelines.components import DATA
 from smalt.kinds.jobs.pipelines.graph import DO_WHILE, IF_ELSE, LOOPS, PARALLEL_FOR, Step
+from smalt.kinds.jobs.pipelines.step_type import Component
+from smalt.kinds.jobs.pipelines.step_types import is_job
 
 ROUNDS_MOST = 1000
 _DEPTH_MOST = 20  # of what is in items
-_JOB = ("", "command", "pipeline")
 
 
 def step(
@@ -40,7 +41,7 @@ def _step_named(text: Any, nodes: Mapping[str, Any], field: str) -> str:
     bound = binding(text, field)
     if bound is None or bound.kind != "step":
         raise invalid(f"{field}: name a step: ${{{{parent.jobs.STEP}}}}.", field)
-    if bound.step not in nodes or str(nodes[bound.step].get("type") or "") not in _JOB:
+    if bound.step not in nodes or not is_job(nodes[bound.step]):
         hint = nearest(bound.step, list(nodes))
         raise invalid(f"{field}: the pipeline has no step '{bound.step}' that is a job.{hint}", field)
     return bound.step
@@ -195,8 +196,11 @@ def _quiet(text: Any) -> str:
     return bound.step if bound is not None else ""
 
 
-def check_ports(loop: Step, body: Component, field: str) -> None:
-    """Raises ArmError(400) for ports that the loop names and its body does not have."""
+def check_ports(loop: Step, body: Component, any_input: bool, field: str) -> None:
+    """Raises ArmError(400) for ports that the loop names and its body does not have.
+
+    `any_input`: the body's job checks its inputs itself.
+    """
 
     def has(port: str, ports: Mapping[str, Any], what: str, where: str) -> None:
         if port and port not in ports:
@@ -214,7 +218,7 @@ def check_ports(loop: Step, body: Component, field: str) -> None:
         has(port, body.outputs, "output", f"{field}.outputs")
     for one in loop.control.get("items", []):
         for port in one:
-            if body.type == COMMAND:
+            if not any_input:
                 has(port, body.inputs, "input", f"{field}.items")
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from smalt.arm.kind import Document
-from smalt.kinds.jobs.pipelines.components import Component
+from smalt.kinds.jobs.pipelines.step_type import Component
 from smalt.store.resources import Row
 
 GRAPH = "graph"  # in a spec's own part
@@ -26,7 +26,7 @@ LOOPS = (DO_WHILE, PARALLEL_FOR)
 class Step:
     """One entry of a pipeline's `jobs`.
 
-    - `type`: command or pipeline, which are jobs, or one of control flow, which is decided in the pipeline itself.
+    - `type`: one of those that are jobs (`step_types.py`), or of control flow, which the pipeline itself decides.
     - `component`: the id of its version. `settings`: properties of its job that the pipeline's document gives.
     - `inputs`, by port: {"value"}, {"uri", "type", "mode"} or {"step", "output", "type", "mode"}; while a pipeline
       above is being rehearsed also {"value", "rehearsed"}.
@@ -34,6 +34,7 @@ class Step:
     - `after`: the steps that have to come to an end before it; True: it cannot be without what they make.
     - `when`: the name of an if_else and the answer it needs. `loop`: whose body it is. `control`: what control flow
       has to know: `condition`, `body`, `mapping`, `most`, `items`.
+    - `last`: it runs when all others have ended, however they did.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Step:
     when: tuple[str, bool] | None = None
     loop: str = ""
     control: Document = field(default_factory=dict[str, Any])
+    last: bool = False
 
     @property
     def is_job(self) -> bool:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic.alias_generators import to_camel
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import Document
-from smalt.kinds.jobs.pipelines.bindings import document
+from smalt.kinds.jobs.pipelines.bindings import document, items
 
 _NODE = ("resources", "distribution", "limits", "environment_variables", "queue_settings", "services", "identity",
          "computeId", "tags", "properties", "description")  # fmt: skip
+_TIMEOUTS = ("timeout", "trial_timeout", "trialTimeout")
+_PRIORITIES = {"low": 1, "medium": 2, "high": 3}
 _OBJECTS = tuple(
     spelled
     for key in ("resources", "distribution", "limits", "environment_variables", "queue_settings", "tags", "properties",
                 "inputs", "outputs", "mapping")
     for spelled in dict.fromkeys((key, to_camel(key)))
 )  # fmt: skip
-_AS_WRITTEN = ("environment_variables", "tags", "properties", "services")  # their keys are the user's
+_AS_WRITTEN = ("environment_variables", "tags", "properties")  # their keys are the user's
 _DISTRIBUTIONS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "mpi": "Mpi", "ray": "Ray"}
 
 
@@ -44,12 +47,50 @@ def settings(said: Document) -> Document:
     found = {key: value if key in written else camel(value) for key, value in said.items()}
     if "distribution" in found:
         found["distribution"] = distribution(found["distribution"])
+    if isinstance(services := said.get("services"), dict):
+        found["services"] = {name: camel(one) for name, one in document(services).items()}
+    if isinstance(limits := found.get("limits"), dict):
+        found["limits"] = durations(document(limits))
+    if isinstance(queue := found.get("queueSettings"), dict):
+        said_of = document(queue)
+        found["queueSettings"] = {**said_of, "priority": priority(said_of.get("priority"))}
     return found
 
 
-def camel(value: Any) -> Any:
+def known(value: Any, is_unknown: Callable[[Any], bool]) -> Any:
+    """`value` without the texts, at any depth, that are not known yet: they are checked when they are."""
     if isinstance(value, dict):
-        return {to_camel(key): camel(one) for key, one in document(value).items()}
+        return {
+            key: known(one, is_unknown)
+            for key, one in document(value).items()
+            if not isinstance(one, str) or not is_unknown(one)
+        }
+    if isinstance(value, list):
+        return [known(one, is_unknown) for one in items(value) if not isinstance(one, str) or not is_unknown(one)]
+    return value
+
+
+def durations(limits: Document) -> Document:
+    """Timeouts are seconds in YAML, and durations in a job."""
+
+    def written(given: Any) -> Any:
+        is_number = not isinstance(given, bool) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", str(given))
+        return f"PT{given}S" if is_number else given
+
+    return {key: written(one) if key in _TIMEOUTS else one for key, one in limits.items()}
+
+
+def priority(given: Any) -> Any:
+    """A word in YAML, a number in a job; what is neither is refused when the job is taken."""
+    if not isinstance(given, str):
+        return given
+    return int(given) if given.isdecimal() else _PRIORITIES.get(given.lower(), given)
+
+
+def camel(value: Any) -> Any:
+    """The keys of objects at any depth, but for those in `properties`, which are the user's."""
+    if isinstance(value, dict):
+        return {to_camel(key): one if key == "properties" else camel(one) for key, one in document(value).items()}
     return value
 
 

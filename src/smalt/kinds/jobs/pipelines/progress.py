@@ -8,15 +8,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Self
 
 from sqlalchemy import Connection, select
 
+from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
+from smalt.arm.kind import Step as StepTaken
 from smalt.arm.platform import Platform
-from smalt.kinds.jobs.children import AT_ONCE, Child, Counts, Plan
-from smalt.kinds.jobs.model import TERMINAL
+from smalt.kinds.jobs import life
+from smalt.kinds.jobs.children import AT_ONCE, Child, Counts, Plan, rehearsed
+from smalt.kinds.jobs.model import CANCEL, ROOT, TERMINAL
 from smalt.kinds.jobs.pipelines import children, loops, reuse
 from smalt.kinds.jobs.pipelines.bindings import document
 from smalt.kinds.jobs.pipelines.graph import GRAPH, IF_ELSE, LOOPS, PARALLEL_FOR, Graph, Step, child_name
@@ -34,6 +38,7 @@ WAITING, OPEN, COMPLETED, FAILED, CANCELED, SKIPPED, YES, NO = ".", "o", "c", "f
 _FINE = frozenset({COMPLETED, YES, NO})
 _ENDS = {"Completed": COMPLETED, "Failed": FAILED, "Canceled": CANCELED}
 _FAILURES_MOST = 5
+_GIVEN_UP: Document = {"given_up": True}  # in place of progress
 
 
 @dataclass
@@ -69,6 +74,20 @@ def decide(platform: Platform, row: Row, status: JobStatus, counts: Counts) -> P
     return Look(platform, row, status).plan()
 
 
+def last(platform: Platform, row: Row, status: JobStatus, counts: Counts) -> Plan | None:
+    """The step that comes when all others have ended, however they did."""
+    graph = Graph.read(row.spec[OURS][GRAPH]) if status.decided != _GIVEN_UP else None
+    if graph is None or not graph.steps[-1].last:
+        return None
+    return Look(platform, row, status).last(status.ending, bool(counts.open))
+
+
+def give_up(platform: Platform, row: Row, error: Document) -> StepTaken:
+    """The pipeline fails; where what comes last raises for good, it ends without that."""
+    step, status = life.give_up(platform, row, error), JobStatus.read(row.status)
+    return replace(step, status=replace(status, decided=_GIVEN_UP).document()) if status.ending else step
+
+
 class Look:
     """One look at a pipeline."""
 
@@ -84,8 +103,8 @@ class Look:
 
     def plan(self) -> Plan:
         with self.platform.database.read() as connection:
-            self.made = Made(self.platform, connection, self._workspace)
-            self._absorb(connection)
+            self._connection, self.made = connection, Made(self.platform, connection, self._workspace)
+            self._absorb()
             failed = bool(self._progress.failures) and not self._settings.go_on
             more = not failed and self._advance()
         end = self._end(failed)
@@ -96,6 +115,42 @@ class Look:
             () if failed else self._jobs, more=more, decided=self._progress.document(), outputs=self._outputs, end=end,
             at_once=failed, error=self._error() if end == "Failed" else None,
         )  # fmt: skip
+
+    def last(self, ending: str, others_open: bool) -> Plan | None:
+        """What becomes of the last step while the pipeline ends."""
+        step, more, end = self.graph.steps[-1], False, ""
+        name, letter = self._job(step.name), self._letter(step.name)
+        with self.platform.database.read() as connection:
+            self._connection, self.made = connection, Made(self.platform, connection, self._workspace)
+            if letter == WAITING and not others_open:
+                more = not self._begin_last(step)
+            elif letter == OPEN and not (ending != "Canceled" and self.row.spec[OURS].get(CANCEL)):
+                ended = _ended(self._connection, self._workspace, [name])
+                if ended:
+                    self._take(step, 0, name, ended[name])
+                    more = True
+            else:
+                return None
+        if more and self._letter(step.name) != COMPLETED and ending == "Completed":
+            end = "Failed"
+        self._progress.log = self._log.written()
+        return Plan(
+            self._jobs, more=more, decided=self._progress.document(), outputs=self._outputs, end=end,
+            error=self._error() if end else None,
+        )  # fmt: skip
+
+    def _begin_last(self, step: Step) -> bool:
+        """Whether it could be submitted: what is refused now is so for ever."""
+        self.submit(step)
+        try:
+            rehearsed(self.platform, self._connection, self.row, self._jobs[0])
+        except ArmError as error:
+            self._jobs.clear()
+            self._fail(step, self._job(step.name), error.message)
+            self._write(step, FAILED)
+            return False
+        self._write(step, OPEN)
+        return True
 
     def _letter(self, name: str) -> str:
         return self._progress.letters[self.graph.at[name]]
@@ -110,23 +165,27 @@ class Look:
     def room(self) -> int:
         return AT_ONCE - len(self._jobs)
 
-    def _absorb(self, connection: Connection) -> None:
+    def _absorb(self) -> None:
         """The jobs of open steps that have ended since."""
         open_ = {self._job(step.name, turn): (step, turn) for step, turn in self._open()}
-        for name, row in _ended(connection, self._workspace, list(open_)).items():
+        for name, row in _ended(self._connection, self._workspace, list(open_)).items():
             step, turn = open_[name]
-            state = row.state if row is not None else "Canceled"
-            self._log.say(f"Step '{step.name}' is {state}{_reused(row)}: job {name}.")
-            if row is None:
-                self._fail(step, name, "its job was deleted")
-            elif state != "Completed":
-                self._fail(step, name, str(part(row.status, "error").get("message") or f"it was {state.lower()}"))
-            if step.loop:
-                loops.ended(self, self.graph.by_name[step.loop], turn, row)
-                continue
-            self._write(step, _ENDS[state])
-            if row is not None and state == "Completed":
-                self.promote(step, row)
+            self._take(step, turn, name, row)
+
+    def _take(self, step: Step, turn: int, name: str, row: Row | None) -> None:
+        """The step's job has ended, or is not there any more."""
+        state = row.state if row is not None else "Canceled"
+        self._log.say(f"Step '{step.name}' is {state}{_reused(row)}: job {name}.")
+        if row is None:
+            self._fail(step, name, "its job was deleted")
+        elif state != "Completed":
+            self._fail(step, name, str(part(row.status, "error").get("message") or f"it was {state.lower()}"))
+        if step.loop:
+            loops.ended(self, self.graph.by_name[step.loop], turn, row)
+            return
+        self._write(step, _ENDS[state])
+        if row is not None and state == "Completed":
+            self.promote(step, row)
 
     def _open(self) -> Iterator[tuple[Step, int]]:
         """The steps whose jobs are open, with their rounds."""
@@ -167,7 +226,7 @@ class Look:
             if verdict == SKIPPED and letter == WAITING:
                 self._write(step, SKIPPED)
                 self._log.say(f"Step '{step.name}' is skipped.")
-            elif verdict != OPEN or step.loop:
+            elif verdict != OPEN or step.loop or step.last:
                 continue
             elif step.type in LOOPS:
                 self._write(step, OPEN)
@@ -216,10 +275,26 @@ class Look:
         job = children.properties(self.graph, step, taken, self._settings)
         if step.loop:
             job["displayName"] = f"{step.display}_{turn}"
-        adapt = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings)
-        name = self._job(step.name, turn)
-        self._jobs.append(Child(name, job, adapt))
-        self._log.say(f"Step '{step.name}' is submitted: job {name}.")
+        child = Child(self._job(step.name, turn), job)
+        if step.name not in (self._settings.on_init, self._settings.on_finalize):  # those always run
+            how = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings, self._began)
+            child = self._reusing(child, how)
+        self._jobs.append(child)
+        self._log.say(f"Step '{step.name}' is submitted: job {child.name}.")
+
+    def _reusing(self, child: Child, how: reuse.Reuse) -> Child:
+        try:
+            seen = how.look(self._connection, lambda: rehearsed(self.platform, self._connection, self.row, child))
+        except ArmError:  # it will be refused
+            return child
+        return child if seen is None else replace(child, adapt=partial(how.adapt, seen))
+
+    @cached_property
+    def _began(self) -> float:
+        """When the run began that this pipeline is a part of."""
+        name = self.row.spec[OURS].get(ROOT)
+        root = resources.get(self._connection, self._workspace.child("jobs", name).key) if name else None
+        return (root or self.row).created_at
 
     def _taken(self, given: Document) -> tuple[Document, tuple[str, str]]:
         step = self.graph.by_name[given["step"]]
@@ -228,7 +303,7 @@ class Look:
         return self.made.input(given, self.made_by(step.name))
 
     def _end(self, failed: bool) -> str:
-        letters = [self._letter(step.name) for step in self.graph.steps if not step.loop]
+        letters = [self._letter(step.name) for step in self.graph.steps if not step.loop and not step.last]
         if failed or not any(letter in (WAITING, OPEN) for letter in letters):
             return "Failed" if self._progress.failures else "Completed"
         return ""

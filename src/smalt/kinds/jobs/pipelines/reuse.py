@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -23,16 +23,19 @@ from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs.model import REUSED
 from smalt.kinds.jobs.pinned import PINNED
-from smalt.kinds.jobs.pipelines.components import COMMAND, Component
 from smalt.kinds.jobs.pipelines.graph import Step
 from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.pipelines.step_type import Component
+from smalt.kinds.jobs.pipelines.step_types import type_of
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.jobs.sweeps.progress import BEST
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
 from smalt.store.tables import resource
 
 IS_REUSED, REUSED_FROM = "azureml.isreused", "azureml.reusedrunid"  # properties of a job, as clients read them
+Listed = Sequence[Carried] | None  # what lies at a place; None: that cannot be seen quickly
 _CANDIDATES = 5
 _LISTED_MOST = 1000  # blobs below an address that no asset names
 
@@ -46,10 +49,20 @@ def source(row: Row, output: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Reuse:
-    """What becomes of a step's job when it is taken: with an earlier job's outputs it has completed.
+class Seen:
+    """What was seen before the step's job is written: what it does, what lies at its inputs, the job to reuse."""
 
-    `made_by`: of each input that another step made, the job that did and its output.
+    key: str
+    listed: Mapping[tuple[str, str], Listed]
+    earlier: str = ""
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What becomes of a step's job: with an earlier job's outputs it has completed.
+
+    `made_by`: of each input that another step made, the job that did and its output. `before`: only jobs that were
+    there by then are reused: those of other runs.
     """
 
     platform: Platform
@@ -58,33 +71,55 @@ class Reuse:
     step: Step
     made_by: Mapping[str, tuple[str, str]]
     settings: Settings
+    before: float
 
-    def __call__(self, connection: Connection, admitted: Admitted) -> Admitted:
-        if self.component.type != COMMAND or not self.component.deterministic:
-            return admitted
+    def look(self, connection: Connection, child: Callable[[], Admitted]) -> Seen | None:
+        """Outside of the transaction that writes the job: files are looked at. `child`: how it would be taken now."""
+        if self._work is None or not self.component.deterministic:
+            return None
         if any(output.get("uri") for output in self.step.outputs.values()):
-            return admitted  # it is to be in that place, whoever writes there meanwhile
-        key = self._key(connection, admitted)
+            return None  # it is to be in that place, whoever writes there meanwhile
+        listed: dict[tuple[str, str], Listed] = {}
+
+        def there(place: Place) -> Listed:
+            listed[place.key] = self._listed(place)
+            return listed[place.key]
+
+        key = self._key(connection, child(), there)
+        if key is None:
+            return None
+        earlier = None if self.settings.force else self._earlier(connection, key)
+        return Seen(key, listed, earlier.id if earlier is not None else "")
+
+    def adapt(self, seen: Seen, connection: Connection, admitted: Admitted) -> Admitted:
+        """In that transaction: where it does what was seen, and the earlier job is there as it was."""
+        key = self._key(connection, admitted, lambda place: seen.listed.get(place.key))
         if key is None:
             return admitted
         admitted = replace(admitted, lookup=key)
-        earlier = None if self.settings.force else self._earlier(connection, key)
-        return admitted if earlier is None else self._completed(admitted, earlier)
+        earlier = resources.get(connection, seen.earlier) if seen.earlier and key == seen.key else None
+        if earlier is None or earlier.deleting or earlier.state != "Completed" or earlier.lookup != key:
+            return admitted
+        return self._completed(admitted, earlier)
 
-    def _key(self, connection: Connection, admitted: Admitted) -> str | None:
-        """None: what an input is cannot be seen quickly."""
+    @property
+    def _work(self) -> Callable[[Document, Document], Document] | None:
+        return type_of(self.step).work
+
+    def _key(self, connection: Connection, admitted: Admitted, listed: Callable[[Place], Listed]) -> str | None:
+        """None: what an input is cannot be seen quickly. `listed`: what lies at a place."""
+        assert self._work is not None
         properties, ours = part(dict(admitted.spec), "properties"), part(dict(admitted.spec), OURS)
-        inputs = {name: self._input(connection, name, one, ours[PINNED]) for name, one in properties["inputs"].items()}
+        inputs = {
+            name: self._input(connection, name, one, ours[PINNED], listed) for name, one in properties["inputs"].items()
+        }
         if None in inputs.values():
             return None
         said = {
             "workspace": self.workspace.key,
-            "command": properties["command"],
-            "code": self._code(connection, properties.get("codeId")),
-            "environment": ours["plan"]["key"],
-            "variables": {**part(ours["plan"], "variables"), **part(properties, "environmentVariables")},
-            "distribution": part(properties, "distribution"),
-            "nodes": part(properties, "resources").get("instanceCount"),
+            "type": self.step.type,
+            "work": self._work(properties, ours),
+            "code": self._code(connection, (properties.get("trial") or properties).get("codeId")),
             "datastore": self.settings.datastore,
             "inputs": inputs,
             "outputs": {name: one.get("jobOutputType") for name, one in properties["outputs"].items()},
@@ -98,22 +133,31 @@ class Reuse:
         row = references.asset(connection, self.workspace, reference, "codes", "properties.codeId")
         return row.lookup or f"{row.id} {row.created_at!r}"
 
-    def _input(self, connection: Connection, name: str, given: Document, uses: Document) -> list[object] | None:
+    def _input(
+        self,
+        connection: Connection,
+        name: str,
+        given: Document,
+        uses: Document,
+        listed: Callable[[Place], Listed],
+    ) -> list[object] | None:
         if name in self.made_by:
             return ["made", *self.made_by[name], given.get("jobInputType"), given.get("mode"), given.get("value")]
         if given.get("jobInputType") == "literal":
             return ["value", given.get("value")]
+        if "${{" in str(given.get("uri")):  # another place in each trial
+            return None
         found = uses["inputs"][name]
         how = [given["jobInputType"], given.get("mode")]
         if found["asset"]:
             row = resources.get(connection, ResourceId.parse(found["asset"]).key)
             return ["asset", found["asset"].lower(), row.created_at, *how] if row is not None else None
         place = Place(**found["place"])
-        listed = self._listed(place)
-        return None if listed is None else ["place", *place.key, *how, listed]
+        there = listed(place)
+        return None if there is None else ["place", *place.key, *how, list(there)]
 
-    def _listed(self, place: Place) -> list[Carried] | None:
-        """What lies there; None where that is more than a quick look sees, or is not in a store of ours."""
+    def _listed(self, place: Place) -> Listed:
+        """None where that is more than a quick look sees, or is not in a store of ours."""
         if not place.account:
             return None
         blobs = self.platform.blobs.list(place.account, place.container, place.path)
@@ -121,10 +165,10 @@ class Reuse:
         return listed if len(listed) <= _LISTED_MOST else None
 
     def _earlier(self, connection: Connection, key: str) -> Row | None:
-        """The newest job that did the same and whose outputs are all there."""
+        """The newest job of an earlier run that did the same and whose outputs are all there."""
         query = select(resource).where(
             resource.c.kind == JOBS, resource.c.lookup == key, resource.c.state == "Completed",
-            resource.c.deleting.is_(False),
+            resource.c.deleting.is_(False), resource.c.created_at < self.before,
         )  # fmt: skip
         newest = query.order_by(resource.c.created_at.desc()).limit(_CANDIDATES)
         rows = [resources.read(found) for found in connection.execute(newest)]
@@ -144,7 +188,8 @@ class Reuse:
         spec, now = dict(admitted.spec), self.platform.clock()
         origin = part(earlier.properties, "properties").get(REUSED_FROM) or earlier.name
         properties = part(spec, "properties")
-        said = {**part(properties, "properties"), IS_REUSED: "true", REUSED_FROM: origin}
+        best = {key: one for key, one in part(earlier.properties, "properties").items() if key in BEST}
+        said = {**part(properties, "properties"), **best, IS_REUSED: "true", REUSED_FROM: origin}
         spec |= {"properties": {**properties, "properties": said}, OURS: {**part(spec, OURS), REUSED: True}}
         places = {
             name: {key: one[key] for key in ("uri", "jobOutputType")}

@@ -8,12 +8,12 @@ from typing import Any, Self
 
 from pydantic.alias_generators import to_snake
 
-from smalt.arm.errors import ArmError, invalid
+from smalt.arm.errors import invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Document
 from smalt.store.document import part
 
-_FIELD = "properties.settings"
+FIELD = "properties.settings"
 _STORE = "workspaceblobstore"
 
 
@@ -21,7 +21,8 @@ _STORE = "workspaceblobstore"
 class Settings:
     """`compute` of steps that name none; `datastore` of outputs without a place; whether to go on after a failure;
 
-    whether a step runs without an optional input that could not be made; whether steps run again that could be reused.
+    whether a step runs without an optional input that could not be made; whether steps run again that could be reused;
+    the names of the steps before and after all others.
     """
 
     compute: str = ""
@@ -29,23 +30,21 @@ class Settings:
     go_on: bool = False
     without_optional: bool = True
     force: bool = False
+    on_init: str = ""
+    on_finalize: str = ""
 
     @classmethod
     def of(cls, properties: Mapping[str, Any]) -> Self:
         """Raises ArmError(400)."""
         given = {to_snake(key): value for key, value in part(properties, "settings").items() if value is not None}
-        for key in ("on_init", "on_finalize"):
-            if given.get(key):
-                raise ArmError(
-                    400, "UnsupportedSetting", f"{_FIELD}.{key} is not known to this version of the server yet; make it"
-                    " a step that others depend on.", f"{_FIELD}.{key}",
-                )  # fmt: skip
         return cls(
             str(properties.get("computeId") or given.get("default_compute") or ""),
             _name(str(given.get("default_datastore") or given.get("default_datastore_name") or _STORE)),
             _flag(given, "continue_on_step_failure", False),
             _flag(given, "continue_run_on_failed_optional_input", True),
             _flag(given, "force_rerun", False),
+            str(given.get("on_init") or ""),
+            str(given.get("on_finalize") or ""),
         )
 
     @classmethod
@@ -76,5 +75,5 @@ def _name(given: str) -> str:
 def _flag(given: Mapping[str, Any], key: str, default: bool) -> bool:
     said = str(given.get(key, default)).lower()
     if said not in ("true", "false"):
-        raise invalid(f"{_FIELD}.{key}: {said[:80]!r} is neither true nor false.", f"{_FIELD}.{key}")
+        raise invalid(f"{FIELD}.{key}: {said[:80]!r} is neither true nor false.", f"{FIELD}.{key}")
     return said == "true"

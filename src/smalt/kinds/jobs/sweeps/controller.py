@@ -25,7 +25,7 @@ from smalt.kinds.jobs.sweeps import trials
 from smalt.kinds.jobs.sweeps.journal import Journal
 from smalt.kinds.jobs.sweeps.plan import SweepPlan
 from smalt.kinds.jobs.sweeps.policies import Logged
-from smalt.kinds.jobs.sweeps.progress import Best, Progress
+from smalt.kinds.jobs.sweeps.progress import BEST, Best, Progress
 from smalt.store import resources
 from smalt.store.children import PACE_S
 from smalt.store.document import part
@@ -216,10 +216,7 @@ class _Step:
         if current is None:
             return
         name = self._name(self.best.number)
-        said = {
-            "best_child_run_id": name, "score": repr(self.best.score), "best_metric_status": "Succeeded",
-            "best_data_container_id": f"dcid.{name}",
-        }  # fmt: skip
+        said = dict(zip(BEST, (name, repr(self.best.score), "Succeeded", f"dcid.{name}"), strict=True))
         properties = {**current.properties, "properties": {**part(current.properties, "properties"), **said}}
         spec = described(current, properties, current.archived)
         resources.describe(connection, current, spec, archived=current.archived, now=self.now, by="smalt")

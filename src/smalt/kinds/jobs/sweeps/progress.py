@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from smalt.kinds.jobs.sweeps.samplers import Tried
 
+BEST = ("best_child_run_id", "score", "best_metric_status", "best_data_container_id")  # a sweep's properties
+
 
 @dataclass(frozen=True)
 class Best:

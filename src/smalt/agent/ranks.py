@@ -1,0 +1,36 @@
+"""Several processes of one task, as the server asks for them: the ranks of a distributed job on one node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from smalt.agent.names import Ref
+
+
+@dataclass(frozen=True)
+class RankSpec:
+    """One of them. All share the task's folder, its walls, its `/dev/shm` and its limits.
+
+    - `log` receives what it says. `command`: empty where it is the task's. `variables` go over the task's.
+    - `serves`: it works for others, and is ended once all that do not have ended well.
+    """
+
+    log: Ref | None = None
+    command: str = ""
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+    serves: bool = False
+
+
+@dataclass(frozen=True)
+class MpiSpec:
+    """The ranks are started by one mpirun for all nodes of the job (`mpi.py`).
+
+    - `node`: the number of this one. The first runs mpirun; the others run what it would run there through ssh.
+    - `ports`: for each node, where it waits for that; `secret`: what it has to be told along with it.
+    - `processes`: on each node.
+    """
+
+    node: int
+    ports: list[int]
+    processes: int
+    secret: str

@@ -1,0 +1,36 @@
+"""What is asked of a task's agent by who wants behind its walls, and where: see `door.py`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+DOOR_SOCKET, DOOR_KEY_FILE = "door", "door.key"  # in the task's folder
+
+
+@dataclass(frozen=True)
+class Visit:
+    """`argv` is run (a shell where it is empty), with a terminal of this size or without."""
+
+    argv: list[str] = field(default_factory=list)
+    terminal: bool = False
+    rows: int = 24
+    columns: int = 80
+    term: str = ""
+
+    def line(self, key: str) -> bytes:
+        return json.dumps({"key": key, **asdict(self)}).encode() + b"\n"
+
+    @classmethod
+    def read(cls, raw: Any) -> tuple[str, Self]:
+        """With the key that was shown. Raises ValueError, TypeError."""
+        if not isinstance(raw, dict):
+            raise ValueError("it must be an object")
+        argv, term = raw.get("argv") or [], raw.get("term") or ""
+        if not isinstance(argv, list) or not all(isinstance(one, str) and "\0" not in one for one in argv):
+            raise ValueError("argv must be a list of words")
+        if not isinstance(term, str) or "\0" in term:
+            raise ValueError("term must be a word")
+        rows, columns = (min(max(int(raw.get(name) or 0), 0), 10_000) for name in ("rows", "columns"))
+        return str(raw.get("key") or ""), cls(argv, bool(raw.get("terminal")), rows, columns, term)

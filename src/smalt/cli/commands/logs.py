@@ -1,0 +1,115 @@
+"""`smalt logs`: what a job says, on one of its nodes; with --follow until it has ended."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+from smalt.cli.api import TERMINAL, Api, Document, opened
+from smalt.cli.root import CliError
+
+FAILED = 1
+BUILD = "azureml-logs/20_image_build_log.txt"
+_OF_PARENTS = ("logs/azureml/executionlogs.txt", "azureml-logs/hyperdrive.txt")  # of jobs that run others
+_LOOK_S = 0.5  # a log that grows tells nobody
+
+
+class Tail:
+    """One log, by its name. `copy` writes what has come since the last time, as the bytes that they are."""
+
+    def __init__(self, api: Api, to_errors: bool = False) -> None:
+        self._api = api
+        self._to = sys.stderr.buffer if to_errors else sys.stdout.buffer
+        self._at = 0
+        self._url = ""
+
+    def find(self, files: dict[str, str], *names: str) -> None:
+        self._url = next((files[name] for name in names if name in files), self._url)
+
+    @property
+    def found(self) -> bool:
+        return bool(self._url)
+
+    def copy(self) -> None:
+        while self._url and (more := self._api.read(self._url, self._at)):
+            self._at += len(more)
+            self._to.write(more)
+            self._to.flush()
+
+
+def run(root: Path | None, job: str, workspace: str, node: int, follow: bool) -> int:
+    with opened(root, workspace) as api:
+        properties = api.job(job)
+        _check_node(properties, job, node)
+        said = Tail(api)
+        if follow:
+            return _follow(api, job, node, said)
+        said.find(api.files(job), *_names(properties, node))
+        if not said.found:
+            raise CliError(f"job '{job}' has said nothing on node {node} yet; it is {properties['status']}")
+        said.copy()
+        return 0
+
+
+def _follow(api: Api, job: str, node: int, said: Tail) -> int:
+    """The exit code is 0 only where the job has completed."""
+    news, built, status = _news(api, job), Tail(api, to_errors=True), ""
+    properties = Document()
+    while True:
+        news.wait(_LOOK_S)
+        if news.is_set() or not status:
+            news.clear()
+            properties = api.job(job)
+            if properties["status"] != status:
+                status = properties["status"]
+                place = (properties.get("properties") or {}).get("smalt.queue_position")
+                print(f"{job}: {status}{f', place {place} in the queue' if place else ''}", file=sys.stderr)
+            if not said.found:
+                files = api.files(job)
+                said.find(files, *_names(properties, node))
+                built.find(files, BUILD)
+        elif not said.found:
+            said.find(api.files(job), *_names(properties, node))
+        if status == "Preparing":
+            built.copy()
+        said.copy()
+        if status in TERMINAL:
+            said.find(api.files(job), *_names(properties, node))
+            said.copy()
+            break
+    if status != "Failed":
+        return 0 if status == "Completed" else FAILED
+    error = (api.get(f"/history/v1.0{api.workspace}/runs/{job}/details").get("error") or {}).get("error") or {}
+    raise CliError(f"job '{job}' failed: {error.get('message') or 'no reason is known'}")
+
+
+def _news(api: Api, job: str) -> threading.Event:
+    """Set whenever the job may be another than it was."""
+    told = threading.Event()
+
+    def listen() -> None:
+        try:
+            for _ in api.changes(f"jobs/{job}"):
+                told.set()
+        except CliError:
+            told.set()  # who asks next is told
+
+    threading.Thread(target=listen, name="changes", daemon=True).start()
+    return told
+
+
+def _check_node(properties: Document, job: str, node: int) -> None:
+    count = _nodes(properties)
+    if not 0 <= node < count:
+        raise CliError(f"job '{job}' has {count} node{'s' * (count > 1)}: --node is from 0 to {count - 1}")
+
+
+def _nodes(properties: Document) -> int:
+    return int((properties.get("resources") or {}).get("instanceCount") or 1)
+
+
+def _names(properties: Document, node: int) -> tuple[str, ...]:
+    if _nodes(properties) > 1:
+        return (f"user_logs/std_log_process_{node}.txt",)
+    return ("user_logs/std_log.txt", "user_logs/std_log_process_0.txt", *_OF_PARENTS)

@@ -1,0 +1,100 @@
+"""`smalt rerun` and `smalt diff`: a job once more from the same bits, and what two jobs were made from."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from smalt.cli.api import Api, Document, opened
+from smalt.cli.root import CliError
+
+_KEPT = (
+    "jobType", "command", "codeId", "environmentId", "inputs", "outputs", "computeId", "resources", "limits",
+    "environmentVariables", "distribution", "queueSettings", "identity", "experimentName", "displayName", "description",
+    "tags", "properties",
+)  # fmt: skip
+_OF_RERUN = "smalt.rerun_of"  # a property of the new job
+_DIFFERENT = 1
+
+
+def run(root: Path | None, job: str, workspace: str, name: str, changed_ok: bool) -> int:
+    """Submits it, and prints the new job's name."""
+    with opened(root, workspace) as api:
+        properties = api.job(job)
+        if properties["jobType"] != "Command" or not properties.get("command"):
+            raise CliError(f"'{job}' is no command job: only those can be run again")
+        before = api.get(f"jobs/{job}/provenance", now="true")
+        changes = before["changes"]
+        if changes and not changed_ok:
+            told = "; ".join(f"input '{one}': {_said(change)}" for one, change in changes.items())
+            raise CliError(f"not the same bytes any more (--changed-ok runs it all the same): {told}")
+        name = name or f"{job}-rerun-{int(time.time())}"
+        again = {key: properties[key] for key in _KEPT if properties.get(key) is not None}
+        again["properties"] = {**(again.get("properties") or {}), _OF_RERUN: job}
+        if _exists(api, name):
+            raise CliError(f"there is a job '{name}' already; choose another --name")
+        api.send("PUT", f"jobs/{name}", {"properties": again})
+        key = api.get(f"jobs/{name}/provenance")["environment"]["key"]
+    print(name)
+    if key != before["environment"]["key"]:
+        raise CliError(f"'{name}' runs, in another environment: what its name leads to has changed since '{job}'")
+    return 0
+
+
+def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bool) -> int:
+    """The exit code is 1 where they differ."""
+    with opened(root, workspace) as api:
+        one, other = (api.get(f"jobs/{job}/provenance") for job in (first, second))
+    found = {path: pair for path, *pair in differences(_bits(one), _bits(other))}
+    if as_json:
+        print(json.dumps(found))
+    else:
+        for path, (before, after) in found.items():
+            print(f"{path}: {_shown(before)} -> {_shown(after)}")
+    return _DIFFERENT if found else 0
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two documents differ, with what each has there; None: nothing."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted({*one, *other}):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            yield from differences(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))  # pyright: ignore
+    elif one != other:
+        yield path, one, other
+
+
+def _bits(provenance: Document) -> Document:
+    """Without what says nothing of the bits: names, and times in ETags of the same content."""
+    inputs = {
+        name: {**one, "content": {key: (one["content"] or {}).get(key) for key in ("files", "bytes", "digest")}}
+        for name, one in provenance["inputs"].items()
+    }
+    return {**{key: value for key, value in provenance.items() if key != "job"}, "inputs": inputs}
+
+
+def _exists(api: Api, name: str) -> bool:
+    try:
+        api.job(name)
+    except CliError as error:
+        if "was not found" in str(error):
+            return False
+        raise
+    return True
+
+
+def _said(change: Document) -> str:
+    if change.get("unknown"):
+        return "what it held was not noted"
+    if "files" in change:
+        before, now = change["files"], change["bytes"]
+        return f"{before[0]} files with {now[0]} bytes became {before[1]} with {now[1]}"
+    return ", ".join(
+        f"{what} {' '.join(map(str, names[:5]))}{' …' * (len(names) > 5)}" for what, names in change.items() if names
+    )
+
+
+def _shown(value: Any) -> str:
+    return "(none)" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,31 @@
+"""The way to a task's agent for who wants behind its walls."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, Visit
+from smalt.arm.errors import ArmError
+
+_WAIT_S = 5.0
+
+
+def knock(folder: Path, visit: Visit) -> socket.socket:
+    """A line on which the visit has been asked for. Raises ArmError(409)."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.settimeout(_WAIT_S)
+    try:
+        key = (folder / DOOR_KEY_FILE).read_text()
+        opened = os.open(folder, os.O_PATH | os.O_CLOEXEC)  # the path alone may be too long for a socket's address
+        try:
+            line.connect(f"/proc/self/fd/{opened}/{DOOR_SOCKET}")
+        finally:
+            os.close(opened)
+        line.sendall(visit.line(key))
+    except OSError as error:
+        line.close()
+        message = "Nobody can connect to it now: its command has not begun, or has ended."
+        raise ArmError(409, "JobNotConnectable", message) from error
+    return line

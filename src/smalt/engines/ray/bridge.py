@@ -1,0 +1,161 @@
+"""Runs on Ray's side, as a Ray job: makes its cluster have the nodes that a compute wants, and ends.
+
+This file's text is the job. It needs the standard library, Ray, and Smalt where nodes run. What is wanted is JSON in
+SMALT_WANTED: {"namespace", "version", "folder", "isolation", "nodes": [{"name", "cpus", "gpus", "credential"}]}.
+
+A node is one detached placement group of one bundle and one detached actor in it, both named NAMESPACE/NAME. All that
+was made once is found again by its name, so this may be run any number of times, and be killed anywhere.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import importlib.resources
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+REVOKED = 3  # how `smalt node run` ends when the platform does not know the node any more
+FIRST_S = 10.0  # who fails does so by then
+LAST_S = 60.0
+PAUSE_S = 2.0
+
+
+class Node:
+    """Keeps `smalt node run` going on the Ray node where it is. What that runs outlives both.
+
+    Raises RuntimeError, which ends the actor: Smalt is not there, is another version, or cannot be a node there.
+    """
+
+    def __init__(self, wanted: dict, node: dict) -> None:
+        check_version(wanted["version"])
+        self._name, self._group = node["name"], f"{wanted['namespace']}/{node['name']}"
+        here = ray.get_runtime_context().get_node_id()[:12]  # another Ray node on this machine is another disk
+        self._root = own_root(Path(wanted["folder"]).expanduser() / here, self._name)
+        file = self._root.with_suffix(".json")
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(node["credential"]))
+        self._command = [
+            sys.executable, "-m", "smalt.cli", "node", "run", "--token-file", str(file), "--root", str(self._root),
+            "--isolation", wanted["isolation"],
+        ]  # fmt: skip
+        self._log = self._root.with_suffix(".log")
+        self._failed, self._over = threading.Event(), threading.Event()
+        threading.Thread(target=self._keep, daemon=True).start()
+        if self._failed.wait(FIRST_S):
+            raise RuntimeError(self._said())
+
+    def end(self) -> None:
+        """Once the platform has revoked the node, which ends what runs here."""
+        self._over.wait(LAST_S)
+
+    def _keep(self) -> None:
+        """In the thread that starts it: the kernel ends what a thread has started with that thread."""
+        while self._run() != REVOKED:
+            self._failed.set()
+            time.sleep(PAUSE_S)
+        give_back(self._root)
+        self._over.set()
+        ray.util.remove_placement_group(ray.util.get_placement_group(self._group))  # this actor ends with it
+
+    def _run(self) -> int:
+        leash = str(importlib.resources.files("smalt.cli") / "leash.py")
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SMALT_"))}
+        with self._log.open("wb") as log:
+            command = [sys.executable, "-I", "-S", leash, str(os.getpid()), "0", "0", *self._command]
+            return subprocess.run(
+                command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+            ).returncode
+
+    def _said(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1][:1000] if lines else "smalt node run ended without a word"
+
+
+def check_version(wanted: str) -> None:
+    try:
+        have = importlib.metadata.version("smalt")
+    except importlib.metadata.PackageNotFoundError:
+        raise RuntimeError(
+            f"Smalt is not installed on Ray node {platform.node()} for {sys.executable}: install smalt[ray] {wanted}"
+            " there, in the Python that Ray runs in."
+        ) from None
+    if have != wanted:
+        raise RuntimeError(f"Ray node {platform.node()} has Smalt {have}, the platform {wanted}: install that there.")
+
+
+def own_root(folder: Path, name: str) -> Path:
+    """The folder of this node: the one that it had, one that another has given back, or a new one."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        roots = sorted(one for one in folder.iterdir() if one.is_dir())
+        owners = {one: owner.read_text() if (owner := one.with_suffix(".owner")).exists() else "" for one in roots}
+        root = next((one for one in roots if owners[one] == name), None)
+        root = root or next((one for one in roots if not owners[one]), folder / f"n{len(roots)}")
+        root.mkdir(mode=0o700, exist_ok=True)
+        root.with_suffix(".owner").write_text(name)
+    return root
+
+
+def give_back(root: Path) -> None:
+    """Nothing of what ran is left, and who comes next is another machine; environments stay."""
+    for name in ("tasks", "incarnation"):
+        path = root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    root.with_suffix(".json").unlink(missing_ok=True)
+    root.with_suffix(".owner").unlink(missing_ok=True)
+
+
+def apply(wanted: dict) -> None:
+    space, names = wanted["namespace"], {one["name"] for one in wanted["nodes"]}
+    for id_, group in ray.util.placement_group_table().items():
+        if group["name"].startswith(f"{space}/") and group["state"] != "REMOVED":
+            name = group["name"].removeprefix(f"{space}/")
+            if name not in names:
+                print("end", name, flush=True)
+                end(name, PlacementGroup(ray.PlacementGroupID.from_hex(id_)))
+    for node in wanted["nodes"]:
+        print("have", node["name"], flush=True)
+        make(wanted, node)
+
+
+def make(wanted: dict, node: dict) -> None:
+    name = f"{wanted['namespace']}/{node['name']}"
+    try:
+        group = ray.util.get_placement_group(name)
+    except ValueError:
+        bundle = {"CPU": node["cpus"], **({"GPU": node["gpus"]} if node["gpus"] else {})}
+        group = ray.util.placement_group([bundle], name=name, lifetime="detached")
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
+    actor = ray.remote(Node).options(
+        name=node["name"], namespace=wanted["namespace"], lifetime="detached", get_if_exists=True, max_restarts=-1,
+        num_cpus=node["cpus"], num_gpus=node["gpus"],
+        scheduling_strategy=strategy, runtime_env={"env_vars": {"SMALT_WANTED": "", "SMALT_BRIDGE": ""}},
+    )  # fmt: skip
+    actor.remote({key: value for key, value in wanted.items() if key != "nodes"}, node)
+
+
+def end(name: str, group: PlacementGroup) -> None:
+    """A node that runs ends what it has first."""
+    with contextlib.suppress(ValueError, RayError):
+        if ray.util.placement_group_table(group)["state"] == "CREATED":
+            ray.get(ray.get_actor(name).end.remote(), timeout=LAST_S)
+    ray.util.remove_placement_group(group)
+
+
+if __name__ == "__main__":
+    told = json.loads(os.environ["SMALT_WANTED"])
+    ray.init(namespace=told["namespace"], log_to_driver=False)
+    apply(told)

@@ -1,0 +1,152 @@
+"""MLTable: the YAML file that says which files are a table, and how they are read.
+
+https://learn.microsoft.com/azure/machine-learning/reference-yaml-mltable
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import yaml
+from sqlalchemy import Connection
+
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import Document
+from smalt.arm.platform import Platform
+from smalt.kinds.assets import references
+from smalt.kinds.assets.references import Place
+
+_FILE = "MLTable"
+_MOST_BYTES = 1 << 20
+_KINDS = ("file", "folder", "pattern")
+_READERS = {"read_delimited": "delimited", "read_json_lines": "json_lines", "read_parquet": "parquet"}
+_FORMAT = "extract_columns_from_partition_format"
+_TYPES = {"int": "int", "integer": "int", "float": "float", "string": "string", "boolean": "boolean",
+          "datetime": "datetime", "to_datetime": "datetime"}  # fmt: skip
+_HEADERS = ("no_header", "from_first_file", "all_files_different_headers", "all_files_same_headers")
+
+
+@dataclass(frozen=True)
+class Table:
+    """`document` as the driver takes it (`agent/inject/parallel/table.py`), with names of inputs for its paths' roots.
+
+    `places`: the inputs that it needs besides its own folder, by name, and whether each is a folder.
+    """
+
+    document: Document
+    places: Mapping[str, tuple[Place, bool]] = field(default_factory=dict[str, tuple[Place, bool]])
+
+
+def read(
+    platform: Platform, connection: Connection, workspace: ResourceId, name: str, place: Place, keys: Sequence[str]
+) -> Table:
+    """The table that the input `name` is, in the folder `place`. Raises ArmError(400)."""
+    data = platform.blobs.read(place.account, place.container, f"{place.path.rstrip('/')}/{_FILE}", _MOST_BYTES)
+    if data is None:
+        raise _wrong(name, f"there is no file {_FILE} at {place.uri}")
+    try:
+        said = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise _wrong(name, f"its {_FILE} is no YAML: {str(error)[:300]}") from None
+    if not isinstance(said, dict):
+        raise _wrong(name, f"its {_FILE} is no object")
+    document, places = _document(name, cast("Document", said)), dict[str, tuple[Place, bool]]()
+
+    def locate(uri: str, is_folder: bool) -> str:
+        """The name of the input that has what is there."""
+        found = references.locate(platform, connection, workspace, uri, f"inputs.{name}")
+        if is_folder and not found.account:
+            raise _wrong(name, f"{uri[:200]} is a folder elsewhere; copy it to a datastore")
+        one = f"{name}.{len(places)}"
+        places[one] = (found, is_folder)
+        return one
+
+    document["paths"] = [_path(name, one, locate) for one in _list(cast("Document", said).get("paths"))]
+    if not document["paths"]:
+        raise _wrong(name, f"its {_FILE} names no paths")
+    if keys and not document["format"]:
+        raise _wrong(name, f"it has no {_FORMAT}, so its paths say no {keys[0]!r} (partition_keys)")
+    for key in keys:
+        if f"{{{key}}}" not in document["format"] and f"{{{key}:" not in document["format"]:
+            raise _wrong(name, f"its partition format {document['format']!r} has no {key!r} (partition_keys)")
+    return Table(document, places)
+
+
+def _wrong(name: str, why: str) -> ArmError:
+    return invalid(f"Input '{name}': {why}.", f"inputs.{name}")
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+def _object(value: Any) -> Document:
+    return cast("Document", value) if isinstance(value, dict) else {}
+
+
+def _path(name: str, one: Any, locate: Callable[[str, bool], str]) -> Document:
+    given = _object(one)
+    kind = next((key for key in _KINDS if given.get(key)), "")
+    if not kind:
+        raise _wrong(name, f"a path of its {_FILE} is {str(one)[:80]!r}, and none of {', '.join(_KINDS)}")
+    text = str(given[kind])
+    if "://" in text:
+        if kind != "pattern":
+            return {"kind": kind, "at": "", "input": locate(text, kind == "folder")}
+        parts = text.split("/")
+        fixed = next((at for at, part in enumerate(parts) if "*" in part or "?" in part), len(parts) - 1)
+        return {"kind": kind, "at": "/".join(parts[fixed:]), "input": locate("/".join(parts[:fixed]) + "/", True)}
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if text.startswith("/") or ".." in parts:
+        raise _wrong(name, f"the path {text[:200]!r} of its {_FILE} leads out of its folder")
+    return {"kind": kind, "at": "/".join(parts), "input": name}
+
+
+def _document(name: str, said: Document) -> Document:
+    reader: Document | None = None
+    steps: list[list[Any]] = []
+    format_ = ""
+    for one in _list(said.get("transformations")):
+        given: Document = {one: None} if isinstance(one, str) else _object(one)
+        for step, argument in given.items():
+            if step in _READERS:
+                reader = {"kind": _READERS[step], **_reader(name, step, _object(argument))}
+            elif step == _FORMAT:
+                format_ = str(_object(argument).get("partition_format") or "")
+                if not format_:
+                    raise _wrong(name, f"{_FORMAT} of its {_FILE} names no partition_format")
+                steps.append([step, format_])
+            elif step in ("drop_columns", "keep_columns"):
+                steps.append([step, [str(each) for each in _list(argument)]])
+            elif step == "convert_column_types":
+                steps.append([step, [_conversion(name, _object(each)) for each in _list(argument)]])
+            else:
+                raise _wrong(
+                    name, f"'{str(step)[:80]}' of its {_FILE} cannot be done for one mini-batch after the other here;"
+                    " do it in the entry script",
+                )  # fmt: skip
+    return {"reader": reader, "steps": steps if reader else [], "format": format_}
+
+
+def _reader(name: str, step: str, given: Document) -> Document:
+    header = given.get("header")
+    if step == "read_delimited" and header is not None and str(header) not in _HEADERS:
+        raise _wrong(name, f"header {str(header)[:80]!r} of read_delimited is none of {', '.join(_HEADERS)}")
+    kept = ("delimiter", "encoding", "header", "empty_as_string", "infer_column_types", "include_path_column",
+            "support_multi_line")  # fmt: skip
+    return {key: given[key] for key in kept if given.get(key) is not None}
+
+
+def _conversion(name: str, given: Document) -> Document:
+    """`column_type` is a word, or an object of one with its settings."""
+    type_, columns = given.get("column_type"), [str(one) for one in _list(given.get("columns"))]
+    word = str(next(iter(_object(type_)), type_))
+    if word not in _TYPES or not columns:
+        raise _wrong(name, f"convert_column_types of its {_FILE}: {str(given)[:200]} is not known")
+    formats = _list(_object(_object(type_).get(word)).get("formats"))
+    return {"columns": columns, "type": _TYPES[word], **({"format": str(formats[0])} if formats else {})}

@@ -1,0 +1,104 @@
+"""From what a job was made: code, environment to the last version, the content of its inputs, parameters, git's state.
+
+What its inputs hold is noted when it gets its nodes, before anything of it runs: names, sizes and ETags of the blobs,
+as a list of them tells it, no byte is read. Where an input has more than `FILES_MOST` files, or is in no store of
+ours, nobody knows it; the job does not wait for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from smalt.arm.kind import OURS, Action, Document, Request
+from smalt.arm.platform import Platform
+from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs.pinned import PINNED
+from smalt.kinds.jobs.status import JobStatus
+from smalt.store.document import part
+from smalt.store.resources import Row
+
+FILES_MOST = 1000  # of one input
+_NAMED_MOST = 100  # of those the names are kept, so that one can say which have changed
+_GIT = ("azureml.git.", "mlflow.source.git.")  # what clients say of the folder that the code is from
+_LOG = logging.getLogger(__name__)
+
+
+def taken(platform: Platform, row: Row) -> Document:
+    """What each input that is no literal holds now: `files`, `bytes`, `digest`, and `names` (of few); {}: unknown."""
+    return {name: _content(platform, Place(**one["place"])) for name, one in _inputs(row).items()}
+
+
+def _inputs(row: Row) -> Document:
+    return part(part(part(row.spec, OURS), PINNED), "inputs")
+
+
+def _content(platform: Platform, place: Place) -> Document:
+    if not place.account:
+        return {}
+    try:
+        listed = list(islice(platform.blobs.list(place.account, place.container, place.path), FILES_MOST + 1))
+    except Exception as error:  # the edge: what a store has against it must not hold up the job
+        _LOG.warning("what is at %s cannot be noted: %s", place.path, error)
+        return {}
+    if len(listed) > FILES_MOST:
+        return {}
+    names = {one.name.removeprefix(place.path): [one.size, one.etag] for one in listed}
+    digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
+    found: Document = {"files": len(listed), "bytes": sum(one.size for one in listed), "digest": digest}
+    return found | ({"names": names} if len(names) <= _NAMED_MOST else {})
+
+
+def _read(request: Request, row: Row | None) -> tuple[int, Any]:
+    """`?now=true`: with what has changed since."""
+    assert row is not None
+    platform, properties = request.platform, row.properties
+    key = str(part(part(row.spec, OURS), "plan").get("key") or "")
+    read = JobStatus.read(row.status).content
+    inputs = {
+        name: {"uri": one["uri"], "asset": one["asset"] or None, "content": read.get(name) or None}
+        for name, one in _inputs(row).items()
+    }
+    said: Document = {
+        "job": row.name,
+        "command": properties.get("command"),
+        "code": properties.get("codeId"),
+        "environment": {"id": properties.get("environmentId"), "key": key, "lock": platform.environments.lock(key)},
+        "inputs": inputs,
+        "parameters": {
+            name: one.get("value")
+            for name, one in part(properties, "inputs").items()
+            if one and one.get("jobInputType") == "literal"
+        },
+        "variables": part(properties, "environmentVariables"),
+        "git": {key: value for key, value in part(properties, "properties").items() if key.startswith(_GIT)},
+    }
+    if str(request.query.get("now") or "").lower() == "true":
+        now = taken(platform, row)
+        said["changes"] = {
+            name: change for name in inputs if (change := _change(part(read, name), part(now, name))) is not None
+        }
+    return 200, said
+
+
+def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> Document | None:
+    """None: the same bytes. `unknown`: nobody knows."""
+    if not before or not now:
+        return {"unknown": True}
+    if before["digest"] == now["digest"]:
+        return None
+    old, new = before.get("names"), now.get("names")
+    if old is None or new is None:
+        return {"files": [before["files"], now["files"]], "bytes": [before["bytes"], now["bytes"]]}
+    return {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+    }
+
+
+READ = Action(_read, method="GET")

@@ -1,0 +1,83 @@
+"""What the nodes of a job run so that its processes find each other: ranks, logs, and the variables of each framework.
+
+Names are those that Azure's jobs see: https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu
+All nodes are on one machine, each with a block of ports of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from smalt.agent.ranks import MpiSpec, RankSpec
+from smalt.agent.wire import Ref
+from smalt.arm.kind import Document
+from smalt.kinds.jobs import distribution
+from smalt.kinds.jobs.distribution import MPI, PYTORCH, TENSORFLOW, Process
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one of them runs. `variables` are those of all its processes."""
+
+    command: str
+    log: Ref
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    ranks: list[RankSpec] = field(default_factory=list[RankSpec])
+    mpi: MpiSpec | None = None
+
+
+def nodes(properties: Document, count: int, ports: Sequence[int], artifacts: Ref, secret: str) -> list[Node]:
+    """`ports`: the first of each node's block. `secret`: what the nodes of this attempt know each other by."""
+    command, type_ = str(properties["command"]), distribution.type_of(properties)
+    spread = distribution.layout(properties, count)
+    total = sum(map(len, spread))
+    logs = [[artifacts.below(distribution.log_name(one, total)) for one in processes] for processes in spread]
+    if not distribution.has_peers(properties, count):
+        return [Node(command, logs[0][0])]
+    found: list[Node] = []
+    for number, processes in enumerate(spread):
+        common = _common(number, total, ports)
+        if type_ == MPI:
+            starts = artifacts.below(f"system_logs/mpi-node-{number}.log")
+            mpi = MpiSpec(number, list(ports), len(processes), secret)
+            found.append(Node(command, starts, common, [RankSpec(log) for log in logs[number]], mpi))
+            continue
+        own = [_own(type_, one, len(processes)) for one in processes]
+        if type_ == TENSORFLOW:
+            cluster = distribution.workers(spread, ports, HOST)
+            own = [known | _tf_config(cluster, one) for known, one in zip(own, processes, strict=True)]
+        if len(processes) == 1 and processes[0].role == "worker":
+            found.append(Node(command, logs[number][0], common | own[0]))
+            continue
+        ranks = [
+            RankSpec(log, variables=known, serves=one.role == "ps")
+            for log, known, one in zip(logs[number], own, processes, strict=True)
+        ]
+        found.append(Node(command, logs[number][0], common, ranks))
+    return found
+
+
+def _common(node: int, processes: int, ports: Sequence[int]) -> dict[str, str]:
+    """Of all processes of a node."""
+    return {
+        "NODE_RANK": str(node),
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": HOST,
+        "MASTER_PORT": str(ports[0]),
+        "AZ_BATCH_MASTER_NODE": f"{HOST}:{ports[0]}",
+        "AZ_BATCHAI_MPI_MASTER_NODE": HOST,
+    }
+
+
+def _own(type_: str, process: Process, here: int) -> dict[str, str]:
+    found = {"RANK": str(process.rank), "LOCAL_RANK": str(process.local)}
+    return found | ({"LOCAL_WORLD_SIZE": str(here)} if type_ == PYTORCH else {})
+
+
+def _tf_config(cluster: Mapping[str, list[str]], process: Process) -> dict[str, str]:
+    task = {"type": process.role, "index": process.index}
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task, "environment": "cloud"})}

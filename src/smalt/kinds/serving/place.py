@@ -1,0 +1,48 @@
+"""Of several servers one serves all endpoints: the one that has the gateway's row. Its machine has their replicas.
+
+The first that has something to serve takes it; where that one is lost, the next. What it served is then started anew,
+because a deployment finds none of its replicas.
+"""
+
+from __future__ import annotations
+
+from smalt.arm.kind import Step
+from smalt.arm.platform import Platform
+from smalt.arm.ports.serving import GATEWAY
+from smalt.store import resources
+from smalt.store.database import exclusive
+from smalt.store.resources import Row
+
+
+def moved(platform: Platform, row: Row) -> Step | None:
+    """The step that gives an endpoint, a deployment or the gateway to the server that serves; None: it is here."""
+    if not platform.servers.me:
+        return None
+    home = _home(platform) or _take(platform)
+    return None if row.home == home == platform.servers.me else Step(row.state, row.status, after=0, home=home)
+
+
+def _home(platform: Platform) -> str:
+    """Who serves; empty: nobody that lives."""
+    with platform.database.read() as connection:
+        gateway = resources.get(connection, GATEWAY)
+    home = gateway.home if gateway else None
+    return "" if home is None or platform.servers.lost(home) else home
+
+
+def _take(platform: Platform) -> str:
+    with platform.database.write() as connection:
+        exclusive(connection, GATEWAY)
+        gateway, now, me = resources.get(connection, GATEWAY), platform.clock(), platform.servers.me
+        if gateway is None:
+            resources.insert(
+                connection, key=GATEWAY, written=GATEWAY, kind="gateways", parent="", name="main", spec={}, status={},
+                state="Creating", now=now, by="smalt", due_at=now, home=me,
+            )  # fmt: skip
+            return me
+        if gateway.home not in (None, me) and gateway.home in platform.servers.others:
+            return str(gateway.home)  # another came first
+        resources.settle_at(connection, GATEWAY, me)
+        resources.merge_status(connection, GATEWAY, {"looked_at_all": 0})
+        resources.poke(connection, [GATEWAY], now)
+        return me

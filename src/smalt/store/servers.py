@@ -1,0 +1,95 @@
+"""Several servers on one PostgreSQL, each with a root and a machine of its own: who they are, and which rows are whose.
+
+A row with a `home` has something on that server's machine (tasks, routes of its gateway): no other server steps it
+while that one lives. A server is lost when it has written nothing for `lost_after_s`; then its rows are anybody's, and
+their kinds find that what they had is lost. On SQLite there is one server, which has no id and no rows of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, delete, select, update
+
+from smalt.store.database import Database, exclusive
+from smalt.store.tables import resource, server
+
+_LOCK = "servers"
+_FORGOTTEN_S = 30 * 86_400.0
+
+
+@dataclass
+class Servers:
+    """`me` is this one, empty where it is alone for good. Thread-safe: `others` is replaced as a whole.
+
+    `others`: the addresses of the other servers that live, by their ids, as of the last `beat`.
+    """
+
+    database: Database
+    clock: Callable[[], float]
+    me: str = ""
+    url: str = ""
+    lost_after_s: float = 300.0
+    others: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def beat(self) -> bool:
+        """Say that this one lives, and hear of the others; whether it counted as lost (or had never said a word)."""
+        if not self.me:
+            return False
+        now = self.clock()
+        with self.database.write() as connection:
+            before = connection.execute(select(server.c.seen_at).where(server.c.id == self.me)).scalar()
+            _say(connection, self.me, self.url, now)
+            self.others = _living(connection, self.me, now - self.lost_after_s)
+        return before is None or before < now - self.lost_after_s
+
+    def lost(self, home: str | None) -> bool:
+        """Whether what a row has on its home's machine is lost to us. Asks the database only where it is another's."""
+        return home not in (None, "", self.me) and home not in self._heard()
+
+    def url_of(self, home: str | None) -> str:
+        """The address of the server that has a row; of this one where nobody has it."""
+        return self.others.get(home or "", self.url)
+
+    def _heard(self) -> Mapping[str, str]:
+        with self.database.read() as connection:
+            self.others = _living(connection, self.me, self.clock() - self.lost_after_s)
+        return self.others
+
+
+def register(connection: Connection, me: str, url: str, kinds: Sequence[str], now: float) -> None:
+    """At a start. The first server of all takes what a version before it has under way, of these kinds."""
+    exclusive(connection, _LOCK)
+    connection.execute(delete(server).where(server.c.seen_at < now - _FORGOTTEN_S, server.c.id != me))
+    if connection.execute(select(server.c.id).limit(1)).first() is None:
+        connection.execute(
+            update(resource)
+            .where(resource.c.kind.in_(kinds), resource.c.due_at.is_not(None), resource.c.home.is_(None))
+            .values(home=me)
+        )
+    _say(connection, me, url, now)
+
+
+def move(connection: Connection, rows: Sequence[str], home: str) -> None:
+    """Their tasks' machine has dialled another server: that one steps them from now on."""
+    unended = resource.c.ended_at.is_(None)
+    connection.execute(update(resource).where(resource.c.id.in_(list(rows)), unended).values(home=home))
+
+
+def orphans(connection: Connection, me: str, owners: Mapping[str, str]) -> list[str]:
+    """Those of this server's tasks (with their owners' ids) whose owner is gone, or another server's by now."""
+    query = select(resource.c.id).where(resource.c.id.in_(list(set(owners.values()))), resource.c.home == me)
+    ours = set(connection.execute(query).scalars())
+    return [name for name, owner in owners.items() if owner not in ours]
+
+
+def _say(connection: Connection, me: str, url: str, now: float) -> None:
+    values = {"url": url, "seen_at": now}
+    if not connection.execute(update(server).where(server.c.id == me).values(values)).rowcount:
+        connection.execute(server.insert().values(id=me, **values))
+
+
+def _living(connection: Connection, me: str, since: float) -> dict[str, str]:
+    query = select(server.c.id, server.c.url).where(server.c.id != me, server.c.seen_at >= since)
+    return {row.id: row.url for row in connection.execute(query)}

@@ -1,0 +1,294 @@
+"""The driver of parallel jobs as it runs on nodes: real processes, which are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smalt.agent.parallel import START
+
+FILES = 40
+ECHO = """
+def run(mini_batch):
+    return [one.rsplit("/", 1)[-1] for one in mini_batch]
+"""
+
+
+class Site:
+    """A folder with an input of files, and drivers that work on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.logs = folder, folder / "work" / "logs"
+        (folder / "work").mkdir()
+        (folder / "in").mkdir()
+        for at in range(FILES):
+            (folder / "in" / f"f{at:03}").write_text(str(at))
+        self.running: list[subprocess.Popen[str]] = []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+
+    def start(self, script: str, rank: int = 0, **more: Any) -> subprocess.Popen[str]:
+        (self.folder / "work" / "entry.py").write_text(script)
+        said = {
+            "script": str(self.folder / "work" / "entry.py"), "input": str(self.folder / "in"), "logs": str(self.logs),
+            "append_to": str(self.folder / "rows.txt"), "size": 1, "slots": 2, "rank": rank, "secret": "s",
+            "meet": f"127.0.0.1:{self._port}", **more,
+        }  # fmt: skip
+        here = self.folder / f"seen-{len(self.running)}"  # each node and each attempt sees the input at another place
+        here.symlink_to(self.folder / "in")
+        said = {**said, "input": more.get("input", str(here))}
+        config = self.folder / f"config-{rank}.json"
+        config.write_text(json.dumps(said))
+        process = subprocess.Popen(
+            [sys.executable, str(START), "run", str(config)], cwd=self.folder / "work", text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.running.append(process)
+        return process
+
+    def run(self, script: str, **more: Any) -> tuple[int, str]:
+        """The exit code, and the last line of stderr."""
+        process = self.start(script, **more)
+        _, said = process.communicate(timeout=120)
+        return process.returncode, said.strip().rsplit("\n", 1)[-1]
+
+    @property
+    def rows(self) -> list[str]:
+        return (self.folder / "rows.txt").read_text().splitlines()
+
+    def log(self, name: str) -> str:
+        return (self.logs / name).read_text()
+
+    def close(self) -> None:
+        for one in self.running:
+            if one.poll() is None:
+                os.kill(one.pid, signal.SIGTERM)
+                one.wait(30)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Any:
+    made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+def until(true: Callable[[], object], timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+ALL = [f"f{at:03}" for at in range(FILES)]
+
+
+def test_one_row_for_each_result_in_the_order_of_the_input(site: Site) -> None:
+    assert site.run(ECHO)[0] == 0
+    assert site.rows == ALL
+    assert site.log("job_result.txt").startswith("Completed\n40 of 40 mini-batches, 0 failed")
+    assert "40 of 40" in site.log("job_progress_overview.txt")
+    assert len(site.log("sys/job_report/processed_mini-batches.csv").splitlines()) == FILES + 1
+
+
+def test_what_an_entry_script_finds(site: Site) -> None:
+    script = """
+import argparse, logging, sys
+from azureml_user.parallel_run import EntryScript
+def init():
+    global name
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--model")
+    name = parser.parse_known_args()[0].model
+    print("init is over")
+    logging.getLogger().info("to the root logger")
+    EntryScript().logger.info("said in init")
+def run(mini_batch, context):
+    assert EntryScript() is EntryScript()
+    script = EntryScript()
+    return [f"{name} {context.minibatch_index} {context.partition_key_value} {script.agent_name[:7]} {script.output_dir}"]
+def shutdown():
+    print("shut down")
+"""
+    assert site.run(script, arguments=["--model", "a model", "--error_threshold", "-1"])[0] == 0
+    assert site.rows[7] == f"a model 7 {{}} process {site.folder}"
+    said = [path.read_text() for path in sorted((site.logs / "user" / "stdout" / "node-0").iterdir())]
+    assert all(one.startswith("init is over\n") and one.endswith("shut down\n") for one in said)
+    assert all("to the root logger" in one for one in said)
+    assert "said in init" in site.log("user/entry_script_log/node-0/process000.log.txt")
+
+
+def test_failures_of_every_kind_are_tried_again_and_named(site: Site) -> None:
+    script = """
+import os, time
+def run(mini_batch):
+    name = mini_batch[0][-3:]
+    if name == "003":
+        raise ValueError("three is bad")
+    if name == "005":
+        os._exit(9)
+    if name == "007":
+        time.sleep(600)
+    if name == "009":
+        return None
+    return [name]
+"""
+    code, said = site.run(script, retries=1, timeout_s=1)
+    assert code == 0, said
+    assert site.rows == [one[1:] for one in ALL if one not in ("f003", "f005", "f007", "f009")]
+    result = site.log("job_result.txt")
+    for part in (
+        "three is bad",
+        "exit code 9",
+        "run() took longer than 1 s",
+        "run() returned nothing",
+        "after 2 tries",
+    ):
+        assert part in result, part
+    assert "three is bad" in site.log("user/error.txt")
+    traces = "".join(path.read_text() for path in (site.logs / "user" / "error" / "node-0").iterdir())
+    assert 'raise ValueError("three is bad")' in traces and "_smalt_parallel" not in traces
+
+
+def test_a_failure_that_passes_is_made_good(site: Site) -> None:
+    script = """
+import re
+from pathlib import Path
+def run(mini_batch):
+    mark = Path(re.sub("/seen-[0-9]+/", "/tried-", mini_batch[0]))
+    if not mark.exists():
+        mark.touch()
+        raise OSError("not yet")
+    return mini_batch
+"""
+    assert site.run(script, batch_errors=0)[0] == 0
+    assert len(site.rows) == FILES
+
+
+def test_thresholds_and_a_script_that_does_not_start_fail_the_job_with_the_reason(site: Site) -> None:
+    code, said = site.run("def run(m): raise ValueError('no')", retries=0, batch_errors=3)
+    assert code == 1 and "4 mini-batches failed, more than mini_batch_error_threshold allows (3)" in said
+    assert site.log("job_result.txt").startswith("Failed: 4 mini-batches")
+    code, said = site.run("def init(): raise RuntimeError('no model')\ndef run(m): return m")
+    assert code == 1 and "RuntimeError: no model" in said
+    code, said = site.run("x = 1")
+    assert code == 1 and "no function run(mini_batch)" in said
+
+
+def test_nodes_share_the_work_by_pulling(site: Site) -> None:
+    script = """
+import time
+def run(mini_batch):
+    time.sleep(0.05)
+    return [mini_batch[0].rsplit("/", 1)[-1]]
+"""
+    first = site.start(script, nodes=2)
+    other = site.start(script, rank=1, nodes=2)
+    assert first.wait(60) == 0 and other.wait(60) == 0
+    assert site.rows == ALL
+    report = site.log("sys/job_report/processed_mini-batches.csv")
+    assert "node-0/" in report and "node-1/" in report
+
+
+def test_a_stranger_gets_nothing(site: Site) -> None:
+    first = site.start(ECHO, nodes=2)
+    stranger = site.start(ECHO, rank=1, nodes=2, secret="wrong")
+    assert stranger.wait(60) == 75
+    assert first.wait(60) == 0
+    assert site.rows == ALL
+
+
+def test_a_node_that_is_killed_gives_back_what_it_had(site: Site) -> None:
+    script = """
+import time
+from pathlib import Path
+def run(mini_batch):
+    time.sleep(0.05)
+    return [mini_batch[0].rsplit("/", 1)[-1]]
+"""
+    first = site.start(script, nodes=2)
+    other = site.start(script, rank=1, nodes=2)
+    until(lambda: (site.logs / "user" / "stdout" / "node-1").exists())
+    until(lambda: _done(site) > 4)
+    os.kill(other.pid, signal.SIGKILL)
+    other.wait()
+    assert first.wait(60) == 0
+    assert site.rows == ALL
+
+
+def _done(site: Site) -> int:
+    found = list((site.logs / "azureml" / "mini_batches").glob("*.records"))
+    return sum(path.read_bytes().count(b'"batch"') for path in found)
+
+
+def test_a_job_that_was_killed_goes_on_and_repeats_nothing_that_is_done(site: Site) -> None:
+    script = """
+import re, time
+def run(mini_batch):
+    time.sleep(0.03)
+    with open(re.sub("/seen-[0-9]+/", "/ran-", mini_batch[0]), "a") as file:
+        file.write("x")
+    return [mini_batch[0].rsplit("/", 1)[-1]]
+"""
+    for goal in (5, 15, 25):
+        driver = site.start(script)
+        until(lambda goal=goal: _done(site) >= goal)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+        until(lambda driver=driver: not _workers(driver.pid, site), 30)
+    driver = site.start(script)
+    assert driver.wait(60) == 0
+    assert site.rows == ALL
+    again = [path.name for path in site.folder.glob("ran-*") if len(path.read_text()) > 1]
+    assert len(again) <= 3 * 4, "only what was running when it was killed may have run twice"
+    assert "before the job lost its nodes" in site.log("job_progress_overview.txt")
+
+
+def _workers(driver: int, site: Site) -> list[str]:
+    """Those that still run; a worker ends when its driver is gone."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (one / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(site.folder).encode() in line and b"\0work\0" in line:
+            found.append(one.name)
+    return found
+
+
+def test_a_worker_that_is_killed_costs_one_try(site: Site) -> None:
+    script = """
+import os, signal, time
+import re
+from pathlib import Path
+def run(mini_batch):
+    mark = Path(re.sub("/seen-[0-9]+/", "/killed-", mini_batch[0]))
+    if mini_batch[0].endswith("4") and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [mini_batch[0].rsplit("/", 1)[-1]]
+"""
+    assert site.run(script, batch_errors=0, retries=1)[0] == 0
+    assert site.rows == ALL
+
+
+def test_rows_of_tables(site: Site) -> None:
+    pytest.importorskip("pandas")
+    (site.folder / "in" / "t.csv").write_text("id,x\n" + "".join(f"{at},{at * at}\n" for at in range(500)))
+    table = {"paths": [{"root": str(site.folder / "in"), "kind": "file", "at": "t.csv"}], "format": "", "steps": [],
+             "reader": {"kind": "delimited", "header": "all_files_same_headers"}}  # fmt: skip
+    script = "def run(rows):\n    return rows[['id']]\n"
+    code, said = site.run(script, table=table, size=512, arguments=["--append_row_dataframe_header", "True"])
+    assert code == 0, said
+    assert site.rows == ["id", *map(str, range(500))]

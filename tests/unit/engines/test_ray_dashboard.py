@@ -1,0 +1,133 @@
+"""What Ray's dashboard answers, as the provider of nodes understands it; its words are those of Ray 2.60."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from smalt.arm.errors import ArmError
+from smalt.arm.ports import NodePlace, WantedNode
+from smalt.engines.ray import RayProvider
+from smalt.engines.ray.dashboard import Dashboard
+from smalt.settings import Settings
+
+PLACE = NodePlace("http://head:8265", "smalt-1", "~/.smalt-ray", token="t0k")
+WANTED = [WantedNode("rays-1", "secret", 4)]
+VERSION = {"version": "4", "ray_version": "2.60.0"}
+
+
+class Head:
+    """`answers`: by method and path."""
+
+    def __init__(self, **jobs: str) -> None:
+        self.jobs, self.seen = dict(jobs), list[httpx.Request]()
+        self.version: Any = VERSION
+        self.lists: dict[str, list[dict[str, Any]]] = {"actors": [], "placement_groups": [], "nodes": []}
+        self.log = ""
+        self.token = "t0k"
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        path = request.url.path
+        if request.headers.get("authorization") != f"Bearer {self.token}" and path != "/api/version":
+            return httpx.Response(401, text="Unauthorized: Missing authentication token")
+        if path == "/api/version":
+            return httpx.Response(200, json=self.version)
+        if path == "/api/jobs/":
+            self.jobs[json.loads(request.content)["submission_id"]] = "PENDING"
+            return httpx.Response(200, json={})
+        if path.startswith("/api/v0/"):
+            found = self.lists[path.removeprefix("/api/v0/")]
+            return httpx.Response(200, json={"data": {"result": {"result": found}}})
+        id_, _, what = path.removeprefix("/api/jobs/").partition("/")
+        if id_ not in self.jobs:
+            return httpx.Response(404, text=f"Job {id_} does not exist")
+        if what == "logs":
+            return httpx.Response(200, json={"logs": self.log})
+        if request.method == "DELETE":
+            del self.jobs[id_]
+            return httpx.Response(200, json={})
+        return httpx.Response(200, json={"status": self.jobs[id_], "message": "it said nothing"})
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Callable[[Any], RayProvider]:
+    settings = Settings(tmp_path, host="ml.example", port=1443)
+    settings.tls.mkdir(parents=True)
+    (settings.tls / "ca.pem").write_text("CA")
+    return lambda head: RayProvider(settings, httpx.MockTransport(head))
+
+
+def test_a_request_is_sent_once_and_asked_for_until_it_is_done(provider: Callable[[Any], RayProvider]) -> None:
+    head = Head()
+    ray = provider(head)
+    assert not ray.apply(PLACE, "id-1", WANTED).done
+    assert not ray.apply(PLACE, "id-1", WANTED).done
+    (sent,) = [one for one in head.seen if one.method == "POST"]
+    body = json.loads(sent.content)
+    told = json.loads(body["runtime_env"]["env_vars"]["SMALT_WANTED"])
+    assert told["nodes"][0]["credential"] == {
+        "server": "https://ml.example:1443", "name": "rays-1", "token": "secret", "ca": "CA",
+    }  # fmt: skip
+    compile(body["runtime_env"]["env_vars"]["SMALT_BRIDGE"], "bridge", "exec")
+    head.jobs["id-1"] = "SUCCEEDED"
+    applied = ray.apply(PLACE, "id-1", WANTED)
+    assert applied.done and not applied.error
+    assert head.jobs == {}, "it showed the nodes' tokens"
+
+
+def test_a_job_that_failed_says_why(provider: Callable[[Any], RayProvider]) -> None:
+    head = Head(**{"id-1": "FAILED"})
+    head.log = "Traceback:\nModuleNotFoundError: No module named 'ray'\n"
+    applied = provider(head).apply(PLACE, "id-1", WANTED)
+    assert applied.done and applied.error.endswith("No module named 'ray'")
+
+
+def test_what_is_said_of_actors(provider: Callable[[Any], RayProvider]) -> None:
+    head = Head()
+    error = "Traceback\n  File x\nRuntimeError: Ray node n1 has Smalt 0.1, the platform 0.2: install that there.\n"
+    head.lists["actors"] = [
+        {"name": "a", "state": "ALIVE"},
+        {"name": "b", "state": "DEAD", "death_cause": {"creation_task_failure_context": {"error_message": error}}},
+        {"name": "c", "state": "PENDING_CREATION"},
+        {"name": "d", "state": "RESTARTING"},
+    ]
+    group = {"name": "smalt-1/c", "bundles": [{"unit_resources": {"CPU": 4.0, "GPU": 1.0}}]}
+    head.lists["placement_groups"] = [group, {"name": "another's", "bundles": [{"unit_resources": {"CPU": 99.0}}]}]
+    head.lists["nodes"] = [{"resources_total": {"CPU": 2.0}}, {"resources_total": {"CPU": 8.0, "GPU": 0.0}}]
+    known = provider(head).observe(PLACE)
+    assert {name: one.state for name, one in known.items()} == {
+        "a": "running", "b": "dead", "c": "waiting", "d": "waiting",
+    }  # fmt: skip
+    assert known["b"].why == "Ray node n1 has Smalt 0.1, the platform 0.2: install that there."
+    assert "4 CPU, 1 GPU" in known["c"].why and "8 CPU, 0 GPU" in known["c"].why
+
+
+@pytest.mark.parametrize(
+    ("broken", "code", "words"),
+    [
+        ({"token": "other"}, "RayUnauthorized", "token"),
+        ({"version": {"ray_version": "2.9.3"}}, "RayUnsupported", "2.50"),
+        ({"version": {"ray_version": "soon"}}, "RayUnsupported", "soon"),
+        ({"version": [1]}, "RayUnsupported", "does not answer as Ray"),
+    ],
+)
+def test_a_dashboard_that_cannot_be_used(broken: dict[str, Any], code: str, words: str) -> None:
+    head = Head()
+    vars(head).update(broken)
+    with Dashboard(PLACE.url, "t0k", httpx.MockTransport(head)) as ray, pytest.raises(ArmError) as found:
+        ray.check()
+    assert found.value.code == code and words in found.value.message
+
+
+def test_one_that_is_not_there() -> None:
+    with (
+        Dashboard("http://127.0.0.1:1") as ray,
+        pytest.raises(ArmError, match=r"http://127\.0\.0\.1:1 cannot be reached"),
+    ):
+        ray.check()

@@ -1,0 +1,200 @@
+"""Jobs of several processes: who runs where, with which variables and logs, and when all of it has ended."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fakes.jobs import JOBS, cluster, status, submit
+from fakes.platform import Harness
+from smalt.agent.wire import TaskSpec
+from smalt.arm.ports import Isolation
+
+
+def spread(harness: Harness, nodes: int = 1, name: str = "train-1", **distribution: Any) -> list[TaskSpec]:
+    """The tasks of a job with this distribution, by node."""
+    more = {"distribution": distribution} if distribution else {}
+    found = submit(
+        harness, name, computeId=cluster(harness, most=8), resources={"instanceCount": nodes}, command="run", **more
+    )
+    assert found.status_code == 201, found.text
+    harness.settle()
+    return sorted(harness.engine.tasks.values(), key=lambda task: task.name)
+
+
+def refused(harness: Harness, nodes: int = 1, **distribution: Any) -> tuple[str, str]:
+    found = submit(
+        harness, computeId=cluster(harness, most=8), resources={"instanceCount": nodes}, distribution=distribution
+    )
+    assert found.status_code == 400, found.text
+    error = found.json()["error"]
+    return error["target"], error["message"]
+
+
+def logs(tasks: list[TaskSpec]) -> list[str]:
+    return [log.name.rpartition("/")[2] for task in tasks for log in task.logs if log]
+
+
+class TestPyTorch:
+    def test_one_process_for_each_rank(self, harness: Harness) -> None:
+        tasks = spread(harness, 2, distributionType="PyTorch", processCountPerInstance=2)
+        assert [len(task.ranks) for task in tasks] == [2, 2]
+        seen = [
+            tuple((task.variables | rank.variables)[name] for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+            for task in tasks
+            for rank in task.ranks
+        ]
+        assert seen == [("0", "0", "0"), ("1", "1", "0"), ("2", "0", "1"), ("3", "1", "1")]
+        for task in tasks:
+            variables, port = task.variables, tasks[0].variables["MASTER_PORT"]
+            assert (variables["WORLD_SIZE"], variables["AZUREML_NODE_COUNT"]) == ("4", "2")
+            assert variables["AZ_BATCH_MASTER_NODE"] == f"{variables['MASTER_ADDR']}:{port}"
+            assert {rank.variables["LOCAL_WORLD_SIZE"] for rank in task.ranks} == {"2"}
+            assert not any(rank.serves or rank.command for rank in task.ranks) and task.command == "run"
+        assert logs(tasks) == [f"std_log_process_{one}.txt" for one in range(4)]
+
+    def test_one_process_a_node_is_the_command_itself(self, harness: Harness) -> None:
+        (task,) = spread(harness, distributionType="pytorch")
+        assert (task.ranks, task.variables["RANK"], task.variables["LOCAL_WORLD_SIZE"]) == ([], "0", "1")
+        assert logs([task]) == ["std_log.txt"]
+
+    def test_names_of_logs_are_as_long_as_the_last(self, harness: Harness) -> None:
+        """So that clients, which stream `std_log[\\D]*[0]*.txt`, find the first, in the order of ranks."""
+        tasks = spread(harness, 3, distributionType="PyTorch", processCountPerInstance=4)
+        assert logs(tasks)[0] == "std_log_process_00.txt" and logs(tasks)[-1] == "std_log_process_11.txt"
+
+    def test_what_the_user_sets_goes_over_it(self, harness: Harness) -> None:
+        submit(
+            harness, environmentVariables={"RANK": "mine"}, distribution={"distributionType": "PyTorch", "processCountPerInstance": 2}
+        )  # fmt: skip
+        harness.settle()
+        (task,) = harness.engine.tasks.values()
+        assert task.variables["RANK"] == "mine" and all("RANK" not in rank.variables for rank in task.ranks)
+
+    def test_all_ranks_of_a_node_see_its_gpus_in_one_order(self, harness: Harness) -> None:
+        """A script takes the one with the number LOCAL_RANK, as on Azure: no rank is shown less."""
+        harness.engine.fit(gpus=4)
+        submit(
+            harness, resources={"instanceCount": 2, "instanceType": "Standard_NC12s_v3"},
+            distribution={"distributionType": "PyTorch", "processCountPerInstance": 2},
+        )  # fmt: skip
+        harness.settle()
+        tasks = sorted(harness.engine.tasks.values(), key=lambda task: task.name)
+        assert [task.gpus for task in tasks] == [[0, 1], [2, 3]]
+        assert not any("CUDA_VISIBLE_DEVICES" in rank.variables for task in tasks for rank in task.ranks)
+
+
+class TestTensorFlow:
+    def test_workers_and_servers_are_dealt_out(self, harness: Harness) -> None:
+        tasks = spread(harness, 2, distributionType="TensorFlow", workerCount=3, parameterServerCount=1)
+        first, second = (int(task.variables["MASTER_PORT"]) + 8 * node for node, task in enumerate(tasks))
+        cluster = {
+            "worker": [f"127.0.0.1:{first}", f"127.0.0.1:{second}", f"127.0.0.1:{first + 1}"],
+            "ps": [f"127.0.0.1:{second + 1}"],
+        }
+        found = [json.loads(rank.variables["TF_CONFIG"]) for task in tasks for rank in task.ranks]
+        assert all(one["cluster"] == cluster and one["environment"] == "cloud" for one in found)
+        assert [tuple(one["task"].values()) for one in found] == [
+            ("worker", 0),
+            ("worker", 2),
+            ("worker", 1),
+            ("ps", 0),
+        ]
+        assert [rank.serves for task in tasks for rank in task.ranks] == [False, False, False, True]
+        names = ["std_log_process_0.txt", "std_log_process_2.txt", "std_log_process_1.txt", "std_log_process_0_ps.txt"]
+        assert logs(tasks) == names
+
+    def test_one_worker_a_node_where_nothing_is_said(self, harness: Harness) -> None:
+        tasks = spread(harness, 2, distributionType="TensorFlow")
+        assert [json.loads(task.variables["TF_CONFIG"])["task"]["index"] for task in tasks] == [0, 1]
+        assert "ps" not in json.loads(tasks[0].variables["TF_CONFIG"])["cluster"]
+
+    def test_a_job_ends_with_its_workers(self, harness: Harness) -> None:
+        """Nobody tells a parameter server when it is no longer needed."""
+        worker, server = spread(harness, 2, distributionType="TensorFlow", workerCount=1, parameterServerCount=1)
+        for task in (worker, server):
+            harness.engine.start(task.name)
+        harness.engine.done(server.name)
+        harness.settle()
+        assert status(harness) == "Running" and not harness.engine.stopping
+        harness.engine.finish(worker.name, 0)
+        harness.settle()
+        assert list(harness.engine.stopping) == [server.name] and status(harness) == "Completed"
+
+    def test_a_server_that_fails_before_fails_the_job(self, harness: Harness) -> None:
+        worker, server = spread(harness, 2, distributionType="TensorFlow", workerCount=1, parameterServerCount=1)
+        harness.engine.start(worker.name)
+        harness.engine.start(server.name)
+        harness.engine.done(server.name)
+        harness.engine.finish(server.name, 9, "the server's log")
+        harness.settle()
+        error = harness.row(f"{JOBS}/train-1").status["error"]
+        assert status(harness) == "Failed" and "Node 1: the server's log" in error["message"]
+
+    @pytest.mark.parametrize(
+        ("nodes", "counts", "why"),
+        [
+            (3, {"workerCount": 1, "parameterServerCount": 1}, "fewer than the 3 nodes"),
+            (1, {"workerCount": 9}, "more than 8 on each of 1 nodes"),
+            (2, {"workerCount": 0}, "workerCount"),
+        ],
+    )
+    def test_counts_that_do_not_fit(self, harness: Harness, nodes: int, counts: dict[str, int], why: str) -> None:
+        target, message = refused(harness, nodes, distributionType="TensorFlow", **counts)
+        assert target == "properties.distribution.workerCount" and why in message
+
+
+class TestMpi:
+    def test_one_mpirun_for_all_nodes(self, harness: Harness) -> None:
+        tasks = spread(harness, 2, distributionType="Mpi", processCountPerInstance=2)
+        one, other = (task.mpi for task in tasks)
+        assert one and other and (one.node, other.node, one.processes) == (0, 1, 2)
+        assert one.ports == other.ports and one.ports[0] == int(tasks[0].variables["MASTER_PORT"])
+        assert len(one.secret) == 32 and one.secret == other.secret
+        names = [f"std_log_process_{rank}.txt" for rank in range(4)]
+        assert logs(tasks) == [*names[:2], "mpi-node-0.log", *names[2:], "mpi-node-1.log"]
+
+    def test_each_attempt_has_a_secret_of_its_own(self, harness: Harness) -> None:
+        compute = cluster(harness, most=2)
+        for name in ("a", "b"):
+            submit(harness, name, computeId=compute, distribution={"distributionType": "Mpi"})
+        harness.settle()
+        secrets = [task.mpi.secret for task in harness.engine.tasks.values() if task.mpi]
+        assert len(set(secrets)) == 2
+        assert not any(secret in harness.send("GET", f"{JOBS}/a").text for secret in secrets)
+
+
+def test_all_nodes_end_with_the_first_that_fails_and_it_is_named(harness: Harness) -> None:
+    tasks = spread(harness, 3, distributionType="PyTorch", processCountPerInstance=2)
+    for task in tasks:
+        harness.engine.start(task.name)
+    harness.engine.finish(tasks[1].name, 3, "see 'user_logs/std_log_process_2.txt'")
+    harness.settle()
+    assert sorted(harness.engine.stopping) == [tasks[0].name, tasks[2].name]
+    error = harness.row(f"{JOBS}/train-1").status["error"]
+    assert status(harness) == "Failed" and error["message"] == "Node 1: see 'user_logs/std_log_process_2.txt'"
+
+
+@pytest.mark.parametrize(
+    ("distribution", "field", "why"),
+    [
+        ({"distributionType": "PyTorhc"}, "distributionType", "Did you mean 'PyTorch'"),
+        ({"distributionType": "PyTorch", "processCountPerInstance": 0}, "processCountPerInstance", "1"),
+        ({"distributionType": "Mpi", "processCountPerInstance": 257}, "processCountPerInstance", "256"),
+        ({"distributionType": "Ray"}, "distributionType", "Ray cannot be started"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_field(
+    harness: Harness, distribution: dict[str, Any], field: str, why: str
+) -> None:
+    target, message = refused(harness, **distribution)
+    assert target == f"properties.distribution.{field}" and why in message
+
+
+def test_nodes_that_cannot_reach_each_other_are_refused(harness: Harness) -> None:
+    harness.engine.isolated = Isolation("network")
+    target, message = refused(harness, 2, distributionType="PyTorch")
+    assert target == "properties.distribution" and "isolation" in message
+    assert len(spread(harness, 1, distributionType="PyTorch", processCountPerInstance=2)) == 1

@@ -1,0 +1,76 @@
+"""From what a job was made, and what of it has changed since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fakes.jobs import JOBS, status, submit
+from fakes.platform import WORKSPACE, Harness
+from smalt.kinds.jobs.provenance import FILES_MOST
+
+
+def place(harness: Harness) -> tuple[str, str]:
+    store = harness.get(f"{WORKSPACE}/datastores/workspaceblobstore").json()["properties"]
+    return store["accountName"].rpartition("/")[2], store["containerName"]
+
+
+def write(harness: Harness, name: str, data: bytes) -> None:
+    path = harness.blobs.path(*place(harness), name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def provenance(harness: Harness, job: str = "train-1", now: bool = False) -> Any:
+    answer = harness.get(f"{JOBS}/{job}/provenance{'?now=true' if now else ''}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+FOLDER = {"jobInputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/train/"}
+
+
+def test_what_inputs_held_is_noted_before_the_job_runs_and_compared(harness: Harness) -> None:
+    for name in ("a.csv", "b.csv", "c.csv"):
+        write(harness, f"train/{name}", b"1,2\n")
+    write(harness, "training/other.csv", b"not below the folder")
+    git = {"azureml.git.branch": "main", "mlflow.source.git.commit": "abc", "mine": "1"}
+    rate = {"jobInputType": "literal", "value": "0.1"}
+    submit(harness, inputs={"data": FOLDER, "rate": rate}, properties=git)
+    harness.settle()
+    assert status(harness) == "Starting"
+    key = harness.row(f"{JOBS}/train-1").spec["smalt"]["plan"]["key"]
+    harness.environments.locks[key] = {"numpy": "2.1.0"}
+    said = provenance(harness)
+    content = said["inputs"]["data"]["content"]
+    assert (content["files"], content["bytes"], sorted(content["names"])) == (3, 12, ["a.csv", "b.csv", "c.csv"])
+    assert said["parameters"] == {"rate": "0.1"}
+    assert said["environment"]["lock"] == {"numpy": "2.1.0"}
+    assert said["git"] == {"azureml.git.branch": "main", "mlflow.source.git.commit": "abc"}
+    assert provenance(harness, now=True)["changes"] == {}
+    write(harness, "train/b.csv", b"3,4,5\n")
+    write(harness, "train/new.csv", b"x")
+    harness.blobs.remove(*place(harness), "train/a.csv")
+    assert provenance(harness, now=True)["changes"] == {
+        "data": {"added": ["new.csv"], "removed": ["a.csv"], "changed": ["b.csv"]}
+    }
+
+
+def test_a_large_folder_is_not_listed_whole_and_holds_nothing_up(harness: Harness) -> None:
+    for number in range(FILES_MOST + 5):
+        write(harness, f"train/{number:05}", b"")
+    submit(harness, inputs={"data": FOLDER})
+    harness.settle()
+    assert status(harness) == "Starting"
+    assert provenance(harness)["inputs"]["data"]["content"] is None
+    assert provenance(harness, now=True)["changes"] == {"data": {"unknown": True}}
+
+
+def test_a_store_that_fails_holds_nothing_up(harness: Harness, monkeypatch: Any) -> None:
+    submit(harness, inputs={"data": FOLDER})
+
+    def broken(*_: object) -> Any:
+        raise OSError("the store is away")
+
+    monkeypatch.setattr(harness.blobs, "list", broken)
+    harness.settle()
+    assert status(harness) == "Starting"
