@@ -397,7 +397,6 @@ def run_node(
 
 
 ComputeName = Annotated[str, typer.Argument(help="The cluster's name.")]
-Workspace = Annotated[str, typer.Option(help="Its workspace.")]
 
 
 @compute.command("attach")
