@@ -184,7 +184,7 @@ def serving(ml: Script, here: Here, folder: Path, endpoint: str) -> None:
     assert (deployment["provisioning_state"], deployment["instance_count"]) == ("Succeeded", 1)
     answer = ml(f"online-endpoint invoke -n {endpoint} -r {folder}/request.json", *here)
     assert json.loads(answer) == {"n": 3}
-    assert ml(f"online-endpoint update -n {endpoint} --traffic blue=50", *here)["traffic"] == {"blue": 50}
+    assert ml(f"online-endpoint update -n {endpoint} --traffic blue=0", *here)["traffic"] == {"blue": 0}
     assert set(ml(f"online-endpoint get-credentials -n {endpoint}", *here)) == {"primaryKey", "secondaryKey"}
     assert ml(f"online-endpoint delete -n {endpoint} -y", *here) is None
 
