@@ -39,7 +39,7 @@ FILES = {
     "environment: azureml:plain:1\n",
     "pipe.yml": "type: pipeline\nsettings: {default_compute: azureml:cpu}\ninputs: {n: 4}\njobs:\n  one:\n"
     "    component: azureml:prep:1\n    inputs: {n: '${{parent.inputs.n}}'}\n",
-    "daily.yml": "name: daily\ntrigger: {type: cron, expression: '0 3 * * *', time_zone: UTC}\ncreate_job: ./job.yml\n",
+    "daily.yml": "name: daily\ntrigger: {type: cron, expression: '0 3 * * *', time_zone: UTC}\ncreate_job: ./pipe.yml\n",
     "blue.yml": "name: blue\nmodel: azureml:m:1\ncode_configuration: {code: ./src, scoring_script: score.py}\n"
     "environment: azureml:plain:1\ninstance_type: Standard_DS3_v2\ninstance_count: 1\n",
     "request.json": "[1, 2, 3]",
@@ -172,7 +172,7 @@ def models(ml: Script, here: Here, folder: Path, workspace: str) -> None:
 
 def schedules(ml: Script, here: Here, folder: Path) -> None:
     daily = ml(f"schedule create -f {folder}/daily.yml", *here)
-    assert (daily["trigger"]["expression"], daily["create_job"]["type"]) == ("0 3 * * *", "command")
+    assert (daily["trigger"]["expression"], daily["create_job"]["type"]) == ("0 3 * * *", "pipeline")
     assert ml("schedule trigger -n daily", *here)["jobName"].startswith("daily")
     assert ml("schedule disable -n daily", *here)["is_enabled"] is False
     assert ml("schedule delete -n daily -y", *here) is None
@@ -184,7 +184,7 @@ def serving(ml: Script, here: Here, folder: Path, endpoint: str) -> None:
     assert (deployment["provisioning_state"], deployment["instance_count"]) == ("Succeeded", 1)
     answer = ml(f"online-endpoint invoke -n {endpoint} -r {folder}/request.json", *here)
     assert json.loads(answer) == {"n": 3}
-    assert ml(f"online-endpoint update -n {endpoint} --traffic blue=50", *here)["traffic"] == {"blue": 50}
+    assert ml(f"online-endpoint update -n {endpoint} --traffic blue=0", *here)["traffic"] == {"blue": 0}
     assert set(ml(f"online-endpoint get-credentials -n {endpoint}", *here)) == {"primaryKey", "secondaryKey"}
     assert ml(f"online-endpoint delete -n {endpoint} -y", *here) is None
 

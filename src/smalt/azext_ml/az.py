@@ -21,7 +21,7 @@ from azure.cli.core.commands.client_factory import get_subscription_id
 
 from .binding import arguments, describe_groups, handler, register
 from .connection import Connection
-from .errors import MLError, UsageError, exit_code
+from .errors import MLError, UsageError, is_absent
 from .groups import COMMANDS
 from .table import Command
 
@@ -29,7 +29,6 @@ _BY_STATUS = {
     400: BadRequestError,
     401: UnauthorizedError,
     403: ForbiddenError,
-    404: ResourceNotFoundError,
 }
 
 
@@ -56,7 +55,7 @@ class MLCommandsLoader(AzCommandsLoader):
             description=command.help,
             table_transformer=command.columns or None,
             arguments_loader=lambda: arguments(command),
-            exception_handler=lambda error: _failed(error, command),
+            exception_handler=_failed,
         )
 
     def _connect(self) -> Connection:
@@ -74,16 +73,12 @@ def _notify(text: str) -> None:
     print(f"WARNING: {text}", file=sys.stderr)
 
 
-def _failed(error: Exception, command: Command) -> NoReturn:
+def _failed(error: Exception) -> NoReturn:
+    """In the CLI's own errors, which have its exit codes."""
     if not isinstance(error, MLError):
         raise error
-    kind = (
-        ArgumentUsageError
-        if isinstance(error, UsageError)
-        else _BY_STATUS.get(error.status or 0, UnclassifiedUserFault)
-    )
-    told = kind(error.message)
-    if (code := exit_code(error, command.verb)) != 1:
-        told.print_error()
-        sys.exit(code)
-    raise told
+    if isinstance(error, UsageError):
+        raise ArgumentUsageError(error.message)
+    if is_absent(error):
+        raise ResourceNotFoundError(error.message)
+    raise _BY_STATUS.get(error.status or 0, UnclassifiedUserFault)(error.message)

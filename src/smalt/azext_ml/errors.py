@@ -36,6 +36,11 @@ class NoSDK(MLError):
     """A command needs azure-ai-ml, and this interpreter has none. Nothing was done yet."""
 
 
-def exit_code(error: MLError, verb: str) -> int:
-    """As `az`: 3 where `show` finds nothing, else 1. What the parser refuses is 2."""
-    return 3 if verb == "show" and error.status == 404 and error.code != "InvalidResourceType" else 1
+def is_absent(error: MLError) -> bool:
+    """What was named is not there: `az` ends with 3 then. A kind that the server does not have is another matter."""
+    return error.status == 404 and error.code != "InvalidResourceType"
+
+
+def exit_code(error: MLError) -> int:
+    """As `az`. What the parser refuses is 2."""
+    return 3 if is_absent(error) else 1

@@ -26,7 +26,6 @@ _GROUP = re.compile(r"/subscriptions/[^/]*/resourcegroups/([^/]+)/", re.IGNORECA
 class _Terminal(CLI):
     connect: Callable[[], Connection]
     elsewhere: Callable[[], int] | None = None
-    verb = ""
 
     def exception_handler(self, ex: Exception) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         from jmespath.exceptions import JMESPathError
@@ -39,7 +38,7 @@ class _Terminal(CLI):
         if not isinstance(ex, MLError | CLIError):
             raise ex
         print(f"ERROR: {ex}", file=sys.stderr)
-        return exit_code(ex, self.verb) if isinstance(ex, MLError) else 1
+        return exit_code(ex) if isinstance(ex, MLError) else 1
 
 
 class _Loader(CLICommandsLoader):
@@ -56,7 +55,6 @@ class _Loader(CLICommandsLoader):
     def load_arguments(self, command: str) -> None:
         if command in COMMANDS:
             register(self, COMMANDS[command])
-            self.cli_ctx.verb = COMMANDS[command].verb
         super().load_arguments(command)
 
     def _command(self, command: Command) -> CLICommand:

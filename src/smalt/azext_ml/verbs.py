@@ -179,8 +179,8 @@ def create(
 
 def written(connection: Connection, kind: Kind, entity: Any) -> Any:
     """What was saved, read again: so it is printed as `show` prints it."""
-    identity = str(entity.id).removeprefix("azureml:")
-    return kind.printed(connection, connection.get(identity))
+    path = str(entity.id).removeprefix("azureml:") if entity.id else kind.path(entity.name)  # a schedule tells no id
+    return kind.printed(connection, connection.get(path))
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,12 +105,12 @@ def test_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Ca
     assert (server.group, server.workspace) == ("g", "other")
 
 
-def test_show_of_nothing_is_3(
+def test_what_is_not_there_is_3(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["compute", "show", "-n", "no"], Server(), monkeypatch, tmp_path) == 3
     assert capsys.readouterr().err.startswith("ERROR: (ResourceNotFound)")
-    assert run(["compute", "delete", "-n", "no", "-y"], Server(), monkeypatch, tmp_path) == 1
+    assert run(["compute", "delete", "-n", "no", "-y"], Server(), monkeypatch, tmp_path) == 3
 
 
 @pytest.mark.parametrize(
