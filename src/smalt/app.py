@@ -200,6 +200,7 @@ def build(settings: Settings) -> Server:
         told=JobRuns(database, tracking, clock).hear,
     )  # fmt: skip
     hub.follow(tracking_app.ended)
+    hub.follow(remote.hear)
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, staging)
     dispatcher = Dispatcher(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.engine import Row as SqlRow
 
 from smalt.store.database import exclusive
+from smalt.store.news import tell
 from smalt.store.tables import node
 
 REMOTE, RAY = "remote", "ray"  # who made it: an operator, or its cluster on Ray
@@ -109,6 +110,7 @@ def silence(connection: Connection, name: str, before: float) -> list[str]:
 
 def remove(connection: Connection, name: str) -> bool:
     """Its token opens nothing any more; whether there was one."""
+    tell(connection, NODES)
     return connection.execute(delete(node).where(node.c.name == name)).rowcount > 0
 
 

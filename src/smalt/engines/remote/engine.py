@@ -264,6 +264,11 @@ class RemoteEngine:
         self._look_again.set()
         self._tell([found.compute] if found else [])
 
+    def hear(self, key: str) -> None:
+        """Of a change, from any thread."""
+        if key == nodes.NODES:
+            self._look_again.set()
+
     def look(self) -> None:
         """A machine was removed, or added: its line ends, and so does what ran there."""
         owners: list[str] = []

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from sqlalchemy import Connection
 
-from smalt.agent.wire import Hint
 from smalt.arm.errors import ArmError, conflict, forbidden
 from smalt.arm.kind import Document, Request, Step
 from smalt.arm.platform import Platform
@@ -95,7 +94,6 @@ def step(platform: Platform, row: Row, scale: Scale) -> tuple[Document, float | 
             platform.secrets.set(connection, row.id, _NODE + name, token)
         _forget(platform, connection, row, resized.gone)
         machines = nodes.of_compute(connection, row.id)
-    _tell(platform, resized.gone)
     ray["made"] = sorted(set(ray.get("made", ())) - {one.name for one in resized.gone if one.connected})
     try:
         pause = _work(platform, row, ray, machines, now)
@@ -113,7 +111,6 @@ def remove(platform: Platform, row: Row) -> Step:
         machines = nodes.of_compute(connection, row.id)
         for one in machines:
             nodes.remove(connection, one.name)
-    _tell(platform, machines)
     after: float | None = _WORKING_S
     try:
         if (ray.get("made") or ray.get("job")) and _ask(platform, row, ray, [], now) is None:
@@ -141,7 +138,6 @@ def _work(platform: Platform, row: Row, ray: Document, machines: Sequence[Machin
             for one in lost:
                 nodes.remove(connection, one.name)
             _forget(platform, connection, row, lost)
-        _tell(platform, lost)
         if any(one.seen_at is None for one in lost):  # it could not be a node: another would not either
             ray["retry_at"] = now + _RETRY_S
         return 0.0
@@ -192,9 +188,3 @@ def _wanted(platform: Platform, row: Row, names: Sequence[str]) -> list[WantedNo
 def _forget(platform: Platform, connection: Connection, row: Row, gone: Sequence[Machine]) -> None:
     for one in gone:
         platform.secrets.forget(connection, row.id, _NODE + one.name)
-
-
-def _tell(platform: Platform, gone: Sequence[Machine]) -> None:
-    """The engine ends their lines, and what ran there counts as lost."""
-    if gone:
-        Hint(nodes.NODES, "").send(str(platform.settings.hints_socket))

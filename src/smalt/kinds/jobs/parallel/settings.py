@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 from pydantic import Field
 
@@ -127,13 +126,14 @@ def _check_output(properties: Document, name: str) -> None:
 
 
 def _check_script(platform: Platform, script: str, properties: Document, code: Place | None) -> None:
-    field, path = f"{FIELD}.entryScript", PurePosixPath(script)
-    if path.is_absolute() or ".." in path.parts or "\0" in script:
+    field, parts = f"{FIELD}.entryScript", [one for one in script.split("/") if one not in ("", ".")]
+    if script.startswith("/") or ".." in parts or "\0" in script:
         raise invalid(f"{field}: '{script[:200]}' is no file below the job's code.", field)
     if not properties.get("codeId"):
         raise invalid(f"{field}: the job has no code, in which '{script[:200]}' would be.", field)
     if code is None or not code.account:
         return
     folder = code.path.rstrip("/")
-    if not platform.blobs.exists(code.account, code.container, f"{folder}/{path}") and folder.rsplit("/")[-1] != script:
+    file = "/".join((folder, *parts))
+    if not platform.blobs.exists(code.account, code.container, file) and folder.rsplit("/")[-1] != script:
         raise invalid(f"{field}: the job's code has no file '{script[:200]}'.", field)
