@@ -16,7 +16,7 @@ from smalt.settings import setting_names
 @pytest.mark.parametrize("command", [main.up, main.quickstart])
 def test_every_option_that_is_a_setting_is_told(command: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     ran: dict[str, Any] = {}
-    monkeypatch.setattr(main, "_run", lambda name, **given: ran.update(given))
+    monkeypatch.setattr(main, "run", lambda name, **given: ran.update(given))
     options = inspect.signature(command).parameters
     given = {name: OTHER[name] for name in options if name in setting_names()}
     several = {name for name in given if "list[" in str(options[name].annotation)}

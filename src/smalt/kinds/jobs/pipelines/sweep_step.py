@@ -41,8 +41,6 @@ def _known(given: Document, is_unknown: IsUnknown) -> Document:
     """What is searched without its bounds is anything; a policy without its numbers is none."""
     if not is_unknown(given):
         return given
-    if not is_unknown(given):
-        return given
     left = {key: one for key, one in given.items() if key not in _FIELDS}
     space = {name: _ANY if is_unknown(one) else one for name, one in document(given.get(_SEARCHED)).items()}
     objective = {
