@@ -156,7 +156,7 @@ class Attempt:
                 argv, own = prepare_server(spec.server, places, self._own, self._mounts, journal)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
-            environment |= inside_environment(spec.walls.home, self._mounts.temporary or str(temporary))
+            environment |= inside_environment(os.environ, spec.walls.home, self._mounts.temporary or str(temporary))
         environment |= {f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()}
         environment |= {f"AZURE_ML_OUTPUT_{name}": value for name, value in outputs.items()}
         environment |= dict.fromkeys(CA_VARIABLES, places.ca_bundle) if places.ca_bundle else {}

@@ -19,6 +19,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from smalt.agent.pip_settings import own_pip_settings
+
 PASSED_ON = (
     *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
     *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CERT", "PIP_TRUSTED_HOST"),
@@ -47,9 +49,10 @@ def base_environment(machine: Mapping[str, str], temporary: Path, mark: str) -> 
     }
 
 
-def inside_environment(home: str, temporary: str) -> dict[str, str]:
+def inside_environment(machine: Mapping[str, str], home: str, temporary: str) -> dict[str, str]:
     """What is otherwise behind walls: the account's name, its home; git trusts folders of whatever owner."""
     return {
+        **own_pip_settings(machine, machine.get("HOME") or _account()[1]),
         "HOME": home or temporary,
         "USER": "smalt",
         "LOGNAME": "smalt",

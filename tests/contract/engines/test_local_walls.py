@@ -107,6 +107,16 @@ def test_the_same_attacks_succeed_in_the_open(tmp_path: Path) -> None:
     made.listener.close()
 
 
+def test_pip_takes_packages_from_where_its_user_has_said(walled: Walled, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = walled.root.parent / f"{walled.root.name}-pip.conf"
+    told.write_text("[global]\nindex-url = https://me:s3cret@packages.example/simple\n")
+    told.chmod(0o644)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(told))
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    log = succeeds(walled.run(f"echo index $PIP_INDEX_URL; env | grep s3cret; cat {told}; true"))
+    assert "index https://packages.example/simple" in log and "s3cret" not in log
+
+
 def test_who_and_where_it_is(walled: Walled) -> None:
     log = succeeds(
         walled.run(f"id -un; hostname; getent hosts node-1; echo $HOME $TMPDIR; cat {walled.root}/tls/bundle.pem")
