@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -261,7 +262,9 @@ def by_the_sdk(platform: Platform, workspace: str, asked: list[tuple[str, dict[s
     environment = {**os.environ, **platform.variables}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    # Its schemas write `str()` of an enum (`CreatedByType.USER`), whose value is meant.
+    words = re.compile(r'"[A-Z]\w+\.([A-Z_]+)"')
+    return json.loads(words.sub(lambda found: f'"{found[1].title().replace("_", "")}"', done.stdout.splitlines()[-1]))
 
 
 def without_groups(found: Any) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import secrets
+
+from smalt.auth.secret_words import new_secret_word
 
 KEY = re.compile(r"[!-~]{1,4096}")
 RULE = "a key is 1 to 4096 visible ASCII characters, without spaces"
 
 
 def new_key() -> str:
-    return secrets.token_urlsafe(32)
+    return new_secret_word()

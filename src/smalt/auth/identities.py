@@ -25,6 +25,7 @@ from smalt.auth.assertions import LEEWAY_S, is_self_signed, refused
 from smalt.auth.client_certificates import ClientCertificate, check_certificate_assertion, token_endpoint
 from smalt.auth.federation import FederatedCredential, check_assertion, check_credential
 from smalt.auth.owner import owner_principal
+from smalt.auth.secret_words import new_secret_word
 from smalt.auth.used_once import use
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
@@ -205,7 +206,7 @@ class Identities:
         return _parse(row)
 
     def _add_secret(self, found: Identity, lifetime_s: float) -> NewSecret:
-        secret, now = secrets.token_urlsafe(32), self._clock()
+        secret, now = new_secret_word(), self._clock()
         fresh = NewSecret(found, secret, now + lifetime_s)
         row = {
             "id": _new_id(),
