@@ -204,8 +204,27 @@ def test_a_stranger_gets_nothing(site: Site) -> None:
     first = site.start(ECHO, nodes=2)
     stranger = site.start(ECHO, rank=1, nodes=2, secret="wrong")
     assert stranger.wait(60) == 75
-    assert first.wait(60) == 0
+    with pytest.raises(subprocess.TimeoutExpired):
+        first.wait(2)  # its own other node has not come
+    assert site.start(ECHO, rank=1, nodes=2).wait(60) == 0 and first.wait(60) == 0
     assert site.rows == ALL
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["all is done at once", "an earlier attempt has done all"])
+def test_a_node_that_comes_when_all_is_done_hears_of_it(site: Site, again: bool) -> None:
+    if again:
+        assert site.run(ECHO)[0] == 0
+    first = site.start(ECHO, nodes=3)
+    until(lambda: _done(site) == FILES)
+    assert site.start(ECHO, rank=1, nodes=3).wait(60) == 0
+    assert first.poll() is None, "the third node has not come"
+    assert site.start(ECHO, rank=2, nodes=3).wait(60) == 0 and first.wait(60) == 0
+    assert site.rows == ALL
+
+
+def test_a_job_that_has_failed_waits_for_no_node(site: Site) -> None:
+    code, said = site.run("def run(m): raise ValueError('no')", nodes=2, retries=0, batch_errors=3)
+    assert code == 1 and "mini_batch_error_threshold" in said
 
 
 def test_a_node_that_is_killed_gives_back_what_it_had(site: Site) -> None:

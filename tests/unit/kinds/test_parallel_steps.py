@@ -13,6 +13,7 @@ from fakes.pipelines import FOLDER, child, component, data, end, job_of, node, r
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import TaskSpec
 from smalt.arm.ids import ResourceId
+from smalt.arm.ports import Isolation
 from smalt.kinds.assets import references
 
 CODE, PATHS = f"{WORKSPACE}/codes/count/versions/1", "azureml://datastores/workspaceblobstore/paths"
@@ -157,6 +158,24 @@ def test_what_is_wrong_is_refused_with_its_field(harness: Harness, more: Any, fi
     error = answer.json()["error"]
     assert error["target"].startswith(f"properties.jobs.count.{field}"), error
     assert said in error["message"] and field in error["message"], error
+
+
+def test_nodes_that_cannot_reach_each_other_are_refused(harness: Harness) -> None:
+    counter(harness)
+    harness.engine.isolated = Isolation("network")
+    error = run(harness).json()["error"]
+    assert error["target"] == "properties.jobs.count.resources.instanceCount"
+    assert "2 nodes" in error["message"] and "isolation 'network'" in error["message"]
+    assert run(harness, {"resources": {"instance_count": 1}}).status_code == 201
+
+
+def test_a_platform_that_begins_to_keep_nodes_apart_fails_what_it_has_taken(harness: Harness) -> None:
+    counter(harness)
+    assert run(harness).status_code == 201
+    harness.engine.isolated = Isolation("network")
+    run_to_the_end(harness)
+    assert status(harness, "pipe") == "Failed"
+    assert "isolation 'network'" in harness.row(f"{JOBS}/pipe").status["error"]["message"]
 
 
 def lost(harness: Harness, exit_code: int | None = None) -> None:

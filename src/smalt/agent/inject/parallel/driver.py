@@ -73,7 +73,7 @@ def _first(settings: Settings, config: str) -> str:
 
 async def _lead(settings: Settings, config: str, coordinator: Coordinator, logs: JobLogs) -> str:
     desk = Desk(coordinator, logs.error)
-    reception = Reception(desk, settings.secret)
+    reception = Reception(desk, settings.secret, settings.nodes - 1)
     if settings.nodes > 1:
         await reception.open(settings.meet)
     looking = asyncio.ensure_future(_look(desk, logs))
