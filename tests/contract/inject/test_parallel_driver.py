@@ -302,6 +302,34 @@ def run(mini_batch):
     assert site.rows == ALL
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_node_that_cannot_start_workers_fails_the_job_in_words(site: Site, rank: int) -> None:
+    first = site.start("import time\ndef run(m): time.sleep(60)", nodes=2) if rank else None
+    site.logs.mkdir(exist_ok=True)
+    logs = site.logs if not rank else site.folder / "other"
+    logs.mkdir(exist_ok=True)
+    (logs / "user").write_text("no folder")
+    code, said = site.run(ECHO, rank=rank, nodes=2, logs=str(logs))
+    assert code == 1 and "cannot go on: [Errno" in said and "user" in said
+    assert rank or "cannot go on" in site.log("job_result.txt")
+    assert first is None or first.poll() is None, "the platform ends it"
+
+
+def test_a_worker_that_hangs_up_and_does_not_end_is_ended(site: Site) -> None:
+    script = """
+import os, time
+def run(mini_batch):
+    if mini_batch[0].endswith("003"):
+        os.closerange(3, 256)
+        time.sleep(300)
+    return [mini_batch[0].rsplit("/", 1)[-1]]
+"""
+    process = site.start(script, retries=1, timeout_s=600)
+    assert process.wait(45) == 0
+    assert "closed its connection, and did not end" in site.log("job_result.txt")
+    assert site.rows == [one for one in ALL if one != "f003"]
+
+
 def test_rows_of_tables(site: Site) -> None:
     pytest.importorskip("pandas")
     (site.folder / "in" / "t.csv").write_text("id,x\n" + "".join(f"{at},{at * at}\n" for at in range(500)))

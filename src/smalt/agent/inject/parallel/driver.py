@@ -79,7 +79,10 @@ async def _lead(settings: Settings, config: str, coordinator: Coordinator, logs:
     looking = asyncio.ensure_future(_look(desk, logs))
     try:
         if not coordinator.is_over:
-            await _work(settings, config, desk.link("node-0"))
+            try:
+                await _work(settings, config, desk.link("node-0"))
+            except OSError as error:
+                desk.give_up(_cannot(error))
         if settings.nodes > 1:
             await reception.close(_OTHERS_LEAVE_S)
     finally:
@@ -92,7 +95,10 @@ async def _look(desk: Desk, logs: JobLogs) -> None:
         await asyncio.sleep(_LOOK_S)
         desk.coordinator.idle(time.monotonic())
         desk.look()
-        logs.progress(desk.coordinator)
+        try:
+            logs.progress(desk.coordinator)
+        except OSError as error:
+            desk.give_up(_cannot(error))
 
 
 async def _other(settings: Settings, config: str) -> str:
@@ -103,9 +109,15 @@ async def _other(settings: Settings, config: str) -> str:
     except Lost as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(EXIT_LOST)
+    except OSError as error:
+        return _cannot(error)
     finally:
         await link.close()
     return ""  # how the job ends the first node says
+
+
+def _cannot(error: OSError) -> str:
+    return f"The driver of this parallel job cannot go on: {error}"
 
 
 async def _work(settings: Settings, config: str, link: Link) -> str:

@@ -82,7 +82,17 @@ class Desk:
         elif "stuck" in message:
             self.coordinator.stuck(node, str(message["stuck"]))
         elif "say" in message:
-            self._told(*map(str, message["say"]))
+            self.tell(*map(str, message["say"]))
+        self.look()
+
+    def tell(self, worker: str, error: str, trace: str) -> None:
+        try:
+            self._told(worker, error, trace)
+        except OSError as problem:
+            self.give_up(f"The job's logs cannot be written: {problem}")
+
+    def give_up(self, why: str) -> None:
+        self.coordinator.give_up(why)
         self.look()
 
     def gone(self, node: str) -> None:
@@ -130,7 +140,7 @@ class _Here:
         self._desk.look()
 
     def say(self, worker: str, error: str, trace: str) -> None:
-        self._desk.report(self._node, {"say": [worker, error, trace]}, b"")
+        self._desk.tell(worker, error, trace)
 
     async def over(self) -> str:
         return await self._desk.over()
