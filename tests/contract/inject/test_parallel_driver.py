@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -313,6 +314,22 @@ def test_a_node_that_cannot_start_workers_fails_the_job_in_words(site: Site, ran
     assert code == 1 and "cannot go on: [Errno" in said and "user" in said
     assert rank or "cannot go on" in site.log("job_result.txt")
     assert first is None or first.poll() is None, "the platform ends it"
+
+
+def test_a_disk_that_is_full_fails_the_job_in_words(site: Site) -> None:
+    process = site.start("def run(m): return ['x' * 4096]")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    last = said.strip().rsplit("\n", 1)[-1]
+    assert last.startswith("What is done cannot be written down: [Errno")
+    assert site.log("job_result.txt").startswith(f"Failed: {last}") and 0 < len(site.rows) < FILES
+
+
+def test_rows_that_have_no_place_fail_the_job_in_words(site: Site) -> None:
+    (site.folder / "file").touch()
+    code, said = site.run(ECHO, append_to=str(site.folder / "file" / "rows.txt"))
+    assert code == 1 and "results of this parallel job cannot be written: [Errno" in said
 
 
 def test_a_worker_that_hangs_up_and_does_not_end_is_ended(site: Site) -> None:

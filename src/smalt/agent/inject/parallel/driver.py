@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -63,11 +64,15 @@ def _first(settings: Settings, config: str) -> str:
     )
     logs.progress(coordinator, at_once=True)
     problem = asyncio.run(_lead(settings, config, coordinator, logs))
-    logs.progress(coordinator, at_once=True)
-    if settings.append_to:
-        _write_rows(ledger, Path(settings.append_to))
-    logs.result(coordinator, ledger)
-    ledger.close()
+    try:
+        logs.progress(coordinator, at_once=True)
+        if settings.append_to:
+            _write_rows(ledger, Path(settings.append_to))
+        logs.result(coordinator, ledger)
+    except OSError as error:
+        problem = problem or f"The results of this parallel job cannot be written: {error}"
+    with contextlib.suppress(OSError):  # all that counts has been flushed
+        ledger.close()
     return problem
 
 
