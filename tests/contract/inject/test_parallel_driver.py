@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -204,8 +205,27 @@ def test_a_stranger_gets_nothing(site: Site) -> None:
     first = site.start(ECHO, nodes=2)
     stranger = site.start(ECHO, rank=1, nodes=2, secret="wrong")
     assert stranger.wait(60) == 75
-    assert first.wait(60) == 0
+    with pytest.raises(subprocess.TimeoutExpired):
+        first.wait(2)  # its own other node has not come
+    assert site.start(ECHO, rank=1, nodes=2).wait(60) == 0 and first.wait(60) == 0
     assert site.rows == ALL
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["all is done at once", "an earlier attempt has done all"])
+def test_a_node_that_comes_when_all_is_done_hears_of_it(site: Site, again: bool) -> None:
+    if again:
+        assert site.run(ECHO)[0] == 0
+    first = site.start(ECHO, nodes=3)
+    until(lambda: _done(site) == FILES)
+    assert site.start(ECHO, rank=1, nodes=3).wait(60) == 0
+    assert first.poll() is None, "the third node has not come"
+    assert site.start(ECHO, rank=2, nodes=3).wait(60) == 0 and first.wait(60) == 0
+    assert site.rows == ALL
+
+
+def test_a_job_that_has_failed_waits_for_no_node(site: Site) -> None:
+    code, said = site.run("def run(m): raise ValueError('no')", nodes=2, retries=0, batch_errors=3)
+    assert code == 1 and "mini_batch_error_threshold" in said
 
 
 def test_a_node_that_is_killed_gives_back_what_it_had(site: Site) -> None:
@@ -281,6 +301,50 @@ def run(mini_batch):
 """
     assert site.run(script, batch_errors=0, retries=1)[0] == 0
     assert site.rows == ALL
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_node_that_cannot_start_workers_fails_the_job_in_words(site: Site, rank: int) -> None:
+    first = site.start("import time\ndef run(m): time.sleep(60)", nodes=2) if rank else None
+    site.logs.mkdir(exist_ok=True)
+    logs = site.logs if not rank else site.folder / "other"
+    logs.mkdir(exist_ok=True)
+    (logs / "user").write_text("no folder")
+    code, said = site.run(ECHO, rank=rank, nodes=2, logs=str(logs))
+    assert code == 1 and "cannot go on: [Errno" in said and "user" in said
+    assert rank or "cannot go on" in site.log("job_result.txt")
+    assert first is None or first.poll() is None, "the platform ends it"
+
+
+def test_a_disk_that_is_full_fails_the_job_in_words(site: Site) -> None:
+    process = site.start("def run(m): return ['x' * 4096]")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    last = said.strip().rsplit("\n", 1)[-1]
+    assert last.startswith("What is done cannot be written down: [Errno")
+    assert site.log("job_result.txt").startswith(f"Failed: {last}") and 0 < len(site.rows) < FILES
+
+
+def test_rows_that_have_no_place_fail_the_job_in_words(site: Site) -> None:
+    (site.folder / "file").touch()
+    code, said = site.run(ECHO, append_to=str(site.folder / "file" / "rows.txt"))
+    assert code == 1 and "results of this parallel job cannot be written: [Errno" in said
+
+
+def test_a_worker_that_hangs_up_and_does_not_end_is_ended(site: Site) -> None:
+    script = """
+import os, time
+def run(mini_batch):
+    if mini_batch[0].endswith("003"):
+        os.closerange(3, 256)
+        time.sleep(300)
+    return [mini_batch[0].rsplit("/", 1)[-1]]
+"""
+    process = site.start(script, retries=1, timeout_s=600)
+    assert process.wait(45) == 0
+    assert "closed its connection, and did not end" in site.log("job_result.txt")
+    assert site.rows == [one for one in ALL if one != "f003"]
 
 
 def test_rows_of_tables(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from smalt.agent.inject.parallel.coordinator import Coordinator
 from smalt.agent.inject.parallel.ledger import Ledger, Record
+from smalt.agent.inject.parallel.meeting import Desk
 from smalt.agent.inject.parallel.results import NoResult, rows_of
 from smalt.agent.inject.parallel.settings import Settings, options
 from smalt.agent.inject.parallel.splitting import NothingToDo, mark, placed, split
@@ -130,6 +132,34 @@ def test_a_job_without_progress_ends_where_that_was_asked(tmp_path: Path) -> Non
     assert not desk.is_over
     desk.idle(desk.heard_at + 31)
     assert "progress_update_timeout" in desk.problem
+
+
+def test_a_ledger_that_cannot_be_written_fails_the_job_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, ledger = coordinator(tmp_path)
+    desk.pull("a", 2)
+    desk.done("a", Record(0, 1), b"0\n")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ledger, "add", full)
+    desk.done("a", Record(1, 1), b"1\n")
+    assert desk.is_over and "cannot be written down" in desk.problem and "No space left" in desk.problem
+    assert list(ledger.records) == [0] and desk.pull("b") == []
+
+
+def test_logs_that_cannot_be_written_fail_the_job_in_words(tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def said() -> str:
+        desk = Desk(coordinator(tmp_path)[0], full)
+        desk.link("node-0").say("node-0/process000", "boom", "trace")
+        return await asyncio.wait_for(desk.over(), 10)
+
+    assert "logs cannot be written" in asyncio.run(said())
 
 
 def test_a_job_goes_on_with_what_is_left(tmp_path: Path) -> None:
@@ -312,6 +342,13 @@ def test_results_become_rows() -> None:
     for none in (None, "text", 3, {"a": 1}):
         with pytest.raises(NoResult):
             rows_of(none, True)
+
+
+def test_more_rows_than_a_message_takes_are_no_result() -> None:
+    assert rows_of(["é" * 3], written=True, most=7).text == "ééé\n".encode()
+    with pytest.raises(NoResult, match="7 bytes of rows, more than 6; use a smaller mini_batch_size"):
+        rows_of(["é" * 3], written=True, most=6)
+    assert rows_of(["é" * 3], written=False, most=6).count == 1
 
 
 def test_options_among_the_arguments() -> None:

@@ -13,6 +13,7 @@ from fakes.pipelines import FOLDER, child, component, data, end, job_of, node, r
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import TaskSpec
 from smalt.arm.ids import ResourceId
+from smalt.arm.ports import Isolation
 from smalt.kinds.assets import references
 
 CODE, PATHS = f"{WORKSPACE}/codes/count/versions/1", "azureml://datastores/workspaceblobstore/paths"
@@ -159,6 +160,55 @@ def test_what_is_wrong_is_refused_with_its_field(harness: Harness, more: Any, fi
     assert said in error["message"] and field in error["message"], error
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in ("retry_settings", "task") for value in ("abc", 3, ["a"])]
+    + [("partition_keys", value) for value in ("3", 3, {"a": "b"})],
+)
+def test_a_component_that_says_what_is_none_is_refused_with_its_field(harness: Harness, key: str, value: Any) -> None:
+    counter(harness)
+    spec = {**SPEC, "task": TASK, key: value}
+    component(harness, "odd", command=None, environment=None, **spec)
+    one = node("azureml:odd:1", "parallel", files=IN)
+    answer = submit(harness, {"count": one}, inputs={"raw": data()})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["target"].startswith(f"properties.jobs.count.{key}"), answer.text
+
+
+@pytest.mark.parametrize("value", ["abc", 3, ["a"]])
+@pytest.mark.parametrize("type_", ["parallel", "command"])
+def test_no_component_whatever_it_says_is_an_error_of_the_server(harness: Harness, type_: str, value: Any) -> None:
+    counter(harness)
+    spec: dict[str, Any] = {**SPEC, "task": TASK, "type": type_, "command": "true", "environment": CURATED}
+    for key in (*spec, "resources", "environment_variables", "distribution", "code"):
+        if key not in ("type", "inputs", "outputs"):
+            name = f"odd-{key.replace('_', '-')}"
+            url = f"{WORKSPACE}/components/{name}/versions/1"
+            taken = harness.put(url, {"properties": {"componentSpec": {**spec, key: value}}})
+            assert taken.status_code in (201, 400), (key, taken.text)
+            one = node(f"azureml:{name}:1", type_, files=IN)
+            answer = submit(harness, {"count": one}, f"pipe-{name}", inputs={"raw": data()})
+            assert answer.status_code in (201, 400), (key, answer.text)
+
+
+def test_nodes_that_cannot_reach_each_other_are_refused(harness: Harness) -> None:
+    counter(harness)
+    harness.engine.isolated = Isolation("network")
+    error = run(harness).json()["error"]
+    assert error["target"] == "properties.jobs.count.resources.instanceCount"
+    assert "2 nodes" in error["message"] and "isolation 'network'" in error["message"]
+    assert run(harness, {"resources": {"instance_count": 1}}).status_code == 201
+
+
+def test_a_platform_that_begins_to_keep_nodes_apart_fails_what_it_has_taken(harness: Harness) -> None:
+    counter(harness)
+    assert run(harness).status_code == 201
+    harness.engine.isolated = Isolation("network")
+    run_to_the_end(harness)
+    assert status(harness, "pipe") == "Failed"
+    assert "isolation 'network'" in harness.row(f"{JOBS}/pipe").status["error"]["message"]
+
+
 def lost(harness: Harness, exit_code: int | None = None) -> None:
     """The first node goes away, and the other one is stopped."""
     harness.settle()
@@ -204,7 +254,17 @@ def test_what_was_done_is_removed_at_the_end_and_logs_are_copied_where_that_is_a
     assert harness.blobs.read(*copied, 100) == b"Completed\n"
 
 
-def test_a_step_that_was_done_is_reused_unless_it_splits_otherwise(harness: Harness) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"mini_batch_size": "6"},
+        {"error_threshold": 0},
+        {"mini_batch_error_threshold": 0},
+        {"retry_settings": {"max_retries": 0}},
+        {"retry_settings": {"timeout": 61}},
+    ],
+)
+def test_a_step_that_was_done_is_reused_unless_something_else_could_come_of_it(harness: Harness, other: Any) -> None:
     counter(harness, resources={"instance_count": 1})
     store(harness, "raw/a.txt")
     run(harness)
@@ -212,7 +272,7 @@ def test_a_step_that_was_done_is_reused_unless_it_splits_otherwise(harness: Harn
     run(harness, {"max_concurrency_per_instance": 1, "logging_level": "INFO"}, name="again")
     harness.settle()
     assert child(harness, "count", "again")["properties"]["azureml.isreused"] == "true"
-    run(harness, {"mini_batch_size": "6"}, name="other")
+    run(harness, other, name="other")
     harness.settle()
     assert list(running(harness)) == ["count"]
 
@@ -252,12 +312,22 @@ def test_a_table_is_read_when_the_job_starts(harness: Harness) -> None:
     assert more.source and more.source.name == "more/" and more.mode == "ro_mount"
 
 
+# Two to the power of 30 words, where somebody writes them out.
+LAUGHS = "a0: &a0 [ha, ha]\n" + "".join(f"a{at}: &a{at} [*a{at - 1}, *a{at - 1}]\n" for at in range(1, 30))
+LAUGHS += "paths: [*a29]"
+
+
 @pytest.mark.parametrize(
     ("text", "more", "said"),
     [
         ("", {}, "no file MLTable"),
         ("paths: [", {}, "no YAML"),
         ("- a", {}, "no object"),
+        (LAUGHS, {}, "aliases"),
+        ("paths: [{file: x}] #" + "x" * (128 << 10), {}, "larger than 128 kB"),
+        ("paths: [{file: 2020-13-45}]", {}, "no YAML"),
+        (f"paths: [0x{'f' * 9000}]", {}, "no YAML"),
+        ("paths: [{file: x}]\n2020-01-01: y", {}, "no YAML"),
         ("paths: []", {}, "no paths"),
         ("paths: [{url: x}]", {}, "none of file, folder, pattern"),
         ("paths: [{file: ../x}]", {}, "leads out"),

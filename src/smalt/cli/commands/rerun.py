@@ -13,8 +13,8 @@ from smalt.cli.root import CliError
 
 _KEPT = (
     "jobType", "command", "codeId", "environmentId", "inputs", "outputs", "computeId", "resources", "limits",
-    "environmentVariables", "distribution", "queueSettings", "identity", "experimentName", "displayName", "description",
-    "tags", "properties",
+    "environmentVariables", "distribution", "parallel", "queueSettings", "identity", "experimentName", "displayName",
+    "description", "tags", "properties",
 )  # fmt: skip
 _OF_RERUN = "smalt.rerun_of"  # a property of the new job
 _DIFFERENT = 1

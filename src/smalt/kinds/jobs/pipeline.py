@@ -189,23 +189,37 @@ def _rehearse(
         if rehearsal.full:  # the step before this one said so
             break
         if step.is_job:
-            job = steps.properties(graph, step, _stand_ins(graph, step, settings), settings)
+            job = checks.run(lambda step=step: _made(graph, step, settings))
+            if job is None:
+                continue
             same = json.dumps({key: value for key, value in job.items() if key != "displayName"}, sort_keys=True)
             if same not in seen:
                 seen.add(same)
                 checks.run(lambda step=step, job=job: _rehearsed(request, connection, step, job, rehearsal))
 
 
+def _made(graph: Graph, step: Step, settings: Settings) -> Document:
+    """The step's job as it would be now. Raises ArmError(400) where step and component make none."""
+    with _named(step):
+        return steps.properties(graph, step, _stand_ins(graph, step, settings), settings)
+
+
 def _rehearsed(request: Request, connection: Connection, step: Step, job: Document, rehearsal: _Rehearsal) -> None:
     """Raises ArmError where the step's job would be refused."""
-    field = f"{_JOBS}.{step.name}"
-    with _inside(rehearsal, step.component if step.type == PIPELINE else "", field):
-        try:
-            accept.new(replace(request, body={"properties": job}), connection)
-        except ArmError as error:
-            for old, new in type_of(step).spelled.items() if error.target else ():
-                error = _moved(error, f"properties.{old}", f"properties.{new}")
-            raise _moved(error, "properties", field) from None
+    above = step.component if step.type == PIPELINE else ""
+    with _inside(rehearsal, above, f"{_JOBS}.{step.name}"), _named(step):
+        accept.new(replace(request, body={"properties": job}), connection)
+
+
+@contextmanager
+def _named(step: Step) -> Generator[None]:
+    """What is wrong with a step's job has the field that the step calls it by."""
+    try:
+        yield
+    except ArmError as error:
+        for old, new in type_of(step).spelled.items() if error.target else ():
+            error = _moved(error, f"properties.{old}", f"properties.{new}")
+        raise _moved(error, "properties", f"{_JOBS}.{step.name}") from None
 
 
 @contextmanager

@@ -123,7 +123,11 @@ class Coordinator:
     def _add(self, record: Record, rows: bytes = b"", header: bytes = b"") -> None:
         if self.is_over:
             return
-        self._ledger.add(record, rows, header)
+        try:
+            self._ledger.add(record, rows, header)
+        except OSError as error:
+            self.give_up(f"What is done cannot be written down: {error}")
+            return
         self.heard_at = time.monotonic()
         self.failed_batches += bool(record.error)
         self.failed_items += record.failed

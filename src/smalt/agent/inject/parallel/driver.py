@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -63,23 +64,30 @@ def _first(settings: Settings, config: str) -> str:
     )
     logs.progress(coordinator, at_once=True)
     problem = asyncio.run(_lead(settings, config, coordinator, logs))
-    logs.progress(coordinator, at_once=True)
-    if settings.append_to:
-        _write_rows(ledger, Path(settings.append_to))
-    logs.result(coordinator, ledger)
-    ledger.close()
+    try:
+        logs.progress(coordinator, at_once=True)
+        if settings.append_to:
+            _write_rows(ledger, Path(settings.append_to))
+        logs.result(coordinator, ledger)
+    except OSError as error:
+        problem = problem or f"The results of this parallel job cannot be written: {error}"
+    with contextlib.suppress(OSError):  # all that counts has been flushed
+        ledger.close()
     return problem
 
 
 async def _lead(settings: Settings, config: str, coordinator: Coordinator, logs: JobLogs) -> str:
     desk = Desk(coordinator, logs.error)
-    reception = Reception(desk, settings.secret)
+    reception = Reception(desk, settings.secret, settings.nodes - 1)
     if settings.nodes > 1:
         await reception.open(settings.meet)
     looking = asyncio.ensure_future(_look(desk, logs))
     try:
         if not coordinator.is_over:
-            await _work(settings, config, desk.link("node-0"))
+            try:
+                await _work(settings, config, desk.link("node-0"))
+            except OSError as error:
+                desk.give_up(_cannot(error))
         if settings.nodes > 1:
             await reception.close(_OTHERS_LEAVE_S)
     finally:
@@ -92,7 +100,10 @@ async def _look(desk: Desk, logs: JobLogs) -> None:
         await asyncio.sleep(_LOOK_S)
         desk.coordinator.idle(time.monotonic())
         desk.look()
-        logs.progress(desk.coordinator)
+        try:
+            logs.progress(desk.coordinator)
+        except OSError as error:
+            desk.give_up(_cannot(error))
 
 
 async def _other(settings: Settings, config: str) -> str:
@@ -103,9 +114,15 @@ async def _other(settings: Settings, config: str) -> str:
     except Lost as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(EXIT_LOST)
+    except OSError as error:
+        return _cannot(error)
     finally:
         await link.close()
     return ""  # how the job ends the first node says
+
+
+def _cannot(error: OSError) -> str:
+    return f"The driver of this parallel job cannot go on: {error}"
 
 
 async def _work(settings: Settings, config: str, link: Link) -> str:

@@ -82,7 +82,17 @@ class Desk:
         elif "stuck" in message:
             self.coordinator.stuck(node, str(message["stuck"]))
         elif "say" in message:
-            self._told(*map(str, message["say"]))
+            self.tell(*map(str, message["say"]))
+        self.look()
+
+    def tell(self, worker: str, error: str, trace: str) -> None:
+        try:
+            self._told(worker, error, trace)
+        except OSError as problem:
+            self.give_up(f"The job's logs cannot be written: {problem}")
+
+    def give_up(self, why: str) -> None:
+        self.coordinator.give_up(why)
         self.look()
 
     def gone(self, node: str) -> None:
@@ -130,18 +140,20 @@ class _Here:
         self._desk.look()
 
     def say(self, worker: str, error: str, trace: str) -> None:
-        self._desk.report(self._node, {"say": [worker, error, trace]}, b"")
+        self._desk.tell(worker, error, trace)
 
     async def over(self) -> str:
         return await self._desk.over()
 
 
 class Reception:
-    """Where the other nodes call: a session for each, until it hangs up."""
+    """Where the other nodes call: a session for each, until it hangs up. `others`: how many nodes there are besides."""
 
-    def __init__(self, desk: Desk, secret: str) -> None:
-        self._desk, self._secret = desk, secret
+    def __init__(self, desk: Desk, secret: str, others: int) -> None:
+        self._desk, self._secret, self._others = desk, secret, others
         self._sessions: set[asyncio.Task[None]] = set()
+        self._came: set[str] = set()
+        self._all_came = asyncio.Event()
 
     async def open(self, meet: str) -> None:
         """Raises OSError where nobody can listen there."""
@@ -149,7 +161,13 @@ class Reception:
         self._server = await asyncio.start_server(self._serve, host.strip("[]"), int(port), limit=1 << 22)
 
     async def close(self, patience_s: float) -> None:
-        """When the others have said what they have to say, or after so long."""
+        """When the others have said what they have to say, or so long after the last of them came.
+
+        A node that comes late has to hear that all is done; whoever ends one that does not come at all ends this one,
+        too. Where the job has failed there is nothing to wait for.
+        """
+        if not self._desk.coordinator.problem:
+            await self._all_came.wait()
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=patience_s)
         self._server.close()
@@ -163,7 +181,10 @@ class Reception:
         try:
             hello, _ = await asyncio.wait_for(frames.read(reader, _HELLO_BYTES), _HELLO_S)
             if hmac.compare_digest(str(hello.get("secret")).encode(), self._secret.encode()):
-                await self._attend(f"node-{hello['rank']}", reader, writer)
+                self._came.add(node := f"node-{hello['rank']}")
+                if len(self._came) == self._others:
+                    self._all_came.set()
+                await self._attend(node, reader, writer)
         except (frames.Closed, asyncio.TimeoutError, OSError, KeyError, TypeError):
             pass
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .frames import MOST_BYTES
+
 
 class NoResult(Exception):
     """What was returned is no result; the message says why."""
@@ -19,8 +21,17 @@ class Rows:
     header: bytes = b""
 
 
-def rows_of(returned: Any, written: bool, header: bool = False) -> Rows:
-    """`written`: the rows are kept; without, they are only counted. Raises NoResult."""
+def rows_of(returned: Any, written: bool, header: bool = False, most: int = MOST_BYTES) -> Rows:
+    """`written`: the rows are kept; without, they are only counted. Raises NoResult, also for over `most` bytes."""
+    rows = _rows(returned, written, header)
+    if len(rows.text) > most:
+        raise NoResult(
+            f"run() returned {len(rows.text)} bytes of rows, more than {most}; use a smaller mini_batch_size."
+        )
+    return rows
+
+
+def _rows(returned: Any, written: bool, header: bool) -> Rows:
     if returned is None:
         raise NoResult("run() returned nothing; return a list, a tuple or a DataFrame with a row for each item.")
     if hasattr(returned, "to_csv") and hasattr(returned, "columns"):

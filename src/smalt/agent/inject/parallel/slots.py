@@ -25,6 +25,7 @@ from .settings import Settings
 
 _SHORT_S = 0.25  # of a mini-batch
 _LEAVE_S = 30.0  # for a worker's `shutdown`, at least
+_HUNG_UP_S = 5.0  # for a worker's end when it does not speak to us any more
 _FAILURES = 3  # of `init` in a slot, without one success between them: then it gives up
 START = Path(__file__).with_name("start.py")
 
@@ -38,11 +39,16 @@ class Slots:
         self._number, self._without = 0, 0
 
     async def run(self) -> str:
-        """Until all is over: why no more is to be done, or empty. Raises what the link raises."""
+        """Until all is over: why no more is to be done, or empty. Raises what the link raises, and what a slot does."""
         running = [asyncio.ensure_future(one.run()) for one in self._slots]
         over = asyncio.ensure_future(self.link.over())
         try:
-            problem = await over
+            while not over.done():
+                left = [one for one in running if not one.done()]
+                done, _ = await asyncio.wait({over, *left}, return_when=asyncio.FIRST_COMPLETED)
+                for one in done - {over}:
+                    one.result()
+            problem = over.result()
             for one in self._slots:
                 one.finish(at_once=bool(problem))
             done, _ = await asyncio.wait(running)
@@ -153,7 +159,8 @@ class _Slot:
             else:
                 self._answered(worker, message, payload)
         self._ready = False
-        worker.watch(0)
+        if not self._closing:  # else it is in its `shutdown`, and watched
+            worker.watch(_HUNG_UP_S, "the worker process closed its connection, and did not end")
         how = await worker.end()
         if self._held and worker.killed != "":
             given = self._held.popleft()

@@ -11,6 +11,7 @@ from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs import distribution
 from smalt.kinds.jobs.admission import Checks, Source
 from smalt.store.document import part
 
@@ -76,6 +77,19 @@ def check(
     if part(properties, "distribution").get("distributionType"):
         message = f"{FIELD}: a parallel job has no distribution; its nodes find each other."
         checks.errors.append(invalid(message, "properties.distribution"))
+    checks.run(lambda: check_nodes(platform, distribution.node_count(properties)))
+
+
+def check_nodes(platform: Platform, nodes: int) -> None:
+    """Raises ArmError(400) where they would look for each other in vain."""
+    if nodes > 1 and platform.engine.isolation().level == "network":
+        field = "properties.resources.instanceCount"
+        raise invalid(
+            f"{field}: a parallel job on {nodes} nodes is asked for; with isolation 'network' no node reaches another."
+            " Use one node with more processes (maxConcurrencyPerInstance), or have the platform started with another"
+            " isolation.",
+            field,
+        )
 
 
 def options(arguments: str) -> list[tuple[str, str]]:

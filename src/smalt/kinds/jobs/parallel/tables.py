@@ -5,6 +5,7 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-mltable
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -20,7 +21,7 @@ from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 
 _FILE = "MLTable"
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 128 << 10  # all is read at once where all jobs begin
 _KINDS = ("file", "folder", "pattern")
 _READERS = {"read_delimited": "delimited", "read_json_lines": "json_lines", "read_parquet": "parquet"}
 _FORMAT = "extract_columns_from_partition_format"
@@ -44,16 +45,11 @@ def read(
     platform: Platform, connection: Connection, workspace: ResourceId, name: str, place: Place, keys: Sequence[str]
 ) -> Table:
     """The table that the input `name` is, in the folder `place`. Raises ArmError(400)."""
-    data = platform.blobs.read(place.account, place.container, f"{place.path.rstrip('/')}/{_FILE}", _MOST_BYTES)
+    data = platform.blobs.read(place.account, place.container, f"{place.path.rstrip('/')}/{_FILE}", _MOST_BYTES + 1)
     if data is None:
         raise _wrong(name, f"there is no file {_FILE} at {place.uri}")
-    try:
-        said = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise _wrong(name, f"its {_FILE} is no YAML: {str(error)[:300]}") from None
-    if not isinstance(said, dict):
-        raise _wrong(name, f"its {_FILE} is no object")
-    document, places = _document(name, cast("Document", said)), dict[str, tuple[Place, bool]]()
+    said = _parsed(name, data)
+    document, places = _document(name, said), dict[str, tuple[Place, bool]]()
 
     def locate(uri: str, is_folder: bool) -> str:
         """The name of the input that has what is there."""
@@ -64,7 +60,7 @@ def read(
         places[one] = (found, is_folder)
         return one
 
-    document["paths"] = [_path(name, one, locate) for one in _list(cast("Document", said).get("paths"))]
+    document["paths"] = [_path(name, one, locate) for one in _list(said.get("paths"))]
     if not document["paths"]:
         raise _wrong(name, f"its {_FILE} names no paths")
     if keys and not document["format"]:
@@ -73,6 +69,23 @@ def read(
         if f"{{{key}}}" not in document["format"] and f"{{{key}:" not in document["format"]:
             raise _wrong(name, f"its partition format {document['format']!r} has no {key!r} (partition_keys)")
     return Table(document, places)
+
+
+def _parsed(name: str, data: bytes) -> Document:
+    """The file's object, of what JSON has; dates are texts. Raises ArmError(400)."""
+    if len(data) > _MOST_BYTES:
+        raise _wrong(name, f"its {_FILE} is larger than {_MOST_BYTES >> 10} kB; name folders or patterns")
+    try:
+        if b"&" in data and any(
+            isinstance(one, yaml.AliasEvent) for one in cast("Any", yaml).parse(data, yaml.SafeLoader)
+        ):
+            raise _wrong(name, f"its {_FILE} has YAML aliases, which can grow without bounds; write the entries out")
+        said = json.loads(json.dumps(yaml.safe_load(data), default=str))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # also a number or a date that is none
+        raise _wrong(name, f"its {_FILE} is no YAML: {str(error)[:300]}") from None
+    if not isinstance(said, dict):
+        raise _wrong(name, f"its {_FILE} is no object")
+    return cast("Document", said)
 
 
 def _wrong(name: str, why: str) -> ArmError:

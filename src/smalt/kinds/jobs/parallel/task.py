@@ -13,7 +13,7 @@ from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs.parallel import tables
-from smalt.kinds.jobs.parallel.settings import PARALLEL
+from smalt.kinds.jobs.parallel.settings import PARALLEL, check_nodes
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched.sizes import SIZES
 from smalt.store.document import part
@@ -39,7 +39,7 @@ def driven(
     platform: Platform, row: Row, status: JobStatus, uses: Document, inputs: Sequence[InputSpec],
     outputs: Sequence[OutputSpec],
 ) -> Driven | None:  # fmt: skip
-    """None: the job is no parallel one. Raises ArmError(400) for a table that cannot be read."""
+    """None: the job is no parallel one. Raises ArmError(400) for a table that cannot be read, and for lone nodes."""
     said = part(row.properties, PARALLEL)
     if not said:
         return None
@@ -87,6 +87,7 @@ def _settings(said: Document, keys: Sequence[str]) -> Document:
 def _nodes(platform: Platform, row: Row, status: JobStatus) -> Document:
     if len(status.tasks) < 2:
         return {"rank": 0, "nodes": 1}
+    check_nodes(platform, len(status.tasks))  # it may have been started anew since the job was taken
     with platform.database.write() as connection:
         secret = platform.secrets.of(connection, row.id).get(_SECRET)
         if secret is None:

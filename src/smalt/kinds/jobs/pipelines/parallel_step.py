@@ -53,7 +53,10 @@ def _said(given: Document, field: str) -> Document:
 
 
 def _settings(spec: Mapping[str, Any], field: str = "") -> Document:
-    """`parallel` of a job, from a component or a step. Raises ArmError(400) where a step says what is none."""
+    """`parallel` of a job, from a component or a step. Raises ArmError(400) where either says what is none.
+
+    `field`: the step's; empty: a component says it, and the job's own fields are named.
+    """
     found: Document = {name: document(spec.get("task")).get(key) for key, name in _TASK.items()}
     found |= {to_camel(key): overrides.camel(spec.get(key)) for key in _SETTINGS}
     for name in ("inputData", "appendRowTo"):
@@ -61,7 +64,11 @@ def _settings(spec: Mapping[str, Any], field: str = "") -> Document:
             found[name] = port[1]
     if size := _SIZE.fullmatch(str(found["miniBatchSize"])):
         found["miniBatchSize"] = int(size[1]) * _UNITS[size[2].lower()] or None
-    found["partitionKeys"] = _keys(found["partitionKeys"], field)
+    retry = f"{field}.retry_settings" if field else f"properties.{PARALLEL}.retrySettings"
+    if not isinstance(found["retrySettings"] or {}, dict):
+        raise invalid(f"{retry}: {str(found['retrySettings'])[:80]!r} is no object.", retry)
+    keys = f"{field}.partition_keys" if field else f"properties.{PARALLEL}.partitionKeys"
+    found["partitionKeys"] = _keys(found["partitionKeys"], keys)
     return {key: one for key, one in found.items() if one is not None}
 
 
@@ -72,8 +79,8 @@ def _keys(given: Any, field: str) -> list[Any] | None:
             given = json.loads(given)
         except (ValueError, RecursionError):
             given = [given]
-    if given is not None and not isinstance(given, list) and field:
-        raise invalid(f"{field}.partition_keys: {str(given)[:80]!r} is no list of names.", f"{field}.partition_keys")
+    if given is not None and not isinstance(given, list):
+        raise invalid(f"{field}: {str(given)[:80]!r} is no list of names.", field)
     return items(given) or None
 
 
@@ -96,7 +103,8 @@ def _job(component: Component, own: Document, settings: Settings) -> Document:
 def _work(properties: Document, ours: Document) -> Document:
     """How many nodes and processes did it, and what they wrote to their logs, makes no difference."""
     said = {**command_step.work(properties, ours), "nodes": None}
-    kept = ("entryScript", "programArguments", "inputData", "appendRowTo", "miniBatchSize", "partitionKeys")
+    kept = ("entryScript", "programArguments", "inputData", "appendRowTo", "miniBatchSize", "partitionKeys",
+            "retrySettings", "errorThreshold", "miniBatchErrorThreshold")  # fmt: skip
     return {**said, PARALLEL: {key: part(properties, PARALLEL).get(key) for key in kept}}
 
 

@@ -1,0 +1,51 @@
+"""`smalt rerun`: the new job says all that the first one said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from smalt.cli.commands import rerun
+from smalt.cli.root import CliError
+from smalt.kinds.jobs.command import CommandProperties
+
+# Of the first job alone: an archived one is not archived again, and nobody waits for its shell.
+OWN = {"isArchived", "services"}
+
+
+class Answers:
+    """A platform with one job, `first`; `sent`: what is put there."""
+
+    def __init__(self, properties: dict[str, Any]) -> None:
+        self._properties, self.sent = properties, dict[str, Any]()
+
+    def job(self, name: str) -> dict[str, Any]:
+        if name != "first":
+            raise CliError(f"job '{name}' was not found")
+        return self._properties
+
+    def get(self, _path: str, **_options: str) -> dict[str, Any]:
+        return {"changes": {}, "environment": {"key": "k"}}
+
+    def send(self, _method: str, path: str, body: dict[str, Any]) -> None:
+        self.sent[path] = body["properties"]
+
+
+def test_everything_that_a_command_job_says_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {str(one.alias) for one in CommandProperties.model_fields.values()}
+    assert {"parallel", "codeId", *OWN} <= fields
+    said = {name: {"x": name} for name in fields} | {"jobType": "Command", "status": "Completed"}
+    answers = Answers(said)
+
+    @contextmanager
+    def opened(*_: object) -> Iterator[Answers]:
+        yield answers
+
+    monkeypatch.setattr(rerun, "opened", opened)
+    assert rerun.run(None, "first", "workspace", "second", changed_ok=False) == 0
+    sent = answers.sent["jobs/second"]
+    assert set(sent) == fields - OWN
+    assert sent["parallel"] == said["parallel"] and sent["properties"]["smalt.rerun_of"] == "first"
