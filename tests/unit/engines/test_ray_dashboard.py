@@ -131,3 +131,35 @@ def test_one_that_is_not_there() -> None:
         pytest.raises(ArmError, match=r"http://127\.0\.0\.1:1 cannot be reached"),
     ):
         ray.check()
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "field"),
+    [
+        ("http://ray:dash", "", "ray.url"),
+        ("http://[::1", "", "ray.url"),
+        ("http://head:8265:1", "", "ray.url"),
+        ("http://:8265", "", "ray.url"),
+        ("http://head:99999", "", "ray.url"),
+        ("http://head..example:8265", "", "ray.url"),
+        (PLACE.url, "gehe\u00efm", "ray.token"),
+        (PLACE.url, "two\nlines", "ray.token"),
+    ],
+)
+def test_an_address_that_is_none(url: str, token: str, field: str) -> None:
+    with pytest.raises(ArmError) as found:
+        Dashboard(url, token)
+    assert (found.value.status, found.value.target) == (400, field)
+
+
+def test_addresses_that_are_some() -> None:
+    for url in (PLACE.url, "https://head", "http://[::1]:8265", "http://10.0.0.1:8265", "HTTP://Head:80"):
+        with Dashboard(url, "t0k"):
+            pass
+
+
+def test_a_list_that_is_not_rays() -> None:
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, json={"data": None}))
+    with Dashboard(PLACE.url, "", answer) as ray, pytest.raises(ArmError) as found:
+        ray.nodes()
+    assert found.value.code == "RayUnsupported"

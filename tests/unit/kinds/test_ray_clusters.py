@@ -223,6 +223,35 @@ def test_a_delete_does_not_wait_for_ever_for_a_ray_that_is_away(ray: Harness) ->
     assert ray.get(COMPUTE).status_code == 404
 
 
+def test_a_delete_ends_whatever_is_raised(ray: Harness) -> None:
+    submit(ray, "a", computeId=COMPUTE)
+    pass_(ray, 1)
+    dial_in(ray)
+    ray.engine.finish(task_of(ray, "a").name, 0)
+    ray.settle()
+    ray.ray.broken = ValueError("nobody has thought of this")
+    ray.send("DELETE", COMPUTE)
+    pass_(ray, 1)
+    assert ray.get(COMPUTE).status_code == 200
+    pass_(ray, 90)
+    assert ray.get(COMPUTE).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"url": "http://ray:dash"}, "url"),
+        ({"url": "http://[::1"}, "url"),
+        ({"url": "http://head:8265:1"}, "url"),
+        ({"url": "http://head:8265", "token": "gehe\u00efm"}, "token"),
+    ],
+)
+def test_an_address_that_is_none_makes_no_compute(harness: Harness, given: dict[str, str], field: str) -> None:
+    answer = attach(harness, ray=given)
+    assert answer.status_code == 400 and answer.json()["error"]["target"] == f"properties.properties.ray.{field}"
+    assert harness.get(COMPUTE).status_code == 404
+
+
 def test_clients_that_know_nothing_of_ray_change_the_scale_and_nothing_else(ray: Harness) -> None:
     before = shown(ray)["properties"]["ray"]
     assert attach(ray, most=5, ray=None).status_code in (200, 201)

@@ -7,6 +7,7 @@ last), `why` (what is wrong, for people), `retry_at`.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,15 @@ from smalt.arm.kind import Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NodePlace, ProvidedNode, WantedNode
 from smalt.arm.validation import Properties
+from smalt.engines.ray.dashboard import check_address
 from smalt.sched import growth
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes
 from smalt.store.nodes import Machine
 from smalt.store.resources import Row
+
+log = logging.getLogger("smalt.computes")
 
 TOKEN = "ray"  # among a compute's secrets: what Ray's dashboard is shown
 _NODE = "node/"  # there too: what each node dials in with
@@ -58,6 +62,7 @@ def admit(
     token = given.get("token")
     fresh = {name: value for name, value in given.items() if name != "token" and value is not None}
     fresh["url"] = str(fresh["url"]).rstrip("/")
+    check_address(fresh["url"], str(token or ""), _FIELD)
     fresh = {"folder": "~/.smalt-ray", "isolation": "auto", **before, **fresh}
     fresh.setdefault("namespace", f"smalt-{secrets.token_hex(6)}")
     moved = [name for name in before if before[name] != fresh.get(name)]
@@ -117,6 +122,9 @@ def remove(platform: Platform, row: Row) -> Step:
             after = 0 if ray.get("job") or ray["made"] else None
     except ArmError as error:
         ray["why"], after = error.message, _RETRY_S / 10
+    except Exception as error:  # whatever it is: `deleting_at` is kept, so that this ends
+        log.warning("%s: Ray could not be told: %s", row.id, error, exc_info=True)
+        ray["why"], after = str(error)[:500], _RETRY_S / 10
     over = not (ray.get("made") or ray.get("job")) or now - ray["deleting_at"] > _GIVE_UP_S
     return Step(row.state, {**row.status, "ray": ray}, gone=over, after=after)
 
