@@ -10,6 +10,8 @@ import pytest
 from fakes.jobs import JOBS, counts, status, submit
 from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.ports import Principal, ProvidedNode
+from smalt.kinds.computes import ray as on_ray
+from smalt.sched import placement
 from smalt.settings import TENANT
 from smalt.store import nodes
 from smalt.store.nodes import Machine
@@ -221,6 +223,42 @@ def test_a_delete_does_not_wait_for_ever_for_a_ray_that_is_away(ray: Harness) ->
     assert ray.get(COMPUTE).status_code == 200
     pass_(ray, 90)
     assert ray.get(COMPUTE).status_code == 404
+
+
+def test_a_delete_that_ray_refuses_is_tried_again_after_a_while(ray: Harness) -> None:
+    submit(ray, "a", computeId=COMPUTE)
+    pass_(ray, 1)
+    dial_in(ray)
+    ray.engine.finish(task_of(ray, "a").name, 0)
+    ray.settle()
+    ray.ray.error = "no driver could be started"
+    ray.send("DELETE", COMPUTE)
+    ray.settle()
+    ray.clock.now += 1
+    ray.settle()
+    row = ray.row(COMPUTE)
+    assert row.deleting and row.status["ray"]["made"] and row.status["ray"]["retry_at"] > ray.clock()
+    step = on_ray.remove(ray.platform, row)
+    assert not step.gone and step.after == pytest.approx(row.status["ray"]["retry_at"] - ray.clock())
+    asked = len(ray.ray.asked)
+    ray.ray.error = ""
+    for _ in range(3):
+        pass_(ray, 15)
+    assert ray.get(COMPUTE).status_code == 404 and len(ray.ray.asked) == asked + 1
+
+
+def test_a_delete_leaves_no_nodes_behind_in_the_queue(harness: Harness) -> None:
+    attach(harness, least=1)
+    harness.settle()
+    dial_in(harness)
+    with harness.database.read() as connection:
+        assert placement.nodes(connection, COMPUTE.lower())
+    harness.send("DELETE", COMPUTE)
+    for _ in range(3):
+        pass_(harness, 1)
+    assert harness.get(COMPUTE).status_code == 404
+    with harness.database.read() as connection:
+        assert not placement.nodes(connection, COMPUTE.lower())
 
 
 def test_a_delete_ends_whatever_is_raised(ray: Harness) -> None:

@@ -22,7 +22,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import NodePlace, ProvidedNode, WantedNode
 from smalt.arm.validation import Properties
 from smalt.engines.ray.dashboard import check_address
-from smalt.sched import growth
+from smalt.sched import growth, placement
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes
@@ -116,10 +116,12 @@ def remove(platform: Platform, row: Row) -> Step:
         machines = nodes.of_compute(connection, row.id)
         for one in machines:
             nodes.remove(connection, one.name)
-    after: float | None = _WORKING_S
+        placement.release_idle(connection, row.id, now, idle_s=0, least=0)
+    after = None
     try:
-        if (ray.get("made") or ray.get("job")) and _ask(platform, row, ray, [], now) is None:
-            after = 0 if ray.get("job") or ray["made"] else None
+        if ray.get("made") or ray.get("job"):
+            pause = _ask(platform, row, ray, [], now)
+            after = max(float(ray.get("retry_at", 0)) - now, _WORKING_S) if pause is None else pause
     except ArmError as error:
         ray["why"], after = error.message, _RETRY_S / 10
     except Exception as error:  # whatever it is: `deleting_at` is kept, so that this ends
