@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,12 +72,11 @@ def test_a_request_is_sent_once_and_asked_for_until_it_is_done(provider: Callabl
     assert not ray.apply(PLACE, "id-1", WANTED).done
     assert not ray.apply(PLACE, "id-1", WANTED).done
     (sent,) = [one for one in head.seen if one.method == "POST"]
-    body = json.loads(sent.content)
-    told = json.loads(body["runtime_env"]["env_vars"]["SMALT_WANTED"])
-    assert told["nodes"][0]["credential"] == {
-        "server": "https://ml.example:1443", "name": "rays-1", "token": "secret", "ca": "CA",
-    }  # fmt: skip
-    compile(body["runtime_env"]["env_vars"]["SMALT_BRIDGE"], "bridge", "exec")
+    variables = json.loads(sent.content)["runtime_env"]["env_vars"]
+    told = json.loads(zlib.decompress(base64.b64decode(variables["SMALT_WANTED"])))
+    assert (told["server"], told["ca"]) == ("https://ml.example:1443", "CA")
+    assert told["nodes"] == [{"name": "rays-1", "cpus": 4, "gpus": 0, "token": "secret"}]
+    compile(variables["SMALT_BRIDGE"], "bridge", "exec")
     head.jobs["id-1"] = "SUCCEEDED"
     applied = ray.apply(PLACE, "id-1", WANTED)
     assert applied.done and not applied.error
@@ -86,6 +88,28 @@ def test_a_job_that_failed_says_why(provider: Callable[[Any], RayProvider]) -> N
     head.log = "Traceback:\nModuleNotFoundError: No module named 'ray'\n"
     applied = provider(head).apply(PLACE, "id-1", WANTED)
     assert applied.done and applied.error.endswith("No module named 'ray'")
+    assert head.jobs == {}, "it showed the nodes' tokens"
+
+
+def test_a_job_whose_log_is_gone_is_forgotten_too(provider: Callable[[Any], RayProvider]) -> None:
+    head = Head(**{"id-1": "FAILED"})
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500, text="no agent") if request.url.path.endswith("/logs") else head(request)
+
+    applied = provider(answer).apply(PLACE, "id-1", WANTED)
+    assert applied.done and applied.error.endswith("it said nothing") and head.jobs == {}
+
+
+def test_a_thousand_nodes_are_asked_for_at_once(provider: Callable[[Any], RayProvider], tmp_path: Path) -> None:
+    """Ray gives all variables of a job as one argument, of which Linux takes 128 KiB."""
+    (tmp_path / "tls" / "ca.pem").write_text(secrets.token_urlsafe(1500))
+    head = Head()
+    provider(head).apply(
+        PLACE, "id-1", [WantedNode(f"rays-{secrets.token_hex(4)}", secrets.token_urlsafe(32), 4) for _ in range(1000)]
+    )
+    (sent,) = [one for one in head.seen if one.method == "POST"]
+    assert len(json.dumps(json.loads(sent.content)["runtime_env"])) < 100 * 1024
 
 
 def test_what_is_said_of_actors(provider: Callable[[Any], RayProvider]) -> None:

@@ -1,12 +1,14 @@
 """Runs on Ray's side, as a Ray job: makes its cluster have the nodes that a compute wants, and ends.
 
-This file's text is the job. It needs the standard library, Ray, and Smalt where nodes run. What is wanted is JSON in
-SMALT_WANTED: {"namespace", "version", "folder", "isolation", "nodes": [{"name", "cpus", "gpus", "credential"}]}.
+This file's text is the job. It needs the standard library, Ray, and Smalt where nodes run. What is wanted is in
+SMALT_WANTED, JSON by zlib in base64: {"namespace", "version", "folder", "isolation", "server", "ca", "nodes": [{"name",
+"cpus", "gpus", "token"}]}.
 
 A node is one detached placement group of one bundle and one detached actor in it, both named NAMESPACE/NAME. All that
 was made once is found again by its name, so this may be run any number of times, and be killed anywhere.
 """
 
+import base64
 import contextlib
 import fcntl
 import importlib.metadata
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import ray
@@ -45,7 +48,8 @@ class Node:
         self._root = own_root(Path(wanted["folder"]).expanduser() / here, self._name)
         file = self._root.with_suffix(".json")
         file.touch(mode=0o600)
-        file.write_text(json.dumps(node["credential"]))
+        told = {"server": wanted["server"], "name": node["name"], "token": node["token"], "ca": wanted["ca"]}
+        file.write_text(json.dumps(told))
         self._command = [
             sys.executable, "-m", "smalt.cli", "node", "run", "--token-file", str(file), "--root", str(self._root),
             "--isolation", wanted["isolation"],
@@ -81,6 +85,10 @@ class Node:
     def _said(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1][:1000] if lines else "smalt node run ended without a word"
+
+
+def unpacked(text: str) -> dict:
+    return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
 def check_version(wanted: str) -> None:
@@ -156,6 +164,6 @@ def end(name: str, group: PlacementGroup) -> None:
 
 
 if __name__ == "__main__":
-    told = json.loads(os.environ["SMALT_WANTED"])
+    told = unpacked(os.environ["SMALT_WANTED"])
     ray.init(namespace=told["namespace"], log_to_driver=False)
     apply(told)
