@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import zlib
 from pathlib import Path
 
@@ -55,23 +56,41 @@ class Node:
             "--isolation", wanted["isolation"],
         ]  # fmt: skip
         self._log = self._root.with_suffix(".log")
-        self._failed, self._over = threading.Event(), threading.Event()
+        self._failed, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._error = ""
         threading.Thread(target=self._keep, daemon=True).start()
-        if self._failed.wait(FIRST_S):
-            raise RuntimeError(self._said())
+        self._failed.wait(FIRST_S)
+        self._made.set()
+        if self._failed.is_set():
+            raise RuntimeError(self._error or self._said())
 
     def end(self) -> None:
         """Once the platform has revoked the node, which ends what runs here."""
         self._over.wait(LAST_S)
 
     def _keep(self) -> None:
-        """In the thread that starts it: the kernel ends what a thread has started with that thread."""
-        while self._run() != REVOKED:
+        """In the thread that starts it: the kernel ends what a thread has started with that thread.
+
+        What it cannot do ends the process, which Ray starts again: without the thread it would seem to run for ever.
+        """
+        try:
+            while self._run() != REVOKED:
+                self._failed.set()
+                time.sleep(PAUSE_S)
+            self._leave()
+        except Exception as error:
+            traceback.print_exc()  # into Ray's log of this actor
+            self._error = f"{type(error).__name__}: {error}"
             self._failed.set()
-            time.sleep(PAUSE_S)
-        give_back(self._root)
-        self._over.set()
-        ray.util.remove_placement_group(ray.util.get_placement_group(self._group))  # this actor ends with it
+            if self._made.is_set():  # before, `__init__` says it
+                os._exit(1)
+
+    def _leave(self) -> None:
+        try:
+            give_back(self._root)
+        finally:
+            self._over.set()
+            ray.util.remove_placement_group(ray.util.get_placement_group(self._group))  # this actor ends with it
 
     def _run(self) -> int:
         leash = str(importlib.resources.files("smalt.cli") / "leash.py")
@@ -157,10 +176,12 @@ def make(wanted: dict, node: dict) -> None:
 
 def end(name: str, group: PlacementGroup) -> None:
     """A node that runs ends what it has first."""
-    with contextlib.suppress(ValueError, RayError):
-        if ray.util.placement_group_table(group)["state"] == "CREATED":
-            ray.get(ray.get_actor(name).end.remote(), timeout=LAST_S)
-    ray.util.remove_placement_group(group)
+    try:
+        with contextlib.suppress(ValueError, RayError):
+            if ray.util.placement_group_table(group)["state"] == "CREATED":
+                ray.get(ray.get_actor(name).end.remote(), timeout=LAST_S)
+    finally:
+        ray.util.remove_placement_group(group)
 
 
 if __name__ == "__main__":
