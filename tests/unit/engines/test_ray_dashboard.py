@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import socket
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import NodePlace, WantedNode
-from smalt.engines.ray import RayProvider
+from smalt.engines.ray import RayProvider, dashboard
 from smalt.engines.ray.dashboard import Dashboard
 from smalt.settings import Settings
 
@@ -187,3 +188,27 @@ def test_a_list_that_is_not_rays() -> None:
     with Dashboard(PLACE.url, "", answer) as ray, pytest.raises(ArmError) as found:
         ray.nodes()
     assert found.value.code == "RayUnsupported"
+
+
+def test_one_that_takes_calls_and_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "_CALL_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with Dashboard(url) as ray, pytest.raises(ArmError, match="cannot be reached"):
+            ray.check()
+
+
+def test_one_that_answers_a_piece_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, sent = [0.0], list[bytes]()
+    monkeypatch.setattr(dashboard, "monotonic", lambda: now[0])
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            now[0] += 2
+            sent.append(b" ")
+            yield b" "
+
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, content=pieces()))
+    with Dashboard(PLACE.url, "", answer) as ray, pytest.raises(ArmError, match="no whole answer within 6 s"):
+        ray.nodes()
+    assert len(sent) < 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -172,6 +173,21 @@ def test_while_ray_is_away_jobs_wait_and_those_that_run_go_on(ray: Harness) -> N
     pass_(ray, 15)
     dial_in(ray)
     assert status(ray, "b") == "Starting"
+
+
+def test_a_ray_that_is_away_is_asked_less_and_less_whatever_wakes_its_cluster(ray: Harness) -> None:
+    ray.ray.away = True
+    submit(ray, "a", computeId=COMPUTE)
+    asked: list[float] = []
+    for second in range(600):
+        before = len(ray.ray.places)
+        pass_(ray, 1)
+        asked += [second] * (len(ray.ray.places) - before)
+    assert [round((two - one) / 10) for one, two in pairwise(asked)] == [1, 2, 4, *[6] * 8]
+    ray.ray.away = False
+    pass_(ray, 60)
+    dial_in(ray)
+    assert status(ray, "a") == "Starting" and "away" not in ray.row(COMPUTE).status["ray"]
 
 
 @pytest.mark.parametrize("said", [None, ProvidedNode("dead", "its machine died"), ProvidedNode("waiting", "no room")])

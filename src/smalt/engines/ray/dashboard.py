@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -11,7 +12,8 @@ import httpx
 from smalt.arm.errors import ArmError, invalid
 
 _OLDEST = (2, 50)
-_TIMEOUT = httpx.Timeout(5, read=20)
+_CONNECT_S = 3.0
+_CALL_S = 6.0  # a whole call: a worker of the control loop waits for it
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Dashboard:
         check_address(url, token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=_TIMEOUT, transport=transport)
+        timeout = httpx.Timeout(_CALL_S, connect=_CONNECT_S)
+        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=timeout, transport=transport)
 
     def __enter__(self) -> Dashboard:
         return self
@@ -107,7 +110,7 @@ class Dashboard:
     def _ask(self, method: str, path: str, missing: bool = False, **more: Any) -> Any:
         """The answer; None where there is none such and that may be."""
         try:
-            answer = self._client.request(method, path, **more)
+            answer = self._send(method, path, **more)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = str(error) or type(error).__name__
             raise _error("RayUnreachable", f"Ray's dashboard at {self._url} cannot be reached: {why}.") from error
@@ -120,6 +123,16 @@ class Dashboard:
             lines = answer.text.strip().splitlines() or ["nothing"]
             raise _error("RayFailed", f"Ray at {self._url} answered {answer.status_code}: {lines[-1][:300]}")
         return answer
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Raises httpx.HTTPError, also where the whole answer is late: httpx counts from piece to piece."""
+        until, body = monotonic() + _CALL_S, bytearray()
+        with self._client.stream(method, path, **more) as answer:
+            for piece in answer.iter_bytes():
+                body += piece
+                if monotonic() > until:
+                    raise httpx.ReadTimeout(f"no whole answer within {_CALL_S:g} s")
+        return httpx.Response(answer.status_code, content=bytes(body))
 
     def _json(self, answer: Any) -> dict[str, Any]:
         try:
