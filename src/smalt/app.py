@@ -69,6 +69,7 @@ from smalt.metrics.names import FEED, STEP, WRITE
 from smalt.metrics.recorder import Recorder
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
+from smalt.reconcile.orphans import Orphans
 from smalt.reserve import Reserve
 from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol
 from smalt.settings import Settings, SettingsError
@@ -79,7 +80,7 @@ from smalt.store.listener import Listener
 from smalt.store.migrate import migrate
 from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
-from smalt.store.servers import Servers, orphans, register
+from smalt.store.servers import Servers, register
 from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
@@ -105,8 +106,8 @@ class Server:
     loop: Loop
     platform: Platform
     engine: Engines
-    local: LocalEngine
     remote: RemoteEngine
+    orphans: Orphans
     crud: Crud
     listener: Listener
     collector: Collector
@@ -173,12 +174,13 @@ def build(settings: Settings) -> Server:
             register(connection, servers.me, servers.url, kinds.reconciled(), clock())
         servers.beat()
     bootstrap(platform)
+    orphans = Orphans(database, servers, local.owners, local.remove)
     loop = Loop(
         platform,
         kinds,
         crud.remove_stored,
         stepped=lambda kind, seconds: recorder.record("", STEP.name, seconds, {"kind": kind}, spread=True),
-        returned=lambda: end_orphans(platform, local),
+        returned=orphans.look_again,
     )
 
     def changed(owner: str) -> None:
@@ -232,23 +234,12 @@ def build(settings: Settings) -> Server:
     )
     collector = Collector(platform, recorder)
     gateway.follow(collector.told)
-    return Server(dispatcher, loop, platform, engine, local, remote, crud, Listener(database, hub.told), collector)
+    return Server(dispatcher, loop, platform, engine, remote, orphans, crud, Listener(database, hub.told), collector)
 
 
 def _id_of(settings: Settings) -> str:
     """This server's, for as long as its root is there."""
     return keep_secret(settings.root / "server", lambda: secrets.token_hex(8).encode()).decode()
-
-
-def end_orphans(platform: Platform, local: LocalEngine) -> None:
-    """End those tasks on this machine that are another server's to run by now, or nobody's."""
-    if not platform.servers.me:
-        return
-    with platform.database.read() as connection:
-        names = orphans(connection, platform.servers.me, local.owners())
-    for name in names:
-        log.warning("task %s has no owner any more: it is ended", name)
-        local.remove(name)
 
 
 def open_blobs(settings: Settings) -> tuple[ObjectStore, Staging]:
@@ -268,10 +259,10 @@ def serve(settings: Settings) -> None:
         say(settings.needs_socket, mlflow_server.NAME)
     server = build(settings)
     server.listener.start()
-    end_orphans(server.platform, server.local)
     server.loop.resume()
     thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
     thread.start()
+    threading.Thread(target=server.orphans.run, name="orphans", daemon=True).start()
     stopped = threading.Event()
     threading.Thread(target=keep_reserve, args=(reserve, stopped), name="reserve", daemon=True).start()
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
@@ -293,6 +284,7 @@ def serve(settings: Settings) -> None:
     stopped.set()
     server.collector.wake()
     server.loop.stop()
+    server.orphans.stop()
     for one in (thread, collecting):
         one.join(timeout=10)
     server.listener.stop()

@@ -92,7 +92,8 @@ class Door:
         said = self._said[connection] + data
         line, end, more = said.partition(b"\n")
         if end:
-            self._let_in(connection, line, more)
+            with contextlib.suppress(OSError):  # no process or descriptor more: the visitor goes, the task stays
+                self._let_in(connection, line, more)
         elif data and len(said) < _MOST_BYTES:
             self._said[connection] = said
             return
@@ -101,12 +102,17 @@ class Door:
     def _let_in(self, connection: socket.socket, line: bytes, more: bytes) -> None:
         try:
             key, visit = Visit.read(json.loads(line))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return
         if not hmac.compare_digest(key.encode(), self._key.encode()):
             return
         pass_, hold = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(pass_)
+            os.close(hold)
+            raise
         if pid == 0:
             os.close(hold)
             self._become(connection, visit, more, pass_)

@@ -79,8 +79,12 @@ def _guard(folder: TaskFolder) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     gc.freeze()  # keeps the pages that both processes share from being written
-    spec = folder.spec()
-    pipes = open_pipes(spec)
+    try:
+        spec = folder.spec()
+        pipes = open_pipes(spec)
+    except (OSError, ValueError, KeyError, TypeError):  # else nobody says a word, and it is begun again for ever
+        bury(folder)
+        raise
     agent = os.fork()
     if agent == 0:
         _work(folder, spec, pipes)

@@ -152,6 +152,7 @@ def _log(rank: int) -> str:
 
 
 def _fifo(path: Path) -> tuple[int, int]:
+    path.unlink(missing_ok=True)  # of a warden that was killed before it had begun
     os.mkfifo(path)
     path.chmod(0o666)  # by whatever user the ranks run: its folder bars all others
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

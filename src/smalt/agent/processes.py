@@ -249,7 +249,12 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
         os.execvpe(argv[0], argv, command.environment)
     except BaseException as error:  # whatever it is, it must not run the agent's code a second time
         text = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
-        os.write(problem, f"'{command.argv[0]}' could not be started: {text}.".encode())
+        said = f"'{command.argv[0]}' could not be started: {text}.".encode()
+        with contextlib.suppress(BaseException):
+            try:
+                os.write(problem, said)
+            except OSError:  # it is closed: this waited for an order
+                os.write(2, said + b"\n")
     os._exit(127)
 
 

@@ -32,5 +32,8 @@ class Visit:
             raise ValueError("argv must be a list of words")
         if not isinstance(term, str) or "\0" in term:
             raise ValueError("term must be a word")
-        rows, columns = (min(max(int(raw.get(name) or 0), 0), 10_000) for name in ("rows", "columns"))
+        rows, columns = (raw.get(name) or 0 for name in ("rows", "columns"))
+        if not isinstance(rows, int) or not isinstance(columns, int):
+            raise ValueError("rows and columns must be whole numbers")
+        rows, columns = (min(max(one, 0), 10_000) for one in (rows, columns))
         return str(raw.get("key") or ""), cls(argv, bool(raw.get("terminal")), rows, columns, term)

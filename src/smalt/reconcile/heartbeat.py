@@ -59,6 +59,8 @@ class Heartbeat:
                 self.beat()
             except (SQLAlchemyError, Collision) as error:
                 log.warning("leases could not be extended: %s", error)
+            except Exception:  # the edge: without this thread every lease would run out
+                log.exception("leases could not be extended")
 
     def beat(self) -> None:
         self._follow_clock()

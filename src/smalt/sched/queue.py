@@ -85,10 +85,17 @@ def position(connection: Connection, owner: str, most: int) -> int | None:
     mine = connection.execute(select(queue).where(queue.c.owner == owner)).first()
     if mine is None:
         return None
-    earlier = or_(queue.c.since < mine.since, and_(queue.c.since == mine.since, queue.c.owner < owner))
-    before = or_(queue.c.rank > mine.rank, and_(queue.c.rank == mine.rank, earlier))
-    ahead = select(queue.c.owner).where(queue.c.compute_id == mine.compute_id, before).limit(most - 1).subquery()
-    return 1 + connection.execute(select(func.count()).select_from(ahead)).scalar_one()
+    same, left = queue.c.rank == mine.rank, most - 1
+    ahead = 0
+    # Each is a range of the index; together they would be read as all that wait.
+    for before in (
+        queue.c.rank > mine.rank,
+        and_(same, queue.c.since < mine.since),
+        and_(same, queue.c.since == mine.since, queue.c.owner < owner),
+    ):
+        some = select(queue.c.owner).where(queue.c.compute_id == mine.compute_id, before).limit(left - ahead).subquery()
+        ahead += connection.execute(select(func.count()).select_from(some)).scalar_one()
+    return 1 + ahead
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ async def _first_line(body: AsyncIterator[bytes]) -> tuple[Visit, bytes]:
         if end:
             try:
                 return Visit.read(json.loads(line))[1], more
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise invalid(f"The first line of the body says what to run, as JSON: {error}.", "body") from None
         if len(said) > _MOST_BYTES:
             break

@@ -55,6 +55,21 @@ def test_what_inputs_held_is_noted_before_the_job_runs_and_compared(harness: Har
     }
 
 
+def test_names_that_begin_alike_are_not_counted(harness: Harness) -> None:
+    """As a folder without a slash at its end, and as a file, which has neighbours."""
+    for name in ("v1/a.csv", "v10/b.csv", "v1.csv", "one.csv", "one.csv.gz"):
+        write(harness, name, b"1\n")
+    folder = {"jobInputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/v1"}
+    file = {"jobInputType": "uri_file", "uri": "azureml://datastores/workspaceblobstore/paths/one.csv"}
+    submit(harness, inputs={"folder": folder, "file": file})
+    harness.settle()
+    inputs = provenance(harness)["inputs"]
+    assert inputs["folder"]["content"]["files"] == inputs["file"]["content"]["files"] == 1
+    write(harness, "v10/b.csv", b"other\n")
+    write(harness, "one.csv.gz", b"other\n")
+    assert provenance(harness, now=True)["changes"] == {}
+
+
 def test_a_large_folder_is_not_listed_whole_and_holds_nothing_up(harness: Harness) -> None:
     for number in range(FILES_MOST + 5):
         write(harness, f"train/{number:05}", b"")

@@ -134,7 +134,7 @@ def _validate(connection: Connection, file: str, set: list[list[str]] | None = N
 
 
 def _connect(connection: Connection, name: str, **options: Any) -> None:
-    raise MLError("A connection into a running job is not possible in this version; see its log: az ml job stream.")
+    raise MLError("There is no SSH into jobs. On the platform's machine: smalt connect JOB; its log: az ml job stream.")
 
 
 COMMANDS = Group(

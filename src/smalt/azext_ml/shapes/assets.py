@@ -122,7 +122,7 @@ def component(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
         version=version,
         creation_context=creation_context(document.get("systemData")),
         description=left.take("description") or properties.get("description"),
-        tags=left.take("tags") or properties.get("tags") or ({} if kind == "command" else None),
+        tags=left.take("tags") or properties.get("tags") or None,
         type=kind,
         is_deterministic=left.take("is_deterministic", True) if kind == "command" else None,
         jobs=steps(left.take("jobs"), where) if kind == "pipeline" else None,

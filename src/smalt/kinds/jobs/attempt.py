@@ -190,8 +190,11 @@ def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: 
 
 
 def _observed(platform: Platform, row: Row, status: JobStatus) -> list[TaskState | None]:
-    """The attempt's tasks. What ran on the machine of a server that is lost is lost with it."""
-    if not any(status.machines) and platform.servers.lost(row.home):
+    """The attempt's tasks. What ran on the machine of a server that is lost is lost with it.
+
+    The loop has asked whether it is: this server steps no other's row. To ask again would be another answer perhaps.
+    """
+    if not any(status.machines) and row.home not in (None, "", platform.servers.me):
         why = "The server on whose machine it ran has not been heard of for too long."
         gone = TaskState("", Phase.EXITED, outcome=Outcome.LOST, error=why, ended_at=platform.clock())
         return [replace(gone, name=name) for name in status.tasks]

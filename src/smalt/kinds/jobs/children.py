@@ -221,6 +221,8 @@ def _cancel(platform: Platform, row: Row, state: str) -> Step:
     """Some of the open children are told to end; the parent ends when all have."""
     status = JobStatus.read(row.status)
     if not counts(platform, row).open:
+        if status.ending:  # how it ends is written down; its children have ended meanwhile
+            return life.at(row, state, status, after=0)
         return life.finish(platform, row, status, "Canceled")
     with platform.database.read() as connection:
         asked = _not_asked(connection, row)

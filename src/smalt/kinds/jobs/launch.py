@@ -25,7 +25,7 @@ from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import pinned, ranks
 from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
-from smalt.kinds.jobs.model import HOLD, MODES, ROOT
+from smalt.kinds.jobs.model import FOLDERS, HOLD, MODES, ROOT
 from smalt.kinds.jobs.parallel.task import driven
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import shm_bytes
@@ -40,7 +40,6 @@ HOLD_MOST_S = 7 * 86400.0
 TOKEN_S = 365 * 86400.0  # of a job without a timeout; a token opens nothing once its job has ended
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
-_FOLDERS = ("uri_folder", "mltable", "mlflow_model")
 
 
 def task_name(row: Row, attempt: int, rank: int) -> str:
@@ -169,14 +168,14 @@ def _input(name: str, given: Document, source: Document | None) -> InputSpec:
         return InputSpec(name=name, value=str(given["value"]))
     type_, place = given["jobInputType"], Place(**source["place"])
     mode = MODES.get(str(given.get("mode") or "").lower(), "ro_mount")
-    ref = place.ref(type_ in _FOLDERS) if place.account else None
+    ref = place.ref(type_ in FOLDERS) if place.account else None
     return InputSpec(name=name, type=type_, mode=mode, uri=source["uri"], source=ref, url=place.url)
 
 
 def _output(name: str, given: Document, place: Document) -> OutputSpec:
     mode = MODES.get(str(given.get("mode") or "").lower(), "rw_mount")
     type_ = given.get("jobOutputType", "uri_folder")
-    target = Place(**place).ref(type_ in _FOLDERS)
+    target = Place(**place).ref(type_ in FOLDERS)
     return OutputSpec(name=name, type=type_, mode=mode, uri=place["uri"], target=target)
 
 

@@ -21,6 +21,7 @@ LATEST = "latest"  # in a parent's: what the label meant when it was taken, by T
 REUSED = "reused"  # in a spec's own part: an earlier job did its work, and nothing of it runs
 POSITION = "smalt.queue_position"  # a property that is shown and not kept: from 1, of a job that waits for nodes
 HOLD = "smalt.hold"  # a property that users write: an ISO 8601 duration for which a failed job's nodes stay
+FOLDERS = ("uri_folder", "mltable", "mlflow_model")  # types of inputs and outputs that are no single file
 MODES = {
     "readonlymount": "ro_mount", "ro_mount": "ro_mount", "download": "download", "direct": "direct",
     "evalmount": "eval_mount", "eval_mount": "eval_mount", "evaldownload": "eval_download",

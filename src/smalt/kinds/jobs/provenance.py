@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from smalt.agent.wire import Ref
 from smalt.arm.kind import OURS, Action, Document, Request
 from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs.model import FOLDERS
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store.document import part
@@ -30,24 +32,29 @@ _LOG = logging.getLogger(__name__)
 
 def taken(platform: Platform, row: Row) -> Document:
     """What each input that is no literal holds now: `files`, `bytes`, `digest`, and `names` (of few); {}: unknown."""
-    return {name: _content(platform, Place(**one["place"])) for name, one in _inputs(row).items()}
+    types = {name: str((one or {}).get("jobInputType")) for name, one in part(row.properties, "inputs").items()}
+    return {
+        name: _content(platform, Place(**one["place"]).ref(types.get(name) in FOLDERS), one["place"]["path"])
+        for name, one in _inputs(row).items()
+    }
 
 
 def _inputs(row: Row) -> Document:
     return part(part(part(row.spec, OURS), PINNED), "inputs")
 
 
-def _content(platform: Platform, place: Place) -> Document:
-    if not place.account:
+def _content(platform: Platform, ref: Ref, path: str) -> Document:
+    if not ref.account:
         return {}
     try:
-        listed = list(islice(platform.blobs.list(place.account, place.container, place.path), FILES_MOST + 1))
+        most = FILES_MOST + 1 if not ref.name or ref.name.endswith("/") else 1
+        listed = [one for one in islice(platform.blobs.list(*ref), most) if most > 1 or one.name == ref.name]
     except Exception as error:  # the edge: what a store has against it must not hold up the job
-        _LOG.warning("what is at %s cannot be noted: %s", place.path, error)
+        _LOG.warning("what is at %s cannot be noted: %s", path, error)
         return {}
     if len(listed) > FILES_MOST:
         return {}
-    names = {one.name.removeprefix(place.path): [one.size, one.etag] for one in listed}
+    names = {one.name.removeprefix(path): [one.size, one.etag] for one in listed}
     digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
     found: Document = {"files": len(listed), "bytes": sum(one.size for one in listed), "digest": digest}
     return found | ({"names": names} if len(names) <= _NAMED_MOST else {})

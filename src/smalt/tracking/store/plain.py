@@ -33,7 +33,7 @@ _SPECIAL = {"NaN": (0.0, True), "Infinity": (_LARGEST, False), "-Infinity": (-_L
 _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 _NAME = re.compile(r"[/\w.\- :]+")
 _RUN_NAME = "mlflow.runName"  # a tag that names the run, too
-_UNUSUAL = re.compile(rb"\\u(0000|[dD][89a-fA-F])")  # NUL, and halves of surrogate pairs
+_UNUSUAL = re.compile(rb"\\u(0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]")  # NUL, and halves of surrogate pairs, also as bytes
 
 _METRIC = frozenset({"key", "value", "timestamp", "step"})
 _PAIR = frozenset({"key", "value"})

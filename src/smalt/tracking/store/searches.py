@@ -41,11 +41,11 @@ _OFFSET = re.compile(r'\{"offset": ([1-9][0-9]{0,17})\}')
 _COLUMNS = {"run_id": "run_uuid", "run_name": "name"}  # of attributes, where they have another name
 _TABLES = {METRIC: "latest_metrics", PARAM: "params", TAG: "tags"}
 _DATASETS = (
-    "r.run_uuid IN (SELECT i.destination_id FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id WHERE d.{})"
+    "r.run_uuid IN (SELECT i.destination_id FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id WHERE {})"
 )
 _CONTEXTS = (
     "r.run_uuid IN (SELECT i.destination_id FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id "
-    "JOIN input_tags t ON t.input_uuid = i.input_uuid WHERE t.name = 'mlflow.data.context' AND t.{})"
+    "JOIN input_tags t ON t.input_uuid = i.input_uuid WHERE t.name = 'mlflow.data.context' AND {})"
 )
 
 
@@ -180,7 +180,7 @@ def _condition(clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:
         return _compared(f"r.{_COLUMNS.get(clause.key, clause.key)}", clause, sqlite)
     if clause.kind == DATASET:
         context = clause.key == "context"
-        compared, values = _compared("value" if context else clause.key, clause, sqlite)
+        compared, values = _compared("t.value" if context else f"d.{clause.key}", clause, sqlite)
         return (_CONTEXTS if context else _DATASETS).format(compared), values
     kind, key = (TAG, "mlflow.runName") if clause.kind == ATTRIBUTE else (clause.kind, clause.key)
     if clause.value is None:

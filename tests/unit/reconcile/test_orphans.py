@@ -1,0 +1,50 @@
+"""Tasks that are another server's by now are ended, one that cannot be ended keeps no other from it."""
+
+from __future__ import annotations
+
+import threading
+
+from fakes.platform import GROUP, Harness
+from smalt.reconcile.orphans import Orphans
+from smalt.store import resources
+from smalt.store.servers import Servers
+
+
+def add(harness: Harness, name: str, home: str) -> str:
+    key, now = f"{GROUP.lower()}/{name}", harness.clock()
+    with harness.database.write() as connection:
+        resources.insert(
+            connection, key=key, written=key, kind="things", parent=GROUP.lower(), name=name, spec={}, status={},
+            state="Running", now=now, by="test", home=home,
+        )  # fmt: skip
+    return key
+
+
+def test_what_is_no_more_this_servers_is_ended_and_what_cannot_be_is_tried_again(harness: Harness) -> None:
+    owners = {
+        "mine": add(harness, "a", "me"),
+        "damaged": add(harness, "b", "other"),
+        "theirs": add(harness, "c", "other"),
+        "nobodys": f"{GROUP.lower()}/gone",
+    }
+    ended: list[str] = []
+    tried = threading.Semaphore(0)
+
+    def remove(name: str) -> None:
+        tried.release()
+        if name == "damaged" and "theirs" not in ended:
+            raise ValueError("no JSON")
+        ended.append(name)
+        del owners[name]
+
+    made = Orphans(harness.database, Servers(harness.database, harness.clock, "me"), lambda: dict(owners), remove)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    for _ in range(3):
+        assert tried.acquire(timeout=10)
+    made.look_again()
+    assert tried.acquire(timeout=10), "it is tried again"
+    made.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert sorted(ended) == ["damaged", "nobodys", "theirs"] and list(owners) == ["mine"]
