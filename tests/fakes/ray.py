@@ -11,7 +11,7 @@ from smalt.arm.ports import Applied, NodePlace, ProvidedNode, WantedNode
 
 @dataclass
 class FakeRay:
-    """`asked`: each request once, by its id. `busy`: requests are not done yet. `away`: nothing answers."""
+    """`asked`: each request once, by its id. `busy`: requests are not done yet. `away`: nothing answers. `broken`: raised by all."""
 
     asked: dict[str, list[WantedNode]] = field(default_factory=dict[str, list[WantedNode]])
     nodes: dict[str, ProvidedNode] = field(default_factory=dict[str, ProvidedNode])
@@ -19,6 +19,7 @@ class FakeRay:
     busy: bool = False
     away: bool = False
     error: str = ""
+    broken: Exception | None = None
 
     def apply(self, place: NodePlace, id_: str, wanted: Sequence[WantedNode]) -> Applied:
         self._reach(place)
@@ -36,5 +37,7 @@ class FakeRay:
 
     def _reach(self, place: NodePlace) -> None:
         self.places.append(place)
+        if self.broken is not None:
+            raise self.broken
         if self.away:
             raise ArmError(502, "RayUnreachable", "Ray's dashboard cannot be reached: refused.")

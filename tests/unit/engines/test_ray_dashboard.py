@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Callable
+import secrets
+import socket
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import pytest
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import NodePlace, WantedNode
-from smalt.engines.ray import RayProvider
+from smalt.engines.ray import RayProvider, dashboard
 from smalt.engines.ray.dashboard import Dashboard
 from smalt.settings import Settings
 
@@ -69,12 +73,11 @@ def test_a_request_is_sent_once_and_asked_for_until_it_is_done(provider: Callabl
     assert not ray.apply(PLACE, "id-1", WANTED).done
     assert not ray.apply(PLACE, "id-1", WANTED).done
     (sent,) = [one for one in head.seen if one.method == "POST"]
-    body = json.loads(sent.content)
-    told = json.loads(body["runtime_env"]["env_vars"]["SMALT_WANTED"])
-    assert told["nodes"][0]["credential"] == {
-        "server": "https://ml.example:1443", "name": "rays-1", "token": "secret", "ca": "CA",
-    }  # fmt: skip
-    compile(body["runtime_env"]["env_vars"]["SMALT_BRIDGE"], "bridge", "exec")
+    variables = json.loads(sent.content)["runtime_env"]["env_vars"]
+    told = json.loads(zlib.decompress(base64.b64decode(variables["SMALT_WANTED"])))
+    assert (told["server"], told["ca"]) == ("https://ml.example:1443", "CA")
+    assert told["nodes"] == [{"name": "rays-1", "cpus": 4, "gpus": 0, "token": "secret"}]
+    compile(variables["SMALT_BRIDGE"], "bridge", "exec")
     head.jobs["id-1"] = "SUCCEEDED"
     applied = ray.apply(PLACE, "id-1", WANTED)
     assert applied.done and not applied.error
@@ -86,6 +89,28 @@ def test_a_job_that_failed_says_why(provider: Callable[[Any], RayProvider]) -> N
     head.log = "Traceback:\nModuleNotFoundError: No module named 'ray'\n"
     applied = provider(head).apply(PLACE, "id-1", WANTED)
     assert applied.done and applied.error.endswith("No module named 'ray'")
+    assert head.jobs == {}, "it showed the nodes' tokens"
+
+
+def test_a_job_whose_log_is_gone_is_forgotten_too(provider: Callable[[Any], RayProvider]) -> None:
+    head = Head(**{"id-1": "FAILED"})
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500, text="no agent") if request.url.path.endswith("/logs") else head(request)
+
+    applied = provider(answer).apply(PLACE, "id-1", WANTED)
+    assert applied.done and applied.error.endswith("it said nothing") and head.jobs == {}
+
+
+def test_a_thousand_nodes_are_asked_for_at_once(provider: Callable[[Any], RayProvider], tmp_path: Path) -> None:
+    """Ray gives all variables of a job as one argument, of which Linux takes 128 KiB."""
+    (tmp_path / "tls" / "ca.pem").write_text(secrets.token_urlsafe(1500))
+    head = Head()
+    provider(head).apply(
+        PLACE, "id-1", [WantedNode(f"rays-{secrets.token_hex(4)}", secrets.token_urlsafe(32), 4) for _ in range(1000)]
+    )
+    (sent,) = [one for one in head.seen if one.method == "POST"]
+    assert len(json.dumps(json.loads(sent.content)["runtime_env"])) < 100 * 1024
 
 
 def test_what_is_said_of_actors(provider: Callable[[Any], RayProvider]) -> None:
@@ -131,3 +156,59 @@ def test_one_that_is_not_there() -> None:
         pytest.raises(ArmError, match=r"http://127\.0\.0\.1:1 cannot be reached"),
     ):
         ray.check()
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "field"),
+    [
+        ("http://ray:dash", "", "ray.url"),
+        ("http://[::1", "", "ray.url"),
+        ("http://head:8265:1", "", "ray.url"),
+        ("http://:8265", "", "ray.url"),
+        ("http://head:99999", "", "ray.url"),
+        ("http://head..example:8265", "", "ray.url"),
+        (PLACE.url, "gehe\u00efm", "ray.token"),
+        (PLACE.url, "two\nlines", "ray.token"),
+    ],
+)
+def test_an_address_that_is_none(url: str, token: str, field: str) -> None:
+    with pytest.raises(ArmError) as found:
+        Dashboard(url, token)
+    assert (found.value.status, found.value.target) == (400, field)
+
+
+def test_addresses_that_are_some() -> None:
+    for url in (PLACE.url, "https://head", "http://[::1]:8265", "http://10.0.0.1:8265", "HTTP://Head:80"):
+        with Dashboard(url, "t0k"):
+            pass
+
+
+def test_a_list_that_is_not_rays() -> None:
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, json={"data": None}))
+    with Dashboard(PLACE.url, "", answer) as ray, pytest.raises(ArmError) as found:
+        ray.nodes()
+    assert found.value.code == "RayUnsupported"
+
+
+def test_one_that_takes_calls_and_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "_CALL_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with Dashboard(url) as ray, pytest.raises(ArmError, match="cannot be reached"):
+            ray.check()
+
+
+def test_one_that_answers_a_piece_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, sent = [0.0], list[bytes]()
+    monkeypatch.setattr(dashboard, "monotonic", lambda: now[0])
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            now[0] += 2
+            sent.append(b" ")
+            yield b" "
+
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, content=pieces()))
+    with Dashboard(PLACE.url, "", answer) as ray, pytest.raises(ArmError, match="no whole answer within 6 s"):
+        ray.nodes()
+    assert len(sent) < 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from fakes.jobs import JOBS, counts, status, submit
 from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.ports import Principal, ProvidedNode
+from smalt.kinds.computes import ray as on_ray
+from smalt.sched import placement
 from smalt.settings import TENANT
 from smalt.store import nodes
 from smalt.store.nodes import Machine
@@ -172,6 +175,21 @@ def test_while_ray_is_away_jobs_wait_and_those_that_run_go_on(ray: Harness) -> N
     assert status(ray, "b") == "Starting"
 
 
+def test_a_ray_that_is_away_is_asked_less_and_less_whatever_wakes_its_cluster(ray: Harness) -> None:
+    ray.ray.away = True
+    submit(ray, "a", computeId=COMPUTE)
+    asked: list[float] = []
+    for second in range(600):
+        before = len(ray.ray.places)
+        pass_(ray, 1)
+        asked += [second] * (len(ray.ray.places) - before)
+    assert [round((two - one) / 10) for one, two in pairwise(asked)] == [1, 2, 4, *[6] * 8]
+    ray.ray.away = False
+    pass_(ray, 60)
+    dial_in(ray)
+    assert status(ray, "a") == "Starting" and "away" not in ray.row(COMPUTE).status["ray"]
+
+
 @pytest.mark.parametrize("said", [None, ProvidedNode("dead", "its machine died"), ProvidedNode("waiting", "no room")])
 def test_a_silent_node_that_ray_has_lost_is_lost_after_half_a_minute(ray: Harness, said: ProvidedNode | None) -> None:
     submit(ray, "a", computeId=COMPUTE)
@@ -221,6 +239,71 @@ def test_a_delete_does_not_wait_for_ever_for_a_ray_that_is_away(ray: Harness) ->
     assert ray.get(COMPUTE).status_code == 200
     pass_(ray, 90)
     assert ray.get(COMPUTE).status_code == 404
+
+
+def test_a_delete_that_ray_refuses_is_tried_again_after_a_while(ray: Harness) -> None:
+    submit(ray, "a", computeId=COMPUTE)
+    pass_(ray, 1)
+    dial_in(ray)
+    ray.engine.finish(task_of(ray, "a").name, 0)
+    ray.settle()
+    ray.ray.error = "no driver could be started"
+    ray.send("DELETE", COMPUTE)
+    ray.settle()
+    ray.clock.now += 1
+    ray.settle()
+    row = ray.row(COMPUTE)
+    assert row.deleting and row.status["ray"]["made"] and row.status["ray"]["retry_at"] > ray.clock()
+    step = on_ray.remove(ray.platform, row)
+    assert not step.gone and step.after == pytest.approx(row.status["ray"]["retry_at"] - ray.clock())
+    asked = len(ray.ray.asked)
+    ray.ray.error = ""
+    for _ in range(3):
+        pass_(ray, 15)
+    assert ray.get(COMPUTE).status_code == 404 and len(ray.ray.asked) == asked + 1
+
+
+def test_a_delete_leaves_no_nodes_behind_in_the_queue(harness: Harness) -> None:
+    attach(harness, least=1)
+    harness.settle()
+    dial_in(harness)
+    with harness.database.read() as connection:
+        assert placement.nodes(connection, COMPUTE.lower())
+    harness.send("DELETE", COMPUTE)
+    for _ in range(3):
+        pass_(harness, 1)
+    assert harness.get(COMPUTE).status_code == 404
+    with harness.database.read() as connection:
+        assert not placement.nodes(connection, COMPUTE.lower())
+
+
+def test_a_delete_ends_whatever_is_raised(ray: Harness) -> None:
+    submit(ray, "a", computeId=COMPUTE)
+    pass_(ray, 1)
+    dial_in(ray)
+    ray.engine.finish(task_of(ray, "a").name, 0)
+    ray.settle()
+    ray.ray.broken = ValueError("nobody has thought of this")
+    ray.send("DELETE", COMPUTE)
+    pass_(ray, 1)
+    assert ray.get(COMPUTE).status_code == 200
+    pass_(ray, 90)
+    assert ray.get(COMPUTE).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"url": "http://ray:dash"}, "url"),
+        ({"url": "http://[::1"}, "url"),
+        ({"url": "http://head:8265:1"}, "url"),
+        ({"url": "http://head:8265", "token": "gehe\u00efm"}, "token"),
+    ],
+)
+def test_an_address_that_is_none_makes_no_compute(harness: Harness, given: dict[str, str], field: str) -> None:
+    answer = attach(harness, ray=given)
+    assert answer.status_code == 400 and answer.json()["error"]["target"] == f"properties.properties.ray.{field}"
+    assert harness.get(COMPUTE).status_code == 404
 
 
 def test_clients_that_know_nothing_of_ray_change_the_scale_and_nothing_else(ray: Harness) -> None:

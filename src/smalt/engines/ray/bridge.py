@@ -1,12 +1,14 @@
 """Runs on Ray's side, as a Ray job: makes its cluster have the nodes that a compute wants, and ends.
 
-This file's text is the job. It needs the standard library, Ray, and Smalt where nodes run. What is wanted is JSON in
-SMALT_WANTED: {"namespace", "version", "folder", "isolation", "nodes": [{"name", "cpus", "gpus", "credential"}]}.
+This file's text is the job. It needs the standard library, Ray, and Smalt where nodes run. What is wanted is in
+SMALT_WANTED, JSON by zlib in base64: {"namespace", "version", "folder", "isolation", "server", "ca", "nodes": [{"name",
+"cpus", "gpus", "token"}]}.
 
 A node is one detached placement group of one bundle and one detached actor in it, both named NAMESPACE/NAME. All that
 was made once is found again by its name, so this may be run any number of times, and be killed anywhere.
 """
 
+import base64
 import contextlib
 import fcntl
 import importlib.metadata
@@ -19,6 +21,8 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
+import zlib
 from pathlib import Path
 
 import ray
@@ -45,29 +49,48 @@ class Node:
         self._root = own_root(Path(wanted["folder"]).expanduser() / here, self._name)
         file = self._root.with_suffix(".json")
         file.touch(mode=0o600)
-        file.write_text(json.dumps(node["credential"]))
+        told = {"server": wanted["server"], "name": node["name"], "token": node["token"], "ca": wanted["ca"]}
+        file.write_text(json.dumps(told))
         self._command = [
             sys.executable, "-m", "smalt.cli", "node", "run", "--token-file", str(file), "--root", str(self._root),
             "--isolation", wanted["isolation"],
         ]  # fmt: skip
         self._log = self._root.with_suffix(".log")
-        self._failed, self._over = threading.Event(), threading.Event()
+        self._failed, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._error = ""
         threading.Thread(target=self._keep, daemon=True).start()
-        if self._failed.wait(FIRST_S):
-            raise RuntimeError(self._said())
+        self._failed.wait(FIRST_S)
+        self._made.set()
+        if self._failed.is_set():
+            raise RuntimeError(self._error or self._said())
 
     def end(self) -> None:
         """Once the platform has revoked the node, which ends what runs here."""
         self._over.wait(LAST_S)
 
     def _keep(self) -> None:
-        """In the thread that starts it: the kernel ends what a thread has started with that thread."""
-        while self._run() != REVOKED:
+        """In the thread that starts it: the kernel ends what a thread has started with that thread.
+
+        What it cannot do ends the process, which Ray starts again: without the thread it would seem to run for ever.
+        """
+        try:
+            while self._run() != REVOKED:
+                self._failed.set()
+                time.sleep(PAUSE_S)
+            self._leave()
+        except Exception as error:
+            traceback.print_exc()  # into Ray's log of this actor
+            self._error = f"{type(error).__name__}: {error}"
             self._failed.set()
-            time.sleep(PAUSE_S)
-        give_back(self._root)
-        self._over.set()
-        ray.util.remove_placement_group(ray.util.get_placement_group(self._group))  # this actor ends with it
+            if self._made.is_set():  # before, `__init__` says it
+                os._exit(1)
+
+    def _leave(self) -> None:
+        try:
+            give_back(self._root)
+        finally:
+            self._over.set()
+            ray.util.remove_placement_group(ray.util.get_placement_group(self._group))  # this actor ends with it
 
     def _run(self) -> int:
         leash = str(importlib.resources.files("smalt.cli") / "leash.py")
@@ -81,6 +104,10 @@ class Node:
     def _said(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1][:1000] if lines else "smalt node run ended without a word"
+
+
+def unpacked(text: str) -> dict:
+    return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
 def check_version(wanted: str) -> None:
@@ -149,13 +176,15 @@ def make(wanted: dict, node: dict) -> None:
 
 def end(name: str, group: PlacementGroup) -> None:
     """A node that runs ends what it has first."""
-    with contextlib.suppress(ValueError, RayError):
-        if ray.util.placement_group_table(group)["state"] == "CREATED":
-            ray.get(ray.get_actor(name).end.remote(), timeout=LAST_S)
-    ray.util.remove_placement_group(group)
+    try:
+        with contextlib.suppress(ValueError, RayError):
+            if ray.util.placement_group_table(group)["state"] == "CREATED":
+                ray.get(ray.get_actor(name).end.remote(), timeout=LAST_S)
+    finally:
+        ray.util.remove_placement_group(group)
 
 
 if __name__ == "__main__":
-    told = json.loads(os.environ["SMALT_WANTED"])
+    told = unpacked(os.environ["SMALT_WANTED"])
     ray.init(namespace=told["namespace"], log_to_driver=False)
     apply(told)

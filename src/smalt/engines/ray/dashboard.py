@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import httpx
 
-from smalt.arm.errors import ArmError
+from smalt.arm.errors import ArmError, invalid
 
 _OLDEST = (2, 50)
-_TIMEOUT = httpx.Timeout(5, read=20)
+_CONNECT_S = 3.0
+_CALL_S = 6.0  # a whole call: a worker of the control loop waits for it
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,30 @@ class Job:
         return self.status not in ("PENDING", "RUNNING")
 
 
+def check_address(url: str, token: str, field: str = "ray") -> None:
+    """Raises ArmError(400) with `field`.url or `field`.token, where no request could be made with them."""
+    try:
+        parsed = httpx.URL(url)
+        parsed.raw_host.decode("ascii").encode("idna")  # as a look-up of it does
+        if not parsed.host or (parsed.port is not None and not 0 < parsed.port < 65536):
+            raise ValueError("a host is needed, and a port from 1 to 65535")
+    except (httpx.InvalidURL, ValueError) as error:
+        message = f"{field}.url: '{url[:200]}' is not the address of a dashboard, as http://HOST:8265: {error}."
+        raise invalid(message, f"{field}.url") from error
+    if not token.isascii() or not token.isprintable():
+        raise invalid(f"{field}.token: a token is one line of printable ASCII characters.", f"{field}.token")
+
+
 class Dashboard:
     """All calls raise ArmError: RayUnreachable, RayUnauthorized, RayUnsupported, RayFailed."""
 
     def __init__(self, url: str, token: str = "", transport: httpx.BaseTransport | None = None) -> None:
-        """`token`: Ray's, where it runs with RAY_AUTH_MODE=token."""
+        """`token`: Ray's, where it runs with RAY_AUTH_MODE=token. Raises ArmError(400), see `check_address`."""
+        check_address(url, token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=_TIMEOUT, transport=transport)
+        timeout = httpx.Timeout(_CALL_S, connect=_CONNECT_S)
+        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=timeout, transport=transport)
 
     def __enter__(self) -> Dashboard:
         return self
@@ -84,12 +102,15 @@ class Dashboard:
     def _listed(self, what: str, key: str, value: str) -> list[dict[str, Any]]:
         query = {"filter_keys": key, "filter_predicates": "=", "filter_values": value, "detail": "1", "limit": "10000"}
         found = self._json(self._ask("GET", f"/api/v0/{what}", params=query))
-        return list(found["data"]["result"]["result"])
+        try:
+            return list(found["data"]["result"]["result"])
+        except (KeyError, TypeError) as error:
+            raise self._unlike() from error
 
     def _ask(self, method: str, path: str, missing: bool = False, **more: Any) -> Any:
         """The answer; None where there is none such and that may be."""
         try:
-            answer = self._client.request(method, path, **more)
+            answer = self._send(method, path, **more)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = str(error) or type(error).__name__
             raise _error("RayUnreachable", f"Ray's dashboard at {self._url} cannot be reached: {why}.") from error
@@ -103,11 +124,24 @@ class Dashboard:
             raise _error("RayFailed", f"Ray at {self._url} answered {answer.status_code}: {lines[-1][:300]}")
         return answer
 
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Raises httpx.HTTPError, also where the whole answer is late: httpx counts from piece to piece."""
+        until, body = monotonic() + _CALL_S, bytearray()
+        with self._client.stream(method, path, **more) as answer:
+            for piece in answer.iter_bytes():
+                body += piece
+                if monotonic() > until:
+                    raise httpx.ReadTimeout(f"no whole answer within {_CALL_S:g} s")
+        return httpx.Response(answer.status_code, content=bytes(body))
+
     def _json(self, answer: Any) -> dict[str, Any]:
         try:
             return dict(answer.json())
         except (ValueError, TypeError) as error:
-            raise _error("RayUnsupported", f"{self._url} does not answer as Ray's dashboard does.") from error
+            raise self._unlike() from error
+
+    def _unlike(self) -> ArmError:
+        return _error("RayUnsupported", f"{self._url} does not answer as Ray's dashboard does.")
 
 
 def _error(code: str, message: str) -> ArmError:

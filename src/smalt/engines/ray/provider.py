@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +14,9 @@ from typing import Any
 
 import httpx
 
+from smalt.arm.errors import ArmError
 from smalt.arm.ports import Applied, NodePlace, ProvidedNode, WantedNode
-from smalt.engines.ray.dashboard import Dashboard
+from smalt.engines.ray.dashboard import Dashboard, Job
 from smalt.settings import Settings
 
 _COMMAND = "python -u -c 'import os; exec(os.environ[\"SMALT_BRIDGE\"])'"
@@ -29,16 +33,15 @@ class RayProvider:
             job = ray.job(id_)
             if job is None:
                 ray.check()
-                told = json.dumps(self._told(place, wanted))
-                ray.submit(id_, _COMMAND, {"SMALT_BRIDGE": _bridge(), "SMALT_WANTED": told})
+                told = json.dumps(self._told(place, wanted)).encode()
+                packed = base64.b64encode(zlib.compress(told)).decode()  # Linux takes 128 KiB in one piece
+                ray.submit(id_, _COMMAND, {"SMALT_BRIDGE": _bridge(), "SMALT_WANTED": packed})
                 return Applied(done=False)
             if not job.ended:
                 return Applied(done=False)
-            if job.status == "SUCCEEDED":
-                ray.delete(id_)  # it shows the nodes' tokens
-                return Applied(done=True)
-            lines = ray.log(id_).strip().splitlines()
-            return Applied(done=True, error=f"Ray job {id_} {job.status}: {(lines or [job.message])[-1][:500]}")
+            error = "" if job.status == "SUCCEEDED" else f"Ray job {id_} {job.status}: {_last_words(ray, id_, job)}"
+            ray.delete(id_)  # it shows the nodes' tokens
+            return Applied(done=True, error=error)
 
     def observe(self, place: NodePlace) -> Mapping[str, ProvidedNode]:
         with Dashboard(place.url, place.token, self._transport) as ray:
@@ -47,23 +50,25 @@ class RayProvider:
         return {name: _node(one, lacking) for name, one in found.items()}
 
     def _told(self, place: NodePlace, wanted: Sequence[WantedNode]) -> dict[str, Any]:
-        ca = (self._settings.tls / "ca.pem").read_text()
-        nodes = [
-            {
-                "name": one.name, "cpus": one.cpus, "gpus": one.gpus,
-                "credential": {"server": self._settings.url, "name": one.name, "token": one.token, "ca": ca},
-            }
-            for one in wanted
-        ]  # fmt: skip
+        nodes = [{"name": one.name, "cpus": one.cpus, "gpus": one.gpus, "token": one.token} for one in wanted]
         return {
             "namespace": place.namespace, "version": version("smalt"), "folder": place.folder,
-            "isolation": place.isolation, "nodes": nodes,
+            "isolation": place.isolation, "server": self._settings.url,
+            "ca": (self._settings.tls / "ca.pem").read_text(), "nodes": nodes,
         }  # fmt: skip
 
 
 @cache
 def _bridge() -> str:
     return Path(__file__).with_name("bridge.py").read_text()
+
+
+def _last_words(ray: Dashboard, id_: str, job: Job) -> str:
+    """Of a job that failed. Its log may be gone with the machine that had it."""
+    lines: list[str] = []
+    with suppress(ArmError):
+        lines = ray.log(id_).strip().splitlines()
+    return (lines or [job.message])[-1][:500]
 
 
 def _node(actor: Mapping[str, Any], lacking: str) -> ProvidedNode:

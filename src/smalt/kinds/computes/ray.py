@@ -2,11 +2,13 @@
 
 Who decides is the queue (`sched/growth.py`); Ray sees only nodes that are wanted now. What is under way is kept in the
 compute's status, below `ray`: `job` (what was asked of Ray, before it is), `made` (the nodes that Ray was asked for
-last), `why` (what is wrong, for people), `retry_at`.
+last), `why` (what is wrong, for people), `retry_at`, `away` (how often in a row Ray could not be asked, and until when
+it is left alone: whoever asks a dashboard that hangs holds a worker of all computes and jobs).
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +22,20 @@ from smalt.arm.kind import Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NodePlace, ProvidedNode, WantedNode
 from smalt.arm.validation import Properties
-from smalt.sched import growth
+from smalt.engines.ray.dashboard import check_address
+from smalt.sched import growth, placement
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes
 from smalt.store.nodes import Machine
 from smalt.store.resources import Row
 
+log = logging.getLogger("smalt.computes")
+
 TOKEN = "ray"  # among a compute's secrets: what Ray's dashboard is shown
 _NODE = "node/"  # there too: what each node dials in with
 _WORKING_S, _LOOK_S, _RETRY_S = 0.5, 3.0, 30.0
+_AWAY_S, _AWAY_MOST_S = 10.0, 60.0  # how long Ray is left alone: at first, at most
 _SILENT_S = 30.0  # then a node that Ray says is gone is lost: Ray may be wrong for a while
 _GIVE_UP_S = 60.0  # a compute is deleted though Ray cannot be told
 _FIELD = "properties.properties.ray"
@@ -58,6 +64,7 @@ def admit(
     token = given.get("token")
     fresh = {name: value for name, value in given.items() if name != "token" and value is not None}
     fresh["url"] = str(fresh["url"]).rstrip("/")
+    check_address(fresh["url"], str(token or ""), _FIELD)
     fresh = {"folder": "~/.smalt-ray", "isolation": "auto", **before, **fresh}
     fresh.setdefault("namespace", f"smalt-{secrets.token_hex(6)}")
     moved = [name for name in before if before[name] != fresh.get(name)]
@@ -95,10 +102,13 @@ def step(platform: Platform, row: Row, scale: Scale) -> tuple[Document, float | 
         _forget(platform, connection, row, resized.gone)
         machines = nodes.of_compute(connection, row.id)
     ray["made"] = sorted(set(ray.get("made", ())) - {one.name for one in resized.gone if one.connected})
-    try:
-        pause = _work(platform, row, ray, machines, now)
-    except ArmError as error:
-        ray["why"], pause = error.message, _RETRY_S / 3
+    pause: float | None = _left_alone(ray, now)
+    if not pause:
+        try:
+            pause = _work(platform, row, ray, machines, now)
+            ray.pop("away", None)
+        except ArmError as error:
+            ray["why"], pause = error.message, _leave_alone(ray, now, _AWAY_S)
     left = [pause, retry_in or None, None if resized.next_at is None else max(resized.next_at - now, 0.05)]
     return ray, min((one for one in left if one is not None), default=None)
 
@@ -106,19 +116,42 @@ def step(platform: Platform, row: Row, scale: Scale) -> tuple[Document, float | 
 def remove(platform: Platform, row: Row) -> Step:
     """The nodes are nobody's any more, which ends them; then Ray is told, as far as it can be."""
     now, ray = platform.clock(), dict(row.status.get("ray") or {})
-    ray.setdefault("deleting_at", now)
+    if "deleting_at" not in ray:
+        ray["deleting_at"] = now
+        ray.pop("away", None)
     with platform.database.write() as connection:
         machines = nodes.of_compute(connection, row.id)
         for one in machines:
             nodes.remove(connection, one.name)
-    after: float | None = _WORKING_S
+        placement.release_idle(connection, row.id, now, idle_s=0, least=0)
+    after = None
     try:
-        if (ray.get("made") or ray.get("job")) and _ask(platform, row, ray, [], now) is None:
-            after = 0 if ray.get("job") or ray["made"] else None
+        if ray.get("made") or ray.get("job"):
+            pause = _ask(platform, row, ray, [], now)
+            after = max(float(ray.get("retry_at", 0)) - now, _WORKING_S) if pause is None else pause
     except ArmError as error:
-        ray["why"], after = error.message, _RETRY_S / 10
-    over = not (ray.get("made") or ray.get("job")) or now - ray["deleting_at"] > _GIVE_UP_S
+        ray["why"], after = error.message, _leave_alone(ray, now, _RETRY_S / 10)
+    except Exception as error:  # whatever it is: `deleting_at` is kept, so that this ends
+        log.warning("%s: Ray could not be told: %s", row.id, error, exc_info=True)
+        ray["why"], after = str(error)[:500], _leave_alone(ray, now, _RETRY_S / 10)
+    left = max(ray["deleting_at"] + _GIVE_UP_S - now, 0.0)
+    over = not (ray.get("made") or ray.get("job")) or not left
+    after = None if after is None else min(after, left)
     return Step(row.state, {**row.status, "ray": ray}, gone=over, after=after)
+
+
+def _leave_alone(ray: Document, now: float, first_s: float) -> float:
+    """For how long (s): twice as long as the last time, so that Ray is asked less and less while it is away."""
+    times = int((ray.get("away") or {}).get("times", 0))
+    pause = min(first_s * 2 ** min(times, 10), _AWAY_MOST_S)
+    ray["away"] = {"times": times + 1, "until": now + pause}
+    return pause
+
+
+def _left_alone(ray: Document, now: float) -> float:
+    """For how much longer (s); not at all where the clock was set back."""
+    left = float((ray.get("away") or {}).get("until", 0)) - now
+    return left if 0 < left <= _AWAY_MOST_S else 0.0
 
 
 def _work(platform: Platform, row: Row, ray: Document, machines: Sequence[Machine], now: float) -> float | None:
