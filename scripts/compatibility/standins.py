@@ -63,6 +63,7 @@ def _credit(top: Path, target: Path) -> None:
 STAND_INS = (
     StandIn("wasbs://datasets@azuremlexamples.blob.core.windows.net/iris.csv", "iris.csv", _copy(_IRIS)),
     StandIn("wasbs://datasets@azuremlexamples.blob.core.windows.net/", "datasets", _iris_folder),
+    StandIn("wasbs://demo@dprepdata.blob.core.windows.net/Titanic.csv", "Titanic.csv", _copy(_IRIS)),  # any table does
     StandIn(f"{_PUBLIC}/diabetes.csv", "diabetes.csv", _diabetes),
     StandIn(f"{_PUBLIC}/credit_card/default_of_credit_card_clients.csv", "credit.csv", _credit),
     StandIn(f"{_PUBLIC}/credit_card/default%20of%20credit%20card%20clients.csv", "credit.csv", _credit),
