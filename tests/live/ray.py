@@ -56,7 +56,7 @@ class RayCluster:
     def __init__(self, **head: Any) -> None:
         for name in _PATIENCE:  # read when Ray is imported
             os.environ.setdefault(name, "240")
-        os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # else what is below a `uv run` starts its workers by that, too
+        os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # else workers of what is below a `uv run` start by that, too
         from ray.cluster_utils import Cluster
 
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: its sockets lie below

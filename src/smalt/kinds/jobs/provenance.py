@@ -32,9 +32,11 @@ _LOG = logging.getLogger(__name__)
 
 def taken(platform: Platform, row: Row) -> Document:
     """What each input that is no literal holds now: `files`, `bytes`, `digest`, and `names` (of few); {}: unknown."""
-    types = {name: str((one or {}).get("jobInputType")) for name, one in part(row.properties, "inputs").items()}
+    given = part(row.properties, "inputs")
     return {
-        name: _content(platform, Place(**one["place"]).ref(types.get(name) in FOLDERS), one["place"]["path"])
+        name: _content(
+            platform, Place(**one["place"]).ref(part(given, name).get("jobInputType") in FOLDERS), one["place"]["path"]
+        )
         for name, one in _inputs(row).items()
     }
 
