@@ -8,27 +8,18 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 _ADDRESSES = ("index-url", "extra-index-url")
+_FILE = "PIP_CONFIG_FILE"
 _WORDS = ("trusted-host", "timeout", "retries")
 
 
 def own_pip_settings(machine: Mapping[str, str], home: str) -> dict[str, str]:
     """`PIP_…` for what the user's own files say and no variable of `machine` does. `home`: the user's."""
-    said: dict[str, str] = {}
-    for file in _files(machine, home):
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(file, encoding="utf-8")
-        except (configparser.Error, OSError, UnicodeDecodeError):
-            continue  # pip itself says what is wrong with it
-        for section in ("global", "install"):
-            if parser.has_section(section):
-                said.update({name.replace("_", "-"): value for name, value in parser.items(section)})
-    found: dict[str, str] = {}
+    said, found = _read(_own(machine, home)), dict[str, str]()
     for name in (*_ADDRESSES, *_WORDS):
         variable = "PIP_" + name.replace("-", "_").upper()
         words = [_open(one) if name in _ADDRESSES else one for one in said.get(name, "").split()]
@@ -37,9 +28,29 @@ def own_pip_settings(machine: Mapping[str, str], home: str) -> dict[str, str]:
     return found
 
 
-def _files(machine: Mapping[str, str], home: str) -> list[Path]:
+def all_pip_settings(machine: Mapping[str, str], home: str) -> dict[str, str]:
+    """What pip's files say, the machine's and the user's, by pip's names of options."""
+    return _read([Path("/etc/pip.conf"), *_own(machine, home)] if machine.get(_FILE) != os.devnull else [])
+
+
+def _read(files: Sequence[Path]) -> dict[str, str]:
+    """The later win, and what is for `pip install` alone. Of one that cannot be read pip itself says what is wrong."""
+    said: dict[str, str] = {}
+    for file in files:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file, encoding="utf-8")
+        except (configparser.Error, OSError, UnicodeDecodeError):
+            continue
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                said.update({name.replace("_", "-"): value for name, value in parser.items(section)})
+    return said
+
+
+def _own(machine: Mapping[str, str], home: str) -> list[Path]:
     """In the order in which pip reads them; none where it is told to read none."""
-    told = machine.get("PIP_CONFIG_FILE", "")
+    told = machine.get(_FILE, "")
     if told == os.devnull:
         return []
     own = Path(machine.get("XDG_CONFIG_HOME") or Path(home) / ".config") / "pip" / "pip.conf"

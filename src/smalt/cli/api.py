@@ -47,14 +47,23 @@ class Api:
         return self.send("GET", path, **query)
 
     def send(self, method: str, path: str, body: Any = None, **query: str) -> Document:
+        answer = self._asked(method, path, body, **query)
+        check(answer)
+        return answer.json() if answer.content else {}
+
+    def _asked(self, method: str, path: str, body: Any = None, **query: str) -> httpx.Response:
         path = path if path.startswith("/") else f"{self.workspace}/{path}"
         query = {"api-version": API_VERSION, **query}
         try:
-            answer = self._client.request(method, path, params=query, json=body, headers=self.headers)
+            return self._client.request(method, path, params=query, json=body, headers=self.headers)
         except httpx.HTTPError as error:
             raise CliError(f"the platform does not answer: {error or type(error).__name__}") from error
-        check(answer)
-        return answer.json() if answer.content else {}
+
+    def has_job(self, name: str) -> bool:
+        answer = self._asked("GET", f"jobs/{name}")
+        if answer.status_code != 404:
+            check(answer)
+        return answer.status_code != 404
 
     def job(self, name: str) -> Document:
         """Its properties."""

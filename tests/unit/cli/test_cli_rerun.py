@@ -22,9 +22,11 @@ class Answers:
     def __init__(self, properties: dict[str, Any]) -> None:
         self._properties, self.sent = properties, dict[str, Any]()
 
+    def has_job(self, name: str) -> bool:
+        return name in ("first", "taken")
+
     def job(self, name: str) -> dict[str, Any]:
-        if name != "first":
-            raise CliError(f"job '{name}' was not found")
+        assert name == "first"
         return self._properties
 
     def get(self, _path: str, **_options: str) -> dict[str, Any]:
@@ -46,6 +48,9 @@ def test_everything_that_a_command_job_says_is_said_again(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(rerun, "opened", opened)
     assert rerun.run(None, "first", "workspace", "second", changed_ok=False) == 0
+    with pytest.raises(CliError, match="a job 'taken' already"):
+        rerun.run(None, "first", "workspace", "taken", changed_ok=False)
+    assert list(answers.sent) == ["jobs/second"]
     sent = answers.sent["jobs/second"]
     assert set(sent) == fields - OWN
     assert sent["parallel"] == said["parallel"] and sent["properties"]["smalt.rerun_of"] == "first"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from smalt.cli.api import TERMINAL, Api, Document, opened
@@ -12,6 +14,7 @@ from smalt.cli.root import CliError
 FAILED = 1
 BUILD = "azureml-logs/20_image_build_log.txt"
 _OF_PARENTS = ("logs/azureml/executionlogs.txt", "azureml-logs/hyperdrive.txt")  # of jobs that run others
+_OF_RANK = re.compile(r"user_logs/std_log_process_([0-9]+)\.txt")  # with zeros before, where there are many
 _LOOK_S = 0.5  # a log that grows tells nobody
 
 
@@ -24,7 +27,7 @@ class Tail:
         self._at = 0
         self._url = ""
 
-    def find(self, files: dict[str, str], *names: str) -> None:
+    def find(self, files: dict[str, str], names: Iterable[str]) -> None:
         self._url = next((files[name] for name in names if name in files), self._url)
 
     @property
@@ -45,7 +48,7 @@ def run(root: Path | None, job: str, workspace: str, node: int, follow: bool) ->
         said = Tail(api)
         if follow:
             return _follow(api, job, node, said)
-        said.find(api.files(job), *_names(properties, node))
+        said.find(files := api.files(job), names(properties, node, files))
         if not said.found:
             raise CliError(f"job '{job}' has said nothing on node {node} yet; it is {properties['status']}")
         said.copy()
@@ -67,15 +70,15 @@ def _follow(api: Api, job: str, node: int, said: Tail) -> int:
                 print(f"{job}: {status}{f', place {place} in the queue' if place else ''}", file=sys.stderr)
             if not said.found:
                 files = api.files(job)
-                said.find(files, *_names(properties, node))
-                built.find(files, BUILD)
+                said.find(files, names(properties, node, files))
+                built.find(files, [BUILD])
         elif not said.found:
-            said.find(api.files(job), *_names(properties, node))
+            said.find(files := api.files(job), names(properties, node, files))
         if status == "Preparing":
             built.copy()
         said.copy()
         if status in TERMINAL:
-            said.find(api.files(job), *_names(properties, node))
+            said.find(files := api.files(job), names(properties, node, files))
             said.copy()
             break
     if status != "Failed":
@@ -109,7 +112,10 @@ def _nodes(properties: Document) -> int:
     return int((properties.get("resources") or {}).get("instanceCount") or 1)
 
 
-def _names(properties: Document, node: int) -> tuple[str, ...]:
-    if _nodes(properties) > 1:
-        return (f"user_logs/std_log_process_{node}.txt",)
-    return ("user_logs/std_log.txt", "user_logs/std_log_process_0.txt", *_OF_PARENTS)
+def names(properties: Document, node: int, files: Iterable[str]) -> list[str]:
+    """Of its `files` those that say what the job says on a node, the best first: there its first process's is."""
+    spread = properties.get("distribution") or {}
+    each = int(spread.get("processCountPerInstance") or 1) if _nodes(properties) > 1 else 1
+    ranks = {int(found[1]): one for one in files if (found := _OF_RANK.fullmatch(one))}
+    first = [ranks[rank] for rank in (node * each,) if rank in ranks]
+    return first if _nodes(properties) > 1 else ["user_logs/std_log.txt", *first, *_OF_PARENTS]

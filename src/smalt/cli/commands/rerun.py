@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from smalt.cli.api import Api, Document, opened
+from smalt.cli.api import Document, opened
 from smalt.cli.root import CliError
 
 _KEPT = (
@@ -34,7 +34,7 @@ def run(root: Path | None, job: str, workspace: str, name: str, changed_ok: bool
         name = name or f"{job}-rerun-{int(time.time())}"
         again = {key: properties[key] for key in _KEPT if properties.get(key) is not None}
         again["properties"] = {**(again.get("properties") or {}), _OF_RERUN: job}
-        if _exists(api, name):
+        if api.has_job(name):
             raise CliError(f"there is a job '{name}' already; choose another --name")
         api.send("PUT", f"jobs/{name}", {"properties": again})
         key = api.get(f"jobs/{name}/provenance")["environment"]["key"]
@@ -73,16 +73,6 @@ def _bits(provenance: Document) -> Document:
         for name, one in provenance["inputs"].items()
     }
     return {**{key: value for key, value in provenance.items() if key != "job"}, "inputs": inputs}
-
-
-def _exists(api: Api, name: str) -> bool:
-    try:
-        api.job(name)
-    except CliError as error:
-        if "was not found" in str(error):
-            return False
-        raise
-    return True
 
 
 def _said(change: Document) -> str:

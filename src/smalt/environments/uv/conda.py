@@ -15,6 +15,7 @@ import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from smalt.arm.errors import ArmError, invalid
+from smalt.arm.yaml_text import HasAliases, read_yaml
 from smalt.environments.uv.names import brought, conda_only, pypi_name
 from smalt.environments.uv.requirements import PipList, parse_pip
 
@@ -85,9 +86,9 @@ def _document(text: str) -> dict[str, Any]:
     if len(text.encode()) > MAX_BYTES:
         raise _fault("", f"is larger than {MAX_BYTES // 1024} kB")
     try:
-        if "&" in text and any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text, yaml.SafeLoader)):
-            raise _fault("", "uses YAML aliases, which can grow without bounds; write the entries out")
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
+    except HasAliases as error:
+        raise _fault("", str(error)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

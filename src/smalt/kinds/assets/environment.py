@@ -6,7 +6,6 @@ be meant for another platform): the job that uses it is refused, with the reason
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentSpec
+from smalt.arm.yaml_text import read_yaml
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.references import CURATED, place_key, stands_for
 from smalt.kinds.assets.versions import (
@@ -31,8 +31,6 @@ from smalt.kinds.assets.versions import (
 )
 from smalt.store import resources
 from smalt.store.resources import Row
-
-_ALIAS = re.compile(r"(?:^|[\s\[,:-])[&*]\w", re.MULTILINE)
 
 
 class EnvironmentProperties(VersionProperties):
@@ -110,9 +108,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
 def _conda(text: Any) -> Any:
     """A conda file as what it says: clients read it, and write it back in an order and with quotes of their own."""
     try:
-        # an alias may stand for far more than is written, so such files are compared as text
-        return text if not text or _ALIAS.search(text) else yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+        return read_yaml(text) if text else text
+    except (yaml.YAMLError, ValueError, RecursionError):  # so are those with aliases: they are compared as text
         return text
 
 

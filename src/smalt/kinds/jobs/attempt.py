@@ -116,15 +116,17 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
         secret=secrets.token_hex(16) if distribution.type_of(row.properties) in distribution.WITH_SECRET else "",
     )
-    with platform.database.read() as connection:
-        home = _home(platform, connection, status)
+    home = _home(platform, status)
     return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}", home=home)
 
 
-def _home(platform: Platform, connection: Connection, status: JobStatus) -> str:
+def _home(platform: Platform, status: JobStatus) -> str:
     """The server that goes on: on whose machine the tasks are, or whom the machine dialled that has them."""
     me = platform.servers.me
-    dialled = [nodes.get(connection, name) for name in status.machines if name]
+    if not any(status.machines):
+        return me
+    with platform.database.read() as connection:
+        dialled = [nodes.get(connection, name) for name in status.machines if name]
     other = next((one.server for one in dialled if one and one.connected and one.server), me)
     return other if other in platform.servers.others else me
 
@@ -168,11 +170,8 @@ def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPla
 
 
 def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:
-    if any(status.machines):
-        with platform.database.read() as connection:
-            home = _home(platform, connection, status)
-        if home != platform.servers.me:
-            return at(row, row.state, status, after=0, home=home)
+    if any(status.machines) and (home := _home(platform, status)) != platform.servers.me:
+        return at(row, row.state, status, after=0, home=home)
     observed = _observed(platform, row, status)
     states = [state for state in observed if state is not None]
     preempted = _is_preemptible(row) and _is_reclaimed(platform, row)

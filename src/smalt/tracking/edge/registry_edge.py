@@ -21,6 +21,7 @@ from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelRegistry, ModelVersion
 from smalt.arm.validation import ASSET_NAME, name_fault
+from smalt.arm.yaml_text import read_yaml
 from smalt.settings import Settings
 from smalt.tracking.address import artifact_root
 from smalt.tracking.artifacts.model_files import ModelFiles
@@ -209,11 +210,11 @@ def _flavors(files: ModelFiles, name: str) -> dict[str, Any]:
     try:
         spot = files.locate(f"{name}/MLmodel")
         with spot.folder.open(spot.name) as file:
-            document = yaml.safe_load(file.read(_MLMODEL_MOST_BYTES))
+            document = read_yaml(file.read(_MLMODEL_MOST_BYTES))
         flavors = document["flavors"]
         return {
             str(flavor): {"data": {str(key): str(value) for key, value in data.items()}}
             for flavor, data in flavors.items()
         }
-    except (ArmError, OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError):
+    except (ArmError, OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, RecursionError):
         return {}

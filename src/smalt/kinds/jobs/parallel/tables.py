@@ -17,6 +17,7 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
+from smalt.arm.yaml_text import HasAliases, read_yaml
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 
@@ -76,11 +77,9 @@ def _parsed(name: str, data: bytes) -> Document:
     if len(data) > _MOST_BYTES:
         raise _wrong(name, f"its {_FILE} is larger than {_MOST_BYTES >> 10} kB; name folders or patterns")
     try:
-        if b"&" in data and any(
-            isinstance(one, yaml.AliasEvent) for one in cast("Any", yaml).parse(data, yaml.SafeLoader)
-        ):
-            raise _wrong(name, f"its {_FILE} has YAML aliases, which can grow without bounds; write the entries out")
-        said = json.loads(json.dumps(yaml.safe_load(data), default=str))
+        said = json.loads(json.dumps(read_yaml(data), default=str))
+    except HasAliases as error:
+        raise _wrong(name, f"its {_FILE} {error}") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # also a number or a date that is none
         raise _wrong(name, f"its {_FILE} is no YAML: {str(error)[:300]}") from None
     if not isinstance(said, dict):
