@@ -25,6 +25,15 @@ USER = 61_999
 PLAIN = 61_998
 PYTHON = next((one for one in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(one).exists()), "")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root becomes the other users")
+_not_root = pytest.mark.skipif(os.geteuid() == 0, reason="is root")
+OWN_USER = pytest.param((None, USER), id="root, own user", marks=needs_root)
+WITHOUT_RIGHTS = pytest.param((None, 0), id="root without rights", marks=needs_root)
+PLAIN_USER = pytest.param((PLAIN, 0), id="plain user", marks=needs_root)
+OWN_NETWORK = pytest.param((None, USER, "network"), id="root, own user, own network", marks=needs_root)
+PLAIN_OWN_NETWORK = pytest.param((PLAIN, 0, "network"), id="plain user, own network", marks=needs_root)
+LANDLOCK = pytest.param((None, 0, "files"), id="Landlock alone", marks=needs_root)
+PLAIN_LANDLOCK = pytest.param((PLAIN, 0, "files"), id="plain user, Landlock alone", marks=needs_root)
+WHO_TESTS = pytest.param((None, 0), id="who runs the tests", marks=_not_root)
 
 
 class Walled:

@@ -135,8 +135,8 @@ class _Relay:
         while True:
             watched = select.poll()
             watched.register(self._process, select.POLLIN)
-            if len(self._typed) < _MOST:
-                watched.register(self._connection, select.POLLIN)
+            takes = len(self._typed) < _MOST
+            watched.register(self._connection, select.POLLIN if takes else 0)  # that it hangs up is told all the same
             if self._typed:
                 watched.register(self._inside.typed, select.POLLOUT)
             for one in said:
@@ -148,7 +148,7 @@ class _Relay:
                 if not self._pass_on(one, said[one]):
                     del said[one]
             if self._connection.fileno() in ready:
-                data = self._connection.recv(_PIECE)
+                data = self._connection.recv(_PIECE) if takes else b""
                 if not data:
                     raise Gone
                 self._take(self._frames(data))

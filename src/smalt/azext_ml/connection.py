@@ -19,6 +19,7 @@ from .errors import MLError
 
 API = "2024-04-01"
 PROVIDER = "Microsoft.MachineLearningServices"
+PIECE = 4 << 20
 _TIMEOUT_S = 120.0
 _BUSY = (429, 503)
 _TRIES = 4
@@ -100,8 +101,8 @@ class Connection:
         return self._until_there(answer.headers["location"])
 
     def bytes_from(self, url: str, start: int) -> bytes:
-        """What a blob has from there on, by an address that carries its own permission; b"" at its end."""
-        headers = {"x-ms-version": "2021-08-06", "Range": f"bytes={start}-"}
+        """Up to `PIECE` bytes of a blob from there on, by an address with its own permission; b"" at its end."""
+        headers = {"x-ms-version": "2021-08-06", "Range": f"bytes={start}-{start + PIECE - 1}"}
         try:
             with self._open(urllib.request.Request(self._own(url), headers=headers)) as answer:
                 return answer.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from .connection import Connection
+from .connection import PIECE, Connection
 
 _USER = re.compile(r"user_logs/std_log[\D]*[0]*(?:_ps)?\.txt")  # of the first node of several
 _OLDER: Mapping[str, re.Pattern[str]] = {
@@ -32,13 +32,21 @@ class Streamed:
         if not names and self._older:
             names = [one for one in addresses if self._older.fullmatch(one)]
         for name in sorted(names):
+            yield from self._of(name, addresses[name], ended)
+
+    def _of(self, name: str, address: str, ended: bool) -> Iterator[str]:
+        """A piece at a time, each up to the end of a line; a line that is longer than that comes in parts."""
+        full = True
+        while full:
             before = self._read.get(name, 0)
-            come = self._connection.bytes_from(addresses[name], before)
-            whole = come if ended else come[: come.rfind(b"\n") + 1]
+            come = self._connection.bytes_from(address, before)
+            full = len(come) == PIECE
+            lines = come[: come.rfind(b"\n") + 1]
+            whole = come if ended and not full else lines or (come if full else b"")
             if not whole:
-                continue
+                return
             if not before:
                 yield f"\nStreaming {name}\n{'=' * (len(name) + 10)}\n\n"
             self._read[name] = before + len(whole)
             text = whole.decode("utf-8", "replace")
-            yield text if text.endswith("\n") else f"{text}\n"
+            yield text if full or text.endswith("\n") else f"{text}\n"

@@ -16,6 +16,8 @@ from sqlalchemy import Connection, and_, delete, select, update
 from sqlalchemy.engine import Row as SqlRow
 
 from smalt.agent.wire import Phase, Ref, TaskSpec, TaskState
+from smalt.store import nodes
+from smalt.store.nodes import Machine
 from smalt.store.tables import node_task
 
 
@@ -79,6 +81,13 @@ def owners(connection: Connection, node: str) -> list[str]:
 def nodes_with_tasks(connection: Connection) -> set[str]:
     """The names of the machines that have been given something, be it gone or not."""
     return set(connection.execute(select(node_task.c.node).distinct()).scalars())
+
+
+def busy(connection: Connection) -> list[Machine]:
+    """Those that have a task which has not ended."""
+    given = nodes_with_tasks(connection)
+    known = [one for one in nodes.every(connection) if one.name in given]
+    return [one for one in known if not all(row.ended for row in of_node(connection, one.name))]
 
 
 def note(connection: Connection, id_: str, **values: Any) -> None:

@@ -83,6 +83,10 @@ class VisitApp:
         if row.ended_at is not None or not tasks:
             message = f"Job '{row.name}' is {row.state}: one connects to a job while it runs, or while it is held."
             raise ArmError(409, "JobNotConnectable", message)
+        servers = self._platform.servers
+        if servers.me and row.home not in (None, servers.me):
+            where = servers.url_of(row.home)
+            raise ArmError(409, "JobNotConnectable", f"Job '{row.name}' runs on another server's machine: {where}.")
         if node >= len(tasks):
             raise invalid(f"Job '{row.name}' has {len(tasks)} nodes, the first is 0; there is no node {node}.", "node")
         return tasks[node]

@@ -13,22 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from fakes.walled import PLAIN, USER, Walled, needs_root, stop, succeeds, walled_root
+from fakes.walled import (
+    OWN_NETWORK,
+    OWN_USER,
+    PLAIN_LANDLOCK,
+    PLAIN_USER,
+    WHO_TESTS,
+    Walled,
+    stop,
+    succeeds,
+    walled_root,
+)
+from live.platform import eventually
 from smalt.agent.visit import DOOR_KEY_FILE, Visit
 from smalt.agent.wire import Outcome, Phase
 from smalt.arm.errors import ArmError
 from smalt.engines.local.doors import knock
 
 
-@pytest.fixture(
-    params=[
-        pytest.param((None, USER), id="root, own user", marks=needs_root),
-        pytest.param((PLAIN, 0), id="plain user", marks=needs_root),
-        pytest.param((None, USER, "network"), id="own network", marks=needs_root),
-        pytest.param((PLAIN, 0, "files"), id="landlock", marks=needs_root),
-        pytest.param((None, 0), id="who runs the tests", marks=pytest.mark.skipif(os.geteuid() == 0, reason="is root")),
-    ]
-)
+@pytest.fixture(params=[OWN_USER, PLAIN_USER, OWN_NETWORK, PLAIN_LANDLOCK, WHO_TESTS])
 def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
     with walled_root(*request.param) as made:
         yield made
@@ -80,10 +83,7 @@ def running(walled: Walled, command: str = "", **values: object) -> tuple[Path, 
     told = f"readlink /proc/self/ns/* > {walled.root}/homes/w/command.ns; id -u >> {walled.root}/homes/w/command.ns; "
     folder, pid = walled.begin(told + (command or "exec sleep 1000"), **values)
     walled.until(folder, lambda state: state.phase is Phase.RUNNING)
-    deadline = time.monotonic() + 20
-    while not (folder / "door").exists():
-        assert time.monotonic() < deadline, "no door"
-        time.sleep(0.005)
+    eventually((folder / "door").exists, "a door", pause_s=0.005)
     return folder, pid
 
 
@@ -156,20 +156,33 @@ def test_who_leaves_ends_what_he_began_and_the_job_goes_on(walled: Walled) -> No
     folder, pid = running(walled)
     alive = walled.root / "homes" / "w" / "alive"
     visitor = Visitor(folder, "bash", "-c", f"trap '' HUP; while :; do touch {alive}; sleep 0.02; done")
-    deadline = time.monotonic() + 20
-    while not alive.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    visitor.line.close()
-    for _ in range(400):  # it is killed two seconds later, where it does not listen
-        alive.unlink(missing_ok=True)
-        time.sleep(0.05)
-        if not alive.exists():
-            break
-    assert not alive.exists()
+    eventually(alive.exists, "the shell")
+    visitor.line.close()  # it is killed two seconds later, where it does not listen
+    eventually(lambda: not _shells(str(alive)), "its end")
     state = walled.state(folder)
     assert state is not None and state.phase is Phase.RUNNING
     end(walled, folder, pid)
+
+
+def test_who_leaves_while_nothing_that_was_typed_is_read_is_missed(walled: Walled) -> None:
+    folder, pid = running(walled)
+    visitor = Visitor(folder, "bash", "-c", "trap '' HUP; : never-reads; while :; do sleep 0.02; done")
+    eventually(lambda: _shells("never-reads"), "the shell")
+    for size in ((1 << 20) - 1, 256 << 10):  # more than what the door and a pipe keep for it
+        visitor.type(b"x" * size)
+    visitor.line.close()
+    eventually(lambda: not _shells("never-reads"), "its end")
+    end(walled, folder, pid)
+
+
+def _shells(words: str) -> list[int]:
+    """The processes of this machine with these words on their command line."""
+    found: list[int] = []
+    for one in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if words.encode() in (one / "cmdline").read_bytes():
+                found.append(int(one.name))
+    return found
 
 
 def test_the_job_ends_its_visits(walled: Walled) -> None:
@@ -203,10 +216,7 @@ def test_nobody_comes_in_without_the_key(walled: Walled) -> None:
 def test_a_failed_command_is_held_for_who_looks_and_ended_by_a_stop(walled: Walled) -> None:
     folder, pid = running(walled, "echo evidence > found; exit 3", hold_s=600)
     journal = folder / "system.log"
-    deadline = time.monotonic() + 20
-    while "are kept for 600 s" not in (journal.read_text() if journal.exists() else ""):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: journal.exists() and "are kept for 600 s" in journal.read_text(), "the walls being kept")
     visitor = Visitor(folder, "bash", "-c", "cat found; readlink /proc/self/ns/*; id -u")
     assert visitor.end() == 0, visitor.errors
     told = (walled.root / "homes" / "w" / "command.ns").read_text()

@@ -18,11 +18,14 @@ import pytest
 from fakes.refs import ref
 from fakes.walled import (
     ATTACKS,
-    PLAIN,
+    OWN_NETWORK,
+    OWN_USER,
+    PLAIN_OWN_NETWORK,
+    PLAIN_USER,
     PYTHON,
-    USER,
+    WHO_TESTS,
+    WITHOUT_RIGHTS,
     Walled,
-    needs_root,
     refused,
     stop,
     succeeds,
@@ -39,16 +42,7 @@ from smalt.agent.wire import (
 )
 
 
-@pytest.fixture(
-    params=[
-        pytest.param((None, USER), id="root, own user", marks=needs_root),
-        pytest.param((None, 0), id="root without rights", marks=needs_root),
-        pytest.param((PLAIN, 0), id="plain user", marks=needs_root),
-        pytest.param((None, USER, "network"), id="root, own user, own network", marks=needs_root),
-        pytest.param((PLAIN, 0, "network"), id="plain user, own network", marks=needs_root),
-        pytest.param((None, 0), id="who runs the tests", marks=pytest.mark.skipif(os.geteuid() == 0, reason="is root")),
-    ]
-)
+@pytest.fixture(params=[OWN_USER, WITHOUT_RIGHTS, PLAIN_USER, OWN_NETWORK, PLAIN_OWN_NETWORK, WHO_TESTS])
 def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
     with walled_root(*request.param) as made:
         yield made

@@ -8,23 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from fakes.walled import PLAIN, USER, Walled, needs_root, succeeds, walled_root
+from fakes.walled import (
+    LANDLOCK,
+    OWN_NETWORK,
+    OWN_USER,
+    PLAIN_USER,
+    WHO_TESTS,
+    WITHOUT_RIGHTS,
+    Walled,
+    succeeds,
+    walled_root,
+)
 from smalt.agent.ranks import RankSpec
 
 RANKS = [RankSpec(variables={"RANK": str(one)}) for one in range(2)]
 TOGETHER = "touch up.$RANK; until [ -e up.0 ] && [ -e up.1 ]; do :; done; "
 
 
-@pytest.fixture(
-    params=[
-        pytest.param((None, USER), id="root, own user", marks=needs_root),
-        pytest.param((None, 0), id="root without rights", marks=needs_root),
-        pytest.param((PLAIN, 0), id="plain user", marks=needs_root),
-        pytest.param((None, USER, "network"), id="root, own user, own network", marks=needs_root),
-        pytest.param((None, 0, "files"), id="Landlock alone", marks=needs_root),
-        pytest.param((None, 0), id="who runs the tests", marks=pytest.mark.skipif(os.geteuid() == 0, reason="is root")),
-    ]
-)
+@pytest.fixture(params=[OWN_USER, WITHOUT_RIGHTS, PLAIN_USER, OWN_NETWORK, LANDLOCK, WHO_TESTS])
 def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
     with walled_root(*request.param) as made:
         yield made

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smalt.azext_ml.connection import Connection
+from smalt.azext_ml.connection import PIECE, Connection
 from smalt.azext_ml.errors import MLError
 from smalt.azext_ml.login import connected
 from smalt.azext_ml.logs import Streamed
@@ -143,9 +143,21 @@ def test_logs_come_by_whole_lines_and_once(server: Scripted) -> None:
     assert list(logs.new(at, ended=False)) == [heading, "one\n"]
     server.will((206, b"two\nthr", {}))
     assert list(logs.new(at, ended=True)) == ["two\nthr\n"]
-    assert [one[2]["Range"] for one in server.asked] == ["bytes=0-", "bytes=4-"]
+    assert [one[2]["Range"] for one in server.asked] == [f"bytes=0-{PIECE - 1}", f"bytes=4-{4 + PIECE - 1}"]
     server.will((416, {}, {}))
     assert list(logs.new(at, ended=True)) == []
+
+
+def test_a_long_log_comes_piece_by_piece_and_a_line_that_is_longer_in_parts(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("connection", "logs"):
+        monkeypatch.setattr(f"smalt.azext_ml.{module}.PIECE", 8)
+    logs, at = Streamed(connection(server), "Command"), {"user_logs/std_log.txt": f"{server.url}/log"}
+    server.will((206, b"one\ntwo-", {}), (206, b"two-more", {}), (206, b"-end\nlas", {}), (206, b"las", {}))
+    _, *said = logs.new(at, ended=False)
+    assert said == ["one\n", "two-more", "-end\n"]
+    assert [one[2]["Range"] for one in server.asked] == ["bytes=0-7", "bytes=4-11", "bytes=12-19", "bytes=17-24"]
 
 
 def test_a_login_by_variables(server: Scripted) -> None:

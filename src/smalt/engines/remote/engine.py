@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.errors import ArmError, not_found
 from smalt.arm.ports import Capacity, Isolation, Usage
+from smalt.engines.remote import usage
 from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said, lost_state, state_of
 from smalt.engines.remote.orders import ensure_order, remove_order, stop_order
 from smalt.engines.remote.session import Session
@@ -37,12 +38,7 @@ class RemoteEngine:
     """See `arm.ports.Engine` for the contract. All calls may come from any thread but that of the event loop."""
 
     def __init__(
-        self,
-        database: Database,
-        clock: Callable[[], float],
-        lost_after_s: float,
-        alone: bool = False,
-        me: str = "",
+        self, database: Database, clock: Callable[[], float], lost_after_s: float, alone: bool = False, me: str = ""
     ) -> None:
         """`alone`: no other server can have a machine's line. `me`: this one, among several (`store/servers.py`)."""
         self._database, self._clock, self._lost_after_s = database, clock, lost_after_s
@@ -235,7 +231,8 @@ class RemoteEngine:
         with self._lock:
             owners = self._hear(machine, session)
             if reports.usage is not None:
-                self._used[machine.name] = self._owned(reports)
+                with self._database.read() as connection:
+                    self._used[machine.name] = usage.owned(connection, reports.usage)
             if reports.said:
                 with self._database.write() as connection:
                     for one in reports.said:
@@ -357,15 +354,6 @@ class RemoteEngine:
         here = time.monotonic() - self._heard.get(machine.name, self._started)
         return here if machine.seen_at is None else min(here, self._clock() - machine.seen_at)
 
-    def _owned(self, reports: Reports) -> Sequence[Usage]:
-        with self._database.read() as connection:
-            rows = {one.task: node_tasks.get(connection, one.task) for one in reports.usage or ()}
-        return [
-            Usage(row.name, row.owner, one.cpu_s, one.memory_bytes, one.gpus, one.gpu_memory_bytes)
-            for one in reports.usage or ()
-            if (row := rows[one.task])
-        ]
-
     def _send(self, node: str, order: Order) -> None:
         if session := self._sessions.get(node):
             session.send(order)
@@ -401,12 +389,7 @@ class RemoteEngine:
     def _lose_the_silent(self) -> float | None:
         """Seconds until the next one may be lost; None: none has tasks."""
         with self._database.read() as connection:
-            names = node_tasks.nodes_with_tasks(connection)
-            busy = [
-                one
-                for one in nodes.every(connection)
-                if one.name in names and not all(row.ended for row in node_tasks.of_node(connection, one.name))
-            ]
+            busy = node_tasks.busy(connection)
         left = [self._lost_after_s - self._silent_s(one) for one in busy]
         for one, seconds in zip(busy, left, strict=True):
             if seconds <= 0:

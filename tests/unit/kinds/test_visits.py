@@ -1,0 +1,43 @@
+"""Who comes to a job that is another server's is told where that is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from fakes.jobs import JOBS, submit
+from fakes.platform import Harness
+from smalt.arm.ports import Principal
+from smalt.store import resources
+from smalt.web.visits import VisitApp
+
+
+async def body() -> AsyncIterator[bytes]:
+    yield b'{"argv": ["ls"]}\n'
+
+
+def visit(harness: Harness, principal: Principal) -> Any:
+    app = VisitApp(harness.platform, lambda scope: principal, lambda *_: None)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="https://smalt") as client:
+            return await client.post(f"/connect/v1{JOBS}/train-1/nodes/0", content=body())
+
+    return asyncio.run(ask())
+
+
+def test_another_servers_job(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(harness)
+    harness.settle()
+    servers = harness.platform.servers
+    monkeypatch.setattr(servers, "me", "one")
+    monkeypatch.setattr(servers, "others", {"two": "https://two.example:7443"})
+    with harness.database.write() as connection:
+        resources.settle_at(connection, f"{JOBS}/train-1", "two")
+    answer = visit(harness, Principal("oid", "ada", "user", "tenant"))
+    assert answer.status_code == 409 and "https://two.example:7443" in answer.json()["error"]["message"]
