@@ -80,6 +80,21 @@ def test_a_large_folder_is_not_listed_whole_and_holds_nothing_up(harness: Harnes
     assert provenance(harness, now=True)["changes"] == {"data": {"unknown": True}}
 
 
+def test_the_jobs_tasks_do_not_wait_for_the_list(harness: Harness, monkeypatch: Any) -> None:
+    write(harness, "train/a.csv", b"1")
+    listed, begun = type(harness.blobs).list, list[int]()
+
+    def list_(blobs: Any, *place: str) -> Any:
+        begun.append(len(harness.engine.tasks))
+        return listed(blobs, *place)
+
+    monkeypatch.setattr(type(harness.blobs), "list", list_)
+    submit(harness, inputs={"data": FOLDER})
+    harness.settle()
+    assert begun == [1]
+    assert provenance(harness)["inputs"]["data"]["content"]["files"] == 1
+
+
 def test_a_store_that_fails_holds_nothing_up(harness: Harness, monkeypatch: Any) -> None:
     submit(harness, inputs={"data": FOLDER})
 

@@ -1,8 +1,8 @@
 """From what a job was made: code, environment to the last version, the content of its inputs, parameters, git's state.
 
-What its inputs hold is noted when it gets its nodes, before anything of it runs: names, sizes and ETags of the blobs,
-as a list of them tells it, no byte is read. Where an input has more than `FILES_MOST` files, or is in no store of
-ours, nobody knows it; the job does not wait for that.
+What its inputs hold is noted when an attempt begins, while its nodes prepare: names, sizes and ETags of the blobs, as
+a list of them tells it, no byte is read. Where an input has more than `FILES_MOST` files, or is in no store of ours,
+nobody knows it; the job does not wait for that.
 """
 
 from __future__ import annotations

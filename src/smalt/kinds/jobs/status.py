@@ -24,7 +24,7 @@ class JobStatus:
     - `secret`: what the attempt's nodes know each other by, where they have to.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
-    - `content`: what its inputs held when it last got nodes, by name (`provenance.py`).
+    - `content`: what its inputs held when its last attempt began, by name (`provenance.py`).
     - `decided`: what a job type keeps for itself between its steps.
     - `rest`: what others keep there (the loop's `reason`).
     """
