@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from smalt.agent import mpi
+from smalt.agent import mpi, old_sdk
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
@@ -285,7 +285,9 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False, rank=failed)
         self._brood.end()
         number = len(self._logs) - 1 if failed is None else failed
-        last, told = [log.finish() for log in self._logs][number], replace(self._spec, log=self._spec.logs[number])
+        remarks = old_sdk.hints if exit_code else None
+        last = [log.finish(remarks) for log in self._logs][number]
+        told = replace(self._spec, log=self._spec.logs[number])
         outcome, error = judge(told, ending, exit_code, last, self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
