@@ -22,6 +22,11 @@ UPLOAD_HINT = (
     " is kept as its artifacts without any call; mlflow.log_artifact(path) uploads at once."
 )
 
+REGISTER_HINT = (
+    "The model registry of azureml.core, the SDK of version 1, is not served here. In place of register_model write"
+    " mlflow.register_model(f\"runs:/{os.environ['MLFLOW_RUN_ID']}/FOLDER\", name)."
+)
+
 
 def hints(last: str) -> Iterator[str]:
     """At most one line. `last`: of a command that failed."""
@@ -29,3 +34,5 @@ def hints(last: str) -> Iterator[str]:
         yield HINT
     elif _UPLOADS.search(last):
         yield UPLOAD_HINT
+    elif "azureml._restclient.models.model_error_response.ModelErrorResponseException" in last:
+        yield REGISTER_HINT

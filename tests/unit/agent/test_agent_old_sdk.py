@@ -37,6 +37,11 @@ def test_what_it_cannot_upload_is_kept_without_a_call() -> None:
     assert list(old_sdk.hints(last)) == [old_sdk.UPLOAD_HINT]
 
 
+def test_its_registry_is_another_one() -> None:
+    last = "azureml._restclient.models.model_error_response.ModelErrorResponseException: Operation returned an invalid status code 'Not Implemented'"
+    assert list(old_sdk.hints(last)) == [old_sdk.REGISTER_HINT]
+
+
 @pytest.mark.parametrize(
     "last",
     [
