@@ -86,9 +86,10 @@ def with_modes(given: Document) -> Document:
 
 
 def _with_mode(given: Any, type_: str, mode: str) -> Any:
-    if not isinstance(given, dict) or given.get("mode") or given.get(type_) in (None, "literal", "mltable"):
+    if not isinstance(given, dict):
         return given
-    return {**given, "mode": mode}
+    one = cast("Document", given)
+    return one if one.get("mode") or one.get(type_) in (None, "literal", "mltable") else {**one, "mode": mode}
 
 
 def _of_job(request: Request, connection: Connection, source: str) -> Document:
