@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from smalt.agent import mpi
+from smalt.agent import beside, mpi
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
@@ -40,6 +40,7 @@ from smalt.agent.processes import Brood, Command, StartError, descendants
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
+from smalt.agent.services import Services
 from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor, hold
 from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
@@ -71,6 +72,7 @@ class Attempt:
         self._cgroups = Cgroups([])
         own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), outside(folder)]
         self._disk = DiskBound(spec.limits, Path(), own, _written_bytes)
+        self._services: Services | None = None
         self._begun = time.monotonic()
 
     def run(self) -> None:
@@ -212,8 +214,13 @@ class Attempt:
         def join() -> Callable[[], None] | None:
             return walls.join(command.folder) if walls else None
 
+        log_folder = next(one for one in (self._own / "tmp", outside(self._folder)) if one.is_dir())
+        self._services = Services(
+            self._spec.services, self._brood.pids, partial(beside.start, command, join), partial(beside.has, command),
+            log_folder, lambda states: self._report.change(services=states),
+        )  # fmt: skip
         try:
-            Door(self._folder, command, join, interrupts.selector)
+            Door(self._folder, command, join, interrupts.selector, self._services.address)
         except OSError as error:
             self._journal.say(f"nobody can connect to this job: {error}")
 
@@ -272,7 +279,7 @@ class Attempt:
 
     def _bounds(self) -> list[Bound]:
         """What the kernel does not see to."""
-        bounds: list[Bound] = [self._disk]
+        bounds: list[Bound] = [self._disk, *([self._services] if self._services else [])]
         if self._spec.limits.memory_bytes and not self._cgroups.bound_memory:
             bounds.append(MemoryBound(self._spec.limits, self._brood.pids))
         return bounds

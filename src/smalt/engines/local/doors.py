@@ -29,3 +29,15 @@ def knock(folder: Path, visit: Visit) -> socket.socket:
         message = "Nobody can connect to it now: its command has not begun, or has ended."
         raise ArmError(409, "JobNotConnectable", message) from error
     return line
+
+
+def reach(folder: Path, port: int) -> socket.socket:
+    """A connection to what the task listens with at a port of loopback. Raises ArmError(409)."""
+    with knock(folder, Visit(port=port)) as line:
+        try:
+            _, passed, _, _ = socket.recv_fds(line, 1, 1)
+        except OSError:
+            passed = []
+    if not passed:
+        raise ArmError(409, "ServiceNotReachable", f"Nothing of this job listens at port {port} now.")
+    return socket.socket(fileno=passed[0])

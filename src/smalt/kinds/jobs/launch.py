@@ -23,7 +23,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
 from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import pinned, ranks
+from smalt.kinds.jobs import pinned, ranks, services
 from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
 from smalt.kinds.jobs.model import FOLDERS, HOLD, MODES, ROOT
 from smalt.kinds.jobs.parallel.task import driven
@@ -128,6 +128,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
             hold_s=hold_s(properties),
+            services=[] if machines[rank] else services.specs(row, rank),
             limits=limits_of(size, capacities[rank].memory_bytes, _size_setting(ours), shm),
             workspace=workspace.key,
             hostname=hosts[rank],
