@@ -210,6 +210,15 @@ def test_ssh_forwards_the_jobs_ports(platform: Platform, served: dict[str, Any],
         assert process.wait(30) == 0
 
 
+def test_it_is_there_again_after_the_server_was_killed(platform: Platform, served: dict[str, Any]) -> None:
+    before = platform.kill("server")
+    platform.restarted("server", before)
+    platform.wait_until_it_answers()
+    token = {"Authorization": f"Bearer {platform.token()}"}
+    eventually(lambda: ask(platform, served["my_app"]["endpoint"], **token)[0] == 200, "the service")
+    assert shown(platform)["my_app"]["status"] == "Running"
+
+
 def test_a_job_without_the_service_says_so_and_the_end_of_the_job_is_that_of_its_services(
     platform: Platform, served: dict[str, Any], key: Path
 ) -> None:

@@ -29,7 +29,7 @@ from smalt.agent.visit import Visit
 _PIECE = 64 << 10
 _MOST = 1 << 20  # of a frame
 _HANGUP_S = 2.0
-_CONNECT_S = 4.0
+_CONNECT_S = 15.0
 _UNLOCK, _PEER = 0x40045431, 0x5441  # TIOCSPTLCK, TIOCGPTPEER
 _END_OF_TYPING = b"\x04"
 Join = Callable[[], Callable[[], None] | None]

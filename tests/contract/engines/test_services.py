@@ -80,16 +80,15 @@ def test_a_port_is_the_tasks_own_once_it_listens_there(walled: Walled) -> None:
 
 
 def test_somebody_elses_port_is_not_the_tasks(walled: Walled) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        folder, pid = walled.begin("exec sleep 1000", services=[ServiceSpec("app", port)])
-        if walled.level == "network":
-            until(walled, folder, app=("Starting", "listens at port"))
-        else:
+    port = free_port()
+    folder, pid = walled.begin("exec sleep 1000", services=[ServiceSpec("app", port)])
+    until(walled, folder, app=("Starting", "listens at port"))
+    with socket.create_server(("127.0.0.1", port)):
+        if walled.level != "network":
             until(walled, folder, app=("Failed", "taken by something"))
         with pytest.raises(ArmError, match="Nothing of this job listens"):
             reach(folder, port)
-        end(walled, folder, pid)
+    end(walled, folder, pid)
 
 
 def test_programs_run_beside_the_command_and_end_with_it(walled: Walled) -> None:

@@ -87,7 +87,7 @@ class Engine(Protocol):
         ...
 
     def reach(self, name: str, port: int) -> socket.socket:
-        """A connection to what the task itself listens with at that port. Raises ArmError(400, 409)."""
+        """A connection to what the task itself listens with at that port. Raises ArmError(400, 409, 503)."""
         ...
 
     def owner(self, name: str) -> str:

@@ -10,6 +10,7 @@ from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, Visit
 from smalt.arm.errors import ArmError
 
 _WAIT_S = 5.0
+_REACH_S = 20.0  # on a machine that has far too much to do
 
 
 def knock(folder: Path, visit: Visit) -> socket.socket:
@@ -32,10 +33,14 @@ def knock(folder: Path, visit: Visit) -> socket.socket:
 
 
 def reach(folder: Path, port: int) -> socket.socket:
-    """A connection to what the task listens with at a port of loopback. Raises ArmError(409)."""
+    """A connection to what the task listens with at a port of loopback. Raises ArmError(409, 503)."""
     with knock(folder, Visit(port=port)) as line:
+        line.settimeout(_REACH_S)
         try:
             _, passed, _, _ = socket.recv_fds(line, 1, 1)
+        except TimeoutError as error:
+            message = f"The job's agent made no connection within {_REACH_S:g} s."
+            raise ArmError(503, "ServiceUnavailable", message, headers={"Retry-After": "1"}) from error
         except OSError:
             passed = []
     if not passed:
