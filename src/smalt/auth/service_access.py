@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http.cookies import CookieError, SimpleCookie
+from typing import Any
 from urllib.parse import quote
 
 from smalt.arm.ports import Principal
@@ -43,11 +44,12 @@ class ServiceAccess:
         """Who comes, and the `Set-Cookie` value; None where the code is not for here, is over, or was used before."""
         now = self._clock()
         note = self._links.open(code, now)
-        if note is None or note["place"] != place or not use(self._database, note["nonce"], note["exp"], now):
+        principal = _who(note, place)
+        if note is None or principal is None or not use(self._database, note["nonce"], note["exp"], now):
             return None
         sealed = self._cookies.seal({"place": place, "who": note["who"]}, now + COOKIE_LIFETIME_S)
         cookie = f"{COOKIE}={sealed}; Path=/; Max-Age={COOKIE_LIFETIME_S:.0f}; HttpOnly; Secure; SameSite=Lax"
-        return Principal(**note["who"]), cookie
+        return principal, cookie
 
     def read(self, cookies: str, place: str) -> Principal | None:
         """Whom the cookie among those of a request speaks for."""
@@ -55,8 +57,15 @@ class ServiceAccess:
             morsel = SimpleCookie(_own(cookies)).get(COOKIE)
         except CookieError:
             return None
-        note = self._cookies.open(morsel.value, self._clock()) if morsel else None
+        return _who(self._cookies.open(morsel.value, self._clock()) if morsel else None, place)
+
+
+def _who(note: Mapping[str, Any] | None, place: str) -> Principal | None:
+    """Of whom a note is, if it is for that service. One of another version may say it in other words."""
+    try:
         return Principal(**note["who"]) if note is not None and note["place"] == place else None
+    except TypeError:
+        return None
 
 
 def without_own(cookies: str) -> str:
