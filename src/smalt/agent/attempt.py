@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from smalt.agent import mpi
+from smalt.agent import mpi, ray
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
@@ -37,6 +37,7 @@ from smalt.agent.overlay import make_overlay
 from smalt.agent.parallel import prepare_parallel
 from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
+from smalt.agent.ranks import RankSpec
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
@@ -183,8 +184,13 @@ class Attempt:
     def _ranks(self, environment: dict[str, str], rendered: Callable[[str], str]) -> list[Rank]:
         """What a foreman starts; nothing where the command is one process."""
         spec, logs = self._spec, self._pipes.logs
+
+        def argv(one: RankSpec) -> list[str]:
+            own = _bash(rendered(one.command or spec.command))
+            return ray.argv(spec.ray, one, own) if spec.ray else own
+
         return [
-            Rank(_bash(rendered(one.command or spec.command)), environment | one.variables, logs[number][1], one.serves)
+            Rank(argv(one), environment | one.variables, logs[number][1], one.serves)
             for number, one in enumerate(spec.ranks)
         ]
 
@@ -285,7 +291,9 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False, rank=failed)
         self._brood.end()
         number = len(self._logs) - 1 if failed is None else failed
-        last, told = [log.finish() for log in self._logs][number], replace(self._spec, log=self._spec.logs[number])
+        command = (self._spec.ranks[failed].command if failed is not None else "") or self._spec.command
+        last = [log.finish() for log in self._logs][number]
+        told = replace(self._spec, log=self._spec.logs[number], command=command)
         outcome, error = judge(told, ending, exit_code, last, self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
