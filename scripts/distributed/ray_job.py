@@ -12,12 +12,12 @@ assert len(nodes) == int(os.environ["AZUREML_NODE_COUNT"]), ray.nodes()
 
 
 @ray.remote(num_cpus=1)
-def where() -> str:
-    return f"{os.environ['AZUREML_RUN_ID']} on {socket.gethostname()}"
+def where() -> tuple[str, str]:
+    return ray.get_runtime_context().get_node_id(), f"{os.environ['AZUREML_RUN_ID']} on {socket.gethostname()}"
 
 
-found = ray.get(
-    [where.options(scheduling_strategy=NodeAffinitySchedulingStrategy(one, soft=False)).remote() for one in nodes]
-)
-assert all(one.startswith(f"{os.environ['AZUREML_RUN_ID']} ") for one in found) and len(set(found)) == len(nodes), found
-print("\n".join(sorted(found)))
+on_each = [NodeAffinitySchedulingStrategy(one, soft=False) for one in nodes]
+found = ray.get([where.options(scheduling_strategy=one).remote() for one in on_each])
+assert [one for one, _ in found] == nodes, found
+assert all(said.startswith(f"{os.environ['AZUREML_RUN_ID']} ") for _, said in found), found
+print("\n".join(sorted(said for _, said in found)))

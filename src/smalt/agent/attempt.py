@@ -136,7 +136,7 @@ class Attempt:
             raise SetupError(problem)
         work = self._own / "work"
         work.mkdir(parents=True)
-        temporary = make_temporary(self._folder, walled=isinstance(self._mounts, Walls))
+        temporary = make_temporary(self._folder, isinstance(self._mounts, Walls), ray.MOST if spec.ray else 60)
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal, places.store)
@@ -350,13 +350,13 @@ def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:
     return Outcome.STOPPED, "The task was stopped before its command started."
 
 
-def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
-    """TMPDIR: in the task's folder, unless that is so deep that Unix sockets in it would not fit their 107 bytes.
+def make_temporary(folder: TaskFolder, walled: bool = False, most: int = 60) -> Path:
+    """TMPDIR: in the task's folder, unless that has more than `most` bytes: Unix sockets in it have to fit their 107.
 
     Behind walls it is seen as `/tmp`, so it may be deep.
     """
     inside = folder.path / USER_FOLDER / "tmp"
-    place = inside if walled or len(os.fsencode(inside)) <= 60 else outside(folder)
+    place = inside if walled or len(os.fsencode(inside)) <= most else outside(folder)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = place.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:

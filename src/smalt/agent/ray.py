@@ -10,6 +10,7 @@ from pathlib import Path
 
 from smalt.agent.ranks import RankSpec, RaySpec
 
+MOST = 36  # bytes of the way to TMPDIR: a session of Ray has its sockets 71 below it
 START = Path(__file__).parent / "inject" / "ray_node.py"
 
 
