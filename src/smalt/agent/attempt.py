@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from smalt.agent import beside, mpi
+from smalt.agent import beside, mpi, ray
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
@@ -37,6 +37,7 @@ from smalt.agent.overlay import make_overlay
 from smalt.agent.parallel import prepare_parallel
 from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
+from smalt.agent.ranks import RankSpec
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
@@ -137,7 +138,7 @@ class Attempt:
             raise SetupError(problem)
         work = self._own / "work"
         work.mkdir(parents=True)
-        temporary = make_temporary(self._folder, walled=isinstance(self._mounts, Walls))
+        temporary = make_temporary(self._folder, isinstance(self._mounts, Walls), ray.MOST if spec.ray else 60)
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal, places.store)
@@ -185,8 +186,13 @@ class Attempt:
     def _ranks(self, environment: dict[str, str], rendered: Callable[[str], str]) -> list[Rank]:
         """What a foreman starts; nothing where the command is one process."""
         spec, logs = self._spec, self._pipes.logs
+
+        def argv(one: RankSpec) -> list[str]:
+            own = _bash(rendered(one.command or spec.command))
+            return ray.argv(spec.ray, one, own) if spec.ray else own
+
         return [
-            Rank(_bash(rendered(one.command or spec.command)), environment | one.variables, logs[number][1], one.serves)
+            Rank(argv(one), environment | one.variables, logs[number][1], one.serves)
             for number, one in enumerate(spec.ranks)
         ]
 
@@ -292,7 +298,9 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False, rank=failed)
         self._brood.end()
         number = len(self._logs) - 1 if failed is None else failed
-        last, told = [log.finish() for log in self._logs][number], replace(self._spec, log=self._spec.logs[number])
+        command = (self._spec.ranks[failed].command if failed is not None else "") or self._spec.command
+        last = [log.finish() for log in self._logs][number]
+        told = replace(self._spec, log=self._spec.logs[number], command=command)
         outcome, error = judge(told, ending, exit_code, last, self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
@@ -349,13 +357,13 @@ def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:
     return Outcome.STOPPED, "The task was stopped before its command started."
 
 
-def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
-    """TMPDIR: in the task's folder, unless that is so deep that Unix sockets in it would not fit their 107 bytes.
+def make_temporary(folder: TaskFolder, walled: bool = False, most: int = 60) -> Path:
+    """TMPDIR: in the task's folder, unless that has more than `most` bytes: Unix sockets in it have to fit their 107.
 
     Behind walls it is seen as `/tmp`, so it may be deep.
     """
     inside = folder.path / USER_FOLDER / "tmp"
-    place = inside if walled or len(os.fsencode(inside)) <= 60 else outside(folder)
+    place = inside if walled or len(os.fsencode(inside)) <= most else outside(folder)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = place.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:

@@ -21,7 +21,6 @@ class JobStatus:
     - `tasks`: the attempt's, by name, written before the first is started; empty: nothing of it is left, or came yet.
     - `nodes`: their numbers; `machines`: their names, where they are machines of their own; `ports`: the first of each
       node's block; `gpus`: each node's, as its machine counts them.
-    - `secret`: what the attempt's nodes know each other by, where they have to.
     - `services`: what was found of each, by its name, by the number of the node.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
@@ -40,7 +39,6 @@ class JobStatus:
     machines: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     gpus: tuple[tuple[int, ...], ...] = ()
-    secret: str = ""
     services: Document = field(default_factory=dict[str, Any])
     again: str = ""
     ending: str = ""
