@@ -143,9 +143,9 @@ class FakeTracking:
         ended_at: float,
         parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        run = self.runs[workspace, name]
-        run["status"] = status
-        run["parameters"] = {**parameters, **run.get("parameters", {})}
+        if run := self.runs.get((workspace, name)):
+            run["status"] = status
+            run["parameters"] = {**parameters, **run.get("parameters", {})}
 
     def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
         logged = self.runs[workspace, name].setdefault("metrics", {}).setdefault(metric, [])
