@@ -27,6 +27,12 @@ class Endpoint:
         self.url = f"{platform.url}/endpoints/{name}/score"
         self._key = ""
 
+    def at(self, platform: Platform) -> Endpoint:
+        """The same one as another server answers for it."""
+        there = Endpoint(platform, self.name)
+        there._key = self._key
+        return there
+
     def create(self, instances: int) -> None:
         platform = self.platform
         platform.put("environments/serving/versions/1", {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", "condaFile": _CONDA})  # fmt: skip
