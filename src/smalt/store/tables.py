@@ -120,6 +120,9 @@ allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     Column("preemptible", Boolean, nullable=False, server_default=false()),  # whether its owner gives way to others
     Column("reclaimed", Boolean, nullable=False, server_default=false()),  # whether it has been asked to
     Column("machine", Text),  # the machine (`node.name`) that it is; NULL: a share of the server's own
+    Column("until", Double),  # when its owner has ended at the latest; NULL: nobody knows
+    Column("family", Text),  # of its size, and its processors: what quotas count; NULL: neither is known
+    Column("cores", Integer),
     Index("allocation_owner", "owner"),
     Index(
         "allocation_gpus",
@@ -137,9 +140,22 @@ queue = Table(  # who waits for nodes of a compute
     Column("nodes", Integer, nullable=False),
     Column("since", Double, nullable=False),
     Column("rank", Integer, nullable=False, server_default=text("0")),  # a higher one is served before those below it
+    Column("share", Text, nullable=False, server_default=""),  # whose jobs take turns with those of others
+    Column("turn", Integer, nullable=False, server_default=text("0")),  # a lower one is served first
+    Column("limit_s", Double, nullable=False, server_default=text("0")),  # it ends so long after its start; 0: no limit
     Column("lacks_gpus", Boolean, nullable=False, server_default=false()),  # there are nodes for it, and no GPUs
-    Index("queue_order", "compute_id", "rank", "since"),
+    Column("lacks_quota", Boolean, nullable=False, server_default=false()),  # its workspace has as much as it may have
+    Index("queue_order", "compute_id", "lacks_quota", "rank", "turn", "since"),
+    Index("queue_share", "compute_id", "share", "rank", "since"),
     Index("queue_gpus", "rank", "since", sqlite_where=text("lacks_gpus"), postgresql_where=text("lacks_gpus")),
+)
+
+quota = Table(  # how many processors of a family of sizes the jobs of a workspace may have at once
+    "quota",
+    metadata,
+    Column("workspace", Text, primary_key=True),  # the key of its id
+    Column("family", Text, primary_key=True),  # as Azure spells it
+    Column("cores", Integer, nullable=False),
 )
 
 node = Table(  # the machines that are the nodes of clusters, beside the server's own
