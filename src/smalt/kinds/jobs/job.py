@@ -74,7 +74,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
 
 def _reconcile(platform: Platform, row: Row) -> Step:
     step = _type_of(row).step(platform, row)
-    if step.gone and (is_run(row) or JobStatus.is_tracked(row.status)):
+    if step.gone:
         platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
     elif untold(row) is not None:
         _runs(platform).tell(row.id)
