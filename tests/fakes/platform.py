@@ -157,6 +157,9 @@ class FakeTracking:
     def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
         return {name: self.runs.get((workspace, name), {}).get("metrics", {}).get(metric, ()) for name in names}
 
+    def metric_names(self, workspace: str, names: Sequence[str]) -> Sequence[str]:
+        return sorted({key for name in names for key in self.runs.get((workspace, name), {}).get("metrics", {})})
+
     def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
         run = self.runs.get((workspace, name))
         if run is None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from smalt.agent import beside, mpi, ray
+from smalt.agent import beside, mpi, old_sdk, ray
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
@@ -299,7 +299,8 @@ class Attempt:
         self._brood.end()
         number = len(self._logs) - 1 if failed is None else failed
         command = (self._spec.ranks[failed].command if failed is not None else "") or self._spec.command
-        last = [log.finish() for log in self._logs][number]
+        remarks = old_sdk.hints if exit_code else None
+        last = [log.finish(remarks) for log in self._logs][number]
         told = replace(self._spec, log=self._spec.logs[number], command=command)
         outcome, error = judge(told, ending, exit_code, last, self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")

@@ -2,6 +2,7 @@
 
     GET   /discovery                                            where the services are: all here
     GET   /history/v1.0{WS}/runs/{job}[/details|/children]      details: with URLs of its first 500 logs
+    GET   /history/v1.0{WS}/runs/{job}/metricsingest/wait       whether all that was logged is kept: it is
     GET   /history/v1.0{WS}/runs/{job}/serviceinstances/{node}  the services that it asked for, on one of its nodes
     POST  /history/v1.0{WS}/rundata
     PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, hidden
@@ -49,7 +50,8 @@ CHILDREN_MOST = 10_000
 THREADS = 16
 _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
 _RUN = re.compile(
-    rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children))?/?", re.IGNORECASE
+    rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children|metricsingest/wait))?/?",
+    re.IGNORECASE,
 )
 _SERVICES_OF = re.compile(rf"/history/v1\.0{_WORKSPACE}/runs/([^/]+)/serviceinstances/([0-9]{{1,9}})/?", re.IGNORECASE)
 _RUNDATA = re.compile(rf"/history/v1\.0{_WORKSPACE}/rundata/?", re.IGNORECASE)
@@ -115,6 +117,8 @@ class HistoryApp:
             row = await self._job(principal, workspace_id(subscription, group, workspace), job, http.method)
             if http.method == "PATCH":
                 row = await self._threads.run(self._patch, row, body, principal)
+            if what == "metricsingest/wait":  # azureml.core asks it; what was logged is kept before it is answered
+                return JSONResponse({})
             if what == "children":
                 return JSONResponse(await self._threads.run(self._children, row, http))
             return JSONResponse(await self._threads.run(self._details if what == "details" else self._whole, row))
@@ -171,6 +175,8 @@ class HistoryApp:
         run: dict[str, Any] = {
             "runId": row.name,
             "runUuid": row.name,
+            "dataContainerId": f"dcid.{row.name}",
+            "runNumber": int(row.created_at),
             "rootRunId": above[-1] if above else row.name,
             "parentRunId": above[0] if above else None,
             "experimentId": properties.get("experimentName"),  # shown to users as the experiment's name

@@ -128,6 +128,10 @@ class MlflowTracking:
             series = logged.series(connection, list(ids.values()), metric)
         return {name: series.get(run_id, ()) for name, run_id in ids.items()}
 
+    def metric_names(self, workspace: str, names: Sequence[str]) -> Sequence[str]:
+        with self.database.read() as connection:
+            return logged.names(connection, list(_run_ids(connection, workspace, names).values()))
+
     def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
         with self.database.read() as connection:
             return run_changes.changed(connection, most, among)
