@@ -20,8 +20,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from smalt.agent import linux, wire
-from smalt.agent.attempt import Attempt, open_task_log, remove_temporary
+from smalt.agent import linux, temporary_folder, wire
+from smalt.agent.attempt import Attempt, open_task_log
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, TaskFolder
 from smalt.agent.limits import recorded
 from smalt.agent.log_bound import unread
@@ -67,7 +67,7 @@ def bury(folder: TaskFolder) -> None:
     with contextlib.suppress(FileNotFoundError):
         folder.mark = Path(MARK_FILE).read_text()  # the folder may have another name by now
         end_marked(MARK_VARIABLE, folder.mark)
-        remove_temporary(folder)
+        temporary_folder.remove_all(folder)
     groups.remove()
     _report_lost(folder, folder.state())
 
