@@ -46,7 +46,7 @@ class Soak:
     servers: Servers
     seed: int
     jobs: int
-    kill_s: float  # kills go on for so long, and until each server has been killed
+    kill_s: float  # kills go on for so long, and there are two at least
     patience_s: float = 240.0
     kills: int = 0
     asked_in: Counter[str] = field(default_factory=Counter[str])  # states in which jobs were canceled
@@ -95,7 +95,7 @@ class Soak:
     def _kill_in_turn(self, chance: random.Random, begun: float) -> None:
         all_ = self.servers.all
         turn = first = chance.randrange(len(all_))
-        while time.monotonic() - begun < self.kill_s or turn - first < len(all_):
+        while time.monotonic() - begun < self.kill_s or turn - first < 2:
             time.sleep(chance.uniform(0.3, 3.0))  # the moment is what is tried
             victim = all_[turn % len(all_)]
             with contextlib.suppress(AssertionError, ProcessLookupError):  # it is not up again yet
