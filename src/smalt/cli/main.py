@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from smalt.cli import groups
-from smalt.cli.options import Database, Host, Isolation, Jobs, Json, Node, Port, Root, Shell, Store, Workspace
+from smalt.cli.options import (
+    Database,
+    Direction,
+    Host,
+    Isolation,
+    Jobs,
+    Json,
+    Node,
+    Port,
+    Root,
+    Shell,
+    Store,
+    Workspace,
+)
 from smalt.cli.run import run
 from smalt.cli.version import installed
 
@@ -159,6 +172,21 @@ def diff(
 ) -> None:
     """Show in what two jobs differ: code, exact versions, inputs, parameters. The exit code is 1 if they do."""
     run("rerun", "diff", root=root, first=first, second=second, workspace=workspace, as_json=json)
+
+
+@app.command()
+def lineage(
+    what: Annotated[
+        str, typer.Argument(help="model:NAME:VERSION, data:NAME:VERSION, job:NAME or deployment:ENDPOINT/NAME.")
+    ],
+    direction: Annotated[Direction, typer.Option(help="Where to look.")] = Direction.both,
+    depth: Annotated[int, typer.Option(min=1, max=20, help="How many steps to follow.")] = 5,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show from which code, data and jobs something came, and what came of it."""
+    run("lineage", root=root, what=what, workspace=workspace, direction=str(direction), depth=depth, as_json=json)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from smalt.store.database import Database, exclusive
 from smalt.store.tables import metadata
 
-HEAD = "0015"
+HEAD = "0016"
 _LOCK = "schema"
 _SCRIPTS = Path(__file__).parent / "migrations"
 

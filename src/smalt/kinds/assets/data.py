@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Kind, Request
 from smalt.arm.listing import carries
+from smalt.kinds.assets import lineage
+from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.output_data import output_data
 from smalt.kinds.assets.versions import (
     NAME,
@@ -36,7 +38,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties["dataUri"] = _folder_uri(uri, type_)
     spec = {**request.body, "properties": properties}
     fixed = fixed_files(request, connection, "dataUri", "dataType")
-    return admit_version(request, connection, old, fixed=fixed, spec=spec, type_=type_)
+    admitted = admit_version(request, connection, old, fixed=fixed, spec=spec, type_=type_)
+    return admitted if old else noted(request, admitted, request.body["properties"]["dataUri"], uri, "data")
 
 
 def _folder_uri(uri: str, type_: str) -> str:
@@ -58,6 +61,11 @@ KINDS = [
         creates_parent=True,
         deleted=version_removed,
         derived=output_data,
+        origin=lambda connection, row: {
+            "dataType": row.properties.get("dataType"),
+            "uri": row.properties.get("dataUri"),
+        },
+        actions={"lineage": lineage.READ},
         name_pattern=NAME,
         list_filter=lambda row, query: carries(row.properties.get("tags"), query.get("$tags")),
     ),

@@ -19,7 +19,8 @@ from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, 
 from smalt.arm.listing import carries
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
-from smalt.kinds.assets import references
+from smalt.kinds.assets import lineage, references
+from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.references import Place
 from smalt.kinds.assets.uploads import pending_upload
 from smalt.kinds.assets.versions import (
@@ -66,6 +67,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     spec = {**request.body, "properties": properties}
     fixed = fixed_files(request, connection, "modelUri", "modelType")
     admitted = admit_version(request, connection, old, fixed=fixed, spec=spec, type_=properties["modelType"])
+    if old is None:
+        admitted = noted(request, admitted, request.body["properties"]["modelUri"], uri, "models", job or "")
     return replace(admitted, due=True)
 
 
@@ -157,7 +160,11 @@ KINDS = [
         fail=keep_trying,
         view=_view,
         creates_parent=True,
-        actions={"startPendingUpload": Action(pending_upload, needs_row=False)},
+        actions={"startPendingUpload": Action(pending_upload, needs_row=False), "lineage": lineage.READ},
+        origin=lambda connection, row: {
+            "modelType": row.properties.get("modelType"),
+            "uri": row.properties.get("modelUri"),
+        },
         deleted=_version_removed,
         delete_at_once=True,
         list_filter=_filter,

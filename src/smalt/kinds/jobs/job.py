@@ -20,7 +20,8 @@ from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
-from smalt.kinds.jobs import accept, command, life, pipeline, provenance, queues, sweep, tracked_run
+from smalt.kinds.assets.lineage import READ
+from smalt.kinds.jobs import accept, command, life, lineage, pipeline, provenance, queues, sweep, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
@@ -184,7 +185,8 @@ KIND = Kind(
     view=_view,
     detail=lambda platform, row: {"parameters": _parameters(platform, row), **queues.position(platform, row)},
     written=_written,
-    actions={"cancel": Action(_cancel), "provenance": provenance.READ},
+    origin=lineage.origin,
+    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},
     list_filter=_filter,
     list_lookup="scheduleId",
 )

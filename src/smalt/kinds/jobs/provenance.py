@@ -18,15 +18,15 @@ from smalt.agent.wire import Ref
 from smalt.arm.kind import OURS, Action, Document, Request
 from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs import lineage
 from smalt.kinds.jobs.model import FOLDERS
-from smalt.kinds.jobs.pinned import PINNED
+from smalt.kinds.jobs.pinned import CODE_HASH, PINNED
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store.document import part
 from smalt.store.resources import Row
 
 FILES_MOST = 1000  # of one input
 _NAMED_MOST = 100  # of those the names are kept, so that one can say which have changed
-_GIT = ("azureml.git.", "mlflow.source.git.")  # what clients say of the folder that the code is from
 _LOG = logging.getLogger(__name__)
 
 
@@ -76,15 +76,12 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
         "job": row.name,
         "command": properties.get("command"),
         "code": properties.get("codeId"),
+        "codeHash": part(part(row.spec, OURS), PINNED).get(CODE_HASH),
         "environment": {"id": properties.get("environmentId"), "key": key, "lock": platform.environments.lock(key)},
         "inputs": inputs,
-        "parameters": {
-            name: one.get("value")
-            for name, one in part(properties, "inputs").items()
-            if one and one.get("jobInputType") == "literal"
-        },
+        "parameters": lineage.parameters(properties),
         "variables": part(properties, "environmentVariables"),
-        "git": {key: value for key, value in part(properties, "properties").items() if key.startswith(_GIT)},
+        "git": lineage.git(properties),
     }
     if str(request.query.get("now") or "").lower() == "true":
         now = taken(platform, row)
