@@ -67,6 +67,8 @@ from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.metrics.collector import Collector
 from smalt.metrics.names import FEED, STEP, WRITE
 from smalt.metrics.recorder import Recorder
+from smalt.openlineage.delivery import Delivery
+from smalt.openlineage.targets import KEY, target
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reconcile.orphans import Orphans
@@ -111,6 +113,7 @@ class Server:
     crud: Crud
     listener: Listener
     collector: Collector
+    delivery: Delivery | None
 
 
 def build(settings: Settings) -> Server:
@@ -234,7 +237,12 @@ def build(settings: Settings) -> Server:
     )
     collector = Collector(platform, recorder)
     gateway.follow(collector.told)
-    return Server(dispatcher, loop, platform, engine, remote, orphans, crud, Listener(database, hub.told), collector)
+    delivery = None
+    if settings.openlineage:
+        delivery = Delivery(platform, target(settings.openlineage, os.environ.get(KEY, "")))
+        hub.follow(delivery.changed)
+    listener = Listener(database, hub.told)
+    return Server(dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, delivery)
 
 
 def _id_of(settings: Settings) -> str:
@@ -268,6 +276,8 @@ def serve(settings: Settings) -> None:
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
     collecting = threading.Thread(target=server.collector.run, args=(stopped,), name="metrics", daemon=True)
     collecting.start()
+    if server.delivery is not None:
+        threading.Thread(target=server.delivery.run, name="openlineage", daemon=True).start()
     config = uvicorn.Config(
         server.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off",
         access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG,
@@ -285,6 +295,8 @@ def serve(settings: Settings) -> None:
     server.collector.wake()
     server.loop.stop()
     server.orphans.stop()
+    if server.delivery is not None:
+        server.delivery.stop()
     for one in (thread, collecting):
         one.join(timeout=10)
     server.listener.stop()

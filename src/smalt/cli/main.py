@@ -70,6 +70,13 @@ def up(
             help="A folder or file of this machine that jobs may read; repeatable.  [default: none, or as last time]"
         ),
     ] = None,
+    openlineage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="Where OpenLineage's events of jobs go; '' for nowhere.  [default: nowhere, or as last time]",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
@@ -79,6 +86,7 @@ def up(
         "database_url": database_url,
         "store_url": store_url,
         "isolation": isolation and str(isolation),
+        "openlineage": openlineage and (openlineage if "://" in openlineage else str(Path(openlineage).absolute())),
     }
     told["show"] = ":".join(str(Path(one).expanduser().absolute()) for one in show if one) if show else None
     run("up", root=root, told=told, detach=detach)

@@ -176,6 +176,16 @@ def traced(connection: Connection, ends: Iterable[End]) -> dict[End, Traced]:
     return {end: one for end, one in known.items() if end in wanted}
 
 
+def traced_at(connection: Connection, key: str, at: float) -> Traced | None:
+    """The resource that had this id at a time, as it is or was."""
+    found = connection.execute(select(resource).where(resource.c.id == key, resource.c.created_at <= at)).first()
+    if found is not None:
+        return Traced(read(found))
+    was = select(departed).where(departed.c.id == key, departed.c.created_at <= at)
+    found = connection.execute(was.order_by(departed.c.created_at.desc()).limit(1)).mappings().first()
+    return _was(found) if found is not None else None
+
+
 def newest_departed(connection: Connection, key: str) -> End | None:
     """The last resource of this id that was deleted."""
     at = connection.execute(select(func.max(departed.c.created_at)).where(departed.c.id == key)).scalar()

@@ -145,6 +145,15 @@ written_place = Table(  # which job began last to write to a place that its name
     Index("written_place_job", "job"),
 )
 
+delivery = Table(  # how far the feed was told to somebody elsewhere, and which server tells it
+    "delivery",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("cursor", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("until", Double, nullable=False),
+)
+
 allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     "allocation",
     metadata,

@@ -319,3 +319,18 @@ def test_rows_of_before_get_their_edges_piece_by_piece(harness: Harness, monkeyp
     with harness.database.write() as connection:
         earlier.watch(connection, harness.clock())
     assert harness.row("/smalt/earlierrows/all").due_at is None
+
+
+def test_clients_read_who_made_a_version_and_write_back_what_they_read(harness: Harness) -> None:
+    chain(harness)
+    url = f"{MODELS}/churn-model/versions/1"
+    shown = harness.get(url).json()["properties"]
+    assert shown["properties"]["smalt.made_by"] == "train"
+    assert harness.get(f"{DATA}/clean/versions/1").json()["properties"]["properties"] == {"smalt.made_by": "prep"}
+    assert harness.get(f"{JOBS}/train").json()["properties"]["properties"]["smalt.made"] == "model:churn-model:1"
+    assert "smalt.made" not in str(harness.get(JOBS).json())
+    answer = harness.put(url, {"properties": {**shown, "properties": {**shown["properties"], "mine": "1"}}})
+    assert answer.status_code == 200, answer.text
+    assert harness.row(url.lower()).properties["properties"] == {"mine": "1"}
+    submit(harness, "again", properties=harness.get(f"{JOBS}/prep").json()["properties"]["properties"])
+    assert harness.row(f"{JOBS}/again").properties["properties"] == {}

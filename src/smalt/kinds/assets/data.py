@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Kind, Request
 from smalt.arm.listing import carries
-from smalt.kinds.assets import lineage
+from smalt.kinds.assets import lineage, made
 from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.output_data import output_data
 from smalt.kinds.assets.versions import (
@@ -31,6 +31,8 @@ class DataProperties(VersionProperties):
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
+    if properties.get("properties"):
+        properties["properties"] = made.without(properties["properties"])
     type_ = properties["dataType"] = properties.get("dataType") or "uri_folder"
     uri = properties["dataUri"]
     if old is None:
@@ -61,6 +63,7 @@ KINDS = [
         creates_parent=True,
         deleted=version_removed,
         derived=output_data,
+        detail=made.by,
         origin=lambda connection, row: {
             "dataType": row.properties.get("dataType"),
             "uri": row.properties.get("dataUri"),

@@ -19,7 +19,7 @@ from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, 
 from smalt.arm.listing import carries
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
-from smalt.kinds.assets import lineage, references
+from smalt.kinds.assets import lineage, made, references
 from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.references import Place
 from smalt.kinds.assets.uploads import pending_upload
@@ -48,6 +48,8 @@ class ModelProperties(VersionProperties):
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
+    if properties.get("properties"):
+        properties["properties"] = made.without(properties["properties"])
     properties["modelType"] = properties.get("modelType") or "custom_model"
     if properties["modelType"] not in ("custom_model", "mlflow_model", "triton_model"):
         raise invalid(
@@ -161,6 +163,7 @@ KINDS = [
         view=_view,
         creates_parent=True,
         actions={"startPendingUpload": Action(pending_upload, needs_row=False), "lineage": lineage.READ},
+        detail=made.by,
         origin=lambda connection, row: {
             "modelType": row.properties.get("modelType"),
             "uri": row.properties.get("modelUri"),

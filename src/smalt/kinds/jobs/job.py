@@ -20,6 +20,7 @@ from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
+from smalt.kinds.assets import made
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import accept, command, life, lineage, pipeline, provenance, queues, sweep, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
@@ -131,6 +132,11 @@ def _view(platform: Platform, row: Row) -> Document:
     return shown
 
 
+def _detail(platform: Platform, row: Row) -> Document:
+    own = made.what(platform, row) if row.state in TERMINAL else queues.position(platform, row)
+    return {"parameters": _parameters(platform, row), **own}
+
+
 def _cancel(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform = request.platform
@@ -183,7 +189,7 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
-    detail=lambda platform, row: {"parameters": _parameters(platform, row), **queues.position(platform, row)},
+    detail=_detail,
     written=_written,
     origin=lineage.origin,
     actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},

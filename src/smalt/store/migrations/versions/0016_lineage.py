@@ -1,13 +1,16 @@
-"""What came of what. The rows that there are get their edges while the platform runs (`kinds/jobs/earlier.py`)."""
+"""What came of what, and how far that was told elsewhere.
+
+The rows that there are get their edges while the platform runs (`kinds/jobs/earlier.py`).
+"""
 
 from alembic import op
 
-from smalt.store.tables import departed, lineage, written_place
+from smalt.store.tables import delivery, departed, lineage, written_place
 
 revision = "0016"
 down_revision = "0015"
 
 
 def upgrade() -> None:
-    for table in (lineage, departed, written_place):
+    for table in (lineage, departed, written_place, delivery):
         table.create(op.get_bind(), checkfirst=True)
