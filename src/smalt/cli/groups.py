@@ -14,7 +14,7 @@ sp = typer.Typer(help="Service principals: identities with a client secret.", no
 keys = typer.Typer(help="The keys that seal secrets at rest.", no_args_is_help=True)
 storage = typer.Typer(help="The keys of storage accounts.", no_args_is_help=True)
 node = typer.Typer(help="Other machines, as nodes of clusters.", no_args_is_help=True)
-compute = typer.Typer(help="Clusters whose nodes another system makes.", no_args_is_help=True)
+compute = typer.Typer(help="Clusters: nodes that another system makes, and nodes taken back.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The service principal's name or client id.")]
 Cert = Annotated[Path | None, typer.Option("--cert", help="Sign in with this certificate (PEM, RSA), not a secret.")]
@@ -164,6 +164,18 @@ def attach_compute(
     told = {"size": size, "least": min, "most": max, "idle_s": idle, "token_file": token_file, "folder": folder}
     told |= {"isolation": str(isolation), "workspace": workspace, "name": name, "ray": ray, "as_json": json}
     run("computes", "attach", root=root, **told)
+
+
+@compute.command("preempt")
+def preempt_compute(
+    name: ComputeName,
+    nodes: Annotated[int, typer.Option(min=1, help="How many of its nodes.")] = 1,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Take nodes from jobs of low priority, as where others needed them: each gets SIGTERM and is queued again."""
+    run("computes", "preempt", root=root, name=name, nodes=nodes, workspace=workspace, as_json=json)
 
 
 @compute.command("detach")

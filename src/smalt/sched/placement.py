@@ -1,8 +1,8 @@
 """Who gets which nodes, GPUs and ports: all that a job wants at once (gang), in the queue's order for each compute.
 
-`place` and `victims` are the pure decisions; the rest are their few rows (`allocation`, `queue`), in the caller's
-transaction. Nodes are a compute's own; GPUs and ports are the machine's. A compute whose nodes are machines of
-their own (`store/nodes.py`) gives those that are connected, each as a whole.
+`available`, `victims` and `backfill.gap` are the pure decisions; the rest are their few rows (`allocation`,
+`queue`), in the caller's transaction. Nodes are a compute's own; GPUs and ports the machine's. A compute whose nodes
+are machines of their own (`store/nodes.py`) gives those that are connected, each as a whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.engine import Row as SqlRow
 
-from smalt.sched import ports, queue
+from smalt.sched import ports, queue, quotas
+from smalt.sched.backfill import SLACK_S, Gap, Held, gap
+from smalt.sched.queue import Place, Waiting
 from smalt.sched.want import Given, Want
 from smalt.store import nodes as machines_
 from smalt.store import resources
@@ -22,6 +24,7 @@ from smalt.store.database import exclusive
 from smalt.store.tables import allocation
 
 _MACHINE = "gpus"  # what is locked where the machine's GPUs are given out
+_LOOKED_AT = 100  # of those who wait, for whom to let past the first
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,14 @@ class Node:
     since: float
     gpus: tuple[int, ...] = ()
     preemptible: bool = False
+    until: float | None = None
 
 
-def place(
-    nodes: Sequence[Node], most: int, want: int, ahead: bool, machines: Collection[int] | None = None
-) -> list[int] | None:
-    """The numbers of the nodes that a job gets: idle ones first, then new ones up to `most`; None: it has to wait.
+def available(nodes: Sequence[Node], most: int, machines: Collection[int] | None = None) -> list[int]:
+    """The numbers of all nodes that could be given now: idle ones first, then new ones up to `most`.
 
-    `ahead`: somebody who waits too is served first. `machines`: the numbers that can be had; None: all.
+    `machines`: the numbers that can be had; None: all.
     """
-    chosen = available(nodes, most, machines)[:want]
-    return None if ahead or len(chosen) < want else chosen
-
-
-def available(nodes: Sequence[Node], most: int, machines: Collection[int] | None) -> list[int]:
-    """The numbers of all nodes that could be given now."""
     idle = [node.node for node in nodes if node.owner is None and (machines is None or node.node in machines)]
     taken = {node.node for node in nodes}
     new = [number for number in (range(most) if machines is None else sorted(machines)) if number not in taken]
@@ -82,7 +78,8 @@ def with_gpus(connection: Connection) -> list[Node]:
 
 
 def _node(row: SqlRow[tuple[object, ...]]) -> Node:
-    return Node(row.node, row.owner, row.since, tuple(json.loads(row.gpus or "[]")), row.preemptible)
+    gpus = tuple(json.loads(row.gpus)) if row.gpus else ()
+    return Node(row.node, row.owner, row.since, gpus, row.preemptible, row.until)
 
 
 def counts(connection: Connection, compute: str) -> tuple[int, int]:
@@ -102,17 +99,14 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
         exclusive(connection, _MACHINE)
     if have := _held(connection, want):
         return have
-    queue.ensure(connection, want)
-    found = nodes(connection, want.compute)
-    first = queue.is_first(connection, want)
+    waiting = queue.ensure(connection, want)
     machines = _machines(connection, want)
-    chosen = place(found, want.most, want.nodes, not first, machines)
+    may = _has_quota(connection, want, waiting, now)
+    chosen = _chosen(connection, want, machines, now) if may else None
     if chosen is None:
-        if queue.note_lack_of_gpus(connection, want.owner, False):
+        if waiting.lacks_gpus:
+            queue.note_lack_of_gpus(connection, want.owner, False)
             queue.wake_first_for_gpus(connection, now)  # it stood before others there
-        if first and not want.preemptible:
-            lack = want.nodes - len(available(found, want.most, machines))
-            _reclaim(connection, victims(found, lack), now)
         return None
     gpus = _gpus(connection, want, machine_gpus, now) if machines is None else [_all_gpus(want)] * want.nodes
     if gpus is None:
@@ -124,6 +118,57 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
     if want.gpus:
         queue.wake_first_for_gpus(connection, now)
     return given
+
+
+def _chosen(connection: Connection, want: Want, machines: Mapping[int, str] | None, now: float) -> list[int] | None:
+    """The nodes that it may have now; None: it waits. Whoever can use what is free meanwhile is woken."""
+    found = nodes(connection, want.compute)
+    free, busy = available(found, want.most, machines), [node for node in found if node.owner is not None]
+    ahead = queue.next_(connection, want.compute)
+    if ahead is None or ahead.owner == want.owner:
+        if len(free) >= want.nodes:
+            return free[: want.nodes]
+        if not want.preemptible:
+            _reclaim(connection, victims(found, want.nodes - len(free)), now)
+        if ahead is not None:
+            _wake_others(connection, want.compute, _gap(ahead, len(free), busy), now)
+        return None
+    beside = _gap(ahead, len(free), busy)
+    fits = beside is not None and beside.takes(want.nodes, want.preemptible, want.limit_s, now)
+    return free[: want.nodes] if fits else None
+
+
+def _gap(ahead: Place, free: int, busy: Sequence[Node]) -> Gap | None:
+    if ahead.lacks_gpus:
+        return None
+    held = [Held(node.until, node.preemptible) for node in busy]
+    return gap(free, ahead.nodes, held, not ahead.preemptible)
+
+
+def _wake_others(connection: Connection, compute: str, beside: Gap | None, now: float) -> None:
+    """Those next in the queue who may go before the first: as many as there are free nodes for."""
+    if beside is None:
+        return
+    chosen, free = list[str](), beside.free
+    for one in queue.served(connection, compute, _LOOKED_AT)[1:]:
+        if one.nodes <= free and beside.takes(one.nodes, one.preemptible, one.limit_s, now):
+            chosen.append(one.owner)
+            free -= one.nodes
+    resources.poke(connection, chosen, now)
+
+
+def _has_quota(connection: Connection, want: Want, waiting: Waiting, now: float) -> bool:
+    """Whether the workspace may have its processors, too. While it may not, others pass it."""
+    left = None
+    if want.cores and quotas.limits(connection, want.workspace):
+        exclusive(connection, f"quotas of {want.workspace}")  # the last lock: of another compute's jobs, too
+        left = quotas.nodes_left(connection, want.workspace, want.family, want.cores)
+    lacks = left is not None and left < want.nodes
+    if lacks is not waiting.lacks_quota:
+        queue.note_lack_of_quota(connection, want.owner, lacks)
+        if lacks:
+            queue.wake_first(connection, want.compute, now)
+    return not lacks
 
 
 def _machines(connection: Connection, want: Want) -> Mapping[int, str] | None:
@@ -170,7 +215,8 @@ def _give(
         values = {
             "owner": want.owner, "since": now, "ports": one.port, "machine": one.machine or None,
             "gpus": json.dumps(one.gpus) if one.gpus and not one.machine else None,  # those of this machine
-            "preemptible": want.preemptible, "reclaimed": False,
+            "preemptible": want.preemptible, "reclaimed": False, "family": want.family or None,
+            "cores": want.cores or None, "until": now + want.limit_s + SLACK_S if want.limit_s else None,
         }  # fmt: skip
         here = (allocation.c.compute_id == want.compute, allocation.c.node == one.node)
         free = connection.execute(update(allocation).where(*here, allocation.c.owner.is_(None)).values(values))
@@ -198,6 +244,17 @@ def _reclaim(connection: Connection, owners: Sequence[str], now: float) -> None:
         resources.poke(connection, owners, now)
 
 
+def take_back(connection: Connection, compute: str, count: int, now: float) -> list[str]:
+    """Ask the owners of `count` preemptible nodes for them, those who had them for the shortest time first; whom.
+
+    As where somebody waits for them. Empty: there are not so many.
+    """
+    exclusive(connection, compute)
+    owners = victims(nodes(connection, compute), count)
+    _reclaim(connection, owners, now)
+    return owners
+
+
 def reclaimed(connection: Connection, owner: str) -> bool:
     """Whether the owner is asked to give back what it has."""
     query = select(allocation.c.node).where(allocation.c.owner == owner, allocation.c.reclaimed).limit(1)
@@ -216,9 +273,12 @@ def release(connection: Connection, owner: str, now: float) -> None:
     connection.execute(
         update(allocation)
         .where(mine)
-        .values(owner=None, ports=None, gpus=None, preemptible=False, reclaimed=False, since=now)
+        .values(owner=None, ports=None, gpus=None, preemptible=False, reclaimed=False, since=now, until=None)
     )
     queue.leave(connection, owner)
+    for workspace in sorted({compute.rpartition("/computes/")[0] for compute in computes}):
+        if quotas.limits(connection, workspace):
+            quotas.wake(connection, workspace, now)
     for compute in computes:
         queue.wake_first(connection, compute, now)
     if gpus:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select, update
 from smalt.store import feed
 from smalt.store.database import exclusive
 from smalt.store.feed import Cursor, NotACursor
-from smalt.store.tables import delivery
+from smalt.store.lineage_tables import delivery
 
 
 def claim(connection: Connection, name: str, holder: str, now: float, lease_s: float) -> Cursor | None:

@@ -16,8 +16,9 @@ from typing import Any, cast
 from sqlalchemy import Connection, and_, delete, func, select, text, update
 
 from smalt.store.document import Document
+from smalt.store.lineage_tables import departed, lineage, written_place
 from smalt.store.row import Row, read
-from smalt.store.tables import departed, lineage, resource, written_place
+from smalt.store.tables import resource
 
 INPUT, OUTPUT, FILES, MODEL = "input", "output", "files", "model"  # what an edge is
 KEPT_S = 365 * 24 * 3600.0  # as the audit in the feed

@@ -1,4 +1,6 @@
-"""Every table. `resource` holds all kinds; the rest exist only where SQL must filter, lock or count.
+"""Every table but those of lineage (`lineage_tables.py`): `resource` holds all kinds.
+
+The rest exist only where SQL must filter, lock or count.
 
 Times are seconds since the epoch (REAL / DOUBLE PRECISION), so that they compare alike on SQLite and PostgreSQL.
 JSON is text, written and read by the store: key order and unknown fields survive.
@@ -10,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Meta
 
 metadata = MetaData()
 
-_SORTED = Text().with_variant(Text(collation="C"), "postgresql")  # byte by byte, so that what is below is one range
+SORTED = Text().with_variant(Text(collation="C"), "postgresql")  # byte by byte, so that what is below is one range
 
 resource = Table(
     "resource",
@@ -90,9 +92,9 @@ change = Table(  # what happened, in order: the feed (`store/changes.py`)
     Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("xid", BigInteger),  # on PostgreSQL: the transaction, by which readers keep the order of commits
     Column("at", Double, nullable=False),
-    Column("scope", _SORTED, nullable=False),  # the workspace, else the group or subscription; lower case
+    Column("scope", SORTED, nullable=False),  # the workspace, else the group or subscription; lower case
     Column("kind", Text, nullable=False),
-    Column("resource_id", _SORTED, nullable=False),
+    Column("resource_id", SORTED, nullable=False),
     Column("generation", Integer),
     Column("what", Text, nullable=False),
     Column("before", Text),  # states
@@ -108,52 +110,6 @@ change = Table(  # what happened, in order: the feed (`store/changes.py`)
     sqlite_autoincrement=True,  # a number is never given again, also when all older ones are forgotten
 )
 
-lineage = Table(  # what came of what, from source to target: `store/lineage.py`
-    "lineage",
-    metadata,
-    Column("source", Text, primary_key=True),  # lowered ids, each with the time at which that resource was made
-    Column("source_at", Double, primary_key=True),
-    Column("target", Text, primary_key=True),
-    Column("target_at", Double, primary_key=True),
-    Column("what", Text, primary_key=True),
-    Column("name", Text, primary_key=True),  # of the input or output
-    Column("at", Double, nullable=False),
-    Column("until", Double),  # a deployment has served the model so long; NULL: it does
-    Index("lineage_target", "target"),
-    sqlite_with_rowid=False,
-)
-
-departed = Table(  # resources of which lineage tells and that were deleted
-    "departed",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("created_at", Double, primary_key=True),
-    Column("gone_at", Double, nullable=False),
-    Column("look_at", Double, nullable=False),  # then it is forgotten, unless something that is left came of it
-    Column("kind", Text, nullable=False),
-    Column("document", Text, nullable=False),  # JSON: what is kept of the row
-    Index("departed_look", "look_at"),
-)
-
-written_place = Table(  # which job began last to write to a place that its name does not tell
-    "written_place",
-    metadata,
-    Column("place", _SORTED, primary_key=True),  # account/container/path, without a slash at the end
-    Column("job", Text, nullable=False),
-    Column("job_at", Double, nullable=False),
-    Column("output", Text, nullable=False),
-    Index("written_place_job", "job"),
-)
-
-delivery = Table(  # how far the feed was told to somebody elsewhere, and which server tells it
-    "delivery",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("cursor", Text, nullable=False),
-    Column("holder", Text, nullable=False),
-    Column("until", Double, nullable=False),
-)
-
 allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     "allocation",
     metadata,
@@ -166,6 +122,9 @@ allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     Column("preemptible", Boolean, nullable=False, server_default=false()),  # whether its owner gives way to others
     Column("reclaimed", Boolean, nullable=False, server_default=false()),  # whether it has been asked to
     Column("machine", Text),  # the machine (`node.name`) that it is; NULL: a share of the server's own
+    Column("until", Double),  # when its owner has ended at the latest; NULL: nobody knows
+    Column("family", Text),  # of its size, and its processors: what quotas count; NULL: neither is known
+    Column("cores", Integer),
     Index("allocation_owner", "owner"),
     Index(
         "allocation_gpus",
@@ -183,9 +142,22 @@ queue = Table(  # who waits for nodes of a compute
     Column("nodes", Integer, nullable=False),
     Column("since", Double, nullable=False),
     Column("rank", Integer, nullable=False, server_default=text("0")),  # a higher one is served before those below it
+    Column("share", Text, nullable=False, server_default=""),  # whose jobs take turns with those of others
+    Column("turn", Integer, nullable=False, server_default=text("0")),  # a lower one is served first
+    Column("limit_s", Double, nullable=False, server_default=text("0")),  # it ends so long after its start; 0: no limit
     Column("lacks_gpus", Boolean, nullable=False, server_default=false()),  # there are nodes for it, and no GPUs
-    Index("queue_order", "compute_id", "rank", "since"),
+    Column("lacks_quota", Boolean, nullable=False, server_default=false()),  # its workspace has as much as it may have
+    Index("queue_order", "compute_id", "lacks_quota", "rank", "turn", "since"),
+    Index("queue_share", "compute_id", "share", "rank", "since"),
     Index("queue_gpus", "rank", "since", sqlite_where=text("lacks_gpus"), postgresql_where=text("lacks_gpus")),
+)
+
+quota = Table(  # how many processors of a family of sizes the jobs of a workspace may have at once
+    "quota",
+    metadata,
+    Column("workspace", Text, primary_key=True),  # the key of its id
+    Column("family", Text, primary_key=True),  # as Azure spells it
+    Column("cores", Integer, nullable=False),
 )
 
 node = Table(  # the machines that are the nodes of clusters, beside the server's own

@@ -144,7 +144,7 @@ def test_an_older_database_gets_the_tables(database: Database) -> None:
     with database.write() as connection:
         for name in ("lineage", "departed", "written_place"):
             connection.execute(text(f"DROP TABLE {name}"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0015'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0016'"))
     migrate(database)
     job = insert(database, "job")
     link(database, Link((insert(database, "raw", DATA),), job, lineage.INPUT, "x"))

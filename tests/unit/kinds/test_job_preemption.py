@@ -259,3 +259,39 @@ def test_who_waits_for_nodes_again_holds_up_nobody_who_waits_for_gpus(harness: H
     harness.settle()
     finish(harness, "ends")
     assert [status(harness, name) for name in ("behind", "wide", "next")] == ["Queued", "Queued", "Starting"]
+
+
+def test_an_operator_takes_nodes_back_from_jobs_of_low_priority_alone(harness: Harness) -> None:
+    low, dear = cluster(harness, "low", most=2, low=True), cluster(harness, "dear")
+    for name, compute in (("old", low), ("young", low), ("kept", dear)):
+        submit(harness, name, computeId=compute)
+        start(harness, name)
+        harness.clock.pass_(1.0)
+    answer = harness.send("POST", f"{low}/preempt", {"nodeCount": 1})
+    assert (answer.status_code, answer.json()) == (200, {"preempted": ["young"]})
+    harness.settle()
+    assert [harness.row(f"{JOBS}/{name}").status["attempt"] for name in ("old", "young", "kept")] == [1, 2, 1]
+    for compute, count in ((dear, 1), (low, 5), (low, 0), (low, "x")):
+        answer = harness.send("POST", f"{compute}/preempt", {"nodeCount": count})
+        assert answer.status_code == (400 if count in (0, "x") else 409), answer.text
+        assert answer.json()["error"]["target"] == "nodeCount"
+
+
+def test_the_priority_of_a_job_that_waits_is_changed_by_a_put(harness: Harness) -> None:
+    compute = cluster(harness, "cpu")
+    for name in ("busy", "first", "second"):
+        submit(harness, name, computeId=compute)
+        harness.settle()
+    answer = submit(harness, "second", computeId=compute, queueSettings=queue(3))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["properties"]["queueSettings"]["priority"] == 3
+    harness.settle()
+    start(harness, "busy")
+    finish(harness, "busy")
+    assert (status(harness, "second"), status(harness, "first")) == ("Starting", "Queued")
+    refused = submit(harness, "second", computeId=compute, queueSettings=queue(1))
+    assert (refused.status_code, refused.json()["error"]["target"]) == (409, "properties.queueSettings.priority")
+    other = submit(harness, "first", computeId=compute, queueSettings=queue(1, "Spot"))
+    assert (other.status_code, other.json()["error"]["target"]) == (409, "properties.queueSettings")
+    wrong = submit(harness, "first", computeId=compute, queueSettings=queue(9))
+    assert (wrong.status_code, wrong.json()["error"]["target"]) == (400, "properties.queueSettings.priority")

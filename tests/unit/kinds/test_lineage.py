@@ -16,8 +16,8 @@ from smalt.arm.ports import ModelVersion, Principal
 from smalt.kinds.jobs import earlier
 from smalt.store import lineage, resources
 from smalt.store.lineage import KEPT_S
-from smalt.store.tables import departed, written_place
-from smalt.store.tables import lineage as table
+from smalt.store.lineage_tables import departed, written_place
+from smalt.store.lineage_tables import lineage as table
 
 STORE = "azureml://datastores/workspaceblobstore/paths"
 DATA, MODELS = f"{WORKSPACE}/data", f"{WORKSPACE}/models"

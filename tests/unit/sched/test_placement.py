@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalt.sched.placement import Node, place
+from smalt.sched.placement import Node, available
 from smalt.sched.sizes import SIZES, limits_of
 
 
@@ -18,26 +18,19 @@ def idle(*numbers: int) -> list[Node]:
 
 
 def test_idle_nodes_come_first_then_new_ones() -> None:
-    assert place([*busy(0), *idle(1)], most=4, want=3, ahead=0) == [1, 2, 3]
+    assert available([*busy(0), *idle(1)], most=4) == [1, 2, 3]
 
 
-def test_all_or_nothing() -> None:
-    assert place(busy(0, 1), most=3, want=2, ahead=0) is None
+def test_machines_that_cannot_be_had_are_not_given() -> None:
+    assert available([*busy(0), *idle(1, 2)], most=4, machines={2, 3}) == [2, 3]
 
 
-def test_nobody_overtakes() -> None:
-    assert place([], most=4, want=1, ahead=1) is None
-
-
-@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.integers(0, 10), st.integers(1, 10))
-def test_never_more_than_there_are_and_never_a_busy_one(taken: set[int], free: set[int], most: int, want: int) -> None:
-    nodes = [*busy(*taken), *idle(*free - taken)]
-    chosen = place(nodes, most, want, ahead=0)
-    if chosen is None:
-        return
-    assert len(chosen) == len(set(chosen)) == want
+@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.integers(0, 10))
+def test_never_more_than_there_are_and_never_a_busy_one(taken: set[int], free: set[int], most: int) -> None:
+    chosen = available([*busy(*taken), *idle(*free - taken)], most)
+    assert len(chosen) == len(set(chosen)) == max(most - len(taken), 0) or len(chosen) <= most
     assert not set(chosen) & taken
-    assert len(taken) + want <= most
+    assert len(taken) + len(chosen) <= max(most, len(taken))
 
 
 def test_a_size_limits_memory_to_what_the_machine_has() -> None:

@@ -1,4 +1,4 @@
-"""`smalt compute`: clusters whose nodes are made by Ray, through the platform's own API, as the owner."""
+"""`smalt compute`: clusters on Ray, and nodes taken back, through the platform's own API, as the owner."""
 
 from __future__ import annotations
 
@@ -58,6 +58,16 @@ def detach(root: Path | None, name: str, workspace: str, as_json: bool) -> int:
                 raise CliError(f"'{name}' is still being deleted after {_PATIENCE_S:g} s; it goes on by itself")
             time.sleep(_POLL_S)
     print(json.dumps({"name": name, "workspace": workspace}) if as_json else f"Detached {name}.")
+    return 0
+
+
+def preempt(root: Path | None, name: str, nodes: int, workspace: str, as_json: bool) -> int:
+    with _client(root) as client:
+        done = _checked(client.post(f"{_path(workspace, name)}/preempt", json={"nodeCount": nodes})).json()
+    if as_json:
+        print(json.dumps(done))
+    else:
+        print(f"Told to give way on {name}: {', '.join(done['preempted'])}.")
     return 0
 
 

@@ -216,6 +216,24 @@ def _enable_sso(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, None
 
 
+def _preempt(request: Request, row: Row | None) -> tuple[int, Any]:
+    """The jobs on so many of its low-priority nodes give way, as where others needed them."""
+    assert row is not None
+    count = request.body.get("nodeCount", 1)
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 1000:
+        raise invalid("nodeCount: this must be a whole number from 1 to 1000.", "nodeCount")
+    with request.platform.database.write() as connection:
+        owners = placement.take_back(connection, row.id, count, request.now)
+        jobs = resources.get_many(connection, owners)
+    if not owners:
+        raise conflict(
+            f"Compute '{row.name}' has no {count} nodes that jobs of low priority have: nothing was preempted.",
+            "nodeCount",
+        )
+    request.platform.hub.notify(row.id)
+    return 200, {"preempted": [jobs[owner].name for owner in owners if owner in jobs]}
+
+
 def _check_instance(row: Row, why: str) -> None:
     if row.properties.get("computeType") != "ComputeInstance":
         raise ArmError(400, "InvalidOperation", f"'{row.name}' is a cluster: {why}.", "name")
@@ -256,6 +274,7 @@ KIND = Kind(
         "restart": _power("Restart", "Running"),
         "enableSso": Action(_enable_sso),
         "listNodes": Action(_nodes),
+        "preempt": Action(_preempt),
     },
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,31}$",
 )

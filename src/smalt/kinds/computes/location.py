@@ -11,10 +11,14 @@ from sqlalchemy import func, select
 
 from smalt.arm.ids import ML, Scope
 from smalt.arm.kind import Action, Kind, Request
+from smalt.kinds.computes import quota
+from smalt.sched import quotas
 from smalt.sched.sizes import SIZES
 from smalt.settings import REGION
 from smalt.store.resources import Row
 from smalt.store.tables import allocation
+
+_NO_LIMIT = -1  # the machine shares what it has
 
 
 def _vm_sizes(request: Request, _: Row | None) -> tuple[int, Any]:
@@ -39,12 +43,14 @@ def _vm_sizes(request: Request, _: Row | None) -> tuple[int, Any]:
 def _usages(request: Request, _: Row | None) -> tuple[int, Any]:
     with request.platform.database.read() as connection:
         nodes = connection.execute(select(func.count()).select_from(allocation)).scalar_one()
+        families = quotas.used(connection)
     capacity = request.platform.engine.capacity()
     base = f"/subscriptions/{request.id.subscription}/providers/{ML}/locations/{REGION}/usages"
     rows = [
         ("Cluster nodes", "totalNodes", nodes, 1000),
         ("Machine vCPUs", "machineCpus", 0, capacity.cpus),
         ("Machine GPUs", "machineGpus", 0, capacity.gpus),
+        *((family, family, used, _NO_LIMIT) for family, used in sorted(families.items())),
     ]
     return 200, {
         "value": [
@@ -67,6 +73,8 @@ KIND = Kind(
     scopes=frozenset({Scope.SUBSCRIPTION, Scope.GROUP}),
     actions={
         "vmSizes": Action(_vm_sizes, method="GET", needs_row=False),
+        "quotas": Action(quota.read, method="GET", needs_row=False),
+        "updateQuotas": Action(quota.update, needs_row=False),
         "usages": Action(_usages, method="GET", needs_row=False),
     },
 )

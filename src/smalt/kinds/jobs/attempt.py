@@ -21,6 +21,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
+from smalt.arm.durations import seconds_of
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
@@ -31,6 +32,7 @@ from smalt.kinds.jobs.life import Completed, at, finish
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
 from smalt.sched.growth import ray_of
+from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, Want
 from smalt.store import lineage as written
 from smalt.store import nodes, resources
@@ -147,10 +149,14 @@ def _why(cluster: Row | None, machines: Sequence[Machine]) -> str:
 
 def _want(row: Row, most: int) -> Want:
     ours, count = row.spec[OURS], distribution.node_count(row.properties)
+    size = SIZES.get(str(ours.get("instance_type") or "").lower())
     return Want(
         ours["compute"], row.id, count, most, row.created_at,
         gpus=ours.get("gpus", 0), ports=distribution.has_peers(row.properties, count),
         priority=ours.get("priority", MEDIUM), preemptible=_is_preemptible(row),
+        share=str(row.properties["experimentName"]).lower(),
+        limit_s=seconds_of(part(row.properties, "limits").get("timeout"), 0),
+        family=size.family if size else "", cores=size.cpus if size else 0,
     )  # fmt: skip
 
 

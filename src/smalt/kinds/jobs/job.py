@@ -22,7 +22,7 @@ from smalt.arm.ports import NotReady
 from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
 from smalt.kinds.assets import made
 from smalt.kinds.assets.lineage import READ
-from smalt.kinds.jobs import accept, command, life, lineage, pipeline, provenance, queues, sweep, tracked_run
+from smalt.kinds.jobs import accept, command, life, lineage, pipeline, priority, provenance, queues, sweep, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
@@ -50,7 +50,10 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
     """A job runs once: only what describes it can change."""
     asked = part(part(old.spec, OURS), "asked")
     here = Sameness(request.platform, connection, request.id.workspace)
+    other = priority.changed(old, properties) if priority.SETTINGS in type_.fixed else None
     for name in type_.fixed:
+        if other and name == priority.SETTINGS:
+            continue
         if not here.same(name, properties.get(name), old.properties.get(name), asked.get(name)):
             raise conflict(
                 f"Job '{old.name}' exists already; properties.{name} cannot change. Submit it under a new name.",
@@ -64,6 +67,8 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
         kept["tags"] = accept.given(properties, "tags")
     archived = bool(kept.get("isArchived"))
     spec = described(old, kept, archived)
+    if other:
+        spec = priority.applied(spec, other)
     due = untold(replace(old, spec=spec)) is not None or (old.state not in TERMINAL and not is_run(old))
     return Admitted(spec, state=old.state, due=due, lookup=old.lookup, archived=archived)
 

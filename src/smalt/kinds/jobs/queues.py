@@ -22,7 +22,7 @@ from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import forecast, placement, queue
 from smalt.sched.placement import Node
 from smalt.sched.queue import Place
-from smalt.sched.want import PRIORITIES
+from smalt.sched.want import priority_of
 from smalt.store import nodes as machines
 from smalt.store import pages, resources
 from smalt.store.document import part
@@ -113,13 +113,13 @@ def _node(node: Node, machine: machines.Machine | None, rows: Mapping[str, Row])
 
 
 def _waits(place: Place, rows: Mapping[str, Row]) -> Document:
-    spot = place.rank <= PRIORITIES[-1]
     return {
         **_job(rows.get(place.owner)),
         "nodes": place.nodes,
-        "priority": place.rank if spot else place.rank - PRIORITIES[-1],
-        "spot": spot,
+        "priority": priority_of(place.rank),
+        "spot": place.preemptible,
         "lacksGpus": place.lacks_gpus,
+        "lacksQuota": place.lacks_quota,
         "since": timestamp(place.since),
     }
 

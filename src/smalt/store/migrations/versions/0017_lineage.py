@@ -5,10 +5,10 @@ The rows that there are get their edges while the platform runs (`kinds/jobs/ear
 
 from alembic import op
 
-from smalt.store.tables import delivery, departed, lineage, written_place
+from smalt.store.lineage_tables import delivery, departed, lineage, written_place
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 
 
 def upgrade() -> None:
