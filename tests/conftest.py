@@ -15,6 +15,7 @@ from live.budgets import Spent
 from live.ports import free_port
 
 if TYPE_CHECKING:
+    from fakes.framed import Framed
     from fakes.platform import Harness
     from live.postgres import Postgres
 TESTS = Path(__file__).parent
@@ -108,6 +109,24 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     url = server.create(request.getfixturevalue("migrated"))
     yield url
     server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def framed(postgres: Postgres, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Framed:
+    """Databases of PostgreSQL with a group and a workspace."""
+    from fakes.framed import Framed
+
+    return Framed(postgres, migrated, tmp_path_factory.mktemp("framed"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def framed_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """As `database_url`, for a platform with fakes on `tmp_path`: its group and its workspace are there."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    with request.getfixturevalue("framed").copied(tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

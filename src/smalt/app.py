@@ -43,6 +43,7 @@ from smalt.auth.login import Login
 from smalt.auth.private_files import PrivateFiles
 from smalt.auth.rotation import settle
 from smalt.auth.secret_files import keep_secret
+from smalt.auth.service_access import ServiceAccess
 from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
@@ -96,6 +97,9 @@ from smalt.web.metrics_page import MetricsPage
 from smalt.web.nodes import NodesApp
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
+from smalt.web.service_pages import ServicePages
+from smalt.web.services import ServiceDoors, ServiceGate
+from smalt.web.ssh_door import SshDoor
 from smalt.web.visits import VisitApp
 
 log = logging.getLogger("smalt")
@@ -113,6 +117,7 @@ class Server:
     crud: Crud
     listener: Listener
     collector: Collector
+    services: ServiceGate
     delivery: Delivery | None
 
 
@@ -194,12 +199,16 @@ def build(settings: Settings) -> Server:
 
     engine.watch(changed)
 
-    def who(scope: Scope) -> Principal:
-        return authenticate(scope, tokens, (*arm_audiences(settings), *ml_audiences()), sessions)
+    audiences = (*arm_audiences(settings), *ml_audiences())
 
+    def who(scope: Scope) -> Principal:
+        return authenticate(scope, tokens, audiences, sessions)
+
+    doors = ServiceDoors(platform, ServiceAccess(settings, database), workspaces.authorize)
+    services = ServiceGate(platform, doors, lambda scope: authenticate(scope, tokens, audiences))
     tracking_app = TrackingApp(
         settings, tracking, tokens, blobs, files=blobs, objects=objects,
-        audiences=(*arm_audiences(settings), *ml_audiences()),
+        audiences=audiences,
         exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
         jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record_all,
         told=JobRuns(database, tracking, clock).hear,
@@ -219,7 +228,7 @@ def build(settings: Settings) -> Server:
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
         nodes=NodesApp(remote, lambda: service),
-        visits=VisitApp(platform, who, workspaces.authorize),
+        visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         arm=ArmApp(
             platform,
             crud,
@@ -232,6 +241,7 @@ def build(settings: Settings) -> Server:
             login.routes(),
             Pages(sessions, tracking),
             MetricsPage(recorder, who, workspaces.authorize),
+            ServicePages(sessions, doors),
         ),
         make_room=Reserve(settings.root).make_room,
     )
@@ -242,7 +252,9 @@ def build(settings: Settings) -> Server:
         delivery = Delivery(platform, target(settings.openlineage, os.environ.get(KEY, "")))
         hub.follow(delivery.changed)
     listener = Listener(database, hub.told)
-    return Server(dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, delivery)
+    return Server(
+        dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery
+    )  # fmt: skip
 
 
 def _id_of(settings: Settings) -> str:
@@ -276,6 +288,8 @@ def serve(settings: Settings) -> None:
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
     collecting = threading.Thread(target=server.collector.run, args=(stopped,), name="metrics", daemon=True)
     collecting.start()
+    door = listen(settings.services_socket, BACKLOG)
+    threading.Thread(target=server.services.run, args=(door, stopped), name="services", daemon=True).start()
     if server.delivery is not None:
         threading.Thread(target=server.delivery.run, name="openlineage", daemon=True).start()
     config = uvicorn.Config(
@@ -317,7 +331,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for talkative in ("httpx", "asyncssh"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         settings = read_settings(arguments.root)
         serve(settings)

@@ -7,6 +7,7 @@ setting is one field here: what reads, checks, remembers and compares settings g
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import re
 from collections.abc import Callable
@@ -91,6 +92,11 @@ class Settings:
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""
         return f"https://{self.host}:{self.port}"
+
+    @property
+    def services_host(self) -> str:
+        """The name below which each service of a job has one of its own; '' where there can be none."""
+        return services_host(self.host)
 
     @property
     def shown(self) -> list[str]:
@@ -205,6 +211,11 @@ class Settings:
         return self.run / "envoy.sock"
 
     @property
+    def services_socket(self) -> Path:
+        """What browsers and clients say to the services of jobs."""
+        return self.run / "services.sock"
+
+    @property
     def needs_socket(self) -> Path:
         """Datagrams to the supervisor: the name of a program that is started when it is needed."""
         return self.run / "needs.sock"
@@ -216,6 +227,15 @@ class Settings:
 
     def account_url(self, account: str) -> str:
         return f"{self.url}/{account}.blob.{STORAGE_SUFFIX}"
+
+
+def services_host(host: str) -> str:
+    """Of a platform that is reached by that name; an address has no names below it, but that of this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"services.{host.lower()}"
+    return "services.localhost" if address.is_loopback else ""
 
 
 def setting_names() -> list[str]:

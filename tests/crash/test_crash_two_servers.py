@@ -14,12 +14,13 @@ import requests
 from live.nodes import Node
 from live.platform import HOME, Platform, eventually
 from live.servers import Pair, Tally
+from live.serving import Endpoint
 from live.soak import Soak
 from live.tokens import container_sas
 from smalt.settings import STORAGE_SUFFIX
 
 pytestmark = pytest.mark.e2e
-SEEDS = [int(one) for one in os.environ.get("SMALT_SOAK_SEEDS", "1").split(",")]
+SEEDS = [int(one) for one in os.environ.get("SMALT_SOAK_SEEDS", "1,2,3").split(",")]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def servers(pair: Pair) -> Pair:
     """Both running, whatever the test before did to them."""
-    pair.wait_until_both_answer()
+    pair.wait_until_all_answer()
     return pair
 
 
@@ -126,6 +127,48 @@ def test_what_a_lost_server_ran_fails_and_ends_when_it_is_back(servers: Pair) ->
     assert tally.lines == ["began"]
 
 
+def served_by(pair: Pair, name: str, through: Platform) -> Platform:
+    """The server that `scoring_uri` names."""
+    uri = through.get(f"onlineEndpoints/{name}")["properties"]["scoringUri"]
+    return next(one for one in pair.both if uri.startswith(f"{one.url}/"))
+
+
+def replicas(one: Platform) -> set[str]:
+    return {name for name, state in one.agents().items() if name.startswith("srv-") and state["phase"] == "running"}
+
+
+def test_an_endpoint_goes_to_the_other_server_and_back(servers: Pair) -> None:
+    """Each time the server that serves it is lost: the other starts replicas anew. The one that is back ends its own."""
+    made = Endpoint(servers.a, "moves")
+    made.create(1)
+    marks: list[str] = []
+    here = served_by(servers, "moves", servers.a)
+    for _ in range(2):
+        other = servers.other(here)
+        asked, then = made.at(here), made.at(other)
+        marks.append(eventually(lambda one=asked: answered(one), "an answer", 30))
+        with servers.stopped(here):
+            servers.take_for_lost(here)
+            marks.append(eventually(lambda one=then: answered(one), "an answer of the other", 240, 0.2))
+            assert served_by(servers, "moves", other) is other and len(replicas(here)) == len(replicas(other)) == 1
+        eventually(lambda here=here: not replicas(here), "the end of what is served elsewhere", 90)
+        assert served_by(servers, "moves", here) is other and answered(then) == marks[-1]
+        assert not asked.ask().ok, "nobody is there"
+        here = other
+    assert marks[1] == marks[2] and len(set(marks)) == 3, marks
+    assert servers.a.call("DELETE", "onlineEndpoints/moves").status_code in (200, 202)
+    eventually(lambda: not (replicas(servers.a) or replicas(servers.b)), "the end of all", 60)
+
+
+def answered(endpoint: Endpoint) -> str:
+    """The mark of the replica that answered; empty: none did."""
+    try:
+        answer = endpoint.ask()
+    except requests.RequestException:
+        return ""
+    return answer.json()["task"] if answer.ok else ""
+
+
 def test_orders_reach_a_node_by_the_server_that_it_dialled(servers: Pair, tmp_path: Path) -> None:
     scale = {"minNodeCount": 0, "maxNodeCount": 1}
     machine = {"vmSize": "Standard_DS3_v2", "scaleSettings": scale}
@@ -150,5 +193,5 @@ def test_orders_reach_a_node_by_the_server_that_it_dialled(servers: Pair, tmp_pa
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_killed_in_turn_under_jobs_of_all_sorts(servers: Pair, seed: int) -> None:
-    """More seeds, more jobs and a longer time: scripts/soak."""
-    print(Soak(servers, seed, jobs=14, kill_s=20).run())
+    """More seeds, more jobs and a longer time: scripts/soak --two-servers."""
+    print(Soak(servers, seed, jobs=10, kill_s=4).run())

@@ -25,6 +25,7 @@ TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line i
         "compute",
         "jobs_data",
         "jobs_queue",
+        "services",
         "schedules",
         TIMED,
         "pipelines",

@@ -2,6 +2,7 @@
 
     engine.start(name)                 PREPARING → RUNNING
     engine.ready(name)                 the ready probe's verdict
+    engine.serve(name, app=state)      what is found of its services
     engine.done(name)                  what is left of it serves others
     engine.finish(name, exit_code)     the command ended by itself
     engine.fail_setup(name, error)     it could not be prepared
@@ -19,8 +20,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from smalt.agent.service_spec import ServiceState
 from smalt.agent.visit import Visit
 from smalt.agent.wire import Address, Outcome, Phase, TaskSpec, TaskState
+from smalt.arm.errors import ArmError
 from smalt.arm.ports import Capacity, Isolation, Usage
 
 
@@ -36,6 +39,7 @@ class FakeEngine:
         self._fences: dict[str, int] = {}
         self.used: list[Usage] = []
         self.visits: list[tuple[str, Visit, socket.socket]] = []
+        self.reached: list[tuple[str, int, socket.socket]] = []
         self.isolated = Isolation("walls")
         self._capacity = capacity or Capacity(cpus=4, memory_bytes=16 << 30)
         self._obeys = obeys
@@ -95,6 +99,21 @@ class FakeEngine:
         ours, theirs = socket.socketpair()
         self.visits.append((name, visit, theirs))
         return ours
+
+    def reach(self, name: str, port: int) -> socket.socket:
+        """`reached` has the other end of each line."""
+        if port not in {one.port for one in self.states[name].services.values()}:
+            raise ArmError(409, "ServiceNotReachable", f"Nothing of this job listens at port {port} now.")
+        ours, theirs = socket.socketpair()
+        self.reached.append((name, port, theirs))
+        return ours
+
+    def owner(self, name: str) -> str:
+        return self.tasks[name].owner if name in self.tasks else ""
+
+    def serve(self, name: str, **services: ServiceState) -> None:
+        """What the agent says of the task's services."""
+        self._change(name, services=services)
 
     def watch(self, changed: Callable[[str], None]) -> None:
         self._watchers.append(changed)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import httpx
+from sqlalchemy import func, select
 
 import smalt.kinds
 from fakes.databases import quick
@@ -61,6 +62,7 @@ from smalt.store.database import Database
 from smalt.store.migrate import migrate
 from smalt.store.sealed import Secrets
 from smalt.store.servers import Servers
+from smalt.store.tables import change
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/bank"
@@ -143,9 +145,9 @@ class FakeTracking:
         ended_at: float,
         parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        run = self.runs[workspace, name]
-        run["status"] = status
-        run["parameters"] = {**parameters, **run.get("parameters", {})}
+        if run := self.runs.get((workspace, name)):
+            run["status"] = status
+            run["parameters"] = {**parameters, **run.get("parameters", {})}
 
     def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
         logged = self.runs[workspace, name].setdefault("metrics", {}).setdefault(metric, [])
@@ -154,6 +156,9 @@ class FakeTracking:
 
     def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
         return {name: self.runs.get((workspace, name), {}).get("metrics", {}).get(metric, ()) for name in names}
+
+    def metric_names(self, workspace: str, names: Sequence[str]) -> Sequence[str]:
+        return sorted({key for name in names for key in self.runs.get((workspace, name), {}).get("metrics", {})})
 
     def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
         run = self.runs.get((workspace, name))
@@ -330,8 +335,7 @@ class Harness:
         self._runner, self._thread = asyncio.Runner(), threading.get_ident()
         copied = framed and tracking is None and _FIRST.copied(self.settings, self.clock)
         self.database = Database(self.settings.database)
-        if self.database.sqlite:
-            quick(self.database)
+        quick(self.database)
         migrate(self.database)
         self.engine = FakeEngine()
         self.environments = FakeEnvironments()
@@ -367,6 +371,11 @@ class Harness:
         self.loop.hint(owner)
 
     def frame(self) -> None:
+        """The group and the workspace, unless the database was copied from one that has them (`fakes/framed.py`)."""
+        with self.database.read() as connection:
+            if resources.get(connection, WORKSPACE) is not None:
+                self.clock.now = max(self.clock.now, *connection.execute(select(func.max(change.c.at))).scalars())
+                return
         for key, kind in ((f"/subscriptions/{SUBSCRIPTION}", "subscriptions"), (GROUP, "resourcegroups")):
             with self.database.write() as connection:
                 resources.insert(

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from fakes.databases import quick
 from fakes.engine import FakeEngine
 from fakes.platform import FakeEnvironments, FakeGateway, Harness
 from smalt.arm.audit import Audit
@@ -69,6 +70,7 @@ class TwoServers(Harness):
         super().__init__(root, framed=False, database_url=database_url)
         first = replace(self.platform, servers=Servers(self.database, self.clock, "first", "https://first:1"))
         database, hub = Database(database_url), Hub()
+        quick(database)
         database.follow(hub.told)
         keyring = Keyring(self.settings)
         accounts = Accounts(database, keyring)

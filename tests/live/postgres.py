@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from live.ports import free_port
 
@@ -30,23 +30,21 @@ class Postgres:
     server: str
     stop: Callable[[], None]
     start: Callable[[], None]
+    operator: Engine
 
     def create(self, template: str = "template1") -> str:
-        """The URL of a new database."""
+        """The URL of a new database: its files are copied, which takes half as long as to write them into the journal."""
         name = f"t{uuid.uuid4().hex[:20]}"
-        self._do(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._do(f"CREATE DATABASE {name} TEMPLATE {template}", " STRATEGY FILE_COPY")
         return f"{self.server}/{name}"
 
     def drop(self, url: str) -> None:
         self._do(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
 
-    def _do(self, statement: str) -> None:
-        engine = create_engine(
-            f"{self.server.replace('postgresql:', 'postgresql+psycopg:')}/postgres", isolation_level="AUTOCOMMIT"
-        )
-        with engine.connect() as connection:
-            connection.execute(text(statement))
-        engine.dispose()
+    def _do(self, statement: str, since_15: str = "") -> None:
+        with self.operator.connect() as connection:
+            version = connection.dialect.server_version_info or (0,)
+            connection.execute(text(statement + (since_15 if version >= (15,) else "")))
 
 
 @contextmanager
@@ -63,7 +61,7 @@ def started() -> Iterator[Postgres]:
     data = folder / "data"
     quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
     subprocess.run([binaries / "initdb", "-D", data, "-A", "trust", "-U", "smalt", "--no-sync"], **quiet)
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=200"
 
     def start() -> None:
         subprocess.run([binaries / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"], **quiet)
@@ -71,10 +69,17 @@ def started() -> Iterator[Postgres]:
     def stop() -> None:
         subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **quiet)
 
+    server = f"postgresql://smalt@127.0.0.1:{port}"
+    operator = create_engine(
+        f"{server.replace('postgresql:', 'postgresql+psycopg:')}/postgres",
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,
+    )
     start()
     try:
-        yield Postgres(f"postgresql://smalt@127.0.0.1:{port}", stop, start)
+        yield Postgres(server, stop, start, operator)
     finally:
+        operator.dispose()
         stop()
         shutil.rmtree(folder, ignore_errors=True)
 

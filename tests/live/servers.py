@@ -1,4 +1,4 @@
-"""Two servers on one PostgreSQL and one store, each with a root, a gateway and an MLflow of its own: as two machines are."""
+"""Servers on one database and one store, each with a root, a gateway and an MLflow of its own: one, or two as on two machines."""
 
 from __future__ import annotations
 
@@ -50,14 +50,55 @@ class Tally:
         return ran.read_text().split() if ran.exists() else []
 
 
-class Pair:
-    """`a` and `b`, both running. What one of them is told, the other knows."""
+class Servers:
+    """All of them on one database (a SQLAlchemy URL) and one store, a folder. What one of them is told, the others know."""
 
-    def __init__(self, folder: Path, database: str) -> None:
-        self.database, self.store = database, folder / "store"
-        self.a, self.b = Platform(folder / "a"), Platform(folder / "b")
+    def __init__(self, all_: tuple[Platform, ...], database: str, store: Path) -> None:
+        self.all, self.store = all_, store
         self._container: Path | None = None
         self._engine = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+
+    @classmethod
+    def alone(cls, platform: Platform) -> Servers:
+        """One that was started already, with its store in its root."""
+        told = json.loads((platform.root / "config.json").read_text())
+        own = f"sqlite:///file:{platform.root}/smalt.db?mode=ro&uri=true"
+        return cls((platform,), told.get("database_url") or own, platform.root / "blobs")
+
+    @property
+    def container(self) -> Path:
+        """The folder of the default workspace's blobs."""
+        if self._container is None:
+            account = self.all[0].get("")["properties"]["storageAccount"].rpartition("/")[2]
+            store = self.all[0].get("datastores/workspaceblobstore")["properties"]
+            self._container = self.store / account / store["containerName"]
+        return self._container
+
+    def wait_until_all_answer(self) -> None:
+        for one in self.all:
+            if not one.is_up():
+                one.up()
+            one.wait_until_it_answers()
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        """Straight from the database."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(text(query), values).all())
+
+    def write(self, statement: str, **values: Any) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+class Pair(Servers):
+    """`a` and `b`, both running, on one PostgreSQL."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.a, self.b = Platform(folder / "a"), Platform(folder / "b")
+        super().__init__((self.a, self.b), database, folder / "store")
         for one in self.both:
             one.root.mkdir(parents=True)
             told = {
@@ -71,15 +112,6 @@ class Pair:
     def both(self) -> tuple[Platform, Platform]:
         return self.a, self.b
 
-    @property
-    def container(self) -> Path:
-        """The folder of the default workspace's blobs."""
-        if self._container is None:
-            account = self.a.get("")["properties"]["storageAccount"].rpartition("/")[2]
-            store = self.a.get("datastores/workspaceblobstore")["properties"]
-            self._container = self.store / account / store["containerName"]
-        return self._container
-
     @contextmanager
     def started(self) -> Iterator[Pair]:
         try:
@@ -91,7 +123,7 @@ class Pair:
         finally:
             for one in self.both:
                 one.end()
-            self._engine.dispose()
+            self.close()
 
     def other(self, one: Platform) -> Platform:
         return self.b if one is self.a else self.a
@@ -115,25 +147,10 @@ class Pair:
             for pid in reversed(pids):
                 os.kill(pid, signal.SIGCONT)
 
-    def wait_until_both_answer(self) -> None:
-        for one in self.both:
-            if not one.is_up():
-                one.up()
-            one.wait_until_it_answers()
-
     def take_for_lost(self, one: Platform) -> None:
         """As if the server, which is stopped, had not been heard of for an hour."""
         id_ = (one.root / "server").read_text()
         self.write("UPDATE server SET seen_at = seen_at - 3600 WHERE id = :id", id=id_)
-
-    def write(self, statement: str, **values: Any) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(text(statement), values)
-
-    def rows(self, query: str) -> list[Any]:
-        """Straight from the database."""
-        with self._engine.connect() as connection:
-            return list(connection.execute(text(query)).all())
 
     def runs_on(self, job: str) -> Platform | None:
         """On which of the two a job has a task now."""

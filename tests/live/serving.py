@@ -8,7 +8,6 @@ from collections import Counter
 import requests
 
 from live.platform import HOME, Platform
-from smalt.settings import STORAGE_SUFFIX
 
 SCRIPT = b"""
 import json, os
@@ -28,6 +27,12 @@ class Endpoint:
         self.url = f"{platform.url}/endpoints/{name}/score"
         self._key = ""
 
+    def at(self, platform: Platform) -> Endpoint:
+        """The same one as another server answers for it."""
+        there = Endpoint(platform, self.name)
+        there._key = self._key
+        return there
+
     def create(self, instances: int) -> None:
         platform = self.platform
         platform.put("environments/serving/versions/1", {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", "condaFile": _CONDA})  # fmt: skip
@@ -38,9 +43,10 @@ class Endpoint:
 
     def deploy(self, instances: int, note: str) -> requests.Response:
         """Begin to create or change the deployment; `note` is in each of its answers."""
+        code = self.platform.upload_code("serving", "score.py", SCRIPT)
         properties = {
             "environmentId": f"{HOME}/environments/serving/versions/1",
-            "codeConfiguration": {"codeId": self._code(), "scoringScript": "score.py"},
+            "codeConfiguration": {"codeId": code, "scoringScript": "score.py"},
             "environmentVariables": {"NOTE": note},
             "instanceType": "Standard_DS3_v2",
         }
@@ -59,20 +65,6 @@ class Endpoint:
         return (session or requests).post(
             self.url, json={}, headers={"Authorization": f"Bearer {self._key}"}, verify=self.platform.ca, timeout=20
         )
-
-    def _code(self) -> str:
-        path = "codes/serving/versions/1"
-        if self.platform.call("GET", path).status_code != 200:
-            upload = self.platform.call("POST", f"{path}/startPendingUpload", {}).json()["blobReferenceForConsumption"]
-            base, _, sas = upload["credential"]["sasUri"].partition("?")
-            sent = requests.put(
-                f"{base}/score.py?{sas}", data=SCRIPT, verify=self.platform.ca, timeout=20,
-                headers={"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"},
-            )  # fmt: skip
-            assert sent.status_code == 201, sent.text
-            assert STORAGE_SUFFIX in base
-            self.platform.put(path, {"codeUri": base})
-        return f"{HOME}/{path}"
 
 
 class Load:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from smalt.agent import mpi
+from smalt.agent import beside, mpi, old_sdk, ray
 from smalt.agent.artifacts import FOLDERS, collect_artifacts, link_artifacts
 from smalt.agent.barrier import barrier
 from smalt.agent.beneath import held
@@ -37,9 +37,11 @@ from smalt.agent.overlay import make_overlay
 from smalt.agent.parallel import prepare_parallel
 from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
+from smalt.agent.ranks import RankSpec
 from smalt.agent.render import UnknownReference, render
 from smalt.agent.rlimits import rlimits
 from smalt.agent.server import prepare_server
+from smalt.agent.services import Services
 from smalt.agent.supervisor import Interrupted, Interrupts, Supervisor, hold
 from smalt.agent.verdict import judge, limits_of
 from smalt.agent.walls import Walls
@@ -71,6 +73,7 @@ class Attempt:
         self._cgroups = Cgroups([])
         own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), outside(folder)]
         self._disk = DiskBound(spec.limits, Path(), own, _written_bytes)
+        self._services: Services | None = None
         self._begun = time.monotonic()
 
     def run(self) -> None:
@@ -135,7 +138,7 @@ class Attempt:
             raise SetupError(problem)
         work = self._own / "work"
         work.mkdir(parents=True)
-        temporary = make_temporary(self._folder, walled=isinstance(self._mounts, Walls))
+        temporary = make_temporary(self._folder, isinstance(self._mounts, Walls), ray.MOST if spec.ray else 60)
         if spec.code:
             with journal.stage("code copied"):
                 _copy_code(places.path(spec.code), work, journal, places.store)
@@ -183,8 +186,13 @@ class Attempt:
     def _ranks(self, environment: dict[str, str], rendered: Callable[[str], str]) -> list[Rank]:
         """What a foreman starts; nothing where the command is one process."""
         spec, logs = self._spec, self._pipes.logs
+
+        def argv(one: RankSpec) -> list[str]:
+            own = _bash(rendered(one.command or spec.command))
+            return ray.argv(spec.ray, one, own) if spec.ray else own
+
         return [
-            Rank(_bash(rendered(one.command or spec.command)), environment | one.variables, logs[number][1], one.serves)
+            Rank(argv(one), environment | one.variables, logs[number][1], one.serves)
             for number, one in enumerate(spec.ranks)
         ]
 
@@ -212,8 +220,13 @@ class Attempt:
         def join() -> Callable[[], None] | None:
             return walls.join(command.folder) if walls else None
 
+        log_folder = next(one for one in (self._own / "tmp", outside(self._folder)) if one.is_dir())
+        self._services = Services(
+            self._spec.services, self._brood.pids, partial(beside.start, command, join), partial(beside.has, command),
+            log_folder, lambda states: self._report.change(services=states),
+        )  # fmt: skip
         try:
-            Door(self._folder, command, join, interrupts.selector)
+            Door(self._folder, command, join, interrupts.selector, self._services.address)
         except OSError as error:
             self._journal.say(f"nobody can connect to this job: {error}")
 
@@ -272,7 +285,7 @@ class Attempt:
 
     def _bounds(self) -> list[Bound]:
         """What the kernel does not see to."""
-        bounds: list[Bound] = [self._disk]
+        bounds: list[Bound] = [self._disk, *([self._services] if self._services else [])]
         if self._spec.limits.memory_bytes and not self._cgroups.bound_memory:
             bounds.append(MemoryBound(self._spec.limits, self._brood.pids))
         return bounds
@@ -285,7 +298,10 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False, rank=failed)
         self._brood.end()
         number = len(self._logs) - 1 if failed is None else failed
-        last, told = [log.finish() for log in self._logs][number], replace(self._spec, log=self._spec.logs[number])
+        command = (self._spec.ranks[failed].command if failed is not None else "") or self._spec.command
+        remarks = old_sdk.hints if exit_code else None
+        last = [log.finish(remarks) for log in self._logs][number]
+        told = replace(self._spec, log=self._spec.logs[number], command=command)
         outcome, error = judge(told, ending, exit_code, last, self._cgroups)
         self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
         try:
@@ -342,13 +358,13 @@ def _stopped_early(interrupts: Interrupts) -> tuple[Outcome, str]:
     return Outcome.STOPPED, "The task was stopped before its command started."
 
 
-def make_temporary(folder: TaskFolder, walled: bool = False) -> Path:
-    """TMPDIR: in the task's folder, unless that is so deep that Unix sockets in it would not fit their 107 bytes.
+def make_temporary(folder: TaskFolder, walled: bool = False, most: int = 60) -> Path:
+    """TMPDIR: in the task's folder, unless that has more than `most` bytes: Unix sockets in it have to fit their 107.
 
     Behind walls it is seen as `/tmp`, so it may be deep.
     """
     inside = folder.path / USER_FOLDER / "tmp"
-    place = inside if walled or len(os.fsencode(inside)) <= 60 else outside(folder)
+    place = inside if walled or len(os.fsencode(inside)) <= most else outside(folder)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = place.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:

@@ -3,7 +3,8 @@
 The agent listens at a unix socket in the task's folder, which the task does not see. Who connects shows the key that
 lies beside it (0600: where there are no namespaces, a process may reach a socket whose path it knows, but no file),
 and says what to run, in one line of JSON (`Visit`). Then frames go both ways (`door_session.py`). A child of the agent
-does that, and ends with its visitor, with the command, or with the agent.
+does that, and ends with its visitor, with the command, or with the agent. Who asks for a port gets a connection to what
+the task listens with there, made in its own network.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
-from smalt.agent.door_session import attend
+from smalt.agent.door_session import attend, hand_out
 from smalt.agent.folder import TaskFolder
 from smalt.agent.processes import Command, put_into
 from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, Visit
 
-_MOST_VISITORS = 8
+_MOST_VISITORS = 8  # with a process of their own
+_MOST_CALLERS = 128  # at once, those who ask for a port among them: each is gone in a moment
 _MOST_BYTES = 64 << 10  # of what a visitor says first
 
 
 class Door:
     """Lives in the agent's selector. `join`, in a child, moves it behind the walls; what it gives ends its rights.
 
-    Raises OSError where it cannot listen.
+    `address` is where the task itself listens at a port, '' where it does not. Raises OSError where it cannot listen.
     """
 
     def __init__(
@@ -43,8 +45,9 @@ class Door:
         command: Command,
         join: Callable[[], Callable[[], None] | None],
         selector: selectors.BaseSelector,
+        address: Callable[[int], str],
     ) -> None:
-        self._command, self._join, self._selector = command, join, selector
+        self._command, self._join, self._selector, self._address = command, join, selector, address
         self._key = secrets.token_hex(16)
         self._said: dict[socket.socket, bytes] = {}
         self._visits: set[int] = set()
@@ -56,7 +59,7 @@ class Door:
             self._listener.bind(DOOR_SOCKET)  # relative: the folder may have another name by now
         finally:
             os.umask(before)
-        self._listener.listen(_MOST_VISITORS)
+        self._listener.listen(_MOST_CALLERS)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
@@ -72,8 +75,7 @@ class Door:
             connection, _ = self._listener.accept()
         except OSError:
             return  # it hung up already
-        self._visits = {pid for pid in self._visits if Path(f"/proc/{pid}").exists()}
-        if len(self._visits) + len(self._said) >= _MOST_VISITORS:
+        if len(self._said) >= _MOST_CALLERS:
             connection.close()
             return
         connection.setblocking(False)
@@ -106,6 +108,10 @@ class Door:
             return
         if not hmac.compare_digest(key.encode(), self._key.encode()):
             return
+        host = self._address(visit.port) if visit.port else ""
+        self._visits = {pid for pid in self._visits if Path(f"/proc/{pid}").exists()}
+        if not host and (visit.port or len(self._visits) >= _MOST_VISITORS):
+            return
         pass_, hold = os.pipe()
         try:
             pid = os.fork()
@@ -115,14 +121,15 @@ class Door:
             raise
         if pid == 0:
             os.close(hold)
-            self._become(connection, visit, more, pass_)
+            self._become(connection, visit, host, more, pass_)
         os.close(pass_)
         refused = put_into(self._command.cgroups, pid)
         with contextlib.suppress(BrokenPipeError), os.fdopen(hold, "wb") as opening:
             opening.write(b"" if refused else b"1")
-        self._visits.add(pid)
+        if not host:
+            self._visits.add(pid)
 
-    def _become(self, connection: socket.socket, visit: Visit, more: bytes, pass_: int) -> NoReturn:
+    def _become(self, connection: socket.socket, visit: Visit, host: str, more: bytes, pass_: int) -> NoReturn:
         code = 1
         try:
             os.setsid()
@@ -136,7 +143,10 @@ class Door:
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             connection.setblocking(True)
             if os.read(pass_, 1):
-                attend(connection, visit, more, self._command, self._join)
+                if host:
+                    hand_out(connection, host, visit.port, self._join)
+                else:
+                    attend(connection, visit, more, self._command, self._join)
                 code = 0
         finally:
             os._exit(code)

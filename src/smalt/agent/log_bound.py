@@ -12,7 +12,7 @@ import fcntl
 import os
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from smalt.agent.journal import tail
 
@@ -80,10 +80,10 @@ class BoundedLog:
         if time.monotonic() >= self.due:
             self._look()
 
-    def finish(self) -> str:
+    def finish(self, remarks: Callable[[str], Iterable[str]] | None = None) -> str:
         """The last look, once nobody writes any more. Returns the last lines.
 
-        Then the newest lines come back, and the last line says what is missing.
+        Then the newest lines come back, the last line says what is missing, and `remarks` what there is to say of them.
         """
         self._stop_waiting()
         self._take()  # all: it is more than the pipe holds
@@ -95,6 +95,8 @@ class BoundedLog:
         if self._lost:
             self._write(f"\n[smalt] {self._lost} bytes are missing above: {self._why}.\n".encode())
         last_lines = tail(self._file, self._offset)  # of this file, whatever has its name by now
+        for remark in remarks(last_lines) if remarks else ():
+            self._write(f"\n[smalt] {remark}\n".encode())
         os.close(self._file)
         return last_lines
 

@@ -34,3 +34,14 @@ class MpiSpec:
     ports: list[int]
     processes: int
     secret: str
+
+
+@dataclass(frozen=True)
+class RaySpec:
+    """The node is one of a Ray cluster (`ray.py`): a rank with a command of its own is its `ray start`.
+
+    - `address`: where the cluster is met. `nodes`: how many have joined before the task's own command runs.
+    """
+
+    address: str
+    nodes: int

@@ -7,6 +7,7 @@ import resource
 import signal
 from pathlib import Path
 
+from smalt.agent import old_sdk
 from smalt.agent.bounds import Ending, words
 from smalt.agent.limits import Cgroups
 from smalt.agent.memory import too_much_memory
@@ -46,7 +47,7 @@ def judge(spec: TaskSpec, ending: Ending, exit_code: int, last: str, cgroups: Cg
         return Outcome.EXITED, ""
     if cgroups.memory_kills():
         return Outcome.OUT_OF_MEMORY, f"{too_much_memory(spec.limits)}\n{last}"
-    hints = _hints(spec, exit_code, last, cgroups)
+    hints = [*_hints(spec, exit_code, last, cgroups), *old_sdk.hints(last)]
     return Outcome.EXITED, explain_exit(spec, exit_code, "\n".join([*hints, last]).strip())
 
 

@@ -11,13 +11,17 @@ DOOR_SOCKET, DOOR_KEY_FILE = "door", "door.key"  # in the task's folder
 
 @dataclass(frozen=True)
 class Visit:
-    """`argv` is run (a shell where it is empty), with a terminal of this size or without."""
+    """`argv` is run (a shell where it is empty), with a terminal of this size or without.
+
+    With a `port` nothing is run: the answer is a connection to what the task listens with there, as a descriptor.
+    """
 
     argv: list[str] = field(default_factory=list)
     terminal: bool = False
     rows: int = 24
     columns: int = 80
     term: str = ""
+    port: int = 0
 
     def line(self, key: str) -> bytes:
         return json.dumps({"key": key, **asdict(self)}).encode() + b"\n"
@@ -32,8 +36,8 @@ class Visit:
             raise ValueError("argv must be a list of words")
         if not isinstance(term, str) or "\0" in term:
             raise ValueError("term must be a word")
-        rows, columns = (raw.get(name) or 0 for name in ("rows", "columns"))
-        if not isinstance(rows, int) or not isinstance(columns, int):
-            raise ValueError("rows and columns must be whole numbers")
+        rows, columns, port = (raw.get(name) or 0 for name in ("rows", "columns", "port"))
+        if not isinstance(rows, int) or not isinstance(columns, int) or not isinstance(port, int):
+            raise ValueError("rows, columns and port must be whole numbers")
         rows, columns = (min(max(one, 0), 10_000) for one in (rows, columns))
-        return str(raw.get("key") or ""), cls(argv, bool(raw.get("terminal")), rows, columns, term)
+        return str(raw.get("key") or ""), cls(argv, bool(raw.get("terminal")), rows, columns, term, port)

@@ -22,7 +22,8 @@ from smalt.agent.names import NOWHERE as NOWHERE
 from smalt.agent.names import Address as Address
 from smalt.agent.names import Ref as Ref
 from smalt.agent.parallel_spec import ParallelSpec
-from smalt.agent.ranks import MpiSpec, RankSpec
+from smalt.agent.ranks import MpiSpec, RankSpec, RaySpec
+from smalt.agent.service_spec import ServiceSpec, ServiceState
 
 TASK_FILE = "task.json"
 PLACES_FILE = "places.json"
@@ -173,7 +174,8 @@ class TaskSpec:
     - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
       node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
-    - `ranks`: several processes instead of one, all behind the same walls; with `mpi` it is mpirun that starts them.
+    - `ranks`: several processes instead of one, all behind the same walls; with `mpi` it is mpirun that starts them,
+      with `ray` one of them is the node's `ray start`. `services`: to which people come while it runs.
     - `hold_s`: where the command fails its walls stay for so long, so that somebody can look around; 0: not at all.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails. Where a server listens
       the node decides: the process finds it in the variable `SMALT_LISTEN`, all others in `TaskState.address`.
@@ -213,6 +215,8 @@ class TaskSpec:
     walls: WallsSpec | None = None
     ranks: list[RankSpec] = field(default_factory=list[RankSpec])
     mpi: MpiSpec | None = None
+    ray: RaySpec | None = None
+    services: list[ServiceSpec] = field(default_factory=list[ServiceSpec])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -235,6 +239,8 @@ class TaskSpec:
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         values["ranks"] = [RankSpec(**{**one, "log": _ref(one.get("log"))}) for one in raw.get("ranks", [])]
         values["mpi"] = MpiSpec(**raw["mpi"]) if raw.get("mpi") else None
+        values["ray"] = RaySpec(**raw["ray"]) if raw.get("ray") else None
+        values["services"] = [ServiceSpec(**one) for one in raw.get("services", [])]
         return cls(**values)
 
     @property
@@ -327,6 +333,7 @@ class TaskState:
     started_at: float = 0  # the user's process began
     ended_at: float = 0
     peak_memory_bytes: int = 0
+    services: dict[str, ServiceState] = field(default_factory=dict[str, ServiceState])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -341,6 +348,7 @@ class TaskState:
         values["phase"] = Phase(values.get("phase", "preparing"))
         values["outcome"] = Outcome(values["outcome"]) if values.get("outcome") else None
         values["address"] = Address(values.get("address", ""))
+        values["services"] = {name: ServiceState.read(one) for name, one in values.get("services", {}).items()}
         return cls(**values)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -37,11 +37,6 @@ STATES = {
     "KILLED": "Canceled",
 }
 STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}  # of jobs that have ended
-TRACKING, STUDIO = "Tracking", "Studio"  # the services that every job has
-NO_SERVICE = (
-    "Services into a job (JupyterLab, SSH, TensorBoard, VS Code) cannot be opened by this version of the server yet;"
-    " the job runs without them."
-)
 _RUN, _UNTOLD, _ALIKE = "run", "untold", "alike"  # keys of a spec's own part
 RUN_TYPE = "run_type"  # in a job's own part of the spec: run history's word for it
 PARENT_RUN = "mlflow.parentRunId"
@@ -65,14 +60,6 @@ def is_run(row: Row) -> bool:
 def run_type(row: Row) -> str:
     """Run history's word for it."""
     return "mlflow.run" if is_run(row) else part(row.spec, OURS).get(RUN_TYPE) or "azureml.commandjob"
-
-
-def asked_services(row: Row) -> dict[str, Document]:
-    """The services that a job asks for, by their names, beside those that every job has."""
-    given: Any = row.properties.get("services")
-    # jobs from before these were checked may say anything
-    named = cast("Document", given) if isinstance(given, dict) else {}
-    return {name: one for name, one in named.items() if isinstance(one, dict) and name not in (TRACKING, STUDIO)}
 
 
 def untold(row: Row) -> RunChanges | None:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from smalt.auth.secret_files import private_folder, replace_file
-from smalt.settings import STORAGE_SUFFIX, Settings
+from smalt.settings import STORAGE_SUFFIX, Settings, services_host
 
 CA_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=397)  # the longest that all clients accept
@@ -126,8 +126,10 @@ def _usage(signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _names(host: str) -> list[x509.GeneralName]:
-    """What the certificate is for: the host, this machine, and storage accounts under a wildcard DNS name."""
+    """What the certificate is for: the host, this machine, and under wildcard names storage accounts and services."""
     texts = dict.fromkeys([host, "localhost", "127.0.0.1", "::1", f"*.blob.{STORAGE_SUFFIX}"])
+    if below := services_host(host):
+        texts[f"*.{below}"] = None
     return [_general_name(text) for text in texts]
 
 

@@ -159,6 +159,29 @@ def connect(
 
 
 @app.command()
+def services(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    node: Node = 0,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show the services of a job; for those that run a link that opens them in a browser, once within a minute."""
+    run("services", root=root, job=job, workspace=workspace, node=node, as_json=json)
+
+
+@app.command("ssh-proxy")
+def ssh_proxy(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    node: Node = 0,
+    workspace: Workspace = "default",
+    root: Root = None,
+) -> None:
+    """The way of ssh into a job that has an SSH service: ssh -o ProxyCommand="smalt ssh-proxy JOB" JOB"""
+    run("services", "proxy", root=root, job=job, workspace=workspace, node=node)
+
+
+@app.command()
 def rerun(
     job: Annotated[str, typer.Argument(help="The job's name.")],
     name: Annotated[str, typer.Option(help="The new job's name.  [default: JOB-rerun-TIME]")] = "",

@@ -39,10 +39,15 @@ class Engines:
         self.local.remove(name)
 
     def visit(self, name: str, visit: Visit) -> socket.socket:
-        if self._remote.observe(name) is not None:
-            message = "It runs on a machine that dialled in, and nobody can connect to it there yet."
-            raise ArmError(400, "JobNotConnectable", message)
+        self._check_here(name)
         return self.local.visit(name, visit)
+
+    def reach(self, name: str, port: int) -> socket.socket:
+        self._check_here(name)
+        return self.local.reach(name, port)
+
+    def owner(self, name: str) -> str:
+        return self.local.owner(name)
 
     def usage(self) -> Sequence[Usage]:
         return [*self.local.usage(), *self._remote.usage()]
@@ -50,6 +55,11 @@ class Engines:
     def watch(self, changed: Callable[[str], None]) -> None:
         self.local.watch(changed)
         self._remote.watch(changed)
+
+    def _check_here(self, name: str) -> None:
+        if self._remote.observe(name) is not None:
+            message = "It runs on a machine that dialled in, and nobody can connect to it there yet."
+            raise ArmError(400, "JobNotConnectable", message)
 
     def _of(self, node: str) -> Engine | RemoteEngine:
         return self._remote if node else self.local

@@ -1,4 +1,4 @@
-"""Clusters: the server, and one for each deployment, whose hosts are where its replicas listen."""
+"""Clusters: the server, services of jobs, and one for each deployment, whose hosts are where its replicas listen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute
 from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document
 
-SERVER = "server"
+SERVER, SERVICES = "server", "services"
 COUNTS = "alt_stat_name"
 QUEUE = 100  # requests of a deployment that may wait beyond those in progress; a small number refuses cold bursts
 PLENTY = 100_000
@@ -28,6 +28,14 @@ def cluster_name(endpoint: str, deployment: str) -> str:
 def server_cluster(socket: Path) -> Document:
     """The platform's server. Its failures are the retry policy's matter (`routes.py`): no health checks, no limits."""
     return _cluster(SERVER, [Address(f"unix:{socket}")], KEEP_CASE) | {
+        "lb_policy": "ROUND_ROBIN",
+        "circuit_breakers": _breakers(PLENTY, PLENTY),
+    }
+
+
+def services_cluster(socket: Path) -> Document:
+    """The way to the services of jobs: a connection there is one request, and then whatever it was upgraded to."""
+    return _cluster(SERVICES, [Address(f"unix:{socket}")], KEEP_CASE, requests=1) | {
         "lb_policy": "ROUND_ROBIN",
         "circuit_breakers": _breakers(PLENTY, PLENTY),
     }
@@ -69,11 +77,13 @@ def counting(clusters: Iterable[Document]) -> set[str]:
     return {one[COUNTS] for one in clusters if COUNTS in one}
 
 
-def _cluster(name: str, addresses: Sequence[Address], protocol: Document | None = None) -> Document:
+def _cluster(name: str, addresses: Sequence[Address], protocol: Document | None = None, requests: int = 0) -> Document:
+    """`requests`: the most that one connection is for; 0: any number."""
     hosts = [{"endpoint": {"address": _host(one)}} for one in addresses]
     http = {
         "@type": f"{EXTENSION}upstreams.http.v3.HttpProtocolOptions",
-        "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_S}s"},
+        "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_S}s"}
+        | ({"max_requests_per_connection": requests} if requests else {}),
         "explicit_http_config": {"http_protocol_options": protocol or {}},
     }
     return {

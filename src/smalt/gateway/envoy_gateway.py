@@ -27,11 +27,11 @@ from smalt.auth.secret_files import private_folder
 from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import MOST_NAMED, Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
-from smalt.gateway.clusters import counted, counting, server_cluster
+from smalt.gateway.clusters import counted, counting, server_cluster, services_cluster
 from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import certificate, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
-from smalt.gateway.routes import check, route_configuration
+from smalt.gateway.routes import check, route_configuration, service_hosts
 from smalt.gateway.traffic import ALL, question, traffic
 from smalt.settings import Settings
 
@@ -173,7 +173,7 @@ class EnvoyGateway:
     def _desire(self, state: _Desired, endpoints: Kept) -> _Desired:
         before = self._renderings.of(state.endpoints)
         after = self._renderings.of(endpoints)
-        base = [self._server(), route_configuration({})]
+        base = [*self._standing(), self._route_table({})]
         digest = content_hash([base, {key: one.hash for key, one in after.items()}])
         if digest == state.digest:
             return state
@@ -196,7 +196,7 @@ class EnvoyGateway:
             taken = proxy is None or (proxy.clusters == served and self._settled(state))
             if taken:  # a proxy that does not run reads clusters before routes when it starts
                 routes = {one.name: one.routes for one in self._renderings.of(state.endpoints).values()}
-                self._documents.write_resources(self._routes, state.version, [route_configuration(routes)])
+                self._documents.write_resources(self._routes, state.version, [self._route_table(routes)])
                 if state.fresh:
                     self._save(replace(state, fresh=[]))
             else:
@@ -208,13 +208,13 @@ class EnvoyGateway:
     def _write_clusters(self, state: _Desired, keep: bool) -> str:
         """The desired clusters, and with `keep` also the others that are on disk; returns the version of the file."""
         rendered = self._renderings.of(state.endpoints)
-        version = content_hash([self._server(), {key: one.clusters_hash for key, one in rendered.items()}])
+        version = content_hash([self._standing(), {key: one.clusters_hash for key, one in rendered.items()}])
         on_disk = self._documents.read(self._clusters)
         if on_disk.get("version_info") == version:
             return version
         before = {one["name"]: one for one in on_disk.get("resources", [])}
         made = [cluster for one in rendered.values() for cluster in one.clusters]
-        desired = [self._server(), *(counted(one, before.get(one["name"]), state.sequence) for one in made)]
+        desired = [*self._standing(), *(counted(one, before.get(one["name"]), state.sequence) for one in made)]
         names = {one["name"] for one in desired}
         leaving = [one for name, one in before.items() if name not in names] if keep else []
         if leaving:
@@ -225,8 +225,12 @@ class EnvoyGateway:
         self._documents.write_resources(self._clusters, version, [*desired, *leaving])
         return version
 
-    def _server(self) -> Document:
-        return server_cluster(self._settings.server_socket)
+    def _standing(self) -> list[Document]:
+        """The clusters that there always are."""
+        return [server_cluster(self._settings.server_socket), services_cluster(self._settings.services_socket)]
+
+    def _route_table(self, endpoints: Mapping[str, Sequence[Document]]) -> Document:
+        return route_configuration(endpoints, service_hosts(self._settings.services_host, self._settings.port))
 
     def _settled(self, state: _Desired) -> bool:
         if not state.fresh or not 0 <= self._clock() - state.since <= HEALTH_WAIT_S:

@@ -19,7 +19,7 @@ from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.endpoint_keys import KEY
-from smalt.gateway.clusters import SERVER, cluster_name
+from smalt.gateway.clusters import SERVER, SERVICES, cluster_name
 from smalt.gateway.documents import CONFIG, EXTENSION, Document, json_body
 from smalt.gateway.listener import JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, ROUTES
 
@@ -55,8 +55,11 @@ def check(endpoints: Sequence[EndpointRoute]) -> None:
         raise invalid(" ".join(one.message for one in faults), faults[0].target, faults)
 
 
-def route_configuration(endpoints: Mapping[str, Sequence[Document]]) -> Document:
-    """The whole route table, from the `endpoint_routes` of each endpoint by its name."""
+def route_configuration(endpoints: Mapping[str, Sequence[Document]], services: Sequence[str] = ()) -> Document:
+    """The whole route table, from the `endpoint_routes` of each endpoint by its name.
+
+    `services`: the host names (with `*`) that lead to services of jobs, and to nothing else.
+    """
     prefixes = {
         f"/endpoints/{spelling}/": _action(endpoints[name])
         for name in sorted(endpoints)
@@ -76,6 +79,7 @@ def route_configuration(endpoints: Mapping[str, Sequence[Document]]) -> Document
         "@type": f"{CONFIG}route.v3.RouteConfiguration",
         "name": ROUTES,
         "virtual_hosts": [
+            *([_services(services)] if services else []),
             {
                 "name": "all",
                 "domains": ["*"],
@@ -85,9 +89,20 @@ def route_configuration(endpoints: Mapping[str, Sequence[Document]]) -> Document
                     "x-envoy-upstream-service-time",
                     "x-envoy-upstream-healthchecked-cluster",
                 ],
-            }
+            },
         ],
     }
+
+
+def service_hosts(below: str, port: int) -> list[str]:
+    """The names below that one, as clients write them into a request; none where there is none."""
+    return [f"*.{below}", f"*.{below}:{port}"] if below else []
+
+
+def _services(hosts: Sequence[str]) -> Document:
+    """Who comes is looked at behind it (`web/services.py`). What a job's program answers is not repeated."""
+    route = {"cluster": SERVICES, "timeout": "0s"}
+    return {"name": "services", "domains": list(hosts), "routes": [{"match": {"prefix": "/"}, "route": route}]}
 
 
 def _action(routes: Sequence[Document]) -> Document:

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import socket
+from random import randrange
 
 from sqlalchemy import Connection, select
 
 from smalt.store.database import exclusive
 from smalt.store.tables import allocation
 
-_PORTS = (20_000, 32_000)  # below those that Linux gives out by itself
 PORTS_EACH = 8
+_BLOCKS = range(20_000, 32_000, PORTS_EACH)  # below the ports that Linux gives out by itself
 
 
 def free_blocks(connection: Connection, count: int) -> list[int]:
-    """The first port of each of `count` blocks; until they are in `allocation`, the transaction holds the lock."""
+    """The first port of each of `count` blocks; until they are in `allocation`, the transaction holds the lock.
+
+    They begin anywhere: another platform on this machine has the same ports, and what it gives out listens only later.
+    """
     exclusive(connection, "ports")
     used = set(connection.execute(select(allocation.c.ports).where(allocation.c.ports.is_not(None))).scalars())
-    blocks = (port for port in range(*_PORTS, PORTS_EACH) if port not in used and _unused(port))
+    start = randrange(len(_BLOCKS))
+    blocks = (one for one in (*_BLOCKS[start:], *_BLOCKS[:start]) if one not in used and _unused(one))
     found = [port for port, _ in zip(blocks, range(count), strict=False)]
     if len(found) < count:
         raise RuntimeError("this machine has no ports left for jobs on several nodes")
     return found
 
 
-def _unused(port: int) -> bool:
-    """Whether nobody else listens there now."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+def _unused(first: int) -> bool:
+    """Whether nobody else listens in the block now, at any address."""
+    for port in range(first, first + PORTS_EACH):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return False
     return True

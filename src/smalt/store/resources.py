@@ -193,6 +193,11 @@ def settle_at(connection: Connection, key: str, home: str) -> None:
     connection.execute(update(resource).where(resource.c.id == key.lower()).values(home=home))
 
 
+def settle_all_at(connection: Connection, kind: str, home: str) -> None:
+    """As `settle_at`, for all rows of a kind."""
+    connection.execute(update(resource).where(resource.c.kind == kind).values(home=home))
+
+
 def reopen(connection: Connection, key: str, now: float) -> None:
     """Make a row due now that has ended: who waits for it waits for its next end."""
     connection.execute(update(resource).where(resource.c.id == key.lower()).values(ended_at=None))

@@ -27,11 +27,19 @@ _RUN_ARTIFACTS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ARTIFACTS = re.compile(rf"(?P<service>/artifact/v2\.0){_WORKSPACE}/artifacts(?P<rest>/.*)?", re.IGNORECASE | re.DOTALL)
+_METRICS = re.compile(
+    rf"(?P<service>/metric/v2\.0){_WORKSPACE}/runs/(?P<run>[^/]+)(?P<rest>/.*)?", re.IGNORECASE | re.DOTALL
+)
+_OLD_MODELS = re.compile(rf"(?P<service>/modelmanagement/v1\.0){_WORKSPACE}(?P<rest>/.*)?", re.IGNORECASE | re.DOTALL)
+_PATTERNS = {
+    "mlflow": _EDGE, "history": _RUN_ARTIFACTS, "artifact": _ARTIFACTS, "metric": _METRICS,
+    "modelmanagement": _OLD_MODELS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Address:
-    """A request's place: `service` is mlflow, history or artifact; `rest` what follows, decoded; `raw_rest` as sent."""
+    """A request's place: `service` is a key of `_PATTERNS`; `rest` what follows, decoded; `raw_rest` as sent."""
 
     service: str
     workspace: ResourceId
@@ -47,7 +55,7 @@ def parse_address(raw_path: str) -> Address | None:
 
 
 def _parsed(raw_path: str) -> Address | None:
-    for service, pattern in (("mlflow", _EDGE), ("history", _RUN_ARTIFACTS), ("artifact", _ARTIFACTS)):
+    for service, pattern in _PATTERNS.items():
         found = pattern.fullmatch(raw_path)
         if found is None:
             continue
@@ -59,7 +67,7 @@ def _parsed(raw_path: str) -> Address | None:
             rest=unquote(raw_rest),
             raw_rest=raw_rest,
             plugin=found["service"].lower() == "/mlflow/v2.0",
-            run=unquote(found["run"]) if service == "history" else "",
+            run=unquote(found["run"]) if "run" in pattern.groupindex else "",
         )
     return None
 

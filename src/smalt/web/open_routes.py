@@ -20,11 +20,15 @@ from smalt.arm.router import error_response
 from smalt.web import extension
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.pages import Pages
+from smalt.web.service_pages import ServicePages
+from smalt.web.services import OPEN
 
 CONSTRAINTS = Path(__file__).parents[1] / "cli" / "quickstart"
 
 
-def open_routes(url: str, login: Sequence[BaseRoute], pages: Pages, metrics: MetricsPage) -> Starlette:
+def open_routes(
+    url: str, login: Sequence[BaseRoute], pages: Pages, metrics: MetricsPage, services: ServicePages
+) -> Starlette:
     """What is asked without a token. `url` is the platform's own."""
     return Starlette(
         routes=[
@@ -35,6 +39,7 @@ def open_routes(url: str, login: Sequence[BaseRoute], pages: Pages, metrics: Met
             Route("/constraints/{name}", _constraints, methods=["GET"]),
             Route("/", pages.home, methods=["GET"]),
             Route("/jobs/{name}", pages.job, methods=["GET"]),
+            Route(OPEN, services.open, methods=["GET"]),
         ],
         exception_handlers={
             ArmError: _refused,

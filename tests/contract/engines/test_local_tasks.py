@@ -70,6 +70,18 @@ def test_a_mounted_file_keeps_its_name_and_is_read_only(local: Any, data: Path) 
     assert (data / "rows.csv").read_text() == "1,2\n"
 
 
+def test_a_mounted_file_is_the_file_itself_however_large(local: Any, data: Path) -> None:
+    files_only(local)
+    big = data / "big.bin"
+    with big.open("wb") as file:
+        file.truncate(50 * 10**9)
+    state, log = local.run(
+        command="stat -c '%s %i' ${{inputs.f}}", inputs=[InputSpec("f", "uri_file", "ro_mount", source=ref(big))]
+    )
+    assert state.exit_code == 0
+    assert log.split() == [str(50 * 10**9), str(big.stat().st_ino)]
+
+
 def test_what_others_add_to_a_mounted_input_is_seen(local: Any, data: Path) -> None:
     files_only(local)
     task = local.task(

@@ -109,7 +109,7 @@ def test_deployments_come_and_go_without_a_lost_request_and_leave_no_cluster_beh
             site.put(endpoint("come", {"blue": 100}, {"blue": [blue]}))
         load.more(10)
     assert load.failures() == []
-    wait(lambda: cluster_names(site) == {"server", "come/blue"}, 5)
+    wait(lambda: cluster_names(site) == {"server", "services", "come/blue"}, 5)
 
 
 def test_a_killed_replica_loses_no_request(site: Site) -> None:

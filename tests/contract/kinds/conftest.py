@@ -11,7 +11,7 @@ from fakes.platform import Harness
 
 
 @pytest.fixture
-def harness(tmp_path: Path, database_url: str) -> Iterator[Harness]:
-    made = Harness(tmp_path, database_url=database_url)
+def harness(tmp_path: Path, framed_url: str) -> Iterator[Harness]:
+    made = Harness(tmp_path, database_url=framed_url)
     yield made
     made.close()

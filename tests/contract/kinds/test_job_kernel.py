@@ -30,9 +30,9 @@ COUNT, WORKERS = 60, 4
 
 
 @pytest.fixture
-def harness(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+def harness(tmp_path: Path, framed_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     monkeypatch.setitem(TYPES, FAN.name, FAN)
-    made = Harness(tmp_path, database_url=database_url)
+    made = Harness(tmp_path, database_url=framed_url)
     yield made
     made.close()
 

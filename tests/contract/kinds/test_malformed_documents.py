@@ -40,7 +40,7 @@ MORE: dict[str, dict[str, Any]] = {
         "distribution": {"distributionType": "PyTorch", "processCountPerInstance": 1},
         "environmentVariables": {"A": "b"},
         "identity": {"identityType": "Managed"},
-        "services": {"s": {"jobServiceType": "ssh", "port": 1}},
+        "services": {"s": {"jobServiceType": "TensorBoard", "port": 1, "properties": {"logDir": "x"}, "nodes": {"nodesValueType": "All"}}},
         "codeId": f"{WORKSPACE}/codes/c0de/versions/1",
         "computeId": f"{WORKSPACE}/computes/cpu-cluster",
         "tags": {"a": "b"}, "properties": {"a": "b"}, "displayName": "x", "description": "x", "isArchived": False,

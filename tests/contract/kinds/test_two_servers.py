@@ -10,10 +10,10 @@ from sqlalchemy import update
 
 from fakes.deployments import BLUE, ENDPOINT, come_up, deploy, state
 from fakes.examples import prepare
+from fakes.framed import Framed
 from fakes.jobs import JOBS, status, submit
 from fakes.platform import WORKSPACE
 from fakes.two_servers import TwoServers
-from live.postgres import Postgres
 from smalt.arm.ports.serving import GATEWAY
 from smalt.store import claims, servers
 from smalt.store.tables import resource, server
@@ -22,12 +22,11 @@ LOST_S = 300.0
 
 
 @pytest.fixture
-def pair(tmp_path: Path, postgres: Postgres, migrated: str) -> Iterator[TwoServers]:
-    url = postgres.create(migrated)
-    made = TwoServers(tmp_path, url)
-    yield made
-    made.close()
-    postgres.drop(url)
+def pair(tmp_path: Path, framed: Framed) -> Iterator[TwoServers]:
+    with framed.copied(tmp_path) as url:
+        made = TwoServers(tmp_path, url)
+        yield made
+        made.close()
 
 
 def of_one(pair: TwoServers, at: int) -> None:
@@ -126,13 +125,18 @@ def test_one_serves_all_endpoints_and_the_next_where_it_is_lost(pair: TwoServers
     assert all("/endpoints/" in uri and uri.startswith(here.servers.url) for uri in scoring(pair))
     lose(pair, at)
     of_one(pair, 1 - at)
-    assert pair.row(GATEWAY).home == pair.row(BLUE).home == other.servers.me
+    assert pair.row(GATEWAY).home == pair.row(BLUE).home == pair.row(ENDPOINT).home == other.servers.me
+    (route,) = other.gateway.applied[-1]
+    assert [(one.name, one.addresses) for one in route.deployments] == [("blue", ())], "those of another machine"
     for name in list(other.engine.states):
         other.engine.start(name)
         other.engine.ready(name)
     of_one(pair, 1 - at)
     assert state(pair) == "Succeeded"
-    assert [one.name for one in other.gateway.applied[-1]] == [ENDPOINT.rpartition("/")[2]]
+    (route,) = other.gateway.applied[-1]
+    assert route.name == ENDPOINT.rpartition("/")[2] and len(route.deployments[0].addresses) == 1
+    here.servers.beat()  # it is back
+    assert all(uri.startswith(other.servers.url) for uri in scoring(pair)), scoring(pair)
 
 
 def scoring(pair: TwoServers) -> list[str]:

@@ -125,6 +125,8 @@ def test_the_end_is_ours(tracking: MlflowTracking) -> None:
     with pytest.raises(ArmError):
         tracking.end_run(ALPHA.key, "job-1", "Completed", 1200.0)
     tracking.end_run(ALPHA.key, "unknown", "FINISHED", 1.0)
+    tracking.end_run(ALPHA.key, "unknown", "FINISHED", 1.0, {"lr": "0.1"})
+    assert tracking.parameters(ALPHA.key, "unknown") == {}
 
 
 def test_update(tracking: MlflowTracking) -> None:

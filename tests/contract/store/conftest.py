@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.databases import quick
 from smalt.store.database import Database
 from smalt.store.migrate import migrate
 
@@ -15,6 +16,7 @@ from smalt.store.migrate import migrate
 def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
     """An empty database with the schema."""
     made = Database(database_url or f"sqlite:///{tmp_path / 'smalt.db'}")
+    quick(made)
     migrate(made)
     yield made
     made.close()

@@ -28,8 +28,8 @@ LAKE_FOLDER = {"properties": {"dataUri": LAKE, "dataType": "uri_folder"}}
 
 
 @pytest.fixture
-def harness(tmp_path: Path, database_url: str) -> Iterator[Harness]:
-    made = Harness(tmp_path, database_url=database_url)
+def harness(tmp_path: Path, framed_url: str) -> Iterator[Harness]:
+    made = Harness(tmp_path, database_url=framed_url)
     yield made
     made.close()
 

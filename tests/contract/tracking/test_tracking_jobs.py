@@ -163,6 +163,7 @@ def test_what_a_run_logs_wakes_the_job_that_watches_it(site: Any, home: str) -> 
     assert site.tracking.metric_series(home, ["sweep-w_0", "nobody"], "acc") == {
         "sweep-w_0": [0.5, 0.7, 0.6], "nobody": (),
     }  # fmt: skip
+    assert site.tracking.metric_names(home, ["sweep-w_0", "nobody"]) == ["acc"]
     for _ in range(2):
         site.tracking.end_run(home, "sweep-w_0", "FINISHED", 2000.0, {"lr": "1", "depth": "3"})
         site.tracking.log_metric(home, "sweep-w", "acc", 0.7, 2000.0, 1)

@@ -34,6 +34,11 @@ def test_the_log_of_a_node_is_its_first_processs(properties: dict[str, Any]) -> 
         assert found == distribution.log_name(processes[0], total)
 
 
+def test_of_a_ray_job_the_commands_and_elsewhere_rays_own() -> None:
+    assert names(job(2, "Ray"), 0, []) == ["user_logs/std_log.txt"]
+    assert names(job(2, "Ray"), 1, []) == ["system_logs/ray-node-1.log"]
+
+
 def test_a_job_that_runs_others_and_one_that_has_said_nothing() -> None:
     assert "logs/azureml/executionlogs.txt" in names({}, 0, ["logs/azureml/executionlogs.txt"])
     assert names(job(2), 1, []) == []

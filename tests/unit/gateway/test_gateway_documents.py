@@ -21,7 +21,7 @@ from smalt.gateway.clusters import deployment_cluster
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import addresses
-from smalt.gateway.routes import check, endpoint_routes, route_configuration
+from smalt.gateway.routes import check, endpoint_routes, route_configuration, service_hosts
 from smalt.settings import Settings
 
 
@@ -41,6 +41,14 @@ def endpoint(
 def matcher(*endpoints: EndpointRoute) -> dict[str, Any]:
     table = route_configuration({one.name: endpoint_routes(one) for one in endpoints})
     return table["virtual_hosts"][0]["matcher"]
+
+
+def test_names_of_services_lead_to_services_alone() -> None:
+    table = route_configuration({"ep": endpoint_routes(endpoint())}, service_hosts("services.ml.example", 8443))
+    first, rest = table["virtual_hosts"]
+    assert first["domains"] == ["*.services.ml.example", "*.services.ml.example:8443"] and rest["domains"] == ["*"]
+    assert clusters_of(first) == {"services"} and "services" not in clusters_of(rest)
+    assert len(route_configuration({}, service_hosts("", 8443))["virtual_hosts"]) == 1
 
 
 def listed(action: dict[str, Any]) -> list[dict[str, Any]]:
@@ -221,7 +229,7 @@ def test_without_envoy_the_files_are_made_for_its_start(gateway: EnvoyGateway, t
     routes = json.loads((folder / "rds" / "rds.json").read_text())
     assert routes["version_info"] == version > first["version_info"]
     clusters = json.loads((folder / "cds" / "cds.json").read_text())["resources"]
-    assert {one["name"] for one in clusters} == {"server", "ep/blue", "ep/green"}
+    assert {one["name"] for one in clusters} == {"server", "services", "ep/blue", "ep/green"}
     assert not gateway.in_force(version)
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.rglob("*"))
 
@@ -237,8 +245,8 @@ def test_a_lost_or_torn_file_is_made_again(gateway: EnvoyGateway, tmp_path: Path
     assert (second > first) if lost == "desired.json" else (second == first)
     clusters = json.loads((tmp_path / "root" / "gateway" / "cds" / "cds.json").read_text())["resources"]
     routes = json.loads((tmp_path / "root" / "gateway" / "rds" / "rds.json").read_text())["resources"][0]
-    assert clusters_of(routes) <= {one["name"] for one in clusters} == {"server", "ep/blue", "ep/green"}
-    assert clusters_of(routes) == {"server", "ep/blue", "ep/green"}
+    assert clusters_of(routes) <= {one["name"] for one in clusters} == {"server", "services", "ep/blue", "ep/green"}
+    assert clusters_of(routes) == {"server", "services", "ep/blue", "ep/green"}
 
 
 def test_what_an_older_version_left_is_as_if_it_were_lost(gateway: EnvoyGateway, tmp_path: Path) -> None:
@@ -274,7 +282,7 @@ def test_a_change_of_one_endpoint_is_as_the_same_among_all(gateway: EnvoyGateway
     assert gateway.apply([before[0], changed, endpoint("three")]) == version
     assert gateway.change({"three": None, "two": before[1]}) != version
     routes = json.loads((tmp_path / "root" / "gateway" / "rds" / "rds.json").read_text())["resources"][0]
-    assert clusters_of(routes) == {"server", "one/blue", "one/green", "two/blue", "two/green"}
+    assert clusters_of(routes) == {"server", "services", "one/blue", "one/green", "two/blue", "two/green"}
     with pytest.raises(ArmError, match="goes to 'red'"):
         gateway.change({"one": endpoint("one", traffic={"red": 1})})
 

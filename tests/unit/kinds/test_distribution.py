@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ class TestPyTorch:
 class TestTensorFlow:
     def test_workers_and_servers_are_dealt_out(self, harness: Harness) -> None:
         tasks = spread(harness, 2, distributionType="TensorFlow", workerCount=3, parameterServerCount=1)
-        first, second = (int(task.variables["MASTER_PORT"]) + 8 * node for node, task in enumerate(tasks))
+        first, second = harness.row(f"{JOBS}/train-1").status["ports"]
         cluster = {
             "worker": [f"127.0.0.1:{first}", f"127.0.0.1:{second}", f"127.0.0.1:{first + 1}"],
             "ps": [f"127.0.0.1:{second + 1}"],
@@ -153,11 +154,11 @@ class TestMpi:
         one, other = (task.mpi for task in tasks)
         assert one and other and (one.node, other.node, one.processes) == (0, 1, 2)
         assert one.ports == other.ports and one.ports[0] == int(tasks[0].variables["MASTER_PORT"])
-        assert len(one.secret) == 32 and one.secret == other.secret
+        assert len(one.secret) == 64 and one.secret == other.secret
         names = [f"std_log_process_{rank}.txt" for rank in range(4)]
         assert logs(tasks) == [*names[:2], "mpi-node-0.log", *names[2:], "mpi-node-1.log"]
 
-    def test_each_attempt_has_a_secret_of_its_own(self, harness: Harness) -> None:
+    def test_each_job_has_a_secret_of_its_own_which_is_sealed(self, harness: Harness) -> None:
         compute = cluster(harness, most=2)
         for name in ("a", "b"):
             submit(harness, name, computeId=compute, distribution={"distributionType": "Mpi"})
@@ -165,6 +166,83 @@ class TestMpi:
         secrets = [task.mpi.secret for task in harness.engine.tasks.values() if task.mpi]
         assert len(set(secrets)) == 2
         assert not any(secret in harness.send("GET", f"{JOBS}/a").text for secret in secrets)
+        assert not any(secret in str(harness.row(f"{JOBS}/{name}").status) for secret in secrets for name in ("a", "b"))
+
+
+def words(task: TaskSpec) -> list[str]:
+    """Of the node's `ray start`."""
+    return shlex.split(task.ranks[-1].command)
+
+
+class TestRay:
+    def test_the_command_runs_beside_the_head_and_the_others_join(self, harness: Harness) -> None:
+        head, worker = spread(harness, 2, distributionType="ray", includeDashboard=True)
+        assert [(one.command, one.serves) for one in head.ranks[:1]] == [("", False)]
+        assert [one.serves for one in (head.ranks[1], *worker.ranks)] == [True, True] and len(worker.ranks) == 1
+        first = int(head.variables["MASTER_PORT"])
+        assert words(head)[:6] == [
+            "ray", "start", "--head", f"--port={first}", "--include-dashboard=True", f"--dashboard-port={first + 1}",
+        ]  # fmt: skip
+        address = f"127.0.0.2:{first}"
+        assert words(worker)[:4] == ["ray", "start", f"--address={address}", "--node-ip-address=127.0.0.3"]
+        for task in (head, worker):
+            assert task.ray and (task.ray.address, task.ray.nodes) == (address, 2)
+            assert task.variables["RAY_ADDRESS"] == address == task.variables["AZ_BATCH_MASTER_NODE"]
+            assert task.variables["RAY_AUTH_TOKEN"] and task.command == "run"
+        assert [task.variables["RANK"] for task in (head, worker)] == ["0", "1"]
+        assert logs([head, worker]) == ["std_log.txt", "ray-node-0.log", "ray-node-1.log"]
+
+    def test_no_port_is_anothers(self, harness: Harness) -> None:
+        compute = cluster(harness, most=8)
+        for name in ("a", "b"):
+            submit(
+                harness, name, computeId=compute, resources={"instanceCount": 2},
+                distribution={"distributionType": "Ray", "port": 6379, "dashboardPort": 8265},
+            )  # fmt: skip
+        harness.settle()
+        found = [one for task in harness.engine.tasks.values() for one in words(task) if "port=" in one]
+        ports = [port for one in found if (port := int(one.partition("=")[2]))]
+        assert len(ports) == len(set(ports)) == 2 * (8 + 5)
+        assert {one.partition("=")[0] for one in found if one.endswith("=0")} == {
+            "--object-manager-port", "--min-worker-port", "--max-worker-port",
+        }  # fmt: skip
+
+    def test_what_is_added_comes_last(self, harness: Harness) -> None:
+        more = {"headNodeAdditionalArgs": "--head --num-cpus 3", "workerNodeAdditionalArgs": "--resources='{\"a\": 1}'"}
+        head, worker = spread(harness, 2, distributionType="Ray", **more)
+        assert words(head)[-3:] == ["--head", "--num-cpus", "3"] and words(worker)[-1] == '--resources={"a": 1}'
+        assert "--include-dashboard=False" in words(head)
+
+    def test_ray_is_told_what_a_node_has_by_its_size(self, harness: Harness) -> None:
+        harness.engine.fit(gpus=4)
+        submit(
+            harness, resources={"instanceCount": 1, "instanceType": "Standard_NC12s_v3"},
+            distribution={"distributionType": "Ray"},
+        )  # fmt: skip
+        harness.settle()
+        (task,) = harness.engine.tasks.values()
+        assert "--num-gpus=2" in words(task) and any(one.startswith("--num-cpus=") for one in words(task))
+
+    def test_the_job_ends_with_its_command(self, harness: Harness) -> None:
+        head, worker = spread(harness, 2, distributionType="Ray")
+        for task in (head, worker):
+            harness.engine.start(task.name)
+        harness.engine.done(worker.name)
+        harness.settle()
+        assert status(harness) == "Running" and not harness.engine.stopping
+        harness.engine.done(head.name)
+        harness.settle()
+        assert set(harness.engine.stopping) == {head.name, worker.name} and status(harness) == "Completed"
+
+    def test_a_node_that_ends_before_fails_the_job(self, harness: Harness) -> None:
+        head, worker = spread(harness, 2, distributionType="Ray")
+        for task in (head, worker):
+            harness.engine.start(task.name)
+        harness.engine.done(worker.name)
+        harness.engine.finish(worker.name, 1, "see 'system_logs/ray-node-1.log'")
+        harness.settle()
+        error = harness.row(f"{JOBS}/train-1").status["error"]
+        assert status(harness) == "Failed" and error["message"] == "Node 1: see 'system_logs/ray-node-1.log'"
 
 
 def test_all_nodes_end_with_the_first_that_fails_and_it_is_named(harness: Harness) -> None:
@@ -184,7 +262,17 @@ def test_all_nodes_end_with_the_first_that_fails_and_it_is_named(harness: Harnes
         ({"distributionType": "PyTorhc"}, "distributionType", "Did you mean 'PyTorch'"),
         ({"distributionType": "PyTorch", "processCountPerInstance": 0}, "processCountPerInstance", "1"),
         ({"distributionType": "Mpi", "processCountPerInstance": 257}, "processCountPerInstance", "256"),
-        ({"distributionType": "Ray"}, "distributionType", "Ray cannot be started"),
+        ({"distributionType": "Ray", "port": 70000}, "port", "65535"),
+        ({"distributionType": "Ray", "includeDashboard": "perhaps"}, "includeDashboard", "bool"),
+        ({"distributionType": "Ray", "address": "10.0.0.4:6379"}, "address", "first node"),
+        ({"distributionType": "Ray", "headNodeAdditionalArgs": "--a 'b"}, "headNodeAdditionalArgs", "quotation"),
+        ({"distributionType": "Ray", "headNodeAdditionalArgs": "--port 6379"}, "headNodeAdditionalArgs", "--port"),
+        (
+            {"distributionType": "Ray", "workerNodeAdditionalArgs": "--max-worker-port=9"},
+            "workerNodeAdditionalArgs",
+            "max-worker-port",
+        ),
+        ({"distributionType": "Ray", "workerNodeAdditionalArgs": "--head"}, "workerNodeAdditionalArgs", "--head"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_field(

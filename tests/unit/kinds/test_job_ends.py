@@ -130,3 +130,23 @@ def test_deleting_an_ended_job_says_nothing_new_of_its_run(harness: Harness) -> 
     harness.send("DELETE", URL)
     harness.settle()
     assert set(said) <= {"FINISHED"} and RUN not in harness.tracking.runs
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_run_that_was_begun_in_a_step_that_counts_for_nothing_ends_too(harness: Harness, deleted: bool) -> None:
+    """It is made, and then the step is dropped: the job is canceled meanwhile. A kill in that moment is the same."""
+    real = harness.tracking.ensure_run
+
+    def ensure_run(run: Any) -> None:
+        real(run)
+        harness.tracking.ensure_run = real  # type: ignore[method-assign]
+        cancel(harness) if not deleted else harness.send("DELETE", URL)
+
+    harness.tracking.ensure_run = ensure_run  # type: ignore[method-assign]
+    submit(harness, "train-1")
+    harness.settle()
+    assert harness.engine.starts == []
+    if deleted:
+        assert harness.get(URL).status_code == 404 and RUN not in harness.tracking.runs
+    else:
+        assert status(harness) == "Canceled" and harness.tracking.runs[RUN]["status"] == "KILLED"

@@ -11,7 +11,7 @@ from fakes.examples import CURATED
 from fakes.jobs import JOBS, cluster, status
 from fakes.pipelines import FOLDER, child, component, data, end, job_of, node, run_to_the_end, running, submit
 from fakes.platform import WORKSPACE, Harness
-from smalt.agent.wire import TaskSpec
+from smalt.agent.wire import Ref, TaskSpec
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import Isolation
 from smalt.kinds.assets import references
@@ -158,6 +158,18 @@ def test_what_is_wrong_is_refused_with_its_field(harness: Harness, more: Any, fi
     error = answer.json()["error"]
     assert error["target"].startswith(f"properties.jobs.count.{field}"), error
     assert said in error["message"] and field in error["message"], error
+
+
+def test_the_script_may_lie_at_the_top_of_a_container_of_its_own(harness: Harness) -> None:
+    """Where `startPendingUpload` of a code puts it."""
+    counter(harness)
+    own = f"{WORKSPACE}/codes/own/versions/1"
+    upload = harness.send("POST", f"{own}/startPendingUpload", {}).json()["blobReferenceForConsumption"]
+    harness.put(own, {"properties": {"codeUri": upload["blobUri"]}})
+    account, container = upload["blobUri"].split("/")[-2].partition(".")[0], upload["blobUri"].rpartition("/")[2]
+    harness.blobs.write(Ref(account, container, "count.py"), b"x")
+    answer = run(harness, {"task": {**TASK, "code": f"azureml:{own}"}})
+    assert answer.status_code == 201, answer.text
 
 
 @pytest.mark.parametrize(

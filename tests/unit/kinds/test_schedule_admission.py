@@ -24,6 +24,18 @@ def begun(harness: Harness) -> None:
     harness.clock.now = BEGUN
 
 
+def test_modes_that_the_job_does_not_say_are_shown(harness: Harness) -> None:
+    """azure-ai-ml's own tests compare them."""
+    folder = {"jobInputType": "uri_folder", "uri": DATA_URI}
+    inputs = {"data": folder, "copy": {**folder, "mode": "Download"}, "n": {"jobInputType": "literal", "value": "1"}}
+    made(harness, job={"inputs": inputs, "outputs": {"made": {"jobOutputType": "uri_folder"}}})
+    job = shown(harness)["action"]["jobDefinition"]
+    assert {name: one.get("mode") for name, one in job["inputs"].items()} == {
+        "data": "ReadOnlyMount", "copy": "Download", "n": None,
+    }  # fmt: skip
+    assert job["outputs"]["made"]["mode"] == "ReadWriteMount"
+
+
 class TestRefusedJobs:
     def test_a_job_that_can_never_run_is_refused_with_its_fields(self, harness: Harness) -> None:
         answer = harness.put(URL, body(job={"environmentId": "azureml:nothing:1"}))

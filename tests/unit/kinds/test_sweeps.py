@@ -178,7 +178,10 @@ def test_a_metric_that_nobody_logs_is_said(harness: Harness) -> None:
         end(harness, f"tune_{number}")
     row = harness.row(f"{JOBS}/tune")
     assert row.state == "Failed" and row.status["error"]["code"] == "PrimaryMetricNotLogged"
-    assert f"'{METRIC}'" in row.status["error"]["message"] and BEST not in properties(harness)["properties"]
+    assert (
+        f"'{METRIC}'; they logged 'other'. Log it" in row.status["error"]["message"]
+        and BEST not in properties(harness)["properties"]
+    )
 
 
 def test_one_that_completed_is_better_than_any_that_did_not(harness: Harness) -> None:

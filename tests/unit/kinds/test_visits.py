@@ -12,7 +12,10 @@ import pytest
 from fakes.jobs import JOBS, submit
 from fakes.platform import Harness
 from smalt.arm.ports import Principal
+from smalt.auth.service_access import ServiceAccess
 from smalt.store import resources
+from smalt.web.services import ServiceDoors
+from smalt.web.ssh_door import SshDoor
 from smalt.web.visits import VisitApp
 
 
@@ -21,7 +24,9 @@ async def body() -> AsyncIterator[bytes]:
 
 
 def visit(harness: Harness, principal: Principal) -> Any:
-    app = VisitApp(harness.platform, lambda scope: principal, lambda *_: None)
+    doors = ServiceDoors(harness.platform, ServiceAccess(harness.settings, harness.database), lambda *_: None)
+    ssh = SshDoor(harness.engine, harness.settings.secrets, lambda work: work.close())
+    app = VisitApp(harness.platform, lambda scope: principal, lambda *_: None, doors, ssh)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)

@@ -15,69 +15,14 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from fakes import mlflow_tables
-from smalt.arm.hub import Hub
-from smalt.arm.ids import ResourceId, workspace_id
-from smalt.arm.models import ModelRows
-from smalt.arm.ports import Principal
-from smalt.arm.runs import JobRuns
-from smalt.auth.access import authorize
-from smalt.auth.keyring import Keyring
-from smalt.auth.tokens import TokenService, arm_audiences
-from smalt.blob.accounts.accounts import Accounts, BlobAccounts
-from smalt.blob.store.folder import FolderStore
-from smalt.settings import TENANT, Settings
-from smalt.store.database import Database
-from smalt.store.tables import metadata
+from fakes.tracking_edge import OTHER, WORKSPACE, Edge
+from smalt.arm.ids import workspace_id
 from smalt.tracking.database import schema
-from smalt.tracking.edge.app import BODY_LIMIT_BYTES, TrackingApp
+from smalt.tracking.edge.app import BODY_LIMIT_BYTES
 from smalt.tracking.edge.searches import Turns
-from smalt.tracking.runs.runs import MlflowTracking
 
-WORKSPACE = workspace_id("s", "g", "W")
-OTHER = workspace_id("s", "g", "Other")
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
 Ask = Callable[..., httpx.Response]
-
-
-class Edge:
-    def __init__(self, root: Path) -> None:
-        self.settings = Settings(root)
-        database = Database(self.settings.database)
-        with database.write() as connection:
-            metadata.create_all(connection)
-        self.blobs = BlobAccounts(Accounts(database, Keyring(self.settings)), FolderStore(self.settings.blobs))
-        self.tokens = TokenService(self.settings)
-        self.account = ""  # every workspace's, where it is given
-        account_of = lambda workspace: self.account or "acct" + ResourceId.parse(workspace).name  # noqa: E731
-        self.tracking = MlflowTracking(self.settings, account_of)
-        self.app = TrackingApp(
-            self.settings,
-            self.tracking,
-            self.tokens,
-            self.blobs,
-            files=self.blobs,
-            audiences=arm_audiences(self.settings),
-            exists=lambda workspace: workspace in (WORKSPACE.key, OTHER.key),
-            authorize=authorize,
-            models=ModelRows(database, Hub(), lambda: 0.0),
-            jobs=JobRuns(database, self.tracking, lambda: 0.0),
-            patience_s=0.1,
-        )
-
-    def token(self, scope: str = "", kind: str = "owner", audience: str = "", lifetime_s: float = 60) -> str:
-        principal = Principal("11111111-0000-0000-0000-000000000000", "ada", kind, TENANT, scope=scope)
-        return self.tokens.issue(principal, audience or self.settings.url, lifetime_s)
-
-    def ask(
-        self, method: str, path: str, workspace: ResourceId = WORKSPACE, prefix: str = "/mlflow/v1.0", **options: object
-    ) -> httpx.Response:
-        async def main() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url=self.settings.url) as client:
-                headers = {"Authorization": f"Bearer {self.token()}"} | dict(options.pop("headers", {}))  # type: ignore[call-overload]
-                return await client.request(method, f"{prefix}{workspace}{path}", headers=headers, **options)  # type: ignore[arg-type]
-
-        return asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +234,15 @@ def test_azures_artifact_service(edge: Edge) -> None:
     found = edge.ask("GET", f"{base}/contentinfo?path=a/new.txt", prefix="/history/v1.0").json()
     assert "sp=r&" in found["contentUri"]
     assert edge.ask("GET", f"{base}/contentinfo?path=a", prefix="/history/v1.0").status_code == 404
+    first = edge.ask("GET", "/artifacts/contentinfo/ExperimentRun/dcid.job/a/new.txt", prefix="/artifact/v2.0").json()
+    assert first["path"] == "a/new.txt" and "sp=r&" in first["contentUri"]  # as azureml.core asks
+    again = edge.ask(
+        "POST",
+        "/artifacts/batch/metadata/ExperimentRun/dcid.job",
+        prefix="/artifact/v2.0",
+        json={"paths": [{"path": "b"}]},
+    ).json()
+    assert "/azureml/ExperimentRun/dcid.job/b?" in again["artifactContentInformation"]["b"]["contentUri"]
     loose = edge.ask(
         "POST", "/artifacts/LocalUpload/x/batch/metadata", prefix="/artifact/v2.0", json={"paths": [{"path": "m"}]}
     ).json()

@@ -136,3 +136,11 @@ def test_the_services_that_a_job_asks_for_say_that_they_are_not_opened(site: Sit
     refused = site.harness.put(f"{WORKSPACE}/jobs/other", {"properties": {**job, "services": {"lab": "yes"}}})
     assert (refused.status_code, refused.json()["error"]["target"]) == (400, "properties.services.lab")
     assert site.ask("GET", f"/history/v1.0{WORKSPACE}/runs/none/serviceinstances/0").status_code == 404
+
+
+def test_what_the_sdk_of_version_1_needs_of_a_run(site: Site) -> None:
+    """`Run.get_context()` of azureml.core reads its number and its container, and waits for what it logged."""
+    run = site.ask("GET", f"/history/v1.0{WORKSPACE}/experiments/Default/runs/train-1").json()
+    assert run["dataContainerId"] == "dcid.train-1" and isinstance(run["runNumber"], int)
+    assert site.ask("GET", f"{RUN}/metricsingest/wait").json() == {}
+    assert site.ask("GET", f"{RUN}x/metricsingest/wait").status_code == 404

@@ -86,10 +86,18 @@ class Engine(Protocol):
         """
         ...
 
+    def reach(self, name: str, port: int) -> socket.socket:
+        """A connection to what the task itself listens with at that port. Raises ArmError(400, 409, 503)."""
+        ...
+
+    def owner(self, name: str) -> str:
+        """Whose task it is (`TaskSpec.owner`), '' for what this machine does not run."""
+        ...
+
     def watch(self, changed: Callable[[str], None]) -> None:
         """Call `changed(owner)` from a thread of the engine's own, soon after a task of that owner changed.
 
-        It has begun to run, has become ready or is no longer, or has ended.
+        It has begun to run, has become ready or is no longer, has ended, or one of its services has changed.
         """
         ...
 

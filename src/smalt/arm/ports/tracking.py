@@ -113,6 +113,10 @@ class Tracking(TrackedRuns, Protocol):
         """What the runs of these jobs logged of a metric, in order, without what is no finite number, by job."""
         ...
 
+    def metric_names(self, workspace: str, names: Sequence[str]) -> Sequence[str]:
+        """The metrics that the runs of these jobs logged, in alphabetical order, at most a hundred."""
+        ...
+
     def remove_run(self, workspace: str, name: str) -> None:
         """The run and all that it logged. Unknown ones are ignored."""
         ...

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import subprocess
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from .. import tunnel
 from ..arguments import (
     ARCHIVED_ONLY,
     FILE,
@@ -133,8 +139,37 @@ def _validate(connection: Connection, file: str, set: list[list[str]] | None = N
     return sdk.as_json(result)
 
 
-def _connect(connection: Connection, name: str, **options: Any) -> None:
-    raise MLError("There is no SSH into jobs. On the platform's machine: smalt connect JOB; its log: az ml job stream.")
+def _connect(connection: Connection, name: str, node_index: int = 0, private_key_file_path: str | None = None) -> None:
+    """ssh into a running job, in place of this process. Raises MLError where it cannot be."""
+    services: dict[str, Any] = _services(connection, name, node_index)
+    found = next((one for one in services.values() if one["type"] == "SSH"), None)
+    if found is None:
+        raise MLError(
+            f"Job '{name}' has no SSH service on node {node_index}. Submit it with one: services, type ssh,"
+            " ssh_public_keys. On the platform's machine `smalt connect` opens a shell in any job."
+        )
+    if found["status"] != "Running":
+        error = ((found.get("error") or {}).get("error") or {}).get("message") or ""
+        raise MLError(f"The SSH service of job '{name}' is {found['status']}. {error}".rstrip())
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        raise MLError("There is no ssh on the PATH: install OpenSSH's client.")
+    if private_key_file_path and not Path(private_key_file_path).expanduser().is_file():
+        raise UsageError(f"--private-key-file-path: there is no file {private_key_file_path}.")
+    words = ssh_words(ssh, sys.executable, found["endpoint"], name, private_key_file_path)
+    variables = {**os.environ, tunnel.TOKEN: connection.token(connection.url)}
+    sys.stdout.flush()
+    if os.name == "nt":
+        sys.exit(subprocess.run(words, env=variables, check=False).returncode)
+    os.execve(ssh, words, variables)
+
+
+def ssh_words(ssh: str, python: str, endpoint: str, name: str, key: str | None) -> list[str]:
+    """The command line. That it is the right server the tunnel has made sure of: it is TLS, and asks for a token."""
+    program = shlex.join([python, str(Path(tunnel.__file__).resolve()), endpoint])
+    unknown = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={os.devnull}", "-o", "LogLevel=ERROR"]
+    identity = ["-i", str(Path(key).expanduser()), "-o", "IdentitiesOnly=yes"] if key else []
+    return [ssh, "-o", f"ProxyCommand={program.replace('%', '%%')}", *unknown, *identity, f"smalt@{name}"]
 
 
 COMMANDS = Group(
@@ -180,7 +215,7 @@ COMMANDS = Group(
             GROUP, "validate", "Check a job's file without creating it.", _validate, (FILE, SET, *IN_WORKSPACE)
         ),
         Command(
-            GROUP, "connect-ssh", "Open a shell in a running job.", _connect,
+            GROUP, "connect-ssh", "Open a shell by ssh in a running job that has an SSH service.", _connect,
             (
                 NAME, option("--node-index", "-i", help="The node.", type=int, default=0),
                 option("--private-key-file-path", "-f", help="The private key."), *IN_WORKSPACE,

@@ -115,6 +115,8 @@ def _nodes(properties: Document) -> int:
 def names(properties: Document, node: int, files: Iterable[str]) -> list[str]:
     """Of its `files` those that say what the job says on a node, the best first: there its first process's is."""
     spread = properties.get("distribution") or {}
+    if str(spread.get("distributionType")).lower() == "ray":
+        return [f"system_logs/ray-node-{node}.log" if node else "user_logs/std_log.txt"]
     each = int(spread.get("processCountPerInstance") or 1) if _nodes(properties) > 1 else 1
     ranks = {int(found[1]): one for one in files if (found := _OF_RANK.fullmatch(one))}
     first = [ranks[rank] for rank in (node * each,) if rank in ranks]

@@ -10,6 +10,7 @@ from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, Visit
 from smalt.arm.errors import ArmError
 
 _WAIT_S = 5.0
+_REACH_S = 20.0  # on a machine that has far too much to do
 
 
 def knock(folder: Path, visit: Visit) -> socket.socket:
@@ -29,3 +30,19 @@ def knock(folder: Path, visit: Visit) -> socket.socket:
         message = "Nobody can connect to it now: its command has not begun, or has ended."
         raise ArmError(409, "JobNotConnectable", message) from error
     return line
+
+
+def reach(folder: Path, port: int) -> socket.socket:
+    """A connection to what the task listens with at a port of loopback. Raises ArmError(409, 503)."""
+    with knock(folder, Visit(port=port)) as line:
+        line.settimeout(_REACH_S)
+        try:
+            _, passed, _, _ = socket.recv_fds(line, 1, 1)
+        except TimeoutError as error:
+            message = f"The job's agent made no connection within {_REACH_S:g} s."
+            raise ArmError(503, "ServiceUnavailable", message, headers={"Retry-After": "1"}) from error
+        except OSError:
+            passed = []
+    if not passed:
+        raise ArmError(409, "ServiceNotReachable", f"Nothing of this job listens at port {port} now.")
+    return socket.socket(fileno=passed[0])

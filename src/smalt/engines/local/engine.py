@@ -26,13 +26,14 @@ from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.local.capacity import machine_capacity
 from smalt.engines.local.carry import Carriage
 from smalt.engines.local.carry.mirror import Mirror
-from smalt.engines.local.doors import knock
+from smalt.engines.local.doors import knock, reach
 from smalt.engines.local.folders import (
     TRASH,
     Folders,
     delete_tree,
     read_fence,
     read_head,
+    read_owner,
     read_state,
     take_lock,
     write_fence,
@@ -158,6 +159,12 @@ class LocalEngine:
 
     def visit(self, name: str, visit: Visit) -> socket.socket:
         return knock(self._folders.of(name), visit)
+
+    def reach(self, name: str, port: int) -> socket.socket:
+        return reach(self._folders.of(name), port)
+
+    def owner(self, name: str) -> str:
+        return read_owner(self._folders.of(name)) or ""
 
     def watch(self, changed: Callable[[str], None]) -> None:
         if self._watcher is not None:

@@ -4,12 +4,13 @@ No look-ups here. Forms: `azureml://datastores/D/paths/P`, short and long; `azur
 and long; `runs:/J/P`; `wasb[s]://C@HOST/P` and `abfs[s]://C@HOST/P`, or `wasbs://ACCOUNT.blob.SUFFIX/C/P` as Azure's
 own examples have it; http and https URLs. An account of this platform has two spellings in those with a host:
 `ACCOUNT.blob.SUFFIX`, and `OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`;
-`dfs` may stand for `blob` in both.
+`dfs` may stand for `blob` in both. The address may be another server's, or an older one of this: the account tells.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -80,8 +81,23 @@ class Elsewhere:
 Address = InDatastore | OfJob | InAccount | Elsewhere
 
 
-def parse(uri: str, ours: str) -> Address:
-    """`ours` is this platform's HOST:PORT. Raises NotAnAddress."""
+@dataclass(frozen=True)
+class _Ours:
+    address: str
+    known: Callable[[str], bool]
+
+    def account(self, host: str, name: str) -> str | None:
+        """The account that `name` is, as it stands behind `host`; None: it is none of ours."""
+        found = _ACCOUNT_HERE.fullmatch(name)
+        return found[1] if found and (self.is_(host) or self.known(found[1].lower())) else None
+
+    def is_(self, host: str) -> bool:
+        return host.lower() == self.address.lower()
+
+
+def parse(uri: str, address: str, known: Callable[[str], bool] = lambda account: False) -> Address:
+    """`address`: this server's HOST:PORT; `known` accounts are ours behind any other, too. Raises NotAnAddress."""
+    ours = _Ours(address, known)
     if found := _DATASTORE.fullmatch(uri):
         *workspace, store, path = found.groups()
         # `paths//x` is `x`: as if it were joined
@@ -102,15 +118,14 @@ def _named(workspace: list[str | None]) -> tuple[str, ...]:
     return tuple(part for part in workspace if part is not None)
 
 
-def _in_store(container: str, host: str, path: str, ours: str) -> Address:
-    account = _ACCOUNT.fullmatch(host.partition(":")[0])
-    if host.lower() == ours.lower():
-        first, _, path = path.partition("/")
-        account = _ACCOUNT_HERE.fullmatch(first)
-        if account is None:
-            raise NotAnAddress(f"'{host}/{first}' names no storage account of this platform")
-    if account is not None:
+def _in_store(container: str, host: str, path: str, ours: _Ours) -> Address:
+    if account := _ACCOUNT.fullmatch(host.partition(":")[0]):
         return _in_account(account[1], container, path)
+    first, _, below = path.partition("/")
+    if (here := ours.account(host, first)) is not None:
+        return _in_account(here, container, below)
+    if ours.is_(host):
+        raise NotAnAddress(f"'{host}/{first}' names no storage account of this platform")
     name, _, suffix = host.partition(".")
     if not container or not suffix:
         raise NotAnAddress(f"'{container}@{host}' names no container of a storage account")
@@ -119,7 +134,7 @@ def _in_store(container: str, host: str, path: str, ours: str) -> Address:
     return Elsewhere(f"https://{name}.{suffix}/{container}/{path}", listed=True)
 
 
-def _on_web(uri: str, ours: str) -> Address:
+def _on_web(uri: str, ours: _Ours) -> Address:
     scheme = _SCHEME.match(uri)
     if scheme is None or scheme[0].lower() not in ("http", "https"):
         name = scheme[0].lower() if scheme else ""
@@ -132,14 +147,14 @@ def _on_web(uri: str, ours: str) -> Address:
         raise NotAnAddress(f"'{uri[:200]}' is not a URL: {error}") from None
     if not host:
         raise NotAnAddress(f"'{uri[:200]}' is not a URL: it has no host")
-    account, below = _ACCOUNT.fullmatch(host), parts.path[1:]
-    if parts.netloc.rpartition("@")[2].lower() == ours.lower():
-        first, _, below = below.partition("/")
-        account = _ACCOUNT_HERE.fullmatch(first)
+    first, _, below = parts.path[1:].partition("/")
+    account = ours.account(parts.netloc.rpartition("@")[2], first)
+    if account is None and (found := _ACCOUNT.fullmatch(host)):
+        account, below = found[1], parts.path[1:]
     if account is None:
         return Elsewhere(uri)
     container, _, path = below.partition("/")
-    return _in_account(account[1], unquote(container), unquote(path))
+    return _in_account(account, unquote(container), unquote(path))
 
 
 def _in_account(account: str, container: str, path: str) -> InAccount:

@@ -260,8 +260,9 @@ def _accounts(connection: Connection, workspace: ResourceId) -> set[str]:
 
 
 def _locate(platform: Platform, connection: Connection, workspace: ResourceId, uri: str, field: str) -> Place:
+    here = f"{platform.settings.host}:{platform.settings.port}"
     try:
-        address = addresses.parse(uri, f"{platform.settings.host}:{platform.settings.port}")
+        address = addresses.parse(uri, here, lambda account: account in _accounts(connection, workspace))
     except NotAnAddress as error:
         raise invalid(f"{field}: {error}.", field) from None
     if isinstance(address, InAccount):

@@ -12,7 +12,6 @@ job was taken.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -118,7 +117,6 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
         machines=tuple(one.machine for one in given) if any(one.machine for one in given) else (),
         ports=tuple(one.port for one in given if one.port is not None),
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
-        secret=secrets.token_hex(16) if distribution.type_of(row.properties) in distribution.WITH_SECRET else "",
     )
     home = _home(platform, status)
     places = lineage.own_places(row)
@@ -264,7 +262,7 @@ def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
 
-    fresh = replace(status, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=(), secret="")
+    fresh = replace(status, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=(), services={})
     why = f"attempt {status.attempt}: {status.again}"
     return at(row, "Queued", fresh, after=0, reason=why, writes=writes, home="")
 

@@ -15,7 +15,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
-from smalt.kinds.jobs import admission, attempt, distribution, launch, life, lineage, outputs, pinned
+from smalt.kinds.jobs import admission, attempt, distribution, launch, life, lineage, outputs, pinned, services
 from smalt.kinds.jobs.attempt import Work
 from smalt.kinds.jobs.distribution import Distribution
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
@@ -84,6 +84,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     checks.run(lambda: shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
     checks.run(lambda: distribution.check(platform, properties))
+    services.check(properties, checks)
     sources = admission.inputs(platform, connection, workspace, properties, checks)
     places = admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
     admission.template(properties, checks)

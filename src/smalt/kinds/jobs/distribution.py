@@ -11,12 +11,13 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
+from smalt.kinds.jobs import ray
 from smalt.sched.ports import PORTS_EACH
 from smalt.store.document import part
 
 PYTORCH, TENSORFLOW, MPI, RAY = "PyTorch", "TensorFlow", "Mpi", "Ray"
 TYPES = (PYTORCH, TENSORFLOW, MPI, RAY)
-WITH_SECRET = (MPI,)  # its nodes do what anybody tells them who reaches them
+WITH_SECRET = (MPI, RAY)  # their nodes do what anybody tells them who reaches them
 PROCESSES_MOST = 256  # on a node
 _FIELD = "properties.distribution"
 
@@ -26,6 +27,12 @@ class Distribution(Properties):
     process_count_per_instance: int | None = Field(None, ge=1, le=PROCESSES_MOST)
     worker_count: int | None = Field(None, ge=1)
     parameter_server_count: int | None = Field(None, ge=0)
+    port: int | None = Field(None, ge=0, le=65535)
+    address: str | None = None
+    include_dashboard: bool | None = None
+    dashboard_port: int | None = Field(None, ge=0, le=65535)
+    head_node_additional_args: str | None = None
+    worker_node_additional_args: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,13 +102,7 @@ def check(platform: Platform, properties: Document) -> None:
     if type_ == TENSORFLOW:
         _check_roles(*_counts(properties, nodes), nodes)
     if type_ == RAY:
-        raise ArmError(
-            400,
-            "UnsupportedDistribution",
-            f"{_FIELD}: Ray cannot be started by this version of the server yet; use PyTorch, TensorFlow, MPI or no"
-            " distribution.",
-            f"{_FIELD}.distributionType",
-        )
+        ray.check(given)
     if nodes > 1 and platform.engine.isolation().level == "network":
         raise ArmError(
             400,

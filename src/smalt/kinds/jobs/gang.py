@@ -17,7 +17,7 @@ def is_fine(states: Sequence[TaskState]) -> bool:
     if not all(map(_ended_well, worked)):
         return False
     through = max((state.ended_at for state in worked), default=0.0)
-    return all(_ended_well(state) or (bool(worked) and state.ended_at >= through) for state in states if state.done)
+    return all(_ended_well(state) or state.ended_at >= through for state in states if state.done)
 
 
 def needs_no_more(states: Sequence[TaskState]) -> bool:

@@ -19,7 +19,8 @@ from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.arm.runs import NO_SERVICE, STUDIO, TRACKING, JobRuns, asked_services, described, is_run, untold
+from smalt.arm.runs import JobRuns, described, is_run, untold
+from smalt.arm.services import STUDIO, TRACKING, of_job
 from smalt.kinds.assets import made
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import accept, command, life, lineage, pipeline, priority, provenance, queues, sweep, tracked_run
@@ -75,7 +76,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
 
 def _reconcile(platform: Platform, row: Row) -> Step:
     step = _type_of(row).step(platform, row)
-    if step.gone and (is_run(row) or JobStatus.is_tracked(row.status)):
+    if step.gone:
         platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
     elif untold(row) is not None:
         _runs(platform).tell(row.id)
@@ -124,10 +125,7 @@ def _view(platform: Platform, row: Row) -> Document:
         "status": row.state,
         "outputs": outputs,
         "services": {
-            **{
-                name: {**one, "status": "Failed", "errorMessage": NO_SERVICE}
-                for name, one in asked_services(row).items()
-            },
+            **of_job(platform.servers.url_of(row.home) or platform.settings.url, row),
             TRACKING: {"endpoint": tracking, "jobServiceType": TRACKING, "port": None, "status": None},
             STUDIO: {"endpoint": studio, "jobServiceType": STUDIO, "port": None, "status": None},
         },

@@ -23,10 +23,11 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
 from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import pinned, ranks
+from smalt.kinds.jobs import distribution, peers, pinned, ranks, services
 from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
 from smalt.kinds.jobs.model import FOLDERS, HOLD, MODES, ROOT
 from smalt.kinds.jobs.parallel.task import driven
+from smalt.kinds.jobs.ranks import Room
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import shm_bytes
 from smalt.sched.sizes import SIZES, limits_of
@@ -99,7 +100,9 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     shm = shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize")
     capacities = [platform.engine.capacity(machine) for machine in machines]
     hosts = [_host_name(row, rank) for rank in range(len(names))]
-    nodes = ranks.nodes(properties, len(names), status.ports, artifacts, status.secret)
+    secret = peers.secret(platform, row) if distribution.type_of(properties) in distribution.WITH_SECRET else ""
+    room = _room(size, capacities[0])
+    nodes = ranks.nodes(properties, len(names), status.ports, artifacts, secret, room)
     return [
         TaskSpec(
             name=name,
@@ -123,11 +126,13 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             log=nodes[rank].log,
             ranks=[replace(one, variables=_without(one.variables, own)) for one in nodes[rank].ranks],
             mpi=nodes[rank].mpi,
+            ray=nodes[rank].ray,
             system_log=artifacts.below(f"system_logs/node-{rank}.log" if len(names) > 1 else "system_logs/node.log"),
             artifacts=artifacts,
             timeout_s=seconds_of(part(properties, "limits").get("timeout"), 0),
             grace_s=GRACE_S,
             hold_s=hold_s(properties),
+            services=[] if machines[rank] else services.specs(row, rank),
             limits=limits_of(size, capacities[rank].memory_bytes, _size_setting(ours), shm),
             workspace=workspace.key,
             hostname=hosts[rank],
@@ -223,6 +228,14 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
 def _gpus(size: str, capacity: Capacity, gpus: Sequence[int]) -> list[int] | None:
     """A node of a size sees its own GPUs alone, be it none; without a size it sees all that the machine has."""
     return list(gpus) if capacity.gpus and size.lower() in SIZES else None
+
+
+def _room(size: str, capacity: Capacity) -> Room:
+    """What a framework that divides a node itself is told of it."""
+    known = SIZES.get(size.lower())
+    if known is None:
+        return Room()
+    return Room(min(known.cpus, capacity.cpus), min(known.gpus, capacity.gpus))
 
 
 def _host_name(row: Row, rank: int) -> str:

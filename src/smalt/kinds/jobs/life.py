@@ -103,7 +103,7 @@ def _end(platform: Platform, row: Row, status: JobStatus, completed: Completed) 
     """The end: tracked, outputs registered, nodes given back, what ran tidied away."""
     if row.spec[OURS].get(REUSED):  # it has its run all the same
         status = tracked(platform, row, status)
-    _end_run(platform, row, status, status.ending, status.ended_at or platform.clock())
+    _end_run(platform, row, status.ending, status.ended_at or platform.clock())
     for name in status.tasks:
         platform.engine.remove(name)
     now = platform.clock()
@@ -133,7 +133,7 @@ def _delete(platform: Platform, row: Row) -> Step:
     if stop(platform, status):
         return Step(row.state, row.status, after=RESYNC_S)
     now = platform.clock()
-    _end_run(platform, row, status, status.ending or "Canceled", status.ended_at or now)
+    _end_run(platform, row, status.ending or "Canceled", status.ended_at or now)
     for name in status.tasks:
         platform.engine.remove(name)
     with platform.database.write() as connection:
@@ -151,10 +151,10 @@ def stop(platform: Platform, status: JobStatus) -> bool:
     return bool(live)
 
 
-def _end_run(platform: Platform, row: Row, status: JobStatus, state: str, ended_at: float) -> None:
-    if status.tracked:
-        workspace, parameters = ResourceId.parse(row.written).workspace.key, part(row.spec[OURS], PARAMETERS)
-        platform.tracking.end_run(workspace, row.name, STATUSES[state], ended_at, parameters)
+def _end_run(platform: Platform, row: Row, state: str, ended_at: float) -> None:
+    """Also where none is known of: a step that was killed may have made it, and not have written that down."""
+    workspace, parameters = ResourceId.parse(row.written).workspace.key, part(row.spec[OURS], PARAMETERS)
+    platform.tracking.end_run(workspace, row.name, STATUSES[state], ended_at, parameters)
 
 
 def _run_spec(platform: Platform, row: Row) -> RunSpec:

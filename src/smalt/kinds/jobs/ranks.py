@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from smalt.agent.ranks import MpiSpec, RankSpec
+from smalt.agent.ranks import MpiSpec, RankSpec, RaySpec
 from smalt.agent.wire import Ref
 from smalt.arm.kind import Document
-from smalt.kinds.jobs import distribution
-from smalt.kinds.jobs.distribution import MPI, PYTORCH, TENSORFLOW, Process
+from smalt.kinds.jobs import distribution, ray
+from smalt.kinds.jobs.distribution import MPI, PYTORCH, RAY, TENSORFLOW, Process
+from smalt.store.document import part
 
 HOST = "127.0.0.1"
 
@@ -28,19 +29,35 @@ class Node:
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     ranks: list[RankSpec] = field(default_factory=list[RankSpec])
     mpi: MpiSpec | None = None
+    ray: RaySpec | None = None
 
 
-def nodes(properties: Document, count: int, ports: Sequence[int], artifacts: Ref, secret: str) -> list[Node]:
-    """`ports`: the first of each node's block. `secret`: what the nodes of this attempt know each other by."""
+@dataclass(frozen=True)
+class Room:
+    """What a node has by its size. Without one, all that its machine has: 0 and None."""
+
+    cpus: int = 0
+    gpus: int | None = None
+
+
+WHOLE = Room()
+
+
+def nodes(
+    properties: Document, count: int, ports: Sequence[int], artifacts: Ref, secret: str, room: Room = WHOLE
+) -> list[Node]:
+    """`ports`: the first of each node's block. `secret`: what the job's nodes know each other by."""
     command, type_ = str(properties["command"]), distribution.type_of(properties)
     spread = distribution.layout(properties, count)
     total = sum(map(len, spread))
     logs = [[artifacts.below(distribution.log_name(one, total)) for one in processes] for processes in spread]
     if not distribution.has_peers(properties, count):
         return [Node(command, logs[0][0])]
+    if type_ == RAY:
+        return _ray(properties, ports[:count], artifacts, secret, room)
     found: list[Node] = []
     for number, processes in enumerate(spread):
-        common = _common(number, total, ports)
+        common = _common(number, total, HOST, ports)
         if type_ == MPI:
             starts = artifacts.below(f"system_logs/mpi-node-{number}.log")
             mpi = MpiSpec(number, list(ports), len(processes), secret)
@@ -61,15 +78,15 @@ def nodes(properties: Document, count: int, ports: Sequence[int], artifacts: Ref
     return found
 
 
-def _common(node: int, processes: int, ports: Sequence[int]) -> dict[str, str]:
-    """Of all processes of a node."""
+def _common(node: int, processes: int, host: str, ports: Sequence[int]) -> dict[str, str]:
+    """Of all processes of a node. `host`: the first node's address."""
     return {
         "NODE_RANK": str(node),
         "WORLD_SIZE": str(processes),
-        "MASTER_ADDR": HOST,
+        "MASTER_ADDR": host,
         "MASTER_PORT": str(ports[0]),
-        "AZ_BATCH_MASTER_NODE": f"{HOST}:{ports[0]}",
-        "AZ_BATCHAI_MPI_MASTER_NODE": HOST,
+        "AZ_BATCH_MASTER_NODE": f"{host}:{ports[0]}",
+        "AZ_BATCHAI_MPI_MASTER_NODE": host,
     }
 
 
@@ -81,3 +98,18 @@ def _own(type_: str, process: Process, here: int) -> dict[str, str]:
 def _tf_config(cluster: Mapping[str, list[str]], process: Process) -> dict[str, str]:
     task = {"type": process.role, "index": process.index}
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task, "environment": "cloud"})}
+
+
+def _ray(properties: Document, ports: Sequence[int], artifacts: Ref, token: str, room: Room) -> list[Node]:
+    """Each is one of the cluster's. The first has the command beside it, which all others serve."""
+    given, command, count = part(properties, "distribution"), str(properties["command"]), len(ports)
+    log, spec = artifacts.below("user_logs/std_log.txt"), RaySpec(ray.address(ports), count)
+    found: list[Node] = []
+    for number in range(count):
+        common = _common(number, count, ray.ip(0), ports) | ray.variables(ports, token)
+        own = Process(number, number, 0)
+        start = ray.start(given, ports, number, room.cpus, room.gpus)
+        node = RankSpec(artifacts.below(f"system_logs/ray-node-{number}.log"), start, serves=True)
+        ranks = [node] if number else [RankSpec(log), node]
+        found.append(Node(command, log, common | _own(RAY, own, 1), ranks, ray=spec))
+    return found

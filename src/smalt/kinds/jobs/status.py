@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self, cast
 
 from smalt.agent.wire import TaskState
@@ -21,7 +21,7 @@ class JobStatus:
     - `tasks`: the attempt's, by name, written before the first is started; empty: nothing of it is left, or came yet.
     - `nodes`: their numbers; `machines`: their names, where they are machines of their own; `ports`: the first of each
       node's block; `gpus`: each node's, as its machine counts them.
-    - `secret`: what the attempt's nodes know each other by, where they have to.
+    - `services`: what was found of each, by its name, by the number of the node.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
     - `content`: what its inputs held when its last attempt began, by name (`provenance.py`).
@@ -39,7 +39,7 @@ class JobStatus:
     machines: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     gpus: tuple[tuple[int, ...], ...] = ()
-    secret: str = ""
+    services: Document = field(default_factory=dict[str, Any])
     again: str = ""
     ending: str = ""
     error: Document | None = None
@@ -59,10 +59,14 @@ class JobStatus:
         return {**self.rest, **{name: _written(value) for name, value in own.items() if value or name == "outputs"}}
 
     def begun(self, tasks: Iterable[TaskState]) -> Self:
-        """With the time at which the first of all its tasks started."""
+        """With the time at which the first of all its tasks started, and what they say of services."""
+        tasks = list(tasks)
         known = [self.started_at] if self.started_at else []
         starts = known + [task.started_at for task in tasks if task.started_at]
-        return replace(self, started_at=min(starts)) if starts else self
+        said = {str(self.tasks.index(one.name)): one.services for one in tasks if one.services and one.started_at}
+        services = {node: {name: asdict(one) for name, one in each.items()} for node, each in said.items()}
+        new = replace(self, services={**self.services, **services}) if services else self
+        return replace(new, started_at=min(starts)) if starts else new
 
     @staticmethod
     def outputs_of(document: Mapping[str, Any]) -> Document:

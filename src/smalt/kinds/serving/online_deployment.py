@@ -27,7 +27,7 @@ from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.process_settings import check_isolation, check_variables
 from smalt.kinds.serving import replicas, routing, served
-from smalt.kinds.serving.place import moved
+from smalt.kinds.serving.place import addresses_here, moved
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store import resources
@@ -205,7 +205,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         if target["waited_s"] > _START_S:
             return _fail(platform, row, status, _slow(names, ready))
         return Step(row.state, status, after=_RESYNC_S, reason=f"{len(names)} instances start")
-    _go_live(row, status, {name: one.address for name in ready if (one := observed[name])})
+    _go_live(platform, row, status, {name: one.address for name in ready if (one := observed[name])})
     step = _settle(platform, row, status, complete=len(ready) == len(names))
     return replace(step, after=min(filter(None, [*pauses, step.after]))) if any(pauses) else step
 
@@ -222,15 +222,19 @@ def _waited(target: Document, now: float) -> Document:
     return {**target, "waited_s": target.get("waited_s", 0.0) + since_s, "looked_at": now}
 
 
-def _go_live(row: Row, status: Document, serving: dict[str, Address]) -> None:
-    """`live` is what the gateway is told; the replicas of the revision before are to be drained."""
+def _go_live(platform: Platform, row: Row, status: Document, serving: dict[str, Address]) -> None:
+    """`live` is what the gateway is told; the replicas of the revision before are to be drained.
+
+    Addresses are those of one machine: of another server's, which is lost, none stays.
+    """
     target, live = status["target"], status.get("live") or {}
     if live and live["revision"] != target["revision"]:
         status["old"] = [*status.get("old", []), *live["names"]]
     status["live"] = {
         "revision": target["revision"],
         "names": replicas.names(row, target),
-        "addresses": serving or live.get("addresses", {}),
+        "server": platform.servers.me,
+        "addresses": serving or addresses_here(platform, live),
         **replicas.limits_of_requests(target),
     }
 

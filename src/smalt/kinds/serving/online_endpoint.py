@@ -105,7 +105,7 @@ def _check_traffic(connection: Connection, request: Request, properties: Mapping
                 errors.append(
                     invalid(f"{path}.{name}: the endpoint has no deployment '{name}'.{hint}", f"{path}.{name}")
                 )
-            elif share and not (known[name.lower()].status.get("live") or {}).get("addresses"):
+            elif share and not known[name.lower()].status.get("live"):
                 state = known[name.lower()].state
                 errors.append(
                     invalid(

@@ -6,9 +6,10 @@ because a deployment finds none of its replicas.
 
 from __future__ import annotations
 
-from smalt.arm.kind import Step
+from smalt.agent.wire import Address
+from smalt.arm.kind import Document, Step
 from smalt.arm.platform import Platform
-from smalt.arm.ports.serving import GATEWAY
+from smalt.arm.ports.serving import ENDPOINTS, GATEWAY
 from smalt.store import resources
 from smalt.store.database import exclusive
 from smalt.store.resources import Row
@@ -43,6 +44,12 @@ def _take(platform: Platform) -> str:
         if gateway.home not in (None, me) and gateway.home in platform.servers.others:
             return str(gateway.home)  # another came first
         resources.settle_at(connection, GATEWAY, me)
+        resources.settle_all_at(connection, ENDPOINTS, me)  # no step of theirs may be due
         resources.merge_status(connection, GATEWAY, {"looked_at_all": 0})
         resources.poke(connection, [GATEWAY], now)
         return me
+
+
+def addresses_here(platform: Platform, live: Document) -> dict[str, Address]:
+    """Of what a deployment has live, by replica. What another server's machine has is nobody's address on this one."""
+    return dict(live.get("addresses", {})) if live.get("server") in (None, "", platform.servers.me) else {}

@@ -24,7 +24,7 @@ from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS, GATEWAY
 from smalt.auth import living
 from smalt.auth.tokens import ml_audiences
-from smalt.kinds.serving.place import moved
+from smalt.kinds.serving.place import addresses_here, moved
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -53,13 +53,13 @@ def _route(
     live = [
         DeploymentRoute(
             name=row.name,
-            addresses=tuple(Address(one) for _, one in sorted(row.status["live"]["addresses"].items())),
+            addresses=tuple(Address(one) for _, one in sorted(addresses_here(platform, row.status["live"]).items())),
             timeout_s=float(row.status["live"]["timeout_s"]),
             max_concurrent=int(row.status["live"]["max_concurrent"]),
             max_queue_wait_s=float(row.status["live"]["max_queue_wait_s"]),
         )
         for row in deployments
-        if not row.deleting and (row.status.get("live") or {}).get("addresses")
+        if not row.deleting and row.status.get("live")
     ]
     served = {one.name.lower(): one.name for one in live}
     mode = str(endpoint.properties.get("authMode") or "Key").lower()

@@ -1,14 +1,15 @@
-"""Azure's artifact service for the azureml-mlflow plugin, which signs in only there.
+"""Azure's artifact service for the azureml-mlflow plugin, which signs in only there, and for azureml.core.
 
 Lists, and SAS URLs for the files themselves. `/history/v1.0{WS}/experiments/{e}/runs/{r}/artifacts…` for a run,
 `/artifact/v2.0{WS}/artifacts/{origin}/{container}…` for what belongs to none (a model registered from a local folder).
-Read from azureml-mlflow 1.60 and 1.62, `_restclient`.
+The SDK of version 1 says the operation first, `…/artifacts/{operation}/{origin}/{container}/{path}`, of runs too.
+Read from azureml-mlflow 1.60 and 1.62 and azureml-core 1.61, `_restclient`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,8 @@ from smalt.tracking.artifacts.model_files import ModelFiles, Spot
 
 _SAS_LIFETIME_S = 3600.0
 _ORIGIN = "ExperimentRun"
+_OPERATIONS = r"batch/metadata|prefix/contentinfo|contentinfo|metadata"
+_OPERATION_FIRST = re.compile(rf"/({_OPERATIONS})/([^/]+)/([^/]+)(?:/(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,11 @@ async def azure_artifact_response(
     threads: Threads,
 ) -> Response:
     """`body` is what was posted. Raises ArmError."""
+    path = request.query_params.get("path", "")
     if address.service == "history":
         origin, container, action = _ORIGIN, f"dcid.{address.run}", address.rest.strip("/")
+    elif found := _OPERATION_FIRST.fullmatch(address.rest):
+        action, origin, container, path = found[1], found[2], found[3], found[4] or ""
     else:
         origin, container, action = _split(address.rest)
     place = Place(settings, blobs, account, files, origin, container)
@@ -87,7 +93,7 @@ async def azure_artifact_response(
         raise ArmError(
             405, "MethodNotAllowed", f"{request.method} is not possible here.", headers={"Allow": "GET, POST"}
         )
-    return JSONResponse(await threads.run(_read, place, action, request.query_params))
+    return JSONResponse(await threads.run(_read, place, action, path.strip("/")))
 
 
 def _split(rest: str) -> tuple[str, str, str]:
@@ -97,8 +103,7 @@ def _split(rest: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2] if len(parts) > 2 else ""
 
 
-def _read(place: Place, action: str, query: Mapping[str, str]) -> dict[str, Any]:
-    path = query.get("path", "").strip("/")
+def _read(place: Place, action: str, path: str) -> dict[str, Any]:
     if action in ("", "path"):
         return {"value": [place.describe(name) for name in place.names(path)]}
     if action == "prefix/contentinfo":

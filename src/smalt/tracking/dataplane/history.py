@@ -2,6 +2,7 @@
 
     GET   /discovery                                            where the services are: all here
     GET   /history/v1.0{WS}/runs/{job}[/details|/children]      details: with URLs of its first 500 logs
+    GET   /history/v1.0{WS}/runs/{job}/metricsingest/wait       whether all that was logged is kept: it is
     GET   /history/v1.0{WS}/runs/{job}/serviceinstances/{node}  the services that it asked for, on one of its nodes
     POST  /history/v1.0{WS}/rundata
     PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, hidden
@@ -25,6 +26,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from smalt.arm import services
 from smalt.arm.audit import known
 from smalt.arm.bounds import check_size, check_tags
 from smalt.arm.envelope import timestamp
@@ -34,7 +36,7 @@ from smalt.arm.listing import Paging, next_link
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
-from smalt.arm.runs import JOBS, NO_SERVICE, JobRuns, asked_services, described, run_type
+from smalt.arm.runs import JOBS, JobRuns, described, run_type
 from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
@@ -48,7 +50,8 @@ CHILDREN_MOST = 10_000
 THREADS = 16
 _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
 _RUN = re.compile(
-    rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children))?/?", re.IGNORECASE
+    rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children|metricsingest/wait))?/?",
+    re.IGNORECASE,
 )
 _SERVICES_OF = re.compile(rf"/history/v1\.0{_WORKSPACE}/runs/([^/]+)/serviceinstances/([0-9]{{1,9}})/?", re.IGNORECASE)
 _RUNDATA = re.compile(rf"/history/v1\.0{_WORKSPACE}/rundata/?", re.IGNORECASE)
@@ -114,6 +117,8 @@ class HistoryApp:
             row = await self._job(principal, workspace_id(subscription, group, workspace), job, http.method)
             if http.method == "PATCH":
                 row = await self._threads.run(self._patch, row, body, principal)
+            if what == "metricsingest/wait":  # azureml.core asks it; what was logged is kept before it is answered
+                return JSONResponse({})
             if what == "children":
                 return JSONResponse(await self._threads.run(self._children, row, http))
             return JSONResponse(await self._threads.run(self._details if what == "details" else self._whole, row))
@@ -122,7 +127,7 @@ class HistoryApp:
             if http.method not in ("GET", "HEAD"):
                 raise ArmError(405, "MethodNotAllowed", "The services of a job are read here, and not made.")
             row = await self._job(principal, workspace_id(*names), job, "GET")
-            return JSONResponse({"instances": _services(row, int(node))})
+            return JSONResponse({"instances": self._services(row, int(node))})
         if found := _RUNDATA.fullmatch(path):
             job = str(body.get("runId") or "")
             row = await self._job(principal, workspace_id(*found.groups()), job, "GET")
@@ -170,6 +175,8 @@ class HistoryApp:
         run: dict[str, Any] = {
             "runId": row.name,
             "runUuid": row.name,
+            "dataContainerId": f"dcid.{row.name}",
+            "runNumber": int(row.created_at),
             "rootRunId": above[-1] if above else row.name,
             "parentRunId": above[0] if above else None,
             "experimentId": properties.get("experimentName"),  # shown to users as the experiment's name
@@ -281,6 +288,16 @@ class HistoryApp:
             raise not_found("Run", row.name)
         return changed
 
+    def _services(self, row: Row, node: int) -> dict[str, Any]:
+        """Those that a job asked for: on its first node, or on all. The client wants its kind of error."""
+        nodes = int((row.properties.get("resources") or {}).get("instanceCount") or 1)
+        url = self._platform.servers.url_of(row.home) or self._platform.settings.url
+        found = services.instances(url, row, node) if node < nodes else {}
+        return {
+            name: {**one, "error": {"error": {"code": "JobService", "message": one["error"]}} if one["error"] else None}
+            for name, one in found.items()
+        }
+
     def _resolve(self, workspace: ResourceId, service: str, body: dict[str, Any]) -> dict[str, Any]:
         """{"values": [ids]} → where each named output is, in the long form that clients parse."""
         ids, values = body.get("values") or [], dict[str, Any]()
@@ -295,23 +312,6 @@ class HistoryApp:
             uri = long_form(workspace, place["uri"])
             values[key] = {"uri": uri, "type": place["jobOutputType"]} if service == "data" else {"path": uri}
         return {"values": values}
-
-
-def _services(row: Row, node: int) -> dict[str, Any]:
-    """Those that a job asked for: on its first node, or on all."""
-    error = {"error": {"code": "UnsupportedJobService", "message": NO_SERVICE}}
-    nodes = int((row.properties.get("resources") or {}).get("instanceCount") or 1)
-    return {
-        name: {
-            "type": one.get("jobServiceType"),
-            "port": one.get("port"),
-            "status": "Failed",
-            "error": error,
-            "properties": one.get("properties") or {},
-        }
-        for name, one in asked_services(row).items()
-        if node == 0 or (one.get("nodes") and node < nodes)
-    }
 
 
 def _plain(query: Mapping[str, str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ _READING_POST = re.compile(
     r"(.*/)?(search(-[a-z-]+)?|get-[a-z-]+|batch-?get[a-zA-Z]*|metrics|calculate[a-z-]*|list|query[a-z-]*)",
     re.IGNORECASE,
 )
-
+_READ = ("/graphql", "/list", "/full")  # the last two are of the metric service (`run_metrics.py`)
 _SETTING_POST = re.compile(r"log-(metric|parameter|batch|batch-async|inputs)|update|set-([a-z]+-)?tag")
 
 
@@ -57,7 +57,7 @@ def action(method: str, rest: str) -> str:
     """The ARM action that a request needs: `…/workspaces/{experiments|models}/{read|write|delete}`."""
     found = _API.fullmatch(rest)
     what = "models" if found and found[1] in _REGISTRY else "experiments"
-    if method in ("GET", "HEAD", "OPTIONS") or rest == "/graphql":
+    if method in ("GET", "HEAD", "OPTIONS") or rest in _READ:
         return f"{_ML}/{what}/read"
     if method == "POST" and found and _READING_POST.fullmatch(found[2] or found[1]):
         return f"{_ML}/{what}/read"

@@ -42,8 +42,9 @@ from smalt.tracking.edge.direct import Direct
 from smalt.tracking.edge.forward import Forward
 from smalt.tracking.edge.inflate import inflated
 from smalt.tracking.edge.registry_edge import RegistryEdge
-from smalt.tracking.edge.replies import azure_error, mlflow_error, not_ready, too_large
+from smalt.tracking.edge.replies import azure_error, mlflow_error, no_old_models, not_ready, too_large
 from smalt.tracking.edge.run_edge import RunEdge
+from smalt.tracking.edge.run_metrics import RunMetrics
 from smalt.tracking.edge.searches import Turns, check_search
 from smalt.tracking.models.registered_models import RegisteredModels
 from smalt.tracking.process.mlflow_server import NAME
@@ -112,11 +113,9 @@ class TrackingApp:
         self._registry = RegistryEdge(settings, RegisteredModels(tracking), models, tracking.run_place)
         self._searches = Turns()
         self._mlflow_threads, self._file_threads = Threads(THREADS), Threads(THREADS)
-        runs, measured = RunEdge(jobs), Measured(record, told)
-        self._direct = Direct(
-            settings, TrackingStore(tracking.database), runs, self._mlflow_threads, measured,
-            tracking.default_experiment,
-        )  # fmt: skip
+        runs, measured, store = RunEdge(jobs), Measured(record, told), TrackingStore(tracking.database)
+        self._direct = Direct(settings, store, runs, self._mlflow_threads, measured, tracking.default_experiment)
+        self._metrics = RunMetrics(tracking, store, measured, self._mlflow_threads)
         self._forward = Forward(
             settings, tracking, self._upstream, self._registry, runs,
             RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads),
@@ -174,6 +173,11 @@ class TrackingApp:
         threads = self._file_threads if about_files else self._mlflow_threads
         principal, account = self._recent(request, address) or await threads.run(self._admit, request, address)
         find_files = partial(self._files, address.workspace, account)
+        if address.service == "modelmanagement":
+            raise no_old_models()
+        if address.service == "metric":
+            await self._prepare(address.workspace, account)
+            return await self._metrics.respond(request.method, address, await _plain_body(request, threads))
         if address.service != "mlflow":
             files, body = await threads.run(find_files), await _plain_body(request, threads)
             return await azure_artifact_response(

@@ -11,7 +11,9 @@ from smalt.tracking.database import schema
 from smalt.tracking.database.upsert import insert_into
 
 _NAME_MOST, _TEXT_MOST = 250, 8000
+_NAMES_MOST = 100
 _INFINITE = 1.7e308  # MLflow writes infinity as the greatest number there is
+LARGEST = 1.7976931348623157e308  # that number
 
 
 def series(connection: Connection, run_ids: Sequence[str], metric: str) -> dict[str, list[float]]:
@@ -25,6 +27,32 @@ def series(connection: Connection, run_ids: Sequence[str], metric: str) -> dict[
         if abs(value) < _INFINITE:
             found.setdefault(run_id, []).append(value)
     return found
+
+
+def names(connection: Connection, run_ids: Sequence[str]) -> list[str]:
+    """What the runs logged, in alphabetical order."""
+    table = schema.latest_metrics
+    query = select(table.c.key).where(table.c.run_uuid.in_(run_ids)).distinct().order_by(table.c.key)
+    return list(connection.scalars(query.limit(_NAMES_MOST)))
+
+
+def latest_steps(connection: Connection, run_id: str) -> dict[str, int]:
+    """The last step of each metric that the run has logged."""
+    table = schema.latest_metrics
+    rows = connection.execute(select(table.c.key, table.c.step).where(table.c.run_uuid == run_id).order_by(table.c.key))
+    return {row.key: row.step for row in rows}
+
+
+def history(
+    connection: Connection, run_id: str, metric: str, most: int, skip: int
+) -> list[tuple[float | None, int, int]]:
+    """(value, milliseconds, step) of what the run logged of a metric, in order; None for what is no number."""
+    table = schema.metrics
+    query = select(table.c.value, table.c.is_nan, table.c.timestamp, table.c.step).where(
+        table.c.run_uuid == run_id, table.c.key == metric
+    )
+    rows = connection.execute(query.order_by(table.c.step, table.c.timestamp, table.c.value).limit(most).offset(skip))
+    return [(None if is_nan else value, at, step) for value, is_nan, at, step in rows]
 
 
 def log_metric(connection: Connection, run_id: str, metric: str, value: float, at_ms: int, step: int) -> None:

@@ -109,12 +109,13 @@ class MlflowTracking:
             raise invalid(f"'{status}' is not a run's status; use one of {', '.join(_STATUSES)}.", "status")
         with self.database.write() as connection:
             run_id = _run_id(connection, workspace, name)
-            connection.execute(
+            found = connection.execute(
                 update(schema.runs)
                 .where(schema.runs.c.run_uuid == run_id)
                 .values(status=status, end_time=_milliseconds(ended_at))
             )
-            logged.log_parameters(connection, run_id, parameters)
+            if found.rowcount:
+                logged.log_parameters(connection, run_id, parameters)
 
     def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
         with self.database.write() as connection:
@@ -126,6 +127,10 @@ class MlflowTracking:
             ids = _run_ids(connection, workspace, names)
             series = logged.series(connection, list(ids.values()), metric)
         return {name: series.get(run_id, ()) for name, run_id in ids.items()}
+
+    def metric_names(self, workspace: str, names: Sequence[str]) -> Sequence[str]:
+        with self.database.read() as connection:
+            return logged.names(connection, list(_run_ids(connection, workspace, names).values()))
 
     def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
         with self.database.read() as connection:

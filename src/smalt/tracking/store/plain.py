@@ -124,7 +124,7 @@ def _metric(given: Any, run_id: str) -> Metric | None:
     if given.__class__ is not dict or not given.keys() <= _METRIC:
         return None
     key, value, at, step = given.get("key"), given.get("value"), given.get("timestamp"), given.get("step", 0)
-    if key.__class__ is not str or not _is_name(key):
+    if key.__class__ is not str or not is_name(key):
         return None
     if at.__class__ is not int or not 0 <= at <= _MOST or step.__class__ is not int or not _LEAST <= step <= _MOST:
         return None
@@ -145,7 +145,7 @@ def _pairs(given: list[Any], most: int) -> dict[str, str] | None:
         if one.__class__ is not dict or one.keys() != _PAIR:
             return None
         key, value = one["key"], one["value"]
-        if key.__class__ is not str or not _is_name(key) or value.__class__ is not str or len(value) > most:
+        if key.__class__ is not str or not is_name(key) or value.__class__ is not str or len(value) > most:
             return None
         pairs[key] = value
     return pairs
@@ -161,7 +161,7 @@ def _run_id(given: Any) -> str | None:
 
 
 @lru_cache(16_384)
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
     """Of a metric, a parameter or a tag: a path of a file that is only itself."""
     return (
         len(name) <= KEY_MOST

@@ -148,6 +148,6 @@ def _check_script(platform: Platform, script: str, properties: Document, code: P
     if code is None or not code.account:
         return
     folder = code.path.rstrip("/")
-    file = "/".join((folder, *parts))
+    file = "/".join((folder, *parts) if folder else parts)
     if not platform.blobs.exists(code.account, code.container, file) and folder.rsplit("/")[-1] != script:
         raise invalid(f"{field}: the job's code has no file '{script[:200]}'.", field)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs import peers
 from smalt.kinds.jobs.parallel import tables
 from smalt.kinds.jobs.parallel.settings import PARALLEL, check_nodes
 from smalt.kinds.jobs.status import JobStatus
@@ -19,7 +19,6 @@ from smalt.sched.sizes import SIZES
 from smalt.store.document import part
 from smalt.store.resources import Row
 
-_SECRET = "parallel"  # of a job whose nodes have to know each other
 _COPIED = ("download", "eval_download")
 
 
@@ -88,12 +87,8 @@ def _nodes(platform: Platform, row: Row, status: JobStatus) -> Document:
     if len(status.tasks) < 2:
         return {"rank": 0, "nodes": 1}
     check_nodes(platform, len(status.tasks))  # it may have been started anew since the job was taken
-    with platform.database.write() as connection:
-        secret = platform.secrets.of(connection, row.id).get(_SECRET)
-        if secret is None:
-            secret = secrets.token_urlsafe(32)
-            platform.secrets.set(connection, row.id, _SECRET, secret)
-    return {"rank": 0, "nodes": len(status.tasks), "meet": f"127.0.0.1:{status.ports[0]}", "secret": secret}
+    meet = f"127.0.0.1:{status.ports[0]}"
+    return {"rank": 0, "nodes": len(status.tasks), "meet": meet, "secret": peers.secret(platform, row)}
 
 
 def _slots(platform: Platform, row: Row, said: Document) -> int:

@@ -27,6 +27,7 @@ FIELD = "properties.action.jobDefinition"
 SCHEDULE = "schedule"  # in a job's own part of the spec: the identity of the schedule that submitted it
 _ID, _TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
 _SOURCE = "sourceJobId"
+_DEFAULTS = (("inputs", "jobInputType", "ReadOnlyMount"), ("outputs", "jobOutputType", "ReadWriteMount"))
 # Of a job that a schedule takes as its definition these are that job's own.
 _ITS_OWN = ("displayName", "experimentName", "isArchived", "status", "properties")
 _TRIGGER_TIME = re.compile(r"\$\{\{\s*creation_context\.trigger_time\s*\}\}")
@@ -73,6 +74,21 @@ def complete(request: Request, connection: Connection, given: Document, old: Row
         both = isinstance(value, dict) and isinstance(base.get(name), dict)
         result[name] = {**base[name], **value} if both else value
     return result
+
+
+def with_modes(given: Document) -> Document:
+    """The definition with the mode of each input and output that says none, as Azure shows it."""
+    result = dict(given)
+    for name, type_, mode in _DEFAULTS:
+        if isinstance(result.get(name), dict):
+            result[name] = {key: _with_mode(one, type_, mode) for key, one in result[name].items()}
+    return result
+
+
+def _with_mode(given: Any, type_: str, mode: str) -> Any:
+    if not isinstance(given, dict) or given.get("mode") or given.get(type_) in (None, "literal", "mltable"):
+        return given
+    return {**given, "mode": mode}
 
 
 def _of_job(request: Request, connection: Connection, source: str) -> Document:

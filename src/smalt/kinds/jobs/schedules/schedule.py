@@ -95,7 +95,8 @@ def _action(request: Request, connection: Connection, given: Mapping[str, Any], 
         raise invalid(f"{field}: '{type_[:80]}' is no action; give {_CREATE_JOB}.", field)
     if not given.get("jobDefinition"):
         raise invalid(f"{FIELD} is missing: the job that is to be submitted.", FIELD)
-    return {**given, "jobDefinition": definition.complete(request, connection, given["jobDefinition"], old)}
+    complete = definition.complete(request, connection, given["jobDefinition"], old)
+    return {**given, "jobDefinition": definition.with_modes(complete)}
 
 
 def _trigger_of(row: Row) -> Trigger:

@@ -31,6 +31,7 @@ from smalt.store.children import PACE_S
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
+NAMED_MOST = 10  # metrics in a message
 FAILED_FIRST = 3  # where so many have ended and all of them failed, the sweep fails, as Azure's does
 
 
@@ -149,10 +150,16 @@ class _Step:
             message = f"No trial has a result; {failed} failed. The first of them, {self.known.error}"
             return Plan(end="Failed", error={"code": "TrialsFailed", "message": message})
         message = (
-            f"No trial logged the primary metric '{self.sweep.metric}'. Log it under exactly this name,"
-            f" mlflow.log_metric('{self.sweep.metric}', value), or change objective.primaryMetric."
+            f"No trial logged the primary metric '{self.sweep.metric}'{self._logged_instead()}. Log it under exactly"
+            f" this name, mlflow.log_metric('{self.sweep.metric}', value), or change objective.primaryMetric."
         )
         return Plan(end="Failed", error={"code": "PrimaryMetricNotLogged", "message": message})
+
+    def _logged_instead(self) -> str:
+        trials = [self._name(number) for number in range(self.known.submitted)]
+        names = self.platform.tracking.metric_names(self.workspace.key, trials)
+        more = f" and {len(names) - NAMED_MOST} more" if len(names) > NAMED_MOST else ""
+        return f"; they logged {', '.join(map(repr, names[:NAMED_MOST]))}{more}" if names else ""
 
     def _outputs(self, best: Row) -> Document:
         places = JobStatus.outputs_of(best.status)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Self
 
 from smalt.arm.durations import seconds_of
-from smalt.arm.errors import invalid
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import OURS, Document
 from smalt.arm.validation import nearest
 from smalt.kinds.jobs.sweeps import samplers, space
@@ -104,21 +105,14 @@ def check_sampling(properties: Document, found: Group) -> None:
             raise invalid(
                 f"{field}.rule: the search space has too many parameters for Sobol's sequence.", f"{field}.rule"
             )
-    if named == "Grid" and (others := found.types() - {"choice"}):
-        raise invalid(
-            f"properties.searchSpace: grid sampling tries every combination, so all parameters must be 'choice'; there"
-            f" is {', '.join(sorted(others))}. Use choice, or random sampling.", "properties.searchSpace",
-        )  # fmt: skip
+    if named == "Grid":
+        _check_types(found, {"choice"}, "grid sampling tries every combination, so it takes choice alone")
     if named == "Bayesian":
         _check_bayesian(properties, found)
 
 
 def _check_bayesian(properties: Document, found: Group) -> None:
-    if others := found.types() - samplers.CONTINUED:
-        raise invalid(
-            f"properties.searchSpace: Bayesian sampling takes {', '.join(sorted(samplers.CONTINUED))}; there is"
-            f" {', '.join(sorted(others))}. Use one of those, or random sampling.", "properties.searchSpace",
-        )  # fmt: skip
+    _check_types(found, samplers.CONTINUED, f"Bayesian sampling takes {', '.join(sorted(samplers.CONTINUED))}")
     for name, one in found.parameters.items():
         if isinstance(one, space.Choice) and any(isinstance(option, Group) for option in one.options):
             path = f"properties.searchSpace.{name}"
@@ -128,6 +122,18 @@ def _check_bayesian(properties: Document, found: Group) -> None:
         raise invalid(
             f"{field}: Bayesian sampling has no early termination; leave it out, or use random sampling.", field
         )
+
+
+def _check_types(found: Group, known: Set[str], rule: str) -> None:
+    """Whether all parameters have `known` distributions. Raises ArmError(400), with a detail for each that has not."""
+    errors: list[ArmError] = []
+    for name, one in found.parameters.items():
+        if others := Group({name: one}).types() - known:
+            path = f"properties.searchSpace.{name}"
+            said = f"{rule}, and this has {', '.join(sorted(others))}. Use another distribution, or random sampling."
+            errors.append(invalid(f"{path}: {said}", path))
+    if errors:
+        raise space.together(errors)
 
 
 def termination(properties: Document, maximize: bool) -> EarlyTermination | None:

@@ -203,9 +203,14 @@ def parse(given: Any, base: float = math.e, field: str = "properties.searchSpace
         except ArmError as error:
             errors.append(error)
     if errors:
-        joined = " ".join(one.message for one in errors[:10])
-        raise errors[0] if len(errors) == 1 else invalid(joined, errors[0].target, errors)
+        raise together(errors)
     return Group(found)
+
+
+def together(errors: Sequence[ArmError]) -> ArmError:
+    """One error that tells them all."""
+    joined = " ".join(one.message for one in errors[:10])
+    return errors[0] if len(errors) == 1 else invalid(joined, errors[0].target, errors)
 
 
 def _parameter(given: Any, base: float, path: str, depth: int) -> Parameter:

@@ -1,0 +1,132 @@
+"""The services of a job, to which people come while it runs: what was asked for, where each is reached, how it is.
+
+Each has a host name of its own below the platform's, so that a browser keeps what it shows apart from the platform and
+from all other services. The name leads back to task and service: `NAME-NUMBER-TASK`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from smalt.settings import services_host
+from smalt.store.document import Document, part
+from smalt.store.resources import Row
+
+TRACKING, STUDIO = "Tracking", "Studio"  # the services that every job has
+CUSTOM, JUPYTER, SSH, TENSORBOARD, VSCODE = "Custom", "JupyterLab", "SSH", "TensorBoard", "VSCode"
+TYPES = (CUSTOM, JUPYTER, SSH, TENSORBOARD, VSCODE)
+KEYS, LOG_DIR = "sshPublicKeys", "logDir"  # keys of a service's properties
+_SHOWN = ("endpoint", "status", "errorMessage")  # what clients send back and nobody asks for
+_LABEL = re.compile(r"[a-z0-9-]+?-([0-9]{1,2})-([0-9a-f]{16}-a[0-9]{1,9}-n[0-9]{1,9})")
+_BESIDE = "Services run beside a command; this is a job of another type."
+_ELSEWHERE = "The job runs on a machine that dialled in, and nobody can connect to it there yet."
+_NO_NAMES = (
+    "The platform is reached by an address, and services need names below its own: start it with --host and a name"
+    " whose sub-domains lead to it, too."
+)
+
+
+class Place(NamedTuple):
+    """A service in its task: its number among those of the job, in the order of their names."""
+
+    task: str
+    number: int
+
+
+def asked(row: Row) -> dict[str, Document]:
+    """The services that a job asks for, by their names, beside those that every job has."""
+    given: Any = row.properties.get("services")
+    # jobs from before these were checked may say anything
+    named = cast("Document", given) if isinstance(given, dict) else {}
+    return {name: one for name, one in named.items() if isinstance(one, dict) and name not in (TRACKING, STUDIO)}
+
+
+def type_of(service: Mapping[str, Any]) -> str:
+    """One of `TYPES`, '' for none of them. Clients leave it out where it is Custom (azure-ai-ml 1.35.2, of YAML)."""
+    given = str(service.get("jobServiceType") or CUSTOM).partition("/")[0].replace("_", "").lower()
+    return next((one for one in TYPES if one.lower() == given), "")
+
+
+def origin(url: str, place: Place, name: str) -> str:
+    """Of a service, on the server that is reached by `url`; '' where it can have none."""
+    server = urlsplit(url)
+    below = services_host(server.hostname or "")
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24].strip("-") or "service"
+    label = f"{words}-{place.number}-{place.task.removeprefix('job-')}"
+    return f"https://{label}.{below}:{server.port or 443}" if below else ""
+
+
+def place_of(host: str) -> Place | None:
+    """The service that a host name (with or without a port) leads to, if it can be one's."""
+    found = _LABEL.fullmatch(host.partition(".")[0].lower())
+    return Place(f"job-{found[2]}", int(found[1])) if found else None
+
+
+def named(row: Row, number: int) -> str:
+    """The name of the job's service of that number, '' where it has none."""
+    names = sorted(asked(row))
+    return names[number] if number < len(names) else ""
+
+
+def is_on(service: Mapping[str, Any], node: int) -> bool:
+    """Services are on the first node, unless they are on all."""
+    return node == 0 or bool(service.get("nodes"))
+
+
+def of_job(url: str, row: Row) -> dict[str, Document]:
+    """As the job's document shows them: those of its first node."""
+    found = instances(url, row, 0)
+    return {
+        name: {**one, **{key: found[name][key] for key in ("endpoint", "port", "status")}}
+        | ({"errorMessage": found[name]["error"]} if found[name]["error"] else {})
+        for name, one in asked(row).items()
+    }
+
+
+def instances(url: str, row: Row, node: int) -> dict[str, Document]:
+    """Of one node, by name: `type`, `port`, `status`, `error` (for people), `endpoint`, `properties`.
+
+    `url` is that of the server on whose machine the job runs.
+    """
+    return {
+        name: {
+            "type": type_of(one) or one.get("jobServiceType"),
+            "port": one.get("port"),
+            "endpoint": None,
+            "error": None,
+            "properties": one.get("properties") or {},
+            **_found(url, row, node, number, name, one),
+        }
+        for number, (name, one) in enumerate(sorted(asked(row).items()))
+        if is_on(one, node)
+    }
+
+
+def _found(url: str, row: Row, node: int, number: int, name: str, service: Document) -> Document:
+    tasks: list[str] = row.status.get("tasks") or []
+    machines: list[str] = row.status.get("machines") or []
+    said = part(part(part(row.status, "services"), str(node)), name)
+    if row.properties.get("jobType") != "Command":
+        return {"status": "Failed", "error": _BESIDE}
+    if row.ended_at is not None:
+        failed = said.get("status") == "Failed"
+        return {"status": "Failed" if failed else "Stopped", "error": said["error"] if failed else None}
+    if node >= len(tasks):
+        return {"status": "NotStarted"}
+    if node < len(machines) and machines[node]:
+        return {"status": "Failed", "error": _ELSEWHERE}
+    if type_of(service) == SSH:
+        status = "Running" if row.status.get("started_at") else "Starting"
+        return {"status": status, "port": None, "endpoint": f"{url}/connect/v1{row.written}/nodes/{node}/ssh"}
+    where = origin(url, Place(tasks[node], number), name)
+    if not where:
+        return {"status": "Failed", "error": _NO_NAMES}
+    shown: Document = {"status": said.get("status") or "Starting", "error": said.get("error") or None}
+    return shown | {"endpoint": f"{where}/", "port": said.get("port") or service.get("port")}
+
+
+def without_shown(service: Mapping[str, Any]) -> Document:
+    return {key: value for key, value in service.items() if key not in _SHOWN}

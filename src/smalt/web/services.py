@@ -1,0 +1,344 @@
+"""Services of jobs: who comes to one (by its host name) is looked at here, and then let through to its program.
+
+Envoy sends each request on a connection of its own (`gateway/clusters.py`). What the visitor shows to be let in, token
+or cookie, goes no further; all else is passed on as it is, and so is what comes after, be it a body, an answer or the
+frames of a WebSocket. All of it lives in one thread with an event loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import struct
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qs, quote, urlsplit
+
+import h11
+import uvloop
+
+from smalt.arm import services
+from smalt.arm.audit import known
+from smalt.arm.errors import ArmError, conflict, not_found
+from smalt.arm.ids import ML, ResourceId
+from smalt.arm.outage import outage
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.arm.router import Authenticate, Authorize
+from smalt.arm.services import Place
+from smalt.arm.threads import Threads
+from smalt.auth.service_access import ENTER, ServiceAccess, is_of_own_page, without_own
+from smalt.store import author, resources
+from smalt.store.resources import Row
+
+OPEN = "/services/open"
+BACKLOG = 1024
+_THREADS = 16
+_HEAD_BYTES, _HEAD_S = 64 << 10, 30.0
+_PIECE = 64 << 10
+_OURS = ("authorization", "cookie", "connection", "keep-alive", "proxy-connection", "x-forwarded-host")
+_PATH = "/?&=%#:,;+@~!$'()*"  # what may stand in a path and its query beside letters and digits
+Found = TypeVar("Found")
+_log = logging.getLogger("smalt.services")
+
+
+class Target(NamedTuple):
+    """A service of a job that runs."""
+
+    row: Row
+    name: str
+    node: int
+    port: int
+
+
+class ServiceDoors:
+    """What is asked of the database and the engine. Raises ArmError; reads the database."""
+
+    def __init__(self, platform: Platform, access: ServiceAccess, authorize: Authorize) -> None:
+        self.access = access
+        self._platform, self._authorize = platform, authorize
+
+    def target(self, principal: Principal, place: Place) -> Target:
+        """The service, for who may connect to its job: as `smalt connect` lets them."""
+        if principal.kind in ("job", "endpoint"):
+            raise ArmError(403, "AuthorizationFailed", "Jobs and deployments connect to no job.")
+        owner = self._platform.engine.owner(place.task)
+        with self._platform.database.read() as connection:
+            row = resources.get(connection, owner) if owner else None
+        if row is None:
+            raise not_found("Service", place.task)
+        self._authorize(principal, f"{ML}/workspaces/jobs/write", row.id)
+        name, tasks = services.named(row, place.number), list(row.status.get("tasks") or [])
+        if not name or row.ended_at is not None or place.task not in tasks:
+            raise conflict(f"The job '{row.name}' has ended, or begun again: ask for its services anew.")
+        node = tasks.index(place.task)
+        found = services.instances(self._platform.settings.url, row, node).get(name, {})
+        if not found.get("port"):
+            raise ArmError(
+                409, "ServiceNotReachable", f"'{name}' of job '{row.name}' is not there: {found.get('error')}"
+            )
+        return Target(row, name, node, int(found["port"]))
+
+    def link(self, principal: Principal, place: Place, to: str = "/") -> str:
+        """For a browser."""
+        name = self.target(principal, place).name
+        origin = services.origin(self._platform.settings.url, place, name)
+        return self.access.link(principal, _text(place), origin, to)
+
+    def line(self, target: Target, place: Place) -> socket.socket:
+        return self._platform.engine.reach(place.task, target.port)
+
+    def came(self, principal: Principal, target: Target) -> None:
+        """It is in the feed."""
+        with author.on_behalf(str(uuid.uuid4())):
+            known(principal)
+            about = ResourceId.parse(target.row.written)
+            self._platform.audit.connected(about, f"service {target.name} of node {target.node}")
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+
+    @property
+    def named(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.headers}
+
+    @property
+    def cookies(self) -> str:
+        return "; ".join(value for name, value in self.headers if name.lower() == "cookie")
+
+    @property
+    def shows_page(self) -> bool:
+        return self.method == "GET" and "text/html" in self.named.get("accept", "")
+
+    def passed_on(self) -> bytes:
+        """Its head, without what opened the door."""
+        upgrade = "upgrade" in self.named
+        kept = [
+            (name, value)
+            for name, value in self.headers
+            if name.lower() not in _OURS and not name.lower().startswith("x-envoy-")
+        ]
+        if cookies := without_own(self.cookies):
+            kept.append(("Cookie", cookies))
+        kept.append(("Connection", "Upgrade" if upgrade else "close"))
+        lines = [f"{self.method} {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in kept)]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class _Answered(Exception):
+    """There is nothing to pass on: this is the answer."""
+
+    def __init__(self, status: int, body: bytes = b"", /, **headers: str) -> None:
+        super().__init__(status)
+        self.status = status
+        named = {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            **headers,
+        }
+        named |= {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{key}: {value}" for key, value in named.items())]
+        self.bytes = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
+
+
+class ServiceGate:
+    """`authenticate` knows bearer tokens alone: what a cookie of the platform opens is not here."""
+
+    def __init__(self, platform: Platform, doors: ServiceDoors, authenticate: Authenticate) -> None:
+        self._platform, self._doors, self._authenticate = platform, doors, authenticate
+        self._threads: Threads | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """In this loop, from any thread. Raises ArmError(503) while there is none."""
+        if self._loop is None:
+            work.close()
+            raise ArmError(503, "ServiceUnavailable", "The server is starting.", headers={"Retry-After": "1"})
+
+        async def begin() -> None:
+            task = asyncio.ensure_future(work)
+            self._begun.add(task)
+            task.add_done_callback(self._begun.discard)
+
+        asyncio.run_coroutine_threadsafe(begin(), self._loop)
+
+    def run(self, listener: socket.socket, ended: threading.Event) -> None:
+        """In a thread of its own, until `ended`."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(listener, ended))
+
+    async def _serve(self, listener: socket.socket, ended: threading.Event) -> None:
+        self._threads, self._loop = Threads(_THREADS), asyncio.get_running_loop()
+        server = await asyncio.start_unix_server(self._connected, sock=listener, limit=_HEAD_BYTES, backlog=BACKLOG)
+        async with server:
+            await asyncio.to_thread(ended.wait)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if _is_ours(writer):
+                await self._attend(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            pass  # whoever it was has gone
+        except Exception:  # the edge
+            _log.exception("a request to a service failed")
+        finally:
+            writer.close()
+
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_HEAD_S):
+                request = _parsed(await reader.readuntil(b"\r\n\r\n"))
+            line = await self._admitted(request)
+        except asyncio.LimitOverrunError:
+            answer = _Answered(431)
+        except _Answered as found:
+            answer = found
+        else:
+            await _splice(reader, writer, line, request.passed_on())
+            return
+        writer.write(answer.bytes)
+        await writer.drain()
+
+    async def _admitted(self, request: _Request) -> socket.socket:
+        """A line to the program. Raises _Answered."""
+        host = request.named.get("host", "")
+        try:
+            place = services.place_of(host)
+            if place is None:
+                raise not_found("Service", host[:100])
+            if urlsplit(request.path).path == ENTER:
+                await self._run(self._enter, request, place)
+            principal, shown = await self._run(self._known, request, place, f"https://{host}")
+            return await self._run(self._reached, principal, place, shown)
+        except ArmError as error:
+            raise _refusal(error, request) from None
+        except _Answered:
+            raise
+        except Exception as error:
+            known_ = outage(error)
+            if known_ is None:
+                _log.exception("a request to %s failed", host[:100])
+                known_ = ArmError(500, "InternalServerError", "The server failed. Its log says why.")
+            raise _refusal(known_, request) from None
+
+    async def _run(self, call: Callable[..., Found], *arguments: object) -> Found:
+        assert self._threads is not None
+        return await self._threads.run(call, *arguments)
+
+    def _known(self, request: _Request, place: Place, origin: str) -> tuple[Principal, bool]:
+        """Who comes, and whether by a token."""
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers]
+        if "authorization" in request.named:
+            return self._authenticate({"headers": headers, "method": request.method}), True
+        principal = self._doors.access.read(request.cookies, _text(place))
+        if principal is None:
+            if request.shows_page:
+                url = f"{self._platform.settings.url}{OPEN}?service={_text(place)}&to={quote(request.path, safe='')}"
+                raise _Answered(302, Location=url)
+            raise ArmError(401, "AuthenticationFailed", "Send a token of the workspace: 'Authorization: Bearer …'.")
+        if not is_of_own_page(request.method, request.named, origin):
+            raise ArmError(403, "OriginRefused", "A page of another origin may not use your visit of this service.")
+        return principal, False
+
+    def _reached(self, principal: Principal, place: Place, shown: bool) -> socket.socket:
+        target = self._doors.target(principal, place)
+        line = self._doors.line(target, place)
+        if shown:
+            try:
+                self._doors.came(principal, target)
+            except BaseException:
+                line.close()
+                raise
+        return line
+
+    def _enter(self, request: _Request, place: Place) -> None:
+        """By a link; then the cookie is there. Raises _Answered."""
+        query = parse_qs(urlsplit(request.path).query)
+        to = (query.get("to") or ["/"])[0]
+        came = self._doors.access.redeem((query.get("code") or [""])[0], _text(place))
+        if came is None or request.method != "GET":
+            raise ArmError(401, "LinkUsed", "This link was used already, or is older than a minute. Ask for another.")
+        principal, cookie = came
+        self._doors.came(principal, self._doors.target(principal, place))
+        there = quote(to, safe=_PATH) if _is_path(to) else "/"
+        raise _Answered(303, Location=there, **{"Set-Cookie": cookie, "Referrer-Policy": "no-referrer"})
+
+
+async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: socket.socket, head: bytes) -> None:
+    """What comes from either goes to the other until one has gone."""
+    line.setblocking(False)
+    from_it, to_it = await asyncio.open_connection(sock=line)
+    try:
+        to_it.write(head)
+        both = {asyncio.ensure_future(_pump(reader, to_it)), asyncio.ensure_future(_pump(from_it, writer))}
+        _, waiting = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+    finally:
+        to_it.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_PIECE):
+        writer.write(data)
+        await writer.drain()
+
+
+def _parsed(head: bytes) -> _Request:
+    """Raises _Answered(400)."""
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES)
+    try:
+        connection.receive_data(head)
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        raise _Answered(400) from None
+    if not isinstance(event, h11.Request):
+        raise _Answered(400)
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers.raw_items()]
+    return _Request(event.method.decode(), event.target.decode("latin-1"), headers)
+
+
+def _refusal(error: ArmError, request: _Request) -> _Answered:
+    if request.shows_page:
+        return _Answered(error.status, f"{error.message}\n".encode())
+    body = json.dumps({"error": error.body()}).encode()
+    return _Answered(error.status, body, **{**error.headers, "Content-Type": "application/json"})
+
+
+def place_named(text: str) -> Place | None:
+    """The other way round: what `_text` says of a service."""
+    task, _, number = text.rpartition(".")
+    found = services.place_of(f"x-{number}-{task.removeprefix('job-')}")
+    return found if found is not None and _text(found) == text else None
+
+
+def _text(place: Place) -> str:
+    return f"{place.task}.{place.number}"
+
+
+def _is_path(to: str) -> bool:
+    return to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable()
+
+
+def _is_ours(writer: asyncio.StreamWriter) -> bool:
+    """Whether a process of the platform's own user is at the other end."""
+    peer = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        return uid in (0, os.geteuid())
+    return False
