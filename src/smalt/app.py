@@ -68,6 +68,8 @@ from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.metrics.collector import Collector
 from smalt.metrics.names import FEED, STEP, WRITE
 from smalt.metrics.recorder import Recorder
+from smalt.openlineage.delivery import Delivery
+from smalt.openlineage.targets import KEY, target
 from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reconcile.orphans import Orphans
@@ -116,6 +118,7 @@ class Server:
     listener: Listener
     collector: Collector
     services: ServiceGate
+    delivery: Delivery | None
 
 
 def build(settings: Settings) -> Server:
@@ -244,8 +247,14 @@ def build(settings: Settings) -> Server:
     )
     collector = Collector(platform, recorder)
     gateway.follow(collector.told)
+    delivery = None
+    if settings.openlineage:
+        delivery = Delivery(platform, target(settings.openlineage, os.environ.get(KEY, "")))
+        hub.follow(delivery.changed)
     listener = Listener(database, hub.told)
-    return Server(dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services)
+    return Server(
+        dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery
+    )  # fmt: skip
 
 
 def _id_of(settings: Settings) -> str:
@@ -281,6 +290,8 @@ def serve(settings: Settings) -> None:
     collecting.start()
     door = listen(settings.services_socket, BACKLOG)
     threading.Thread(target=server.services.run, args=(door, stopped), name="services", daemon=True).start()
+    if server.delivery is not None:
+        threading.Thread(target=server.delivery.run, name="openlineage", daemon=True).start()
     config = uvicorn.Config(
         server.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off",
         access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG,
@@ -298,6 +309,8 @@ def serve(settings: Settings) -> None:
     server.collector.wake()
     server.loop.stop()
     server.orphans.stop()
+    if server.delivery is not None:
+        server.delivery.stop()
     for one in (thread, collecting):
         one.join(timeout=10)
     server.listener.stop()

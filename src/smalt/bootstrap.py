@@ -5,7 +5,7 @@ from __future__ import annotations
 from smalt.arm.ids import ResourceId, workspace_id
 from smalt.arm.models import show_to_mlflow
 from smalt.arm.platform import Platform
-from smalt.kinds.jobs import job_runs
+from smalt.kinds.jobs import earlier, job_runs
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
 from smalt.store import resources
 from smalt.store.database import exclusive
@@ -34,3 +34,4 @@ def bootstrap(platform: Platform) -> None:
         resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)
         show_to_mlflow(connection, now)
         job_runs.watch(connection, now)
+        earlier.watch(connection, now)

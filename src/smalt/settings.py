@@ -82,6 +82,12 @@ class Settings:
     )
     cache_mib: int = _setting(20_480, lambda size: 1 <= size <= 1 << 30, "a whole number of MiB from 1 to 1073741824")
 
+    openlineage: str = _setting(
+        "",
+        re.compile(r"|https?://[^/?#@\s]+(/[^?#\s]*)?|/[^\0]+").fullmatch,
+        "empty, the absolute path of a file, or a URL that begins with http:// or https://, without a user",
+    )
+
     @property
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""

@@ -14,4 +14,5 @@ OTHER: dict[str, Any] = {
     "show": "/usr:/opt",
     "cache_mib": 512,
     "mlflow_idle_s": 60,
+    "openlineage": "https://lineage.example",
 }

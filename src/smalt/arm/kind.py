@@ -127,6 +127,8 @@ class Kind:
       Without it the row is `Failed`.
     - `view`: what the server adds to `properties` in answers, from the row alone.
     - `detail`: what is added where one resource is read or written, and not in lists: it may cost more than the row.
+    - `origin`: from what a resource was made, as lineage tells it: (connection, row) → document. The row may be that of
+      one that is gone.
     - `shape`: the last word on the whole document: (platform, row, document) → document.
     - `long_running`: PUT and DELETE answer with an operation to poll.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
@@ -157,6 +159,7 @@ class Kind:
     fail: Callable[[Platform, Row, Document], Step] | None = None
     view: Callable[[Platform, Row], Document] | None = None
     detail: Callable[[Platform, Row], Document] | None = None
+    origin: Callable[[Connection, Row], Document] | None = None
     shape: Callable[[Platform, Row, Document], Document] | None = None
     verbs: Mapping[str, Callable[[Request], tuple[int, Any]]] = field(default_factory=dict[str, Any])
     actions: Mapping[str, Action] = field(default_factory=dict[str, Action])

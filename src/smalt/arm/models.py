@@ -16,9 +16,11 @@ from smalt.arm.assets import ensure_container, insert_version, note_version
 from smalt.arm.hub import Hub
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import ModelVersion
-from smalt.store import resources
+from smalt.arm.written import writer
+from smalt.store import lineage, resources
 from smalt.store.database import Database
 from smalt.store.document import Document
+from smalt.store.lineage import Link
 from smalt.store.resources import Row
 from smalt.store.tables import resource
 
@@ -45,6 +47,7 @@ class ModelRows:
                     connection, id_, _made(version), type_="mlflow_model", now=self._clock(), by=by,
                     status={SHOWN: True},
                 )  # fmt: skip
+                _link(connection, id_, version, self._clock())
                 return True
             if not row.deleting and _same_place(row, version):
                 self._change(connection, row, _changeable(version), version.archived, by)
@@ -108,6 +111,15 @@ class ModelRows:
             connection, row, {**row.spec, "properties": properties}, state=row.state, now=self._clock(), by=by,
             due=False, archived=archived,
         )  # fmt: skip
+
+
+def _link(connection: Connection, id_: ResourceId, version: ModelVersion, now: float) -> None:
+    """What MLflow's clients register is of a run, which is a job."""
+    _, _, path = version.uri.partition("/paths/")
+    known = writer(path)
+    keys = [id_.home.child("jobs", one).key for one in (known[0] if known else "", version.job) if one]
+    link = Link(keys, id_.key, lineage.OUTPUT, known[1] if known else "")
+    lineage.link(connection, [link] if keys else [], now)
 
 
 def version_of(row: Row, container: str = "", path: str = "") -> ModelVersion:

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from smalt.cli import groups
-from smalt.cli.options import Database, Host, Isolation, Jobs, Json, Node, Port, Root, Shell, Store, Workspace
+from smalt.cli.options import (
+    Database,
+    Direction,
+    Host,
+    Isolation,
+    Jobs,
+    Json,
+    Node,
+    Port,
+    Root,
+    Shell,
+    Store,
+    Workspace,
+)
 from smalt.cli.run import run
 from smalt.cli.version import installed
 
@@ -57,6 +70,13 @@ def up(
             help="A folder or file of this machine that jobs may read; repeatable.  [default: none, or as last time]"
         ),
     ] = None,
+    openlineage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="Where OpenLineage's events of jobs go; '' for nowhere.  [default: nowhere, or as last time]",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
@@ -66,6 +86,7 @@ def up(
         "database_url": database_url,
         "store_url": store_url,
         "isolation": isolation and str(isolation),
+        "openlineage": openlineage and (openlineage if "://" in openlineage else str(Path(openlineage).absolute())),
     }
     told["show"] = ":".join(str(Path(one).expanduser().absolute()) for one in show if one) if show else None
     run("up", root=root, told=told, detach=detach)
@@ -182,6 +203,21 @@ def diff(
 ) -> None:
     """Show in what two jobs differ: code, exact versions, inputs, parameters. The exit code is 1 if they do."""
     run("rerun", "diff", root=root, first=first, second=second, workspace=workspace, as_json=json)
+
+
+@app.command()
+def lineage(
+    what: Annotated[
+        str, typer.Argument(help="model:NAME:VERSION, data:NAME:VERSION, job:NAME or deployment:ENDPOINT/NAME.")
+    ],
+    direction: Annotated[Direction, typer.Option(help="Where to look.")] = Direction.both,
+    depth: Annotated[int, typer.Option(min=1, max=20, help="How many steps to follow.")] = 5,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show from which code, data and jobs something came, and what came of it."""
+    run("lineage", root=root, what=what, workspace=workspace, direction=str(direction), depth=depth, as_json=json)
 
 
 @app.command()

@@ -28,6 +28,12 @@ class NodeIsolation(StrEnum):
     off = "off"
 
 
+class Direction(StrEnum):
+    both = "both"
+    upstream = "upstream"
+    downstream = "downstream"
+
+
 class Jobs(StrEnum):
     keep = "keep"
     cancel = "cancel"

@@ -22,6 +22,7 @@ from smalt.settings import Settings
 from smalt.tracking.process import mlflow_server
 
 OF_STORES = ("AWS_", "AZURE_STORAGE_", "GOOGLE_")  # variables that say where an object store is, and open it
+OF_RECEIVERS = ("OPENLINEAGE_",)  # those that open the receiver of events, for the server alone
 ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
 CONNECT_S = 10  # to a database: longer than that, a request has no answer
 
@@ -37,14 +38,15 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
     clean = platform_environment(settings, without_client_variables(settings, environment))
     if settings.postgresql:
         clean.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_S))
-    tracking = {**clean, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
+    unopened = {name: value for name, value in clean.items() if not name.startswith(OF_RECEIVERS)}
+    tracking = {**unopened, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
     server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
     most = memory_limit(machine_memory_bytes())
     answers = Health(str(settings.server_socket), "/healthz", memory_bytes=most)
     ready = Health(str(settings.envoy_admin_socket), "/ready", memory_bytes=most)
     # asked in the line in which all its requests wait, which may be long
     healthy = Health(str(settings.mlflow_socket), "/health", silent_s=60.0, memory_bytes=most)
-    without = {name: value for name, value in clean.items() if not name.startswith(OF_STORES)}
+    without = {name: value for name, value in unopened.items() if not name.startswith(OF_STORES)}
     table = [
         Program("server", server, clean, health=answers),
         Program("envoy", envoy, without, stops_last=True, max_delay_s=ENVOY_DELAY_S, health=ready),

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.platform import Platform
 from smalt.reconcile.pace import Pace
-from smalt.store import changes, claims, clock
+from smalt.store import changes, claims, clock, lineage
 from smalt.store.clock import SharedClock, steady
 from smalt.store.database import Collision
 from smalt.store.resources import Row
@@ -97,5 +97,6 @@ class Heartbeat:
         """A piece at a time; what is left goes with the next beats."""
         with self._platform.database.write() as connection:
             gone = changes.forget(connection, self._platform.clock())
+            gone += lineage.forget(connection, self._platform.clock())
         if not gone:
             self._forgotten_at = self._steady()

@@ -130,6 +130,14 @@ def newest(connection: Connection, key: str, most: int = 200) -> list[Event]:
     return [Event(row.at, row.before, row.after, row.reason) for row in reversed(found)]
 
 
+def was(connection: Connection, key: str, state: str, since: float, before: int) -> bool:
+    """Whether a resource came to a state from a time on, by a change that has a lower sequence than `before`."""
+    query = select(change.c.sequence).where(
+        change.c.resource_id == key, change.c.after == state, change.c.sequence < before, change.c.at >= since
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def forget(connection: Connection, now: float, most: int = 1000) -> int:
     """Remove up to `most` of the changes whose time is over; how many went."""
     over = select(change.c.sequence).where(change.c.expires_at < now).order_by(change.c.expires_at).limit(most)

@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import inspect, text
 
 from smalt.store.database import Database, exclusive
-from smalt.store.tables import metadata
+from smalt.store.lineage_tables import metadata  # with them it has all
 
-HEAD = "0016"
+HEAD = "0017"
 _LOCK = "schema"
 _SCRIPTS = Path(__file__).parent / "migrations"
 

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, String, and_, bindparam, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from smalt.store import changes, series
+from smalt.store import changes, lineage, series
 from smalt.store import children as child_counts
 from smalt.store.changes import What
 from smalt.store.document import Document
@@ -215,6 +215,7 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     series.remove(connection, row_id)
     if found is not None:
         child_counts.changed(connection, found, None, True, now)
+        lineage.removed(connection, found, now)
     changes.record(
         connection, row_id, "Deleting", "Deleted", "gone", now, what=What.DELETED, due=True,
         kind=found.kind if found else "", generation=found.generation if found else None,

@@ -1,4 +1,6 @@
-"""Every table. `resource` holds all kinds; the rest exist only where SQL must filter, lock or count.
+"""Every table but those of lineage (`lineage_tables.py`): `resource` holds all kinds.
+
+The rest exist only where SQL must filter, lock or count.
 
 Times are seconds since the epoch (REAL / DOUBLE PRECISION), so that they compare alike on SQLite and PostgreSQL.
 JSON is text, written and read by the store: key order and unknown fields survive.
@@ -10,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Meta
 
 metadata = MetaData()
 
-_SORTED = Text().with_variant(Text(collation="C"), "postgresql")  # byte by byte, so that what is below is one range
+SORTED = Text().with_variant(Text(collation="C"), "postgresql")  # byte by byte, so that what is below is one range
 
 resource = Table(
     "resource",
@@ -90,9 +92,9 @@ change = Table(  # what happened, in order: the feed (`store/changes.py`)
     Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("xid", BigInteger),  # on PostgreSQL: the transaction, by which readers keep the order of commits
     Column("at", Double, nullable=False),
-    Column("scope", _SORTED, nullable=False),  # the workspace, else the group or subscription; lower case
+    Column("scope", SORTED, nullable=False),  # the workspace, else the group or subscription; lower case
     Column("kind", Text, nullable=False),
-    Column("resource_id", _SORTED, nullable=False),
+    Column("resource_id", SORTED, nullable=False),
     Column("generation", Integer),
     Column("what", Text, nullable=False),
     Column("before", Text),  # states

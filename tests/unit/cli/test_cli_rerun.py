@@ -54,3 +54,30 @@ def test_everything_that_a_command_job_says_is_said_again(monkeypatch: pytest.Mo
     sent = answers.sent["jobs/second"]
     assert set(sent) == fields - OWN
     assert sent["parallel"] == said["parallel"] and sent["properties"]["smalt.rerun_of"] == "first"
+
+
+def test_why_nothing_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers({"jobType": "Command", "command": "c"})
+    changes: dict[str, Any] = {}
+
+    @contextmanager
+    def opened(*_: object) -> Iterator[Answers]:
+        yield answers
+
+    monkeypatch.setattr(rerun, "opened", opened)
+    monkeypatch.setattr(answers, "get", lambda *_, **__: {"changes": changes, "environment": {"key": "k"}})
+    changes |= {
+        "a": {"moved": ["x", "y"], "added": [], "removed": ["1"], "changed": ["2", "3"]},
+        "b": {"unknown": True},
+    }
+    with pytest.raises(
+        CliError, match="input 'a': it led to x and leads to y now, removed 1, changed 2 3; input 'b': what"
+    ):
+        rerun.run(None, "first", "workspace", "second", changed_ok=False)
+    assert not answers.sent
+    assert rerun.run(None, "first", "workspace", "second", changed_ok=True) == 0
+    changes["c"] = {"gone": "there is no data asset 'raw'"}
+    with pytest.raises(
+        CliError, match="cannot be run again, an input is not there any more: input 'c': there is no data"
+    ):
+        rerun.run(None, "first", "workspace", "second", changed_ok=True)

@@ -104,3 +104,63 @@ def test_a_store_that_fails_holds_nothing_up(harness: Harness, monkeypatch: Any)
     monkeypatch.setattr(harness.blobs, "list", broken)
     harness.settle()
     assert status(harness) == "Starting"
+
+
+def test_a_file_that_changed_or_is_gone_is_called_by_its_name(harness: Harness) -> None:
+    for name in ("one.csv", "two.csv"):
+        write(harness, f"train/{name}", b"1\n")
+    inputs = {
+        name: {"jobInputType": "uri_file", "uri": f"azureml://datastores/workspaceblobstore/paths/train/{name}.csv"}
+        for name in ("one", "two")
+    }
+    submit(harness, inputs=inputs)
+    harness.settle()
+    write(harness, "train/one.csv", b"1,2\n")
+    harness.blobs.remove(*place(harness), "train/two.csv")
+    nothing: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
+    assert provenance(harness, now=True)["changes"] == {
+        "one": {**nothing, "changed": ["one.csv"]}, "two": {**nothing, "removed": ["two.csv"]}
+    }  # fmt: skip
+
+
+def test_what_a_table_names_outside_of_its_folder_counts(harness: Harness) -> None:
+    store = "azureml://datastores/workspaceblobstore/paths"
+    paths = f"- file: ./a.csv\n- file: {store}/far/b.csv\n- folder: {store}/wide/\n- pattern: {store}/deep/*/x.csv\n"
+    write(harness, "table/MLTable", f"type: mltable\npaths:\n{paths}".encode())
+    for name in ("table/a.csv", "far/b.csv", "far/other.csv", "wide/c.csv", "deep/1/x.csv"):
+        write(harness, name, b"1\n")
+    submit(harness, inputs={"table": {"jobInputType": "mltable", "uri": f"{store}/table/"}})
+    harness.settle()
+    assert provenance(harness)["inputs"]["table"]["content"]["files"] == 5
+    write(harness, "far/other.csv", b"not in it\n")
+    assert provenance(harness, now=True)["changes"] == {}
+    write(harness, "far/b.csv", b"1,2\n")
+    write(harness, "deep/2/x.csv", b"1\n")
+    (change,) = provenance(harness, now=True)["changes"].values()
+    assert change == {"added": [f"{store}/deep/2/x.csv"], "removed": [], "changed": [f"{store}/far/b.csv"]}
+
+
+def test_a_table_that_cannot_be_read_is_unknown(harness: Harness) -> None:
+    write(harness, "table/MLTable", b"{{{")
+    uri = "azureml://datastores/workspaceblobstore/paths/table/"
+    submit(harness, inputs={"table": {"jobInputType": "mltable", "uri": uri}})
+    harness.settle()
+    assert provenance(harness, now=True)["changes"] == {"table": {"unknown": True}}
+
+
+def test_an_asset_that_is_gone_or_leads_elsewhere_is_said(harness: Harness) -> None:
+    versions = f"{WORKSPACE}/data/raw/versions/1"
+    store = "azureml://datastores/workspaceblobstore/paths"
+    write(harness, "old/a.csv", b"1\n")
+    write(harness, "new/a.csv", b"2,2\n")
+    assert harness.put(versions, {"properties": {"dataUri": f"{store}/old/"}}).status_code == 201
+    submit(harness, inputs={"data": {"jobInputType": "uri_folder", "uri": "azureml:raw:1"}})
+    harness.settle()
+    assert provenance(harness, now=True)["changes"] == {}
+    harness.send("DELETE", versions)
+    (change,) = provenance(harness, now=True)["changes"].values()
+    assert list(change) == ["gone"] and "raw" in change["gone"]
+    assert harness.put(versions, {"properties": {"dataUri": f"{store}/new/"}}).status_code == 201
+    (change,) = provenance(harness, now=True)["changes"].values()
+    assert [one.rpartition("/paths/")[2] for one in change["moved"]] == ["old/", "new/"]
+    assert change["changed"] == ["a.csv"]

@@ -28,6 +28,9 @@ def run(root: Path | None, job: str, workspace: str, name: str, changed_ok: bool
             raise CliError(f"'{job}' is no command job: only those can be run again")
         before = api.get(f"jobs/{job}/provenance", now="true")
         changes = before["changes"]
+        if gone := {one: change["gone"] for one, change in changes.items() if "gone" in change}:
+            told = "; ".join(f"input '{one}': {why}" for one, why in gone.items())
+            raise CliError(f"'{job}' cannot be run again, an input is not there any more: {told}")
         if changes and not changed_ok:
             told = "; ".join(f"input '{one}': {_said(change)}" for one, change in changes.items())
             raise CliError(f"not the same bytes any more (--changed-ok runs it all the same): {told}")
@@ -76,14 +79,18 @@ def _bits(provenance: Document) -> Document:
 
 
 def _said(change: Document) -> str:
+    said: list[str] = []
+    if moved := change.get("moved"):
+        said.append(f"it led to {moved[0]} and leads to {moved[1]} now")
     if change.get("unknown"):
-        return "what it held was not noted"
+        said.append("what it held was not noted")
     if "files" in change:
         before, now = change["files"], change["bytes"]
-        return f"{before[0]} files with {now[0]} bytes became {before[1]} with {now[1]}"
-    return ", ".join(
-        f"{what} {' '.join(map(str, names[:5]))}{' …' * (len(names) > 5)}" for what, names in change.items() if names
-    )
+        said.append(f"{before[0]} files with {now[0]} bytes became {before[1]} with {now[1]}")
+    for what in ("added", "removed", "changed"):
+        if names := change.get(what):
+            said.append(f"{what} {' '.join(map(str, names[:5]))}{' …' * (len(names) > 5)}")
+    return ", ".join(said)
 
 
 def _shown(value: Any) -> str:

@@ -96,6 +96,7 @@ def _lock(wanted: Settings) -> Lock | None:
         with lock.released_on_error():
             _check_space(wanted)
             _check_port(wanted)
+            _check_events(wanted)
             check_answers(wanted)
             check_keys(wanted)
             check_store_answers(wanted)
@@ -241,6 +242,15 @@ def _check_port(settings: Settings) -> None:
         time.sleep(0.05)
     if reason:
         raise CliError(reason)
+
+
+def _check_events(settings: Settings) -> None:
+    """Raises CliError where no file of events can be; whether a URL answers is seen later, and waited for."""
+    if not settings.openlineage or "://" in settings.openlineage:
+        return
+    path = Path(settings.openlineage)
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise CliError(f"--openlineage: {path} cannot be a file; name one in a folder that is there, or '' for none.")
 
 
 def _was_killed(settings: Settings) -> bool:

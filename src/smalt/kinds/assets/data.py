@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Kind, Request
 from smalt.arm.listing import carries
+from smalt.kinds.assets import lineage, made
+from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.output_data import output_data
 from smalt.kinds.assets.versions import (
     NAME,
@@ -29,6 +31,8 @@ class DataProperties(VersionProperties):
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
+    if properties.get("properties"):
+        properties["properties"] = made.without(properties["properties"])
     type_ = properties["dataType"] = properties.get("dataType") or "uri_folder"
     uri = properties["dataUri"]
     if old is None:
@@ -36,7 +40,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties["dataUri"] = _folder_uri(uri, type_)
     spec = {**request.body, "properties": properties}
     fixed = fixed_files(request, connection, "dataUri", "dataType")
-    return admit_version(request, connection, old, fixed=fixed, spec=spec, type_=type_)
+    admitted = admit_version(request, connection, old, fixed=fixed, spec=spec, type_=type_)
+    return admitted if old else noted(request, admitted, request.body["properties"]["dataUri"], uri, "data")
 
 
 def _folder_uri(uri: str, type_: str) -> str:
@@ -58,6 +63,12 @@ KINDS = [
         creates_parent=True,
         deleted=version_removed,
         derived=output_data,
+        detail=made.by,
+        origin=lambda connection, row: {
+            "dataType": row.properties.get("dataType"),
+            "uri": row.properties.get("dataUri"),
+        },
+        actions={"lineage": lineage.READ},
         name_pattern=NAME,
         list_filter=lambda row, query: carries(row.properties.get("tags"), query.get("$tags")),
     ),

@@ -19,7 +19,8 @@ from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, 
 from smalt.arm.listing import carries
 from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
 from smalt.arm.platform import Platform
-from smalt.kinds.assets import references
+from smalt.kinds.assets import lineage, made, references
+from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.references import Place
 from smalt.kinds.assets.uploads import pending_upload
 from smalt.kinds.assets.versions import (
@@ -47,6 +48,8 @@ class ModelProperties(VersionProperties):
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
+    if properties.get("properties"):
+        properties["properties"] = made.without(properties["properties"])
     properties["modelType"] = properties.get("modelType") or "custom_model"
     if properties["modelType"] not in ("custom_model", "mlflow_model", "triton_model"):
         raise invalid(
@@ -66,6 +69,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     spec = {**request.body, "properties": properties}
     fixed = fixed_files(request, connection, "modelUri", "modelType")
     admitted = admit_version(request, connection, old, fixed=fixed, spec=spec, type_=properties["modelType"])
+    if old is None:
+        admitted = noted(request, admitted, request.body["properties"]["modelUri"], uri, "models", job or "")
     return replace(admitted, due=True)
 
 
@@ -157,7 +162,12 @@ KINDS = [
         fail=keep_trying,
         view=_view,
         creates_parent=True,
-        actions={"startPendingUpload": Action(pending_upload, needs_row=False)},
+        actions={"startPendingUpload": Action(pending_upload, needs_row=False), "lineage": lineage.READ},
+        detail=made.by,
+        origin=lambda connection, row: {
+            "modelType": row.properties.get("modelType"),
+            "uri": row.properties.get("modelUri"),
+        },
         deleted=_version_removed,
         delete_at_once=True,
         list_filter=_filter,

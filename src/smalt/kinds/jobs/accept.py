@@ -12,6 +12,7 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
 from smalt.arm.runs import RUN_TYPE, begun_alike
 from smalt.arm.validation import check_properties, nearest
+from smalt.kinds.assets import made
 from smalt.kinds.jobs import authors
 from smalt.kinds.jobs.model import POSITION, TYPES, JobType
 from smalt.kinds.process_settings import check_isolation
@@ -52,6 +53,7 @@ def new(request: Request, connection: Connection) -> Admitted:
         properties[field] = given(properties, field)
     properties["outputs"].pop("default", None)
     properties["properties"].pop(POSITION, None)
+    properties["properties"] = made.without(properties["properties"])
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
     ours = {**part(admitted.spec, OURS), **authors.of(request, connection), "asked": asked, RUN_TYPE: type_.run_type}

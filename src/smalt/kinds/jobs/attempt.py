@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -25,13 +26,14 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.kinds.assets import environment_build
-from smalt.kinds.jobs import admission, authors, distribution, gang, launch, life, provenance
+from smalt.kinds.jobs import admission, authors, distribution, gang, launch, life, lineage, provenance
 from smalt.kinds.jobs.life import Completed, at, finish
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, Want
+from smalt.store import lineage as written
 from smalt.store import nodes, resources
 from smalt.store.document import part
 from smalt.store.nodes import Machine
@@ -117,7 +119,11 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
     )
     home = _home(platform, status)
-    return at(row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}", home=home)
+    places = lineage.own_places(row)
+    return at(
+        row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}", home=home,
+        writes=partial(written.wrote, job=row, places=places) if places else None,
+    )  # fmt: skip
 
 
 def _home(platform: Platform, status: JobStatus) -> str:

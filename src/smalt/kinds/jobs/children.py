@@ -163,25 +163,34 @@ def submit(platform: Platform, connection: Connection, parent: Row, children: Se
     requests = {child.name: _request(platform, parent, child.name) for child in children}
     there = resources.get_many(connection, [request.id.key for request in requests.values()])
     new: list[New] = []
+    writes: list[Callable[[Connection], None]] = []
     for child in children:
         request = requests[child.name]
         if (row := there.get(request.id.key)) is None:
-            new.append(_taken(request, connection, parent, child))
+            taken, also = _taken(request, connection, parent, child)
+            new.append(taken)
+            writes += [also] if also is not None else []
         elif row.parent != parent.id:
             message = f"Job '{child.name}', which job '{parent.name}' would submit, is another job already."
             raise conflict(message, "name")
     resources.insert_all(connection, new, platform.clock())
+    for also in writes:
+        also(connection)
 
 
-def _taken(request: Request, connection: Connection, parent: Row, child: Child) -> New:
+def _taken(
+    request: Request, connection: Connection, parent: Row, child: Child
+) -> tuple[New, Callable[[Connection], None] | None]:
+    """The row, and what is written after it."""
     admitted = child.adapt(connection, _admitted(request, connection, parent, child))
     ours = {**admitted.spec[OURS], **child.ours, **authors.inherited(parent), PARENT: parent.name}
     ours[ROOT] = parent.spec[OURS].get(ROOT) or parent.name
-    return New(
+    row = New(
         request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
         admitted.status or {}, admitted.state, parent.created_by, due_at=request.now,
         lookup=admitted.lookup, counted=True,
     )  # fmt: skip
+    return row, admitted.writes
 
 
 def _at_last(platform: Platform, row: Row, status: JobStatus, plan: Plan) -> Step:

@@ -9,12 +9,13 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from smalt.arm.durations import seconds_of
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
-from smalt.kinds.jobs import admission, attempt, distribution, launch, life, outputs, pinned, services
+from smalt.kinds.jobs import admission, attempt, distribution, launch, life, lineage, outputs, pinned, services
 from smalt.kinds.jobs.attempt import Work
 from smalt.kinds.jobs.distribution import Distribution
 from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
@@ -24,6 +25,7 @@ from smalt.kinds.jobs.parallel.settings import check as check_parallel
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import check_variables, shm_bytes
+from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
 
@@ -90,10 +92,16 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
         check_parallel(platform, properties, sources, code, checks)
     checks.done(f"job '{request.id.name}'")
     assert plan is not None and compute is not None
-    uses = pinned.document(sources, places, code)
+    kept = resources.get(connection, ResourceId.parse(properties["codeId"]).key) if code else None
+    uses = pinned.document(sources, places, code, kept.lookup if kept else None)
     spec = {**request.body, "properties": properties, OURS: {**compute.ours(), "plan": plan.document(), PINNED: uses}}
     status = JobStatus(outputs=admission.output_places(request.id.name, properties))
-    return Admitted(spec, state="NotStarted", due=True, status=status.document())
+
+    def writes(connection: Connection) -> None:
+        if sources:
+            lineage.note_reads(platform, connection, request.id, uses, request.now)
+
+    return Admitted(spec, state="NotStarted", due=True, status=status.document(), writes=writes)
 
 
 def _step(platform: Platform, row: Row) -> Step:

@@ -21,7 +21,9 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import JobRuns, described, is_run, untold
 from smalt.arm.services import STUDIO, TRACKING, of_job
-from smalt.kinds.jobs import accept, command, life, pipeline, priority, provenance, queues, sweep, tracked_run
+from smalt.kinds.assets import made
+from smalt.kinds.assets.lineage import READ
+from smalt.kinds.jobs import accept, command, life, lineage, pipeline, priority, provenance, queues, sweep, tracked_run
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
@@ -133,6 +135,11 @@ def _view(platform: Platform, row: Row) -> Document:
     return shown
 
 
+def _detail(platform: Platform, row: Row) -> Document:
+    own = made.what(platform, row) if row.state in TERMINAL else queues.position(platform, row)
+    return {"parameters": _parameters(platform, row), **own}
+
+
 def _cancel(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform = request.platform
@@ -185,9 +192,10 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
-    detail=lambda platform, row: {"parameters": _parameters(platform, row), **queues.position(platform, row)},
+    detail=_detail,
     written=_written,
-    actions={"cancel": Action(_cancel), "provenance": provenance.READ},
+    origin=lineage.origin,
+    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},
     list_filter=_filter,
     list_lookup="scheduleId",
 )

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from smalt.arm.assets import ensure_container, insert_version
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
+from smalt.kinds.jobs import lineage
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -25,7 +26,7 @@ def register(connection: Connection, row: Row, now: float) -> None:
     places = {name: dict(place) for name, place in row.status["outputs"].items()}
     for name, given in row.properties["outputs"].items():
         if (asset := given.get("assetName")) and name in places:
-            _version(connection, workspace, row, asset, given, places[name], now)
+            _version(connection, workspace, row, asset, given, places[name], now, name)
     resources.merge_status(connection, row.id, {"outputs": places})
 
 
@@ -37,6 +38,7 @@ def _version(
     given: Mapping[str, Any],
     place: Document,
     now: float,
+    output: str,
 ) -> None:
     type_ = place["jobOutputType"]
     model = type_ in _MODELS
@@ -57,4 +59,5 @@ def _version(
         else:
             properties |= {"dataType": type_, "dataUri": place["uri"]}
         insert_version(connection, id_, properties, type_=type_, now=now, by=row.created_by, due=model)
+        lineage.made(connection, row, output, id_, now)
     place |= {"assetName": asset, "assetVersion": version}

@@ -16,10 +16,14 @@ from smalt.kinds.jobs.admission import Source
 from smalt.store.resources import Row
 
 PINNED = "pinned"  # in a spec's own part
+CODE_HASH = "code_hash"  # there: of what the code holds, as the client reckoned it
 
 
-def document(inputs: Mapping[str, Source], outputs: Mapping[str, Place], code: Place | None) -> Document:
-    return {
+def document(
+    inputs: Mapping[str, Source], outputs: Mapping[str, Place], code: Place | None, code_hash: str | None = None
+) -> Document:
+    hashed: Document = {CODE_HASH: code_hash} if code_hash else {}
+    return hashed | {
         "inputs": {name: asdict(source) for name, source in inputs.items()},
         "outputs": {name: asdict(place) for name, place in outputs.items()},
         "code": asdict(code) if code else None,

@@ -15,50 +15,62 @@ from itertools import islice
 from typing import Any
 
 from smalt.agent.wire import Ref
+from smalt.arm.errors import ArmError
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Document, Request
 from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
+from smalt.kinds.jobs import admission, lineage
 from smalt.kinds.jobs.model import FOLDERS
-from smalt.kinds.jobs.pinned import PINNED
+from smalt.kinds.jobs.parallel import tables
+from smalt.kinds.jobs.pinned import CODE_HASH, PINNED
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store.document import part
 from smalt.store.resources import Row
 
 FILES_MOST = 1000  # of one input
 _NAMED_MOST = 100  # of those the names are kept, so that one can say which have changed
-_GIT = ("azureml.git.", "mlflow.source.git.")  # what clients say of the folder that the code is from
 _LOG = logging.getLogger(__name__)
 
 
 def taken(platform: Platform, row: Row) -> Document:
     """What each input that is no literal holds now: `files`, `bytes`, `digest`, and `names` (of few); {}: unknown."""
-    given = part(row.properties, "inputs")
-    return {
-        name: _content(
-            platform, Place(**one["place"]).ref(part(given, name).get("jobInputType") in FOLDERS), one["place"]["path"]
-        )
-        for name, one in _inputs(row).items()
-    }
+    return {name: _held(platform, row, name, Place(**one["place"])) for name, one in _inputs(row).items()}
+
+
+def _held(platform: Platform, row: Row, name: str, place: Place) -> Document:
+    """What is at the place of an input, and for a table also what it names elsewhere."""
+    type_ = part(part(row.properties, "inputs"), name).get("jobInputType")
+    found = {"": (place.ref(type_ in FOLDERS), place.path)}
+    if type_ == "mltable" and place.account:
+        elsewhere = tables.elsewhere(platform, ResourceId.parse(row.written).workspace, place)
+        if elsewhere is None:
+            return {}
+        found |= {uri: (one.ref(is_folder), one.path) for uri, (one, is_folder) in elsewhere.items()}
+    return _content(platform, found)
 
 
 def _inputs(row: Row) -> Document:
     return part(part(part(row.spec, OURS), PINNED), "inputs")
 
 
-def _content(platform: Platform, ref: Ref, path: str) -> Document:
-    if not ref.account:
-        return {}
-    try:
-        most = FILES_MOST + 1 if not ref.name or ref.name.endswith("/") else 1
-        listed = [one for one in islice(platform.blobs.list(*ref), most) if most > 1 or one.name == ref.name]
-    except Exception as error:  # the edge: what a store has against it must not hold up the job
-        _LOG.warning("what is at %s cannot be noted: %s", path, error)
-        return {}
-    if len(listed) > FILES_MOST:
-        return {}
-    names = {one.name.removeprefix(path): [one.size, one.etag] for one in listed}
+def _content(platform: Platform, places: Mapping[str, tuple[Ref, str]]) -> Document:
+    """Of all these together, each with what its names begin with."""
+    names: dict[str, list[Any]] = {}
+    for begin, (ref, path) in places.items():
+        if not ref.account:
+            return {}
+        try:
+            most = FILES_MOST + 1 - len(names) if not ref.name or ref.name.endswith("/") else 1
+            listed = [one for one in islice(platform.blobs.list(*ref), most) if most > 1 or one.name == ref.name]
+        except Exception as error:  # the edge: what a store has against it must not hold up the job
+            _LOG.warning("what is at %s cannot be noted: %s", path, error)
+            return {}
+        names |= {begin + one.name.removeprefix(path): [one.size, one.etag] for one in listed}
+        if len(names) > FILES_MOST:
+            return {}
     digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
-    found: Document = {"files": len(listed), "bytes": sum(one.size for one in listed), "digest": digest}
+    found: Document = {"files": len(names), "bytes": sum(size for size, _ in names.values()), "digest": digest}
     return found | ({"names": names} if len(names) <= _NAMED_MOST else {})
 
 
@@ -76,26 +88,38 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
         "job": row.name,
         "command": properties.get("command"),
         "code": properties.get("codeId"),
+        "codeHash": part(part(row.spec, OURS), PINNED).get(CODE_HASH),
         "environment": {"id": properties.get("environmentId"), "key": key, "lock": platform.environments.lock(key)},
         "inputs": inputs,
-        "parameters": {
-            name: one.get("value")
-            for name, one in part(properties, "inputs").items()
-            if one and one.get("jobInputType") == "literal"
-        },
+        "parameters": lineage.parameters(properties),
         "variables": part(properties, "environmentVariables"),
-        "git": {key: value for key, value in part(properties, "properties").items() if key.startswith(_GIT)},
+        "git": lineage.git(properties),
     }
     if str(request.query.get("now") or "").lower() == "true":
-        now = taken(platform, row)
-        said["changes"] = {
-            name: change for name in inputs if (change := _change(part(read, name), part(now, name))) is not None
-        }
+        found = {name: _changed(platform, row, name, part(read, name)) for name in inputs}
+        said["changes"] = {name: change for name, change in found.items() if change is not None}
     return 200, said
 
 
-def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> Document | None:
-    """None: the same bytes. `unknown`: nobody knows."""
+def _changed(platform: Platform, row: Row, name: str, before: Document) -> Document | None:
+    """What is another now at an input of a job that would be submitted once more; None: nothing.
+
+    `gone`: why nothing is there; `moved`: from where to where.
+    """
+    pinned, workspace = Place(**_inputs(row)[name]["place"]), ResourceId.parse(row.written).workspace
+    try:
+        with platform.database.read() as connection:
+            given = part(row.properties, "inputs")[name]
+            place = admission.input_source(platform, connection, workspace, given, f"inputs.{name}").place
+    except ArmError as error:
+        return {"gone": error.message}
+    moved: Document = {} if place.key == pinned.key else {"moved": [pinned.uri, place.uri]}
+    change = _change(before, _held(platform, row, name, place), place.path.rstrip("/").rpartition("/")[2])
+    return {**moved, **(change or {})} or None
+
+
+def _change(before: Mapping[str, Any], now: Mapping[str, Any], file: str) -> Document | None:
+    """None: the same bytes. `unknown`: nobody knows. `file`: what an input that is one is called."""
     if not before or not now:
         return {"unknown": True}
     if before["digest"] == now["digest"]:
@@ -103,11 +127,12 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any]) -> Document | Non
     old, new = before.get("names"), now.get("names")
     if old is None or new is None:
         return {"files": [before["files"], now["files"]], "bytes": [before["bytes"], now["bytes"]]}
-    return {
-        "added": sorted(new.keys() - old.keys()),
-        "removed": sorted(old.keys() - new.keys()),
-        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+    named: Document = {
+        "added": new.keys() - old.keys(),
+        "removed": old.keys() - new.keys(),
+        "changed": {name for name in old.keys() & new.keys() if old[name] != new[name]},
     }
+    return {what: sorted(name.lstrip("/") or file for name in names) for what, names in named.items()}
 
 
 READ = Action(_read, method="GET")

@@ -24,8 +24,9 @@ from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.assets import environment_build, references
 from smalt.kinds.assets.environment import specification
+from smalt.kinds.assets.lineage import READ
 from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import replicas, routing
+from smalt.kinds.serving import replicas, routing, served
 from smalt.kinds.serving.place import addresses_here, moved
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
@@ -254,7 +255,8 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
         return Step("Failed", status, done=True, error=error, after=again)
     if not complete:
         return Step(row.state, status, after=_RESYNC_S)
-    return Step("Succeeded", status, done=True, after=_RESYNC_S)
+    writes = served.note(platform, row, status)
+    return Step("Succeeded", status, done=True, after=_RESYNC_S, writes=writes)
 
 
 def _drain(platform: Platform, status: Document, names: list[str]) -> list[str]:
@@ -384,7 +386,8 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_give_up,
     check_delete=_check_delete,
-    actions={"getLogs": Action(_logs), "skus": Action(_skus, method="GET")},
+    origin=served.origin,
+    actions={"getLogs": Action(_logs), "skus": Action(_skus, method="GET"), "lineage": READ},
     long_running=True,
     since={"dataCollector": "2023-02-01-preview", "egressPublicNetworkAccess": "2022-05-01"},
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",

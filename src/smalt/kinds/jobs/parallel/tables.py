@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-mltable
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -21,6 +22,7 @@ from smalt.arm.yaml_text import HasAliases, read_yaml
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 
+_LOG = logging.getLogger(__name__)
 _FILE = "MLTable"
 _MOST_BYTES = 128 << 10  # all is read at once where all jobs begin
 _KINDS = ("file", "folder", "pattern")
@@ -162,3 +164,43 @@ def _conversion(name: str, given: Document) -> Document:
         raise _wrong(name, f"convert_column_types of its {_FILE}: {str(given)[:200]} is not known")
     formats = _list(_object(_object(type_).get(word)).get("formats"))
     return {"columns": columns, "type": _TYPES[word], **({"format": str(formats[0])} if formats else {})}
+
+
+def elsewhere(platform: Platform, workspace: ResourceId, place: Place) -> dict[str, tuple[Place, bool]] | None:
+    """What the table in this folder names outside of it, by address, and whether it is a folder; None: nobody knows.
+
+    Of a pattern it is the folder in which names begin to differ.
+    """
+    found: dict[str, tuple[Place, bool]] = {}
+    try:
+        said = _said(platform, place)
+        with platform.database.read() as connection:
+
+            def locate(uri: str, is_folder: bool) -> str:
+                found[uri] = references.locate(platform, connection, workspace, uri, "inputs"), is_folder
+                return ""
+
+            for one in _list(said.get("paths")):
+                _path("", one, locate)
+    except Exception as error:  # the edge: it is asked while a job begins, which waits for nothing here
+        _LOG.info("what the table at %s names is not known: %s", place.uri, error)
+        return None
+    return found
+
+
+def columns(platform: Platform, place: Place) -> list[tuple[str, str]]:
+    """The columns whose types the table in this folder says, in order; none where it says none or cannot be read."""
+    try:
+        steps: list[list[Any]] = _document("", _said(platform, place))["steps"]
+    except Exception as error:  # the edge: without them is better than not at all
+        _LOG.info("the columns of the table at %s are not known: %s", place.uri, error)
+        return []
+    converted: list[Document] = [one for step, given in steps if step == "convert_column_types" for one in given]
+    return [(str(name), str(one["type"])) for one in converted for name in one["columns"]]
+
+
+def _said(platform: Platform, place: Place) -> Document:
+    """The file's object; empty where there is no file. Raises ArmError(400), and what the store raises."""
+    path = f"{place.path.rstrip('/')}/{_FILE}"
+    data = platform.blobs.read(place.account, place.container, path, _MOST_BYTES + 1)
+    return _parsed("", data) if data is not None else {}
