@@ -251,7 +251,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"search_space": "x"}, "search_space", "no object"),
     ({"objective": {"goal": "maximize"}}, "objective.primaryMetric", ""),
     ({"sampling_algorithm": "guess"}, "samplingAlgorithm.samplingAlgorithmType", "'Guess' is not known"),
-    ({"sampling_algorithm": "grid"}, "searchSpace", "every combination"),
+    ({"sampling_algorithm": "grid"}, "searchSpace.lr", "every combination"),
     ({"limits": {"max_total_trials": "many"}}, "limits.maxTotalTrials", ""),
     ({"limits": {"timeout": "soon"}}, "limits.timeout", "duration"),
     ({"early_termination": {"type": "bandit"}}, "earlyTermination.slackFactor", "slackAmount"),

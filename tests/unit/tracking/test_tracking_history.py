@@ -19,6 +19,8 @@ from smalt.tracking.dataplane.history import HistoryApp
 RUN = f"/history/v1.0{WORKSPACE}/runs/train-1"
 RESOLVE = f"/data/v1.0{WORKSPACE}/dataversion/batchGetResolvedUris"
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBTdG4Qd9mYw8nS5Yk6l7p0c3rj1f1QpVbW0n2xkq9uZ ada"
+
 
 class Site:
     """A platform with one job, `train-1`, and its run history."""
@@ -111,11 +113,11 @@ def test_logs_have_urls_the_streamed_ones_first_and_not_without_end(
     assert all("sig=" in url for url in logs.values())
 
 
-def test_the_services_that_a_job_asks_for_say_that_they_are_not_opened(site: Site) -> None:
+def test_the_services_that_a_job_asks_for_have_not_started_before_it(site: Site) -> None:
     """`jobs.show_services` of the SDK, and the job's own document."""
     services = {
         "lab": {"jobServiceType": "JupyterLab", "nodes": {"nodesValueType": "All"}},
-        "shell": {"jobServiceType": "SSH", "port": 22, "properties": {"sshPublicKeys": "ssh-rsa A"}},
+        "shell": {"jobServiceType": "SSH", "port": 22, "properties": {"sshPublicKeys": KEY}},
         "Tracking": {"jobServiceType": "Tracking"},
         "nothing": None,
     }
@@ -124,13 +126,13 @@ def test_the_services_that_a_job_asks_for_say_that_they_are_not_opened(site: Sit
     assert site.harness.put(f"{WORKSPACE}/jobs/open", {"properties": job}).status_code == 201
     shown = site.harness.get(f"{WORKSPACE}/jobs/open").json()["properties"]["services"]
     assert set(shown) == {"lab", "shell", "Tracking", "Studio"} and shown["Tracking"]["endpoint"]
-    assert (shown["shell"]["status"], shown["shell"]["port"]) == ("Failed", 22) and shown["lab"]["errorMessage"]
+    assert {name: shown[name]["status"] for name in ("lab", "shell")} == {"lab": "NotStarted", "shell": "NotStarted"}
     of = f"/history/v1.0{WORKSPACE}/runs/open/serviceinstances"
     for node, names in ((0, {"lab", "shell"}), (1, {"lab"}), (2, set[str]())):
         found = site.ask("GET", f"{of}/{node}").json()["instances"]
         assert set(found) == names
     shell = site.ask("GET", f"{of}/0").json()["instances"]["shell"]
-    assert (shell["type"], shell["status"]) == ("SSH", "Failed") and "SSH" in shell["error"]["error"]["message"]
+    assert (shell["type"], shell["status"]) == ("SSH", "NotStarted")
     assert site.ask("GET", f"{RUN}/serviceinstances/0").json() == {"instances": {}}
     assert site.ask("PUT", f"{of}/0", {"instances": {}}).status_code == 405
     refused = site.harness.put(f"{WORKSPACE}/jobs/other", {"properties": {**job, "services": {"lab": "yes"}}})
