@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from smalt.agent import linux
-from smalt.agent.door_session import attend, hand_out
+from smalt.agent.door_session import attend, hand_out, refuse
 from smalt.agent.folder import TaskFolder
 from smalt.agent.processes import Command, put_into
-from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, Visit
+from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, MOST_ASKED, Visit
 
 _MOST_VISITORS = 8  # with a process of their own
 _MOST_CALLERS = 128  # at once, those who ask for a port among them: each is gone in a moment
-_MOST_BYTES = 64 << 10  # of what a visitor says first
 
 
 class Door:
@@ -86,7 +85,7 @@ class Door:
         if connection not in self._said:
             return  # dropped by what another event of the same round brought about
         try:
-            data = connection.recv(_MOST_BYTES)
+            data = connection.recv(MOST_ASKED)
         except BlockingIOError:
             return
         except OSError:
@@ -96,7 +95,7 @@ class Door:
         if end:
             with contextlib.suppress(OSError):  # no process or descriptor more: the visitor goes, the task stays
                 self._let_in(connection, line, more)
-        elif data and len(said) < _MOST_BYTES:
+        elif data and len(said) < MOST_ASKED:
             self._said[connection] = said
             return
         self._drop(connection)
@@ -110,7 +109,10 @@ class Door:
             return
         host = self._address(visit.port) if visit.port else ""
         self._visits = {pid for pid in self._visits if Path(f"/proc/{pid}").exists()}
-        if not host and (visit.port or len(self._visits) >= _MOST_VISITORS):
+        if visit.port and not host:
+            return
+        if not host and len(self._visits) >= _MOST_VISITORS:
+            refuse(connection, f"{_MOST_VISITORS} processes of visitors run in this job already: end one")
             return
         pass_, hold = os.pipe()
         try:

@@ -29,7 +29,7 @@ from smalt.agent.visit import Visit
 _PIECE = 64 << 10
 _MOST = 1 << 20  # of a frame
 _HANGUP_S = 2.0
-_CONNECT_S = 15.0
+_CONNECT_S = 3.0  # what listens on the same machine, and takes none: it hangs
 _UNLOCK, _PEER = 0x40045431, 0x5441  # TIOCSPTLCK, TIOCGPTPEER
 _END_OF_TYPING = b"\x04"
 Join = Callable[[], Callable[[], None] | None]
@@ -45,8 +45,7 @@ def attend(connection: socket.socket, visit: Visit, more: bytes, command: Comman
         give_up = join()
         inside = _terminal(visit) if visit.terminal else _pipes()
     except OSError as error:
-        _say(connection, b"r", f"smalt: the walls cannot be entered: {error.strerror or error}\n".encode())
-        _say(connection, b"x", b"126")
+        refuse(connection, f"the walls cannot be entered: {error.strerror or error}")
         return
     pid = os.fork()
     if pid == 0:
@@ -65,6 +64,12 @@ def hand_out(connection: socket.socket, host: str, port: int, join: Join) -> Non
         made.connect((host, port))  # without a look-up: no module can be imported behind the walls
         made.setblocking(True)
         socket.send_fds(connection, [b"1"], [made.fileno()])
+
+
+def refuse(connection: socket.socket, why: str) -> None:
+    """In place of a visit. Raises OSError."""
+    _say(connection, b"r", f"smalt: {why}\n".encode())
+    _say(connection, b"x", b"126")
 
 
 class Inside:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 DOOR_SOCKET, DOOR_KEY_FILE = "door", "door.key"  # in the task's folder
+MOST_ASKED = 64 << 10  # bytes of the line that asks
 
 
 @dataclass(frozen=True)
@@ -39,5 +40,7 @@ class Visit:
         rows, columns, port = (raw.get(name) or 0 for name in ("rows", "columns", "port"))
         if not isinstance(rows, int) or not isinstance(columns, int) or not isinstance(port, int):
             raise ValueError("rows, columns and port must be whole numbers")
+        if not 0 <= port <= 65535:
+            raise ValueError("port must be one of TCP")
         rows, columns = (min(max(one, 0), 10_000) for one in (rows, columns))
         return str(raw.get("key") or ""), cls(argv, bool(raw.get("terminal")), rows, columns, term, port)

@@ -40,8 +40,13 @@ def asked(row: Row) -> dict[str, Document]:
     """The services that a job asks for, by their names, beside those that every job has."""
     given: Any = row.properties.get("services")
     # jobs from before these were checked may say anything
-    named = cast("Document", given) if isinstance(given, dict) else {}
-    return {name: one for name, one in named.items() if isinstance(one, dict) and name not in (TRACKING, STUDIO)}
+    named = cast("dict[str, object]", given) if isinstance(given, dict) else {}
+    kept = {name: cast("Document", one) for name, one in named.items() if isinstance(one, dict)}
+    return {name: _whole(one) for name, one in kept.items() if name not in (TRACKING, STUDIO)}
+
+
+def _whole(service: Document) -> Document:
+    return service if isinstance(service.get("properties"), dict | None) else {**service, "properties": {}}
 
 
 def type_of(service: Mapping[str, Any]) -> str:
@@ -105,10 +110,26 @@ def instances(url: str, row: Row, node: int) -> dict[str, Document]:
     }
 
 
+def why_not(row: Row, node: int, name: str, found: Mapping[str, Any]) -> str:
+    """Why nobody is led to one of `instances`, '' where it may answer."""
+    if found["type"] == SSH:
+        return "It is opened by ssh: 'smalt services' shows the command."
+    if found["status"] == "Failed":
+        return str(found["error"] or "It has failed.")
+    if not _said(row, node, name):
+        return "It is still starting; if the job began under an older version of the platform, submit it again."
+    return "" if found["port"] else str(found["error"] or "It is still starting.")
+
+
+def _said(row: Row, node: int, name: str) -> Document:
+    """By the agent of that node."""
+    return part(part(part(row.status, "services"), str(node)), name)
+
+
 def _found(url: str, row: Row, node: int, number: int, name: str, service: Document) -> Document:
     tasks: list[str] = row.status.get("tasks") or []
     machines: list[str] = row.status.get("machines") or []
-    said = part(part(part(row.status, "services"), str(node)), name)
+    said = _said(row, node, name)
     if row.properties.get("jobType") != "Command":
         return {"status": "Failed", "error": _BESIDE}
     if row.ended_at is not None:

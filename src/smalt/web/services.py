@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 import h11
 import uvloop
@@ -38,12 +38,13 @@ from smalt.arm.threads import Threads
 from smalt.auth.service_access import ENTER, ServiceAccess, is_of_own_page, without_own
 from smalt.store import author, resources
 from smalt.store.resources import Row
+from smalt.web.reaching import Reaching
+from smalt.web.relay import relay
 
 OPEN = "/services/open"
 BACKLOG = 1024
 _THREADS = 16
 _HEAD_BYTES, _HEAD_S = 64 << 10, 30.0
-_PIECE = 64 << 10
 _OURS = ("authorization", "cookie", "connection", "keep-alive", "proxy-connection", "x-forwarded-host")
 _PATH = "/?&=%#:,;+@~!$'()*"  # what may stand in a path and its query beside letters and digits
 Found = TypeVar("Found")
@@ -80,11 +81,10 @@ class ServiceDoors:
         if not name or row.ended_at is not None or place.task not in tasks:
             raise conflict(f"The job '{row.name}' has ended, or begun again: ask for its services anew.")
         node = tasks.index(place.task)
-        found = services.instances(self._platform.settings.url, row, node).get(name, {})
-        if not found.get("port"):
-            raise ArmError(
-                409, "ServiceNotReachable", f"'{name}' of job '{row.name}' is not there: {found.get('error')}"
-            )
+        found = services.instances(self._platform.settings.url, row, node).get(name)
+        why = services.why_not(row, node, name, found) if found else f"It is not on node {node}."
+        if found is None or why:
+            raise ArmError(409, "ServiceNotReachable", f"'{name}' of job '{row.name}' cannot be opened. {why}")
         return Target(row, name, node, int(found["port"]))
 
     def link(self, principal: Principal, place: Place, to: str = "/") -> str:
@@ -159,7 +159,7 @@ class ServiceGate:
 
     def __init__(self, platform: Platform, doors: ServiceDoors, authenticate: Authenticate) -> None:
         self._platform, self._doors, self._authenticate = platform, doors, authenticate
-        self._threads: Threads | None = None
+        self._threads, self._reaching = Threads(_THREADS), Reaching()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begun: set[asyncio.Task[None]] = set()
 
@@ -182,7 +182,7 @@ class ServiceGate:
             runner.run(self._serve(listener, ended))
 
     async def _serve(self, listener: socket.socket, ended: threading.Event) -> None:
-        self._threads, self._loop = Threads(_THREADS), asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         server = await asyncio.start_unix_server(self._connected, sock=listener, limit=_HEAD_BYTES, backlog=BACKLOG)
         async with server:
             await asyncio.to_thread(ended.wait)
@@ -199,31 +199,37 @@ class ServiceGate:
             writer.close()
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_HEAD_S):
-                request = _parsed(await reader.readuntil(b"\r\n\r\n"))
-            line = await self._admitted(request)
-        except asyncio.LimitOverrunError:
-            answer = _Answered(431)
-        except _Answered as found:
-            answer = found
-        else:
-            await _splice(reader, writer, line, request.passed_on())
-            return
+        with contextlib.ExitStack() as held:
+            try:
+                async with asyncio.timeout(_HEAD_S):
+                    request = _parsed(await reader.readuntil(b"\r\n\r\n"))
+                line = await self._admitted(request, held)
+            except asyncio.LimitOverrunError:
+                answer = _Answered(431)
+            except _Answered as found:
+                answer = found
+            else:
+                await relay(reader, writer, line, request.passed_on())
+                return
         writer.write(answer.bytes)
         await writer.drain()
 
-    async def _admitted(self, request: _Request) -> socket.socket:
-        """A line to the program. Raises _Answered."""
+    async def _admitted(self, request: _Request, held: contextlib.ExitStack) -> socket.socket:
+        """A line to the program, counted as long as `held` is. Raises _Answered."""
         host = request.named.get("host", "")
         try:
             place = services.place_of(host)
             if place is None:
                 raise not_found("Service", host[:100])
-            if urlsplit(request.path).path == ENTER:
+            if request.path.partition("?")[0] == ENTER:
                 await self._run(self._enter, request, place)
-            principal, shown = await self._run(self._known, request, place, f"https://{host}")
-            return await self._run(self._reached, principal, place, shown)
+            principal, shown, target = await self._run(self._looked_up, request, place, f"https://{host}")
+            held.enter_context(self._reaching.held(place.task))
+            line = await self._reaching.run(place.task, self._doors.line, target, place)
+            held.callback(line.close)
+            if shown:
+                await self._run(self._doors.came, principal, target)
+            return line
         except ArmError as error:
             raise _refusal(error, request) from None
         except _Answered:
@@ -236,7 +242,6 @@ class ServiceGate:
             raise _refusal(known_, request) from None
 
     async def _run(self, call: Callable[..., Found], *arguments: object) -> Found:
-        assert self._threads is not None
         return await self._threads.run(call, *arguments)
 
     def _known(self, request: _Request, place: Place, origin: str) -> tuple[Principal, bool]:
@@ -254,20 +259,13 @@ class ServiceGate:
             raise ArmError(403, "OriginRefused", "A page of another origin may not use your visit of this service.")
         return principal, False
 
-    def _reached(self, principal: Principal, place: Place, shown: bool) -> socket.socket:
-        target = self._doors.target(principal, place)
-        line = self._doors.line(target, place)
-        if shown:
-            try:
-                self._doors.came(principal, target)
-            except BaseException:
-                line.close()
-                raise
-        return line
+    def _looked_up(self, request: _Request, place: Place, origin: str) -> tuple[Principal, bool, Target]:
+        principal, shown = self._known(request, place, origin)
+        return principal, shown, self._doors.target(principal, place)
 
     def _enter(self, request: _Request, place: Place) -> None:
         """By a link; then the cookie is there. Raises _Answered."""
-        query = parse_qs(urlsplit(request.path).query)
+        query = parse_qs(request.path.partition("?")[2])
         to = (query.get("to") or ["/"])[0]
         came = self._doors.access.redeem((query.get("code") or [""])[0], _text(place))
         if came is None or request.method != "GET":
@@ -276,27 +274,6 @@ class ServiceGate:
         self._doors.came(principal, self._doors.target(principal, place))
         there = quote(to, safe=_PATH) if _is_path(to) else "/"
         raise _Answered(303, Location=there, **{"Set-Cookie": cookie, "Referrer-Policy": "no-referrer"})
-
-
-async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: socket.socket, head: bytes) -> None:
-    """What comes from either goes to the other until one has gone."""
-    line.setblocking(False)
-    from_it, to_it = await asyncio.open_connection(sock=line)
-    try:
-        to_it.write(head)
-        both = {asyncio.ensure_future(_pump(reader, to_it)), asyncio.ensure_future(_pump(from_it, writer))}
-        _, waiting = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
-    finally:
-        to_it.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_PIECE):
-        writer.write(data)
-        await writer.drain()
 
 
 def _parsed(head: bytes) -> _Request:

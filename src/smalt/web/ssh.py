@@ -13,6 +13,7 @@ import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,15 @@ import asyncssh
 from smalt.agent.visit import Visit
 from smalt.arm.errors import ArmError
 from smalt.auth.secret_files import keep_secret
+from smalt.web.relay import relay
 
-_PIECE = 64 << 10
 _MOST_WAITING = 1 << 20
 _SFTP = "PATH=$PATH:/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh; exec sftp-server"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 _LOGIN_S = 30.0
 _ALIVE_S = 60.0  # between questions whether the client is still there
 Open = Callable[[Visit], Awaitable[socket.socket]]
-Reach = Callable[[int], Awaitable[socket.socket]]
+Reach = Callable[[int], AbstractAsyncContextManager[socket.socket]]
 _log = logging.getLogger("smalt.ssh")
 
 
@@ -89,16 +90,17 @@ class _Server(asyncssh.SSHServer):
         return _Session(self._open)
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
-        if dest_host not in _LOOPBACK:
+        if dest_host not in _LOOPBACK or not 1 <= dest_port <= 65535:
             return False
 
         async def carry(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
             try:
-                line = await self._reach(dest_port)
-            except ArmError:
+                async with self._reach(dest_port) as line:
+                    await relay(reader, writer, line, half_closes=True)
+            except ArmError as error:
+                _log.info("a port of a job could not be forwarded: %s", error.message)
+            finally:
                 writer.close()
-                return
-            await _carry(reader, writer, line)
 
         return carry
 
@@ -111,7 +113,8 @@ class _Session(asyncssh.SSHServerSession[bytes]):
         self._argv: list[str] = []
         self._terminal: tuple[str, int, int] | None = None  # its type, rows and columns
         self._writer: asyncio.StreamWriter | None = None
-        self._early: list[bytes] = []  # frames from before there is a line
+        self._resized: tuple[int, int] | None = None  # and the process was not told yet
+        self._early: list[bytes] = []  # frames from before there is a line: one, and the end
         self._writable = asyncio.Event()
         self._writable.set()
         self._running: asyncio.Task[None] | None = None
@@ -146,7 +149,8 @@ class _Session(asyncssh.SSHServerSession[bytes]):
         self._running = asyncio.ensure_future(self._run())
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        self._frame(b"w", json.dumps([height, width]).encode())
+        self._resized = (height, width)
+        self._tell_size()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         self._frame(b"d", data)
@@ -171,27 +175,38 @@ class _Session(asyncssh.SSHServerSession[bytes]):
             return
         line.setblocking(False)
         reader, self._writer = await asyncio.open_unix_connection(sock=line)
+        self._tell_size()
         for one in self._early:
             self._writer.write(one)
-        code = 255
+        self._channel.resume_reading()
+        code, said = 255, False
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readexactly(5)
+                said = True
                 body = await reader.readexactly(int.from_bytes(head[1:], "big"))
                 if head[:1] == b"x":
                     code = int(body)
                     break
                 await self._writable.wait()
                 (self._channel.write_stderr if head[:1] == b"r" else self._channel.write)(body)
+        if not said:
+            self._channel.write_stderr(b"smalt: the job's agent has closed the door: the job ends, or is too busy.\n")
         self._channel.exit(code)
+
+    def _tell_size(self) -> None:
+        if self._writer is not None and self._draining is None and self._resized is not None:
+            self._frame(b"w", json.dumps(self._resized).encode())
+            self._resized = None
 
     def _frame(self, letter: bytes, body: bytes) -> None:
         frame = letter + len(body).to_bytes(4, "big") + body
         if self._writer is None:
             self._early.append(frame)
+            self._channel.pause_reading()  # asyncssh reads on after `session_started`, whatever is said there
             return
         self._writer.write(frame)
-        if self._writer.transport.get_write_buffer_size() > _MOST_WAITING:
+        if self._draining is None and self._writer.transport.get_write_buffer_size() > _MOST_WAITING:
             self._channel.pause_reading()
             self._draining = asyncio.ensure_future(self._go_on())
 
@@ -200,27 +215,6 @@ class _Session(asyncssh.SSHServerSession[bytes]):
         assert self._writer is not None
         with contextlib.suppress(OSError):
             await self._writer.drain()
+            self._draining = None
+            self._tell_size()
             self._channel.resume_reading()
-
-
-async def _carry(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes], line: socket.socket) -> None:
-    line.setblocking(False)
-    from_it, to_it = await asyncio.open_connection(sock=line)
-
-    async def out() -> None:
-        while data := await reader.read(_PIECE):
-            to_it.write(data)
-            await to_it.drain()
-        to_it.write_eof()
-
-    async def back() -> None:
-        while data := await from_it.read(_PIECE):
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
-
-    try:
-        await asyncio.gather(out(), back(), return_exceptions=True)
-    finally:
-        to_it.close()
-        writer.close()

@@ -39,6 +39,7 @@ from smalt.kinds.jobs.services import keys
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
 from smalt.store.resources import Row
+from smalt.web.reaching import Reaching
 from smalt.web.services import ServiceDoors
 from smalt.web.ssh_door import SshDoor
 
@@ -58,7 +59,7 @@ class VisitApp:
     ) -> None:
         self._platform, self._authenticate, self._authorize = platform, authenticate, authorize
         self._services, self._ssh = services, ssh
-        self._threads = Threads(_THREADS)
+        self._threads, self._reaching = Threads(_THREADS), Reaching()
 
     @staticmethod
     def handles(path: str) -> bool:
@@ -83,7 +84,7 @@ class VisitApp:
             line = await self._threads.run(self._ssh_line, row, task, node)
             return _Visit(line, b"", body)
         visit, more = await _first_line(body)
-        line = await self._threads.run(self._platform.engine.visit, task, visit)
+        line = await self._reaching.run(task, self._platform.engine.visit, task, visit)
         try:
             await self._threads.run(self._platform.audit.connected, id_, f"node {node}")
         except BaseException:

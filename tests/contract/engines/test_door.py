@@ -195,6 +195,18 @@ def test_the_job_ends_its_visits(walled: Walled) -> None:
         knock(folder, Visit())
 
 
+def test_one_visitor_too_many_is_told_so(walled: Walled) -> None:
+    folder, pid = running(walled)
+    visits = [Visitor(folder, "sh", "-c", "echo there; exec cat") for _ in range(8)]
+    for one in visits:
+        one.until(b"there")
+    late = Visitor(folder, "true")
+    assert late.end() == 126 and b"8 processes of visitors run in this job already" in late.errors
+    for one in visits:
+        one.line.close()
+    end(walled, folder, pid)
+
+
 def test_nobody_comes_in_without_the_key(walled: Walled) -> None:
     folder, pid = running(walled)
     key = folder / DOOR_KEY_FILE

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,13 +68,13 @@ def test_a_port_is_the_tasks_own_once_it_listens_there(walled: Walled) -> None:
     command = f'until [ -e {gate} ]; do sleep 0.01; done; exec {PYTHON} -c "{SERVER}" {port}'
     folder, pid = walled.begin(command, services=[ServiceSpec("app", port)])
     until(walled, folder, app=("Starting", f"listens at port {port}"))
-    with pytest.raises(ArmError, match="Nothing of this job listens"):
+    with pytest.raises(ArmError, match="Nothing of this job takes connections"):
         reach(folder, port)
     gate.touch()
     assert until(walled, folder, app=("Running", ""))["app"].port == port
     for _ in range(3):
         assert said(reach(folder, port)).endswith(b" hello")
-    with pytest.raises(ArmError, match="Nothing of this job listens"):
+    with pytest.raises(ArmError, match="Nothing of this job takes connections"):
         reach(folder, free_port())
     end(walled, folder, pid)
     with pytest.raises(ArmError, match="Nobody can connect"):
@@ -86,7 +88,7 @@ def test_somebody_elses_port_is_not_the_tasks(walled: Walled) -> None:
     with socket.create_server(("127.0.0.1", port)):
         if walled.level != "network":
             until(walled, folder, app=("Failed", "taken by something"))
-        with pytest.raises(ArmError, match="Nothing of this job listens"):
+        with pytest.raises(ArmError, match="Nothing of this job takes connections"):
             reach(folder, port)
     end(walled, folder, pid)
 
@@ -109,3 +111,51 @@ def test_programs_run_beside_the_command_and_end_with_it(walled: Walled) -> None
     end(walled, folder, pid)
     with socket.socket() as line:
         assert line.connect_ex(("127.0.0.1", found["here"].port)) != 0
+
+
+HANGS = (
+    "import socket, sys, time\n"
+    "one = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=0)\n"
+    "time.sleep(1000)\n"
+)
+
+
+def test_a_program_that_takes_no_connections_is_given_up_soon(walled: Walled) -> None:
+    port = free_port()
+    folder, pid = walled.begin(f'exec {PYTHON} -c "{HANGS}" {port}', services=[ServiceSpec("app", port)])
+    until(walled, folder, app=("Running", ""))
+    lines: list[socket.socket] = []
+    begun = time.monotonic()
+    with pytest.raises(ArmError, match="Nothing of this job takes connections"):
+        while len(lines) < 10:
+            lines.append(reach(folder, port))
+            begun = time.monotonic()
+    assert time.monotonic() - begun < 10
+    for one in lines:
+        one.close()
+    end(walled, folder, pid)
+
+
+SIX = (
+    "import socket, sys\n"
+    "one = socket.socket(socket.AF_INET6)\n"
+    "one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(sys.argv[2]))\n"
+    "one.bind(('::', int(sys.argv[1])))\n"
+    "one.listen()\n"
+    "while True:\n"
+    "    line, _ = one.accept()\n"
+    "    line.sendall(b'six ' + line.recv(100)[::-1])\n"
+    "    line.close()\n"
+)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_all_addresses_of_ipv6_are_the_tasks_and_nobody_elses(walled: Walled, only: int) -> None:
+    port = free_port()
+    folder, pid = walled.begin(f'exec {PYTHON} -c "{SIX}" {port} {only}', services=[ServiceSpec("app", port)])
+    until(walled, folder, app=("Running", ""))
+    with contextlib.ExitStack() as stack:
+        if only:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        assert said(reach(folder, port)) == b"six hello"
+    end(walled, folder, pid)

@@ -14,7 +14,7 @@ from smalt.agent.visit import Visit
     "raw",
     [
         "1", "[]", "null", '{"rows": 1e999}', '{"columns": NaN}', '{"rows": "many"}', '{"argv": "ls"}', '{"argv": [1]}',
-        '{"argv": ["a\\u0000"]}', '{"term": 5}',
+        '{"argv": ["a\\u0000"]}', '{"term": 5}', '{"port": -1}', '{"port": 65536}',
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_a_value_error(raw: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +14,11 @@ import pytest
 from fakes.jobs import JOBS, submit
 from fakes.platform import OWNER, Harness
 from smalt.agent.service_spec import ServiceState
+from smalt.arm import services
 from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.ports import Principal
 from smalt.auth.service_access import COOKIE, LINK_LIFETIME_S, ServiceAccess
+from smalt.store import resources
 from smalt.unix_socket import listen
 from smalt.web.services import ServiceDoors, ServiceGate, place_named
 
@@ -237,6 +241,9 @@ def test_what_is_not_there_is_said(site: Site) -> None:
     token = {"Authorization": "Bearer good"}
     status, _, body = site.ask(host=site.host.replace("app-0", "idle-1"), **token)
     assert (status, "Nothing of this job listens" in body) == (409, True)
+    site.serve(app=ServiceState("Failed", error="app has ended. It fell."))
+    status, _, body = site.ask(**token)
+    assert (status, "It fell" in body) == (409, True)
     for host in (
         "services.localhost:7443",
         "app-9-0123456789abcdef-a1-n0.services.localhost",
@@ -256,3 +263,81 @@ def test_nonsense_is_an_error_and_no_traceback(site: Site) -> None:
         assert line.recv(100).startswith(b"HTTP/1.1 400 ")
     with site.send(X=70_000 * "x") as line:
         assert line.recv(100).startswith(b"HTTP/1.1 431 ")
+    for path in ("//[", "//[x/y", "//a[b?c"):
+        assert site.ask(path)[0] == 401, path
+        assert site.passed(path, Authorization="Bearer good")[0].startswith(f"GET {path} HTTP/1.1"), path
+
+
+def test_nobody_is_led_to_what_no_agent_has_told_of(site: Site) -> None:
+    """An older one would run a shell for each that comes."""
+    with site.harness.database.write() as connection:
+        row = resources.get(connection, f"{JOBS}/train-1".lower())
+        assert row is not None
+        status = {name: value for name, value in row.status.items() if name != "services"}
+    found = services.instances(site.harness.settings.url, replace(row, status=status), 0)["app"]
+    assert found["port"] == 8080
+    assert "still starting" in services.why_not(replace(row, status=status), 0, "app", found)
+    assert services.why_not(row, 0, "app", services.instances(site.harness.settings.url, row, 0)["app"]) == ""
+
+
+def test_ssh_and_other_nodes_are_told_apart(harness: Harness) -> None:
+    keys = {"sshPublicKeys": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl a"}
+    wanted = {"nb": {"jobServiceType": "JupyterLab"}, "shell": {"jobServiceType": "SSH", "properties": keys}}
+    submit(harness, services=wanted)
+    harness.settle()
+    (task,) = harness.engine.starts
+    harness.engine.start(task)
+    harness.engine.serve(task, nb=ServiceState(error="It does not listen yet."))
+    harness.settle()
+    access = ServiceAccess(harness.settings, harness.database, harness.clock)
+    doors = ServiceDoors(harness.platform, access, lambda *_: None)
+    for number, why in enumerate(("does not listen yet", "smalt services")):
+        place = place_named(f"{task}.{number}")
+        assert place is not None
+        with pytest.raises(ArmError, match=why):
+            doors.link(OWNER, place)
+
+
+def test_a_service_that_hangs_holds_up_no_other(site: Site) -> None:
+    """Its program takes no connections; its visitors wait, and others come through."""
+    engine, hangs = site.harness.engine, threading.Event()
+    site.serve(app=ServiceState("Running", 8080), idle=ServiceState("Running", 8081))
+    reach, waiting = engine.reach, threading.Semaphore(0)
+
+    def slow(name: str, port: int) -> socket.socket:
+        waiting.release()
+        assert hangs.wait(60)
+        return reach(name, port)
+
+    engine.reach = slow
+    lines = [site.send(Authorization="Bearer good") for _ in range(40)]
+    for _ in range(4):
+        assert waiting.acquire(timeout=20)
+    try:
+        assert site.ask()[0] == 401, "who comes is looked at meanwhile"
+        assert not waiting.acquire(blocking=False), "no more threads than four are for one job"
+    finally:
+        hangs.set()
+        for line in lines:
+            line.close()
+
+
+def test_what_is_answered_before_all_is_sent_arrives(site: Site) -> None:
+    for count in range(5):
+        with site.send(method="POST", Authorization="Bearer good", Content_Length="100000000") as line:
+            program = site._program(count, line)
+            program.recv(65536)
+            sending = threading.Thread(target=_send_all, args=(line, 400))
+            sending.start()
+            program.recv(65536)
+            program.sendall(b"HTTP/1.1 413 Too Large\r\n\r\n")
+            program.close()
+            assert line.recv(65536).startswith(b"HTTP/1.1 413")
+            line.shutdown(socket.SHUT_WR)
+            sending.join()
+
+
+def _send_all(line: socket.socket, pieces: int) -> None:
+    with contextlib.suppress(OSError):
+        for _ in range(pieces):
+            line.sendall(bytes(65536))
