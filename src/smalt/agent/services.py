@@ -52,26 +52,29 @@ class Services:
         self._programs: dict[str, _Program] = {}
         self._seen: list[int] = []  # processes of the task, the last time that they were looked for
         self._own: set[str] = set()  # listening sockets that are known to be the task's
-        self._pause_s = _FIRST_PAUSE_S
+        self._pause_s, self._ran = _FIRST_PAUSE_S, False
         self.due = time.monotonic() if specs else float("inf")
-        for one in specs:
+        for number, one in enumerate(specs):
             if one.programs:
-                self._begin(one, start, has, folder)
+                self._begin(one, start, has, folder / f"service-{number}.log")
         if specs:
             told(dict(self._states))
 
     def _begin(
-        self, spec: ServiceSpec, start: Callable[[list[str], int], int], has: Callable[[str], bool], folder: Path
+        self, spec: ServiceSpec, start: Callable[[list[str], int], int], has: Callable[[str], bool], place: Path
     ) -> None:
         argv = next((one for one in spec.programs if has(one[0])), None)
         if argv is None:
             self._states[spec.name] = ServiceState(FAILED, error=spec.missing)
             return
+        log = -1
         try:
-            log = os.open(folder / f"service-{len(self._programs)}.log", _LOG, 0o600)
+            log = os.open(place, _LOG, 0o600)
             pid = start(argv, log)
             self._programs[spec.name] = _Program(pid, os.pidfd_open(pid), log)
         except OSError as error:
+            if log >= 0:
+                os.close(log)
             self._states[spec.name] = ServiceState(FAILED, error=f"{argv[0]} could not be started: {error.strerror}.")
 
     def look(self) -> None:
@@ -85,8 +88,9 @@ class Services:
             if one.name in self._programs or not one.programs:
                 self._states[one.name] = self._found(one, pids, table)
         if self._states != before:
-            self._pause_s = _FIRST_PAUSE_S
+            self._pause_s = _LONGEST_PAUSE_S if self._ran else _FIRST_PAUSE_S  # what comes and goes is told seldom
             self._told(dict(self._states))
+        self._ran |= any(one.status == RUNNING for one in self._states.values())
         starting = any(one.status not in (RUNNING, FAILED) for one in self._states.values())
         self._pause_s = min(self._pause_s * 1.3, _LONGEST_PAUSE_S) if starting else _SETTLED_PAUSE_S
         self.due = time.monotonic() + max(self._pause_s, (time.process_time() - begun_cpu) * SHARE)

@@ -100,8 +100,8 @@ def service_hosts(below: str, port: int) -> list[str]:
 
 
 def _services(hosts: Sequence[str]) -> Document:
-    """Who comes is looked at behind it (`web/services.py`). What a job's program answers is not repeated."""
-    route = {"cluster": SERVICES, "timeout": "0s"}
+    """Who comes is looked at behind it (`web/services.py`). Only what was not sent is repeated."""
+    route = {"cluster": SERVICES, "timeout": "0s", "retry_policy": _server_retries(SENT)}
     return {"name": "services", "domains": list(hosts), "routes": [{"match": {"prefix": "/"}, "route": route}]}
 
 
@@ -361,6 +361,14 @@ def _server_routes() -> list[Document]:
     ]
 
 
+def _server_retries(retry_on: str) -> Document:
+    return {
+        "retry_on": retry_on,
+        "num_retries": SERVER_RETRIES,
+        "retry_back_off": {"base_interval": "0.100s", "max_interval": "1s"},
+    }
+
+
 def _server_route(condition: Document, retry_on: str, most_s: float = 0) -> Document:
     """`most_s`: of the whole exchange; 0 is without end."""
     limit = {"max_stream_duration": {"max_stream_duration": f"{most_s:g}s"}} if most_s else {}
@@ -369,11 +377,7 @@ def _server_route(condition: Document, retry_on: str, most_s: float = 0) -> Docu
         "route": {
             "cluster": SERVER,
             "timeout": "0s",
-            "retry_policy": {
-                "retry_on": retry_on,
-                "num_retries": SERVER_RETRIES,
-                "retry_back_off": {"base_interval": "0.100s", "max_interval": "1s"},
-            },
+            "retry_policy": _server_retries(retry_on),
             **limit,
         },
         "request_headers_to_add": [_set("x-forwarded-host", "%REQ(:AUTHORITY)%")],

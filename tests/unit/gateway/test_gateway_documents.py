@@ -48,6 +48,8 @@ def test_names_of_services_lead_to_services_alone() -> None:
     first, rest = table["virtual_hosts"]
     assert first["domains"] == ["*.services.ml.example", "*.services.ml.example:8443"] and rest["domains"] == ["*"]
     assert clusters_of(first) == {"services"} and "services" not in clusters_of(rest)
+    retries = first["routes"][0]["route"]["retry_policy"]
+    assert retries["num_retries"] > 10 and "reset" not in retries["retry_on"], "a server that restarts is waited for"
     assert len(route_configuration({}, service_hosts("", 8443))["virtual_hosts"]) == 1
 
 

@@ -159,14 +159,19 @@ def _connect(connection: Connection, name: str, node_index: int = 0, private_key
     words = ssh_words(ssh, sys.executable, found["endpoint"], name, private_key_file_path)
     variables = {**os.environ, tunnel.TOKEN: connection.token(connection.url)}
     sys.stdout.flush()
-    if os.name == "nt":
+    if on_windows():
         sys.exit(subprocess.run(words, env=variables, check=False).returncode)
     os.execve(ssh, words, variables)
 
 
+def on_windows() -> bool:
+    return os.name == "nt"
+
+
 def ssh_words(ssh: str, python: str, endpoint: str, name: str, key: str | None) -> list[str]:
     """The command line. That it is the right server the tunnel has made sure of: it is TLS, and asks for a token."""
-    program = shlex.join([python, str(Path(tunnel.__file__).resolve()), endpoint])
+    parts = [python, str(Path(tunnel.__file__).resolve()), endpoint]
+    program = subprocess.list2cmdline(parts) if on_windows() else shlex.join(parts)
     unknown = ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={os.devnull}", "-o", "LogLevel=ERROR"]
     identity = ["-i", str(Path(key).expanduser()), "-o", "IdentitiesOnly=yes"] if key else []
     return [ssh, "-o", f"ProxyCommand={program.replace('%', '%%')}", *unknown, *identity, f"smalt@{name}"]

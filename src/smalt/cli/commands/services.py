@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import ssl
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,17 @@ def run(root: Path | None, job: str, workspace: str, node: int, as_json: bool) -
         print(f"job '{job}' has no services on node {node}")
     for name, one in found.items():
         error = ((one.get("error") or {}).get("error") or {}).get("message")
-        ssh = f"ssh -o ProxyCommand='smalt ssh-proxy {job} --node {node}' {job}" if one["type"] == "SSH" else ""
+        ssh = ssh_line(root, job, workspace, node) if one["type"] == "SSH" else ""
         more = (one.get("link") or ssh) if one["status"] == "Running" else error or ""
         print(f"{name}  {one['type']}  {one['status']}  {more}".rstrip())
     return 0
+
+
+def ssh_line(root: Path | None, job: str, workspace: str, node: int) -> str:
+    """What opens this very job from any folder, for people to paste into a shell."""
+    words = ["smalt", "ssh-proxy", job, "--node", str(node), "--workspace", workspace]
+    words += ["--root", str(root.resolve())] if root else []
+    return shlex.join(["ssh", "-o", f"ProxyCommand={shlex.join(words).replace('%', '%%')}", job])
 
 
 def proxy(root: Path | None, job: str, workspace: str, node: int) -> int:
