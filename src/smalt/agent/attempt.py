@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -187,7 +188,7 @@ class Attempt:
         spec, logs = self._spec, self._pipes.logs
 
         def argv(one: RankSpec) -> list[str]:
-            own = _bash(rendered(one.command or spec.command))
+            own = one.argv or _bash(rendered(spec.command))
             return ray.argv(spec.ray, one, own) if spec.ray else own
 
         return [
@@ -297,7 +298,7 @@ class Attempt:
         self._report.change(phase=Phase.FINALIZING, ready=False, rank=failed)
         self._brood.end()
         number = len(self._logs) - 1 if failed is None else failed
-        command = (self._spec.ranks[failed].command if failed is not None else "") or self._spec.command
+        command = (shlex.join(self._spec.ranks[failed].argv) if failed is not None else "") or self._spec.command
         remarks = old_sdk.hints if exit_code else None
         last = [log.finish(remarks) for log in self._logs][number]
         told = replace(self._spec, log=self._spec.logs[number], command=command)

@@ -2,7 +2,7 @@
 
 mpirun starts a daemon on each other node, and the daemons start the ranks. Where it would call ssh it calls a launch
 agent instead (`plm_ssh_agent`), with the host and a command line. Ours is a few lines of bash: it connects to where
-that node's task waits (`wait_for_order`), and hands over the line with the attempt's secret. The connection is closed
+that node's task waits (`wait_for_order`), and hands over the line with the job's secret. The connection is closed
 when the daemon has ended. So no rank runs outside of its node's walls and limits.
 
 The ranks are no children of the foreman: each writes into a FIFO of the task's folder, which the agent reads as it

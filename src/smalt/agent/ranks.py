@@ -11,12 +11,12 @@ from smalt.agent.names import Ref
 class RankSpec:
     """One of them. All share the task's folder, its walls, its `/dev/shm` and its limits.
 
-    - `log` receives what it says. `command`: empty where it is the task's. `variables` go over the task's.
+    - `log` receives what it says. `argv`: empty where it runs the task's command. `variables` go over the task's.
     - `serves`: it works for others, and is ended once all that do not have ended well.
     """
 
     log: Ref | None = None
-    command: str = ""
+    argv: list[str] = field(default_factory=list[str])
     variables: dict[str, str] = field(default_factory=dict[str, str])
     serves: bool = False
 
@@ -38,7 +38,7 @@ class MpiSpec:
 
 @dataclass(frozen=True)
 class RaySpec:
-    """The node is one of a Ray cluster (`ray.py`): a rank with a command of its own is its `ray start`.
+    """The node is one of a Ray cluster (`ray.py`): a rank with an `argv` of its own is its `ray start`.
 
     - `address`: where the cluster is met. `nodes`: how many have joined before the task's own command runs.
     """

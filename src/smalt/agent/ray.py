@@ -5,7 +5,6 @@ Both are processes of the task, side by side (`foreman.py`): so the end of eithe
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from smalt.agent.ranks import RankSpec, RaySpec
@@ -16,6 +15,6 @@ START = Path(__file__).parent / "inject" / "ray_node.py"
 
 def argv(spec: RaySpec, rank: RankSpec, command: list[str]) -> list[str]:
     """What the rank runs in place of `command`, a shell's: Ray, or what waits for all nodes and becomes that."""
-    if rank.command:
-        return ["python", str(START), "start", *shlex.split(command[-1])[2:]]
+    if rank.argv:
+        return ["python", str(START), "start", *rank.argv[2:]]
     return ["python", str(START), "wait", spec.address, str(spec.nodes), *command]

@@ -237,7 +237,7 @@ class TaskSpec:
             values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
         values["parallel"] = ParallelSpec(**raw["parallel"]) if raw.get("parallel") else None
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
-        values["ranks"] = [RankSpec(**{**one, "log": _ref(one.get("log"))}) for one in raw.get("ranks", [])]
+        values["ranks"] = [_rank(one) for one in raw.get("ranks", [])]
         values["mpi"] = MpiSpec(**raw["mpi"]) if raw.get("mpi") else None
         values["ray"] = RaySpec(**raw["ray"]) if raw.get("ray") else None
         values["services"] = [ServiceSpec(**one) for one in raw.get("services", [])]
@@ -264,6 +264,11 @@ class TaskSpec:
         named = {*self.logs, self.system_log, self.artifacts} | {one.target for one in self.outputs}
         named |= {one.source for one in self.inputs if one.mode == "rw_mount"}
         return {one for one in named if one is not None}
+
+
+def _rank(raw: dict[str, Any]) -> RankSpec:
+    known = {one.name for one in fields(RankSpec)}
+    return RankSpec(**{**{key: value for key, value in raw.items() if key in known}, "log": _ref(raw.get("log"))})
 
 
 def _ref(raw: list[str] | None) -> Ref | None:

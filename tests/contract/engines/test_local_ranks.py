@@ -84,7 +84,9 @@ def test_ranks_end_when_the_last_has(local: Any) -> None:
 
 def test_a_rank_that_serves_is_ended_by_who_knows_that_all_are_done(local: Any) -> None:
     worker, server = ranks(local, 2)
-    serving = RankSpec(server.log, "trap 'echo served; exit 0' TERM; touch up; sleep 1000 & wait", serves=True)
+    serving = RankSpec(
+        server.log, ["bash", "-c", "trap 'echo served; exit 0' TERM; touch up; sleep 1000 & wait"], serves=True
+    )
     local.engine.ensure(local.task("t", command="until [ -e up ]; do :; done; echo worked", ranks=[worker, serving]))
     state = local.changes.until("t", lambda one: one.done)
     assert state.phase is Phase.RUNNING
@@ -101,7 +103,11 @@ def test_one_that_serves_alone_is_done_from_the_beginning(local: Any) -> None:
 
 def test_one_that_serves_and_fails_fails(local: Any) -> None:
     _, server = ranks(local, 2, serves=True)
-    state = run(local, "sleep 1000", [*ranks(local, 1), RankSpec(server.log, "echo broken; exit 9", serves=True)])
+    state = run(
+        local,
+        "sleep 1000",
+        [*ranks(local, 1), RankSpec(server.log, ["bash", "-c", "echo broken; exit 9"], serves=True)],
+    )
     assert (state.exit_code, state.rank, state.done) == (9, 1, False) and "broken" in state.error
 
 

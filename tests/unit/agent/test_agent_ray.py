@@ -33,7 +33,7 @@ def script() -> Any:
 
 def test_it_is_told_as_it_was_asked() -> None:
     task = TaskSpec(
-        "n0", "/owner", command="train", ranks=[RankSpec(), RankSpec(None, "ray start", serves=True)], ray=SPEC
+        "n0", "/owner", command="train", ranks=[RankSpec(), RankSpec(None, ["ray", "start"], serves=True)], ray=SPEC
     )
     assert TaskSpec.from_json(task.to_json()) == task
 
@@ -41,8 +41,8 @@ def test_it_is_told_as_it_was_asked() -> None:
 def test_the_commands_rank_waits_and_the_other_starts_ray() -> None:
     waits = ray.argv(SPEC, RankSpec(), ["bash", "-c", "train"])
     assert waits == ["python", str(ray.START), "wait", "127.0.0.2:20000", "2", "bash", "-c", "train"]
-    start = "ray start --head '--resources={\"a\": 1}'"
-    begins = ray.argv(SPEC, RankSpec(None, start, serves=True), ["bash", "-c", start])
+    start = ["ray", "start", "--head", '--resources={"a": 1}']
+    begins = ray.argv(SPEC, RankSpec(None, start, serves=True), [])
     assert begins[2:] == ["start", "--head", '--resources={"a": 1}'] and Path(begins[1]).exists()
 
 

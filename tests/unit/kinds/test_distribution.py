@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from fakes import sweeps
 from fakes.jobs import JOBS, cluster, status, submit
 from fakes.platform import Harness
 from smalt.agent.wire import TaskSpec
 from smalt.arm.ports import Isolation
+from smalt.kinds.jobs import launch, peers
+from smalt.kinds.jobs.status import JobStatus
+from smalt.store.resources import Row
+from smalt.store.tables import resource
 
 
 def spread(harness: Harness, nodes: int = 1, name: str = "train-1", **distribution: Any) -> list[TaskSpec]:
@@ -54,7 +58,7 @@ class TestPyTorch:
             assert (variables["WORLD_SIZE"], variables["AZUREML_NODE_COUNT"]) == ("4", "2")
             assert variables["AZ_BATCH_MASTER_NODE"] == f"{variables['MASTER_ADDR']}:{port}"
             assert {rank.variables["LOCAL_WORLD_SIZE"] for rank in task.ranks} == {"2"}
-            assert not any(rank.serves or rank.command for rank in task.ranks) and task.command == "run"
+            assert not any(rank.serves or rank.argv for rank in task.ranks) and task.command == "run"
         assert logs(tasks) == [f"std_log_process_{one}.txt" for one in range(4)]
 
     def test_one_process_a_node_is_the_command_itself(self, harness: Harness) -> None:
@@ -169,15 +173,48 @@ class TestMpi:
         assert not any(secret in str(harness.row(f"{JOBS}/{name}").status) for secret in secrets for name in ("a", "b"))
 
 
+class TestAnOlderVersionsSecret:
+    """It was in the job's status, and in the tasks of the attempt that had begun."""
+
+    def begun(self, harness: Harness) -> Row:
+        spread(harness, 2, distributionType="Mpi")
+        with harness.database.write() as connection:
+            row = harness.row(f"{JOBS}/train-1")
+            status = {**row.status, "secret": "old", "reason": "kept"}
+            connection.execute(update(resource).where(resource.c.id == row.id).values(status=json.dumps(status)))
+        return harness.row(f"{JOBS}/train-1")
+
+    def test_what_is_begun_late_has_the_same(self, harness: Harness) -> None:
+        row = self.begun(harness)
+        tasks = launch.tasks(harness.platform, row, JobStatus.read(row.status))
+        assert [task.mpi.secret for task in tasks if task.mpi] == ["old", "old"]
+
+    def test_it_goes_with_the_attempt(self, harness: Harness) -> None:
+        row = self.begun(harness)
+        for task in list(harness.engine.tasks):
+            harness.engine.start(task)
+            harness.engine.finish(task)
+        harness.settle()
+        status = harness.row(row.id).status
+        assert harness.row(row.id).state == "Completed" and "secret" not in status and status["tasks"]
+
+    def test_that_of_a_parallel_job_is_found_by_its_older_name(self, harness: Harness) -> None:
+        submit(harness)
+        row = harness.row(f"{JOBS}/train-1")
+        with harness.database.write() as connection:
+            harness.platform.secrets.set(connection, row.id, "parallel", "sealed")
+        assert peers.secret(harness.platform, row, JobStatus()) == "sealed"
+
+
 def words(task: TaskSpec) -> list[str]:
     """Of the node's `ray start`."""
-    return shlex.split(task.ranks[-1].command)
+    return task.ranks[-1].argv
 
 
 class TestRay:
     def test_the_command_runs_beside_the_head_and_the_others_join(self, harness: Harness) -> None:
         head, worker = spread(harness, 2, distributionType="ray", includeDashboard=True)
-        assert [(one.command, one.serves) for one in head.ranks[:1]] == [("", False)]
+        assert [(one.argv, one.serves) for one in head.ranks[:1]] == [([], False)]
         assert [one.serves for one in (head.ranks[1], *worker.ranks)] == [True, True] and len(worker.ranks) == 1
         first = int(head.variables["MASTER_PORT"])
         assert words(head)[:6] == [
@@ -266,6 +303,17 @@ def test_all_nodes_end_with_the_first_that_fails_and_it_is_named(harness: Harnes
         ({"distributionType": "Ray", "includeDashboard": "perhaps"}, "includeDashboard", "bool"),
         ({"distributionType": "Ray", "address": "10.0.0.4:6379"}, "address", "first node"),
         ({"distributionType": "Ray", "headNodeAdditionalArgs": "--a 'b"}, "headNodeAdditionalArgs", "quotation"),
+        ({"distributionType": "Ray", "headNodeAdditionalArgs": "a\0b"}, "headNodeAdditionalArgs", "cannot stand"),
+        (
+            {"distributionType": "Ray", "headNodeAdditionalArgs": "--labels=a=${{inputs.x}}"},
+            "headNodeAdditionalArgs",
+            "${{",
+        ),
+        (
+            {"distributionType": "Ray", "workerNodeAdditionalArgs": "$[[--labels=a]]"},
+            "workerNodeAdditionalArgs",
+            "$[[",
+        ),
         ({"distributionType": "Ray", "headNodeAdditionalArgs": "--port 6379"}, "headNodeAdditionalArgs", "--port"),
         (
             {"distributionType": "Ray", "workerNodeAdditionalArgs": "--max-worker-port=9"},

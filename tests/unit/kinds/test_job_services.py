@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fakes.platform import Harness
 from smalt.agent.service_spec import ServiceState
 from smalt.arm import services
 from smalt.arm.services import Place
+from smalt.kinds.jobs.services import keys, specs
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJGpYQ0Q3xg0vYVU1Zx5v7m7G7h5mQkS9n8m1gq0s3bE ada@example"
 ALL = {"nodesValueType": "All"}
@@ -123,3 +125,14 @@ def test_names_of_any_letters_make_hosts(harness: Harness) -> None:
         assert services.place_of(label) == place
     assert services.origin("https://10.0.0.5:7443", place, "x") == ""
     assert services.origin("https://127.0.0.1:7443", place, "x").endswith(".services.localhost:7443")
+
+
+def test_properties_that_are_no_object_are_none_in_an_older_job(harness: Harness) -> None:
+    submit(harness, services={"tb": {"port": 80}, "shell": {"port": 81}})
+    row = harness.row(f"{JOBS}/train-1")
+    given = {
+        "tb": {"jobServiceType": "TensorBoard", "properties": ["x"]},
+        "shell": {"jobServiceType": "SSH", "properties": "k"},
+    }
+    older = replace(row, spec={**row.spec, "properties": {**row.properties, "services": given}})
+    assert [one.name for one in specs(older, 0)] == ["tb"] and keys(older, 0) == []

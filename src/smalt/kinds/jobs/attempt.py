@@ -262,7 +262,8 @@ def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
 
-    fresh = replace(status, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=(), services={})
+    left = status.without_older_secret()
+    fresh = replace(left, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=(), services={})
     why = f"attempt {status.attempt}: {status.again}"
     return at(row, "Queued", fresh, after=0, reason=why, writes=writes, home="")
 

@@ -100,7 +100,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     shm = shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize")
     capacities = [platform.engine.capacity(machine) for machine in machines]
     hosts = [_host_name(row, rank) for rank in range(len(names))]
-    secret = peers.secret(platform, row) if distribution.type_of(properties) in distribution.WITH_SECRET else ""
+    secret = peers.secret(platform, row, status) if distribution.type_of(properties) in distribution.WITH_SECRET else ""
     room = _room(size, capacities[0])
     nodes = ranks.nodes(properties, len(names), status.ports, artifacts, secret, room)
     return [

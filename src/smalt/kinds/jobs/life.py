@@ -114,7 +114,8 @@ def _end(platform: Platform, row: Row, status: JobStatus, completed: Completed) 
             _complete(completed, connection, row, now)
 
     reason = str((status.error or {}).get("message", ""))[:500]
-    return Step(status.ending, status.document(), done=True, final=True, reason=reason, writes=writes, home="")
+    left = status.without_older_secret().document()
+    return Step(status.ending, left, done=True, final=True, reason=reason, writes=writes, home="")
 
 
 def _complete(completed: Completed, connection: Connection, row: Row, now: float) -> None:

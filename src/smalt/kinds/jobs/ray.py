@@ -34,6 +34,8 @@ def _check_arguments(field: str, arguments: str, worker: bool) -> None:
         words = shlex.split(arguments)
     except ValueError as error:
         raise invalid(f"{field}: {error}.", field) from None
+    if not_taken := next((one for one in ("${{", "$[[", "\0") if one in arguments), ""):
+        raise invalid(f"{field}: nothing is put into them, so {not_taken!r} cannot stand there.", field)
     for word in words:
         if chosen := _CHOSEN.match(word):
             raise invalid(
@@ -59,15 +61,15 @@ def variables(ports: Sequence[int], token: str) -> dict[str, str]:
     return {"RAY_ADDRESS": address(ports), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
 
 
-def start(given: Mapping[str, Any], ports: Sequence[int], node: int, cpus: int, gpus: int | None) -> str:
-    """The node's command. `cpus` 0, `gpus` None: as many as Ray finds. What the user adds comes last, and wins."""
+def start(given: Mapping[str, Any], ports: Sequence[int], node: int, cpus: int, gpus: int | None) -> list[str]:
+    """What the node runs. `cpus` 0, `gpus` None: as many as Ray finds. What the user adds comes last, and wins."""
     has = {"num-cpus": cpus or None, "num-gpus": gpus}
     room = [f"--{name}={count}" for name, count in has.items() if count is not None]
     if node:
         place, more = [f"--address={address(ports)}"], given.get(_ARGUMENTS[1])
     else:
         place, more = _head(bool(given.get("includeDashboard")), ports[0]), given.get(_ARGUMENTS[0])
-    return shlex.join(["ray", "start", *place, *_node(node, ports[node]), *room, *shlex.split(str(more or ""))])
+    return ["ray", "start", *place, *_node(node, ports[node]), *room, *shlex.split(str(more or ""))]
 
 
 def _head(dashboard: bool, first: int) -> list[str]:

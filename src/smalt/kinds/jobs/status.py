@@ -68,6 +68,15 @@ class JobStatus:
         new = replace(self, services={**self.services, **services}) if services else self
         return replace(new, started_at=min(starts)) if starts else new
 
+    @property
+    def older_secret(self) -> str:
+        """Of an attempt that an older version began: what its nodes know each other by, then kept here."""
+        return str(self.rest.get(_OLDER_SECRET) or "")
+
+    def without_older_secret(self) -> Self:
+        """Once that attempt is over."""
+        return replace(self, rest={name: value for name, value in self.rest.items() if name != _OLDER_SECRET})
+
     @staticmethod
     def outputs_of(document: Mapping[str, Any]) -> Document:
         """As `read(document).outputs`: of each row of a list."""
@@ -78,6 +87,7 @@ class JobStatus:
         return bool(document.get("tracked"))
 
 
+_OLDER_SECRET = "secret"
 _NAMES = tuple(one.name for one in fields(JobStatus) if one.name != "rest")
 
 

@@ -88,7 +88,7 @@ def _nodes(platform: Platform, row: Row, status: JobStatus) -> Document:
         return {"rank": 0, "nodes": 1}
     check_nodes(platform, len(status.tasks))  # it may have been started anew since the job was taken
     meet = f"127.0.0.1:{status.ports[0]}"
-    return {"rank": 0, "nodes": len(status.tasks), "meet": meet, "secret": peers.secret(platform, row)}
+    return {"rank": 0, "nodes": len(status.tasks), "meet": meet, "secret": peers.secret(platform, row, status)}
 
 
 def _slots(platform: Platform, row: Row, said: Document) -> int:
