@@ -100,9 +100,11 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
         exclusive(connection, _MACHINE)
     if have := _held(connection, want):
         return have
-    place = queue.ensure(connection, want, now)
     machines = _machines(connection, want)
     counted = bool(want.cores) and quotas.limits(connection, want.workspace, want.family)
+    if given := _at_once(connection, want, machines, counted, now):
+        return given
+    place = queue.ensure(connection, want, now)
     may = _has_quota(connection, want, place, counted, now)
     chosen = _chosen(connection, want, machines, now) if may else None
     if chosen is None:
@@ -122,6 +124,18 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
     if counted:
         queue.wake_first_for_quota(connection, want.workspace, want.family, now)
     return given
+
+
+def _at_once(
+    connection: Connection, want: Want, machines: Mapping[int, str] | None, counted: bool, now: float
+) -> list[Given] | None:
+    """Its nodes, where they are free and nobody waits there, as mostly: then it joins no queue."""
+    if want.gpus or counted or queue.is_wanted(connection, want.compute):
+        return None
+    free = available(nodes(connection, want.compute), want.most, machines)
+    if len(free) < want.nodes:
+        return None
+    return _give(connection, want, free[: want.nodes], [()] * want.nodes, machines or {}, now)
 
 
 def _chosen(connection: Connection, want: Want, machines: Mapping[int, str] | None, now: float) -> list[int] | None:

@@ -131,6 +131,11 @@ def waiting(connection: Connection, compute: str) -> int:
     return connection.execute(select(func.count()).select_from(queue).where(queue.c.compute_id == compute)).scalar_one()
 
 
+def is_wanted(connection: Connection, compute: str) -> bool:
+    """Whether anybody waits for it."""
+    return connection.execute(select(queue.c.owner).where(queue.c.compute_id == compute).limit(1)).first() is not None
+
+
 def wake_first(connection: Connection, compute: str, now: float) -> None:
     _wake(connection, _served(compute), _FIRST, now)
 
