@@ -62,9 +62,9 @@ def main() -> int:
             try:
                 with two(folder, postgres) if told.two_servers and postgres else one(folder, postgres) as servers:
                     print(Soak(servers, seed, told.jobs, told.minutes * 60, patience_s=900).run(), flush=True)
-            except AssertionError as error:
+            except Exception as error:
                 failed.append(seed)
-                print(f"seed {seed} failed, see {folder}: {error}", flush=True)
+                print(f"seed {seed} failed, see {folder}: {type(error).__name__}: {error}", flush=True)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
     return 1 if failed else 0

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from compatibility.verdicts import Verdict
+from compatibility.verdicts import RESULTS, Verdict
 
 _HEAD = """# The public examples
 
@@ -20,7 +20,8 @@ this platform. Written by
 internet (`scripts/compatibility/standins.py`). What upstream's set-up scripts leave in a workspace is made first
 (`scripts/compatibility/fixtures.py`). *works* is, for a job, Completed with its log downloaded; for a deployment, the
 answer to upstream's sample request; for a notebook, all cells; for all else created, read back and compared, listed,
-archived or deleted. *not yet* was submitted too, and was refused with a clear error. *upstream* is an error of the
+archived or deleted. *not yet* was submitted too, and was refused with a clear error. *not confirmed* was refused before, and
+has not come to its end since what it needs is there: the seconds are those of the refusal. *upstream* is an error of the
 example's own, with the reason.
 
 {counts}
@@ -35,7 +36,7 @@ def write_report(path: Path, verdicts: list[Verdict], order: list[str], client: 
     known = {one.path: one for one in (*_read(path), *verdicts)}
     verdicts = [known[one] for one in order if one in known]
     counted = Counter(one.result.split(":")[0] for one in verdicts)
-    counts = ", ".join(f"{counted[name]} {name}" for name in ("works", "fails", "not yet", "upstream") if counted[name])
+    counts = ", ".join(f"{counted[name]} {name}" for name in RESULTS if counted[name])
     lines = [f"| {one.path} | {one.kind} | {one.result} | {one.seconds:.1f} |\n" for one in verdicts]
     path.write_text(_HEAD.format(client=client, counts=f"{len(verdicts)} rows: {counts}.") + "".join(lines))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from azure.core.exceptions import HttpResponseError
 
 _LINE = 300
+RESULTS = ("works", "fails", "not confirmed", "not yet", "upstream")  # the third is said by hand alone
 
 # Rows that end with this error whatever the service is, and why.
 _UPSTREAM = {
@@ -44,7 +45,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`result` starts with "works", "fails: ", "not yet: " or "upstream: "."""
+    """`result` is "works", or another of `RESULTS`, a colon and the reason."""
 
     path: str
     kind: str

@@ -65,6 +65,7 @@ from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.kinds.serving.place import withdraw
 from smalt.metrics.collector import Collector
 from smalt.metrics.names import FEED, STEP, WRITE
 from smalt.metrics.recorder import Recorder
@@ -182,7 +183,7 @@ def build(settings: Settings) -> Server:
             register(connection, servers.me, servers.url, kinds.reconciled(), clock())
         servers.beat()
     bootstrap(platform)
-    orphans = Orphans(database, servers, local.owners, local.remove)
+    orphans = Orphans(database, servers, local.owners, local.remove, withdraw=lambda: withdraw(platform))
     loop = Loop(
         platform,
         kinds,

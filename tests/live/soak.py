@@ -13,7 +13,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,10 +24,12 @@ import requests
 from live.platform import TERMINAL, Platform, eventually
 from live.servers import Servers
 from live.soak_checks import Feed, check_nothing_is_left, check_runs
-from live.soak_jobs import CANCELED, COUNTED, HOLD_S, PIPELINE, SCHEDULED, SPOT, Job, Tally, dealt, prepare
+from live.soak_jobs import CANCELED, COUNTED, HOLD_S, LOST, PIPELINE, SCHEDULED, SPOT, Job, Tally, dealt, prepare
 
 _ONE_AT_A_TIME = 0.8  # else the other is killed before this one answers again
 _FIRES_IN_S = 10
+_BACK_S = 120.0  # how long a server may be away that was killed
+_SURELY = 4  # of so many jobs that are canceled or lose an agent, it comes in time for one
 TRIAL, PARALLEL = "trial", "parallel job"
 
 
@@ -46,11 +49,12 @@ class Soak:
     servers: Servers
     seed: int
     jobs: int
-    kill_s: float  # kills go on for so long, and there are two at least
+    kill_s: float  # kills go on for so long, and each server is killed, and there are two at least
     patience_s: float = 240.0
     kills: int = 0
-    asked_in: Counter[str] = field(default_factory=Counter[str])  # states in which jobs were canceled
+    asked_in: dict[str, str] = field(default_factory=dict[str, str])  # job → the state in which it was canceled
     lost: dict[str, Victim] = field(default_factory=dict[str, "Victim"])  # by the job
+    seen: set[str] = field(default_factory=set[str])  # jobs that are to lose an agent, and had one
     names: dict[str, str] = field(default_factory=dict[str, str])  # schedule → its job; empty: it came too late
 
     def __post_init__(self) -> None:
@@ -62,9 +66,8 @@ class Soak:
         begun, all_ = time.monotonic(), dealt(self.seed, self.jobs)
         prepare(self.servers.all[0], self.servers)
         feed = Feed(self.servers.all[0])
-        killer = threading.Thread(target=self._kill_in_turn, args=(random.Random(self.seed + 1), begun))
-        killer.start()
-        with ThreadPoolExecutor(len(all_)) as pool:
+        with ThreadPoolExecutor(len(all_) + 1) as pool:
+            killing = pool.submit(self._kill_in_turn, random.Random(self.seed + 1), begun)
             fates: list[Future[None]] = []
             try:
                 try:
@@ -73,7 +76,10 @@ class Soak:
                         if job.fate:
                             fates.append(pool.submit(self._cancel if job.fate == CANCELED else self._lose, job))
                 finally:
-                    killer.join()
+                    wait([killing])
+                killing.result()
+                ended = [str(one.root) for one in self.servers.all if not one.is_up()]
+                assert not ended, f"supervisors that have ended: {', '.join(ended)}"
                 self.servers.wait_until_all_answer()
                 wrong = [said for job in all_ if (said := self._judged(job))]
             finally:
@@ -81,10 +87,12 @@ class Soak:
             for fate in fates:
                 fate.result()
         assert not wrong, "\n".join(wrong)
-        check_nothing_is_left(self.servers, [self._name(job) for job in all_])
+        self.check_all_was_tried(all_)
+        names = [name for job in all_ if (name := self._name(job))]
+        check_nothing_is_left(self.servers, names)
         starts = {job.name: Tally(self.servers, job).starts() for job in all_ if job.sort is SPOT}
-        check_runs(self.servers.all[-1], feed.check(self.servers, starts))
-        canceled = ", ".join(f"{state} {count}" for state, count in sorted(self.asked_in.items()))
+        check_runs(self.servers.all[-1], feed.check(self.servers, names, starts))
+        canceled = ", ".join(f"{state} {count}" for state, count in sorted(Counter(self.asked_in.values()).items()))
         return (
             f"seed {self.seed}: {self.jobs} jobs, {self.kills} kills of servers, {len(self.lost)} of agents,"
             f" canceled while {canceled or '(none)'}; {time.monotonic() - begun:.0f} s; all ended once and as they should"
@@ -93,18 +101,23 @@ class Soak:
     # what happens
 
     def _kill_in_turn(self, chance: random.Random, begun: float) -> None:
+        """Raises AssertionError where a server does not come back."""
         all_ = self.servers.all
-        turn = first = chance.randrange(len(all_))
-        while time.monotonic() - begun < self.kill_s or turn - first < 2:
+        first = chance.randrange(len(all_))
+        while time.monotonic() - begun < self.kill_s or self.kills < self._kills_least:
             time.sleep(chance.uniform(0.3, 3.0))  # the moment is what is tried
-            victim = all_[turn % len(all_)]
-            with contextlib.suppress(AssertionError, ProcessLookupError):  # it is not up again yet
-                before = victim.kill("server")
-                self.kills += 1
-                victim.restarted("server", before)
-                if chance.random() < _ONE_AT_A_TIME:
-                    victim.wait_until_it_answers(60)
-            turn += 1
+            victim = all_[(first + self.kills) % len(all_)]
+            if before := victim.pid("server"):  # else it is not up again yet
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(before, signal.SIGKILL)
+                    self.kills += 1
+            victim.restarted("server", before, _BACK_S)
+            if chance.random() < _ONE_AT_A_TIME:
+                victim.wait_until_it_answers(_BACK_S)
+
+    @property
+    def _kills_least(self) -> int:
+        return max(2, len(self.servers.all))
 
     def _submit(self, through: Platform, job: Job) -> None:
         Tally.begin(self.servers, job)
@@ -129,12 +142,15 @@ class Soak:
         through = self.servers.all[job.number % len(self.servers.all)]
         state = self._send(through, "GET", f"jobs/{job.name}", None, (200,)).json()["properties"]["status"]
         self._send(through, "POST", f"jobs/{job.name}/cancel", None, (200, 202))
-        self.asked_in[state] += 1
+        self.asked_in[job.name] = state
 
     def _lose(self, job: Job) -> None:
         """Its agent is killed, or that of one of its jobs, at some moment after the first one has come; if it comes."""
         while not self._ended.wait(0.05):
-            if self._agents(job) and not self._ended.wait(job.after_s) and (found := self._agents(job)):  # any moment
+            if not self._agents(job):
+                continue
+            self.seen.add(job.name)
+            if not self._ended.wait(job.after_s) and (found := self._agents(job)):  # any moment
                 victim = found[job.number % len(found)]
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim.pid, signal.SIGKILL)
@@ -146,12 +162,15 @@ class Soak:
         found: list[Victim] = []
         for one in self.servers.all:
             for name, state in one.agents().items():
-                with contextlib.suppress(OSError, ValueError, KeyError):
+                try:
                     task = json.loads((one.root / "tasks" / name / "task.json").read_text())
-                    run, root = task["variables"]["AZUREML_RUN_ID"], task["variables"]["AZUREML_ROOT_RUN_ID"]
-                    if root == job.name and state["phase"] in ("preparing", "running"):
-                        mends = PARALLEL if task.get("parallel") else TRIAL if "_" in run else ""
-                        found.append(Victim(run, state["agent_pid"], mends))
+                except FileNotFoundError:  # it was removed meanwhile
+                    continue
+                variables = task["variables"]
+                if variables.get("AZUREML_ROOT_RUN_ID") == job.name and state["phase"] in ("preparing", "running"):
+                    run = variables["AZUREML_RUN_ID"]
+                    mends = PARALLEL if task.get("parallel") else TRIAL if "_" in run else ""
+                    found.append(Victim(run, state["agent_pid"], mends))
         return found
 
     def _send(self, through: Platform, method: str, path: str, body: Any, good: tuple[int, ...]) -> requests.Response:
@@ -169,6 +188,16 @@ class Soak:
         return answer
 
     # what has become of them
+
+    def check_all_was_tried(self, jobs: Sequence[Job]) -> None:
+        """Else it says nothing that all ended as it should. Raises AssertionError."""
+        doomed, canceled = ([job.name for job in jobs if job.fate == fate] for fate in (LOST, CANCELED))
+        assert self.kills >= self._kills_least, f"{self.kills} kills of {len(self.servers.all)} servers"
+        assert self.seen or not doomed, f"no agent was found of any of {doomed}"
+        assert self.lost or len(doomed) < _SURELY, f"no agent was killed of {doomed}"
+        assert self.asked_in.keys() == {*canceled}, f"{self.asked_in} were canceled of {canceled}"
+        in_time = [state for state in self.asked_in.values() if state not in TERMINAL]
+        assert in_time or len(canceled) < _SURELY, f"each of {canceled} had ended before it was canceled"
 
     def _name(self, job: Job) -> str:
         return self.names.get(job.name, job.name)
@@ -203,7 +232,8 @@ class Soak:
             return ""
         if job.fate == CANCELED and state == "Canceled":
             return ""
-        if lost and not mends and state == "Failed" and ("vanished" in error or job.sort is PIPELINE):
+        of_which = lost.run if lost and job.sort is PIPELINE else ""  # a pipeline names the step's job
+        if lost and not mends and state == "Failed" and "vanished" in error and of_which in error:
             return ""
         return "it should not have ended so"
 

@@ -85,10 +85,11 @@ class Feed:
     def __init__(self, platform: Platform) -> None:
         self._from = platform.get("changes?after=now")["cursor"]
 
-    def check(self, servers: Servers, starts: Mapping[str, int]) -> list[str]:
+    def check(self, servers: Servers, jobs: Sequence[str], starts: Mapping[str, int]) -> list[str]:
         """Each server tells the same, and each job has come to its end once. The names of all jobs, children too.
 
-        `starts`: how often the script of a job that may be begun again was started: once an attempt at most.
+        `jobs`: names that must be among them. `starts`: how often the script of a job that may be begun again was
+        started: once an attempt at most.
         """
         told = [self._read(one) for one in servers.all]
         cursors = Counter(one["cursor"] for one in told[0])
@@ -96,6 +97,8 @@ class Feed:
         assert all(_as_a_bag(one) == _as_a_bag(told[0]) for one in told), "the servers' feeds differ"
         ends = Counter(one["resourceId"] for one in told[0] if _is_end(one))
         created = [one["resourceId"] for one in told[0] if one["what"] == "created"]
+        untold = {*jobs} - {one.rpartition("/")[2] for one in created}
+        assert not untold, f"jobs that the feed does not tell: {sorted(untold)}"
         wrong = {job: ends[job] for job in created if ends[job] != 1}
         assert not wrong, f"jobs with another number of ends than one: {wrong}"
         attempts = Counter(_name(one) for one in told[0] if " on nodes " in one.get("reason", ""))

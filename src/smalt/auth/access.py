@@ -31,6 +31,7 @@ WITHHELD = frozenset(
         "listnotebookkeys/action",
         "computes/write",
         "computes/delete",
+        "computes/preempt/action",
         "computes/listkeys/action",
         "onlineendpoints/delete",
         "onlineendpoints/regeneratekeys/action",

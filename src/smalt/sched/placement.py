@@ -17,7 +17,7 @@ from sqlalchemy.engine import Row as SqlRow
 from smalt.sched import ports, queue, quotas
 from smalt.sched.backfill import SLACK_S, Gap, Held, gap
 from smalt.sched.queue import Place, Waiting
-from smalt.sched.want import Given, Want
+from smalt.sched.want import Given, Want, workspace_of
 from smalt.store import nodes as machines_
 from smalt.store import resources
 from smalt.store.database import exclusive
@@ -35,6 +35,7 @@ class Node:
     gpus: tuple[int, ...] = ()
     preemptible: bool = False
     until: float | None = None
+    reclaimed: bool = False
 
 
 def available(nodes: Sequence[Node], most: int, machines: Collection[int] | None = None) -> list[int]:
@@ -79,7 +80,7 @@ def with_gpus(connection: Connection) -> list[Node]:
 
 def _node(row: SqlRow[tuple[object, ...]]) -> Node:
     gpus = tuple(json.loads(row.gpus)) if row.gpus else ()
-    return Node(row.node, row.owner, row.since, gpus, row.preemptible, row.until)
+    return Node(row.node, row.owner, row.since, gpus, row.preemptible, row.until, row.reclaimed)
 
 
 def counts(connection: Connection, compute: str) -> tuple[int, int]:
@@ -99,12 +100,15 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
         exclusive(connection, _MACHINE)
     if have := _held(connection, want):
         return have
-    waiting = queue.ensure(connection, want)
     machines = _machines(connection, want)
-    may = _has_quota(connection, want, waiting, now)
+    counted = bool(want.cores) and quotas.limits(connection, want.workspace, want.family)
+    if given := _at_once(connection, want, machines, counted, now):
+        return given
+    place = queue.ensure(connection, want, now)
+    may = _has_quota(connection, want, place, counted, now)
     chosen = _chosen(connection, want, machines, now) if may else None
     if chosen is None:
-        if waiting.lacks_gpus:
+        if place.lacks_gpus:
             queue.note_lack_of_gpus(connection, want.owner, False)
             queue.wake_first_for_gpus(connection, now)  # it stood before others there
         return None
@@ -113,11 +117,25 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
         queue.note_lack_of_gpus(connection, want.owner, True)
         return None
     given = _give(connection, want, chosen, gpus, machines or {}, now)
-    queue.leave(connection, want.owner)
+    queue.serve(connection, want.owner, place)
     queue.wake_first(connection, want.compute, now)
     if want.gpus:
         queue.wake_first_for_gpus(connection, now)
+    if counted:
+        queue.wake_first_for_quota(connection, want.workspace, want.family, now)
     return given
+
+
+def _at_once(
+    connection: Connection, want: Want, machines: Mapping[int, str] | None, counted: bool, now: float
+) -> list[Given] | None:
+    """Its nodes, where they are free and nobody waits there, as mostly: then it joins no queue."""
+    if want.gpus or counted or queue.is_wanted(connection, want.compute):
+        return None
+    free = available(nodes(connection, want.compute), want.most, machines)
+    if len(free) < want.nodes:
+        return None
+    return _give(connection, want, free[: want.nodes], [()] * want.nodes, machines or {}, now)
 
 
 def _chosen(connection: Connection, want: Want, machines: Mapping[int, str] | None, now: float) -> list[int] | None:
@@ -157,17 +175,19 @@ def _wake_others(connection: Connection, compute: str, beside: Gap | None, now: 
     resources.poke(connection, chosen, now)
 
 
-def _has_quota(connection: Connection, want: Want, waiting: Waiting, now: float) -> bool:
-    """Whether the workspace may have its processors, too. While it may not, others pass it."""
-    left = None
-    if want.cores and quotas.limits(connection, want.workspace):
-        exclusive(connection, f"quotas of {want.workspace}")  # the last lock: of another compute's jobs, too
+def _has_quota(connection: Connection, want: Want, place: Waiting, counted: bool, now: float) -> bool:
+    """Whether the workspace may have its processors, too, and nobody waits for them since before."""
+    lacks = False
+    if counted:
+        quotas.lock(connection, want.workspace)
         left = quotas.nodes_left(connection, want.workspace, want.family, want.cores)
-    lacks = left is not None and left < want.nodes
-    if lacks is not waiting.lacks_quota:
+        lacks = (left is not None and left < want.nodes) or not queue.is_first_for_quota(connection, want)
+    if lacks is not place.lacks_quota:
         queue.note_lack_of_quota(connection, want.owner, lacks)
         if lacks:
-            queue.wake_first(connection, want.compute, now)
+            queue.wake_first(connection, want.compute, now)  # it stood before others there
+        else:
+            queue.wake_first_for_quota(connection, want.workspace, want.family, now)
     return not lacks
 
 
@@ -250,7 +270,7 @@ def take_back(connection: Connection, compute: str, count: int, now: float) -> l
     As where somebody waits for them. Empty: there are not so many.
     """
     exclusive(connection, compute)
-    owners = victims(nodes(connection, compute), count)
+    owners = victims([node for node in nodes(connection, compute) if not node.reclaimed], count)
     _reclaim(connection, owners, now)
     return owners
 
@@ -264,25 +284,28 @@ def reclaimed(connection: Connection, owner: str) -> bool:
 def release(connection: Connection, owner: str, now: float) -> None:
     """The owner needs no nodes any more: they are idle, and the next in the queue and the compute itself are woken."""
     mine = allocation.c.owner == owner
-    held = connection.execute(select(allocation.c.compute_id, allocation.c.gpus).where(mine)).all()
+    held = connection.execute(select(allocation.c.compute_id, allocation.c.gpus, allocation.c.family).where(mine)).all()
     queued = queue.place_of(connection, owner)
     computes = sorted({row.compute_id for row in held} | ({queued.compute} if queued else set()))
     gpus = any(row.gpus for row in held) or (queued is not None and queued.lacks_gpus)
     for name in [*computes, _MACHINE] if gpus else computes:
         exclusive(connection, name)
+    families = sorted({(workspace_of(row.compute_id), row.family) for row in held if row.family})
+    counted = [one for one in families if quotas.limits(connection, *one)]
+    for workspace in sorted({workspace for workspace, _ in counted}):
+        quotas.lock(connection, workspace)
     connection.execute(
         update(allocation)
         .where(mine)
         .values(owner=None, ports=None, gpus=None, preemptible=False, reclaimed=False, since=now, until=None)
     )
-    queue.leave(connection, owner)
-    for workspace in sorted({compute.rpartition("/computes/")[0] for compute in computes}):
-        if quotas.limits(connection, workspace):
-            quotas.wake(connection, workspace, now)
+    queue.leave(connection, owner, now)
     for compute in computes:
         queue.wake_first(connection, compute, now)
     if gpus:
         queue.wake_first_for_gpus(connection, now)
+    for workspace, family in counted:
+        queue.wake_first_for_quota(connection, workspace, family, now)
     resources.poke(connection, computes, now)
 
 

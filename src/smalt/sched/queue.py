@@ -1,8 +1,8 @@
 """Who waits for nodes of a compute, and in which order: by rank, then shares take turns, each in order of submission.
 
-A turn is a number that a job has when it joins: that of the first in the queue, or where others of its share wait, so
-much more than the last of them as that one has nodes. So a share with a thousand jobs in the queue holds up another's
-one job for a single turn, and nobody's place is counted anew when somebody comes or goes.
+Who lacks quota keeps his place and holds up nobody there: those of his workspace and family wait in a queue of their
+own for it, and so do those of this machine who lack GPUs. Both go by rank and time alone: turns of several computes do
+not compare.
 """
 
 from __future__ import annotations
@@ -10,50 +10,111 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, or_, select, update
 
+from smalt.sched import turns
 from smalt.sched.want import Want, is_preemptible
 from smalt.store import resources
 from smalt.store.tables import queue
 
 _FIRST = (queue.c.rank.desc(), queue.c.turn, queue.c.since, queue.c.owner)
-_FIRST_OF_ALL = (queue.c.rank.desc(), queue.c.since, queue.c.owner)  # turns of several computes do not compare
-_AT_ONCE = 20
+_FIRST_OF_ALL = (queue.c.rank.desc(), queue.c.since, queue.c.owner)
 
 
-def ensure(connection: Connection, want: Want) -> Waiting:
+@dataclass(frozen=True)
+class Waiting:
+    compute: str
+    rank: int
+    share: str
+    turn: int
+    workspace: str
+    family: str
+    lacks_gpus: bool = False
+    lacks_quota: bool = False
+
+
+_WAITING = (
+    queue.c.compute_id, queue.c.rank, queue.c.share, queue.c.turn, queue.c.workspace, queue.c.family,
+    queue.c.lacks_gpus, queue.c.lacks_quota,
+)  # fmt: skip
+
+
+def place_of(connection: Connection, owner: str) -> Waiting | None:
+    found = connection.execute(select(*_WAITING).where(queue.c.owner == owner)).first()
+    return Waiting(*found) if found else None
+
+
+def ensure(connection: Connection, want: Want, now: float) -> Waiting:
     """It waits, with this rank, from now on."""
     known = place_of(connection, want.owner)
     if known is not None and known.rank == want.rank:
         return known
     if known is not None:
-        leave(connection, want.owner)
+        leave(connection, want.owner, now)
+    place = Waiting(want.compute, want.rank, want.share, _turn(connection, want), want.workspace, want.family)
     values = {
         "owner": want.owner, "compute_id": want.compute, "nodes": want.nodes, "since": want.submitted_at,
-        "rank": want.rank, "share": want.share, "turn": _turn(connection, want), "limit_s": want.limit_s,
+        "rank": want.rank, "share": want.share, "turn": place.turn, "limit_s": want.limit_s,
+        "workspace": want.workspace, "family": want.family,
     }  # fmt: skip
     connection.execute(queue.insert().values(values))
-    return Waiting(want.compute, want.rank, False, False)
+    if known is not None:
+        wake_first(connection, want.compute, now)  # others may be before it now
+    return place
 
 
 def _turn(connection: Connection, want: Want) -> int:
-    among = (queue.c.compute_id == want.compute, queue.c.rank == want.rank)
-    ours = select(queue.c.turn, queue.c.nodes).where(*among, queue.c.share == want.share).limit(1)
-    after = connection.execute(ours.where(queue.c.since > want.submitted_at).order_by(queue.c.since)).first()
-    if after:
-        return after.turn  # it was submitted before that one, and so stands before it
-    now = connection.execute(select(queue.c.turn).where(*among).order_by(queue.c.turn).limit(1)).scalar() or 0
-    last = connection.execute(ours.order_by(queue.c.since.desc())).first()
-    return max(now, last.turn + last.nodes) if last else now
+    mine = (queue.c.compute_id == want.compute, queue.c.share == want.share, queue.c.rank == want.rank)
+    after = select(queue.c.turn).where(*mine, queue.c.since > want.submitted_at).order_by(queue.c.since).limit(1)
+    found = connection.execute(after).first()
+    if found:
+        return found.turn  # it was submitted before that one, and so stands before it
+    return turns.join(connection, want.compute, want.rank, want.share, want.nodes)
+
+
+def serve(connection: Connection, owner: str, place: Waiting) -> None:
+    """It has its nodes."""
+    turns.serve(connection, place.compute, place.rank, place.turn)
+    connection.execute(delete(queue).where(queue.c.owner == owner))
+
+
+def leave(connection: Connection, owner: str, now: float) -> Waiting | None:
+    """It waits no more, and was not served; whoever waited behind it is woken. Returns where it stood."""
+    place = place_of(connection, owner)
+    if place is None:
+        return None
+    connection.execute(delete(queue).where(queue.c.owner == owner))
+    mine = (queue.c.compute_id == place.compute, queue.c.share == place.share, queue.c.rank == place.rank)
+    last = connection.execute(
+        select(queue.c.turn, queue.c.nodes).where(*mine).order_by(queue.c.since.desc()).limit(1)
+    ).first()
+    turns.give_back(
+        connection, place.compute, place.rank, place.share, last.turn + last.nodes if last is not None else None
+    )
+    wake_first(connection, place.compute, now)
+    if place.lacks_gpus:
+        wake_first_for_gpus(connection, now)
+    if place.lacks_quota:
+        wake_first_for_quota(connection, place.workspace, place.family, now)
+    return place
 
 
 def is_first_for_gpus(connection: Connection, want: Want) -> bool:
     """Whether nobody on this machine who has nodes, and waits for GPUs alone, is served before."""
+    return _nobody(connection, want, queue.c.lacks_gpus)
+
+
+def is_first_for_quota(connection: Connection, want: Want) -> bool:
+    """Whether nobody of its workspace who lacks quota of its family is served before."""
+    return _nobody(connection, want, _lacking(want.workspace, want.family))
+
+
+def _nobody(connection: Connection, want: Want, among: ColumnElement[bool]) -> bool:
     earlier = or_(
         queue.c.since < want.submitted_at, and_(queue.c.since == want.submitted_at, queue.c.owner < want.owner)
     )
     before = or_(queue.c.rank > want.rank, and_(queue.c.rank == want.rank, earlier))
-    query = select(queue.c.owner).where(queue.c.lacks_gpus, queue.c.owner != want.owner, before).limit(1)
+    query = select(queue.c.owner).where(among, queue.c.owner != want.owner, before).limit(1)
     return connection.execute(query).first() is None
 
 
@@ -66,37 +127,21 @@ def note_lack_of_quota(connection: Connection, owner: str, lacks: bool) -> None:
     connection.execute(update(queue).where(queue.c.owner == owner).values(lacks_quota=lacks))
 
 
-def leave(connection: Connection, owner: str) -> None:
-    connection.execute(delete(queue).where(queue.c.owner == owner))
-
-
-@dataclass(frozen=True)
-class Waiting:
-    compute: str
-    rank: int
-    lacks_gpus: bool
-    lacks_quota: bool
-
-
-def place_of(connection: Connection, owner: str) -> Waiting | None:
-    query = select(queue.c.compute_id, queue.c.rank, queue.c.lacks_gpus, queue.c.lacks_quota)
-    found = connection.execute(query.where(queue.c.owner == owner)).first()
-    return Waiting(*found) if found else None
-
-
 def waiting(connection: Connection, compute: str) -> int:
     return connection.execute(select(func.count()).select_from(queue).where(queue.c.compute_id == compute)).scalar_one()
+
+
+def is_wanted(connection: Connection, compute: str) -> bool:
+    """Whether anybody waits for it."""
+    return connection.execute(select(queue.c.owner).where(queue.c.compute_id == compute).limit(1)).first() is not None
 
 
 def wake_first(connection: Connection, compute: str, now: float) -> None:
     _wake(connection, _served(compute), _FIRST, now)
 
 
-def wake_without_quota(connection: Connection, prefix: str, now: float) -> None:
-    """Those who lacked quota on computes whose keys begin so, as many as are looked at at once."""
-    lacking = (queue.c.compute_id.startswith(prefix, autoescape=True), queue.c.lacks_quota)
-    query = select(queue.c.owner).where(*lacking).order_by(*_FIRST_OF_ALL).limit(_AT_ONCE)
-    resources.poke(connection, list(connection.execute(query).scalars()), now)
+def wake_first_for_quota(connection: Connection, workspace: str, family: str, now: float) -> None:
+    _wake(connection, _lacking(workspace, family), _FIRST_OF_ALL, now)
 
 
 def wake_first_for_gpus(connection: Connection, now: float) -> None:
@@ -131,8 +176,12 @@ def position(connection: Connection, owner: str, most: int) -> int | None:
     return 1 + ahead
 
 
+def _lacking(workspace: str, family: str) -> ColumnElement[bool]:
+    return and_(queue.c.workspace == workspace, queue.c.family == family, queue.c.lacks_quota)
+
+
 def _served(compute: str) -> ColumnElement[bool]:
-    return and_(queue.c.compute_id == compute, queue.c.lacks_quota.is_(False))
+    return and_(queue.c.compute_id == compute, queue.c.lacks_quota == false())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, delete, func, select
 
 from smalt.sched import queue
+from smalt.store.database import exclusive
 from smalt.store.tables import allocation, quota
 
 
@@ -24,10 +25,24 @@ def all_(connection: Connection) -> list[tuple[str, str, int]]:
 
 def set_(connection: Connection, workspace: str, family: str, cores: int | None, now: float) -> None:
     """None: no quota any more. Who waited because of it is asked again."""
+    lock(connection, workspace)
     connection.execute(delete(quota).where(quota.c.workspace == workspace, quota.c.family == family))
     if cores is not None:
         connection.execute(quota.insert().values(workspace=workspace, family=family, cores=cores))
-    wake(connection, workspace, now)
+    queue.wake_first_for_quota(connection, workspace, family, now)
+
+
+def lock(connection: Connection, workspace: str) -> None:
+    """Until the transaction ends nobody else takes, gives back or changes what quotas of the workspace count.
+
+    After the locks of computes and of the machine's GPUs.
+    """
+    exclusive(connection, f"quotas of {workspace}")
+
+
+def forget(connection: Connection, workspace: str) -> None:
+    """It is gone."""
+    connection.execute(delete(quota).where(quota.c.workspace == workspace))
 
 
 def nodes_left(connection: Connection, workspace: str, family: str, cores: int) -> int | None:
@@ -48,11 +63,7 @@ def used(connection: Connection, workspace: str = "") -> Mapping[str, int]:
     return {family: int(cores) for family, cores in connection.execute(grouped)}
 
 
-def limits(connection: Connection, workspace: str) -> bool:
-    """Whether it has any quota."""
-    return connection.execute(select(quota.c.family).where(quota.c.workspace == workspace).limit(1)).first() is not None
-
-
-def wake(connection: Connection, workspace: str, now: float) -> None:
-    """Whoever waits for a quota of it."""
-    queue.wake_without_quota(connection, f"{workspace}/computes/", now)
+def limits(connection: Connection, workspace: str, family: str) -> bool:
+    """Whether there is one."""
+    query = select(quota.c.family).where(quota.c.workspace == workspace, quota.c.family == family)
+    return connection.execute(query).first() is not None

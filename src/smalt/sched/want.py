@@ -42,7 +42,11 @@ class Want:
     @property
     def workspace(self) -> str:
         """The key of the compute's."""
-        return self.compute.rpartition("/computes/")[0]
+        return workspace_of(self.compute)
+
+
+def workspace_of(compute: str) -> str:
+    return compute.rpartition("/computes/")[0]
 
 
 def is_preemptible(rank: int) -> bool:

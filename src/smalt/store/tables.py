@@ -143,13 +143,26 @@ queue = Table(  # who waits for nodes of a compute
     Column("since", Double, nullable=False),
     Column("rank", Integer, nullable=False, server_default=text("0")),  # a higher one is served before those below it
     Column("share", Text, nullable=False, server_default=""),  # whose jobs take turns with those of others
-    Column("turn", Integer, nullable=False, server_default=text("0")),  # a lower one is served first
+    Column("turn", BigInteger, nullable=False, server_default=text("0")),  # a lower one is served first
     Column("limit_s", Double, nullable=False, server_default=text("0")),  # it ends so long after its start; 0: no limit
     Column("lacks_gpus", Boolean, nullable=False, server_default=false()),  # there are nodes for it, and no GPUs
+    Column("workspace", Text, nullable=False, server_default=""),  # whose quota of a family it needs
+    Column("family", Text, nullable=False, server_default=""),
     Column("lacks_quota", Boolean, nullable=False, server_default=false()),  # its workspace has as much as it may have
-    Index("queue_order", "compute_id", "lacks_quota", "rank", "turn", "since"),
+    Index("queue_order", "compute_id", "lacks_quota", text("rank DESC"), "turn", "since", "owner"),
+    Index("queue_places", "compute_id", "rank", "turn", "since", "owner"),
     Index("queue_share", "compute_id", "share", "rank", "since"),
+    Index("queue_quota", "workspace", "family", "lacks_quota", text("rank DESC"), "since"),
     Index("queue_gpus", "rank", "since", sqlite_where=text("lacks_gpus"), postgresql_where=text("lacks_gpus")),
+)
+
+turn = Table(  # whose turn it is in a queue (`sched/turns.py`)
+    "turn",
+    metadata,
+    Column("compute_id", Text, primary_key=True),
+    Column("rank", Integer, primary_key=True),
+    Column("share", Text, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
 )
 
 quota = Table(  # how many processors of a family of sizes the jobs of a workspace may have at once

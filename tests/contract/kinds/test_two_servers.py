@@ -15,6 +15,7 @@ from fakes.jobs import JOBS, status, submit
 from fakes.platform import WORKSPACE
 from fakes.two_servers import TwoServers
 from smalt.arm.ports.serving import GATEWAY
+from smalt.kinds.serving.place import withdraw
 from smalt.store import claims, servers
 from smalt.store.tables import resource, server
 
@@ -137,6 +138,16 @@ def test_one_serves_all_endpoints_and_the_next_where_it_is_lost(pair: TwoServers
     assert route.name == ENDPOINT.rpartition("/")[2] and len(route.deployments[0].addresses) == 1
     here.servers.beat()  # it is back
     assert all(uri.startswith(other.servers.url) for uri in scoring(pair)), scoring(pair)
+    assert len(here.gateway.applied[-1]) == 1, "replicas that have ended"
+    here.gateway.lagging = True
+    assert not withdraw(here) and not here.gateway.applied[-1]
+    here.gateway.lagging = False
+    assert withdraw(here) and withdraw(other) and len(other.gateway.applied[-1]) == 1
+    lose(pair, 1 - at)
+    here.servers.beat()
+    assert withdraw(here), "nobody serves: what is here is left to the next step"
+    of_one(pair, at)
+    assert withdraw(here) and len(here.gateway.applied[-1]) == 1, "it serves again"
 
 
 def scoring(pair: TwoServers) -> list[str]:

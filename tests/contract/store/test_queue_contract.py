@@ -54,6 +54,38 @@ def test_an_experiment_with_many_jobs_holds_up_another_for_one_turn(database: Da
     assert ask(database, many[1]) is None and ask(database, few[0]) == [0]
 
 
+def test_experiments_that_always_come_again_do_not_keep_others_waiting(database: Database) -> None:
+    running = want("running", 0.0, most=1, share="z")
+    assert ask(database, running) == [0]
+    jobs = {f"a{number}": want(f"a{number}", 1.0 + number, most=1, share="a") for number in range(3)}
+    jobs |= {f"{share}0": want(f"{share}0", 5.0, most=1, share=share) for share in "bc"}
+    for one in jobs.values():
+        assert ask(database, one) is None
+    served: list[str] = []
+    for round_ in range(12):
+        end(database, running)
+        name = waiting(database)[0]
+        served.append(name)
+        running = jobs[name]
+        assert ask(database, running) == [0]
+        if not name.startswith("a"):
+            again = f"{name[0]}{round_ + 1}"
+            jobs[again] = want(again, 10.0 + round_, most=1, share=name[0])
+            assert ask(database, jobs[again]) is None
+    assert served[:9] == ["a0", "b0", "c0", "a1", *served[4:6], "a2", *served[7:9]]
+    assert {name[0] for name in served[4:6]} == {name[0] for name in served[7:9]} == {"b", "c"}
+
+
+def test_a_job_that_leaves_unserved_gives_its_turn_back(database: Database) -> None:
+    ask(database, want("busy", 0.0, most=1))
+    many = [want(f"many-{number}", 1.0 + number, most=1, share="many") for number in range(5)]
+    for one in (*many, want("other", 10.0, most=1, share="few"), want("more", 11.0, most=1, share="few")):
+        ask(database, one)
+    end(database, *many)
+    ask(database, want("again", 12.0, most=1, share="many"))
+    assert waiting(database) == ["other", "again", "more"]
+
+
 def test_who_comes_late_with_an_older_time_stands_before_its_own(database: Database) -> None:
     ask(database, want("busy", 0.0, most=1))
     for name, at in (("b", 2.0), ("c", 3.0), ("a", 1.0)):
@@ -160,3 +192,72 @@ def test_a_quota_is_never_exceeded_by_jobs_of_several_computes_at_once(database:
     for thread in threads:
         thread.join()
     assert len(got) == 3
+
+
+def lacking(database: Database) -> dict[str, bool]:
+    with database.read() as connection:
+        computes = queue.computes(connection, "/w/computes/")
+        places = [one for compute in computes for one in queue.first(connection, compute, 100)]
+    return {one.owner.rpartition("/")[2]: one.lacks_quota for one in places}
+
+
+def due(database: Database, *wants: Want) -> list[str]:
+    return [one.owner.rpartition("/")[2] for one in wants if read(database, one.owner).due_at is not None]
+
+
+def test_who_waits_for_a_quota_is_woken_by_its_own_family_and_wakes_the_next(database: Database) -> None:
+    with database.write() as connection:
+        for family in ("familyX", "familyY"):
+            quotas.set_(connection, "/w", family, 4, 1.0)
+    x = [want(f"x{number:02}", 1.0 + number, most=99, family="familyX", cores=4) for number in range(25)]
+    y = [want(f"y{number}", 50.0 + number, most=99, family="familyY", cores=4) for number in range(2)]
+    for one in (*x, *y):
+        insert(database, one.owner)
+        ask(database, one)
+    end(database, y[0])
+    assert due(database, *x, *y) == ["y1"]
+    with database.write() as connection:
+        quotas.set_(connection, "/w", "familyX", None, 1.0)
+    asked = 0
+    while woken := [one for one in x if lacking(database).get(one.owner.rpartition("/")[2]) and due(database, one)]:
+        assert ask(database, woken[0]) is not None
+        asked += 1
+    assert asked == 24
+
+
+def test_small_jobs_do_not_pass_a_large_one_of_their_quota(database: Database) -> None:
+    with database.write() as connection:
+        quotas.set_(connection, "/w", "familyA", 8, 1.0)
+    small = [want(f"s{number}", 1.0 + 2 * number, most=9, family="familyA", cores=4) for number in range(3)]
+    gang = want("gang", 2.0, nodes=2, most=9, family="familyA", cores=4)
+    for one in (*small, gang):
+        insert(database, one.owner)
+    assert [ask(database, one) for one in (small[0], gang, small[1])] == [[0], None, None]
+    end(database, small[0])
+    assert ask(database, small[2]) is None and ask(database, gang) is not None
+
+
+def test_a_lower_priority_lets_others_pass_at_once(database: Database) -> None:
+    small, wide = want("small", 3.0, most=2), want("wide", 2.0, nodes=2, most=2, priority=3)
+    for one in (small, wide):
+        insert(database, one.owner)
+    assert ask(database, want("busy", 1.0, most=2)) == [0]
+    assert ask(database, wide) is None and ask(database, small) is None
+    assert ask(database, replace(wide, priority=1)) is None
+    assert due(database, small) == ["small"] and ask(database, small) == [1]
+
+
+def test_processors_that_are_given_back_while_another_notes_their_lack_wake_it(database: Database) -> None:
+    with database.write() as connection:
+        quotas.set_(connection, "/w", "familyA", 4, 1.0)
+    first = want("a", 1.0, family="familyA", cores=4)
+    other = replace(want("b", 2.0, family="familyA", cores=4), compute="/w/computes/other")
+    insert(database, other.owner)
+    assert ask(database, first) == [0]
+    thread = threading.Thread(target=end, args=(database, first))
+    with database.write() as connection:
+        assert placement.acquire(connection, other, 0, 100.0) is None
+        thread.start()
+        thread.join(0.5)  # it waits for this transaction to end
+    thread.join()
+    assert due(database, other) == ["b"] and ask(database, other) == [0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from inspect import getmembers, isfunction
@@ -223,8 +224,6 @@ WAITED_FOR = {
     "AutoML": "AutoML",
     "Spark": "Spark",
     "the environment mldesigner": "mldesigner",  # no kind or type: a curated environment
-    "several processes on a node": "Distributed",  # no kind or type: they are there, and the row is to be run again
-    "parallel jobs": "Parallel",  # steps of pipelines, of which no job has the type
 }
 
 
@@ -236,6 +235,17 @@ def test_no_public_example_waits_for_what_is_there() -> None:
     assert not unknown, f"say in WAITED_FOR by what these would exist: {unknown}"
     wrong = sorted(path for path, needs in waiting.items() if WAITED_FOR[needs] in there)
     assert not wrong, f"docs/compatibility.md says that these wait for what exists; run them again: {wrong}"
+
+
+def test_public_examples_are_counted_as_they_are_listed() -> None:
+    text = text_of("compatibility")
+    rows = Counter(re.findall(r"^\| \S+/\S+ \| [\w-]+ \| ([a-z ]+?)(?:: [^|]+)? \| [\d.]+ \|$", text, re.MULTILINE))
+    told = re.search(r"^(\d+) rows: (.*)\.$", text, re.MULTILINE)
+    assert told is not None and int(told[1]) == rows.total() == text.count("\n| ") - 1
+    assert dict(part.split(" ", 1)[::-1] for part in told[2].split(", ")) == {
+        key: str(one) for key, one in rows.items()
+    }
+    assert all(f"*{name}*" in text for name in rows), "each result is explained"
 
 
 def anchors(path: Path) -> set[str]:

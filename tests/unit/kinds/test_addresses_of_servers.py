@@ -22,13 +22,23 @@ def place(harness: Harness, uri: str) -> Place:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("host", ["ml-b.example:7443", "localhost:1", "localhost:7443"])
-@pytest.mark.parametrize("suffix", [STORAGE_SUFFIX, AZURE_SUFFIX])
 def test_an_account_of_the_workspace_is_read_whatever_server_is_named_before_it(
-    harness: Harness, form: str, host: str, suffix: str
+    harness: Harness, form: str, host: str
 ) -> None:
     account = str(harness.row(WORKSPACE).status["account"])
-    found = place(harness, form.format(host=host, account=account, suffix=suffix))
+    found = place(harness, form.format(host=host, account=account, suffix=STORAGE_SUFFIX))
     assert (found.account, found.container, found.path) == (account, "box", "a/b.py")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_account_of_azures_behind_an_address_of_others_is_elsewhere_whatever_its_name(
+    harness: Harness, form: str
+) -> None:
+    account = str(harness.row(WORKSPACE).status["account"])
+    found = place(harness, form.format(host="proxy.example", account=account, suffix=AZURE_SUFFIX) + "?sv=1")
+    assert found.account == "" and found.url.startswith("https://proxy.example/") and found.url.endswith("?sv=1")
+    here = f"{harness.settings.host}:{harness.settings.port}"
+    assert place(harness, form.format(host=here, account=account, suffix=AZURE_SUFFIX)).account == account
 
 
 def test_an_account_of_others_behind_an_address_of_others_is_elsewhere(harness: Harness) -> None:
@@ -36,6 +46,18 @@ def test_an_account_of_others_behind_an_address_of_others_is_elsewhere(harness: 
     assert (place(harness, uri).account, place(harness, uri).url) == ("", uri)
     with pytest.raises(ArmError, match="theirs"):
         place(harness, uri.replace("ml-b.example", "localhost"))
+
+
+def test_code_that_another_server_has_shown_is_found_by_each(harness: Harness) -> None:
+    account = str(harness.row(WORKSPACE).status["account"])
+    url = f"{WORKSPACE}/codes/c/versions/1"
+    shown = {"codeUri": f"https://ml-b.example:7443/{account}.blob.{AZURE_SUFFIX}/box/my%20src"}
+    assert harness.put(url, {"properties": shown}).status_code == 201
+    found = place(harness, harness.row(url).properties["codeUri"])
+    assert (found.account, found.container, found.path) == (account, "box", "my src")
+    assert harness.put(url, {"properties": harness.get(url).json()["properties"]}).status_code == 200
+    theirs = {"codeUri": shown["codeUri"].replace(account, "theirs")}
+    assert harness.put(f"{WORKSPACE}/codes/d/versions/1", {"properties": theirs}).status_code == 400
 
 
 def test_code_is_shown_at_the_server_that_is_asked(harness: Harness) -> None:

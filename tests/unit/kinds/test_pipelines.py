@@ -272,7 +272,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"jobs": {"a": node("azureml:part:1", data=IN)}, "settings": {"default_compute": "nowhere"}}, "properties.settings.default_compute", "nowhere"),
     ({"jobs": {"a": node("azureml:part:1", data=IN)}, "settings": {"default_datastore": "nowhere"}}, "properties.settings.default_datastore", "nowhere"),
     ({"jobs": {"a": node("azureml:part:1", data=IN)}, "settings": {"force_rerun": "perhaps"}}, "properties.settings.force_rerun", "perhaps"),
-
+    ({"jobs": {"a": node("azureml:part:1", data=IN, more={"queue_settings": {"priority": "9" * 5000}})}}, "properties.jobs.a.queueSettings.priority", ""),
     ({"jobs": {"a": node("azureml:part:1", data={"uri": "azureml:nothing:1", "job_input_type": "uri_folder"})}}, "properties.jobs.a.inputs.data.uri", "nothing"),
     ({"jobs": {"a": node("azureml:part:1", data=IN, more={"limits": {"timeout": "soon"}})}}, "properties.jobs.a.limits.timeout", "soon"),
     ({"jobs": {"a": node("azureml:lost:1", data=IN)}}, "properties.jobs.a.environmentId", "nosuch"),

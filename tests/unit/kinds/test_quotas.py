@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
+from fakes.examples import CURATED
 from fakes.jobs import JOBS, cluster, submit
+from fakes.parents import FAN
 from fakes.platform import WORKSPACE, Harness
+from smalt.kinds.computes import quota
+from smalt.kinds.jobs.model import TYPES
+from smalt.sched import quotas
+from smalt.sched.sizes import SIZES
 
-LOCATION = f"{WORKSPACE.partition('/resourceGroups/')[0]}/providers/Microsoft.MachineLearningServices/locations/local"
+SUBSCRIPTION = WORKSPACE.partition("/resourceGroups/")[0]
+LOCATION = f"{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/local"
+CHILD = {"jobType": "Command", "command": "true", "environmentId": CURATED}
 FAMILY = "standardDSv2Family"  # of the clusters' size, which has 4 processors
 
 
@@ -76,3 +84,36 @@ def test_what_is_wrong_is_named_and_nothing_is_changed(harness: Harness, body: A
 
 def test_a_workspace_that_is_not_there_is_a_404(harness: Harness) -> None:
     assert say(harness, 4, workspace=f"{WORKSPACE}x").status_code == 404
+
+
+@pytest.mark.parametrize("family", sorted({size.family for size in SIZES.values()}))
+def test_each_family_can_have_one(family: str) -> None:
+    assert quota.family_of(family) == family
+
+
+def test_below_a_resource_group_only_its_own_workspaces_are_reached(harness: Harness) -> None:
+    there = LOCATION.replace("/providers/", "/resourceGroups/other/providers/")
+    value = [{"id": f"{WORKSPACE}/quotas/{FAMILY}", "limit": 0}]
+    answer = harness.send("POST", f"{there}/updateQuotas", {"value": value})
+    assert (answer.status_code, answer.json()["error"]["target"]) == (400, "value[0].id")
+    say(harness, 8)
+    assert harness.get(f"{there}/quotas").json()["value"] == []
+
+
+def test_a_quota_goes_with_its_workspace(harness: Harness) -> None:
+    say(harness, 0)
+    assert harness.send("DELETE", WORKSPACE).status_code in (200, 202)
+    harness.settle()
+    with harness.database.read() as connection:
+        assert quotas.all_(connection) == []
+
+
+def test_a_child_waits_for_a_quota_that_is_lowered_meanwhile(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TYPES, FAN.name, FAN)
+    body = {"jobType": "Fan", "count": 1, "child": {**CHILD, "computeId": cluster(harness)}}
+    say(harness, 1)
+    assert harness.put(f"{JOBS}/fan", {"properties": body}).status_code == 201
+    harness.settle()
+    assert harness.row(f"{JOBS}/fan-0").state == "Queued" and harness.row(f"{JOBS}/fan").state == "Running"
+    told = [one["reason"] for one in harness.get(f"{JOBS}/fan-0/events").json()["value"]]
+    assert any(FAMILY in one for one in told)

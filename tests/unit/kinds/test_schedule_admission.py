@@ -9,6 +9,8 @@ import pytest
 from fakes.examples import DATA_URI
 from fakes.jobs import JOBS, submit
 from fakes.parents import FAN
+from fakes.pipelines import child, component, data, node, run_to_the_end
+from fakes.pipelines import submit as submit_pipeline
 from fakes.platform import OWNER, WORKSPACE, Harness
 from fakes.schedules import BEGUN, HOURLY, JOB, URL, body, job_rows, jobs, later, made, shown
 from smalt.arm.kind import OURS
@@ -34,6 +36,59 @@ def test_modes_that_the_job_does_not_say_are_shown(harness: Harness) -> None:
         "data": "ReadOnlyMount", "copy": "Download", "n": None,
     }  # fmt: skip
     assert job["outputs"]["made"]["mode"] == "ReadWriteMount"
+
+
+class TestModesThatAreShown:
+    """They are not what runs: the same pipeline, submitted by hand, has the same modes and the same work done before."""
+
+    @staticmethod
+    def pipeline(harness: Harness) -> dict[str, Any]:
+        part = component(harness, "part", outputs={"made": {"type": "uri_folder", "mode": "upload"}})
+        step = node(part, outputs={"made": "${{parent.outputs.res}}"}, data="${{parent.inputs.raw}}")
+        outputs = {"res": {"jobOutputType": "uri_folder"}}
+        return {"jobType": "Pipeline", "jobs": {"one": step}, "inputs": {"raw": data()}, "outputs": outputs}
+
+    @staticmethod
+    def put(harness: Harness, job: dict[str, Any], **more: Any) -> None:
+        document = body(**more)
+        document["properties"]["action"]["jobDefinition"] = job
+        answer = harness.put(URL, document)
+        assert answer.status_code in (200, 201), answer.text
+        harness.settle()
+
+    @staticmethod
+    def scheduled(harness: Harness) -> str:
+        return next(name for name in jobs(harness) if name.startswith("nightly"))
+
+    def test_a_pipeline_has_the_modes_that_it_has_by_hand(self, harness: Harness) -> None:
+        job = self.pipeline(harness)
+        submit_pipeline(harness, job["jobs"], inputs=job["inputs"], outputs=job["outputs"])
+        self.put(harness, job)
+        for _ in range(2):  # and when what was shown is sent back, as clients do to disable and enable
+            self.put(harness, shown(harness)["action"]["jobDefinition"], isEnabled=False)
+            self.put(harness, shown(harness)["action"]["jobDefinition"], isEnabled=True)
+        assert shown(harness)["action"]["jobDefinition"]["outputs"]["res"]["mode"] == "ReadWriteMount"
+        later(harness, 3600)
+        by_hand, on_time = child(harness, "one"), child(harness, "one", self.scheduled(harness))
+        for name, one in (("outputs", "made"), ("inputs", "data")):
+            assert on_time[name][one].get("mode") == by_hand[name][one].get("mode"), name
+        assert on_time["outputs"]["made"]["mode"] == "Upload"
+
+    def test_a_mode_that_is_said_is_kept(self, harness: Harness) -> None:
+        job = self.pipeline(harness)
+        job["outputs"]["res"]["mode"] = "ReadWriteMount"
+        self.put(harness, job)
+        self.put(harness, shown(harness)["action"]["jobDefinition"])
+        later(harness, 3600)
+        assert child(harness, "one", self.scheduled(harness))["outputs"]["made"]["mode"] == "ReadWriteMount"
+
+    def test_work_that_was_done_by_hand_is_not_done_again(self, harness: Harness) -> None:
+        job = self.pipeline(harness)
+        submit_pipeline(harness, job["jobs"], inputs=job["inputs"], outputs=job["outputs"])
+        assert run_to_the_end(harness) == ["one"]
+        self.put(harness, job)
+        later(harness, 3600)
+        assert run_to_the_end(harness) == []
 
 
 class TestRefusedJobs:

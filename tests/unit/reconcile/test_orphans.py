@@ -48,3 +48,33 @@ def test_what_is_no_more_this_servers_is_ended_and_what_cannot_be_is_tried_again
     thread.join(10)
     assert not thread.is_alive()
     assert sorted(ended) == ["damaged", "nobodys", "theirs"] and list(owners) == ["mine"]
+
+
+def test_routes_of_what_another_serves_go_first_though_it_takes_the_proxy_a_while(harness: Harness) -> None:
+    said: list[str] = []
+    answers = iter([RuntimeError("the database is away"), False, True])
+    all_said = threading.Event()
+
+    def withdraw() -> bool:
+        said.append("withdraw")
+        answer = next(answers)
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+    def owners() -> dict[str, str]:
+        said.append("tasks")
+        if len(said) == 2:
+            made.look_again()
+        if len(said) == 6:
+            all_said.set()
+        return {}
+
+    servers = Servers(harness.database, harness.clock, "me")
+    made = Orphans(harness.database, servers, owners, lambda name: None, withdraw, every_s=60)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    assert all_said.wait(20), said
+    made.stop()
+    thread.join(10)
+    assert said == ["withdraw", "tasks"] * 3 and not thread.is_alive()

@@ -15,6 +15,7 @@ from fakes.tracking_edge import WORKSPACE, Edge
 from smalt.arm.ports import RunSpec
 from smalt.tracking.database import schema
 from smalt.tracking.edge import run_metrics
+from smalt.tracking.runs import logged
 
 AT = "2026-01-02T03:04:05.678Z"
 SCALAR, LIST, TABLE = "azureml.v1.scalar", "azureml.v1.list", "azureml.v1.table"
@@ -106,6 +107,20 @@ def test_what_cannot_be_kept_is_named_and_the_rest_is_kept(service: Service) -> 
     assert service.read("ok") == [(0, 1.0)]
 
 
+@pytest.mark.parametrize("at", [1_800_000_000_000_000, 1_800_000_000_000_000_000, 253_402_300_800_000, -(10**17)])
+def test_times_that_mlflow_has_in_another_unit(service: Service, edge: Edge, at: int) -> None:
+    with edge.tracking.database.write() as connection:
+        logged.log_metric(connection, "job", "m", 0.5, at, 0)
+    assert service.read("m") == [(0, 0.5)]
+
+
+def test_the_step_after_the_greatest_one(service: Service, edge: Edge) -> None:
+    with edge.tracking.database.write() as connection:
+        logged.log_metric(connection, "job", "m", 0.5, 0, 2**63 - 1)
+    service.logs(metric("m", value(m=1)))
+    assert len(service.read("m")) == 2
+
+
 def test_long_metrics_come_in_pages(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_metrics, "PAGE", 2)
     service.logs(*(metric("m", value(m=n)) for n in range(5)))
@@ -122,6 +137,8 @@ def test_long_metrics_come_in_pages(service: Service, monkeypatch: pytest.Monkey
         ("batch", {"values": [metric("m", *(value(m=n) for n in range(1001)))]}, 400, "1001 numbers"),
         ("full", {"metricName": "nothing"}, 404, "nothing"),
         ("full", {"metricName": "m", "continuationToken": "x"}, 400, "continuationToken"),
+        ("full", {"metricName": "m", "continuationToken": "9" * 30}, 400, "continuationToken"),
+        ("full", {"metricName": "m", "continuationToken": "9" * 5000}, 400, "continuationToken"),
         ("sums", {}, 404, "sums"),
     ],
 )

@@ -4,7 +4,8 @@ No look-ups here. Forms: `azureml://datastores/D/paths/P`, short and long; `azur
 and long; `runs:/J/P`; `wasb[s]://C@HOST/P` and `abfs[s]://C@HOST/P`, or `wasbs://ACCOUNT.blob.SUFFIX/C/P` as Azure's
 own examples have it; http and https URLs. An account of this platform has two spellings in those with a host:
 `ACCOUNT.blob.SUFFIX`, and `OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`;
-`dfs` may stand for `blob` in both. The address may be another server's, or an older one of this: the account tells.
+`dfs` may stand for `blob` in both. The address may be another server's, or an older one of this: the account tells,
+behind any address with our SUFFIX. Azure's own stands for it behind our address alone, or in a code's.
 """
 
 from __future__ import annotations
@@ -85,19 +86,26 @@ Address = InDatastore | OfJob | InAccount | Elsewhere
 class _Ours:
     address: str
     known: Callable[[str], bool]
+    is_code: bool
 
     def account(self, host: str, name: str) -> str | None:
         """The account that `name` is, as it stands behind `host`; None: it is none of ours."""
-        found = _ACCOUNT_HERE.fullmatch(name)
-        return found[1] if found and (self.is_(host) or self.known(found[1].lower())) else None
+        is_here = self.is_(host)
+        found = (_ACCOUNT_HERE if is_here or self.is_code else _ACCOUNT).fullmatch(name)
+        return found[1] if found and (is_here or self.known(found[1].lower())) else None
 
     def is_(self, host: str) -> bool:
         return host.lower() == self.address.lower()
 
 
-def parse(uri: str, address: str, known: Callable[[str], bool] = lambda account: False) -> Address:
-    """`address`: this server's HOST:PORT; `known` accounts are ours behind any other, too. Raises NotAnAddress."""
-    ours = _Ours(address, known)
+def parse(
+    uri: str, address: str, known: Callable[[str], bool] = lambda account: False, is_code: bool = False
+) -> Address:
+    """`address`: this server's HOST:PORT; `known` accounts are ours behind any other, too. Raises NotAnAddress.
+
+    `is_code`: as codes are shown (`code.py`), with Azure's suffix, by whatever server of the platform.
+    """
+    ours = _Ours(address, known, is_code)
     if found := _DATASTORE.fullmatch(uri):
         *workspace, store, path = found.groups()
         # `paths//x` is `x`: as if it were joined

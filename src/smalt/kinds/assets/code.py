@@ -5,6 +5,7 @@ A client asks by hash over all names, then for a place to upload to, then regist
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from sqlalchemy import Connection
@@ -25,11 +26,32 @@ class CodeProperties(VersionProperties):
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    request = _with_place(request)
     own = request.body["properties"].get("properties") or {}
     if old is None:
         _check_place(request, connection, request.body["properties"]["codeUri"])
     fixed = fixed_files(request, connection, "codeUri")
     return admit_version(request, connection, old, fixed=fixed, spec=request.body, lookup=own.get("hash_sha256"))
+
+
+def _with_place(request: Request) -> Request:
+    """With the place's one spelling that every server reads: a client may send what another server has shown it."""
+    settings, properties = request.platform.settings, request.body["properties"]
+    place = _place(request.platform, properties["codeUri"])
+    if place is None:
+        return request
+    uri = f"{settings.account_url(place.account)}/{quote(f'{place.container}/{place.path}')}"
+    return replace(request, body={**request.body, "properties": {**properties, "codeUri": uri}})
+
+
+def _place(platform: Platform, uri: str) -> InAccount | None:
+    """None: it is written in another form, or is no address at all."""
+    here = f"{platform.settings.host}:{platform.settings.port}"
+    try:
+        found = parse(uri, here, lambda account: True, is_code=True)  # that it is one of ours is checked with the PUT
+    except NotAnAddress:
+        return None
+    return found if isinstance(found, InAccount) else None
 
 
 def _check_place(request: Request, connection: Connection, uri: str) -> None:
@@ -41,12 +63,8 @@ def _check_place(request: Request, connection: Connection, uri: str) -> None:
 
 def _view(platform: Platform, row: Row) -> Document:
     """Clients download code only from a URL with Azure's own suffix in it."""
-    try:
-        here = f"{platform.settings.host}:{platform.settings.port}"
-        place = parse(str(row.properties["codeUri"]), here, lambda account: True)  # it is in one of ours
-    except NotAnAddress:
-        return {}
-    if not isinstance(place, InAccount):
+    place = _place(platform, str(row.properties["codeUri"]))
+    if place is None:
         return {}
     path = quote(place.path.rstrip("/"))
     return {"codeUri": f"{platform.settings.url}/{place.account}.blob.{AZURE_SUFFIX}/{place.container}/{path}"}

@@ -20,7 +20,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.computes import ray
 from smalt.kinds.computes.ray import RayProperties, Scale
-from smalt.sched import placement, queue
+from smalt.sched import placement, queue, turns
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes, resources
@@ -105,6 +105,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     if row.deleting:
         with platform.database.write() as connection:
             placement.release_idle(connection, row.id, now, idle_s=0, least=0)
+            turns.forget(connection, row.id)
         return Step(row.state, row.status, gone=True)
     machine = row.properties.get("properties") or {}
     scale = machine.get("scaleSettings") or {}

@@ -26,20 +26,26 @@ _NO_LIMIT = -1
 _MOST = 1_000_000
 _AT_ONCE = 100
 _SUFFIX = re.compile(r"(cluster)?(dedicated)?(vcpus)?$")
-_FAMILIES = {size.family.lower(): size.family for size in SIZES.values()}
+
+
+def _plain(name: str) -> str:
+    return _SUFFIX.sub("", re.sub(r"[^a-z0-9]", "", name.lower()))
+
+
+_FAMILIES = {_plain(size.family): size.family for size in SIZES.values()}
 
 
 def family_of(name: str) -> str | None:
     """As the sizes spell it; None: no size is of it."""
-    return _FAMILIES.get(_SUFFIX.sub("", re.sub(r"[^a-z0-9]", "", name.lower())))
+    return _FAMILIES.get(_plain(name))
 
 
 def read(request: Request, _: Row | None) -> tuple[int, Any]:
-    """All quotas of the subscription's workspaces."""
+    """All quotas of the workspaces in the subscription, or in the resource group, that is asked."""
     with request.platform.database.read() as connection:
         found = quotas.all_(connection)
         names = resources.get_many(connection, sorted({workspace for workspace, _, _ in found}))
-    ours = f"/subscriptions/{request.id.subscription}/".lower()
+    ours = _within(request)
     return 200, {
         "value": [
             {
@@ -76,11 +82,11 @@ def _read(request: Request, connection: Connection, at: str, given: Any) -> tupl
         raise invalid(f"{at}.limit: a whole number of processors is needed, or -1 for no limit.", f"{at}.limit")
     try:
         id_ = ResourceId.parse(str(asked.get("id") or ""))
-        if id_.kind != "workspaces/quotas" or id_.subscription.lower() != request.id.subscription.lower():
+        if id_.kind != "workspaces/quotas" or not id_.workspace.key.startswith(_within(request)):
             raise NotAnId
     except NotAnId:
         raise invalid(
-            f"{at}.id: a quota of a workspace of this subscription has the id …/workspaces/NAME/quotas/FAMILY.",
+            f"{at}.id: a quota of a workspace in {_within(request)} has the id …/workspaces/NAME/quotas/FAMILY.",
             f"{at}.id",
         ) from None
     family = family_of(id_.name)
@@ -91,6 +97,11 @@ def _read(request: Request, connection: Connection, at: str, given: Any) -> tupl
     if row is None or row.deleting:
         raise ArmError(404, "ResourceNotFound", f"{at}.id: there is no workspace '{id_.workspace.name}'.", f"{at}.id")
     return row, family, limit
+
+
+def _within(request: Request) -> str:
+    """What the ids begin with of all that the caller asked, and was let, below."""
+    return f"{ResourceId(request.id.subscription, request.id.group).key}/"
 
 
 def _quota(workspace: Row, family: str, limit: int) -> Document:

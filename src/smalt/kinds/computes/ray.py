@@ -23,7 +23,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import NodePlace, ProvidedNode, WantedNode
 from smalt.arm.validation import Properties
 from smalt.engines.ray.dashboard import check_address
-from smalt.sched import growth, placement
+from smalt.sched import growth, placement, turns
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes
@@ -124,6 +124,7 @@ def remove(platform: Platform, row: Row) -> Step:
         for one in machines:
             nodes.remove(connection, one.name)
         placement.release_idle(connection, row.id, now, idle_s=0, least=0)
+        turns.forget(connection, row.id)
     after = None
     try:
         if ray.get("made") or ray.get("job"):

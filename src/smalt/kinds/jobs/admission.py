@@ -22,7 +22,6 @@ from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs.log_places import check_apart
 from smalt.kinds.jobs.model import MODES
 from smalt.kinds.process_settings import no_nul
-from smalt.sched import quotas
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import MEDIUM, PRIORITIES
@@ -111,7 +110,6 @@ def compute(
     on_ray = bool(ray_of(resources.get(connection, found.key)))
     if (machines or on_ray) and want > 1:
         raise several_machines(want, f"'{name}'")
-    _check_quota(connection, workspace, found.size, want)
     if gpus := SIZES[found.size.lower()].gpus if found.size.lower() in SIZES else 0:
         known = [one.gpus for one in machines if one.seen_at]
         have = max(known, default=gpus) if machines or on_ray else platform.engine.capacity().gpus
@@ -122,18 +120,6 @@ def compute(
                 f"properties.computeId: '{name}' has {gpus} GPUs {each}; {where} has {have}.", "properties.computeId"
             )
     return found
-
-
-def _check_quota(connection: Connection, workspace: ResourceId, size: str, want: int) -> None:
-    """Raises ArmError(400) for a job that could never have its nodes."""
-    known = SIZES.get(size.lower())
-    most = quotas.of_workspace(connection, workspace.key).get(known.family) if known else None
-    if known and most is not None and known.cpus * want > most:
-        raise ArmError(
-            400, "QuotaExceeded", f"properties.resources.instanceCount: {want} nodes of {known.name} are"
-            f" {known.cpus * want} processors; the quota of {known.family} in workspace '{workspace.name}' is {most}."
-            " Ask for fewer or smaller nodes, or have the quota raised.", "properties.resources.instanceCount",
-        )  # fmt: skip
 
 
 def several_machines(count: int, compute: str) -> ArmError:

@@ -26,12 +26,12 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.kinds.assets import environment_build
-from smalt.kinds.jobs import admission, authors, distribution, gang, launch, life, lineage, provenance
+from smalt.kinds.jobs import admission, authors, distribution, gang, launch, life, lineage, provenance, quota
 from smalt.kinds.jobs.life import Completed, at, finish
 from smalt.kinds.jobs.status import JobStatus
-from smalt.sched import placement
+from smalt.sched import placement, queue
 from smalt.sched.growth import ray_of
-from smalt.sched.sizes import SIZES
+from smalt.sched.queue import Waiting
 from smalt.sched.want import MEDIUM, Want
 from smalt.store import lineage as written
 from smalt.store import nodes, resources
@@ -93,18 +93,19 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
         return _build(platform, row, status, plan)
     with platform.database.write() as connection:
         most = admission.nodes_most(platform, connection, compute)
-        given = None
+        given, lacks = None, None
         if most is not None:
             gpus = platform.engine.capacity().gpus
             want = replace(_want(row, most), elsewhere=bool(ray_of(cluster)))
             given = placement.acquire(connection, want, gpus, platform.clock())
+            lacks = None if given else queue.place_of(connection, row.id)
             if given is None and want.elsewhere and row.state != "Queued":  # who makes nodes hears of it
                 resources.poke(connection, [compute], platform.clock())
     if most is None:
         message = f"The compute '{compute.rsplit('/', 1)[-1]}' was deleted before the job could start."
         return finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
     if given is None:  # whoever gives nodes back wakes the first in the queue
-        return at(row, "Queued", status, after=None, reason=f"waits for nodes{_why(cluster, machines)}")
+        return at(row, "Queued", status, after=None, reason=f"waits for {_lack(lacks, cluster, machines)}")
     if not ready and any(not one.machine for one in given):  # its machines were taken away meanwhile
         return _build(platform, row, status, plan)
     attempt, numbers = status.attempt + 1, tuple(one.node for one in given)
@@ -137,17 +138,19 @@ def _home(platform: Platform, status: JobStatus) -> str:
     return other if other in platform.servers.others else me
 
 
-def _why(cluster: Row | None, machines: Sequence[Machine]) -> str:
+def _lack(place: Waiting | None, cluster: Row | None, machines: Sequence[Machine]) -> str:
+    if place is not None and place.lacks_quota:
+        return f"the quota of {place.family}, which others of the workspace use"
     if ray_of(cluster):
         wrong = part(cluster.status if cluster else {}, "ray").get("why")
-        return f": {wrong}" if wrong else ""
+        return f"nodes: {wrong}" if wrong else "nodes"
     away = machines and not any(one.connected for one in machines)
-    return ": none of the machines is connected (smalt node list)" if away else ""
+    return "nodes: none of the machines is connected (smalt node list)" if away else "nodes"
 
 
 def _want(row: Row, most: int) -> Want:
     ours, count = row.spec[OURS], distribution.node_count(row.properties)
-    size = SIZES.get(str(ours.get("instance_type") or "").lower())
+    size = quota.size_of(row.spec)
     return Want(
         ours["compute"], row.id, count, most, row.created_at,
         gpus=ours.get("gpus", 0), ports=distribution.has_peers(row.properties, count),

@@ -23,7 +23,19 @@ from smalt.arm.runs import JobRuns, described, is_run, untold
 from smalt.arm.services import STUDIO, TRACKING, of_job
 from smalt.kinds.assets import made
 from smalt.kinds.assets.lineage import READ
-from smalt.kinds.jobs import accept, command, life, lineage, pipeline, priority, provenance, queues, sweep, tracked_run
+from smalt.kinds.jobs import (
+    accept,
+    command,
+    life,
+    lineage,
+    pipeline,
+    priority,
+    provenance,
+    queues,
+    quota,
+    sweep,
+    tracked_run,
+)
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
@@ -42,7 +54,9 @@ def _type_of(row: Row) -> JobType:
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     if old is None:
-        return accept.new(request, connection)
+        admitted = accept.new(request, connection)
+        quota.check(connection, request.id.workspace, admitted.spec)
+        return admitted
     type_ = _type_of(old)
     return _update(request, connection, old, accept.checked(type_, request), type_)
 

@@ -31,6 +31,22 @@ def _home(platform: Platform) -> str:
     return "" if home is None or platform.servers.lost(home) else home
 
 
+def withdraw(platform: Platform) -> bool:
+    """Empty this server's gateway where another serves: its routes lead to replicas that have ended.
+
+    False: Envoy has not taken that over yet.
+    """
+    if _home(platform) in ("", platform.servers.me):
+        return True
+    with platform.database.write() as connection:
+        exclusive(connection, GATEWAY)  # nobody takes it meanwhile
+        gateway = resources.get(connection, GATEWAY)
+        if gateway is None or gateway.home in (None, platform.servers.me):
+            return True
+        version = platform.gateway.apply([])
+    return platform.gateway.in_force(version)
+
+
 def _take(platform: Platform) -> str:
     with platform.database.write() as connection:
         exclusive(connection, GATEWAY)

@@ -20,6 +20,7 @@ from smalt.arm.validation import Properties
 from smalt.kinds.workspaces import supporting
 from smalt.kinds.workspaces.diagnosis import diagnose
 from smalt.kinds.workspaces.storage_account import shown_keys
+from smalt.sched import quotas
 from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -99,6 +100,8 @@ def _delete(platform: Platform, row: Row) -> Step:
     if account and not supporting.account_given(row.properties):  # nor those of datastores: their data is the user's
         platform.blobs.remove(account)
     platform.tracking.remove_workspace(row.id)
+    with platform.database.write() as connection:
+        quotas.forget(connection, row.id)
     return Step(row.state, row.status, gone=True)
 
 

@@ -31,6 +31,9 @@ from smalt.tracking.store.plain import ENTITIES_MOST, KEY_MOST, LogBatch, Metric
 from smalt.tracking.store.tracking_store import TrackingStore
 
 PAGE = 1000  # values of a metric in one answer
+_DIGITS_MOST = 18  # what a database takes for a number
+_STEP_MOST = 2**62
+_LAST_MS = 253_402_300_799_999  # the end of the year 9999
 _TABLE, _ARTIFACT, _SCALAR = "azureml.v1.table", "Artifact", "azureml.v1.scalar"
 _NAMES = f"it has up to {KEY_MOST} letters, digits, blanks and '_', '-', '.', ':', '/'"
 
@@ -86,7 +89,7 @@ class RunMetrics:
 
     def _full(self, name: str, run: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         metric, token = str(asked.get("metricName") or ""), asked.get("continuationToken")
-        if token is not None and not str(token).isdecimal():
+        if token is not None and not (str(token).isdecimal() and len(str(token)) <= _DIGITS_MOST):
             raise invalid("continuationToken is none of this service's.", "continuationToken")
         skip = int(token or 0)
         with self.tracking.database.read() as connection:
@@ -130,7 +133,7 @@ def read_batch(asked: Mapping[str, Any], run: str, steps: Mapping[str, int]) -> 
                 elif not is_name(key):
                     read.refused.append((name, f"'{key[:KEY_MOST]}' is no metric's name: {_NAMES}."))
                 else:
-                    last[key] = last.get(key, -1) + 1 if step is None else step
+                    last[key] = min(last.get(key, -1) + 1, _STEP_MOST) if step is None else step
                     read.metrics.append((key, found[0], at, run, last[key], found[1]))
     return read
 
@@ -149,8 +152,8 @@ def _number(given: Any, type_: str) -> tuple[float, bool] | None:
 
 
 def _value(metric: str, value: float | None, at: int, step: int) -> dict[str, Any]:
-    """One value of a metric; `at` in milliseconds."""
-    written = datetime.fromtimestamp(at / 1000, UTC).isoformat()
+    """One value of a metric; `at` in milliseconds; a time that is no date is the nearest that is one."""
+    written = datetime.fromtimestamp(min(max(at, 0), _LAST_MS) / 1000, UTC).isoformat()
     return {"metricId": str(uuid.uuid4()), "createdUtc": written, "step": step, "data": {metric: _shown(value)}}
 
 
@@ -162,7 +165,7 @@ def _shown(value: float | None) -> float | str:
 
 def _step(given: Any, field: str) -> int | None:
     """Raises ArmError(400)."""
-    if given is not None and (given.__class__ is not int or abs(given) >= 2**62):
+    if given is not None and (given.__class__ is not int or abs(given) >= _STEP_MOST):
         raise invalid(f"{field}: '{str(given)[:80]}' is no step.", field)
     return given
 

@@ -84,7 +84,7 @@ def priority(given: Any) -> Any:
     """A word in YAML, a number in a job; what is neither is refused when the job is taken."""
     if not isinstance(given, str):
         return given
-    return int(given) if given.isdecimal() else _PRIORITIES.get(given.lower(), given)
+    return int(given) if given.isdecimal() and len(given) < 10 else _PRIORITIES.get(given.lower(), given)
 
 
 def camel(value: Any) -> Any:

@@ -25,6 +25,7 @@ from smalt.kinds.jobs.schedules.definition import FIELD, Occasion
 from smalt.kinds.jobs.schedules.status import ScheduleStatus, refused, submitted
 from smalt.kinds.jobs.schedules.triggers import Trigger, TriggerProperties
 from smalt.store import resources
+from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
 _CREATE_JOB = "CreateJob"
@@ -96,7 +97,8 @@ def _action(request: Request, connection: Connection, given: Mapping[str, Any], 
     if not given.get("jobDefinition"):
         raise invalid(f"{FIELD} is missing: the job that is to be submitted.", FIELD)
     complete = definition.complete(request, connection, given["jobDefinition"], old)
-    return {**given, "jobDefinition": definition.with_modes(complete)}
+    known = part(part(old.properties, "action"), "jobDefinition") if old else {}
+    return {**given, "jobDefinition": definition.without_shown(complete, known)}
 
 
 def _trigger_of(row: Row) -> Trigger:
@@ -148,7 +150,9 @@ def _fail(platform: Platform, row: Row, error: Document) -> Step:
 
 def _view(platform: Platform, row: Row) -> Document:
     status = ScheduleStatus.read(row.status)
+    action = row.properties["action"]
     return {
+        "action": {**action, "jobDefinition": definition.shown(action["jobDefinition"])},
         "isEnabled": _is_enabled(row),
         "nextRunTime": None if status.next is None else timestamp(status.next),
         "lastRun": status.last or None,
