@@ -290,6 +290,7 @@ def test_copy_within_the_account_and_from_a_sas_url(rig):
     assert "sig=" not in got.headers["x-ms-copy-source"]
     put = rig.request("PUT", "c", headers={"x-ms-copy-source": base, "x-ms-blob-type": "BlockBlob"})
     assert (put.status, rig.get("c").body) == (201, b"data")
+    assert rig.request("PUT", "d", headers={"x-ms-copy-source": "https://[/a"}).status == 400
     foreign = rig.request("PUT", "d", headers={"x-ms-copy-source": "https://example.com/a"})
     assert (foreign.status, foreign.code) == (400, "CannotVerifyCopySource")
     other_host = base.replace("127.0.0.1:1", "example.com")

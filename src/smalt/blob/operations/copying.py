@@ -112,7 +112,10 @@ async def _copy(
 
 
 def _source(request: Request, url: str) -> Target:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise invalid_header("x-ms-copy-source", "it is no URL") from None
     try:
         source = parse_target(parts.path, parts.netloc)
     except BlobError:
