@@ -11,6 +11,7 @@ from smalt.store.database import exclusive
 from smalt.store.tables import allocation
 
 PORTS_EACH = 8
+_FAMILIES = (socket.AF_INET, socket.AF_INET6) if socket.has_dualstack_ipv6() else (socket.AF_INET,)
 _BLOCKS = range(20_000, 32_000, PORTS_EACH)  # below the ports that Linux gives out by itself
 
 
@@ -30,11 +31,16 @@ def free_blocks(connection: Connection, count: int) -> list[int]:
 
 
 def _unused(first: int) -> bool:
-    """Whether nobody else listens in the block now, at any address."""
-    for port in range(first, first + PORTS_EACH):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                return False
+    """Whether nobody else listens in the block now, at any address of either family."""
+    return all(_free(family, port) for port in range(first, first + PORTS_EACH) for family in _FAMILIES)
+
+
+def _free(family: socket.AddressFamily, port: int) -> bool:
+    with socket.socket(family) as probe:
+        if family is socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
     return True
