@@ -15,6 +15,18 @@ def submit(harness: Harness, name: str = "train-1", **properties: Any) -> Any:
     return harness.put(f"{JOBS}/{name}", {"properties": body})
 
 
+def run(harness: Harness, name: str, exit_code: int = 0, **properties: Any) -> None:
+    """A command job that runs to its end."""
+    answer = submit(harness, name, **properties)
+    assert answer.status_code == 201, answer.text
+    harness.settle()
+    (task,) = harness.row(f"{JOBS}/{name}").status["tasks"]
+    harness.engine.start(task)
+    harness.settle()
+    harness.engine.finish(task, exit_code)
+    harness.settle()
+
+
 def status(harness: Harness, name: str = "train-1") -> str:
     return harness.get(f"{JOBS}/{name}").json()["properties"]["status"]
 

@@ -8,6 +8,8 @@ from fakes.examples import CURATED
 from fakes.jobs import JOBS, status
 from fakes.platform import WORKSPACE, Harness
 
+BANDIT = {"policyType": "Bandit", "slackFactor": 0.1, "evaluationInterval": 1, "delayEvaluation": 0}
+BEST = "best_child_run_id"
 METRIC = "acc"
 TRIAL = {"command": "python train.py --lr ${{search_space.lr}}", "environmentId": CURATED}
 SPACE = {"lr": ["uniform", [0.0, 1.0]]}

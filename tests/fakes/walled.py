@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -137,6 +138,14 @@ def walled_root(agent: int | None, user: int, level: str = "walls") -> Iterator[
             yield made
         finally:
             made.listener.close()
+
+
+def end_agents(walled: Walled) -> None:
+    """Of a test that failed, and left tasks that run."""
+    for folder in (walled.root / "tasks").iterdir():
+        state = walled.state(folder)
+        if state is not None and state.phase is not Phase.EXITED:
+            os.kill(state.agent_pid, signal.SIGKILL)
 
 
 def succeeds(result: tuple[TaskState, str]) -> str:

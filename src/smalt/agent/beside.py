@@ -6,14 +6,10 @@ import contextlib
 import os
 import resource
 import shutil
-import signal
-from collections.abc import Callable
 from typing import NoReturn
 
 from smalt.agent import linux
-from smalt.agent.processes import Command, prefer_for_oom, put_into
-
-Join = Callable[[], Callable[[], None] | None]
+from smalt.agent.processes import Command, Join, forget_signals, forked, prefer_for_oom
 
 
 def has(command: Command, program: str) -> bool:
@@ -23,37 +19,21 @@ def has(command: Command, program: str) -> bool:
 
 def start(command: Command, join: Join, argv: list[str], log: int) -> int:
     """The process id of `argv`, which says what it has to say to `log`. It ends with the agent. Raises OSError."""
-    pass_, hold = os.pipe()
-    try:
-        pid = os.fork()
-    except OSError:
-        os.close(pass_)
-        os.close(hold)
-        raise
-    if pid == 0:
-        os.close(hold)
-        _become(command, join, argv, log, pass_)
-    os.close(pass_)
-    refused = put_into(command.cgroups, pid)
-    with contextlib.suppress(BrokenPipeError), os.fdopen(hold, "wb") as opening:
-        opening.write(b"" if refused else b"1")
+    pid, _ = forked(command.cgroups, lambda door: _become(command, join, argv, log, door))
     return pid
 
 
-def _become(command: Command, join: Join, argv: list[str], log: int, pass_: int) -> NoReturn:
+def _become(command: Command, join: Join, argv: list[str], log: int, door: int) -> NoReturn:
     """In the forked child: nothing of the agent is left but the log."""
     try:
         os.setsid()
         linux.die_with_any_parent()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        forget_signals()
         prefer_for_oom()
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, stream in enumerate((nothing, log, log)):
             os.dup2(stream, number)
-        if not os.read(pass_, 1):
+        if not os.read(door, 1):
             os._exit(127)
         give_up = join()
         os.umask(0o022)

@@ -25,7 +25,7 @@ from typing import NoReturn
 from smalt.agent import linux
 from smalt.agent.door_session import attend, hand_out, refuse
 from smalt.agent.folder import TaskFolder
-from smalt.agent.processes import Command, put_into
+from smalt.agent.processes import Command, Join, forget_signals, forked
 from smalt.agent.visit import DOOR_KEY_FILE, DOOR_SOCKET, MOST_ASKED, Visit
 
 _MOST_VISITORS = 8  # with a process of their own
@@ -42,7 +42,7 @@ class Door:
         self,
         folder: TaskFolder,
         command: Command,
-        join: Callable[[], Callable[[], None] | None],
+        join: Join,
         selector: selectors.BaseSelector,
         address: Callable[[int], str],
     ) -> None:
@@ -114,37 +114,21 @@ class Door:
         if not host and len(self._visits) >= _MOST_VISITORS:
             refuse(connection, f"{_MOST_VISITORS} processes of visitors run in this job already: end one")
             return
-        pass_, hold = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError:
-            os.close(pass_)
-            os.close(hold)
-            raise
-        if pid == 0:
-            os.close(hold)
-            self._become(connection, visit, host, more, pass_)
-        os.close(pass_)
-        refused = put_into(self._command.cgroups, pid)
-        with contextlib.suppress(BrokenPipeError), os.fdopen(hold, "wb") as opening:
-            opening.write(b"" if refused else b"1")
+        pid, _ = forked(self._command.cgroups, lambda door: self._become(connection, visit, host, more, door))
         if not host:
             self._visits.add(pid)
 
-    def _become(self, connection: socket.socket, visit: Visit, host: str, more: bytes, pass_: int) -> NoReturn:
+    def _become(self, connection: socket.socket, visit: Visit, host: str, more: bytes, door: int) -> NoReturn:
         code = 1
         try:
             os.setsid()
             linux.hide_memory()  # it is a copy of the agent, and the task may be of the same user
             linux.set_process_name("smalt-door")
             linux.die_with_any_parent()
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
+            forget_signals()
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, [])
             connection.setblocking(True)
-            if os.read(pass_, 1):
+            if os.read(door, 1):
                 if host:
                     hand_out(connection, host, visit.port, self._join)
                 else:

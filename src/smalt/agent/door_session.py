@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from smalt.agent import linux
-from smalt.agent.processes import Command, prefer_for_oom, send
+from smalt.agent.processes import Command, Join, prefer_for_oom, send
 from smalt.agent.visit import Visit
 
 _PIECE = 64 << 10
@@ -32,7 +32,6 @@ _HANGUP_S = 2.0
 _CONNECT_S = 3.0  # what listens on the same machine, and takes none: it hangs
 _UNLOCK, _PEER = 0x40045431, 0x5441  # TIOCSPTLCK, TIOCGPTPEER
 _END_OF_TYPING = b"\x04"
-Join = Callable[[], Callable[[], None] | None]
 
 
 class Gone(Exception):

@@ -23,6 +23,9 @@ from smalt.agent.rlimits import Rlimits
 _RESET = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE)
 
 
+Join = Callable[[], Callable[[], None] | None]  # enters the walls; gives what gives up the rights that this needed
+
+
 class StartError(Exception):
     """The process could not be started; the message says why."""
 
@@ -67,23 +70,11 @@ class Brood:
         self.status: int | None = None
 
     def start(self, command: Command) -> None:
-        """Returns when the command runs. It dies with this process. Raises StartError.
-
-        The kernel takes some 14 ms to move a process into a control group (it waits for all processors): this process
-        has it done while the child builds its walls, and then lets it in.
-        """
+        """Returns when the command runs. It dies with this process. Raises StartError."""
         reading, writing = os.pipe()
-        door, key = os.pipe()
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            os.close(key)
-            _become(command, parent, door, writing, alone=not self.first)
+        parent, alone = os.getpid(), not self.first
+        pid, refused = forked(command.cgroups, lambda door: _become(command, parent, door, writing, alone))
         os.close(writing)
-        os.close(door)
-        refused = put_into(command.cgroups, pid)
-        with contextlib.suppress(BrokenPipeError), os.fdopen(key, "wb") as opening:  # the child has ended: it says why
-            opening.write(b"" if refused else b"1")
         with os.fdopen(reading, "rb") as pipe:
             problem = pipe.read().decode(errors="replace")  # closed by exec
         if problem or refused:
@@ -201,7 +192,38 @@ def _kill_and_wait(pid: int) -> None:
         os.close(descriptor)
 
 
-def put_into(cgroups: list[str], pid: int) -> str:
+def forked(cgroups: list[str], child: Callable[[int], NoReturn]) -> tuple[int, str]:
+    """The process id of a child of this process, and why it could not be put into all of these control groups.
+
+    `child(door)` reads a byte from `door` when it is, and the end where it could not be. The kernel takes some 14 ms to
+    move a process (it waits for all processors): meanwhile the child does what it may do before. Raises OSError.
+    """
+    door, key = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(door)
+        os.close(key)
+        raise
+    if pid == 0:
+        os.close(key)
+        child(door)
+    os.close(door)
+    refused = _put_into(cgroups, pid)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(key, "wb") as opening:  # the child has ended: it says why
+        opening.write(b"" if refused else b"1")
+    return pid, refused
+
+
+def forget_signals() -> None:
+    """In a forked child: signals do what they do in a process that was not told anything of them."""
+    signal.set_wakeup_fd(-1)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _put_into(cgroups: list[str], pid: int) -> str:
     """Why it could not be, in words; empty if it is in all of them."""
     try:
         for group in cgroups:
@@ -221,11 +243,8 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
         os.setsid()
         if alone:
             linux.die_with_parent(parent)
-        signal.set_wakeup_fd(-1)
-        for number in _RESET:
-            signal.signal(number, signal.SIG_DFL)
+        forget_signals()
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         prefer_for_oom()
         nothing = os.open(os.devnull, os.O_RDONLY)  # before its limit of open files: this process may have more
         for which, bounds in command.rlimits.items():

@@ -35,6 +35,16 @@ class Place(NamedTuple):
     task: str
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.task}.{self.number}"
+
+    @classmethod
+    def read(cls, text: str) -> Place | None:
+        """The other way round; None where it names none."""
+        task, _, number = text.rpartition(".")
+        found = place_of(f"x-{number}-{task.removeprefix('job-')}")
+        return found if found is not None and str(found) == text else None
+
 
 def asked(row: Row) -> dict[str, Document]:
     """The services that a job asks for, by their names, beside those that every job has."""

@@ -43,9 +43,10 @@ def give_back(connection: Connection, compute: str, rank: int, share: str, last:
         _set(connection, compute, rank, _key(share), last)
 
 
-def forget(connection: Connection, compute: str) -> None:
-    """It is gone."""
-    connection.execute(delete(turn).where(turn.c.compute_id == compute))
+def forget(connection: Connection, gone: str) -> None:
+    """Of a compute, or of all computes of a workspace."""
+    below = turn.c.compute_id.startswith(f"{gone}/computes/", autoescape=True)
+    connection.execute(delete(turn).where((turn.c.compute_id == gone) | below))
 
 
 def _among(compute: str, rank: int) -> ColumnElement[bool]:

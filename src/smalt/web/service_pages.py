@@ -9,8 +9,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from smalt.arm.errors import ArmError
+from smalt.arm.services import Place
 from smalt.auth.sessions import Sessions
-from smalt.web.services import ServiceDoors, place_named
+from smalt.web.services import ServiceDoors
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ServicePages:
             return PlainTextResponse(
                 "Open the login link that `smalt up` prints, and then this page again.\n", status_code=401
             )
-        place = place_named(http.query_params.get("service", ""))
+        place = Place.read(http.query_params.get("service", ""))
         if place is None:
             return PlainTextResponse("The link names no service.\n", status_code=400)
         try:

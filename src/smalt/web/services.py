@@ -91,7 +91,7 @@ class ServiceDoors:
         """For a browser."""
         name = self.target(principal, place).name
         origin = services.origin(self._platform.settings.url, place, name)
-        return self.access.link(principal, _text(place), origin, to)
+        return self.access.link(principal, str(place), origin, to)
 
     def line(self, target: Target, place: Place) -> socket.socket:
         return self._platform.engine.reach(place.task, target.port)
@@ -249,10 +249,10 @@ class ServiceGate:
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers]
         if "authorization" in request.named:
             return self._authenticate({"headers": headers, "method": request.method}), True
-        principal = self._doors.access.read(request.cookies, _text(place))
+        principal = self._doors.access.read(request.cookies, str(place))
         if principal is None:
             if request.shows_page:
-                url = f"{self._platform.settings.url}{OPEN}?service={_text(place)}&to={quote(request.path, safe='')}"
+                url = f"{self._platform.settings.url}{OPEN}?service={place!s}&to={quote(request.path, safe='')}"
                 raise _Answered(302, Location=url)
             raise ArmError(401, "AuthenticationFailed", "Send a token of the workspace: 'Authorization: Bearer …'.")
         if not is_of_own_page(request.method, request.named, origin):
@@ -267,7 +267,7 @@ class ServiceGate:
         """By a link; then the cookie is there. Raises _Answered."""
         query = parse_qs(request.path.partition("?")[2])
         to = (query.get("to") or ["/"])[0]
-        came = self._doors.access.redeem((query.get("code") or [""])[0], _text(place))
+        came = self._doors.access.redeem((query.get("code") or [""])[0], str(place))
         if came is None or request.method != "GET":
             raise ArmError(401, "LinkUsed", "This link was used already, or is older than a minute. Ask for another.")
         principal, cookie = came
@@ -295,17 +295,6 @@ def _refusal(error: ArmError, request: _Request) -> _Answered:
         return _Answered(error.status, f"{error.message}\n".encode())
     body = json.dumps({"error": error.body()}).encode()
     return _Answered(error.status, body, **{**error.headers, "Content-Type": "application/json"})
-
-
-def place_named(text: str) -> Place | None:
-    """The other way round: what `_text` says of a service."""
-    task, _, number = text.rpartition(".")
-    found = services.place_of(f"x-{number}-{task.removeprefix('job-')}")
-    return found if found is not None and _text(found) == text else None
-
-
-def _text(place: Place) -> str:
-    return f"{place.task}.{place.number}"
 
 
 def _is_path(to: str) -> bool:

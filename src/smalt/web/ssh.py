@@ -49,9 +49,8 @@ async def serve(line: socket.socket, key: asyncssh.SSHKey, allowed: Sequence[str
     """
     known: set[bytes] = set()
     for one in allowed:
-        with contextlib.suppress(
-            ValueError
-        ):  # of a kind that opens nothing here, or of a job from before they were checked
+        # else it is of a kind that opens nothing here, or of a job from before keys were checked
+        with contextlib.suppress(ValueError):
             known.add(asyncssh.import_public_key(one).public_data)
     try:
         connection = await asyncssh.run_server(

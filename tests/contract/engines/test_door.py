@@ -20,6 +20,7 @@ from fakes.walled import (
     PLAIN_USER,
     WHO_TESTS,
     Walled,
+    end_agents,
     stop,
     succeeds,
     walled_root,
@@ -35,10 +36,7 @@ from smalt.engines.local.doors import knock
 def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
     with walled_root(*request.param) as made:
         yield made
-        for folder in (made.root / "tasks").iterdir():  # of a test that failed
-            state = made.state(folder)
-            if state is not None and state.phase is not Phase.EXITED:
-                os.kill(state.agent_pid, signal.SIGKILL)
+        end_agents(made)
 
 
 class Visitor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -12,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from fakes.walled import OWN_NETWORK, OWN_USER, PLAIN_LANDLOCK, PLAIN_USER, PYTHON, WHO_TESTS, Walled, stop, walled_root
+from fakes.walled import (
+    OWN_NETWORK,
+    OWN_USER,
+    PLAIN_LANDLOCK,
+    PLAIN_USER,
+    PYTHON,
+    WHO_TESTS,
+    Walled,
+    end_agents,
+    stop,
+    walled_root,
+)
 from live.ports import free_port
 from smalt.agent.service_spec import ServiceSpec, ServiceState
 from smalt.agent.wire import Phase
@@ -33,10 +43,7 @@ SERVER = (
 def walled(request: pytest.FixtureRequest) -> Iterator[Walled]:
     with walled_root(*request.param) as made:
         yield made
-        for folder in (made.root / "tasks").iterdir():  # of a test that failed
-            state = made.state(folder)
-            if state is not None and state.phase is not Phase.EXITED:
-                os.kill(state.agent_pid, signal.SIGKILL)
+        end_agents(made)
 
 
 def until(walled: Walled, folder: Path, **services: tuple[str, str]) -> dict[str, ServiceState]:

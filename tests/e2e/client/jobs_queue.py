@@ -2,7 +2,7 @@
 
 from azure.ai.ml import Output, command
 from azure.ai.ml.entities import AmlCompute, Environment
-from session import CURATED, PLAIN_IMAGE, completed, connect, scratch, step, unique, until
+from session import CURATED, PLAIN_IMAGE, completed, connect, refused, scratch, step, unique, until
 
 ml = connect()
 plain = ml.environments.create_or_update(Environment(name=f"bare-{unique}", image=PLAIN_IMAGE))
@@ -58,6 +58,23 @@ with step("of those that wait the higher priority is served first"):
     ml.jobs.begin_cancel(first.name).result()
     times = {one: float(log_of(completed(ml, job.name))) for one, job in jobs.items()}
     assert times["high"] < times["medium"] < times["low"], times
+
+with step("a job that waits is given another priority, and one that has its node is not"):
+    first = run("while ! [ -f ${{outputs.go}}/on ]; do sleep 0.1; done", compute=cluster,
+                outputs={"go": Output(type="uri_folder", path=f"azureml://datastores/workspaceblobstore/paths/{unique}/")})  # fmt: skip
+    until(lambda: status(first) == "Running", "the first runs")
+    found = [vars(one) for one in ml.compute.list_usage()]  # 1.35.2 names the value as the service does
+    used = {one["name"]["value"]: one.get("currentValue", one.get("current_value")) for one in found}
+    assert used["standardDSv2Family"] == 4, used
+    before, after = (run("date +%s.%N", compute=cluster, priority="low") for _ in range(2))
+    until(lambda: {status(before), status(after)} == {"Queued"}, "both wait")
+    # Of a job that it has read 1.35.2 sends what describes it alone: so the job is submitted again, by its name.
+    changed = run("date +%s.%N", compute=cluster, priority="high", name=after.name)
+    assert changed.queue_settings.priority.lower() == "high", changed.queue_settings
+    with refused("computeId cannot change", status=409):
+        run("date +%s.%N", compute="serverless", priority="high", name=after.name)
+    ml.jobs.begin_cancel(first.name).result()
+    assert float(log_of(completed(ml, after.name))) < float(log_of(completed(ml, before.name)))
 
 with step("two distributed jobs at once meet their own peers alone"):
     pair = f"pair-{unique}"

@@ -45,6 +45,6 @@ def test_walls_that_fail_while_the_group_is_slow_say_why(tmp_path: Path, monkeyp
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the child has ended meanwhile
         return ""
 
-    monkeypatch.setattr(processes, "put_into", slow)
+    monkeypatch.setattr(processes, "_put_into", slow)
     with pytest.raises(StartError, match="no namespaces left"):
         Brood().start(replace(command(tmp_path, tmp_path / "cgroup.procs"), enter=enter))

@@ -17,10 +17,11 @@ from smalt.agent.service_spec import ServiceState
 from smalt.arm import services
 from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.ports import Principal
+from smalt.arm.services import Place
 from smalt.auth.service_access import COOKIE, LINK_LIFETIME_S, ServiceAccess
 from smalt.store import resources
 from smalt.unix_socket import listen
-from smalt.web.services import ServiceDoors, ServiceGate, place_named
+from smalt.web.services import ServiceDoors, ServiceGate
 
 PAGE = {"Accept": "text/html,*/*"}
 OTHER = "https://other-0-0123456789abcdef-a1-n0.services.localhost:7443"
@@ -112,7 +113,7 @@ class Site:
 
     def entered(self) -> str:
         """The cookie of a browser that has come by a link."""
-        place = place_named(f"{self.task}.0")
+        place = Place.read(f"{self.task}.0")
         assert place is not None
         link = self.doors.link(OWNER, place, "/deep?x=1")
         status, headers, _ = self.ask(link.partition(":7443")[2])
@@ -185,7 +186,7 @@ def test_who_may_not_connect_to_the_job_may_not_come(site: Site) -> None:
 
 
 def test_a_link_opens_once_and_its_cookie_is_for_this_service_alone(site: Site) -> None:
-    place = place_named(f"{site.task}.0")
+    place = Place.read(f"{site.task}.0")
     assert place is not None
     path = site.doors.link(OWNER, place).partition(":7443")[2]
     status, headers, _ = site.ask(path)
@@ -207,7 +208,7 @@ def test_a_link_opens_once_and_its_cookie_is_for_this_service_alone(site: Site) 
 
 @pytest.mark.parametrize("to", ["//evil.example/", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x"])
 def test_a_link_leads_nowhere_else(site: Site, to: str) -> None:
-    place = place_named(f"{site.task}.0")
+    place = Place.read(f"{site.task}.0")
     assert place is not None
     status, headers, _ = site.ask(site.doors.link(OWNER, place, to).partition(":7443")[2])
     assert (status, headers["Location"]) == (303, "/")
@@ -292,7 +293,7 @@ def test_ssh_and_other_nodes_are_told_apart(harness: Harness) -> None:
     access = ServiceAccess(harness.settings, harness.database, harness.clock)
     doors = ServiceDoors(harness.platform, access, lambda *_: None)
     for number, why in enumerate(("does not listen yet", "smalt services")):
-        place = place_named(f"{task}.{number}")
+        place = Place.read(f"{task}.{number}")
         assert place is not None
         with pytest.raises(ArmError, match=why):
             doors.link(OWNER, place)

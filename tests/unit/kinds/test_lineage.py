@@ -8,7 +8,7 @@ import pytest
 
 from fakes import deployments, pipelines, sweeps
 from fakes.examples import EXAMPLES
-from fakes.jobs import JOBS, submit
+from fakes.jobs import JOBS, run, submit
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.hub import Hub
 from smalt.arm.models import ModelRows
@@ -42,18 +42,6 @@ def model(harness: Harness, uri: str, version: str = "1", name: str = "churn-mod
 
 def reads(uri: str) -> dict[str, Any]:
     return {"jobInputType": "uri_folder", "uri": uri}
-
-
-def run(harness: Harness, name: str, exit_code: int = 0, **properties: Any) -> None:
-    """A command job that runs to its end."""
-    answer = submit(harness, name, **properties)
-    assert answer.status_code == 201, answer.text
-    harness.settle()
-    (task,) = harness.row(f"{JOBS}/{name}").status["tasks"]
-    harness.engine.start(task)
-    harness.settle()
-    harness.engine.finish(task, exit_code)
-    harness.settle()
 
 
 def graph(harness: Harness, url: str, **query: Any) -> Any:

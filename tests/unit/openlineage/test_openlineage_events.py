@@ -10,7 +10,7 @@ import pytest
 
 from fakes import pipelines, sweeps
 from fakes.examples import EXAMPLES
-from fakes.jobs import JOBS, submit
+from fakes.jobs import JOBS, run, submit
 from fakes.openlineage import check
 from fakes.platform import WORKSPACE, Harness
 from smalt.openlineage.delivery import NAME, Delivery
@@ -57,17 +57,6 @@ def delivery(harness: Harness, receiver: Receiver) -> Delivery:
     made = Delivery(harness.platform, receiver, jitter=lambda: 1.0)
     made.look()
     return made
-
-
-def run(harness: Harness, name: str, exit_code: int = 0, **properties: Any) -> None:
-    answer = submit(harness, name, **properties)
-    assert answer.status_code == 201, answer.text
-    harness.settle()
-    (task,) = harness.row(f"{JOBS}/{name}").status["tasks"]
-    harness.engine.start(task)
-    harness.settle()
-    harness.engine.finish(task, exit_code)
-    harness.settle()
 
 
 def files(harness: Harness, name: str, data: bytes) -> None:

@@ -32,7 +32,7 @@ from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement, queue
 from smalt.sched.growth import ray_of
 from smalt.sched.queue import Waiting
-from smalt.sched.want import MEDIUM, Want
+from smalt.sched.want import MEDIUM, Given, Want
 from smalt.store import lineage as written
 from smalt.store import nodes, resources
 from smalt.store.document import part
@@ -91,40 +91,50 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
     ready = not elsewhere and environment_build.ready(platform, plan.key)
     if not elsewhere and not ready:
         return _build(platform, row, status, plan)
-    with platform.database.write() as connection:
-        most = admission.nodes_most(platform, connection, compute)
-        given, lacks = None, None
-        if most is not None:
-            gpus = platform.engine.capacity().gpus
-            want = replace(_want(row, most), elsewhere=bool(ray_of(cluster)))
-            given = placement.acquire(connection, want, gpus, platform.clock())
-            lacks = None if given else queue.place_of(connection, row.id)
-            if given is None and want.elsewhere and row.state != "Queued":  # who makes nodes hears of it
-                resources.poke(connection, [compute], platform.clock())
-    if most is None:
-        message = f"The compute '{compute.rsplit('/', 1)[-1]}' was deleted before the job could start."
-        return finish(platform, row, status, "Failed", {"code": "ComputeNotFound", "message": message})
+    try:
+        given, place = _ask_for_nodes(platform, row, compute, bool(ray_of(cluster)))
+    except ArmError as error:
+        return finish(platform, row, status, "Failed", error.body())
     if given is None:  # whoever gives nodes back wakes the first in the queue
-        return at(row, "Queued", status, after=None, reason=f"waits for {_lack(lacks, cluster, machines)}")
+        return at(row, "Queued", status, after=None, reason=f"waits for {_lack(place, cluster, machines)}")
     if not ready and any(not one.machine for one in given):  # its machines were taken away meanwhile
         return _build(platform, row, status, plan)
-    attempt, numbers = status.attempt + 1, tuple(one.node for one in given)
-    status = replace(
+    status, places = _on_nodes(row, status, given), lineage.own_places(row)
+    return at(
+        row, "Starting", status, after=0, reason=f"attempt {status.attempt} on nodes {list(status.nodes)}",
+        home=_home(platform, status), writes=partial(written.wrote, job=row, places=places) if places else None,
+    )  # fmt: skip
+
+
+def _ask_for_nodes(
+    platform: Platform, row: Row, compute: str, elsewhere: bool
+) -> tuple[list[Given] | None, Waiting | None]:
+    """What it gets, or where it waits. Raises ArmError."""
+    with platform.database.write() as connection:
+        most = admission.nodes_most(platform, connection, compute)
+        if most is None:
+            message = f"The compute '{compute.rsplit('/', 1)[-1]}' was deleted before the job could start."
+            raise ArmError(404, "ComputeNotFound", message)
+        want = replace(_want(row, most), elsewhere=elsewhere)
+        given = placement.acquire(connection, want, platform.engine.capacity().gpus, platform.clock())
+        if given is None and elsewhere and row.state != "Queued":  # who makes nodes hears of it
+            resources.poke(connection, [compute], platform.clock())
+        return given, None if given else queue.place_of(connection, row.id)
+
+
+def _on_nodes(row: Row, status: JobStatus, given: Sequence[Given]) -> JobStatus:
+    """The next attempt, of which nothing runs yet."""
+    attempt = status.attempt + 1
+    return replace(
         status,
         content={},
         attempt=attempt,
         tasks=tuple(launch.task_name(row, attempt, rank) for rank in range(len(given))),
-        nodes=numbers,
+        nodes=tuple(one.node for one in given),
         machines=tuple(one.machine for one in given) if any(one.machine for one in given) else (),
         ports=tuple(one.port for one in given if one.port is not None),
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
     )
-    home = _home(platform, status)
-    places = lineage.own_places(row)
-    return at(
-        row, "Starting", status, after=0, reason=f"attempt {attempt} on nodes {list(numbers)}", home=home,
-        writes=partial(written.wrote, job=row, places=places) if places else None,
-    )  # fmt: skip
 
 
 def _home(platform: Platform, status: JobStatus) -> str:

@@ -20,7 +20,7 @@ from smalt.arm.validation import Properties
 from smalt.kinds.workspaces import supporting
 from smalt.kinds.workspaces.diagnosis import diagnose
 from smalt.kinds.workspaces.storage_account import shown_keys
-from smalt.sched import quotas
+from smalt.sched import quotas, turns
 from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -102,6 +102,7 @@ def _delete(platform: Platform, row: Row) -> Step:
     platform.tracking.remove_workspace(row.id)
     with platform.database.write() as connection:
         quotas.forget(connection, row.id)
+        turns.forget(connection, row.id)
     return Step(row.state, row.status, gone=True)
 
 
