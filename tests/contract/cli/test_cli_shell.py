@@ -18,6 +18,7 @@ from smalt.cli.shell import no_proxy, platform_environment
 from smalt.settings import Settings
 
 SOON_S = 2.0
+ROUNDS = 5
 
 
 @pytest.fixture
@@ -83,8 +84,14 @@ def seconds_to_up(own: Platform, variables: Mapping[str, str]) -> float:
 def test_up_is_as_fast_from_any_shell(own: Platform, hostile: dict[str, str]) -> None:
     without = {"PYTHONPYCACHEPREFIX": hostile["TMPDIR"]}  # bytecode is nowhere yet, and none would be written
     seconds_to_up(own, {})
-    clean = min(seconds_to_up(own, {}) for _ in range(2))
-    assert min(seconds_to_up(own, hostile | without) for _ in range(2)) < max(SOON_S, 1.4 * clean)
+    clean, dressed = [], []
+    for _ in range(ROUNDS):  # in turn, so that what slows the machine slows both; a slow start is slow in every round
+        clean.append(seconds_to_up(own, {}))
+        dressed.append(seconds_to_up(own, hostile | without))
+        if min(dressed) < max(SOON_S, 1.4 * min(clean)):
+            break
+    else:
+        pytest.fail(f"{dressed} s from a shell that exports much, {clean} s from a clean one")
     assert not list(Path(hostile["TMPDIR"]).rglob("sqlalchemy/**/*.pyc"))
 
 
