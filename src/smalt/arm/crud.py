@@ -171,7 +171,7 @@ class Crud:
         conditions.check(old)
         if old is not None and old.deleting:
             raise conflict(f"{kind.title} '{old.name}' is being deleted. Wait for its end, then create it.", "name")
-        body = patched(_public(old.spec), request.body) if patch and old else request.body
+        body = patched(kind, _public(old.spec), request.body) if patch and old else request.body
         checked = check_document(kind, accepted(kind, body, old, request.api_version))
         asked = replace(request, body=checked, patched=patch)
         assert kind.admit is not None

@@ -88,14 +88,16 @@ def spelled_identity(identity: Mapping[str, Any]) -> Document:
     return {key: spelled if key == "type" else value for key, value in identity.items()}
 
 
-def patched(old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:
-    """What a PATCH makes of `old`: a merge, but for `tags`.
+def patched(kind: Kind, old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:
+    """What a PATCH makes of `old`: a merge, but for `tags` and `Kind.whole`.
 
     Those given are all that stay, or none could be taken away.
     """
     body = merged(old, patch)
     if isinstance(tags := patch.get("tags"), Mapping):
         body["tags"] = merged({}, tags)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(given := patch.get("properties"), Mapping):
+        body["properties"] |= {name: given[name] for name in kind.whole if isinstance(given.get(name), Mapping)}
     check_size(body)
     return body
 

@@ -131,6 +131,8 @@ class Kind:
       one that is gone.
     - `shape`: the last word on the whole document: (platform, row, document) → document.
     - `long_running`: PUT and DELETE answer with an operation to poll.
+    - `whole`: properties that are maps and that a PATCH replaces, so that something can be taken out of them; others it
+      merges.
     - `since`: property → first api-version that knows it; an older client's PUT keeps what is stored.
     - `derived`: the row of a resource that has none of its own but follows from others; as a
       version it is the only one, `1`.
@@ -167,6 +169,7 @@ class Kind:
     put_status: int = 201
     update_status: int = 200
     name_pattern: str = NAME
+    whole: tuple[str, ...] = ()
     since: Mapping[str, str] = field(default_factory=dict[str, str])
     narrows: bool = False
     provider: str = ML

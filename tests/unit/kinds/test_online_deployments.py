@@ -36,6 +36,19 @@ def test_it_succeeds_when_its_replica_is_ready_and_routed(ready: Harness) -> Non
     assert ready.gateway.route("churn-scores").traffic == {"blue": 100}
 
 
+def test_a_patch_says_who_takes_traffic_and_nobody_else_does(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    traffic(ready, blue=100)
+    ready.settle()
+    assert ready.send("PATCH", ENDPOINT, {"properties": {"description": "d"}}).json()["properties"]["traffic"]
+    changed = ready.send("PATCH", ENDPOINT, {"properties": {"traffic": {}}})
+    assert changed.json()["properties"] | {"traffic": {}, "description": "d"} == changed.json()["properties"]
+    assert ready.send("PATCH", ENDPOINT, {"properties": {"traffic": {"green": 100}}}).status_code == 400
+    assert ready.send("PATCH", ENDPOINT, {"properties": {"traffic": "none"}}).status_code == 400
+    assert ready.send("PATCH", ENDPOINT, {"properties": "none"}).status_code == 400
+
+
 def test_a_replica_is_told_its_model_and_code_by_name(ready: Harness) -> None:
     deploy(ready)
     (task,) = ready.engine.tasks.values()

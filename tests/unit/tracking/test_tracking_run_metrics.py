@@ -155,6 +155,18 @@ def test_the_old_registry_says_what_to_write(edge: Edge) -> None:
     assert answer.status_code == 501 and "mlflow.register_model" in answer.json()["error"]["message"]
 
 
+def test_there_are_no_web_services_of_version_1(edge: Edge) -> None:
+    def ask(method: str, path: str, **more: Any) -> Any:
+        return edge.ask(method, path, prefix="/modelmanagement/v1.0", **more)
+
+    assert ask("GET", "/services").json()["value"] == []
+    assert ask("DELETE", "/services/one").status_code == 204
+    one = ask("GET", "/services/one")
+    assert one.status_code == 404 and "NoSuchService" in one.json()["error"]["message"]
+    made = ask("POST", "/services", json={"name": "one"})
+    assert made.status_code == 501 and "endpoint=" in made.json()["error"]["message"]
+
+
 def test_a_jobs_token_logs_in_its_own_workspace_only(service: Service, edge: Edge, tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {edge.token('/subscriptions/s/other', 'job')}"}
     assert service.post("list", {}, status=403, headers=headers)

@@ -239,5 +239,6 @@ KIND = Kind(
     deleted=routing.forget,
     list_filter=_filter,
     long_running=True,
+    whole=("traffic", "mirrorTraffic"),
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",
 )

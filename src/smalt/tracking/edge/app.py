@@ -36,13 +36,14 @@ from smalt.tracking.artifacts.folder import Folder
 from smalt.tracking.artifacts.model_files import ModelFiles, place_in
 from smalt.tracking.artifacts.objects import Objects
 from smalt.tracking.dataplane.azure_artifacts import azure_artifact_response
+from smalt.tracking.dataplane.model_management import model_management_response
 from smalt.tracking.edge.access import action, is_known
 from smalt.tracking.edge.admission import Admission
 from smalt.tracking.edge.direct import Direct
 from smalt.tracking.edge.forward import Forward
 from smalt.tracking.edge.inflate import inflated
 from smalt.tracking.edge.registry_edge import RegistryEdge
-from smalt.tracking.edge.replies import azure_error, mlflow_error, no_old_models, not_ready, too_large
+from smalt.tracking.edge.replies import azure_error, mlflow_error, not_ready, too_large
 from smalt.tracking.edge.run_edge import RunEdge
 from smalt.tracking.edge.run_metrics import RunMetrics
 from smalt.tracking.edge.searches import Turns, check_search
@@ -174,7 +175,7 @@ class TrackingApp:
         principal, account = self._recent(request, address) or await threads.run(self._admit, request, address)
         find_files = partial(self._files, address.workspace, account)
         if address.service == "modelmanagement":
-            raise no_old_models()
+            return model_management_response(request.method, address.rest)
         if address.service == "metric":
             await self._prepare(address.workspace, account)
             return await self._metrics.respond(request.method, address, await _plain_body(request, threads))

@@ -71,11 +71,3 @@ def too_large(limit_bytes: int) -> ArmError:
         f"A tracking request holds at most {limit_bytes >> 20} MiB; log in smaller batches,"
         " or log a file as an artifact.",
     )
-
-
-def no_old_models() -> ArmError:
-    """To the SDK of version 1 (`azureml.core`), whose registry is another one."""
-    return ArmError(
-        501, "NotImplemented", "The model registry of azureml.core, the SDK of version 1, is not served here: in place"
-        " of run.register_model or Model.register write mlflow.register_model(\"runs:/RUN_ID/FOLDER\", name).",
-    )  # fmt: skip
