@@ -74,6 +74,8 @@ class Settings:
         "absolute paths with ':' between them, none of which has a ':'",
     )
 
+    models: str = _setting("any", re.compile(r"any|safe").fullmatch, "any or safe")
+
     node_lost_s: int = _setting(
         300, lambda seconds: 30 <= seconds <= 86_400, "a whole number of seconds from 30 to 86400"
     )

@@ -7,9 +7,11 @@ working directory, as a command's is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from smalt.agent.wire import Places, ServerSpec
 
 _SERVE = Path(__file__).parent / "inject" / "serve.py"
 _CONFIG = "server.json"
+_AGAIN = "Register what is there now as a new version, and deploy that."
 
 
 def prepare_server(
@@ -35,8 +38,9 @@ def prepare_server(
     models.mkdir()
     model = models
     if server.model:
+        check(places.path(server.model), server.files, places.store)
         model = _lay_out(places.path(server.model), models, mounts, journal, places.store)
-    config = {name: value for name, value in asdict(server).items() if name not in ("model", "script")}
+    config = {name: value for name, value in asdict(server).items() if name not in ("model", "files", "script")}
     config["model_dir"] = str(models if server.script else model)
     variables = {"AZUREML_MODEL_DIR": str(models)}
     if server.script:
@@ -47,6 +51,29 @@ def prepare_server(
     (own / _CONFIG).write_text(json.dumps(config))
     listen = ["--socket", places.address.path] if places.address.path else ["--port", str(places.address.port)]
     return ["python", str(_SERVE), *listen, "--config", str(own / _CONFIG)], variables
+
+
+def check(model: Path, files: Mapping[str, str], base: str) -> None:
+    """Raises SetupError where a file of the model is not what it was when the model was registered.
+
+    Files that came later are let be: whoever loads the model asks for those it names.
+    """
+    for name, wanted in files.items():
+        path = model / name if name else model
+        try:
+            found = _sha256(path, base)
+        except OSError:
+            raise SetupError(
+                f"The model's file '{name or model.name}' is gone since it was registered. {_AGAIN}"
+            ) from None
+        if found != wanted:
+            said = f"The model's file '{name or model.name}' is another than when it was registered"
+            raise SetupError(f"{said} (SHA-256 {found[:12]}…, then {wanted[:12]}…), and is not loaded. {_AGAIN}")
+
+
+def _sha256(path: Path, base: str) -> str:
+    with held(path, base) as opened, os.fdopen(os.open(opened, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lay_out(model: Path, folder: Path, mounts: Barrier, journal: Journal, base: str) -> Path:

@@ -23,6 +23,7 @@ from smalt.agent.names import Address as Address
 from smalt.agent.names import Ref as Ref
 from smalt.agent.parallel_spec import ParallelSpec
 from smalt.agent.ranks import MpiSpec, RankSpec, RaySpec
+from smalt.agent.server_spec import ServerSpec as ServerSpec
 from smalt.agent.service_spec import ServiceSpec, ServiceState
 
 TASK_FILE = "task.json"
@@ -136,20 +137,6 @@ class WallsSpec:
     shown: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     gpus: list[int] | None = None
-
-
-@dataclass(frozen=True)
-class ServerSpec:
-    """An inference server: it serves `model` by `script`, a file of the task's code, or without one as MLflow loads it.
-
-    `deployment` is the name that answers carry; `request_timeout_s` 0 means none.
-    """
-
-    model: Ref | None = None
-    script: str = ""
-    deployment: str = ""
-    max_concurrent: int = 1
-    request_timeout_s: float = 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 It is `ports.ModelRegistry`. A row that was written for MLflow, or that MLflow was told of, has `mlflow` in its status;
 what has not is shown to MLflow by the kind's reconciler. A row that is deleted, and a change of a model as a whole,
-leaves a row of the internal kind `modelNews` until MLflow has been told.
+leaves a row of the internal kind `modelNews` until MLflow has been told. A version that is new leaves one of the kind
+`modelContent` until what is in its files is noted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from smalt.store.tables import resource
 MODELS = "workspaces/models"
 VERSIONS = "workspaces/models/versions"
 NEWS = "modelNews"
+CONTENT = "modelContent"
 SHOWN = "mlflow"  # the key of a status that says that MLflow knows the row
 
 
@@ -48,13 +50,15 @@ class ModelRows:
                     status={SHOWN: True},
                 )  # fmt: skip
                 _link(connection, id_, version, self._clock())
-                return True
-            if not row.deleting and _same_place(row, version):
+                due, known = note_content(connection, str(id_), self._clock()), True
+            elif not row.deleting and _same_place(row, version):
                 self._change(connection, row, _changeable(version), version.archived, by)
                 return True
-            resources.poke(connection, [row.id], self._clock())
-        self._hub.notify(row.id)
-        return False
+            else:
+                resources.poke(connection, [row.id], self._clock())
+                due, known = row.id, False
+        self._hub.notify(due)
+        return known
 
     def describe(self, workspace: str, name: str, description: str | None, tags: Mapping[str, str], by: str) -> None:
         with self._database.write() as connection:
@@ -152,12 +156,22 @@ def tell(connection: Connection, about: str, now: float) -> None:
 
     MLflow is told, however often it takes.
     """
-    key = f"/smalt/{NEWS.lower()}/{hashlib.sha256(f'{about.lower()}|{now!r}'.encode()).hexdigest()[:32]}"
+    _leave(connection, NEWS, about, now)
+
+
+def note_content(connection: Connection, about: str, now: float) -> str:
+    """In the transaction that makes a version, or after it: its files are hashed. The key of the row that is due."""
+    return _leave(connection, CONTENT, about, now)
+
+
+def _leave(connection: Connection, kind: str, about: str, now: float) -> str:
+    key = f"/smalt/{kind.lower()}/{hashlib.sha256(f'{about.lower()}|{now!r}'.encode()).hexdigest()[:32]}"
     if resources.get(connection, key) is None:
         resources.insert(
-            connection, key=key, written=key, kind=NEWS.lower(), parent="", name=about.lower(), spec={"about": about},
+            connection, key=key, written=key, kind=kind.lower(), parent="", name=about.lower(), spec={"about": about},
             status={}, state="Updating", now=now, by="smalt", due_at=now,
         )  # fmt: skip
+    return key
 
 
 def show_to_mlflow(connection: Connection, now: float) -> None:

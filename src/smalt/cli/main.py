@@ -15,6 +15,7 @@ from smalt.cli.options import (
     Isolation,
     Jobs,
     Json,
+    Models,
     Node,
     Port,
     Root,
@@ -77,6 +78,10 @@ def up(
             help="Where OpenLineage's events of jobs go; '' for nowhere.  [default: nowhere, or as last time]",
         ),
     ] = None,
+    models: Annotated[
+        Models | None,
+        typer.Option(help="Which models endpoints load: safe refuses pickles.  [default: any, or as last time]"),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
@@ -86,6 +91,7 @@ def up(
         "database_url": database_url,
         "store_url": store_url,
         "isolation": isolation and str(isolation),
+        "models": models and str(models),
         "openlineage": openlineage and (openlineage if "://" in openlineage else str(Path(openlineage).absolute())),
     }
     told["show"] = ":".join(str(Path(one).expanduser().absolute()) for one in show if one) if show else None

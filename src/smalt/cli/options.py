@@ -22,6 +22,11 @@ class Isolation(StrEnum):
     off = "off"
 
 
+class Models(StrEnum):
+    any = "any"
+    safe = "safe"
+
+
 class NodeIsolation(StrEnum):
     auto = "auto"
     files = "files"

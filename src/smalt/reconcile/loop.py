@@ -234,7 +234,8 @@ class Loop:
         now = self._platform.clock()
         error = dict(step.error) if step.error else None
         if step.gone:
-            self._remove(connection, row, error, now)
+            if self._removed(connection, row, error, now) and step.writes is not None:
+                step.writes(connection)
             return None
         retried = step.reason == _RETRY
         news = step.reason if not retried and step.reason != row.status.get("reason") else ""
@@ -250,15 +251,16 @@ class Loop:
             operations.finish(connection, row.id, upto, error, now)
         return claims.held(connection, row) if kept and lease_s else None
 
-    def _remove(self, connection: Connection, row: Row, error: Mapping[str, object] | None, now: float) -> None:
+    def _removed(self, connection: Connection, row: Row, error: Mapping[str, object] | None, now: float) -> bool:
         # Once more in this transaction: something may have been made below while the step ran.
         if claims.held(connection, row) is None or self._below.await_gone(connection, row):
-            return
+            return False
         hook = self._kinds[row.kind].deleted
         operations.finish(connection, row.id, operations.UNTIL_GONE, dict(error) if error else None, now)
         resources.remove(connection, row.id, now)
         if hook is not None:
             hook(connection, row, now)
+        return True
 
     def _failed(self, kind: Kind, row: Row, error: Exception) -> Step:
         if row.failures + 1 < self._pace.tries and not (isinstance(error, ArmError) and error.status < 500):

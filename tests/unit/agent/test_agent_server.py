@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -72,3 +73,19 @@ def test_a_model_may_be_a_file_or_none(tmp_path: Path, model: Path) -> None:
 def test_a_model_that_is_gone_is_said(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="model of this deployment is gone"):
         prepare(tmp_path / "t", ServerSpec(ref(tmp_path / "none"), "score.py"))
+
+
+def test_a_model_that_changed_since_it_was_registered_is_not_loaded(tmp_path: Path, model: Path) -> None:
+    files = {"data/weights": hashlib.sha256(b"w").hexdigest()}
+    prepare(tmp_path / "same", ServerSpec(ref(model), "score.py", files=files))
+    (model / "later.txt").write_text("let be")
+    prepare(tmp_path / "more", ServerSpec(ref(model), "score.py", files=files))
+    prepare(
+        tmp_path / "file", ServerSpec(ref(model / "data" / "weights"), "score.py", files={"": files["data/weights"]})
+    )
+    (model / "data" / "weights").write_text("x")
+    with pytest.raises(SetupError, match=r"'data/weights' is another than when it was registered.*Register what is"):
+        prepare(tmp_path / "other", ServerSpec(ref(model), "score.py", files=files))
+    (model / "data" / "weights").unlink()
+    with pytest.raises(SetupError, match="'data/weights' is gone"):
+        prepare(tmp_path / "gone", ServerSpec(ref(model), "score.py", files=files))

@@ -123,6 +123,10 @@ class Blobs(Protocol):
         """The first `most_bytes` of a blob, or its last; None where there is none."""
         ...
 
+    def sha256(self, account: str, container: str, blob: str) -> str | None:
+        """In hex, of all bytes of a blob; None where there is none."""
+        ...
+
     def write(self, ref: Ref, data: bytes, at: int = 0) -> None:
         """Write `data` at the byte `at` of a blob, which ends behind it then. One that is missing is made.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -39,6 +40,7 @@ from smalt.store.sealed import Cipher
 _FRESH_S = 5.0  # how long another process's change may stay unseen
 _REMEMBERED = 2000  # accounts, and containers: each code upload makes one
 _PAGE = 5000
+_PIECE = 4 << 20
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -215,6 +217,19 @@ class BlobAccounts:
                 parts.append(part)
                 at, most_bytes = at + len(part), most_bytes - len(part)
             return b"".join(parts)
+        finally:
+            reader.close()
+
+    def sha256(self, account: str, container: str, blob: str) -> str | None:
+        reader = self._store.open(bucket_of(account, container), blob)
+        if reader is None:
+            return None
+        try:
+            digest, at = hashlib.sha256(), 0
+            while part := reader.read(at, _PIECE):
+                digest.update(part)
+                at += len(part)
+            return digest.hexdigest()
         finally:
             reader.close()
 

@@ -17,9 +17,9 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, Step, keep_trying
 from smalt.arm.listing import carries
-from smalt.arm.models import MODELS, NEWS, SHOWN, VERSIONS, tags_of, tell, version_of
+from smalt.arm.models import CONTENT, MODELS, NEWS, SHOWN, VERSIONS, note_content, tags_of, tell, version_of
 from smalt.arm.platform import Platform
-from smalt.kinds.assets import lineage, made, references
+from smalt.kinds.assets import lineage, made, model_content, references
 from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.references import Place
 from smalt.kinds.assets.uploads import pending_upload
@@ -98,7 +98,12 @@ def _show(platform: Platform, row: Row) -> Step:
     account, place = _place(platform, id_.home, str(row.properties["modelUri"]))
     own = bool(place.account) and place.account == account
     platform.models.ensure_version(version_of(row, place.container, place.path) if own else version_of(row))
-    return Step("Succeeded", {**row.status, SHOWN: True}, done=True)
+
+    def writes(connection: Connection) -> None:
+        if model_content.registered(row) is None:
+            note_content(connection, row.written, platform.clock())
+
+    return Step("Succeeded", {**row.status, SHOWN: True}, done=True, writes=writes)
 
 
 def _place(platform: Platform, workspace: ResourceId, uri: str) -> tuple[str, Place]:
@@ -144,6 +149,21 @@ def _tell(platform: Platform, row: Row) -> Step:
     return Step(row.state, row.status, gone=True)
 
 
+def _note_content(platform: Platform, row: Row) -> Step:
+    """What is in a new version's files goes into its status."""
+    id_ = ResourceId.parse(row.spec["about"])
+    with platform.database.read() as connection:
+        found = resources.get(connection, id_.key)
+    if found is None or model_content.registered(found) is not None:
+        return Step(row.state, row.status, gone=True)
+    _, place = _place(platform, id_.home, str(found.properties["modelUri"]))
+    content = model_content.taken(platform, place.ref(folder=False)) if place.account else model_content.ELSEWHERE
+    return Step(
+        row.state, row.status, gone=True,
+        writes=lambda connection: resources.merge_status(connection, found.id, {model_content.CONTENT: content}),
+    )  # fmt: skip
+
+
 def _told(connection: Connection, row: Row, now: float) -> None:
     """A version that was made again meanwhile may have been deleted from MLflow just now: it is shown once more."""
     id_ = ResourceId.parse(row.spec["about"])
@@ -174,4 +194,5 @@ KINDS = [
         name_pattern=NAME,
     ),
     Kind(path=NEWS, title="news for MLflow", scopes=INTERNAL, reconcile=_tell, fail=keep_trying, deleted=_told),
+    Kind(path=CONTENT, title="model to be hashed", scopes=INTERNAL, reconcile=_note_content, fail=keep_trying),
 ]

@@ -22,7 +22,7 @@ from smalt.arm.kind import OURS, SERVING, Action, Admitted, Document, Kind, Requ
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
-from smalt.kinds.assets import environment_build, references
+from smalt.kinds.assets import environment_build, model_content, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.process_settings import check_isolation, check_variables
@@ -163,7 +163,15 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
     status["old"] = [*status.get("old", []), *surplus]
     target["attempts"] = (target["attempts"] + [1] * count)[:count]
     status["target"] = target
-    return Step(row.state, status, after=0)
+    return Step(row.state, status, after=0, reason=_warning(target))
+
+
+def _warning(target: Document) -> str:
+    """For the deployment's log."""
+    if not (found := target.get("pickles")):
+        return ""
+    whose = model_content.named(found)
+    return f"warning: the model is loaded from pickles ({whose}): whoever wrote them decides what runs"
 
 
 def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan) -> Step:

@@ -19,7 +19,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Principal
-from smalt.kinds.assets import references
+from smalt.kinds.assets import model_content, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.sched.sizes import limits_of
@@ -40,7 +40,8 @@ def target(platform: Platform, row: Row) -> Document:
     workspace = ResourceId.parse(row.written).workspace
     properties = row.properties
     with platform.database.read() as connection:
-        model = _model(platform, workspace, properties, connection)
+        version = _version(platform, workspace, properties, connection)
+        model = version[1] if version else None
         code = None
         script = properties.get("codeConfiguration") or {}
         if script.get("codeId"):
@@ -69,7 +70,8 @@ def target(platform: Platform, row: Row) -> Document:
         "plan": plan.document(),
     }
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
-    return {**runs, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
+    checked = _checked(platform, *version) if version else {}
+    return {**runs, **checked, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
 
 
 def _plan(
@@ -100,9 +102,10 @@ def _entry_script(platform: Platform, code: Ref, given: str) -> str:
     )
 
 
-def _model(
+def _version(
     platform: Platform, workspace: ResourceId, properties: Mapping[str, Any], connection: Connection
-) -> Ref | None:
+) -> tuple[Row, Ref] | None:
+    """The model's version, and its files."""
     if not properties.get("model"):
         return None
     row = references.asset(connection, workspace, properties["model"], "models", "properties.model")
@@ -110,7 +113,24 @@ def _model(
     model = place.ref(folder=False)
     if not platform.blobs.exists(*model):
         raise invalid(f"properties.model: nothing is stored at {row.properties['modelUri']}.", "properties.model")
-    return model
+    return row, model
+
+
+def _checked(platform: Platform, version: Row, model: Ref) -> Document:
+    """`files`: the hash that each had when it was registered; `pickles`: those that are programs. Raises ArmError(400).
+
+    Neither makes another revision.
+    """
+    if platform.settings.models == "safe" and (unsafe := model_content.unsafe(platform, model)):
+        raise invalid(
+            f"properties.model: {model_content.named(unsafe)} may hold more than numbers, and this platform was started"
+            " with --models safe. Save the model as skops, ONNX or safetensors.",
+            "properties.model",
+        )
+    files = model_content.registered(version)
+    if files is None:  # it was registered just now
+        files = model_content.taken(platform, model).get(model_content.FILES, {})
+    return {"files": dict(files), "pickles": model_content.pickles(platform, model)}
 
 
 def _model_environment(platform: Platform, model: Ref) -> EnvironmentSpec:
@@ -175,6 +195,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
         deployment=row.name,
         max_concurrent=wanted["concurrency"],
         request_timeout_s=wanted["timeout_s"],
+        files=wanted.get("files") or {},
     )
     return [
         TaskSpec(
