@@ -59,7 +59,7 @@ class _Document(Properties):
 def check_document(kind: Kind, document: dict[str, Any]) -> dict[str, Any]:
     """The whole document as `check_properties` gives its `properties`."""
     properties = check_properties(kind, document.get("properties"))
-    return {**_parsed(_Document, document, "", kind), "properties": properties}
+    return {**checked(_Document, document, "", kind.title), "properties": properties}
 
 
 def check_properties(kind: Kind, properties: Any) -> dict[str, Any]:
@@ -70,16 +70,20 @@ def check_properties(kind: Kind, properties: Any) -> dict[str, Any]:
     if not isinstance(properties, dict):
         raise invalid("'properties' must be an object.", "properties")
     given = cast("dict[str, Any]", properties)
-    return given if kind.properties is None else _parsed(kind.properties, given, "properties", kind)
+    return given if kind.properties is None else checked(kind.properties, given, "properties", kind.title)
 
 
-def _parsed(model: type[BaseModel], given: dict[str, Any], path: str, kind: Kind) -> dict[str, Any]:
+def checked(model: type[BaseModel], given: dict[str, Any], path: str, title: str) -> dict[str, Any]:
+    """What was given, with the types that `model` declares. Raises ArmError(400) with one detail for each wrong field.
+
+    `path`: where in the document it stands; `title`: what it is of, for people.
+    """
     try:
         parsed = model.model_validate(given)
     except ValidationError as error:
         details = [_detail(path, one) for one in error.errors(include_url=False)[:_DETAILS_MOST]]
         wrong = error.error_count()
-        first = details[0].message if wrong == 1 else f"{wrong} fields of the {kind.title} are wrong."
+        first = details[0].message if wrong == 1 else f"{wrong} fields of the {title} are wrong."
         joined = first if wrong == 1 else first + " " + " ".join(one.message for one in details[:10])
         raise invalid(joined, details[0].target, details) from None
     return _as_written(given, parsed.model_dump(by_alias=True, exclude_unset=True))

@@ -2,9 +2,19 @@
 
 import json
 import threading
+from unittest.mock import ANY
 
 import requests
-from azure.ai.ml.entities import CodeConfiguration, Environment, ManagedOnlineDeployment, ManagedOnlineEndpoint, Model
+from azure.ai.ml.entities import (
+    AzureMLOnlineInferencingServer,
+    BaseEnvironment,
+    CodeConfiguration,
+    Environment,
+    ManagedOnlineDeployment,
+    ManagedOnlineEndpoint,
+    Model,
+    ModelPackage,
+)
 from azure.core.exceptions import ResourceNotFoundError
 from session import PLAIN_IMAGE, connect, refused, scratch, step, unique, until
 
@@ -134,6 +144,25 @@ with step("a broken update fails, and what was live stays"):
     with refused("the init is broken"):
         ml.online_deployments.begin_create_or_update(deployment("blue", script="broken.py", instances=2)).result()
     assert ask().json()["note"] == "second"
+
+with step("a package of the model is all that a deployment needs"):
+    server = AzureMLOnlineInferencingServer(
+        code_configuration=CodeConfiguration(code=str(source), scoring_script="score.py")
+    )
+    packed = ml.models.package(
+        model.name, model.version,
+        ModelPackage(
+            target_environment=f"packed-{unique}", inferencing_server=server,
+            base_environment_source=BaseEnvironment("EnvironmentAsset", f"azureml:{environment.name}:{environment.version}"),
+            environment_variables={"NOTE": "packed"},
+        ),
+    )  # fmt: skip
+    assert packed.name == f"packed-{unique}" and packed.version == "1", packed
+    lone = ManagedOnlineDeployment(
+        name="lone", endpoint_name=name, environment=packed, instance_type="Standard_DS3_v2", instance_count=1
+    )
+    ml.online_deployments.begin_create_or_update(lone).result()
+    assert ask(**{"azureml-model-deployment": "lone"}).json() == {**ask().json(), "note": "packed", "task": ANY}
 
 with step("deleted"):
     with refused(status=409):

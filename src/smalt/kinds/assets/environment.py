@@ -81,12 +81,15 @@ def _written_name(row: Row) -> str:
     return row.written.split("/")[-3]
 
 
+def check_own(connection: Connection, id_: ResourceId, row: Row | None = None) -> None:
+    """Raises ArmError(400) where the version is, or would be, one of a curated environment."""
+    if _is_curated(row or _newest(connection, id_)):
+        raise invalid(f"'{id_.parent.name}' is a curated environment; register your own under another name.", "name")
+
+
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
-    if _is_curated(old or _newest(connection, request.id)):
-        raise invalid(
-            f"'{request.id.parent.name}' is a curated environment; register your own under another name.", "name"
-        )
+    check_own(connection, request.id, old)
     if not any(properties.get(field) for field in ("image", "condaFile", "build")):
         raise invalid("An environment needs an image, a conda file or a build context.", "properties.image")
     properties.setdefault("osType", "Linux")

@@ -20,6 +20,7 @@ from smalt.arm.listing import carries
 from smalt.arm.models import CONTENT, MODELS, NEWS, SHOWN, VERSIONS, note_content, tags_of, tell, version_of
 from smalt.arm.platform import Platform
 from smalt.kinds.assets import lineage, made, model_content, references
+from smalt.kinds.assets.model_package import PACKAGED
 from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.references import Place
 from smalt.kinds.assets.uploads import pending_upload
@@ -182,7 +183,11 @@ KINDS = [
         fail=keep_trying,
         view=_view,
         creates_parent=True,
-        actions={"startPendingUpload": Action(pending_upload, needs_row=False), "lineage": lineage.READ},
+        actions={
+            "startPendingUpload": Action(pending_upload, needs_row=False),
+            "lineage": lineage.READ,
+            "package": PACKAGED,
+        },
         detail=made.by,
         origin=lambda connection, row: {
             "modelType": row.properties.get("modelType"),

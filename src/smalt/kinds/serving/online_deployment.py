@@ -22,7 +22,7 @@ from smalt.arm.kind import OURS, SERVING, Action, Admitted, Document, Kind, Requ
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import Properties, nearest
-from smalt.kinds.assets import environment_build, model_content, references
+from smalt.kinds.assets import environment_build, model_content, model_package, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.process_settings import check_isolation, check_variables
@@ -74,7 +74,12 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     sku = {"name": "Default", "capacity": 1, **given(request.body.get("sku"))}
     if type(sku["capacity"]) is not int or not 1 <= sku["capacity"] <= 50:
         raise invalid(f"sku.capacity: {sku['capacity']} instances; 1 to 50 are possible.", "sku.capacity")
-    model = plan = None
+    model = plan = environment = None
+    if properties.get("environmentId"):
+        environment = references.asset(
+            connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
+        properties = model_package.unpacked(environment, properties)
     if properties.get("model"):
         model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
         _check_place(request, connection, model)
@@ -87,11 +92,10 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         )
     if script is not None and not properties.get("environmentId"):
         raise invalid("properties.environmentId: a scoring script needs an environment.", "properties.environmentId")
-    if properties.get("environmentId"):
-        environment = references.asset(
-            connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
+    if environment is not None:
+        plan = model_package.plan_of(environment) or platform.environments.plan(
+            specification(connection, environment, request.now), serving=True
         )
-        plan = platform.environments.plan(specification(connection, environment, request.now), serving=True)
         properties["environmentId"] = references.asked_id(
             environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
