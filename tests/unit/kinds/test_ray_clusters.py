@@ -36,7 +36,15 @@ def dial_in(harness: Harness, state: str = nodes.CONNECTED) -> list[Machine]:
     """All of Ray's nodes are connected now, or silent."""
     with harness.database.write() as connection:
         for one in nodes.of_compute(connection, COMPUTE.lower()):
-            nodes.note(connection, one.name, state=state, cpus=4, memory_bytes=8 << 30, seen_at=harness.clock())
+            nodes.note(
+                connection,
+                one.name,
+                state=state,
+                cpus=4,
+                memory_bytes=8 << 30,
+                address="192.0.2.1",
+                seen_at=harness.clock(),
+            )
     harness.loop.hint(COMPUTE.lower())
     harness.settle()
     return machines(harness)
@@ -331,8 +339,15 @@ def test_what_is_refused(harness: Harness) -> None:
     harness.settle()
     attach(harness)
     assert attach(harness, ray={"url": "http://other:8265"}).status_code == 409
-    answer = submit(harness, "wide", computeId=COMPUTE, resources={"instanceCount": 2})
-    assert answer.status_code == 400 and "machines of their own" in answer.text
+
+
+def test_a_job_on_two_nodes_has_two_made_for_it(ray: Harness) -> None:
+    submit(ray, "wide", computeId=COMPUTE, resources={"instanceCount": 2})
+    pass_(ray, 1)
+    assert len(next(iter(ray.ray.asked.values()))) == 2
+    first, second = dial_in(ray)
+    assert status(ray, "wide") == "Starting"
+    assert ray.row(f"{JOBS}/wide").status["machines"] == [first.name, second.name]
 
 
 def test_only_the_owner_runs_jobs_there(ray: Harness) -> None:
