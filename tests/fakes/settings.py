@@ -15,4 +15,6 @@ OTHER: dict[str, Any] = {
     "cache_mib": 512,
     "mlflow_idle_s": 60,
     "openlineage": "https://lineage.example",
+    "ray": "http://ray.example:8265",
+    "ray_token_file": "/run/ray.token",
 }

@@ -17,6 +17,8 @@ from smalt.cli.options import (
     Json,
     Node,
     Port,
+    Ray,
+    RayToken,
     Root,
     Shell,
     Store,
@@ -77,6 +79,8 @@ def up(
             help="Where OpenLineage's events of jobs go; '' for nowhere.  [default: nowhere, or as last time]",
         ),
     ] = None,
+    ray: Ray = None,
+    ray_token_file: RayToken = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
@@ -86,6 +90,8 @@ def up(
         "database_url": database_url,
         "store_url": store_url,
         "isolation": isolation and str(isolation),
+        "ray": ray,
+        "ray_token_file": ray_token_file and str(Path(ray_token_file).expanduser().absolute()),
         "openlineage": openlineage and (openlineage if "://" in openlineage else str(Path(openlineage).absolute())),
     }
     told["show"] = ":".join(str(Path(one).expanduser().absolute()) for one in show if one) if show else None

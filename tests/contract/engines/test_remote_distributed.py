@@ -37,6 +37,10 @@ def gang(
             machine=f"m{number}",
         )  # fmt: skip
         remote.engine.ensure(task)
+    if distribution["distributionType"] == "Ray":  # as the job that sees it does
+        remote.changes.until("n0", lambda state: state.done, 110)
+        for number in range(2):
+            remote.engine.stop(f"n{number}", 5)
     ended = [remote.changes.ended(f"n{number}", 110) for number in range(2)]
     return [(one.outcome, one.exit_code, one.error) for one in ended]
 
@@ -59,6 +63,19 @@ def test_mpi_over_two_machines_without_ssh(remote: Any, open_mpi: Path) -> None:
     assert said(remote) == OUTCOME
 
 
+def test_a_rank_that_fails_on_a_machine_is_named(remote: Any) -> None:
+    artifacts, distribution = (
+        ref(remote.root / "artifacts"),
+        {"distributionType": "PyTorch", "processCountPerInstance": 2},
+    )
+    (node,) = ranks.nodes({"command": "exit $RANK", "distribution": distribution}, 1, [free_port()], artifacts, "s")
+    remote.engine.ensure(
+        remote.task("one", command=node.command, log=node.log, ranks=node.ranks, variables=node.variables)
+    )
+    state = remote.changes.ended("one")
+    assert (state.exit_code, state.rank) == (1, 1)
+
+
 def outer() -> str:
     """An address of this machine that is none of loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -79,7 +96,7 @@ def test_mpi_between_addresses_of_a_network(remote: Any, open_mpi: Path) -> None
 def test_a_ray_cluster_of_two_machines(remote: Any, with_ray: dict[str, str]) -> None:
     at = outer()
     count = "import os; from ray import _raylet; print(len(_raylet.GcsClient(os.environ['RAY_ADDRESS']).get_all_node_info(9)))"
-    command = f'echo ${{RAY_ADDRESS%:*}}; python -c "{count}"; exit 7'
+    command = f'echo ${{RAY_ADDRESS%:*}}; python -c "{count}"'
     ended = gang(remote, {"distributionType": "Ray"}, command, [at] * 2, **with_ray)
-    assert ended[0][1] == 7, "what is left serves it, and ends with it"
+    assert [one[0] for one in ended] == [Outcome.STOPPED] * 2
     assert (remote.root / "artifacts" / "user_logs" / "std_log.txt").read_text() == f"{at}\n2\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -355,3 +356,43 @@ def test_only_the_owner_runs_jobs_there(ray: Harness) -> None:
     answer = submit(ray, "a", computeId=COMPUTE)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "OwnerOnly")
     assert submit(ray, "b").status_code == 201
+
+
+@pytest.fixture
+def platform_on_ray(tmp_path: Path) -> Iterator[Harness]:
+    token = tmp_path / "ray.token"
+    token.write_text("first\n")
+    url = "http://ray.example:8265/"
+    made = Harness(tmp_path, ray=url, ray_token_file=str(token), isolation="files")
+    yield made
+    made.close()
+
+
+def test_a_cluster_of_a_client_that_knows_nothing_of_ray_has_its_nodes_there(platform_on_ray: Harness) -> None:
+    """By `smalt up --ray`; and what is asked of Ray has the token that the file holds by then."""
+    harness = platform_on_ray
+    harness.caller = Principal("oid-ci", "ci", "servicePrincipal", TENANT)
+    assert attach(harness, ray=None).status_code == 201
+    assert attach(harness, ray=None, most=3).status_code == 201
+    told = shown(harness)["properties"]["ray"]
+    assert (told["url"], told["isolation"]) == ("http://ray.example:8265", "files")
+    harness.caller = OWNER
+    submit(harness, "a", computeId=COMPUTE)
+    pass_(harness, 1)
+    assert len(next(iter(harness.ray.asked.values()))) == 1
+    Path(harness.settings.ray_token_file).write_text("second\n")
+    dial_in(harness)
+    assert (task_of(harness, "a").node, shown(harness)["provisioningErrors"]) == (machines(harness)[0].name, None)
+    assert harness.ray.places[0].token == "first"
+    assert on_ray.place_of(harness.platform, harness.row(COMPUTE)).token == "second"
+
+
+def test_instances_and_serverless_jobs_stay_on_the_platforms_machine(platform_on_ray: Harness) -> None:
+    harness = platform_on_ray
+    instance = {"computeType": "ComputeInstance", "properties": {"vmSize": "STANDARD_DS3_V2"}}
+    assert harness.put(f"{WORKSPACE}/computes/one", {"properties": instance}).status_code == 201
+    for name, compute in (("a", {"computeId": f"{WORKSPACE}/computes/one"}), ("b", {})):
+        submit(harness, name, **compute)
+        harness.settle()
+        assert status(harness, name) == "Starting"
+    assert not harness.ray.asked

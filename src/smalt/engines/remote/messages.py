@@ -74,13 +74,15 @@ class Reports(BaseModel):
 
 
 class _State(BaseModel):
-    """What a `TaskState` may be; its name is the server's to say."""
+    """What a `TaskState` may be; its name is the server's to say. Tasks there have no services."""
 
     phase: Phase = Phase.PREPARING
     outcome: Outcome | None = None
     exit_code: Number | None = None
     error: str = ""
     ready: bool = False
+    done: bool = False
+    rank: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
     address: Text = Field("", max_length=512)
     agent_pid: Number = 0
     pid: Number = 0
