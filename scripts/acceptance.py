@@ -35,17 +35,14 @@ _TOLD = ("database", "store", "ray")  # options of `smalt up`
 
 @contextlib.contextmanager
 def ray_cluster() -> Iterator[str]:
-    """The address of its dashboard. What its machines had of ours goes with them."""
+    """The address of its dashboard."""
     with own_python_first():
         cluster = RayCluster()
         try:
             for _ in range(_MACHINES):
                 cluster.add(cpus=_CPUS)
             cluster.wait_for_nodes(_MACHINES + 1)
-            folders = [Path("~/.smalt-ray").expanduser() / one.node_id[:12] for one in cluster.machines]
             yield cluster.url
-            for one in folders:
-                shutil.rmtree(one, ignore_errors=True)
         finally:
             cluster.end()
 
