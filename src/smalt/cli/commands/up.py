@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from smalt.arm.errors import ArmError
 from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.blob_store import absolute, check_store_answers, check_store_kept
@@ -26,6 +25,7 @@ from smalt.cli.database import check_answers, check_kept, check_keys
 from smalt.cli.port_holder import dismiss, holds
 from smalt.cli.ports import taken
 from smalt.cli.programs import programs
+from smalt.cli.ray import ray_lacks
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
@@ -34,8 +34,6 @@ from smalt.config import read_settings
 from smalt.doctor.machine import Machine
 from smalt.doctor.start import notes
 from smalt.engines.local.shown import refusal
-from smalt.engines.ray.dashboard import Dashboard
-from smalt.engines.ray.provider import token_of as ray_token
 from smalt.gateway.listener import addresses
 from smalt.reserve import MIB, Reserve
 from smalt.settings import Settings, check_setting, setting_names
@@ -100,7 +98,6 @@ def _lock(wanted: Settings) -> Lock | None:
             _check_space(wanted)
             _check_port(wanted)
             _check_events(wanted)
-            ray_token(wanted)
             check_answers(wanted)
             check_keys(wanted)
             check_store_answers(wanted)
@@ -134,7 +131,7 @@ def _without_password(settings: Settings, detach: bool) -> None:
 
 def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
     machine = Machine(settings)
-    lacking = [*notes(machine), *_ray_lacks(settings)]
+    lacking = [*notes(machine), *ray_lacks(settings)]
     if detach:
         _leave_behind(settings, lock)
         console.print(f"Smalt is ready at {settings.url}")
@@ -255,18 +252,6 @@ def _check_events(settings: Settings) -> None:
     path = Path(settings.openlineage)
     if not path.parent.is_dir() or (path.exists() and not path.is_file()):
         raise CliError(f"--openlineage: {path} cannot be a file; name one in a folder that is there, or '' for none.")
-
-
-def _ray_lacks(settings: Settings) -> list[str]:
-    """What is wrong with Ray now. No reason not to start: jobs of its clusters wait for it."""
-    if not settings.ray:
-        return []
-    try:
-        with Dashboard(settings.ray, ray_token(settings)) as dashboard:
-            dashboard.check()
-    except ArmError as error:
-        return [f"ray: {error.message} Until then jobs of clusters on it wait."]
-    return []
 
 
 def _was_killed(settings: Settings) -> bool:

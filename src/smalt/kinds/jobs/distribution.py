@@ -103,7 +103,13 @@ def check(platform: Platform, properties: Document, elsewhere: bool = False) -> 
         _check_roles(*_counts(properties, nodes), nodes)
     if type_ == RAY:
         ray.check(given)
-    if nodes > 1 and not elsewhere and platform.engine.isolation().level == "network":
+    if not elsewhere:
+        check_nodes(platform, nodes)
+
+
+def check_nodes(platform: Platform, nodes: int) -> None:
+    """Of a distribution on this machine. Raises ArmError(400) where they would look for each other in vain."""
+    if nodes > 1 and platform.engine.isolation().level == "network":
         raise ArmError(
             400,
             "UnsupportedDistribution",

@@ -79,8 +79,8 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     workspace = ResourceId.parse(row.written).workspace
     properties, ours = row.properties, row.spec[OURS]
     names, machines = status.tasks, status.machines or ("",) * len(status.tasks)
-    if not any(machines):
-        distribution.check(platform, properties)  # when it was taken its nodes may have been machines of their own
+    if not any(machines) and distribution.type_of(properties):
+        distribution.check_nodes(platform, len(names))  # they may have been machines of their own when it was taken
     build = _build(platform, EnvironmentPlan(**ours["plan"])) if any(machines) else {}
     with platform.database.read() as connection:
         uses = pinned.of(platform, connection, row)
