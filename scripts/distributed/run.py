@@ -1,21 +1,26 @@
 """Each type of distribution on a platform of its own: a job on two nodes, with the framework in the job's environment.
 
-    .boot/bin/uv run python scripts/distributed/run.py [torch] [mpi] [tensorflow] [ray]
+    .boot/bin/uv run python scripts/distributed/run.py [--machines] [torch] [mpi] [tensorflow] [ray]
 
+`--machines`: the nodes are machines that have dialled in, two services here, which meet at this machine's outer address.
 Prints what each rank said. The exit code is 1 where a job did not complete.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
+from live.nodes import Node
 from live.platform import HOME, TERMINAL, Platform, eventually
 
 
@@ -35,14 +40,14 @@ IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
 BUILT_AND_RUN_S = 1200
 
 
-def run(platform: Platform, name: str, check: Check) -> bool:
+def run(platform: Platform, name: str, check: Check, **where: str) -> bool:
     conda = "dependencies: [python=3.11, pip, {pip: [" + ", ".join(f"'{one}'" for one in check.packages) + "]}]\n"
     platform.put(f"environments/{name}/versions/1", {"image": IMAGE, "condaFile": conda})
     begun = time.monotonic()
     answer = platform.submit(
         name, 'python -c "$CODE"', environmentId=f"{HOME}/environments/{name}/versions/1",
         environmentVariables={"CODE": (HERE / f"{name}_job.py").read_text()}, resources={"instanceCount": 2},
-        distribution=check.distribution,
+        distribution=check.distribution, **where,
     )  # fmt: skip
     assert answer.status_code == 201, answer.text
     status = eventually(
@@ -58,12 +63,35 @@ def run(platform: Platform, name: str, check: Check) -> bool:
     return status == "Completed"
 
 
+@contextlib.contextmanager
+def machines(platform: Platform, folder: Path) -> Iterator[dict[str, str]]:
+    """What a job says to be on two of them."""
+    machine = {"vmSize": "Standard_DS3_v2", "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 2}}
+    platform.put("computes/far", {"computeType": "AmlCompute", "properties": machine}, location="local")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.254", 9))  # nothing is sent
+        address = probe.getsockname()[0]
+    nodes = [Node(platform, folder / name, name, "far", ["--address", address]) for name in ("far-1", "far-2")]
+    for one in nodes:
+        one.start()
+    try:
+        yield {"computeId": f"{HOME}/computes/far"}
+    finally:
+        for one in nodes:
+            platform.smalt("node", "remove", one.name)
+            one.wait(60)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("types", nargs="*", choices=[*CHECKS, []], help="which; all where none is named")
-    names = parser.parse_args().types or list(CHECKS)
-    with tempfile.TemporaryDirectory(prefix="smalt-distributed-") as root, Platform(Path(root)).started() as platform:
-        completed = [run(platform, name, CHECKS[name]) for name in names]
+    parser.add_argument("--machines", action="store_true", help="on machines that have dialled in")
+    given = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smalt-distributed-")))
+        platform = stack.enter_context(Platform(folder / "platform").started())
+        where = stack.enter_context(machines(platform, folder)) if given.machines else {}
+        completed = [run(platform, name, CHECKS[name], **where) for name in given.types or CHECKS]
     return 0 if all(completed) else 1
 
 

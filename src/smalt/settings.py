@@ -90,6 +90,13 @@ class Settings:
         "empty, the absolute path of a file, or a URL that begins with http:// or https://, without a user",
     )
 
+    ray: str = _setting(
+        "",
+        re.compile(r"|https?://[^\s/?#@]+/?").fullmatch,
+        "empty, or the address of Ray's dashboard, http://HOST:8265",
+    )
+    ray_token_file: str = _setting("", re.compile(r"|/[^\0]+").fullmatch, "empty, or the absolute path of a file")
+
     @property
     def url(self) -> str:
         """https://HOST:PORT, without a slash at the end: also ARM's address and its audience."""

@@ -119,7 +119,7 @@ def test_what_a_lost_server_ran_fails_and_ends_when_it_is_back(servers: Pair) ->
     other = servers.other(here)
     with servers.stopped(here):
         servers.take_for_lost(here)
-        eventually(lambda: other.job("lost")["status"] == "Failed", "the job given up", 120)
+        eventually(lambda: other.job("lost")["status"] == "Failed", "the job given up", 30)
         assert "has not been heard of" in other.job_error("lost")
         assert other.submit("goes-on", "true").status_code == 201
         other.wait_for("goes-on", "Completed")

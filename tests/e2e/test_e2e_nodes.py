@@ -30,14 +30,23 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def node(platform: Platform, tmp_path: Path) -> Iterator[Node]:
-    one = Node(platform, tmp_path / "far-1", "far-1", CLUSTER)  # it sees none of the platform's files
+    with started(platform, tmp_path, "far-1", "127.0.0.2") as one:
+        yield one
+
+
+@contextlib.contextmanager
+def started(platform: Platform, folder: Path, name: str, address: str) -> Iterator[Node]:
+    """It sees none of the platform's files."""
+    one = Node(platform, folder / name, name, CLUSTER, ["--address", address])
     one.start()
-    yield one
-    with contextlib.suppress(ProcessLookupError):
-        one.end(signal.SIGKILL)
-    platform.smalt("node", "remove", one.name)
-    for process in processes(one.root):
-        process.kill()
+    try:
+        yield one
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            one.end(signal.SIGKILL)
+        platform.smalt("node", "remove", one.name)
+        for process in processes(one.root):
+            process.kill()
 
 
 def processes(root: Path) -> list[psutil.Process]:
@@ -57,6 +66,15 @@ def test_the_official_client_uses_it(platform: Platform, node: Node, scripts: Pa
     built = [path.parent.name for path in node.root.glob("envs/venvs/*/.complete")]
     assert len(built) == 1
     assert not list(platform.root.glob("envs/venvs/*/.complete")), "the platform's machine built nothing"
+
+
+def test_jobs_on_two_machines(platform: Platform, node: Node, tmp_path: Path, scripts: Path) -> None:
+    with started(platform, tmp_path, "far-2", "127.0.0.3") as other:
+        assert [one.listed()["address"] for one in (node, other)] == ["127.0.0.2", "127.0.0.3"]
+        client = Client(client_python(), platform.variables)
+        said = client.run(scripts / "gangs.py", CLUSTER, "127.0.0.2", "127.0.0.3", timeout_s=280)
+        print(said)
+        assert "PASSED" in said.splitlines()[-1]
 
 
 def test_a_job_outlives_server_and_node_service_and_waits_while_no_machine_is_there(

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fakes.distributed import ALL_REDUCE
 from live.platform import HOME, Platform, eventually
 from live.ray import RayCluster, own_python_first
 
@@ -118,6 +119,16 @@ def test_a_job_runs_and_its_node_is_made_and_ended(attached: Platform, ray: RayC
     (left,) = platform.root.glob("blobs/**/first.txt")
     assert left.read_text() == "said\n"
     assert len(ray.groups()) == 1 and actor(ray)["name"] == nodes(platform)[0]["nodeId"]
+
+
+def test_a_job_on_two_nodes_has_both_made_and_they_meet(attached: Platform, ray: RayCluster, folder: Path) -> None:
+    platform, two = attached, {"distribution": {"distributionType": "PyTorch", "processCountPerInstance": 2}}
+    two |= {"resources": {"instanceCount": 2}, "environmentVariables": {"CODE": ALL_REDUCE}}
+    run(platform, "wide", 'python -c "$CODE"', folder, **two)
+    platform.wait_for("wide", "Completed", timeout_s=120)
+    said = [platform.job_log("wide", f"user_logs/std_log_process_{rank}.txt").split() for rank in range(4)]
+    assert said == [[str(rank), str(rank % 2), str(rank // 2), "10"] for rank in range(4)]
+    assert len(ray.groups()) == 2 and len({one["node_id"] for one in ray.actors()}) == 2, "on two machines"
 
 
 def test_a_job_goes_on_while_its_actor_and_then_the_server_are_killed(

@@ -3,6 +3,7 @@
 dialled.start()            the server, and a node service with a root of its own
 dialled.cut()              the line breaks; the node dials again
 dialled.stop_server()      nobody answers; start_server(): another server on the same database and port
+dialled.join(name, at)     another machine, which others find at this address; until the end
 dialled.stop_node()        the node service ends, what it runs goes on; start_node(root): another on a root
 """
 
@@ -55,6 +56,7 @@ class Dialled:
         self.told: list[str] = []
         self.revoked = threading.Event()
         self._watchers: list[Callable[[str], None]] = []
+        self._joined: list[tuple[NodeService, threading.Thread]] = []
 
     # the server
 
@@ -101,6 +103,20 @@ class Dialled:
         return Settings(self.root / root)
 
     def start_node(self, root: str = "s", token: str = "") -> None:
+        self.service = self._made(root, token or self.token)
+        self._node = threading.Thread(target=self._run, daemon=True)
+        self._node.start()
+
+    def join(self, name: str, at: str) -> None:
+        with self.database.write() as connection:
+            _, token = nodes.add(connection, name, COMPUTE, {}, time.time())
+        service = self._made(name, token, at)
+        running = threading.Thread(target=service.run, daemon=True)
+        running.start()
+        self._joined.append((service, running))
+        self.until(lambda: self.machine(name).connected)
+
+    def _made(self, root: str, token: str, address: str = "") -> NodeService:
         settings = self.settings(root)
         settings.root.mkdir(parents=True, exist_ok=True)
         incarnation = settings.root / "incarnation"
@@ -108,13 +124,9 @@ class Dialled:
             write_private(incarnation, f"incarnation-{root}")
         engine = LocalEngine(settings, self.finder)
         about = {"incarnation": incarnation.read_text(), "version": "1", "cpus": 2, "memory_bytes": 1 << 33, "gpus": 0}
-        client = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {token or self.token}"}
-        )
+        client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {token}"})
         about["isolation"] = "walls"
-        self.service = NodeService(settings, engine, UvEnvironments(settings), client, about, HEARTBEAT_S)
-        self._node = threading.Thread(target=self._run, daemon=True)
-        self._node.start()
+        return NodeService(settings, engine, UvEnvironments(settings), client, about, HEARTBEAT_S, lambda: address)
 
     def _run(self) -> None:
         try:
@@ -128,6 +140,9 @@ class Dialled:
         assert not self._node.is_alive()
 
     def end(self) -> None:
+        for service, running in self._joined:
+            service.stop()
+            running.join(20)
         self.stop_node()
         self.stop_server()
         for root in self.root.iterdir():
@@ -140,9 +155,9 @@ class Dialled:
 
     # waiting
 
-    def machine(self) -> Any:
+    def machine(self, name: str = "") -> Any:
         with self.database.read() as connection:
-            return nodes.get(connection, self.node)
+            return nodes.get(connection, name or self.node)
 
     def until_connected(self) -> None:
         self.until(lambda: self.machine().connected)

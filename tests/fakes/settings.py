@@ -16,4 +16,6 @@ OTHER: dict[str, Any] = {
     "mlflow_idle_s": 60,
     "models": "safe",
     "openlineage": "https://lineage.example",
+    "ray": "http://ray.example:8265",
+    "ray_token_file": "/run/ray.token",
 }

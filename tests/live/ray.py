@@ -51,7 +51,7 @@ def _lean(ports: Mapping[str, int]) -> Iterator[None]:
 
 
 class RayCluster:
-    """`url` is its dashboard. Nothing connects to it here: Ray ends a process that does when its head is gone."""
+    """`url` is its dashboard; its processes have a home of its own. Nothing connects to it here: Ray ends a process that does when its head is gone."""
 
     def __init__(self, **head: Any) -> None:
         for name in _PATIENCE:  # read when Ray is imported
@@ -76,7 +76,7 @@ class RayCluster:
         return self._add(num_cpus=cpus)
 
     def _add(self, **parameters: Any) -> Any:
-        with _lean(ports := {name: free_port() for name in _PORTS}):
+        with variable("HOME", str(self._folder)), _lean(ports := {name: free_port() for name in _PORTS}):
             return self._cluster.add_node(
                 wait=False, object_store_memory=80 << 20, include_log_monitor=False, **ports, **parameters
             )
@@ -106,8 +106,13 @@ class RayCluster:
         eventually(there, f"{count} Ray nodes", 180, 0.5)
 
     def end(self) -> None:
+        """And all that outlives Ray where nodes were made in its home."""
         with contextlib.suppress(Exception):
             self._cluster.shutdown()
+        for one in psutil.process_iter(["cmdline"]):
+            if str(self._folder) in " ".join(one.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -118,9 +123,15 @@ def raylet(node: Any) -> psutil.Process:
 @contextlib.contextmanager
 def own_python_first() -> Iterator[None]:
     """What Ray runs as `python` is this one."""
-    before = os.environ["PATH"]
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    with variable("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"):
+        yield
+
+
+@contextlib.contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ[name]
+    os.environ[name] = value
     try:
         yield
     finally:
-        os.environ["PATH"] = before
+        os.environ[name] = before

@@ -38,12 +38,14 @@ _VARIABLES = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_ALLOW_RUN_AS_ROOT": "1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+    "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
+}  # each daemon is started by the first node
+_ON_LOOPBACK = {
     "OMPI_MCA_btl_tcp_if_include": "lo",
     "OMPI_MCA_oob_tcp_if_include": "lo",
-    "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
     "PRTE_MCA_prte_if_retain_loopback": "1",
-    "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
-}  # all nodes are on this machine; each daemon is started by the first node
+}  # where all nodes are on this machine
 
 
 def fifos(place: Path, processes: int) -> list[tuple[int, int]]:
@@ -61,19 +63,20 @@ def prepare(spec: MpiSpec, place: Path, work: Path, command: str, named: bool) -
     rank, agent = place / "rank", place / "agent"
     _write(rank, _rank_script(spec, place, work, command))
     _write(agent, _agent_script(spec))
+    found = _ON_LOOPBACK if _address(spec).startswith("127.") else {}
     agents = {"OMPI_MCA_plm_rsh_agent": str(agent), "PRTE_MCA_plm_ssh_agent": str(agent)}
     alike = {} if named or len(spec.ports) == 1 else {"OMPI_MCA_btl": "self,tcp"}
-    return ["bash", "-c", _mpirun(spec)], {**_VARIABLES, **alike, **agents, _RANK: str(rank)}
+    return ["bash", "-c", _mpirun(spec)], {**_VARIABLES, **found, **alike, **agents, _RANK: str(rank)}
 
 
 def order(spec: MpiSpec) -> Callable[[], list[str]] | None:
     """What waits for what this node runs; None for the first, which waits for nobody."""
-    return partial(wait_for_order, spec.ports[spec.node], spec.secret) if spec.node else None
+    return partial(wait_for_order, _address(spec), spec.ports[spec.node], spec.secret) if spec.node else None
 
 
-def wait_for_order(port: int, secret: str) -> list[str]:
+def wait_for_order(address: str, port: int, secret: str) -> list[str]:
     """The command that mpirun has for this node. Its connection stays open for as long as the command runs."""
-    with socket.create_server(("127.0.0.1", port)) as listener:
+    with socket.create_server((address, port)) as listener:
         while True:
             one, _ = listener.accept()
             given, _, order = _read(one).partition(b"\n")
@@ -116,18 +119,25 @@ def _mpirun(spec: MpiSpec) -> str:
 
 
 def _host(node: int) -> str:
-    """A name for each: addresses of loopback need no names, and no two of them are one host for mpirun."""
+    """A name for each, which nobody looks up: no two addresses of loopback are one host for mpirun."""
     return "localhost" if node == 0 else f"127.0.{(node + 1) >> 8}.{(node + 1) & 255}"
 
 
+def _address(spec: MpiSpec, node: int | None = None) -> str:
+    """Of a node, or of this one."""
+    return spec.addresses[spec.node if node is None else node] if spec.addresses else "127.0.0.1"
+
+
 def _agent_script(spec: MpiSpec) -> str:
-    known = "\n".join(f"{_host(node)}) port={port} ;;" for node, port in enumerate(spec.ports) if node)
+    known = "\n".join(
+        f"{_host(node)}) at={_address(spec, node)}/{port} ;;" for node, port in enumerate(spec.ports) if node
+    )
     return (
         "#!/bin/bash\n"
         "# mpirun calls this in place of ssh: HOST COMMAND\n"
         f'case "$1" in\n{known}\n*) echo "no node is called $1" >&2; exit 1 ;;\nesac\n'
         "shift\n"
-        "until { exec 3<> /dev/tcp/127.0.0.1/$port; } 2> /dev/null; do sleep 0.1; done  # its node is still preparing\n"
+        "until { exec 3<> /dev/tcp/$at; } 2> /dev/null; do sleep 0.1; done  # its node is still preparing\n"
         f"printf '%s\\n%s\\0' {spec.secret} \"$*\" >&3\n"
         "cat <&3 > /dev/null\n"
     )
@@ -138,6 +148,7 @@ def _rank_script(spec: MpiSpec, place: Path, work: Path, command: str) -> str:
     return (
         f"cd -- {shlex.quote(str(work))} || exit 1\n"
         f'exec >> {log}"$OMPI_COMM_WORLD_LOCAL_RANK" 2>&1 < /dev/null\n'
+        f"{_interface(spec)}"
         "export RANK=$OMPI_COMM_WORLD_RANK LOCAL_RANK=$OMPI_COMM_WORLD_LOCAL_RANK\n"
         f"export WORLD_SIZE=$OMPI_COMM_WORLD_SIZE LOCAL_WORLD_SIZE={spec.processes}\n"
         f"bash -c {shlex.quote(command)}\n"
@@ -145,6 +156,14 @@ def _rank_script(spec: MpiSpec, place: Path, work: Path, command: str) -> str:
         f'[ $code = 0 ] || echo "failed $OMPI_COMM_WORLD_LOCAL_RANK $((code << 8))" > {report}\n'
         "exit $code\n"
     )
+
+
+def _interface(spec: MpiSpec) -> str:
+    """What ranks talk through is the way on which their nodes meet, of all that a machine has, unless the user says."""
+    address, name = _address(spec), "OMPI_MCA_btl_tcp_if"
+    if address.startswith("127."):
+        return ""
+    return f'[ "${{{name}_include-}}${{{name}_exclude-}}" ] || export {name}_include={address}/32\n'
 
 
 def _log(rank: int) -> str:

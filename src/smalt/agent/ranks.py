@@ -27,13 +27,14 @@ class MpiSpec:
 
     - `node`: the number of this one. The first runs mpirun; the others run what it would run there through ssh.
     - `ports`: for each node, where it waits for that; `secret`: what it has to be told along with it.
-    - `processes`: on each node.
+    - `processes`: on each node. `addresses`: those of the nodes' machines; none: all nodes are this one.
     """
 
     node: int
     ports: list[int]
     processes: int
     secret: str
+    addresses: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True)

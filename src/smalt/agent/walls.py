@@ -259,10 +259,10 @@ def _link(path: str) -> str:
 
 
 def _hosts(spec: WallsSpec) -> str:
-    """The nodes of a job find each other by name: all of them are this machine."""
+    """The nodes of a job find each other by name: they are this machine, or it is said where they are."""
     names = [spec.hostname, *(one for one in spec.hosts if one != spec.hostname)]
     return "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + "".join(
-        f"127.0.0.1\t{one}\n" for one in names
+        f"{spec.addresses.get(one, '127.0.0.1')}\t{one}\n" for one in names
     )
 
 

@@ -119,7 +119,7 @@ class WallsSpec:
 
     - `user`: whom the process runs as inside, by number; 0: as whom the agent runs.
     - `home`: its HOME, a folder that outlives the task and belongs to its workspace.
-    - `hostname`, `hosts`: the node's name, and those of all nodes of the job.
+    - `hostname`, `hosts`: the node's name, and those of all nodes of the job; `addresses`: of those on other machines.
     - `readable`: what else of the platform it may read; `shown`: what of this machine, where it is there; `hidden`:
       folders of the platform that are empty inside even where they lie below something that is shown.
     - `gpus`: minor numbers of the GPUs that it may open; None: all.
@@ -133,6 +133,7 @@ class WallsSpec:
     home: str = ""
     hostname: str = "localhost"
     hosts: list[str] = field(default_factory=list)
+    addresses: dict[str, str] = field(default_factory=dict)
     readable: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
@@ -159,7 +160,8 @@ class TaskSpec:
     - `log_most_bytes` of the log are kept, its beginning and its last lines; `processes_most` processes
       and threads may run at once, each may have `open_files_most` files open unless it asks for more.
     - `workspace` (ARM id in lower case): whose task it is; empty for the platform's own. `hostname` is the name of its
-      node, `hosts` those of all nodes of its job. `gpus`: indices of the GPUs that it has; None: all (no size).
+      node, `hosts` those of all nodes of its job; `addresses`: what to find these by, for nodes that are machines of
+      their own; the others are this one. `gpus`: indices of the GPUs that it has; None: all (no size).
     - `walls`: None means that the command runs in the open.
     - `ranks`: several processes instead of one, all behind the same walls; with `mpi` it is mpirun that starts them,
       with `ray` one of them is the node's `ray start`. `services`: to which people come while it runs.
@@ -196,6 +198,7 @@ class TaskSpec:
     workspace: str = ""
     hostname: str = ""
     hosts: list[str] = field(default_factory=list)
+    addresses: dict[str, str] = field(default_factory=dict)
     gpus: list[int] | None = None
     ready: Probe | None = None
     live: Probe | None = None

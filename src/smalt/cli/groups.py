@@ -139,10 +139,13 @@ def run_node(
     blobs: Annotated[
         Path | None, typer.Option(help="The platform's folder of blobs, where this machine sees it.")
     ] = None,
+    address: Annotated[
+        str, typer.Option(help="Where other nodes of a job find this machine.  [default: its way to the platform]")
+    ] = "",
 ) -> None:
     """On the other machine: be a node, in the foreground. Jobs go on when it ends, and are adopted."""
     told = {"token_file": token_file, "server": server, "name": name, "isolation": str(isolation), "blobs": blobs}
-    run("nodes", root=root, **told)
+    run("nodes", root=root, address=address, **told)
 
 
 @compute.command("attach")

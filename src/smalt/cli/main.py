@@ -18,6 +18,8 @@ from smalt.cli.options import (
     Models,
     Node,
     Port,
+    Ray,
+    RayToken,
     Root,
     Shell,
     Store,
@@ -82,6 +84,8 @@ def up(
         Models | None,
         typer.Option(help="Which models endpoints load: safe refuses pickles.  [default: any, or as last time]"),
     ] = None,
+    ray: Ray = None,
+    ray_token_file: RayToken = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,
 ) -> None:
     """Start the platform, in the foreground unless --detach."""
@@ -92,6 +96,8 @@ def up(
         "store_url": store_url,
         "isolation": isolation and str(isolation),
         "models": models and str(models),
+        "ray": ray,
+        "ray_token_file": ray_token_file and str(Path(ray_token_file).expanduser().absolute()),
         "openlineage": openlineage and (openlineage if "://" in openlineage else str(Path(openlineage).absolute())),
     }
     told["show"] = ":".join(str(Path(one).expanduser().absolute()) for one in show if one) if show else None

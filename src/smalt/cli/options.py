@@ -67,6 +67,20 @@ Store = Annotated[
         " there is in AWS_…, AZURE_STORAGE_… or GOOGLE_… variables.  [default: blobs/ in the root, or as last time]",
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Ray's dashboard, http://HOST:8265: new clusters have their nodes there; '' for here."
+        "  [default: here, or as last time]",
+    ),
+]
+RayToken = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-token-file", metavar="FILE", help="The file with Ray's token.  [default: none, or as last time]"
+    ),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="The one TLS port.  [default: 7443, or as last time]")]
 Workspace = Annotated[str, typer.Option(help="The workspace that it is in.")]
 Node = Annotated[int, typer.Option(min=0, help="Which of its nodes, from 0.")]

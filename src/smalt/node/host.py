@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,11 @@ def node_settings(root: Path, credential: Credential, isolation: str) -> Setting
 
 
 def make_service(
-    settings: Settings, credential: Credential, blobs: Path | None, heartbeat_s: float = HEARTBEAT_S
+    settings: Settings, credential: Credential, blobs: Path | None, address: str = "", heartbeat_s: float = HEARTBEAT_S
 ) -> NodeService:
     """All parts, wired. `blobs` is the platform's own folder of blobs, where this machine sees it.
 
+    `address`: of this machine, where the other nodes of its jobs find it; empty: the one that leads to the platform.
     Raises ArmError where this machine cannot keep what runs from itself, and nobody has said that it need not.
     """
     settings.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,7 +69,24 @@ def make_service(
         "version": version("smalt"),
         "isolation": isolation.level,
     }
-    return NodeService(settings, engine, environments, client, about, heartbeat_s)
+    return NodeService(settings, engine, environments, client, about, heartbeat_s, partial(_address, address, settings))
+
+
+def ip_of(name: str) -> str:
+    """The IPv4 address that a name or an address stands for. Raises OSError."""
+    return str(socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+
+
+def _address(given: str, settings: Settings) -> str:
+    """Empty where none leads to the platform now."""
+    if given:
+        return given
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((ip_of(settings.host), settings.port))  # nothing is sent: the kernel looks up the way
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
 
 
 def _shared(blobs: Path) -> Callable[[str, str, str], Path]:

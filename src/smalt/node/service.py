@@ -12,7 +12,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -51,10 +51,14 @@ class NodeService:
         client: httpx.Client,
         about: Mapping[str, Any],
         heartbeat_s: float = HEARTBEAT_S,
+        address: Callable[[], str] = lambda: "",
     ) -> None:
-        """`client` has the server's address and the token; `about` is what a hello says of the machine."""
+        """`client` has the server's address and the token; `about` is what a hello says of the machine.
+
+        `address`: where other machines find this one, as of now; empty: nowhere.
+        """
         self._folders, self._engine, self._client = Folders(settings.tasks), engine, client
-        self._about, self._heartbeat_s = dict(about), heartbeat_s
+        self._about, self._heartbeat_s, self._address = dict(about), heartbeat_s, address
         self._builds = Builds(environments, engine, self._start, self._fail)
         self._news = threading.Condition()
         self._changed: dict[str, None] = {}  # tasks of which something is to be said
@@ -108,7 +112,7 @@ class NodeService:
     def _attend(self) -> None:
         timeout = httpx.Timeout(_CONNECT_S, read=SILENT_S)
         self._builds.forget_waiting()
-        body = {**self._about, "tasks": self._all()}
+        body = {**self._about, "address": self._address(), "tasks": self._all()}
         with self._client.stream("POST", f"{PREFIX}/channel", json=body, timeout=timeout) as answer:
             _check(answer)
             self._line = answer.extensions["network_stream"]

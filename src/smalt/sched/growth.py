@@ -37,7 +37,7 @@ class Resized:
 
 
 def target(busy: int, waiting: int, least: int, most: int) -> int:
-    """How many nodes there are to be: one for each job that has one or waits for one."""
+    """How many nodes there are to be: all that jobs have or wait for."""
     return max(least, min(busy + waiting, most))
 
 
@@ -49,7 +49,7 @@ def resize(
     machines = nodes.of_compute(connection, compute)
     _forget_without_machine(connection, compute, machines)
     busy, _ = placement.counts(connection, compute)
-    wanted = target(busy, queue.waiting(connection, compute), least, most)
+    wanted = target(busy, queue.lacking(connection, compute), least, most)
     next_at = placement.release_idle(connection, compute, now, idle_s, wanted)
     held = {one.node for one in placement.nodes(connection, compute)}
     gone = [one for one in machines if one.number not in held]

@@ -2,7 +2,8 @@
 
 `available`, `victims` and `backfill.gap` are the pure decisions; the rest are their few rows (`allocation`,
 `queue`), in the caller's transaction. Nodes are a compute's own; GPUs and ports the machine's. A compute whose nodes
-are machines of their own (`store/nodes.py`) gives those that are connected, each as a whole.
+are machines of their own (`store/nodes.py`) gives those that are connected, each as a whole; to one job only such as
+find each other.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from smalt.sched.want import Given, Want, workspace_of
 from smalt.store import nodes as machines_
 from smalt.store import resources
 from smalt.store.database import exclusive
+from smalt.store.nodes import Machine
 from smalt.store.tables import allocation
 
 _MACHINE = "gpus"  # what is locked where the machine's GPUs are given out
@@ -127,7 +129,7 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
 
 
 def _at_once(
-    connection: Connection, want: Want, machines: Mapping[int, str] | None, counted: bool, now: float
+    connection: Connection, want: Want, machines: Mapping[int, Machine] | None, counted: bool, now: float
 ) -> list[Given] | None:
     """Its nodes, where they are free and nobody waits there, as mostly: then it joins no queue."""
     if want.gpus or counted or queue.is_wanted(connection, want.compute):
@@ -138,7 +140,7 @@ def _at_once(
     return _give(connection, want, free[: want.nodes], [()] * want.nodes, machines or {}, now)
 
 
-def _chosen(connection: Connection, want: Want, machines: Mapping[int, str] | None, now: float) -> list[int] | None:
+def _chosen(connection: Connection, want: Want, machines: Mapping[int, Machine] | None, now: float) -> list[int] | None:
     """The nodes that it may have now; None: it waits. Whoever can use what is free meanwhile is woken."""
     found = nodes(connection, want.compute)
     free, busy = available(found, want.most, machines), [node for node in found if node.owner is not None]
@@ -191,11 +193,22 @@ def _has_quota(connection: Connection, want: Want, place: Waiting, counted: bool
     return not lacks
 
 
-def _machines(connection: Connection, want: Want) -> Mapping[int, str] | None:
+def _machines(connection: Connection, want: Want) -> Mapping[int, Machine] | None:
     """The machines that can be had, by their nodes' numbers; None where the compute's nodes are shares of this one."""
     found = machines_.of_compute(connection, want.compute)
-    usable = {one.number: one.name for one in found if one.connected and one.gpus >= want.gpus}
-    return usable if found or want.elsewhere else None
+    usable = [one for one in found if one.connected and one.gpus >= want.gpus]
+    if want.nodes > 1:
+        usable = together(usable)
+    return {one.number: one for one in usable} if found or want.elsewhere else None
+
+
+def together(machines: Iterable[Machine]) -> list[Machine]:
+    """As many as find each other: one server tells them what to do, and all are in one network, or on one machine."""
+    groups: dict[tuple[str, bool], list[Machine]] = {}
+    for one in machines:
+        if one.address:
+            groups.setdefault((one.server, ports.is_loopback(one.address)), []).append(one)
+    return max(groups.values(), key=len, default=list[Machine]())
 
 
 def _all_gpus(want: Want) -> tuple[int, ...]:
@@ -225,12 +238,13 @@ def _give(
     want: Want,
     chosen: Sequence[int],
     gpus: Sequence[tuple[int, ...]],
-    machines: Mapping[int, str],
+    machines: Mapping[int, Machine],
     now: float,
 ) -> list[Given]:
-    firsts = ports.free_blocks(connection, want.nodes) if want.ports else [None] * want.nodes
-    names = [machines.get(number, "") for number in chosen]
-    given = [Given(*one) for one in zip(chosen, gpus, firsts, names, strict=True)]
+    on = [machines.get(number) for number in chosen]
+    names, addresses = [one.name if one else "" for one in on], [one.address if one else "" for one in on]
+    firsts = ports.free_blocks(connection, addresses) if want.ports else [None] * want.nodes
+    given = [Given(*one) for one in zip(chosen, gpus, firsts, names, addresses, strict=True)]
     for one in given:
         values = {
             "owner": want.owner, "since": now, "ports": one.port, "machine": one.machine or None,
@@ -247,12 +261,14 @@ def _give(
 
 def _held(connection: Connection, want: Want) -> list[Given]:
     query = select(allocation).where(allocation.c.owner == want.owner).order_by(allocation.c.node)
+    known = {one.name: one.address for one in machines_.of_compute(connection, want.compute)}
     return [
         Given(
             row.node,
             _all_gpus(want) if row.machine else tuple(json.loads(row.gpus or "[]")),
             row.ports,
             row.machine or "",
+            known.get(row.machine or "", ""),
         )
         for row in connection.execute(query)
     ]

@@ -131,6 +131,12 @@ def waiting(connection: Connection, compute: str) -> int:
     return connection.execute(select(func.count()).select_from(queue).where(queue.c.compute_id == compute)).scalar_one()
 
 
+def lacking(connection: Connection, compute: str) -> int:
+    """How many nodes those who wait are to have."""
+    wanted = select(func.coalesce(func.sum(queue.c.nodes), 0)).where(queue.c.compute_id == compute)
+    return int(connection.execute(wanted).scalar_one())
+
+
 def is_wanted(connection: Connection, compute: str) -> bool:
     """Whether anybody waits for it."""
     return connection.execute(select(queue.c.owner).where(queue.c.compute_id == compute).limit(1)).first() is not None

@@ -61,10 +61,11 @@ def priority_of(rank: int) -> int:
 class Given:
     """One node: its number in its compute; the GPUs that its owner alone has there; the first of its block of ports.
 
-    `machine`: which it is, where it is one of its own; empty: a share of the server's.
+    `machine`: which it is, where it is one of its own; empty: a share of the server's. `address`: where that is found.
     """
 
     node: int
     gpus: tuple[int, ...] = ()
     port: int | None = None
     machine: str = ""
+    address: str = ""

@@ -29,7 +29,7 @@ _TOKEN_BYTES = 32
 class Machine:
     """`gpus`, `cpus`, `memory_bytes`, `isolation` are 0 and empty until it has dialled in for the first time.
 
-    `server`: the one that it dialled last (`store/servers.py`).
+    `server`: the one that it dialled last (`store/servers.py`). `address`: where other machines find it (IPv4).
     """
 
     name: str
@@ -46,6 +46,7 @@ class Machine:
     state: str = NEW
     seen_at: float | None = None
     server: str = ""
+    address: str = ""
 
     @property
     def connected(self) -> bool:
@@ -127,4 +128,5 @@ def _machine(row: SqlRow[Any]) -> Machine:
     return Machine(
         row.name, row.engine, row.compute_id, row.number, row.cpus, row.memory_bytes, row.gpus, row.isolation,
         row.incarnation, row.version, json.loads(row.labels), row.state, row.seen_at, row.server or "",
+        row.address or "",
     )  # fmt: skip

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, delete, select, update
 
 from smalt.store.database import Database, exclusive
+from smalt.store.news import EVERYTHING, tell
 from smalt.store.tables import resource, server
 
 _LOCK = "servers"
@@ -32,9 +33,13 @@ class Servers:
     url: str = ""
     lost_after_s: float = 300.0
     others: Mapping[str, str] = field(default_factory=dict[str, str])
+    _given_up: frozenset[str] = frozenset()
 
     def beat(self) -> bool:
-        """Say that this one lives, and hear of the others; whether it counted as lost (or had never said a word)."""
+        """Say that this one lives, and hear of the others; whether it counted as lost (or had never said a word).
+
+        What a server had that is found to be lost is due at once: nobody says of it what would wake its rows.
+        """
         if not self.me:
             return False
         now = self.clock()
@@ -42,6 +47,9 @@ class Servers:
             before = connection.execute(select(server.c.seen_at).where(server.c.id == self.me)).scalar()
             _say(connection, self.me, self.url, now)
             self.others = _living(connection, self.me, now - self.lost_after_s)
+            lost = _silent(connection, self.me, now - self.lost_after_s)
+            _make_due(connection, lost - self._given_up, now)
+        self._given_up = lost
         return before is None or before < now - self.lost_after_s
 
     def lost(self, home: str | None) -> bool:
@@ -93,3 +101,16 @@ def _say(connection: Connection, me: str, url: str, now: float) -> None:
 def _living(connection: Connection, me: str, since: float) -> dict[str, str]:
     query = select(server.c.id, server.c.url).where(server.c.id != me, server.c.seen_at >= since)
     return {row.id: row.url for row in connection.execute(query)}
+
+
+def _silent(connection: Connection, me: str, since: float) -> frozenset[str]:
+    query = select(server.c.id).where(server.c.id != me, server.c.seen_at < since)
+    return frozenset(connection.execute(query).scalars())
+
+
+def _make_due(connection: Connection, homes: frozenset[str], now: float) -> None:
+    """Those of their rows that would be looked at later."""
+    if homes:
+        later = (resource.c.home.in_(homes), resource.c.due_at > now)
+        if connection.execute(update(resource).where(*later).values(due_at=now)).rowcount:
+            tell(connection, EVERYTHING, due=True)

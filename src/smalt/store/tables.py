@@ -192,6 +192,7 @@ node = Table(  # the machines that are the nodes of clusters, beside the server'
     Column("seen_at", Double),
     Column("created_at", Double, nullable=False),
     Column("server", Text),  # the one that it dialled last
+    Column("address", Text),  # where the other nodes of a job find it, as it said itself
     Index("node_compute", "compute_id", "number", unique=True),
 )
 

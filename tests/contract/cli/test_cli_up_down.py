@@ -167,7 +167,7 @@ def test_up_detached_is_ready_when_it_returns_and_down_stops_it(root: Path, port
     until(lambda: all(one["rss_bytes"] > 1_000_000 for one in status(root)[1]["processes"]))  # type: ignore[attr-defined]
     code, document = status(root)
     assert code == 0
-    assert list(document) == ["ready", "url", "version", "database", "store", "isolation", "processes", "tasks"]
+    assert list(document) == ["ready", "url", "version", "database", "store", "isolation", "ray", "processes", "tasks"]
     assert (document["ready"], document["url"]) == (True, f"https://localhost:{port}")
     for process in document["processes"]:  # type: ignore[attr-defined]
         assert list(process) == ["name", "pid", "rss_bytes", "restarts"]

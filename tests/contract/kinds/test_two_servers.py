@@ -85,6 +85,26 @@ def test_the_job_of_a_lost_server_fails_and_gives_its_node_back(pair: TwoServers
         assert servers.orphans(connection, "first", {task: owner, "other": "/gone"}) == [task, "other"]
 
 
+def test_what_a_lost_server_had_is_looked_at_when_it_is_found_to_be_lost(pair: TwoServers) -> None:
+    """Not when it would have been looked at anyway; and once."""
+    submit(pair)
+    of_one(pair, 0)
+    pair.platforms[0].engine.start(next(iter(pair.platforms[0].engine.states)))
+    of_one(pair, 0)
+    pair.clock.pass_(LOST_S + 1)
+    later = pair.clock() + 3600
+    with pair.database.write() as connection:
+        mine = resource.c.home == "first"
+        connection.execute(update(resource).where(mine).values(due_at=later, lease=None, lease_until=None))
+    woken: list[bool] = []
+    pair.platforms[1].hub.listen(lambda: woken.append(True))
+    for _ in range(2):
+        pair.platforms[1].servers.beat()
+        assert woken == [True], "its loop does not wait for its next look, and is woken once"
+    of_one(pair, 1)
+    assert pair.row(f"{JOBS}/train-1").status["error"]["code"] == "NodeLost"
+
+
 def test_a_job_of_a_lost_server_that_was_canceled_is_canceled(pair: TwoServers) -> None:
     submit(pair)
     of_one(pair, 0)

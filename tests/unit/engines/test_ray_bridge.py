@@ -48,6 +48,7 @@ def side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Side:
     monkeypatch.setattr(Node, "_run", lambda node: one.run())
     monkeypatch.setattr(bridge.os, "_exit", one.exit)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "0123456789abcdef"))
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "192.0.2.7")
     monkeypatch.setattr(ray.util, "get_placement_group", lambda name: name)
     monkeypatch.setattr(ray.util, "remove_placement_group", one.remove)
     return one
@@ -56,7 +57,8 @@ def side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Side:
 def test_a_node_that_is_revoked_gives_its_room_back(side: Side) -> None:
     gate = threading.Event()
     side.run = lambda: REVOKED if gate.wait(10) else 0
-    Node(side.wanted, NODE)
+    node = Node(side.wanted, NODE)
+    assert node._command[-2:] == ["--address", "192.0.2.7"]
     gate.set()
     assert side.gone.wait(10) and side.removed == ["smalt-1/rays-1"] and not side.ended
 

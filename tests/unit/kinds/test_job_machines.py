@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ from fakes.platform import WORKSPACE, Harness
 from smalt.store import nodes
 
 
-def machine(harness: Harness, name: str, connected: bool = True, gpus: int = 0, compute: str = "cpu") -> None:
+def machine(
+    harness: Harness, name: str, connected: bool = True, gpus: int = 0, compute: str = "cpu", **values: str
+) -> None:
     with harness.database.write() as connection:
         nodes.add(connection, name, f"{WORKSPACE}/computes/{compute}".lower(), {}, harness.clock())
         if connected:
             connect(harness, name, connection, gpus=gpus)
+            nodes.note(connection, name, **{"address": "192.0.2.1", **values})
 
 
 def connect(harness: Harness, name: str, connection: Any, state: str = nodes.CONNECTED, gpus: int = 0) -> None:
@@ -133,24 +137,115 @@ def test_gpus_are_counted_on_each_machine(harness: Harness) -> None:
     assert harness.row(f"{JOBS}/a").status["gpus"] == [[0, 1]]
 
 
-def test_a_job_over_several_machines_is_refused(harness: Harness) -> None:
-    compute = cluster(harness, most=4)
-    machine(harness, "one")
-    machine(harness, "two")
-    answer = submit(harness, "a", computeId=compute, resources={"instanceCount": 2})
-    assert answer.status_code == 400
-    assert answer.json()["error"]["target"] == "properties.resources.instanceCount"
+def gang(harness: Harness, name: str = "a", **more: Any) -> list[Any]:
+    """A job on two nodes of the cluster: its tasks as they are now, by rank."""
+    found = submit(harness, name, computeId=f"{WORKSPACE}/computes/cpu", resources={"instanceCount": 2}, **more)
+    assert found.status_code == 201, found.text
+    harness.settle()
+    names = harness.row(f"{JOBS}/{name}").status.get("tasks", ())
+    return [harness.engine.tasks[one] for one in names]
 
 
-def test_so_is_one_that_was_taken_before_its_cluster_had_machines(harness: Harness) -> None:
+def reason(harness: Harness, name: str = "a") -> str:
+    return harness.row(f"{JOBS}/{name}").status["reason"]
+
+
+def test_nodes_of_a_job_find_each_other_at_their_machines_addresses(harness: Harness) -> None:
+    cluster(harness, most=4)
+    machine(harness, "one", address="192.0.2.1")
+    machine(harness, "two", address="192.0.2.2")
+    tasks = gang(harness, distribution={"distributionType": "PyTorch"})
+    assert [task.node for task in tasks] == ["one", "two"]
+    assert {task.variables["MASTER_ADDR"] for task in tasks} == {"192.0.2.1"}
+    assert [task.addresses for task in tasks] == [
+        dict(zip(tasks[0].hosts, ["192.0.2.1", "192.0.2.2"], strict=True))
+    ] * 2
+    logs = [task.build["log"].name.rpartition("/")[2] for task in tasks]
+    assert logs == ["20_image_build_log.txt", "20_image_build_log_node-1.txt"], "each machine builds for itself"
+
+
+def test_each_framework_is_told_where_its_nodes_are(harness: Harness) -> None:
+    cluster(harness, most=4)
+    for number in (1, 2):
+        machine(harness, f"m{number}", address=f"192.0.2.{number}")
+    tasks = gang(harness, "tf", distribution={"distributionType": "TensorFlow"})
+    workers = json.loads(tasks[1].variables["TF_CONFIG"])["cluster"]["worker"]
+    assert [one.rpartition(":")[0] for one in workers] == ["192.0.2.1", "192.0.2.2"]
+    finish(harness, tasks)
+    tasks = gang(harness, "mpi", distribution={"distributionType": "Mpi"})
+    assert [task.mpi.addresses for task in tasks] == [["192.0.2.1", "192.0.2.2"]] * 2
+    finish(harness, tasks)
+    tasks = gang(harness, "ray", distribution={"distributionType": "Ray"})
+    assert tasks[0].ray.address.startswith("192.0.2.1:")
+    starts = [" ".join(one.argv) for task in tasks for one in task.ranks if one.argv]
+    assert [f"--node-ip-address=192.0.2.{one}" in start for one, start in zip((1, 2), starts, strict=True)] == [
+        True
+    ] * 2
+
+
+def finish(harness: Harness, tasks: list[Any]) -> None:
+    for task in tasks:
+        harness.engine.start(task.name)
+        harness.engine.finish(task.name, 0)
+    harness.settle()
+
+
+def test_a_gang_keeps_the_addresses_that_its_attempt_began_with(harness: Harness) -> None:
+    cluster(harness, most=4)
+    machine(harness, "one", address="192.0.2.1")
+    machine(harness, "two", address="192.0.2.2")
+    tasks = gang(harness)
+    with harness.database.write() as connection:
+        nodes.note(connection, "one", address="192.0.2.9")
+    harness.engine.remove(tasks[1].name)  # it is started anew
+    harness.loop.hint(f"{JOBS}/a".lower())
+    harness.settle()
+    assert harness.engine.tasks[tasks[1].name].variables["MASTER_ADDR"] == "192.0.2.1"
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1", "192.0.2.2"), ("", "192.0.2.2")])
+def test_a_job_waits_for_machines_that_find_each_other(harness: Harness, addresses: tuple[str, str]) -> None:
+    cluster(harness, most=4)
+    for number, one in enumerate(addresses):
+        machine(harness, f"m{number}", address=one)
+    assert not gang(harness)
+    assert status(harness, "a") == "Queued" and "smalt node run --address" in reason(harness)
+    machine(harness, "m2", address="192.0.2.3")
+    harness.loop.hint(f"{WORKSPACE}/computes/cpu".lower())
+    harness.settle()
+    row = harness.row(f"{JOBS}/a")
+    assert (row.state, row.status["machines"]) == ("Starting", ["m1", "m2"])
+
+
+def test_machines_of_two_servers_are_not_one_job(harness: Harness) -> None:
+    """Whoever steps the job could not tell the other's machine what to do."""
+    cluster(harness, most=4)
+    for name, server in (("one", "a"), ("two", "b"), ("three", "b")):
+        machine(harness, name, address="192.0.2.1", server=server)
+    assert [task.node for task in gang(harness)] == ["two", "three"]
+
+
+def test_ports_are_counted_on_each_machine(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smalt.sched.ports.randrange", lambda blocks: 0)
+    for compute, at in (("cpu", "192.0.2.1"), ("same", "192.0.2.1"), ("other", "192.0.2.7")):
+        cluster(harness, compute, most=2)
+        for number in (1, 2):
+            machine(harness, f"{compute}-{number}", compute=compute, address=at)
+        submit(harness, compute, computeId=f"{WORKSPACE}/computes/{compute}", resources={"instanceCount": 2})
+        harness.settle()
+    found = {one: harness.row(f"{JOBS}/{one}").status["ports"] for one in ("cpu", "same", "other")}
+    assert len({*found["cpu"], *found["same"]}) == 4, "one machine may be several nodes"
+    assert found["other"] == found["cpu"]
+
+
+def test_a_job_that_was_taken_before_its_cluster_had_machines_runs_on_them(harness: Harness) -> None:
     harness.environments.build_at_once = False
     compute = cluster(harness, most=2)
     submit(harness, "a", computeId=compute, resources={"instanceCount": 2})
-    machine(harness, "one")
-    machine(harness, "two")
+    machine(harness, "one", address="192.0.2.1")
+    machine(harness, "two", address="192.0.2.2")
     harness.settle()
-    row = harness.row(f"{JOBS}/a")
-    assert row.state == "Failed" and "machines of their own" in row.status["error"]["message"]
+    assert harness.row(f"{JOBS}/a").status["addresses"] == ["192.0.2.1", "192.0.2.2"]
 
 
 def test_a_name_is_given_once_and_a_number_again(harness: Harness) -> None:

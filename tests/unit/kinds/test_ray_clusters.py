@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +37,15 @@ def dial_in(harness: Harness, state: str = nodes.CONNECTED) -> list[Machine]:
     """All of Ray's nodes are connected now, or silent."""
     with harness.database.write() as connection:
         for one in nodes.of_compute(connection, COMPUTE.lower()):
-            nodes.note(connection, one.name, state=state, cpus=4, memory_bytes=8 << 30, seen_at=harness.clock())
+            nodes.note(
+                connection,
+                one.name,
+                state=state,
+                cpus=4,
+                memory_bytes=8 << 30,
+                address="192.0.2.1",
+                seen_at=harness.clock(),
+            )
     harness.loop.hint(COMPUTE.lower())
     harness.settle()
     return machines(harness)
@@ -331,8 +340,15 @@ def test_what_is_refused(harness: Harness) -> None:
     harness.settle()
     attach(harness)
     assert attach(harness, ray={"url": "http://other:8265"}).status_code == 409
-    answer = submit(harness, "wide", computeId=COMPUTE, resources={"instanceCount": 2})
-    assert answer.status_code == 400 and "machines of their own" in answer.text
+
+
+def test_a_job_on_two_nodes_has_two_made_for_it(ray: Harness) -> None:
+    submit(ray, "wide", computeId=COMPUTE, resources={"instanceCount": 2})
+    pass_(ray, 1)
+    assert len(next(iter(ray.ray.asked.values()))) == 2
+    first, second = dial_in(ray)
+    assert status(ray, "wide") == "Starting"
+    assert ray.row(f"{JOBS}/wide").status["machines"] == [first.name, second.name]
 
 
 def test_only_the_owner_runs_jobs_there(ray: Harness) -> None:
@@ -340,3 +356,43 @@ def test_only_the_owner_runs_jobs_there(ray: Harness) -> None:
     answer = submit(ray, "a", computeId=COMPUTE)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "OwnerOnly")
     assert submit(ray, "b").status_code == 201
+
+
+@pytest.fixture
+def platform_on_ray(tmp_path: Path) -> Iterator[Harness]:
+    token = tmp_path / "ray.token"
+    token.write_text("first\n")
+    url = "http://ray.example:8265/"
+    made = Harness(tmp_path, ray=url, ray_token_file=str(token), isolation="files")
+    yield made
+    made.close()
+
+
+def test_a_cluster_of_a_client_that_knows_nothing_of_ray_has_its_nodes_there(platform_on_ray: Harness) -> None:
+    """By `smalt up --ray`; and what is asked of Ray has the token that the file holds by then."""
+    harness = platform_on_ray
+    harness.caller = Principal("oid-ci", "ci", "servicePrincipal", TENANT)
+    assert attach(harness, ray=None).status_code == 201
+    assert attach(harness, ray=None, most=3).status_code == 201
+    told = shown(harness)["properties"]["ray"]
+    assert (told["url"], told["isolation"]) == ("http://ray.example:8265", "files")
+    harness.caller = OWNER
+    submit(harness, "a", computeId=COMPUTE)
+    pass_(harness, 1)
+    assert len(next(iter(harness.ray.asked.values()))) == 1
+    Path(harness.settings.ray_token_file).write_text("second\n")
+    dial_in(harness)
+    assert (task_of(harness, "a").node, shown(harness)["provisioningErrors"]) == (machines(harness)[0].name, None)
+    assert harness.ray.places[0].token == "first"
+    assert on_ray.place_of(harness.platform, harness.row(COMPUTE)).token == "second"
+
+
+def test_instances_and_serverless_jobs_stay_on_the_platforms_machine(platform_on_ray: Harness) -> None:
+    harness = platform_on_ray
+    instance = {"computeType": "ComputeInstance", "properties": {"vmSize": "STANDARD_DS3_V2"}}
+    assert harness.put(f"{WORKSPACE}/computes/one", {"properties": instance}).status_code == 201
+    for name, compute in (("a", {"computeId": f"{WORKSPACE}/computes/one"}), ("b", {})):
+        submit(harness, name, **compute)
+        harness.settle()
+        assert status(harness, name) == "Starting"
+    assert not harness.ray.asked

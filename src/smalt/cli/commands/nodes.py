@@ -24,7 +24,7 @@ from smalt.arm.ids import workspace_id
 from smalt.cli.root import CliError, prepare, resolve, take_lock
 from smalt.cli.rows import opened
 from smalt.node.credential import Credential, CredentialError
-from smalt.node.host import make_service, node_settings
+from smalt.node.host import ip_of, make_service, node_settings
 from smalt.node.service import NodeRevoked, NodeService
 from smalt.sched.growth import ray_of
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION
@@ -100,7 +100,9 @@ def list_all(root: Path | None, as_json: bool) -> int:
     return 0
 
 
-def run(root: Path | None, token_file: Path, server: str, name: str, isolation: str, blobs: Path | None) -> int:
+def run(
+    root: Path | None, token_file: Path, server: str, name: str, isolation: str, blobs: Path | None, address: str
+) -> int:
     """In the foreground, until a signal comes. What runs goes on, and is adopted by the next."""
     try:
         credential = Credential.read(token_file)
@@ -111,6 +113,10 @@ def run(root: Path | None, token_file: Path, server: str, name: str, isolation: 
         credential.trust()
     except CredentialError as error:
         raise CliError(str(error)) from error
+    try:
+        address = ip_of(address) if address else ""
+    except OSError as error:
+        raise CliError(f"--address {address}: nobody finds this machine there ({error.strerror})") from error
     if blobs is not None and not blobs.is_dir():
         raise CliError(f"{blobs} is no folder: --blobs names the platform's folder of blobs, as this machine sees it")
     if (settings.root / "config.json").exists():
@@ -122,7 +128,7 @@ def run(root: Path | None, token_file: Path, server: str, name: str, isolation: 
     lock.claim()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    return _serve(make_service(settings, credential, blobs))
+    return _serve(make_service(settings, credential, blobs, address))
 
 
 def _serve(service: NodeService) -> int:
@@ -162,7 +168,7 @@ def _document(one: Machine) -> dict[str, Any]:
     return {
         "name": one.name, "compute": one.compute, "state": one.state, "lastSeen": _time(one.seen_at) or None,
         "cpus": one.cpus, "memoryBytes": one.memory_bytes, "gpus": one.gpus, "isolation": one.isolation,
-        "version": one.version, "labels": dict(one.labels),
+        "version": one.version, "address": one.address, "labels": dict(one.labels),
     }  # fmt: skip
 
 

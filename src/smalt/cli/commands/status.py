@@ -48,6 +48,7 @@ class Status:
     database: str
     store: str
     isolation: str
+    ray: str
     processes: list[ProcessStatus]
     tasks: list[TaskStatus]
 
@@ -66,7 +67,7 @@ def observe(settings: Settings) -> Status:
     """Asks the platform itself; the supervisor's file only names the processes."""
     supervisor, tasks = holder(settings.root), observe_tasks(settings)
     level = Walling(settings).isolation().level if settings.root.is_dir() else settings.isolation
-    what = (settings.url, installed(), settings.shown_database, settings.shown_store, level)
+    what = (settings.url, installed(), settings.shown_database, settings.shown_store, level, settings.ray)
     view = read_view(settings.run / "supervisor.json") if supervisor else None
     if view is None or view.pid != supervisor:
         return Status(False, *what, [], tasks)
@@ -106,6 +107,8 @@ def _show(settings: Settings, status: Status) -> None:
     console.print(f"Its rows are in {status.database}", markup=False, soft_wrap=True)
     console.print(f"Its blobs are in {status.store}", markup=False, soft_wrap=True)
     console.print(f"Isolation of jobs: {_LEVELS[status.isolation]}")
+    if status.ray:
+        console.print(f"New clusters have their nodes on Ray: {status.ray}", markup=False, soft_wrap=True)
     table = Table(box=None)
     for heading, side in (("process", "left"), ("pid", "right"), ("memory", "right"), ("restarts", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from smalt.cli.database import check_answers, check_kept, check_keys
 from smalt.cli.port_holder import dismiss, holds
 from smalt.cli.ports import taken
 from smalt.cli.programs import programs
+from smalt.cli.ray import ray_lacks
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
@@ -130,7 +131,7 @@ def _without_password(settings: Settings, detach: bool) -> None:
 
 def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
     machine = Machine(settings)
-    lacking = notes(machine)
+    lacking = [*notes(machine), *ray_lacks(settings)]
     if detach:
         _leave_behind(settings, lock)
         console.print(f"Smalt is ready at {settings.url}")

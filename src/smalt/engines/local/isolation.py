@@ -107,6 +107,7 @@ class Walling:
                 home=str(settings.home(task.workspace)),
                 hostname=task.hostname or "localhost",
                 hosts=[*task.hosts, settings.host] if level == "network" else task.hosts,
+                addresses=task.addresses,
                 readable=[str(settings.tls / "bundle.pem"), str(INJECTED)],
                 shown=showable(settings),
                 hidden=_hidden(settings),

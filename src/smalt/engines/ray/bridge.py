@@ -53,7 +53,7 @@ class Node:
         file.write_text(json.dumps(told))
         self._command = [
             sys.executable, "-m", "smalt.cli", "node", "run", "--token-file", str(file), "--root", str(self._root),
-            "--isolation", wanted["isolation"],
+            "--isolation", wanted["isolation"], *_address(),
         ]  # fmt: skip
         self._log = self._root.with_suffix(".log")
         self._failed, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
@@ -172,6 +172,12 @@ def make(wanted: dict, node: dict) -> None:
         scheduling_strategy=strategy, runtime_env={"env_vars": {"SMALT_WANTED": "", "SMALT_BRIDGE": ""}},
     )  # fmt: skip
     actor.remote({key: value for key, value in wanted.items() if key != "nodes"}, node)
+
+
+def _address() -> list[str]:
+    """Ray's machines find this one where Ray does."""
+    found = ray.util.get_node_ip_address()
+    return [] if ":" in found else ["--address", found]
 
 
 def end(name: str, group: PlacementGroup) -> None:

@@ -58,6 +58,17 @@ class RayProvider:
         }  # fmt: skip
 
 
+def token_of(settings: Settings) -> str:
+    """What the dashboard of the platform's own Ray cluster is shown; empty: nothing. Raises ArmError."""
+    if not settings.ray_token_file:
+        return ""
+    try:
+        return Path(settings.ray_token_file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = f"Ray's token in {settings.ray_token_file} cannot be read: {error}."
+        raise ArmError(502, "RayUnauthorized", why) from error
+
+
 @cache
 def _bridge() -> str:
     return Path(__file__).with_name("bridge.py").read_text()

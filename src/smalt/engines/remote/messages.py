@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from smalt.agent.wire import Address, Outcome, Phase, TaskState
 
@@ -32,6 +33,11 @@ Time = Annotated[float, Field(ge=0, le=_MOST_S, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 
+def _address(given: str) -> str:
+    """As jobs are told it: it ends up in scripts and in `/etc/hosts`. Raises ValueError for what is no IPv4 address."""
+    return str(IPv4Address(given)) if given else ""
+
+
 class Said(BaseModel):
     """Of one task: its `TaskState` as JSON has it (see `state_of`), or that it is not there any more."""
 
@@ -40,7 +46,7 @@ class Said(BaseModel):
 
 
 class Hello(BaseModel):
-    """`incarnation`: of the node's root. `tasks`: all that it has."""
+    """`incarnation`: of the node's root. `address`: where other machines find it (IPv4). `tasks`: all that it has."""
 
     incarnation: Text = Field(min_length=8, max_length=64)
     version: Text = Field(max_length=64)
@@ -48,6 +54,7 @@ class Hello(BaseModel):
     memory_bytes: int = Field(ge=1, le=1 << 53)
     gpus: int = Field(ge=0, le=1 << 16)
     isolation: Text = Field(max_length=32)
+    address: Annotated[str, AfterValidator(_address)] = ""
     tasks: list[Said] = []
 
 
@@ -67,13 +74,15 @@ class Reports(BaseModel):
 
 
 class _State(BaseModel):
-    """What a `TaskState` may be; its name is the server's to say."""
+    """What a `TaskState` may be; its name is the server's to say. Tasks there have no services."""
 
     phase: Phase = Phase.PREPARING
     outcome: Outcome | None = None
     exit_code: Number | None = None
     error: str = ""
     ready: bool = False
+    done: bool = False
+    rank: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
     address: Text = Field("", max_length=512)
     agent_pid: Number = 0
     pid: Number = 0

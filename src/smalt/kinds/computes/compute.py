@@ -78,7 +78,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     elif machine.get("ray"):
         raise invalid("properties.properties.ray: only an AmlCompute has nodes on Ray.", "properties.properties.ray")
     attached, writes = ray.admit(request, connection, old, machine.pop("ray", None))
-    if attached:
+    if attached and type_ == "AmlCompute":
         machine["ray"] = attached
     spec = {**request.body, "properties": {**properties, "properties": machine}}
     status = dict(old.status) if old else {}

@@ -23,9 +23,11 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import NodePlace, ProvidedNode, WantedNode
 from smalt.arm.validation import Properties
 from smalt.engines.ray.dashboard import check_address
+from smalt.engines.ray.provider import token_of
 from smalt.sched import growth, placement, turns
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
+from smalt.settings import Settings
 from smalt.store import nodes
 from smalt.store.nodes import Machine
 from smalt.store.resources import Row
@@ -39,6 +41,7 @@ _AWAY_S, _AWAY_MOST_S = 10.0, 60.0  # how long Ray is left alone: at first, at m
 _SILENT_S = 30.0  # then a node that Ray says is gone is lost: Ray may be wrong for a while
 _GIVE_UP_S = 60.0  # a compute is deleted though Ray cannot be told
 _FIELD = "properties.properties.ray"
+_DEFAULTS = {"folder": "~/.smalt-ray", "isolation": "auto"}
 
 
 class RayProperties(Properties):
@@ -51,10 +54,12 @@ class RayProperties(Properties):
 def admit(
     request: Request, connection: Connection, old: Row | None, given: Mapping[str, Any] | None
 ) -> tuple[Document | None, Callable[[Connection], None]]:
-    """What the compute says of Ray, and what is written beside it. Clients that know nothing of Ray keep what is."""
+    """What the compute says of Ray, and what is written beside it. Clients that know nothing of Ray keep what is; what
+    they make has its nodes where the platform has been told (`smalt up --ray`).
+    """
     before = dict(ray_of(old))
     if not given:
-        return before or None, _nothing
+        return before or (of_platform(request.platform.settings) if old is None else None), _nothing
     if request.principal.kind != "owner":
         raise forbidden(f"{_FIELD}: only the platform's owner may attach a Ray cluster.", _FIELD)
     if old is not None and not before:
@@ -65,8 +70,8 @@ def admit(
     fresh = {name: value for name, value in given.items() if name != "token" and value is not None}
     fresh["url"] = str(fresh["url"]).rstrip("/")
     check_address(fresh["url"], str(token or ""), _FIELD)
-    fresh = {"folder": "~/.smalt-ray", "isolation": "auto", **before, **fresh}
-    fresh.setdefault("namespace", f"smalt-{secrets.token_hex(6)}")
+    fresh = {**_DEFAULTS, **before, **fresh}
+    fresh.setdefault("namespace", _namespace())
     moved = [name for name in before if before[name] != fresh.get(name)]
     if moved:
         raise conflict(f"{_FIELD}.{moved[0]} cannot change; detach '{request.id.name}' first.", f"{_FIELD}.{moved[0]}")
@@ -76,6 +81,18 @@ def admit(
             request.platform.secrets.set(connection, request.id.key, TOKEN, str(token))
 
     return fresh, writes
+
+
+def of_platform(settings: Settings) -> Document | None:
+    """Where clusters have their nodes of which nobody says anything else; None: on this machine."""
+    if not settings.ray:
+        return None
+    isolation = settings.isolation if settings.isolation in ("files", "off") else "auto"
+    return {**_DEFAULTS, "url": settings.ray.rstrip("/"), "isolation": isolation, "namespace": _namespace()}
+
+
+def _namespace() -> str:
+    return f"smalt-{secrets.token_hex(6)}"
 
 
 def _nothing(connection: Connection) -> None:
@@ -207,6 +224,8 @@ def place_of(platform: Platform, row: Row) -> NodePlace:
     ray = ray_of(row)
     with platform.database.read() as connection:
         token = platform.secrets.of(connection, row.id).get(TOKEN, "")
+    if not token and ray["url"] == platform.settings.ray.rstrip("/"):
+        token = token_of(platform.settings)
     return NodePlace(ray["url"], ray["namespace"], ray["folder"], ray["isolation"], token)
 
 

@@ -68,7 +68,8 @@ class Checks:
 class Compute:
     """Where a job runs: the key of its node pool, how many nodes that has at most, and their size.
 
-    `preemptible`: its nodes may be taken back for others. `priority`: among those that wait for them.
+    `preemptible`: its nodes may be taken back for others. `priority`: among those that wait for them. `elsewhere`: its
+    nodes are machines of their own.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Compute:
     size: str
     preemptible: bool = False
     priority: int = MEDIUM
+    elsewhere: bool = False
 
     def ours(self) -> Document:
         """What the scheduler is told when the job's turn comes, in the spec's own part."""
@@ -108,27 +110,17 @@ def compute(
         )
     machines = nodes.of_compute(connection, found.key)
     on_ray = bool(ray_of(resources.get(connection, found.key)))
-    if (machines or on_ray) and want > 1:
-        raise several_machines(want, f"'{name}'")
+    found = replace(found, elsewhere=bool(machines or on_ray))
     if gpus := SIZES[found.size.lower()].gpus if found.size.lower() in SIZES else 0:
         known = [one.gpus for one in machines if one.seen_at]
-        have = max(known, default=gpus) if machines or on_ray else platform.engine.capacity().gpus
-        if have < gpus * want:
-            each = "a node" if want == 1 else f"a node, and {want} nodes are asked for"
-            where = "the best of its machines" if machines or on_ray else "this machine"
+        have = max(known, default=gpus) if found.elsewhere else platform.engine.capacity().gpus
+        if have < (gpus if found.elsewhere else gpus * want):
+            each = "a node" if want == 1 or found.elsewhere else f"a node, and {want} nodes are asked for"
+            where = "the best of its machines" if found.elsewhere else "this machine"
             raise invalid(
                 f"properties.computeId: '{name}' has {gpus} GPUs {each}; {where} has {have}.", "properties.computeId"
             )
     return found
-
-
-def several_machines(count: int, compute: str) -> ArmError:
-    """One process cannot be told where the others listen."""
-    return invalid(
-        f"properties.resources.instanceCount: {count} nodes are asked for, and the nodes of {compute} are machines of"
-        " their own: a job cannot be spread over several of them yet. Use one node, or another cluster.",
-        "properties.resources.instanceCount",
-    )
 
 
 def queued(given: Document) -> tuple[str, int]:

@@ -96,7 +96,7 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
     except ArmError as error:
         return finish(platform, row, status, "Failed", error.body())
     if given is None:  # whoever gives nodes back wakes the first in the queue
-        return at(row, "Queued", status, after=None, reason=f"waits for {_lack(place, cluster, machines)}")
+        return at(row, "Queued", status, after=None, reason=f"waits for {_lack(row, place, cluster, machines)}")
     if not ready and any(not one.machine for one in given):  # its machines were taken away meanwhile
         return _build(platform, row, status, plan)
     status, places = _on_nodes(row, status, given), lineage.own_places(row)
@@ -132,6 +132,7 @@ def _on_nodes(row: Row, status: JobStatus, given: Sequence[Given]) -> JobStatus:
         tasks=tuple(launch.task_name(row, attempt, rank) for rank in range(len(given))),
         nodes=tuple(one.node for one in given),
         machines=tuple(one.machine for one in given) if any(one.machine for one in given) else (),
+        addresses=tuple(one.address for one in given) if len(given) > 1 and any(one.machine for one in given) else (),
         ports=tuple(one.port for one in given if one.port is not None),
         gpus=tuple(one.gpus for one in given) if any(one.gpus for one in given) else (),
     )
@@ -148,14 +149,18 @@ def _home(platform: Platform, status: JobStatus) -> str:
     return other if other in platform.servers.others else me
 
 
-def _lack(place: Waiting | None, cluster: Row | None, machines: Sequence[Machine]) -> str:
+def _lack(row: Row, place: Waiting | None, cluster: Row | None, machines: Sequence[Machine]) -> str:
     if place is not None and place.lacks_quota:
         return f"the quota of {place.family}, which others of the workspace use"
     if ray_of(cluster):
         wrong = part(cluster.status if cluster else {}, "ray").get("why")
         return f"nodes: {wrong}" if wrong else "nodes"
-    away = machines and not any(one.connected for one in machines)
-    return "nodes: none of the machines is connected (smalt node list)" if away else "nodes"
+    count, there = distribution.node_count(row.properties), [one for one in machines if one.connected]
+    if machines and not there:
+        return "nodes: none of the machines is connected (smalt node list)"
+    if len(placement.together(there)) < count <= len(there):
+        return "nodes: its machines do not find each other (smalt node list --json; smalt node run --address)"
+    return "nodes"
 
 
 def _want(row: Row, most: int) -> Want:
@@ -276,7 +281,7 @@ def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
         placement.release(connection, row.id, now)
 
     left = status.without_older_secret()
-    fresh = replace(left, again="", tasks=(), nodes=(), machines=(), ports=(), gpus=(), services={})
+    fresh = replace(left, again="", tasks=(), nodes=(), machines=(), addresses=(), ports=(), gpus=(), services={})
     why = f"attempt {status.attempt}: {status.again}"
     return at(row, "Queued", fresh, after=0, reason=why, writes=writes, home="")
 

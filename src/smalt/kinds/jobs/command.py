@@ -83,13 +83,14 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     checks.run(lambda: launch.hold_s(properties))
     checks.run(lambda: shm_bytes(part(properties, "resources").get("shmSize"), "properties.resources.shmSize"))
     checks.run(lambda: check_variables(properties.get("environmentVariables"), "properties.environmentVariables"))
-    checks.run(lambda: distribution.check(platform, properties))
+    elsewhere = compute is not None and compute.elsewhere
+    checks.run(lambda: distribution.check(platform, properties, elsewhere))
     services.check(properties, checks)
     sources = admission.inputs(platform, connection, workspace, properties, checks)
     places = admission.outputs(platform, connection, workspace, request.id.name, properties, checks)
     admission.template(properties, checks)
     if part(properties, PARALLEL):
-        check_parallel(platform, properties, sources, code, checks)
+        check_parallel(platform, properties, sources, code, checks, elsewhere)
     checks.done(f"job '{request.id.name}'")
     assert plan is not None and compute is not None
     kept = resources.get(connection, ResourceId.parse(properties["codeId"]).key) if code else None

@@ -91,8 +91,8 @@ def _roles(workers: int, servers: int, nodes: int) -> list[list[Process]]:
     return found
 
 
-def check(platform: Platform, properties: Document) -> None:
-    """Raises ArmError(400) for what cannot be spread as it says."""
+def check(platform: Platform, properties: Document, elsewhere: bool = False) -> None:
+    """Raises ArmError(400) for what cannot be spread as it says. `elsewhere`: over machines of their own."""
     given, type_, nodes = part(properties, "distribution"), type_of(properties), node_count(properties)
     if not given:
         return
@@ -103,6 +103,12 @@ def check(platform: Platform, properties: Document) -> None:
         _check_roles(*_counts(properties, nodes), nodes)
     if type_ == RAY:
         ray.check(given)
+    if not elsewhere:
+        check_nodes(platform, nodes)
+
+
+def check_nodes(platform: Platform, nodes: int) -> None:
+    """Of a distribution on this machine. Raises ArmError(400) where they would look for each other in vain."""
     if nodes > 1 and platform.engine.isolation().level == "network":
         raise ArmError(
             400,
@@ -131,10 +137,10 @@ def log_name(process: Process, processes: int) -> str:
     return f"user_logs/std_log_process_{process.index:0{width}}{end}.txt"
 
 
-def workers(nodes: Sequence[Sequence[Process]], ports: Sequence[int], host: str) -> dict[str, list[str]]:
-    """Where each process of each role listens: `TF_CONFIG`'s cluster."""
+def workers(nodes: Sequence[Sequence[Process]], ports: Sequence[int], hosts: Sequence[str]) -> dict[str, list[str]]:
+    """Where each process of each role listens: `TF_CONFIG`'s cluster. `hosts`: each node's address."""
     found: dict[str, dict[int, str]] = {}
     for node, processes in enumerate(nodes):
         for one in processes:
-            found.setdefault(one.role, {})[one.index] = f"{host}:{ports[node] + one.local}"
+            found.setdefault(one.role, {})[one.index] = f"{hosts[node]}:{ports[node] + one.local}"
     return {role: [known[index] for index in sorted(known)] for role, known in found.items()}

@@ -24,7 +24,7 @@ from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
 from smalt.kinds.assets.feeds import logins_of
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import distribution, peers, pinned, ranks, services
-from smalt.kinds.jobs.admission import EVERYWHERE, several_machines
+from smalt.kinds.jobs.admission import EVERYWHERE
 from smalt.kinds.jobs.model import FOLDERS, HOLD, MODES, ROOT
 from smalt.kinds.jobs.parallel.task import driven
 from smalt.kinds.jobs.ranks import Room
@@ -79,8 +79,8 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     workspace = ResourceId.parse(row.written).workspace
     properties, ours = row.properties, row.spec[OURS]
     names, machines = status.tasks, status.machines or ("",) * len(status.tasks)
-    if len(names) > 1 and any(machines):
-        raise several_machines(len(names), "its cluster")
+    if not any(machines) and distribution.type_of(properties):
+        distribution.check_nodes(platform, len(names))  # they may have been machines of their own when it was taken
     build = _build(platform, EnvironmentPlan(**ours["plan"])) if any(machines) else {}
     with platform.database.read() as connection:
         uses = pinned.of(platform, connection, row)
@@ -101,14 +101,15 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     capacities = [platform.engine.capacity(machine) for machine in machines]
     hosts = [_host_name(row, rank) for rank in range(len(names))]
     secret = peers.secret(platform, row, status) if distribution.type_of(properties) in distribution.WITH_SECRET else ""
-    room = _room(size, capacities[0])
-    nodes = ranks.nodes(properties, len(names), status.ports, artifacts, secret, room)
+    addresses = dict(zip(hosts, status.addresses, strict=True)) if status.addresses else {}
+    rooms = [_room(size, one) for one in capacities]
+    nodes = ranks.nodes(properties, len(names), status.ports, artifacts, secret, rooms, status.addresses)
     return [
         TaskSpec(
             name=name,
             owner=row.id,
             node=machines[rank],
-            build={**build, "log": artifacts.below(BUILD_LOG)} if machines[rank] else {},
+            build={**build, "log": artifacts.below(_build_log(rank))} if machines[rank] else {},
             fence=status.attempt,
             command=nodes[rank].command,
             parallel=driver.node(rank) if driver is not None else None,
@@ -137,10 +138,16 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             workspace=workspace.key,
             hostname=hosts[rank],
             hosts=hosts,
+            addresses=addresses,
             gpus=_gpus(size, capacities[rank], status.gpus[rank] if status.gpus else ()),
         )
         for rank, name in enumerate(names)
     ]
+
+
+def _build_log(rank: int) -> str:
+    """Each machine builds for itself."""
+    return BUILD_LOG if rank == 0 else BUILD_LOG.replace("_log.", f"_log_node-{rank}.")
 
 
 def _without(variables: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:

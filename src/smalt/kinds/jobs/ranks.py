@@ -1,7 +1,8 @@
 """What the nodes of a job run so that its processes find each other: ranks, logs, and the variables of each framework.
 
 Names are those that Azure's jobs see: https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu
-All nodes are on one machine, each with a block of ports of its own.
+Nodes that are shares of one machine meet on its loopback, others at the addresses that their machines have said. Each
+has a block of ports of its own.
 """
 
 from __future__ import annotations
@@ -44,9 +45,13 @@ WHOLE = Room()
 
 
 def nodes(
-    properties: Document, count: int, ports: Sequence[int], artifacts: Ref, secret: str, room: Room = WHOLE
-) -> list[Node]:
-    """`ports`: the first of each node's block. `secret`: what the job's nodes know each other by."""
+    properties: Document, count: int, ports: Sequence[int], artifacts: Ref, secret: str, rooms: Sequence[Room] = (),
+    addresses: Sequence[str] = (),
+) -> list[Node]:  # fmt: skip
+    """`ports`: the first of each node's block. `secret`: what the job's nodes know each other by.
+
+    `rooms`, `addresses`: each node's; none: whole machines, all of them this one.
+    """
     command, type_ = str(properties["command"]), distribution.type_of(properties)
     spread = distribution.layout(properties, count)
     total = sum(map(len, spread))
@@ -54,18 +59,19 @@ def nodes(
     if not distribution.has_peers(properties, count):
         return [Node(command, logs[0][0])]
     if type_ == RAY:
-        return _ray(properties, ports[:count], artifacts, secret, room)
+        return _ray(properties, ports[:count], artifacts, secret, rooms or [WHOLE] * count, addresses)
+    hosts = addresses or [HOST] * count
     found: list[Node] = []
     for number, processes in enumerate(spread):
-        common = _common(number, total, HOST, ports)
+        common = _common(number, total, hosts[0], ports)
         if type_ == MPI:
             starts = artifacts.below(f"system_logs/mpi-node-{number}.log")
-            mpi = MpiSpec(number, list(ports), len(processes), secret)
+            mpi = MpiSpec(number, list(ports), len(processes), secret, list(addresses))
             found.append(Node(command, starts, common, [RankSpec(log) for log in logs[number]], mpi))
             continue
         own = [_own(type_, one, len(processes)) for one in processes]
         if type_ == TENSORFLOW:
-            cluster = distribution.workers(spread, ports, HOST)
+            cluster = distribution.workers(spread, ports, hosts)
             own = [known | _tf_config(cluster, one) for known, one in zip(own, processes, strict=True)]
         if len(processes) == 1 and processes[0].role == "worker":
             found.append(Node(command, logs[number][0], common | own[0]))
@@ -100,15 +106,20 @@ def _tf_config(cluster: Mapping[str, list[str]], process: Process) -> dict[str, 
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task, "environment": "cloud"})}
 
 
-def _ray(properties: Document, ports: Sequence[int], artifacts: Ref, token: str, room: Room) -> list[Node]:
+def _ray(
+    properties: Document, ports: Sequence[int], artifacts: Ref, token: str, rooms: Sequence[Room],
+    addresses: Sequence[str],
+) -> list[Node]:  # fmt: skip
     """Each is one of the cluster's. The first has the command beside it, which all others serve."""
     given, command, count = part(properties, "distribution"), str(properties["command"]), len(ports)
-    log, spec = artifacts.below("user_logs/std_log.txt"), RaySpec(ray.address(ports), count)
+    ips = ray.ips(count, addresses)
+    meet = f"{ips[0]}:{ports[0]}"
+    log, spec = artifacts.below("user_logs/std_log.txt"), RaySpec(meet, count)
     found: list[Node] = []
     for number in range(count):
-        common = _common(number, count, ray.ip(0), ports) | ray.variables(ports, token)
+        common = _common(number, count, ips[0], ports) | ray.variables(meet, token)
         own = Process(number, number, 0)
-        start = ray.start(given, ports, number, room.cpus, room.gpus)
+        start = ray.start(given, meet, ips[number], ports[number], number, rooms[number].cpus, rooms[number].gpus)
         node = RankSpec(artifacts.below(f"system_logs/ray-node-{number}.log"), start, serves=True)
         ranks = [node] if number else [RankSpec(log), node]
         found.append(Node(command, log, common | _own(RAY, own, 1), ranks, ray=spec))

@@ -1,8 +1,9 @@
 """Ray jobs: each node's `ray start`. The command runs on the first node, as a driver, once all have joined.
 
-All nodes are on one machine. Each has an address of loopback (Ray takes 127.0.0.1 for the machine's outer one) and its
-own block of ports; workers and the object manager listen where the kernel lets them. So Ray clusters run beside each
-other. Each has a token, which versions from 2.52 on ask of all who connect: Ray listens on all the machine's addresses.
+Nodes on one machine have addresses of loopback (Ray takes 127.0.0.1 for the machine's outer one), those on machines of
+their own what these have said. Each has its own block of ports; workers and the object manager listen where the kernel
+lets them. So Ray clusters run beside each other. Each has a token, which versions from 2.52 on ask of all who connect:
+Ray listens on all the machine's addresses.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smalt.arm.errors import invalid
+from smalt.sched.ports import is_loopback
 
 _FIELD = "properties.distribution"
 _ARGUMENTS = ("headNodeAdditionalArgs", "workerNodeAdditionalArgs")
@@ -47,29 +49,33 @@ def _check_arguments(field: str, arguments: str, worker: bool) -> None:
             raise invalid(f"{field}: --head is for the first node; leave it out.", field)
 
 
-def address(ports: Sequence[int]) -> str:
-    """Where the cluster is met. `ports`: the first of each node's block."""
-    return f"{ip(0)}:{ports[0]}"
+def ips(count: int, addresses: Sequence[str]) -> list[str]:
+    """Each node's. `addresses`: those of their machines; none: all are this one."""
+    said = addresses or [""] * count
+    return [one if one and not is_loopback(one) else _loopback(node) for node, one in enumerate(said)]
 
 
-def ip(node: int) -> str:
+def _loopback(node: int) -> str:
     return f"127.0.{(node + 2) >> 8}.{(node + 2) & 255}"
 
 
-def variables(ports: Sequence[int], token: str) -> dict[str, str]:
-    """Of all processes: `ray.init()` finds the cluster by them, and is let in."""
-    return {"RAY_ADDRESS": address(ports), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+def variables(meet: str, token: str) -> dict[str, str]:
+    """Of all processes: `ray.init()` finds the cluster by them, and is let in. `meet`: where."""
+    return {"RAY_ADDRESS": meet, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
 
 
-def start(given: Mapping[str, Any], ports: Sequence[int], node: int, cpus: int, gpus: int | None) -> list[str]:
-    """What the node runs. `cpus` 0, `gpus` None: as many as Ray finds. What the user adds comes last, and wins."""
+def start(given: Mapping[str, Any], meet: str, ip: str, port: int, node: int, cpus: int, gpus: int | None) -> list[str]:
+    """What the node runs. `port`: the first of its block. `cpus` 0, `gpus` None: as many as Ray finds.
+
+    What the user adds comes last, and wins.
+    """
     has = {"num-cpus": cpus or None, "num-gpus": gpus}
     room = [f"--{name}={count}" for name, count in has.items() if count is not None]
     if node:
-        place, more = [f"--address={address(ports)}"], given.get(_ARGUMENTS[1])
+        place, more = [f"--address={meet}"], given.get(_ARGUMENTS[1])
     else:
-        place, more = _head(bool(given.get("includeDashboard")), ports[0]), given.get(_ARGUMENTS[0])
-    return ["ray", "start", *place, *_node(node, ports[node]), *room, *shlex.split(str(more or ""))]
+        place, more = _head(bool(given.get("includeDashboard")), port), given.get(_ARGUMENTS[0])
+    return ["ray", "start", *place, *_node(ip, port), *room, *shlex.split(str(more or ""))]
 
 
 def _head(dashboard: bool, first: int) -> list[str]:
@@ -79,10 +85,10 @@ def _head(dashboard: bool, first: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _node(node: int, first: int) -> list[str]:
+def _node(ip: str, first: int) -> list[str]:
     """The rest of its block."""
     return [
-        f"--node-ip-address={ip(node)}", f"--node-manager-port={first + 3}", f"--dashboard-agent-grpc-port={first + 4}",
+        f"--node-ip-address={ip}", f"--node-manager-port={first + 3}", f"--dashboard-agent-grpc-port={first + 4}",
         f"--runtime-env-agent-port={first + 5}", f"--dashboard-agent-listen-port={first + 6}",
         f"--metrics-export-port={first + 7}", "--object-manager-port=0", "--min-worker-port=0", "--max-worker-port=0",
         "--disable-usage-stats",

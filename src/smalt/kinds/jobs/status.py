@@ -19,7 +19,8 @@ class JobStatus:
     - `attempt`: the number of the newest, from 1; 0 before the first. `retries`: those that ended without an end of the
       job, by its own retries; preempted ones do not count.
     - `tasks`: the attempt's, by name, written before the first is started; empty: nothing of it is left, or came yet.
-    - `nodes`: their numbers; `machines`: their names, where they are machines of their own; `ports`: the first of each
+    - `nodes`: their numbers; `machines`: their names, where they are machines of their own, `addresses`: where
+      these find each other; `ports`: the first of each
       node's block; `gpus`: each node's, as its machine counts them.
     - `services`: what was found of each, by its name, by the number of the node.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
@@ -37,6 +38,7 @@ class JobStatus:
     tasks: tuple[str, ...] = ()
     nodes: tuple[int, ...] = ()
     machines: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     gpus: tuple[tuple[int, ...], ...] = ()
     services: Document = field(default_factory=dict[str, Any])
@@ -94,7 +96,7 @@ _NAMES = tuple(one.name for one in fields(JobStatus) if one.name != "rest")
 def _read(name: str, value: Any) -> Any:
     if name == "gpus":
         return tuple(tuple[int, ...](one) for one in value)
-    return tuple[Any, ...](value) if name in ("tasks", "nodes", "machines", "ports") else value
+    return tuple[Any, ...](value) if name in ("tasks", "nodes", "machines", "addresses", "ports") else value
 
 
 def _written(value: Any) -> Any:

@@ -57,9 +57,13 @@ class ParallelSettings(Properties):
 
 
 def check(
-    platform: Platform, properties: Document, sources: dict[str, Source], code: Place | None, checks: Checks
-) -> None:
-    """What is wrong with `parallel` goes into `checks`. `sources` and `code`: what was found of the job's."""
+    platform: Platform, properties: Document, sources: dict[str, Source], code: Place | None, checks: Checks,
+    elsewhere: bool,
+) -> None:  # fmt: skip
+    """What is wrong with `parallel` goes into `checks`. `sources` and `code`: what was found of the job's.
+
+    `elsewhere`: its nodes are machines of their own.
+    """
     said = part(properties, PARALLEL)
     if (task := str(said.get("taskType") or _TASK)) != _TASK:
         message = f"{FIELD}.taskType: '{task}' cannot run on this version of the server yet; use {_TASK}."
@@ -77,11 +81,12 @@ def check(
     if part(properties, "distribution").get("distributionType"):
         message = f"{FIELD}: a parallel job has no distribution; its nodes find each other."
         checks.errors.append(invalid(message, "properties.distribution"))
-    checks.run(lambda: check_nodes(platform, distribution.node_count(properties)))
+    if not elsewhere:
+        checks.run(lambda: check_nodes(platform, distribution.node_count(properties)))
 
 
 def check_nodes(platform: Platform, nodes: int) -> None:
-    """Raises ArmError(400) where they would look for each other in vain."""
+    """Of this machine. Raises ArmError(400) where they would look for each other in vain."""
     if nodes > 1 and platform.engine.isolation().level == "network":
         field = "properties.resources.instanceCount"
         raise invalid(

@@ -14,6 +14,7 @@ from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import peers
 from smalt.kinds.jobs.parallel import tables
 from smalt.kinds.jobs.parallel.settings import PARALLEL, check_nodes
+from smalt.kinds.jobs.ranks import HOST
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched.sizes import SIZES
 from smalt.store.document import part
@@ -24,14 +25,17 @@ _COPIED = ("download", "eval_download")
 
 @dataclass(frozen=True)
 class Driven:
-    """`spec` of the first node; `inputs` and `outputs` in place of the job's own."""
+    """`spec` without what each node has of its own: `slots`, its worker processes. `inputs` and `outputs` in place of
+    the job's own.
+    """
 
     spec: ParallelSpec
+    slots: list[int]
     inputs: list[InputSpec]
     outputs: list[OutputSpec]
 
     def node(self, rank: int) -> ParallelSpec:
-        return replace(self.spec, settings={**self.spec.settings, "rank": rank})
+        return replace(self.spec, settings={**self.spec.settings, "rank": rank, "slots": self.slots[rank]})
 
 
 def driven(
@@ -51,11 +55,12 @@ def driven(
         str(said.get("programArguments") or ""),
         append_to,
         table and table.document,
-        {**_settings(said, keys), **_nodes(platform, row, status), "slots": _slots(platform, row, said)},
+        {**_settings(said, keys), **_nodes(platform, row, status)},
     )
     more = [_place(one, place, folder) for one, (place, folder) in table.places.items()] if table else []
     return Driven(
         spec,
+        [_slots(platform, row, said, one) for one in status.machines or [""] * len(status.tasks)],
         [*(_readable(one) if one.name == name else one for one in inputs), *more],
         [_writable(one) if one.name == append_to else one for one in outputs],
     )
@@ -85,20 +90,21 @@ def _settings(said: Document, keys: Sequence[str]) -> Document:
 
 def _nodes(platform: Platform, row: Row, status: JobStatus) -> Document:
     if len(status.tasks) < 2:
-        return {"rank": 0, "nodes": 1}
-    check_nodes(platform, len(status.tasks))  # it may have been started anew since the job was taken
-    meet = f"127.0.0.1:{status.ports[0]}"
-    return {"rank": 0, "nodes": len(status.tasks), "meet": meet, "secret": peers.secret(platform, row, status)}
+        return {"nodes": 1}
+    if not status.machines:
+        check_nodes(platform, len(status.tasks))  # it may have been started anew since the job was taken
+    meet = f"{status.addresses[0] if status.addresses else HOST}:{status.ports[0]}"
+    return {"nodes": len(status.tasks), "meet": meet, "secret": peers.secret(platform, row, status)}
 
 
-def _slots(platform: Platform, row: Row, said: Document) -> int:
+def _slots(platform: Platform, row: Row, said: Document, machine: str) -> int:
     """Worker processes of a node: as asked; or one for each processor, and one alone where a node has GPUs."""
     if asked := said.get("maxConcurrencyPerInstance"):
         return int(asked)
     size = SIZES.get(str(row.spec[OURS].get("instance_type") or "").lower())
     if size is not None and size.gpus:
         return 1
-    here = platform.engine.capacity().cpus
+    here = platform.engine.capacity(machine).cpus
     return max(1, min(size.cpus, here) if size is not None else here)
 
 
