@@ -148,6 +148,13 @@ def _fail(platform: Platform, row: Row, error: Document) -> Step:
     return replace(_waits(row, status, now), reason=reason)
 
 
+def _check_delete(request: Request, connection: Connection, row: Row) -> None:
+    """As the service does: what would submit jobs is disabled first. Raises ArmError(409)."""
+    if _is_enabled(row):
+        message = f"Cannot delete an active trigger: schedule '{row.name}' is enabled. Disable it first"
+        raise conflict(f"{message} (ml_client.schedules.begin_disable, or: az ml schedule disable).", "isEnabled")
+
+
 def _view(platform: Platform, row: Row) -> Document:
     status = ScheduleStatus.read(row.status)
     action = row.properties["action"]
@@ -199,6 +206,7 @@ KIND = Kind(
     view=_view,
     actions={"trigger": Action(_run_now)},
     long_running=True,
+    check_delete=_check_delete,
     delete_at_once=True,
     by_the_clock=True,
     views={"EnabledOnly": False, "DisabledOnly": True, "All": None},
