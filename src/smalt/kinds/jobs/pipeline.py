@@ -109,10 +109,12 @@ def _compiled(request: Request, connection: Connection, properties: Document, re
 
 
 def _jobs(connection: Connection, workspace: ResourceId, properties: Document, checks: admission.Checks) -> Document:
-    """The steps: the document's, or those of the pipeline component that it names, with that one's ports."""
-    reference = properties.get("componentId")
-    if not reference or properties.get("jobs"):
-        return part(properties, "jobs")
+    """The steps: the document's, or those of the pipeline component that it names. Either way with that one's ports:
+    clients send the steps, and what is bound to outputs that they do not send.
+    """
+    jobs, reference = part(properties, "jobs"), properties.get("componentId")
+    if not reference:
+        return jobs
     field = "properties.componentId"
     found = checks.run(lambda: component(connection, workspace, reference, field))
     if found is None:
@@ -134,7 +136,7 @@ def _jobs(connection: Connection, workspace: ResourceId, properties: Document, c
             field = f"properties.outputs.{name}"
             hint = nearest(name, list(found.outputs))
             checks.errors.append(invalid(f"{field}: the component has no such output.{hint}", field))
-    return jobs_of(connection, workspace, found.id, field)
+    return jobs or jobs_of(connection, workspace, found.id, field)
 
 
 def _complete(inputs: Document, name: str, port: Mapping[str, Any]) -> None:
