@@ -21,8 +21,8 @@ def test_killed_as_their_time_comes_each_has_one_job(platform: Platform, late_s:
     at = int(time.time()) + 5
     start = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     trigger = {"triggerType": "Recurrence", "frequency": "Day", "interval": 1, "startTime": start}
+    properties = {"trigger": trigger, "action": {"actionType": "CreateJob", "jobDefinition": job}}
     for name in names:
-        properties = {"trigger": trigger, "action": {"actionType": "CreateJob", "jobDefinition": job}}
         answer = platform.call("PUT", f"schedules/{name}", {"properties": properties})
         assert answer.status_code == 201, answer.text
     assert time.time() < at, "the machine is too slow: they were made after their time"
@@ -41,4 +41,5 @@ def test_killed_as_their_time_comes_each_has_one_job(platform: Platform, late_s:
         (one,) = jobs(name)
         platform.wait_for(one, "Completed", timeout_s=90)
         assert platform.get(f"schedules/{name}")["properties"]["lastRun"]["jobName"] == one
+        platform.call("PUT", f"schedules/{name}", {"properties": {**properties, "isEnabled": False}})
         assert platform.call("DELETE", f"schedules/{name}").status_code == 200

@@ -13,14 +13,17 @@ DATA_URI = "azureml://datastores/workspaceblobstore/paths/LocalUpload/abc/churn.
 
 @dataclass(frozen=True)
 class Example:
-    """`url` and `body` of a PUT; `needs` are examples to PUT before; `edit` is a property that may change."""
+    """`url` and `body` of a PUT; `needs` are examples to PUT before; `edit` is a property that may change.
+
+    `ended`: what is put before a DELETE is taken.
+    """
 
     url: str
     properties: dict[str, Any]
     needs: tuple[str, ...] = ()
     edit: tuple[str, Any] = ("description", "changed")
     top: tuple[tuple[str, Any], ...] = (("location", "local"),)
-    deletable: bool = True
+    ended: tuple[tuple[str, Any], ...] = ()
 
     def body(self, **more: Any) -> dict[str, Any]:
         return {**dict(self.top), "properties": {**self.properties, **more}}
@@ -91,6 +94,7 @@ EXAMPLES: dict[str, Example] = {
                 "jobDefinition": {"jobType": "Command", "command": "python train.py", "environmentId": CURATED},
             },
         },
+        ended=(("isEnabled", False),),
     ),
     "workspaces/onlineendpoints": Example(f"{WORKSPACE}/onlineEndpoints/churn-scores", {"authMode": "Key"}),
     "workspaces/onlineendpoints/deployments": Example(

@@ -1,7 +1,8 @@
 """The services of a task: programs beside its command, and who listens where.
 
 No event tells that a process begins to listen, so the agent looks: often while something is starting, every few
-seconds later. What has changed is reported. A port counts only where a process of this task has it.
+seconds later. What has changed is reported: 20 times at once, then once in half a minute, whatever comes and goes. A
+port counts only where a process of this task has it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from smalt.agent.processes import descendants
 from smalt.agent.service_spec import FAILED, RUNNING, ServiceSpec, ServiceState
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SETTLED_PAUSE_S = 0.05, 1.0, 5.0
+_TOLD_MOST, _TOLD_EACH_S = 20, 30.0  # reports at once, and how long one more takes: each is a write of the server's
 _TAIL_BYTES = 2000
 _LOG = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -53,12 +55,14 @@ class Services:
         self._seen: list[int] = []  # processes of the task, the last time that they were looked for
         self._own: set[str] = set()  # listening sockets that are known to be the task's
         self._pause_s, self._ran = _FIRST_PAUSE_S, False
+        self._may_tell, self._counted_at = float(_TOLD_MOST), time.monotonic()
         self.due = time.monotonic() if specs else float("inf")
         for number, one in enumerate(specs):
             if one.programs:
                 self._begin(one, start, has, folder / f"service-{number}.log")
+        self._said = dict(self._states)
         if specs:
-            told(dict(self._states))
+            told(self._said)
 
     def _begin(
         self, spec: ServiceSpec, start: Callable[[list[str], int], int], has: Callable[[str], bool], place: Path
@@ -89,11 +93,22 @@ class Services:
                 self._states[one.name] = self._found(one, pids, table)
         if self._states != before:
             self._pause_s = _LONGEST_PAUSE_S if self._ran else _FIRST_PAUSE_S  # what comes and goes is told seldom
-            self._told(dict(self._states))
+        if self._states != self._said:
+            self._tell()
         self._ran |= any(one.status == RUNNING for one in self._states.values())
         starting = any(one.status not in (RUNNING, FAILED) for one in self._states.values())
         self._pause_s = min(self._pause_s * 1.3, _LONGEST_PAUSE_S) if starting else _SETTLED_PAUSE_S
         self.due = time.monotonic() + max(self._pause_s, (time.process_time() - begun_cpu) * SHARE)
+
+    def _tell(self) -> None:
+        """What is told too often waits for a later look."""
+        now = time.monotonic()
+        self._may_tell = min(self._may_tell + (now - self._counted_at) / _TOLD_EACH_S, float(_TOLD_MOST))
+        self._counted_at = now
+        if self._may_tell >= 1:
+            self._may_tell -= 1
+            self._said = dict(self._states)
+            self._told(self._said)
 
     def address(self, port: int) -> str:
         """Of loopback, where a process of this task listens at that port; '' where none does."""

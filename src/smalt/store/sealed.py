@@ -123,6 +123,6 @@ class Secrets:
         row = SECRETS.closed(connection, self._cipher, {"resource_id": key, "name": name, "value": value})
         connection.execute(tables.secret.insert().values(row))
 
-    def forget(self, connection: Connection, key: str, name: str) -> None:
-        here = (tables.secret.c.resource_id == key) & (tables.secret.c.name == name)
+    def forget(self, connection: Connection, key: str, *names: str) -> None:
+        here = (tables.secret.c.resource_id == key) & tables.secret.c.name.in_(names)
         connection.execute(delete(tables.secret).where(here))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from live.platform import eventually
 from smalt.agent.limits import CGROUPS_FILE
 from smalt.engines.local import LocalEngine
 from smalt.engines.local.folders import TRASH
@@ -33,13 +34,16 @@ def test_it_goes_with_the_next_removal(local: Any, held: Path) -> None:
     assert len(graves(local)) == 1
     local.run("u", command="true")
     local.engine.remove("u")
-    assert (held.exists(), len(graves(local))) == (True, 1)
+    eventually(lambda: len(graves(local)) == 1, "that of u goes")
+    assert held.exists()
     (held / "inside").rmdir()
     local.engine.remove("none")
-    assert (held.exists(), graves(local)) == (False, [])
+    assert not held.exists()
+    eventually(lambda: not graves(local), "the folder goes")
 
 
 def test_it_goes_at_the_next_start(local: Any, held: Path) -> None:
     (held / "inside").rmdir()
-    LocalEngine(local.settings, nursery=False).close()
-    assert (held.exists(), graves(local)) == (False, [])
+    LocalEngine(local.settings, nursery=False)
+    assert not held.exists()
+    eventually(lambda: not graves(local), "the folder goes")

@@ -320,7 +320,7 @@ def test_remove_kills_what_runs(local: Any) -> None:
     local.engine.remove("t")
     assert local.engine.observe("t") is None
     assert not folder.exists()
-    assert list((local.settings.tasks / ".trash").iterdir()) == []
+    assert eventually(lambda: not list((local.settings.tasks / ".trash").iterdir()))
     assert [one for one in Path("/proc").iterdir() if one.name.isdigit() and b"sleep\x00303" in _cmdline(one)] == []
 
 

@@ -121,6 +121,8 @@ class TestEveryKind:
     def test_delete_then_gone(self, harness: Harness, key: str) -> None:
         example = prepare(harness, key)
         harness.put(example.url, example.body())
+        if example.ended:
+            harness.put(example.url, example.body(**dict(example.ended)))
         harness.settle()
         deleted = harness.send("DELETE", example.url)
         assert deleted.status_code in (200, 202), deleted.text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 
 from smalt.auth.keyring import Keyring
 from smalt.sched import placement
@@ -331,6 +331,21 @@ def test_deployments_of_a_version_that_named_paths_name_blobs(database: Database
     assert (after["live"]["target"]["model"], after["live"]["target"]["code"]) == (None, None)
     assert after["live"]["addresses"] == {"srv-1": "unix:/run/srv-1.sock"} and "sockets" not in after["live"]
     assert after["old"] == ["srv-0"] and after["target"]["revision"] == 2
+
+
+def test_jobs_of_an_older_version_that_have_ended_keep_no_secret(database: Database) -> None:
+    secret, before = metadata.tables["secret"], {"secret": "old", "tasks": ["t"]}
+    with database.write() as connection:
+        for name, state in (("ended", "Failed"), ("runs", "Running")):
+            key = insert(connection, name, kind="workspaces/jobs", state=state, status=before)
+            connection.execute(secret.insert().values(resource_id=key, name="nodes", value="sealed", key_id="k"))
+        other = insert(connection, "other", kind="workspaces/datastores", state="Failed", status=before)
+        connection.execute(text("UPDATE alembic_version SET version_num = '0017'"))
+    migrate(database)
+    after = {name: read(database, f"/w/{name}").status for name in ("ended", "runs", "other")}
+    assert after == {"ended": {"tasks": ["t"]}, "runs": before, "other": before} and other
+    with database.read() as connection:
+        assert list(connection.execute(select(secret.c.resource_id)).scalars()) == ["/w/runs"]
 
 
 def test_a_newer_database_is_refused(database: Database) -> None:

@@ -42,28 +42,59 @@ def test_each_program_has_a_log_of_its_own_also_where_one_cannot_be_started(tmp_
     assert [place in open_ for _, place in logs] == [True, False, True, False, True]
 
 
-def test_what_comes_and_goes_is_told_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Machine:
+    """Ports that are listened at, of the task or of others, and the time, which only the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.ports, self.own = time.monotonic(), set[int](), True
+        clock = SimpleNamespace(monotonic=lambda: self.now, process_time=time.process_time)
+        monkeypatch.setattr(services, "time", clock)
+        monkeypatch.setattr(services, "sockets_of", lambda pids: {"1"} if pids != [os.getpid()] else set())
+        monkeypatch.setattr(Services, "_is_own", lambda one, listener, pids: self.own)
+        listener = services.Listener("1", "127.0.0.1")
+        monkeypatch.setattr(services, "listeners", lambda pid: {port: [listener] for port in {1, *self.ports}})
+
+    def next(self, found: Services) -> float:
+        """The next look, and the pause after it."""
+        self.now = found.due
+        found.look()
+        return found.due - self.now
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_what_comes_and_goes_is_told_once_a_second(tmp_path: Path, machine: Machine) -> None:
     """After it has been there; until then it is looked for often."""
     told: Told = []
-    now = time.monotonic()
-    clock = SimpleNamespace(monotonic=lambda: now, process_time=time.process_time)
-    monkeypatch.setattr(services, "time", clock)
-    monkeypatch.setattr(services, "sockets_of", lambda pids: {"1"} if pids != [os.getpid()] else set())
-    monkeypatch.setattr(Services, "_is_own", lambda self, one, pids: True)
-    there = False
-    listener = services.Listener("1", "127.0.0.1")
-    monkeypatch.setattr(services, "listeners", lambda pid: {80: [listener]} if there else {81: [listener]})
     found = begun([ServiceSpec("app", 80)], tmp_path, told, lambda argv, log: 0)
-    found.look()
-    assert found.due - now < 0.1
-    now = found.due
-    there = True
-    found.look()
+    assert machine.next(found) < 0.1
+    machine.ports = {80}
+    machine.next(found)
     assert told[-1]["app"].status == "Running"
     pauses: list[float] = []
     for _ in range(10):
-        there = not there
-        now = found.due
-        found.look()
-        pauses.append(found.due - now)
+        machine.ports ^= {80}
+        pauses.append(machine.next(found))
     assert len(told) == 13 and min(pauses) >= 1.0
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_several_that_come_and_go_in_turn_are_told_seldom_and_in_the_end_as_they_are(
+    tmp_path: Path, machine: Machine, own: bool
+) -> None:
+    """Also where it is somebody else's program that does so."""
+    told: Told = []
+    machine.own = own
+    found = begun([ServiceSpec("a", 80), ServiceSpec("b", 81)], tmp_path, told, lambda argv, log: 0)
+    first = machine.now
+    for turn in range(3000):
+        machine.ports = {80 + turn % 2}
+        machine.next(found)
+    assert 20 <= len(told) <= 22 + (machine.now - first) / 30
+    machine.ports, before = {80, 81}, machine.now
+    while machine.now < before + 31:
+        machine.next(found)
+    assert {one.status for one in told[-1].values()} == {"Running" if own else "Failed"}

@@ -198,6 +198,19 @@ class TestAnOlderVersionsSecret:
         status = harness.row(row.id).status
         assert harness.row(row.id).state == "Completed" and "secret" not in status and status["tasks"]
 
+    def test_the_sealed_one_goes_with_the_job_and_not_before(self, harness: Harness) -> None:
+        spread(harness, 2, distributionType="Mpi")
+        row = harness.row(f"{JOBS}/train-1")
+        with harness.database.read() as connection:
+            assert harness.platform.secrets.of(connection, row.id).keys() == {"nodes"}
+        for task in list(harness.engine.tasks):
+            harness.engine.start(task)
+            harness.engine.finish(task)
+        harness.settle()
+        assert harness.row(row.id).state == "Completed"
+        with harness.database.read() as connection:
+            assert harness.platform.secrets.of(connection, row.id) == {}
+
     def test_that_of_a_parallel_job_is_found_by_its_older_name(self, harness: Harness) -> None:
         submit(harness)
         row = harness.row(f"{JOBS}/train-1")

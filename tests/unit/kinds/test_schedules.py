@@ -268,6 +268,10 @@ class TestJobs:
     def test_jobs_stay_when_the_schedule_goes(self, harness: Harness) -> None:
         made(harness)
         later(harness, 31)
+        refused = harness.send("DELETE", URL)
+        assert refused.status_code == 409 and refused.json()["error"]["target"] == "isEnabled"
+        assert "Cannot delete an active trigger" in refused.text  # what Microsoft's own tests look for
+        harness.put(URL, body(isEnabled=False))
         assert harness.send("DELETE", URL).status_code == 200
         later(harness, 7200)
         assert jobs(harness) == ["nightly-20270115t080000z"]

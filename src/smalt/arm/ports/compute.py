@@ -72,7 +72,7 @@ class Engine(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Kill what is left of the task and delete its folder. Unknown names are ignored."""
+        """Kill what is left of the task and take its folder away; its files may go later. Unknown names are ignored."""
         ...
 
     def usage(self) -> Sequence[Usage]:

@@ -39,6 +39,7 @@ from smalt.engines.local.folders import (
     write_fence,
     write_private,
 )
+from smalt.engines.local.graves import Graves
 from smalt.engines.local.isolation import Walling
 from smalt.engines.local.meter import Meter
 from smalt.engines.local.places import Finder
@@ -47,6 +48,7 @@ from smalt.engines.local.watcher import Watcher
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
+_ENDED = ".ended"  # of a grave's name: there is nothing left to do but to delete it
 _VANISHED = "The agent of this task vanished (killed?)."
 
 
@@ -66,6 +68,7 @@ class LocalEngine:
         self._watcher: Watcher | None = None
         self._meter = Meter(settings)
         self._walling = Walling(settings)
+        self._graves = Graves()
         self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
         self._carriage: Carriage | None = None
@@ -184,6 +187,7 @@ class LocalEngine:
         """End the engine's threads, and the nursery. Tasks go on."""
         if self._carriage is not None:
             self._carriage.close()
+        self._graves.close()
         if self._nursery is not None:
             self._nursery.close()
         if self._watcher is not None:
@@ -283,24 +287,29 @@ class LocalEngine:
     def _sweep(self) -> None:
         """Finish removals that a crash cut short, and what versions before kept of replicas that are gone."""
         for grave in sorted((self._folders.root / TRASH).iterdir()):
-            self._dispose(grave)
+            if grave.suffix == _ENDED:
+                self._graves.take(grave)
+            else:
+                self._dispose(grave)
         for replica in self._older.glob("*/*"):
             if not self._folders.of(replica.name).exists():
-                delete_tree(replica)
+                self._graves.take(replica)
 
     def _dispose(self, grave: Path) -> None:
+        """End what is left of the task; its files go behind."""
         state = read_state(grave)
         if state is None or state.phase is not Phase.EXITED:
             # An agent that is just starting has no number yet; it reads the request before it starts anything.
             write_private(grave / wire.STOP_FILE, StopRequest(0).to_json())
             self._signal(grave, signal.SIGKILL)
             self._bury(grave)
+        (grave / wire.TASK_FILE).unlink(missing_ok=True)  # with variables that may be secret
         listened = self._listens(grave.with_suffix(""))
         if listened.is_dir():
             delete_tree(listened)
         listened.with_name(f"{listened.name}.sock").unlink(missing_ok=True)  # of a version before
         if recorded(grave).remove():
-            delete_tree(grave)
+            self._graves.take(grave.rename(grave.with_name(grave.name + _ENDED)))
         else:  # the kernel still holds one: with the next removal, or the next start
             self._busy.add(grave)
 

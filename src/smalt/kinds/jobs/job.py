@@ -28,6 +28,7 @@ from smalt.kinds.jobs import (
     command,
     life,
     lineage,
+    modes,
     pipeline,
     priority,
     provenance,
@@ -128,16 +129,15 @@ def _view(platform: Platform, row: Row) -> Document:
     tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{row.written.rpartition('/jobs/')[0]}"
     studio = f"{platform.settings.url}/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
     places = JobStatus.outputs_of(row.status)
-    outputs = {
-        name: {
-            **output,
-            **{key: value for key, value in places.get(name, {}).items() if value},
+    ports = modes.shown({name: row.properties[name] for name in ("inputs", "outputs") if name in row.properties})
+    if outputs := ports.get("outputs"):
+        ports["outputs"] = {
+            name: {**output, **{key: value for key, value in places.get(name, {}).items() if value}}
+            for name, output in outputs.items()
         }
-        for name, output in part(row.properties, "outputs").items()
-    }
     shown: Document = {
         "status": row.state,
-        "outputs": outputs,
+        **ports,
         "services": {
             **of_job(platform.servers.url_of(row.home) or platform.settings.url, row),
             TRACKING: {"endpoint": tracking, "jobServiceType": TRACKING, "port": None, "status": None},

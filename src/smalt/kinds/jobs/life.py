@@ -19,7 +19,7 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import RunSpec
 from smalt.arm.runs import PARAMETERS, PARENT_RUN, STATUSES, shared_tags
-from smalt.kinds.jobs import launch
+from smalt.kinds.jobs import launch, peers
 from smalt.kinds.jobs.model import CANCEL, PARENT, REUSED, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched import placement
@@ -110,6 +110,7 @@ def _end(platform: Platform, row: Row, status: JobStatus, completed: Completed) 
 
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
+        peers.forget(platform, connection, row, status)
         if status.ending == "Completed":
             _complete(completed, connection, row, now)
 

@@ -1,10 +1,13 @@
-"""What the nodes of a job know each other by: made with its first attempt, sealed, gone with the job's row."""
+"""What the nodes of a job know each other by: made with its first attempt, sealed, gone when the job has ended."""
 
 from __future__ import annotations
 
 import secrets
 
+from sqlalchemy import Connection
+
 from smalt.arm.platform import Platform
+from smalt.kinds.jobs import distribution
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store.resources import Row
 
@@ -23,3 +26,9 @@ def secret(platform: Platform, row: Row, status: JobStatus) -> str:
             found = secrets.token_hex(32)
             platform.secrets.set(connection, row.id, _SECRET, found)
     return found
+
+
+def forget(platform: Platform, connection: Connection, row: Row, status: JobStatus) -> None:
+    """Nobody is left who is to know it."""
+    if len(status.tasks) > 1 or distribution.type_of(row.properties) in distribution.WITH_SECRET:
+        platform.secrets.forget(connection, row.id, _SECRET, _BEFORE)

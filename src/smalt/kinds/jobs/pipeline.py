@@ -90,7 +90,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
 def _compiled(request: Request, connection: Connection, properties: Document, rehearsal: _Rehearsal) -> Document:
     """The graph and the settings, as the spec's own part has them. Raises ArmError(400)."""
     workspace, checks = request.id.workspace, admission.Checks()
-    jobs = _jobs(connection, workspace, properties, checks)
+    jobs, defaults = _jobs(connection, workspace, properties, checks)
     rehearsal.count(len(jobs))
     settings = checks.run(lambda: _settings(request, connection, properties)) or Settings()
     admission.inputs(request.platform, connection, workspace, properties, checks)
@@ -98,7 +98,8 @@ def _compiled(request: Request, connection: Connection, properties: Document, re
     own = {name: _placed(request.id.name, name, one, settings) for name, one in properties["outputs"].items()}
     graph = None
     if not checks.errors:
-        graph = Compiler(connection, workspace, properties["inputs"], own, jobs, checks, _JOBS).graph()
+        inputs = {**defaults, **properties["inputs"]}
+        graph = Compiler(connection, workspace, inputs, own, jobs, checks, _JOBS).graph()
     if graph is not None:
         graph = checks.run(lambda made=graph: first_and_last.arranged(made, settings))
     if graph is not None:
@@ -108,21 +109,26 @@ def _compiled(request: Request, connection: Connection, properties: Document, re
     return {GRAPH: graph.document(), SETTINGS: settings.document()}
 
 
-def _jobs(connection: Connection, workspace: ResourceId, properties: Document, checks: admission.Checks) -> Document:
-    """The steps: the document's, or those of the pipeline component that it names, with that one's ports."""
-    reference = properties.get("componentId")
-    if not reference or properties.get("jobs"):
-        return part(properties, "jobs")
+def _jobs(
+    connection: Connection, workspace: ResourceId, properties: Document, checks: admission.Checks
+) -> tuple[Document, Document]:
+    """The steps: the document's, or those of the pipeline component that it names. Either way with that one's ports:
+    clients send the steps, and what is bound to outputs that they do not send. Then the defaults of inputs are aside.
+    """
+    jobs, reference = part(properties, "jobs"), properties.get("componentId")
+    if not reference:
+        return jobs, {}
     field = "properties.componentId"
     found = checks.run(lambda: component(connection, workspace, reference, field))
     if found is None:
-        return {}
+        return {}, {}
     if found.type != PIPELINE:
         checks.errors.append(invalid(f"{field}: {reference} is a {found.type}, and no pipeline.", field))
-        return {}
+        return {}, {}
     properties["componentId"] = found.id
+    inputs = dict(properties["inputs"])
     for name, port in found.inputs.items():
-        checks.run(lambda name=name, port=port: _complete(properties["inputs"], name, port or {}))
+        checks.run(lambda name=name, port=port: _complete(inputs, name, port or {}))
     for name in found.outputs:
         given = part(properties["outputs"], name)
         properties["outputs"][name] = {
@@ -134,7 +140,10 @@ def _jobs(connection: Connection, workspace: ResourceId, properties: Document, c
             field = f"properties.outputs.{name}"
             hint = nearest(name, list(found.outputs))
             checks.errors.append(invalid(f"{field}: the component has no such output.{hint}", field))
-    return jobs_of(connection, workspace, found.id, field)
+    if jobs:
+        return jobs, inputs
+    properties["inputs"] = inputs
+    return jobs_of(connection, workspace, found.id, field), {}
 
 
 def _complete(inputs: Document, name: str, port: Mapping[str, Any]) -> None:

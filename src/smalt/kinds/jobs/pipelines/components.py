@@ -76,14 +76,13 @@ def _limit(port: Mapping[str, Any], name: str, default: float) -> float:
 
 
 def _number(text: str, type_: str, field: str) -> float | None:
+    """Any number may be an integer's: Azure hands 0.1 on as it is, and pipelines count on it."""
     try:
-        if type_ == "integer":
-            return int(text)
-        if type_ == "number" and math.isfinite(number := float(text)):
+        if type_ in ("integer", "number"):
+            if not math.isfinite(number := float(text)):
+                raise ValueError
             return number
         if type_ == "boolean" and text.strip().lower() not in ("true", "false", "1", "0"):
-            raise ValueError
-        if type_ == "number":
             raise ValueError
     except ValueError:
         raise invalid(f"{field}: {text[:80]!r} is no {type_}.", field) from None

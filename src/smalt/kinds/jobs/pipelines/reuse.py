@@ -21,7 +21,7 @@ from smalt.arm.ports import Carried
 from smalt.arm.runs import JOBS
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs.model import REUSED
+from smalt.kinds.jobs.model import MODES, REUSED
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.pipelines.graph import Step
 from smalt.kinds.jobs.pipelines.settings import Settings
@@ -142,13 +142,13 @@ class Reuse:
         listed: Callable[[Place], Listed],
     ) -> list[object] | None:
         if name in self.made_by:
-            return ["made", *self.made_by[name], given.get("jobInputType"), given.get("mode"), given.get("value")]
+            return ["made", *self.made_by[name], given.get("jobInputType"), _mode(given), given.get("value")]
         if given.get("jobInputType") == "literal":
             return ["value", given.get("value")]
         if "${{" in str(given.get("uri")):  # another place in each trial
             return None
         found = uses["inputs"][name]
-        how = [given["jobInputType"], given.get("mode")]
+        how = [given["jobInputType"], _mode(given)]
         if found["asset"]:
             row = resources.get(connection, ResourceId.parse(found["asset"]).key)
             return ["asset", found["asset"].lower(), row.created_at, *how] if row is not None else None
@@ -197,3 +197,9 @@ class Reuse:
         }
         status = JobStatus(outputs=places, ending="Completed", started_at=now, ended_at=now)
         return replace(admitted, spec=spec, status=status.document(), state="Finalizing")
+
+
+def _mode(given: Document) -> str | None:
+    """The one that is there without being said is what clients send back of a job that they have read."""
+    said = MODES.get(str(given.get("mode") or "").lower())
+    return None if said == MODES["readonlymount"] else given.get("mode")

@@ -27,7 +27,6 @@ FIELD = "properties.action.jobDefinition"
 SCHEDULE = "schedule"  # in a job's own part of the spec: the identity of the schedule that submitted it
 _ID, _TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
 _SOURCE = "sourceJobId"
-_DEFAULTS = (("inputs", "jobInputType", "ReadOnlyMount"), ("outputs", "jobOutputType", "ReadWriteMount"))
 # Of a job that a schedule takes as its definition these are that job's own.
 _ITS_OWN = ("displayName", "experimentName", "isArchived", "status", "properties")
 _TRIGGER_TIME = re.compile(r"\$\{\{\s*creation_context\.trigger_time\s*\}\}")
@@ -74,41 +73,6 @@ def complete(request: Request, connection: Connection, given: Document, old: Row
         both = isinstance(value, dict) and isinstance(base.get(name), dict)
         result[name] = {**base[name], **value} if both else value
     return result
-
-
-def shown(kept: Document) -> Document:
-    """With the mode of each input and output that says none, as Azure shows it. What is submitted is what was kept: the
-    mode of a pipeline's output would outweigh its component's."""
-    result = dict(kept)
-    for name, type_, mode in _DEFAULTS:
-        if isinstance(kept.get(name), dict):
-            result[name] = {key: _shown(one, type_, mode) for key, one in kept[name].items()}
-    return result
-
-
-def without_shown(given: Document, kept: Document) -> Document:
-    """What a client sends back of a definition that it has read (to disable the schedule, say), as it was kept."""
-    result = dict(given)
-    for name, type_, mode in _DEFAULTS:
-        if isinstance(given.get(name), dict):
-            was = part(kept, name)
-            result[name] = {key: _without(one, was.get(key), type_, mode) for key, one in given[name].items()}
-    return result
-
-
-def _shown(given: Any, type_: str, mode: str) -> Any:
-    if not isinstance(given, dict):
-        return given
-    one = cast("Document", given)
-    return one if one.get("mode") or one.get(type_) in (None, "literal", "mltable") else {**one, "mode": mode}
-
-
-def _without(given: Any, kept: Any, type_: str, mode: str) -> Any:
-    if not isinstance(given, dict):
-        return given
-    one = cast("Document", given)
-    was_added = one.get("mode") == mode and _shown(kept, type_, mode) is not kept
-    return {key: value for key, value in one.items() if key != "mode"} if was_added else one
 
 
 def _of_job(request: Request, connection: Connection, source: str) -> Document:

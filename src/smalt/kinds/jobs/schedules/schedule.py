@@ -19,7 +19,7 @@ from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
-from smalt.kinds.jobs import authors
+from smalt.kinds.jobs import authors, modes
 from smalt.kinds.jobs.schedules import definition, submission, triggers
 from smalt.kinds.jobs.schedules.definition import FIELD, Occasion
 from smalt.kinds.jobs.schedules.status import ScheduleStatus, refused, submitted
@@ -98,7 +98,7 @@ def _action(request: Request, connection: Connection, given: Mapping[str, Any], 
         raise invalid(f"{FIELD} is missing: the job that is to be submitted.", FIELD)
     complete = definition.complete(request, connection, given["jobDefinition"], old)
     known = part(part(old.properties, "action"), "jobDefinition") if old else {}
-    return {**given, "jobDefinition": definition.without_shown(complete, known)}
+    return {**given, "jobDefinition": modes.without_shown(complete, known)}
 
 
 def _trigger_of(row: Row) -> Trigger:
@@ -148,11 +148,18 @@ def _fail(platform: Platform, row: Row, error: Document) -> Step:
     return replace(_waits(row, status, now), reason=reason)
 
 
+def _check_delete(request: Request, connection: Connection, row: Row) -> None:
+    """As the service does: what would submit jobs is disabled first. Raises ArmError(409)."""
+    if _is_enabled(row):
+        message = f"Cannot delete an active trigger: schedule '{row.name}' is enabled. Disable it first"
+        raise conflict(f"{message} (ml_client.schedules.begin_disable, or: az ml schedule disable).", "isEnabled")
+
+
 def _view(platform: Platform, row: Row) -> Document:
     status = ScheduleStatus.read(row.status)
     action = row.properties["action"]
     return {
-        "action": {**action, "jobDefinition": definition.shown(action["jobDefinition"])},
+        "action": {**action, "jobDefinition": modes.shown(action["jobDefinition"])},
         "isEnabled": _is_enabled(row),
         "nextRunTime": None if status.next is None else timestamp(status.next),
         "lastRun": status.last or None,
@@ -199,6 +206,7 @@ KIND = Kind(
     view=_view,
     actions={"trigger": Action(_run_now)},
     long_running=True,
+    check_delete=_check_delete,
     delete_at_once=True,
     by_the_clock=True,
     views={"EnabledOnly": False, "DisabledOnly": True, "All": None},
