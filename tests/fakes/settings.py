@@ -14,5 +14,6 @@ OTHER: dict[str, Any] = {
     "show": "/usr:/opt",
     "cache_mib": 512,
     "mlflow_idle_s": 60,
+    "scale_in_after_s": 5,
     "openlineage": "https://lineage.example",
 }

@@ -16,6 +16,8 @@ from smalt.arm.ports import Counted, Traffic
 from smalt.metrics.counters import disjoint
 
 ALL = ".*/.*"
+IN_FLIGHT = "/stats?usedonly&filter=" + quote(r"^cluster\.[^/]+/[^/]+/\d+\.upstream_rq_(pending_)?active$")
+_ACTIVE = re.compile(r"^cluster\.([^/]+)/([^/]+)/\d+\.upstream_rq_(?:pending_)?active: (\d+)$", re.MULTILINE)
 _LINE = re.compile(r"envoy_cluster_upstream_rq_(xx|time_bucket|time_sum|time_count)\{([^}]*)\} ([\d.e+]+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -42,6 +44,14 @@ def traffic(text: str) -> Counted:
         if deployment:
             result[endpoint, deployment][make] = _read(values)
     return dict(result)
+
+
+def in_flight(text: str) -> dict[tuple[str, str], int]:
+    """By (endpoint, deployment), from Envoy's answer to `IN_FLIGHT`: with a replica, and waiting for one."""
+    found: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for endpoint, deployment, number in _ACTIVE.findall(text):
+        found[endpoint, deployment] += int(number)
+    return dict(found)
 
 
 def _read(values: dict[str, float]) -> Traffic:

@@ -47,9 +47,9 @@ class Site:
                 )  # fmt: skip
 
     def live(self, *names: str) -> None:
-        sockets = [str(self.harness.settings.run / f"{name}.sock") for name in names]
+        addresses = {name: f"unix:{self.harness.settings.run / name}.sock" for name in names}
         with self.harness.database.write() as connection:
-            resources.merge_status(connection, BLUE, {"live": {"sockets": sockets}})
+            resources.merge_status(connection, BLUE, {"live": {"addresses": addresses}})
 
     @contextmanager
     def replica(self, name: str, answer: Metrics | bytes | None) -> Iterator[None]:

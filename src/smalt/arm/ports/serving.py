@@ -22,6 +22,7 @@ class DeploymentRoute:
     timeout_s: float = 5.0
     max_concurrent: int = 1  # for each replica
     max_queue_wait_s: float = 0.5
+    asleep: bool = False  # no instance is there: `addresses` is where one is woken, and the request held until it is
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ class Gateway(Protocol):
 
     def traffic(self) -> tuple[str, Counted]:
         """What was answered, and the process that counts it: a new one begins at nothing.
+
+        Raises NotReady while the proxy does not answer.
+        """
+        ...
+
+    def in_flight(self) -> Mapping[tuple[str, str], int]:
+        """By (endpoint, deployment): requests that have come and are not answered, those that wait included.
 
         Raises NotReady while the proxy does not answer.
         """
