@@ -47,13 +47,16 @@ class EndpointRoute:
 class Traffic:
     """What one deployment has answered since the proxy started, or since it was made anew for other replicas.
 
-    `codes`: how many answers of each class (2xx, 4xx, …); `sum_ms`: how long all took together; `buckets`: upper bound
-    in ms → how many took between it and the one before.
+    `codes`: how many answers had each status (200, 424, …); `sum_ms`: how long all took together; `buckets`: upper
+    bound in ms → how many took between it and the one before; `sum_bytes`: of the bodies of requests and answers;
+    `connections`: how many there are to its replicas now.
     """
 
     codes: Mapping[str, int]
     sum_ms: float
     buckets: Mapping[float, int]
+    sum_bytes: float = 0.0
+    connections: float = 0.0
 
 
 # By (endpoint, deployment) and, below that, by the make whose counters they are: each begins at nothing.
