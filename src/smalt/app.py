@@ -65,6 +65,7 @@ from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.kinds.insights.watch import Watch
 from smalt.kinds.serving.place import withdraw
 from smalt.kinds.serving.scaler import Scaler
 from smalt.metrics.collector import Collector
@@ -124,6 +125,7 @@ class Server:
     delivery: Delivery | None
     scaler: Scaler
     asleep: AsleepApp
+    watch: Watch
 
 
 def build(settings: Settings) -> Server:
@@ -256,12 +258,15 @@ def build(settings: Settings) -> Server:
     if settings.openlineage:
         delivery = Delivery(platform, target(settings.openlineage, os.environ.get(KEY, "")))
         hub.follow(delivery.changed)
+    watch = Watch(platform)
+    hub.follow(watch.changed)
+    collector.follow(watch.recorded)
     scaler = Scaler(platform)
     hub.follow(scaler.changed)
     listener = Listener(database, hub.told)
     return Server(
         dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery,
-        scaler, AsleepApp(platform),
+        scaler, AsleepApp(platform), watch,
     )  # fmt: skip
 
 
@@ -297,6 +302,7 @@ def serve(settings: Settings) -> None:
     collecting = threading.Thread(target=server.collector.run, args=(stopped,), name="metrics", daemon=True)
     collecting.start()
     threading.Thread(target=server.scaler.run, args=(stopped,), name="scaling", daemon=True).start()
+    threading.Thread(target=server.watch.run, args=(stopped,), name="alerts", daemon=True).start()
     held = (server.asleep, settings.asleep_socket, stopped)
     threading.Thread(target=serve_beside, args=held, name="asleep", daemon=True).start()
     door = listen(settings.services_socket, BACKLOG)
@@ -319,6 +325,7 @@ def serve(settings: Settings) -> None:
     stopped.set()
     server.collector.wake()
     server.scaler.stop()
+    server.watch.stop()
     server.loop.stop()
     server.orphans.stop()
     if server.delivery is not None:

@@ -86,6 +86,12 @@ class Settings:
         60, lambda seconds: 1 <= seconds <= 86_400, "a whole number of seconds from 1 to 86400"
     )
 
+    webhook_hosts: str = _setting(
+        "",
+        re.compile(r"|(\*\.)?[A-Za-z0-9.\-\[\]:]+(,(\*\.)?[A-Za-z0-9.\-\[\]:]+)*").fullmatch,
+        "empty, or host names (HOST, HOST:PORT, *.HOST) with ',' between them",
+    )
+
     openlineage: str = _setting(
         "",
         re.compile(r"|https?://[^/?#@\s]+(/[^?#\s]*)?|/[^\0]+").fullmatch,

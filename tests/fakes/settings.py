@@ -15,5 +15,6 @@ OTHER: dict[str, Any] = {
     "cache_mib": 512,
     "mlflow_idle_s": 60,
     "scale_in_after_s": 5,
+    "webhook_hosts": "hooks.example,*.chat.example:8443",
     "openlineage": "https://lineage.example",
 }

@@ -28,6 +28,16 @@ def governor(row: Row) -> str:
     return str(decided(row).get("by") or "")
 
 
+def holds(row: Row) -> bool:
+    """Whether what was decided counts, and not the sku: until the next PUT, where no setting governs it any more."""
+    return bool(governor(row)) or decided(row).get("generation") == row.generation
+
+
+def count(row: Row) -> int:
+    """How many instances there are to be, its own scale settings apart."""
+    return int(decided(row)["count"]) if holds(row) else int(row.spec["sku"]["capacity"])
+
+
 def decide(connection: Connection, key: str, count: int, now: float, by: str = "") -> bool:
     """Write how many there are to be, and wake the deployment's step. False: it is gone, or that is what it has.
 

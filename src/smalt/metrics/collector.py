@@ -38,6 +38,7 @@ class Collector:
         self._served: set[str] = set()  # deployments that answered since their inference servers were asked
         self._answers = Answers(platform, recorder, self._host)
         self._inference = Inference(platform, recorder, self._host)
+        self._followers: list[Callable[[], None]] = []
         self._woken = threading.Event()
         self._forgotten_at = float("-inf")
 
@@ -57,6 +58,10 @@ class Collector:
                 self.collect()
         self.collect()
 
+    def follow(self, recorded: Callable[[], None]) -> None:
+        """`recorded` is called when numbers were written, in this thread; it must not block."""
+        self._followers.append(recorded)
+
     def wake(self) -> None:
         self._woken.set()
 
@@ -67,6 +72,8 @@ class Collector:
 
     def collect(self) -> None:
         self._do(self._usage.look, self._queues, self._last, self._traffic, self._replicas, self._flush, self._forget)
+        for recorded in self._followers:
+            recorded()
 
     def _do(self, *parts: Callable[[], None]) -> None:
         for part in parts:

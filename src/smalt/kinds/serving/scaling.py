@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from smalt.arm import scale
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import invalid
 from smalt.arm.kind import Document
-from smalt.arm.scale import MOST, decided, governor
+from smalt.arm.scale import MOST
 from smalt.store.resources import Row
 
 DEFAULT, TARGET = "Default", "TargetUtilization"
@@ -83,20 +84,16 @@ def limits_of(properties: Mapping[str, Any]) -> Limits | None:
 
 def scaled(row: Row) -> bool:
     """Whether something else than the sku says how many instances there are."""
-    return limits_of(row.properties) is not None or _holds(row)
-
-
-def _holds(row: Row) -> bool:
-    """Whether what was decided from outside counts: until the next PUT, where no setting governs it any more."""
-    return bool(governor(row)) or decided(row).get("generation") == row.generation
+    return limits_of(row.properties) is not None or scale.holds(row)
 
 
 def count(row: Row) -> int:
     """How many instances there are to be."""
-    capacity = int(row.spec["sku"]["capacity"])
-    if limits := limits_of(row.properties):
-        return min(max(int(decided(row).get("count", capacity)), limits.least), limits.most)
-    return int(decided(row)["count"]) if _holds(row) else capacity
+    limits = limits_of(row.properties)
+    if limits is None:
+        return scale.count(row)
+    begin = int(row.spec["sku"]["capacity"])
+    return min(max(int(scale.decided(row).get("count", begin)), limits.least), limits.most)
 
 
 def least(row: Row) -> int:
