@@ -77,6 +77,7 @@ from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reconcile.orphans import Orphans
 from smalt.reserve import Reserve
+from smalt.sched.sizes import capacity_of
 from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, serve_beside
 from smalt.settings import Settings, SettingsError
 from smalt.store import feed
@@ -252,7 +253,7 @@ def build(settings: Settings) -> Server:
         ),
         make_room=Reserve(settings.root).make_room,
     )
-    collector = Collector(platform, recorder)
+    collector = Collector(platform, recorder, capacity_of)
     gateway.follow(collector.told)
     delivery = None
     if settings.openlineage:

@@ -17,7 +17,7 @@ from smalt.metrics.answers import Answers, deployments
 from smalt.metrics.inference import Inference
 from smalt.metrics.names import QUEUED
 from smalt.metrics.recorder import Recorder
-from smalt.metrics.usage import InUse
+from smalt.metrics.usage import InUse, SizeOf
 from smalt.store import series
 from smalt.store.database import Collision
 from smalt.store.tables import queue
@@ -29,11 +29,11 @@ log = logging.getLogger("smalt.metrics")
 
 
 class Collector:
-    def __init__(self, platform: Platform, recorder: Recorder) -> None:
+    def __init__(self, platform: Platform, recorder: Recorder, size_of: SizeOf = lambda size, machine: machine) -> None:
         self._platform = platform
         self._recorder = recorder
         self._host = f"{socket.gethostname()} {platform.settings.root}"
-        self._usage = InUse(platform, recorder)
+        self._usage = InUse(platform, recorder, size_of)
         self._queued: set[str] = set()
         self._served: set[str] = set()  # deployments that answered since their inference servers were asked
         self._answers = Answers(platform, recorder, self._host)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, Usage
 from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.metrics.names import CAPACITY, CPU, CPU_PART, GPU, GPU_MEMORY, GPU_PART, MEMORY, MEMORY_PART
 from smalt.metrics.recorder import Recorder
-from smalt.sched.sizes import GIB, SIZES
 from smalt.store import resources
 
 MB = 1_000_000
+SizeOf = Callable[[str, Capacity], Capacity]  # what an instance of a size has on a machine
 
 
 class InUse:
     """One thread calls it."""
 
-    def __init__(self, platform: Platform, recorder: Recorder) -> None:
+    def __init__(self, platform: Platform, recorder: Recorder, size_of: SizeOf) -> None:
         self._platform = platform
         self._recorder = recorder
+        self._size_of = size_of
         self._cpu: dict[str, tuple[float, float]] = {}  # of each task: processor time used, and when that was seen
         self._running: set[str] = set()  # deployments that had an instance at the last look
 
@@ -68,12 +69,4 @@ class InUse:
         with self._platform.database.read() as connection:
             rows = [row for row in resources.get_many(connection, owners).values() if row.kind == DEPLOYMENTS]
         machine = self._platform.engine.capacity()
-        return {row.id: _size(str(row.properties.get("instanceType") or ""), machine) for row in rows}
-
-
-def _size(name: str, machine: Capacity) -> Capacity:
-    size = SIZES.get(name.lower())
-    if size is None:
-        return machine
-    memory = min(int(size.memory_gb * GIB), machine.memory_bytes)
-    return Capacity(size.cpus, memory, size.gpus or machine.gpus)
+        return {row.id: self._size_of(str(row.properties.get("instanceType") or ""), machine) for row in rows}

@@ -24,6 +24,7 @@ from smalt.metrics.answers import Answers
 from smalt.metrics.collector import Collector
 from smalt.metrics.recorder import IDLE_S, Recorder
 from smalt.metrics.usage import InUse
+from smalt.sched.sizes import capacity_of
 from smalt.store import resources, series
 from smalt.store.series import HOUR, MINUTE, Key, Point
 from smalt.store.spread import GROWTH, bound_of, bounds_ms
@@ -350,7 +351,7 @@ def test_a_time_span_is_read_as_clients_write_it(harness: Harness, recorder: Rec
 
 
 def test_what_a_deployment_uses_is_a_part_of_what_an_instance_has(harness: Harness, recorder: Recorder) -> None:
-    usage = InUse(harness.platform, recorder)
+    usage = InUse(harness.platform, recorder, capacity_of)
     with harness.database.write() as connection:
         row = resources.get(connection, BLUE)
         assert row is not None

@@ -13,7 +13,7 @@ from smalt.arm.validation import Properties, nearest
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import scaling
+from smalt.kinds.serving import history, scaling
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store.resources import Row
@@ -82,7 +82,12 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
     spec.pop(OURS, None)
     if plan is not None:
         spec[OURS] = {"plan": plan.document()}
-    return Admitted(spec, state="Updating" if old else "Creating", due=True)
+
+    def writes(connection: Connection) -> None:
+        if old is not None:
+            history.remember(connection, old, spec, request.now, request.principal.name)
+
+    return Admitted(spec, state="Updating" if old else "Creating", due=True, writes=writes)
 
 
 def _check_place(request: Request, connection: Connection, model: Row) -> None:
