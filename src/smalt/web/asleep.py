@@ -30,6 +30,7 @@ from smalt.store import resources
 from smalt.store.resources import Row
 
 _THREADS = 4
+_PAUSE_S = 0.05
 _LOOK_S = 5.0  # a hint may be lost
 _DEATHS_MOST = 3  # of an instance that is to come up: then whoever waits is told why
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", ASLEEP_HEADER})
@@ -63,21 +64,25 @@ class AsleepApp:
 
     async def _answer(self, request: Request, wanted: str) -> Response:
         endpoint, _, name = wanted.partition("/")
-        state = await self._threads.run(self._look, endpoint, name)
-        if not state.key:
-            return _unavailable(f"There is no deployment '{name}' of endpoint '{endpoint}' any more.")
         try:
             async with asyncio.timeout(START_S):
-                state = await self._awake(endpoint, name, state)
+                while True:
+                    state = await self._awake(endpoint, name)
+                    if state.why:
+                        return _unavailable(state.why)
+                    try:
+                        return await _passed_on(request, random.choice(state.addresses))
+                    except httpx.ConnectError:  # it ended at this moment; nothing was sent
+                        await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
             return _unavailable(f"No instance of deployment '{name}' came up within {START_S:g} s.")
-        if state.why:
-            return _unavailable(state.why)
-        return await _passed_on(request, random.choice(state.addresses))
 
-    async def _awake(self, endpoint: str, name: str, state: _State) -> _State:
+    async def _awake(self, endpoint: str, name: str) -> _State:
         """As it is once it has an instance, or none can be waited for."""
+        state = await self._threads.run(self._look, endpoint, name)
         deaths = state.deaths
+        if state.why:
+            return state
         with self._platform.hub.subscribe(state.key) as news:
             await self._threads.run(self._wake, state.key)
             while True:
@@ -105,7 +110,7 @@ class AsleepApp:
             key = f"{found[0].id}/{DEPLOYMENTS.rpartition('/')[2]}/{name.lower()}" if found else ""
             row = resources.get(connection, key) if key else None
         if row is None or row.deleting:
-            return _State(why=f"Deployment '{name}' is gone.")
+            return _State(why=f"There is no deployment '{name}' of endpoint '{endpoint}' any more.")
         return self._state(row)
 
     def _state(self, row: Row) -> _State:
@@ -116,6 +121,7 @@ class AsleepApp:
 
 
 async def _passed_on(request: Request, address: Address) -> Response:
+    """Raises ConnectError where nobody listens there any more."""
     transport = httpx.AsyncHTTPTransport(uds=address.path) if address.path else httpx.AsyncHTTPTransport()
     client = httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)
     host = "replica" if address.path else str(address)
@@ -127,6 +133,9 @@ async def _passed_on(request: Request, address: Address) -> Response:
             request.method, target, headers=headers, content=_body(request) if has_body else None
         )
         answer = await client.send(outgoing, stream=True)
+    except httpx.ConnectError:
+        await client.aclose()
+        raise
     except (httpx.HTTPError, ClientDisconnect) as error:
         await client.aclose()
         return _unavailable(f"The instance that came up does not answer: {str(error)[:200]}")

@@ -185,3 +185,18 @@ def test_what_has_no_scale_settings_is_not_looked_at(harness: Harness) -> None:
     scaler = Scaler(harness.platform)
     assert scaler.look() > 1
     assert not decided(harness.row(BLUE))
+
+
+def test_what_is_still_drained_is_not_taken_for_what_is_wanted_again(harness: Harness) -> None:
+    site = Site(harness, minInstances=0, maxInstances=2)
+    (before,) = live(harness)
+    harness.engine._obeys = False
+    site.look(0)
+    site.look(0, after_s=61)
+    assert site.capacity == 0 and live(harness) == {before}
+    with harness.database.write() as connection:
+        decide(connection, BLUE.lower(), 1, harness.clock())
+    harness.settle()
+    assert site.capacity == 0 and len(live(harness)) == 2
+    come_up(harness)
+    assert site.capacity == 1 and before not in site.addresses[0]

@@ -12,6 +12,7 @@ from smalt.cli.api import Document, opened
 from smalt.cli.root import CliError
 
 _LOOK_S = 0.25
+_WIDE = 100
 
 
 def history(root: Path | None, name: str, minutes: int, workspace: str, as_json: bool) -> int:
@@ -58,5 +59,9 @@ def _minute(one: Document) -> str:
 def _change(one: Document) -> str:
     what = f"deployment {one['deployment']}" if "deployment" in one else "endpoint"
     by = f" by {one['by']}" if one.get("by") else ""
-    said = f": {'; '.join(one['change'])}" if one["change"] else ""
+    said = f": {'; '.join(_short(line) for line in one['change'])}" if one["change"] else ""
     return f"{'':8}  {'':5}  {'':8}  {'':8}  {what} {one['what']}{by}{said}"
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _WIDE else f"{line[:_WIDE]}…"

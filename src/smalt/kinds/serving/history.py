@@ -1,7 +1,8 @@
 """What an endpoint was: which traffic, which deployments ran what, and since when; and the way back.
 
-Each endpoint and deployment keeps what it said before its last changes (`status.before`, oldest first): the spec, and
-when and by whom that was replaced. A rollback takes the newest of these back, so that a second one goes further.
+Each endpoint and deployment keeps what it said before its last changes (`status.before`, oldest first: the spec, and
+when that was replaced), and what these were (`status.changed`). A rollback takes the newest of the former back, so that
+a second one goes further; it is a change itself.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 from smalt.store.series import MINUTE, Point
 
-BEFORE = "before"
-_KEPT, _SPEC_MOST = 10, 64 << 10  # of a longer spec only the last is kept
+BEFORE, CHANGED = "before", "changed"
+_KEPT, _CHANGES_KEPT, _SPEC_MOST = 10, 50, 64 << 10  # of a longer spec only the last is kept
 _SPAN_S, _SPAN_MOST_S = 3600.0, 86400.0
 _TOLD = ("from ", "a replica died")  # reasons of steps that change what runs
 _TRAFFIC = ("traffic", "mirrorTraffic")
@@ -35,11 +36,10 @@ _SHOWN = 20  # differences of one change
 
 @dataclass(frozen=True)
 class Past:
-    """What `row` said until `at`, when `by` replaced it."""
+    """What `row` said until `at`."""
 
     row: Row
     at: float
-    by: str
     spec: Document
 
 
@@ -47,10 +47,17 @@ def remember(connection: Connection, old: Row, spec: Mapping[str, Any], now: flo
     """In the transaction that replaces `old.spec` by `spec`; nothing where that changes nothing that is served."""
     if _served(old, old.spec) == _served(old, spec):
         return
-    kept = [*old.status.get(BEFORE, []), {"at": now, "by": by, "spec": _kept(old)}][-_KEPT:]
+    kept = [*old.status.get(BEFORE, []), {"at": now, "spec": _kept(old)}][-_KEPT:]
     if len(str(kept[-1]["spec"])) > _SPEC_MOST:
         kept = kept[-1:]
-    resources.merge_status(connection, old.id, {BEFORE: kept})
+    resources.merge_status(connection, old.id, {BEFORE: kept, **_noted(old, spec, now, by, "updated")})
+
+
+def _noted(old: Row, spec: Mapping[str, Any], now: float, by: str, what: str) -> Document:
+    """For the status: what the change is."""
+    change = differences(_served(old, old.spec), _served(old, spec))
+    told = {"at": now, "by": by, "what": what, "change": change}
+    return {CHANGED: [*old.status.get(CHANGED, []), told][-_CHANGES_KEPT:]}
 
 
 def _kept(row: Row) -> Document:
@@ -68,7 +75,7 @@ def _served(row: Row, spec: Mapping[str, Any]) -> Document:
 
 
 def _pasts(row: Row) -> list[Past]:
-    return [Past(row, float(one["at"]), str(one["by"]), dict(one["spec"])) for one in row.status.get(BEFORE, ())]
+    return [Past(row, float(one["at"]), dict(one["spec"])) for one in row.status.get(BEFORE, ())]
 
 
 def history(request: Request, row: Row | None) -> tuple[int, Any]:
@@ -91,11 +98,8 @@ def history(request: Request, row: Row | None) -> tuple[int, Any]:
 
 def _changes(connection: Connection, endpoint: Row, rows: list[Row]) -> Iterator[Document]:
     for one in rows:
-        pasts = _pasts(one)
-        for at, past in enumerate(pasts):
-            spec = pasts[at + 1].spec if at + 1 < len(pasts) else one.spec
-            change = differences(_served(one, past.spec), _served(one, spec))
-            yield {"at": past.at, **_named(endpoint, one.id), "what": "updated", "by": past.by, "change": change}
+        for told in one.status.get(CHANGED, ()):
+            yield {**told, **_named(endpoint, one.id)}
         if one is not endpoint:
             for event in changes.newest(connection, one.id):
                 if event.after == "Failed" or event.reason.startswith(_TOLD):
@@ -161,11 +165,7 @@ def rollback(check: Callable[[Connection, Request, Mapping[str, Any]], None]) ->
         with request.platform.database.write() as connection:
             past = _last(connection, row, request.body.get("deployment"))
             current = resources.get(connection, past.row.id, Lock.WRITE)
-            if (
-                current is None
-                or current.deleting
-                or _pasts(current)[-1:] != [Past(current, past.at, past.by, past.spec)]
-            ):
+            if current is None or current.deleting or _pasts(current)[-1:] != [Past(current, past.at, past.spec)]:
                 raise conflict("It was changed at this moment. Look at its history, and try again.", "name")
             spec = _restored(current, past.spec)
             if current.kind != DEPLOYMENTS:
@@ -175,7 +175,8 @@ def rollback(check: Callable[[Connection, Request, Mapping[str, Any]], None]) ->
                 reason="rolled back",
             )  # fmt: skip
             kept = current.status[BEFORE][:-1]
-            resources.merge_status(connection, current.id, {BEFORE: kept or None})
+            noted = _noted(current, spec, request.now, request.principal.name, "rolled back")
+            resources.merge_status(connection, current.id, {BEFORE: kept or None, **noted})
             operation = operations.begin(connection, current.id, "rollback", current.generation + 1, request.now)
         request.platform.hub.notify(current.id)
         change = differences(_served(current, current.spec), _served(current, spec))

@@ -70,7 +70,7 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
     before = status.get("target")
     live = status.get("live") or {}
     if before and before["digest"] == target["digest"] and live.get("revision") == before["revision"]:
-        target |= {"revision": before["revision"], "attempts": before["attempts"], "deaths": before.get("deaths", {})}
+        target |= {name: before[name] for name in ("revision", "attempts", "deaths", "used") if name in before}
     else:
         if before and before["revision"] != live.get("revision"):  # it never came up
             status["old"] = [*status.get("old", []), *replicas.names(row, before)]
@@ -95,12 +95,17 @@ def _resize(row: Row, status: Document) -> Step | None:
 
 
 def _set_count(row: Row, status: Document, count: int) -> None:
-    """In `target`. Those that are too many are drained once no request is sent to them; new ones are first attempts."""
+    """In `target`. Those that are too many are drained once no request is sent to them.
+
+    `used`: by index, the last attempt of those that were: what is drained must not be taken for what is wanted anew.
+    """
     target = status["target"]
-    attempts = list(target["attempts"])
+    attempts, used = list(target["attempts"]), dict(target.get("used", {}))
+    used |= {str(at): attempt for at, attempt in enumerate(attempts) if at >= count}
+    more = [used.get(str(at), 0) + 1 for at in range(len(attempts), count)]
     surplus = replicas.names(row, {**target, "attempts": attempts[count:]}, first=count)
     status["old"] = [*status.get("old", []), *surplus]
-    status["target"] = {**target, "attempts": (attempts + [1] * count)[:count]}
+    status["target"] = {**target, "attempts": [*attempts[:count], *more], "used": used}
 
 
 def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan) -> Step:
