@@ -65,7 +65,9 @@ from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.kinds.insights.watch import Watch
 from smalt.kinds.serving.place import withdraw
+from smalt.kinds.serving.scaler import Scaler
 from smalt.metrics.collector import Collector
 from smalt.metrics.names import FEED, STEP, WRITE
 from smalt.metrics.recorder import Recorder
@@ -75,7 +77,8 @@ from smalt.principals import LivingHeaders, RecentPermits, Workspaces
 from smalt.reconcile.loop import Loop
 from smalt.reconcile.orphans import Orphans
 from smalt.reserve import Reserve
-from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol
+from smalt.sched.sizes import capacity_of
+from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, serve_beside
 from smalt.settings import Settings, SettingsError
 from smalt.store import feed
 from smalt.store.clock import SharedClock
@@ -93,6 +96,7 @@ from smalt.tracking.models.registered_models import RegisteredModels
 from smalt.tracking.process import mlflow_server
 from smalt.tracking.runs.runs import MlflowTracking
 from smalt.unix_socket import listen, say
+from smalt.web.asleep import AsleepApp
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
 from smalt.web.nodes import NodesApp
@@ -120,6 +124,9 @@ class Server:
     collector: Collector
     services: ServiceGate
     delivery: Delivery | None
+    scaler: Scaler
+    asleep: AsleepApp
+    watch: Watch
 
 
 def build(settings: Settings) -> Server:
@@ -246,15 +253,21 @@ def build(settings: Settings) -> Server:
         ),
         make_room=Reserve(settings.root).make_room,
     )
-    collector = Collector(platform, recorder)
+    collector = Collector(platform, recorder, capacity_of)
     gateway.follow(collector.told)
     delivery = None
     if settings.openlineage:
         delivery = Delivery(platform, target(settings.openlineage, os.environ.get(KEY, "")))
         hub.follow(delivery.changed)
+    watch = Watch(platform)
+    hub.follow(watch.changed)
+    collector.follow(watch.recorded)
+    scaler = Scaler(platform)
+    hub.follow(scaler.changed)
     listener = Listener(database, hub.told)
     return Server(
-        dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery
+        dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery,
+        scaler, AsleepApp(platform), watch,
     )  # fmt: skip
 
 
@@ -289,6 +302,10 @@ def serve(settings: Settings) -> None:
     threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
     collecting = threading.Thread(target=server.collector.run, args=(stopped,), name="metrics", daemon=True)
     collecting.start()
+    threading.Thread(target=server.scaler.run, args=(stopped,), name="scaling", daemon=True).start()
+    threading.Thread(target=server.watch.run, args=(stopped,), name="alerts", daemon=True).start()
+    held = (server.asleep, settings.asleep_socket, stopped)
+    threading.Thread(target=serve_beside, args=held, name="asleep", daemon=True).start()
     door = listen(settings.services_socket, BACKLOG)
     threading.Thread(target=server.services.run, args=(door, stopped), name="services", daemon=True).start()
     if server.delivery is not None:
@@ -308,6 +325,8 @@ def serve(settings: Settings) -> None:
         runner.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()
     server.collector.wake()
+    server.scaler.stop()
+    server.watch.stop()
     server.loop.stop()
     server.orphans.stop()
     if server.delivery is not None:

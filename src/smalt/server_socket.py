@@ -10,14 +10,17 @@ import asyncio
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from smalt.blob.protocol.http import BlobProtocol
 from smalt.blob.protocol.message import ADDRESS_HEADER, PROTOCOL_HEADER
+from smalt.unix_socket import listen
 
 BACKLOG = 2048
 _SAID_BY_THE_GATEWAY = frozenset({ADDRESS_HEADER.encode(), PROTOCOL_HEADER.encode()})
@@ -33,6 +36,23 @@ class EndingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._ending()
         await super().shutdown(sockets)
+
+
+def serve_beside(app: ASGIApp, path: Path, stopped: threading.Event) -> None:
+    """Another app on a socket of its own, in this thread, until `stopped`."""
+    config = uvicorn.Config(
+        app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off", access_log=False, log_config=None,
+        server_header=False, date_header=False, backlog=BACKLOG, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+
+    def end() -> None:
+        stopped.wait()
+        server.should_exit = True
+
+    threading.Thread(target=end, name=f"end of {path.stem}", daemon=True).start()
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve([listen(path, BACKLOG)]))
 
 
 class PeerProtocol(BlobProtocol):

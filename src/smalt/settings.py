@@ -84,6 +84,16 @@ class Settings:
     )
     cache_mib: int = _setting(20_480, lambda size: 1 <= size <= 1 << 30, "a whole number of MiB from 1 to 1073741824")
 
+    scale_in_after_s: int = _setting(
+        60, lambda seconds: 1 <= seconds <= 86_400, "a whole number of seconds from 1 to 86400"
+    )
+
+    webhook_hosts: str = _setting(
+        "",
+        re.compile(r"|(\*\.)?[A-Za-z0-9.\-\[\]:]+(,(\*\.)?[A-Za-z0-9.\-\[\]:]+)*").fullmatch,
+        "empty, or host names (HOST, HOST:PORT, *.HOST) with ',' between them",
+    )
+
     openlineage: str = _setting(
         "",
         re.compile(r"|https?://[^/?#@\s]+(/[^?#\s]*)?|/[^\0]+").fullmatch,
@@ -223,6 +233,11 @@ class Settings:
     def services_socket(self) -> Path:
         """What browsers and clients say to the services of jobs."""
         return self.run / "services.sock"
+
+    @property
+    def asleep_socket(self) -> Path:
+        """Where the gateway sends requests to deployments that have no instance: they are held until one is there."""
+        return self.run / "asleep.sock"
 
     @property
     def needs_socket(self) -> Path:

@@ -107,6 +107,72 @@ EXAMPLES: dict[str, Example] = {
         },
         needs=("workspaces/onlineendpoints", "workspaces/models/versions", "workspaces/codes/versions"),
     ),
+    "microsoft.insights/actiongroups": Example(
+        f"{GROUP}/providers/Microsoft.Insights/actionGroups/on-call",
+        {"groupShortName": "on-call", "enabled": True},
+        edit=("groupShortName", "oncall"),
+        top=(("location", "Global"),),
+    ),
+    "microsoft.insights/metricalerts": Example(
+        f"{GROUP}/providers/Microsoft.Insights/metricAlerts/slow",
+        {
+            "severity": 2,
+            "scopes": [f"{WORKSPACE}/onlineEndpoints/churn-scores"],
+            "evaluationFrequency": "PT1M",
+            "windowSize": "PT1M",
+            "criteria": {
+                "odata.type": "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria",
+                "allOf": [
+                    {
+                        "name": "p99",
+                        "metricName": "RequestLatency_P99",
+                        "operator": "GreaterThan",
+                        "threshold": 500,
+                        "timeAggregation": "Average",
+                        "criterionType": "StaticThresholdCriterion",
+                    }
+                ],
+            },
+            "actions": [{"actionGroupId": f"{GROUP}/providers/Microsoft.Insights/actionGroups/on-call"}],
+        },
+        needs=("workspaces/onlineendpoints", "microsoft.insights/actiongroups"),
+        top=(("location", "global"),),
+    ),
+    "microsoft.insights/autoscalesettings": Example(
+        f"{GROUP}/providers/Microsoft.Insights/autoscaleSettings/churn-scale",
+        {
+            "enabled": True,
+            "targetResourceUri": f"{WORKSPACE}/onlineEndpoints/churn-scores/deployments/blue",
+            "profiles": [
+                {
+                    "name": "default",
+                    "capacity": {"minimum": "1", "maximum": "3", "default": "1"},
+                    "rules": [
+                        {
+                            "metricTrigger": {
+                                "metricName": "CpuUtilizationPercentage",
+                                "metricResourceUri": f"{WORKSPACE}/onlineEndpoints/churn-scores/deployments/blue",
+                                "timeGrain": "PT1M",
+                                "statistic": "Average",
+                                "timeWindow": "PT5M",
+                                "timeAggregation": "Average",
+                                "operator": "GreaterThan",
+                                "threshold": 70,
+                            },
+                            "scaleAction": {
+                                "direction": "Increase",
+                                "type": "ChangeCount",
+                                "value": "1",
+                                "cooldown": "PT5M",
+                            },
+                        }
+                    ],
+                }
+            ],
+        },
+        needs=("workspaces/onlineendpoints/deployments",),
+        edit=("enabled", False),
+    ),
     "microsoft.authorization/locks": Example(
         f"{WORKSPACE}/providers/Microsoft.Authorization/locks/keep",
         {"level": "CanNotDelete", "notes": "of the audit"},

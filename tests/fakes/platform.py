@@ -128,6 +128,7 @@ class FakeGateway:
     applied: list[list[EndpointRoute]] = field(default_factory=list)
     lagging: bool = False
     counted: tuple[str, Counted] | None = None
+    active: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def apply(self, endpoints: Sequence[EndpointRoute]) -> str:
         check(endpoints)
@@ -149,6 +150,9 @@ class FakeGateway:
         if self.counted is None:
             raise NotReady("Envoy does not answer")
         return self.counted
+
+    def in_flight(self) -> Mapping[tuple[str, str], int]:
+        return self.active
 
     def route(self, name: str) -> EndpointRoute:
         return next(one for one in self.applied[-1] if one.name == name)

@@ -15,6 +15,8 @@ OTHER: dict[str, Any] = {
     "cache_mib": 512,
     "mlflow_idle_s": 60,
     "models": "safe",
+    "scale_in_after_s": 5,
+    "webhook_hosts": "hooks.example,*.chat.example:8443",
     "openlineage": "https://lineage.example",
     "ray": "http://ray.example:8265",
     "ray_token_file": "/run/ray.token",

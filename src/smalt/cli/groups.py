@@ -15,6 +15,7 @@ keys = typer.Typer(help="The keys that seal secrets at rest.", no_args_is_help=T
 storage = typer.Typer(help="The keys of storage accounts.", no_args_is_help=True)
 node = typer.Typer(help="Other machines, as nodes of clusters.", no_args_is_help=True)
 compute = typer.Typer(help="Clusters: nodes that another system makes, and nodes taken back.", no_args_is_help=True)
+endpoint = typer.Typer(help="Online endpoints: what changed, and the way back.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The service principal's name or client id.")]
 Cert = Annotated[Path | None, typer.Option("--cert", help="Sign in with this certificate (PEM, RSA), not a secret.")]
@@ -22,6 +23,7 @@ NewCert = Annotated[
     Path | None, typer.Option("--create-cert", help="Make a certificate and its key, and write both to this new file.")
 ]
 NodeName = Annotated[str, typer.Argument(help="The node's name.")]
+EndpointName = Annotated[str, typer.Argument(help="The endpoint's name.")]
 ComputeName = Annotated[str, typer.Argument(help="The cluster's name.")]
 
 
@@ -185,3 +187,29 @@ def preempt_compute(
 def detach_compute(name: ComputeName, workspace: Workspace = "default", root: Root = None, json: Json = False) -> None:
     """Delete such a cluster: its nodes end, and Ray has their room again."""
     run("computes", "detach", root=root, name=name, workspace=workspace, as_json=json)
+
+
+@endpoint.command("history")
+def endpoint_history(
+    name: EndpointName,
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="How far back.")] = 60,
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Changes of traffic, deployments and models on one axis with requests and latency."""
+    run("endpoints", "history", root=root, name=name, minutes=minutes, workspace=workspace, as_json=json)
+
+
+@endpoint.command("rollback")
+def endpoint_rollback(
+    name: EndpointName,
+    deployment: Annotated[
+        str, typer.Option(help="Undo the last change of this one.  [default: of traffic or of what takes it]")
+    ] = "",
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Undo the last change of traffic, or of a deployment that takes some, and wait until that is live."""
+    run("endpoints", "rollback", root=root, name=name, deployment=deployment, workspace=workspace, as_json=json)

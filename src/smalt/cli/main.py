@@ -40,6 +40,7 @@ app.add_typer(groups.keys, name="keys")
 app.add_typer(groups.storage, name="storage")
 app.add_typer(groups.node, name="node")
 app.add_typer(groups.compute, name="compute")
+app.add_typer(groups.endpoint, name="endpoint")
 
 
 def _print_version(wanted: bool) -> None:

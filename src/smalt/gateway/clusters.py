@@ -58,6 +58,7 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
         # with all replicas failing, try them all the same: a new cluster works before its first check is through
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "ignore_health_on_host_removal": True,
+        "track_cluster_stats": {"request_response_sizes": True},
     }
 
 

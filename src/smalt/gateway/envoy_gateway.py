@@ -32,7 +32,7 @@ from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import certificate, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
 from smalt.gateway.routes import check, route_configuration, service_hosts
-from smalt.gateway.traffic import ALL, question, traffic
+from smalt.gateway.traffic import ALL, IN_FLIGHT, in_flight, question, traffic
 from smalt.settings import Settings
 
 # So long a new cluster without a healthy host holds up the routes; then it is its deployment's affair.
@@ -150,6 +150,13 @@ class EnvoyGateway:
         """See `ports.Gateway`."""
         try:
             return self._admin.process(), traffic(self._admin.get(question()))
+        except NotAnswering as error:
+            raise NotReady(f"Envoy does not answer: {error}") from error
+
+    def in_flight(self) -> Mapping[tuple[str, str], int]:
+        """See `ports.Gateway`."""
+        try:
+            return in_flight(self._admin.get(IN_FLIGHT))
         except NotAnswering as error:
             raise NotReady(f"Envoy does not answer: {error}") from error
 

@@ -34,6 +34,8 @@ WINDOW_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 20
 MAX_CONNECTIONS = 10_000
 BACKLOG = 4096  # connections that wait while Envoy is started again
+ASLEEP_HEADER = "x-smalt-asleep"  # ENDPOINT/DEPLOYMENT of a request that waits for an instance
+_AWAY = ["UF", "UC", "UH", "UR", "URX", "NC", "LH"]  # nothing answered behind the gateway
 NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 
 ACCESS_LOG: dict[str, str] = {  # no query (SAS signatures, login codes) and no header that opens anything
@@ -214,6 +216,10 @@ def _router() -> Document:
 
 def _local_replies() -> list[Document]:
     """What Envoy says by itself, as JSON with a status that clients know how to retry. The first that fits is taken."""
+    asleep = (
+        "This deployment has no instance at the moment, and the platform's server, which starts one, is not running."
+        " Try again when it is."
+    )
     unavailable = "The service behind this address is not answering at the moment (it may be restarting). Try again."
     return [
         _reply(
@@ -224,16 +230,19 @@ def _local_replies() -> list[Document]:
         ),
         _reply(["DT"], 408, json_body("RequestTimeout", "A request without a token must be sent within a minute.")),
         _reply(["UT"], 408, json_body("RequestTimeout", "The deployment did not answer within its request timeout.")),
-        _reply(
-            ["UF", "UC", "UH", "UR", "URX", "NC", "LH"], 503, json_body("ServiceUnavailable", unavailable), retry=True
-        ),
+        _reply(_AWAY, 503, json_body("NoInstance", asleep), retry=True, of=ASLEEP_HEADER),
+        _reply(_AWAY, 503, json_body("ServiceUnavailable", unavailable), retry=True),
         _reply(["NR"], 404, json_body("NotFound", "There is nothing at this address.")),
     ]
 
 
-def _reply(flags: list[str], status: int, body: str, retry: bool = False) -> Document:
+def _reply(flags: list[str], status: int, body: str, retry: bool = False, of: str = "") -> Document:
+    """`of`: only of requests that have this header when they are passed on."""
+    fits: Document = {"response_flag_filter": {"flags": flags}}
+    if of:
+        fits = {"and_filter": {"filters": [fits, {"header_filter": {"header": {"name": of, "present_match": True}}}]}}
     reply: Document = {
-        "filter": {"response_flag_filter": {"flags": flags}},
+        "filter": fits,
         "status_code": status,
         "body": {"inline_string": body},
         "body_format_override": {

@@ -21,9 +21,10 @@ from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.endpoint_keys import KEY
 from smalt.gateway.clusters import SERVER, SERVICES, cluster_name
 from smalt.gateway.documents import CONFIG, EXTENSION, Document, json_body
-from smalt.gateway.listener import JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, ROUTES
+from smalt.gateway.listener import ASLEEP_HEADER, JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, ROUTES
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
+START_S = 600.0  # so long a request waits for an instance of a deployment that has none
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 MILLION = 1_000_000
 SHORTEST_S, LONGEST_S = 0.001, 86_400.0  # of a request: Envoy counts in milliseconds, and takes 0 for "without end"
@@ -218,13 +219,21 @@ def _mirrors(endpoint: EndpointRoute) -> Document:
 
 
 def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, condition: Document) -> Document:
+    """Where it has no instance, the server holds the request: it is told for whom, and waited for while it restarts."""
+    asleep: Document = {}
+    held: Document = {}
+    if deployment.asleep:
+        asleep["request_headers_to_add"] = [_set(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
+        held["retry_policy"] = _server_retries(SENT)
     return {
         "match": _match(endpoint, condition),
         "route": {
             "cluster": cluster_name(endpoint.name, deployment.name),
-            "timeout": f"{deployment.timeout_s:.3f}s",
+            "timeout": f"{deployment.timeout_s + (START_S if deployment.asleep else 0):.3f}s",
             "prefix_rewrite": "/",
+            **held,
         },
+        **asleep,
         "request_headers_to_remove": ["authorization", "cookie"],  # no key and no browser session for the user's script
         "response_headers_to_remove": ["set-cookie"],  # its origin is the platform's
         "response_headers_to_add": [_set("azureml-model-deployment", deployment.name)],

@@ -16,13 +16,19 @@ from smalt.arm.ports import Counted, Traffic
 from smalt.metrics.counters import disjoint
 
 ALL = ".*/.*"
-_LINE = re.compile(r"envoy_cluster_upstream_rq_(xx|time_bucket|time_sum|time_count)\{([^}]*)\} ([\d.e+]+)")
+IN_FLIGHT = "/stats?usedonly&filter=" + quote(r"^cluster\.[^/]+/[^/]+/\d+\.upstream_rq_(pending_)?active$")
+_ACTIVE = re.compile(r"^cluster\.([^/]+)/([^/]+)/\d+\.upstream_rq_(?:pending_)?active: (\d+)$", re.MULTILINE)
+_LINE = re.compile(
+    r"envoy_cluster_upstream_(rq|rq_time_bucket|rq_time_sum|rq_body_size_sum|rs_body_size_sum|cx_active)"
+    r"\{([^}]*)\} ([\d.e+]+)"
+)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def question(names: str = ALL) -> str:
     """What to ask Envoy's admin socket; `names`: an expression for those under which clusters count."""
-    return "/stats/prometheus?usedonly&filter=" + quote(rf"^cluster\.({names})\.upstream_rq_([1-5]xx|time)$")
+    what = r"(rq_([1-5]\d\d|time|body_size)|rs_body_size|cx_active)"
+    return "/stats/prometheus?usedonly&filter=" + quote(rf"^cluster\.({names})\.upstream_{what}$")
 
 
 def traffic(text: str) -> Counted:
@@ -32,9 +38,9 @@ def traffic(text: str) -> Counted:
         named = dict(_LABEL.findall(labels))
         endpoint, deployment, make = (*named.get("envoy_cluster_name", "").split("/"), "", "")[:3]
         key = what
-        if what == "xx":
-            key = f"{named.get('envoy_response_code_class')}xx"
-        elif what == "time_bucket":
+        if what == "rq":
+            key = f"code {named.get('envoy_response_code', '')}"
+        elif what == "rq_time_bucket":
             key = f"le {named.get('le')}"
         found[endpoint, deployment, make][key] = float(value)
     result: defaultdict[tuple[str, str], dict[str, Traffic]] = defaultdict(dict)
@@ -44,10 +50,19 @@ def traffic(text: str) -> Counted:
     return dict(result)
 
 
+def in_flight(text: str) -> dict[tuple[str, str], int]:
+    """By (endpoint, deployment), from Envoy's answer to `IN_FLIGHT`: with a replica, and waiting for one."""
+    found: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for endpoint, deployment, number in _ACTIVE.findall(text):
+        found[endpoint, deployment] += int(number)
+    return dict(found)
+
+
 def _read(values: dict[str, float]) -> Traffic:
-    codes = {key: int(value) for key, value in values.items() if key.endswith("xx")}
+    codes = {key.removeprefix("code "): int(value) for key, value in values.items() if key.startswith("code ")}
+    size = values.get("rq_body_size_sum", 0.0) + values.get("rs_body_size_sum", 0.0)
     below = [(_bound(key), value) for key, value in values.items() if key.startswith("le ")]
-    return Traffic(codes, values.get("time_sum", 0.0), disjoint(below))
+    return Traffic(codes, values.get("rq_time_sum", 0.0), disjoint(below), size, values.get("cx_active", 0.0))
 
 
 def _bound(key: str) -> float:

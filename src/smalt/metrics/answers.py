@@ -15,13 +15,14 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Counted, Traffic
 from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.metrics.counters import Counters, flat, kept, since
-from smalt.metrics.names import LATENCY, REQUESTS
+from smalt.metrics.names import CONNECTIONS, LATENCY, NETWORK, REQUESTS
 from smalt.metrics.recorder import Recorder
 from smalt.store import series
 from smalt.store.series import MINUTE, Key, Point
 from smalt.store.spread import GROWTH
 from smalt.store.tables import resource
 
+_CODE = "="  # before an answer's status: bounds are plain numbers
 Where = tuple[str, str]
 Points = dict[tuple[Key, int], Point]
 
@@ -36,6 +37,8 @@ class Answers:
         self._lock = threading.Lock()
         self._process = ""
         self._told: dict[tuple[Where, str], Traffic] = {}
+        self._connected: set[Where] = set()
+        self._looked_at = platform.clock()
 
     def told(self, process: str, found: Counted) -> None:
         """Of makes that are about to go; it is kept until `settle`."""
@@ -70,7 +73,21 @@ class Answers:
 
     def look(self) -> set[str]:
         """Take over what was counted since the last time; returns as `settle`. Raises NotReady as the gateway does."""
-        return self._take_over(*self._platform.gateway.traffic(), whole=True)
+        process, counted = self._platform.gateway.traffic()
+        served = self._take_over(process, counted, whole=True)
+        self._note_connections(counted)
+        return served
+
+    def _note_connections(self, counted: Counted) -> None:
+        """Once more of those that had some."""
+        found = {where: sum(one.connections for one in makes.values()) for where, makes in counted.items()}
+        found = {where: number for where, number in found.items() if number or where in self._connected}
+        if found:
+            with self._platform.database.read() as connection:
+                scopes = deployments(connection)
+            for where in found.keys() & scopes.keys():
+                self._recorder.record(scopes[where], CONNECTIONS.name, found[where])
+        self._connected = {where for where, number in found.items() if number}
 
     def _take_over(self, process: str, counted: Counted, whole: bool) -> set[str]:
         """`whole`: what is not among it is gone."""
@@ -87,13 +104,15 @@ class Answers:
             return set()
         with self._platform.database.write() as connection:
             scopes, points = deployments(connection), Points()
-            minute = int(self._platform.clock() // MINUTE) * MINUTE
+            now = self._platform.clock()
+            minute, took_s = int(now // MINUTE) * MINUTE, max(now - self._looked_at, 1.0)
             for where in changed:
                 if (scope := scopes.get(where)) is not None:
-                    counted_since = _points(scope, since(before[where], found[where]))
+                    counted_since = _points(scope, since(before[where], found[where]), took_s)
                     points |= {(key, minute): point for key, point in counted_since}
             series.add(connection, points)
             series.take_over(connection, {names[where]: flat(after[where]) for where in changed}, process)
+        self._looked_at = now
         self._recorder.note(points)
         return {key.scope for key, _ in points}
 
@@ -105,18 +124,29 @@ def _after(before: Mapping[str, Counters], found: Mapping[str, Counters], whole:
 
 
 def _counters(one: Traffic) -> dict[str, float]:
-    return {**one.codes, "sum": one.sum_ms, **{f"{bound:g}": count for bound, count in one.buckets.items()}}
+    codes = {f"{_CODE}{code}": count for code, count in one.codes.items()}
+    return {
+        **codes,
+        "sum": one.sum_ms,
+        "bytes": one.sum_bytes,
+        **{f"{bound:g}": count for bound, count in one.buckets.items()},
+    }
 
 
-def _points(scope: str, new: Counters) -> list[tuple[Key, Point]]:
-    """What came since: answers by class, and how long they took."""
+def _points(scope: str, new: Counters, took_s: float) -> list[tuple[Key, Point]]:
+    """What came since the last look, `took_s` ago: answers by status, how long they took, and how much they were."""
     found: list[tuple[Key, Point]] = []
-    for code in [key for key in new if key.endswith("xx")]:
-        key = Key(scope, REQUESTS.name, (("statusCodeClass", code),))
-        found.append((key, Point(int(new[code]), new[code], 1, 1, 1)))
-    buckets = {float(key): int(value) for key, value in new.items() if not key.endswith("xx") and key != "sum"}
+    rest = dict(new)
+    for name in [name for name in new if name.startswith(_CODE)]:
+        code, count = name.removeprefix(_CODE), rest.pop(name)
+        labels = (("statusCode", code), ("statusCodeClass", f"{code[:1]}xx"))
+        found.append((Key(scope, REQUESTS.name, labels), Point(int(count), count, 1, 1, 1)))
+    total, size = rest.pop("sum", 0.0), rest.pop("bytes", 0.0)
+    if size:
+        rate = size / took_s
+        found.append((Key(scope, NETWORK.name), Point(1, rate, rate, rate, rate)))
+    buckets = {float(bound): int(value) for bound, value in rest.items()}
     if count := sum(buckets.values()):
-        total = new.get("sum", 0.0)
         point = Point(count, total, min(buckets) / GROWTH, max(buckets), total / count, buckets)
         found.append((Key(scope, LATENCY.name), point))
     return found

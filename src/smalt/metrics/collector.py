@@ -15,29 +15,30 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Counted, NotReady
 from smalt.metrics.answers import Answers, deployments
 from smalt.metrics.inference import Inference
-from smalt.metrics.names import CPU, GPU, GPU_MEMORY, MEMORY, QUEUED
+from smalt.metrics.names import QUEUED
 from smalt.metrics.recorder import Recorder
+from smalt.metrics.usage import InUse, SizeOf
 from smalt.store import series
 from smalt.store.database import Collision
 from smalt.store.tables import queue
 
 EVERY_S, AFTER_CHANGE_S = 10.0, 1.0
 FORGET_EVERY_S = 600.0
-MB = 1_000_000
 
 log = logging.getLogger("smalt.metrics")
 
 
 class Collector:
-    def __init__(self, platform: Platform, recorder: Recorder) -> None:
+    def __init__(self, platform: Platform, recorder: Recorder, size_of: SizeOf = lambda size, machine: machine) -> None:
         self._platform = platform
         self._recorder = recorder
         self._host = f"{socket.gethostname()} {platform.settings.root}"
-        self._cpu: dict[str, tuple[float, float]] = {}  # of each task: processor time used, and when that was seen
+        self._usage = InUse(platform, recorder, size_of)
         self._queued: set[str] = set()
         self._served: set[str] = set()  # deployments that answered since their inference servers were asked
         self._answers = Answers(platform, recorder, self._host)
         self._inference = Inference(platform, recorder, self._host)
+        self._followers: list[Callable[[], None]] = []
         self._woken = threading.Event()
         self._forgotten_at = float("-inf")
 
@@ -57,6 +58,10 @@ class Collector:
                 self.collect()
         self.collect()
 
+    def follow(self, recorded: Callable[[], None]) -> None:
+        """`recorded` is called when numbers were written, in this thread; it must not block."""
+        self._followers.append(recorded)
+
     def wake(self) -> None:
         self._woken.set()
 
@@ -66,7 +71,9 @@ class Collector:
         self.wake()
 
     def collect(self) -> None:
-        self._do(self._usage, self._queues, self._last, self._traffic, self._replicas, self._flush, self._forget)
+        self._do(self._usage.look, self._queues, self._last, self._traffic, self._replicas, self._flush, self._forget)
+        for recorded in self._followers:
+            recorded()
 
     def _do(self, *parts: Callable[[], None]) -> None:
         for part in parts:
@@ -77,19 +84,6 @@ class Collector:
 
     def _flush(self) -> None:
         self._recorder.flush(self._platform.database)
-
-    def _usage(self) -> None:
-        now, found = self._platform.clock(), self._platform.engine.usage()
-        before, self._cpu = self._cpu, {one.task: (one.cpu_s, now) for one in found}
-        for one in found:
-            labels = {"instance": one.task}
-            self._recorder.record(one.owner, MEMORY.name, one.memory_bytes / MB, labels)
-            if one.gpu_memory_bytes:
-                self._recorder.record(one.owner, GPU.name, one.gpus * 1000, labels)
-                self._recorder.record(one.owner, GPU_MEMORY.name, one.gpu_memory_bytes / MB, labels)
-            used_s, at = before.get(one.task, (0.0, now))
-            if now > at:
-                self._recorder.record(one.owner, CPU.name, 1000 * max(one.cpu_s - used_s, 0) / (now - at), labels)
 
     def _queues(self) -> None:
         query = select(queue.c.compute_id, func.count().label("number")).group_by(queue.c.compute_id)

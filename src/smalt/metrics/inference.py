@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Set
-from pathlib import Path
 
 from smalt.arm.platform import Platform
 from smalt.metrics import scrape
@@ -92,7 +91,7 @@ class Inference:
 
 def _live(row: Row) -> set[str]:
     """The names of the replicas that requests go to."""
-    return {Path(one).stem for one in (row.status.get("live") or {}).get("sockets", [])}
+    return set((row.status.get("live") or {}).get("addresses", {}))
 
 
 def _replica(source: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["Count", "MilliSeconds", "Seconds", "Bytes", "MilliCores", "Unspecified"]
+Unit = Literal["Count", "MilliSeconds", "Seconds", "Bytes", "BytesPerSecond", "Percent", "MilliCores", "Unspecified"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,13 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-REQUESTS = Metric("RequestsPerMinute", "Count", "Requests answered", True, ("statusCodeClass",))
+REQUESTS = Metric("RequestsPerMinute", "Count", "Requests answered", True, ("statusCode", "statusCodeClass"))
+NETWORK = Metric("NetworkBytes", "BytesPerSecond", "Bodies of requests and answers, in bytes a second")
+CONNECTIONS = Metric("ConnectionsActive", "Count", "Connections from the gateway to instances")
+CAPACITY = Metric("DeploymentCapacity", "Count", "Instances that run")
+CPU_PART = Metric("CpuUtilizationPercentage", "Percent", "Processor time used, of the size's", labels=("instance",))
+MEMORY_PART = Metric("CpuMemoryUtilizationPercentage", "Percent", "Memory used, of the size's", labels=("instance",))
+GPU_PART = Metric("GpuUtilizationPercentage", "Percent", "GPU time used, of the size's", labels=("instance",))
 LATENCY = Metric("RequestLatency", "MilliSeconds", "Time from the gateway's request to the replica's last byte")
 CPU = Metric("CpuUtilizationMillicores", "MilliCores", "Processor time used", labels=("instance",))
 MEMORY = Metric("CpuMemoryUtilizationMegabytes", "Unspecified", "Memory used, in MB", labels=("instance",))
@@ -42,7 +48,8 @@ WRITE = Metric("WriteTransactionSeconds", "Seconds", "One write transaction, fro
 FEED = Metric("FeedLagSeconds", "Seconds", "From a change to its being sent to a reader that waits for it")
 
 OF_REPLICAS = (FAILURES, WAIT, CALL, BATCH, IN_FLIGHT)  # what each inference server counts of itself
-OF_DEPLOYMENTS = (REQUESTS, LATENCY, *OF_REPLICAS, CPU, MEMORY, GPU, GPU_MEMORY)
+OF_INSTANCES = (CPU, MEMORY, GPU, GPU_MEMORY, CPU_PART, MEMORY_PART, GPU_PART)
+OF_DEPLOYMENTS = (REQUESTS, LATENCY, NETWORK, CONNECTIONS, CAPACITY, *OF_REPLICAS, *OF_INSTANCES)
 OF_JOBS = (CPU, MEMORY, GPU, GPU_MEMORY)
 OF_THE_PLATFORM = (QUEUED, STEP, WRITE, FEED)
 KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_THE_PLATFORM)}

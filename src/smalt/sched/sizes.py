@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smalt.agent.wire import Limits
+from smalt.arm.ports import Capacity
 
 GIB = 2**30
 _SYSTEM_DISK_GB = 120
@@ -90,6 +91,14 @@ _ALL = [
 ]  # fmt: skip
 
 SIZES: dict[str, Size] = {size.name.lower(): size for size in _ALL}
+
+
+def capacity_of(name: str, machine: Capacity) -> Capacity:
+    """What an instance of this size has: at most the machine's memory; all of the machine, where no size is given."""
+    size = SIZES.get(name.lower())
+    if size is None:
+        return machine
+    return Capacity(size.cpus, min(int(size.memory_gb * GIB), machine.memory_bytes), size.gpus or machine.gpus)
 
 
 def limits_of(name: str, machine_memory_bytes: int, setting: str = "", shm_bytes: int = 0) -> Limits:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, or_, select, text
+from sqlalchemy import Connection, and_, delete, or_, select, text
 
 from smalt.store import author
 from smalt.store.document import Document
@@ -128,6 +128,27 @@ def newest(connection: Connection, key: str, most: int = 200) -> list[Event]:
     )
     found = connection.execute(query.order_by(change.c.sequence.desc()).limit(most)).all()
     return [Event(row.at, row.before, row.after, row.reason) for row in reversed(found)]
+
+
+@dataclass(frozen=True)
+class Write:
+    """Somebody wrote the resource `key`, or made or deleted it."""
+
+    at: float
+    key: str
+    what: str
+    generation: int | None
+    actor: str
+
+
+def writes_below(connection: Connection, key: str, most: int) -> list[Write]:
+    """The newest writes of what is below a resource, and of itself, newest first."""
+    below = and_(change.c.resource_id > f"{key}/", change.c.resource_id < f"{key}0")  # '0' follows '/'
+    query = select(change).where(
+        or_(change.c.resource_id == key, below), change.c.what.in_((What.CREATED, What.UPDATED, What.DELETING))
+    )
+    found = connection.execute(query.order_by(change.c.sequence.desc()).limit(most)).all()
+    return [Write(row.at, row.resource_id, row.what, row.generation, row.actor) for row in found]
 
 
 def was(connection: Connection, key: str, state: str, since: float, before: int) -> bool:

@@ -47,9 +47,9 @@ class Site:
                 )  # fmt: skip
 
     def live(self, *names: str) -> None:
-        sockets = [str(self.harness.settings.run / f"{name}.sock") for name in names]
+        addresses = {name: f"unix:{self.harness.settings.run / name}.sock" for name in names}
         with self.harness.database.write() as connection:
-            resources.merge_status(connection, BLUE, {"live": {"sockets": sockets}})
+            resources.merge_status(connection, BLUE, {"live": {"addresses": addresses}})
 
     @contextmanager
     def replica(self, name: str, answer: Metrics | bytes | None) -> Iterator[None]:
@@ -67,7 +67,7 @@ class Site:
         """After so many further requests."""
         self.answered += requests
         if self.answered:
-            counted = Traffic({"2xx": self.answered}, 1.0, {4: 1})
+            counted = Traffic({"200": self.answered}, 1.0, {4: 1})
             self.harness.gateway.counted = ("1 2", {("churn", "blue"): {"make": counted}})
         self.collector.collect()
 
@@ -204,7 +204,7 @@ def test_a_replica_that_ends_with_a_change_is_asked_before(site: Site) -> None:
         site.look()
         old.scored(424, True, 0.01)
         site.live("new")
-        counted = Traffic({"2xx": site.answered + 1}, 1.0, {4: 1})
+        counted = Traffic({"200": site.answered + 1}, 1.0, {4: 1})
         site.collector.told("1 2", {("churn", "blue"): {"make": counted}})
         site.collector._ask()
     site.look(2)

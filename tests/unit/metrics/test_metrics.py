@@ -20,8 +20,11 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.ports import Traffic, Usage
 from smalt.gateway.traffic import traffic
 from smalt.metrics import prometheus
+from smalt.metrics.answers import Answers
 from smalt.metrics.collector import Collector
 from smalt.metrics.recorder import IDLE_S, Recorder
+from smalt.metrics.usage import InUse
+from smalt.sched.sizes import capacity_of
 from smalt.store import resources, series
 from smalt.store.series import HOUR, MINUTE, Key, Point
 from smalt.store.spread import GROWTH, bound_of, bounds_ms
@@ -58,7 +61,7 @@ def collector(harness: Harness, recorder: Recorder) -> Collector:
 
 
 def answered(count: int, each_ms: float = 4, **codes: int) -> Traffic:
-    return Traffic(codes or {"2xx": count}, count * each_ms, {bound_of(each_ms): count})
+    return Traffic(codes or {"200": count}, count * each_ms, {bound_of(each_ms): count})
 
 
 def metrics(harness: Harness, of: str, names: str, **query: str) -> dict[str, Any]:
@@ -167,7 +170,7 @@ def test_an_envoy_that_does_not_answer_stops_nothing_else(
 
 
 def test_series_are_told_apart_by_what_is_asked(harness: Harness, collector: Collector) -> None:
-    counted = {("churn", "blue"): {"m": answered(6, **{"2xx": 5, "5xx": 1})}, ("churn", "green"): {"m": answered(2)}}
+    counted = {("churn", "blue"): {"m": answered(6, **{"200": 5, "503": 1})}, ("churn", "green"): {"m": answered(2)}}
     harness.gateway.counted = ("1 2", counted)
     collector.collect()
     found = metrics(harness, ENDPOINT, "RequestsPerMinute", **{"$filter": "statusCodeClass eq '*'"})
@@ -244,10 +247,13 @@ def test_a_quantile_is_near_the_true_one(part: float) -> None:
 
 def test_envoys_text_is_read() -> None:
     said = """
-# TYPE envoy_cluster_upstream_rq_xx counter
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="churn/blue/1a2b"} 40
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="churn/blue/1a2b"} 2
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="server"} 900
+# TYPE envoy_cluster_upstream_rq counter
+envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="churn/blue/1a2b"} 40
+envoy_cluster_upstream_rq{envoy_response_code="503",envoy_cluster_name="churn/blue/1a2b"} 2
+envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="server"} 900
+envoy_cluster_upstream_rq_body_size_sum{envoy_cluster_name="churn/blue/1a2b"} 400
+envoy_cluster_upstream_rs_body_size_sum{envoy_cluster_name="churn/blue/1a2b"} 80
+envoy_cluster_upstream_cx_active{envoy_cluster_name="churn/blue/1a2b"} 3
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="1"} 0
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="5"} 30
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="10"} 40
@@ -255,7 +261,7 @@ envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="+
 envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="churn/blue/1a2b"} 150.5
 envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue/1a2b"} 42
 """
-    counted = Traffic({"2xx": 40, "5xx": 2}, 150.5, {5: 30, 10: 10, 20: 2})
+    counted = Traffic({"200": 40, "503": 2}, 150.5, {5: 30, 10: 10, 20: 2}, 480, 3)
     assert traffic(said) == {("churn", "blue"): {"1a2b": counted}}
 
 
@@ -342,3 +348,35 @@ def test_a_time_span_is_read_as_clients_write_it(harness: Harness, recorder: Rec
     for span in (f"{begin}/{end}", quote(quote(f"{begin}/{end}".replace("Z", ""), safe=""))):  # az escapes it twice
         found = metrics(harness, BLUE, "Anything", timespan=span, interval="PT5M")
         assert filled(found["Anything"], "average") == [3.0]
+
+
+def test_what_a_deployment_uses_is_a_part_of_what_an_instance_has(harness: Harness, recorder: Recorder) -> None:
+    usage = InUse(harness.platform, recorder, capacity_of)
+    with harness.database.write() as connection:
+        row = resources.get(connection, BLUE)
+        assert row is not None
+        sized = {"properties": {"instanceType": "Standard_DS2_v2"}}  # two processors, 7 GiB
+        resources.describe(connection, row, sized, archived=False, now=2.0, by="ada")
+    for cpu_s in (1.0, 5.0):
+        harness.engine.used = [Usage("r1", BLUE.lower(), cpu_s, 7 << 29)]
+        usage.look()
+        harness.clock.pass_(4)
+    harness.engine.used = []
+    usage.look()
+    last = {key.name: point.last for key, point in recorder.totals() if key.scope == BLUE.lower()}
+    assert last["CpuUtilizationPercentage"] == pytest.approx(50, rel=1e-3)
+    assert last["CpuMemoryUtilizationPercentage"] == pytest.approx(50)
+    assert last["DeploymentCapacity"] == 0
+
+
+def test_statuses_bytes_and_connections_of_answers(harness: Harness, recorder: Recorder) -> None:
+    answers = Answers(harness.platform, recorder, "here")
+    for connections in (3, 0):
+        one = Traffic({"200": 40, "424": 2}, 150.5, {5: 42}, 480, connections)
+        harness.gateway.counted = ("1", {("churn", "blue"): {"m": one}})
+        harness.clock.pass_(10)
+        answers.look()
+    found = {(key.name, dict(key.labels).get("statusCode", "")): point for key, point in recorder.totals()}
+    assert found["RequestsPerMinute", "424"].sum == 2 and found["RequestsPerMinute", "200"].sum == 40
+    assert found["NetworkBytes", ""].mean == pytest.approx(48, rel=0.01)
+    assert found["ConnectionsActive", ""].max == 3 and found["ConnectionsActive", ""].last == 0

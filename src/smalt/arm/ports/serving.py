@@ -22,6 +22,7 @@ class DeploymentRoute:
     timeout_s: float = 5.0
     max_concurrent: int = 1  # for each replica
     max_queue_wait_s: float = 0.5
+    asleep: bool = False  # no instance is there: `addresses` is where one is woken, and the request held until it is
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,16 @@ class EndpointRoute:
 class Traffic:
     """What one deployment has answered since the proxy started, or since it was made anew for other replicas.
 
-    `codes`: how many answers of each class (2xx, 4xx, …); `sum_ms`: how long all took together; `buckets`: upper bound
-    in ms → how many took between it and the one before.
+    `codes`: how many answers had each status (200, 424, …); `sum_ms`: how long all took together; `buckets`: upper
+    bound in ms → how many took between it and the one before; `sum_bytes`: of the bodies of requests and answers;
+    `connections`: how many there are to its replicas now.
     """
 
     codes: Mapping[str, int]
     sum_ms: float
     buckets: Mapping[float, int]
+    sum_bytes: float = 0.0
+    connections: float = 0.0
 
 
 # By (endpoint, deployment) and, below that, by the make whose counters they are: each begins at nothing.
@@ -77,6 +81,13 @@ class Gateway(Protocol):
 
     def traffic(self) -> tuple[str, Counted]:
         """What was answered, and the process that counts it: a new one begins at nothing.
+
+        Raises NotReady while the proxy does not answer.
+        """
+        ...
+
+    def in_flight(self) -> Mapping[tuple[str, str], int]:
+        """By (endpoint, deployment): requests that have come and are not answered, those that wait included.
 
         Raises NotReady while the proxy does not answer.
         """

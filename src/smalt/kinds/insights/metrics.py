@@ -35,7 +35,7 @@ _OF_KINDS: Mapping[str, Sequence[Metric]] = {
 }
 _SPAN_S = 3600.0
 _MOST_POINTS = 11_000
-_PERCENTILE = re.compile(rf"{LATENCY.name}_P({'|'.join(map(str, EACH))})", re.IGNORECASE)
+PERCENTILE = re.compile(rf"{LATENCY.name}_P({'|'.join(map(str, EACH))})", re.IGNORECASE)
 _TERM = re.compile(r"\(*\s*(\w+)\s+eq\s+'((?:[^']|'')*)'\s*\)*", re.IGNORECASE)
 _AGGREGATIONS = {one.lower(): one for one in ("Average", "Count", "Minimum", "Maximum", "Total")}
 
@@ -58,11 +58,14 @@ class Asked:
 
 
 def _list(request: Request) -> tuple[int, Any]:
-    of, asked = request.id.holder, _asked(request, [name for _, name in _defined(request)])
-    grain = HOUR if asked.interval_s >= HOUR and asked.interval_s % HOUR == 0 else MINUTE
-    wanted = sorted({LATENCY.name if _PERCENTILE.fullmatch(name) else name for name in asked.names})
+    of = request.id.holder
     with request.platform.database.read() as connection:
-        found = series.read(connection, _scopes(connection, of), wanted, grain, asked.since, asked.until)
+        known = [name for _, name in defined(connection, of)]
+    asked = _asked(request, known)
+    grain = HOUR if asked.interval_s >= HOUR and asked.interval_s % HOUR == 0 else MINUTE
+    wanted = sorted({LATENCY.name if PERCENTILE.fullmatch(name) else name for name in asked.names})
+    with request.platform.database.read() as connection:
+        found = series.read(connection, scopes_of(connection, of.key), wanted, grain, asked.since, asked.until)
     return 200, {
         "cost": 0,
         "timespan": f"{_time(asked.since)}/{_time(asked.until)}",
@@ -73,13 +76,19 @@ def _list(request: Request) -> tuple[int, Any]:
     }
 
 
-def _scopes(connection: Connection, of: ResourceId) -> list[str]:
-    """An endpoint's numbers are its deployments'."""
-    return [of.key, *resources.children(connection, of.key, DEPLOYMENTS)]
+def scopes_of(connection: Connection, key: str) -> list[str]:
+    """Of what resources the numbers are that a resource has: an endpoint's are its deployments'."""
+    return [key, *resources.children(connection, key, DEPLOYMENTS)]
+
+
+def source_of(name: str) -> tuple[str, float | None]:
+    """The metric that is recorded, and which part (0–1) of it lies below the value: of a percentile's name."""
+    percentile = PERCENTILE.fullmatch(name)
+    return (LATENCY.name, int(percentile[1]) / 100) if percentile else (name, None)
 
 
 def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mapping[int, Point]]) -> Document:
-    percentile = _PERCENTILE.fullmatch(name)
+    percentile = PERCENTILE.fullmatch(name)
     source = LATENCY.name if percentile else name
     metric = KNOWN.get(source) or Metric(source, "Unspecified", source)
     split: defaultdict[tuple[tuple[str, str], ...], dict[int, Point]] = defaultdict(dict)
@@ -209,14 +218,15 @@ def _time(at: float) -> str:
 
 
 def _definitions(request: Request) -> tuple[int, Any]:
-    return 200, {"value": [_definition(request.id.holder, one, name) for one, name in _defined(request)]}
-
-
-def _defined(request: Request) -> list[tuple[Metric, str]]:
-    """What this resource may have, and what else was recorded of it."""
-    own = _OF_KINDS.get(request.id.holder.kind, ())
     with request.platform.database.read() as connection:
-        recorded = series.names(connection, _scopes(connection, request.id.holder))
+        found = defined(connection, request.id.holder)
+    return 200, {"value": [_definition(request.id.holder, one, name) for one, name in found]}
+
+
+def defined(connection: Connection, id_: ResourceId) -> list[tuple[Metric, str]]:
+    """What this resource may have, and what else was recorded of it: each with its name."""
+    own = _OF_KINDS.get(id_.kind, ())
+    recorded = series.names(connection, scopes_of(connection, id_.key))
     found = [(one, one.name) for one in own]
     if LATENCY in own:
         found += [(LATENCY, f"{LATENCY.name}_P{part}") for part in EACH]

@@ -17,19 +17,16 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.agent.wire import Address, Phase, TaskState
-from smalt.arm.errors import ArmError, invalid
-from smalt.arm.kind import OURS, SERVING, Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.errors import ArmError
+from smalt.arm.kind import SERVING, Action, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
-from smalt.arm.validation import Properties, nearest
-from smalt.kinds.assets import environment_build, model_content, model_package, references
-from smalt.kinds.assets.environment import specification
+from smalt.arm.scale import MOST
+from smalt.kinds.assets import environment_build, model_content
 from smalt.kinds.assets.lineage import READ
-from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import replicas, routing, served
+from smalt.kinds.serving import replicas, routing, scaling, served
+from smalt.kinds.serving.deployment_admission import DeploymentProperties, admit
 from smalt.kinds.serving.place import addresses_here, moved
-from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
-from smalt.sched.sizes import SIZES
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -41,86 +38,6 @@ _LOOK_MOST_S = (
 _HEALTHY_S = 600.0  # a replica that lived so long has no deaths behind it
 _PAUSE_S, _PAUSE_MOST_S = 0.1, 30.0
 _DRAIN_S = 30.0
-
-
-class DeploymentProperties(Properties):
-    model: str | None = None
-    environment_id: str | None = None
-    code_configuration: CodeConfiguration | None = None
-    environment_variables: dict[str, str | None] | None = None
-    instance_type: str | None = None
-    endpoint_compute_type: str | None = None
-    scale_settings: dict[str, Any] | None = None
-    request_settings: RequestSettings | None = None
-    liveness_probe: ProbeSettings | None = None
-    readiness_probe: ProbeSettings | None = None
-
-
-def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    properties = dict(request.body["properties"])
-    workspace, platform = request.id.workspace, request.platform
-    check_isolation(platform, request.principal)
-    if (compute := properties.get("endpointComputeType")) and compute.lower() != "managed":
-        raise invalid(
-            f"properties.endpointComputeType: '{compute}' cannot be had here; use Managed.",
-            "properties.endpointComputeType",
-        )
-    size = properties.get("instanceType")
-    if size and size.lower() not in SIZES:
-        raise invalid(
-            f"properties.instanceType: the size '{size}' is not known.{nearest(size.lower(), list(SIZES))}",
-            "properties.instanceType",
-        )
-    sku = {"name": "Default", "capacity": 1, **given(request.body.get("sku"))}
-    if type(sku["capacity"]) is not int or not 1 <= sku["capacity"] <= 50:
-        raise invalid(f"sku.capacity: {sku['capacity']} instances; 1 to 50 are possible.", "sku.capacity")
-    model = plan = environment = None
-    if properties.get("environmentId"):
-        environment = references.asset(
-            connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
-        )
-        properties = model_package.unpacked(environment, properties)
-    if properties.get("model"):
-        model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
-        _check_place(request, connection, model)
-        properties["model"] = model.written
-    script = properties.get("codeConfiguration")
-    if script is None and (model is None or model.properties.get("modelType") != "mlflow_model"):
-        raise invalid(
-            "properties.codeConfiguration: a scoring script is needed unless the model is an mlflow_model.",
-            "properties.codeConfiguration",
-        )
-    if script is not None and not properties.get("environmentId"):
-        raise invalid("properties.environmentId: a scoring script needs an environment.", "properties.environmentId")
-    if environment is not None:
-        plan = model_package.plan_of(environment) or platform.environments.plan(
-            specification(connection, environment, request.now), serving=True
-        )
-        properties["environmentId"] = references.asked_id(
-            environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
-        )
-    if script is not None and script.get("codeId"):
-        code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
-        properties["codeConfiguration"] = {**script, "codeId": code.written}
-    check_variables(properties.get("environmentVariables"), "properties.environmentVariables")
-    properties["scaleSettings"] = {"scaleType": "Default", **(properties.get("scaleSettings") or {})}
-    properties.setdefault("endpointComputeType", "Managed")
-    spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
-    spec.pop(OURS, None)
-    if plan is not None:
-        spec[OURS] = {"plan": plan.document()}
-    return Admitted(spec, state="Updating" if old else "Creating", due=True)
-
-
-def _check_place(request: Request, connection: Connection, model: Row) -> None:
-    """Raises ArmError(400) where the model's files are not in this platform's storage."""
-    uri = str(model.properties["modelUri"])
-    if not references.locate(request.platform, connection, request.id.workspace, uri, "properties.model").account:
-        raise invalid(
-            f"properties.model: its files are at {uri[:200]}, outside of this platform;"
-            " register them from a local folder or a datastore.",
-            "properties.model",
-        )
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
@@ -136,7 +53,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     plan = EnvironmentPlan(**status["target"]["plan"])
     if not environment_build.ready(platform, plan.key):
         return _build(platform, row, status, plan)
-    return _serve(platform, row, status)
+    return _resize(row, status) or _serve(platform, row, status)
 
 
 def _plan(platform: Platform, row: Row, status: Document) -> Step:
@@ -153,7 +70,7 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
     before = status.get("target")
     live = status.get("live") or {}
     if before and before["digest"] == target["digest"] and live.get("revision") == before["revision"]:
-        target |= {"revision": before["revision"], "attempts": before["attempts"], "deaths": before.get("deaths", {})}
+        target |= {name: before[name] for name in ("revision", "attempts", "deaths", "used") if name in before}
     else:
         if before and before["revision"] != live.get("revision"):  # it never came up
             status["old"] = [*status.get("old", []), *replicas.names(row, before)]
@@ -162,11 +79,8 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
         if live and before and before["revision"] == live["revision"]:
             status["live"] = {**live, "target": before}
         status["revisions"] = target["revision"]
-    count = int(row.spec["sku"]["capacity"])
-    surplus = replicas.names(row, {**target, "attempts": target["attempts"][count:]}, first=count)
-    status["old"] = [*status.get("old", []), *surplus]
-    target["attempts"] = (target["attempts"] + [1] * count)[:count]
     status["target"] = target
+    _set_count(row, status, max(scaling.count(row), 0 if target["attempts"] else 1))  # what is new has to come up once
     return Step(row.state, status, after=0, reason=_warning(target))
 
 
@@ -176,6 +90,30 @@ def _warning(target: Document) -> str:
         return ""
     whose = model_content.named(found)
     return f"warning: the model is loaded from pickles ({whose}): whoever wrote them decides what runs"
+
+
+def _resize(row: Row, status: Document) -> Step | None:
+    """The step to another number of instances of what is live; None: it has as many as it is to have."""
+    target, count = status["target"], scaling.count(row)
+    have = len(target["attempts"])
+    if have == count or (status.get("live") or {}).get("revision") != target["revision"]:
+        return None
+    _set_count(row, status, count)
+    return Step(row.state, status, after=0, reason=f"from {have} to {count} instances")
+
+
+def _set_count(row: Row, status: Document, count: int) -> None:
+    """In `target`. Those that are too many are drained once no request is sent to them.
+
+    `used`: by index, the last attempt of those that were: what is drained must not be taken for what is wanted anew.
+    """
+    target = status["target"]
+    attempts, used = list(target["attempts"]), dict(target.get("used", {}))
+    used |= {str(at): attempt for at, attempt in enumerate(attempts) if at >= count}
+    more = [used.get(str(at), 0) + 1 for at in range(len(attempts), count)]
+    surplus = replicas.names(row, {**target, "attempts": attempts[count:]}, first=count)
+    status["old"] = [*status.get("old", []), *surplus]
+    status["target"] = {**target, "attempts": [*attempts[:count], *more], "used": used}
 
 
 def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan) -> Step:
@@ -240,13 +178,15 @@ def _go_live(platform: Platform, row: Row, status: Document, serving: dict[str, 
     Addresses are those of one machine: of another server's, which is lost, none stays.
     """
     target, live = status["target"], status.get("live") or {}
+    if not serving and target["attempts"]:
+        serving = addresses_here(platform, live)
     if live and live["revision"] != target["revision"]:
         status["old"] = [*status.get("old", []), *live["names"]]
     status["live"] = {
         "revision": target["revision"],
         "names": replicas.names(row, target),
         "server": platform.servers.me,
-        "addresses": serving or addresses_here(platform, live),
+        "addresses": serving,
         **replicas.limits_of_requests(target),
     }
 
@@ -382,8 +322,20 @@ def _logs(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, {"content": replicas.logs(request.platform, row, lines)}
 
 
+def _shape(platform: Platform, row: Row, document: Document) -> Document:
+    """Of one that is scaled, `sku.capacity` says how many instances take requests now."""
+    if not scaling.scaled(row):
+        return document
+    live, target = row.status.get("live"), row.status.get("target") or {}
+    count = len(live["addresses"]) if live else len(target.get("attempts", ()))
+    return {**document, "sku": {**document["sku"], "capacity": count}}
+
+
 def _skus(request: Request, row: Row | None) -> tuple[int, Any]:
-    capacity = {"minimum": 1, "maximum": 50, "default": 1, "scaleType": "Manual"}
+    assert row is not None
+    capacity: Document = {"minimum": scaling.least(row), "maximum": MOST, "default": 1, "scaleType": "Manual"}
+    if scaling.scaled(row):
+        capacity["scaleType"] = "Automatic"
     type_ = "Microsoft.MachineLearning.Services/endpoints/deployments"
     return 200, {"value": [{"resourceType": type_, "capacity": capacity, "sku": {"name": "Default"}}]}
 
@@ -394,9 +346,10 @@ KIND = Kind(
     title="online deployment",
     lane=SERVING,
     properties=DeploymentProperties,
-    admit=_admit,
+    admit=admit,
     reconcile=_reconcile,
     fail=_give_up,
+    shape=_shape,
     check_delete=_check_delete,
     origin=served.origin,
     actions={"getLogs": Action(_logs), "skus": Action(_skus, method="GET"), "lineage": READ},

@@ -17,7 +17,7 @@ from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
 from smalt.auth.access import WORKSPACES, authorize
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
-from smalt.kinds.serving import routing
+from smalt.kinds.serving import history, routing
 from smalt.kinds.serving.place import moved
 from smalt.kinds.serving.serving_settings import given
 from smalt.settings import TENANT
@@ -82,6 +82,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         for name in _KEYS:
             if name not in have:  # as on Azure, a PUT sets keys only of an endpoint that it makes
                 secrets.set(connection, request.id.key, name, keys[name] or new_key())
+        if old is not None:
+            history.remember(connection, old, spec, request.now, request.principal.name)
 
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
     spec["identity"] = {"type": "SystemAssigned", **given(spec.get("identity"))}
@@ -235,6 +237,8 @@ KIND = Kind(
         "listKeys": Action(_list_keys, gives_secrets=True),
         "regenerateKeys": Action(_regenerate, gives_secrets=True),
         "token": Action(_token, gives_secrets=True),
+        "history": Action(history.history, method="GET"),
+        "rollback": Action(history.rollback(_check_traffic)),
     },
     deleted=routing.forget,
     list_filter=_filter,

@@ -51,13 +51,7 @@ def _route(
     if endpoint.deleting:
         return None
     live = [
-        DeploymentRoute(
-            name=row.name,
-            addresses=tuple(Address(one) for _, one in sorted(addresses_here(platform, row.status["live"]).items())),
-            timeout_s=float(row.status["live"]["timeout_s"]),
-            max_concurrent=int(row.status["live"]["max_concurrent"]),
-            max_queue_wait_s=float(row.status["live"]["max_queue_wait_s"]),
-        )
+        _deployment_route(platform, row.name, row.status["live"])
         for row in deployments
         if not row.deleting and row.status.get("live")
     ]
@@ -80,6 +74,19 @@ def _route(
         jwt_audience=audiences.get(mode, ""),
         workspace=endpoint.parent,
         ended=tuple(ended) if mode in audiences else (),
+    )
+
+
+def _deployment_route(platform: Platform, name: str, live: Document) -> DeploymentRoute:
+    """Where it has no instance, requests go to who starts one."""
+    addresses = tuple(Address(one) for _, one in sorted(addresses_here(platform, live).items()))
+    return DeploymentRoute(
+        name=name,
+        addresses=addresses or (Address(f"unix:{platform.settings.asleep_socket}"),),
+        timeout_s=float(live["timeout_s"]),
+        max_concurrent=int(live["max_concurrent"]),
+        max_queue_wait_s=float(live["max_queue_wait_s"]),
+        asleep=not addresses,
     )
 
 

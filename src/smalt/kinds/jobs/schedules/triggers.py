@@ -16,8 +16,8 @@ from pydantic import Field
 
 from smalt.arm.errors import invalid
 from smalt.arm.validation import Properties, nearest
+from smalt.arm.zones import instant, zone
 from smalt.kinds.jobs.schedules.recurrence import WEEKDAYS, Calendar, Every
-from smalt.kinds.jobs.schedules.zones import instant, zone
 from smalt.store.document import part
 
 _FIELD = "properties.trigger"

@@ -1,0 +1,54 @@
+"""How many instances a deployment is to have, where something else than its `sku` decides: its own scale settings, or
+an autoscale setting that names it.
+
+`status.scale` of the deployment's row: `count`, `generation` (of the deployment, when that was decided) and `by` (the
+id of an autoscale setting, as long as that governs it). Whoever decides writes it and makes the row due; the step of
+the deployment follows.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from smalt.store import resources
+from smalt.store.document import Document, part
+from smalt.store.resources import Lock, Row
+
+SCALE = "scale"
+MOST = 50  # instances of a deployment
+
+
+def decided(row: Row) -> Document:
+    """What was decided last; empty where the sku holds."""
+    return part(row.status, SCALE)
+
+
+def governor(row: Row) -> str:
+    """The id of the autoscale setting that decides; empty: none does."""
+    return str(decided(row).get("by") or "")
+
+
+def holds(row: Row) -> bool:
+    """Whether what was decided counts, and not the sku: until the next PUT, where no setting governs it any more."""
+    return bool(governor(row)) or decided(row).get("generation") == row.generation
+
+
+def count(row: Row) -> int:
+    """How many instances there are to be, its own scale settings apart."""
+    return int(decided(row)["count"]) if holds(row) else int(row.spec["sku"]["capacity"])
+
+
+def decide(connection: Connection, key: str, count: int, now: float, by: str = "") -> bool:
+    """Write how many there are to be, and wake the deployment's step. False: it is gone, or that is what it has.
+
+    The caller tells the hub when this has committed.
+    """
+    row = resources.get(connection, key, Lock.WRITE)
+    if row is None or row.deleting:
+        return False
+    wanted: Document = {"count": count, "generation": row.generation, **({"by": by} if by else {})}
+    if decided(row) == wanted:
+        return False
+    resources.merge_status(connection, row.id, {SCALE: wanted})
+    resources.poke(connection, [row.id], now)
+    return True

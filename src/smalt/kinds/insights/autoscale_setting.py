@@ -1,0 +1,300 @@
+"""`Microsoft.Insights/autoscaleSettings`: how many instances a deployment has, by metrics and by the calendar.
+
+As `az monitor autoscale` and azure-mgmt-monitor send them (2015-04-01, 2022-10-01):
+https://learn.microsoft.com/rest/api/monitor/autoscale-settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from smalt.arm.durations import seconds_of
+from smalt.arm.errors import ArmError, conflict, invalid
+from smalt.arm.ids import NotAnId, ResourceId
+from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.platform import Platform
+from smalt.arm.ports.serving import DEPLOYMENTS
+from smalt.arm.scale import MOST, decide, decided, governor
+from smalt.arm.validation import Properties, nearest
+from smalt.arm.zones import instant, zone
+from smalt.auth.access import authorize
+from smalt.kinds.insights.autoscaling import DAYS, Fixed, Profile, Recurring, Rule
+from smalt.kinds.insights.conditions import Condition, Dimension
+from smalt.kinds.insights.metrics import INSIGHTS, defined
+from smalt.store import resources
+from smalt.store.document import part
+from smalt.store.resources import Row
+
+AUTOSCALE = "microsoft.insights/autoscalesettings"
+READ_METRICS = f"{INSIGHTS}/metrics/read"
+WRITE_DEPLOYMENT = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments/write"
+_WINDOW_MOST_S = 12 * 3600
+_STATISTICS = Literal["Average", "Min", "Max", "Sum", "Count"]
+
+
+class Capacity(Properties):
+    minimum: int = Field(ge=0, le=MOST)
+    maximum: int = Field(ge=1, le=MOST)
+    default: int = Field(ge=0, le=MOST)
+
+
+class RuleDimension(Properties):
+    dimension_name: str = Field(alias="DimensionName")
+    operator: Literal["Equals", "NotEquals"] = Field(alias="Operator")
+    values: list[str] = Field(alias="Values")
+
+
+class MetricTrigger(Properties):
+    metric_name: str
+    metric_resource_uri: str
+    time_grain: str = "PT1M"
+    statistic: _STATISTICS = "Average"
+    time_window: str = "PT10M"
+    time_aggregation: Literal["Average", "Minimum", "Maximum", "Total", "Count", "Last"] = "Average"
+    operator: Literal["Equals", "NotEquals", "GreaterThan", "GreaterThanOrEqual", "LessThan", "LessThanOrEqual"]
+    threshold: float
+    dimensions: list[RuleDimension] | None = None
+    divide_per_instance: bool | None = None
+
+
+class ScaleAction(Properties):
+    direction: Literal["Increase", "Decrease"]
+    type: Literal["ChangeCount", "PercentChangeCount", "ExactCount"]
+    value: int = Field(1, ge=0, le=1000)
+    cooldown: str = "PT5M"
+
+
+class ScaleRule(Properties):
+    metric_trigger: MetricTrigger
+    scale_action: ScaleAction
+
+
+class TimeWindow(Properties):
+    time_zone: str | None = None
+    start: str
+    end: str
+
+
+class RecurrentSchedule(Properties):
+    time_zone: str = "UTC"
+    days: Annotated[list[str], Field(min_length=1)]
+    hours: Annotated[list[Annotated[int, Field(ge=0, le=23)]], Field(min_length=1)]
+    minutes: Annotated[list[Annotated[int, Field(ge=0, le=59)]], Field(min_length=1)]
+
+
+class Recurrence(Properties):
+    frequency: Literal["Week"]
+    schedule: RecurrentSchedule
+
+
+class ScaleProfile(Properties):
+    name: str
+    capacity: Capacity
+    rules: list[ScaleRule] = Field(default_factory=list[ScaleRule], max_length=10)
+    fixed_date: TimeWindow | None = None
+    recurrence: Recurrence | None = None
+
+
+class AutoscaleProperties(Properties):
+    profiles: list[ScaleProfile] = Field(min_length=1, max_length=20)
+    target_resource_uri: str
+    enabled: bool | None = None
+    notifications: list[dict[str, Any]] | None = None
+    predictive_autoscale_policy: dict[str, Any] | None = None
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties: Document = {"enabled": True, **request.body["properties"]}
+    target = _target(request, connection, properties)
+    if properties.get("notifications"):
+        raise invalid(
+            "properties.notifications: this platform sends no mail, and no webhook of an autoscale setting; leave them"
+            " out. What it does is in the deployment's changes, and a metric alert can call a webhook.",
+            "properties.notifications",
+        )
+    policy = part(properties, "predictiveAutoscalePolicy")
+    if str(policy.get("scaleMode") or "Disabled") != "Disabled":
+        raise invalid(
+            "properties.predictiveAutoscalePolicy: nothing is predicted here; leave it out.",
+            "properties.predictiveAutoscalePolicy",
+        )
+    for one in profiles_of(properties):
+        _check_profile(one)
+    for at, trigger in _triggers(properties):
+        _check_metric(request, connection, trigger, at)
+    others = [row for row in resources.by_lookup(connection, AUTOSCALE, target.id) if row.id != request.id.key]
+    if others:
+        raise conflict(f"The autoscale setting '{others[0].name}' decides about this deployment already.", "name")
+    spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
+
+    def writes(connection: Connection) -> None:
+        if old is not None and old.lookup != target.id:
+            _release(connection, old, request.now)
+
+    return Admitted(spec, lookup=target.id, writes=writes)
+
+
+def _target(request: Request, connection: Connection, properties: Document) -> Row:
+    """The deployment that is scaled, which the caller may change. Raises ArmError."""
+    field = "properties.targetResourceUri"
+    row = found(request, connection, properties["targetResourceUri"], field, WRITE_DEPLOYMENT)
+    if row.kind != DEPLOYMENTS:
+        raise invalid(f"{field}: only deployments of online endpoints are scaled here.", field)
+    if part(row.properties, "scaleSettings").get("scaleType") == "TargetUtilization":
+        raise conflict(f"Deployment '{row.name}' has scale settings of its own; give it Default ones first.", field)
+    return row
+
+
+def found(request: Request, connection: Connection, uri: str, field: str, action: str) -> Row:
+    """The resource that a document names, if the caller may do `action` there. Raises ArmError."""
+    try:
+        key = ResourceId.parse(uri).key
+    except NotAnId:
+        raise invalid(f"{field}: '{uri[:200]}' is no resource id.", field) from None
+    authorize(request.principal, action, key)
+    row = resources.get(connection, key)
+    if row is None or row.deleting:
+        raise invalid(f"{field}: there is no resource '{uri[:300]}'.", field)
+    return row
+
+
+def check_metric(connection: Connection, row: Row, name: str, field: str) -> None:
+    """Raises ArmError(400) where the resource has no such metric."""
+    known = [one for _, one in defined(connection, ResourceId.parse(row.written))]
+    if name not in known:
+        raise invalid(f"{field}: '{row.name}' has no metric '{name[:100]}'.{nearest(name, known)}", field)
+
+
+def _check_metric(request: Request, connection: Connection, trigger: Document, at: str) -> None:
+    row = found(request, connection, trigger["metricResourceUri"], f"{at}.metricResourceUri", READ_METRICS)
+    check_metric(connection, row, trigger["metricName"], f"{at}.metricName")
+
+
+def _check_profile(one: Profile) -> None:
+    if not one.least <= one.default <= one.most:
+        raise invalid(
+            f"properties.profiles: the capacity of '{one.name[:80]}' must have minimum ≤ default ≤ maximum,"
+            f" not {one.least}, {one.default}, {one.most}.",
+            "properties.profiles",
+        )
+
+
+def _triggers(properties: Mapping[str, Any]) -> list[tuple[str, Document]]:
+    return [
+        (f"properties.profiles.{at}.rules.{number}.metricTrigger", rule["metricTrigger"])
+        for at, profile in enumerate(properties["profiles"])
+        for number, rule in enumerate(profile.get("rules") or ())
+    ]
+
+
+def profiles_of(properties: Mapping[str, Any]) -> list[Profile]:
+    """Raises ArmError(400)."""
+    return [_profile(one, f"properties.profiles.{at}") for at, one in enumerate(properties["profiles"])]
+
+
+def _profile(given: Mapping[str, Any], at: str) -> Profile:
+    capacity = given["capacity"]
+    rules = tuple(_rule(one, f"{at}.rules.{number}") for number, one in enumerate(given.get("rules") or ()))
+    return Profile(
+        given["name"], capacity["minimum"], capacity["maximum"], capacity["default"], rules, _when(given, at)
+    )
+
+
+def _when(given: Mapping[str, Any], at: str) -> Fixed | Recurring | None:
+    if fixed := given.get("fixedDate"):
+        begin, end = (_moment(fixed, name, f"{at}.fixedDate") for name in ("start", "end"))
+        if begin >= end:
+            raise invalid(f"{at}.fixedDate.end: it is not after the start.", f"{at}.fixedDate.end")
+        return Fixed(begin, end)
+    if recurrence := given.get("recurrence"):
+        schedule, field = recurrence["schedule"], f"{at}.recurrence.schedule"
+        days = tuple(_day(one, f"{field}.days") for one in schedule["days"])
+        times = tuple((hour, minute) for hour in schedule["hours"] for minute in schedule["minutes"])
+        return Recurring(zone(schedule.get("timeZone") or "UTC", f"{field}.timeZone"), days, times)
+    return None
+
+
+def _day(name: str, field: str) -> int:
+    spelled = name.strip().capitalize()
+    if spelled not in DAYS:
+        raise invalid(f"{field}: '{name[:40]}' is no day of the week, such as Monday.", field)
+    return DAYS.index(spelled)
+
+
+def _moment(fixed: Mapping[str, Any], name: str, at: str) -> float:
+    try:
+        local = datetime.fromisoformat(fixed[name])
+    except ValueError:
+        raise invalid(f"{at}.{name}: '{str(fixed[name])[:60]}' is no time in ISO 8601.", f"{at}.{name}") from None
+    if local.tzinfo is not None and not fixed.get("timeZone"):
+        return local.astimezone(UTC).timestamp()
+    where = zone(fixed.get("timeZone") or "UTC", f"{at}.timeZone")  # with a zone the time is one of its clocks
+    return instant(local.replace(tzinfo=None), where).timestamp()
+
+
+def _rule(given: Mapping[str, Any], at: str) -> Rule:
+    trigger, action = given["metricTrigger"], given["scaleAction"]
+    window_s = whole_minutes(trigger.get("timeWindow") or "PT10M", f"{at}.metricTrigger.timeWindow", _WINDOW_MOST_S)
+    dimensions = tuple(
+        Dimension(one["DimensionName"], tuple(one["Values"]), one["Operator"] == "NotEquals")
+        for one in trigger.get("dimensions") or ()
+    )
+    condition = Condition(
+        trigger["metricResourceUri"].lower(), trigger["metricName"], trigger.get("timeAggregation") or "Average",
+        trigger["operator"], trigger["threshold"], window_s, dimensions, bool(trigger.get("dividePerInstance")),
+    )  # fmt: skip
+    cooldown = seconds_of(action.get("cooldown"), 300.0, f"{at}.scaleAction.cooldown")
+    return Rule(condition, action["direction"], action["type"], int(action.get("value") or 1), cooldown)
+
+
+def whole_minutes(given: str, field: str, most_s: float) -> int:
+    """Raises ArmError(400)."""
+    found = seconds_of(given, 0, field)
+    if found < 60 or found % 60 or found > most_s:
+        raise invalid(f"{field}: '{given}' is not whole minutes, from PT1M to {most_s / 3600:g} h.", field)
+    return int(found)
+
+
+def _release(connection: Connection, row: Row, now: float) -> None:
+    """The deployment keeps the number that it has, until it is told another one."""
+    target = resources.get(connection, row.lookup or "")
+    if target is not None and governor(target) == row.id:
+        decide(connection, target.id, int(decided(target)["count"]), now)
+
+
+def _view(platform: Platform, row: Row) -> Document:
+    acted = part(row.status, "acted")
+    return {"name": row.name, **({"lastScaleAction": acted["last"]} if "last" in acted else {})}
+
+
+def rejected(properties: Mapping[str, Any]) -> str:
+    """Why what is stored cannot be followed any more; empty: it can."""
+    try:
+        profiles_of(properties)
+    except ArmError as error:
+        return error.message
+    return ""
+
+
+def settings_of(rows: Sequence[Row]) -> dict[str, tuple[Row, list[Profile]]]:
+    """By the deployment's id: those that are enabled."""
+    enabled = [row for row in rows if row.properties.get("enabled") is not False and not rejected(row.properties)]
+    return {str(row.lookup): (row, profiles_of(row.properties)) for row in enabled}
+
+
+KIND = Kind(
+    path="autoscaleSettings",
+    title="autoscale setting",
+    provider=INSIGHTS,
+    tracked=True,
+    properties=AutoscaleProperties,
+    admit=_admit,
+    view=_view,
+    deleted=_release,
+    delete_at_once=True,
+)

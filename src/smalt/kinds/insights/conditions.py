@@ -1,0 +1,110 @@
+"""Conditions on metrics, as alert rules and autoscale settings have them: read from the series, and compared.
+
+A window is the whole minutes that it names and the one that runs now. Totals and counts are those of a window's length.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from smalt.kinds.insights.metrics import scopes_of, source_of
+from smalt.metrics.names import KNOWN
+from smalt.store import series
+from smalt.store.series import MINUTE, Key, Point
+
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "Equals": operator.eq,
+    "NotEquals": operator.ne,
+    "GreaterThan": operator.gt,
+    "GreaterThanOrEqual": operator.ge,
+    "LessThan": operator.lt,
+    "LessThanOrEqual": operator.le,
+}
+AGGREGATIONS = ("Average", "Minimum", "Maximum", "Total", "Count", "Last")
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """Only series whose `label` has one of `values` (`*`: any), or none of them; each value is looked at by itself."""
+
+    label: str
+    values: tuple[str, ...]
+    excludes: bool = False
+
+    def takes(self, value: str | None) -> bool:
+        if value is None:
+            return False
+        listed = "*" in self.values or value.lower() in {one.lower() for one in self.values}
+        return listed != self.excludes
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`resource`: a lowered id; `window_s`: whole minutes; `divide`: by the number of instances."""
+
+    resource: str
+    metric: str
+    aggregation: str
+    operator: str
+    threshold: float
+    window_s: int
+    dimensions: tuple[Dimension, ...] = ()
+    divide: bool = False
+
+    def holds(self, value: float) -> bool:
+        return OPERATORS[self.operator](value, self.threshold)
+
+
+@dataclass(frozen=True)
+class Found:
+    """`labels`: of the one series that this is the value of, by the condition's dimensions."""
+
+    value: float
+    labels: Labels = ()
+
+
+def read(connection: Connection, one: Condition, now: float) -> list[Found]:
+    """The values of its window, one for each combination of its dimensions; none where nothing was recorded.
+
+    What counts how often something happened is 0 then.
+    """
+    name, part = source_of(one.metric)
+    until = int(now)
+    since = until - until % MINUTE - one.window_s
+    found = series.read(connection, scopes_of(connection, one.resource), [name], MINUTE, since, until + 1)
+    split: dict[Labels, Point] = {}
+    for key, points in found.items():
+        if key.name == name and (labels := _labels(key, one.dimensions)) is not None:
+            for _, point in sorted(points.items()):
+                split.setdefault(labels, Point()).merge(point)
+    known = KNOWN.get(name)
+    if not split and known is not None and known.total and not one.dimensions:
+        split[()] = Point()
+    scale = one.window_s / max(now - since, 1.0)
+    values = ((labels, _value(point, one.aggregation, part, scale)) for labels, point in sorted(split.items()))
+    return [Found(value, labels) for labels, value in values if value is not None]
+
+
+def _labels(key: Key, dimensions: Sequence[Dimension]) -> Labels | None:
+    """None: the series is not asked for."""
+    have = {name.lower(): value for name, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
+    if not all(one.takes(have.get(one.label.lower())) for one in dimensions):
+        return None
+    return tuple((one.label, have[one.label.lower()]) for one in dimensions)
+
+
+def _value(point: Point, aggregation: str, part: float | None, scale: float) -> float | None:
+    if aggregation == "Total":
+        return point.sum * scale
+    if aggregation == "Count":
+        return point.count * scale
+    if not point.count:
+        return None
+    if part is not None:
+        return point.quantile(part)
+    return {"Average": point.mean, "Minimum": point.min, "Maximum": point.max, "Last": point.last}[aggregation]

@@ -1,0 +1,215 @@
+"""`Microsoft.Insights/metricAlerts`: rules on metrics of endpoints, deployments and jobs, which fire and are resolved.
+
+As `az monitor metrics alert create` and azure-mgmt-monitor send them (2018-03-01):
+https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py`; who tells: the step below.
+
+`status`: `fired` (since when, on which value), `told` (up to which notice each receiver was), `notices` (not told yet).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import httpx
+from pydantic import Field
+from sqlalchemy import Connection
+
+from smalt.arm.envelope import timestamp
+from smalt.arm.errors import invalid
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.platform import Platform
+from smalt.arm.validation import Properties
+from smalt.kinds.insights.action_group import ACTION_GROUPS, refused
+from smalt.kinds.insights.autoscale_setting import READ_METRICS, check_metric, found, whole_minutes
+from smalt.kinds.insights.conditions import Condition, Dimension
+from smalt.kinds.insights.metrics import INSIGHTS
+from smalt.store import resources
+from smalt.store.document import part
+from smalt.store.resources import Row
+
+_log = logging.getLogger("smalt.alerts")
+ALERTS = "microsoft.insights/metricalerts"
+SINGLE = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
+MULTIPLE = "Microsoft.Azure.Monitor.MultipleResourceMultipleMetricCriteria"
+_WINDOW_MOST_S = 24 * 3600
+_FREQUENCY_MOST_S = 3600
+_TIMEOUT_S = 5.0
+_PAUSE_S, _PAUSE_MOST_S = 1.0, 300.0
+_TRIES = 8  # over some four minutes; then this receiver does not hear of it
+_FIELD = "properties.criteria"
+
+
+class AlertDimension(Properties):
+    name: str
+    operator: Literal["Include", "Exclude"]
+    values: Annotated[list[str], Field(min_length=1)]
+
+
+class Criterion(Properties):
+    name: str
+    metric_name: str
+    criterion_type: str = "StaticThresholdCriterion"
+    operator: Literal["Equals", "GreaterThan", "GreaterThanOrEqual", "LessThan", "LessThanOrEqual"]
+    threshold: float
+    time_aggregation: Literal["Average", "Minimum", "Maximum", "Total", "Count"]
+    dimensions: list[AlertDimension] | None = None
+
+
+class Criteria(Properties):
+    all_of: list[Criterion] = Field(min_length=1, max_length=5)
+
+
+class AlertAction(Properties):
+    action_group_id: str
+    web_hook_properties: dict[str, str] | None = None
+
+
+class AlertProperties(Properties):
+    severity: int = Field(3, ge=0, le=4)
+    enabled: bool | None = None
+    scopes: list[str] = Field(min_length=1, max_length=20)
+    evaluation_frequency: str = "PT1M"
+    window_size: str = "PT5M"
+    criteria: Criteria
+    auto_mitigate: bool | None = None
+    actions: list[AlertAction] | None = None
+    description: str | None = None
+
+
+def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties: Document = {"severity": 3, "enabled": True, "autoMitigate": True, **request.body["properties"]}
+    properties.setdefault("evaluationFrequency", "PT1M")
+    properties.setdefault("windowSize", "PT5M")
+    whole_minutes(properties["evaluationFrequency"], "properties.evaluationFrequency", _FREQUENCY_MOST_S)
+    whole_minutes(properties["windowSize"], "properties.windowSize", _WINDOW_MOST_S)
+    criteria = properties["criteria"]
+    kind = str(criteria.get("odata.type") or SINGLE)
+    if kind not in (SINGLE, MULTIPLE):
+        raise invalid(f"{_FIELD}: '{kind[:120]}' is not known; use {SINGLE}.", f"{_FIELD}.odata.type")
+    rows = [
+        found(request, connection, one, f"properties.scopes.{at}", READ_METRICS)
+        for at, one in enumerate(properties["scopes"])
+    ]
+    for at, one in enumerate(criteria["allOf"]):
+        field = f"{_FIELD}.allOf.{at}"
+        if one.get("criterionType", "StaticThresholdCriterion") != "StaticThresholdCriterion":
+            raise invalid(
+                f"{field}.criterionType: thresholds are given here, none is learned.", f"{field}.criterionType"
+            )
+        for row in rows:
+            check_metric(connection, row, one["metricName"], f"{field}.metricName")
+    for at, one in enumerate(properties.get("actions") or ()):
+        _check_group(request, connection, one, f"properties.actions.{at}.actionGroupId")
+    spec = {**request.body, "properties": properties, "location": request.body.get("location") or "global"}
+    return Admitted(spec)
+
+
+def _check_group(request: Request, connection: Connection, action: Mapping[str, Any], field: str) -> None:
+    row = found(request, connection, action["actionGroupId"], field, f"{INSIGHTS}/actionGroups/read")
+    if row.kind != ACTION_GROUPS:
+        raise invalid(f"{field}: this is no action group.", field)
+
+
+def conditions_of(properties: Mapping[str, Any], scope: str) -> list[Condition]:
+    """Of one of its scopes: all have to hold."""
+    window_s = whole_minutes(properties["windowSize"], "properties.windowSize", _WINDOW_MOST_S)
+    return [
+        Condition(
+            scope.lower(), one["metricName"], one["timeAggregation"], one["operator"], one["threshold"], window_s,
+            tuple(
+                Dimension(each["name"], tuple(each["values"]), each["operator"] == "Exclude")
+                for each in one.get("dimensions") or ()
+            ),
+        )
+        for one in properties["criteria"]["allOf"]
+    ]  # fmt: skip
+
+
+def _reconcile(platform: Platform, row: Row) -> Step:
+    """Tell one receiver of one notice; the next at once, one that does not take it later, and in the end not."""
+    if row.deleting:
+        return Step(row.state, row.status, gone=True)
+    now, status = platform.clock(), dict(row.status)
+    notices = [dict(one) for one in status.get("notices") or ()]
+    due = next((one for one in notices if one["again_at"] <= now), None)
+    if due is not None:
+        _tell(platform, due, now)
+        notices = [one for one in notices if not one.get("done")]
+    status["notices"] = notices
+    if not notices:
+        return Step("Succeeded", status, done=True)
+    return Step("Succeeded", status, done=True, after=max(min(one["again_at"] for one in notices) - now, 0.0))
+
+
+def _tell(platform: Platform, notice: Document, now: float) -> None:
+    """Writes into the notice how that went."""
+    why = refused(platform.settings, notice["uri"])
+    if not why:
+        why = _post(notice["uri"], notice["body"])
+        if not why:
+            notice["done"] = True
+            return
+        notice["tries"] += 1
+        if notice["tries"] < _TRIES:
+            notice["again_at"] = now + min(_PAUSE_S * 2 ** notice["tries"], _PAUSE_MOST_S)
+            return
+    notice["done"] = True
+    _log.error("an alert could not be told to receiver %s: %s", notice["receiver"], why)
+
+
+def _post(uri: str, body: Document) -> str:
+    """Why it was not taken; empty: it was. Nothing of the answer is read, and no redirect is followed."""
+    try:
+        with (
+            httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
+            client.stream("POST", uri, json=body) as answer,
+        ):
+            return "" if answer.status_code < 300 else f"it answered {answer.status_code}"
+    except httpx.HTTPError as error:
+        return type(error).__name__
+    except httpx.InvalidURL:
+        return "this is no URL"
+
+
+def _status(request: Request, row: Row | None) -> tuple[int, Any]:
+    """As Azure answers it."""
+    assert row is not None
+    fired = part(row.status, "fired")
+    at = float(fired.get("at") or row.status.get("resolved_at") or row.changed_at)
+    said = {"dimensions": {}, "status": "Unhealthy" if fired else "Healthy", "timestamp": timestamp(at)}
+    shown = {"name": row.name, "id": f"{row.written}/status", "type": f"{INSIGHTS}/metricAlerts/status"}
+    return 200, {"value": [{**shown, "properties": said}]}
+
+
+def _view(platform: Platform, row: Row) -> Document:
+    """What Azure has in its list of alerts stands here, too."""
+    fired = part(row.status, "fired")
+    condition = {"monitorCondition": "Fired" if fired else "Resolved"}
+    if fired:
+        condition |= {"firedDateTime": timestamp(float(fired["at"])), "firedReason": fired["reason"]}
+    if cause := fired.get("cause"):
+        condition["lastChange"] = cause
+    return {"alertState": condition}
+
+
+def groups_of(connection: Connection, properties: Mapping[str, Any]) -> list[tuple[Row, Document]]:
+    """The action groups that there are, each with what the alert adds for it."""
+    listed = [(one["actionGroupId"].lower(), part(one, "webHookProperties")) for one in properties.get("actions") or ()]
+    rows = resources.get_many(connection, [key for key, _ in listed])
+    return [(rows[key], more) for key, more in listed if key in rows]
+
+
+KIND = Kind(
+    path="metricAlerts",
+    title="metric alert",
+    provider=INSIGHTS,
+    tracked=True,
+    properties=AlertProperties,
+    admit=_admit,
+    reconcile=_reconcile,
+    view=_view,
+    actions={"status": Action(_status, method="GET")},
+    delete_at_once=True,
+)

@@ -1,0 +1,248 @@
+"""Looks at alert rules and autoscale settings whenever numbers were written, and writes what changes: nothing else.
+
+One of several servers does so. Which alerts have fired, and what autoscale settings did, is in their rows, so a restart
+tells nothing twice; how long a fired alert's condition has not held is in memory, and begins anew then.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from smalt.arm import scale
+from smalt.arm.durations import seconds_of
+from smalt.arm.envelope import timestamp
+from smalt.arm.platform import Platform
+from smalt.kinds.insights import autoscaling, conditions
+from smalt.kinds.insights.action_group import receivers
+from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
+from smalt.kinds.insights.autoscaling import DECREASE, INCREASE, Profile
+from smalt.kinds.insights.common_schema import Met, notice
+from smalt.kinds.insights.conditions import Condition
+from smalt.kinds.insights.metric_alert import ALERTS, conditions_of, groups_of
+from smalt.store import changes, deliveries, resources
+from smalt.store.changes import What
+from smalt.store.database import Collision
+from smalt.store.document import Document, part
+from smalt.store.news import EVERYTHING
+from smalt.store.resources import Lock, Row
+
+log = logging.getLogger("smalt.alerts")
+
+_NAME = "watch"
+_LEASE_S = 60.0
+_RESYNC_S = 60.0  # a hint may be lost; and what lacks numbers is looked at so often
+_CALM_LOOKS = 3  # so many times its frequency a fired alert's condition must not hold
+_NOTICES_MOST = 100  # of one alert that wait for receivers which do not answer
+
+
+@dataclass(frozen=True)
+class _Known:
+    alerts: Mapping[str, Row]
+    settings: Mapping[str, tuple[Row, list[Profile]]]
+
+
+class Watch:
+    """`run` in a thread of its own; `changed` and `recorded` from any."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._woken = threading.Event()
+        self._stale = True
+        self._read_at = float("-inf")
+        self._claimed_at = float("-inf")
+        self._known = _Known({}, {})
+        self._calm: dict[str, float] = {}  # fired alerts whose condition does not hold, and since when
+
+    def changed(self, key: str) -> None:
+        """A hint of the hub."""
+        if "/providers/microsoft.insights/" in key or key == EVERYTHING:
+            self._stale = True
+
+    def recorded(self) -> None:
+        """Numbers were written."""
+        self._woken.set()
+
+    stop = recorded
+
+    def run(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            self._woken.wait(_RESYNC_S)
+            self._woken.clear()
+            if not stopped.is_set():
+                self.look()
+
+    def look(self) -> None:
+        """At all rules, once."""
+        try:
+            if not self._mine():
+                return
+            self._read()
+            for row in self._known.alerts.values():
+                self._guarded(row, partial(self._judge, row))
+            for row, profiles in self._known.settings.values():
+                self._guarded(row, partial(self._scale, row, profiles))
+        except (SQLAlchemyError, Collision) as error:
+            log.warning("rules could not be looked at: %s", error)
+
+    def _guarded(self, row: Row, look: partial[None]) -> None:
+        try:
+            look()
+        except (SQLAlchemyError, Collision):
+            raise
+        except Exception:  # the edge: one rule must not hold up the others
+            log.exception("%s could not be looked at", row.id)
+
+    def _mine(self) -> bool:
+        me, now = self._platform.servers.me, self._platform.clock()
+        if not me or self._claimed_at <= now < self._claimed_at + _LEASE_S / 2:
+            return True
+        with self._platform.database.write() as connection:
+            mine = deliveries.claim(connection, _NAME, me, now, _LEASE_S) is not None
+        self._claimed_at = now if mine else float("-inf")
+        return mine
+
+    def _read(self) -> None:
+        if not self._stale and time.monotonic() < self._read_at + _RESYNC_S:
+            return
+        self._stale, self._read_at = False, time.monotonic()
+        try:
+            with self._platform.database.read() as connection:
+                alerts = resources.get_many(connection, resources.keys_of_kind(connection, ALERTS))
+                settings = resources.get_many(connection, resources.keys_of_kind(connection, AUTOSCALE))
+        except BaseException:
+            self._stale = True
+            raise
+        enabled = {key: row for key, row in alerts.items() if row.properties.get("enabled") is not False}
+        self._known = _Known(enabled, settings_of(list(settings.values())))
+        self._calm = {key: at for key, at in self._calm.items() if key in enabled}
+
+    def _judge(self, row: Row) -> None:
+        now = self._platform.clock()
+        with self._platform.database.read() as connection:
+            met = self._met(connection, row, now)
+        fired = part(row.status, "fired")
+        if met is not None:
+            self._calm.pop(row.id, None)
+            if not fired:
+                self._turn(row, met, now)
+        elif fired:
+            since = self._calm.setdefault(row.id, now)
+            calm_s = _CALM_LOOKS * seconds_of(row.properties["evaluationFrequency"], 60.0)
+            if now - since >= calm_s or now < since:
+                self._turn(row, None, now)
+
+    @staticmethod
+    def _met(connection: Connection, row: Row, now: float) -> Met | None:
+        for scope in row.properties["scopes"]:
+            parts = [
+                (one, next((found for found in conditions.read(connection, one, now) if one.holds(found.value)), None))
+                for one in conditions_of(row.properties, scope)
+            ]
+            held = [(one, found) for one, found in parts if found is not None]
+            if len(held) == len(parts):
+                return Met(scope, held)
+        return None
+
+    def _turn(self, known: Row, met: Met | None, now: float) -> None:
+        """Fired, or resolved: once, with a notice for each receiver in the same transaction."""
+        with self._platform.database.write() as connection:
+            row = resources.get(connection, known.id, Lock.WRITE)
+            self._stale = True
+            if row is None or bool(part(row.status, "fired")) == (met is not None):
+                return
+            if met is not None:
+                fired: Document = {"at": now, "id": str(uuid.uuid4()), "scope": met.scope, "reason": met.reason}
+                if cause := _cause(connection, met.scope.lower()):
+                    fired["cause"] = cause
+                patch: Document = {"fired": fired}
+            else:
+                fired, patch = part(row.status, "fired"), {"fired": None, "resolved_at": now}
+            if met is not None or row.properties.get("autoMitigate") is not False:
+                patch["notices"] = [*row.status.get("notices", []), *_notices(connection, row, fired, met, now)]
+                patch["notices"] = patch["notices"][-_NOTICES_MOST:]
+            resources.merge_status(connection, row.id, patch)
+            resources.poke(connection, [row.id], now)
+            states = ("Resolved", "Fired") if met else ("Fired", "Resolved")
+            changes.record(
+                connection, row.id, *states, str(fired["reason"])[:500], now, what=What.STATE, kind=row.kind,
+                generation=row.generation, due=True,
+            )  # fmt: skip
+        self._calm.pop(known.id, None)
+        said = f"; last change: {fired['cause']}" if fired.get("cause") else ""
+        log.warning("alert %s %s: %s%s", known.written, states[1].lower(), fired["reason"], said)
+
+    def _scale(self, setting: Row, profiles: list[Profile]) -> None:
+        now = self._platform.clock()
+        with self._platform.database.read() as connection:
+            target = resources.get(connection, setting.lookup or "")
+            if target is None or target.deleting or not target.status.get("live"):
+                return
+            profile = autoscaling.current(profiles, now)
+            if profile is None or part(target.properties, "scaleSettings").get("scaleType") == "TargetUtilization":
+                return
+            have = scale.count(target)
+            acted = part(setting.status, "acted")
+            times = {name: float(acted[name]) for name in (INCREASE, DECREASE) if name in acted}
+            decision = autoscaling.decide(profile, partial(_value, connection, now, have), have, now, times)
+        if decision.count == have and scale.governor(target) == setting.id:
+            return
+        with self._platform.database.write() as connection:
+            if resources.get(connection, setting.id, Lock.WRITE) is None:
+                return
+            scale.decide(connection, target.id, decision.count, now, setting.id)
+            if decision.count != have:
+                self._note(connection, setting, acted, decision, have, now)
+        self._stale = True
+        self._platform.hub.notify(target.id)
+
+    @staticmethod
+    def _note(
+        connection: Connection, setting: Row, acted: Document, decision: autoscaling.Decision, have: int, now: float
+    ) -> None:
+        said = f"from {have} to {decision.count} instances ({decision.profile}): {decision.reason}"[:500]
+        direction = INCREASE if decision.count > have else DECREASE
+        last = {"at": timestamp(now), "from": have, "to": decision.count, "reason": said}
+        resources.merge_status(connection, setting.id, {"acted": {**acted, direction: now, "last": last}})
+        changes.record(
+            connection, setting.id, setting.state, setting.state, said, now, what=What.STATE, kind=setting.kind,
+            generation=setting.generation,
+        )  # fmt: skip
+
+
+def _value(connection: Connection, now: float, have: int, one: Condition) -> float | None:
+    found = [each.value for each in conditions.read(connection, one, now)]
+    if not found:
+        return None
+    return max(found) / max(have, 1) if one.divide else max(found)
+
+
+def _cause(connection: Connection, scope: str) -> str:
+    """What was written last of the endpoint that the scope is, or is of; empty where nothing was."""
+    above, _, name = scope.partition("/onlineendpoints/")
+    if not name:
+        return ""
+    endpoint = f"{above}/onlineendpoints/{name.partition('/')[0]}"
+    found = changes.writes_below(connection, endpoint, 1)
+    if not found:
+        return ""
+    one = found[0]
+    what = f"deployment {one.key.rpartition('/')[2]}" if "/deployments/" in one.key else "traffic or keys"
+    return f"{what} {one.what} by {one.actor or 'the platform'} at {timestamp(one.at)}"
+
+
+def _notices(connection: Connection, row: Row, fired: Document, met: Met | None, now: float) -> list[Document]:
+    return [
+        {"uri": one["serviceUri"], "receiver": one["name"], "tries": 0, "again_at": now,
+         "body": notice(row, fired, met, now, more)}
+        for group, more in groups_of(connection, row.properties)
+        for one in receivers(group.properties)
+    ]  # fmt: skip

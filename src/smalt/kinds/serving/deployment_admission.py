@@ -1,0 +1,105 @@
+"""What a PUT of an online deployment may say, and what is stored of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm.errors import invalid
+from smalt.arm.kind import OURS, Admitted, Request
+from smalt.arm.scale import MOST
+from smalt.arm.validation import Properties, nearest
+from smalt.kinds.assets import model_package, references
+from smalt.kinds.assets.environment import specification
+from smalt.kinds.process_settings import check_isolation, check_variables
+from smalt.kinds.serving import history, scaling
+from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
+from smalt.sched.sizes import SIZES
+from smalt.store.resources import Row
+
+
+class DeploymentProperties(Properties):
+    model: str | None = None
+    environment_id: str | None = None
+    code_configuration: CodeConfiguration | None = None
+    environment_variables: dict[str, str | None] | None = None
+    instance_type: str | None = None
+    endpoint_compute_type: str | None = None
+    scale_settings: dict[str, Any] | None = None
+    request_settings: RequestSettings | None = None
+    liveness_probe: ProbeSettings | None = None
+    readiness_probe: ProbeSettings | None = None
+
+
+def admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+    properties = dict(request.body["properties"])
+    workspace, platform = request.id.workspace, request.platform
+    check_isolation(platform, request.principal)
+    if (compute := properties.get("endpointComputeType")) and compute.lower() != "managed":
+        raise invalid(
+            f"properties.endpointComputeType: '{compute}' cannot be had here; use Managed.",
+            "properties.endpointComputeType",
+        )
+    size = properties.get("instanceType")
+    if size and size.lower() not in SIZES:
+        raise invalid(
+            f"properties.instanceType: the size '{size}' is not known.{nearest(size.lower(), list(SIZES))}",
+            "properties.instanceType",
+        )
+    sku = {"name": "Default", "capacity": 1, **given(request.body.get("sku"))}
+    properties["scaleSettings"] = scaling.checked(properties.get("scaleSettings"))
+    least = 0 if scaling.limits_of(properties) or (old is not None and scaling.scaled(old)) else 1
+    if type(sku["capacity"]) is not int or not least <= sku["capacity"] <= MOST:
+        raise invalid(f"sku.capacity: {sku['capacity']} instances; {least} to {MOST} are possible.", "sku.capacity")
+    model = plan = environment = None
+    if properties.get("environmentId"):
+        environment = references.asset(
+            connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
+        properties = model_package.unpacked(environment, properties)
+    if properties.get("model"):
+        model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
+        _check_place(request, connection, model)
+        properties["model"] = model.written
+    script = properties.get("codeConfiguration")
+    if script is None and (model is None or model.properties.get("modelType") != "mlflow_model"):
+        raise invalid(
+            "properties.codeConfiguration: a scoring script is needed unless the model is an mlflow_model.",
+            "properties.codeConfiguration",
+        )
+    if script is not None and not properties.get("environmentId"):
+        raise invalid("properties.environmentId: a scoring script needs an environment.", "properties.environmentId")
+    if environment is not None:
+        plan = model_package.plan_of(environment) or platform.environments.plan(
+            specification(connection, environment, request.now), serving=True
+        )
+        properties["environmentId"] = references.asked_id(
+            environment, workspace, properties["environmentId"], "environments", "properties.environmentId"
+        )
+    if script is not None and script.get("codeId"):
+        code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
+        properties["codeConfiguration"] = {**script, "codeId": code.written}
+    check_variables(properties.get("environmentVariables"), "properties.environmentVariables")
+    properties.setdefault("endpointComputeType", "Managed")
+    spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
+    spec.pop(OURS, None)
+    if plan is not None:
+        spec[OURS] = {"plan": plan.document()}
+
+    def writes(connection: Connection) -> None:
+        if old is not None:
+            history.remember(connection, old, spec, request.now, request.principal.name)
+
+    return Admitted(spec, state="Updating" if old else "Creating", due=True, writes=writes)
+
+
+def _check_place(request: Request, connection: Connection, model: Row) -> None:
+    """Raises ArmError(400) where the model's files are not in this platform's storage."""
+    uri = str(model.properties["modelUri"])
+    if not references.locate(request.platform, connection, request.id.workspace, uri, "properties.model").account:
+        raise invalid(
+            f"properties.model: its files are at {uri[:200]}, outside of this platform;"
+            " register them from a local folder or a datastore.",
+            "properties.model",
+        )

@@ -1,0 +1,161 @@
+"""Requests to deployments that have no instance: each wakes its deployment, waits, and is passed on to who came up.
+
+The gateway sends them here, on a socket of their own, after it has checked who asks, and says for which deployment they
+are. Once an instance is there it sends the next ones to that. Bodies and answers go through as they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from smalt.agent.wire import Address
+from smalt.arm.platform import Platform
+from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
+from smalt.arm.scale import decide, governor
+from smalt.arm.threads import Threads
+from smalt.gateway.listener import ASLEEP_HEADER
+from smalt.gateway.routes import START_S
+from smalt.kinds.serving import scaling
+from smalt.kinds.serving.place import addresses_here
+from smalt.store import resources
+from smalt.store.resources import Row
+
+_THREADS = 4
+_PAUSE_S = 0.05
+_LOOK_S = 5.0  # a hint may be lost
+_DEATHS_MOST = 3  # of an instance that is to come up: then whoever waits is told why
+_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", ASLEEP_HEADER})
+
+
+@dataclass(frozen=True)
+class _State:
+    """Of a deployment: where it listens, and why it cannot be waited for."""
+
+    key: str = ""
+    addresses: tuple[Address, ...] = ()
+    why: str = ""
+    deaths: int = 0
+
+
+class AsleepApp:
+    """The ASGI app behind `settings.asleep_socket`."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._threads = Threads(_THREADS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        wanted = request.headers.get(ASLEEP_HEADER, "")
+        if wanted:
+            answer = await self._answer(request, wanted)
+        else:  # the gateway's health check
+            answer = PlainTextResponse("Healthy")
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request, wanted: str) -> Response:
+        endpoint, _, name = wanted.partition("/")
+        try:
+            async with asyncio.timeout(START_S):
+                while True:
+                    state = await self._awake(endpoint, name)
+                    if state.why:
+                        return _unavailable(state.why)
+                    try:
+                        return await _passed_on(request, random.choice(state.addresses))
+                    except httpx.ConnectError:  # it ended at this moment; nothing was sent
+                        await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            return _unavailable(f"No instance of deployment '{name}' came up within {START_S:g} s.")
+
+    async def _awake(self, endpoint: str, name: str) -> _State:
+        """As it is once it has an instance, or none can be waited for."""
+        state = await self._threads.run(self._look, endpoint, name)
+        deaths = state.deaths
+        if state.why:
+            return state
+        with self._platform.hub.subscribe(state.key) as news:
+            await self._threads.run(self._wake, state.key)
+            while True:
+                state = await self._threads.run(self._look, endpoint, name)
+                if state.addresses or state.why:
+                    return state
+                if state.deaths >= deaths + _DEATHS_MOST:
+                    why = f"Deployment '{name}' has no instance, and those that were started ended. Read its logs."
+                    return _State(state.key, why=why)
+                await news.changed(_LOOK_S)
+
+    def _wake(self, key: str) -> None:
+        platform = self._platform
+        with platform.database.write() as connection:
+            row = resources.get(connection, key)
+            changed = row is not None and not scaling.count(row)
+            if row is not None and changed:
+                decide(connection, key, 1, platform.clock(), governor(row))
+        if changed:
+            platform.hub.notify(key)
+
+    def _look(self, endpoint: str, name: str) -> _State:
+        with self._platform.database.read() as connection:
+            found = resources.by_lookup(connection, ENDPOINTS, endpoint.lower(), 1)
+            key = f"{found[0].id}/{DEPLOYMENTS.rpartition('/')[2]}/{name.lower()}" if found else ""
+            row = resources.get(connection, key) if key else None
+        if row is None or row.deleting:
+            return _State(why=f"There is no deployment '{name}' of endpoint '{endpoint}' any more.")
+        return self._state(row)
+
+    def _state(self, row: Row) -> _State:
+        live, target = row.status.get("live") or {}, row.status.get("target") or {}
+        deaths = sum(int(one["count"]) for one in target.get("deaths", {}).values())
+        found = tuple(Address(one) for one in addresses_here(self._platform, live).values())
+        return _State(row.id, found, "", deaths)
+
+
+async def _passed_on(request: Request, address: Address) -> Response:
+    """Raises ConnectError where nobody listens there any more."""
+    transport = httpx.AsyncHTTPTransport(uds=address.path) if address.path else httpx.AsyncHTTPTransport()
+    client = httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)
+    host = "replica" if address.path else str(address)
+    target = f"http://{host}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
+    headers = [(name, value) for name, value in request.headers.items() if name not in _HOP]
+    has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
+    try:
+        outgoing = client.build_request(
+            request.method, target, headers=headers, content=_body(request) if has_body else None
+        )
+        answer = await client.send(outgoing, stream=True)
+    except httpx.ConnectError:
+        await client.aclose()
+        raise
+    except (httpx.HTTPError, ClientDisconnect) as error:
+        await client.aclose()
+        return _unavailable(f"The instance that came up does not answer: {str(error)[:200]}")
+
+    async def done() -> None:
+        await answer.aclose()
+        await client.aclose()
+
+    back = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(done))
+    back.raw_headers = [
+        (name.lower(), value) for name, value in answer.headers.raw if name.lower().decode() not in _HOP
+    ]
+    return back
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    async for piece in request.stream():
+        yield piece
+
+
+def _unavailable(why: str) -> Response:
+    body = {"error": {"code": "NoInstance", "message": why}}
+    return JSONResponse(body, 503, {"Retry-After": "5"})

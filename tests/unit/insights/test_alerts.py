@@ -1,0 +1,245 @@
+"""Metric alerts: fired and resolved once each, whoever is restarted; told to webhooks at allowed addresses, with tries."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from fakes.examples import EXAMPLES, prepare
+from fakes.platform import GROUP, Harness
+from smalt.kinds.insights.action_group import refused
+from smalt.kinds.insights.watch import Watch
+from smalt.metrics.names import LATENCY, REQUESTS
+from smalt.metrics.recorder import Recorder
+from smalt.settings import Settings
+
+ALERT = EXAMPLES["microsoft.insights/metricalerts"].url
+ACTIONS = EXAMPLES["microsoft.insights/actiongroups"].url
+ENDPOINT = EXAMPLES["workspaces/onlineendpoints"].url
+BLUE = f"{ENDPOINT}/deployments/blue"
+
+
+class Receiver:
+    """Somebody's webhook. `answers`: the statuses that it gives, the last again and again."""
+
+    def __init__(self) -> None:
+        self.answers = [200]
+        self.heard: list[Any] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                outer.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                self.send_response(outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0])
+                self.send_header("location", f"http://localhost:{outer.port}/elsewhere")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("localhost", 0), Handler)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    @property
+    def uri(self) -> str:
+        return f"http://localhost:{self.port}/hook?code=secret"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+class Site:
+    def __init__(self, root: Any, hook: Receiver, **properties: Any) -> None:
+        hook.heard, hook.answers = [], [200]
+        self.harness = Harness(root, webhook_hosts=f"localhost:{hook.port}")
+        self.recorder = Recorder(self.harness.clock)
+        prepare(self.harness, "workspaces/onlineendpoints/deployments")
+        self.harness.put(BLUE, EXAMPLES["workspaces/onlineendpoints/deployments"].body())
+        receivers = [{"name": "ops", "serviceUri": hook.uri, "useCommonAlertSchema": True}]
+        group = {"groupShortName": "ops", "webhookReceivers": receivers}
+        answer = self.harness.put(ACTIONS, {"location": "Global", "properties": group})
+        assert answer.status_code == 201, answer.text
+        answer = self.harness.put(ALERT, EXAMPLES["microsoft.insights/metricalerts"].body(**properties))
+        assert answer.status_code == 201, answer.text
+        self.restart()
+
+    def restart(self) -> None:
+        self.watch = Watch(self.harness.platform)
+        self.harness.platform.hub.follow(self.watch.changed)
+
+    def answer(self, ms: float, after_s: float = 10.0, count: int = 20) -> None:
+        self.harness.clock.pass_(after_s)
+        for _ in range(count):
+            self.recorder.record(BLUE, LATENCY.name, ms, spread=True)
+            self.recorder.record(BLUE, REQUESTS.name, 1, {"statusCode": "200", "statusCodeClass": "2xx"})
+        self.look()
+
+    def look(self) -> None:
+        self.recorder.flush(self.harness.database)
+        self.watch.look()
+        self.harness.settle()
+
+    @property
+    def state(self) -> str:
+        return str(self.harness.get(ALERT).json()["properties"]["alertState"]["monitorCondition"])
+
+
+@pytest.fixture
+def site(tmp_path: Any, hook: Receiver) -> Iterator[Site]:
+    made = Site(tmp_path, hook)
+    yield made
+    made.harness.close()
+
+
+def test_it_fires_once_and_is_resolved_once(site: Site, hook: Receiver) -> None:
+    for _ in range(3):
+        site.answer(50)
+    assert site.state == "Resolved" and not hook.heard
+    for _ in range(3):
+        site.answer(800)
+    assert site.state == "Fired" and len(hook.heard) == 1
+    (said,) = hook.heard
+    essentials = said["data"]["essentials"]
+    assert said["schemaId"] == "azureMonitorCommonAlertSchema"
+    assert (essentials["alertRule"], essentials["severity"], essentials["monitorCondition"]) == (
+        "slow",
+        "Sev2",
+        "Fired",
+    )
+    (part,) = said["data"]["alertContext"]["condition"]["allOf"]
+    assert part["metricName"] == "RequestLatency_P99" and 700 < part["metricValue"] < 900
+    assert "deployment blue" in said["data"]["customProperties"]["lastChange"]
+    status = site.harness.get(f"{ALERT}/status").json()["value"][0]["properties"]["status"]
+    assert status == "Unhealthy"
+    site.restart()
+    site.answer(800)
+    assert len(hook.heard) == 1
+    for _ in range(40):
+        site.answer(50)
+    assert site.state == "Resolved" and len(hook.heard) == 2
+    resolved = hook.heard[1]["data"]["essentials"]
+    assert resolved["monitorCondition"] == "Resolved" and resolved["resolvedDateTime"]
+    assert resolved["originAlertId"] == essentials["originAlertId"]
+    feed = site.harness.get(f"{ALERT}/changes").json()["value"]
+    assert [one["to"] for one in feed if one["to"] in ("Fired", "Resolved")] == ["Fired", "Resolved"]
+
+
+def test_a_receiver_that_fails_is_tried_again_and_in_the_end_not(site: Site, hook: Receiver) -> None:
+    hook.answers = [500, 302, 200]
+    site.answer(800)
+    assert len(hook.heard) == 1
+    for _ in range(2):
+        site.harness.clock.pass_(10)
+        site.harness.settle()
+    assert len(hook.heard) == 3 and not site.harness.row(ALERT).status["notices"]
+    hook.answers = [500]
+    for _ in range(40):
+        site.answer(50)
+    for _ in range(20):
+        site.harness.clock.pass_(400)
+        site.harness.settle()
+    assert len(hook.heard) == 3 + 8 and not site.harness.row(ALERT).status["notices"]
+
+
+def test_no_traffic_is_a_condition_too(tmp_path: Any, hook: Receiver) -> None:
+    silent = {
+        "odata.type": "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria",
+        "allOf": [
+            {"name": "silent", "metricName": "RequestsPerMinute", "operator": "LessThan", "threshold": 1,
+             "timeAggregation": "Total"}
+        ],
+    }  # fmt: skip
+    site = Site(tmp_path, hook, criteria=silent)
+    site.answer(5)
+    assert site.state == "Resolved"
+    site.harness.clock.pass_(180)
+    site.look()
+    assert site.state == "Fired"
+    site.harness.close()
+
+
+def test_only_the_statuses_that_are_named(tmp_path: Any, hook: Receiver) -> None:
+    dimension = {"name": "statusCodeClass", "operator": "Include", "values": ["5xx"]}
+    failing = {
+        "allOf": [
+            {"name": "5xx", "metricName": "RequestsPerMinute", "operator": "GreaterThan", "threshold": 3,
+             "timeAggregation": "Total", "dimensions": [dimension]}
+        ],
+    }  # fmt: skip
+    site = Site(tmp_path, hook, criteria=failing)
+    site.answer(5, count=50)
+    assert site.state == "Resolved"
+    for _ in range(30):
+        site.recorder.record(BLUE, REQUESTS.name, 1, {"statusCode": "503", "statusCodeClass": "5xx"})
+    site.look()
+    assert site.state == "Fired" and "5xx" in hook.heard[0]["data"]["customProperties"]["reason"]
+    site.harness.close()
+
+
+def test_what_cannot_be_sent_is_refused(harness: Harness) -> None:
+    def put(**more: Any) -> Any:
+        answer = harness.put(ACTIONS, {"location": "Global", "properties": {"groupShortName": "ops", **more}})
+        assert answer.status_code == 400, answer.text
+        return answer.json()["error"]
+
+    assert put(emailReceivers=[{"name": "a", "emailAddress": "a@b.example"}])["target"] == "properties.emailReceivers"
+    error = put(webhookReceivers=[{"name": "a", "serviceUri": "https://hooks.example/x?code=abc"}])
+    assert error["target"] == "properties.webhookReceivers.0.serviceUri" and "webhook_hosts" in error["message"]
+    assert "abc" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "allowed"),
+    [
+        ("https://hooks.example/x", True),
+        ("http://hooks.example/x", True),
+        ("https://hooks.example:8443/x", False),
+        ("https://team.chat.example:8443/x", True),
+        ("https://chat.example:8443/x", False),
+        ("https://evil-hooks.example/x", False),
+        ("https://hooks.example@169.254.169.254/", False),
+        ("http://169.254.169.254/metadata", False),
+        ("file:///etc/passwd", False),
+        ("https://[::1]:9000/", True),
+        ("https://[::1]/", False),
+        ("http://hooks.example:99999/", False),
+    ],
+)
+def test_only_addresses_that_are_allowed(tmp_path: Any, uri: str, allowed: bool) -> None:
+    settings = Settings(tmp_path, webhook_hosts="hooks.example,*.chat.example:8443,[::1]:9000")
+    assert (refused(settings, uri) == "") == allowed
+
+
+def test_a_rule_says_what_there_is(harness: Harness) -> None:
+    prepare(harness, "microsoft.insights/metricalerts")
+    good = EXAMPLES["microsoft.insights/metricalerts"].body()
+    criterion = good["properties"]["criteria"]["allOf"][0]
+
+    def put(**more: Any) -> str:
+        answer = harness.put(ALERT, {**good, "properties": {**good["properties"], **more}})
+        assert answer.status_code == 400, answer.text
+        return str(answer.json()["error"]["target"])
+
+    assert put(scopes=[f"{GROUP}/providers/Microsoft.Insights/actionGroups/none"]) == "properties.scopes.0"
+    assert put(criteria={"allOf": [{**criterion, "metricName": "P99"}]}).endswith("allOf.0.metricName")
+    assert put(criteria={"allOf": [{**criterion, "criterionType": "DynamicThresholdCriterion"}]}).endswith(
+        "criterionType"
+    )
+    assert put(windowSize="PT30S") == "properties.windowSize"
+    assert put(actions=[{"actionGroupId": ENDPOINT}]) == "properties.actions.0.actionGroupId"

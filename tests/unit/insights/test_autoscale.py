@@ -1,0 +1,206 @@
+"""Autoscale settings: what they may say, which profile holds, what their rules decide, and that deployments follow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from fakes.deployments import BLUE, come_up, deploy
+from fakes.examples import EXAMPLES, prepare
+from fakes.platform import Harness
+from smalt.arm.scale import governor
+from smalt.kinds.insights.autoscaling import Fixed, Profile, Recurring, Rule, current, decide
+from smalt.kinds.insights.conditions import Condition
+from smalt.kinds.insights.watch import Watch
+from smalt.metrics.names import CPU_PART
+from smalt.metrics.recorder import Recorder
+
+KIND = "microsoft.insights/autoscalesettings"
+SETTING = EXAMPLES[KIND].url
+CPU = Condition("/x", "CpuUtilizationPercentage", "Average", "GreaterThan", 70, 300)
+IDLE = replace(CPU, operator="LessThan", threshold=25)
+OUT = Rule(CPU, "Increase", "ChangeCount", 1, 300)
+IN = Rule(IDLE, "Decrease", "ChangeCount", 1, 300)
+PROFILE = Profile("default", 1, 4, 1, (OUT, IN))
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def count(value: float | None, have: int, now: float = 1000, profile: Profile = PROFILE, **acted: float) -> int:
+    return decide(profile, lambda one: value, have, now, acted).count
+
+
+def test_out_and_in_within_the_limits_and_after_the_cooldown() -> None:
+    assert count(80, 1) == 2 and count(80, 4) == 4 and count(50, 2) == 2
+    assert count(80, 2, Increase=900) == 2 and count(80, 2, Increase=600) == 3
+    assert count(10, 3) == 2 and count(10, 1) == 1 and count(10, 3, Increase=900) == 3
+    assert count(50, 9) == 4 and count(50, 0) == 1
+
+
+def test_not_in_where_it_would_lead_out_again() -> None:
+    assert count(24, 3) == 2
+    flapping = replace(PROFILE, rules=(OUT, replace(IN, condition=replace(IDLE, threshold=60))))
+    assert count(50, 2, profile=flapping) == 2  # one would have 100 %
+
+
+def test_in_only_where_all_say_so() -> None:
+    other = replace(IN, condition=replace(IDLE, metric="RequestsPerMinute", threshold=5))
+    both = replace(PROFILE, rules=(OUT, IN, other))
+    values = {"CpuUtilizationPercentage": 10.0, "RequestsPerMinute": 50.0}
+    assert decide(both, lambda one: values[one.metric], 3, 1000, {}).count == 3
+    values["RequestsPerMinute"] = 1.0
+    assert decide(both, lambda one: values[one.metric], 3, 1000, {}).count == 2
+
+
+def test_the_default_where_no_metric_can_be_read() -> None:
+    profile = replace(PROFILE, default=2)
+    assert count(None, 1, profile=profile) == 2 and count(None, 3, profile=profile) == 3
+    assert count(None, 0, profile=replace(profile, least=0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "have", "then"), [("PercentChangeCount", 50, 4, 6), ("ExactCount", 3, 1, 3)]
+)
+def test_by_a_part_or_to_a_number(type_: str, value: int, have: int, then: int) -> None:
+    assert count(80, have, profile=Profile("p", 1, 10, 1, (Rule(CPU, "Increase", type_, value, 0),))) == then
+
+
+def test_a_fixed_date_before_what_recurs_before_what_holds_always() -> None:
+    always = Profile("always", 1, 1, 1)
+    day = Profile("day", 2, 2, 2, when=Recurring(UTC, (0, 1, 2, 3, 4), ((8, 0),)))
+    night = Profile("night", 1, 1, 1, when=Recurring(UTC, (0, 1, 2, 3, 4), ((18, 30),)))
+    sale = Profile("sale", 9, 9, 9, when=Fixed(at("2026-11-27T00:00"), at("2026-11-28T00:00")))
+    every = [always, day, night, sale]
+    names = [("2026-11-26T07:59", "night"), ("2026-11-26T08:00", "day"), ("2026-11-26T18:30", "night")]
+    names += [("2026-11-27T09:00", "sale"), ("2026-11-29T12:00", "night")]  # on a Sunday what began on Friday
+    for when, name in names:
+        found = current(every, at(when))
+        assert found is not None and found.name == name, when
+    assert current([always], 0.0) is always and current([sale], 0.0) is None
+
+
+def body(**properties: Any) -> dict[str, Any]:
+    return EXAMPLES[KIND].body(**properties)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    made = body()
+    made["properties"]["profiles"] = [_copy(one) for one in made["properties"]["profiles"]]
+    here: Any = made["properties"]
+    *above, last = path.split(".")
+    for name in above:
+        here = here[int(name)] if name.isdigit() else here[name]
+    here[last] = value
+    return made
+
+
+def _copy(given: Any) -> Any:
+    if isinstance(given, dict):
+        return {key: _copy(value) for key, value in given.items()}
+    return [_copy(one) for one in given] if isinstance(given, list) else given
+
+
+RULE = "profiles.0.rules.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("targetResourceUri", "/nowhere"),
+        ("targetResourceUri", EXAMPLES["workspaces/onlineendpoints"].url),
+        ("notifications", [{"operation": "Scale", "email": {"customEmails": ["a@b.example"]}}]),
+        ("predictiveAutoscalePolicy", {"scaleMode": "Enabled"}),
+        ("profiles.0.capacity", {"minimum": "3", "maximum": "2", "default": "2"}),
+        ("profiles.0.capacity.maximum", "51"),
+        (f"{RULE}.metricTrigger.metricName", "Percentage CPU"),
+        (f"{RULE}.metricTrigger.metricResourceUri", f"{BLUE}-none"),
+        (f"{RULE}.metricTrigger.operator", "Above"),
+        (f"{RULE}.metricTrigger.timeWindow", "PT90S"),
+        (f"{RULE}.scaleAction.type", "ServiceAllowedNextValue"),
+        (f"{RULE}.scaleAction.cooldown", "soon"),
+        ("profiles.0.fixedDate", {"start": "2026-12-02", "end": "2026-12-01", "timeZone": "UTC"}),
+        ("profiles.0.fixedDate", {"start": "once", "end": "2026-12-01"}),
+    ],
+)
+def test_wrong_settings_are_refused_and_the_field_is_named(harness: Harness, path: str, value: Any) -> None:
+    prepare(harness, KIND)
+    answer = harness.put(SETTING, changed(path, value))
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["target"].startswith(("properties.profiles", f"properties.{path}"))
+
+
+def test_a_recurrence_names_days_and_a_zone(harness: Harness) -> None:
+    prepare(harness, KIND)
+    schedule = {"timeZone": "W. Europe Standard Time", "days": ["Monday", "friday"], "hours": [8], "minutes": [0]}
+    good = changed("profiles.0.recurrence", {"frequency": "Week", "schedule": schedule})
+    assert harness.put(SETTING, good).status_code == 201
+    for field, value in (("timeZone", "Mars"), ("days", ["Someday"])):
+        wrong = changed("profiles.0.recurrence", {"frequency": "Week", "schedule": {**schedule, field: value}})
+        answer = harness.put(SETTING, wrong)
+        assert answer.status_code == 400 and field in answer.json()["error"]["target"]
+
+
+def test_of_one_deployment_one_setting_decides(harness: Harness) -> None:
+    prepare(harness, KIND)
+    assert harness.put(SETTING, body()).status_code == 201
+    assert harness.put(f"{SETTING}-two", body()).status_code == 409
+    own = {"scaleType": "TargetUtilization", "minInstances": 1, "maxInstances": 2}
+    harness.send("DELETE", SETTING)
+    deploy(harness, scaleSettings=own)
+    assert harness.put(SETTING, body()).status_code == 409
+
+
+class Site:
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        self.recorder = Recorder(harness.clock)
+        self.watch = Watch(harness.platform)
+        harness.platform.hub.follow(self.watch.changed)
+        prepare(harness, KIND)
+        come_up(harness)
+        deploy(harness)
+        come_up(harness)
+
+    def use(self, percent: float) -> None:
+        self.recorder.record(BLUE, CPU_PART.name, percent, {"instance": "i0"})
+        self.recorder.flush(self.harness.database)
+        self.watch.recorded()
+        self.watch.look()
+        self.harness.settle()
+        come_up(self.harness)
+
+    @property
+    def capacity(self) -> int:
+        return int(self.harness.get(BLUE).json()["sku"]["capacity"])
+
+
+def test_the_deployment_follows_and_keeps_what_it_has_when_the_setting_goes(harness: Harness) -> None:
+    site = Site(harness)
+    harness.put(SETTING, body())
+    site.use(95)
+    assert site.capacity == 2 and governor(harness.row(BLUE)) == SETTING.lower()
+    site.use(95)
+    assert site.capacity == 2, "within the cooldown"
+    harness.clock.pass_(301)
+    site.use(95)
+    assert site.capacity == 3
+    last = harness.get(SETTING).json()["properties"]["lastScaleAction"]
+    assert (last["from"], last["to"]) == (2, 3) and "CpuUtilizationPercentage is 95" in last["reason"]
+    assert harness.send("DELETE", SETTING).status_code == 200
+    harness.settle()
+    assert site.capacity == 3 and not governor(harness.row(BLUE))
+    deploy(harness, capacity=1)
+    come_up(harness)
+    assert site.capacity == 1
+
+
+def test_a_setting_that_is_disabled_decides_nothing(harness: Harness) -> None:
+    site = Site(harness)
+    harness.put(SETTING, body(enabled=False))
+    site.use(95)
+    assert site.capacity == 1 and not governor(harness.row(BLUE))
