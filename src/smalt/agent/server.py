@@ -10,34 +10,43 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from smalt.agent.barrier import Barrier
 from smalt.agent.beneath import held
 from smalt.agent.failures import SetupError
 from smalt.agent.journal import Journal
 from smalt.agent.landlock import Fence
-from smalt.agent.wire import Places, ServerSpec
+from smalt.agent.wire import CollectorSpec, Places, ServerSpec
 
 _SERVE = Path(__file__).parent / "inject" / "serve.py"
 _CONFIG = "server.json"
 
 
 def prepare_server(
-    server: ServerSpec, places: Places, own: Path, mounts: Barrier, journal: Journal
+    server: ServerSpec,
+    places: Places,
+    own: Path,
+    mounts: Barrier,
+    journal: Journal,
+    outputs: Mapping[str, str],
 ) -> tuple[list[str], dict[str, str]]:
     """What to run, and the variables that say to the user's code where things are. Raises SetupError.
 
-    `own` is what the process sees of the task's folder; the code is below it, in `work`.
+    `own` is what the process sees of the task's folder; the code is below it, in `work`. `outputs`: by name.
     """
     models, code = own / "model", own / "work"
     models.mkdir()
     model = models
     if server.model:
         model = _lay_out(places.path(server.model), models, mounts, journal, places.store)
-    config = {name: value for name, value in asdict(server).items() if name not in ("model", "script")}
+    config = {name: value for name, value in asdict(server).items() if name not in ("model", "script", "collector")}
     config["model_dir"] = str(models if server.script else model)
+    if server.collector:
+        config["collector"] = _collector(server.collector, outputs)
     variables = {"AZUREML_MODEL_DIR": str(models)}
     if server.script:
         config |= {"mode": "script", "entry_script": str(code / server.script), "app_root": str(code)}
@@ -47,6 +56,11 @@ def prepare_server(
     (own / _CONFIG).write_text(json.dumps(config))
     listen = ["--socket", places.address.path] if places.address.path else ["--port", str(places.address.port)]
     return ["python", str(_SERVE), *listen, "--config", str(own / _CONFIG)], variables
+
+
+def _collector(spec: CollectorSpec, outputs: Mapping[str, str]) -> dict[str, Any]:
+    collections = [asdict(one) | {"folder": outputs[one.output]} for one in spec.collections]
+    return {**asdict(spec), "collections": {one.pop("name"): one for one in collections}}
 
 
 def _lay_out(model: Path, folder: Path, mounts: Barrier, journal: Journal, base: str) -> Path:

@@ -26,7 +26,7 @@ from smalt.kinds.assets import environment_build, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import replicas, routing, served
+from smalt.kinds.serving import collection, replicas, routing, served
 from smalt.kinds.serving.place import addresses_here, moved
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
@@ -54,6 +54,7 @@ class DeploymentProperties(Properties):
     request_settings: RequestSettings | None = None
     liveness_probe: ProbeSettings | None = None
     readiness_probe: ProbeSettings | None = None
+    data_collector: collection.DataCollectorProperties | None = None
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
@@ -99,13 +100,14 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
         properties["codeConfiguration"] = {**script, "codeId": code.written}
     check_variables(properties.get("environmentVariables"), "properties.environmentVariables")
+    writes = collection.admit(request, connection, properties)
     properties["scaleSettings"] = {"scaleType": "Default", **(properties.get("scaleSettings") or {})}
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
     spec.pop(OURS, None)
     if plan is not None:
         spec[OURS] = {"plan": plan.document()}
-    return Admitted(spec, state="Updating" if old else "Creating", due=True)
+    return Admitted(spec, state="Updating" if old else "Creating", due=True, writes=writes)
 
 
 def _check_place(request: Request, connection: Connection, model: Row) -> None:
