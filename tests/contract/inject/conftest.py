@@ -30,6 +30,7 @@ PACKAGES = [
     "numpy<2",
     "scikit-learn<1.8",
     "setuptools<81",
+    "azureml-ai-monitoring",
 ]
 VARYING = {"date", "server", "connection", "content-length", "x-ms-server-version", "transfer-encoding"}
 

@@ -90,11 +90,12 @@ class Collection:
             self._file = -1
 
     def _open(self, period: str, instance: str) -> None:
+        part = self._part + 1 if period == self._period else 0
+        name = f"{instance}-{part}.jsonl" if part else f"{instance}.jsonl"
+        file = os.open(self._place(period, name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self.close()
-        self._part = self._part + 1 if period == self._period else 0
-        name = f"{instance}-{self._part}.jsonl" if self._part else f"{instance}.jsonl"
-        self._file = os.open(self._place(period, name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self._period, self._size = period, os.fstat(self._file).st_size
+        self._file, self._period, self._part = file, period, part
+        self._size = os.fstat(file).st_size
 
     def _place(self, period: str, name: str) -> Path:
         folder = Path(self._folder, period)
@@ -204,7 +205,7 @@ class Collected:
             "id": id_,
             "source": self._source,
             "type": "azureml.inference." + name,
-            "datacontenttype": media.split(";")[0].strip() or "text/plain",
+            "datacontenttype": media.split(";")[0].strip().lower() or JSON,  # as a body without a type is taken
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
         }
         tail = dict(more or {})
@@ -287,7 +288,6 @@ class Collected:
                 done = True
                 self.written += len(lines)
             except OSError as ex:
-                collection.close()
                 with self._changed:
                     self._lose(len(lines), ex.strerror or str(ex))
             for one, _ in lines:
@@ -311,6 +311,10 @@ class Collected:
             self._logger.error("collected data is lost, %s line(s) until now: %s", self.lost, why)
 
 
+def _refuse(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
 def _compact(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
@@ -321,7 +325,8 @@ def _as_json(content: bytes, media: str) -> bytes | None:
         return None
     if media == JSON or media.endswith("+json"):
         try:
-            return _compact(json.loads(content)) if content else b"null"
+            json.loads(content.decode("utf-8"), parse_constant=_refuse)
+            return content.replace(b"\n", b" ").replace(b"\r", b" ")  # they are between tokens
         except (ValueError, RecursionError):
             pass
     try:

@@ -60,7 +60,7 @@ def main() -> None:
     collected = Collected(config.collector, logger) if config.collector else None
     receiver = Receiver(collected, loop, logger) if collected and config.mode == "script" else None
     app = App(config, settings, loop, collected)
-    front = Front(app, loop, sockets, arguments.socket, config.drain_s, receiver)
+    front = Front(app, loop, sockets, arguments.socket, config.drain_s, receiver, collected)
     front.start()
     os.environ.update(receiver.variables() if receiver else NOT_COLLECTING)
     try:
@@ -146,6 +146,7 @@ class Front:
         path: str,
         drain_s: float,
         receiver: Receiver | None = None,
+        collected: Collected | None = None,
     ) -> None:
         self._app = app
         self._loop = loop
@@ -153,6 +154,7 @@ class Front:
         self._path = path
         self._drain_s = drain_s
         self._receiver = receiver
+        self._collected = collected
         self._servers: list[Any] = []
         self._pool: Pool | None = None
         self._stopping = False
@@ -207,10 +209,15 @@ class Front:
             await asyncio.sleep(DRAIN_STEP_S)
             self._app.site.drain()  # what was accepted last and has sent nothing since
         if self._app.metrics.in_flight or self._pool is None:
-            _leave(0)
+            self._end()
         self._pool.stop()
         # The main thread returns now; threads of the user's that are no daemons must not hold the process.
         await asyncio.sleep(max(end - time.monotonic(), 1))
+        self._end()
+
+    def _end(self) -> NoReturn:
+        if self._collected is not None:
+            self._collected.close()
         _leave(0)
 
 

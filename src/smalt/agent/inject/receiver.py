@@ -63,10 +63,16 @@ class Receiver:
             connection.send(_refuse(404, f"Data is sent to {PATH}."))
         elif request.method != "POST":
             connection.send(_refuse(405, "Method not allowed"))
-        elif not _is_ours(connection.peer, self.socket.getsockname()[1]):
-            connection.send(_refuse(403, "This is the data collector of another user's deployment."))
         else:
-            self._receive(request, connection)
+            self._loop.run_in_executor(None, self._check, request, connection)
+
+    def _check(self, request: Request, connection: Connection) -> None:
+        """In a thread of its own: the list of all sockets is long where there are many."""
+        if _is_ours(connection.peer, self.socket.getsockname()[1]):
+            self._loop.call_soon_threadsafe(self._receive, request, connection)
+        else:
+            answer = _refuse(403, "This is the data collector of another user's deployment.")
+            self._loop.call_soon_threadsafe(connection.send, answer)
 
     def _receive(self, request: Request, connection: Connection) -> None:
         name = _collection(request.headers)
