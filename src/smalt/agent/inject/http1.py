@@ -41,7 +41,8 @@ class Request:
     def __init__(self, method: str, target: str, headers: dict[str, str], keep_alive: bool) -> None:
         self.method = method
         self.target = target
-        path, _, self.query = target.partition("?")
+        path, _, self.query = target.partition("#")[0].partition("?")
+        path = "/" + path.lstrip("/") if path.startswith("//") else path
         self.path = unquote(path) if "%" in path else path
         self.headers = headers
         self.keep_alive = keep_alive
