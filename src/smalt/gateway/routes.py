@@ -32,6 +32,7 @@ REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
 SERVER_RETRIES = 40  # with the back-off below about 20 s: a server that restarts is waited for
 IDEMPOTENT = "GET|HEAD|OPTIONS"
 SENT, LOST = "connect-failure,refused-stream", "connect-failure,refused-stream,reset"
+SILENT_BODY_S = 10.0  # of a body for a deployment that does not go on, beyond the time that an answer may take
 ANONYMOUS_S = 60.0  # for the whole of a request without a token, key, signature or cookie: its body, and the answer
 OAUTH = "/[^/]+/oauth2(/v2\\.0)?/[a-z]+"
 
@@ -223,6 +224,7 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
         "route": {
             "cluster": cluster_name(endpoint.name, deployment.name),
             "timeout": f"{deployment.timeout_s:.3f}s",
+            "idle_timeout": f"{deployment.timeout_s + SILENT_BODY_S:.3f}s",  # its place is others', too
             "prefix_rewrite": "/",
         },
         "request_headers_to_remove": ["authorization", "cookie"],  # no key and no browser session for the user's script

@@ -177,6 +177,13 @@ class Front:
         self._app.serve(pool, swagger)
 
     def _run(self) -> None:
+        try:
+            self._listen()
+        except BaseException:  # user code has closed what is ours: a process that does not listen is replaced
+            traceback.print_exc()
+            _leave(1)
+
+    def _listen(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.add_reader(self._wakeup[0].fileno(), self._signalled)
         for one in self._sockets:
