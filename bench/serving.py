@@ -4,8 +4,9 @@ One row, a pipeline with 200 gradient-boosted trees, one worker each, plain HTTP
 
     python bench/serving.py [--python PREFIX/bin/python] [--seconds 5] [--json]
 
-Ours serves the model without code (`mlflow`) and through the reference's own scoring script (`script`). Without
-`--python` an environment is made by uv in a temporary folder.
+Ours serves the model without code (`mlflow`), the same while it collects the rows of every request and answer
+(`collecting`), and through the reference's own scoring script (`script`). Without `--python` an environment is made by
+uv in a temporary folder.
 """
 
 from __future__ import annotations
@@ -89,14 +90,16 @@ def measure(python: Path, folder: Path, seconds: int) -> dict[str, dict]:
     script = folder / "post.lua"
     body = json.dumps(BODY)
     script.write_text(f"wrk.method='POST' wrk.headers['Content-Type']='application/json' wrk.body=[==[{body}]==]")
-    reference_port, script_port, mlflow_port = free_port(), free_port(), free_port()
+    reference_port = free_port()
     reference = [python, "-m", "azureml_inference_server_http", "--entry_script", "score.py", "--port", reference_port]
     shared = {"entry_script": str(folder / "score.py"), "model_dir": str(folder / "model"), "app_root": str(folder)}
     servers: dict[str, tuple[list, int]] = {"reference": (reference, reference_port)}
-    for mode, port in (("script", script_port), ("mlflow", mlflow_port)):
-        launch = folder / f"{mode}.launch"
-        launch.write_text(json.dumps({"mode": mode, **shared}))
-        servers[mode] = ([python, SERVE, "--port", port, "--config", launch], port)
+    collections = {name: {"folder": str(folder / "kept" / name)} for name in ("model_inputs", "model_outputs")}
+    collecting = {"collector": {"collections": collections, "instance": "bench"}}
+    for name, mode, more in (("script", "script", {}), ("mlflow", "mlflow", {}), ("collecting", "mlflow", collecting)):
+        launch, port = folder / f"{name}.launch", free_port()
+        launch.write_text(json.dumps({"mode": mode, **shared, **more}))
+        servers[name] = ([python, SERVE, "--port", port, "--config", launch], port)
     return {name: drive(command, port, folder, script, seconds) for name, (command, port) in servers.items()}
 
 

@@ -156,7 +156,7 @@ class Attempt:
             argv, own = mpi.prepare(spec.mpi, self._own / mpi.FOLDER, work, argv[-1], isinstance(self._mounts, Walls))
         if spec.server:
             with journal.stage("model put in place"):
-                argv, own = prepare_server(spec.server, places, self._own, self._mounts, journal)
+                argv, own = prepare_server(spec.server, places, self._own, self._mounts, journal, outputs)
         environment = base_environment(os.environ, temporary, self._folder.mark)
         if spec.walls:
             environment |= inside_environment(os.environ, spec.walls.home, self._mounts.temporary or str(temporary))

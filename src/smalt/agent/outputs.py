@@ -1,6 +1,7 @@
 """Outputs: where the command writes them, and what is done with it at the end.
 
 rw_mount   the place in the blob store itself: what is written is there at once
+append     the same, for a folder with much that others wrote
 direct     the same place exists, the command gets its URI
 upload     a private folder, moved to its place when the command has ended, however it ended: what a failed job wrote
            is what one needs to see why
@@ -47,7 +48,7 @@ def finish_outputs(
                 settle_links(private, work, journal)
                 with journal.stage(f"output '{one.name}' stored"):
                     _move(private, target, places.store)
-            elif target.is_dir():
+            elif target.is_dir() and one.mode != "append":
                 settle_links(target, work, journal, places.store)
         except OSError as error:
             raise SetupError(f"Output '{one.name}' could not be stored: {error.strerror or error}.") from error
@@ -106,7 +107,7 @@ def _is_private(one: OutputSpec, walled: bool) -> bool:
 
 
 def _value(one: OutputSpec, places: Places, folder: Path, walled: bool) -> str:
-    if one.mode not in ("rw_mount", "direct", "upload", "mount"):
+    if one.mode not in ("rw_mount", "direct", "upload", "mount", "append"):
         raise SetupError(f"Output '{one.name}': the mode '{one.mode}' is not one that a job can have.")
     if not one.target:
         if one.mode == "direct" and one.uri:

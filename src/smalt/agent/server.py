@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from smalt.agent.barrier import Barrier
 from smalt.agent.beneath import held
 from smalt.agent.failures import SetupError
 from smalt.agent.journal import Journal
 from smalt.agent.landlock import Fence
-from smalt.agent.wire import Places, ServerSpec
+from smalt.agent.wire import CollectorSpec, Places, ServerSpec
 
 _SERVE = Path(__file__).parent / "inject" / "serve.py"
 _CONFIG = "server.json"
@@ -28,11 +29,16 @@ _AGAIN = "Register what is there now as a new version, and deploy that."
 
 
 def prepare_server(
-    server: ServerSpec, places: Places, own: Path, mounts: Barrier, journal: Journal
+    server: ServerSpec,
+    places: Places,
+    own: Path,
+    mounts: Barrier,
+    journal: Journal,
+    outputs: Mapping[str, str],
 ) -> tuple[list[str], dict[str, str]]:
     """What to run, and the variables that say to the user's code where things are. Raises SetupError.
 
-    `own` is what the process sees of the task's folder; the code is below it, in `work`.
+    `own` is what the process sees of the task's folder; the code is below it, in `work`. `outputs`: by name.
     """
     models, code = own / "model", own / "work"
     models.mkdir()
@@ -40,8 +46,11 @@ def prepare_server(
     if server.model:
         check(places.path(server.model), server.files, places.store)
         model = _lay_out(places.path(server.model), models, mounts, journal, places.store)
-    config = {name: value for name, value in asdict(server).items() if name not in ("model", "files", "script")}
+    ours = ("model", "files", "script", "collector")
+    config = {name: value for name, value in asdict(server).items() if name not in ours}
     config["model_dir"] = str(models if server.script else model)
+    if server.collector:
+        config["collector"] = _collector(server.collector, outputs)
     variables = {"AZUREML_MODEL_DIR": str(models)}
     if server.script:
         config |= {"mode": "script", "entry_script": str(code / server.script), "app_root": str(code)}
@@ -74,6 +83,9 @@ def check(model: Path, files: Mapping[str, str], base: str) -> None:
 def _sha256(path: Path, base: str) -> str:
     with held(path, base) as opened, os.fdopen(os.open(opened, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+def _collector(spec: CollectorSpec, outputs: Mapping[str, str]) -> dict[str, Any]:
+    collections = [asdict(one) | {"folder": outputs[one.output]} for one in spec.collections]
+    return {**asdict(spec), "collections": {one.pop("name"): one for one in collections}}
 
 
 def _lay_out(model: Path, folder: Path, mounts: Barrier, journal: Journal, base: str) -> Path:

@@ -23,6 +23,8 @@ from smalt.agent.names import Address as Address
 from smalt.agent.names import Ref as Ref
 from smalt.agent.parallel_spec import ParallelSpec
 from smalt.agent.ranks import MpiSpec, RankSpec, RaySpec
+from smalt.agent.server_spec import CollectionSpec as CollectionSpec
+from smalt.agent.server_spec import CollectorSpec as CollectorSpec
 from smalt.agent.server_spec import ServerSpec as ServerSpec
 from smalt.agent.service_spec import ServiceSpec, ServiceState
 
@@ -75,7 +77,11 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """One output: `target` receives it (a folder; a blob for uri_file)."""
+    """One output: `target` receives it (a folder; a blob for uri_file).
+
+    `mode` is Azure's, in lower case, or append: files are added to a folder, of which nothing else is brought or looked
+    at, for what grows with every task that writes there.
+    """
 
     name: str
     type: str = "uri_folder"
@@ -223,8 +229,7 @@ class TaskSpec:
             values[name] = _ref(raw.get(name))
         for probe in ("ready", "live"):
             values[probe] = Probe(**raw[probe]) if raw.get(probe) else None
-        if server := raw.get("server"):
-            values["server"] = ServerSpec(**{**server, "model": _ref(server.get("model"))})
+        values["server"] = ServerSpec.read(raw["server"]) if raw.get("server") else None
         values["parallel"] = ParallelSpec(**raw["parallel"]) if raw.get("parallel") else None
         values["walls"] = WallsSpec(**raw["walls"]) if raw.get("walls") else None
         values["ranks"] = [_rank(one) for one in raw.get("ranks", [])]

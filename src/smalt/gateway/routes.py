@@ -33,6 +33,7 @@ REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
 SERVER_RETRIES = 40  # with the back-off below about 20 s: a server that restarts is waited for
 IDEMPOTENT = "GET|HEAD|OPTIONS"
 SENT, LOST = "connect-failure,refused-stream", "connect-failure,refused-stream,reset"
+SILENT_BODY_S = 10.0  # of a body for a deployment that does not go on, beyond the time that an answer may take
 ANONYMOUS_S = 60.0  # for the whole of a request without a token, key, signature or cookie: its body, and the answer
 OAUTH = "/[^/]+/oauth2(/v2\\.0)?/[a-z]+"
 
@@ -225,11 +226,13 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
     if deployment.asleep:
         asleep["request_headers_to_add"] = [_set(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
         held["retry_policy"] = _server_retries(SENT)
+    timeout_s = deployment.timeout_s + (START_S if deployment.asleep else 0)
     return {
         "match": _match(endpoint, condition),
         "route": {
             "cluster": cluster_name(endpoint.name, deployment.name),
-            "timeout": f"{deployment.timeout_s + (START_S if deployment.asleep else 0):.3f}s",
+            "timeout": f"{timeout_s:.3f}s",
+            "idle_timeout": f"{timeout_s + SILENT_BODY_S:.3f}s",  # its place is others', too
             "prefix_rewrite": "/",
             **held,
         },

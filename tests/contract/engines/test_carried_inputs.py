@@ -295,6 +295,16 @@ def test_an_output_goes_on_where_it_was(carried: Any, tmp_path: Path) -> None:
     assert carried.carrier.stored == [str(out / "checkpoint")], "what it did not change is not stored again"
 
 
+def test_a_folder_that_is_added_to_is_not_brought(carried: Any, tmp_path: Path) -> None:
+    target = carried.root / "blobs" / "collected"
+    target.mkdir(parents=True)
+    (target / "others").write_text("theirs\n")
+    command = "ls ${{outputs.c}} | wc -l; mkdir ${{outputs.c}}/2026; echo mine > ${{outputs.c}}/2026/own"
+    state, log = carried.run("t", command=command, outputs=[OutputSpec("c", mode="append", target=ref(target))])
+    assert (state.exit_code, log) == (0, "0\n")
+    assert (target / "2026" / "own").read_text() == "mine\n" and (target / "others").read_text() == "theirs\n"
+
+
 def test_an_input_below_an_output_is_not_shared(carried: Any, data: Path) -> None:
     state, _ = carried.run(
         "t",

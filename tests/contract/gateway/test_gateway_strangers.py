@@ -35,13 +35,15 @@ def site() -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listener, "IDLE_S", IDLE_S)
         patch.setattr(routes, "ANONYMOUS_S", ANONYMOUS_S)
+        patch.setattr(routes, "SILENT_BODY_S", IDLE_S)
         made = Site(settings, tokens, EnvoyGateway(settings, tokens))
         made.gateway.write_bootstrap()
         try:
             made.start_envoy()
             made.server()
             blue, _ = made.replica("blue")
-            made.put(endpoint("ep", {"blue": 100}, {"blue": [blue]}))
+            hasty = endpoint("hasty", {"blue": 100}, {"blue": [blue]}, timeout_s=0.3)
+            made.put(endpoint("ep", {"blue": 100}, {"blue": [blue]}), hasty)
             yield made
         finally:
             made.close()
@@ -103,6 +105,14 @@ def test_who_shows_something_may_take_longer(site: Site, path: str, headers: lis
         slow.settimeout(15)
         slow.sendall(b"x" * 50)
         assert slow.recv(12).endswith(b" 200")
+
+
+def test_half_a_body_does_not_hold_a_deployments_place(site: Site) -> None:
+    place = [begin(site, "/endpoints/hasty/score", f"Authorization: Bearer {KEY}") for _ in range(4)]
+    assert all(half.recv(12).endswith(b" 408") for half in place)
+    assert site.client().score("hasty").status == 200
+    for half in place:
+        half.close()
 
 
 def test_a_request_under_way_is_not_an_idle_connection(site: Site) -> None:

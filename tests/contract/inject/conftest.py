@@ -30,7 +30,9 @@ PACKAGES = [
     "numpy<2",
     "scikit-learn<1.8",
     "setuptools<81",
+    "azureml-ai-monitoring",
 ]
+FRONT_END = {"ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"}
 VARYING = {"date", "server", "connection", "content-length", "x-ms-server-version", "transfer-encoding"}
 
 
@@ -168,3 +170,45 @@ def our_server(
         yield running
     finally:
         stop(process)
+
+
+class Pair:
+    def __init__(self, reference: Running, ours: Running) -> None:
+        self.reference, self.ours = reference, ours
+
+    def same(
+        self, method: str, path: str, body: bytes | str | None = None, headers: dict | None = None
+    ) -> tuple[Answer, Answer]:
+        expected = self.reference.ask(method, path, body, headers)
+        got = self.ours.ask(method, path, body, headers)
+        assert got.body == expected.body
+        if expected.status == 500 and got.status == 424:
+            assert got.raw["ms-azureml-model-error-statuscode"] == "500"
+        else:
+            assert got.status == expected.status
+        assert comparable(got, headers) == comparable(expected, headers)
+        return expected, got
+
+    def post(self, body: object, **headers: str) -> tuple[Answer, Answer]:
+        text = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.same("POST", "/score", text, {"Content-Type": "application/json", **named})
+
+
+def comparable(answer: Answer, sent: dict | None) -> list[tuple[str, str]]:
+    """Generated ids and times become marks: that they are there counts."""
+    names = {name.lower() for name in sent or {}}
+    kept = []
+    for name, value in answer.headers:
+        if name in FRONT_END:
+            continue
+        made_up = name in ("x-request-id", "x-ms-request-id") and value not in (sent or {}).values()
+        kept.append((name, "…" if made_up or name == "x-ms-run-fn-exec-ms" else value))
+    assert names is not None
+    return kept
+
+
+def pair_of(python: Path, folder: Path, script: str, **variables: str) -> Iterator[Pair]:
+    (folder / "score.py").write_text(script)
+    with reference_server(python, folder, variables) as reference, our_server(python, folder, variables) as ours:
+        yield Pair(reference, ours)

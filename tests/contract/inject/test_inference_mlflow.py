@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +85,14 @@ def models(serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def serve(python: Path, models: Path, name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp(name)
-    launch = {"mode": "mlflow", "entry_script": "", "model_dir": str(models / name), "app_root": str(folder)}
+    launch: dict[str, object] = {
+        "mode": "mlflow",
+        "entry_script": "",
+        "model_dir": str(models / name),
+        "app_root": str(folder),
+    }
+    collections = {one: {"folder": str(folder / one)} for one in ("model_inputs", "model_outputs")}
+    launch["collector"] = {"collections": collections, "instance": "i"}
     with our_server(python, folder, **launch) as running:
         yield running
 
@@ -232,6 +240,30 @@ def test_one_bad_row_does_not_spoil_the_others(numbers: Running) -> None:
             assert answer.json() == [0]
 
 
+def collected(running: Running, correlation: str) -> tuple[list, list]:
+    """What was collected of one request's rows and answers, once it is there."""
+    end, found = time.monotonic() + 10, dict[str, list]()
+    while len(found) < 2:
+        assert time.monotonic() < end, f"only {found.keys()} of {correlation}"
+        time.sleep(0.01)
+        for name in ("model_inputs", "model_outputs"):
+            for path in (running.log.parent / name).rglob("*.jsonl"):
+                for one in map(json.loads, path.read_text().splitlines()):
+                    if one["correlationid"] == correlation:
+                        found[name] = one["data"]
+    return found["model_inputs"], found["model_outputs"]
+
+
+def test_rows_and_predictions_are_collected_as_the_signature_names_them(numbers: Running, own: Running) -> None:
+    reverse = {"columns": NAMES[::-1], "data": [ROW[::-1], [1, 2, 3, 4]]}
+    answer = numbers.post({"input_data": reverse}, x_request_id="one").json()
+    rows = [RECORD, dict(zip(NAMES, [4, 3, 2, 1], strict=True))]
+    assert collected(numbers, "one") == (rows, [{"0": one} for one in answer])
+    assert own.post({"input_data": [ROW]}, x_request_id="two").status == 200
+    assert collected(own, "two") == ([RECORD], [{"sum": 1.75}])
+    assert own.post({"input_data": [{"tenure": 1}]}, x_request_id="refused").status == 400
+
+
 def test_a_model_of_the_users_own(own: Running) -> None:
     assert own.post({"input_data": [ROW]}).json() == [{"sum": 1.75}]
     failed = own.post({"input_data": [{**RECORD, "tenure": 2000}]})
@@ -248,7 +280,8 @@ def test_a_model_of_the_users_own(own: Running) -> None:
 def test_tensors(serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     for running in serve(serving_python, models, "deep", tmp_path_factory):
         assert running.post({"input_data": [[1, 2], [3, 4]]}).json() == [[2, 4], [6, 8]]
-        assert running.post({"inputs": [[1.5, 2]]}).json() == [[3, 4]]
+        assert running.post({"inputs": [[1.5, 2]]}, x_request_id="t").json() == [[3, 4]]
+        assert collected(running, "t") == ([{"0": 1.5, "1": 2}], [{"0": 3, "1": 4}])
         assert running.post({"input_data": [[1, 2, 3]]}).status == 400
         assert running.post({"input_data": [["x", 2]]}).status == 400
         assert running.post({"input_data": [[1, 2], [3]]}).status == 400

@@ -114,8 +114,9 @@ def run(raw_data):
 """
     with server(tmp_path, script) as one:
         one.until(503)
-        for path in ("/", "/health", "/ready", "/swagger.json"):
+        for path in ("/", "/ready", "/swagger.json"):
             assert one.ask("GET", path)[0] == 503
+        assert one.ask("GET", "/health") == (200, b"Loading"), "a model that takes long is no dead process"
         assert one.post({})[0] == 503
         (tmp_path / "go").touch()
         one.until(200)

@@ -6,15 +6,12 @@ it; ours answers 424 with the front end's two headers. `same` knows that and not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .conftest import Answer, Running, our_server, reference_server  # pyright: ignore
-
-FRONT_END = {"ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"}
+from .conftest import Pair, comparable, pair_of  # pyright: ignore
 
 PLAIN = """
 import json, sys, time
@@ -126,48 +123,6 @@ def run(raw_data):
     time.sleep(json.loads(raw_data)["sleep"])
     return "done"
 """
-
-
-class Pair:
-    def __init__(self, reference: Running, ours: Running) -> None:
-        self.reference, self.ours = reference, ours
-
-    def same(
-        self, method: str, path: str, body: bytes | str | None = None, headers: dict | None = None
-    ) -> tuple[Answer, Answer]:
-        expected = self.reference.ask(method, path, body, headers)
-        got = self.ours.ask(method, path, body, headers)
-        assert got.body == expected.body
-        if expected.status == 500 and got.status == 424:
-            assert got.raw["ms-azureml-model-error-statuscode"] == "500"
-        else:
-            assert got.status == expected.status
-        assert comparable(got, headers) == comparable(expected, headers)
-        return expected, got
-
-    def post(self, body: object, **headers: str) -> tuple[Answer, Answer]:
-        text = body if isinstance(body, (bytes, str)) else json.dumps(body)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.same("POST", "/score", text, {"Content-Type": "application/json", **named})
-
-
-def comparable(answer: Answer, sent: dict | None) -> list[tuple[str, str]]:
-    """Generated ids and times become marks: that they are there counts."""
-    names = {name.lower() for name in sent or {}}
-    kept = []
-    for name, value in answer.headers:
-        if name in FRONT_END:
-            continue
-        made_up = name in ("x-request-id", "x-ms-request-id") and value not in (sent or {}).values()
-        kept.append((name, "…" if made_up or name == "x-ms-run-fn-exec-ms" else value))
-    assert names is not None
-    return kept
-
-
-def pair_of(python: Path, folder: Path, script: str, **variables: str) -> Iterator[Pair]:
-    (folder / "score.py").write_text(script)
-    with reference_server(python, folder, variables) as reference, our_server(python, folder, variables) as ours:
-        yield Pair(reference, ours)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ class Refused(Namespace):
 def prepare(own: Path, server: ServerSpec, address: Address = SOCKET) -> tuple[list[str], dict[str, str]]:
     own.mkdir()
     places = FINDER.places(TaskSpec("t", "/o", server=server), address)
-    return prepare_server(server, places, own, Refused(), Journal(own / "system.log"))
+    return prepare_server(server, places, own, Refused(), Journal(own / "system.log"), {})
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_an_older_client_does_not_erase_what_it_does_not_know(ready: Harness) ->
     collector = {"collections": {"model_inputs": {"dataCollectionMode": "Enabled"}}}
     deploy(ready, dataCollector=collector)
     ready.put(BLUE + "?api-version=2022-02-01-preview", EXAMPLES[KEY].body())
-    assert ready.get(BLUE).json()["properties"]["dataCollector"] == collector
+    assert ready.get(BLUE).json()["properties"]["dataCollector"]["collections"].keys() == {"model_inputs"}
     ready.put(BLUE + "?api-version=2023-04-01-preview", EXAMPLES[KEY].body())
     assert "dataCollector" not in ready.get(BLUE).json()["properties"]
 

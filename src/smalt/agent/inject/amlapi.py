@@ -290,7 +290,7 @@ class AMLResponse:
     def __init__(
         self,
         message: Any,
-        status_code: int,
+        status_code: int | str,  # or "202 Accepted"
         response_headers: Mapping[str, str] | None = None,
         json_str: bool = False,
         run_function_failed: bool = False,
@@ -298,7 +298,7 @@ class AMLResponse:
         if message is None:
             message, json_str = {}, True
         body = json.dumps(message) if json_str else message
-        self.status_code = int(status_code)
+        self.status_code = int(status_code.split()[0] if isinstance(status_code, str) else status_code)
         self.headers = Headers()
         self.headers["Content-Type"] = "application/json" if json_str else "text/html; charset=utf-8"
         self._chunks = body if not isinstance(body, (str, bytes, bytearray)) else [body]

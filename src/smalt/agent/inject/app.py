@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 import uuid
 from collections import OrderedDict
 from urllib.parse import parse_qsl
 
+from .collected import Collected
 from .config import AzureSettings, ServeConfig
 from .cors import Cors
 from .http1 import Connection, Request, Response, Site
@@ -42,10 +44,17 @@ METHODS = {
 class App:
     """One deployment's server. It answers 503 until `serve` has given it a loaded model."""
 
-    def __init__(self, config: ServeConfig, settings: AzureSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        settings: AzureSettings,
+        loop: asyncio.AbstractEventLoop,
+        collected: Collected | None = None,
+    ) -> None:
         self._config = config
         self._settings = settings
         self._loop = loop
+        self._collected = collected
         self._logger = logging.getLogger("smalt.inference")
         self._cors = Cors(settings.cors_origins)
         self._pool: Pool | None = None
@@ -95,7 +104,10 @@ class App:
 
     def _get(self, request: Request) -> Outcome:
         if request.path == "/metrics":
-            return Outcome(200, self.metrics.text(), [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
+            text = self.metrics.text(self._collected.metrics() if self._collected else [])
+            return Outcome(200, text, [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
+        if self._pool is None and request.path == "/health":
+            return Outcome(200, b"Loading", [("Content-Type", TEXT)])  # it lives, however long its model takes
         if self._pool is None:
             return _loading()
         if request.path == "/swagger.json":
@@ -125,6 +137,8 @@ class App:
             self.metrics.in_flight -= 1
             self.metrics.scored(outcome.status, outcome.failed, time.perf_counter() - request.arrived)
             self._reply(request, connection, outcome, ids)
+            if self._collected is not None:
+                self._collected.exchange(request, outcome, random.random())
 
         def lost() -> None:
             if not job.answered:
@@ -191,6 +205,7 @@ class App:
             return ids, error(431, f"x-request-id must not exceed {HEADER_LIMIT} characters")
         if request_id:
             ids.append(("x-request-id", request_id))
+            request.id = request_id
         legacy = headers.get("x-ms-request-id", "")
         client = headers.get("x-ms-client-request-id", "") or legacy
         legacy = legacy or client or request_id

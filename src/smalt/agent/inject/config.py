@@ -30,6 +30,7 @@ class ServeConfig:
     - `max_concurrent` is the number of threads that call run(); `WORKER_COUNT`, where set, decides instead.
     - `request_timeout_s` is the time from a request's arrival to its 408; 0 means none.
     - `drain_s` bounds what SIGTERM waits for.
+    - `collector` says what is collected and where to (`collected.py`); empty: nothing.
     """
 
     mode: str = "script"
@@ -43,6 +44,7 @@ class ServeConfig:
     max_batch_rows: int = 256
     drain_s: float = 30
     access_log: bool = False
+    collector: dict = field(default_factory=dict)
 
     @classmethod
     def from_file(cls, path: str) -> ServeConfig:

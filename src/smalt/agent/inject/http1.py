@@ -36,16 +36,18 @@ class BadRequest(Exception):
 class Request:
     """One request. `headers` has lower-case names; repeated headers are joined by ", "; values are str (latin-1)."""
 
-    __slots__ = ("arrived", "body", "headers", "keep_alive", "method", "path", "query", "target")
+    __slots__ = ("arrived", "body", "headers", "id", "keep_alive", "method", "path", "query", "target")
 
     def __init__(self, method: str, target: str, headers: dict[str, str], keep_alive: bool) -> None:
         self.method = method
         self.target = target
-        path, _, self.query = target.partition("?")
+        path, _, self.query = target.partition("#")[0].partition("?")
+        path = "/" + path.lstrip("/") if path.startswith("//") else path
         self.path = unquote(path) if "%" in path else path
         self.headers = headers
         self.keep_alive = keep_alive
         self.body = b""
+        self.id = ""  # given by the routes
         self.arrived = time.perf_counter()
 
 
@@ -209,6 +211,12 @@ class Connection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         return self._answering is None and self._request is None
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """The client's address, of TCP."""
+        address = self._transport.get_extra_info("peername") if self._transport else None
+        return (address[0], address[1]) if isinstance(address, tuple) else None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport

@@ -58,7 +58,8 @@ class Metrics:
         """A request, from its arrival until a worker took it."""
         self._waited.observe(seconds)
 
-    def text(self) -> bytes:
+    def text(self, more: list[str]) -> bytes:
+        """`more`: lines of what others count."""
         lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {self._started:.6f}"]
         lines += ["# TYPE smalt_inference_requests_total counter"]
         lines += [f'smalt_inference_requests_total{{code="{code}"}} {n}' for code, n in sorted(self._requests.items())]
@@ -69,4 +70,4 @@ class Metrics:
         lines += self._waited.lines("smalt_inference_wait_seconds")
         lines += self._called.lines("smalt_inference_call_seconds")
         lines += self._batches.lines("smalt_inference_batch_requests")
-        return ("\n".join(lines) + "\n").encode()
+        return ("\n".join([*lines, *more]) + "\n").encode()

@@ -32,6 +32,8 @@ class Predictor:
         self.predict_name = str(flavor.get("predict_fn", "predict"))
         signature = getattr(self.metadata, "signature", None)
         self._inputs = getattr(signature, "inputs", None)
+        outputs = getattr(signature, "outputs", None)
+        self.output_names = [str(name) for name in (outputs.input_names() if outputs else []) if name is not None]
         self.has_params = bool(getattr(signature, "params", None))
         self.layout = self._columns()
 

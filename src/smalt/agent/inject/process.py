@@ -25,8 +25,10 @@ from typing import Any, NoReturn
 
 from .amlapi import install_modules
 from .app import App
+from .collected import Collected
 from .config import AzureSettings, ConfigError, ServeConfig, load_user_logging
-from .mlflow_model import load_mlflow
+from .mlflow_model import MlflowScorer, load_mlflow
+from .receiver import Receiver
 from .script import ScriptScorer, load_script, schema_functions
 from .swagger import Swagger
 from .workers import Pool, Scorer
@@ -35,6 +37,8 @@ EXIT_LOAD = 3  # as Azure's server; its master takes it for "does not start"
 BACKLOG = 1024
 DRAIN_STEP_S = 0.02
 ACCEPT_S = 0.05
+# A script that collects also runs where its deployment collects nothing: the package then drops what it is given.
+NOT_COLLECTING = {"AZUREML_MDC_ENABLED": "true", "AZUREML_MDC_SAMPLE_RATE": "0"}
 SWITCH_INTERVAL_S = 0.001  # the default of 5 ms is how long HTTP would wait for a model that computes in Python
 
 
@@ -53,13 +57,22 @@ def main() -> None:
         sys.exit(2)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.new_event_loop()
-    app = App(config, settings, loop)
-    front = Front(app, loop, sockets, arguments.socket, config.drain_s)
+    collected = Collected(config.collector, logger) if config.collector else None
+    receiver = Receiver(collected, loop, logger) if collected and config.mode == "script" else None
+    app = App(config, settings, loop, collected)
+    front = Front(app, loop, sockets, arguments.socket, config.drain_s, receiver, collected)
     front.start()
+    os.environ.update(receiver.variables() if receiver else NOT_COLLECTING)
     try:
         scorer, swagger = load(config, settings, logger)
     except BaseException as ex:
+        if collected:
+            collected.close()
         _die(ex)
+    if receiver:
+        receiver.shorten()
+    if collected and isinstance(scorer, MlflowScorer):
+        collected.records = scorer
     gc.collect()
     gc.freeze()
     threads = settings.worker_count or config.max_concurrent
@@ -68,6 +81,10 @@ def main() -> None:
     front.ready(pool, swagger)
     logger.info("ready: %s worker(s), pid %s", max(threads, 1), os.getpid())
     pool.main.run()
+    if receiver:
+        receiver.finish()
+    if collected:
+        collected.close()
     sys.stdout.flush()
     sys.stderr.flush()
 
@@ -122,13 +139,22 @@ class Front:
     """The HTTP thread. Signals reach it through a wakeup pipe, also while the main thread computes in C."""
 
     def __init__(
-        self, app: App, loop: asyncio.AbstractEventLoop, sockets: list[socket.socket], path: str, drain_s: float
+        self,
+        app: App,
+        loop: asyncio.AbstractEventLoop,
+        sockets: list[socket.socket],
+        path: str,
+        drain_s: float,
+        receiver: Receiver | None = None,
+        collected: Collected | None = None,
     ) -> None:
         self._app = app
         self._loop = loop
         self._sockets = sockets
         self._path = path
         self._drain_s = drain_s
+        self._receiver = receiver
+        self._collected = collected
         self._servers: list[Any] = []
         self._pool: Pool | None = None
         self._stopping = False
@@ -151,12 +177,22 @@ class Front:
         self._app.serve(pool, swagger)
 
     def _run(self) -> None:
+        try:
+            self._listen()
+        except BaseException:  # user code has closed what is ours: a process that does not listen is replaced
+            traceback.print_exc()
+            _leave(1)
+
+    def _listen(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.add_reader(self._wakeup[0].fileno(), self._signalled)
         for one in self._sockets:
             unix = one.family == socket.AF_UNIX
             create: Any = self._loop.create_unix_server if unix else self._loop.create_server
             self._servers.append(self._loop.run_until_complete(create(self._app.connection, sock=one, backlog=BACKLOG)))
+        if self._receiver is not None:
+            receive = self._loop.create_server(self._receiver.connection, sock=self._receiver.socket)
+            self._loop.run_until_complete(receive)
         self._loop.run_forever()
 
     def _signalled(self) -> None:
@@ -180,10 +216,15 @@ class Front:
             await asyncio.sleep(DRAIN_STEP_S)
             self._app.site.drain()  # what was accepted last and has sent nothing since
         if self._app.metrics.in_flight or self._pool is None:
-            _leave(0)
+            self._end()
         self._pool.stop()
         # The main thread returns now; threads of the user's that are no daemons must not hold the process.
         await asyncio.sleep(max(end - time.monotonic(), 1))
+        self._end()
+
+    def _end(self) -> NoReturn:
+        if self._collected is not None:
+            self._collected.close()
         _leave(0)
 
 

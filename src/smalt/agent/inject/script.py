@@ -35,7 +35,6 @@ from .outcome import (
 
 RUN_FAILED = "An unexpected error occurred in scoring script. Check the logs for more info."
 INTERNAL = "An unexpected internal error occurred. Check the logs for more info."
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 MODULE = "entry_module"
 
 
@@ -131,7 +130,7 @@ class ScriptScorer:
         if request.method == "GET":
             return {name: json.dumps(query_members(request.query))}
         _only_post(request)
-        if _media_type(request) in FORMS:
+        if _is_form(request):
             # As on Azure, where a form's body is not `data`: `curl -d` without a Content-Type sends a form.
             return {name: ""}
         try:
@@ -222,6 +221,12 @@ def json_object(request: Request) -> dict[str, Any]:
 
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _is_form(request: Request) -> bool:
+    media = _media_type(request)
+    parts = media == "multipart/form-data" and "boundary=" in request.headers["content-type"].lower()
+    return parts or media == "application/x-www-form-urlencoded"
 
 
 def _only_post(request: Request) -> None:

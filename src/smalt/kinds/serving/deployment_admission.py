@@ -13,7 +13,7 @@ from smalt.arm.validation import Properties, nearest
 from smalt.kinds.assets import model_package, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import history, scaling
+from smalt.kinds.serving import collection, history, scaling
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store.resources import Row
@@ -30,6 +30,7 @@ class DeploymentProperties(Properties):
     request_settings: RequestSettings | None = None
     liveness_probe: ProbeSettings | None = None
     readiness_probe: ProbeSettings | None = None
+    data_collector: collection.DataCollectorProperties | None = None
 
 
 def admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
@@ -81,6 +82,7 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
         code = references.asset(connection, workspace, script["codeId"], "codes", "properties.codeConfiguration.codeId")
         properties["codeConfiguration"] = {**script, "codeId": code.written}
     check_variables(properties.get("environmentVariables"), "properties.environmentVariables")
+    collects = collection.admit(request, connection, properties)
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
     spec.pop(OURS, None)
@@ -90,6 +92,8 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
     def writes(connection: Connection) -> None:
         if old is not None:
             history.remember(connection, old, spec, request.now, request.principal.name)
+        if collects is not None:
+            collects(connection)
 
     return Admitted(spec, state="Updating" if old else "Creating", due=True, writes=writes)
 

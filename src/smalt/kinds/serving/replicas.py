@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from posixpath import normpath
 from typing import Any
 
@@ -23,6 +24,7 @@ from smalt.kinds.assets import model_content, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.model_environment import model_environment
+from smalt.kinds.serving import collection
 from smalt.sched.sizes import limits_of
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
@@ -51,6 +53,8 @@ def target(platform: Platform, row: Row) -> Document:
             place = references.locate(platform, connection, workspace, found.properties["codeUri"], "codeUri")
             code = place.ref(folder=True)
         plan = _plan(platform, connection, workspace, row, model)
+        deployment = ResourceId.parse(row.written)
+        collected = collection.target(platform, connection, deployment, properties.get("dataCollector"))
     entry = _entry_script(platform, code, script["scoringScript"]) if code else script.get("scoringScript", "")
     requests = properties.get("requestSettings") or {}
     runs: Document = {
@@ -69,6 +73,8 @@ def target(platform: Platform, row: Row) -> Document:
         "probes": [properties.get("readinessProbe"), properties.get("livenessProbe")],
         "plan": plan.document(),
     }
+    if collected:  # else the digest is that of earlier versions
+        runs["collector"] = collected
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
     checked = _checked(platform, *version) if version else {}
     return {**runs, **checked, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
@@ -181,11 +187,13 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
         request_timeout_s=wanted["timeout_s"],
         files=wanted.get("files") or {},
     )
+    collecting = partial(collection.spec, platform, wanted.get("collector") or {}, ResourceId.parse(row.written))
     return [
         TaskSpec(
             name=name,
             owner=row.id,
-            server=server,
+            server=replace(server, collector=collector),
+            outputs=outputs,
             environment=wanted["plan"]["key"],
             variables={
                 **wanted["plan"].get("variables", {}),
@@ -204,6 +212,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
             live=_probe(liveness, "/health") if liveness else None,
         )
         for name in missing
+        for collector, outputs in [collecting(name)]
     ]
 
 

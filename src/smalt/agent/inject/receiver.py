@@ -1,0 +1,170 @@
+"""Where scripts send what they collect: the contract of the package azureml-ai-monitoring.
+
+It posts each payload to http://AZUREML_MDC_HOST:AZUREML_MDC_PORT/modeldata/log, its attributes in headers `ce-*`, and
+reads from the file AZUREML_MDC_CONFIG_PATH which collections there are. An answer of 2xx means that the line is
+written. The port is one of loopback's, so what comes from another user of the machine is refused.
+
+The package sends one payload at a time, through a connection of its own each, and drops what does not fit into its
+queue of 1,500. In the process that receives there is a shorter way: `shorten` gives its sender the function behind the
+route, so that a payload costs microseconds instead of a millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Mapping
+
+from .collected import HTTP_WAIT_S, JSON, LINE_BYTES, WAIT_S, Collected
+from .http1 import Connection, Request, Response, Site
+from .outcome import error
+
+PATH = "/modeldata/log"
+HOST = "127.0.0.1"
+PREFIX = "azureml.inference."
+PACKAGE = "azureml.ai.monitoring"
+MOST_BODY_BYTES = 100 * 1024 * 1024
+_SOCKETS = Path("/proc/net/tcp")
+
+
+class Receiver:
+    def __init__(self, collected: Collected, loop: asyncio.AbstractEventLoop, logger: logging.Logger) -> None:
+        self._collected = collected
+        self._loop = loop
+        self._logger = logger
+        self._site = Site(loop, MOST_BODY_BYTES)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.socket.bind((HOST, 0))
+        self.socket.listen(128)
+        self.socket.setblocking(False)
+
+    def variables(self) -> dict[str, str]:
+        """What the package reads; also makes the file that it reads."""
+        rates = self._collected.custom()
+        collections = {name: {"enabled": True, "sampleRatePercentage": 100 * rate} for name, rate in rates.items()}
+        with tempfile.NamedTemporaryFile("w", prefix="collector-", suffix=".json", delete=False) as file:
+            json.dump({"runMode": "cloud", "collections": collections}, file)
+        port = str(self.socket.getsockname()[1])
+        return {"AZUREML_MDC_CONFIG_PATH": file.name, "AZUREML_MDC_HOST": HOST, "AZUREML_MDC_PORT": port}
+
+    def connection(self) -> Connection:
+        return Connection(self.handle, _refuse, self._site)
+
+    def handle(self, request: Request, connection: Connection) -> None:
+        """Exactly one answer, once it is written."""
+        if request.path != PATH:
+            connection.send(_refuse(404, f"Data is sent to {PATH}."))
+        elif request.method != "POST":
+            connection.send(_refuse(405, "Method not allowed"))
+        else:
+            self._loop.run_in_executor(None, self._check, request, connection)
+
+    def _check(self, request: Request, connection: Connection) -> None:
+        """In a thread of its own: the list of all sockets is long where there are many."""
+        if _is_ours(connection.peer, self.socket.getsockname()[1]):
+            self._loop.call_soon_threadsafe(self._receive, request, connection)
+        else:
+            answer = _refuse(403, "This is the data collector of another user's deployment.")
+            self._loop.call_soon_threadsafe(connection.send, answer)
+
+    def _receive(self, request: Request, connection: Connection) -> None:
+        name = _collection(request.headers)
+        if not self._collected.rate(name):
+            connection.send(_refuse(400, f"This deployment has no collection '{name}'."))
+            return
+
+        def done(written: bool) -> None:
+            answer = Response(200, b"", []) if written else _refuse(500, "The data could not be written; see the log.")
+            self._loop.call_soon_threadsafe(connection.send, answer)
+
+        if not self._add(name, request.headers, request.body, False, done):
+            connection.send(_refuse(503, "Too much data waits to be written."))
+
+    def shorten(self) -> None:
+        """Where the script has loaded the package: its sender hands over without a request."""
+        module: Any = sys.modules.get(PACKAGE + ".worker.sender")
+        sender: Any = getattr(module, "MdcSender", None)
+        if not callable(getattr(sender, "_post_request", None)):
+            return
+
+        def post(_sender: Any, url: str, payload: str | bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+            named = {name.lower(): value for name, value in headers.items()}
+            content = payload.encode() if isinstance(payload, str) else payload
+            if not self._collected.rate(_collection(named)):
+                return 400, "no such collection"
+            return (200, "") if self._add(_collection(named), named, content, True, None) else (503, "lost")
+
+        sender._post_request = post
+
+    def finish(self) -> None:
+        """What the package still has in its queue is sent; from now on it takes nothing more."""
+        module: Any = sys.modules.get(PACKAGE + ".worker")
+        end = getattr(module, "teardown_worker", None)
+        if callable(end):
+            try:
+                end(True)
+            except Exception as ex:
+                self._logger.error("collected data may be lost: %s", ex)
+
+    def _add(self, name: str, headers: Mapping[str, str], content: bytes, own: bool, done: Any) -> bool:
+        media = headers.get("content-type", "")
+        more = {
+            key: headers[header]
+            for key, header in (
+                ("modelversion", "ce-model-version"),
+                ("collectdatatype", "ce-collect-data-type"),
+                ("agent", "ce-agent"),
+            )
+            if header in headers
+        }
+        checked = own and media == JSON and b"\n" not in content
+        correlation, at = headers.get("ce-x-request-id", ""), _time(headers.get("ce-time", ""))
+
+        def make() -> bytes:
+            return self._collected.line(name, content, media, correlation, at, more, checked)
+
+        wait_s = WAIT_S if own else HTTP_WAIT_S
+        return self._collected.add(name, make, len(content) + LINE_BYTES, wait_s, done)
+
+
+def _refuse(status: int, message: str) -> Response:
+    outcome = error(status, message)
+    return Response(status, outcome.body, outcome.headers)
+
+
+def _collection(headers: Mapping[str, str]) -> str:
+    kind = headers.get("ce-type", "")
+    return (kind[len(PREFIX) :] if kind.startswith(PREFIX) else kind).lower()
+
+
+def _time(text: str) -> float:
+    """Seconds since the epoch."""
+    try:
+        at = float(text)
+        time.gmtime(at)
+        return at
+    except (ValueError, OverflowError, OSError):
+        return time.time()
+
+
+def _is_ours(peer: tuple[str, int] | None, port: int) -> bool:
+    """Whether the other end of a connection on loopback is a socket of the user that this process runs as."""
+    if peer is None:
+        return False
+    local, remote = f":{peer[1]:04X}", f":{port:04X}"
+    try:
+        with _SOCKETS.open(encoding="ascii") as file:
+            for line in file:
+                parts = line.split()
+                if parts[1].endswith(local) and parts[2].endswith(remote):
+                    return parts[7] == str(os.getuid())
+    except OSError:
+        return True  # no such file: a system that has no other users' processes to show
+    return False
