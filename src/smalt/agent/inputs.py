@@ -67,8 +67,8 @@ def _value(one: InputSpec, places: Places, folder: Path, mounts: Barrier, journa
         if not isinstance(mounts, Namespace):
             mounts.show(source, writable=True, base=places.store)
         return str(source)
-    target = place if source.is_dir() else place / source.name
-    place.mkdir(parents=True, exist_ok=True)
+    target = place if source.is_dir() and not one.named else place / source.name
+    (target if source.is_dir() else place).mkdir(parents=True, exist_ok=True)
     if one.mode in _COPIED:
         with journal.stage(f"input '{one.name}' copied"):
             _copy(one.name, source, target, journal, 0, places.store)

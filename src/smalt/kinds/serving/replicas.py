@@ -18,10 +18,11 @@ from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
-from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec, Principal
+from smalt.arm.ports import EnvironmentPlan, Principal
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.feeds import feeds_of
+from smalt.kinds.assets.model_environment import model_environment
 from smalt.sched.sizes import limits_of
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
@@ -31,7 +32,6 @@ _TOKEN_S = 365 * 86400.0
 _ACTS_AS = "endpoint:"
 _ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
 _LOG_BYTES = 16 << 20  # of all replicas together, in one answer
-_SPECIFICATION_BYTES = 1 << 20  # of a model's conda.yaml
 _LOGS = Ref(PLATFORM_ACCOUNT, "deployments", "")
 
 
@@ -83,7 +83,7 @@ def _plan(
         spec = specification(connection, environment, platform.clock())
     else:
         assert model is not None, "a deployment without a script was admitted without a model"
-        spec = _model_environment(platform, model)
+        spec = model_environment(platform, model)
         spec = replace(spec, feeds=feeds_of(connection, workspace, spec, platform.clock()))
     return platform.environments.plan(spec, serving=True)
 
@@ -111,22 +111,6 @@ def _model(
     if not platform.blobs.exists(*model):
         raise invalid(f"properties.model: nothing is stored at {row.properties['modelUri']}.", "properties.model")
     return model
-
-
-def _model_environment(platform: Platform, model: Ref) -> EnvironmentSpec:
-    """A no-code deployment runs in the environment that MLflow wrote beside the model."""
-    called = model.name.rpartition("/")[2]
-    if platform.blobs.size(*model.below("MLmodel")) is None:
-        raise invalid(f"properties.model: '{called}' holds no MLmodel file.", "properties.model")
-    name = f"model {called}"
-    if conda := platform.blobs.read(*model.below("conda.yaml"), _SPECIFICATION_BYTES):
-        return EnvironmentSpec(name=name, conda_file=conda.decode())
-    if listed := platform.blobs.read(*model.below("requirements.txt"), _SPECIFICATION_BYTES):
-        return EnvironmentSpec(name=name, pip_requirements=listed.decode())
-    raise invalid(
-        "properties.model: the model has neither conda.yaml nor requirements.txt; give an environment.",
-        "properties.model",
-    )
 
 
 def limits_of_requests(wanted: Mapping[str, Any]) -> Document:
