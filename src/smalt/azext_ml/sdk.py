@@ -87,6 +87,18 @@ def called(connection: Connection, operations: str, method: str, /, **arguments:
         return getattr(getattr(client(connection), operations), method)(**arguments)
 
 
+def data(type_: str, path: str) -> Any:
+    """What `invoke` takes as an input."""
+    return ports("Input", {"": {"type": type_, "path": path}})[""]
+
+
+def ports(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs or outputs by name, from YAML's. Raises MLError for what is none."""
+    package, _ = _package()
+    with told():
+        return {name: getattr(package, kind)(**one) for name, one in given.items()}
+
+
 def printed(connection: Connection, operations: str, document: Mapping[str, Any]) -> dict[str, Any]:
     """What the server's document is in YAML; it is read again."""
     path = document["id"].split("/")

@@ -139,9 +139,9 @@ class TestDeployments:
     def test_an_update_makes_other_jobs_and_the_same_again_none(self, ready: Harness) -> None:
         versions = f"{WORKSPACE}/components/azureml_anonymous/versions"
         before = len(ready.get(versions).json()["value"])
-        assert deploy(ready).status_code == 200
+        assert deploy(ready).status_code == 201
         assert len(ready.get(versions).json()["value"]) == before == 1
-        assert deploy(ready, miniBatchSize=3).status_code == 200
+        assert deploy(ready, miniBatchSize=3).status_code == 201
         invoke(ready)
         parallel = task_of(ready).parallel
         assert parallel and parallel.settings["size"] == 3
@@ -326,9 +326,11 @@ class TestPipelines:
     def test_inputs_and_outputs_have_the_components_names(self, harness: Harness) -> None:
         assert self.made(harness, default_compute=cluster(harness)).status_code == 201
         inputs = {"raw": INPUT["UriFolder"], "rate": {"jobInputType": "Literal", "value": 0.25}}
-        name = self.call(harness, inputData=inputs).json()["name"]
+        outputs = {"scores": {"jobOutputType": "UriFolder", "mode": "upload"}}
+        name = self.call(harness, inputData=inputs, outputData=outputs).json()["name"]
         assert run_to_the_end(harness) == ["one"]
         job = harness.get(f"{JOBS}/{name}").json()["properties"]
+        assert job["outputs"]["scores"]["mode"] == "Upload", "clients read no other spelling"
         assert job["status"] == "Completed" and job["tags"]["azureml.jobtype"] == "azureml.pipelinejob"
         step = harness.get(f"{JOBS}/{job_of(harness, 'one', name)}").json()["properties"]
         assert step["inputs"]["rate"]["value"] == "0.25"

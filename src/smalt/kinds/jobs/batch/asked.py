@@ -13,6 +13,7 @@ from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.validation import nearest
 from smalt.kinds.jobs.batch import scoring
+from smalt.kinds.jobs.pipelines.children import job_mode
 
 _TYPES = {
     "UriFile": "uri_file", "UriFolder": "uri_folder", "MLTable": "mltable", "MLFlowModel": "mlflow_model",
@@ -79,7 +80,7 @@ def _input(given: Any, field: str) -> Document:
         return {"jobInputType": type_, "value": str(value)}
     if not (uri := said.get("uri")) or not isinstance(uri, str):
         raise invalid(f"{field}.uri is missing: where the data is.", f"{field}.uri")
-    return {"jobInputType": type_, "uri": uri, **({"mode": said["mode"]} if said.get("mode") else {})}
+    return {"jobInputType": type_, "uri": uri, **_mode(said)}
 
 
 def _output(given: Any, field: str) -> Document:
@@ -87,7 +88,12 @@ def _output(given: Any, field: str) -> Document:
     type_ = _type(said.get("joboutputtype") or "UriFolder", f"{field}.jobOutputType")
     if type_ == "literal":
         raise invalid(f"{field}.jobOutputType: an output is files.", f"{field}.jobOutputType")
-    return {"jobOutputType": type_, **{key: said[key] for key in ("uri", "mode") if said.get(key)}}
+    return {"jobOutputType": type_, **({"uri": said["uri"]} if said.get("uri") else {}), **_mode(said)}
+
+
+def _mode(said: Document) -> Document:
+    """Clients send YAML's spelling, and read a job's."""
+    return {"mode": job_mode(str(said["mode"]))} if said.get("mode") else {}
 
 
 def _type(given: Any, field: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
-from smalt.arm.envelope import timestamp
 from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request
 from smalt.arm.listing import carries
@@ -62,9 +61,7 @@ def _deployment(connection: Connection, request: Request, name: str) -> str:
 
 
 def _view(platform: Platform, row: Row) -> Document:
-    address = f"{platform.settings.url}{row.written}/jobs"
-    own = {"createdBy": row.created_by, "createdAt": timestamp(row.created_at)}
-    return {"scoringUri": address, "properties": {**own, **part(row.properties, "properties")}}
+    return {"scoringUri": f"{platform.settings.url}{row.written}/jobs"}
 
 
 def _filter(row: Row, query: Mapping[str, str]) -> bool:

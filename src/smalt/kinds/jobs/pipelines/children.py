@@ -23,10 +23,10 @@ def literal(value: str) -> Document:
 
 def files(uri: str, type_: str, mode: str | None) -> Document:
     found: Document = {"jobInputType": type_ if type_ in DATA else "uri_folder", "uri": uri}
-    return found | ({"mode": _mode(mode)} if mode else {})
+    return found | ({"mode": job_mode(mode)} if mode else {})
 
 
-def _mode(given: str) -> str:
+def job_mode(given: str) -> str:
     """YAML's spelling, which components have, as that of a job, which is all that clients read there."""
     return _MODES.get(given.lower(), given)
 
@@ -60,7 +60,7 @@ def _output(output: Document, settings: Settings) -> Document:
         uri = f"azureml://datastores/{settings.datastore}/paths/azureml/${{{{name}}}}/${{{{output_name}}}}{end}"
     found: Document = {
         "jobOutputType": type_,
-        "mode": _mode(output["mode"]) if output.get("mode") else None,
+        "mode": job_mode(output["mode"]) if output.get("mode") else None,
         "uri": filled(uri, settings) if uri else None,
         "assetName": output.get("assetName"),
         "assetVersion": output.get("assetVersion"),
