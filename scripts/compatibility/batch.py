@@ -20,10 +20,10 @@ def run_batch_deployment(client: MLClient, path: Path, endpoint: str) -> str:
     load = loading.load_pipeline_component_batch_deployment if pipeline else loading.load_model_batch_deployment
     client.batch_endpoints.begin_create_or_update(BatchEndpoint(name=endpoint)).result()
     try:
-        deployment = load(path)
+        deployment: Any = load(path)
         deployment.endpoint_name = endpoint
         client.batch_deployments.begin_create_or_update(deployment).result()
-        site = client.batch_endpoints.get(endpoint)
+        site: Any = client.batch_endpoints.get(endpoint)
         site.defaults.deployment_name = deployment.name
         client.batch_endpoints.begin_create_or_update(site).result()
         return _ask(client, endpoint, deployment.name, _data(path, pipeline))
@@ -32,21 +32,22 @@ def run_batch_deployment(client: MLClient, path: Path, endpoint: str) -> str:
 
 
 def _ask(client: MLClient, endpoint: str, deployment: str, data: dict[str, Any]) -> str:
-    job = client.batch_endpoints.invoke(endpoint_name=endpoint, **data)
-    client.jobs.stream(job.name)
-    status = client.jobs.get(job.name).status
+    job: Any = client.batch_endpoints.invoke(endpoint_name=endpoint, **data)
+    client.jobs.stream(str(job.name))
+    status = client.jobs.get(str(job.name)).status
     if status != "Completed":
         raise NotCompleted(f"the job {job.name} is {status}")
     if job.name not in {one.name for one in client.batch_deployments.list_jobs(endpoint, name=deployment)}:
         raise NotCompleted(f"the job {job.name} is not in the deployment's list")
-    outputs = client.jobs.get(job.name).outputs
+    done: Any = client.jobs.get(str(job.name))
     with tempfile.TemporaryDirectory() as folder:
+        outputs: dict[str, Any] = done.outputs
         for name, one in outputs.items():
             if "model" not in str(one.type):  # the client itself cannot download those, from no service
-                client.jobs.download(job.name, download_path=folder, output_name=name)
+                client.jobs.download(str(job.name), download_path=folder, output_name=name)
         files = sorted(one for one in Path(folder).rglob("*") if one.is_file())
         if not files:
-            raise NotCompleted(f"the download of {', '.join(outputs)} holds no file")
+            raise NotCompleted(f"the download of {', '.join(done.outputs)} holds no file")
         return "\n".join([*map(str, files), files[-1].read_text(errors="replace")[:500]])
 
 
@@ -56,7 +57,7 @@ def _data(path: Path, pipeline: bool) -> dict[str, Any]:
         return {"input": Input(type="uri_folder", path=str(path.parents[1] / "data"))}
     top = path.parent if (path.parent / "inputs.yml").exists() else path.parents[1]
     said = yaml.safe_load((top / "inputs.yml").read_text())
-    inputs = {name: Input(**one) for name, one in said["inputs"].items()}
+    inputs: dict[str, Any] = {name: Input(**one) for name, one in said["inputs"].items()}
     for one in inputs.values():
         if one.path and not one.path.startswith("azureml:"):
             one.path = str(top / one.path)

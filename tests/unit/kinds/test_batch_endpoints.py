@@ -8,7 +8,7 @@ import pytest
 
 from fakes.examples import CURATED, EXAMPLES, prepare
 from fakes.jobs import JOBS, cluster
-from fakes.pipelines import FOLDER, child, component, job_of, look, run_to_the_end
+from fakes.pipelines import FOLDER, child, component, data, job_of, look, node, run_to_the_end, submit
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import TaskSpec
 
@@ -342,6 +342,23 @@ class TestPipelines:
         wrong = {"scores": {"jobOutputType": "UriFolder"}, "other": {"jobOutputType": "UriFolder"}}
         assert error_of(self.call(harness, outputData=wrong))[:2] == (400, "properties.outputData.other")
         assert error_of(self.call(harness, miniBatchSize=3))[0] == 400
+
+    def test_a_component_of_a_job(self, harness: Harness) -> None:
+        """As the SDK makes it of `job_definition`."""
+        harness.put(ENDPOINT, {"properties": {}})
+        component(harness, "step")
+        bound = {"data": "${{parent.inputs.raw}}", "rate": "${{parent.inputs.rate}}"}
+        jobs = {"one": node("azureml:step:1", outputs={"made": "${{parent.outputs.scores}}"}, **bound)}
+        given = {"raw": data(), "rate": {"jobInputType": "literal", "value": "0.5"}}
+        submit(harness, jobs, "tried", inputs=given, outputs={"scores": {"jobOutputType": "uri_folder"}})
+        flow = component(harness, "flow", type="pipeline", sourceJobId="tried", inputs={}, outputs={})
+        configuration = {"componentId": {"assetId": flow}}
+        assert harness.put(V1, {"properties": {"deploymentConfiguration": configuration}}).status_code == 201
+        name = self.call(harness).json()["name"]
+        assert harness.get(f"{JOBS}/{name}").json()["properties"]["inputs"]["rate"]["value"] == "0.5"
+        spec = {"type": "pipeline", "sourceJobId": "gone"}
+        answer = harness.put(f"{WORKSPACE}/components/x/versions/1", {"properties": {"componentSpec": spec}})
+        assert error_of(answer)[:2] == (400, "properties.componentSpec.sourceJobId")
 
     def test_a_component_that_is_none_and_a_compute_that_is_not_there(self, harness: Harness) -> None:
         status, target, _ = error_of(self.made(harness, default_compute="gone"))

@@ -58,7 +58,7 @@ def parts(
     specification = _component(properties, model, str(environment or properties["environmentId"]))
     version = anonymous.version_of(specification)
     component = workspace.child("components", _COMPONENTS).child("versions", version)
-    return Parts(component, {"name": _COMPONENTS, "version": version, **specification}, environment, definition)
+    return Parts(component, {"name": STEP, "version": version, **specification}, environment, definition)
 
 
 def _own_environment(platform: Platform, connection: Connection, workspace: ResourceId, model: Row) -> Document:

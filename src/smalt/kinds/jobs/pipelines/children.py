@@ -10,8 +10,10 @@ from smalt.kinds.jobs.pipelines.components import DATA, PRIMITIVE
 from smalt.kinds.jobs.pipelines.graph import REHEARSED, Graph, Step
 from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.pipelines.step_types import type_of
+from smalt.store.document import part
 
 _STORE = "workspaceblobstore"
+_COMPONENT = "azureml.moduleName"  # by which users tell the steps of a pipeline apart
 _DEFAULT_STORE = re.compile(r"\$\{\{\s*default_datastore\s*\}\}")
 _MODES = {"ro_mount": "ReadOnlyMount", "rw_mount": "ReadWriteMount", "download": "Download", "upload": "Upload",
           "direct": "Direct", "eval_mount": "EvalMount", "eval_download": "EvalDownload"}  # fmt: skip
@@ -43,7 +45,8 @@ def properties(graph: Graph, step: Step, inputs: Mapping[str, Document], setting
     component, own = graph.component(step), dict(step.settings)
     compute = own.pop("computeId", None) or settings.compute
     return {
-        **type_of(step).job(component, own, settings),
+        **(job := type_of(step).job(component, own, settings)),
+        "properties": {_COMPONENT: component.name, **part(job, "properties")},
         "displayName": step.display,
         "componentId": component.id,
         "inputs": dict(inputs),
