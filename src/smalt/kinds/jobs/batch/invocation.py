@@ -61,7 +61,15 @@ _SPELLED = {
 def invoke(request: Request, row: Row | None) -> tuple[int, Any]:
     """201 with the job; 200 where this request has made it already."""
     assert row is not None
-    asked, platform, workspace = Asked.of(request.body), request.platform, request.id.workspace
+    asked = Asked.of(request.body)
+    try:
+        return _invoked(request, row, asked)
+    except resources.Exists:  # it is repeated while the first is still under way: that has made it
+        return _invoked(request, row, asked)
+
+
+def _invoked(request: Request, row: Row, asked: Asked) -> tuple[int, Any]:
+    platform, workspace = request.platform, request.id.workspace
     with platform.database.write() as connection:
         resources.get_many(connection, [workspace.key], Lock.BELOW)
         endpoint = resources.get(connection, row.id, Lock.BELOW)
