@@ -93,10 +93,18 @@ def data(type_: str, path: str) -> Any:
 
 
 def ports(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs or outputs by name, from YAML's. Raises MLError for what is none."""
+    """Inputs or outputs by name, from YAML's; a value alone is an input, too. Raises MLError for what is none."""
     package, _ = _package()
     with told():
-        return {name: getattr(package, kind)(**one) for name, one in given.items()}
+        return {
+            name: getattr(package, kind)(**(one if isinstance(one, Mapping) else _value(one)))
+            for name, one in given.items()
+        }
+
+
+def _value(given: Any) -> dict[str, Any]:
+    types = {bool: "boolean", int: "integer", float: "number"}
+    return {"type": types.get(type(given), "string"), "default": given}
 
 
 def printed(connection: Connection, operations: str, document: Mapping[str, Any]) -> dict[str, Any]:

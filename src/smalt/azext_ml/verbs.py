@@ -163,6 +163,7 @@ def create(
         no_wait: bool = False,
         endpoint_name: str | None = None,
         registry_name: str | None = None,
+        skip_script_validation: bool = False,
         **options: Any,
     ) -> Any:
         from . import sdk
@@ -177,7 +178,8 @@ def create(
         if file is None and "name" not in overrides:
             raise UsageError("one of the arguments --file/-f --name/-n is required")
         entity = sdk.loaded(kind.loader, file, overrides) if file else sdk.made(kind.loader, nested(overrides))
-        saved = sdk.saved(connection, kind.operations, entity, wait=not no_wait)
+        how = {"skip_script_validation": True} if skip_script_validation else {}
+        saved = sdk.saved(connection, kind.operations, entity, wait=not no_wait, **how)
         return None if saved is None else written(connection, kind, saved)
 
     arguments = (file, NEW_NAME, *more, SET, *((NO_WAIT,) if waits else ()), *IN_WORKSPACE)

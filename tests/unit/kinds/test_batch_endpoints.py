@@ -248,6 +248,10 @@ class TestInvocations:
     def test_names_are_taken_once(self, ready: Harness) -> None:
         assert invoke(ready, name="monday").json()["name"] == "monday"
         assert error_of(invoke(ready, name="monday"))[:2] == (409, "properties.name")
+        again = {"repeatability-request-id": "a"}
+        answers = [invoke(ready, headers=again, name="tuesday") for _ in range(2)]
+        assert [one.status_code for one in answers] == [201, 200]
+        assert error_of(invoke(ready, headers={"repeatability-request-id": "b"}, name="tuesday"))[0] == 409
 
     def test_as_people_write_it_without_a_client(self, ready: Harness) -> None:
         body = {

@@ -135,9 +135,7 @@ def _list_jobs_of_deployment(
     return all_pages(connection, path, _shown_job, max_results)
 
 
-def _create_deployment(
-    connection: Connection, file: str, set_default: bool = False, skip_script_validation: bool = False, **options: Any
-) -> Any:
+def _create_deployment(connection: Connection, file: str, set_default: bool = False, **options: Any) -> Any:
     if set_default and options.get("no_wait"):
         raise MLError("--set-default needs the deployment: leave --no-wait out.")
     shown = _create_of(file).run(connection, file=file, **options)

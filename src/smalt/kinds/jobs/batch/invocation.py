@@ -75,29 +75,28 @@ def _invoked(request: Request, row: Row, asked: Asked) -> tuple[int, Any]:
         endpoint = resources.get(connection, row.id, Lock.BELOW)
         if endpoint is None:
             raise not_found("Batch endpoint", row.name)
-        job = workspace.child("jobs", asked.name or _name(request, endpoint))
+        repeated = _repeated(request, endpoint)
+        job = workspace.child("jobs", asked.name or f"batchjob-{repeated or uuid.uuid4()}")
         check_name(request.kinds[JOBS], job.name)
         there = resources.get(connection, job.key)
-        if there is not None and (there.lookup != jobs.identity(endpoint) or asked.name):
-            raise conflict(
-                f"Job '{job.name}' exists already; leave the name out, or choose another.", "properties.name"
-            )
-        if there is not None:
+        if there is not None and repeated and jobs.of(there).get("request") == repeated:
             return 200, jobs.document(there)
+        if there is not None:
+            message = f"Job '{job.name}' exists already; leave the name out, or choose another."
+            raise conflict(message, "properties.name")
         deployment = _deployment(request, connection, endpoint)
-        _submit(request, connection, endpoint, deployment, job, asked)
+        _submit(request, connection, endpoint, deployment, job, asked, repeated)
         made = resources.get(connection, job.key)
         assert made is not None
     platform.hub.notify(job.key)
     return 201, jobs.document(made)
 
 
-def _name(request: Request, endpoint: Row) -> str:
-    repeated = next((one for header in _REPEATED if (one := request.headers.get(header))), "")
-    if not repeated:
-        return f"batchjob-{uuid.uuid4()}"
-    who = f"{jobs.identity(endpoint)} {request.principal.oid} {repeated}"
-    return f"batchjob-{uuid.uuid5(uuid.NAMESPACE_URL, who)}"
+def _repeated(request: Request, endpoint: Row) -> str:
+    """What is the same for a request and its repetitions, and no other; empty: the client says nothing of it."""
+    said = next((one for header in _REPEATED if (one := request.headers.get(header))), "")
+    who = f"{jobs.identity(endpoint)} {request.principal.oid} {said}"
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, who)) if said else ""
 
 
 def _deployment(request: Request, connection: Connection, endpoint: Row) -> Row:
@@ -123,7 +122,13 @@ def _deployment(request: Request, connection: Connection, endpoint: Row) -> Row:
 
 
 def _submit(
-    request: Request, connection: Connection, endpoint: Row, deployment: Row, job: ResourceId, asked: Asked
+    request: Request,
+    connection: Connection,
+    endpoint: Row,
+    deployment: Row,
+    job: ResourceId,
+    asked: Asked,
+    repeated: str,
 ) -> None:
     configuration = part(deployment.properties, "deploymentConfiguration")
     what = _of_component(configuration, asked) if configuration else _of_model(deployment.spec, asked)
@@ -144,7 +149,7 @@ def _submit(
         quota.check(connection, request.id.workspace, admitted.spec)
     except ArmError as error:
         raise _within(error, spelled) from None
-    ours = {jobs.BATCH: {"endpoint": jobs.identity(endpoint), "deployment": deployment.name}}
+    ours = {jobs.BATCH: {"deployment": deployment.name, "request": repeated}}
     by, now = request.principal.name, request.now
     submission.insert(connection, job, admitted, ours, lookup=jobs.identity(endpoint), by=by, now=now)
 

@@ -18,13 +18,17 @@ from smalt.store import pages, resources
 from smalt.store.document import part
 from smalt.store.resources import Row
 
-BATCH = "batch"  # in a job's own part of the spec: {"endpoint": its identity, "deployment": a name}
+BATCH = "batch"  # in a job's own part of the spec: {"deployment": a name, "request": what its repetitions share}
 _DEPLOYMENT = "deployments"
 
 
 def identity(endpoint: Row) -> str:
     """Another one for an endpoint that is made again under an old name; jobs are found by it."""
     return f"batch-{job_oid(endpoint)}"
+
+
+def of(row: Row) -> Document:
+    return part(part(row.spec, OURS), BATCH)
 
 
 def document(row: Row) -> Document:
@@ -88,7 +92,7 @@ def _endpoint(connection: Any, below: ResourceId) -> Row:
 
 
 def _deployment(row: Row) -> str:
-    return str(part(part(row.spec, OURS), BATCH).get("deployment") or "").lower()
+    return str(of(row).get("deployment") or "").lower()
 
 
 KINDS = [
