@@ -23,6 +23,7 @@ from pathlib import Path
 from azure.ai.ml import MLClient
 from azure.identity import DefaultAzureCredential
 from compatibility.assets import create_and_read_back
+from compatibility.batch import run_batch_deployment
 from compatibility.beyond import attempt
 from compatibility.examples import Example, fill_in_file, read_list, working_copy
 from compatibility.fixtures import SET, before, set_up
@@ -88,6 +89,8 @@ def _run(row: Example, top: Path) -> None:
         run_notebook(client, path)
     elif row.needs:
         attempt(client, row.kind, path, SET.get(row.path, {}))
+    elif row.kind == "batch-deployment":
+        print(run_batch_deployment(client, path, endpoint))
     elif row.kind == "online-deployment":
         print(run_deployment(client, row.path, path, top, endpoint))
     elif row.runs == "executes":

@@ -56,6 +56,8 @@ def create_and_read_back(client: MLClient, kind: str, path: Path) -> None:
         _workspace(client, path)
     elif kind == "online-endpoint":
         _online_endpoint(client, path)
+    elif kind == "batch-endpoint":
+        _batch_endpoint(client, path)
     else:
         raise NotImplementedError(f"no way to read back a {kind}")
 
@@ -162,6 +164,17 @@ def _online_endpoint(client: MLClient, path: Path) -> None:
     _expect(bool(client.online_endpoints.get_keys(entity.name).primary_key), "it has no key")
     client.online_endpoints.begin_delete(entity.name).result()
     _gone(lambda: client.online_endpoints.get(entity.name))
+
+
+def _batch_endpoint(client: MLClient, path: Path) -> None:
+    entity = sdk.load_batch_endpoint(path)
+    client.batch_endpoints.begin_create_or_update(entity).result()
+    got = client.batch_endpoints.get(entity.name)
+    _compare(entity, got, ("auth_mode", "description", "tags"))
+    _expect(bool(got.scoring_uri), "it has no scoring URI")
+    _expect(entity.name in {one.name for one in client.batch_endpoints.list()}, "it is not in the list")
+    client.batch_endpoints.begin_delete(entity.name).result()
+    _gone(lambda: client.batch_endpoints.get(entity.name))
 
 
 def _versions(operations: Any, name: str) -> set[str]:

@@ -20,15 +20,13 @@ MODEL_VERSION = "1"
 _NEEDS = (
     ("job:automl", "AutoML"),
     ("job:spark", "Spark"),
-    ("batch-endpoint", "batch endpoints"),
-    ("batch-deployment", "batch endpoints"),
     ("registry(", "registries"),
 )
 _NEEDS_BY_PATH = {
     "sdk/python/jobs/pipelines/1b_pipeline_with_python_function_components/"
     "pipeline_with_python_function_components.ipynb": "the environment mldesigner",
 }
-_NEEDS_BY_KIND = {"registry": "registries", "batch-endpoint": "batch endpoints"}
+_NEEDS_BY_KIND = {"registry": "registries"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Example:
 
     @property
     def needs(self) -> str | None:
-        """The feature beyond command jobs, assets, computes and online endpoints that this one cannot do without."""
+        """The feature beyond jobs, assets, computes and endpoints that this one cannot do without."""
         if self.path in _NEEDS_BY_PATH:
             return _NEEDS_BY_PATH[self.path]
         if self.kind in _NEEDS_BY_KIND:

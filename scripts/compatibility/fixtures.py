@@ -22,6 +22,7 @@ _INFERENCE_SCHEMA = "cli/endpoints/online/managed/inference-schema"
 _REGISTERED_COMPONENTS = "cli/jobs/pipelines-with-components/basics/1b_e2e_registered_components"
 _SCORING = "cli/endpoints/batch/deploy-pipelines/batch-scoring-with-preprocessing"
 _TRAINING = "cli/endpoints/batch/deploy-pipelines/training-with-components"
+_HEART = "cli/endpoints/batch/deploy-models/heart-classifier-mlflow"
 _REGISTERS = {
     "tutorials/": "credit_defaults_model",
     "sdk/python/using-mlflow/deploy/": "heart-classifier",
@@ -53,8 +54,11 @@ def before(client: MLClient, top: Path, example: Example, endpoint: str) -> None
     for folder, model in _REGISTERS.items():
         if example.path.startswith(folder):
             _remove_model(client, model)
-    if example.path in SET:
+    if example.path in SET or (example.kind == "batch-deployment" and example.path.startswith((_SCORING, _TRAINING))):
         _pipelines_assets(client, top, example.path)
+    if example.path.startswith(_HEART):
+        model = str(top / _HEART / "deployment-simple/model")
+        client.models.create_or_update(Model(name="heart-classifier-mlflow", type="mlflow_model", path=model))
     if example.path.startswith(_REGISTERED_COMPONENTS):
         for name in ("train", "score", "eval"):
             client.components.create_or_update(load_component(top / _REGISTERED_COMPONENTS / f"{name}.yml"))

@@ -19,10 +19,10 @@ this platform. Written by
 "Unmodified" means: after upstream's own placeholders are filled in, and with a stand-in for data that lies on the
 internet (`scripts/compatibility/standins.py`). What upstream's set-up scripts leave in a workspace is made first
 (`scripts/compatibility/fixtures.py`). *works* is, for a job, Completed with its log downloaded; for a deployment, the
-answer to upstream's sample request; for a notebook, all cells; for all else created, read back and compared, listed,
-archived or deleted. *not yet* was submitted too, and was refused with a clear error. *not confirmed* was refused before, and
-has not come to its end since what it needs is there: the seconds are those of the refusal. *upstream* is an error of the
-example's own, with the reason.
+answer to upstream's sample request, of a batch deployment what its job wrote, downloaded; for a notebook, all cells; for all
+else created, read back and compared, listed, archived or deleted. *not yet* was submitted too, and was refused with a clear
+error. *not confirmed* was refused before, and has not come to its end since what it needs is there: the seconds are those of
+the refusal. *upstream* is an error of the example's own, with the reason.
 
 {counts}
 

@@ -29,6 +29,9 @@ FILES = {
     "d.csv": "a,b\n1,2\n",
     "src/main.py": "import sys, pathlib\nprint('n is', sys.argv[1])\npathlib.Path(sys.argv[2], 'x.txt').write_text('x')\n",
     "src/score.py": "import json\ndef init(): pass\ndef run(body): return {'n': len(json.loads(body))}\n",
+    "src/nightly.py": "def run(mini_batch):\n    return [one.rsplit('/', 1)[-1] for one in mini_batch]\n",
+    "nightly.yml": "name: nightly\ntype: model\ncode_configuration: {code: ./src, scoring_script: nightly.py}\n"
+    "environment: azureml:plain:1\ncompute: azureml:cpu\nsettings: {mini_batch_size: 2}\n",
     "env.yml": "name: plain\nversion: '1'\nimage: python:3.11\ntags: {team: churn}\n",
     "data.yml": "name: churn\nversion: '1'\ntype: uri_file\npath: ./d.csv\ndescription: first\n",
     "job.yml": "display_name: hello\ncode: ./src\ncommand: python main.py ${{inputs.n}} ${{outputs.o}}\n"
@@ -107,6 +110,7 @@ def project(ml: Script, folder: Path, workspace: str) -> None:
     models(ml, here, folder, workspace)
     schedules(ml, here, folder)
     serving(ml, here, folder, f"ep-{workspace}")
+    batch(ml, here, folder, f"be-{workspace}")
     errors(ml, here)
     assert ml.count >= ENOUGH
     assert ml(f"workspace delete -n {workspace} -y") is None
@@ -190,12 +194,25 @@ def serving(ml: Script, here: Here, folder: Path, endpoint: str) -> None:
     assert ml(f"online-endpoint delete -n {endpoint} -y", *here) is None
 
 
+def batch(ml: Script, here: Here, folder: Path, endpoint: str) -> None:
+    assert ml(f"batch-endpoint create -n {endpoint}", *here)["auth_mode"] == "aad_token"
+    deployment = ml(f"batch-deployment create -f {folder}/nightly.yml -e {endpoint} --set-default", *here)
+    assert (deployment["mini_batch_size"], deployment["output_action"]) == (2, "append_row")
+    update = f"batch-deployment update -n nightly -e {endpoint} --set mini_batch_size=1"
+    assert ml(update, *here)["mini_batch_size"] == 1
+    assert ml(f"batch-endpoint show -n {endpoint}", *here)["defaults"] == {"deployment_name": "nightly"}
+    job = ml(f"batch-endpoint invoke -n {endpoint} --input {folder}/src -m 3", *here)
+    assert "Execution Summary" in ml.text(f"job stream -n {job['name']}", *here)
+    assert ml(f"batch-deployment list-jobs -n nightly -e {endpoint} --query [].name", *here) == [job["name"]]
+    assert ml(f"batch-endpoint list-jobs -n {endpoint} --query [].status", *here) == ["Completed"]
+    assert ml(f"batch-endpoint delete -n {endpoint} -y", *here) is None
+
+
 def errors(ml: Script, here: Here) -> None:
     ml.fails(3, "ResourceNotFound", "job show -n nothing", *here)
     ml.fails(3, "ResourceNotFound", "job show -n nothing -w nowhere")
     ml.fails(2, "--name/-n", "job show", *here)
     ml.fails(1, "No such file", "job create -f nothing.yml", *here)
-    ml.fails(1, "batchEndpoints", "batch-endpoint list", *here)
     ml.fails(1, "registries", "registry list")
 
 

@@ -173,6 +173,16 @@ EXAMPLES: dict[str, Example] = {
         needs=("workspaces/onlineendpoints/deployments",),
         edit=("enabled", False),
     ),
+    "workspaces/batchendpoints": Example(f"{WORKSPACE}/batchEndpoints/churn-nightly", {"authMode": "aadToken"}),
+    "workspaces/batchendpoints/deployments": Example(
+        f"{WORKSPACE}/batchEndpoints/churn-nightly/deployments/v1",
+        {
+            "model": {"referenceType": "Id", "assetId": "azureml:churn-model:1"},
+            "environmentId": CURATED,
+            "codeConfiguration": {"codeId": f"{WORKSPACE}/codes/c0de/versions/1", "scoringScript": "score.py"},
+        },
+        needs=("workspaces/batchendpoints", "workspaces/models/versions", "workspaces/codes/versions"),
+    ),
     "microsoft.authorization/locks": Example(
         f"{WORKSPACE}/providers/Microsoft.Authorization/locks/keep",
         {"level": "CanNotDelete", "notes": "of the audit"},
@@ -189,7 +199,7 @@ def prepare(harness: Harness, key: str) -> Example:
         answer = harness.put(EXAMPLES[needed].url, EXAMPLES[needed].body())
         assert answer.status_code in (200, 201), answer.text
         harness.settle()
-    if key == "workspaces/onlineendpoints/deployments":
+    if key in ("workspaces/onlineendpoints/deployments", "workspaces/batchendpoints/deployments"):
         store = harness.row(f"{WORKSPACE}/datastores/workspaceblobstore")
         account, container = store.properties["accountName"], store.properties["containerName"]
         for name, text in (("code/score.py", "def run(data): return data"), ("model/MLmodel", "flavors: {}")):

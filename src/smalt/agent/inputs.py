@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from smalt.agent.barrier import Barrier
 from smalt.agent.beneath import held
@@ -67,8 +67,9 @@ def _value(one: InputSpec, places: Places, folder: Path, mounts: Barrier, journa
         if not isinstance(mounts, Namespace):
             mounts.show(source, writable=True, base=places.store)
         return str(source)
-    target = place if source.is_dir() else place / source.name
-    place.mkdir(parents=True, exist_ok=True)
+    name = PurePosixPath(one.source.name).name if one.named else source.name
+    target = place if source.is_dir() and not one.named else place / name
+    (target if source.is_dir() else place).mkdir(parents=True, exist_ok=True)
     if one.mode in _COPIED:
         with journal.stage(f"input '{one.name}' copied"):
             _copy(one.name, source, target, journal, 0, places.store)

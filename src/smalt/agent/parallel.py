@@ -8,12 +8,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from smalt.agent.inject.parallel.settings import options
 from smalt.agent.parallel_spec import ParallelSpec
 from smalt.agent.render import render
 from smalt.agent.wire import OutputSpec
 
 START = Path(__file__).parent / "inject" / "parallel" / "start.py"
-APPENDED_FILE = "parallel_run_step.txt"  # in an output that is a folder
+APPENDED_FILE = "parallel_run_step.txt"  # in an output that is a folder, unless --append_row_file_name says another
 _CONFIG = "parallel.json"
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
@@ -25,14 +26,16 @@ def prepare_parallel(
 
     `own` is what the process sees of the task's folder; the code is below it, in `work`.
     """
-    work = own / "work"
+    work, arguments = own / "work", words(spec.arguments, inputs, places)
+    file = options(arguments).get("append_row_file_name", APPENDED_FILE)
     config = {
         **spec.settings,
-        "script": str(work / spec.script),
-        "arguments": words(spec.arguments, inputs, places),
+        "script": str(work / spec.script) if spec.script else "",
+        "arguments": arguments,
+        "model": inputs.get(spec.model, ""),
         "input": inputs[spec.input],
         "table": spec.table and {**spec.table, "paths": [_path(one, inputs) for one in spec.table["paths"]]},
-        "append_to": _appended(spec.append_to, outputs, places),
+        "append_to": _appended(spec.append_to, outputs, places, file),
         "outputs": dict(places),
         "logs": str(work / "logs"),
     }
@@ -63,8 +66,8 @@ def _path(one: Mapping[str, str], inputs: Mapping[str, str]) -> dict[str, str]:
     return {"kind": one["kind"], "at": one["at"], "root": inputs[one["input"]]}
 
 
-def _appended(name: str, outputs: Sequence[OutputSpec], places: Mapping[str, str]) -> str:
+def _appended(name: str, outputs: Sequence[OutputSpec], places: Mapping[str, str], file: str) -> str:
     if not name:
         return ""
     is_file = any(one.name == name and one.type == "uri_file" for one in outputs)
-    return places[name] if is_file else str(Path(places[name], APPENDED_FILE))
+    return places[name] if is_file else str(Path(places[name], Path(file).name))

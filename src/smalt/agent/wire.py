@@ -63,7 +63,7 @@ class InputSpec:
     """One input. A literal has `value`; all others have `source`, or `url` to fetch it from.
 
     `mode` is Azure's, in lower case: ro_mount, download, direct, eval_mount, eval_download.
-    `uri` is what `direct` gives.
+    `uri` is what `direct` gives. `named`: a folder, too, is in one of its own, under the name that it has.
     """
 
     name: str
@@ -73,6 +73,7 @@ class InputSpec:
     uri: str = ""
     source: Ref | None = None
     url: str = ""
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -368,10 +369,7 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Hint:
-    """One datagram: the state of `task` changed, so `owner` should be looked at. Losing one costs time, never truth.
-
-    Without a task: something else changed that `owner` should know.
-    """
+    """One datagram: `task` changed (empty: something else), so look at `owner`. Losing one costs time, never truth."""
 
     owner: str
     task: str

@@ -36,7 +36,8 @@ class Request:
 
     `body` is the whole JSON document; `patched`: a PATCH made it. `rehearse`, for actions: how these PUTs would be
     answered now, one after the other; None, or why not. Nothing is kept. `patch`, for `Kind.verbs`: PATCH another
-    resource (its request, its ETag) as its own PATCH would. `kinds`, for both: all that there are, by key.
+    resource (its request, its ETag) as its own PATCH would. `kinds`, for both: all that there are, by key. `headers`
+    have names in small letters.
     """
 
     platform: Platform
@@ -46,6 +47,7 @@ class Request:
     body: Document = field(default_factory=dict[str, Any])
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     api_version: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     patched: bool = False
     rehearse: Callable[[Sequence[Request]], list[ArmError | None]] | None = None
     patch: Callable[[Request, str], Document] | None = None

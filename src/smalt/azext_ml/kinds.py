@@ -108,10 +108,31 @@ ONLINE_DEPLOYMENT = Kind(
         "app_insights_enabled": "properties.appInsightsEnabled",
     },
 )  # fmt: skip
-BATCH_ENDPOINT = Kind("batch endpoint", "batchEndpoints", "load_batch_endpoint", "batch_endpoints", edits=_TOP)
+BATCH_ENDPOINT = Kind(
+    "batch endpoint", "batchEndpoints", "load_batch_endpoint", "batch_endpoints", resources.batch_endpoint,
+    edits={
+        **_TOP,
+        "defaults.": "properties.defaults",
+        "defaults.deployment_name": "properties.defaults.deploymentName",
+        "properties.": "properties.properties",
+    },
+)  # fmt: skip
 BATCH_DEPLOYMENT = Kind(
     "batch deployment", "batchEndpoints/{endpoint}/deployments", "load_batch_deployment", "batch_deployments",
-    edits=_TOP,
+    resources.batch_deployment,
+    edits={
+        **_TOP,
+        "compute": "properties.compute",
+        "environment_variables.": "properties.environmentVariables",
+        "error_threshold": "properties.errorThreshold",
+        "logging_level": "properties.loggingLevel",
+        "max_concurrency_per_instance": "properties.maxConcurrencyPerInstance",
+        "mini_batch_size": "properties.miniBatchSize",
+        "output_file_name": "properties.outputFileName",
+        "properties.": "properties.properties",
+        "resources.instance_count": "properties.resources.instanceCount",
+        "retry_settings.max_retries": "properties.retrySettings.maxRetries",
+    },
 )  # fmt: skip
 WORKSPACE = Kind(
     "workspace", "", "load_workspace", "workspaces", resources.workspace,

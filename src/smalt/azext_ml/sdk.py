@@ -87,6 +87,26 @@ def called(connection: Connection, operations: str, method: str, /, **arguments:
         return getattr(getattr(client(connection), operations), method)(**arguments)
 
 
+def data(type_: str, path: str) -> Any:
+    """What `invoke` takes as an input."""
+    return ports("Input", {"": {"type": type_, "path": path}})[""]
+
+
+def ports(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs or outputs by name, from YAML's; a value alone is an input, too. Raises MLError for what is none."""
+    package, _ = _package()
+    with told():
+        return {
+            name: getattr(package, kind)(**(one if isinstance(one, Mapping) else _value(one)))
+            for name, one in given.items()
+        }
+
+
+def _value(given: Any) -> dict[str, Any]:
+    types = {bool: "boolean", int: "integer", float: "number"}
+    return {"type": types.get(type(given), "string"), "default": given}
+
+
 def printed(connection: Connection, operations: str, document: Mapping[str, Any]) -> dict[str, Any]:
     """What the server's document is in YAML; it is read again."""
     path = document["id"].split("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -137,9 +137,17 @@ def view(archived_only: bool, include_archived: bool) -> str:
 
 
 def all_of(connection: Connection, kind: Kind, documents: Iterable[Any], most: int | None = None) -> list[Any]:
+    return [kind.printed(connection, one) for one in _first(documents, most)]
+
+
+def all_pages(connection: Connection, path: str, shown: Callable[[Any], Any], most: int | None = None) -> list[Any]:
+    return [shown(one) for one in _first(connection.pages(path), most)]
+
+
+def _first(documents: Iterable[Any], most: int | None) -> Iterable[Any]:
     if most is not None and most < 1:
         raise UsageError("argument --max-results/-r: must be at least 1")
-    return [kind.printed(connection, one) for one in islice(documents, most)]
+    return islice(documents, most)
 
 
 def create(
@@ -155,6 +163,7 @@ def create(
         no_wait: bool = False,
         endpoint_name: str | None = None,
         registry_name: str | None = None,
+        skip_script_validation: bool = False,
         **options: Any,
     ) -> Any:
         from . import sdk
@@ -169,7 +178,8 @@ def create(
         if file is None and "name" not in overrides:
             raise UsageError("one of the arguments --file/-f --name/-n is required")
         entity = sdk.loaded(kind.loader, file, overrides) if file else sdk.made(kind.loader, nested(overrides))
-        saved = sdk.saved(connection, kind.operations, entity, wait=not no_wait)
+        how = {"skip_script_validation": True} if skip_script_validation else {}
+        saved = sdk.saved(connection, kind.operations, entity, wait=not no_wait, **how)
         return None if saved is None else written(connection, kind, saved)
 
     arguments = (file, NEW_NAME, *more, SET, *((NO_WAIT,) if waits else ()), *IN_WORKSPACE)

@@ -17,6 +17,8 @@ from smalt.web.visits import VisitApp
 
 # As for Azure, two slashes are one here: clients write /{scope}/providers/… with a scope that begins with one itself.
 ARM_PATH = re.compile(r"//?(subscriptions|providers|tenants)", re.IGNORECASE)
+# Azure's own address of what answers for a workspace behind Resource Manager: clients list the jobs of endpoints there.
+FRONTEND = re.compile(r"/mferp/managementfrontend(?=/)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Dispatcher:
             await self.blobs(scope, receive, send)
             return
         send = _without_guesses(send)
+        if found := FRONTEND.match(scope["path"]):
+            scope = {**scope, "path": scope["path"][found.end() :]}
         if ARM_PATH.match(scope["path"]):
             await self.arm(scope, receive, send)
         elif TrackingApp.handles(scope["path"]):

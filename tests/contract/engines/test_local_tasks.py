@@ -107,6 +107,17 @@ def test_a_downloaded_input_is_a_private_copy(local: Any, data: Path, mode: str)
     assert (data / "sub").is_dir()
 
 
+@pytest.mark.parametrize("mode", ["ro_mount", "download"])
+def test_a_folder_may_keep_its_name(local: Any, tmp_path: Path, mode: str) -> None:
+    """As a model has it, in a folder of its own."""
+    model = tmp_path / "models" / "weights"
+    model.mkdir(parents=True)
+    (model / "w.txt").write_text("3\n")
+    given = InputSpec("model", "custom_model", mode, source=ref(model), named=True)
+    state, log = local.run(command="basename ${{inputs.model}}; cat ${{inputs.model}}/w.txt", inputs=[given])
+    assert state.exit_code == 0 and log == "weights\n3\n"
+
+
 def test_a_downloaded_folder_brings_no_link_out(local: Any, data: Path, tmp_path: Path) -> None:
     files_only(local)
     (tmp_path / "secret").write_text("secret")

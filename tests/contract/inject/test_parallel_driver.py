@@ -357,3 +357,19 @@ def test_rows_of_tables(site: Site) -> None:
     code, said = site.run(script, table=table, size=512, arguments=["--append_row_dataframe_header", "True"])
     assert code == 0, said
     assert site.rows == ["id", *map(str, range(500))]
+
+
+def test_the_script_finds_its_model_and_the_output(site: Site) -> None:
+    model = site.folder / "models" / "m"
+    model.mkdir(parents=True)
+    (model / "factor").write_text("3")
+    script = """
+import os
+from pathlib import Path
+def run(mini_batch):
+    folder = os.environ["AZUREML_MODEL_DIR"]
+    Path(os.environ["AZUREML_BI_OUTPUT_PATH"], "beside").touch()
+    return [Path(folder, "m", "factor").read_text()]
+"""
+    assert site.run(script, model=str(model), size=FILES)[0] == 0
+    assert site.rows == ["3"] and (site.folder / "beside").exists()

@@ -1,7 +1,7 @@
 """What `az ml` prints without the SDK is what the SDK prints.
 
 `documents.json` holds documents of the server, each with what azure-ai-ml 1.35.2 gave for it: `_to_dict()`, of a command job
-that of the job which its builder becomes. `tests/e2e/test_e2e_az_ml.py` compares with an SDK that runs.
+that of the job which its builder becomes; where that has the Python name of an enumeration's member, its value. `tests/e2e/test_e2e_az_ml.py` compares with an SDK that runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from smalt.azext_ml.kinds import (
+    BATCH_DEPLOYMENT,
+    BATCH_ENDPOINT,
     COMPONENT,
     COMPUTE,
     DATA,
@@ -33,7 +35,7 @@ PAIRS: dict[str, Any] = json.loads(Path(__file__).with_name("documents.json").re
 KINDS = {
     "job": JOB, "data": DATA, "environment": ENVIRONMENT, "model": MODEL, "component": COMPONENT, "compute": COMPUTE,
     "datastore": DATASTORE, "schedule": SCHEDULE, "workspace": WORKSPACE, "online_endpoint": ONLINE_ENDPOINT,
-    "online_deployment": ONLINE_DEPLOYMENT,
+    "online_deployment": ONLINE_DEPLOYMENT, "batch_endpoint": BATCH_ENDPOINT, "batch_deployment": BATCH_DEPLOYMENT,
 }  # fmt: skip
 HERE = Where("default", TENANT)
 

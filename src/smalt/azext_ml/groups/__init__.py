@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..table import Command, Group
-from . import assets, compute, job, schedule, serving, workspace
+from . import assets, batch, compute, job, schedule, serving, workspace
 
 GROUPS: tuple[Group, ...] = (
     job.COMMANDS,
@@ -17,7 +17,8 @@ GROUPS: tuple[Group, ...] = (
     workspace.COMMANDS,
     serving.ENDPOINT_COMMANDS,
     serving.DEPLOYMENT_COMMANDS,
-    *serving.BATCH_COMMANDS,
+    batch.ENDPOINT_COMMANDS,
+    batch.DEPLOYMENT_COMMANDS,
     workspace.REGISTRY_COMMANDS,
 )
 COMMANDS: dict[str, Command] = {one.name: one for group in GROUPS for one in group.commands}

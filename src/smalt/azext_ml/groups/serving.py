@@ -1,4 +1,4 @@
-"""`ml online-endpoint`, `ml online-deployment`, and the batch ones, which the server refuses."""
+"""`ml online-endpoint` and `ml online-deployment`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from ..arguments import DESCRIPTION, FILE, IN_WORKSPACE, MAYBE_FILE, NAME, NEW_NAME, NO_WAIT, SET, TAGS, flag, option
 from ..connection import Connection
 from ..errors import MLError
-from ..kinds import BATCH_DEPLOYMENT, BATCH_ENDPOINT, ONLINE_DEPLOYMENT, ONLINE_ENDPOINT, Kind
-from ..table import Argument, Command, Group
+from ..kinds import ONLINE_DEPLOYMENT, ONLINE_ENDPOINT
+from ..table import Command, Group
 from ..verbs import ENDPOINT, create, delete, list_, sent, show, update
 
 ENDPOINTS, DEPLOYMENTS = "ml online-endpoint", "ml online-deployment"
@@ -164,16 +164,3 @@ DEPLOYMENT_COMMANDS = Group(
         ),
     ),
 )  # fmt: skip
-
-
-def _batch(group: str, noun: str, kind: Kind, *more: Argument) -> Group:
-    file = create(group, kind, *more, waits=True)
-    commands = (file, show(group, kind, *more), list_(group, kind, *more), update(group, kind, *more, waits=True),
-                delete(group, kind, *more, waits=True))  # fmt: skip
-    return Group(group, f"{noun}, which this version of the server refuses.", commands)
-
-
-BATCH_COMMANDS = (
-    _batch("ml batch-endpoint", "Batch endpoints", BATCH_ENDPOINT),
-    _batch("ml batch-deployment", "Batch deployments", BATCH_DEPLOYMENT, ENDPOINT),
-)

@@ -204,6 +204,61 @@ def _settings(document: Mapping[str, Any] | None, units: Mapping[str, int]) -> d
     return shown
 
 
+def batch_endpoint(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
+    left = Fields(document["properties"])
+    default = (left.take("defaults") or {}).get("deploymentName")
+    shown = printed(
+        name=document["name"],
+        id=document["id"],
+        location=document.get("location"),
+        tags=document.get("tags") or {},
+        description=left.take("description"),
+        provisioning_state=left.take("provisioningState"),
+        properties=left.take("properties", {}),
+        auth_mode="aad_token" if left.take("authMode") == "AADToken" else None,
+        scoring_uri=left.take("scoringUri"),
+        defaults={"deployment_name": default} if default else {},
+    )
+    left.end()
+    return shown
+
+
+_ACTIONS = {"AppendRow": "append_row", "SummaryOnly": "summary_only"}
+
+
+def batch_deployment(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
+    left = Fields(document["properties"])
+    code, retries = left.take("codeConfiguration"), left.take("retrySettings") or {}
+    action, file = _ACTIONS.get(left.take("outputAction", "")), left.take("outputFileName")
+    nodes = Fields(left.take("resources"))
+    if action is None:
+        raise Unshaped("a deployment of a pipeline component")
+    shown = printed(
+        name=document["name"],
+        id=document["id"],
+        endpoint_name=document["id"].split("/")[-3],
+        creation_context=creation_context(document.get("systemData")),
+        tags=document.get("tags") or {},
+        description=left.take("description"),
+        properties=left.take("properties", {}),
+        provisioning_state=left.take("provisioningState"),
+        model=arm((left.take("model") or {}).get("assetId")),
+        environment=arm((left.take("environmentId") or "").removeprefix("azureml:")),
+        environment_variables=left.take("environmentVariables", {}),
+        code_configuration=printed(code=code.get("codeId"), scoring_script=code.get("scoringScript")) if code else None,
+        compute=arm((left.take("compute") or "").removeprefix("azureml:")),
+        retry_settings=printed(max_retries=retries.get("maxRetries"), timeout=seconds(retries.get("timeout"))),
+        output_action=action,
+        output_file_name=file if action == "append_row" else None,
+        logging_level=lowered(left.take("loggingLevel")),
+        resources={"properties": {}, **nodes.snake("instanceCount", "instanceType", "properties")},
+        **left.snake("errorThreshold", "miniBatchSize", "maxConcurrencyPerInstance"),
+    )
+    left.end()
+    nodes.end()
+    return shown
+
+
 def schedule(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
     left = Fields(document["properties"])
     action = Fields(left.take("action"))

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.kinds.assets.component_of_job import completed as of_job
 from smalt.kinds.assets.references import asset_key
 from smalt.kinds.assets.versions import (
     NAME,
@@ -47,7 +48,7 @@ class ComponentProperties(VersionProperties):
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = request.body["properties"]
-    written = _completed(properties["componentSpec"])
+    written = _completed(of_job(connection, request.id.home, properties["componentSpec"]))
     named = {"name": request.id.parent.name, "version": request.id.name}
     # anonymous ones are all versions of one container: the written name is their own
     component = {**named, **written} if properties.get("isAnonymous") else {**written, **named}

@@ -23,6 +23,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Request
 from smalt.arm.validation import nearest
 from smalt.kinds.assets import references
 from smalt.kinds.jobs import accept, admission, children, outputs
+from smalt.kinds.jobs.fields import moved
 from smalt.kinds.jobs.model import LATEST, JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pipelines import children as steps
 from smalt.kinds.jobs.pipelines import control, first_and_last
@@ -171,7 +172,7 @@ def _settings(request: Request, connection: Connection, properties: Document) ->
         try:
             admission.compute(request.platform, connection, workspace, {"computeId": settings.compute}, 1)
         except ArmError as error:
-            raise _moved(error, "properties.computeId", f"properties.{field}") from None
+            raise moved(error, "properties.computeId", f"properties.{field}") from None
     return settings
 
 
@@ -227,8 +228,8 @@ def _named(step: Step) -> Generator[None]:
         yield
     except ArmError as error:
         for old, new in type_of(step).spelled.items() if error.target else ():
-            error = _moved(error, f"properties.{old}", f"properties.{new}")
-        raise _moved(error, "properties", f"{_JOBS}.{step.name}") from None
+            error = moved(error, f"properties.{old}", f"properties.{new}")
+        raise moved(error, "properties", f"{_JOBS}.{step.name}") from None
 
 
 @contextmanager
@@ -279,16 +280,6 @@ def _stand_ins(graph: Graph, step: Step, settings: Settings) -> Document:
         else:
             found[name] = steps.known(one)
     return found
-
-
-def _moved(error: ArmError, old: str, new: str) -> ArmError:
-    """The error of a step's job, as one of the pipeline's document."""
-
-    def text(said: str) -> str:
-        return re.sub(rf"(^|[\s'(]){re.escape(old)}(?=[.:]|\b)", rf"\g<1>{new}", said)
-
-    details = [_moved(one, old, new) for one in error.details]
-    return ArmError(error.status, error.code, text(error.message), text(error.target or old), details)
 
 
 TYPE = JobType(

@@ -18,7 +18,8 @@ FILES_A_BATCH, BYTES_A_BATCH = 10, 1 << 20
 class Settings:
     """One node's driver.
 
-    - `script`: the entry script, below the working directory; `arguments`: its `sys.argv[1:]`.
+    - `script`: the entry script, below the working directory; empty: `model` is an MLflow model, and predicts.
+      `arguments`: the script's `sys.argv[1:]`. `model`: the folder or file of the model; empty: there is none.
     - `input`: the file or folder that is split; `table`: how it is a table (`table.py`), None: it is files.
       `size`: files or bytes of a mini-batch, 0: Azure's default; `keys`: they are split by these instead.
     - `append_to`: the file that receives the rows of all results; empty: nothing is kept of them.
@@ -55,6 +56,7 @@ class Settings:
     idle_s: float = 0
     header: bool = False
     level: str = "INFO"
+    model: str = ""
 
     @classmethod
     def read(cls, path: str) -> Settings:

@@ -16,12 +16,14 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import frames
+from . import frames, mlflow_batch
 from .entry import BadScript, MiniBatchContext, Script, install, load
 from .results import NoResult, rows_of
 from .settings import Settings
 from .splitting import placed
 from .table import frame
+
+_SAYS_ALL = (BadScript, NoResult, mlflow_batch.NotScored)  # errors that we found ourselves
 
 
 def main(channel: socket.socket, settings: Settings, name: str) -> None:
@@ -32,9 +34,13 @@ def main(channel: socket.socket, settings: Settings, name: str) -> None:
         level=settings.level, stream=sys.stdout, format="%(asctime)s|%(levelname)s|%(name)s|%(message)s"
     )
     logs = Path(settings.logs, "user", "entry_script_log", f"node-{settings.rank}")
-    install(name, str(logs), _output_folder(settings), settings.level)
+    folder = _output_folder(settings)
+    install(name, str(logs), folder, settings.level)
+    os.environ.setdefault("AZUREML_BI_OUTPUT_PATH", folder)
+    if settings.model:
+        os.environ.setdefault("AZUREML_MODEL_DIR", str(Path(settings.model).parent))
     try:
-        script = load(settings.script)
+        script = load(settings.script) if settings.script else mlflow_batch.script(settings.model)
         script.init()
     except BaseException as error:  # also a SystemExit of a parser of arguments
         channel.sendall(frames.pack({"broken": _last(error), "trace": _trace(error)}))
@@ -82,14 +88,14 @@ def _output_folder(settings: Settings) -> str:
 
 
 def _last(error: BaseException) -> str:
-    if isinstance(error, (BadScript, NoResult)):
+    if isinstance(error, _SAYS_ALL):
         return str(error)
     return "".join(traceback.format_exception_only(type(error), error)).strip()[:2000]
 
 
 def _trace(error: BaseException) -> str:
     """From the user's code on, without this file's own frames; of what we found ourselves, what it says."""
-    if isinstance(error, (BadScript, NoResult)):
+    if isinstance(error, _SAYS_ALL):
         return str(error)
     shown = error.__traceback__
     here = str(Path(__file__).parent)

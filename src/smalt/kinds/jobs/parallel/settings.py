@@ -18,7 +18,7 @@ from smalt.store.document import part
 PARALLEL = "parallel"  # in a job's properties
 FIELD = f"properties.{PARALLEL}"
 LEVELS = ("DEBUG", "INFO", "WARNING")
-_TASK = "run_function"
+RUN_FUNCTION, MODEL = "run_function", "model"  # types of tasks: a script; an MLflow model, which needs none
 _DATA = ("uri_file", "uri_folder", "mltable")
 _TIMEOUT_MOST_S = 259_200
 _COUNTS_MOST = 2**31 - 1
@@ -32,6 +32,7 @@ _OPTIONS: dict[str, tuple[float, float]] = {
     "resource_monitor_interval": (0, _COUNTS_MOST),
 }
 _FLAGS = ("copy_logs_to_parent", "append_row_dataframe_header")
+_FILE_NAME = "append_row_file_name"
 
 
 class RetrySettings(Properties):
@@ -40,10 +41,14 @@ class RetrySettings(Properties):
 
 
 class ParallelSettings(Properties):
-    """`mini_batch_size`: files, or bytes of a table. `program_arguments` of the entry script."""
+    """`mini_batch_size`: files, or bytes of a table. `program_arguments` of the entry script.
+
+    `model`: the input that is the model, whose folder the script finds in AZUREML_MODEL_DIR.
+    """
 
     task_type: str | None = None
-    entry_script: str = Field(min_length=1)
+    entry_script: str | None = None
+    model: str | None = None
     input_data: str = Field(min_length=1)
     program_arguments: str | None = None
     append_row_to: str | None = None
@@ -65,12 +70,14 @@ def check(
     `elsewhere`: its nodes are machines of their own.
     """
     said = part(properties, PARALLEL)
-    if (task := str(said.get("taskType") or _TASK)) != _TASK:
-        message = f"{FIELD}.taskType: '{task}' cannot run on this version of the server yet; use {_TASK}."
+    if (task := task_type(said)) not in (RUN_FUNCTION, MODEL):
+        message = f"{FIELD}.taskType: '{task}' cannot run on this version of the server yet; use {RUN_FUNCTION}."
         checks.errors.append(ArmError(400, "UnsupportedTask", message, f"{FIELD}.taskType"))
     checks.run(lambda: _check_input(properties, said, sources))
     checks.run(lambda: _check_output(properties, str(said.get("appendRowTo") or "")))
-    checks.run(lambda: _check_script(platform, str(said["entryScript"]), properties, code))
+    checks.run(lambda: _check_model(platform, properties, said, sources))
+    if task != MODEL:
+        checks.run(lambda: _check_script(platform, str(said.get("entryScript") or ""), properties, code))
     for name, value in options(str(said.get("programArguments") or "")):
         checks.run(lambda name=name, value=value: _check_option(name, value))
     level = said.get("loggingLevel")
@@ -83,6 +90,10 @@ def check(
         checks.errors.append(invalid(message, "properties.distribution"))
     if not elsewhere:
         checks.run(lambda: check_nodes(platform, distribution.node_count(properties)))
+
+
+def task_type(said: Document) -> str:
+    return str(said.get("taskType") or RUN_FUNCTION)
 
 
 def check_nodes(platform: Platform, nodes: int) -> None:
@@ -99,7 +110,7 @@ def check_nodes(platform: Platform, nodes: int) -> None:
 
 def options(arguments: str) -> list[tuple[str, str]]:
     """Azure's options among the arguments, with their values as they are written."""
-    known = "|".join((*_OPTIONS, *_FLAGS))
+    known = "|".join((*_OPTIONS, *_FLAGS, _FILE_NAME))
     return re.findall(rf"(?:^|\s)--({known})(?:\s+|=)(\$\{{\{{.*?\}}\}}|\S+)", arguments)
 
 
@@ -107,6 +118,10 @@ def _check_option(name: str, value: str) -> None:
     field = f"{FIELD}.programArguments"
     if "${{" in value or "$[[" in value:
         return  # the driver sees what it is
+    if name == _FILE_NAME:
+        if not is_file_name(value):
+            raise invalid(f"{field}: --{name} {value[:40]!r} is no name of a file.", field)
+        return
     if name in _FLAGS:
         if value.lower() not in ("true", "false"):
             raise invalid(f"{field}: --{name} {value[:40]!r} is neither True nor False.", field)
@@ -138,6 +153,29 @@ def _check_input(properties: Document, said: Document, sources: dict[str, Source
         raise invalid(f"{field}: the table '{name}' is elsewhere ({source.uri[:200]}); copy it to a datastore.", field)
 
 
+def is_file_name(name: str) -> bool:
+    return bool(re.fullmatch(r"[\w\-.]{1,200}", name)) and name.strip(".") != ""
+
+
+def _check_model(platform: Platform, properties: Document, said: Document, sources: dict[str, Source]) -> None:
+    name, field, inputs = str(said.get("model") or ""), f"{FIELD}.model", part(properties, "inputs")
+    if not name and task_type(said) == MODEL:
+        raise invalid(f"{field} is missing: the input that is the model.", field)
+    if name and name not in inputs:
+        raise invalid(f"{field}: the job has no input '{name}'.{nearest(name, list(inputs))}", field)
+    if not name or (source := sources.get(name)) is None:
+        return
+    place = source.place
+    if not place.account:
+        raise invalid(
+            f"{field}: the model is at {source.uri[:200]}, outside of this platform; register it from a local folder or"
+            " a datastore.", field,
+        )  # fmt: skip
+    file = "/".join(filter(None, (place.path.rstrip("/"), "MLmodel")))
+    if task_type(said) == MODEL and not platform.blobs.exists(place.account, place.container, file):
+        raise invalid(f"{field}: '{name}' is no MLflow model: {source.uri[:200]} has no MLmodel file.", field)
+
+
 def _check_output(properties: Document, name: str) -> None:
     field, outputs = f"{FIELD}.appendRowTo", part(properties, "outputs")
     if name and name not in outputs:
@@ -146,6 +184,8 @@ def _check_output(properties: Document, name: str) -> None:
 
 def _check_script(platform: Platform, script: str, properties: Document, code: Place | None) -> None:
     field, parts = f"{FIELD}.entryScript", [one for one in script.split("/") if one not in ("", ".")]
+    if not parts:
+        raise invalid(f"{field} is missing: the file with run(mini_batch).", field)
     if script.startswith("/") or ".." in parts or "\0" in script:
         raise invalid(f"{field}: '{script[:200]}' is no file below the job's code.", field)
     if not properties.get("codeId"):

@@ -13,7 +13,7 @@ from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import peers
 from smalt.kinds.jobs.parallel import tables
-from smalt.kinds.jobs.parallel.settings import PARALLEL, check_nodes
+from smalt.kinds.jobs.parallel.settings import MODEL, PARALLEL, check_nodes, task_type
 from smalt.kinds.jobs.ranks import HOST
 from smalt.kinds.jobs.status import JobStatus
 from smalt.sched.sizes import SIZES
@@ -46,22 +46,23 @@ def driven(
     said = part(row.properties, PARALLEL)
     if not said:
         return None
-    name, append_to = str(said["inputData"]), str(said.get("appendRowTo") or "")
+    name, append_to, model = str(said["inputData"]), str(said.get("appendRowTo") or ""), str(said.get("model") or "")
     keys = [str(one) for one in said.get("partitionKeys") or ()]
     table = _table(platform, row, name, Place(**uses["inputs"][name]["place"]), keys)
     spec = ParallelSpec(
-        str(said["entryScript"]),
+        "" if task_type(said) == MODEL else str(said["entryScript"]),
         name,
         str(said.get("programArguments") or ""),
         append_to,
         table and table.document,
         {**_settings(said, keys), **_nodes(platform, row, status)},
+        model,
     )
     more = [_place(one, place, folder) for one, (place, folder) in table.places.items()] if table else []
     return Driven(
         spec,
         [_slots(platform, row, said, one) for one in status.machines or [""] * len(status.tasks)],
-        [*(_readable(one) if one.name == name else one for one in inputs), *more],
+        [*(_used(one, name, model) for one in inputs), *more],
         [_writable(one) if one.name == append_to else one for one in outputs],
     )
 
@@ -108,9 +109,11 @@ def _slots(platform: Platform, row: Row, said: Document, machine: str) -> int:
     return max(1, min(size.cpus, here) if size is not None else here)
 
 
-def _readable(one: InputSpec) -> InputSpec:
-    """What is split has to be files on the node, in whatever way the script would have had it."""
-    return replace(one, mode="download" if one.mode in _COPIED else "ro_mount")
+def _used(one: InputSpec, split: str, model: str) -> InputSpec:
+    """What is split has to be files on the node, in whatever way the script would have had it; so has the model."""
+    if one.name not in (split, model):
+        return one
+    return replace(one, mode="download" if one.mode in _COPIED else "ro_mount", named=one.name == model)
 
 
 def _writable(one: OutputSpec) -> OutputSpec:

@@ -10,8 +10,10 @@ from smalt.kinds.jobs.pipelines.components import DATA, PRIMITIVE
 from smalt.kinds.jobs.pipelines.graph import REHEARSED, Graph, Step
 from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.pipelines.step_types import type_of
+from smalt.store.document import part
 
 _STORE = "workspaceblobstore"
+_COMPONENT = "azureml.moduleName"  # by which users tell the steps of a pipeline apart
 _DEFAULT_STORE = re.compile(r"\$\{\{\s*default_datastore\s*\}\}")
 _MODES = {"ro_mount": "ReadOnlyMount", "rw_mount": "ReadWriteMount", "download": "Download", "upload": "Upload",
           "direct": "Direct", "eval_mount": "EvalMount", "eval_download": "EvalDownload"}  # fmt: skip
@@ -23,10 +25,10 @@ def literal(value: str) -> Document:
 
 def files(uri: str, type_: str, mode: str | None) -> Document:
     found: Document = {"jobInputType": type_ if type_ in DATA else "uri_folder", "uri": uri}
-    return found | ({"mode": _mode(mode)} if mode else {})
+    return found | ({"mode": job_mode(mode)} if mode else {})
 
 
-def _mode(given: str) -> str:
+def job_mode(given: str) -> str:
     """YAML's spelling, which components have, as that of a job, which is all that clients read there."""
     return _MODES.get(given.lower(), given)
 
@@ -43,7 +45,8 @@ def properties(graph: Graph, step: Step, inputs: Mapping[str, Document], setting
     component, own = graph.component(step), dict(step.settings)
     compute = own.pop("computeId", None) or settings.compute
     return {
-        **type_of(step).job(component, own, settings),
+        **(job := type_of(step).job(component, own, settings)),
+        "properties": {_COMPONENT: component.name, **part(job, "properties")},
         "displayName": step.display,
         "componentId": component.id,
         "inputs": dict(inputs),
@@ -60,7 +63,7 @@ def _output(output: Document, settings: Settings) -> Document:
         uri = f"azureml://datastores/{settings.datastore}/paths/azureml/${{{{name}}}}/${{{{output_name}}}}{end}"
     found: Document = {
         "jobOutputType": type_,
-        "mode": _mode(output["mode"]) if output.get("mode") else None,
+        "mode": job_mode(output["mode"]) if output.get("mode") else None,
         "uri": filled(uri, settings) if uri else None,
         "assetName": output.get("assetName"),
         "assetVersion": output.get("assetVersion"),

@@ -22,7 +22,7 @@ from smalt.store.document import part
 DATA = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"})
 PRIMITIVE = frozenset({"string", "number", "integer", "boolean"})
 _LATER = ("spark", "automl", "data_transfer", "import")
-_KEPT = ("type", "is_deterministic", "inputs", "outputs")
+_KEPT = ("name", "type", "is_deterministic", "inputs", "outputs")
 _DEFAULT = re.compile(r"/labels/default$|@default$|/versions/azureml_default$", re.IGNORECASE)
 
 

@@ -24,7 +24,7 @@ from smalt.store.document import part
 _SETTINGS = ("input_data", "mini_batch_size", "partition_keys", "max_concurrency_per_instance", "retry_settings",
              "error_threshold", "mini_batch_error_threshold", "logging_level")  # fmt: skip
 _TASK = {"type": "taskType", "entry_script": "entryScript", "program_arguments": "programArguments",
-         "append_row_to": "appendRowTo"}  # fmt: skip
+         "append_row_to": "appendRowTo", "model": "model"}  # fmt: skip
 _OBJECTS = ("task", "retry_settings")
 _PORT = re.compile(r"\s*\$\{\{\s*(?:inputs|outputs)\.([\w.\-]+?)\s*\}\}\s*")
 _SIZE = re.compile(r"(\d{1,15})\s*([kmg]?)b?", re.IGNORECASE)
@@ -59,7 +59,7 @@ def _settings(spec: Mapping[str, Any], field: str = "") -> Document:
     """
     found: Document = {name: document(spec.get("task")).get(key) for key, name in _TASK.items()}
     found |= {to_camel(key): overrides.camel(spec.get(key)) for key in _SETTINGS}
-    for name in ("inputData", "appendRowTo"):
+    for name in ("inputData", "appendRowTo", "model"):
         if port := _PORT.fullmatch(str(found[name])):
             found[name] = port[1]
     if size := _SIZE.fullmatch(str(found["miniBatchSize"])):
@@ -89,7 +89,8 @@ def _job(component: Component, own: Document, settings: Settings) -> Document:
     spec, task, asked = component.spec, document(component.spec.get("task")), part(own, "task")
     parallel = {**_settings(spec), **part(own, PARALLEL)}
     parallel["retrySettings"] = {**part(_settings(spec), "retrySettings"), **part(part(own, PARALLEL), "retrySettings")}
-    command = f"{parallel.get('entryScript', '')} {parallel.get('programArguments', '')}".strip()
+    runs = parallel.get("entryScript") or parallel.get("taskType", "")
+    command = f"{runs} {parallel.get('programArguments', '')}".strip()
 
     def used(key: str) -> Any:
         here = asked.get(key)
@@ -103,8 +104,8 @@ def _job(component: Component, own: Document, settings: Settings) -> Document:
 def _work(properties: Document, ours: Document) -> Document:
     """How many nodes and processes did it, and what they wrote to their logs, makes no difference."""
     said = {**command_step.work(properties, ours), "nodes": None}
-    kept = ("entryScript", "programArguments", "inputData", "appendRowTo", "miniBatchSize", "partitionKeys",
-            "retrySettings", "errorThreshold", "miniBatchErrorThreshold")  # fmt: skip
+    kept = ("taskType", "entryScript", "programArguments", "inputData", "appendRowTo", "model", "miniBatchSize",
+            "partitionKeys", "retrySettings", "errorThreshold", "miniBatchErrorThreshold")  # fmt: skip
     return {**said, PARALLEL: {key: part(properties, PARALLEL).get(key) for key in kept}}
 
 

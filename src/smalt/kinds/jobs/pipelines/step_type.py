@@ -26,6 +26,11 @@ class Component:
     spec: Mapping[str, Any]
 
     @property
+    def name(self) -> str:
+        """Its own, where it is one of the many versions without a name of their container."""
+        return str(self.spec.get("name") or self.id.split("/")[-3])
+
+    @property
     def type(self) -> str:
         return str(self.spec.get("type") or "command")
 

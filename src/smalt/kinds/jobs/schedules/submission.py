@@ -9,14 +9,13 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
-from smalt.arm.runs import JOBS
-from smalt.kinds.jobs import authors, launch
+from smalt.kinds.jobs import authors, launch, submission
 from smalt.kinds.jobs.schedules import definition
 from smalt.kinds.jobs.schedules.definition import SCHEDULE, Occasion
 from smalt.settings import TENANT
 from smalt.store import resources
 from smalt.store.document import part
-from smalt.store.resources import New, Row
+from smalt.store.resources import Row
 
 
 def submit(platform: Platform, connection: Connection, schedule: Row, occasion: Occasion) -> None:
@@ -37,11 +36,5 @@ def submit(platform: Platform, connection: Connection, schedule: Row, occasion: 
     request = Request(platform, id_, principal, platform.clock())
     what = part(part(schedule.properties, "action"), "jobDefinition")
     admitted = definition.taken(request, connection, what, schedule.name, occasion)
-    spec = {**admitted.spec, OURS: {**admitted.spec[OURS], **authors.inherited(schedule), SCHEDULE: identity}}
-    new = New(
-        job.key, str(job), JOBS, id_.workspace.key, occasion.name, spec, admitted.status or {}, admitted.state,
-        schedule.changed_by, due_at=request.now, lookup=schedule.name,
-    )  # fmt: skip
-    resources.insert_all(connection, [new], request.now)
-    if admitted.writes is not None:
-        admitted.writes(connection)
+    ours = {**authors.inherited(schedule), SCHEDULE: identity}
+    submission.insert(connection, job, admitted, ours, lookup=schedule.name, by=schedule.changed_by, now=request.now)

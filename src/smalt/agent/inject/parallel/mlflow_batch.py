@@ -1,0 +1,111 @@
+"""An MLflow model in place of an entry script: it reads each file of a mini-batch, and predicts.
+
+A row of the result is a line of CSV: row, prediction, file. `row` counts the rows of the file from 0, and is there for
+tables alone; of an image there is one line. A prediction is as the model returned it; one of several values is JSON.
+https://learn.microsoft.com/azure/machine-learning/how-to-mlflow-batch
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any, Sequence
+
+from .entry import Script
+
+TABLES = (".csv", ".parquet", ".pqt", ".json", ".jsonl")
+IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".bmp", ".gif")
+
+
+class NotScored(Exception):
+    """A file cannot be read, or its predictions are no answer to it; the message says why."""
+
+
+def script(folder: str) -> Script:
+    """As `entry.load` gives one. `init` raises what MLflow raises."""
+    loaded: list[Any] = []
+
+    def init() -> None:
+        import mlflow.pyfunc
+
+        loaded.append(mlflow.pyfunc.load_model(folder))
+
+    def run(files: Any, context: Any) -> list[str]:
+        if not isinstance(files, list):
+            raise NotScored("An MLflow model without an entry script takes files; this mini-batch is a table.")
+        return [line for file in files for line in _lines(loaded[0], Path(file))]
+
+    return Script(init, run, lambda: None)
+
+
+def _lines(model: Any, file: Path) -> list[str]:
+    kind = file.suffix.lower()
+    if kind in TABLES:
+        frame = _table(file, kind)
+        found = _predictions(model.predict(frame))
+        if len(found) != len(frame):
+            raise NotScored(f"The model gave {len(found)} predictions for the {len(frame)} rows of {file.name}.")
+        return [_line(number, one, file.name) for number, one in enumerate(found)]
+    if kind in IMAGES:
+        found = _predictions(model.predict(_image(model, file)))
+        return [_line("", found[0] if len(found) == 1 else found, file.name)]
+    known = ", ".join((*TABLES, *IMAGES))
+    raise NotScored(f"Error processing input file {file.name}: files of type '{kind}' are none of {known}.")
+
+
+def _table(file: Path, kind: str) -> Any:
+    import pandas
+
+    if kind == ".csv":
+        return pandas.read_csv(file)
+    if kind in (".json", ".jsonl"):
+        return pandas.read_json(file, lines=kind == ".jsonl")
+    return pandas.read_parquet(file)
+
+
+def _image(model: Any, file: Path) -> Any:
+    """A batch of one, of the type that the model's signature says."""
+    try:
+        import numpy
+        from PIL import Image
+    except ImportError as error:
+        raise NotScored(f"{file.name} is an image: {error}. Add pillow to the model's environment.") from error
+    with Image.open(file) as opened:
+        pixels = numpy.asarray(opened)[numpy.newaxis]
+    schema = getattr(model.metadata, "get_input_schema", lambda: None)()
+    if schema is None or not schema.is_tensor_spec():
+        raise NotScored("For images the model needs a signature with a tensor.")
+    return pixels.astype(schema.inputs[0].type)
+
+
+def _predictions(returned: Any) -> list[Any]:
+    """One for each row."""
+    if hasattr(returned, "to_dict") and hasattr(returned, "columns"):
+        rows = returned.to_dict(orient="records")
+        return [next(iter(row.values())) for row in rows] if len(returned.columns) == 1 else rows
+    if hasattr(returned, "tolist"):
+        return _list(returned.tolist())
+    return list(returned)
+
+
+def _list(values: Any) -> list[Any]:
+    found = values if isinstance(values, list) else [values]
+    return [one[0] if isinstance(one, list) and len(one) == 1 else one for one in found]
+
+
+def _line(number: Any, prediction: Any, file: str) -> str:
+    several = isinstance(prediction, (dict, list, tuple))
+    written = json.dumps(prediction, default=_plain) if several else _plain(prediction)
+    return _csv((number, written, file))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value if isinstance(value, (str, int, float)) else str(value)
+
+
+def _csv(values: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
