@@ -110,7 +110,7 @@ def shells(words: str) -> list[psutil.Process]:
     return found
 
 
-def test_a_job_runs_and_its_node_is_made_and_ended(attached: Platform, ray: RayCluster, folder: Path) -> None:
+def test_jobs_run_and_their_nodes_are_made_and_ended(attached: Platform, ray: RayCluster, folder: Path) -> None:
     platform = attached
     assert not ray.groups() and nodes(platform) == []
     run(platform, "first", "echo begun in $(pwd); sleep 2; echo said > ${{outputs.out}}/first.txt", folder, outputs=OUT)
@@ -119,10 +119,12 @@ def test_a_job_runs_and_its_node_is_made_and_ended(attached: Platform, ray: RayC
     (left,) = platform.root.glob("blobs/**/first.txt")
     assert left.read_text() == "said\n"
     assert len(ray.groups()) == 1 and actor(ray)["name"] == nodes(platform)[0]["nodeId"]
+    on_both(platform, ray, folder)
 
 
-def test_a_job_on_two_nodes_has_both_made_and_they_meet(attached: Platform, ray: RayCluster, folder: Path) -> None:
-    platform, two = attached, {"distribution": {"distributionType": "PyTorch", "processCountPerInstance": 2}}
+def on_both(platform: Platform, ray: RayCluster, folder: Path) -> None:
+    """A job on two nodes has the second one made, too, and they find each other."""
+    two = {"distribution": {"distributionType": "PyTorch", "processCountPerInstance": 2}}
     two |= {"resources": {"instanceCount": 2}, "environmentVariables": {"CODE": ALL_REDUCE}}
     run(platform, "wide", 'python -c "$CODE"', folder, **two)
     platform.wait_for("wide", "Completed", timeout_s=120)

@@ -44,5 +44,12 @@ def test_nodes_and_those_who_wait() -> None:
     assert "[red]fine" in said and "\x1b[2J" not in said, "names are no commands to the terminal"
 
 
+def test_a_machine_that_is_not_connected_is_not_idle() -> None:
+    node = {"node": 0, "machine": "far", "job": None, "displayName": None, "status": None, "since": SINCE, "gpus": []}
+    assert "idle" in text([queue(nodes=[{**node, "connected": True}])])
+    said = text([queue(nodes=[{**node, "connected": False}])])
+    assert "idle" not in said and "not connected" in said
+
+
 def test_nothing() -> None:
     assert "No job runs" in text([])

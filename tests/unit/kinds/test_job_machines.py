@@ -84,6 +84,8 @@ def test_a_machine_that_is_away_is_given_to_nobody_though_it_was_idle(harness: H
     submit(harness, "b", computeId=compute)
     harness.settle()
     assert task_of(harness, "b").node == "two"
+    shown = harness.get(f"{WORKSPACE}/queues/cpu").json()["properties"]["nodes"]
+    assert [(one["machine"], one["connected"]) for one in shown] == [("one", False), ("two", True)]
     assert listed(harness) == [("one", "unusable", None), ("two", "running", "b")]
 
 

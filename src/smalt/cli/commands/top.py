@@ -86,7 +86,8 @@ def _nodes(nodes: list[Document], now: float) -> Table:
         gpus = " ".join(map(str, node["gpus"]))
         name = node["machine"] or str(node["node"])
         job, called = node["job"] or "", _called(node)
-        _add(table, name, job, called, node["status"] or "idle", _ago(node["since"], now), gpus)
+        unused = "idle" if node.get("connected", True) else "not connected"
+        _add(table, name, job, called, node["status"] or unused, _ago(node["since"], now), gpus)
     return table
 
 

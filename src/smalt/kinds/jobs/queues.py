@@ -108,7 +108,8 @@ def _shown(
 
 
 def _node(node: Node, machine: machines.Machine | None, rows: Mapping[str, Row]) -> Document:
-    shown: Document = {"node": node.node, "machine": machine.name if machine else None, "gpus": list(node.gpus)}
+    where = {"machine": machine.name, "connected": machine.connected} if machine else {"machine": None}
+    shown: Document = {"node": node.node, **where, "gpus": list(node.gpus)}
     return {**shown, **_job(rows.get(node.owner or "")), "since": timestamp(node.since)}
 
 
