@@ -14,7 +14,7 @@ from live.platform import Platform
 pytestmark = pytest.mark.e2e
 
 
-TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line is seen
+TIMED = pytest.param("jobs_live", marks=pytest.mark.serial)  # how soon a line is seen
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line i
         "services",
         "schedules",
         TIMED,
+        "jobs_life",
         "pipelines",
         "sweeps",
         "parallel",

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -201,14 +201,18 @@ ATTACKS = {
 }
 
 
-def refused(walled: Walled, attack: str) -> None:
-    folder = walled.root / "blobs" / "in"
+def refused(walled: Walled, names: Iterable[str] = tuple(ATTACKS)) -> None:
+    """These attacks, one after the other in one task, each in a shell of its own."""
+    folder, tried = walled.root / "blobs" / "in", {name: ATTACKS[name] for name in names}
     folder.mkdir()
     (folder / "a").write_text("as it was")
+    tries = [f'( {attack} ) && echo "BROKEN OUT: {name}" || echo "refused: {name}"' for name, attack in tried.items()]
     state, log = walled.run(
-        f"( {ATTACKS[attack]} ) && echo BROKEN OUT".replace("{root}", str(walled.root)),
+        "\n".join(tries).replace("{root}", str(walled.root)),
         inputs=[InputSpec(name="i", type="uri_folder", source=ref(folder))],
     )
-    assert state.outcome is Outcome.EXITED and "BROKEN OUT" not in log and state.exit_code != 0, log
+    assert state.outcome is Outcome.EXITED and "BROKEN OUT" not in log, log
+    said = log.splitlines()
+    assert [name for name in tried if f"refused: {name}" not in said] == [], log
     assert (folder / "a").read_text() == "as it was"
     assert (walled.root / "smalt.db").read_text() == "ROWS"

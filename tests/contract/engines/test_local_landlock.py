@@ -29,9 +29,8 @@ def fenced(request: pytest.FixtureRequest) -> Iterator[Walled]:
         yield made
 
 
-@pytest.mark.parametrize("attack", [*FENCED, "set-user-id programs"])
-def test_landlock_alone_keeps_files(fenced: Walled, attack: str) -> None:
-    refused(fenced, attack)
+def test_landlock_alone_keeps_files(fenced: Walled) -> None:
+    refused(fenced, [*FENCED, "set-user-id programs"])
 
 
 def test_behind_landlock_a_job_works(fenced: Walled) -> None:

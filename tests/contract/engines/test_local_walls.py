@@ -85,9 +85,8 @@ def test_inputs_outputs_and_artifacts_are_where_they_were(walled: Walled) -> Non
     assert (walled.root / "homes" / "w" / "kept").exists()
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_what_a_job_could_do_in_the_open_is_refused(walled: Walled, attack: str) -> None:
-    refused(walled, attack)
+def test_what_a_job_could_do_in_the_open_is_refused(walled: Walled) -> None:
+    refused(walled)
 
 
 def test_the_same_attacks_succeed_in_the_open(tmp_path: Path) -> None:

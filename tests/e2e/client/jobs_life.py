@@ -1,10 +1,7 @@
-"""The life of command jobs: live logs, nodes, limits, cancelling, failing, describing, finding, environments."""
+"""The life of command jobs: nodes, limits, cancelling, failing, describing, finding, environments."""
 
-import contextlib
-import io
 import time
 
-import requests
 from azure.ai.ml import command
 from azure.ai.ml.entities import AmlCompute, Environment
 from session import PLAIN_IMAGE, completed, connect, ended, refused, scratch, step, unique, until
@@ -28,39 +25,6 @@ def log_of(job, name="std_log.txt"):
     ml.jobs.download(job.name, download_path=str(target), all=True)
     return {one.name: one.read_text() for one in target.rglob("*") if one.is_file()}[name]
 
-
-def seen_late_s(job, text, log="user_logs/std_log.txt"):
-    """Seconds between a line's print (`TEXT TIME`) and its being there for who reads the log's address."""
-
-    def address():
-        return (ml.jobs._runs_operations.get_run_details(job.name).log_files or {}).get(log)
-
-    def line():
-        body = requests.get(found, timeout=10).text
-        return text + " " in body and body.split(text + " ")[1].split("\n")[0]
-
-    found = until(address, f"{log} of {job.name}", pause_s=0.02)
-    return -float(until(line, f"{text} in {log}", pause_s=0.02)) + time.time()
-
-
-ml.jobs.stream(run("true").name)  # the environment is built, and the client has imported what it reads logs with
-
-with step("the log is live: a line is there within a second of its print"):
-    source = scratch / "live"
-    source.mkdir()
-    (source / "live.py").write_text(
-        "import sys, time, pathlib\nprint('first', flush=True)\ntime.sleep(3)\n"
-        "print(f'printed {time.time()}', flush=True)\ntime.sleep(6)\nprint('last')\n"
-    )
-    job = run("python live.py", code=str(source))
-    late = seen_late_s(job, "printed")
-    print(f"   {late:.2f} s after the print")
-    assert late < 1, late
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        ml.jobs.stream(job.name)
-    assert [said.getvalue().count(word) for word in ("first", "printed", "last")] == [1, 1, 1], said.getvalue()
-    assert ended(ml, job.name).status == "Completed"
 
 with step("two nodes: a log each, told apart by their rank"):
     job = completed(ml, run("echo I am $NODE_RANK of $AZUREML_NODE_COUNT", instance_count=2).name)
