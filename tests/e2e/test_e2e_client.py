@@ -34,6 +34,7 @@ TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line i
         "tracking",
         "runs",
         "endpoints",
+        "collecting",
     ],
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:
