@@ -98,7 +98,8 @@ class Receiver:
 
         def post(_sender: Any, url: str, payload: str | bytes, headers: Mapping[str, str]) -> tuple[int, str]:
             if os.getpid() != here:  # a child of the script's has no thread that writes
-                return by_http(_sender, url, payload, headers)
+                answer: Any = by_http(_sender, url, payload, headers)
+                return answer
             named = {name.lower(): value for name, value in headers.items()}
             content = payload.encode() if isinstance(payload, str) else payload
             if not self._collected.rate(_collection(named)):
