@@ -36,6 +36,7 @@ TIMED = pytest.param("jobs_live", marks=pytest.mark.serial)  # how soon a line i
         "runs",
         "endpoints",
         "mlflow_deployments",
+        "collecting",
     ],
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:

@@ -95,8 +95,12 @@ def test_the_package_collects_all_until_a_clean_stop(serving_python: Path, tmp_p
         assert line["agent"].startswith("azureml-ai-monitoring/") and line["xrequestid"] == line["correlationid"]
 
 
-def test_a_script_that_collects_also_runs_where_nothing_is_collected(serving_python: Path, tmp_path: Path) -> None:
-    with server(tmp_path, COLLECTING, str(serving_python)) as one:
+@pytest.mark.parametrize("names", [(), ("request",)])
+def test_a_script_that_collects_also_runs_where_nothing_of_it_is_collected(
+    serving_python: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    config = {"collector": collector(tmp_path / "kept", *names)} if names else {}
+    with server(tmp_path, COLLECTING, str(serving_python), **config) as one:
         one.until(200)
         assert one.post({"rows": [{"a": 1, "b": 2}]}) == (200, b"[3]")
 

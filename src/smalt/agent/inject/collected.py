@@ -287,9 +287,9 @@ class Collected:
                 collection.append(b"".join(line for _, line in lines), self._period(), self._instance)
                 done = True
                 self.written += len(lines)
-            except OSError as ex:
+            except (OSError, MemoryError) as ex:
                 with self._changed:
-                    self._lose(len(lines), ex.strerror or str(ex))
+                    self._lose(len(lines), getattr(ex, "strerror", None) or repr(ex))
             for one, _ in lines:
                 if one.done is not None:
                     one.done(done)

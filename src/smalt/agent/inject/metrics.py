@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from typing import Sequence
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -58,7 +59,7 @@ class Metrics:
         """A request, from its arrival until a worker took it."""
         self._waited.observe(seconds)
 
-    def text(self, more: list[str]) -> bytes:
+    def text(self, more: Sequence[str] = ()) -> bytes:
         """`more`: lines of what others count."""
         lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {self._started:.6f}"]
         lines += ["# TYPE smalt_inference_requests_total counter"]

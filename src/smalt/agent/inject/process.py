@@ -58,11 +58,12 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.new_event_loop()
     collected = Collected(config.collector, logger) if config.collector else None
-    receiver = Receiver(collected, loop, logger) if collected and config.mode == "script" else None
+    scripted = collected if config.mode == "script" and collected and collected.custom() else None
+    receiver = Receiver(scripted, loop, logger) if scripted else None
     app = App(config, settings, loop, collected)
     front = Front(app, loop, sockets, arguments.socket, config.drain_s, receiver, collected)
     front.start()
-    os.environ.update(receiver.variables() if receiver else NOT_COLLECTING)
+    os.environ.update(receiver.variables() if receiver else {**NOT_COLLECTING, **os.environ})
     try:
         scorer, swagger = load(config, settings, logger)
     except BaseException as ex:

@@ -91,10 +91,15 @@ class Receiver:
         """Where the script has loaded the package: its sender hands over without a request."""
         module: Any = sys.modules.get(PACKAGE + ".worker.sender")
         sender: Any = getattr(module, "MdcSender", None)
-        if not callable(getattr(sender, "_post_request", None)):
+        by_http: Any = getattr(sender, "_post_request", None)
+        if not callable(by_http):
             return
+        here = os.getpid()
 
         def post(_sender: Any, url: str, payload: str | bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+            if os.getpid() != here:  # a child of the script's has no thread that writes
+                answer: Any = by_http(_sender, url, payload, headers)
+                return answer
             named = {name.lower(): value for name, value in headers.items()}
             content = payload.encode() if isinstance(payload, str) else payload
             if not self._collected.rate(_collection(named)):
