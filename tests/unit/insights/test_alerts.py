@@ -76,7 +76,7 @@ class Site:
         answer = self.harness.put(ACTIONS, {"location": "Global", "properties": group})
         assert answer.status_code == 201, answer.text
         answer = self.harness.put(ALERT, EXAMPLES["microsoft.insights/metricalerts"].body(**properties))
-        assert answer.status_code == 201, answer.text
+        assert answer.status_code == 200, answer.text
         self.restart()
 
     def restart(self) -> None:

@@ -211,5 +211,6 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     actions={"status": Action(_status, method="GET")},
+    put_status=200,  # azure-mgmt-monitor takes no 201
     delete_at_once=True,
 )
