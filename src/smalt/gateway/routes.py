@@ -224,7 +224,7 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
     held: Document = {}
     if deployment.asleep:
         asleep["request_headers_to_add"] = [_set(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
-        held["retry_policy"] = _server_retries(SENT)
+        held["retry_policy"] = _server_retries(LOST)  # as for a replica that is killed: none is lost
     return {
         "match": _match(endpoint, condition),
         "route": {

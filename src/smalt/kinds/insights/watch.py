@@ -142,7 +142,10 @@ class Watch:
 
     @staticmethod
     def _met(connection: Connection, row: Row, now: float) -> Met | None:
+        there = resources.get_many(connection, row.properties["scopes"])
         for scope in row.properties["scopes"]:
+            if scope.lower() not in there:  # it was deleted since: silence means nothing
+                continue
             parts = [
                 (one, next((found for found in conditions.read(connection, one, now) if one.holds(found.value)), None))
                 for one in conditions_of(row.properties, scope)
