@@ -16,5 +16,6 @@ OTHER: dict[str, Any] = {
     "mlflow_idle_s": 60,
     "scale_in_after_s": 5,
     "webhook_hosts": "hooks.example,*.chat.example:8443",
+    "otlp": "http://localhost:4318",
     "openlineage": "https://lineage.example",
 }

@@ -234,6 +234,8 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
             **held,
         },
         **asleep,
+        "decorator": {"operation": f"{endpoint.name}/{deployment.name}", "propagate": False},
+        "tracing": {"random_sampling": {"numerator": 100}},
         "request_headers_to_remove": ["authorization", "cookie"],  # no key and no browser session for the user's script
         "response_headers_to_remove": ["set-cookie"],  # its origin is the platform's
         "response_headers_to_add": [_set("azureml-model-deployment", deployment.name)],
