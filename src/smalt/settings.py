@@ -94,6 +94,11 @@ class Settings:
         "empty, or host names (HOST, HOST:PORT, *.HOST) with ',' between them",
     )
 
+    otlp: str = _setting(
+        "",
+        re.compile(r"|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^?#\s]*)?").fullmatch,
+        "empty, or the URL of an OTLP receiver such as http://localhost:4318",
+    )
     openlineage: str = _setting(
         "",
         re.compile(r"|https?://[^/?#@\s]+(/[^?#\s]*)?|/[^\0]+").fullmatch,

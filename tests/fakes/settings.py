@@ -17,6 +17,7 @@ OTHER: dict[str, Any] = {
     "models": "safe",
     "scale_in_after_s": 5,
     "webhook_hosts": "hooks.example,*.chat.example:8443",
+    "otlp": "http://localhost:4318",
     "openlineage": "https://lineage.example",
     "ray": "http://ray.example:8265",
     "ray_token_file": "/run/ray.token",

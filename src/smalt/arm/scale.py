@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from smalt.store import resources
 from smalt.store.document import Document, part
+from smalt.store.news import tell
 from smalt.store.resources import Lock, Row
 
 SCALE = "scale"
@@ -39,10 +40,7 @@ def count(row: Row) -> int:
 
 
 def decide(connection: Connection, key: str, count: int, now: float, by: str = "") -> bool:
-    """Write how many there are to be, and wake the deployment's step. False: it is gone, or that is what it has.
-
-    The caller tells the hub when this has committed.
-    """
+    """Write how many there are to be, and wake the deployment's step. False: it is gone, or that is what it has."""
     row = resources.get(connection, key, Lock.WRITE)
     if row is None or row.deleting:
         return False
@@ -51,4 +49,5 @@ def decide(connection: Connection, key: str, count: int, now: float, by: str = "
         return False
     resources.merge_status(connection, row.id, {SCALE: wanted})
     resources.poke(connection, [row.id], now)
+    tell(connection, row.id, due=True)
     return True

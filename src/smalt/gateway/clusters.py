@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import certifi
 
 from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute
 from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document
 
-SERVER, SERVICES = "server", "services"
+SERVER, SERVICES, TRACES = "server", "services", "traces"
 COUNTS = "alt_stat_name"
 QUEUE = 100  # requests of a deployment that may wait beyond those in progress; a small number refuses cold bursts
 PLENTY = 100_000
@@ -39,6 +42,26 @@ def services_cluster(socket: Path) -> Document:
         "lb_policy": "ROUND_ROBIN",
         "circuit_breakers": _breakers(PLENTY, PLENTY),
     }
+
+
+def traces_cluster(otlp: str) -> Document:
+    """Where traces are sent (`Settings.otlp`)."""
+    parts = urlsplit(otlp)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = {"socket_address": {"address": parts.hostname, "port_value": port}}
+    found = _cluster(TRACES, [])
+    found |= {
+        "type": "STRICT_DNS",
+        "load_assignment": {
+            "cluster_name": TRACES,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+    if parts.scheme == "https":
+        tls = {"@type": f"{EXTENSION}transport_sockets.tls.v3.UpstreamTlsContext", "sni": parts.hostname}
+        tls["common_tls_context"] = {"validation_context": {"trusted_ca": {"filename": certifi.where()}}}
+        found["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+    return found
 
 
 def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:

@@ -27,7 +27,7 @@ from smalt.auth.secret_files import private_folder
 from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import MOST_NAMED, Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
-from smalt.gateway.clusters import counted, counting, server_cluster, services_cluster
+from smalt.gateway.clusters import counted, counting, server_cluster, services_cluster, traces_cluster
 from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import certificate, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
@@ -234,7 +234,9 @@ class EnvoyGateway:
 
     def _standing(self) -> list[Document]:
         """The clusters that there always are."""
-        return [server_cluster(self._settings.server_socket), services_cluster(self._settings.services_socket)]
+        settings = self._settings
+        traces = [traces_cluster(settings.otlp)] if settings.otlp else []
+        return [server_cluster(settings.server_socket), services_cluster(settings.services_socket), *traces]
 
     def _route_table(self, endpoints: Mapping[str, Sequence[Document]]) -> Document:
         return route_configuration(endpoints, service_hosts(self._settings.services_host, self._settings.port))

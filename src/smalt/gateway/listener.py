@@ -12,7 +12,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from smalt.gateway.clusters import TRACES
 from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, json_body, watched_file
 from smalt.settings import Settings
 
@@ -170,7 +172,20 @@ def _connection_manager(settings: Settings, routes: Path, issuer: str, jwks: Map
         "access_log": [_access_log(settings.logs / "access.log")],
         "local_reply_config": {"mappers": _local_replies()},
         "http_filters": [_tokens(issuer, jwks), _router()],
+        **({"tracing": _tracing(settings.otlp)} if settings.otlp else {}),
     }
+
+
+def _tracing(otlp: str) -> Document:
+    """Of what routes ask for (`routes.py`): scoring, and nothing else."""
+    uri = otlp if urlsplit(otlp).path.strip("/") else f"{otlp.rstrip('/')}/v1/traces"
+    config = {
+        "@type": f"{CONFIG}trace.v3.OpenTelemetryConfig",
+        "http_service": {"http_uri": {"uri": uri, "cluster": TRACES, "timeout": "5s"}},
+        "service_name": "smalt",
+    }
+    provider = {"name": "envoy.tracers.opentelemetry", "typed_config": config}
+    return {"provider": provider, "random_sampling": {"value": 0}}
 
 
 def _access_log(path: Path) -> Document:

@@ -225,7 +225,7 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
     held: Document = {}
     if deployment.asleep:
         asleep["request_headers_to_add"] = [_set(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
-        held["retry_policy"] = _server_retries(SENT)
+        held["retry_policy"] = _server_retries(LOST)  # as for a replica that is killed: none is lost
     timeout_s = deployment.timeout_s + (START_S if deployment.asleep else 0)
     return {
         "match": _match(endpoint, condition),
@@ -237,6 +237,8 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
             **held,
         },
         **asleep,
+        "decorator": {"operation": f"{endpoint.name}/{deployment.name}", "propagate": False},
+        "tracing": {"random_sampling": {"numerator": 100}},
         "request_headers_to_remove": ["authorization", "cookie"],  # no key and no browser session for the user's script
         "response_headers_to_remove": ["set-cookie"],  # its origin is the platform's
         "response_headers_to_add": [_set("azureml-model-deployment", deployment.name)],

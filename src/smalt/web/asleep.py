@@ -98,11 +98,8 @@ class AsleepApp:
         platform = self._platform
         with platform.database.write() as connection:
             row = resources.get(connection, key)
-            changed = row is not None and not scaling.count(row)
-            if row is not None and changed:
+            if row is not None and not scaling.count(row):
                 decide(connection, key, 1, platform.clock(), governor(row))
-        if changed:
-            platform.hub.notify(key)
 
     def _look(self, endpoint: str, name: str) -> _State:
         with self._platform.database.read() as connection:

@@ -134,6 +134,21 @@ def test_wrong_settings_are_refused_and_the_field_is_named(harness: Harness, pat
     assert answer.json()["error"]["target"].startswith(("properties.profiles", f"properties.{path}"))
 
 
+def test_numbers_are_text_in_answers_as_clients_insist(harness: Harness) -> None:
+    prepare(harness, KIND)
+    given = changed("profiles.0.capacity", {"minimum": 1, "maximum": 3, "default": 2})
+    (profile,) = harness.put(SETTING, given).json()["properties"]["profiles"]
+    assert profile["capacity"] == {"minimum": "1", "maximum": "3", "default": "2"}
+    assert profile["rules"][0]["scaleAction"]["value"] == "1"
+
+
+def test_a_notification_of_nobody_is_taken(harness: Harness) -> None:
+    prepare(harness, KIND)
+    nobody = {"customEmails": [], "sendToSubscriptionAdministrator": False, "sendToSubscriptionCoAdministrators": False}
+    given = body(notifications=[{"operation": "scale", "email": nobody, "webhooks": []}])
+    assert harness.put(SETTING, given).status_code == 201
+
+
 def test_a_recurrence_names_days_and_a_zone(harness: Harness) -> None:
     prepare(harness, KIND)
     schedule = {"timeZone": "W. Europe Standard Time", "days": ["Monday", "friday"], "hours": [8], "minutes": [0]}

@@ -37,10 +37,13 @@ _WINDOW_MOST_S = 12 * 3600
 _STATISTICS = Literal["Average", "Min", "Max", "Sum", "Count"]
 
 
+Number = Annotated[str, Field(pattern=r"^[0-9]{1,3}$")]  # as Azure writes them, and `az` insists on
+
+
 class Capacity(Properties):
-    minimum: int = Field(ge=0, le=MOST)
-    maximum: int = Field(ge=1, le=MOST)
-    default: int = Field(ge=0, le=MOST)
+    minimum: Number
+    maximum: Number
+    default: Number
 
 
 class RuleDimension(Properties):
@@ -65,7 +68,7 @@ class MetricTrigger(Properties):
 class ScaleAction(Properties):
     direction: Literal["Increase", "Decrease"]
     type: Literal["ChangeCount", "PercentChangeCount", "ExactCount"]
-    value: int = Field(1, ge=0, le=1000)
+    value: Number = "1"
     cooldown: str = "PT5M"
 
 
@@ -111,7 +114,7 @@ class AutoscaleProperties(Properties):
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties: Document = {"enabled": True, **request.body["properties"]}
     target = _target(request, connection, properties)
-    if properties.get("notifications"):
+    if any(_tells(one) for one in properties.get("notifications") or ()):
         raise invalid(
             "properties.notifications: this platform sends no mail, and no webhook of an autoscale setting; leave them"
             " out. What it does is in the deployment's changes, and a metric alert can call a webhook.",
@@ -137,6 +140,15 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             _release(connection, old, request.now)
 
     return Admitted(spec, lookup=target.id, writes=writes)
+
+
+def _tells(notification: Mapping[str, Any]) -> bool:
+    """Whether somebody is to be told: `az` sends a notification that names nobody."""
+    mail = part(notification, "email")
+    return bool(notification.get("webhooks")) or any(
+        mail.get(name)
+        for name in ("customEmails", "sendToSubscriptionAdministrator", "sendToSubscriptionCoAdministrators")
+    )
 
 
 def _target(request: Request, connection: Connection, properties: Document) -> Row:
@@ -176,10 +188,10 @@ def _check_metric(request: Request, connection: Connection, trigger: Document, a
 
 
 def _check_profile(one: Profile) -> None:
-    if not one.least <= one.default <= one.most:
+    if not (one.least <= one.default <= one.most and 1 <= one.most <= MOST):
         raise invalid(
             f"properties.profiles: the capacity of '{one.name[:80]}' must have minimum ≤ default ≤ maximum,"
-            f" not {one.least}, {one.default}, {one.most}.",
+            f" and 1 ≤ maximum ≤ {MOST}, not {one.least}, {one.default}, {one.most}.",
             "properties.profiles",
         )
 
@@ -201,7 +213,12 @@ def _profile(given: Mapping[str, Any], at: str) -> Profile:
     capacity = given["capacity"]
     rules = tuple(_rule(one, f"{at}.rules.{number}") for number, one in enumerate(given.get("rules") or ()))
     return Profile(
-        given["name"], capacity["minimum"], capacity["maximum"], capacity["default"], rules, _when(given, at)
+        given["name"],
+        int(capacity["minimum"]),
+        int(capacity["maximum"]),
+        int(capacity["default"]),
+        rules,
+        _when(given, at),
     )
 
 

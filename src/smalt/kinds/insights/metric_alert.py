@@ -3,7 +3,7 @@
 As `az monitor metrics alert create` and azure-mgmt-monitor send them (2018-03-01):
 https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py`; who tells: the step below.
 
-`status`: `fired` (since when, on which value), `told` (up to which notice each receiver was), `notices` (not told yet).
+`status`: `fired` (since when, and why), and a key for each notice that a receiver has not been told yet.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from smalt.store.document import part
 from smalt.store.resources import Row
 
 _log = logging.getLogger("smalt.alerts")
+NOTICE = "notice "  # how the keys of a status begin that are notices
 ALERTS = "microsoft.insights/metricalerts"
 SINGLE = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 MULTIPLE = "Microsoft.Azure.Monitor.MultipleResourceMultipleMetricCriteria"
@@ -132,31 +133,33 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     if row.deleting:
         return Step(row.state, row.status, gone=True)
     now, status = platform.clock(), dict(row.status)
-    notices = [dict(one) for one in status.get("notices") or ()]
-    due = next((one for one in notices if one["again_at"] <= now), None)
-    if due is not None:
-        _tell(platform, due, now)
-        notices = [one for one in notices if not one.get("done")]
-    status["notices"] = notices
-    if not notices:
-        return Step("Succeeded", status, done=True)
-    return Step("Succeeded", status, done=True, after=max(min(one["again_at"] for one in notices) - now, 0.0))
+    waiting = notices_of(status)
+    due = next((key for key, one in waiting.items() if one["again_at"] <= now), "")
+    if due:
+        left = _tell(platform, waiting.pop(due), now)
+        status.pop(due)
+        if left is not None:
+            status[due] = waiting[due] = left
+    after = max(min(one["again_at"] for one in waiting.values()) - now, 0.0) if waiting else None
+    return Step("Succeeded", status, done=True, after=after)
 
 
-def _tell(platform: Platform, notice: Document, now: float) -> None:
-    """Writes into the notice how that went."""
+def notices_of(status: Mapping[str, Any]) -> dict[str, Document]:
+    """Those that are not told yet, oldest first. Each is a key of its own: what comes while one is told stays."""
+    return {key: dict(status[key]) for key in sorted(status) if key.startswith(NOTICE)}
+
+
+def _tell(platform: Platform, notice: Document, now: float) -> Document | None:
+    """What is left to do of it."""
     why = refused(platform.settings, notice["uri"])
     if not why:
-        why = _post(notice["uri"], notice["body"])
-        if not why:
-            notice["done"] = True
-            return
-        notice["tries"] += 1
-        if notice["tries"] < _TRIES:
-            notice["again_at"] = now + min(_PAUSE_S * 2 ** notice["tries"], _PAUSE_MOST_S)
-            return
-    notice["done"] = True
+        if not (why := _post(notice["uri"], notice["body"])):
+            return None
+        tries = notice["tries"] + 1
+        if tries < _TRIES:
+            return {**notice, "tries": tries, "again_at": now + min(_PAUSE_S * 2**tries, _PAUSE_MOST_S)}
     _log.error("an alert could not be told to receiver %s: %s", notice["receiver"], why)
+    return None
 
 
 def _post(uri: str, body: Document) -> str:
@@ -211,5 +214,6 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     actions={"status": Action(_status, method="GET")},
+    put_status=200,  # azure-mgmt-monitor takes no 201
     delete_at_once=True,
 )

@@ -27,7 +27,7 @@ from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
 from smalt.kinds.insights.autoscaling import DECREASE, INCREASE, Profile
 from smalt.kinds.insights.common_schema import Met, notice
 from smalt.kinds.insights.conditions import Condition
-from smalt.kinds.insights.metric_alert import ALERTS, conditions_of, groups_of
+from smalt.kinds.insights.metric_alert import ALERTS, NOTICE, conditions_of, groups_of, notices_of
 from smalt.store import changes, deliveries, resources
 from smalt.store.changes import What
 from smalt.store.database import Collision
@@ -142,7 +142,10 @@ class Watch:
 
     @staticmethod
     def _met(connection: Connection, row: Row, now: float) -> Met | None:
+        there = resources.get_many(connection, row.properties["scopes"])
         for scope in row.properties["scopes"]:
+            if scope.lower() not in there:  # it was deleted since: silence means nothing
+                continue
             parts = [
                 (one, next((found for found in conditions.read(connection, one, now) if one.holds(found.value)), None))
                 for one in conditions_of(row.properties, scope)
@@ -167,8 +170,8 @@ class Watch:
             else:
                 fired, patch = part(row.status, "fired"), {"fired": None, "resolved_at": now}
             if met is not None or row.properties.get("autoMitigate") is not False:
-                patch["notices"] = [*row.status.get("notices", []), *_notices(connection, row, fired, met, now)]
-                patch["notices"] = patch["notices"][-_NOTICES_MOST:]
+                patch |= _notices(connection, row, fired, met, now)
+                patch |= dict.fromkeys(list(notices_of({**row.status, **patch}))[:-_NOTICES_MOST])
             resources.merge_status(connection, row.id, patch)
             resources.poke(connection, [row.id], now)
             states = ("Resolved", "Fired") if met else ("Fired", "Resolved")
@@ -202,7 +205,6 @@ class Watch:
             if decision.count != have:
                 self._note(connection, setting, acted, decision, have, now)
         self._stale = True
-        self._platform.hub.notify(target.id)
 
     @staticmethod
     def _note(
@@ -239,10 +241,12 @@ def _cause(connection: Connection, scope: str) -> str:
     return f"{what} {one.what} by {one.actor or 'the platform'} at {timestamp(one.at)}"
 
 
-def _notices(connection: Connection, row: Row, fired: Document, met: Met | None, now: float) -> list[Document]:
-    return [
+def _notices(connection: Connection, row: Row, fired: Document, met: Met | None, now: float) -> Document:
+    """By their keys, which follow each other in time."""
+    found = [
         {"uri": one["serviceUri"], "receiver": one["name"], "tries": 0, "again_at": now,
          "body": notice(row, fired, met, now, more)}
         for group, more in groups_of(connection, row.properties)
         for one in receivers(group.properties)
     ]  # fmt: skip
+    return {f"{NOTICE}{now:.3f} {at:03d}": one for at, one in enumerate(found)}

@@ -93,11 +93,9 @@ class Scaler:
         if count == one.count:
             return
         with self._platform.database.write() as connection:
-            changed = decide(connection, key, count, self._platform.clock())
+            decide(connection, key, count, self._platform.clock())
         log.info("%s: %d requests in flight, %d instances wanted", key, in_flight, count)
         one.count = count
-        if changed:
-            self._platform.hub.notify(key)
 
     def _read(self) -> None:
         """What changed since the last time; all, now and then."""
