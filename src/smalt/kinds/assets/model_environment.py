@@ -10,12 +10,17 @@ from smalt.arm.ports import EnvironmentSpec
 _MOST_BYTES = 1 << 20  # of a conda.yaml
 
 
+def check_mlflow_model(platform: Platform, model: Ref) -> None:
+    """Raises ArmError(400)."""
+    if platform.blobs.size(*model.below("MLmodel")) is None:
+        called = model.name.rpartition("/")[2]
+        raise invalid(f"properties.model: '{called}' holds no MLmodel file.", "properties.model")
+
+
 def model_environment(platform: Platform, model: Ref) -> EnvironmentSpec:
     """Raises ArmError(400) for what is no MLflow model, or has no environment."""
-    called = model.name.rpartition("/")[2]
-    if platform.blobs.size(*model.below("MLmodel")) is None:
-        raise invalid(f"properties.model: '{called}' holds no MLmodel file.", "properties.model")
-    name = f"model {called}"
+    check_mlflow_model(platform, model)
+    name = f"model {model.name.rpartition('/')[2]}"
     if conda := platform.blobs.read(*model.below("conda.yaml"), _MOST_BYTES):
         return EnvironmentSpec(name=name, conda_file=conda.decode())
     if listed := platform.blobs.read(*model.below("requirements.txt"), _MOST_BYTES):
