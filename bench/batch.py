@@ -111,6 +111,7 @@ def measure(folder: Path, rows: int, files: int, processes: int) -> Figures:
     with live.started(folder / "root") as platform:
         endpoint(platform, folder, processes)
         ask(platform, platform.upload("codes", "small", folder / "small"))  # the environment is there
+        platform.at_rest()
         uri = platform.upload("codes", "in", folder / "in")
         named = sorted(map(str, (folder / "in").iterdir()))
         pool_s = pool(folder / "src" / "score.py", folder / "models", named, processes, folder / "rows.csv")
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         found = measure(Path(scratch), asked.rows, asked.files, asked.processes)
     print(json.dumps(asdict(found)) if asked.json else "\n".join(f"{k:10} {v}" for k, v in asdict(found).items()))
 

@@ -119,6 +119,10 @@ class TestDeployments:
         harness.put(f"{WORKSPACE}/models/pickle/versions/1", {"properties": {"modelUri": uri}})
         answer = deploy(harness, drop=("codeConfiguration",), model={"assetId": "azureml:pickle:1"})
         assert error_of(answer)[:2] == (400, "properties.codeConfiguration")
+        none = {"modelUri": "azureml://datastores/workspaceblobstore/paths/none", "modelType": "mlflow_model"}
+        harness.put(f"{WORKSPACE}/models/none/versions/1", {"properties": none})
+        answer = deploy(harness, drop=("codeConfiguration",), model={"assetId": "azureml:none:1"})
+        assert error_of(answer)[1:] == ("properties.model", "properties.model: 'none' holds no MLmodel file.")
         status, target, message = error_of(deploy(harness, drop=("codeConfiguration", "environmentId")))
         assert (status, target) == (400, "properties.model") and "conda.yaml" in message
 

@@ -149,7 +149,6 @@ def test_without_a_number_of_processes_there_is_one_for_each_processor(harness: 
         ({"task": {**TASK, "type": "function"}}, "task.type", "run_function"),
         ({"task": {**TASK, "type": "model"}}, "task.model", "missing"),
         ({"task": {**TASK, "model": "${{inputs.none}}"}}, "task.model", "no input 'none'"),
-        ({"task": {**TASK, "type": "model", "model": "${{inputs.files}}"}}, "task.model", "no MLflow model"),
         ({"task": {**TASK, "program_arguments": "--append_row_file_name ../x"}}, "task.program_arguments", "'../x'"),
         ({"task": {**TASK, "environment": "azureml:none:1"}}, "task.environment", "none"),
         ({"resources": {"instance_count": 0}}, "resources.instanceCount", "1"),

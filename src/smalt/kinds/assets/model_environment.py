@@ -10,12 +10,16 @@ from smalt.arm.ports import EnvironmentSpec
 _SPECIFICATION_BYTES = 1 << 20  # of a model's conda.yaml
 
 
-def model_environment(platform: Platform, model: Ref, field: str = "properties.model") -> EnvironmentSpec:
-    """Raises ArmError(400) where there is none."""
-    called = model.name.rpartition("/")[2]
+def check_mlflow_model(platform: Platform, model: Ref, field: str = "properties.model") -> None:
+    """Raises ArmError(400)."""
     if platform.blobs.size(*model.below("MLmodel")) is None:
-        raise invalid(f"{field}: '{called}' holds no MLmodel file.", field)
-    name = f"model {called}"
+        raise invalid(f"{field}: '{model.name.rpartition('/')[2]}' holds no MLmodel file.", field)
+
+
+def model_environment(platform: Platform, model: Ref, field: str = "properties.model") -> EnvironmentSpec:
+    """Raises ArmError(400) for what is no MLflow model, or has no environment."""
+    check_mlflow_model(platform, model, field)
+    name = f"model {model.name.rpartition('/')[2]}"
     if conda := platform.blobs.read(*model.below("conda.yaml"), _SPECIFICATION_BYTES):
         return EnvironmentSpec(name=name, conda_file=conda.decode())
     if listed := platform.blobs.read(*model.below("requirements.txt"), _SPECIFICATION_BYTES):

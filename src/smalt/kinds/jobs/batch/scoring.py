@@ -13,12 +13,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.agent.wire import Ref
 from smalt.arm.durations import seconds_of
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.kinds.assets import anonymous, references
-from smalt.kinds.assets.model_environment import model_environment
+from smalt.kinds.assets.model_environment import check_mlflow_model, model_environment
 from smalt.kinds.jobs.parallel.settings import MODEL as MLFLOW
 from smalt.kinds.jobs.parallel.settings import RUN_FUNCTION
 from smalt.store.document import part
@@ -50,9 +51,13 @@ def parts(
 ) -> Parts:
     """Of a deployment's properties in full. Raises ArmError(400)."""
     environment, definition = None, dict[str, Any]()
-    if not properties.get("environmentId"):
+    if not properties.get("codeConfiguration"):
         assert model is not None, "without a script and a model it was refused"
-        definition = _own_environment(platform, connection, workspace, model)
+        uri = str(model.properties["modelUri"])
+        files = references.locate(platform, connection, workspace, uri, "properties.model").ref(folder=False)
+        check_mlflow_model(platform, files)
+        definition = {} if properties.get("environmentId") else _own_environment(platform, files)
+    if definition:
         versions = workspace.child("environments", _ENVIRONMENTS)
         environment = versions.child("versions", anonymous.version_of(definition))
     specification = _component(properties, model, str(environment or properties["environmentId"]))
@@ -61,10 +66,8 @@ def parts(
     return Parts(component, {"name": STEP, "version": version, **specification}, environment, definition)
 
 
-def _own_environment(platform: Platform, connection: Connection, workspace: ResourceId, model: Row) -> Document:
-    uri = str(model.properties["modelUri"])
-    place = references.locate(platform, connection, workspace, uri, "properties.model")
-    found = model_environment(platform, place.ref(folder=False))
+def _own_environment(platform: Platform, model: Ref) -> Document:
+    found = model_environment(platform, model)
     conda = found.conda_file
     if not conda:
         lines = "".join(f"  - {json.dumps(line)}\n" for line in found.pip_requirements.splitlines() if line.strip())

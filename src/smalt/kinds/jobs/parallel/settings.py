@@ -75,7 +75,7 @@ def check(
         checks.errors.append(ArmError(400, "UnsupportedTask", message, f"{FIELD}.taskType"))
     checks.run(lambda: _check_input(properties, said, sources))
     checks.run(lambda: _check_output(properties, str(said.get("appendRowTo") or "")))
-    checks.run(lambda: _check_model(platform, properties, said, sources))
+    checks.run(lambda: _check_model(properties, said, sources))
     if task != MODEL:
         checks.run(lambda: _check_script(platform, str(said.get("entryScript") or ""), properties, code))
     for name, value in options(str(said.get("programArguments") or "")):
@@ -157,23 +157,18 @@ def is_file_name(name: str) -> bool:
     return bool(re.fullmatch(r"[\w\-.]{1,200}", name)) and name.strip(".") != ""
 
 
-def _check_model(platform: Platform, properties: Document, said: Document, sources: dict[str, Source]) -> None:
+def _check_model(properties: Document, said: Document, sources: dict[str, Source]) -> None:
     name, field, inputs = str(said.get("model") or ""), f"{FIELD}.model", part(properties, "inputs")
     if not name and task_type(said) == MODEL:
         raise invalid(f"{field} is missing: the input that is the model.", field)
     if name and name not in inputs:
         raise invalid(f"{field}: the job has no input '{name}'.{nearest(name, list(inputs))}", field)
-    if not name or (source := sources.get(name)) is None:
-        return
-    place = source.place
-    if not place.account:
+    source = sources.get(name)
+    if source is not None and not source.place.account:
         raise invalid(
             f"{field}: the model is at {source.uri[:200]}, outside of this platform; register it from a local folder or"
             " a datastore.", field,
         )  # fmt: skip
-    file = "/".join(filter(None, (place.path.rstrip("/"), "MLmodel")))
-    if task_type(said) == MODEL and not platform.blobs.exists(place.account, place.container, file):
-        raise invalid(f"{field}: '{name}' is no MLflow model: {source.uri[:200]} has no MLmodel file.", field)
 
 
 def _check_output(properties: Document, name: str) -> None:
