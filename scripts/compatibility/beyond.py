@@ -20,7 +20,5 @@ def attempt(client: MLClient, kind: str, path: Path, settings: Mapping[str, str]
         pipeline = "\ntype: pipeline" in f"\n{path.read_text()}"
         load = loading.load_pipeline_component_batch_deployment if pipeline else loading.load_model_batch_deployment
         client.batch_deployments.begin_create_or_update(load(path)).result()
-    elif kind == "registry":
-        client.registries.begin_create(sdk.load_registry(path)).result()
     else:
         raise NotImplementedError(f"no way to submit a {kind}")

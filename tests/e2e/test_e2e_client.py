@@ -35,6 +35,7 @@ TIMED = pytest.param("jobs_life", marks=pytest.mark.serial)  # how soon a line i
         "runs",
         "endpoints",
         "mlflow_deployments",
+        "registries",
     ],
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:
