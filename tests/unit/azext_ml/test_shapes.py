@@ -23,6 +23,7 @@ from smalt.azext_ml.kinds import (
     MODEL,
     ONLINE_DEPLOYMENT,
     ONLINE_ENDPOINT,
+    REGISTRY,
     SCHEDULE,
     WORKSPACE,
 )
@@ -33,7 +34,7 @@ PAIRS: dict[str, Any] = json.loads(Path(__file__).with_name("documents.json").re
 KINDS = {
     "job": JOB, "data": DATA, "environment": ENVIRONMENT, "model": MODEL, "component": COMPONENT, "compute": COMPUTE,
     "datastore": DATASTORE, "schedule": SCHEDULE, "workspace": WORKSPACE, "online_endpoint": ONLINE_ENDPOINT,
-    "online_deployment": ONLINE_DEPLOYMENT,
+    "online_deployment": ONLINE_DEPLOYMENT, "registry": REGISTRY,
 }  # fmt: skip
 HERE = Where("default", TENANT)
 

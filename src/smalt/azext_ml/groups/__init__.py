@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..table import Command, Group
-from . import assets, compute, job, schedule, serving, workspace
+from . import assets, compute, job, registry, schedule, serving, workspace
 
 GROUPS: tuple[Group, ...] = (
     job.COMMANDS,
@@ -18,6 +18,6 @@ GROUPS: tuple[Group, ...] = (
     serving.ENDPOINT_COMMANDS,
     serving.DEPLOYMENT_COMMANDS,
     *serving.BATCH_COMMANDS,
-    workspace.REGISTRY_COMMANDS,
+    registry.COMMANDS,
 )
 COMMANDS: dict[str, Command] = {one.name: one for group in GROUPS for one in group.commands}
