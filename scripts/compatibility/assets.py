@@ -58,8 +58,18 @@ def create_and_read_back(client: MLClient, kind: str, path: Path) -> None:
         _online_endpoint(client, path)
     elif kind == "batch-endpoint":
         _batch_endpoint(client, path)
+    elif kind == "registry":
+        _registry(client, path)
     else:
         raise NotImplementedError(f"no way to read back a {kind}")
+
+
+def _registry(client: MLClient, path: Path) -> None:
+    entity = sdk.load_registry(path)
+    client.registries.begin_create(entity).result()
+    _compare(entity, client.registries.get(entity.name), ("location", "tags"))
+    _expect(entity.name in {one.name for one in client.registries.list()}, "it is not in the list")
+    client.registries.begin_delete(name=entity.name).result()
 
 
 def _versioned(client: MLClient, kind: str, path: Path) -> None:

@@ -13,7 +13,5 @@ def attempt(client: MLClient, kind: str, path: Path, settings: Mapping[str, str]
     """Submit as the kind is submitted, with `settings` (key to value) over what the file says; raises what the client raises."""
     if kind.endswith("-job"):
         client.jobs.create_or_update(sdk.load_job(path, params_override=[dict(settings)] if settings else None))
-    elif kind == "registry":
-        client.registries.begin_create(sdk.load_registry(path)).result()
     else:
         raise NotImplementedError(f"no way to submit a {kind}")

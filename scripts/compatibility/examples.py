@@ -20,13 +20,11 @@ MODEL_VERSION = "1"
 _NEEDS = (
     ("job:automl", "AutoML"),
     ("job:spark", "Spark"),
-    ("registry(", "registries"),
 )
 _NEEDS_BY_PATH = {
     "sdk/python/jobs/pipelines/1b_pipeline_with_python_function_components/"
     "pipeline_with_python_function_components.ipynb": "the environment mldesigner",
 }
-_NEEDS_BY_KIND = {"registry": "registries"}
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,6 @@ class Example:
         """The feature beyond jobs, assets, computes and endpoints that this one cannot do without."""
         if self.path in _NEEDS_BY_PATH:
             return _NEEDS_BY_PATH[self.path]
-        if self.kind in _NEEDS_BY_KIND:
-            return _NEEDS_BY_KIND[self.kind]
-        if self.kind == "notebook" and "registry" in Path(self.path).parent.name:
-            return "registries"
         for feature, name in _NEEDS:
             if any(one.startswith(feature) for one in self.features):
                 return name
@@ -88,6 +82,8 @@ def fill_in(text: str, endpoint: str) -> str:
         "<acr_url>": "registry.example.com",
         "<git_url>": "https://git.example.com/repository",
         "<python_feed_url>": "https://feed.example.com/simple/",
+        "<REGISTRY-NAME>": endpoint,
+        "<LOCATION>": "local",
         "<SCORING_SCRIPT>": "single-file-to-file-score.py",
         '"identity_resource_id"': _identity(),
         "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX": "00000000-0000-0000-0000-0000000000aa",

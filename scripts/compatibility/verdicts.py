@@ -28,6 +28,10 @@ _UPSTREAM = {
         )
         for path in ("batch-scoring-with-preprocessing", "training-with-components/deployment-ordinal")
     },
+    "sdk/python/resources/registry/registry-create.ipynb": (
+        "NameError: name 'sys'",
+        "it uses sys without importing it",
+    ),
     "sdk/python/using-mlflow/train-and-log/keras_mnist_with_mlflow.ipynb": (
         "KeyError: 'keras'",
         "it opens with mlflow.keras what mlflow.tensorflow wrote, two flavors to the MLflow of today",

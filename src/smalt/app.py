@@ -102,6 +102,7 @@ from smalt.web.metrics_page import MetricsPage
 from smalt.web.nodes import NodesApp
 from smalt.web.open_routes import open_routes
 from smalt.web.pages import Pages
+from smalt.web.registries import RegistryApp
 from smalt.web.service_pages import ServicePages
 from smalt.web.services import ServiceDoors, ServiceGate
 from smalt.web.ssh_door import SshDoor
@@ -225,6 +226,13 @@ def build(settings: Settings) -> Server:
     hub.follow(remote.hear)
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
     service = BlobService(accounts, store, staging)
+    arm = ArmApp(
+        platform,
+        crud,
+        who,
+        workspaces.authorize,
+        Streams(hub, heard=lambda newest_at: recorder.record("", FEED.name, clock() - newest_at, spread=True)),
+    )
     dispatcher = Dispatcher(
         blobs=AccountListing(BlobApp(service, tokens, permits, Refusals(audit, database))),
         tracking=tracking_app,
@@ -237,13 +245,8 @@ def build(settings: Settings) -> Server:
         ),
         nodes=NodesApp(remote, lambda: service),
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
-        arm=ArmApp(
-            platform,
-            crud,
-            who,
-            workspaces.authorize,
-            Streams(hub, heard=lambda newest_at: recorder.record("", FEED.name, clock() - newest_at, spread=True)),
-        ),
+        registries=RegistryApp(platform, who, workspaces.authorize, arm),
+        arm=arm,
         open_routes=open_routes(
             settings.url,
             login.routes(),

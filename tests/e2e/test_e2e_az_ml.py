@@ -213,7 +213,7 @@ def errors(ml: Script, here: Here) -> None:
     ml.fails(3, "ResourceNotFound", "job show -n nothing -w nowhere")
     ml.fails(2, "--name/-n", "job show", *here)
     ml.fails(1, "No such file", "job create -f nothing.yml", *here)
-    ml.fails(1, "registries", "registry list")
+    ml.fails(3, "no registry", "registry show -n nothing -g smalt")
 
 
 def test_on_the_real_az(platform: Platform, folder: Path) -> None:

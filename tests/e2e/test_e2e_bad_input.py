@@ -256,8 +256,9 @@ def test_a_link_that_a_job_left_behind_leads_nowhere(platform: Platform, account
 
 
 def test_a_client_that_looks_for_a_registry_is_told_that_there_is_none(platform: Platform) -> None:
-    url = f"{platform.url}/registrymanagement/v1.0/registries/ours/discovery"
-    refused(requests.get(url, verify=platform.ca, timeout=20), 404, "Registries", "azureml")
+    path = "/registrymanagement/v1.0/registries/ours/discovery"
+    refused(platform.call("GET", path), 404, "Registries", "azureml")
+    assert requests.get(platform.url + path, verify=platform.ca, timeout=20).status_code == 401
 
 
 def test_traffic_that_cannot_be(platform: Platform) -> None:

@@ -37,6 +37,7 @@ TIMED = pytest.param("jobs_live", marks=pytest.mark.serial)  # how soon a line i
         "endpoints",
         "mlflow_deployments",
         "collecting",
+        "registries",
     ],
 )
 def test_script(client: Client, scripts: Path, script: str) -> None:

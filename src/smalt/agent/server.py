@@ -83,6 +83,8 @@ def check(model: Path, files: Mapping[str, str], base: str) -> None:
 def _sha256(path: Path, base: str) -> str:
     with held(path, base) as opened, os.fdopen(os.open(opened, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _collector(spec: CollectorSpec, outputs: Mapping[str, str]) -> dict[str, Any]:
     collections = [asdict(one) | {"folder": outputs[one.output]} for one in spec.collections]
     return {**asdict(spec), "collections": {one.pop("name"): one for one in collections}}

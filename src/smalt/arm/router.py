@@ -46,7 +46,9 @@ HOLD_S = 20.0  # how long an operation's GET is held
 REREAD_S = 0.5  # and how often it is read meanwhile, should nobody tell of its end
 Authenticate = Callable[[Scope], Principal]
 Authorize = Callable[[Principal, str, str], None]
-_OPERATION = re.compile(r"(subscriptions/[^/]+/)?providers/[^/]+/locations/[^/]+/operationsStatus/[^/]+", re.IGNORECASE)
+_OPERATION = re.compile(
+    r"(subscriptions/[^/]+/)?providers/[^/]+/locations/[^/]+/(operationsStatus|operationResults)/[^/]+", re.IGNORECASE
+)
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete", "POST": "action"}
 
 
@@ -82,7 +84,7 @@ class ArmApp:
         query = dict(parse_qsl(http.scope["query_string"].decode("latin-1"), keep_blank_values=True))
         segments = [one for one in http.scope["path"].split("/") if one]
         if _OPERATION.fullmatch("/".join(segments)):
-            return await self._operation(http, principal, segments[-1])
+            return await self._operation(http, principal, segments[-1], segments[-2].lower() == "operationresults")
         if http.method == "GET" and segments and segments[-1].lower() == "changes":
             return await self._changes(http, principal, "/" + "/".join(segments), query)
         body: dict[str, Any] = {}
@@ -156,8 +158,8 @@ class ArmApp:
 
         return await self._feed.answer(http, principal, id_, query, allow)
 
-    async def _operation(self, http: HttpRequest, principal: Principal, key: str) -> Response:
-        """Held until the operation ends or the time is over."""
+    async def _operation(self, http: HttpRequest, principal: Principal, key: str, result: bool) -> Response:
+        """Held until the operation ends or the time is over. `result`: asked for what it gives: no document."""
         found = await run_in_threadpool(self._read_operation, key, principal)
         deadline = time.monotonic() + HOLD_S
         with self._platform.hub.subscribe(found.resource_id) as subscription:
@@ -167,6 +169,9 @@ class ArmApp:
                     break
                 await subscription.changed(min(left, REREAD_S))
                 found = await run_in_threadpool(self._read_operation, key)
+        if result and not found.error:
+            status = 202 if found.state == operations.RUNNING else 204
+            return Response(status_code=status, headers=_retry_after(http) if status == 202 else None)
         body: dict[str, Any] = {
             "id": http.scope["path"],
             "name": found.id,

@@ -8,6 +8,8 @@ Roles will be looked up here; today the kind of principal is the role.
   more than the workspace. Unlike there, they do not choose how an endpoint that exists is opened: neither new keys, nor
   `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
+- What is in a registry is there for everybody: whoever has a token reads it, wherever it is, and its files. To write
+  there is to write, as anywhere else.
 https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
 """
 
@@ -37,6 +39,7 @@ WITHHELD = frozenset(
         "onlineendpoints/regeneratekeys/action",
     )
 )
+_REGISTRIES = "microsoft.machinelearningservices/registries"
 # Who asks which tenants and subscriptions there are is shown those that he may see something of.
 ANYONE = frozenset({"microsoft.resources/tenants/read", "microsoft.resources/subscriptions/read"})
 
@@ -44,6 +47,8 @@ ANYONE = frozenset({"microsoft.resources/tenants/read", "microsoft.resources/sub
 def authorize(principal: Principal, action: str, resource_id: str) -> None:
     """Return if `principal` may do `action` (ARM's: provider/type/verb) on `resource_id`; otherwise ArmError(403)."""
     if not resource_id and action.lower() in ANYONE:
+        return
+    if _reads_registry(action.lower(), resource_id.lower()):
         return
     if not _within(principal, resource_id.lower()) or not _granted(principal, action.lower()):
         raise _refusal(principal, action, resource_id)
@@ -53,11 +58,21 @@ class ScopeGrants:
     """`Grants` before there are roles: everything, within the principal's scope where it has one."""
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
-        return None if principal.scope in ("", "/") else (principal.scope,)
+        shared = action.lower().startswith(f"{_REGISTRIES}/") and action.lower() != f"{_REGISTRIES}/read"
+        return None if shared or principal.scope in ("", "/") else (principal.scope,)
 
     def partly(self, principal: Principal, action: str, scope: str) -> bool:
         """A token that is limited to something is refused elsewhere."""
         return False
+
+
+def _reads_registry(action: str, resource_id: str) -> bool:
+    """A registry and what is in it, by its id: a list of all that are in a group is the group's."""
+    return (
+        action.startswith(f"{_REGISTRIES}/")
+        and f"/providers/{_REGISTRIES}/" in resource_id
+        and action.endswith(("/read", "/getblobreferencesas/action"))
+    )
 
 
 def _within(principal: Principal, resource_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .errors import UsageError
@@ -34,6 +35,7 @@ NEW_NAME = option("--name", "-n", help="Its name, in place of the one in the fil
 VERSION = option("--version", "-v", help="Its version.")
 LABEL = option("--label", "-l", help="Its label, in place of a version: latest.")
 REGISTRY = option("--registry-name", help="A registry in place of the workspace.")
+IN_HOME = (REGISTRY, *(replace(one, required=False) for one in IN_WORKSPACE))  # of assets
 FILE = option("--file", "-f", help="The YAML file that describes it.", required=True)
 MAYBE_FILE = option("--file", "-f", help="The YAML file that describes it.")
 SET = option("--set", help="Set a value in the document: property.path=value. May be given often.", nargs="+",

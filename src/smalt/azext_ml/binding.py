@@ -9,7 +9,7 @@ from knack.arguments import CLIArgumentType, CLICommandArgument
 from knack.help_files import helps
 from knack.prompting import NoTTYException, prompt_y_n
 
-from .arguments import flag
+from .arguments import REGISTRY, flag
 from .connection import Connection
 from .errors import UsageError
 from .groups import GROUPS
@@ -28,6 +28,14 @@ def handler(command: Command, connect: Connect) -> Callable[[dict[str, Any]], An
         if command.confirm and not given.pop("yes", False):
             _ask(command.confirm)
         group, workspace = given.pop("resource_group", None) or "", given.pop("workspace_name", None) or ""
+        if REGISTRY in command.arguments:
+            if registry := given.pop("registry_name", None):
+                return command.run(connect().in_registry(str(registry)), **given)
+            if not group or not workspace:
+                raise UsageError(
+                    "the following arguments are required: --resource-group/-g and --workspace-name/-w,"
+                    " or --registry-name"
+                )
         return command.run(connect().within(str(group), str(workspace)), **given)
 
     return run

@@ -45,10 +45,19 @@ class Connection:
     credential: Callable[[], Any]
     group: str = ""
     workspace: str = ""
+    registry: str = ""  # in place of a workspace
     notify: Callable[[str], None] = field(default=lambda text: None)  # a line on standard error
 
     def within(self, group: str, workspace: str) -> Connection:
         return replace(self, group=group, workspace=workspace)
+
+    def in_registry(self, name: str) -> Connection:
+        """The registry of this name, wherever it is. Raises MLError where there is none."""
+        found = self.get(f"/registrymanagement/v1.0/registries/{quote(name, safe='')}/discovery")
+        return replace(
+            self, subscription=found["subscriptionId"], group=found["resourceGroup"], workspace="",
+            registry=found["registryName"],
+        )  # fmt: skip
 
     @property
     def group_path(self) -> str:
@@ -57,6 +66,13 @@ class Connection:
     @property
     def workspace_path(self) -> str:
         return f"{self.group_path}/providers/{PROVIDER}/workspaces/{quote(self.workspace)}"
+
+    @property
+    def home_path(self) -> str:
+        """Of the workspace; of a registry, where its assets have the ids that users know."""
+        if not self.registry:
+            return self.workspace_path
+        return f"/mferp/managementfrontend{self.group_path}/providers/{PROVIDER}/registries/{quote(self.registry)}"
 
     @cached_property
     def _token(self) -> str:
@@ -70,7 +86,7 @@ class Connection:
         return str(json.loads(base64.urlsafe_b64decode(with_padding)).get("tid") or "")
 
     def get(self, path: str, **query: Any) -> Any:
-        """The JSON below the workspace, or of a path from the root that begins with a slash."""
+        """The JSON below the workspace or registry, or of a path from the root that begins with a slash."""
         return self.send("GET", path, query=query).body
 
     def pages(self, path: str, **query: Any) -> Iterator[Any]:
@@ -85,7 +101,7 @@ class Connection:
     def send(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Answer:
         """Raises MLError where the server refuses, or is not there."""
         asked = {"api-version": API, **{name: value for name, value in (query or {}).items() if value is not None}}
-        below = path if path.startswith("/") else f"{self.workspace_path}/{path}" if path else self.workspace_path
+        below = path if path.startswith("/") else f"{self.home_path}/{path}" if path else self.home_path
         return self._request(method, f"{self.url}{below}?{urlencode(asked)}", body)
 
     def act(self, method: str, path: str, body: Any = None, wait: bool = True) -> Any:

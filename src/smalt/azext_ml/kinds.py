@@ -143,4 +143,4 @@ WORKSPACE = Kind(
         "image_build_compute": "properties.imageBuildCompute",
     },
 )  # fmt: skip
-REGISTRY = Kind("registry", "", "load_registry", "registries")
+REGISTRY = Kind("registry", "", "load_registry", "registries", resources.registry, edits={"tags.": "tags"})

@@ -37,9 +37,11 @@ def _package() -> Any:
 
 
 def client(connection: Connection) -> Any:
-    """An MLClient with the same server, login and workspace."""
+    """An MLClient with the same server, login and workspace or registry."""
     package, _ = _package()
     with told():
+        if connection.registry:
+            return package.MLClient(connection.credential(), registry_name=connection.registry)
         return package.MLClient(
             connection.credential(), connection.subscription, connection.group, connection.workspace or None
         )

@@ -12,6 +12,7 @@ from .arguments import (
     ARCHIVED_ONLY,
     DESCRIPTION,
     FILE,
+    IN_HOME,
     IN_WORKSPACE,
     INCLUDE_ARCHIVED,
     LABEL,
@@ -20,7 +21,6 @@ from .arguments import (
     NAME,
     NEW_NAME,
     NO_WAIT,
-    REGISTRY,
     SET,
     TAGS,
     VERSION,
@@ -35,7 +35,7 @@ from .table import Argument, Command
 
 COLUMNS = "{Name: name, Version: version || latest_version, Type: type, State: status || provisioning_state}"
 ENDPOINT = option("--endpoint-name", "-e", help="Name of its endpoint.", required=True)
-NO_REGISTRIES = "This version of the server has no registries: what is shared is in a workspace."
+_SHARED = "azureml://registries/"
 _DURATIONS = ("nodeIdleTimeBeforeScaleDown",)
 
 
@@ -46,7 +46,7 @@ def within(kind: Kind, endpoint_name: str | None) -> Kind:
 
 def show(group: str, kind: Kind, *more: Argument) -> Command:
     if kind.versioned:
-        arguments = (NAME, VERSION, LABEL, REGISTRY, *IN_WORKSPACE)
+        arguments = (NAME, VERSION, LABEL, *IN_HOME)
         return Command(
             group, "show", f"Show details of a {kind.noun}.", _show_version(kind), arguments, columns=COLUMNS
         )
@@ -68,9 +68,7 @@ def _show_version(kind: Kind) -> Any:
         name: str,
         version: str | None = None,
         label: str | None = None,
-        registry_name: str | None = None,
     ) -> Any:
-        no_registry(registry_name)
         return kind.printed(connection, version_of(connection, kind, name, version, label))
 
     return run
@@ -92,16 +90,11 @@ def version_of(connection: Connection, kind: Kind, name: str, version: str | Non
     return connection.get(kind.path(name, latest))
 
 
-def no_registry(name: str | None) -> None:
-    if name:
-        raise MLError(NO_REGISTRIES)
-
-
 def list_(group: str, kind: Kind, *more: Argument) -> Command:
     if kind.versioned:
         arguments = (
             option("--name", "-n", help="Its name: lists its versions."),
-            MAX_RESULTS, ARCHIVED_ONLY, INCLUDE_ARCHIVED, REGISTRY, *IN_WORKSPACE,
+            MAX_RESULTS, ARCHIVED_ONLY, INCLUDE_ARCHIVED, *IN_HOME,
         )  # fmt: skip
         return Command(group, "list", f"List {kind.noun}s.", _list_versions(kind), arguments, columns=f"[].{COLUMNS}")
 
@@ -120,9 +113,7 @@ def _list_versions(kind: Kind) -> Any:
         max_results: int | None = None,
         archived_only: bool = False,
         include_archived: bool = False,
-        registry_name: str | None = None,
     ) -> Any:
-        no_registry(registry_name)
         path = f"{kind.path(name)}/versions" if name else kind.collection
         found = connection.pages(path, listViewType=view(archived_only, include_archived))
         return all_of(connection, kind, found, max_results)
@@ -162,13 +153,11 @@ def create(
         set: list[list[str]] | None = None,
         no_wait: bool = False,
         endpoint_name: str | None = None,
-        registry_name: str | None = None,
         skip_script_validation: bool = False,
         **options: Any,
     ) -> Any:
         from . import sdk
 
-        no_registry(registry_name)
         overrides = {name: value for name, value in options.items() if value is not None}
         if endpoint_name is not None:
             overrides["endpoint_name"] = endpoint_name
@@ -182,14 +171,15 @@ def create(
         saved = sdk.saved(connection, kind.operations, entity, wait=not no_wait, **how)
         return None if saved is None else written(connection, kind, saved)
 
-    arguments = (file, NEW_NAME, *more, SET, *((NO_WAIT,) if waits else ()), *IN_WORKSPACE)
+    home = IN_HOME if kind.versioned else IN_WORKSPACE
+    arguments = (file, NEW_NAME, *more, SET, *((NO_WAIT,) if waits else ()), *home)
     assert not {"file", "set", "name"} & {*fields}
     return Command(group, verb, f"Create a {kind.noun}.", run, arguments)
 
 
 def written(connection: Connection, kind: Kind, entity: Any) -> Any:
     """What was saved, read again: so it is printed as `show` prints it."""
-    path = str(entity.id).removeprefix("azureml:") if entity.id else kind.path(entity.name)  # a schedule tells no id
+    path = path_of(str(entity.id)) if entity.id else kind.path(entity.name)  # a schedule tells no id
     return kind.printed(connection, connection.get(path))
 
 
@@ -217,7 +207,7 @@ def told_value(text: str) -> Any:
 
 def update(group: str, kind: Kind, *more: Argument, waits: bool = False) -> Command:
     """`--set` and the options `more`, whose names are fields that may change, without the SDK."""
-    places = (VERSION, LABEL, REGISTRY) if kind.versioned else ()
+    places = (VERSION, LABEL) if kind.versioned else ()
 
     def run(
         connection: Connection,
@@ -226,11 +216,9 @@ def update(group: str, kind: Kind, *more: Argument, waits: bool = False) -> Comm
         version: str | None = None,
         label: str | None = None,
         endpoint_name: str | None = None,
-        registry_name: str | None = None,
         no_wait: bool = False,
         **options: Any,
     ) -> Any:
-        no_registry(registry_name)
         kind_here = within(kind, endpoint_name)
         given: dict[str, Any] = {key: told_value(value) for key, value in assignments(set).items()}
         for field, value in options.items():
@@ -241,7 +229,7 @@ def update(group: str, kind: Kind, *more: Argument, waits: bool = False) -> Comm
         if not given:
             raise UsageError("nothing to update: give --set or an option of a field")
         if kind.versioned and (version or label):
-            path = _path(version_of(connection, kind_here, name, version, label))
+            path = path_of(version_of(connection, kind_here, name, version, label)["id"])
         else:
             path = kind_here.path(name) if kind.collection else ""
         document = connection.get(path)
@@ -255,12 +243,16 @@ def update(group: str, kind: Kind, *more: Argument, waits: bool = False) -> Comm
             return None
         return kind_here.printed(connection, connection.get(path))
 
-    arguments = (NAME, *places, *more, SET, *((NO_WAIT,) if waits else ()), *IN_WORKSPACE)
+    home = IN_HOME if kind.versioned else IN_WORKSPACE
+    arguments = (NAME, *places, *more, SET, *((NO_WAIT,) if waits else ()), *home)
     return Command(group, "update", f"Update a {kind.noun}.", run, arguments)
 
 
-def _path(document: Mapping[str, Any]) -> str:
-    return str(document["id"])
+def path_of(identity: str) -> str:
+    """Of an id from the root; of one of a registry, which the connection leads to, below that."""
+    if identity.startswith(_SHARED):
+        return identity.removeprefix(_SHARED).partition("/")[2]
+    return identity.removeprefix("azureml:")
 
 
 def sent(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,18 +320,16 @@ def archive(group: str, kind: Kind) -> tuple[Command, Command]:
             name: str,
             version: str | None = None,
             label: str | None = None,
-            registry_name: str | None = None,
         ) -> None:
-            no_registry(registry_name)
             one = version or label
-            path = _path(version_of(connection, kind, name, version, label)) if one else kind.path(name)
+            path = path_of(version_of(connection, kind, name, version, label)["id"]) if one else kind.path(name)
             document = connection.get(path)
             document["properties"]["isArchived"] = archived
             connection.act("PUT", path, sent(document))
 
         return run
 
-    arguments = (NAME, *((VERSION, LABEL, REGISTRY) if kind.versioned else ()), *IN_WORKSPACE)
+    arguments = (NAME, *((VERSION, LABEL, *IN_HOME) if kind.versioned else IN_WORKSPACE))
     return (
         Command(group, "archive", f"Archive a {kind.noun}: lists leave it out.", moved(True), arguments),
         Command(group, "restore", f"Restore an archived {kind.noun}.", moved(False), arguments),
@@ -349,12 +339,44 @@ def archive(group: str, kind: Kind) -> tuple[Command, Command]:
 def asset(group: str, kind: Kind, *fields: Argument) -> tuple[Command, ...]:
     """What all versioned kinds have; `fields` are options of `create`."""
     return (
-        create(group, kind, VERSION, DESCRIPTION, TAGS, *fields, REGISTRY, file=MAYBE_FILE),
+        create(group, kind, VERSION, DESCRIPTION, TAGS, *fields, file=MAYBE_FILE),
         show(group, kind),
         list_(group, kind),
         update(group, kind),
         *archive(group, kind),
     )
+
+
+def share(group: str, kind: Kind) -> Command:
+    """A version of the workspace's becomes one of a registry's, with its files."""
+
+    def run(
+        connection: Connection,
+        name: str,
+        version: str,
+        registry_name: str,
+        share_with_name: str | None = None,
+        share_with_version: str | None = None,
+    ) -> Any:
+        from . import sdk
+
+        connection.get(kind.path(name, version))
+        there = connection.in_registry(registry_name)
+        named = {"share_with_name": share_with_name or name, "share_with_version": share_with_version or version}
+        sdk.called(
+            connection, kind.operations, "share", name=name, version=version, registry_name=registry_name, **named
+        )
+        return kind.printed(there, there.get(kind.path(named["share_with_name"], named["share_with_version"])))
+
+    arguments = (
+        NAME,
+        option("--version", "-v", help="Its version.", required=True),
+        option("--registry-name", help="The registry that it is shared with.", required=True),
+        option("--share-with-name", help="Its name there.  [default: the same]"),
+        option("--share-with-version", help="Its version there.  [default: the same]"),
+        *IN_WORKSPACE,
+    )
+    return Command(group, "share", f"Share a {kind.noun} with a registry.", run, arguments)
 
 
 def open_page(connection: Connection, shown: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ INPUT, OUTPUT, FILES, MODEL = "input", "output", "files", "model"  # what an edg
 KEPT_S = 365 * 24 * 3600.0  # as the audit in the feed
 TRACED = frozenset(
     ("workspaces/jobs", "workspaces/data/versions", "workspaces/models/versions",
-     "workspaces/onlineendpoints/deployments")
+     "workspaces/onlineendpoints/deployments", "registries/data/versions", "registries/models/versions")
 )  # fmt: skip
 _AGAIN_S = 30 * 24 * 3600.0  # so often it is looked whether what came of a departed resource is gone, too
 _EDGES_MOST = 1000

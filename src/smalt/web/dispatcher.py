@@ -13,6 +13,7 @@ from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 from smalt.web.nodes import NodesApp
+from smalt.web.registries import RegistryApp
 from smalt.web.visits import VisitApp
 
 # As for Azure, two slashes are one here: clients write /{scope}/providers/… with a scope that begins with one itself.
@@ -31,6 +32,7 @@ class Dispatcher:
     datastores: ASGIApp
     nodes: ASGIApp
     visits: ASGIApp
+    registries: ASGIApp
     arm: ASGIApp
     open_routes: ASGIApp
     make_room: Callable[[], object] = lambda: None  # SQLite writes before it deletes, also on a full disk
@@ -59,6 +61,8 @@ class Dispatcher:
             await self.nodes(scope, receive, send)
         elif VisitApp.handles(scope["path"]):
             await self.visits(scope, receive, send)
+        elif RegistryApp.handles(scope["path"]):
+            await self.registries(scope, receive, send)
         else:
             await self.open_routes(scope, receive, send)
 

@@ -73,11 +73,6 @@ async def _health(_: HttpRequest) -> Response:
 
 async def _unknown_path(http: HttpRequest, _: Exception) -> Response:
     message = f"{http.method} {http.url.path[:200]} is not a route of this server."
-    if http.url.path.lower().startswith("/registrymanagement/"):  # where clients ask for a registry's address
-        message = (
-            "Registries cannot be reached or made on this version of the server yet. Environments of the registry"
-            " 'azureml' are shipped: name them azureml://registries/azureml/environments/NAME/labels/latest."
-        )
     return error_response(ArmError(404, "NotFound", message, target="path"))
 
 

@@ -417,6 +417,21 @@ def test_many_pieces_become_few_and_readers_do_not_notice(store, staging):
     assert reader.read(0, 100) == whole[:40]
 
 
+def test_a_copy_is_what_the_other_was_then(store, put, staging):
+    put("source", b"one")
+    assert store.copy((BUCKET, "source"), "acct/other", "folder/target") and not store.copy(
+        (BUCKET, "none"), BUCKET, "x"
+    )
+    put("source", b"two")
+    assert store.open("acct/other", "folder/target").read(0, 9) == b"one"
+    put("empty", b"")
+    assert store.copy((BUCKET, "empty"), "acct/other", "folder/target")
+    assert store.head("acct/other", "folder/target").size == 0
+    if isinstance(store, Remote):
+        grow(store, staging, "log", b"one", b"two")
+        assert store.copy((BUCKET, "log"), BUCKET, "log-then") and read(store, "log-then") == b"onetwo"
+
+
 def test_a_link_is_the_other_object_also_while_that_grows(store, staging):
     remote_only(store)
     store.link((BUCKET, "source"), BUCKET, "target")

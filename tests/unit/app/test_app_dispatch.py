@@ -23,6 +23,11 @@ from smalt.web.dispatcher import Dispatcher
         # {scope}/providers/… of a client, with a scope that begins with a slash
         ("//subscriptions/s/providers/Microsoft.Authorization/locks/l", "arm"),
         ("///subscriptions/s", "open_routes"),
+        ("/registrymanagement/v1.0/registries/r/discovery", "registries"),
+        ("/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/p/registries/r/models", "registries"),
+        ("/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/p/workspaces/w/jobs", "open_routes"),
+        ("/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/p/registries/r/changes", "open_routes"),
+        ("/mlflow/v2.0/subscriptions/s/resourceGroups/g/providers/p/registries/r/api/2.0/mlflow", "registries"),
         ("/x/subscriptions/s", "open_routes"),
         ("/", "open_routes"),
     ],
@@ -36,7 +41,7 @@ def test_a_path_is_answered_by_one_part(path: str, part: str) -> None:
 
         return answer
 
-    names = ("blobs", "tracking", "history", "datastores", "nodes", "visits", "arm", "open_routes")
+    names = ("blobs", "tracking", "history", "datastores", "nodes", "visits", "registries", "arm", "open_routes")
     parts = {one: named(one) for one in names}
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
     asyncio.run(Dispatcher(**parts)(scope, named("receive"), named("send")))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from smalt.azext_ml import groups, terminal
+from smalt.azext_ml.arguments import REGISTRY
 from smalt.azext_ml.errors import MLError, NoSDK, UsageError
 from smalt.azext_ml.groups import COMMANDS, GROUPS
 from smalt.azext_ml.table import Command
@@ -25,10 +26,16 @@ class Server:
     def __init__(self, documents: dict[str, Any] | None = None) -> None:
         self.documents = documents or {}
         self.sent: list[tuple[str, str, Any]] = []
-        self.group, self.workspace, self.tenant, self.subscription = "", "", "", "s"
+        self.group, self.workspace, self.tenant, self.subscription, self.registry = "", "", "", "s", ""
 
     def within(self, group: str, workspace: str) -> Server:
         self.group, self.workspace = group, workspace
+        return self
+
+    def in_registry(self, name: str) -> Server:
+        if name == "missing":
+            raise MLError("(ResourceNotFound) missing", 404, "ResourceNotFound")
+        self.group, self.workspace, self.registry = "shared", "", name
         return self
 
     def get(self, path: str, **query: Any) -> Any:
@@ -82,7 +89,7 @@ def test_options_of_a_command_are_distinct_and_taken(command: Command) -> None:
     parameters = inspect.signature(command.run).parameters
     takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
     if not takes_all:
-        assert dests - NOT_GIVEN <= set(parameters)
+        assert dests - NOT_GIVEN - ({"registry_name"} if REGISTRY in command.arguments else set()) <= set(parameters)
     needed = {name for name, one in parameters.items() if one.default is one.empty and one.kind.name != "VAR_KEYWORD"}
     required = {argument.dest for argument in command.arguments if argument.required}
     assert needed - {"connection"} <= required
@@ -194,9 +201,35 @@ def test_versions_and_labels(
     for chosen in (["-l", "latest"], ["-v", "2"]):
         assert run(["data", "show", "-n", "churn", *chosen], server, monkeypatch, tmp_path) == 0
         assert json.loads(capsys.readouterr().out)["version"] == "2"
-    for wrong in ([], ["-v", "2", "-l", "latest"], ["-l", "best"], ["-v", "2", "--registry-name", "r"]):
+    for wrong in ([], ["-v", "2", "-l", "latest"], ["-l", "best"]):
         assert run(["data", "show", "-n", "churn", *wrong], server, monkeypatch, tmp_path) == 1
         assert capsys.readouterr().err.startswith("ERROR: ")
+
+
+def test_a_registry_in_place_of_the_workspace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id_ = "azureml://registries/r/data/churn/versions/2"
+    version = {"id": id_, "name": "2", "properties": {"dataUri": "u", "dataType": "uri_file", "isArchived": False}}
+    server = Server({"data/churn/versions/2": version})
+    of_it = ["-n", "churn", "-v", "2", "--registry-name", "r"]
+    assert run(["data", "show", *of_it], server, monkeypatch, tmp_path) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["id"], shown["version"], server.registry) == (id_, "2", "r")
+    assert run(["data", "update", *of_it, "--set", "description=new"], server, monkeypatch, tmp_path) == 0
+    assert run(["data", "archive", *of_it], server, monkeypatch, tmp_path) == 0
+    assert [one[:2] for one in server.sent] == [("PUT", "data/churn/versions/2")] * 2
+    assert server.sent[-1][2]["properties"]["isArchived"] is True
+    assert run(["data", "list", "--registry-name", "missing"], server, monkeypatch, tmp_path) == 3
+
+
+def test_neither_a_workspace_nor_a_registry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("GROUP", "WORKSPACE"):
+        monkeypatch.delenv(f"AZURE_DEFAULTS_{name}", raising=False)
+    assert terminal.run(["data", "list"], Server, "smalt", tmp_path) != 0  # type: ignore[arg-type]
+    assert "--registry-name" in capsys.readouterr().err
 
 
 def test_without_the_sdk_the_command_runs_elsewhere(

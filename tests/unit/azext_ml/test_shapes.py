@@ -25,6 +25,7 @@ from smalt.azext_ml.kinds import (
     MODEL,
     ONLINE_DEPLOYMENT,
     ONLINE_ENDPOINT,
+    REGISTRY,
     SCHEDULE,
     WORKSPACE,
 )
@@ -36,6 +37,7 @@ KINDS = {
     "job": JOB, "data": DATA, "environment": ENVIRONMENT, "model": MODEL, "component": COMPONENT, "compute": COMPUTE,
     "datastore": DATASTORE, "schedule": SCHEDULE, "workspace": WORKSPACE, "online_endpoint": ONLINE_ENDPOINT,
     "online_deployment": ONLINE_DEPLOYMENT, "batch_endpoint": BATCH_ENDPOINT, "batch_deployment": BATCH_DEPLOYMENT,
+    "registry": REGISTRY,
 }  # fmt: skip
 HERE = Where("default", TENANT)
 

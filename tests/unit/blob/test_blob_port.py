@@ -52,6 +52,27 @@ def test_what_is_not_there_is_neither_read_nor_measured(blobs: BlobAccounts) -> 
         assert blobs.read(ACCOUNT, CONTAINER, name, 9) is None and blobs.size(ACCOUNT, CONTAINER, name) is None
 
 
+def test_a_copy_stays_what_the_blob_was(blobs: BlobAccounts) -> None:
+    blobs.ensure_container("registry", "models-1")
+    target = Ref("registry", "models-1", "a")
+    blobs.copy(Ref(*A), target)
+    blobs.write(Ref(*A), b"other")
+    assert blobs.read(*target, 99) == b"0123456789"
+    with pytest.raises(ArmError) as refused:
+        blobs.copy(Ref(ACCOUNT, CONTAINER, "none"), target)
+    assert refused.value.status == 404
+
+
+def test_no_link_that_a_job_made_is_copied(blobs: BlobAccounts, store: ObjectStore, tmp_path: Path) -> None:
+    if not isinstance(store, FolderStore):
+        pytest.skip("no links there")
+    (secret := tmp_path / "secret").write_text("secret")
+    store.path(f"{ACCOUNT}/{CONTAINER}", "folder/").joinpath("link").symlink_to(secret)
+    with pytest.raises(ArmError):
+        blobs.copy(Ref(ACCOUNT, CONTAINER, "folder/link"), Ref(ACCOUNT, CONTAINER, "copy"))
+    assert blobs.read(ACCOUNT, CONTAINER, "copy", 99) is None
+
+
 @pytest.mark.parametrize(
     ("name", "there"), [("folder/a.txt", True), ("folder", True), ("folder/", True), ("fold", False), ("", True)]
 )

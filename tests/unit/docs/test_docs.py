@@ -219,7 +219,6 @@ def test_links_lead_somewhere(path: Path) -> None:
 # What must not exist for a public example to be allowed to wait for it: kinds by path, or types of jobs.
 WAITED_FOR = {
     "batch endpoints": "workspaces/batchendpoints",
-    "registries": "registries",
     "schedules": "workspaces/schedules",
     "AutoML": "AutoML",
     "Spark": "Spark",

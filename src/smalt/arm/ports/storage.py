@@ -138,6 +138,10 @@ class Blobs(Protocol):
         """Cut a blob to its last bytes. Only for what nobody writes any more."""
         ...
 
+    def copy(self, source: Ref, target: Ref) -> None:
+        """Make `target`, at once and whole, what the blob `source` is now. Raises ArmError(404) where there is none."""
+        ...
+
     def link(self, source: Ref, target: Ref) -> None:
         """From now on `target` is `source`, also while that grows. A source that is missing is made, empty."""
         ...
@@ -150,8 +154,8 @@ class Blobs(Protocol):
         """A SAS query string (no `?`): of the account, of one container, or of one blob."""
         ...
 
-    def list(self, account: str, container: str, prefix: str) -> Iterator[Carried]:
-        """The blobs whose names begin with `prefix`, with their whole names, in order."""
+    def list(self, account: str, container: str, prefix: str, after: str = "") -> Iterator[Carried]:
+        """The blobs whose names begin with `prefix` and come after `after`, with their whole names, in order."""
         ...
 
     def remove(self, account: str, container: str = "", prefix: str = "") -> None:

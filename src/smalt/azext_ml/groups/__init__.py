@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..table import Command, Group
-from . import assets, batch, compute, job, schedule, serving, workspace
+from . import assets, batch, compute, job, registry, schedule, serving, workspace
 
 GROUPS: tuple[Group, ...] = (
     job.COMMANDS,
@@ -19,6 +19,6 @@ GROUPS: tuple[Group, ...] = (
     serving.DEPLOYMENT_COMMANDS,
     batch.ENDPOINT_COMMANDS,
     batch.DEPLOYMENT_COMMANDS,
-    workspace.REGISTRY_COMMANDS,
+    registry.COMMANDS,
 )
 COMMANDS: dict[str, Command] = {one.name: one for group in GROUPS for one in group.commands}

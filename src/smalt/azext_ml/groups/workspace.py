@@ -1,4 +1,4 @@
-"""`ml workspace`, `ml datastore`, `ml registry`."""
+"""`ml workspace`, `ml datastore`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import Any
 
 from ..arguments import (
     DESCRIPTION,
-    FILE,
     MAYBE_FILE,
-    NAME,
     NO_WAIT,
     RESOURCE_GROUP,
     SET,
@@ -17,10 +15,9 @@ from ..arguments import (
     option,
 )
 from ..connection import PROVIDER, Connection
-from ..errors import MLError
 from ..kinds import DATASTORE, WORKSPACE
 from ..table import Argument, Command, Group
-from ..verbs import NO_REGISTRIES, all_of, create, delete, list_, open_page, show, update
+from ..verbs import all_of, create, delete, list_, open_page, show, update
 
 GROUP = "ml workspace"
 # `-n` and `-w` are one: the workspace, also in what is set by default
@@ -140,23 +137,5 @@ DATASTORE_COMMANDS = Group(
         list_("ml datastore", DATASTORE),
         update("ml datastore", DATASTORE),
         delete("ml datastore", DATASTORE, confirm=False),
-    ),
-)
-
-
-def _no_registry(connection: Connection, name: str | None = None, **options: Any) -> None:
-    raise MLError(NO_REGISTRIES)
-
-
-_OF_GROUP = (RESOURCE_GROUP,)
-REGISTRY_COMMANDS = Group(
-    "ml registry",
-    "Registries, which this version of the server has none of.",
-    (
-        Command("ml registry", "create", "Create a registry.", _no_registry, (FILE, SET, *_OF_GROUP)),
-        Command("ml registry", "show", "Show details of a registry.", _no_registry, (NAME, *_OF_GROUP)),
-        Command("ml registry", "list", "List registries.", _no_registry, _OF_GROUP),
-        Command("ml registry", "update", "Update a registry.", _no_registry, (NAME, SET, *_OF_GROUP)),
-        Command("ml registry", "delete", "Delete a registry.", _no_registry, (NAME, *_OF_GROUP)),
     ),
 )

@@ -14,6 +14,7 @@ from typing import Any
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _VERSIONED = re.compile(r".*/workspaces/([^/]+)/([^/]+)/([^/]+)(?:/versions/([^/]+))?", re.IGNORECASE)
+_SHARED = re.compile(r"azureml://registries/([^/]+)/([^/]+)/([^/]+)(?:/versions/([^/]+))?", re.IGNORECASE)
 
 
 class Unshaped(Exception):
@@ -94,7 +95,9 @@ def _moment(text: str | None) -> str | None:
 
 
 def arm(identity: str | None) -> str | None:
-    """An id as the SDK prints it, in full."""
+    """An id as the SDK prints it, in full. Those of registries begin so."""
+    if identity and _SHARED.fullmatch(identity):
+        return identity
     return f"azureml:{identity}" if identity else None
 
 
@@ -112,7 +115,7 @@ def short(reference: str | None, where: Where) -> str | None:
 
 def names(identity: str) -> tuple[str, str | None]:
     """Name and version in the id of an asset; a container has no version."""
-    found = _VERSIONED.fullmatch(identity)
+    found = _VERSIONED.fullmatch(identity) or _SHARED.fullmatch(identity)
     assert found is not None
     return found.group(3), found.group(4)
 

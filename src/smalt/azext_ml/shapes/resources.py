@@ -117,6 +117,57 @@ def workspace(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
     return shown
 
 
+def registry(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
+    left = Fields(document["properties"])
+    left.drop("provisioningState", "managedResourceGroupTags", "registryPrivateEndpointConnections", "description")
+    regions = left.take("regionDetails", [])
+    shown = printed(
+        name=document["name"],
+        id=document["id"],
+        tags=document.get("tags") or {},
+        location=document.get("location"),
+        public_network_access=left.take("publicNetworkAccess"),
+        replication_locations=[_region(one) for one in regions],
+        container_registry=_container_registry(regions[0]) if regions else None,
+        identity=identity(document.get("identity")),
+        discovery_url=left.take("discoveryUrl"),
+    )
+    left.end()
+    return shown
+
+
+def _region(document: Mapping[str, Any]) -> dict[str, Any]:
+    left = Fields(document)
+    accounts = [one.get("systemCreatedStorageAccount") for one in left.take("storageAccountDetails", [])]
+    if not accounts or None in accounts:
+        raise Unshaped("a registry with storage of its user's")
+    left.drop("acrDetails")
+    ids = [one["armResourceId"]["resourceId"] for one in accounts]
+    storage = printed(
+        storage_account_hns=accounts[0]["storageAccountHnsEnabled"],
+        storage_account_type=accounts[0]["storageAccountType"].lower(),
+        arm_resource_id=ids[0],
+        replicated_ids=ids if len(ids) > 1 else None,
+        replication_count=len(ids),
+    )
+    shown = printed(location=left.take("location"), storage_config=storage)
+    left.end()
+    return shown
+
+
+def _container_registry(region: Mapping[str, Any]) -> dict[str, Any] | None:
+    """That of the first location is said to be of all."""
+    found = region.get("acrDetails")
+    if not found:
+        return None
+    left = Fields(found[0])
+    made = Fields(left.take("systemCreatedAcrAccount"))
+    shown = printed(acr_account_sku=lowered(made.take("acrAccountSku")))
+    left.end()
+    made.end()
+    return shown
+
+
 def online_endpoint(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
     left = Fields(document["properties"])
     system = document.get("systemData") or {}

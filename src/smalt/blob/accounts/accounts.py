@@ -243,6 +243,11 @@ class BlobAccounts:
             end = self.read(account, container, blob, most_bytes, from_end=True) or b""
             self._store.upload(bucket_of(account, container), blob, end)
 
+    def copy(self, source: Ref, target: Ref) -> None:
+        place = bucket_of(source.account, source.container), source.name
+        if not self._store.copy(place, bucket_of(target.account, target.container), target.name):
+            raise ArmError(404, "ResourceNotFound", f"There is no blob '{source.name[:200]}'.", source.name)
+
     def link(self, source: Ref, target: Ref) -> None:
         if isinstance(self._store, Remote):
             place = bucket_of(source.account, source.container), source.name
@@ -276,8 +281,7 @@ class BlobAccounts:
             return mint_account_sas(key, account, permissions, expiry)
         return mint_service_sas(key, account, permissions, expiry, container, blob)
 
-    def list(self, account: str, container: str, prefix: str) -> Iterator[Carried]:
-        after = ""
+    def list(self, account: str, container: str, prefix: str, after: str = "") -> Iterator[Carried]:
         while True:
             page = self._store.list(f"{account}/{container}", prefix, after, _PAGE)
             for entry in page.entries:

@@ -151,6 +151,23 @@ class FolderStore:
             self.staging.drop(staged)
             raise
 
+    def copy(self, source: tuple[str, str], bucket: str, name: str) -> bool:
+        reader = self.open(*source)
+        if reader is None:
+            return False
+        try:
+            with self.staging.writer() as writer:
+                writer.copy(reader, 0, reader.info.size)
+                staged = writer.finish()
+        finally:
+            reader.close()
+        try:
+            self.put(bucket, name, staged)
+        except BaseException:
+            self.staging.drop(staged)
+            raise
+        return True
+
     def delete(self, bucket: str, name: str) -> bool:
         if blob_name_fault(name):
             return False

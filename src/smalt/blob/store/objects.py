@@ -86,6 +86,10 @@ class ObjectStore(Protocol):
         """As `put`, of a file that stays, or of a few bytes."""
         ...
 
+    def copy(self, source: tuple[str, str], bucket: str, name: str) -> bool:
+        """Make the object, at once and whole, what another one, (bucket, name), is now. False if there was nothing."""
+        ...
+
     def delete(self, bucket: str, name: str) -> bool:
         """False if there was nothing."""
         ...

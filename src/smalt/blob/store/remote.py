@@ -141,19 +141,22 @@ class ObstoreStore:
             self._pieces.mark_link(bucket, name)
             self._put(f"{bucket}/{name}", b"", attributes={_LINKS: "/".join(source).encode().hex()})
 
-    def move(self, bucket: str, name: str, to: str) -> bool:
-        found = self._head(bucket, name)
+    def copy(self, source: tuple[str, str], bucket: str, name: str) -> bool:
+        found = self._head(*source)
         if found is None:
             return False
-        with self._alone(bucket, to):
+        with self._alone(bucket, name):
             if found.generation or found.link or found.info.size > _COPY_BYTES:
-                read = RemoteReader(self._store, found, lambda: self._head(bucket, name)).read
+                read = RemoteReader(self._store, found, lambda: self._head(*source)).read
                 steps = range(0, found.info.size, _PART_BYTES)
-                self._write(f"{bucket}/{to}", (read(at, _PART_BYTES) for at in steps), found.info.size)
+                self._write(f"{bucket}/{name}", (read(at, _PART_BYTES) for at in steps), found.info.size)
             else:
                 with suppress(*MISSING), asked():
-                    obstore.copy(self._store, f"{bucket}/{name}", f"{bucket}/{to}")
-        return self.delete(bucket, name)
+                    obstore.copy(self._store, "/".join(source), f"{bucket}/{name}")
+        return True
+
+    def move(self, bucket: str, name: str, to: str) -> bool:
+        return self.copy((bucket, name), bucket, to) and self.delete(bucket, name)
 
     def delete(self, bucket: str, name: str) -> bool:
         with self._alone(bucket, name):

@@ -16,7 +16,15 @@ from smalt.arm.platform import Platform
 from smalt.kinds.assets.addresses import InAccount, NotAnAddress, parse
 from smalt.kinds.assets.references import locate
 from smalt.kinds.assets.uploads import pending_upload
-from smalt.kinds.assets.versions import NAME, VersionProperties, admit_version, container, fixed_files, version_removed
+from smalt.kinds.assets.versions import (
+    NAME,
+    VersionProperties,
+    admit_version,
+    container,
+    fixed_files,
+    in_both_homes,
+    version_removed,
+)
 from smalt.settings import AZURE_SUFFIX
 from smalt.store.resources import Row
 
@@ -58,7 +66,7 @@ def _check_place(request: Request, connection: Connection, uri: str) -> None:
     """Raises ArmError(400): processes here start in a copy of the folder, so it must be one of ours."""
     field = "properties.codeUri"
     if not locate(request.platform, connection, request.id.home, uri, field).account:
-        raise invalid(f"{field}: code must be in a datastore of this workspace, not at {uri[:200]}; upload it.", field)
+        raise invalid(f"{field}: code must be in storage of this platform, not at {uri[:200]}; upload it.", field)
 
 
 def _view(platform: Platform, row: Row) -> Document:
@@ -70,7 +78,7 @@ def _view(platform: Platform, row: Row) -> Document:
     return {"codeUri": f"{platform.settings.url}/{place.account}.blob.{AZURE_SUFFIX}/{place.container}/{path}"}
 
 
-KINDS = [
+KINDS = in_both_homes(
     container("workspaces/codes", "code"),
     Kind(
         path="workspaces/codes/versions",
@@ -85,4 +93,4 @@ KINDS = [
         deleted=version_removed,
         name_pattern=NAME,
     ),
-]
+)

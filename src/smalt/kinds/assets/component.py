@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.kinds.assets.component_of_job import completed as of_job
-from smalt.kinds.assets.references import asset_key
+from smalt.kinds.assets.references import asset_key, content_key
 from smalt.kinds.assets.versions import (
     NAME,
     Fixed,
@@ -20,6 +20,7 @@ from smalt.kinds.assets.versions import (
     admit_version,
     changed,
     container,
+    in_both_homes,
     meaning,
     version_removed,
 )
@@ -77,9 +78,10 @@ def _completed(component: Document) -> Document:
 def _essence(request: Request, connection: Connection, component: Document) -> Any:
     """What makes two specifications one component: not how it is presented, nor how code and environment are named."""
     said = {key: value for key, value in component.items() if key not in _PRESENTATION}
-    for key, type_ in (("code", "codes"), ("environment", "environments")):
-        if isinstance(text := said.get(key), str):
-            said[key] = asset_key(connection, request.id.home, text, type_)
+    if isinstance(code := said.get("code"), str):
+        said["code"] = content_key(connection, request.id.home, code)
+    if isinstance(environment := said.get("environment"), str):
+        said["environment"] = asset_key(connection, request.id.home, environment, "environments")
     return _as_text(meaning(said))
 
 
@@ -92,7 +94,7 @@ def _as_text(value: Any) -> Any:
     return "" if value is None else str(value).removeprefix("azureml:")
 
 
-KINDS = [
+KINDS = in_both_homes(
     container("workspaces/components", "component"),
     Kind(
         path="workspaces/components/versions",
@@ -104,4 +106,4 @@ KINDS = [
         name_pattern=NAME,
         newest_as="azureml_default",
     ),
-]
+)

@@ -19,6 +19,7 @@ from smalt.kinds.assets.versions import (
     check_files,
     container,
     fixed_files,
+    in_both_homes,
     version_removed,
 )
 from smalt.store.resources import Row
@@ -53,7 +54,7 @@ def _folder_uri(uri: str, type_: str) -> str:
     return f"{uri.rstrip('/')}/" if in_datastore and type_ != "uri_file" else uri
 
 
-KINDS = [
+KINDS = in_both_homes(
     replace(container("workspaces/data", "data asset"), derived=output_data),
     Kind(
         path="workspaces/data/versions",
@@ -72,4 +73,4 @@ KINDS = [
         name_pattern=NAME,
         list_filter=lambda row, query: carries(row.properties.get("tags"), query.get("$tags")),
     ),
-]
+)

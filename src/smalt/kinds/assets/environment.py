@@ -26,6 +26,7 @@ from smalt.kinds.assets.versions import (
     VersionProperties,
     admit_version,
     container,
+    in_both_homes,
     meaning,
     version_removed,
 )
@@ -41,8 +42,11 @@ class EnvironmentProperties(VersionProperties):
     os_type: str | None = None
 
 
-def specification(connection: Connection, row: Row, now: float) -> EnvironmentSpec:
-    """What the builder needs to know of an environment's version, with the feeds that its workspace has for it."""
+def specification(connection: Connection, row: Row, workspace: ResourceId, now: float) -> EnvironmentSpec:
+    """What the builder needs to know of an environment's version, with the feeds that `workspace` has for it.
+
+    That is who uses it: the environment may be in a registry.
+    """
     properties = row.properties
     name = row.parent.rsplit("/", 1)[-1]
     spec = EnvironmentSpec(
@@ -52,7 +56,7 @@ def specification(connection: Connection, row: Row, now: float) -> EnvironmentSp
         curated=_written_name(row) if _is_curated(row) else "",
         build_context=bool(properties.get("build")),
     )
-    return replace(spec, feeds=feeds_of(connection, ResourceId.parse(row.written).workspace, spec, now))
+    return replace(spec, feeds=feeds_of(connection, workspace, spec, now))
 
 
 def _is_curated(row: Row | None) -> bool:
@@ -120,7 +124,7 @@ def _view(platform: Platform, row: Row) -> Document:
     return {"isArchived": row.archived}
 
 
-KINDS = [
+KINDS = in_both_homes(
     container("workspaces/environments", "environment"),
     Kind(
         path="workspaces/environments/versions",
@@ -133,4 +137,4 @@ KINDS = [
         name_pattern=NAME,
         newest_for=_as_version,
     ),
-]
+)

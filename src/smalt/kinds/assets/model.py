@@ -1,7 +1,7 @@
 """Models: versions of what a job wrote or a user uploaded, with the way back to the job.
 
-MLflow's registry shows them too: the reconcilers here write them there, and delete them there
-after they were deleted here.
+MLflow's registry shows those of workspaces too: the reconcilers here write them there, and delete them there after they
+were deleted here. Those of a registry (`registries/models`) are rows alone: MLflow knows workspaces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, 
 from smalt.arm.listing import carries
 from smalt.arm.models import CONTENT, MODELS, NEWS, SHOWN, VERSIONS, note_content, tags_of, tell, version_of
 from smalt.arm.platform import Platform
-from smalt.kinds.assets import lineage, made, model_content, references
+from smalt.kinds.assets import lineage, made, model_content, references, registries
 from smalt.kinds.assets.model_package import PACKAGED
 from smalt.kinds.assets.origins import noted
 from smalt.kinds.assets.references import Place
@@ -31,6 +31,7 @@ from smalt.kinds.assets.versions import (
     check_files,
     container,
     fixed_files,
+    in_both_homes,
     version_removed,
 )
 from smalt.store import resources
@@ -72,7 +73,20 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     admitted = admit_version(request, connection, old, fixed=fixed, spec=spec, type_=properties["modelType"])
     if old is None:
         admitted = noted(request, admitted, request.body["properties"]["modelUri"], uri, "models", job or "")
+    if old is None and request.id.home.kind == registries.PATH:  # a workspace's is hashed when MLflow shows it
+        admitted = _hashed(request, admitted)
     return replace(admitted, due=True)
+
+
+def _hashed(request: Request, admitted: Admitted) -> Admitted:
+    """And then its files are hashed."""
+
+    def writes(connection: Connection) -> None:
+        if admitted.writes is not None:
+            admitted.writes(connection)
+        note_content(connection, str(request.id), request.now)
+
+    return replace(admitted, writes=writes)
 
 
 def _view(platform: Platform, row: Row) -> Document:
@@ -173,30 +187,32 @@ def _told(connection: Connection, row: Row, now: float) -> None:
 
 
 KINDS = [
-    replace(container(MODELS, "model"), admit=_admit_model, deleted=_removed),
-    Kind(
-        path=VERSIONS,
-        title="model version",
-        properties=ModelProperties,
-        admit=_admit,
-        reconcile=_show,
-        fail=keep_trying,
-        view=_view,
-        creates_parent=True,
-        actions={
-            "startPendingUpload": Action(pending_upload, needs_row=False),
-            "lineage": lineage.READ,
-            "package": PACKAGED,
-        },
-        detail=made.by,
-        origin=lambda connection, row: {
-            "modelType": row.properties.get("modelType"),
-            "uri": row.properties.get("modelUri"),
-        },
-        deleted=_version_removed,
-        delete_at_once=True,
-        list_filter=_filter,
-        name_pattern=NAME,
+    *in_both_homes(
+        replace(container(MODELS, "model"), admit=_admit_model, deleted=_removed),
+        Kind(
+            path=VERSIONS,
+            title="model version",
+            properties=ModelProperties,
+            admit=_admit,
+            reconcile=_show,
+            fail=keep_trying,
+            view=_view,
+            creates_parent=True,
+            actions={
+                "startPendingUpload": Action(pending_upload, needs_row=False),
+                "lineage": lineage.READ,
+                "package": PACKAGED,
+            },
+            detail=made.by,
+            origin=lambda connection, row: {
+                "modelType": row.properties.get("modelType"),
+                "uri": row.properties.get("modelUri"),
+            },
+            deleted=_version_removed,
+            delete_at_once=True,
+            list_filter=_filter,
+            name_pattern=NAME,
+        ),
     ),
     Kind(path=NEWS, title="news for MLflow", scopes=INTERNAL, reconcile=_tell, fail=keep_trying, deleted=_told),
     Kind(path=CONTENT, title="model to be hashed", scopes=INTERNAL, reconcile=_note_content, fail=keep_trying),

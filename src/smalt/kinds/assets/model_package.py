@@ -141,7 +141,7 @@ def _resolve(request: Request, connection: Connection, model: Row, asked: Docume
     if base:
         field = "baseEnvironmentSource.resourceId"
         environment = references.asset(connection, home, _long(base), "environments", field)
-        spec, shown = specification(connection, environment, request.now), environment.properties
+        spec, shown = specification(connection, environment, home, request.now), environment.properties
     else:
         place = references.locate(platform, connection, home, str(model.properties["modelUri"]), "modelUri")
         spec = model_environment(platform, place.ref(folder=False), "baseEnvironmentSource")

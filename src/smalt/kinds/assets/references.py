@@ -2,7 +2,8 @@
 
 Assets are named by full ARM ids, also as `azureml://subscriptions/…/TYPE/NAME/versions/V`; by
 `azureml:NAME:VERSION` and `azureml:NAME@LABEL`; by `azureml://registries/R/TYPE/NAME/(versions|labels)/V`. Files
-have an address (`addresses.py`).
+have an address (`addresses.py`). What is in a registry can be named, and read, from every workspace
+(`registries.py`); the registry `azureml` is the environments that each workspace is shipped with.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ML, NotAnId, ResourceId, kind_key, workspace_id
 from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
-from smalt.kinds.assets import addresses
+from smalt.kinds.assets import addresses, registries
 from smalt.kinds.assets.addresses import Elsewhere, InAccount, InDatastore, NotAnAddress
 from smalt.kinds.assets.datastore import hosted_account
 from smalt.kinds.assets.output_data import output_data
@@ -79,7 +80,10 @@ def stands_for(newest: Row, version: str) -> bool:
 
 @dataclass(frozen=True)
 class AssetName:
-    """What a text names: a version, or what a label means now. Without either it is the label `latest`."""
+    """What a text names: a version, or what a label means now. Without either it is the label `latest`.
+
+    `registry`: of the registry of this name, not of the home that it is written in.
+    """
 
     name: str
     version: str = ""
@@ -117,26 +121,32 @@ def _in_home(home: ResourceId, text: str, type_: str, field: str) -> AssetName:
         its_home = id_.home
     except NotAnId:
         raise invalid(f"{field}: '{text[:200]}' is not the id of a {TITLES[type_]}.", field) from None
-    if its_home.key != home.key:
-        raise invalid(f"{field}: {id_} is not in workspace '{home.name}'.", field)
+    elsewhere = its_home.key != home.key
+    if elsewhere and its_home.kind != registries.PATH:
+        raise invalid(f"{field}: {id_} is not in {titled(home)}.", field)
     if not id_.ancestor(type_):
         raise invalid(f"{field}: {id_} is not the id of a {TITLES[type_]}.", field)
-    return AssetName(id_.ancestor(type_), id_.ancestor("versions"), id_.ancestor("labels"))
+    registry = its_home.name if elsewhere else ""
+    return AssetName(id_.ancestor(type_), id_.ancestor("versions"), id_.ancestor("labels"), registry)
+
+
+def titled(home: ResourceId) -> str:
+    """An asset's home in an error."""
+    return f"{'registry' if home.kind == registries.PATH else 'workspace'} '{home.name}'"
 
 
 def asset(connection: Connection, home: ResourceId, text: str, type_: str, field: str) -> Row:
     """The version row that `text` names. Raises ArmError(400) naming `field` and the nearest name there is."""
     asked = parse_asset(home, text, type_, field)
     name, title = asked.name, TITLES[type_]
-    if asked.registry and not (type_ == "environments" and asked.registry.lower() == "azureml"):
-        raise invalid(f"{field}: registry '{asked.registry}' is not on this server (asked for {text}).", field)
+    home = _home(connection, home, asked, type_, field)
     above = home.child(type_, name)
     row = resources.get(connection, above.key)
     if row is None and type_ == "data":
         row = output_data(connection, above)
     if row is None:
         hint = nearest(name, names(connection, home, type_))
-        raise invalid(f"{field}: there is no {title} '{name}' in workspace '{home.name}'.{hint}", field)
+        raise invalid(f"{field}: there is no {title} '{name}' in {titled(home)}.{hint}", field)
     if not asked.version and asked.label not in ("", "latest"):
         raise invalid(
             f"{field}: the label '{asked.label}' is not known; use a version or 'latest' (asked for {text}).", field
@@ -149,12 +159,23 @@ def asset(connection: Connection, home: ResourceId, text: str, type_: str, field
         found = output_data(connection, above.child("versions", wanted))
     if found is None and row.status.get("latest"):
         newest = resources.get(connection, above.child("versions", row.status["latest"]).key)
-        found = newest if asked.registry or (newest is not None and stands_for(newest, wanted)) else None
+        is_shipped = asked.registry.lower() == registries.SHIPPED
+        found = newest if is_shipped or (newest is not None and stands_for(newest, wanted)) else None
     if found is None:
         versions = resources.children(connection, above.key, f"{above.kind}/versions")
         known = ", ".join(key.rsplit("/", 1)[-1] for key in versions[:20])
         raise invalid(f"{field}: {title} '{name}' has no version '{wanted}'; there are: {known}.", field)
     return found
+
+
+def _home(connection: Connection, home: ResourceId, asked: AssetName, type_: str, field: str) -> ResourceId:
+    """Where an asset that is named in `home` is. Raises ArmError(400) for a registry that there is not."""
+    if not asked.registry or (type_ == "environments" and asked.registry.lower() == registries.SHIPPED):
+        return home
+    found = registries.named(connection, asked.registry)
+    if found is None:
+        raise invalid(f"{field}: registry '{asked.registry[:100]}' is not on this server.", field)
+    return ResourceId.parse(found.written)
 
 
 @contextmanager
@@ -176,6 +197,8 @@ def latest(known: Mapping[str, str] | None = None) -> Generator[dict[str, str]]:
 def _latest(type_: str, row: Row) -> str | None:
     """The version that the label means now, or did when it was asked for first."""
     newest, known, name = row.status.get("latest"), _LATEST.get(), f"{type_}/{row.name.lower()}"
+    if row.kind.startswith(registries.PATH):
+        name = row.id
     if known is None or newest is None:
         return newest
     return known.setdefault(name, newest)
@@ -191,7 +214,7 @@ def asked_id(row: Row, home: ResourceId, text: str, type_: str, field: str) -> s
     if version and short and row.properties.get("environmentType") == CURATED:
         return text
     if not version or version.lower() == row.name.lower():
-        return row.written
+        return registries.shown_id(row.written)
     return f"{row.written.rpartition('/')[0]}/{version}"
 
 
@@ -201,11 +224,25 @@ def asset_key(connection: Connection, home: ResourceId, text: str, type_: str) -
         asked = parse_asset(home, text, type_, "")
     except ArmError:
         return text
-    version = asked.version
+    version, begin = asked.version, ""
+    try:
+        its_home = _home(connection, home, asked, type_, "")
+    except ArmError:
+        return text
+    if its_home.key != home.key:
+        begin = f"{its_home.name}/"
     if not version and asked.label in ("", "latest"):
-        above = resources.get(connection, home.child(type_, asked.name).key)
+        above = resources.get(connection, its_home.child(type_, asked.name).key)
         version = str(above.status.get("latest") or "") if above else ""
-    return f"{asked.name}:{version or '@' + asked.label}".lower()
+    return f"{begin}{asked.name}:{version or '@' + asked.label}".lower()
+
+
+def content_key(connection: Connection, home: ResourceId, text: str) -> str:
+    """Equal for code of one content, where the client said that: a registry gets it under a new name each time."""
+    try:
+        return asset(connection, home, text, "codes", "").lookup or asset_key(connection, home, text, "codes")
+    except ArmError:
+        return asset_key(connection, home, text, "codes")
 
 
 def place_key(
@@ -230,7 +267,7 @@ def locate(platform: Platform, connection: Connection, workspace: ResourceId, ur
     """Where `uri` leads. Raises ArmError(400) for what cannot be reached from here, or not from this workspace."""
     place = _locate(platform, connection, workspace, uri, field)
     if place.account:
-        if place.account not in _accounts(connection, workspace):
+        if not _readable(connection, workspace, place.account):
             raise invalid(
                 f"{field}: the storage account '{place.account}' belongs to no datastore of this workspace.", field
             )
@@ -251,8 +288,19 @@ def check_folder(place: Place, type_: str, field: str) -> None:
         )
 
 
+def check_writable(connection: Connection, place: Place, field: str) -> None:
+    """Raises ArmError(400) for files of a registry, which jobs read and never write."""
+    if place.account and registries.owns(connection, place.account):
+        raise invalid(f"{field}: {place.uri[:200]} is in a registry, whose files never change.", field)
+
+
+def _readable(connection: Connection, workspace: ResourceId, account: str) -> bool:
+    """Whether a workspace may read the storage account: it is its own, or a registry's."""
+    return account in _accounts(connection, workspace) or registries.owns(connection, account)
+
+
 def _accounts(connection: Connection, workspace: ResourceId) -> set[str]:
-    """The storage accounts that a workspace may read: its own, and those of its datastores."""
+    """Its own storage account, and those of its datastores."""
     keys = [workspace.key, *datastores(connection, workspace)]
     rows = resources.get_many(connection, keys).values()
     own = {str(row.status.get("account")) for row in rows if row.id == workspace.key}
@@ -262,7 +310,7 @@ def _accounts(connection: Connection, workspace: ResourceId) -> set[str]:
 def _locate(platform: Platform, connection: Connection, workspace: ResourceId, uri: str, field: str) -> Place:
     here = f"{platform.settings.host}:{platform.settings.port}"
     try:
-        address = addresses.parse(uri, here, lambda account: account in _accounts(connection, workspace))
+        address = addresses.parse(uri, here, lambda account: _readable(connection, workspace, account))
     except NotAnAddress as error:
         raise invalid(f"{field}: {error}.", field) from None
     if isinstance(address, InAccount):
@@ -270,7 +318,7 @@ def _locate(platform: Platform, connection: Connection, workspace: ResourceId, u
     if isinstance(address, Elsewhere):
         return Place(uri, url=address.url, listed=address.listed)
     if address.workspace and workspace_id(*address.workspace).key != workspace.key:
-        raise invalid(f"{field}: {uri} is in another workspace.", field)
+        raise invalid(f"{field}: {uri[:200]} is not in {titled(workspace)}.", field)
     if isinstance(address, InDatastore):
         return _in_datastore(connection, workspace, address.store, address.path, uri, field)
     return _job_output(platform, connection, workspace, address.job, address.output, address.path, field)
@@ -280,7 +328,7 @@ def _in_datastore(connection: Connection, workspace: ResourceId, name: str, path
     row = resources.get(connection, workspace.child("datastores", name).key)
     if row is None:
         hint = nearest(name, [key.rsplit("/", 1)[-1] for key in datastores(connection, workspace)])
-        raise invalid(f"{field}: there is no datastore '{name}' in workspace '{workspace.name}'.{hint}", field)
+        raise invalid(f"{field}: there is no datastore '{name}' in {titled(workspace)}.{hint}", field)
     account = hosted_account(row.properties)
     if account is None:
         raise invalid(
@@ -302,7 +350,7 @@ def _job_output(
 ) -> Place:
     row = resources.get(connection, workspace.child("jobs", job).key)
     if row is None:
-        raise invalid(f"{field}: there is no job '{job}' in workspace '{workspace.name}'.", field)
+        raise invalid(f"{field}: there is no job '{job}' in {titled(workspace)}.", field)
     tail = path.rstrip("/")
     if output in ("artifacts", "default"):
         return _locate(platform, connection, workspace, artifacts_uri(job) + tail, field)

@@ -1,5 +1,7 @@
 """What data, models, environments, components and codes have in common: a container of immutable versions.
 
+They are in a workspace or in a registry, their *home* (`ResourceId.home`); their kinds are declared once, for both.
+
 The container's status holds the newest version and the next number, kept in the transaction that writes a version, so
 that `latest` and `nextVersion` cost nothing.
 """
@@ -7,7 +9,7 @@ that `latest` and `nextVersion` cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,10 +17,12 @@ from sqlalchemy import Connection
 
 from smalt.arm.assets import note_version
 from smalt.arm.errors import ArmError
-from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.kind import Action, Admit, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.validation import ASSET_NAME, Properties
+from smalt.kinds.assets import registries
 from smalt.kinds.assets.references import asset, check_folder, is_asset, locate, place_key
+from smalt.kinds.assets.uploads import blob_reference, pending_upload
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
 
@@ -48,6 +52,34 @@ def container(path: str, title: str) -> Kind:
 
 
 NAME = ASSET_NAME
+
+
+def in_both_homes(container_: Kind, version: Kind) -> list[Kind]:
+    """The two kinds of a type of asset, which are a workspace's, with those of a registry.
+
+    There they have no jobs and no MLflow beside them, so nothing to reconcile, and their files go through the registry.
+    """
+    there = [one.path.replace("workspaces", registries.PATH, 1) for one in (container_, version)]
+    in_registry = replace(
+        version, path=there[1], admit=_stored(version), reconcile=None, fail=None, derived=None, detail=None,
+        newest_for=None, deleted=version_removed, delete_at_once=False,
+        actions={
+            **{name: one for name, one in version.actions.items() if name == "lineage"},
+            "startPendingUpload": Action(pending_upload, needs_row=False),
+            "getBlobReferenceSAS": Action(blob_reference, gives_secrets=True),
+        },
+    )  # fmt: skip
+    return [container_, version, container(there[0], container_.title), in_registry]
+
+
+def _stored(version: Kind) -> Admit:
+    """As the workspace's kind admits it, and then it is there: nothing is to be done."""
+
+    def admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
+        assert version.admit is not None
+        return replace(version.admit(request, connection, old), due=False)
+
+    return admit
 
 
 def _is_named(row: Row, query: Mapping[str, str]) -> bool:
@@ -122,6 +154,8 @@ def check_files(
         uri = str(row.properties["modelUri" if type_ == "models" else "dataUri"])
     place = locate(request.platform, connection, home, uri, field)
     check_folder(place, input_type, field)
+    if home.kind == registries.PATH and place.account:
+        return registries.files_uri(place.account, place.container, place.path)
     return place.uri
 
 

@@ -19,6 +19,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import ASSET_NAME, name_fault, nearest
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
+from smalt.kinds.assets.registries import shown_id
 from smalt.kinds.jobs.log_places import check_apart
 from smalt.kinds.jobs.model import MODES
 from smalt.kinds.process_settings import no_nul
@@ -240,7 +241,12 @@ def inputs(
                 found[name] = source
                 if MODES.get(str(given.get("mode") or "").lower()) == "rw_mount":
                     checks.run(lambda source=source, path=path: check_apart(source.place, f"{path}.uri"))
-                written = {**given, "uri": source.asset or given["uri"]}
+                    checks.run(
+                        lambda source=source, path=path: references.check_writable(
+                            connection, source.place, f"{path}.uri"
+                        )
+                    )
+                written = {**given, "uri": shown_id(source.asset) if source.asset else given["uri"]}
                 properties["inputs"] = {**properties["inputs"], name: written}
     return found
 
@@ -297,6 +303,7 @@ def outputs(
             if place is not None:
                 found[name] = place
                 checks.run(lambda place=place, path=path: check_apart(place, f"{path}.uri", job))
+                checks.run(lambda place=place, path=path: references.check_writable(connection, place, f"{path}.uri"))
             if place is not None and not place.account:
                 checks.errors.append(invalid(f"{path}.uri: outputs go to a datastore of this platform.", f"{path}.uri"))
             _asset_names(given, path, checks)

@@ -69,7 +69,7 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
         )
     )
     plan = environment and checks.run(
-        lambda: platform.environments.plan(specification(connection, environment, request.now))
+        lambda: platform.environments.plan(specification(connection, environment, workspace, request.now))
     )
     if environment is not None:
         properties["environmentId"] = references.asked_id(

@@ -73,7 +73,7 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
         raise invalid("properties.environmentId: a scoring script needs an environment.", "properties.environmentId")
     if environment is not None:
         plan = model_package.plan_of(environment) or platform.environments.plan(
-            specification(connection, environment, request.now), serving=True
+            specification(connection, environment, workspace, request.now), serving=True
         )
         properties["environmentId"] = references.asked_id(
             environment, workspace, properties["environmentId"], "environments", "properties.environmentId"

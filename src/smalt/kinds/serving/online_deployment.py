@@ -347,6 +347,7 @@ KIND = Kind(
     lane=SERVING,
     properties=DeploymentProperties,
     admit=admit,
+    view=served.view,
     reconcile=_reconcile,
     fail=_give_up,
     shape=_shape,

@@ -88,7 +88,7 @@ def _plan(
         return EnvironmentPlan(**kept)
     if given := row.properties.get("environmentId"):
         environment = references.asset(connection, workspace, given, "environments", "properties.environmentId")
-        spec = specification(connection, environment, platform.clock())
+        spec = specification(connection, environment, workspace, platform.clock())
     else:
         assert model is not None, "a deployment without a script was admitted without a model"
         spec = model_environment(platform, model)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
+from smalt.kinds.assets.registries import shown_id
 from smalt.store import lineage
 from smalt.store.document import part
 from smalt.store.resources import Row
@@ -24,6 +25,12 @@ def note(platform: Platform, row: Row, status: Document) -> Callable[[Connection
     status[_SERVES] = [row.generation, model]
     key, now = ResourceId.parse(model).key if model else "", platform.clock()
     return lambda connection: lineage.serve(connection, row.id, key, now)
+
+
+def view(platform: Platform, row: Row) -> Document:
+    """The model by the id that clients know."""
+    model = row.properties.get("model")
+    return {"model": shown_id(str(model))} if model else {}
 
 
 def origin(connection: Connection, row: Row) -> Document:

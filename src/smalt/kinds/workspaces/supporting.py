@@ -166,6 +166,13 @@ def claim_account(
         )  # fmt: skip
 
 
+def ensure_account(connection: Connection, registry: Row, account: str, now: float) -> None:
+    """The row of a registry's storage account, beside which it has nothing."""
+    one, id_ = SUPPORTS["storageAccount"], ResourceId.parse(registry.written)
+    if resources.get(connection, one.default(id_, account).key) is None:
+        _insert(connection, one, one.default(id_, account), registry, given=False, now=now)
+
+
 def _insert(connection: Connection, one: Support, id_: ResourceId, workspace: Row, given: bool, now: float) -> None:
     own = None if given and one.kind != SUPPORTS["storageAccount"].kind else workspace.id
     spec = {**one.top, "location": workspace.spec.get("location") or REGION, "properties": {}}
@@ -208,7 +215,7 @@ def _step(platform: Platform, row: Row) -> Step:
     with platform.database.read() as connection:
         used_by = resources.get(connection, row.lookup) if row.lookup else None
     if used_by is not None:  # whose end removes or wakes it
-        return Step(row.state, row.status, after=WAIT_S, reason=f"waits for workspace {used_by.name} to be deleted")
+        return Step(row.state, row.status, after=WAIT_S, reason=f"waits for {used_by.name} to be deleted")
     if row.kind == SUPPORTS["storageAccount"].kind:
         platform.blobs.remove(row.name.lower())
     return Step(row.state, row.status, gone=True)
