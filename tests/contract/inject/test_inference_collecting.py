@@ -99,8 +99,8 @@ def test_the_package_collects_all_until_a_clean_stop(serving_python: Path, tmp_p
 def test_a_script_that_collects_also_runs_where_nothing_of_it_is_collected(
     serving_python: Path, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    config = {"collector": collector(tmp_path / "kept", *names)} if names else {}
-    with server(tmp_path, COLLECTING, str(serving_python), **config) as one:
+    config = collector(tmp_path / "kept", *names) if names else {}
+    with server(tmp_path, COLLECTING, str(serving_python), collector=config) as one:
         one.until(200)
         assert one.post({"rows": [{"a": 1, "b": 2}]}) == (200, b"[3]")
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def models(serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def serve(python: Path, models: Path, name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp(name)
-    launch: dict[str, object] = {
+    launch: dict[str, Any] = {
         "mode": "mlflow",
         "entry_script": "",
         "model_dir": str(models / name),
