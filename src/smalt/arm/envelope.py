@@ -96,8 +96,9 @@ def patched(kind: Kind, old: Mapping[str, Any], patch: Mapping[str, Any]) -> Doc
     body = merged(old, patch)
     if isinstance(tags := patch.get("tags"), Mapping):
         body["tags"] = merged({}, tags)  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(given := patch.get("properties"), Mapping):
-        body["properties"] |= {name: given[name] for name in kind.whole if isinstance(given.get(name), Mapping)}
+    if isinstance(given := patch.get("properties"), dict):
+        asked: Document = given  # pyright: ignore[reportUnknownVariableType]
+        body["properties"] |= {name: asked[name] for name in kind.whole if isinstance(asked.get(name), Mapping)}
     check_size(body)
     return body
 

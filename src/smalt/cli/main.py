@@ -234,6 +234,17 @@ def lineage(
 
 
 @app.command()
+def check(
+    endpoint: Annotated[str, typer.Argument(help="The online endpoint's name.")],
+    workspace: Workspace = "default",
+    root: Root = None,
+    json: Json = False,
+) -> None:
+    """Show what an endpoint lacks for production, item by item, with what helps. The exit code is 1 if anything."""
+    run("check", root=root, endpoint=endpoint, workspace=workspace, as_json=json)
+
+
+@app.command()
 def top(
     once: Annotated[bool, typer.Option("--once", help="Print it once; so it is in a pipe.")] = False,
     workspace: Workspace = "default",
