@@ -25,17 +25,20 @@ INSIGHTS = f"{GROUP}/providers/Microsoft.Insights"
 
 
 def kills(site: Site, times: int, clients: int) -> bool:
-    """`kill -9` of one of two instances, again and again, each time when both serve."""
+    """`kill -9` of one of two instances, again and again, each time when requests go to both."""
 
-    def serving() -> list[int]:
-        agents = site.platform.agents().items()
-        found = [one["pid"] for name, one in agents if name.startswith("srv-") and one.get("ready")]
-        return found if len(found) == 2 else []
+    def both() -> bool:
+        return len({site.score().json().get("who") for _ in range(10)} - {None}) == 2
+
+    def ready() -> list[int]:
+        found = site.platform.agents().items()
+        return [one["pid"] for name, one in found if name.startswith("srv-") and one.get("ready")]
 
     def run() -> None:
         for _ in range(times):
-            os.kill(eventually(serving, "two instances", 60)[0], signal.SIGKILL)
-            time.sleep(2)
+            eventually(both, "two instances", 60)
+            os.kill(ready()[0], signal.SIGKILL)
+            time.sleep(0.5)
 
     seen = site.under_load(run, clients)
     print(f"{times} kills: {dict(seen)} answers")
