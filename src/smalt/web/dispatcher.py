@@ -47,6 +47,9 @@ class Dispatcher:
             await self.blobs(scope, receive, send)
             return
         send = _without_guesses(send)
+        if RegistryApp.handles(scope["path"]):  # which has its own way with what is behind that address
+            await self.registries(scope, receive, send)
+            return
         if found := FRONTEND.match(scope["path"]):
             scope = {**scope, "path": scope["path"][found.end() :]}
         if ARM_PATH.match(scope["path"]):
@@ -61,8 +64,6 @@ class Dispatcher:
             await self.nodes(scope, receive, send)
         elif VisitApp.handles(scope["path"]):
             await self.visits(scope, receive, send)
-        elif RegistryApp.handles(scope["path"]):
-            await self.registries(scope, receive, send)
         else:
             await self.open_routes(scope, receive, send)
 

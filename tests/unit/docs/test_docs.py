@@ -228,7 +228,7 @@ WAITED_FOR = {
 
 def test_no_public_example_waits_for_what_is_there() -> None:
     waiting = dict(re.findall(r"^\| (\S+) \| .*not yet: needs ([^|]+?) \|", text_of("compatibility"), re.MULTILINE))
-    assert len(waiting) > 10
+    assert len(waiting) > 5
     there = {kind.key for kind in KINDS.values()} | set(TYPES)
     unknown = {needs for needs in waiting.values() if needs not in WAITED_FOR}
     assert not unknown, f"say in WAITED_FOR by what these would exist: {unknown}"
