@@ -13,6 +13,7 @@ import pandas
 import pytest
 
 from smalt.agent.inject.parallel import mlflow_batch
+from smalt.agent.inject.parallel.entry import MiniBatchContext
 from smalt.agent.inject.parallel.mlflow_batch import NotScored
 
 
@@ -88,4 +89,4 @@ def test_an_image_is_one_line_and_needs_a_tensor(tmp_path: Path) -> None:
 
 def test_a_mini_batch_of_a_table_is_refused() -> None:
     with pytest.raises(NotScored, match="takes files"):
-        mlflow_batch.script("model").run(FRAME, None)
+        mlflow_batch.script("model").run(FRAME, MiniBatchContext(0))

@@ -172,6 +172,7 @@ class TestInvocations:
         assert (said["size"], said["slots"], said["retries"], said["timeout_s"]) == (10, 2, 3, 30.0)
         for name, task in list(ready.engine.tasks.items()):
             for output in task.outputs:
+                assert output.target
                 ready.blobs.write(output.target.below("predictions.csv"), b"rows")
             ready.engine.finish(name)
         look(ready)
@@ -274,7 +275,8 @@ class TestInvocations:
         assert whole["experimentName"] == "mondays" and whole["outputs"]["score"]["uri"].endswith("/out/p.csv")
         task = task_of(ready)
         (output,) = task.outputs
-        assert (output.type, output.target.name) == ("uri_file", "out/p.csv") and task.parallel
+        assert output.target and task.parallel
+        assert (output.type, output.target.name) == ("uri_file", "out/p.csv")
         said = task.parallel.settings
         assert (said["size"], said["item_errors"], said["retries"], said["timeout_s"]) == (2, 5, 1, 120.0)
 
@@ -282,7 +284,8 @@ class TestInvocations:
         store = f"{WORKSPACE}/datastores/workspaceblobstore"
         invoke(ready, outputDataset={"datastoreId": store, "path": "/out"}, outputFileName="rows.csv")
         task = task_of(ready)
-        assert task.outputs[0].target.name == "out/" and task.parallel
+        target = task.outputs[0].target
+        assert target and target.name == "out/" and task.parallel
         assert task.parallel.arguments == "--append_row_file_name rows.csv"
 
     def test_summary_only_keeps_no_rows(self, ready: Harness) -> None:
