@@ -17,7 +17,7 @@ from fakes.engine import FakeEngine
 from fakes.platform import FakeEnvironments, FakeGateway, Harness
 from smalt.arm.audit import Audit
 from smalt.arm.hub import Hub
-from smalt.arm.kind import CLEANUP, CONTROL, SERVING
+from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING
 from smalt.arm.router import ArmApp
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
@@ -27,7 +27,7 @@ from smalt.store.database import Database
 from smalt.store.sealed import Secrets
 from smalt.store.servers import Servers, register
 
-_ONE_OF_EACH = {SERVING: 1, CONTROL: 1, CLEANUP: 1}
+_ONE_OF_EACH = {SERVING: 1, CONTROL: 1, CLEANUP: 1, BULK: 1}
 
 
 class BothEngines:

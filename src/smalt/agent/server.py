@@ -44,9 +44,9 @@ def prepare_server(
     models.mkdir()
     model = models
     if server.model:
-        check(places.path(server.model), server.files, places.store)
+        check(places.path(server.model), server, places.store)
         model = _lay_out(places.path(server.model), models, mounts, journal, places.store)
-    ours = ("model", "files", "script", "collector")
+    ours = ("model", "files", "sealed", "script", "collector")
     config = {name: value for name, value in asdict(server).items() if name not in ours}
     config["model_dir"] = str(models if server.script else model)
     if server.collector:
@@ -62,12 +62,14 @@ def prepare_server(
     return ["python", str(_SERVE), *listen, "--config", str(own / _CONFIG)], variables
 
 
-def check(model: Path, files: Mapping[str, str], base: str) -> None:
+def check(model: Path, server: ServerSpec, base: str) -> None:
     """Raises SetupError where a file of the model is not what it was when the model was registered.
 
-    Files that came later are let be: whoever loads the model asks for those it names.
+    Files that came later are let be, unless `sealed`: whoever loads the model asks for those it names.
     """
-    for name, wanted in files.items():
+    if server.sealed and (more := sorted(_names(model, base) - server.files.keys())):
+        raise SetupError(f"The model's file '{more[0]}' came after it was registered, and is not loaded. {_AGAIN}")
+    for name, wanted in server.files.items():
         path = model / name if name else model
         try:
             found = _sha256(path, base)
@@ -78,6 +80,14 @@ def check(model: Path, files: Mapping[str, str], base: str) -> None:
         if found != wanted:
             said = f"The model's file '{name or model.name}' is another than when it was registered"
             raise SetupError(f"{said} (SHA-256 {found[:12]}…, then {wanted[:12]}…), and is not loaded. {_AGAIN}")
+
+
+def _names(model: Path, base: str) -> set[str]:
+    """Of its files, below it; '' where it is one itself."""
+    if not model.is_dir():
+        return {""}
+    with held(model, base) as opened:
+        return {os.path.relpath(Path(at, name), opened) for at, _, names in os.walk(opened) for name in names}
 
 
 def _sha256(path: Path, base: str) -> str:

@@ -41,7 +41,7 @@ class ServerSpec:
     """An inference server: it serves `model` by `script`, a file of the task's code, or without one as MLflow loads it.
 
     `deployment` is the name that answers carry; `request_timeout_s` 0 means none. `files`: the SHA-256 that each file
-    of the model must have, by its name below it; '' is a model that is one file.
+    of the model must have, by its name below it; '' is a model that is one file. `sealed`: no others may be there.
     """
 
     model: Ref | None = None
@@ -51,6 +51,7 @@ class ServerSpec:
     request_timeout_s: float = 0
     collector: CollectorSpec | None = None
     files: Mapping[str, str] = field(default_factory=dict[str, str])
+    sealed: bool = False
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:

@@ -45,12 +45,13 @@ class ModelRows:
             id_ = _id(connection, version.workspace, version.name).child("versions", version.version)
             row = resources.get(connection, id_.key)
             if row is None:
+                now = self._clock()
                 insert_version(
-                    connection, id_, _made(version), type_="mlflow_model", now=self._clock(), by=by,
+                    connection, id_, _made(version), type_="mlflow_model", now=now, by=by,
                     status={SHOWN: True},
                 )  # fmt: skip
                 _link(connection, id_, version, self._clock())
-                due, known = note_content(connection, str(id_), self._clock()), True
+                due, known = note_content(connection, str(id_), now, now), True
             elif not row.deleting and _same_place(row, version):
                 self._change(connection, row, _changeable(version), version.archived, by)
                 return True
@@ -156,16 +157,19 @@ def tell(connection: Connection, about: str, now: float) -> None:
 
     MLflow is told, however often it takes.
     """
-    _leave(connection, NEWS, about, now)
+    _leave(connection, NEWS, about, now, now)
 
 
-def note_content(connection: Connection, about: str, now: float) -> str:
-    """In the transaction that makes a version, or after it: its files are hashed. The key of the row that is due."""
-    return _leave(connection, CONTENT, about, now)
+def note_content(connection: Connection, about: str, created_at: float, now: float) -> str:
+    """In the transaction that makes a version, or after it: its files are hashed. The key of the row that is due.
+
+    Asked for again it is the same row; a version that is made anew has another.
+    """
+    return _leave(connection, CONTENT, about, created_at, now)
 
 
-def _leave(connection: Connection, kind: str, about: str, now: float) -> str:
-    key = f"/smalt/{kind.lower()}/{hashlib.sha256(f'{about.lower()}|{now!r}'.encode()).hexdigest()[:32]}"
+def _leave(connection: Connection, kind: str, about: str, at: float, now: float) -> str:
+    key = f"/smalt/{kind.lower()}/{hashlib.sha256(f'{about.lower()}|{at!r}'.encode()).hexdigest()[:32]}"
     if resources.get(connection, key) is None:
         resources.insert(
             connection, key=key, written=key, kind=kind.lower(), parent="", name=about.lower(), spec={"about": about},

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from smalt.arm.kind import CLEANUP, CONTROL, SERVING
+from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING
 
 
 def _workers() -> dict[str, int]:
-    return {SERVING: 3, CONTROL: 6, CLEANUP: 3}
+    return {SERVING: 3, CONTROL: 6, CLEANUP: 3, BULK: 1}
 
 
 @dataclass(frozen=True)

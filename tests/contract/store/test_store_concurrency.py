@@ -15,7 +15,7 @@ import pytest
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
 from fakes.rows import insert, read
-from smalt.arm.kind import CLEANUP, CONTROL, SERVING
+from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING
 from smalt.sched import placement
 from smalt.sched.want import Want
 from smalt.store import claims, resources
@@ -162,7 +162,7 @@ def test_a_late_step_ends_only_its_own_lease(harness: Harness) -> None:
     """The row was claimed again meanwhile: the new holder's heartbeat goes on."""
     submit(harness)
     key = f"{JOBS}/train-1".lower()
-    lanes = {SERVING: 1, CONTROL: 1, CLEANUP: 1}
+    lanes = {SERVING: 1, CONTROL: 1, CLEANUP: 1, BULK: 1}
     for _ in range(ROUNDS):
         with harness.database.write() as connection:
             resources.poke(connection, [key], harness.clock())

@@ -80,6 +80,8 @@ def test_a_model_that_changed_since_it_was_registered_is_not_loaded(tmp_path: Pa
     prepare(tmp_path / "same", ServerSpec(ref(model), "score.py", files=files))
     (model / "later.txt").write_text("let be")
     prepare(tmp_path / "more", ServerSpec(ref(model), "score.py", files=files))
+    with pytest.raises(SetupError, match=r"'later.txt' came after it was registered"):
+        prepare(tmp_path / "sealed", ServerSpec(ref(model), "score.py", files=files, sealed=True))
     prepare(
         tmp_path / "file", ServerSpec(ref(model / "data" / "weights"), "score.py", files={"": files["data/weights"]})
     )

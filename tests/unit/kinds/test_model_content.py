@@ -11,7 +11,10 @@ import pytest
 from fakes.deployments import BLUE, KEY, come_up, deploy, state
 from fakes.examples import prepare
 from fakes.platform import WORKSPACE, Harness
+from smalt.arm.models import note_content
 from smalt.kinds.assets import model_content
+from smalt.kinds.assets.model import _note_content  # pyright: ignore[reportPrivateUsage]
+from smalt.store import resources
 
 MODEL = f"{WORKSPACE}/models/sealed/versions/1"
 URI = "azureml://datastores/workspaceblobstore/paths/sealed"
@@ -96,16 +99,27 @@ def test_a_pickle_is_warned_of_in_the_deployments_log(harness: Harness) -> None:
     assert "loaded from pickles (model.pkl)" in logs
 
 
+ONNX, TENSORS = b"\x08\x08", b"\x08\0\0\0\0\0\0\0{}"
+PICKLE_OF_TEXT = b"cos\nsystem\n(S'true'\ntR."
+
+
 @pytest.mark.parametrize(
     ("name", "data", "refused"),
     [
         ("model_pkl", b"\x80\x04.", "model.pkl"),
         ("model_onnx", b"\x80\x05.", "model.onnx"),
+        ("model_skops", PICKLE_OF_TEXT, "model.skops"),
+        ("model_safetensors", PICKLE_OF_TEXT, "model.safetensors"),
+        ("notes_txt", PICKLE_OF_TEXT, "notes.txt"),
+        ("config_json", b"\x80\x04.", "config.json"),
+        ("config_yaml", b"a: \0", "config.yaml"),
         ("code__load_py", b"import os", "code/load.py"),
         ("weights_h5", b"x", "weights.h5"),
         ("model_skops", b"PK\x03\x04", ""),
-        ("model_SAFETENSORS", b"\x08\0", ""),
+        ("model_ONNX", ONNX, ""),
+        ("model_SAFETENSORS", TENSORS, ""),
         ("requirements_txt", b"numpy", ""),
+        ("empty_txt", b"", ""),
     ],
 )
 def test_a_platform_may_refuse_models_that_can_run_code(tmp_path: Path, name: str, data: bytes, refused: str) -> None:
@@ -114,8 +128,44 @@ def test_a_platform_may_refuse_models_that_can_run_code(tmp_path: Path, name: st
     register(harness)
     deploy_it(harness)
     if not refused:
-        assert harness.engine.tasks
+        (task,) = harness.engine.tasks.values()
+        assert task.server and task.server.sealed
         return
     assert state(harness) == "Failed" and not harness.engine.tasks
     said = harness.send("POST", f"{BLUE}/getLogs", {"tail": 50}).json()["content"]
     assert f"{refused} may hold more than numbers" in said and "skops, ONNX or safetensors" in said
+
+
+def test_what_nobody_has_looked_at_is_not_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_content, "FILES_MOST", 2)
+    harness = Harness(tmp_path, models="safe")
+    store(harness, a_txt=b"1", zz_pkl=b"\x80\x04.")
+    register(harness)
+    deploy_it(harness)
+    assert state(harness) == "Failed" and not harness.engine.tasks
+
+
+def test_a_deployment_waits_for_the_hashes(harness: Harness) -> None:
+    store(harness)
+    harness.put(MODEL, {"properties": {"modelUri": URI, "modelType": "mlflow_model"}})  # not settled
+    (task,) = deploy_it(harness).values()
+    assert task.server.files == {"MLmodel": sha(b"flavors: {}")}
+
+
+def test_hashes_of_a_version_that_was_made_anew_meanwhile_are_not_its_own(harness: Harness) -> None:
+    store(harness)
+    harness.put(MODEL, {"properties": {"modelUri": URI, "modelType": "mlflow_model"}})
+    before = harness.row(MODEL)
+    with harness.database.write() as connection:
+        about = resources.get(connection, note_content(connection, before.written, before.created_at, 0.0))
+    assert about is not None
+    step = _note_content(harness.platform, about)
+    harness.send("DELETE", MODEL)
+    folder = store(harness)
+    (folder / "MLmodel").write_bytes(b"flavors: {other: {}}")
+    harness.put(MODEL, {"properties": {"modelUri": URI, "modelType": "mlflow_model"}})
+    with harness.database.write() as connection:
+        assert step.writes is not None
+        step.writes(connection)
+    harness.settle()
+    assert harness.row(MODEL).status["content"]["files"] == {"MLmodel": sha(b"flavors: {other: {}}")}

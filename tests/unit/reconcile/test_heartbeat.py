@@ -76,7 +76,7 @@ def test_what_is_old_is_forgotten_and_what_is_new_or_somebodys_stays(harness: Ha
 
 def test_a_lease_that_was_lost_is_kept_no_more(harness: Harness) -> None:
     submit(harness)
-    lanes = {"serving": 1, "control": 1, "cleanup": 1}
+    lanes = {"serving": 1, "control": 1, "cleanup": 1, "bulk": 1}
     harness.loop.claim(lanes)
     with harness.database.write() as connection:
         resources.remove(connection, KEY, harness.clock())

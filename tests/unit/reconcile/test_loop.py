@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fakes.platform import GROUP, Harness
-from smalt.arm.kind import CLEANUP, CONTROL, SERVING, Kind, Step
+from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.registry import Kinds
 from smalt.reconcile.loop import Loop
@@ -35,7 +35,7 @@ class Bench:
         return Loop(self.harness.platform, self.kinds, self._remove, pace)
 
     def claim(self) -> Row:
-        (row,) = self.loop.claim({SERVING: 1, CONTROL: 1, CLEANUP: 1})
+        (row,) = self.loop.claim({SERVING: 1, CONTROL: 1, CLEANUP: 1, BULK: 1})
         return row
 
     def pause(self, *lanes: str) -> float:

@@ -188,7 +188,7 @@ def _step(platform: Platform, row: Row) -> Step:
         now = platform.clock()
         insert_version(connection, target, version, type_=str(type_ or ""), now=now, by=row.created_by)
         if target.ancestor("models"):
-            note_content(connection, str(target), now)
+            note_content(connection, str(target), now, now)
         source = ResourceId.parse(row.properties["sourceAssetId"])
         if source.kind in lineage.TRACED:
             lineage.link(connection, [Link((source.key,), target.key, lineage.FILES)], now)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import INTERNAL, Action, Admitted, Document, Kind, Request, Step, keep_trying
+from smalt.arm.kind import BULK, INTERNAL, Action, Admitted, Document, Kind, Request, Step, keep_trying
 from smalt.arm.listing import carries
 from smalt.arm.models import CONTENT, MODELS, NEWS, SHOWN, VERSIONS, note_content, tags_of, tell, version_of
 from smalt.arm.platform import Platform
@@ -35,7 +35,7 @@ from smalt.kinds.assets.versions import (
     version_removed,
 )
 from smalt.store import resources
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 _JOB = re.compile(r"(?:azureml://(?:.*/)?jobs/|runs:/)([^/]+)/", re.IGNORECASE)
 _RUN_FOLDER = re.compile(r"/dcid\.([^/]+)/|/paths/azureml/([^/]+)/", re.IGNORECASE)
@@ -84,7 +84,7 @@ def _hashed(request: Request, admitted: Admitted) -> Admitted:
     def writes(connection: Connection) -> None:
         if admitted.writes is not None:
             admitted.writes(connection)
-        note_content(connection, str(request.id), request.now)
+        note_content(connection, str(request.id), request.now, request.now)
 
     return replace(admitted, writes=writes)
 
@@ -116,7 +116,7 @@ def _show(platform: Platform, row: Row) -> Step:
 
     def writes(connection: Connection) -> None:
         if model_content.registered(row) is None:
-            note_content(connection, row.written, platform.clock())
+            note_content(connection, row.written, row.created_at, platform.clock())
 
     return Step("Succeeded", {**row.status, SHOWN: True}, done=True, writes=writes)
 
@@ -173,10 +173,13 @@ def _note_content(platform: Platform, row: Row) -> Step:
         return Step(row.state, row.status, gone=True)
     _, place = _place(platform, id_.home, str(found.properties["modelUri"]))
     content = model_content.taken(platform, place.ref(folder=False)) if place.account else model_content.ELSEWHERE
-    return Step(
-        row.state, row.status, gone=True,
-        writes=lambda connection: resources.merge_status(connection, found.id, {model_content.CONTENT: content}),
-    )  # fmt: skip
+
+    def writes(connection: Connection) -> None:
+        now = resources.get(connection, found.id, Lock.WRITE)
+        if now is not None and now.created_at == found.created_at:  # else it was made anew, and has a row of its own
+            resources.merge_status(connection, found.id, {model_content.CONTENT: content})
+
+    return Step(row.state, row.status, gone=True, writes=writes)
 
 
 def _told(connection: Connection, row: Row, now: float) -> None:
@@ -215,5 +218,12 @@ KINDS = [
         ),
     ),
     Kind(path=NEWS, title="news for MLflow", scopes=INTERNAL, reconcile=_tell, fail=keep_trying, deleted=_told),
-    Kind(path=CONTENT, title="model to be hashed", scopes=INTERNAL, reconcile=_note_content, fail=keep_trying),
+    Kind(
+        path=CONTENT,
+        title="model to be hashed",
+        scopes=INTERNAL,
+        lane=BULK,
+        reconcile=_note_content,
+        fail=keep_trying,
+    ),
 ]

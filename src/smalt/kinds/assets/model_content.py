@@ -8,7 +8,8 @@ hold numbers alone are those that `smalt up --models safe` lets through.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import pickletools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from posixpath import basename, splitext
 
@@ -22,10 +23,14 @@ CONTENT, FILES, UNKNOWN = "content", "files", "unknown"
 ELSEWHERE = {UNKNOWN: "the files are outside of this platform"}
 FILES_MOST, BYTES_MOST = 500, 64 << 30  # of one model: more is not hashed
 _NAMED_MOST = 5
-_WEIGHTS = (".skops", ".onnx", ".safetensors")
+_WEIGHTS: Mapping[str, Callable[[bytes], bool]] = {
+    ".skops": lambda begin: begin.startswith(b"PK\x03\x04"),
+    ".onnx": lambda begin: begin.startswith(b"\x08"),  # the field ir_version of a ModelProto
+    ".safetensors": lambda begin: begin[8:9] == b"{",  # behind the length of its header
+}
+_BEGIN_BYTES, _WORDS_MOST = 16, 4 << 20
 _WORDS = (".json", ".yaml", ".yml", ".txt", ".md", ".csv")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth")
-_MAGIC = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 
 
 def taken(platform: Platform, model: Ref) -> Document:
@@ -66,15 +71,40 @@ def pickles(platform: Platform, model: Ref) -> list[str]:
     return [name or model.name for name, _ in _listed(platform, model) if _suffix(name, model) in _PICKLES]
 
 
-def unsafe(platform: Platform, model: Ref) -> list[str]:
-    """The files that may hold more than numbers and words: of other formats, or pickles under another name."""
-    return [name or model.name for name, _ in _listed(platform, model) if not _is_safe(platform, model, name)]
+def fault(platform: Platform, model: Ref, files: Mapping[str, str]) -> str:
+    """Why it may hold more than numbers and words, for people; '' where it does not. `files`: those with a hash."""
+    if not files:
+        return "its files have no hash, so that nobody has looked at them all"
+    found = [name or basename(model.name) for name in files if not _is_safe(platform, model, name)]
+    return f"{named(found)} may hold more than numbers" if found else ""
 
 
 def _is_safe(platform: Platform, model: Ref, name: str) -> bool:
-    if basename(name or model.name) != "MLmodel" and _suffix(name, model) not in _WEIGHTS + _WORDS:
+    suffix, blob = _suffix(name, model), model.below(name) if name else model
+    begin = platform.blobs.read(*blob, most_bytes=_WORDS_MOST + 1) if suffix not in _WEIGHTS else None
+    if begin is None:
+        begin = platform.blobs.read(*blob, most_bytes=_BEGIN_BYTES) or b""
+        return suffix in _WEIGHTS and _WEIGHTS[suffix](begin)
+    if basename(name or model.name) != "MLmodel" and suffix not in _WORDS:
         return False
-    return platform.blobs.read(*model.below(name) if name else model, most_bytes=2) not in _MAGIC
+    return len(begin) <= _WORDS_MOST and _is_text(begin) and not _is_pickle(begin)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_pickle(data: bytes) -> bool:
+    """Whether all of it, up to where it ends itself, is one. Nothing of it is run."""
+    try:
+        for _ in pickletools.genops(data):
+            pass
+    except Exception:  # whatever reading what is none comes to
+        return False
+    return True
 
 
 def _suffix(name: str, model: Ref) -> str:

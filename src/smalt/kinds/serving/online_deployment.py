@@ -24,7 +24,7 @@ from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.scale import MOST
 from smalt.kinds.assets import environment_build, model_content
 from smalt.kinds.assets.lineage import READ
-from smalt.kinds.serving import replicas, routing, scaling, served
+from smalt.kinds.serving import checked_model, replicas, routing, scaling, served
 from smalt.kinds.serving.deployment_admission import DeploymentProperties, admit
 from smalt.kinds.serving.place import addresses_here, moved
 from smalt.store import resources
@@ -58,6 +58,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
 
 def _plan(platform: Platform, row: Row, status: Document) -> Step:
     """A new generation: what it runs, and whether that is a new revision or the same with more or fewer replicas."""
+    if (awaited := checked_model.awaited(platform, row)) is not None:
+        return Step(row.state, status, after=_RESYNC_S, reason="the model's files are hashed", writes=awaited)
     status.pop("failed", None)
     status.pop("asked_build", None)
     status.pop("failed_names", None)

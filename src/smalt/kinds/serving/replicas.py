@@ -20,11 +20,11 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, Principal
-from smalt.kinds.assets import model_content, references
+from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.model_environment import model_environment
-from smalt.kinds.serving import collection
+from smalt.kinds.serving import checked_model, collection
 from smalt.sched.sizes import limits_of
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
@@ -76,7 +76,7 @@ def target(platform: Platform, row: Row) -> Document:
     if collected:  # else the digest is that of earlier versions
         runs["collector"] = collected
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
-    checked = _checked(platform, *version) if version else {}
+    checked = checked_model.checked(platform, *version) if version else {}
     return {**runs, **checked, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
 
 
@@ -120,23 +120,6 @@ def _version(
     if not platform.blobs.exists(*model):
         raise invalid(f"properties.model: nothing is stored at {row.properties['modelUri']}.", "properties.model")
     return row, model
-
-
-def _checked(platform: Platform, version: Row, model: Ref) -> Document:
-    """`files`: the hash that each had when it was registered; `pickles`: those that are programs. Raises ArmError(400).
-
-    Neither makes another revision.
-    """
-    if platform.settings.models == "safe" and (unsafe := model_content.unsafe(platform, model)):
-        raise invalid(
-            f"properties.model: {model_content.named(unsafe)} may hold more than numbers, and this platform was started"
-            " with --models safe. Save the model as skops, ONNX or safetensors.",
-            "properties.model",
-        )
-    files = model_content.registered(version)
-    if files is None:  # it was registered just now
-        files = model_content.taken(platform, model).get(model_content.FILES, {})
-    return {"files": dict(files), "pickles": model_content.pickles(platform, model)}
 
 
 def limits_of_requests(wanted: Mapping[str, Any]) -> Document:
@@ -186,6 +169,7 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
         max_concurrent=wanted["concurrency"],
         request_timeout_s=wanted["timeout_s"],
         files=wanted.get("files") or {},
+        sealed=bool(wanted.get("sealed")),
     )
     collecting = partial(collection.spec, platform, wanted.get("collector") or {}, ResourceId.parse(row.written))
     return [
