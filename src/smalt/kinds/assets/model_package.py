@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlalchemy import Connection
 
+from smalt.arm.above import check_above
 from smalt.arm.assets import ensure_container, insert_version
 from smalt.arm.errors import conflict, invalid
 from smalt.arm.kind import Action, Document, Request
@@ -99,6 +100,7 @@ def _package(request: Request, row: Row | None) -> tuple[int, Any]:
     name, version = _target(asked)
     with platform.database.write() as connection:
         above = home.child("environments", name)
+        check_above(connection, request.kinds, above, request.kinds[above.kind])
         container = ensure_container(connection, above, request.now, request.principal.name)
         id_ = above.child("versions", version or str(container.status.get("next", 1)))
         check_own(connection, id_)

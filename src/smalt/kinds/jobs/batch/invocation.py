@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm.above import check_above
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document, Request
@@ -71,7 +72,7 @@ def invoke(request: Request, row: Row | None) -> tuple[int, Any]:
 def _invoked(request: Request, row: Row, asked: Asked) -> tuple[int, Any]:
     platform, workspace = request.platform, request.id.workspace
     with platform.database.write() as connection:
-        resources.get_many(connection, [workspace.key], Lock.BELOW)
+        check_above(connection, request.kinds, request.id, request.kinds[row.kind])
         endpoint = resources.get(connection, row.id, Lock.BELOW)
         if endpoint is None:
             raise not_found("Batch endpoint", row.name)
