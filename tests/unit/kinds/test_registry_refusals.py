@@ -158,3 +158,12 @@ class TestImports:
         shown = harness.get(f"{REGISTRY}/data/own/versions/1").json()["properties"]["dataUri"]
         container = urlsplit(shown).path.split("/")[1]
         assert [one.name for one in harness.blobs.list(account_of("shared"), container, "")] == ["one.txt"]
+
+
+@pytest.mark.parametrize(
+    "details", [5, [5], [None], [{"systemCreatedStorageAccount": 5}], [{"userCreatedStorageAccount": []}]]
+)
+def test_details_of_a_region_are_typed(harness: Harness, details: Any) -> None:
+    regions = [{"location": "local", "storageAccountDetails": details}]
+    answer = harness.put(f"{REGISTRY}2", {"location": "local", "properties": {"regionDetails": regions}})
+    assert answer.status_code == 400 and "storageAccountDetails" in answer.json()["error"]["target"], answer.text
