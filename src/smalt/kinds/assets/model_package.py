@@ -31,7 +31,8 @@ from smalt.store.resources import Row
 
 PACKAGE = "package"  # the key of the status
 _KEPT = ("image", "condaFile", "build")
-_SERVERS = {"AzureMLOnline": "online", "AzureMLBatch": "batch"}
+ONLINE, BATCH = "online", "batch"  # who serves it
+_SERVERS = {"AzureMLOnline": ONLINE, "AzureMLBatch": BATCH}
 _TARGET = re.compile(
     r"(?:azureml://locations/[^/]+/workspaces/[^/]+/environments/|azureml:)?([^/:@]+)(?:(?:/versions/|:)([^/:@]+))?"
 )
@@ -71,14 +72,20 @@ class _Resolved:
     shown: Document
 
 
-def unpacked(environment: Row, properties: Document) -> Document:
+def unpacked(environment: Row, properties: Document, server: str) -> Document:
     """A deployment's properties, with model, code and variables of the package that its environment is.
 
-    As they are where that is none, or the deployment names a model or code of its own.
+    As they are where that is none, or the deployment names a model or code of its own. Raises ArmError(400) for a
+    package that was made for another `server`.
     """
     package = part(environment.status, PACKAGE)
     if not package or properties.get("model") or properties.get("codeConfiguration"):
         return properties
+    if package["server"] != server:
+        field, names = "properties.environmentId", {one: name for name, one in _SERVERS.items()}
+        made, wanted = names[package["server"]], names[server]
+        message = f"{field}: this package is for {made} and not for {wanted}; package the model with that serverType."
+        raise invalid(message, field)
     variables = part(package, "variables") | part(properties, "environmentVariables")
     more = {"model": package["model"], "codeConfiguration": package["code"], "environmentVariables": variables or None}
     return {**properties, **{name: value for name, value in more.items() if value}}
@@ -131,6 +138,7 @@ def _package(request: Request, row: Row | None) -> tuple[int, Any]:
 def _resolve(request: Request, connection: Connection, model: Row, asked: Document) -> _Resolved:
     """Raises ArmError(400)."""
     platform, home = request.platform, request.id.home
+    place = references.model_place(platform, connection, home, model, "modelUri")
     code = part(asked["inferencingServer"], "codeConfiguration")
     if not code and model.properties.get("modelType") != "mlflow_model":
         field = "inferencingServer.codeConfiguration"
@@ -145,7 +153,6 @@ def _resolve(request: Request, connection: Connection, model: Row, asked: Docume
         environment = references.asset(connection, home, _long(base), "environments", field)
         spec, shown = specification(connection, environment, home, request.now), environment.properties
     else:
-        place = references.locate(platform, connection, home, str(model.properties["modelUri"]), "modelUri")
         spec = model_environment(platform, place.ref(folder=False), "baseEnvironmentSource")
         spec = replace(spec, feeds=feeds_of(connection, home, spec, request.now))
         shown = {"condaFile": spec.conda_file or spec.pip_requirements}

@@ -278,6 +278,18 @@ def locate(platform: Platform, connection: Connection, workspace: ResourceId, ur
     return place
 
 
+def model_place(platform: Platform, connection: Connection, home: ResourceId, model: Row, field: str) -> Place:
+    """Where a model's files are. Raises ArmError(400), also where that is not in this platform's storage."""
+    place = locate(platform, connection, home, str(model.properties["modelUri"]), field)
+    if not place.account:
+        raise invalid(
+            f"{field}: its files are at {place.uri[:200]}, outside of this platform;"
+            " register them from a local folder or a datastore.",
+            field,
+        )
+    return place
+
+
 def check_folder(place: Place, type_: str, field: str) -> None:
     """Raises ArmError(400) where a folder is in an account of somebody else: it cannot be listed from here."""
     if place.listed and type_ != "uri_file":

@@ -25,6 +25,10 @@ from smalt.kinds.jobs.batch import jobs, scoring
 from smalt.kinds.jobs.batch.asked import Asked
 from smalt.kinds.jobs.fields import moved
 from smalt.kinds.jobs.parallel.settings import is_file_name
+from smalt.kinds.jobs.pipeline import rehearsal
+from smalt.kinds.jobs.pipelines.components import DATA
+from smalt.kinds.jobs.pipelines.graph import REHEARSED
+from smalt.kinds.jobs.pipelines.step_type import Component
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -164,6 +168,28 @@ def rehearse(request: Request, connection: Connection, deployment: Mapping[str, 
         accept.new(replace(request, id=job, body={"properties": properties}, patched=False), connection)
     except ArmError as error:
         raise _within(error, _SPELLED) from None
+
+
+def rehearse_component(request: Request, connection: Connection, configuration: Document, found: Component) -> None:
+    """Raises ArmError where the job of a request to this pipeline component would be refused, whatever its inputs."""
+    unknown = {name: port for name, port in found.inputs.items() if port.get("default") is None}
+    inputs = {name: _stand_in(port) for name, port in unknown.items() if not port.get("optional")}
+    properties = {**_of_component(configuration, Asked(inputs)), "experimentName": "rehearsed"}
+    job = request.id.workspace.child("jobs", "rehearsed")
+    try:
+        with rehearsal():
+            accept.new(replace(request, id=job, body={"properties": properties}, patched=False), connection)
+    except ArmError as error:
+        field = "properties.deploymentConfiguration.componentId"
+        message = f"{field}: no job can be made of {found.id}: {error.message}"
+        raise ArmError(error.status, error.code, message, field, error.details) from None
+
+
+def _stand_in(port: Mapping[str, Any]) -> Document:
+    type_ = str(port.get("type") or "string")
+    if type_ in DATA:
+        return {"jobInputType": type_, "uri": _STAND_IN}
+    return {"jobInputType": "literal", "value": "0", REHEARSED: True}
 
 
 def _within(error: ArmError, spelled: Mapping[str, str]) -> ArmError:
