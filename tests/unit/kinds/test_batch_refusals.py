@@ -127,8 +127,9 @@ class TestComponents:
         answer = configured(harness, componentId={"assetId": flow})
         assert refused(answer) == (400, "properties.deploymentConfiguration.componentId"), answer.text
         assert "gone" in answer.json()["error"]["message"]
-        empty = component(harness, "empty", type="pipeline", inputs={}, outputs={})
-        assert refused(configured(harness, componentId={"assetId": empty}))[0] == 400
+        for ports in ({}, {"a": 5}):
+            empty = component(harness, f"empty{len(ports)}", type="pipeline", inputs=ports, outputs={})
+            assert refused(configured(harness, componentId={"assetId": empty}))[0] == 400
 
     def test_values_that_are_not_known_yet_refuse_none(self, harness: Harness) -> None:
         component(harness, "step")

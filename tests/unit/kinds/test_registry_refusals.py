@@ -41,7 +41,7 @@ class TestBuildContexts:
         store = harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties
         theirs = f"{harness.settings.account_url(store['accountName'])}/{store['containerName']}/x"
         answer = harness.put(ENVIRONMENT, {"properties": {"build": {"contextUri": theirs}}})
-        assert refused(answer) == (400, "properties.build.contextUri")
+        assert refused(answer) == (400, "properties.build.contextUri") and "no registry" in answer.text
         harness.put(ENVIRONMENT, {"properties": {"image": "base"}})
         with harness.database.write() as connection:  # as it was taken once
             row = resources.get(connection, ENVIRONMENT)

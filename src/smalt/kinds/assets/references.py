@@ -268,9 +268,8 @@ def locate(platform: Platform, connection: Connection, workspace: ResourceId, ur
     place = _locate(platform, connection, workspace, uri, field)
     if place.account:
         if not _readable(connection, workspace, place.account):
-            raise invalid(
-                f"{field}: the storage account '{place.account}' belongs to no datastore of this workspace.", field
-            )
+            whose = "no registry" if workspace.kind == registries.PATH else "no datastore of this workspace"
+            raise invalid(f"{field}: the storage account '{place.account}' belongs to {whose}.", field)
         try:
             platform.blobs.check(place.account, place.container, place.path)
         except ArmError as error:

@@ -26,6 +26,7 @@ from smalt.kinds.jobs.batch.asked import Asked
 from smalt.kinds.jobs.fields import moved
 from smalt.kinds.jobs.parallel.settings import is_file_name
 from smalt.kinds.jobs.pipeline import rehearsal
+from smalt.kinds.jobs.pipelines.bindings import document
 from smalt.kinds.jobs.pipelines.components import DATA
 from smalt.kinds.jobs.pipelines.graph import REHEARSED
 from smalt.kinds.jobs.pipelines.step_type import Component
@@ -172,8 +173,9 @@ def rehearse(request: Request, connection: Connection, deployment: Mapping[str, 
 
 def rehearse_component(request: Request, connection: Connection, configuration: Document, found: Component) -> None:
     """Raises ArmError where the job of a request to this pipeline component would be refused, whatever its inputs."""
-    unknown = {name: port for name, port in found.inputs.items() if port.get("default") is None}
-    inputs = {name: _stand_in(port) for name, port in unknown.items() if not port.get("optional")}
+    ports = {name: document(port) for name, port in found.inputs.items()}
+    needed = {name: port for name, port in ports.items() if port.get("default") is None and not port.get("optional")}
+    inputs = {name: _stand_in(port) for name, port in needed.items()}
     properties = {**_of_component(configuration, Asked(inputs)), "experimentName": "rehearsed"}
     job = request.id.workspace.child("jobs", "rehearsed")
     try:
