@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError, conflict, not_found
 from smalt.arm.ids import TENANT, ResourceId
 from smalt.arm.kind import Kind
-from smalt.arm.registry import Kinds
 from smalt.store import resources
 from smalt.store.resources import Lock
 
 _CODES = {"subscriptions": "SubscriptionNotFound", "resourcegroups": "ResourceGroupNotFound"}
 
 
-def check_above(connection: Connection, kinds: Kinds, id_: ResourceId, kind: Kind) -> None:
+def check_above(connection: Connection, kinds: Mapping[str, Kind], id_: ResourceId, kind: Kind) -> None:
     """What the resource is made in exists, and nothing above it is being deleted: it would be forgotten there.
 
     Raises ArmError(404, 409).
@@ -33,13 +34,13 @@ def check_above(connection: Connection, kinds: Kinds, id_: ResourceId, kind: Kin
         )
 
 
-def check_exists(connection: Connection, kinds: Kinds, id_: ResourceId) -> None:
+def check_exists(connection: Connection, kinds: Mapping[str, Kind], id_: ResourceId) -> None:
     """Raises ArmError(404)."""
     if id_ != TENANT and resources.get(connection, id_.key) is None:
         raise missing(connection, kinds, id_)
 
 
-def missing(connection: Connection, kinds: Kinds, id_: ResourceId) -> ArmError:
+def missing(connection: Connection, kinds: Mapping[str, Kind], id_: ResourceId) -> ArmError:
     """404 for the highest that is missing of `id_` and all above it: a wrong workspace is not a wrong job."""
     there = resources.get_many(connection, [one.key for one in id_.ancestors])
     id_ = next((one for one in reversed(id_.ancestors) if one.key not in there), id_)

@@ -109,7 +109,7 @@ class ArmApp:
             self._authorize_list(principal, kind, id_.holder.key)
             return self._crud.list(request, last, self._platform.settings.url + path)
         if method == "GET" and last.lower() == "events":
-            self._authorize(principal, _action(id_.type, "read"), id_.key)
+            self._authorize(principal, _action(id_.type, "events/read"), id_.key)
             return self._crud.events(request)
         self._authorize(principal, _action(id_.type, f"{last}/action"), id_.key)
         answered = self._crud.act(request, last, method)
@@ -154,7 +154,7 @@ class ArmApp:
 
         def allow() -> None:
             self._authenticate(http.scope)  # again and again: a stream may outlive its token
-            self._authorize(principal, _action(id_.type, "read"), id_.key)
+            self._authorize(principal, _action(id_.type, "changes/read"), id_.key)
 
         return await self._feed.answer(http, principal, id_, query, allow)
 

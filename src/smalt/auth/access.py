@@ -9,7 +9,7 @@ Roles will be looked up here; today the kind of principal is the role.
   `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
 - What is in a registry is there for everybody: whoever has a token reads it, wherever it is, and its files. To write
-  there is to write, as anywhere else.
+  there is to write, as anywhere else, and so is to read what was imported from where, and what happened when.
 https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
 """
 
@@ -40,6 +40,7 @@ WITHHELD = frozenset(
     )
 )
 _REGISTRIES = "microsoft.machinelearningservices/registries"
+_OF_ITS_KEEPERS = ("imports", "events", "changes")  # who wrote what, and from where
 # Who asks which tenants and subscriptions there are is shown those that he may see something of.
 ANYONE = frozenset({"microsoft.resources/tenants/read", "microsoft.resources/subscriptions/read"})
 
@@ -58,7 +59,7 @@ class ScopeGrants:
     """`Grants` before there are roles: everything, within the principal's scope where it has one."""
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
-        shared = action.lower().startswith(f"{_REGISTRIES}/") and action.lower() != f"{_REGISTRIES}/read"
+        shared = _is_for_all(action.lower()) and action.lower() != f"{_REGISTRIES}/read"
         return None if shared or principal.scope in ("", "/") else (principal.scope,)
 
     def partly(self, principal: Principal, action: str, scope: str) -> bool:
@@ -69,10 +70,15 @@ class ScopeGrants:
 def _reads_registry(action: str, resource_id: str) -> bool:
     """A registry and what is in it, by its id: a list of all that are in a group is the group's."""
     return (
-        action.startswith(f"{_REGISTRIES}/")
+        _is_for_all(action)
         and f"/providers/{_REGISTRIES}/" in resource_id
         and action.endswith(("/read", "/getblobreferencesas/action"))
     )
+
+
+def _is_for_all(action: str) -> bool:
+    """What is done with a registry and its assets, not with what its keepers did there."""
+    return action.startswith(f"{_REGISTRIES}/") and not set(action.split("/")) & set(_OF_ITS_KEEPERS)
 
 
 def _within(principal: Principal, resource_id: str) -> bool:

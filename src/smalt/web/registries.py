@@ -36,9 +36,9 @@ from smalt.settings import TENANT
 
 FRONT_END = "/mferp/managementfrontend"
 _DISCOVERY = re.compile(r"/registrymanagement/v1\.0/registries/([^/]+)/discovery/?", re.IGNORECASE)
+_IN_GROUP = rf"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/{re.escape(ML)}/registries/"
 _HANDLED = re.compile(
-    rf"/registrymanagement/|{FRONT_END}/subscriptions/.+/registries/(?!.*/changes$)|/mlflow/v[12]\.0/.+/registries/",
-    re.IGNORECASE,
+    rf"/registrymanagement/|{FRONT_END}{_IN_GROUP}(?!.*/changes$)|/mlflow/v[12]\.0{_IN_GROUP}", re.IGNORECASE
 )
 _DATA_REFERENCE = re.compile(r"(/.+/registries/([^/]+))/(tempdatarefs|datarefs)/([^/]+)/versions/([^/]+)/?", re.I)
 _ASSET = re.compile(r"azureml://registries/([^/]+)/([^/]+)/([^/]+)/versions/([^/]+)", re.IGNORECASE)

@@ -24,10 +24,19 @@ from smalt.web.dispatcher import Dispatcher
         ("//subscriptions/s/providers/Microsoft.Authorization/locks/l", "arm"),
         ("///subscriptions/s", "open_routes"),
         ("/registrymanagement/v1.0/registries/r/discovery", "registries"),
-        ("/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/p/registries/r/models", "registries"),
+        (
+            "/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/r/models",
+            "registries",
+        ),
         ("/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/p/workspaces/w/jobs", "arm"),
-        ("/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/p/registries/r/changes", "arm"),
-        ("/mlflow/v2.0/subscriptions/s/resourceGroups/g/providers/p/registries/r/api/2.0/mlflow", "registries"),
+        (
+            "/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/r/changes",
+            "arm",
+        ),
+        (
+            "/mlflow/v2.0/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/r/api/2.0/mlflow",
+            "registries",
+        ),
         ("/x/subscriptions/s", "open_routes"),
         ("/", "open_routes"),
     ],

@@ -112,6 +112,15 @@ def test_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Ca
     assert (server.group, server.workspace) == ("g", "other")
 
 
+@pytest.mark.parametrize(("verb", "on"), [("enable", True), ("disable", False)])
+def test_what_others_changed_meanwhile_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str, on: bool
+) -> None:
+    server = Server({"schedules/nightly": {}})
+    assert run(["schedule", verb, "-n", "nightly", "--no-wait"], server, monkeypatch, tmp_path) == 0
+    assert server.sent == [("PATCH", "schedules/nightly", {"properties": {"isEnabled": on}})]
+
+
 def test_what_is_not_there_is_3(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,12 @@ class TestEndpoints:
         status, target, message = error_of(answer)
         assert (status, target) == (400, "properties.defaults.deploymentName") and "Did you mean 'v1'?" in message
 
+    def test_its_default_is_changed_alone(self, ready: Harness) -> None:
+        ready.put(ENDPOINT, {"properties": {"description": "ours"}})
+        assert ready.send("PATCH", ENDPOINT, {"properties": {"defaults": {"deploymentName": "v1"}}}).status_code == 200
+        said = ready.get(ENDPOINT).json()["properties"]
+        assert (said["defaults"], said["description"]) == ({"deploymentName": "v1"}, "ours")
+
     def test_its_default_cannot_be_deleted_and_goes_with_it(self, ready: Harness) -> None:
         assert error_of(ready.send("DELETE", V1))[0] == 409
         assert ready.send("DELETE", ENDPOINT).status_code == 200

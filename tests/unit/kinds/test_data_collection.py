@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from fakes.deployments import BLUE, KEY, come_up, deploy, state
-from fakes.examples import EXAMPLES, prepare
+from fakes.examples import EXAMPLES, REGISTRY, prepare
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import TaskSpec
+from smalt.kinds.assets.registries import account_of
 
 DATA = f"{WORKSPACE}/data"
 FOLDER = "modelDataCollector/churn-scores/blue"
@@ -122,6 +123,32 @@ def test_what_cannot_be_collected_is_refused_naming_the_field(
     error = answer.json()["error"]
     assert (answer.status_code, error["target"]) == (400, field), answer.text
     assert word in error["message"]
+
+
+def test_nothing_is_collected_into_a_registry(ready: Harness) -> None:
+    assert ready.put(REGISTRY, EXAMPLES["registries"].body()).status_code == 202
+    ready.settle()
+    folder = f"{ready.settings.account_url(account_of('shared'))}/data-1/x/"
+    shared = f"{REGISTRY}/data/seen/versions/1"
+    made = ready.put(shared, {"properties": {"dataUri": folder, "dataType": "uri_folder"}})
+    assert made.status_code == 201, made.text
+    asked = {"dataCollectionMode": "Enabled", "dataId": "azureml://registries/shared/data/seen/versions/1"}
+    answer = ready.put(BLUE, EXAMPLES[KEY].body(dataCollector={"collections": {"request": asked}}))
+    assert answer.json()["error"]["target"] == "properties.dataCollector.collections.request.dataId", answer.text
+    assert answer.status_code == 400 and "registry" in answer.text
+
+
+def test_deployments_whose_names_read_alike_have_folders_of_their_own(ready: Harness) -> None:
+    endpoints = BLUE.partition("/churn-scores")[0]
+    kept = list[str]()
+    for name in ("aaa-bbb/deployments/ccc", "aaa/deployments/bbb-ccc", "aaa-bbb/deployments/ccc"):
+        ready.put(f"{endpoints}/{name.partition('/')[0]}", {"location": "local", "properties": {"authMode": "Key"}})
+        answer = ready.put(f"{endpoints}/{name}", EXAMPLES[KEY].body(dataCollector=collector("request")))
+        assert answer.status_code in (200, 201), answer.text
+        kept.append(answer.json()["properties"]["dataCollector"]["collections"]["request"]["dataId"])
+    assert [one.rpartition("/data/")[2] for one in kept] == [f"aaa-bbb-ccc-request/versions/{n}" for n in (1, 2, 1)]
+    uris = [ready.get(one).json()["properties"]["dataUri"] for one in kept]
+    assert uris[0].endswith("/aaa-bbb/ccc/request/") and uris[1].endswith("/aaa/bbb-ccc/request/")
 
 
 def test_a_model_without_code_collects_only_what_there_is(ready: Harness) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fakes import deployments
 from fakes.examples import REGISTRY, prepare
 from fakes.platform import GROUP, WORKSPACE, Harness
+from fakes.registries import MODEL, in_workspace, model, registry, share, uploaded
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
@@ -19,9 +20,8 @@ from smalt.auth.access import ScopeGrants, authorize
 from smalt.kinds.assets import imports
 from smalt.kinds.assets.registries import account_of
 from smalt.store import resources
-from smalt.web.registries import FRONT_END, RegistryApp
+from smalt.web.registries import FRONT_END
 
-MODEL = f"{REGISTRY}/models/scorer/versions/1"
 ID = "azureml://registries/shared/models/scorer/versions/1"
 DISCOVERY = "/registrymanagement/v1.0/registries/shared/discovery"
 JOB = Principal(oid="j", name="job:train", kind="job", tenant="t", scope=WORKSPACE.lower())
@@ -29,57 +29,8 @@ JOB = Principal(oid="j", name="job:train", kind="job", tenant="t", scope=WORKSPA
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
-    """With a registry, and with what answers for it in front of Resource Manager."""
-    made = Harness(tmp_path)
-    arm = made.app
-    edge = RegistryApp(made.platform, lambda scope: made.caller, authorize, arm)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await (edge if RegistryApp.handles(scope["path"]) else arm)(scope, receive, send)
-
-    made.app = app  # type: ignore[assignment]
-    assert made.put(REGISTRY, {"location": "local", "tags": {"a": "b"}, "properties": {}}).status_code == 202
-    made.settle()
-    yield made
-    made.close()
-
-
-def uploaded(harness: Harness, type_: str, name: str, **files: str) -> str:
-    """The address of a folder that was uploaded for an asset, as clients send it."""
-    url = f"{FRONT_END}{REGISTRY}/tempdatarefs/{name}/versions/1"
-    body = {"assetId": f"azureml://registries/shared/{type_}/{name}/versions/1"}
-    answer = harness.put(url, body)
-    assert answer.status_code == 200, answer.text
-    blob = answer.json()["blobReferenceForConsumption"]["blobUri"]
-    account, container = urlsplit(blob).path.strip("/").split("/")
-    for path, text in files.items():
-        harness.blobs.write(Ref(account.partition(".")[0], container, f"folder/{path}"), text.encode())
-    return f"{blob}/folder"
-
-
-def model(harness: Harness) -> dict[str, Any]:
-    uri = uploaded(harness, "models", "scorer", weights="42")
-    answer = harness.put(FRONT_END + MODEL, {"properties": {"modelUri": uri, "modelType": "custom_model"}})
-    assert answer.status_code == 202, answer.text
-    return answer.json()
-
-
-def in_workspace(harness: Harness, path: str, files: int = 1, **properties: Any) -> str:
-    """A version of the workspace's, with files in its storage; as clients name it to a registry."""
-    store = harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties
-    for number in range(files):
-        harness.blobs.write(Ref(store["accountName"], store["containerName"], f"mine/a/{number:03}"), b"x" * number)
-    harness.blobs.write(Ref(store["accountName"], store["containerName"], "mine-too/other"), b"not it")
-    answer = harness.put(f"{WORKSPACE}/{path}", {"properties": properties})
-    assert answer.status_code == 201, answer.text
-    harness.settle()
-    guid = harness.get(WORKSPACE).json()["properties"]["workspaceId"]
-    return f"azureml://locations/local/workspaces/{guid}/{path}"
-
-
-def share(harness: Harness, source: str, **more: Any) -> Any:
-    properties = {"referenceType": "Id", "sourceAssetId": source, **more}
-    return harness.send("POST", f"{FRONT_END}{REGISTRY}/import", {"properties": properties})
+    with registry(tmp_path) as made:
+        yield made
 
 
 def test_it_is_found_by_its_name_in_any_case(harness: Harness) -> None:

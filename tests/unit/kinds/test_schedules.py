@@ -38,6 +38,17 @@ class TestTimes:
         assert jobs(harness)[1:] == ["nightly-20270115t090000z"]
         assert shown(harness)["lastRun"] == {"time": "2027-01-15T09:00:00Z", "jobName": "nightly-20270115t090000z"}
 
+    def test_it_is_disabled_and_enabled_alone(self, harness: Harness) -> None:
+        made(harness)
+        before = shown(harness)
+        for on in (False, True):
+            assert harness.send("PATCH", URL, {"properties": {"isEnabled": on}}).status_code in (200, 202)
+            harness.settle()
+            assert shown(harness)["isEnabled"] is on
+        assert {key: shown(harness)[key] for key in ("action", "trigger")} == {
+            key: before[key] for key in ("action", "trigger")
+        }
+
     def test_it_costs_nothing_while_it_waits(self, harness: Harness) -> None:
         made(harness)
         assert harness.row(URL).due_at == pytest.approx(BEGUN + 30, abs=0.1)

@@ -25,7 +25,7 @@ from ..connection import Connection
 from ..errors import MLError, UsageError
 from ..kinds import BATCH_DEPLOYMENT, BATCH_ENDPOINT
 from ..table import Command, Group
-from ..verbs import COLUMNS, ENDPOINT, all_pages, create, delete, list_, nested, sent, show, told_value, update
+from ..verbs import COLUMNS, ENDPOINT, all_pages, create, delete, list_, nested, show, told_value, update
 
 ENDPOINTS, DEPLOYMENTS = "ml batch-endpoint", "ml batch-deployment"
 _JOBS = f"[].{COLUMNS}"
@@ -141,9 +141,7 @@ def _create_deployment(connection: Connection, file: str, set_default: bool = Fa
     shown = _create_of(file).run(connection, file=file, **options)
     if set_default and shown:
         path = BATCH_ENDPOINT.path(shown["endpoint_name"])
-        document = connection.get(path)
-        document["properties"]["defaults"] = {"deploymentName": shown["name"]}
-        connection.act("PUT", path, sent(document))
+        connection.act("PATCH", path, {"properties": {"defaults": {"deploymentName": shown["name"]}}})
     return shown
 
 

@@ -8,7 +8,7 @@ from ..arguments import IN_WORKSPACE, NAME, NO_WAIT, flag, option
 from ..connection import Connection
 from ..kinds import SCHEDULE
 from ..table import Command, Group
-from ..verbs import all_of, create, delete, sent, show, update
+from ..verbs import all_of, create, delete, show, update
 
 GROUP = "ml schedule"
 _VIEWS = {"enabled": "EnabledOnly", "disabled": "DisabledOnly", "all": "All"}
@@ -27,9 +27,7 @@ def _list(
 def _enabled(on: bool) -> Any:
     def run(connection: Connection, name: str, no_wait: bool = False) -> Any:
         path = SCHEDULE.path(name)
-        document = connection.get(path)
-        document["properties"]["isEnabled"] = on
-        connection.act("PUT", path, sent(document), wait=not no_wait)
+        connection.act("PATCH", path, {"properties": {"isEnabled": on}}, wait=not no_wait)
         return None if no_wait else SCHEDULE.printed(connection, connection.get(path))
 
     return run

@@ -10,7 +10,7 @@ from ..connection import Connection
 from ..errors import MLError
 from ..kinds import ONLINE_DEPLOYMENT, ONLINE_ENDPOINT
 from ..table import Command, Group
-from ..verbs import ENDPOINT, create, delete, list_, sent, show, update
+from ..verbs import ENDPOINT, create, delete, list_, show, update
 
 ENDPOINTS, DEPLOYMENTS = "ml online-endpoint", "ml online-deployment"
 _NOT_HERE = "Local endpoints need Docker and are not there; the server runs on your machine anyway: leave --local out."
@@ -84,9 +84,7 @@ def _create_deployment(
     shown = _create.run(connection, file=file, no_wait=no_wait, **options)
     if all_traffic and shown:
         path = ONLINE_ENDPOINT.path(shown["endpoint_name"])
-        document = connection.get(path)
-        document["properties"]["traffic"] = {shown["name"]: 100}
-        connection.act("PUT", path, sent(document))
+        connection.act("PATCH", path, {"properties": {"traffic": {shown["name"]: 100}}})
     return shown
 
 

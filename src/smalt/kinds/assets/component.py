@@ -39,6 +39,8 @@ class ComponentSpecification(BaseModel):
     model_config = {"extra": "allow", "coerce_numbers_to_str": True}
     type: str | None = None
     inputs: dict[str, Any] | None = None
+    outputs: dict[str, Any] | None = None
+    jobs: dict[str, dict[str, Any] | None] | None = None
     resources: dict[str, Any] | None = None
     distribution: dict[str, Any] | None = None
 

@@ -11,6 +11,8 @@ from smalt.arm.errors import invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.runs import JOBS
+from smalt.kinds.assets import registries
+from smalt.kinds.assets.references import titled
 from smalt.store import resources
 from smalt.store.document import part
 
@@ -23,16 +25,19 @@ def completed(connection: Connection, home: ResourceId, component: Mapping[str, 
 
     Values that the job had are defaults; its files are not. Raises ArmError(400).
     """
-    source = str(component.get(SOURCE) or "").removeprefix("azureml:")
-    if not source or component.get("jobs"):
+    if not component.get(SOURCE) or component.get("jobs"):
         return dict(component)
+    if home.kind == registries.PATH:
+        message = f"{_FIELD}: {titled(home)} has no jobs; create the component in the workspace of the job."
+        raise invalid(message, _FIELD)
+    source = str(component[SOURCE]).removeprefix("azureml:")
     try:
         id_ = ResourceId.parse(source)
     except NotAnId:
         id_ = home.child("jobs", source)
     row = resources.get(connection, id_.key)
     if id_.parent.key != home.key or row is None or row.kind != JOBS:
-        raise invalid(f"{_FIELD}: there is no job '{source[:200]}' in workspace '{home.name}'.", _FIELD)
+        raise invalid(f"{_FIELD}: there is no job '{source[:200]}' in {titled(home)}.", _FIELD)
     properties = row.properties
     if properties.get("jobType") != "Pipeline" or not properties.get("jobs"):
         raise invalid(f"{_FIELD}: '{row.name}' is no pipeline job with steps of its own.", _FIELD)

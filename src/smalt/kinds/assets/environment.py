@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import yaml
+from pydantic import Field
 from sqlalchemy import Connection
 
 from smalt.arm.errors import invalid
@@ -17,6 +18,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentSpec
+from smalt.arm.validation import Properties
 from smalt.arm.yaml_text import read_yaml
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.references import CURATED, place_key, stands_for
@@ -25,6 +27,7 @@ from smalt.kinds.assets.versions import (
     Fixed,
     VersionProperties,
     admit_version,
+    check_files,
     container,
     in_both_homes,
     meaning,
@@ -34,10 +37,15 @@ from smalt.store import resources
 from smalt.store.resources import Row
 
 
+class BuildContext(Properties):
+    context_uri: str = Field(min_length=1)
+    dockerfile_path: str | None = None
+
+
 class EnvironmentProperties(VersionProperties):
     image: str | None = None
     conda_file: str | None = None
-    build: dict[str, Any] | None = None
+    build: BuildContext | None = None
     inference_config: dict[str, Any] | None = None
     os_type: str | None = None
 
@@ -99,6 +107,9 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties.setdefault("osType", "Linux")
     if properties.get("build"):
         properties["build"] = {"dockerfilePath": "Dockerfile", **properties["build"]}
+        if old is None:
+            uri, field = properties["build"]["contextUri"], "properties.build.contextUri"
+            properties["build"]["contextUri"] = check_files(request, connection, uri, field)
     properties["environmentType"] = "UserCreated"
     spec = {**request.body, "properties": properties}
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from smalt.agent.wire import Ref
+from smalt.arm.above import check_above
 from smalt.arm.assets import insert_version
 from smalt.arm.crud import Answer
 from smalt.arm.errors import ArmError, conflict, forbidden, invalid
-from smalt.arm.ids import ML, NotAnId, ResourceId
+from smalt.arm.ids import HOMES, ML, NotAnId, ResourceId
 from smalt.arm.kind import OURS, Document, Kind, Request, Step
 from smalt.arm.models import note_content
 from smalt.arm.platform import Platform
 from smalt.arm.reach import covers
-from smalt.arm.validation import ASSET_NAME, name_fault
+from smalt.arm.validation import ASSET_NAME, Properties, checked, name_fault
 from smalt.kinds.assets import references, registries
 from smalt.kinds.assets.references import TITLES, Place
 from smalt.store import lineage, operations, resources
@@ -37,8 +39,19 @@ FILES_AT_ONCE, BYTES_AT_ONCE = 200, 256 << 20  # of one step
 _URIS = {"models": "modelUri", "data": "dataUri", "environments": ""}
 _IN_WORKSPACE = re.compile(r"azureml://locations/[^/]+/workspaces/([^/]+)/([^/]+)/([^/]+)/versions/([^/]+)", re.I)
 _IN_REGISTRY = re.compile(r"azureml://registries/([^/]+)/([^/]+)/([^/]+)/versions/([^/]+)", re.I)
+_FIRST = 1  # the generation of an import: nobody writes it again
 _FIELD = "properties.sourceAssetId"
 _OF_ITS_HOME = ("jobName", "stage", "provisioningState")  # and of no other
+
+
+class _Wanted(Properties):
+    source_asset_id: str | None = None
+    destination_name: str | None = None
+    destination_version: str | None = None
+
+
+class _Asked(Properties):
+    properties: _Wanted
 
 
 @dataclass(frozen=True)
@@ -62,10 +75,12 @@ class _Copy:
 
 def begin(request: Request, row: Row | None) -> tuple[int, Any]:
     """`import` of a registry. 202 and an operation. Raises ArmError(400, 403, 404, 409)."""
-    registry, given = request.id, part(request.body, "properties")
+    registry, given = request.id, checked(_Asked, request.body, "", "import")["properties"]
+    id_ = registry.child("imports", str(uuid.uuid4()))
     with request.platform.database.write() as connection:
+        check_above(connection, request.kinds, id_, KIND)
         source = _source(request, connection, str(given.get("sourceAssetId") or ""))
-        type_ = source.kind.split("/")[1]
+        type_ = source.path[1][0].lower()
         name = _named(given.get("destinationName") or source.parent.name, "destinationName")
         version = _named(given.get("destinationVersion") or source.name, "destinationVersion")
         target = registry.child(type_, name).child("versions", version)
@@ -74,7 +89,6 @@ def begin(request: Request, row: Row | None) -> tuple[int, Any]:
         if resources.get(connection, target.key) is not None:
             raise _exists(target)
         place = _place(request.platform, connection, source.home, found, type_)
-        id_ = registry.child("imports", str(uuid.uuid4()))
         spec = {
             "properties": {"sourceAssetId": str(source), "assetId": registries.shown_id(str(target))},
             OURS: {
@@ -88,7 +102,7 @@ def begin(request: Request, row: Row | None) -> tuple[int, Any]:
             connection, key=id_.key, written=str(id_), kind=PATH, parent=registry.key, name=id_.name, spec=spec,
             status={}, state="Creating", now=request.now, by=request.principal.name, due_at=request.now,
         )  # fmt: skip
-        operation = operations.begin(connection, id_.key, "import", 1, request.now)
+        operation = operations.begin(connection, id_.key, "import", _FIRST, request.now)
     return 202, Answer(202, None, {}, operation)
 
 
@@ -108,7 +122,7 @@ def _exists(target: ResourceId) -> ArmError:
 def _source(request: Request, connection: Connection, text: str) -> ResourceId:
     """The version that is shared. Raises ArmError: 400 where it cannot be, 403, 404 where it is not there."""
     id_ = _parsed(connection, text)
-    type_ = id_.ancestor("versions") and id_.kind.split("/")[1]
+    type_ = id_.path[1][0].lower() if _is_version(id_) else ""
     if type_ == "components":
         raise invalid(f"{_FIELD}: a component is created in a registry, from its YAML; it cannot be shared.", _FIELD)
     if type_ not in _URIS:
@@ -121,6 +135,13 @@ def _source(request: Request, connection: Connection, text: str) -> ResourceId:
         message = f"{_FIELD}: there is no {TITLES[type_]} '{id_.parent.name}', version '{id_.name}'."
         raise ArmError(404, "ResourceNotFound", message, _FIELD)
     return id_
+
+
+def _is_version(id_: ResourceId) -> bool:
+    """Of whatever type, in a workspace or a registry."""
+    types = [type_.lower() for type_, _ in id_.path]
+    is_ours = len(id_.segments) == 1 and id_.provider == ML and types[:1] in ([one] for one in HOMES)
+    return is_ours and types[2:] == ["versions"]
 
 
 def _parsed(connection: Connection, text: str) -> ResourceId:
@@ -168,7 +189,9 @@ def _step(platform: Platform, row: Row) -> Step:
     ours, target = row.spec[OURS], ResourceId.parse(row.spec[OURS]["target"])
     account = registries.account_of(target.home.name)
     if row.deleting:
-        if row.state != "Succeeded":
+        if not row.status.get("made") and not row.status.get("abandoned"):
+            return _abandoned(platform, row)
+        if not row.status.get("made"):  # else its files are the version's
             platform.blobs.remove(account, ours["container"])
         return Step(row.state, row.status, gone=True)
     if row.state == "Succeeded":  # it is what it says, whatever wakes it
@@ -193,7 +216,18 @@ def _step(platform: Platform, row: Row) -> Step:
         if source.kind in lineage.TRACED:
             lineage.link(connection, [Link((source.key,), target.key, lineage.FILES)], now)
 
-    return Step("Succeeded", status, done=True, writes=writes)
+    return Step("Succeeded", {**status, "made": True}, done=True, writes=writes)
+
+
+def _abandoned(platform: Platform, row: Row) -> Step:
+    """Who waits for an import that a delete interrupts is told so, before its row has gone."""
+    asset = row.properties["assetId"]
+    error = ArmError(409, "Canceled", f"The import was deleted before it had ended; {asset} was not made.")
+
+    def writes(connection: Connection) -> None:
+        operations.finish(connection, row.id, _FIRST, error.body(), platform.clock())
+
+    return Step(row.state, {**row.status, "abandoned": True}, after=0, writes=writes)
 
 
 def _copied(platform: Platform, copy: _Copy, status: Document) -> bool:
@@ -201,20 +235,26 @@ def _copied(platform: Platform, copy: _Copy, status: Document) -> bool:
     blobs, source = platform.blobs, copy.source
     blobs.ensure_container(copy.target.account, copy.target.container)
     size = count = 0
-    for one in blobs.list(source.account, source.container, copy.path, str(status.get("after") or "")):
-        if copy.path and one.name != copy.path and not one.name.startswith(f"{copy.path}/"):
-            continue  # `model` is not `model-2`
+    for blob, its_size in _files(platform, source, copy.path, str(status.get("after") or "")):
         if count == FILES_AT_ONCE or size >= BYTES_AT_ONCE:
             return False
-        name = copy.renamed(one.name)
-        blobs.copy(Ref(source.account, source.container, one.name), Ref(*copy.target[:2], name))
-        count, size = count + 1, size + one.size
+        blobs.copy(Ref(source.account, source.container, blob), Ref(*copy.target[:2], copy.renamed(blob)))
+        count, size = count + 1, size + its_size
         status |= {
-            "after": one.name, "files": int(status.get("files", 0)) + 1, "bytes": int(status.get("bytes", 0)) + one.size
+            "after": blob, "files": int(status.get("files", 0)) + 1, "bytes": int(status.get("bytes", 0)) + its_size
         }  # fmt: skip
     if not status.get("files"):
         raise ArmError(404, "ResourceNotFound", f"There are no files at {source.uri[:200]}.", _FIELD)
     return True
+
+
+def _files(platform: Platform, source: Place, path: str, after: str) -> Iterator[tuple[str, int]]:
+    """Names and sizes behind `after`: of the blob `path`, and of what is below it. `model-2` is not below `model`."""
+    blobs = platform.blobs
+    if path and not after and (size := blobs.size(source.account, source.container, path)) is not None:
+        yield path, size
+    for one in blobs.list(source.account, source.container, f"{path}/" if path else "", after):
+        yield one.name, one.size
 
 
 def _moved(version: Document, target: ResourceId, uri: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlalchemy import Connection
 
+from smalt.arm.above import check_above
 from smalt.arm.assets import ensure_container, insert_version
 from smalt.arm.errors import conflict, invalid
 from smalt.arm.kind import Action, Document, Request
@@ -30,7 +31,8 @@ from smalt.store.resources import Row
 
 PACKAGE = "package"  # the key of the status
 _KEPT = ("image", "condaFile", "build")
-_SERVERS = {"AzureMLOnline": "online", "AzureMLBatch": "batch"}
+ONLINE, BATCH = "online", "batch"  # who serves it
+_SERVERS = {"AzureMLOnline": ONLINE, "AzureMLBatch": BATCH}
 _TARGET = re.compile(
     r"(?:azureml://locations/[^/]+/workspaces/[^/]+/environments/|azureml:)?([^/:@]+)(?:(?:/versions/|:)([^/:@]+))?"
 )
@@ -70,14 +72,20 @@ class _Resolved:
     shown: Document
 
 
-def unpacked(environment: Row, properties: Document) -> Document:
+def unpacked(environment: Row, properties: Document, server: str) -> Document:
     """A deployment's properties, with model, code and variables of the package that its environment is.
 
-    As they are where that is none, or the deployment names a model or code of its own.
+    As they are where that is none, or the deployment names a model or code of its own. Raises ArmError(400) for a
+    package that was made for another `server`.
     """
     package = part(environment.status, PACKAGE)
     if not package or properties.get("model") or properties.get("codeConfiguration"):
         return properties
+    if package["server"] != server:
+        field, names = "properties.environmentId", {one: name for name, one in _SERVERS.items()}
+        made, wanted = names[package["server"]], names[server]
+        message = f"{field}: this package is for {made} and not for {wanted}; package the model with that serverType."
+        raise invalid(message, field)
     variables = part(package, "variables") | part(properties, "environmentVariables")
     more = {"model": package["model"], "codeConfiguration": package["code"], "environmentVariables": variables or None}
     return {**properties, **{name: value for name, value in more.items() if value}}
@@ -99,6 +107,7 @@ def _package(request: Request, row: Row | None) -> tuple[int, Any]:
     name, version = _target(asked)
     with platform.database.write() as connection:
         above = home.child("environments", name)
+        check_above(connection, request.kinds, above, request.kinds[above.kind])
         container = ensure_container(connection, above, request.now, request.principal.name)
         id_ = above.child("versions", version or str(container.status.get("next", 1)))
         check_own(connection, id_)
@@ -129,6 +138,7 @@ def _package(request: Request, row: Row | None) -> tuple[int, Any]:
 def _resolve(request: Request, connection: Connection, model: Row, asked: Document) -> _Resolved:
     """Raises ArmError(400)."""
     platform, home = request.platform, request.id.home
+    place = references.model_place(platform, connection, home, model, "modelUri")
     code = part(asked["inferencingServer"], "codeConfiguration")
     if not code and model.properties.get("modelType") != "mlflow_model":
         field = "inferencingServer.codeConfiguration"
@@ -143,7 +153,6 @@ def _resolve(request: Request, connection: Connection, model: Row, asked: Docume
         environment = references.asset(connection, home, _long(base), "environments", field)
         spec, shown = specification(connection, environment, home, request.now), environment.properties
     else:
-        place = references.locate(platform, connection, home, str(model.properties["modelUri"]), "modelUri")
         spec = model_environment(platform, place.ref(folder=False), "baseEnvironmentSource")
         spec = replace(spec, feeds=feeds_of(connection, home, spec, request.now))
         shown = {"condaFile": spec.conda_file or spec.pip_requirements}

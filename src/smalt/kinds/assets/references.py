@@ -268,13 +268,24 @@ def locate(platform: Platform, connection: Connection, workspace: ResourceId, ur
     place = _locate(platform, connection, workspace, uri, field)
     if place.account:
         if not _readable(connection, workspace, place.account):
-            raise invalid(
-                f"{field}: the storage account '{place.account}' belongs to no datastore of this workspace.", field
-            )
+            whose = "no registry" if workspace.kind == registries.PATH else "no datastore of this workspace"
+            raise invalid(f"{field}: the storage account '{place.account}' belongs to {whose}.", field)
         try:
             platform.blobs.check(place.account, place.container, place.path)
         except ArmError as error:
             raise invalid(f"{field}: {error.message}", field) from None
+    return place
+
+
+def model_place(platform: Platform, connection: Connection, home: ResourceId, model: Row, field: str) -> Place:
+    """Where a model's files are. Raises ArmError(400), also where that is not in this platform's storage."""
+    place = locate(platform, connection, home, str(model.properties["modelUri"]), field)
+    if not place.account:
+        raise invalid(
+            f"{field}: its files are at {place.uri[:200]}, outside of this platform;"
+            " register them from a local folder or a datastore.",
+            field,
+        )
     return place
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document, Request
-from smalt.kinds.assets import addresses
+from smalt.kinds.assets import addresses, registries
 from smalt.kinds.assets.addresses import InAccount
 from smalt.kinds.assets.lifetimes import signature_hours
 from smalt.store import resources
@@ -41,12 +41,18 @@ def blob_reference(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     given = request.body.get("blobUri")
     address = _files(request, row)
-    if address is None:
+    if address is None or not _in_registry(request, address.account):
         raise invalid(f"Version {row.name} has no files in the registry's storage.", "blobUri")
     account, container = address.account, address.container
     if given and _container(request, str(given)) != (account, container):
         raise ArmError(404, "ResourceNotFound", f"Version {row.name} has no files at {str(given)[:200]}.", "blobUri")
     return 200, {"blobReferenceForConsumption": _reference(request, request.id.home, account, container, "rl")}
+
+
+def _in_registry(request: Request, account: str) -> bool:
+    """Whose files everybody reads: a signature for any other account would open it to everybody, too."""
+    with request.platform.database.read() as connection:
+        return registries.owns(connection, account)
 
 
 def _reference(request: Request, home: ResourceId, account: str, container: str, letters: str) -> Document:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
+from pydantic_core import PydanticCustomError
 from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Document, Request, Step
@@ -29,6 +30,15 @@ MODES = {
 }  # fmt: skip
 
 
+def _storable(given: str) -> str:
+    if "\0" in given:
+        raise PydanticCustomError("nul", "this holds a NUL character, which cannot be stored")
+    return given
+
+
+StoredText = Annotated[str, AfterValidator(_storable)]  # what is a column of MLflow's, too
+
+
 class JobInput(Properties):
     job_input_type: str
     uri: str | None = None
@@ -46,8 +56,8 @@ class JobOutput(Properties):
 
 class JobProperties(Properties):
     job_type: str
-    display_name: str | None = None
-    experiment_name: str | None = None
+    display_name: StoredText | None = None
+    experiment_name: StoredText | None = None
     description: str | None = None
     compute_id: str | None = None
     is_archived: bool | None = None

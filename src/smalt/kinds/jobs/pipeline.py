@@ -82,8 +82,8 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
         properties["inputs"] = {
             name: {key: value for key, value in one.items() if key != REHEARSED} for name, one in inputs.items()
         }
-    with _rehearsal() as rehearsal, references.latest() as latest:
-        ours = _compiled(request, connection, properties, rehearsal)
+    with rehearsal() as rehearsed, references.latest() as latest:
+        ours = _compiled(request, connection, properties, rehearsed)
         spec = {**request.body, "properties": properties, OURS: {**ours, LATEST: dict(latest)}}
     return Admitted(spec, state="NotStarted", due=True, status=JobStatus().document())
 
@@ -233,8 +233,8 @@ def _named(step: Step) -> Generator[None]:
 
 
 @contextmanager
-def _rehearsal() -> Generator[_Rehearsal]:
-    """The PUT's, which goes on below."""
+def rehearsal() -> Generator[_Rehearsal]:
+    """The PUT's, which goes on below. Inside, inputs may be marked `REHEARSED`: their values are not known yet."""
     known = _REHEARSAL.get()
     if known is not None:
         yield known

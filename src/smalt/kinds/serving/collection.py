@@ -1,14 +1,16 @@
 """Data collection of a deployment: what of its requests is kept, and in which folders of the workspace's store.
 
 Each collection that is enabled is a data asset (uri_folder): the one that `dataId` names, or that which Azure's client
-makes, `ENDPOINT-DEPLOYMENT-COLLECTION`, version 1. `request` and `response` are what HTTP carries; all others are the
-script's own, and of a model without code `model_inputs` and `model_outputs` are its rows.
+makes, `ENDPOINT-DEPLOYMENT-COLLECTION`, version 1, or the next that is no other deployment's. `request` and `response`
+are what HTTP carries; all others are the script's own, and of a model without code `model_inputs` and `model_outputs`
+are its rows.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -90,18 +92,17 @@ def admit(request: Request, connection: Connection, properties: Document) -> Wri
             one["dataId"] = row.written
             _folder(request.platform, connection, request.id.workspace, row.properties, f"{field}.dataId")
             continue
-        asset = _default_asset(request.id, name)
+        asset = _default_asset(request.platform, connection, request.id, name)
         one["dataId"] = str(asset)
         missing[name] = asset
 
     def writes(connection: Connection) -> None:
         for name, asset in missing.items():
             if resources.get(connection, asset.key) is None:
-                uri = f"{_ROOT}/{request.id.parent.name}/{request.id.name}/{name}/"
+                properties = {"dataUri": _default_uri(request.id, name), "dataType": "uri_folder"}
                 insert_version(
-                    connection, asset, {"dataUri": uri, "dataType": "uri_folder"}, type_="uri_folder", now=request.now,
-                    by=request.principal.name,
-                )  # fmt: skip
+                    connection, asset, properties, type_="uri_folder", now=request.now, by=request.principal.name
+                )
 
     properties["dataCollector"] = {**given, "collections": collections}
     return writes
@@ -115,7 +116,7 @@ def target(platform: Platform, connection: Connection, deployment: ResourceId, g
     kept: Document = {}
     for name, one in enabled.items():
         field = f"{FIELD}.collections.{name}.dataId"
-        asset_id = one.get("dataId") or str(_default_asset(deployment, name))
+        asset_id = one.get("dataId") or str(_default_asset(platform, connection, deployment, name))
         row = references.asset(connection, deployment.workspace, asset_id, "data", field)
         folder = _folder(platform, connection, deployment.workspace, row.properties, field)
         rate = one.get("samplingRate")
@@ -151,9 +152,24 @@ def _enabled(one: Mapping[str, Any]) -> bool:
     return one.get("dataCollectionMode") == "Enabled"
 
 
-def _default_asset(deployment: ResourceId, collection: str) -> ResourceId:
-    name = f"{deployment.parent.name}-{deployment.name}-{collection}"
-    return deployment.workspace.child("data", name).child("versions", "1")
+def _default_uri(deployment: ResourceId, collection: str) -> str:
+    return f"{_ROOT}/{deployment.parent.name}/{deployment.name}/{collection}/"
+
+
+def _default_asset(platform: Platform, connection: Connection, deployment: ResourceId, collection: str) -> ResourceId:
+    """The first version that is this deployment's, or is not there: `a-b` and `c` make the name of `a` and `b-c`."""
+    asset = deployment.workspace.child("data", f"{deployment.parent.name}-{deployment.name}-{collection}")
+
+    def place(uri: str) -> tuple[str, ...]:
+        return references.place_key(platform, connection, deployment.workspace, uri)
+
+    own = place(_default_uri(deployment, collection))
+    for number in count(1):
+        id_ = asset.child("versions", str(number))
+        row = resources.get(connection, id_.key)
+        if row is None or place(str(row.properties["dataUri"])) == own:
+            return id_
+    raise AssertionError("numbers do not end")
 
 
 def _folder(
@@ -165,4 +181,5 @@ def _folder(
     place = references.locate(platform, connection, workspace, uri, field)
     if not place.account or not place.path.strip("/"):
         raise invalid(f"{field}: {uri[:200]} is no folder of a blob datastore of this platform.", field)
+    references.check_writable(connection, place, field)
     return place.ref(folder=True)

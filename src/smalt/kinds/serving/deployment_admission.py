@@ -58,10 +58,10 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
         environment = references.asset(
             connection, workspace, properties["environmentId"], "environments", "properties.environmentId"
         )
-        properties = model_package.unpacked(environment, properties)
+        properties = model_package.unpacked(environment, properties, model_package.ONLINE)
     if properties.get("model"):
         model = references.asset(connection, workspace, properties["model"], "models", "properties.model")
-        _check_place(request, connection, model)
+        references.model_place(platform, connection, workspace, model, "properties.model")
         properties["model"] = model.written
     script = properties.get("codeConfiguration")
     if script is None and (model is None or model.properties.get("modelType") != "mlflow_model"):
@@ -96,14 +96,3 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
             collects(connection)
 
     return Admitted(spec, state="Updating" if old else "Creating", due=True, writes=writes)
-
-
-def _check_place(request: Request, connection: Connection, model: Row) -> None:
-    """Raises ArmError(400) where the model's files are not in this platform's storage."""
-    uri = str(model.properties["modelUri"])
-    if not references.locate(request.platform, connection, request.id.workspace, uri, "properties.model").account:
-        raise invalid(
-            f"properties.model: its files are at {uri[:200]}, outside of this platform;"
-            " register them from a local folder or a datastore.",
-            "properties.model",
-        )

@@ -27,11 +27,26 @@ _REGIONS = "properties.regionDetails"
 _SYSTEM_ACCOUNT = "systemCreatedStorageAccount"
 
 
+class _Account(Properties):
+    storage_account_type: str | None = None
+
+
+class _StorageDetails(Properties):
+    system_created_storage_account: _Account | None = None
+    user_created_storage_account: dict[str, Any] | None = None
+
+
+class _Region(Properties):
+    location: str | None = None
+    storage_account_details: list[_StorageDetails] | None = None
+    acr_details: list[dict[str, Any]] | None = None
+
+
 class RegistryProperties(Properties):
     description: str | None = None
     public_network_access: str | None = None
     intellectual_property_publisher: str | None = None
-    region_details: list[dict[str, Any]] | None = None
+    region_details: list[_Region] | None = None
 
 
 def discovery_url(platform: Platform, name: str) -> str:

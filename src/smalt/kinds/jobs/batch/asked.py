@@ -50,16 +50,19 @@ class Asked:
                 for name, one in _object(said.get("inputdata"), "properties.inputData").items()
             },
             outputs or _old_output(said.get("outputdataset")),
-            str(said.get("name") or ""),
-            str(_fields(said.get("properties")).get("experimentname") or ""),
-            str(said.get("outputfilename") or ""),
+            _text(said.get("name"), "properties.name"),
+            _text(
+                _fields(said.get("properties"), "properties.properties").get("experimentname"),
+                "properties.properties.experimentName",
+            ),
+            _text(said.get("outputfilename"), "properties.outputFileName"),
             _step(said),
         )
 
 
 def _step(said: Document) -> Document:
-    retries = _fields(said.get("retrysettings"))
-    compute = _fields(said.get("compute"))
+    retries = _fields(said.get("retrysettings"), "properties.retrySettings")
+    compute = _fields(said.get("compute"), "properties.compute")
     resources = {"instance_count": compute.get("instancecount"), "instance_type": compute.get("instancetype")}
     found: Document = {
         "mini_batch_size": None if said.get("minibatchsize") is None else str(said["minibatchsize"]),
@@ -77,10 +80,10 @@ def _input(given: Any, field: str) -> Document:
     if type_ == "literal":
         if (value := said.get("value")) is None:
             raise invalid(f"{field}.value is missing.", f"{field}.value")
-        return {"jobInputType": type_, "value": str(value)}
+        return {"jobInputType": type_, "value": _text(value, f"{field}.value")}
     if not (uri := said.get("uri")) or not isinstance(uri, str):
         raise invalid(f"{field}.uri is missing: where the data is.", f"{field}.uri")
-    return {"jobInputType": type_, "uri": uri, **_mode(said)}
+    return {"jobInputType": type_, "uri": uri, **_mode(said, field)}
 
 
 def _output(given: Any, field: str) -> Document:
@@ -88,12 +91,16 @@ def _output(given: Any, field: str) -> Document:
     type_ = _type(said.get("joboutputtype") or "UriFolder", f"{field}.jobOutputType")
     if type_ == "literal":
         raise invalid(f"{field}.jobOutputType: an output is files.", f"{field}.jobOutputType")
-    return {"jobOutputType": type_, **({"uri": said["uri"]} if said.get("uri") else {}), **_mode(said)}
+    return {"jobOutputType": type_, **_uri(said, field), **_mode(said, field)}
 
 
-def _mode(said: Document) -> Document:
+def _uri(said: Document, field: str) -> Document:
+    return {"uri": _text(said["uri"], f"{field}.uri")} if said.get("uri") else {}
+
+
+def _mode(said: Document, field: str) -> Document:
     """Clients send YAML's spelling, and read a job's."""
-    return {"mode": job_mode(str(said["mode"]))} if said.get("mode") else {}
+    return {"mode": job_mode(_text(said["mode"], f"{field}.mode"))} if said.get("mode") else {}
 
 
 def _type(given: Any, field: str) -> str:
@@ -108,14 +115,25 @@ def _type(given: Any, field: str) -> str:
 
 def _old_output(given: Any) -> dict[str, Document]:
     """`outputDataset`: a datastore and a path in it."""
-    said = _fields(given)
+    said = _fields(given, "properties.outputDataset")
     if not said.get("path"):
         return {}
-    store = str(said.get("datastoreid") or "workspaceblobstore").removeprefix("azureml:")
+    field = "properties.outputDataset"
+    store = _text(said.get("datastoreid"), f"{field}.datastoreId") or "workspaceblobstore"
+    store = store.removeprefix("azureml:")
     with contextlib.suppress(NotAnId):
         store = ResourceId.parse(store).name
-    uri = f"azureml://datastores/{store}/paths/{str(said['path']).strip('/')}/"
+    uri = f"azureml://datastores/{store}/paths/{_text(said['path'], f'{field}.path').strip('/')}/"
     return {scoring.SCORE: {"jobOutputType": "uri_folder", "uri": uri}}
+
+
+def _text(given: Any, field: str) -> str:
+    """Numbers too, as everywhere; empty where nothing is said."""
+    if given is None:
+        return ""
+    if not isinstance(given, str | int | float):
+        raise invalid(f"{field}: this must be a text.", field)
+    return str(given)
 
 
 def _object(given: Any, field: str) -> Document:

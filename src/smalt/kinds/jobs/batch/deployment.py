@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import ArmError, conflict, invalid
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
-from smalt.kinds.assets import references
+from smalt.kinds.assets import model_package, references
 from smalt.kinds.jobs import admission
 from smalt.kinds.jobs.batch import invocation, scoring
 from smalt.kinds.jobs.fields import moved
@@ -59,6 +60,19 @@ class CodeConfiguration(Properties):
     scoring_script: str = Field(min_length=1)
 
 
+class ComponentReference(Properties):
+    reference_type: str | None = None
+    asset_id: str | None = None
+
+
+class Configuration(Properties):
+    deployment_configuration_type: str | None = None
+    component_id: ComponentReference | None = None
+    settings: dict[str, Any] | None = None
+    description: str | None = None
+    tags: dict[str, str | None] | None = None
+
+
 class DeploymentProperties(Properties):
     model: dict[str, Any] | None = None
     code_configuration: CodeConfiguration | None = None
@@ -66,7 +80,7 @@ class DeploymentProperties(Properties):
     environment_variables: dict[str, str | None] | None = None
     compute: str | None = None
     resources: dict[str, Any] | None = None
-    deployment_configuration: dict[str, Any] | None = None
+    deployment_configuration: Configuration | None = None
     output_action: str | None = None
     output_file_name: str | None = None
     mini_batch_size: int | None = Field(None, ge=1, le=2**31 - 1)
@@ -108,11 +122,13 @@ def _of_pipeline(request: Request, connection: Connection, properties: Document)
             raise moved(error, "properties.computeId", f"{_CONFIGURATION}.settings.default_compute") from None
     reference = {"referenceType": "Id", "assetId": found.id}
     whole = {"deploymentConfigurationType": type_, **configuration, "componentId": reference, "settings": said}
+    invocation.rehearse_component(request, connection, whole, found)
     return {**_DEFAULTS, **properties, "deploymentConfiguration": whole}
 
 
 def _of_model(request: Request, connection: Connection, properties: Document, spec: Document) -> Admitted:
     workspace, platform = request.id.workspace, request.platform
+    properties = _unpacked(connection, workspace, properties)
     properties = {**_DEFAULTS, **properties, "outputAction": _action(properties.get("outputAction"))}
     retries = {name: value for name, value in part(properties, "retrySettings").items() if value is not None}
     properties["retrySettings"] = {"maxRetries": 3, "timeout": "PT30S", **retries}
@@ -144,6 +160,17 @@ def _of_model(request: Request, connection: Connection, properties: Document, sp
         invocation.rehearse(request, connection, spec)
 
     return Admitted(spec, writes=writes)
+
+
+def _unpacked(connection: Connection, workspace: ResourceId, properties: Document) -> Document:
+    """With what the package holds that its environment is. Raises ArmError(400)."""
+    if not (given := properties.get("environmentId")):
+        return properties
+    environment = references.asset(connection, workspace, given, "environments", "properties.environmentId")
+    found = model_package.unpacked(environment, properties, model_package.BATCH)
+    if found is properties:
+        return properties
+    return {**found, "model": {"referenceType": "Id", "assetId": found["model"]}}
 
 
 def _action(given: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm.above import check_above
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document, Request
@@ -24,6 +25,11 @@ from smalt.kinds.jobs.batch import jobs, scoring
 from smalt.kinds.jobs.batch.asked import Asked
 from smalt.kinds.jobs.fields import moved
 from smalt.kinds.jobs.parallel.settings import is_file_name
+from smalt.kinds.jobs.pipeline import rehearsal
+from smalt.kinds.jobs.pipelines.bindings import document
+from smalt.kinds.jobs.pipelines.components import DATA
+from smalt.kinds.jobs.pipelines.graph import REHEARSED
+from smalt.kinds.jobs.pipelines.step_type import Component
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -71,7 +77,7 @@ def invoke(request: Request, row: Row | None) -> tuple[int, Any]:
 def _invoked(request: Request, row: Row, asked: Asked) -> tuple[int, Any]:
     platform, workspace = request.platform, request.id.workspace
     with platform.database.write() as connection:
-        resources.get_many(connection, [workspace.key], Lock.BELOW)
+        check_above(connection, request.kinds, request.id, request.kinds[row.kind])
         endpoint = resources.get(connection, row.id, Lock.BELOW)
         if endpoint is None:
             raise not_found("Batch endpoint", row.name)
@@ -163,6 +169,29 @@ def rehearse(request: Request, connection: Connection, deployment: Mapping[str, 
         accept.new(replace(request, id=job, body={"properties": properties}, patched=False), connection)
     except ArmError as error:
         raise _within(error, _SPELLED) from None
+
+
+def rehearse_component(request: Request, connection: Connection, configuration: Document, found: Component) -> None:
+    """Raises ArmError where the job of a request to this pipeline component would be refused, whatever its inputs."""
+    ports = {name: document(port) for name, port in found.inputs.items()}
+    needed = {name: port for name, port in ports.items() if port.get("default") is None and not port.get("optional")}
+    inputs = {name: _stand_in(port) for name, port in needed.items()}
+    properties = {**_of_component(configuration, Asked(inputs)), "experimentName": "rehearsed"}
+    job = request.id.workspace.child("jobs", "rehearsed")
+    try:
+        with rehearsal():
+            accept.new(replace(request, id=job, body={"properties": properties}, patched=False), connection)
+    except ArmError as error:
+        field = "properties.deploymentConfiguration.componentId"
+        message = f"{field}: no job can be made of {found.id}: {error.message}"
+        raise ArmError(error.status, error.code, message, field, error.details) from None
+
+
+def _stand_in(port: Mapping[str, Any]) -> Document:
+    type_ = str(port.get("type") or "string")
+    if type_ in DATA:
+        return {"jobInputType": type_, "uri": _STAND_IN}
+    return {"jobInputType": "literal", "value": "0", REHEARSED: True}
 
 
 def _within(error: ArmError, spelled: Mapping[str, str]) -> ArmError:

@@ -53,8 +53,7 @@ def parts(
     environment, definition = None, dict[str, Any]()
     if not properties.get("codeConfiguration"):
         assert model is not None, "without a script and a model it was refused"
-        uri = str(model.properties["modelUri"])
-        files = references.locate(platform, connection, workspace, uri, "properties.model").ref(folder=False)
+        files = references.model_place(platform, connection, workspace, model, "properties.model").ref(folder=False)
         check_mlflow_model(platform, files)
         definition = {} if properties.get("environmentId") else _own_environment(platform, files)
     if definition:
