@@ -158,6 +158,8 @@ class TestInvocations:
         job = answer.json()
         assert answer.status_code == 201 and job["name"].startswith("batchjob-")
         assert job["properties"]["status"] == "NotStarted"
+        assert job["properties"]["inputData"]["UriFolder"]["jobInputType"] == "UriFolder", "as it was spelled"
+        assert job["properties"]["outputData"]["score"]["jobOutputType"] == "UriFolder"
         whole = ready.get(f"{JOBS}/{job['name']}").json()["properties"]
         assert (whole["jobType"], whole["experimentName"]) == ("Pipeline", "churn-nightly")
         assert whole["tags"] == {"azureml.batchrun": "true"}
@@ -352,6 +354,9 @@ class TestPipelines:
         assert error_of(self.call(harness, inputData={}))[:2] == (400, "properties.inputData.raw")
         wrong = {"scores": {"jobOutputType": "UriFolder"}, "other": {"jobOutputType": "UriFolder"}}
         assert error_of(self.call(harness, outputData=wrong))[:2] == (400, "properties.outputData.other")
+        unknown = {"raw": INPUT["UriFolder"], "rat": {"jobInputType": "Literal", "value": 0.25}}
+        status, target, message = error_of(self.call(harness, inputData=unknown))
+        assert (status, target) == (400, "properties.inputData.rat") and "Did you mean 'rate'" in message
         assert error_of(self.call(harness, miniBatchSize=3))[0] == 400
 
     def test_a_component_of_a_job(self, harness: Harness) -> None:
