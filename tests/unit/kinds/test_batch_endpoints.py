@@ -140,6 +140,18 @@ class TestDeployments:
         listed = harness.get(f"{WORKSPACE}/environments").json()["value"]
         assert "CliV2AnonymousEnvironment" not in [one["name"] for one in listed]
 
+    def test_a_model_of_a_registry_is_named_as_its_clients_know_it(self, ready: Harness) -> None:
+        """The official client takes Resource Manager's id of one for a path of this machine when it reads the job."""
+        model = EXAMPLES["registries/models/versions"]
+        prepare(ready, "registries/models/versions")
+        assert ready.put(model.url, model.body()).status_code == 201
+        uri = "azureml://registries/shared/models/churn-model/versions/1"
+        assert deploy(ready, model={"referenceType": "Id", "assetId": uri}).status_code == 201
+        assert ready.get(V1).json()["properties"]["model"]["assetId"] == uri
+        name = invoke(ready).json()["name"]
+        jobs = ready.get(f"{JOBS}/{name}").json()["properties"]["jobs"]
+        assert jobs["batchscoring"]["inputs"]["model"]["uri"] == uri
+
     def test_an_update_makes_other_jobs_and_the_same_again_none(self, ready: Harness) -> None:
         versions = f"{WORKSPACE}/components/azureml_anonymous/versions"
         before = len(ready.get(versions).json()["value"])
