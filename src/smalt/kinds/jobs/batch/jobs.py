@@ -52,7 +52,7 @@ def document(row: Row) -> Document:
 
 
 def _ports(properties: Document, which: str, type_: str) -> Document:
-    """With types in their spelling, in which requests have them: others their clients do not know."""
+    """With types spelled as in requests: the older official client knows no others."""
     ports = {name: part(part(properties, which), name) for name in part(properties, which)}
     return {name: {**port, type_: _SPELLED.get(str(port.get(type_)), port.get(type_))} for name, port in ports.items()}
 
