@@ -113,7 +113,7 @@ def program(spec: TaskSpec) -> str:
     if spec.server:
         return "python"
     if spec.parallel:
-        return spec.parallel.script
+        return spec.parallel.script or "mlflow"
     if spec.argv:
         return Path(spec.argv[0]).name
     words = [word for word in spec.command.split() if not re.match(r"\w+=", word)]

@@ -47,7 +47,7 @@ def test_an_endpoint_that_has_everything_passes() -> None:
         (replace(GOOD, serving=[deployment(livenessProbe=None)]), "probes", "blue without both"),
         (replace(GOOD, serving=[deployment(readinessProbe=None)]), "probes", "blue without both"),
         (replace(GOOD, serving=[deployment(model=None)]), "model", "blue without a registered"),
-        (replace(GOOD, serving=[deployment(dataCollector=None)]), "collection", "blue that collect nothing"),
+        (replace(GOOD, serving=[deployment(dataCollector=None)]), "collection", "blue without inputs and outputs"),
         (replace(GOOD, alerts=[]), "alerts", "nobody is told"),
         (replace(GOOD, alerts=[{"name": "a", "properties": {"scopes": [ID], "actions": []}}]), "alerts", "nobody"),
         (

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pandas
 import pytest
+from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
 from smalt.agent.inject.parallel import mlflow_batch
 from smalt.agent.inject.parallel.entry import MiniBatchContext
@@ -90,3 +91,29 @@ def test_an_image_is_one_line_and_needs_a_tensor(tmp_path: Path) -> None:
 def test_a_mini_batch_of_a_table_is_refused() -> None:
     with pytest.raises(NotScored, match="takes files"):
         mlflow_batch.script("model").run(FRAME, MiniBatchContext(0))
+
+
+SIGNATURE = Schema([ColSpec("double", "a"), ColSpec("string", "zip"), ColSpec("long", "none", required=False)])
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.jsonl"])
+def test_text_is_read_as_the_types_that_the_signature_says(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_text(
+        {"csv": "zip,a\n007,1\n", "json": '[{"zip": "007", "a": 1}]', "jsonl": '{"zip": "007", "a": 1}\n'}[name[2:]]
+    )
+
+    class Strict(Doubles):
+        def predict(self, data: Any) -> Any:
+            assert data.a.dtype == "float64" and list(data.zip) == ["007"]
+            return [1]
+
+    assert score(Strict(schema=SIGNATURE), file) == [["0", "1", name]]
+
+
+def test_text_that_is_not_of_those_types_fails_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("zip,a\n007,many\n")
+    with pytest.raises(NotScored, match=r"t\.csv: could not convert string to float: 'many'"):
+        score(Doubles(schema=SIGNATURE), tmp_path / "t.csv")
+    tensor = Schema([TensorSpec(numpy.dtype("float32"), (-1, 2))])
+    assert score(Doubles(schema=tensor), table(tmp_path, "t.csv"))[0][1] == "2"

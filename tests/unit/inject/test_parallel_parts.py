@@ -17,6 +17,7 @@ from smalt.agent.inject.parallel.results import NoResult, rows_of
 from smalt.agent.inject.parallel.settings import Settings, options
 from smalt.agent.inject.parallel.splitting import NothingToDo, mark, placed, split
 from smalt.agent.inject.parallel.table import files_of, frame, values_of
+from smalt.agent.inject.parallel.words import in_a_line
 
 CSV: dict[str, Any] = {"kind": "delimited", "header": "all_files_same_headers"}
 
@@ -104,8 +105,14 @@ def test_a_threshold_ends_the_job_when_more_fails_than_it_allows(
         assert not desk.is_over, at
         (given,) = desk.pull("a")
         desk.failed("a", Record(given.number, 1, 1, error="boom"))
-    assert said in desk.problem
+    assert said in desk.problem and desk.problem.endswith("boom"), "what went wrong, too"
     assert desk.pull("a") == []
+
+
+def test_a_long_error_keeps_its_end_in_which_the_cause_is() -> None:
+    said = in_a_line("Failed to enforce\n" + "7 8 9\n" * 500 + "Can not safely convert int64 to float64.", most=100)
+    assert said.startswith("Failed to enforce 7 8") and said.endswith("int64 to float64.") and len(said) < 110
+    assert in_a_line("so\n  it  is") == "so it is"
 
 
 def test_items_that_are_missing_in_a_result_count_as_failed(tmp_path: Path) -> None:

@@ -146,6 +146,18 @@ class TestDeployments:
         listed = harness.get(f"{WORKSPACE}/environments").json()["value"]
         assert "CliV2AnonymousEnvironment" not in [one["name"] for one in listed]
 
+    def test_a_model_of_a_registry_is_named_as_its_clients_know_it(self, ready: Harness) -> None:
+        """The official client takes Resource Manager's id of one for a path of this machine when it reads the job."""
+        model = EXAMPLES["registries/models/versions"]
+        prepare(ready, "registries/models/versions")
+        assert ready.put(model.url, model.body()).status_code == 201
+        uri = "azureml://registries/shared/models/churn-model/versions/1"
+        assert deploy(ready, model={"referenceType": "Id", "assetId": uri}).status_code == 201
+        assert ready.get(V1).json()["properties"]["model"]["assetId"] == uri
+        name = invoke(ready).json()["name"]
+        jobs = ready.get(f"{JOBS}/{name}").json()["properties"]["jobs"]
+        assert jobs["batchscoring"]["inputs"]["model"]["uri"] == uri
+
     def test_an_update_makes_other_jobs_and_the_same_again_none(self, ready: Harness) -> None:
         versions = f"{WORKSPACE}/components/azureml_anonymous/versions"
         before = len(ready.get(versions).json()["value"])
@@ -164,6 +176,8 @@ class TestInvocations:
         job = answer.json()
         assert answer.status_code == 201 and job["name"].startswith("batchjob-")
         assert job["properties"]["status"] == "NotStarted"
+        assert job["properties"]["inputData"]["UriFolder"]["jobInputType"] == "UriFolder", "as it was spelled"
+        assert job["properties"]["outputData"]["score"]["jobOutputType"] == "UriFolder"
         whole = ready.get(f"{JOBS}/{job['name']}").json()["properties"]
         assert (whole["jobType"], whole["experimentName"]) == ("Pipeline", "churn-nightly")
         assert whole["tags"] == {"azureml.batchrun": "true"}
@@ -358,6 +372,9 @@ class TestPipelines:
         assert error_of(self.call(harness, inputData={}))[:2] == (400, "properties.inputData.raw")
         wrong = {"scores": {"jobOutputType": "UriFolder"}, "other": {"jobOutputType": "UriFolder"}}
         assert error_of(self.call(harness, outputData=wrong))[:2] == (400, "properties.outputData.other")
+        unknown = {"raw": INPUT["UriFolder"], "rat": {"jobInputType": "Literal", "value": 0.25}}
+        status, target, message = error_of(self.call(harness, inputData=unknown))
+        assert (status, target) == (400, "properties.inputData.rat") and "Did you mean 'rate'" in message
         assert error_of(self.call(harness, miniBatchSize=3))[0] == 400
 
     def test_a_component_of_a_job(self, harness: Harness) -> None:

@@ -110,3 +110,14 @@ def test_changes_and_latency_on_one_axis(site: Harness) -> None:
     assert any("deployment blue updated by ada" in line for line in shown)
     assert [line.split()[0] for line in shown[1:]] == sorted(line.split()[0] for line in shown[1:])
     assert site.get(f"{ENDPOINT}/history?timespan=P9D").status_code == 400
+
+
+def test_a_deployment_that_failed_says_so(site: Harness) -> None:
+    deploy(site, "brown")
+    task = list(site.engine.tasks)[-1]
+    site.engine.finish(task, 3, "init() raised")
+    site.settle()
+    changes = site.get(f"{ENDPOINT}/history").json()["value"]
+    assert [one["change"] for one in changes if one.get("deployment") == "brown" and one["what"] == "state"] == [
+        ["Failed"]
+    ]

@@ -120,7 +120,7 @@ def _autoscale(facts: Facts) -> Item:
         if part(one["properties"], "scaleSettings").get("scaleType") != "TargetUtilization"
         and one["id"].lower() not in ruled
     ]
-    remedy = "scale_settings=TargetUtilizationScaleSettings(…), or `az monitor autoscale create` for the deployment"
+    remedy = "`az monitor autoscale create` with the deployment as resource"
     return _each("autoscale", facts, fixed, "each has a rule", "without a rule", remedy)
 
 
@@ -148,7 +148,9 @@ def _collection(facts: Facts) -> Item:
 
     none = [one["name"] for one in facts.serving if not collects(one)]
     remedy = "data_collector=DataCollector(…) with model_inputs and model_outputs"
-    return _each("collection", facts, none, "inputs and outputs are collected", "that collect nothing", remedy)
+    return _each(
+        "collection", facts, none, "inputs and outputs are collected", "without inputs and outputs collected", remedy
+    )
 
 
 def _alerts(facts: Facts) -> Item:

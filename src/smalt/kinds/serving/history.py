@@ -103,7 +103,12 @@ def _changes(connection: Connection, endpoint: Row, rows: list[Row]) -> Iterator
         if one is not endpoint:
             for event in changes.newest(connection, one.id):
                 if event.after == "Failed" or event.reason.startswith(_TOLD):
-                    yield {"at": event.at, **_named(endpoint, one.id), "what": "state", "change": [event.reason]}
+                    yield {
+                        "at": event.at,
+                        **_named(endpoint, one.id),
+                        "what": "state",
+                        "change": [event.reason or event.after],
+                    }
     for write in changes.writes_below(connection, endpoint.id, 200):
         if write.what != What.UPDATED:
             yield {"at": write.at, **_named(endpoint, write.key), "what": write.what, "by": write.actor, "change": []}

@@ -12,5 +12,5 @@ needed for tables. It knows nothing of pipelines: whatever starts it gives it a 
     meeting      nodes ↔ coordinator, over TCP; `frames`: what is said
     slots        a node's worker processes; `worker`: what such a process does; `entry`: the user's script
     mlflow_batch an MLflow model in place of that script
-    reports      the files in `logs/` that people read
+    reports      the files in `logs/` that people read; `words`: errors in short
 """

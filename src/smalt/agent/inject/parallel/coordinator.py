@@ -13,6 +13,7 @@ from typing import Callable, Sequence
 from .ledger import Ledger, Record
 from .settings import Settings
 from .splitting import Batch
+from .words import in_a_line
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,16 @@ class Coordinator:
         if self.finished == self.total and not self.problem:
             self._ended()
 
+    @property
+    def last_error(self) -> str:
+        """Of a mini-batch that failed, in a line; empty where none has."""
+        errors = (one.error for one in reversed(list(self._ledger.records.values())) if one.error)
+        return in_a_line(next(errors, ""))
+
     def _check(self) -> None:
         problem = self._beyond()
         if problem:
-            self.problem = problem
+            self.problem = f"{problem} {self.last_error}".rstrip()
             self._ended()
 
     def _beyond(self) -> str | None:

@@ -18,6 +18,11 @@ from .entry import Script
 TABLES = (".csv", ".parquet", ".pqt", ".json", ".jsonl")
 IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".bmp", ".gif")
 
+# MLflow's types of columns, and pandas' types: https://mlflow.org/docs/latest/ml/model/signatures/
+_READ_AS = {
+    "boolean": "bool", "integer": "int32", "long": "int64", "float": "float32", "double": "float64", "string": "object",
+}  # fmt: skip
+
 
 class NotScored(Exception):
     """A file cannot be read, or its predictions are no answer to it; the message says why."""
@@ -43,7 +48,7 @@ def script(folder: str) -> Script:
 def _lines(model: Any, file: Path) -> list[str]:
     kind = file.suffix.lower()
     if kind in TABLES:
-        frame = _table(file, kind)
+        frame = _table(file, kind, _types(model))
         found = _predictions(model.predict(frame))
         if len(found) != len(frame):
             raise NotScored(f"The model gave {len(found)} predictions for the {len(frame)} rows of {file.name}.")
@@ -55,13 +60,28 @@ def _lines(model: Any, file: Path) -> list[str]:
     raise NotScored(f"Error processing input file {file.name}: files of type '{kind}' are none of {known}.")
 
 
-def _table(file: Path, kind: str) -> Any:
+def _types(model: Any) -> Any:
+    """What the signature says of columns, by name, for a reader of text: so a `double` may be written `1`.
+
+    Dates are left to MLflow, which reads them from text, and so is what is no single value.
+    """
+    schema = _schema(model)
+    if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
+        return {}
+    kinds = {one.name: getattr(one.type, "name", "") for one in schema.inputs}
+    return {name: _READ_AS[kind] for name, kind in kinds.items() if kind in _READ_AS}
+
+
+def _table(file: Path, kind: str, types: Any) -> Any:
     import pandas
 
-    if kind == ".csv":
-        return pandas.read_csv(file)
-    if kind in (".json", ".jsonl"):
-        return pandas.read_json(file, lines=kind == ".jsonl")
+    try:
+        if kind == ".csv":
+            return pandas.read_csv(file, dtype=types)
+        if kind in (".json", ".jsonl"):
+            return pandas.read_json(file, lines=kind == ".jsonl", dtype=types or None)
+    except ValueError as error:
+        raise NotScored(f"Error processing input file {file.name}: {error}") from error
     return pandas.read_parquet(file)
 
 
@@ -74,10 +94,14 @@ def _image(model: Any, file: Path) -> Any:
         raise NotScored(f"{file.name} is an image: {error}. Add pillow to the model's environment.") from error
     with Image.open(file) as opened:
         pixels = numpy.asarray(opened)[numpy.newaxis]
-    schema = getattr(model.metadata, "get_input_schema", lambda: None)()
+    schema = _schema(model)
     if schema is None or not schema.is_tensor_spec():
         raise NotScored("For images the model needs a signature with a tensor.")
     return pixels.astype(schema.inputs[0].type)
+
+
+def _schema(model: Any) -> Any:
+    return getattr(model.metadata, "get_input_schema", lambda: None)()
 
 
 def _predictions(returned: Any) -> list[Any]:

@@ -14,9 +14,10 @@ from typing import BinaryIO
 
 from .coordinator import Coordinator
 from .ledger import Ledger, Record
+from .words import in_a_line
 
 _EVERY_S = 1.0
-_SUMMARIES_MOST = 100
+_SUMMARIES_MOST, _SUMMARY_MOST = 100, 2000
 _README = """\
 job_result.txt                                how the job ended, and where to look
 job_progress_overview.txt                     how far it is
@@ -64,7 +65,7 @@ class JobLogs:
         if self._summaries <= _SUMMARIES_MOST:
             (self._logs / "user").mkdir(exist_ok=True)
             with (self._logs / "user" / "error.txt").open("a", errors="replace") as file:
-                file.write(f"{_now()} {worker}: {error}\n")
+                file.write(f"{_now()} {worker}: {in_a_line(error, _SUMMARY_MOST)}\n")
 
     def progress(self, coordinator: Coordinator, at_once: bool = False) -> None:
         """At most once a second."""
@@ -84,10 +85,15 @@ class JobLogs:
 
     def result(self, coordinator: Coordinator, ledger: Ledger) -> None:
         failed = [one for one in ledger.records.values() if one.error]
+        if failed and not coordinator.problem:
+            told = f"{len(failed)} mini-batches failed, which the thresholds allow. See logs/user/error.txt. The last:"
+            print(f"{told} {coordinator.last_error}", flush=True)
         how = f"Failed: {coordinator.problem}" if coordinator.problem else "Completed"
         lines = [how, f"{coordinator.finished} of {coordinator.total} mini-batches, {len(failed)} failed,"]
         lines += [f"{coordinator.failed_items} items failed, {time.time() - self._begun:.1f} s"]
-        lines += [f"mini-batch {one.batch} failed after {one.tries} tries: {one.error}" for one in failed[:20]]
+        lines += [
+            f"mini-batch {one.batch} failed after {one.tries} tries: {in_a_line(one.error)}" for one in failed[:20]
+        ]
         if failed:
             lines.append("See user/error.txt and user/error/.")
         _replace(self._logs / "job_result.txt", "\n".join(lines) + "\n")

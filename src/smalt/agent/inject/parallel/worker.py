@@ -22,6 +22,7 @@ from .results import NoResult, rows_of
 from .settings import Settings
 from .splitting import placed
 from .table import frame
+from .words import shortened
 
 _SAYS_ALL = (BadScript, NoResult, mlflow_batch.NotScored)  # errors that we found ourselves
 
@@ -90,7 +91,7 @@ def _output_folder(settings: Settings) -> str:
 def _last(error: BaseException) -> str:
     if isinstance(error, _SAYS_ALL):
         return str(error)
-    return "".join(traceback.format_exception_only(type(error), error)).strip()[:2000]
+    return shortened("".join(traceback.format_exception_only(type(error), error)).strip(), 2000)
 
 
 def _trace(error: BaseException) -> str:

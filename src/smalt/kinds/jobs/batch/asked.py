@@ -15,11 +15,11 @@ from smalt.arm.validation import nearest
 from smalt.kinds.jobs.batch import scoring
 from smalt.kinds.jobs.pipelines.children import job_mode
 
-_TYPES = {
+TYPES = {
     "UriFile": "uri_file", "UriFolder": "uri_folder", "MLTable": "mltable", "MLFlowModel": "mlflow_model",
     "CustomModel": "custom_model", "TritonModel": "triton_model", "Literal": "literal",
 }  # fmt: skip
-_SPELLED = {name.lower(): value for name, value in _TYPES.items()}
+_SPELLED = {name.lower(): value for name, value in TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ def _mode(said: Document, field: str) -> Document:
 
 def _type(given: Any, field: str) -> str:
     if not given:
-        raise invalid(f"{field} is missing; it is one of {', '.join(_TYPES)}.", field)
+        raise invalid(f"{field} is missing; it is one of {', '.join(TYPES)}.", field)
     found = _SPELLED.get(str(given).lower().replace("_", ""))
     if found is None:
-        hint = nearest(str(given), list(_TYPES))
-        raise invalid(f"{field}: '{str(given)[:80]}' is none of {', '.join(_TYPES)}.{hint}", field)
+        hint = nearest(str(given), list(TYPES))
+        raise invalid(f"{field}: '{str(given)[:80]}' is none of {', '.join(TYPES)}.{hint}", field)
     return found
 
 

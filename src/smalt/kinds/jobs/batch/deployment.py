@@ -20,6 +20,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.assets import model_package, references
+from smalt.kinds.assets.registries import shown_id
 from smalt.kinds.jobs import admission
 from smalt.kinds.jobs.batch import invocation, scoring
 from smalt.kinds.jobs.fields import moved
@@ -120,7 +121,7 @@ def _of_pipeline(request: Request, connection: Connection, properties: Document)
             admission.compute(request.platform, connection, workspace, {"computeId": settings.compute}, 1)
         except ArmError as error:
             raise moved(error, "properties.computeId", f"{_CONFIGURATION}.settings.default_compute") from None
-    reference = {"referenceType": "Id", "assetId": found.id}
+    reference = {"referenceType": "Id", "assetId": shown_id(found.id)}
     whole = {"deploymentConfigurationType": type_, **configuration, "componentId": reference, "settings": said}
     invocation.rehearse_component(request, connection, whole, found)
     return {**_DEFAULTS, **properties, "deploymentConfiguration": whole}
@@ -148,7 +149,7 @@ def _of_model(request: Request, connection: Connection, properties: Document, sp
     if script is not None:
         field = "properties.codeConfiguration.codeId"
         code = references.asset(connection, workspace, script["codeId"], "codes", field)
-        properties["codeConfiguration"] = {**script, "codeId": code.written}
+        properties["codeConfiguration"] = {**script, "codeId": shown_id(code.written)}
     parts = scoring.parts(platform, connection, workspace, properties, model)
     ours: Document = {scoring.COMPONENT: str(parts.component)}
     if model is not None:
@@ -189,7 +190,7 @@ def _model(connection: Connection, request: Request, properties: Document) -> Ro
     if (type_ := str(given.get("referenceType") or "Id")) != "Id" or not given.get("assetId"):
         raise invalid(f"{field}: a reference of type '{type_[:40]}' cannot be had here; name a model's assetId.", field)
     row = references.asset(connection, request.id.workspace, str(given["assetId"]), "models", f"{field}.assetId")
-    properties["model"] = {"referenceType": "Id", "assetId": row.written}
+    properties["model"] = {"referenceType": "Id", "assetId": shown_id(row.written)}
     return row
 
 

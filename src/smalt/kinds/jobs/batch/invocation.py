@@ -27,7 +27,7 @@ from smalt.kinds.jobs.fields import moved
 from smalt.kinds.jobs.parallel.settings import is_file_name
 from smalt.kinds.jobs.pipeline import rehearsal
 from smalt.kinds.jobs.pipelines.bindings import document
-from smalt.kinds.jobs.pipelines.components import DATA
+from smalt.kinds.jobs.pipelines.components import DATA, component
 from smalt.kinds.jobs.pipelines.graph import REHEARSED
 from smalt.kinds.jobs.pipelines.step_type import Component
 from smalt.store import resources
@@ -114,7 +114,7 @@ def _deployment(request: Request, connection: Connection, endpoint: Row) -> Row:
         return row
     keys = resources.children(connection, endpoint.id, "workspaces/batchendpoints/deployments")
     known = [one.name for one in resources.get_many(connection, keys).values()]
-    has = f"It has: {', '.join(known[:20])}." if known else "It has none."
+    has = f"It has: {', '.join(known[:20])}." if known else "It has no deployments yet."
     if not name:
         field = "properties.defaults.deploymentName"
         raise invalid(
@@ -137,7 +137,10 @@ def _submit(
     repeated: str,
 ) -> None:
     configuration = part(deployment.properties, "deploymentConfiguration")
-    what = _of_component(configuration, asked) if configuration else _of_model(deployment.spec, asked)
+    if configuration:
+        what = _of_component(connection, request.id.workspace, configuration, asked)
+    else:
+        what = _of_model(deployment.spec, asked)
     tags = {**part(configuration, "tags"), "azureml.batchrun": "true"}
     if configuration:
         tags["azureml.jobtype"] = "azureml.pipelinejob"  # by which clients know that its outputs are its own
@@ -205,14 +208,20 @@ def settings_of(configuration: Mapping[str, Any]) -> Document:
     return {_SETTINGS.sub("", key): one for key, one in part(configuration, "settings").items() if one is not None}
 
 
-def _of_component(configuration: Document, asked: Asked) -> Document:
+def _of_component(connection: Connection, workspace: ResourceId, configuration: Document, asked: Asked) -> Document:
+    reference = part(configuration, "componentId")["assetId"]
     if asked.step or asked.file:
         what = next(iter(asked.step), "outputFileName")
         raise invalid(f"properties: '{what}' is for the deployments of models; this one is a pipeline component.",
                       "properties")  # fmt: skip
+    known = list(component(connection, workspace, reference, "properties.deploymentConfiguration.componentId").inputs)
+    for name in asked.inputs:
+        if name not in known:
+            field = f"properties.inputData.{name}"
+            raise invalid(f"{field}: the component has no such input.{nearest(name, known)}", field)
     return {
         "jobType": "Pipeline",
-        "componentId": part(configuration, "componentId")["assetId"],
+        "componentId": reference,
         "inputs": dict(asked.inputs),
         "outputs": dict(asked.outputs),
         "settings": settings_of(configuration),

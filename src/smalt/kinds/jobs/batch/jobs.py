@@ -13,6 +13,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document, Kind, Request
 from smalt.arm.listing import Paging, collect, next_link
 from smalt.arm.runs import JOBS
+from smalt.kinds.jobs.batch.asked import TYPES
 from smalt.kinds.jobs.launch import job_oid
 from smalt.store import pages, resources
 from smalt.store.document import part
@@ -20,6 +21,7 @@ from smalt.store.resources import Row
 
 BATCH = "batch"  # in a job's own part of the spec: {"deployment": a name, "request": what its repetitions share}
 _DEPLOYMENT = "deployments"
+_SPELLED = {ours: theirs for theirs, ours in TYPES.items()}
 
 
 def identity(endpoint: Row) -> str:
@@ -43,10 +45,16 @@ def document(row: Row) -> Document:
             "status": row.state,
             "tags": part(properties, "tags"),
             "properties": part(properties, "properties"),
-            "inputData": part(properties, "inputs"),
-            "outputData": part(properties, "outputs"),
+            "inputData": _ports(properties, "inputs", "jobInputType"),
+            "outputData": _ports(properties, "outputs", "jobOutputType"),
         },
     }
+
+
+def _ports(properties: Document, which: str, type_: str) -> Document:
+    """With types spelled as in requests: the older official client knows no others."""
+    ports = {name: part(part(properties, which), name) for name in part(properties, which)}
+    return {name: {**port, type_: _SPELLED.get(str(port.get(type_)), port.get(type_))} for name, port in ports.items()}
 
 
 def _list(request: Request) -> tuple[int, Any]:
