@@ -178,6 +178,31 @@ def test_what_waits_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(lines(folder, "model_inputs")) == 2
 
 
+def test_lines_are_written_before_many_are_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be many times as large as what waits."""
+    monkeypatch.setattr(module, "WRITE_BYTES", 250)
+    append, held = module.Collection.append, threading.Event()
+    unwritten, most = [0], [0]
+
+    def line() -> bytes:
+        held.wait(10)
+        unwritten[0] += 100
+        most[0] = max(most[0], unwritten[0])
+        return b"1" * 99 + b"\n"
+
+    def written(self: module.Collection, content: bytes, period: str, instance: str) -> None:
+        append(self, content, period, instance)
+        unwritten[0] -= len(content)
+
+    monkeypatch.setattr(module.Collection, "append", written)
+    collected = make(folder)
+    for _ in range(10):
+        assert collected.add("model_inputs", line, 1)
+    held.set()
+    collected.close()
+    assert most[0] == 300 and unwritten[0] == 0 and collected.written == 10 == len(lines(folder, "model_inputs"))
+
+
 def test_what_cannot_be_a_line_does_not_stop_the_others(collected: Collected, folder: Path) -> None:
     assert collected.add("model_inputs", lambda: bytes([1 // 0]), 1)
     put(collected, b"[1]")
