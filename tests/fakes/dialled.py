@@ -27,6 +27,7 @@ from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.local.folders import write_private
 from smalt.engines.remote import RemoteEngine
+from smalt.engines.remote.loopback import loopback_id
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
 from smalt.node.service import NodeRevoked, NodeService
@@ -125,7 +126,7 @@ class Dialled:
         engine = LocalEngine(settings, self.finder)
         about = {"incarnation": incarnation.read_text(), "version": "1", "cpus": 2, "memory_bytes": 1 << 33, "gpus": 0}
         client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {token}"})
-        about["isolation"] = "walls"
+        about |= {"isolation": "walls", "loopback": loopback_id()}
         return NodeService(settings, engine, UvEnvironments(settings), client, about, HEARTBEAT_S, lambda: address)
 
     def _run(self) -> None:

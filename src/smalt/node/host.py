@@ -18,6 +18,7 @@ from smalt.arm.errors import ArmError
 from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.local.folders import write_private
+from smalt.engines.remote.loopback import loopback_id
 from smalt.engines.remote.messages import HEARTBEAT_S
 from smalt.environments import UvEnvironments
 from smalt.node.carrier import NodeCarrier
@@ -68,6 +69,7 @@ def make_service(
         "incarnation": _incarnation(settings.root),
         "version": version("smalt"),
         "isolation": isolation.level,
+        "loopback": loopback_id(),
     }
     return NodeService(settings, engine, environments, client, about, heartbeat_s, partial(_address, address, settings))
 

@@ -143,13 +143,14 @@ def _at_once(
 def _chosen(connection: Connection, want: Want, machines: Mapping[int, Machine] | None, now: float) -> list[int] | None:
     """The nodes that it may have now; None: it waits. Whoever can use what is free meanwhile is woken."""
     found = nodes(connection, want.compute)
-    free, busy = available(found, want.most, machines), [node for node in found if node.owner is not None]
+    free = available(found, want.most, machines)
+    busy = [node for node in found if node.owner is not None and (machines is None or node.node in machines)]
     ahead = queue.next_(connection, want.compute)
     if ahead is None or ahead.owner == want.owner:
         if len(free) >= want.nodes:
             return free[: want.nodes]
         if not want.preemptible:
-            _reclaim(connection, victims(found, want.nodes - len(free)), now)
+            _reclaim(connection, victims(busy, want.nodes - len(free)), now)
         if ahead is not None:
             _wake_others(connection, want.compute, _gap(ahead, len(free), busy), now)
         return None
@@ -198,17 +199,27 @@ def _machines(connection: Connection, want: Want) -> Mapping[int, Machine] | Non
     found = machines_.of_compute(connection, want.compute)
     usable = [one for one in found if one.connected and one.gpus >= want.gpus]
     if want.nodes > 1:
-        usable = together(usable)
+        busy = (
+            {node.node for node in nodes(connection, want.compute) if node.owner is not None} if usable else set[int]()
+        )
+        usable = together(usable, want.nodes, busy)
     return {one.number: one for one in usable} if found or want.elsewhere else None
 
 
-def together(machines: Iterable[Machine]) -> list[Machine]:
-    """As many as find each other: one server tells them what to do, and all are in one network, or on one machine."""
+def together(machines: Iterable[Machine], count: int = 1, busy: Collection[int] = ()) -> list[Machine]:
+    """As many as find each other: one server tells them what to do, and all are in one network, or on one machine.
+
+    Of several groups one of at least `count` machines, then the one with the most whose numbers are not `busy`.
+    """
     groups: dict[tuple[str, bool], list[Machine]] = {}
     for one in machines:
         if one.address:
             groups.setdefault((one.server, ports.is_loopback(one.address)), []).append(one)
-    return max(groups.values(), key=len, default=list[Machine]())
+
+    def fitness(group: Sequence[Machine]) -> tuple[bool, int, int]:
+        return len(group) >= count, sum(one.number not in busy for one in group), len(group)
+
+    return max(groups.values(), key=fitness, default=list[Machine]())
 
 
 def _all_gpus(want: Want) -> tuple[int, ...]:

@@ -67,6 +67,19 @@ def test_what_was_left_goes_at_the_next_start(
     eventually(lambda: not left(local), "it goes")
 
 
+def test_a_start_waits_for_none_of_what_it_finds(
+    local: Any, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smalt.engines.local.engine.Graves", lambda: Graves(most=1))
+    trash, older = local.settings.tasks / TRASH, local.settings.root / "serving"
+    found = [trash / f"{number}.ended" for number in range(5)] + [trash / "cut", older / "e" / "r1", older / "e" / "r2"]
+    for folder in found:
+        folder.mkdir(parents=True)
+    LocalEngine(local.settings, nursery=False)  # the gate is closed: one that is deleted here would hang
+    gate.set()
+    eventually(lambda: not left(local) and not any(folder.exists() for folder in found), "all go behind")
+
+
 def test_at_most_so_many_wait(tmp_path: Path, gate: threading.Event) -> None:
     behind, folders = Graves(most=1), [tmp_path / name for name in "abc"]
     for folder in folders:

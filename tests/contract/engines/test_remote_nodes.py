@@ -219,6 +219,7 @@ def test_another_machine_with_the_same_file_is_refused_while_the_first_is_there(
         ("channel", {**HELLO, "memory_bytes": 1 << 63}, 400),
         ("channel", {**HELLO, "gpus": -1}, 400),
         ("channel", {**HELLO, "version": "1\0"}, 400),
+        ("channel", {**HELLO, "loopback": "x" * 129}, 400),
         ("channel", {**HELLO, "tasks": [{"id": "a\0"}]}, 400),
         ("reports", {"said": [{"id": "", "state": None}]}, 400),
         ("reports", {"usage": [{"task": "a", "cpu_s": 1e300, "memory_bytes": 1}]}, 400),

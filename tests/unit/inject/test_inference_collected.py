@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +178,31 @@ def test_what_waits_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(lines(folder, "model_inputs")) == 2
 
 
+def test_lines_are_written_before_many_are_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be many times as large as what waits."""
+    monkeypatch.setattr(module, "WRITE_BYTES", 250)
+    append, held = module.Collection.append, threading.Event()
+    unwritten, most = [0], [0]
+
+    def line() -> bytes:
+        held.wait(10)
+        unwritten[0] += 100
+        most[0] = max(most[0], unwritten[0])
+        return b"1" * 99 + b"\n"
+
+    def written(self: module.Collection, content: bytes, period: str, instance: str) -> None:
+        append(self, content, period, instance)
+        unwritten[0] -= len(content)
+
+    monkeypatch.setattr(module.Collection, "append", written)
+    collected = make(folder)
+    for _ in range(10):
+        assert collected.add("model_inputs", line, 1)
+    held.set()
+    collected.close()
+    assert most[0] == 300 and unwritten[0] == 0 and collected.written == 10 == len(lines(folder, "model_inputs"))
+
+
 def test_what_cannot_be_a_line_does_not_stop_the_others(collected: Collected, folder: Path) -> None:
     assert collected.add("model_inputs", lambda: bytes([1 // 0]), 1)
     put(collected, b"[1]")
@@ -202,11 +230,58 @@ def test_rows_are_records_as_a_frame_writes_them(value: Any, names: tuple[str, .
 
 def test_a_socket_of_another_user_is_told_from_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, me = tmp_path / "tcp", os.getuid()
-    rows = [f" {at}: 0100007F:{local:04X} 0100007F:{remote:04X} 01 0:0 00:0 0 {uid} 0 1" for at, (local, remote, uid) in
-            enumerate([(40000, 9000, me), (40001, 9000, me + 1), (9000, 40000, me)])]  # fmt: skip
+    sockets = [
+        ("0200007F:9C40", "0200007F:2328", me + 1),  # the same ports between other addresses
+        ("0100007F:9C40", "0100007F:2328", me), ("0100007F:9C41", "0100007F:2328", me + 1),
+        ("0200007F:9C43", "0200007F:2328", me), ("0100007F:2328", "0100007F:9C40", me),
+    ]  # fmt: skip
+    rows = [f" {at}: {end} {other} 01 0:0 00:0 0 {uid} 0 1" for at, (end, other, uid) in enumerate(sockets)]
     table.write_text(
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n" + "\n".join(rows)
     )
     monkeypatch.setattr(receiver, "_SOCKETS", table)
-    asked = [receiver._is_ours(("127.0.0.1", port), 9000) for port in (40000, 40001, 40002)]
-    assert asked == [True, False, False] and not receiver._is_ours(None, 9000)
+    here = ("127.0.0.1", 9000)
+    asked = [receiver._is_ours(("127.0.0.1", port), here) for port in range(40000, 40004)]
+    assert asked == [True, False, False, False] and not receiver._is_ours(None, here)
+
+
+@pytest.fixture
+def receiving(folder: Path) -> Iterator[tuple[str, int]]:
+    """Where a receiver listens."""
+    loop, one = asyncio.new_event_loop(), make(folder)
+    made = receiver.Receiver(one, loop, logging.getLogger("smalt.test.receiver"))
+    loop.run_until_complete(loop.create_server(made.connection, sock=made.socket))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield made.socket.getsockname()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    one.close()
+
+
+POST = b"POST /modeldata/log HTTP/1.1\r\nHost: x\r\nce-type: azureml.inference.request\r\nContent-Length: %d\r\n\r\n"
+
+
+def test_what_is_ours_is_written_when_it_is_answered(receiving: tuple[str, int], folder: Path) -> None:
+    with socket.create_connection(receiving, timeout=10) as one:
+        one.sendall(POST % 2 + b"[]")
+        assert one.recv(99).startswith(b"HTTP/1.1 200")
+    assert len(lines(folder, "request")) == 1
+
+
+def test_a_stranger_is_turned_away_before_it_has_said_anything(
+    receiving: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tcp").write_text("nobody's\n")
+    monkeypatch.setattr(receiver, "_SOCKETS", tmp_path / "tcp")
+    with socket.create_connection(receiving, timeout=10) as one:
+        assert one.recv(99).startswith(b"HTTP/1.1 403")
+
+
+def test_there_are_no_more_callers_than_so_many(receiving: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "_CALLERS", 1)
+    with socket.create_connection(receiving, timeout=10) as first:
+        with socket.create_connection(receiving, timeout=10) as second, suppress(ConnectionResetError):
+            assert second.recv(1) == b""
+        first.sendall(POST % 2 + b"[]")
+        assert first.recv(99).startswith(b"HTTP/1.1 200")

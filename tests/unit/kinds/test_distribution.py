@@ -211,6 +211,19 @@ class TestAnOlderVersionsSecret:
         with harness.database.read() as connection:
             assert harness.platform.secrets.of(connection, row.id) == {}
 
+    def test_it_goes_with_a_job_that_is_canceled_between_two_attempts(self, harness: Harness) -> None:
+        submit(harness)
+        row = harness.row(f"{JOBS}/train-1")
+        with harness.database.write() as connection:
+            harness.platform.secrets.set(connection, row.id, "nodes", "sealed")
+            again = {"attempt": 1, "tasks": []}  # as a parallel job's that waits for its nodes anew
+            connection.execute(update(resource).where(resource.c.id == row.id).values(status=json.dumps(again)))
+        harness.send("POST", f"{JOBS}/train-1/cancel")
+        harness.settle()
+        assert harness.row(row.id).state == "Canceled"
+        with harness.database.read() as connection:
+            assert harness.platform.secrets.of(connection, row.id) == {}
+
     def test_that_of_a_parallel_job_is_found_by_its_older_name(self, harness: Harness) -> None:
         submit(harness)
         row = harness.row(f"{JOBS}/train-1")

@@ -9,6 +9,8 @@ import pytest
 
 from fakes.jobs import JOBS, cluster, counts, status, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.sched import placement
+from smalt.sched.want import Want
 from smalt.store import nodes
 
 
@@ -225,6 +227,47 @@ def test_machines_of_two_servers_are_not_one_job(harness: Harness) -> None:
     for name, server in (("one", "a"), ("two", "b"), ("three", "b")):
         machine(harness, name, address="192.0.2.1", server=server)
     assert [task.node for task in gang(harness)] == ["two", "three"]
+
+
+def on_two_servers(harness: Harness, a: int, b: int) -> str:
+    """A cluster whose machines a-0, a-1, … dial server a, and b-0, … server b. The compute's id."""
+    compute = cluster(harness, most=a + b)
+    for server, count in (("a", a), ("b", b)):
+        for number in range(count):
+            machine(harness, f"{server}-{number}", server=server)
+    return compute
+
+
+def test_a_gang_gets_the_machines_that_are_free_though_more_are_busy_elsewhere(harness: Harness) -> None:
+    compute = on_two_servers(harness, 3, 2)
+    for name in ("x", "y", "z"):
+        submit(harness, name, computeId=compute)
+    harness.settle()
+    assert [task.node for task in gang(harness)] == ["b-0", "b-1"]
+
+
+def test_free_machines_that_are_too_few_for_a_gang_do_not_keep_it_waiting(harness: Harness) -> None:
+    compute = on_two_servers(harness, 2, 1)
+    for name in ("x", "y"):
+        submit(harness, name, computeId=compute)
+    assert not gang(harness)
+    finish(harness, [task_of(harness, name) for name in ("x", "y")])
+    assert harness.row(f"{JOBS}/a").status["machines"] == ["a-0", "a-1"]
+
+
+def test_nobody_gives_way_whose_machine_would_not_help(harness: Harness) -> None:
+    compute = on_two_servers(harness, 2, 1).lower()
+    with harness.database.write() as connection:
+        for at, owner in enumerate(("x", "y", "z")):
+            one = Want(compute, owner, 1, 3, 0.0, preemptible=owner != "y")
+            given = placement.acquire(connection, one, 0, float(at))
+            assert given and given[0].machine == ("a-0", "a-1", "b-0")[at]
+        two = Want(compute, "gang", 2, 3, 4.0)
+        assert placement.acquire(connection, two, 0, 4.0) is None
+        assert not [one for one in "xyz" if placement.reclaimed(connection, one)], "y would go on"
+        placement.release(connection, "y", 5.0)
+        assert placement.acquire(connection, two, 0, 6.0) is None
+        assert [one for one in "xyz" if placement.reclaimed(connection, one)] == ["x"], "z is the youngest"
 
 
 def test_ports_are_counted_on_each_machine(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

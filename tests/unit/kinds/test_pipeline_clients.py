@@ -47,6 +47,18 @@ class TestModesThatNobodySaid:
         harness.settle()
         assert child(harness, "a", "copy")["properties"]["azureml.isreused"] == "true"
 
+    def test_a_copy_of_what_was_read_has_its_components_modes(self, harness: Harness) -> None:
+        part = component(harness, "part", outputs={"made": {"type": "uri_folder", "mode": "upload"}})
+        jobs = {"a": node(part, data=IN, outputs={"made": "${{parent.outputs.kept}}"})}
+        given = {"inputs": {"raw": data()}, "outputs": {"kept": {"jobOutputType": "uri_folder"}}}
+        assert submit(harness, jobs, **given).status_code == 201
+        read = shown(harness)
+        assert read["outputs"]["kept"]["mode"] == "ReadWriteMount"
+        again = {name: read[name] for name in ("inputs", "outputs")} | {"settings": {"forceRerun": True}}
+        assert submit(harness, jobs, "copy", **again).status_code == 201
+        harness.settle()
+        assert [child(harness, "a", one)["outputs"]["made"]["mode"] for one in ("pipe", "copy")] == ["Upload"] * 2
+
 
 def test_a_fraction_may_be_an_integers(harness: Harness) -> None:
     """Azure hands it on as it is."""

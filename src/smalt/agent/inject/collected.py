@@ -23,6 +23,7 @@ from .http1 import Request
 from .outcome import Outcome
 
 MOST_BYTES = 32 * 1024 * 1024  # that wait to be written
+WRITE_BYTES = 4 * 1024 * 1024  # of lines that are made, before they are written
 FILE_BYTES = 4 * 1024 * 1024
 LARGE_BYTES = 4 * 1024 * 1024  # Azure's bound of what stands in a line
 FLUSH_S = 0.2
@@ -251,7 +252,7 @@ class Collected:
             )
 
     def _has_room(self, size: int) -> bool:
-        return not self._waiting or self._bytes + size <= MOST_BYTES
+        return not self._bytes or self._bytes + size <= MOST_BYTES
 
     def _period(self) -> str:
         return time.strftime(self._form, time.gmtime())
@@ -261,38 +262,44 @@ class Collected:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
                 self._changed.wait_for(lambda: self._urgent or self._closing, FLUSH_S)
-                batch, closing = list(self._waiting), self._closing
+                count, closing = len(self._waiting), self._closing
                 self._urgent = False
-            if batch:
-                self._write(batch)
-                with self._changed:
-                    for one in batch:
-                        self._waiting.popleft()
-                        self._bytes -= one.size
-                    self._changed.notify_all()
-            elif closing:
+            if not count and closing:
                 for collection in self._collections.values():
                     collection.close()
                 return
+            while count:
+                count -= self._write(count)
 
-    def _write(self, batch: list[Waiting]) -> None:
-        by_collection: dict[Collection, list[tuple[Waiting, bytes]]] = {}
-        for one in batch:
+    def _write(self, most: int) -> int:
+        """The oldest `most` that wait, or fewer: lines may be many times as large as what waits. How many."""
+        made: dict[Collection, list[tuple[Done | None, bytes]]] = {}
+        count = size = ready = 0
+        while count < most and ready < WRITE_BYTES:
+            one = self._waiting.popleft()
             line = self._make(one)
             if line:
-                by_collection.setdefault(one.collection, []).append((one, line))
-        for collection, lines in by_collection.items():
-            done = False
-            try:
-                collection.append(b"".join(line for _, line in lines), self._period(), self._instance)
-                done = True
-                self.written += len(lines)
-            except (OSError, MemoryError) as ex:
-                with self._changed:
-                    self._lose(len(lines), getattr(ex, "strerror", None) or repr(ex))
-            for one, _ in lines:
-                if one.done is not None:
-                    one.done(done)
+                made.setdefault(one.collection, []).append((one.done, line))
+            count, size, ready = count + 1, size + one.size, ready + len(line)
+        for collection, lines in made.items():
+            self._append(collection, lines)
+        with self._changed:
+            self._bytes -= size
+            self._changed.notify_all()
+        return count
+
+    def _append(self, collection: Collection, lines: list[tuple[Done | None, bytes]]) -> None:
+        written = False
+        try:
+            collection.append(b"".join(line for _, line in lines), self._period(), self._instance)
+            written = True
+            self.written += len(lines)
+        except (OSError, MemoryError) as ex:
+            with self._changed:
+                self._lose(len(lines), getattr(ex, "strerror", None) or repr(ex))
+        for done, _ in lines:
+            if done is not None:
+                done(written)
 
     def _make(self, one: Waiting) -> bytes:
         try:

@@ -2,7 +2,7 @@
 
 It posts each payload to http://AZUREML_MDC_HOST:AZUREML_MDC_PORT/modeldata/log, its attributes in headers `ce-*`, and
 reads from the file AZUREML_MDC_CONFIG_PATH which collections there are. An answer of 2xx means that the line is
-written. The port is one of loopback's, so what comes from another user of the machine is refused.
+written. The port is one of loopback's, so whoever connects as another user of the machine is refused, unheard.
 
 The package sends one payload at a time, through a connection of its own each, and drops what does not fit into its
 queue of 1,500. In the process that receives there is a shorter way: `shorten` gives its sender the function behind the
@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from .collected import HTTP_WAIT_S, JSON, LINE_BYTES, WAIT_S, Collected
-from .http1 import Connection, Request, Response, Site
+from .http1 import Connection, Request, Response, Site, encode
 from .outcome import error
 
 PATH = "/modeldata/log"
@@ -31,6 +32,7 @@ HOST = "127.0.0.1"
 PREFIX = "azureml.inference."
 PACKAGE = "azureml.ai.monitoring"
 MOST_BODY_BYTES = 100 * 1024 * 1024
+_CALLERS = 128  # at once; the package makes one
 _SOCKETS = Path("/proc/net/tcp")
 
 
@@ -55,7 +57,7 @@ class Receiver:
         return {"AZUREML_MDC_CONFIG_PATH": file.name, "AZUREML_MDC_HOST": HOST, "AZUREML_MDC_PORT": port}
 
     def connection(self) -> Connection:
-        return Connection(self.handle, _refuse, self._site)
+        return _Caller(self.handle, _refuse, self._site)
 
     def handle(self, request: Request, connection: Connection) -> None:
         """Exactly one answer, once it is written."""
@@ -64,15 +66,7 @@ class Receiver:
         elif request.method != "POST":
             connection.send(_refuse(405, "Method not allowed"))
         else:
-            self._loop.run_in_executor(None, self._check, request, connection)
-
-    def _check(self, request: Request, connection: Connection) -> None:
-        """In a thread of its own: the list of all sockets is long where there are many."""
-        if _is_ours(connection.peer, self.socket.getsockname()[1]):
-            self._loop.call_soon_threadsafe(self._receive, request, connection)
-        else:
-            answer = _refuse(403, "This is the data collector of another user's deployment.")
-            self._loop.call_soon_threadsafe(connection.send, answer)
+            self._receive(request, connection)
 
     def _receive(self, request: Request, connection: Connection) -> None:
         name = _collection(request.headers)
@@ -139,6 +133,32 @@ class Receiver:
         return self._collected.add(name, make, len(content) + LINE_BYTES, wait_s, done)
 
 
+class _Caller(Connection):
+    """Nothing is read before it is known whose it is; a stranger's place is free again at once."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self._site.connections) > _CALLERS:
+            transport.abort()
+            return
+        transport.pause_reading()
+        local = transport.get_extra_info("sockname")
+        self._site.loop.run_in_executor(None, self._check, self.peer, local)
+
+    def _check(self, peer: tuple[str, int] | None, local: tuple[str, int]) -> None:
+        """In a thread of its own: the list of all sockets is long where there are many."""
+        self._site.loop.call_soon_threadsafe(self._begin if _is_ours(peer, local) else self._turn_away)
+
+    def _begin(self) -> None:
+        if not self.closed:
+            self._transport.resume_reading()
+
+    def _turn_away(self) -> None:
+        answer = _refuse(403, "This is the data collector of another user's deployment.")
+        self._transport.write(encode(answer, self._site.clock.date(), keep_alive=False, head_only=False))
+        self._transport.close()
+
+
 def _refuse(status: int, message: str) -> Response:
     outcome = error(status, message)
     return Response(status, outcome.body, outcome.headers)
@@ -159,17 +179,23 @@ def _time(text: str) -> float:
         return time.time()
 
 
-def _is_ours(peer: tuple[str, int] | None, port: int) -> bool:
+def _is_ours(peer: tuple[str, int] | None, here: tuple[str, int]) -> bool:
     """Whether the other end of a connection on loopback is a socket of the user that this process runs as."""
     if peer is None:
         return False
-    local, remote = f":{peer[1]:04X}", f":{port:04X}"
+    ends = [_end(peer), _end(here)]
     try:
         with _SOCKETS.open(encoding="ascii") as file:
             for line in file:
                 parts = line.split()
-                if parts[1].endswith(local) and parts[2].endswith(remote):
+                if parts[1:3] == ends:
                     return parts[7] == str(os.getuid())
     except OSError:
         return True  # no such file: a system that has no other users' processes to show
     return False
+
+
+def _end(address: tuple[str, int]) -> str:
+    """As the kernel shows it: the four bytes as a number of this machine."""
+    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{number:08X}:{address[1]:04X}"

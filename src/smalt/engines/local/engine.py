@@ -145,10 +145,10 @@ class LocalEngine:
         with self._folders.door(exclusive=True):
             grave = self._folders.discard(folder)
         if grave is not None:
-            self._dispose(grave)
+            self._dispose(grave, self._graves.take)
         for busy in list(self._busy - {grave}):
             self._busy.discard(busy)
-            self._dispose(busy)
+            self._dispose(busy, self._graves.take)
         if self._carriage is not None:
             self._carriage.settle()
 
@@ -288,14 +288,14 @@ class LocalEngine:
         """Finish removals that a crash cut short, and what versions before kept of replicas that are gone."""
         for grave in sorted((self._folders.root / TRASH).iterdir()):
             if grave.suffix == _ENDED:
-                self._graves.take(grave)
+                self._graves.find(grave)
             else:
-                self._dispose(grave)
+                self._dispose(grave, self._graves.find)
         for replica in self._older.glob("*/*"):
             if not self._folders.of(replica.name).exists():
-                self._graves.take(replica)
+                self._graves.find(replica)
 
-    def _dispose(self, grave: Path) -> None:
+    def _dispose(self, grave: Path, take: Callable[[Path], None]) -> None:
         """End what is left of the task; its files go behind."""
         state = read_state(grave)
         if state is None or state.phase is not Phase.EXITED:
@@ -309,7 +309,7 @@ class LocalEngine:
             delete_tree(listened)
         listened.with_name(f"{listened.name}.sock").unlink(missing_ok=True)  # of a version before
         if recorded(grave).remove():
-            self._graves.take(grave.rename(grave.with_name(grave.name + _ENDED)))
+            take(grave.rename(grave.with_name(grave.name + _ENDED)))
         else:  # the kernel still holds one: with the next removal, or the next start
             self._busy.add(grave)
 

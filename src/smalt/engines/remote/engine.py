@@ -181,7 +181,7 @@ class RemoteEngine:
                 nodes.note(
                     connection, machine.name, incarnation=hello.incarnation, version=hello.version, cpus=hello.cpus,
                     memory_bytes=hello.memory_bytes, gpus=hello.gpus, isolation=hello.isolation,
-                    state=nodes.CONNECTED, seen_at=now, server=self._me or None, address=hello.address or None,
+                    state=nodes.CONNECTED, seen_at=now, server=self._me or None, address=hello.found_at or None,
                 )  # fmt: skip
                 if self._me:
                     servers.move(connection, node_tasks.owners(connection, machine.name), self._me)

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from smalt.agent.wire import Address, Outcome, Phase, TaskState
+from smalt.engines.remote.loopback import loopback_id
 
 PREFIX = "/nodes/v1"
 SESSION_HEADER = "x-smalt-session"
@@ -46,7 +47,10 @@ class Said(BaseModel):
 
 
 class Hello(BaseModel):
-    """`incarnation`: of the node's root. `address`: where other machines find it (IPv4). `tasks`: all that it has."""
+    """`incarnation`: of the node's root. `address`: where other machines find it (IPv4). `tasks`: all that it has.
+
+    `loopback`: its `loopback_id`; versions before say none.
+    """
 
     incarnation: Text = Field(min_length=8, max_length=64)
     version: Text = Field(max_length=64)
@@ -55,7 +59,14 @@ class Hello(BaseModel):
     gpus: int = Field(ge=0, le=1 << 16)
     isolation: Text = Field(max_length=32)
     address: Annotated[str, AfterValidator(_address)] = ""
+    loopback: Text = Field("", max_length=128)
     tasks: list[Said] = []
+
+    @property
+    def found_at(self) -> str:
+        """Where others find it: an address of loopback leads to the nodes of this server's own machine alone."""
+        elsewhere = not self.loopback or self.loopback != loopback_id()
+        return "" if self.address and IPv4Address(self.address).is_loopback and elsewhere else self.address
 
 
 class Used(BaseModel):

@@ -110,7 +110,7 @@ def _end(platform: Platform, row: Row, status: JobStatus, completed: Completed) 
 
     def writes(connection: Connection) -> None:
         placement.release(connection, row.id, now)
-        peers.forget(platform, connection, row, status)
+        peers.forget(platform, connection, row)
         if status.ending == "Completed":
             _complete(completed, connection, row, now)
 

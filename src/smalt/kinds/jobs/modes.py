@@ -1,6 +1,7 @@
 """The modes of inputs and outputs that say none: shown as Azure shows them, and not kept.
 
-The mode of a pipeline's output outweighs its component's, so what is kept, and runs, is what was asked for.
+The mode of a pipeline's output outweighs its component's, so what is kept, and runs, is what was asked for. Clients
+send back what they were shown under a new name, too: there the default says nothing against a component's mode.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from smalt.arm.kind import Document
+from smalt.kinds.jobs.model import MODES
 from smalt.store.document import part
 
 _DEFAULTS = (("inputs", "jobInputType", "ReadOnlyMount"), ("outputs", "jobOutputType", "ReadWriteMount"))
@@ -31,6 +33,12 @@ def without_shown(given: Mapping[str, Any], kept: Mapping[str, Any]) -> Document
             was = part(kept, name)
             result[name] = {key: _without(one, was.get(key), type_, mode) for key, one in given[name].items()}
     return result
+
+
+def outweighing(output: Mapping[str, Any]) -> str | None:
+    """The mode of a pipeline's output, where it is none that is shown of what says none."""
+    mode = output.get("mode")
+    return None if MODES.get(str(mode).lower()) == "rw_mount" else mode
 
 
 def _shown(given: Any, type_: str, mode: str) -> Any:

@@ -14,6 +14,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
 from smalt.arm.validation import nearest
 from smalt.kinds.assets import references
+from smalt.kinds.jobs import modes
 from smalt.kinds.jobs.admission import Checks, asset_type
 from smalt.kinds.jobs.pipelines import control, overrides
 from smalt.kinds.jobs.pipelines.bindings import Binding, below, binding, bindings, document, filled, items
@@ -290,7 +291,7 @@ class Compiler:
             outer = self.outputs[bound.name]
         output = {
             "type": said.get("job_output_type") or said.get("jobOutputType") or definition.get("type") or "uri_folder",
-            "mode": said.get("mode") or outer.get("mode") or definition.get("mode"),
+            "mode": said.get("mode") or modes.outweighing(outer) or definition.get("mode"),
             "uri": said.get("uri") or outer.get("uri"),
             "assetName": said.get("name") or said.get("assetName"),
             "assetVersion": said.get("version") or said.get("assetVersion"),
