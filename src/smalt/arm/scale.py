@@ -39,6 +39,13 @@ def count(row: Row) -> int:
     return int(decided(row)["count"]) if holds(row) else int(row.spec["sku"]["capacity"])
 
 
+def release(connection: Connection, key: str, by: str, now: float) -> None:
+    """The setting `by` decides no more: the deployment keeps the number that it has, until it is told another one."""
+    row = resources.get(connection, key)
+    if row is not None and governor(row) == by:
+        decide(connection, key, int(decided(row)["count"]), now)
+
+
 def decide(connection: Connection, key: str, count: int, now: float, by: str = "") -> bool:
     """Write how many there are to be, and wake the deployment's step. False: it is gone, or that is what it has."""
     row = resources.get(connection, key, Lock.WRITE)

@@ -244,3 +244,13 @@ def test_a_rule_says_what_there_is(harness: Harness) -> None:
     )
     assert put(windowSize="PT30S") == "properties.windowSize"
     assert put(actions=[{"actionGroupId": ENDPOINT}]) == "properties.actions.0.actionGroupId"
+
+
+def test_ids_are_kept_as_the_platform_writes_them(tmp_path: Any, hook: Receiver) -> None:
+    site = Site(tmp_path, hook, scopes=[f"{ENDPOINT}/"], actions=[{"actionGroupId": f"{ACTIONS}/"}])
+    said = site.harness.get(ALERT).json()["properties"]
+    assert said["scopes"] == [ENDPOINT] and said["actions"] == [{"actionGroupId": ACTIONS}]
+    for _ in range(3):
+        site.answer(800)
+    assert site.state == "Fired" and len(hook.heard) == 1
+    site.harness.close()

@@ -48,7 +48,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Recurring:
-    """It begins on these days of the week at these hours and minutes, and holds until another one begins."""
+    """It begins on these days of the week at these hours and minutes (in order), and holds until another one begins."""
 
     zone: tzinfo
     days: tuple[int, ...]
@@ -57,14 +57,14 @@ class Recurring:
     def began(self, now: float) -> float:
         """When it began last."""
         local = datetime.fromtimestamp(now, UTC).astimezone(self.zone).replace(tzinfo=None)
-        found = float("-inf")
         for back in range(8):
             day = local - timedelta(days=back)
             if day.weekday() in self.days:
-                for hour, minute in self.times:
+                for hour, minute in reversed(self.times):
                     at = instant(day.replace(hour=hour, minute=minute, second=0, microsecond=0), self.zone).timestamp()
-                    found = max(found, at if at <= now else found)
-        return found
+                    if at <= now:
+                        return at
+        return float("-inf")
 
 
 @dataclass(frozen=True)

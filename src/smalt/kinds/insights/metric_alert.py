@@ -101,16 +101,21 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             )
         for row in rows:
             check_metric(connection, row, one["metricName"], f"{field}.metricName")
-    for at, one in enumerate(properties.get("actions") or ()):
-        _check_group(request, connection, one, f"properties.actions.{at}.actionGroupId")
+    properties["scopes"] = [row.written for row in rows]
+    if properties.get("actions"):
+        properties["actions"] = [
+            {**one, "actionGroupId": _group(request, connection, one, f"properties.actions.{at}.actionGroupId").written}
+            for at, one in enumerate(properties["actions"])
+        ]
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "global"}
     return Admitted(spec)
 
 
-def _check_group(request: Request, connection: Connection, action: Mapping[str, Any], field: str) -> None:
+def _group(request: Request, connection: Connection, action: Mapping[str, Any], field: str) -> Row:
     row = found(request, connection, action["actionGroupId"], field, f"{INSIGHTS}/actionGroups/read")
     if row.kind != ACTION_GROUPS:
         raise invalid(f"{field}: this is no action group.", field)
+    return row
 
 
 def conditions_of(properties: Mapping[str, Any], scope: str) -> list[Condition]:

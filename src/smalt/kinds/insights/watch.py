@@ -199,7 +199,9 @@ class Watch:
         if decision.count == have and scale.governor(target) == setting.id:
             return
         with self._platform.database.write() as connection:
-            if resources.get(connection, setting.id, Lock.WRITE) is None:
+            row = resources.get(connection, setting.id, Lock.WRITE)
+            if row is None or row.generation != setting.generation:  # it may be disabled by now
+                self._stale = True
                 return
             scale.decide(connection, target.id, decision.count, now, setting.id)
             if decision.count != have:
