@@ -11,7 +11,8 @@ import pytest
 from fakes.deployments import BLUE, come_up, deploy
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import Harness
-from smalt.arm.scale import decided, governor
+from smalt.arm.scale import count as count_of
+from smalt.arm.scale import decided, governor, wake
 from smalt.kinds.insights.autoscale_setting import profiles_of
 from smalt.kinds.insights.autoscaling import Fixed, Profile, Recurring, Rule, current, decide
 from smalt.kinds.insights.conditions import Condition
@@ -57,6 +58,12 @@ def test_in_only_where_all_say_so() -> None:
     assert decide(both, lambda one: values[one.metric], 3, 1000, {}).count == 3
     values["RequestsPerMinute"] = 1.0
     assert decide(both, lambda one: values[one.metric], 3, 1000, {}).count == 2
+
+
+def test_not_in_while_some_are_still_to_come_up() -> None:
+    assert decide(PROFILE, lambda one: 10.0, 3, 1000, {}, live=2).count == 3
+    assert decide(PROFILE, lambda one: 10.0, 3, 1000, {}, live=3).count == 2
+    assert decide(PROFILE, lambda one: 80.0, 3, 1000, {}, live=2).count == 4
 
 
 def test_the_default_where_no_metric_can_be_read() -> None:
@@ -283,3 +290,37 @@ def test_of_two_settings_that_are_put_at_once_one_waits_for_the_other(harness: H
     monkeypatch.setattr(resources, "get", get)
     assert harness.put(SETTING, body()).status_code == 201
     assert (BLUE.lower(), resources.Lock.WRITE) in asked
+
+
+def test_who_is_woken_stays_until_it_has_answered_and_was_idle_for_the_cooldown(harness: Harness) -> None:
+    site = Site(harness)
+    trigger = {
+        "metricName": "RequestsPerMinute", "metricResourceUri": BLUE, "operator": "LessThan", "threshold": 1,
+        "timeAggregation": "Total", "timeWindow": "PT1M",
+    }  # fmt: skip
+    idle = {"metricTrigger": trigger, "scaleAction": {"direction": "Decrease", "type": "ChangeCount"}}
+    made = changed("profiles.0.rules", [idle])
+    made["properties"]["profiles"][0]["capacity"] = {"minimum": "0", "maximum": "3", "default": "0"}
+    assert harness.put(SETTING, made).status_code == 201
+
+    def wanted(after_s: float = 10) -> int:
+        harness.clock.pass_(after_s)
+        site.watch.look()
+        harness.settle()
+        return count_of(harness.row(BLUE))
+
+    assert wanted() == 0
+    harness.clock.pass_(3600)
+    with harness.database.write() as connection:
+        wake(connection, harness.row(BLUE), harness.clock())
+    harness.settle()
+    assert wanted() == 1 and governor(harness.row(BLUE)) == SETTING.lower()
+    assert wanted(600) == 1, "the model is still loaded"
+    with harness.database.write() as connection:
+        wake(connection, harness.row(BLUE), harness.clock())
+    come_up(harness)
+    assert wanted() == 1, "within the cooldown"
+    harness.gateway.active = {("churn-scores", "blue"): 1}
+    assert wanted(301) == 1, "a request is answered"
+    harness.gateway.active = {}
+    assert wanted() == 0

@@ -21,6 +21,7 @@ from smalt.arm import scale
 from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
 from smalt.arm.platform import Platform
+from smalt.arm.ports import NotReady
 from smalt.kinds.insights import autoscaling, conditions
 from smalt.kinds.insights.action_group import receivers
 from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
@@ -195,8 +196,13 @@ class Watch:
             have = scale.count(target)
             acted = part(setting.status, "acted")
             times = {name: float(acted[name]) for name in (INCREASE, DECREASE) if name in acted}
-            decision = autoscaling.decide(profile, partial(_value, connection, now, have), have, now, times)
+            if woken := scale.decided(target).get("woken"):
+                times[INCREASE] = max(times.get(INCREASE, woken), woken)
+            live = len(target.status["live"]["addresses"])
+            decision = autoscaling.decide(profile, partial(_value, connection, now, have), have, now, times, live)
         if decision.count == have and scale.governor(target) == setting.id:
+            return
+        if have and not decision.count and self._is_asked(target):
             return
         with self._platform.database.write() as connection:
             row = resources.get(connection, setting.id, Lock.WRITE)
@@ -207,6 +213,14 @@ class Watch:
             if decision.count != have:
                 self._note(connection, setting, acted, decision, have, now)
         self._stale = True
+
+    def _is_asked(self, target: Row) -> bool:
+        """Whether requests are answered or wait there, or that is not known now: it must not fall asleep."""
+        *_, endpoint, _, _ = target.written.split("/")
+        try:
+            return bool(self._platform.gateway.in_flight().get((endpoint, target.name)))
+        except (NotReady, OSError):
+            return True
 
     @staticmethod
     def _note(
