@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +14,7 @@ import pytest
 
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import GROUP, Harness
-from smalt.kinds.insights import conditions
+from smalt.kinds.insights import conditions, metric_alert
 from smalt.kinds.insights.action_group import refused
 from smalt.kinds.insights.conditions import Condition
 from smalt.kinds.insights.metric_alert import notices_of
@@ -339,3 +341,34 @@ def test_long_windows_are_read_by_the_hour(
     with harness.database.read() as connection:
         (found,) = conditions.read(connection, condition, now)
     assert grains == [grain] and found.value == 7.0
+
+
+def test_a_receiver_that_never_comes_to_an_end_holds_nobody_up(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    heard: list[bytes] = []
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        with connection, contextlib.suppress(OSError):
+            while not ended.wait(0.02):
+                connection.sendall(b"a")
+
+    monkeypatch.setattr(metric_alert, "_DEADLINE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        try:
+            port = listener.getsockname()[1]
+            assert "within 0.3 s" in metric_alert._post(f"http://127.0.0.1:{port}/", {"a": 1})
+        finally:
+            ended.set()
+            thread.join()
+    assert heard
+    alert, compute = (harness.kinds[key] for key in (metric_alert.ALERTS, "workspaces/computes"))
+    lanes = harness.kinds.lanes()
+    assert [name for name, lane in lanes.items() if alert.key in lane.kinds] == ["telling"]
+    assert [name for name, lane in lanes.items() if compute.key in lane.kinds] == ["control", "cleanup"]
