@@ -21,7 +21,7 @@ from smalt.arm.ports import Principal
 from smalt.store.document import Document
 from smalt.store.resources import Row
 
-CONTROL, SERVING, CLEANUP, BULK = "control", "serving", "cleanup", "bulk"
+CONTROL, SERVING, CLEANUP, BULK, TELLING = "control", "serving", "cleanup", "bulk", "telling"
 OURS = "smalt"  # the key of a spec where we keep what the user did not write (a cancel request, …)
 IN_GROUP = frozenset({Scope.GROUP})
 INTERNAL = frozenset[Scope]()
@@ -145,9 +145,9 @@ class Kind:
     - `views`: what `listViewType` may say, the default first, and whether a list then shows archived rows, the others,
       or (None) both.
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
-    - `lane`: whose workers do its steps: BULK for steps that read a lot, which nobody else is to wait behind; SERVING
-      for what stands between a request and its answer, so that nothing else
-      holds it up; deletes of all other kinds have workers of their own.
+    - `lane`: whose workers do its steps: BULK for steps that read a lot, which nobody else is to wait behind; TELLING
+      for those that wait for others' servers; SERVING for what stands between a request and its answer, so that nothing
+      else holds it up; deletes of all other kinds have workers of their own.
     - `delete_at_once`: nothing outside has to be removed first, and clients take no 202 for it.
     - `by_the_clock`: what it waits for is a time of day. Where the clock is set its rows are looked at at once; all
       others go on to wait as long as before.

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from smalt.arm.errors import ArmError
 from smalt.arm.ids import GROUPS, RESOURCES, SUBSCRIPTIONS, ResourceId, Scope, Segment, kind_key
-from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING, Kind
+from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING, TELLING, Kind
 from smalt.store.claims import Lane
 
 _FRAME = frozenset(kind_key(RESOURCES, one) for one in (SUBSCRIPTIONS, GROUPS))  # above all providers
@@ -83,9 +83,9 @@ class Kinds(Mapping[str, Kind]):
     def lanes(self) -> dict[str, Lane]:
         """Which rows the workers of each lane take."""
         reconciled = [kind for kind in self.values() if kind.reconcile is not None]
-        serving, bulk = (frozenset(one.key for one in reconciled if one.lane == lane) for lane in (SERVING, BULK))
-        others = frozenset(kind.key for kind in reconciled) - serving - bulk
-        lanes = {SERVING: Lane(serving), BULK: Lane(bulk)}
+        own = {lane: frozenset(one.key for one in reconciled if one.lane == lane) for lane in (SERVING, BULK, TELLING)}
+        others = frozenset(kind.key for kind in reconciled).difference(*own.values())
+        lanes = {lane: Lane(keys) for lane, keys in own.items()}
         return lanes | {CONTROL: Lane(others, deleting=False), CLEANUP: Lane(others, deleting=True)}
 
     def by_the_clock(self) -> list[str]:

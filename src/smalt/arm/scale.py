@@ -1,9 +1,9 @@
 """How many instances a deployment is to have, where something else than its `sku` decides: its own scale settings, or
 an autoscale setting that names it.
 
-`status.scale` of the deployment's row: `count`, `generation` (of the deployment, when that was decided) and `by` (the
-id of an autoscale setting, as long as that governs it). Whoever decides writes it and makes the row due; the step of
-the deployment follows.
+`status.scale` of the deployment's row: `count`, `generation` (of the deployment, when that was decided), `by` (the
+id of an autoscale setting, as long as that governs it) and `woken` (when a request asked for the first instance).
+Whoever decides writes it and makes the row due; the step of the deployment follows.
 """
 
 from __future__ import annotations
@@ -39,12 +39,26 @@ def count(row: Row) -> int:
     return int(decided(row)["count"]) if holds(row) else int(row.spec["sku"]["capacity"])
 
 
-def decide(connection: Connection, key: str, count: int, now: float, by: str = "") -> bool:
+def release(connection: Connection, key: str, by: str, now: float) -> None:
+    """The setting `by` decides no more: the deployment keeps the number that it has, until it is told another one."""
+    row = resources.get(connection, key)
+    if row is not None and governor(row) == by:
+        decide(connection, key, int(decided(row)["count"]), now)
+
+
+def wake(connection: Connection, row: Row, now: float) -> None:
+    """A request waits for the first instance. Whoever governs the number goes on to, and counts that as an increase."""
+    decide(connection, row.id, 1, now, governor(row), woken=now)
+
+
+def decide(connection: Connection, key: str, count: int, now: float, by: str = "", woken: float | None = None) -> bool:
     """Write how many there are to be, and wake the deployment's step. False: it is gone, or that is what it has."""
     row = resources.get(connection, key, Lock.WRITE)
     if row is None or row.deleting:
         return False
     wanted: Document = {"count": count, "generation": row.generation, **({"by": by} if by else {})}
+    if woken is not None:
+        wanted["woken"] = woken
     if decided(row) == wanted:
         return False
     resources.merge_status(connection, row.id, {SCALE: wanted})

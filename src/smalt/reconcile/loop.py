@@ -141,7 +141,10 @@ class Loop:
             return self._apply(row, self._failed(kind, row, error))
 
     def claim(self, most: Mapping[str, int]) -> list[Row]:
-        """Due rows, now leased by this loop: up to `most` of each lane. Nothing is written where nothing is due."""
+        """Due rows, now leased by this loop: up to `most` of each lane that it names.
+
+        Nothing is written where nothing is due.
+        """
         now, database = self._platform.clock(), self._platform.database
         with self._lock:
             hints, self._hints = list(self._hints), {}
@@ -180,7 +183,7 @@ class Loop:
         return [
             key
             for name, lane in self._lanes.items()
-            if most[name] > 0
+            if most.get(name, 0) > 0
             for key in claims.due(connection, lane, now, most[name], self._others)
         ]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING
+from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING, TELLING
 
 
 def _workers() -> dict[str, int]:
-    return {SERVING: 3, CONTROL: 6, CLEANUP: 3, BULK: 1}
+    return {SERVING: 3, CONTROL: 6, CLEANUP: 3, BULK: 1, TELLING: 2}
 
 
 @dataclass(frozen=True)

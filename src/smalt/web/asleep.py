@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
-from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -20,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from smalt.agent.wire import Address
 from smalt.arm.platform import Platform
 from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
-from smalt.arm.scale import decide, governor
+from smalt.arm.scale import wake
 from smalt.arm.threads import Threads
 from smalt.gateway.listener import ASLEEP_HEADER
 from smalt.gateway.routes import START_S
@@ -38,9 +37,10 @@ _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "t
 
 @dataclass(frozen=True)
 class _State:
-    """Of a deployment: where it listens, and why it cannot be waited for."""
+    """Of a deployment: where it listens, whether it is to have an instance, and why it cannot be waited for."""
 
     key: str = ""
+    sleeps: bool = False
     addresses: tuple[Address, ...] = ()
     why: str = ""
     deaths: int = 0
@@ -64,18 +64,19 @@ class AsleepApp:
 
     async def _answer(self, request: Request, wanted: str) -> Response:
         endpoint, _, name = wanted.partition("/")
-        try:
-            async with asyncio.timeout(START_S):
-                while True:
+        until = asyncio.get_running_loop().time() + START_S
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
                     state = await self._awake(endpoint, name)
-                    if state.why:
-                        return _unavailable(state.why)
-                    try:
-                        return await _passed_on(request, random.choice(state.addresses))
-                    except httpx.ConnectError:  # it ended at this moment; nothing was sent
-                        await asyncio.sleep(_PAUSE_S)
-        except TimeoutError:
-            return _unavailable(f"No instance of deployment '{name}' came up within {START_S:g} s.")
+            except TimeoutError:
+                return _unavailable(f"No instance of deployment '{name}' came up within {START_S:g} s.")
+            if state.why:
+                return _unavailable(state.why)
+            try:
+                return await _passed_on(request, random.choice(state.addresses))
+            except httpx.ConnectError:  # it ended at this moment; nothing was sent
+                await asyncio.sleep(_PAUSE_S)
 
     async def _awake(self, endpoint: str, name: str) -> _State:
         """As it is once it has an instance, or none can be waited for."""
@@ -84,8 +85,9 @@ class AsleepApp:
         if state.why:
             return state
         with self._platform.hub.subscribe(state.key) as news:
-            await self._threads.run(self._wake, state.key)
             while True:
+                if state.sleeps:
+                    await self._threads.run(self._wake, state.key)
                 state = await self._threads.run(self._look, endpoint, name)
                 if state.addresses or state.why:
                     return state
@@ -99,7 +101,7 @@ class AsleepApp:
         with platform.database.write() as connection:
             row = resources.get(connection, key)
             if row is not None and not scaling.count(row):
-                decide(connection, key, 1, platform.clock(), governor(row))
+                wake(connection, row, platform.clock())
 
     def _look(self, endpoint: str, name: str) -> _State:
         with self._platform.database.read() as connection:
@@ -114,7 +116,7 @@ class AsleepApp:
         live, target = row.status.get("live") or {}, row.status.get("target") or {}
         deaths = sum(int(one["count"]) for one in target.get("deaths", {}).values())
         found = tuple(Address(one) for one in addresses_here(self._platform, live).values())
-        return _State(row.id, found, "", deaths)
+        return _State(row.id, not scaling.count(row), found, "", deaths)
 
 
 async def _passed_on(request: Request, address: Address) -> Response:
@@ -122,13 +124,15 @@ async def _passed_on(request: Request, address: Address) -> Response:
     transport = httpx.AsyncHTTPTransport(uds=address.path) if address.path else httpx.AsyncHTTPTransport()
     client = httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)
     host = "replica" if address.path else str(address)
-    target = f"http://{host}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
-    headers = [(name, value) for name, value in request.headers.items() if name not in _HOP]
+    query = request.scope["query_string"]
+    target = request.scope["raw_path"] + (b"?" + query if query else b"")  # as it came
+    headers = [(name, value) for name, value in request.headers.raw if name.decode("latin-1").lower() not in _HOP]
     has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
     try:
         outgoing = client.build_request(
-            request.method, target, headers=headers, content=_body(request) if has_body else None
-        )
+            request.method, f"http://{host}/", headers=headers, content=_body(request) if has_body else None,
+            extensions={"target": target},
+        )  # fmt: skip
         answer = await client.send(outgoing, stream=True)
     except httpx.ConnectError:
         await client.aclose()
@@ -136,16 +140,28 @@ async def _passed_on(request: Request, address: Address) -> Response:
     except (httpx.HTTPError, ClientDisconnect) as error:
         await client.aclose()
         return _unavailable(f"The instance that came up does not answer: {str(error)[:200]}")
-
-    async def done() -> None:
-        await answer.aclose()
+    except BaseException:  # it is cancelled
         await client.aclose()
+        raise
+    return _Relayed(client, answer)
 
-    back = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(done))
-    back.raw_headers = [
-        (name.lower(), value) for name, value in answer.headers.raw if name.lower().decode() not in _HOP
-    ]
-    return back
+
+class _Relayed(StreamingResponse):
+    """An answer of an instance. However it ends, the connection there is closed."""
+
+    def __init__(self, client: httpx.AsyncClient, answer: httpx.Response) -> None:
+        super().__init__(answer.aiter_raw(), answer.status_code)
+        self._client, self._answer = client, answer
+        self.raw_headers = [
+            (name.lower(), value) for name, value in answer.headers.raw if name.decode("latin-1").lower() not in _HOP
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._answer.aclose()
+            await self._client.aclose()
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:

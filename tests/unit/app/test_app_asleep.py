@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import UnixStreamServer
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
 from fakes.deployments import BLUE, KEY, come_up, deploy, live
 from fakes.examples import prepare
@@ -21,6 +23,7 @@ from fakes.platform import Harness
 from smalt.agent.wire import Address
 from smalt.arm.scale import decide, decided
 from smalt.gateway.listener import ASLEEP_HEADER
+from smalt.web import asleep
 from smalt.web.asleep import AsleepApp
 
 SETTINGS = {"scaleType": "TargetUtilization", "minInstances": 0, "maxInstances": 2}
@@ -31,6 +34,9 @@ class _Replica(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.send_response(201)
+        self.send_header("x-line", self.path)
+        if team := self.headers["x-team"]:
+            self.send_header("x-team", team)
         for name, value in (("x-request-id", self.headers["x-request-id"]), ("content-length", str(len(body)))):
             self.send_header(name, value)
         assert ASLEEP_HEADER not in self.headers
@@ -68,7 +74,8 @@ class Caller(threading.Thread):
         async def call() -> httpx.Response:
             transport = httpx.ASGITransport(app=AsleepApp(self._harness.platform))
             async with httpx.AsyncClient(transport=transport, base_url="http://replica") as client:
-                return await client.post("/score?a=1", content=b"[1, 2]", headers=self._headers)
+                raw = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+                return await client.post("/score/a%2Fb?a=1", content=b"[1, 2]", headers=raw)
 
         self.answer = asyncio.run(call())
 
@@ -98,7 +105,7 @@ def woken(harness: Harness) -> str:
 
 
 def test_it_is_answered_by_the_instance_that_came_up(sleeping: Harness, tmp_path: Path) -> None:
-    caller = Caller(sleeping)
+    caller = Caller(sleeping, **HEADER, **{"x-team": "é"})
     caller.start()
     name = woken(sleeping)
     assert decided(sleeping.row(BLUE))["count"] == 1
@@ -110,6 +117,73 @@ def test_it_is_answered_by_the_instance_that_came_up(sleeping: Harness, tmp_path
         caller.join(20)
     assert caller.answer.status_code == 201 and caller.answer.content == b"[1, 2]"
     assert caller.answer.headers["x-request-id"] == "r1"
+    assert caller.answer.headers["x-line"] == "/score/a%2Fb?a=1"
+    assert dict(caller.answer.headers.raw)[b"x-team"] == "é".encode()
+
+
+def test_it_is_woken_again_where_somebody_sends_it_to_sleep_meanwhile(sleeping: Harness) -> None:
+    caller = Caller(sleeping)
+    caller.start()
+    woken(sleeping)
+    with sleeping.database.write() as connection:
+        decide(connection, BLUE.lower(), 0, sleeping.clock())
+    sleeping.settle()
+    for _ in range(3):
+        sleeping.engine.finish(woken(sleeping), 1)
+        sleeping.settle()
+        sleeping.clock.pass_(30)
+    caller.join(40)
+    assert caller.answer.status_code == 503
+
+
+async def _awake(app: AsleepApp, endpoint: str, name: str) -> Any:
+    return SimpleNamespace(why="", addresses=(Address("127.0.0.1:1"),))
+
+
+def test_the_time_to_come_up_is_not_that_of_the_answer(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def passed_on(request: Any, address: Address) -> PlainTextResponse:
+        answered = asyncio.Event()
+        asyncio.get_running_loop().call_later(4 * asleep.START_S, answered.set)
+        await answered.wait()
+        return PlainTextResponse("late")
+
+    monkeypatch.setattr(asleep, "START_S", 0.05)
+    monkeypatch.setattr(asleep, "_passed_on", passed_on)
+    monkeypatch.setattr(AsleepApp, "_awake", _awake)
+    caller = Caller(harness)
+    caller.run()
+    assert caller.answer.status_code == 200 and caller.answer.text == "late"
+
+
+def test_what_is_cut_off_leaves_no_connection(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[httpx.AsyncClient] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    class Client(httpx.AsyncClient):
+        def __init__(self, **_: Any) -> None:
+            super().__init__(transport=httpx.MockTransport(lambda request: httpx.Response(200, content=pieces())))
+            clients.append(self)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise asyncio.CancelledError
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def call() -> None:
+        scope = {"type": "http", "method": "GET", "raw_path": b"/", "path": "/", "query_string": b"",
+                 "asgi": {"version": "3.0", "spec_version": "2.4"},
+                 "headers": [(name.encode(), value.encode()) for name, value in HEADER.items()]}  # fmt: skip
+        await AsleepApp(harness.platform)(scope, receive, send)
+
+    monkeypatch.setattr(asleep.httpx, "AsyncClient", Client)
+    monkeypatch.setattr(AsleepApp, "_awake", _awake)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(call())
+    assert [one.is_closed for one in clients] == [True]
 
 
 def test_an_instance_that_ends_again_and_again_is_told_to_who_waits(sleeping: Harness) -> None:

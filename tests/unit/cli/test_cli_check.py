@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from smalt.cli.commands.check import Facts, Item, items, lines
+from smalt.cli.api import Api
+from smalt.cli.commands.check import Facts, Item, _facts, items, lines
 
 ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w/onlineEndpoints/churn"
 COLLECTED = {"collections": {name: {"dataCollectionMode": "Enabled"} for name in ("model_inputs", "model_outputs")}}
@@ -97,3 +98,49 @@ def test_without_traffic_there_is_nothing_to_check() -> None:
     said = {one.name: one for one in failed(replace(GOOD, serving=[]))}
     assert {"redundancy", "autoscale", "probes", "collection", "model"} <= set(said)
     assert said["redundancy"].remedy == "give a deployment traffic"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("TOKENIZERS_PARALLELISM", "false", False),
+        ("MAX_NEW_TOKENS", "512", False),
+        ("KEYBOARD_LAYOUT", "us", False),
+        ("USE_API_KEY", "true", False),
+        ("TOKEN_LIMIT", "4096", False),
+        ("MONKEY", "business", False),
+        ("HF_TOKEN", "abc", True),
+        ("apiKey", "abc", True),
+        ("PGPASSWORD", "abc", True),
+        ("StorageConnectionString", "abc", True),
+        ("AZURE_CONNECTION_STRING", "abc", True),
+    ],
+)
+def test_names_of_secrets_are_whole_words_and_numbers_and_switches_are_none(
+    name: str, value: str, secret: bool
+) -> None:
+    found = failed(replace(GOOD, serving=[deployment(environmentVariables={name: value})]))
+    assert [one.name for one in found] == (["no secrets"] if secret else [])
+
+
+class Pages:
+    """Lists of two pages, of which the second has what counts."""
+
+    workspace = ID.partition("/onlineEndpoints/")[0]
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        if path == "onlineEndpoints/churn":
+            return {"id": ID, "properties": {"traffic": {"blue": 100}}}
+        if path.endswith("/changes"):
+            return {"value": []}
+        if "$skipToken" not in query:
+            link = f"https://localhost:1{self.workspace}/{path.lstrip('/')}?api-version=7&%24skipToken=a%2Fb"
+            return {"value": [], "nextLink": link}
+        assert query == {"api-version": "7", "$skipToken": "a/b"}
+        listed = {"deployments": deployment(), "metricAlerts": ALERT, "autoscaleSettings": {"name": "s"}}
+        return {"value": [listed[path.rpartition("/")[2]]]}
+
+
+def test_lists_are_read_to_their_end() -> None:
+    facts = _facts(cast(Api, Pages()), "churn")
+    assert [one["name"] for one in (*facts.serving, *facts.alerts, *facts.autoscale)] == ["blue", "slow", "s"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,12 +14,15 @@ import pytest
 
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import GROUP, Harness
+from smalt.kinds.insights import conditions, metric_alert
 from smalt.kinds.insights.action_group import refused
+from smalt.kinds.insights.conditions import Condition
 from smalt.kinds.insights.metric_alert import notices_of
 from smalt.kinds.insights.watch import Watch
 from smalt.metrics.names import LATENCY, REQUESTS
 from smalt.metrics.recorder import Recorder
 from smalt.settings import Settings
+from smalt.store import series
 
 ALERT = EXAMPLES["microsoft.insights/metricalerts"].url
 ACTIONS = EXAMPLES["microsoft.insights/actiongroups"].url
@@ -244,3 +249,126 @@ def test_a_rule_says_what_there_is(harness: Harness) -> None:
     )
     assert put(windowSize="PT30S") == "properties.windowSize"
     assert put(actions=[{"actionGroupId": ENDPOINT}]) == "properties.actions.0.actionGroupId"
+
+
+def test_ids_are_kept_as_the_platform_writes_them(tmp_path: Any, hook: Receiver) -> None:
+    site = Site(tmp_path, hook, scopes=[f"{ENDPOINT}/"], actions=[{"actionGroupId": f"{ACTIONS}/"}])
+    said = site.harness.get(ALERT).json()["properties"]
+    assert said["scopes"] == [ENDPOINT] and said["actions"] == [{"actionGroupId": ACTIONS}]
+    for _ in range(3):
+        site.answer(800)
+    assert site.state == "Fired" and len(hook.heard) == 1
+    site.harness.close()
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "value"), [("Average", 120), ("Minimum", 0), ("Maximum", 200), ("Last", 200), ("Total", 600)]
+)
+def test_of_what_is_counted_the_sums_of_minutes_are_compared(
+    tmp_path: Any, hook: Receiver, aggregation: str, value: float
+) -> None:
+    site = Site(tmp_path, hook)
+    clock = site.harness.clock
+    clock.pass_(60 - clock() % 60)
+    for count in (200, 0, 200, 200):
+        for at in range(count):
+            site.recorder.record(BLUE, REQUESTS.name, 1, {"statusCode": str(200 + at % 2)})
+        clock.pass_(60)
+    site.recorder.flush(site.harness.database)
+    condition = Condition(ENDPOINT.lower(), REQUESTS.name, aggregation, "GreaterThan", 1, 300)
+    with site.harness.database.read() as connection:
+        (found,) = conditions.read(connection, condition, clock())
+    assert found.value == pytest.approx(value, rel=1e-3)
+    site.harness.close()
+
+
+def test_one_that_is_disabled_while_it_is_fired_is_resolved(site: Site, hook: Receiver) -> None:
+    site.answer(800)
+    assert site.state == "Fired"
+    site.harness.put(ALERT, EXAMPLES["microsoft.insights/metricalerts"].body(enabled=False))
+    site.answer(800)
+    assert site.state == "Resolved" and hook.heard[-1]["data"]["essentials"]["monitorCondition"] == "Resolved"
+    site.answer(800)
+    assert site.state == "Resolved" and len(hook.heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "looks"),
+    [
+        ({"evaluationFrequency": "PT1M", "windowSize": "PT5M"}, 6),
+        ({"evaluationFrequency": "PT1M", "windowSize": "PT1H"}, 1),
+        ({"evaluationFrequency": "PT5M", "windowSize": "PT5M"}, 1),
+    ],
+)
+def test_it_is_looked_at_as_often_as_it_says(
+    tmp_path: Any, hook: Receiver, monkeypatch: pytest.MonkeyPatch, said: dict[str, str], looks: int
+) -> None:
+    site = Site(tmp_path, hook, **said)
+    asked: list[float] = []
+    real = conditions.read
+
+    def read(connection: Any, one: Condition, now: float) -> Any:
+        asked.append(now)
+        return real(connection, one, now)
+
+    monkeypatch.setattr(conditions, "read", read)
+    for _ in range(6):
+        site.answer(50, after_s=9)
+    assert len(asked) == looks
+    site.harness.put(ALERT, EXAMPLES["microsoft.insights/metricalerts"].body(**said, severity=1))
+    site.answer(50, after_s=1)
+    assert len(asked) == looks + 1, "what is changed is looked at at once"
+    site.harness.close()
+
+
+@pytest.mark.parametrize(("window_s", "grain"), [(3600, 60), (6 * 3600, 3600), (86_400, 3600)])
+def test_long_windows_are_read_by_the_hour(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, window_s: int, grain: int
+) -> None:
+    recorder, now = Recorder(harness.clock), harness.clock()
+    prepare(harness, "workspaces/onlineendpoints/deployments")
+    recorder.record(ENDPOINT, LATENCY.name, 7.0, spread=True)
+    recorder.flush(harness.database)
+    grains: list[int] = []
+    real = series.read
+
+    def read(*given: Any) -> Any:
+        grains.append(given[3])
+        return real(*given)
+
+    monkeypatch.setattr(series, "read", read)
+    condition = Condition(ENDPOINT.lower(), LATENCY.name, "Average", "GreaterThan", 1, window_s)
+    with harness.database.read() as connection:
+        (found,) = conditions.read(connection, condition, now)
+    assert grains == [grain] and found.value == 7.0
+
+
+def test_a_receiver_that_never_comes_to_an_end_holds_nobody_up(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    heard: list[bytes] = []
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        with connection, contextlib.suppress(OSError):
+            while not ended.wait(0.02):
+                connection.sendall(b"a")
+
+    monkeypatch.setattr(metric_alert, "_DEADLINE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        try:
+            port = listener.getsockname()[1]
+            assert "within 0.3 s" in metric_alert._post(f"http://127.0.0.1:{port}/", {"a": 1})
+        finally:
+            ended.set()
+            thread.join()
+    assert heard
+    alert, compute = (harness.kinds[key] for key in (metric_alert.ALERTS, "workspaces/computes"))
+    lanes = harness.kinds.lanes()
+    assert [name for name, lane in lanes.items() if alert.key in lane.kinds] == ["telling"]
+    assert [name for name, lane in lanes.items() if compute.key in lane.kinds] == ["control", "cleanup"]

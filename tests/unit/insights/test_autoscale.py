@@ -11,12 +11,15 @@ import pytest
 from fakes.deployments import BLUE, come_up, deploy
 from fakes.examples import EXAMPLES, prepare
 from fakes.platform import Harness
-from smalt.arm.scale import governor
+from smalt.arm.scale import count as count_of
+from smalt.arm.scale import decided, governor, wake
+from smalt.kinds.insights.autoscale_setting import profiles_of
 from smalt.kinds.insights.autoscaling import Fixed, Profile, Recurring, Rule, current, decide
 from smalt.kinds.insights.conditions import Condition
 from smalt.kinds.insights.watch import Watch
 from smalt.metrics.names import CPU_PART
 from smalt.metrics.recorder import Recorder
+from smalt.store import resources
 
 KIND = "microsoft.insights/autoscalesettings"
 SETTING = EXAMPLES[KIND].url
@@ -55,6 +58,12 @@ def test_in_only_where_all_say_so() -> None:
     assert decide(both, lambda one: values[one.metric], 3, 1000, {}).count == 3
     values["RequestsPerMinute"] = 1.0
     assert decide(both, lambda one: values[one.metric], 3, 1000, {}).count == 2
+
+
+def test_not_in_while_some_are_still_to_come_up() -> None:
+    assert decide(PROFILE, lambda one: 10.0, 3, 1000, {}, live=2).count == 3
+    assert decide(PROFILE, lambda one: 10.0, 3, 1000, {}, live=3).count == 2
+    assert decide(PROFILE, lambda one: 80.0, 3, 1000, {}, live=2).count == 4
 
 
 def test_the_default_where_no_metric_can_be_read() -> None:
@@ -154,7 +163,8 @@ def test_a_recurrence_names_days_and_a_zone(harness: Harness) -> None:
     schedule = {"timeZone": "W. Europe Standard Time", "days": ["Monday", "friday"], "hours": [8], "minutes": [0]}
     good = changed("profiles.0.recurrence", {"frequency": "Week", "schedule": schedule})
     assert harness.put(SETTING, good).status_code == 201
-    for field, value in (("timeZone", "Mars"), ("days", ["Someday"])):
+    many = (("hours", [8] * 25), ("minutes", [0] * 61), ("days", ["Monday"] * 8))
+    for field, value in (("timeZone", "Mars"), ("days", ["Someday"]), *many):
         wrong = changed("profiles.0.recurrence", {"frequency": "Week", "schedule": {**schedule, field: value}})
         answer = harness.put(SETTING, wrong)
         assert answer.status_code == 400 and field in answer.json()["error"]["target"]
@@ -219,3 +229,98 @@ def test_a_setting_that_is_disabled_decides_nothing(harness: Harness) -> None:
     harness.put(SETTING, body(enabled=False))
     site.use(95)
     assert site.capacity == 1 and not governor(harness.row(BLUE))
+
+
+def test_times_that_are_said_twice_are_kept_once() -> None:
+    schedule = {"days": ["Monday", "monday"], "hours": [8, 7, 8], "minutes": [30, 30]}
+    (one,) = profiles_of(changed("profiles.0.recurrence", {"frequency": "Week", "schedule": schedule})["properties"])
+    assert isinstance(one.when, Recurring) and (one.when.days, one.when.times) == ((0,), ((7, 30), (8, 30)))
+
+
+@pytest.mark.parametrize("zone", ["Pacific Standard Time", "Tokyo Standard Time", "UTC"])
+def test_a_date_from_ever_or_for_ever_is_taken(harness: Harness, zone: str) -> None:
+    prepare(harness, KIND)
+    dates = {"start": "0001-01-01T00:00:00", "end": "9999-12-31T23:59:00", "timeZone": zone}
+    made = changed("profiles.0.fixedDate", dates)
+    assert harness.put(SETTING, made).status_code == 201
+    assert current(profiles_of(made["properties"]), 0.0) is not None
+
+
+def test_a_setting_that_is_disabled_later_lets_its_deployment_go(harness: Harness) -> None:
+    site = Site(harness)
+    harness.put(SETTING, body())
+    site.use(95)
+    assert governor(harness.row(BLUE)) == SETTING.lower()
+    assert harness.put(SETTING, body(enabled=False)).status_code == 200
+    assert not governor(harness.row(BLUE)) and site.capacity == 2
+    deploy(harness, capacity=3)
+    come_up(harness)
+    assert site.capacity == 3
+
+
+def test_scale_settings_of_its_own_end_what_another_decided(harness: Harness) -> None:
+    site = Site(harness)
+    harness.put(SETTING, body())
+    site.use(95)
+    deploy(harness, scaleSettings={"scaleType": "TargetUtilization", "minInstances": 1, "maxInstances": 4})
+    assert not governor(harness.row(BLUE)) and decided(harness.row(BLUE))["count"] == 2
+
+
+@pytest.mark.parametrize("spelled", ["{}/", "azureml:{}"])
+def test_ids_are_kept_as_the_platform_writes_them(harness: Harness, spelled: str) -> None:
+    site = Site(harness)
+    given = changed(f"{RULE}.metricTrigger.metricResourceUri", spelled.format(BLUE))
+    given["properties"]["targetResourceUri"] = spelled.format(BLUE)
+    said = harness.put(SETTING, given).json()["properties"]
+    trigger = said["profiles"][0]["rules"][0]["metricTrigger"]
+    assert trigger["metricResourceUri"] == said["targetResourceUri"] == BLUE
+    site.use(95)
+    assert site.capacity == 2
+
+
+def test_of_two_settings_that_are_put_at_once_one_waits_for_the_other(harness: Harness, monkeypatch: Any) -> None:
+    prepare(harness, KIND)
+    asked: list[tuple[str, resources.Lock | None]] = []
+    real = resources.get
+
+    def get(connection: Any, key: str, lock: resources.Lock | None = None) -> Any:
+        asked.append((key, lock))
+        return real(connection, key, lock)
+
+    monkeypatch.setattr(resources, "get", get)
+    assert harness.put(SETTING, body()).status_code == 201
+    assert (BLUE.lower(), resources.Lock.WRITE) in asked
+
+
+def test_who_is_woken_stays_until_it_has_answered_and_was_idle_for_the_cooldown(harness: Harness) -> None:
+    site = Site(harness)
+    trigger = {
+        "metricName": "RequestsPerMinute", "metricResourceUri": BLUE, "operator": "LessThan", "threshold": 1,
+        "timeAggregation": "Total", "timeWindow": "PT1M",
+    }  # fmt: skip
+    idle = {"metricTrigger": trigger, "scaleAction": {"direction": "Decrease", "type": "ChangeCount"}}
+    made = changed("profiles.0.rules", [idle])
+    made["properties"]["profiles"][0]["capacity"] = {"minimum": "0", "maximum": "3", "default": "0"}
+    assert harness.put(SETTING, made).status_code == 201
+
+    def wanted(after_s: float = 10) -> int:
+        harness.clock.pass_(after_s)
+        site.watch.look()
+        harness.settle()
+        return count_of(harness.row(BLUE))
+
+    assert wanted() == 0
+    harness.clock.pass_(3600)
+    with harness.database.write() as connection:
+        wake(connection, harness.row(BLUE), harness.clock())
+    harness.settle()
+    assert wanted() == 1 and governor(harness.row(BLUE)) == SETTING.lower()
+    assert wanted(600) == 1, "the model is still loaded"
+    with harness.database.write() as connection:
+        wake(connection, harness.row(BLUE), harness.clock())
+    come_up(harness)
+    assert wanted() == 1, "within the cooldown"
+    harness.gateway.active = {("churn-scores", "blue"): 1}
+    assert wanted(301) == 1, "a request is answered"
+    harness.gateway.active = {}
+    assert wanted() == 0

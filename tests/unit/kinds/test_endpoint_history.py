@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -121,3 +122,22 @@ def test_a_deployment_that_failed_says_so(site: Harness) -> None:
     assert [one["change"] for one in changes if one.get("deployment") == "brown" and one["what"] == "state"] == [
         ["Failed"]
     ]
+
+
+def test_what_is_kept_of_long_documents_is_bounded_and_the_last_is_there(site: Harness) -> None:
+    for number in range(8):
+        deploy(site, environmentVariables={"TEXT": str(number) * 20_000})
+    kept = site.row(BLUE).status["before"]
+    assert [one["spec"]["properties"]["environmentVariables"]["TEXT"][0] for one in kept] == ["4", "5", "6"]
+    deploy(site, environmentVariables={"TEXT": "x" * 100_000})
+    deploy(site, environmentVariables={"TEXT": "y"})
+    (only,) = site.row(BLUE).status["before"]
+    assert only["spec"]["properties"]["environmentVariables"]["TEXT"][0] == "x"
+
+
+def test_changes_that_are_kept_are_bounded_too(site: Harness) -> None:
+    for number in range(40):
+        tags = {f"p{at}": f"{number}" * 90 for at in range(20)}
+        deploy(site, x=tags)
+    status = site.row(BLUE).status
+    assert len(json.dumps(status["changed"])) <= 64 << 10 and len(status["changed"]) > 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -200,3 +201,41 @@ def test_what_is_still_drained_is_not_taken_for_what_is_wanted_again(harness: Ha
     assert site.capacity == 0 and len(live(harness)) == 2
     come_up(harness)
     assert site.capacity == 1 and before not in site.addresses[0]
+
+
+def test_a_deployment_that_cannot_be_judged_holds_up_no_other(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(harness, minInstances=1, maxInstances=2)
+    deploy(harness, "green", scaleSettings={"scaleType": "TargetUtilization", "maxInstances": 2})
+    come_up(harness)
+    site.look(0)
+    real = scaling.wanted
+
+    def wanted(in_flight: int, at_once: int, limits: Limits) -> int:
+        if in_flight == 7:
+            raise ZeroDivisionError
+        return real(in_flight, at_once, limits)
+
+    monkeypatch.setattr(scaling, "wanted", wanted)
+    harness.gateway.active = {WHERE: 7, ("churn-scores", "green"): 8}
+    for one in site.scaler._watched.values():
+        one.next_at = 0.0
+    site.scaler.look()
+    assert decided(harness.row(f"{BLUE.rpartition('/')[0]}/green"))["count"] == 2
+
+
+def test_no_failure_ends_the_thread(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaler, stopped, looks = Scaler(harness.platform), threading.Event(), []
+
+    def look() -> float:
+        looks.append(1)
+        if len(looks) > 1:
+            stopped.set()
+        scaler.stop()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(scaler, "look", look)
+    scaler.stop()
+    scaler.run(stopped)
+    assert len(looks) == 2

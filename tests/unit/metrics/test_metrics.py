@@ -95,6 +95,28 @@ def test_requests_of_the_last_hour_are_read_by_the_minute(harness: Harness, coll
     assert sum(filled(whole["RequestsPerMinute"], "total")) == 150
 
 
+def test_of_what_is_counted_average_least_and_most_are_those_of_minutes(harness: Harness, recorder: Recorder) -> None:
+    harness.clock.pass_(7200 - harness.clock.now % 3600)
+    begin = harness.clock.now
+    for count in (30, 0, 60):
+        for at in range(count):
+            recorder.record(BLUE, "RequestsPerMinute", 1, {"statusCode": str(200 + at % 2)})
+        harness.clock.pass_(60)
+    recorder.flush(harness.database)
+    span = f"{datetime.fromtimestamp(begin, UTC):%Y-%m-%dT%H:%M:%SZ}/{datetime.fromtimestamp(begin + 180, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    for interval in ("PT3M", "PT1H"):
+        query = {"timespan": span, "interval": interval, "aggregation": "Average,Minimum,Maximum,Total"}
+        (line,) = metrics(harness, BLUE, "RequestsPerMinute", **query)["RequestsPerMinute"]["timeseries"]
+        (point,) = line["data"]
+        assert [point[name] for name in ("average", "minimum", "maximum", "total")] == [30, 0, 60, 90], interval
+    minutes = metrics(harness, BLUE, "RequestsPerMinute", timespan=span, aggregation="Average")["RequestsPerMinute"]
+    assert [point["average"] for point in minutes["timeseries"][0]["data"]] == [30, 0, 60]
+
+
+def test_a_span_of_an_age_is_as_long_as_numbers_are_kept(harness: Harness) -> None:
+    metrics(harness, BLUE, "RequestsPerMinute", timespan="P999999999D", interval="P999999999D")
+
+
 def test_an_envoy_that_was_started_again_counts_from_nothing(harness: Harness, collector: Collector) -> None:
     harness.gateway.counted = ("1 2", {("churn", "blue"): {"m": answered(100)}})
     collector.collect()

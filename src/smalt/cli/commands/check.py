@@ -10,15 +10,37 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from smalt.cli.api import Api, Document, opened
 from smalt.store.document import part
 
 _INSIGHTS = "providers/Microsoft.Insights"
 _INSIGHTS_VERSIONS = {"metricAlerts": "2018-03-01", "autoscaleSettings": "2022-10-01"}
-_SECRET_NAME = re.compile(r"key|secret|passw|pwd|token|credential|connection_?string|sas", re.IGNORECASE)
+_SECRET_WORDS = frozenset(
+    [
+        "key",
+        "apikey",
+        "accesskey",
+        "secret",
+        "secrets",
+        "password",
+        "passwd",
+        "passphrase",
+        "pgpassword",
+        "pwd",
+        "pw",
+        "token",
+        "credential",
+        "credentials",
+        "connectionstring",
+        "sas",
+    ]
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_PLAIN_VALUE = re.compile(r"[+-]?\d+(\.\d+)?|true|false|yes|no|on|off|none", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
     r"AccountKey=|SharedAccessKey=|-----BEGIN|[?&]sig=|^eyJ[\w-]+\.[\w-]+\.|://[^/\s:@]+:[^/\s@]+@|^(sk|gh[pousr])[-_]\w{20}"
 )
@@ -83,10 +105,10 @@ def _facts(api: Api, name: str) -> Facts:
     endpoint = api.get(path)
     shares = part(endpoint["properties"], "traffic") | part(endpoint["properties"], "mirrorTraffic")
     taking = {one.lower() for one, share in shares.items() if share}
-    deployments = api.get(f"{path}/deployments", **{"$top": "1000"})["value"]
+    deployments = list(_listed(api, f"{path}/deployments"))
     group = api.workspace.partition("/providers/")[0]
     rules = {
-        kind: api.get(f"{group}/{_INSIGHTS}/{kind}", **{"api-version": version})["value"]
+        kind: list(_listed(api, f"{group}/{_INSIGHTS}/{kind}", **{"api-version": version}))
         for kind, version in _INSIGHTS_VERSIONS.items()
     }
     return Facts(
@@ -172,7 +194,7 @@ def _secrets(facts: Facts) -> Item:
         f"{name} of {one['name']}"
         for one in facts.serving
         for name, value in part(one["properties"], "environmentVariables").items()
-        if value and (_SECRET_NAME.search(name) or _SECRET_VALUE.search(str(value)))
+        if value and (_names_a_secret(name, str(value)) or _SECRET_VALUE.search(str(value)))
     ]
     remedy = (
         "read it with the deployment's identity from a connection or a vault; everyone who reads the deployment sees it"
@@ -180,6 +202,13 @@ def _secrets(facts: Facts) -> Item:
     return Item(
         "no secrets", not found, _named(found) if found else "none among the variables", remedy if found else ""
     )
+
+
+def _names_a_secret(name: str, value: str) -> bool:
+    """By the whole words of a name: KEYBOARD_LAYOUT is none, and neither is a number or a switch."""
+    words = [one.lower() for one in _WORD.findall(name)]
+    pairs = {first + second for first, second in pairwise(words)}
+    return bool(_SECRET_WORDS & {*words, *pairs}) and not _PLAIN_VALUE.fullmatch(value.strip())
 
 
 def _model(facts: Facts) -> Item:
@@ -205,6 +234,17 @@ def _each(name: str, facts: Facts, without: list[str], good: str, bad: str, reme
 
 def _named(names: list[str]) -> str:
     return ", ".join(names)
+
+
+def _listed(api: Api, path: str, **query: str) -> Iterator[Document]:
+    """All pages of a list."""
+    page = api.get(path, **query)
+    while True:
+        yield from page["value"]
+        if not page.get("nextLink"):
+            return
+        url = urlsplit(page["nextLink"])
+        page = api.get(url.path, **dict(parse_qsl(url.query)))
 
 
 def _rollbacks(api: Api, path: str) -> Iterator[str]:

@@ -6,8 +6,9 @@ https://learn.microsoft.com/rest/api/monitor/autoscale-settings
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import MINYEAR, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -19,7 +20,7 @@ from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports.serving import DEPLOYMENTS
-from smalt.arm.scale import MOST, decide, decided, governor
+from smalt.arm.scale import MOST, release
 from smalt.arm.validation import Properties, nearest
 from smalt.arm.zones import instant, zone
 from smalt.auth.access import authorize
@@ -28,7 +29,7 @@ from smalt.kinds.insights.conditions import Condition, Dimension
 from smalt.kinds.insights.metrics import INSIGHTS, defined
 from smalt.store import resources
 from smalt.store.document import part
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 AUTOSCALE = "microsoft.insights/autoscalesettings"
 READ_METRICS = f"{INSIGHTS}/metrics/read"
@@ -85,9 +86,9 @@ class TimeWindow(Properties):
 
 class RecurrentSchedule(Properties):
     time_zone: str = "UTC"
-    days: Annotated[list[str], Field(min_length=1)]
-    hours: Annotated[list[Annotated[int, Field(ge=0, le=23)]], Field(min_length=1)]
-    minutes: Annotated[list[Annotated[int, Field(ge=0, le=59)]], Field(min_length=1)]
+    days: Annotated[list[str], Field(min_length=1, max_length=7)]
+    hours: Annotated[list[Annotated[int, Field(ge=0, le=23)]], Field(min_length=1, max_length=24)]
+    minutes: Annotated[list[Annotated[int, Field(ge=0, le=59)]], Field(min_length=1, max_length=60)]
 
 
 class Recurrence(Properties):
@@ -112,7 +113,7 @@ class AutoscaleProperties(Properties):
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    properties: Document = {"enabled": True, **request.body["properties"]}
+    properties: Document = {"enabled": True, **copy.deepcopy(request.body["properties"])}
     target = _target(request, connection, properties)
     if any(_tells(one) for one in properties.get("notifications") or ()):
         raise invalid(
@@ -136,7 +137,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "local"}
 
     def writes(connection: Connection) -> None:
-        if old is not None and old.lookup != target.id:
+        if old is not None and (old.lookup != target.id or properties["enabled"] is False):
             _release(connection, old, request.now)
 
     return Admitted(spec, lookup=target.id, writes=writes)
@@ -152,24 +153,32 @@ def _tells(notification: Mapping[str, Any]) -> bool:
 
 
 def _target(request: Request, connection: Connection, properties: Document) -> Row:
-    """The deployment that is scaled, which the caller may change. Raises ArmError."""
+    """The deployment that is scaled, which the caller may change; its id in `properties` as it is written. Raises
+    ArmError.
+
+    It is locked: of two settings that are put for it at once, one sees the other.
+    """
     field = "properties.targetResourceUri"
-    row = found(request, connection, properties["targetResourceUri"], field, WRITE_DEPLOYMENT)
+    row = found(request, connection, properties["targetResourceUri"], field, WRITE_DEPLOYMENT, Lock.WRITE)
     if row.kind != DEPLOYMENTS:
         raise invalid(f"{field}: only deployments of online endpoints are scaled here.", field)
     if part(row.properties, "scaleSettings").get("scaleType") == "TargetUtilization":
         raise conflict(f"Deployment '{row.name}' has scale settings of its own; give it Default ones first.", field)
+    properties["targetResourceUri"] = row.written
     return row
 
 
-def found(request: Request, connection: Connection, uri: str, field: str, action: str) -> Row:
-    """The resource that a document names, if the caller may do `action` there. Raises ArmError."""
+def found(request: Request, connection: Connection, uri: str, field: str, action: str, lock: Lock | None = None) -> Row:
+    """The resource that a document names, if the caller may do `action` there. Raises ArmError.
+
+    Ids may be sent in more than one way: keep `written` of it.
+    """
     try:
         key = ResourceId.parse(uri).key
     except NotAnId:
         raise invalid(f"{field}: '{uri[:200]}' is no resource id.", field) from None
     authorize(request.principal, action, key)
-    row = resources.get(connection, key)
+    row = resources.get(connection, key, lock)
     if row is None or row.deleting:
         raise invalid(f"{field}: there is no resource '{uri[:300]}'.", field)
     return row
@@ -185,6 +194,7 @@ def check_metric(connection: Connection, row: Row, name: str, field: str) -> Non
 def _check_metric(request: Request, connection: Connection, trigger: Document, at: str) -> None:
     row = found(request, connection, trigger["metricResourceUri"], f"{at}.metricResourceUri", READ_METRICS)
     check_metric(connection, row, trigger["metricName"], f"{at}.metricName")
+    trigger["metricResourceUri"] = row.written
 
 
 def _check_profile(one: Profile) -> None:
@@ -230,9 +240,9 @@ def _when(given: Mapping[str, Any], at: str) -> Fixed | Recurring | None:
         return Fixed(begin, end)
     if recurrence := given.get("recurrence"):
         schedule, field = recurrence["schedule"], f"{at}.recurrence.schedule"
-        days = tuple(_day(one, f"{field}.days") for one in schedule["days"])
-        times = tuple((hour, minute) for hour in schedule["hours"] for minute in schedule["minutes"])
-        return Recurring(zone(schedule.get("timeZone") or "UTC", f"{field}.timeZone"), days, times)
+        days = tuple(sorted({_day(one, f"{field}.days") for one in schedule["days"]}))
+        times = sorted({(hour, minute) for hour in schedule["hours"] for minute in schedule["minutes"]})
+        return Recurring(zone(schedule.get("timeZone") or "UTC", f"{field}.timeZone"), days, tuple(times))
     return None
 
 
@@ -249,9 +259,12 @@ def _moment(fixed: Mapping[str, Any], name: str, at: str) -> float:
     except ValueError:
         raise invalid(f"{at}.{name}: '{str(fixed[name])[:60]}' is no time in ISO 8601.", f"{at}.{name}") from None
     if local.tzinfo is not None and not fixed.get("timeZone"):
-        return local.astimezone(UTC).timestamp()
+        return local.timestamp()
     where = zone(fixed.get("timeZone") or "UTC", f"{at}.timeZone")  # with a zone the time is one of its clocks
-    return instant(local.replace(tzinfo=None), where).timestamp()
+    try:
+        return instant(local.replace(tzinfo=None), where).timestamp()
+    except OverflowError:  # in UTC it is in the year 0 or 10000
+        return float("-inf" if local.year == MINYEAR else "inf")
 
 
 def _rule(given: Mapping[str, Any], at: str) -> Rule:
@@ -278,10 +291,7 @@ def whole_minutes(given: str, field: str, most_s: float) -> int:
 
 
 def _release(connection: Connection, row: Row, now: float) -> None:
-    """The deployment keeps the number that it has, until it is told another one."""
-    target = resources.get(connection, row.lookup or "")
-    if target is not None and governor(target) == row.id:
-        decide(connection, target.id, int(decided(target)["count"]), now)
+    release(connection, row.lookup or "", row.id, now)
 
 
 def _view(platform: Platform, row: Row) -> Document:

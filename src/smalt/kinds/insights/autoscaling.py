@@ -48,7 +48,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Recurring:
-    """It begins on these days of the week at these hours and minutes, and holds until another one begins."""
+    """It begins on these days of the week at these hours and minutes (in order), and holds until another one begins."""
 
     zone: tzinfo
     days: tuple[int, ...]
@@ -57,14 +57,14 @@ class Recurring:
     def began(self, now: float) -> float:
         """When it began last."""
         local = datetime.fromtimestamp(now, UTC).astimezone(self.zone).replace(tzinfo=None)
-        found = float("-inf")
         for back in range(8):
             day = local - timedelta(days=back)
             if day.weekday() in self.days:
-                for hour, minute in self.times:
+                for hour, minute in reversed(self.times):
                     at = instant(day.replace(hour=hour, minute=minute, second=0, microsecond=0), self.zone).timestamp()
-                    found = max(found, at if at <= now else found)
-        return found
+                    if at <= now:
+                        return at
+        return float("-inf")
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,13 @@ def current(profiles: Sequence[Profile], now: float) -> Profile | None:
     return next((one for one in profiles if one.when is None), None)
 
 
-def decide(profile: Profile, read: Read, count: int, now: float, acted: Mapping[str, float]) -> Decision:
-    """`acted`: when this setting last changed the number, by direction.
+def decide(
+    profile: Profile, read: Read, count: int, now: float, acted: Mapping[str, float], live: int | None = None
+) -> Decision:
+    """`acted`: when the number was last changed, by direction; `live`: how many take requests now (None: all).
 
     Out where any rule says so, and to the most that one asks for; in only where all rules that lead in say so, to the
-    most again, and not where a rule that leads out would hold with so few.
+    most again, and neither while some are still to come up nor where a rule that leads out would hold with so few.
     """
     within = min(max(count, profile.least), profile.most)
     if within != count:
@@ -114,7 +116,8 @@ def decide(profile: Profile, read: Read, count: int, now: float, acted: Mapping[
         best = max(out, key=lambda rule: rule.leads_to(count))
         return _to(profile, best, values, best.leads_to(count))
     inward = [rule for rule in profile.rules if not rule.grows]
-    if not inward or any(rule not in met or ago_s < rule.cooldown_s for rule in inward):
+    coming_up = live is not None and live < count
+    if coming_up or not inward or any(rule not in met or ago_s < rule.cooldown_s for rule in inward):
         return Decision(count, profile.name, "")
     best = max(inward, key=lambda rule: rule.leads_to(count))
     fewer = max(best.leads_to(count), profile.least)

@@ -1,6 +1,7 @@
 """Conditions on metrics, as alert rules and autoscale settings have them: read from the series, and compared.
 
-A window is the whole minutes that it names and the one that runs now. Totals and counts are those of a window's length.
+A window is the whole minutes that it names and the one that runs now; a long one is of hours, likewise. Totals and
+counts are those of a window's length. Average, least, most and last of what is counted are those of its minutes' sums.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import Connection
 from smalt.kinds.insights.metrics import scopes_of, source_of
 from smalt.metrics.names import KNOWN
 from smalt.store import series
-from smalt.store.series import MINUTE, Key, Point
+from smalt.store.series import HOUR, MINUTE, Key, Point
 
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "Equals": operator.eq,
@@ -26,6 +27,7 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 }
 AGGREGATIONS = ("Average", "Minimum", "Maximum", "Total", "Count", "Last")
 Labels = tuple[tuple[str, str], ...]
+_LONG_S = 6 * HOUR  # windows of so much are read by the hour
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,40 @@ def read(connection: Connection, one: Condition, now: float) -> list[Found]:
     What counts how often something happened is 0 then.
     """
     name, part = source_of(one.metric)
+    known = KNOWN.get(name)
+    total = known is not None and known.total
+    by_minute = total and one.aggregation in ("Minimum", "Maximum", "Last")
+    grain = HOUR if one.window_s >= _LONG_S and not by_minute else MINUTE
     until = int(now)
-    since = until - until % MINUTE - one.window_s
-    found = series.read(connection, scopes_of(connection, one.resource), [name], MINUTE, since, until + 1)
+    since = until - until % grain - one.window_s
+    since -= since % grain
+    found = series.read(connection, scopes_of(connection, one.resource), [name], grain, since, until + 1)
     split: dict[Labels, Point] = {}
+    sums: dict[Labels, dict[int, float]] = {}
     for key, points in found.items():
         if key.name == name and (labels := _labels(key, one.dimensions)) is not None:
-            for _, point in sorted(points.items()):
+            for at, point in sorted(points.items()):
                 split.setdefault(labels, Point()).merge(point)
-    known = KNOWN.get(name)
-    if not split and known is not None and known.total and not one.dimensions:
+                minutes = sums.setdefault(labels, {})
+                minutes[at] = minutes.get(at, 0.0) + point.sum
+    if not split and total and not one.dimensions:
         split[()] = Point()
+    if by_minute:
+        times = range(since, until + 1, MINUTE)
+        each = {labels: [sums.get(labels, {}).get(at, 0.0) for at in times] for labels in sorted(split)}
+        return [Found(_of_minutes(every, one.aggregation), labels) for labels, every in each.items()]
     scale = one.window_s / max(now - since, 1.0)
+    if total and one.aggregation == "Average":
+        part_of = scale * MINUTE / one.window_s
+        return [Found(point.sum * part_of, labels) for labels, point in sorted(split.items())]
     values = ((labels, _value(point, one.aggregation, part, scale)) for labels, point in sorted(split.items()))
     return [Found(value, labels) for labels, value in values if value is not None]
+
+
+def _of_minutes(sums: Sequence[float], aggregation: str) -> float:
+    """`sums`: of all minutes, the last of which still runs: it may be the most, but neither the least nor the last."""
+    *whole, running = sums
+    return {"Minimum": min(whole), "Maximum": max(*whole, running), "Last": whole[-1]}[aggregation]
 
 
 def _labels(key: Key, dimensions: Sequence[Dimension]) -> Labels | None:

@@ -8,6 +8,7 @@ https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import invalid
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.kind import TELLING, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.insights.action_group import ACTION_GROUPS, refused
@@ -36,7 +37,8 @@ SINGLE = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 MULTIPLE = "Microsoft.Azure.Monitor.MultipleResourceMultipleMetricCriteria"
 _WINDOW_MOST_S = 24 * 3600
 _FREQUENCY_MOST_S = 3600
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 5.0  # to connect, and for each piece
+_DEADLINE_S = 10.0  # for all of it
 _PAUSE_S, _PAUSE_MOST_S = 1.0, 300.0
 _TRIES = 8  # over some four minutes; then this receiver does not hear of it
 _FIELD = "properties.criteria"
@@ -101,16 +103,21 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             )
         for row in rows:
             check_metric(connection, row, one["metricName"], f"{field}.metricName")
-    for at, one in enumerate(properties.get("actions") or ()):
-        _check_group(request, connection, one, f"properties.actions.{at}.actionGroupId")
+    properties["scopes"] = [row.written for row in rows]
+    if properties.get("actions"):
+        properties["actions"] = [
+            {**one, "actionGroupId": _group(request, connection, one, f"properties.actions.{at}.actionGroupId").written}
+            for at, one in enumerate(properties["actions"])
+        ]
     spec = {**request.body, "properties": properties, "location": request.body.get("location") or "global"}
     return Admitted(spec)
 
 
-def _check_group(request: Request, connection: Connection, action: Mapping[str, Any], field: str) -> None:
+def _group(request: Request, connection: Connection, action: Mapping[str, Any], field: str) -> Row:
     row = found(request, connection, action["actionGroupId"], field, f"{INSIGHTS}/actionGroups/read")
     if row.kind != ACTION_GROUPS:
         raise invalid(f"{field}: this is no action group.", field)
+    return row
 
 
 def conditions_of(properties: Mapping[str, Any], scope: str) -> list[Condition]:
@@ -165,15 +172,23 @@ def _tell(platform: Platform, notice: Document, now: float) -> Document | None:
 def _post(uri: str, body: Document) -> str:
     """Why it was not taken; empty: it was. Nothing of the answer is read, and no redirect is followed."""
     try:
-        with (
-            httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
-            client.stream("POST", uri, json=body) as answer,
-        ):
-            return "" if answer.status_code < 300 else f"it answered {answer.status_code}"
+        status = asyncio.run(_status_of(uri, body))
+        return "" if status < 300 else f"it answered {status}"
+    except TimeoutError:
+        return f"it did not answer within {_DEADLINE_S:g} s"
     except httpx.HTTPError as error:
         return type(error).__name__
     except httpx.InvalidURL:
         return "this is no URL"
+
+
+async def _status_of(uri: str, body: Document) -> int:
+    async with (
+        asyncio.timeout(_DEADLINE_S),
+        httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
+        client.stream("POST", uri, json=body) as answer,
+    ):
+        return answer.status_code
 
 
 def _status(request: Request, row: Row | None) -> tuple[int, Any]:
@@ -216,4 +231,5 @@ KIND = Kind(
     actions={"status": Action(_status, method="GET")},
     put_status=200,  # azure-mgmt-monitor takes no 201
     delete_at_once=True,
+    lane=TELLING,
 )

@@ -5,6 +5,7 @@ https://learn.microsoft.com/rest/api/monitor/metrics/list (2018-01-01 and later)
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +52,21 @@ class Asked:
     interval: str
     aggregations: Sequence[str]
     labels: Mapping[str, str]
+    now: float
+
+    @property
+    def by_minute(self) -> bool:
+        """Whether minutes are read: longer intervals are of hours. But what minutes had, of something that is counted,
+        only they can say, as long as they are kept."""
+        if self.interval_s % HOUR:
+            return True
+        each = {"Minimum", "Maximum"} & set(self.aggregations)
+        counted = any(name in KNOWN and KNOWN[name].total for name in self.names)
+        return bool(each) and counted and self.since >= self.now - KEPT_S[MINUTE]
+
+    def minutes(self, at: int) -> int:
+        """So many the interval that begins then has until now."""
+        return max(math.ceil((min(at + self.interval_s, self.until, int(self.now) + 1) - at) / MINUTE), 1)
 
     @property
     def times(self) -> range:
@@ -62,7 +78,7 @@ def _list(request: Request) -> tuple[int, Any]:
     with request.platform.database.read() as connection:
         known = [name for _, name in defined(connection, of)]
     asked = _asked(request, known)
-    grain = HOUR if asked.interval_s >= HOUR and asked.interval_s % HOUR == 0 else MINUTE
+    grain = MINUTE if asked.by_minute else HOUR
     wanted = sorted({LATENCY.name if PERCENTILE.fullmatch(name) else name for name in asked.names})
     with request.platform.database.read() as connection:
         found = series.read(connection, scopes_of(connection, of.key), wanted, grain, asked.since, asked.until)
@@ -92,6 +108,7 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
     source = LATENCY.name if percentile else name
     metric = KNOWN.get(source) or Metric(source, "Unspecified", source)
     split: defaultdict[tuple[tuple[str, str], ...], dict[int, Point]] = defaultdict(dict)
+    sums: defaultdict[tuple[tuple[str, str], ...], dict[int, float]] = defaultdict(dict)
     for key, points in found.items():
         labels = {label.lower(): value for label, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
         if key.name != source or not _matches(labels, asked.labels):
@@ -100,9 +117,13 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
         for at, point in points.items():
             begin = asked.since + (at - asked.since) // asked.interval_s * asked.interval_s
             split[apart].setdefault(begin, Point()).merge(point)
+            sums[apart][at] = sums[apart].get(at, 0.0) + point.sum
     if not split and not any(value == "*" for value in asked.labels.values()):
         split[()] = {}
-    shown = [_timeseries(apart, points, metric, asked, percentile) for apart, points in sorted(split.items())]
+    if metric.total:
+        shown = [_counted(apart, points, asked, sums[apart]) for apart, points in sorted(split.items())]
+    else:
+        shown = [_timeseries(apart, points, asked, percentile) for apart, points in sorted(split.items())]
     return {
         "id": f"{id_}/providers/{INSIGHTS}/metrics/{name}",
         "type": f"{INSIGHTS}/metrics",
@@ -121,12 +142,35 @@ def _matches(labels: Mapping[str, str], asked: Mapping[str, str]) -> bool:
 def _timeseries(
     apart: Iterable[tuple[str, str]],
     points: Mapping[int, Point],
-    metric: Metric,
     asked: Asked,
     percentile: re.Match[str] | None,
 ) -> Document:
     part = int(percentile[1]) / 100 if percentile else None
-    data = [{"timeStamp": _time(at), **_values(points.get(at), metric, asked, part)} for at in asked.times]
+    return _shown(apart, asked, {at: _values(points.get(at), part) for at in asked.times})
+
+
+def _counted(
+    apart: Iterable[tuple[str, str]], points: Mapping[int, Point], asked: Asked, sums: Mapping[int, float]
+) -> Document:
+    """Of something that is counted: average, least and most are those of the minutes' sums, also of those without any.
+
+    `sums`: by minute, or by hour.
+    """
+    values: dict[int, dict[str, float]] = {}
+    for at in asked.times:
+        point, minutes = points.get(at, Point()), asked.minutes(at)
+        values[at] = {"Count": point.count, "Total": point.sum, "Average": point.sum / minutes}
+        if asked.by_minute:
+            each = [sums.get(minute, 0.0) for minute in range(at, at + minutes * MINUTE, MINUTE)]
+            values[at] |= {"Minimum": min(each), "Maximum": max(each)}
+    return _shown(apart, asked, values)
+
+
+def _shown(apart: Iterable[tuple[str, str]], asked: Asked, values: Mapping[int, Mapping[str, float]]) -> Document:
+    data = [
+        {"timeStamp": _time(at), **{name.lower(): every[name] for name in asked.aggregations if name in every}}
+        for at, every in values.items()
+    ]
     return {
         "metadatavalues": [
             {"name": {"value": label, "localizedValue": label}, "value": value} for label, value in apart
@@ -135,16 +179,16 @@ def _timeseries(
     }
 
 
-def _values(point: Point | None, metric: Metric, asked: Asked, part: float | None) -> dict[str, float]:
+def _values(point: Point | None, part: float | None) -> dict[str, float]:
     if point is None or not point.count:
-        return {"total": 0.0} if metric.total and "Total" in asked.aggregations else {}
+        return {}
     value = point.quantile(part) if part is not None else None
     every: dict[str, float] = {"Count": point.count}
     if value is not None:  # of a percentile there is no sum
         every |= dict.fromkeys(("Average", "Minimum", "Maximum"), value)
     elif part is None:
         every |= {"Average": point.mean, "Minimum": point.min, "Maximum": point.max, "Total": point.sum}
-    return {name.lower(): every[name] for name in asked.aggregations if name in every}
+    return every
 
 
 def _asked(request: Request, known: Sequence[str]) -> Asked:
@@ -173,7 +217,9 @@ def _asked(request: Request, known: Sequence[str]) -> Asked:
     first = KNOWN.get(names[0]) if names else None
     default = ["Total"] if first is not None and first.total else ["Average"]
     aggregations = [_AGGREGATIONS[one.lower()] for one in asked] or default
-    return Asked(names, since, until, interval_s, interval, aggregations, _labels(query.get("$filter", "")))
+    return Asked(
+        names, since, until, interval_s, interval, aggregations, _labels(query.get("$filter", "")), request.now
+    )
 
 
 def _span(text: str, now: float) -> tuple[int, int]:
@@ -186,7 +232,7 @@ def _span(text: str, now: float) -> tuple[int, int]:
         if not text:
             return int(now - _SPAN_S), int(now) + 1
         if not end:
-            return int(now - seconds_of(text, 0, "timespan")), int(now) + 1
+            return int(now - min(seconds_of(text, 0, "timespan"), KEPT_S[HOUR])), int(now) + 1
         since, until = (int(_moment(one).timestamp()) for one in (begin, end))
     except (ValueError, OverflowError):
         raise invalid(f"timespan: '{text[:100]}' is not FROM/TO, two times in ISO 8601.", "timespan") from None

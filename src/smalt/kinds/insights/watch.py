@@ -21,6 +21,7 @@ from smalt.arm import scale
 from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
 from smalt.arm.platform import Platform
+from smalt.arm.ports import NotReady
 from smalt.kinds.insights import autoscaling, conditions
 from smalt.kinds.insights.action_group import receivers
 from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
@@ -34,6 +35,7 @@ from smalt.store.database import Collision
 from smalt.store.document import Document, part
 from smalt.store.news import EVERYTHING
 from smalt.store.resources import Lock, Row
+from smalt.store.series import MINUTE
 
 log = logging.getLogger("smalt.alerts")
 
@@ -41,6 +43,7 @@ _NAME = "watch"
 _LEASE_S = 60.0
 _RESYNC_S = 60.0  # a hint may be lost; and what lacks numbers is looked at so often
 _CALM_LOOKS = 3  # so many times its frequency a fired alert's condition must not hold
+_LITTLE_S = 900.0  # of a window that costs little to read
 _NOTICES_MOST = 100  # of one alert that wait for receivers which do not answer
 
 
@@ -61,6 +64,7 @@ class Watch:
         self._claimed_at = float("-inf")
         self._known = _Known({}, {})
         self._calm: dict[str, float] = {}  # fired alerts whose condition does not hold, and since when
+        self._looked: dict[str, tuple[int, float]] = {}  # at alerts: at which generation, and when
 
     def changed(self, key: str) -> None:
         """A hint of the hub."""
@@ -81,15 +85,15 @@ class Watch:
                 self.look()
 
     def look(self) -> None:
-        """At all rules, once."""
+        """At all settings, and then at the alerts whose time has come: nothing is served by these."""
         try:
             if not self._mine():
                 return
             self._read()
-            for row in self._known.alerts.values():
-                self._guarded(row, partial(self._judge, row))
             for row, profiles in self._known.settings.values():
                 self._guarded(row, partial(self._scale, row, profiles))
+            for row in self._known.alerts.values():
+                self._guarded(row, partial(self._judge, row))
         except (SQLAlchemyError, Collision) as error:
             log.warning("rules could not be looked at: %s", error)
 
@@ -121,12 +125,21 @@ class Watch:
         except BaseException:
             self._stale = True
             raise
-        enabled = {key: row for key, row in alerts.items() if row.properties.get("enabled") is not False}
-        self._known = _Known(enabled, settings_of(list(settings.values())))
-        self._calm = {key: at for key, at in self._calm.items() if key in enabled}
+        looked = {key: row for key, row in alerts.items() if _enabled(row) or part(row.status, "fired")}
+        self._known = _Known(looked, settings_of(list(settings.values())))
+        self._calm = {key: at for key, at in self._calm.items() if key in looked}
+        self._looked = {key: at for key, at in self._looked.items() if key in looked}
 
     def _judge(self, row: Row) -> None:
         now = self._platform.clock()
+        if not _enabled(row):  # since it fired
+            self._turn(row, None, now)
+            return
+        frequency_s = seconds_of(row.properties["evaluationFrequency"], 60.0)
+        generation, at = self._looked.get(row.id, (row.generation, float("-inf")))
+        if generation == row.generation and at <= now < at + _pause_s(row, frequency_s):
+            return
+        self._looked[row.id] = (row.generation, now)
         with self._platform.database.read() as connection:
             met = self._met(connection, row, now)
         fired = part(row.status, "fired")
@@ -136,8 +149,7 @@ class Watch:
                 self._turn(row, met, now)
         elif fired:
             since = self._calm.setdefault(row.id, now)
-            calm_s = _CALM_LOOKS * seconds_of(row.properties["evaluationFrequency"], 60.0)
-            if now - since >= calm_s or now < since:
+            if now - since >= _CALM_LOOKS * frequency_s or now < since:
                 self._turn(row, None, now)
 
     @staticmethod
@@ -195,16 +207,31 @@ class Watch:
             have = scale.count(target)
             acted = part(setting.status, "acted")
             times = {name: float(acted[name]) for name in (INCREASE, DECREASE) if name in acted}
-            decision = autoscaling.decide(profile, partial(_value, connection, now, have), have, now, times)
+            if woken := scale.decided(target).get("woken"):
+                times[INCREASE] = max(times.get(INCREASE, woken), woken)
+            live = len(target.status["live"]["addresses"])
+            decision = autoscaling.decide(profile, partial(_value, connection, now, have), have, now, times, live)
         if decision.count == have and scale.governor(target) == setting.id:
             return
+        if have and not decision.count and self._is_asked(target):
+            return
         with self._platform.database.write() as connection:
-            if resources.get(connection, setting.id, Lock.WRITE) is None:
+            row = resources.get(connection, setting.id, Lock.WRITE)
+            if row is None or row.generation != setting.generation:  # it may be disabled by now
+                self._stale = True
                 return
             scale.decide(connection, target.id, decision.count, now, setting.id)
             if decision.count != have:
                 self._note(connection, setting, acted, decision, have, now)
         self._stale = True
+
+    def _is_asked(self, target: Row) -> bool:
+        """Whether requests are answered or wait there, or that is not known now: it must not fall asleep."""
+        *_, endpoint, _, _ = target.written.split("/")
+        try:
+            return bool(self._platform.gateway.in_flight().get((endpoint, target.name)))
+        except (NotReady, OSError):
+            return True
 
     @staticmethod
     def _note(
@@ -218,6 +245,17 @@ class Watch:
             connection, setting.id, setting.state, setting.state, said, now, what=What.STATE, kind=setting.kind,
             generation=setting.generation,
         )  # fmt: skip
+
+
+def _pause_s(row: Row, frequency_s: float) -> float:
+    """Until the next look: as it says. One that asks for the shortest and reads little is looked at each time: what it
+    watches for is then told within that minute."""
+    little = seconds_of(row.properties["windowSize"], 300.0) <= _LITTLE_S
+    return 0.0 if little and frequency_s <= MINUTE else frequency_s
+
+
+def _enabled(row: Row) -> bool:
+    return row.properties.get("enabled") is not False
 
 
 def _value(connection: Connection, now: float, have: int, one: Condition) -> float | None:

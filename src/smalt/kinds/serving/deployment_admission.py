@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm import scale
 from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Admitted, Request
 from smalt.arm.scale import MOST
@@ -92,6 +93,8 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
     def writes(connection: Connection) -> None:
         if old is not None:
             history.remember(connection, old, spec, request.now, request.principal.name)
+            if scaling.limits_of(properties) and (setting := scale.governor(old)):
+                scale.release(connection, old.id, setting, request.now)
         if collects is not None:
             collects(connection)
 

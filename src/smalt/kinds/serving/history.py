@@ -7,6 +7,7 @@ a second one goes further; it is a change itself.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ from smalt.store.resources import Lock, Row
 from smalt.store.series import MINUTE, Point
 
 BEFORE, CHANGED = "before", "changed"
-_KEPT, _CHANGES_KEPT, _SPEC_MOST = 10, 50, 64 << 10  # of a longer spec only the last is kept
+_KEPT, _CHANGES_KEPT = 10, 50
+_KEPT_BYTES = 64 << 10  # of each of the two: a status is read at every step. What is longer is kept alone
 _SPAN_S, _SPAN_MOST_S = 3600.0, 86400.0
 _TOLD = ("from ", "a replica died")  # reasons of steps that change what runs
 _TRAFFIC = ("traffic", "mirrorTraffic")
@@ -47,9 +49,7 @@ def remember(connection: Connection, old: Row, spec: Mapping[str, Any], now: flo
     """In the transaction that replaces `old.spec` by `spec`; nothing where that changes nothing that is served."""
     if _served(old, old.spec) == _served(old, spec):
         return
-    kept = [*old.status.get(BEFORE, []), {"at": now, "spec": _kept(old)}][-_KEPT:]
-    if len(str(kept[-1]["spec"])) > _SPEC_MOST:
-        kept = kept[-1:]
+    kept = _newest([*old.status.get(BEFORE, []), {"at": now, "spec": _kept(old)}], _KEPT)
     resources.merge_status(connection, old.id, {BEFORE: kept, **_noted(old, spec, now, by, "updated")})
 
 
@@ -57,7 +57,19 @@ def _noted(old: Row, spec: Mapping[str, Any], now: float, by: str, what: str) ->
     """For the status: what the change is."""
     change = differences(_served(old, old.spec), _served(old, spec))
     told = {"at": now, "by": by, "what": what, "change": change}
-    return {CHANGED: [*old.status.get(CHANGED, []), told][-_CHANGES_KEPT:]}
+    return {CHANGED: _newest([*old.status.get(CHANGED, []), told], _CHANGES_KEPT)}
+
+
+def _newest(listed: list[Document], most: int) -> list[Document]:
+    """The last one, and of those before it as many as may be kept."""
+    kept: list[Document] = []
+    left = _KEPT_BYTES
+    for one in reversed(listed[-most:]):
+        left -= len(json.dumps(one))
+        if kept and left < 0:
+            break
+        kept.append(one)
+    return kept[::-1]
 
 
 def _kept(row: Row) -> Document:

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -67,6 +68,9 @@ class Scaler:
             except (SQLAlchemyError, Collision, NotReady, OSError) as error:
                 log.warning("loads could not be looked at: %s", error)
                 pause = 1.0
+            except Exception:  # the edge: without this thread nothing is scaled any more
+                log.exception("loads could not be looked at")
+                pause = 1.0
             self._woken.wait(pause)
 
     def stop(self) -> None:
@@ -82,9 +86,17 @@ class Scaler:
             for key in due:
                 one = self._watched[key]
                 one.next_at = now + one.limits.poll_s
-                self._judge(key, one, in_flight.get(one.where, 0))
+                self._guarded(key, partial(self._judge, key, one, in_flight.get(one.where, 0)))
         nexts = [one.next_at for one in self._watched.values() if one.here]
         return min([_RESYNC_S, *(max(at - time.monotonic(), 0.01) for at in nexts)])
+
+    def _guarded(self, key: str, look: partial[None]) -> None:
+        try:
+            look()
+        except (SQLAlchemyError, Collision):
+            raise
+        except Exception:  # the edge: one deployment must not hold up the others
+            log.exception("%s could not be looked at", key)
 
     def _judge(self, key: str, one: _Watched, in_flight: int) -> None:
         needed = scaling.wanted(in_flight, one.at_once, one.limits)
@@ -116,7 +128,7 @@ class Scaler:
             self._read_all_at = time.monotonic()
             self._watched = {key: one for key, one in self._watched.items() if key in rows}
         for key in wanted:
-            self._note(key, rows.get(key))
+            self._guarded(key, partial(self._note, key, rows.get(key)))
 
     def _note(self, key: str, row: Row | None) -> None:
         limits = scaling.limits_of(row.properties) if row and row.kind == DEPLOYMENTS and not row.deleting else None

@@ -179,7 +179,10 @@ def rehearse_component(request: Request, connection: Connection, configuration: 
     ports = {name: document(port) for name, port in found.inputs.items()}
     needed = {name: port for name, port in ports.items() if port.get("default") is None and not port.get("optional")}
     inputs = {name: _stand_in(port) for name, port in needed.items()}
-    properties = {**_of_component(configuration, Asked(inputs)), "experimentName": "rehearsed"}
+    properties: Document = {
+        **_of_component(connection, request.id.workspace, configuration, Asked(inputs)),
+        "experimentName": "rehearsed",
+    }
     job = request.id.workspace.child("jobs", "rehearsed")
     try:
         with rehearsal():
