@@ -76,11 +76,11 @@ class TestModesThatAreShown:
 
     def test_a_mode_that_is_said_is_kept(self, harness: Harness) -> None:
         job = self.pipeline(harness)
-        job["outputs"]["res"]["mode"] = "ReadWriteMount"
+        job["outputs"]["res"]["mode"] = "Direct"
         self.put(harness, job)
         self.put(harness, shown(harness)["action"]["jobDefinition"])
         later(harness, 3600)
-        assert child(harness, "one", self.scheduled(harness))["outputs"]["made"]["mode"] == "ReadWriteMount"
+        assert child(harness, "one", self.scheduled(harness))["outputs"]["made"]["mode"] == "Direct"
 
     def test_work_that_was_done_by_hand_is_not_done_again(self, harness: Harness) -> None:
         job = self.pipeline(harness)
