@@ -1,4 +1,4 @@
-"""A person in the Studio: signs in, finds a job, watches it, reads what it says, ends it, archives it."""
+"""A person in the Studio: signs in, watches a job and reads what it says, ends it, archives it; watches an endpoint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from live.platform import HOME, Platform
+from live.serving import Endpoint
 
 pytestmark = pytest.mark.e2e
 TALKS = "for i in $(seq 1 400); do echo line $i; done; until [ -e {gate} ]; do sleep 0.1; done; echo the end"
@@ -101,6 +102,7 @@ def test_a_job_is_canceled_and_archived(platform: Platform, studio: Page) -> Non
     studio.get_by_role("dialog").get_by_role("button", name="Archive").click()
     expect(studio.get_by_role("button", name="Restore")).to_be_visible()
     studio.get_by_role("link", name="Jobs", exact=True).first.click()
+    expect(studio.locator("#feed")).to_have_text("Live")
     studio.get_by_label("Words").fill("unwanted")
     expect(studio.get_by_text("No job is like that")).to_be_visible()
     studio.get_by_label("Shown").select_option("archived")
@@ -143,3 +145,22 @@ def test_what_happens_while_the_server_is_away_is_on_the_page(platform: Platform
     platform.restarted("server", before)
     expect(studio.locator("#live .status")).to_have_text("Completed")
     expect(studio.locator("#feed")).to_have_text("Live")
+
+
+def test_an_endpoint_is_watched(platform: Platform, studio: Page) -> None:
+    endpoint = Endpoint(platform, "watched")
+    endpoint.create(1)
+    assert endpoint.ask().status_code == 200
+    studio.goto(f"{platform.url}/studio/endpoints")
+    studio.get_by_role("link", name="watched").click()
+    deployment = studio.get_by_role("region", name="Deployments").get_by_role("row").filter(has_text="blue")
+    expect(deployment).to_contain_text("Succeeded")
+    expect(deployment).to_contain_text("100 %")
+    expect(studio.locator("s-chart")).to_have_count(2)
+    studio.locator("summary", has_text="blue").click()
+    expect(studio.get_by_label("Log of blue")).to_contain_text("init was called")
+    expect(studio.locator("#feed")).to_have_text("Live")
+    platform.put("onlineEndpoints/watched", {"authMode": "Key", "traffic": {"blue": 0}}, location="local")
+    expect(deployment).to_contain_text("0 %")
+    expect(deployment).not_to_contain_text("100 %")
+    expect(studio.get_by_label("Log of blue"), "what somebody reads stays open").to_be_visible()

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
-from smalt.studio import home, job, jobs
+from smalt.studio import endpoints, home, job, jobs
 from smalt.studio.metrics import Measurements
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -43,6 +43,9 @@ class StudioApp:
                 self._route(f"{ROOT}/", home.show),
                 self._route(f"{ROOT}/workspaces", home.workspaces),
                 self._route(f"{ROOT}/jobs", jobs.show),
+                self._route(f"{ROOT}/endpoints", endpoints.show),
+                self._route(f"{ROOT}/endpoints/{{name}}", endpoints.show_one),
+                self._route(f"{ROOT}/endpoints/{{name}}/numbers", endpoints.numbers),
                 self._route(one, pages.show),
                 self._route(f"{one}/metrics", pages.points),
                 self._route(f"{one}/mlflow", pages.mlflow),

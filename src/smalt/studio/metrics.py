@@ -30,10 +30,10 @@ class Measurements(Protocol):
 
 
 def line(measured: Measurements, workspace: str, name: str, metric: str) -> dict[str, Any]:
-    """Columns, as uPlot takes them: `step`; `time` in seconds since the epoch; `value`, null for what is no number."""
+    """Columns as uPlot takes them: `step`, `time` (seconds since the epoch), `lines` (null: no number)."""
     points = measured.metric_points(workspace, name, metric, POINTS_MOST)
     return {
         "step": [step for _, _, step in points],
         "time": [at / 1000 for _, at, _ in points],
-        "value": [value for value, _, _ in points],
+        "lines": {metric: [value for value, _, _ in points]},
     }

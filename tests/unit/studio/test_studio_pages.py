@@ -214,7 +214,7 @@ def test_a_job_page_has_what_it_needs_to_be_alive(site: Site) -> None:
 def test_values_of_a_metric_are_columns(site: Site) -> None:
     site.submit("train-1")
     found = site.open("/studio/jobs/train-1/metrics", {**HERE, "metric": "loss"}).json()
-    assert found == {"step": [0, 1, 2], "time": [1.0, 2.0, 3.0], "value": [1.0, None, 0.5]}
+    assert found == {"step": [0, 1, 2], "time": [1.0, 2.0, 3.0], "lines": {"loss": [1.0, None, 0.5]}}
 
 
 def test_what_is_not_there_is_a_page_that_says_so(site: Site) -> None:
@@ -243,3 +243,19 @@ def test_files_are_served_and_nothing_beside_them(site: Site) -> None:
         found = site.ask("GET", f"/studio/static/{name}", {})
         assert found.status_code == 200 and found.headers["cache-control"] == "no-cache", name
     assert site.ask("GET", "/studio/static/..%2fapp.py", {}).status_code == 404
+
+
+def test_an_endpoint_has_a_page_and_is_in_the_list(site: Site) -> None:
+    path = f"{WORKSPACE}/onlineEndpoints/churn"
+    body = {"location": "local", "properties": {"authMode": "Key", "description": SCRIPT}}
+    assert site.harness.put(path, body).status_code == 201
+    site.harness.settle()
+    for page in (site.open("/studio/endpoints"), site.open("/studio/endpoints/churn")):
+        assert page.status_code == 200 and f'data-state-of="{path.lower()}" data-state="Succeeded"' in page.text
+        assert SCRIPT not in page.text and not INLINE.search(page.text) and not ELSEWHERE.search(page.text)
+    assert "It has none, and answers no request." in page.text and "created by ada" in page.text
+    found = site.open("/studio/endpoints/churn/numbers", {**HERE, "of": "latency"}).json()
+    assert found == {"step": [], "time": [], "lines": {"p50 ms": [], "p99 ms": []}}
+    assert site.open("/studio/endpoints/none").status_code == 404
+    site.allowed = False
+    assert site.open("/studio/endpoints/churn").status_code == 403

@@ -2,6 +2,7 @@
 // A page that joins says the cursor up to which it knows everything; a stream begins there, or the page is told to look again.
 
 const RETRY_MS = 3000;
+const KINDS = "workspaces/jobs,workspaces/onlineEndpoints,workspaces/onlineEndpoints/deployments";
 
 class Feed {
   constructor(url, cursor, ended) {
@@ -14,7 +15,7 @@ class Feed {
   }
 
   open() {
-    const after = new URLSearchParams({ after: this.cursor, kind: "workspaces/jobs" });
+    const after = new URLSearchParams({ after: this.cursor, kind: KINDS });
     this.source = new EventSource(`${this.url}?${after}`);
     this.source.onopen = () => this.say("live");
     this.source.onmessage = (event) => {

@@ -20,9 +20,11 @@ function show(change) {
   const wanted = live?.dataset.refresh;
   const children = live?.hasAttribute("data-refresh-children") && change.what !== "described";
   if (wanted === id && ENDED.includes(change.to)) document.getElementById("if-running").hidden = true;
-  if (wanted === "all" || wanted === id || children) refresh();
+  const jobs = change.type.endsWith("/jobs");
+  const listed = wanted === (jobs ? "jobs" : "endpoints");
+  if (wanted && (listed || wanted === id || id.startsWith(`${wanted}/`) || (children && jobs))) refresh();
   const newer = document.getElementById("newer");
-  if (newer && change.what === "created") newer.hidden = false;
+  if (newer && jobs && change.what === "created") newer.hidden = false;
 }
 
 function refresh() {
