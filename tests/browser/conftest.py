@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
 from live.platform import Platform
 from live.tools import wanting
@@ -43,13 +43,25 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
+@pytest.fixture(scope="module")
+def session(platform: Platform, browser: Browser) -> StorageState:
+    """What a browser keeps that has opened a login link."""
+    context = browser.new_context(ignore_https_errors=True)
+    context.new_page().goto(platform.login_link())
+    kept = context.storage_state()
+    context.close()
+    return kept
+
+
 @pytest.fixture
-def studio(platform: Platform, page: Page) -> Iterator[Page]:
-    """Signed in, at home. At the end nothing may have been wrong, nor asked of another host."""
-    wrong: list[str] = []
+def studio(platform: Platform, browser: Browser, session: StorageState) -> Iterator[Page]:
+    """Signed in. At the end nothing may have been wrong, nor asked of another host."""
+    context = browser.new_context(ignore_https_errors=True, storage_state=session)
+    context.set_default_timeout(40_000)
+    page, wrong = context.new_page(), list[str]()
     page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda asked: None if asked.url.startswith((platform.url, "data:")) else wrong.append(asked.url))
-    page.goto(platform.login_link())
     yield page
+    context.close()
     assert not wrong

@@ -21,7 +21,9 @@ SECTIONS = (
 async def show(visit: Visit) -> Response:
     cursor = await visit.cursor()
     found = await asyncio.gather(*(listed(visit, {"status": states, "$top": str(SHOWN)}) for _, states, _ in SECTIONS))
-    sections = [(*section, jobs) for section, (jobs, _) in zip(SECTIONS, found, strict=True)]
+    sections = [
+        (*section, jobs, len(jobs) < SHOWN and more) for section, (jobs, more) in zip(SECTIONS, found, strict=True)
+    ]
     return page("home.html", visit, cursor=cursor, sections=sections)
 
 

@@ -40,6 +40,8 @@ class Pages:
         document, details, events = await asyncio.gather(
             visit.api.get(_path(visit)), visit.api.get(_run(visit, "/details")), visit.api.get(f"{_path(visit)}/events")
         )
+        if "properties" not in document:  # the name is one that means something else to the API
+            raise Refused(404, "NotFound", f"There is no job {_name(visit)!r}.")
         happened = events["value"][-HISTORY:]
         job = {**shown(document), **_more(document["properties"], details, happened)}
         values: Document = {

@@ -220,6 +220,7 @@ def test_values_of_a_metric_are_columns(site: Site) -> None:
 def test_what_is_not_there_is_a_page_that_says_so(site: Site) -> None:
     for path, query, status in (
         ("/studio/jobs/none", HERE, 404),
+        ("/studio/jobs/changes", HERE, 404),
         ("/studio/nothing", HERE, 404),
         ("/studio/jobs", {"wsid": "nonsense"}, 400),
         ("/studio/jobs", {"wsid": WORKSPACE + "x"}, 404),

@@ -5,6 +5,8 @@ const HEIGHT = 220;
 const COLOURS = ["--accent", "--bad", "--good", "--wait"];
 const ENDED = ["Completed", "Failed", "Canceled"];
 
+const said = (value) => (value == null ? "no number" : Number(value.toPrecision(6)));
+
 customElements.define("s-chart", class extends HTMLElement {
   connectedCallback() {
     const title = document.createElement("h3");
@@ -48,7 +50,7 @@ customElements.define("s-chart", class extends HTMLElement {
     const order = step.map((_, at) => at);
     if (byTime) order.sort((one, other) => time[one] - time[other]);
     const data = [order.map((at) => (byTime ? time : step)[at]), ...Object.values(lines).map((value) => order.map((at) => value[at]))];
-    const last = Object.entries(lines).map(([name, value]) => `${name} ${value.at(-1) ?? "no number"}`).join(", ");
+    const last = Object.entries(lines).map(([name, value]) => `${name} ${said(value.at(-1))}`).join(", ");
     const where = this.hasAttribute("again") ? "" : ` at step ${step.at(-1)}`;
     this.said.textContent = step.length ? `last: ${last}${where}` : "There are no numbers.";
     if (this.plot) return void this.plot.setData(data);

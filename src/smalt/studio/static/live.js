@@ -3,7 +3,7 @@ import { join } from "./feed.js";
 
 const { feed, cursor } = document.body.dataset;
 const ENDED = ["Completed", "Failed", "Canceled"];
-const PAUSE_MS = 500; // between two looks at the same page
+const PAUSE_MS = 500; // between two looks at the same page, unless it says more
 let leave = () => {};
 let due = false;
 let looked = 0;
@@ -30,7 +30,9 @@ function show(change) {
 function refresh() {
   if (due) return;
   due = true;
+  const pause = Number(document.getElementById("live").dataset.pause) || PAUSE_MS;
   setTimeout(() => {
+    if (document.hidden) return document.addEventListener("visibilitychange", () => { due = false; refresh(); }, { once: true });
     due = false;
     looked = performance.now();
     const more = document.getElementById("live-more") ? { selectOOB: "#live-more" } : {};
@@ -39,7 +41,7 @@ function refresh() {
     htmx.ajax("GET", location.pathname + location.search, {
       target: "#live", select: "#live", swap: "outerHTML", ...more,
     });
-  }, Math.max(0, looked + PAUSE_MS - performance.now()));
+  }, Math.max(0, looked + pause - performance.now()));
 }
 
 function heard({ change, state, resync }) {
