@@ -44,9 +44,7 @@ class Pages:
             raise Refused(404, "NotFound", f"There is no job {_name(visit)!r}.")
         happened = events["value"][-HISTORY:]
         job = {**shown(document), **_more(document["properties"], details, happened)}
-        values: Document = {
-            "cursor": cursor, "tab": tab, "tabs": TABS, "job": job, "events": happened,
-        }  # fmt: skip
+        values: Document = {"cursor": cursor, "tab": tab, "tabs": TABS, "job": job, "events": happened}
         read = {"": self._overview, "metrics": self._metrics, "logs": _logs, "origin": _origin}[tab]
         return page("job.html", visit, **values, **await read(visit, document))
 

@@ -50,7 +50,7 @@ def utc(text: str) -> str:
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("smalt.studio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
     made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait")}
     made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED}  # pyright: ignore[reportCallIssue, reportArgumentType]

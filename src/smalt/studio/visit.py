@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request as HttpRequest
 from starlette.types import ASGIApp
@@ -55,7 +55,7 @@ class Visit:
         """This page's URL, with parameters changed, or left out where they are None."""
         kept = {**self.http.query_params, **changed}
         kept.pop("wsid", None)
-        return self.link(self.http.scope["path"].removeprefix(ROOT), **kept)
+        return self.link(quote(self.http.scope["path"].removeprefix(ROOT)), **kept)
 
     async def cursor(self) -> str:
         """Up to where the feed of changes is now: taken before what is shown is read, so that nothing is missed."""
