@@ -88,6 +88,7 @@ from smalt.store.migrate import migrate
 from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
 from smalt.store.servers import Servers, register
+from smalt.studio.app import StudioApp
 from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
@@ -247,10 +248,11 @@ def build(settings: Settings) -> Server:
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,
+        studio=StudioApp(sessions, tracking, lambda: dispatcher),
         open_routes=open_routes(
             settings.url,
             login.routes(),
-            Pages(sessions, tracking),
+            Pages(),
             MetricsPage(recorder, who, workspaces.authorize),
             ServicePages(sessions, doors),
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,6 +71,13 @@ class Platform:
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.smalt("status", "--json").stdout)
+
+    def login_link(self) -> str:
+        """A second `up` is a no-op that prints a new link."""
+        said = self.smalt("up", "--detach").stdout
+        found = re.search(r"https://\S+/login\?code=\S+", said)
+        assert found, said
+        return found.group()
 
     def shared(self) -> Path:
         """A new folder that this process and the jobs of the default workspace see at the same path: in their HOME."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from smalt.arm.ids import workspace_id
 from smalt.auth.identity_headers import IdentityHeaders
 from smalt.auth.login_links import LoginLinks
 from smalt.auth.owner import owner_principal
 from smalt.auth.tokens import TokenService
-from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
-from smalt.tracking.address import tracking_uri
+from smalt.settings import Settings
 
 TOKEN_LIFETIME_S = 600.0
 
@@ -25,6 +23,5 @@ def owner_token(settings: Settings) -> str:
 
 
 def login_url(settings: Settings) -> str:
-    """A link that opens MLflow's pages of the default workspace and logs the owner in, once."""
-    page = tracking_uri(settings, workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)).removeprefix(settings.url)
-    return LoginLinks(settings).mint(page + "/")
+    """A link that opens the Studio and logs the owner in, once."""
+    return LoginLinks(settings).mint("/studio")

@@ -34,6 +34,7 @@ class Dispatcher:
     visits: ASGIApp
     registries: ASGIApp
     arm: ASGIApp
+    studio: ASGIApp
     open_routes: ASGIApp
     make_room: Callable[[], object] = lambda: None  # SQLite writes before it deletes, also on a full disk
 
@@ -62,6 +63,8 @@ class Dispatcher:
             await self.datastores(scope, receive, send)
         elif NodesApp.handles(scope["path"]):
             await self.nodes(scope, receive, send)
+        elif scope["path"] == "/studio" or scope["path"].startswith("/studio/"):
+            await self.studio(scope, receive, send)
         elif VisitApp.handles(scope["path"]):
             await self.visits(scope, receive, send)
         else:

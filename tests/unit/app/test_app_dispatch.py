@@ -37,6 +37,9 @@ from smalt.web.dispatcher import Dispatcher
             "/mlflow/v2.0/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/r/api/2.0/mlflow",
             "registries",
         ),
+        ("/studio", "studio"),
+        ("/studio/jobs/j", "studio"),
+        ("/studios", "open_routes"),
         ("/x/subscriptions/s", "open_routes"),
         ("/", "open_routes"),
     ],
@@ -50,7 +53,18 @@ def test_a_path_is_answered_by_one_part(path: str, part: str) -> None:
 
         return answer
 
-    names = ("blobs", "tracking", "history", "datastores", "nodes", "visits", "registries", "arm", "open_routes")
+    names = (
+        "blobs",
+        "tracking",
+        "history",
+        "datastores",
+        "nodes",
+        "visits",
+        "registries",
+        "arm",
+        "studio",
+        "open_routes",
+    )
     parts = {one: named(one) for one in names}
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
     asyncio.run(Dispatcher(**parts)(scope, named("receive"), named("send")))

@@ -49,7 +49,7 @@ def _client(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
 
 
 def _farewell(console: Console, settings: Settings, script: Path) -> None:
-    console.print(f"MLflow:       {login_url(settings)}  (the link logs in once)")
+    console.print(f"Studio:       {login_url(settings)}  (the link logs in once)")
     console.print(
         f"The code:     {script} and {script.parent / 'src' / 'train_churn.py'}: change it and run this again"
     )

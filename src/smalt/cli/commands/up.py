@@ -200,7 +200,7 @@ def _own_umask() -> Iterator[None]:
 
 
 def _invite(console: Console, settings: Settings) -> None:
-    console.print(f"Open MLflow (the link logs in once):  {login_url(settings)}")
+    console.print(f"Open the Studio (the link logs in once):  {login_url(settings)}")
     console.print(f'Point a shell at it:                  eval "$(smalt env --root {shlex.quote(str(settings.root))})"')
 
 

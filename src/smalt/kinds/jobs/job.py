@@ -16,7 +16,7 @@ from smalt.arm.crud import Answer
 from smalt.arm.errors import ArmError, conflict
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
-from smalt.arm.listing import carries
+from smalt.arm.listing import carries, named
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.runs import JobRuns, described, is_run, untold
@@ -127,7 +127,7 @@ def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
 
 def _view(platform: Platform, row: Row) -> Document:
     tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{row.written.rpartition('/jobs/')[0]}"
-    studio = f"{platform.settings.url}/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
+    studio = f"{platform.settings.url}/studio/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
     places = JobStatus.outputs_of(row.status)
     ports = modes.shown({name: row.properties[name] for name in ("inputs", "outputs") if name in row.properties})
     if outputs := ports.get("outputs"):
@@ -195,7 +195,22 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
     scheduled = str(query.get("scheduled") or "").lower()
     if scheduled in ("true", "false") and (scheduled == "true") != (SCHEDULE in part(row.spec, OURS)):
         return False
+    if not named(row.state, query.get("status")) or not _is_sought(row, query):
+        return False
     return carries(row.properties.get("properties"), query.get("properties"))
+
+
+def _is_sought(row: Row, query: Mapping[str, str]) -> bool:
+    """Of the experiment `experimentName`, and with each word of `search` in what people call the job."""
+    experiment = row.properties.get("experimentName") or "Default"
+    if (wanted := query.get("experimentName")) and experiment.lower() != wanted.lower():
+        return False
+    if not (words := (query.get("search") or "").lower().split()):
+        return True
+    tags = [f"{name}={value}" for name, value in part(row.properties, "tags").items()]
+    said = [row.name, row.properties.get("displayName"), row.properties.get("description"), experiment, *tags]
+    text = " ".join(str(one) for one in said if one).lower()
+    return all(word in text for word in words)
 
 
 KIND = Kind(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, or_, select
 
 from smalt.tracking.database import schema
 from smalt.tracking.database.upsert import insert_into
@@ -52,6 +52,32 @@ def history(
         table.c.run_uuid == run_id, table.c.key == metric
     )
     rows = connection.execute(query.order_by(table.c.step, table.c.timestamp, table.c.value).limit(most).offset(skip))
+    return [(None if is_nan else value, at, step) for value, is_nan, at, step in rows]
+
+
+def latest(connection: Connection, run_id: str) -> list[tuple[str, float | None, int]]:
+    """(name, value, step) of the last that the run logged of each metric, in alphabetical order, at most a hundred."""
+    table = schema.latest_metrics
+    query = select(table.c.key, table.c.value, table.c.is_nan, table.c.step).where(table.c.run_uuid == run_id)
+    rows = connection.execute(query.order_by(table.c.key).limit(_NAMES_MOST))
+    return [(name, None if is_nan else value, step) for name, value, is_nan, step in rows]
+
+
+def sampled(connection: Connection, run_id: str, metric: str, most: int) -> list[tuple[float | None, int, int]]:
+    """As `history`, of all that was logged, but evenly no more than about `most`: the first and the last are there."""
+    table = schema.metrics
+    of_metric = (table.c.run_uuid == run_id, table.c.key == metric)
+    count = connection.execute(select(func.count()).select_from(table).where(*of_metric)).scalar_one()
+    if count <= most:
+        return history(connection, run_id, metric, most, 0)
+    order = (table.c.step, table.c.timestamp, table.c.value)
+    columns = (table.c.value, table.c.is_nan, table.c.timestamp, table.c.step)
+    numbered = select(*columns, func.row_number().over(order_by=order).label("number")).where(*of_metric).subquery()
+    one = numbered.c
+    query = select(one.value, one.is_nan, one.timestamp, one.step).where(
+        or_((one.number - 1) % -(-count // most) == 0, one.number == count)
+    )
+    rows = connection.execute(query.order_by(one.number))
     return [(None if is_nan else value, at, step) for value, is_nan, at, step in rows]
 
 

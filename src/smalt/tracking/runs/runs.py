@@ -132,6 +132,18 @@ class MlflowTracking:
         with self.database.read() as connection:
             return logged.names(connection, list(_run_ids(connection, workspace, names).values()))
 
+    def latest_metrics(self, workspace: str, name: str) -> Sequence[tuple[str, float | None, int]]:
+        """(name, value, step) of the last of each metric; value None: no number. Raises NotReady."""
+        with self.database.read() as connection:
+            return logged.latest(connection, _run_id(connection, workspace, name))
+
+    def metric_points(
+        self, workspace: str, name: str, metric: str, most: int
+    ) -> Sequence[tuple[float | None, int, int]]:
+        """(value, milliseconds, step) in order, evenly about `most` where there are more. Raises NotReady."""
+        with self.database.read() as connection:
+            return logged.sampled(connection, _run_id(connection, workspace, name), metric, most)
+
     def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
         with self.database.read() as connection:
             return run_changes.changed(connection, most, among)

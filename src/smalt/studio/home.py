@@ -1,0 +1,34 @@
+"""Home: what runs, what waits, what failed; and the workspaces that there are."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+
+from smalt.studio.jobs import following, listed
+from smalt.studio.rendering import page
+from smalt.studio.visit import Visit
+
+SHOWN = 10
+SECTIONS = (
+    ("Running", "Starting,Running,Finalizing,CancelRequested", "Nothing runs."),
+    ("Waiting", "NotStarted,Preparing,Queued", "Nothing waits."),
+    ("Failed", "Failed", "Nothing has failed."),
+)
+
+
+async def show(visit: Visit) -> Response:
+    cursor = await visit.cursor()
+    found = await asyncio.gather(*(listed(visit, {"status": states, "$top": str(SHOWN)}) for _, states, _ in SECTIONS))
+    sections = [
+        (*section, jobs, len(jobs) < SHOWN and more) for section, (jobs, more) in zip(SECTIONS, found, strict=True)
+    ]
+    return page("home.html", visit, cursor=cursor, sections=sections)
+
+
+async def workspaces(visit: Visit) -> Response:
+    query = {"$skipToken": skip} if (skip := visit.http.query_params.get("after")) else {}
+    provider = "providers/Microsoft.MachineLearningServices/workspaces"
+    found = await visit.api.get(f"/subscriptions/{visit.workspace.subscription}/{provider}", query)
+    return page("workspaces.html", visit, found=found["value"], more=following(found))

@@ -1,0 +1,61 @@
+"""The list of jobs: by status, type and experiment, or by words in it; a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.responses import Response
+
+from smalt.studio.rendering import page
+from smalt.studio.visit import Visit
+
+PAGE = 50
+FILTERS = ("status", "jobType", "experimentName", "search")
+VIEWS = {"": "ActiveOnly", "archived": "ArchivedOnly", "all": "All"}
+STATUSES = ("NotStarted", "Preparing", "Queued", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
+            "Failed", "Canceled")  # fmt: skip
+TYPES = ("Command", "Pipeline", "Sweep")
+
+
+async def show(visit: Visit) -> Response:
+    given = visit.http.query_params
+    cursor = await visit.cursor()
+    chosen = {name: given.get(name, "") for name in FILTERS}
+    query = {name: value for name, value in chosen.items() if value}
+    query["listViewType"] = VIEWS.get(given.get("view", ""), "ActiveOnly")
+    if after := given.get("after"):
+        query["$skipToken"] = after
+    jobs, more = await listed(visit, {**query, "count": str(PAGE)})
+    return page(
+        "jobs.html", visit, cursor=cursor, jobs=jobs, more=more, chosen=chosen, view=given.get("view", ""),
+        first=not after, statuses=STATUSES, types=TYPES,
+    )  # fmt: skip
+
+
+async def listed(visit: Visit, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
+    """Jobs as a list shows them, and where the next page begins; a page may be short and have one behind it."""
+    found = await visit.api.get(f"{visit.workspace}/jobs", query)
+    return [shown(one) for one in found["value"]], following(found)
+
+
+def following(answer: Mapping[str, Any]) -> str | None:
+    """Where the page behind a page of the API begins; None: it was the last."""
+    link = answer.get("nextLink")
+    return parse_qs(urlsplit(str(link)).query)["$skipToken"][0] if link else None
+
+
+def shown(job: Mapping[str, Any]) -> dict[str, Any]:
+    properties, made = job["properties"], job["systemData"]
+    return {
+        "id": str(job["id"]).lower(),
+        "name": job["name"],
+        "title": properties.get("displayName") or job["name"],
+        "status": properties["status"],
+        "type": properties["jobType"],
+        "experiment": properties.get("experimentName") or "Default",
+        "created": made["createdAt"],
+        "by": made.get("createdBy") or "",
+        "archived": bool(properties.get("isArchived")),
+    }

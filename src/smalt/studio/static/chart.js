@@ -1,0 +1,69 @@
+/* global uPlot: of the page */
+// <s-chart src="…" label="loss" axis="step|time" live data-job="id">: lines over one axis; while `live`, drawn again.
+const AGAIN_MS = 2000; // what runs log is told to nobody: it is looked at while somebody looks
+const HEIGHT = 220;
+const COLOURS = ["--accent", "--bad", "--good", "--wait"];
+const ENDED = ["Completed", "Failed", "Canceled"];
+
+const said = (value) => (value == null ? "no number" : Number(value.toPrecision(6)));
+
+customElements.define("s-chart", class extends HTMLElement {
+  connectedCallback() {
+    const title = document.createElement("h3");
+    title.textContent = this.getAttribute("label");
+    this.said = document.createElement("p");
+    this.said.className = "quiet";
+    this.place = document.createElement("div");
+    this.append(title, this.place, this.said);
+    this.sized = new ResizeObserver(() => this.plot?.setSize({ width: this.clientWidth, height: HEIGHT }));
+    this.sized.observe(this);
+    this.heard = ({ detail }) => {
+      if (detail.id === this.dataset.job && ENDED.includes(detail.to)) this.removeAttribute("live"), this.look();
+    };
+    document.addEventListener("smalt:change", this.heard);
+    this.look();
+  }
+
+  disconnectedCallback() {
+    clearTimeout(this.timer);
+    this.sized.disconnect();
+    document.removeEventListener("smalt:change", this.heard);
+    this.plot?.destroy();
+  }
+
+  async look() {
+    clearTimeout(this.timer);
+    if (!document.hidden) {
+      try {
+        const answer = await fetch(this.getAttribute("src"));
+        if (!answer.ok) throw new Error(`${answer.status}`);
+        this.draw(await answer.json());
+      } catch (error) {
+        this.said.textContent = `The values could not be read (${error.message}).`;
+      }
+    }
+    if (this.hasAttribute("live") && this.isConnected) this.timer = setTimeout(() => this.look(), 1000 * this.getAttribute("again") || AGAIN_MS);
+  }
+
+  draw({ step, time, lines }) {
+    const byTime = this.getAttribute("axis") === "time";
+    const order = step.map((_, at) => at);
+    if (byTime) order.sort((one, other) => time[one] - time[other]);
+    const data = [order.map((at) => (byTime ? time : step)[at]), ...Object.values(lines).map((value) => order.map((at) => value[at]))];
+    const last = Object.entries(lines).map(([name, value]) => `${name} ${said(value.at(-1))}`).join(", ");
+    const where = this.hasAttribute("again") ? "" : ` at step ${step.at(-1)}`;
+    this.said.textContent = step.length ? `last: ${last}${where}` : "There are no numbers.";
+    if (this.plot) return void this.plot.setData(data);
+    const colour = (name) => getComputedStyle(this).getPropertyValue(name);
+    const span = Number(this.getAttribute("span")); // seconds until now; 0: all that there is
+    const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } });
+    this.plot = new uPlot({
+      width: this.clientWidth, height: HEIGHT,
+      scales: { x: { time: byTime, ...(span && { range: () => [Date.now() / 1000 - span, Date.now() / 1000] }) } },
+      axes: [axis(), { ...axis(), size: 64 }],
+      series: [{ label: byTime ? "time" : "step" }, ...Object.keys(lines).map((label, at) => ({
+        label, stroke: colour(COLOURS[at % COLOURS.length]), width: 2, points: { show: step.length < 60 },
+      }))],
+    }, data, this.place);
+  }
+});

@@ -1,0 +1,79 @@
+// What changes on the platform changes on the page: cells by what the feed says, parts by the page, asked for once more.
+import { join } from "./feed.js";
+
+const { feed, cursor } = document.body.dataset;
+const ENDED = ["Completed", "Failed", "Canceled"];
+const PAUSE_MS = 500; // between two looks at the same page, unless it says more
+let leave = () => {};
+let due = false;
+let looked = 0;
+
+function show(change) {
+  const id = change.resourceId.toLowerCase();
+  if (change.to) {
+    for (const cell of document.querySelectorAll(`[data-state-of="${CSS.escape(id)}"]`)) {
+      cell.textContent = cell.dataset.state = change.to;
+    }
+  }
+  document.dispatchEvent(new CustomEvent("smalt:change", { detail: { ...change, id } }));
+  const live = document.getElementById("live");
+  const wanted = live?.dataset.refresh;
+  const children = live?.hasAttribute("data-refresh-children") && change.what !== "described";
+  if (wanted === id && ENDED.includes(change.to)) document.getElementById("if-running").hidden = true;
+  const jobs = change.type.endsWith("/jobs");
+  const listed = wanted === (jobs ? "jobs" : "endpoints");
+  if (wanted && (listed || wanted === id || id.startsWith(`${wanted}/`) || (children && jobs))) refresh();
+  const newer = document.getElementById("newer");
+  if (newer && jobs && change.what === "created") newer.hidden = false;
+}
+
+function refresh() {
+  if (due) return;
+  due = true;
+  const pause = Number(document.getElementById("live").dataset.pause) || PAUSE_MS;
+  setTimeout(() => {
+    if (document.hidden) return document.addEventListener("visibilitychange", () => { due = false; refresh(); }, { once: true });
+    due = false;
+    looked = performance.now();
+    const more = document.getElementById("live-more") ? { selectOOB: "#live-more" } : {};
+    const busy = document.getElementById("content").contains(getSelection().anchorNode) && !getSelection().isCollapsed;
+    if (busy) return void setTimeout(refresh, PAUSE_MS); // somebody marks a text there
+    htmx.ajax("GET", location.pathname + location.search, {
+      target: "#live", select: "#live", swap: "outerHTML", ...more,
+    });
+  }, Math.max(0, looked + pause - performance.now()));
+}
+
+function heard({ change, state, resync }) {
+  if (change) show(change);
+  if (state) document.getElementById("feed").textContent = { live: "Live", away: "Reconnecting …" }[state] ?? "";
+  if (resync) resynced();
+}
+
+// Something may have happened between the page and its connection.
+function resynced() {
+  const list = document.getElementById("list");
+  if (list) htmx.ajax("GET", location.pathname + location.search, { target: "#list", select: "#list", swap: "outerHTML" });
+  else if (document.getElementById("live")) refresh();
+}
+
+function connect(from) {
+  if (!globalThis.SharedWorker) {
+    leave = join(feed, from, heard);
+    return;
+  }
+  const { port } = new SharedWorker(new URL("live-worker.js", import.meta.url), { type: "module", name: "smalt" });
+  port.onmessage = ({ data }) => heard(data);
+  port.postMessage({ join: feed, cursor: from });
+  leave = () => port.postMessage({});
+}
+
+if (feed) {
+  connect(cursor);
+  addEventListener("pagehide", () => leave());
+  addEventListener("pageshow", ({ persisted }) => {
+    if (!persisted) return; // a page that comes back as it was may be old
+    connect(cursor);
+    resynced();
+  });
+}

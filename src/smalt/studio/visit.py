@@ -1,0 +1,78 @@
+"""One request of a browser: who asks, about which workspace, and what is proof that our own page sent a form."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from http.cookies import SimpleCookie
+from urllib.parse import parse_qsl, quote, urlencode
+
+from starlette.requests import Request as HttpRequest
+from starlette.types import ASGIApp
+
+from smalt.arm.ids import NotAnId, ResourceId, workspace_id
+from smalt.arm.ports import Principal
+from smalt.auth.sessions import Sessions
+from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
+from smalt.studio.platform_api import PlatformApi, Refused
+
+ROOT = "/studio"
+HOME = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
+_FORM_MOST = 64 << 10
+
+
+@dataclass(frozen=True)
+class Visit:
+    http: HttpRequest
+    principal: Principal
+    workspace: ResourceId
+    api: PlatformApi
+    token: str
+
+    @classmethod
+    def read(cls, http: HttpRequest, sessions: Sessions, app: ASGIApp) -> Visit | None:
+        """None without a session. Raises Refused(400) where the URL names no workspace."""
+        principal = sessions.read(http.method, http.scope["headers"])
+        if principal is None:
+            return None
+        named = http.query_params.get("wsid") or ""
+        try:
+            workspace = ResourceId.parse(named).workspace if named else HOME
+        except NotAnId:
+            raise Refused(400, "InvalidWorkspace", "The link's wsid is not the id of a workspace.") from None
+        cookie = SimpleCookie(http.headers.get("cookie", ""))[sessions.cookie_name].value
+        return cls(http, principal, workspace, PlatformApi(app, http.scope), form_token(cookie))
+
+    def link(self, page: str, **parameters: str | None) -> str:
+        """The URL of a page of this workspace, such as `link("/jobs", status="Running")`."""
+        told = {name: value for name, value in parameters.items() if value}
+        if self.workspace.key != HOME.key:
+            told["wsid"] = str(self.workspace)
+        return f"{ROOT}{page}{'?' if told else ''}{urlencode(told)}"
+
+    def here(self, **changed: str | None) -> str:
+        """This page's URL, with parameters changed, or left out where they are None."""
+        kept = {**self.http.query_params, **changed}
+        kept.pop("wsid", None)
+        return self.link(quote(self.http.scope["path"].removeprefix(ROOT)), **kept)
+
+    async def cursor(self) -> str:
+        """Up to where the feed of changes is now: taken before what is shown is read, so that nothing is missed."""
+        return str((await self.api.get(f"{self.workspace}/changes", {"after": "now"}))["cursor"])
+
+    async def check_form(self) -> None:
+        """Reads the body. Raises Refused(403) where the form is not one that this session was given."""
+        body = bytearray()
+        async for piece in self.http.stream():
+            body += piece
+            if len(body) > _FORM_MOST:
+                raise Refused(413, "FormTooLarge", "No form of the Studio is that large.")
+        given = dict(parse_qsl(body.decode("latin-1"))).get("token", "")
+        if not hmac.compare_digest(given.encode(), self.token.encode()):
+            raise Refused(403, "WrongForm", "This form is of another session: go back, reload the page, and try again.")
+
+
+def form_token(cookie: str) -> str:
+    """Nobody who cannot read the session's cookie, which is HttpOnly, can make it."""
+    return hashlib.sha256(f"smalt studio form:{cookie}".encode()).hexdigest()

@@ -1,0 +1,166 @@
+"""A person in the Studio: signs in, watches a job and reads what it says, ends it, archives it; watches an endpoint."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from live.platform import HOME, Platform
+from live.serving import Endpoint
+
+pytestmark = pytest.mark.e2e
+TALKS = "for i in $(seq 1 400); do echo line $i; done; until [ -e {gate} ]; do sleep 0.1; done; echo the end"
+# How many milliseconds after its change a status is on screen; both clocks are this machine's.
+WATCH = """document.addEventListener("smalt:change", ({ detail }) => {
+  if (detail.to === "Completed") document.body.dataset.late = Date.now() - Date.parse(detail.at);
+});"""
+LATEST_MS = 2000  # 200 is what is wanted of a machine that has nothing else to do
+
+
+def submit(platform: Platform, name: str, gate: Path, **more: str) -> None:
+    answer = platform.submit(name, TALKS.format(gate=gate), experimentName="browsing", **more)
+    assert answer.status_code == 201, answer.text
+
+
+def log_loss(platform: Platform, job: str, steps: int) -> None:
+    metrics = [
+        {"key": "loss", "value": 1 / (step + 1), "timestamp": 1000 * step, "step": step} for step in range(steps)
+    ]
+    body = {"run_id": job, "metrics": metrics, "params": [{"key": "depth", "value": "7"}]}
+    answer = platform.call("POST", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/runs/log-batch", body)
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_link_opens_the_studio_once(platform: Platform, browser: Browser, page: Page) -> None:
+    link = platform.login_link()
+    page.goto(link)
+    expect(page.get_by_role("heading", name="default")).to_be_visible()
+    stranger = browser.new_context(ignore_https_errors=True).new_page()
+    refused = stranger.goto(link)
+    assert refused is not None and refused.status == 403, "a login link opened twice"
+    stranger.goto(f"{platform.url}/jobs/any?wsid={HOME}")
+    expect(stranger.get_by_role("heading", name="Sign in")).to_be_visible()
+    stranger.context.close()
+
+
+def test_a_job_is_watched_to_its_end(platform: Platform, studio: Page) -> None:
+    gate = platform.shared() / "gate"
+    studio.goto(f"{platform.url}/studio/jobs")
+    expect(studio.locator("#feed")).to_have_text("Live")
+    submit(platform, "watched", gate, displayName="<b>watched</b>")
+    studio.get_by_role("button", name="There are new jobs").click()
+    row = studio.get_by_role("row").filter(has_text="<b>watched</b>")
+    expect(row.locator(".status")).to_have_text("Running")
+
+    log_loss(platform, "watched", 30)
+    row.get_by_role("link").first.click()
+    expect(studio.get_by_role("heading", name="<b>watched</b>")).to_be_visible()
+    expect(studio.get_by_role("row").filter(has_text="depth")).to_contain_text("7")
+    studio.get_by_role("link", name="Metrics", exact=True).click()
+    expect(studio.locator("s-chart canvas")).to_be_visible()
+    expect(studio.locator("s-chart")).to_contain_text("at step 29")
+    log_loss(platform, "watched", 40)
+    expect(studio.locator("s-chart")).to_contain_text("at step 39")
+    studio.get_by_role("link", name="time").click()
+    assert "axis=time" in studio.url
+    expect(studio.locator("s-chart canvas")).to_be_visible()
+
+    studio.get_by_role("link", name="Logs").click()
+    log = studio.get_by_role("log")
+    expect(log).to_contain_text("line 400")
+    log.evaluate("one => one.scrollTop = 0")
+    expect(studio.get_by_role("button", name="Follow the end")).to_be_visible()
+    expect(studio.locator("#feed")).to_have_text("Live")
+    studio.evaluate(WATCH)
+    gate.touch()
+    expect(studio.locator("#live .status")).to_have_text("Completed")
+    expect(log).to_contain_text("the end")
+    assert log.evaluate("one => one.scrollTop") == 0, "somebody read there"
+    studio.get_by_role("button", name="Follow the end").click()
+    assert log.evaluate("one => one.scrollTop") > 0
+    late = int(str(studio.locator("body").get_attribute("data-late")))
+    assert late < LATEST_MS
+    print(f"on screen after {late} ms")
+    expect(studio.get_by_role("button", name="Cancel the job")).to_be_hidden()
+
+
+def test_a_job_is_canceled_and_archived(platform: Platform, studio: Page) -> None:
+    submit(platform, "unwanted", platform.shared() / "never")
+    platform.wait_for("unwanted", "Running")
+    studio.goto(f"{platform.url}/studio")
+    running = studio.get_by_role("region", name="Running")
+    running.get_by_role("link", name="unwanted").click()
+    studio.get_by_role("button", name="Cancel the job").click()
+    studio.get_by_role("button", name="Leave it").click()
+    studio.get_by_role("button", name="Cancel the job").click()
+    studio.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    expect(studio.locator("#live .status")).to_have_text("Canceled")
+    studio.get_by_role("button", name="Archive").click()
+    studio.get_by_role("dialog").get_by_role("button", name="Archive").click()
+    expect(studio.get_by_role("button", name="Restore")).to_be_visible()
+    studio.get_by_role("link", name="Jobs", exact=True).first.click()
+    expect(studio.locator("#feed")).to_have_text("Live")
+    studio.get_by_label("Words").fill("unwanted")
+    expect(studio.get_by_text("No job is like that")).to_be_visible()
+    studio.get_by_label("Shown").select_option("archived")
+    expect(studio.get_by_role("link", name="unwanted")).to_be_visible()
+    assert "search=unwanted" in studio.url and "view=archived" in studio.url
+    studio.reload()
+    expect(studio.get_by_role("link", name="unwanted")).to_be_visible()
+
+
+def test_pages_fit_a_phone_and_have_two_themes(platform: Platform, studio: Page) -> None:
+    submit(platform, "small", platform.shared() / "never")
+    studio.set_viewport_size({"width": 360, "height": 640})
+    shades: set[str] = set()
+    for path in (
+        "",
+        "/jobs",
+        "/jobs/small",
+        "/jobs/small?tab=metrics",
+        "/jobs/small?tab=logs",
+        "/jobs/small?tab=origin",
+    ):
+        studio.goto(f"{platform.url}/studio{path}")
+        assert studio.evaluate("document.documentElement.scrollWidth") <= 360, path
+    for theme in ("light", "dark"):
+        studio.get_by_role("button", name=re.compile("Theme")).click()
+        expect(studio.get_by_role("button", name=f"Theme: {theme}")).to_be_visible()
+        shades.add(studio.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(shades) == 2
+    assert platform.call("POST", "jobs/small/cancel").status_code in (200, 202)
+
+
+def test_what_happens_while_the_server_is_away_is_on_the_page(platform: Platform, studio: Page) -> None:
+    gate = platform.shared() / "gate"
+    submit(platform, "missed", gate)
+    platform.wait_for("missed", "Running")
+    studio.goto(f"{platform.url}/studio/jobs/missed")
+    expect(studio.locator("#feed")).to_have_text("Live")
+    before = platform.kill("server")
+    gate.touch()
+    platform.restarted("server", before)
+    expect(studio.locator("#live .status")).to_have_text("Completed")
+    expect(studio.locator("#feed")).to_have_text("Live")
+
+
+def test_an_endpoint_is_watched(platform: Platform, studio: Page) -> None:
+    endpoint = Endpoint(platform, "watched")
+    endpoint.create(1)
+    assert endpoint.ask().status_code == 200
+    studio.goto(f"{platform.url}/studio/endpoints")
+    studio.get_by_role("link", name="watched").click()
+    deployment = studio.get_by_role("region", name="Deployments").get_by_role("row").filter(has_text="blue")
+    expect(deployment).to_contain_text("Succeeded")
+    expect(deployment).to_contain_text("100 %")
+    expect(studio.locator("s-chart")).to_have_count(2)
+    studio.locator("summary", has_text="blue").click()
+    expect(studio.get_by_label("Log of blue")).to_contain_text("init was called")
+    expect(studio.locator("#feed")).to_have_text("Live")
+    platform.put("onlineEndpoints/watched", {"authMode": "Key", "traffic": {"blue": 0}}, location="local")
+    expect(deployment).to_contain_text("0 %")
+    expect(deployment).not_to_contain_text("100 %")
+    expect(studio.get_by_label("Log of blue"), "what somebody reads stays open").to_be_visible()
