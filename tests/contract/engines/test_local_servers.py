@@ -14,6 +14,7 @@ import pytest
 
 from fakes.carriers import BOTH
 from fakes.refs import FINDER, ref
+from live.platform import eventually
 from smalt.agent.wire import Address, Outcome, Probe, ServerSpec
 from smalt.engines.local import LocalEngine
 
@@ -137,4 +138,5 @@ def test_what_an_older_version_kept_of_replicas_goes_once_they_are_gone(local: A
         (older / name / "model" / "weights").touch()
     local.engine.close()
     local.engine = LocalEngine(local.settings, FINDER)
+    eventually(lambda: not (older / "srv-1-gone").exists(), "it goes, behind the start")
     assert [one.name for one in older.iterdir()] == ["srv-1-lives"]
