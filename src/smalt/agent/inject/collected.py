@@ -281,6 +281,7 @@ class Collected:
             if line:
                 made.setdefault(one.collection, []).append((one.done, line))
             count, size, ready = count + 1, size + one.size, ready + len(line)
+            time.sleep(0)  # who answers goes first, and does not wait for the lock of the interpreter each time
         for collection, lines in made.items():
             self._append(collection, lines)
         with self._changed:
