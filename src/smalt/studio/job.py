@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.arm.ports import NotReady
+from smalt.arm.threads import Threads
 from smalt.store.document import Document, part
 from smalt.studio.jobs import shown
 from smalt.studio.metrics import Latest, Measurements, line
@@ -25,12 +25,15 @@ _OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
 POSITION = "smalt.queue_position"
 WAITING = ("NotStarted", "Preparing", "Queued", "Starting")
 CHILDREN = 50
+PARAMETERS = 200
+THREADS = 4  # reads of MLflow's tables at once: other pages and clients have threads of their own
 HISTORY = 30
 
 
 @dataclass(frozen=True)
 class Pages:
     measured: Measurements
+    threads: Threads = field(default_factory=lambda: Threads(THREADS))
 
     async def show(self, visit: Visit) -> Response:
         tab = visit.http.query_params.get("tab", "")
@@ -50,6 +53,7 @@ class Pages:
 
     async def _overview(self, visit: Visit, document: Document) -> Document:
         properties = document["properties"]
+        parameters = sorted(part(properties, "parameters").items())
         after = visit.http.query_params.get("after")
         children, above = await asyncio.gather(
             visit.api.get(
@@ -58,8 +62,9 @@ class Pages:
             visit.api.get(_run(visit, "")),
         )
         return {
-            "latest": await self._latest(visit),
-            "parameters": sorted(part(properties, "parameters").items()),
+            "latest": await self._latest(visit, document["name"]),
+            "parameters": parameters[:PARAMETERS],
+            "more_parameters": max(0, len(parameters) - PARAMETERS),
             "inputs": _ports(properties, "inputs", "jobInputType"),
             "outputs": _ports(properties, "outputs", "jobOutputType"),
             "children": children["value"],
@@ -69,35 +74,33 @@ class Pages:
 
     async def _metrics(self, visit: Visit, document: Document) -> Document:
         axis = "time" if visit.http.query_params.get("axis") == "time" else "step"
-        return {"latest": await self._latest(visit), "axis": axis}
+        return {"latest": await self._latest(visit, document["name"]), "axis": axis}
 
-    async def _latest(self, visit: Visit) -> Latest:
+    async def _latest(self, visit: Visit, name: str) -> Latest:
         try:
-            return await run_in_threadpool(self.measured.latest_metrics, visit.workspace.key, _name(visit))
+            return await self.threads.run(self.measured.latest_metrics, visit.workspace.key, name)
         except NotReady:
             return ()
 
     async def points(self, visit: Visit) -> Response:
         """`?metric=NAME`: the columns of one chart. Who may not read the job is refused by the API."""
-        await visit.api.get(_run(visit, ""))
+        name = (await visit.api.get(_run(visit, "")))["runId"]
         metric = visit.http.query_params.get("metric", "")
         try:
-            found = await run_in_threadpool(line, self.measured, visit.workspace.key, _name(visit), metric)
+            found = await self.threads.run(line, self.measured, visit.workspace.key, name, metric)
         except NotReady as error:
             raise Refused(503, "ServiceUnavailable", str(error)) from error
         return JSONResponse(found, headers=HEADERS)
 
     async def mlflow(self, visit: Visit) -> Response:
         """To the job's run in MLflow's own pages, which have its artifacts."""
-        await visit.api.get(_run(visit, ""))
+        name = (await visit.api.get(_run(visit, "")))["runId"]
         try:
-            run = await run_in_threadpool(self.measured.run, visit.workspace.key, _name(visit))
+            run = await self.threads.run(self.measured.run, visit.workspace.key, name)
         except NotReady as error:
             raise Refused(503, "ServiceUnavailable", str(error)) from error
         if run is None:
-            raise Refused(
-                404, "NotFound", f"Job {_name(visit)} has no run in MLflow yet: it begins with the job's start."
-            )
+            raise Refused(404, "NotFound", f"Job {name} has no run in MLflow yet: it begins with the job's start.")
         place = f"/mlflow/v1.0{visit.workspace}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
         return RedirectResponse(place, 303, HEADERS)
 

@@ -44,14 +44,14 @@ class Visit:
         cookie = SimpleCookie(http.headers.get("cookie", ""))[sessions.cookie_name].value
         return cls(http, principal, workspace, PlatformApi(app, http.scope), form_token(cookie))
 
-    def link(self, page: str, **parameters: str | None) -> str:
+    def link(self, page: str, /, **parameters: str | None) -> str:
         """The URL of a page of this workspace, such as `link("/jobs", status="Running")`."""
         told = {name: value for name, value in parameters.items() if value}
         if self.workspace.key != HOME.key:
             told["wsid"] = str(self.workspace)
         return f"{ROOT}{page}{'?' if told else ''}{urlencode(told)}"
 
-    def here(self, **changed: str | None) -> str:
+    def here(self, /, **changed: str | None) -> str:
         """This page's URL, with parameters changed, or left out where they are None."""
         kept = {**self.http.query_params, **changed}
         kept.pop("wsid", None)

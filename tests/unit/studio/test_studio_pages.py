@@ -32,13 +32,18 @@ INLINE = re.compile(r"<script(?![^>]* src=)|\son[a-z]+=|\sstyle=|javascript:", r
 class Measured:
     """Three lines of one run."""
 
+    def __init__(self) -> None:
+        self.asked = list[str]()
+
     def run(self, workspace: str, name: str) -> Any:
         return None
 
     def latest_metrics(self, workspace: str, name: str) -> Any:
+        self.asked.append(name)
         return [("loss", 0.5, 2), ("<i>", None, 1)]
 
     def metric_points(self, workspace: str, name: str, metric: str, most: int) -> Any:
+        self.asked.append(name)
         return [(1.0, 1000, 0), (None, 2000, 1), (0.5, 3000, 2)]
 
 
@@ -52,7 +57,8 @@ class Site:
         self.allowed = True
         self.arm = ArmApp(self.harness.platform, self.harness.crud, self._who, self._authorize)
         self.history = HistoryApp(self.harness.platform, self._who, self._authorize)
-        self.studio = StudioApp(self.sessions, Measured(), lambda: self)
+        self.measured = Measured()
+        self.studio = StudioApp(self.sessions, self.measured, lambda: self)
         code = parse_qs(urlsplit(LoginLinks(settings).mint("/studio")).query)["code"][0]
         self.cookie = str(self.sessions.redeem(code)).partition(";")[0]
 
@@ -209,6 +215,21 @@ def test_a_job_page_has_what_it_needs_to_be_alive(site: Site) -> None:
     cursor = re.search(r'data-cursor="([^"]+)"', page)
     assert cursor and f'data-feed="{WORKSPACE}/changes"' in page
     assert site.harness.get(f"{WORKSPACE}/changes?after={cursor[1]}").json()["value"] == []
+
+
+def test_parameters_of_any_name_are_no_fault_of_a_page(site: Site) -> None:
+    site.submit("one")
+    for name in ("page", "self", "changed", "parameters"):
+        assert site.open("/studio/jobs", {**HERE, name: "2"}).status_code == 200, name
+    refused = site.open("/studio/jobs", {**HERE, "search": "a " * 200})
+    assert refused.status_code == 400 and "at most 200 characters" in refused.text
+
+
+def test_numbers_are_asked_for_by_the_jobs_own_name(site: Site) -> None:
+    site.submit("trained")
+    assert site.open("/studio/jobs/TRAINED").status_code == 200
+    assert site.open("/studio/jobs/TRAINED/metrics", {**HERE, "metric": "loss"}).status_code == 200
+    assert site.measured.asked == ["trained", "trained"]
 
 
 def test_values_of_a_metric_are_columns(site: Site) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.arm.crud import Answer
-from smalt.arm.errors import ArmError, conflict
+from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import carries, named
@@ -205,13 +205,18 @@ def _is_sought(row: Row, query: Mapping[str, str]) -> bool:
     experiment = row.properties.get("experimentName") or "Default"
     if (wanted := query.get("experimentName")) and experiment.lower() != wanted.lower():
         return False
-    if not (words := (query.get("search") or "").lower().split()):
+    sought = query.get("search") or ""
+    if len(sought) > SEARCH_MOST:
+        raise invalid(f"search: at most {SEARCH_MOST} characters are looked for.", "search")
+    if not (words := set(sought.lower().split())):
         return True
     tags = [f"{name}={value}" for name, value in part(row.properties, "tags").items()]
     said = [row.name, row.properties.get("displayName"), row.properties.get("description"), experiment, *tags]
     text = " ".join(str(one) for one in said if one).lower()
     return all(word in text for word in words)
 
+
+SEARCH_MOST = 200  # characters
 
 KIND = Kind(
     path="workspaces/jobs",

@@ -1,6 +1,7 @@
 /* global uPlot: of the page */
 // <s-chart src="…" label="loss" axis="step|time" live data-job="id">: lines over one axis; while `live`, drawn again.
 const AGAIN_MS = 2000; // what runs log is told to nobody: it is looked at while somebody looks
+const PAUSE_MOST_MS = 60000; // where there is no answer
 const HEIGHT = 220;
 const COLOURS = ["--accent", "--bad", "--good", "--wait"];
 const ENDED = ["Completed", "Failed", "Canceled"];
@@ -17,6 +18,12 @@ customElements.define("s-chart", class extends HTMLElement {
     this.append(title, this.place, this.said);
     this.sized = new ResizeObserver(() => this.plot?.setSize({ width: this.clientWidth, height: HEIGHT }));
     this.sized.observe(this);
+    this.seen = new IntersectionObserver(([{ isIntersecting }]) => {
+      if (isIntersecting && !this.inView && this.plot) this.look();
+      this.inView = isIntersecting;
+    });
+    this.seen.observe(this);
+    this.pause = this.usual = 1000 * this.getAttribute("again") || AGAIN_MS;
     this.heard = ({ detail }) => {
       if (detail.id === this.dataset.job && ENDED.includes(detail.to)) this.removeAttribute("live"), this.look();
     };
@@ -27,22 +34,25 @@ customElements.define("s-chart", class extends HTMLElement {
   disconnectedCallback() {
     clearTimeout(this.timer);
     this.sized.disconnect();
+    this.seen.disconnect();
     document.removeEventListener("smalt:change", this.heard);
     this.plot?.destroy();
   }
 
   async look() {
     clearTimeout(this.timer);
-    if (!document.hidden) {
+    if (!document.hidden && (this.inView || !this.plot)) {
       try {
         const answer = await fetch(this.getAttribute("src"));
         if (!answer.ok) throw new Error(`${answer.status}`);
         this.draw(await answer.json());
+        this.pause = this.usual;
       } catch (error) {
+        this.pause = Math.min(2 * this.pause, PAUSE_MOST_MS);
         this.said.textContent = `The values could not be read (${error.message}).`;
       }
     }
-    if (this.hasAttribute("live") && this.isConnected) this.timer = setTimeout(() => this.look(), 1000 * this.getAttribute("again") || AGAIN_MS);
+    if (this.hasAttribute("live") && this.isConnected) this.timer = setTimeout(() => this.look(), this.pause);
   }
 
   draw({ step, time, lines }) {

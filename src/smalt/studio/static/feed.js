@@ -31,6 +31,14 @@ class Feed {
     };
   }
 
+  /** From the cursor of a page that was loaded just now: the one before may mean nothing any more. */
+  begin(cursor) {
+    clearTimeout(this.timer);
+    this.cursor = cursor;
+    this.open();
+    this.tell({ resync: true });
+  }
+
   say(state) {
     this.state = state;
     this.tell({ state });
@@ -57,7 +65,8 @@ export function join(url, cursor, reader) {
   if (!feed) {
     feed = new Feed(url, cursor, () => feeds.delete(url));
     feeds.set(url, feed);
-  } else if (feed.cursor !== cursor) reader({ resync: true });
+  } else if (feed.source.readyState === EventSource.CLOSED) feed.begin(cursor);
+  else if (feed.cursor !== cursor) reader({ resync: true });
   feed.readers.add(reader);
   reader({ state: feed.state });
   return () => feed.leave(reader);

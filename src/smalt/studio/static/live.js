@@ -19,7 +19,7 @@ function show(change) {
   const live = document.getElementById("live");
   const wanted = live?.dataset.refresh;
   const children = live?.hasAttribute("data-refresh-children") && change.what !== "described";
-  if (wanted === id && ENDED.includes(change.to)) document.getElementById("if-running").hidden = true;
+  if (wanted === id && ENDED.includes(change.to)) document.getElementById("if-running")?.setAttribute("hidden", "");
   const jobs = change.type.endsWith("/jobs");
   const listed = wanted === (jobs ? "jobs" : "endpoints");
   if (wanted && (listed || wanted === id || id.startsWith(`${wanted}/`) || (children && jobs))) refresh();

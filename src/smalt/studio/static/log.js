@@ -4,6 +4,7 @@
 const PIECE = 256 * 1024;
 const KEPT = 4 * 1024 * 1024; // characters on the page
 const AGAIN_MS = 500; // a log that grows tells nobody
+const PAUSE_MOST_MS = 30000; // where there is no answer
 const FIRST = ["user_logs/std_log.txt", "logs/azureml/executionlogs.txt", "azureml-logs/hyperdrive.txt"];
 const ENDED = ["Completed", "Failed", "Canceled"];
 
@@ -15,17 +16,20 @@ customElements.define("s-log", class extends HTMLElement {
       <pre tabindex="0" role="log" aria-label="Log" aria-live="off"></pre>`;
     [this.select, this.text, this.said] = ["select", "pre", "[role=status]"].map((one) => this.querySelector(one));
     [this.earlier, this.again, this.whole] = [".earlier", ".follow", ".whole"].map((one) => this.querySelector(one));
-    this.select.addEventListener("change", () => this.choose(this.select.value));
+    this.select.addEventListener("change", () => this.soon(() => this.choose(this.select.value), 0));
     this.earlier.addEventListener("click", () => this.back());
     this.again.addEventListener("click", () => this.follow(true));
     this.text.addEventListener("scroll", () => {
       const { scrollTop, clientHeight, scrollHeight } = this.text;
       this.follow(scrollTop + clientHeight >= scrollHeight - 8, false);
     });
-    this.heard = ({ detail }) => { if (detail.id === this.dataset.job) this.list(); };
+    this.heard = ({ detail }) => { if (detail.id === this.dataset.job) this.soon(this.listing, 0); };
     document.addEventListener("smalt:change", this.heard);
     this.following = true;
-    this.list();
+    this.turn = 0;
+    this.pause = AGAIN_MS;
+    this.listing = () => this.list();
+    this.soon(this.listing, 0);
   }
 
   disconnectedCallback() {
@@ -42,7 +46,7 @@ customElements.define("s-log", class extends HTMLElement {
   /** Which logs there are. */
   async list() {
     const answer = await fetch(this.getAttribute("src"));
-    if (!answer.ok) return void (this.said.textContent = `The logs could not be listed (${answer.status}).`);
+    if (!answer.ok) throw new Error(`${answer.status}`);
     const { status, files } = await answer.json();
     this.files = files;
     this.over = ENDED.includes(status);
@@ -50,14 +54,16 @@ customElements.define("s-log", class extends HTMLElement {
     this.select.replaceChildren(...names.map((name) => new Option(name, name, false, name === this.name)));
     if (!names.length) {
       this.said.textContent = this.over ? "The job left no log." : "There is no log yet.";
-      if (!this.over) this.soon(() => this.list(), 2 * AGAIN_MS);
+      if (!this.over) this.soon(this.listing, 2 * AGAIN_MS);
     } else if (!this.name) {
-      const wanted = [this.getAttribute("file"), ...FIRST].find((name) => name in files);
-      this.choose(wanted ?? names[0], false);
+      const wanted = [this.getAttribute("file"), ...FIRST].find((name) => Object.hasOwn(files, name));
+      await this.choose(wanted ?? names[0], false);
     } else this.soon(() => this.more(), 0);
   }
 
   async choose(name, told = true) {
+    clearTimeout(this.timer);
+    const turn = ++this.turn; // what was asked for before is not of this file
     this.name = this.select.value = name;
     if (told) {
       const here = new URL(location);
@@ -68,44 +74,70 @@ customElements.define("s-log", class extends HTMLElement {
     this.decoder = new TextDecoder();
     this.whole.href = this.files[name];
     this.whole.hidden = false;
+    this.earlier.hidden = true;
     const size = await this.size();
-    if (this.name !== name) return;
+    if (this.turn !== turn) return;
     this.start = this.end = Math.max(0, size - PIECE);
     this.earlier.hidden = this.start === 0;
     this.follow(true);
     await this.more();
   }
 
-  /** What has come since; then again, while there may be more. */
+  /** What has come since; then again, while there may be more. The last who asked goes on, those before give up. */
   async more() {
-    const name = this.name;
+    clearTimeout(this.timer);
+    const turn = ++this.turn;
     const over = this.over; // before it is read: what is there then is all
     const there = await this.size() > this.end;
+    if (turn !== this.turn) return;
     const bytes = there ? await this.read(this.end, this.end + PIECE) : new ArrayBuffer(0);
-    if (name !== this.name || !this.isConnected) return;
+    if (turn !== this.turn || !this.isConnected) return;
+    this.said.textContent = "";
+    this.pause = AGAIN_MS;
     if (bytes.byteLength) {
       this.end += bytes.byteLength;
       this.text.append(this.decoder.decode(bytes, { stream: true }));
-      while (this.text.textContent.length > KEPT && this.text.childNodes.length > 1) this.text.firstChild.remove();
+      this.trim();
       if (this.following) this.text.scrollTop = this.text.scrollHeight;
     }
     if (bytes.byteLength || !over) this.soon(() => this.more(), bytes.byteLength === PIECE ? 0 : AGAIN_MS);
   }
 
-  async back() {
-    const from = Math.max(0, this.start - PIECE);
-    const text = new TextDecoder().decode(await this.read(from, this.start));
-    const height = this.text.scrollHeight;
-    this.start = from;
-    this.earlier.hidden = from === 0;
-    this.follow(false);
-    this.text.prepend(text);
-    this.text.scrollTop = this.text.scrollHeight - height;
+  /** The page keeps so much: of what goes at its beginning nothing can be read back, as nobody knows its bytes. */
+  trim() {
+    while (this.text.textContent.length > KEPT && this.text.childNodes.length > 1) {
+      this.text.firstChild.remove();
+      this.earlier.hidden = true;
+    }
   }
 
+  async back() {
+    const { name, start } = this;
+    const from = Math.max(0, start - PIECE);
+    this.earlier.disabled = true;
+    try {
+      const text = new TextDecoder().decode(await this.read(from, start));
+      if (name !== this.name || start !== this.start) return;
+      const height = this.text.scrollHeight;
+      this.start = from;
+      this.earlier.hidden = from === 0 || this.text.textContent.length > KEPT - 2 * PIECE;
+      this.follow(false);
+      this.text.prepend(text);
+      this.text.scrollTop = this.text.scrollHeight - height;
+    } catch (error) {
+      this.said.textContent = `The log could not be read (${error.message}).`;
+    } finally {
+      this.earlier.disabled = false;
+    }
+  }
+
+  /** A file that is not there yet is empty. An address that is over is asked for anew. */
   async size() {
     const answer = await fetch(this.files[this.name], { method: "HEAD" });
-    return answer.ok ? Number(answer.headers.get("content-length")) : 0;
+    if (answer.ok) return Number(answer.headers.get("content-length"));
+    if (answer.status === 404) return 0;
+    if (answer.status === 403) this.stale = true;
+    throw new Error(`${answer.status}`);
   }
 
   async read(from, to) {
@@ -114,10 +146,14 @@ customElements.define("s-log", class extends HTMLElement {
     return answer.arrayBuffer();
   }
 
+  /** A failure is said, and it is tried again, ever less often. */
   soon(what, after) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => what().catch((error) => {
       this.said.textContent = `The log could not be read (${error.message}).`;
+      this.pause = Math.min(2 * this.pause, PAUSE_MOST_MS);
+      if (this.isConnected) this.soon(this.stale ? this.listing : what, this.pause);
+      this.stale = false;
     }), after);
   }
 });
