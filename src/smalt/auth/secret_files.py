@@ -25,13 +25,18 @@ def keep_secret(path: Path, make: Callable[[], bytes]) -> bytes:
     return path.read_bytes()
 
 
-def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Make `content` the whole of `path`, atomically; nobody sees half of it, nor a wider mode."""
+def replace_file(path: Path, content: bytes, mode: int = 0o600, last: Callable[[], None] | None = None) -> None:
+    """Make `content` the whole of `path`, atomically; nobody sees half of it, nor a wider mode.
+
+    `last`: what is done when all is on disk, right before it takes the place of what was there.
+    """
     private_folder(path.parent)
     draft = _draft(path, content, mode)
     try:
+        if last is not None:
+            last()
         draft.replace(path)
-    except OSError:
+    except BaseException:
         draft.unlink(missing_ok=True)
         raise
 

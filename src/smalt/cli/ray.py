@@ -9,6 +9,7 @@ def ray_lacks(settings: Settings) -> list[str]:
     """What is wrong with it now: a line. No reason not to start: jobs of its clusters wait for it."""
     if not settings.ray:
         return []
+    # Here, as what asks Ray over HTTP is nothing that a start without Ray should import.
     from smalt.arm.errors import ArmError
     from smalt.engines.ray.dashboard import Dashboard
     from smalt.engines.ray.provider import token_of

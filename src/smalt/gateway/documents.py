@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,18 @@ class Documents:
         self._known[path] = (stamp, document)
         return document
 
-    def write(self, path: Path, document: Document) -> None:
-        """`document` becomes the content of `path`, and is not to be changed any more."""
-        replace_file(path, json.dumps(document, separators=(",", ":")).encode())
+    def write(self, path: Path, document: Document, last: Callable[[], None] | None = None) -> None:
+        """`document` becomes the content of `path`, and is not to be changed any more. `last`: right before it is."""
+        replace_file(path, json.dumps(document, separators=(",", ":")).encode(), last=last)
         self._known[path] = (_stamp(path), document)
 
-    def write_resources(self, path: Path, version: str, resources: Sequence[Document]) -> bool:
+    def write_resources(
+        self, path: Path, version: str, resources: Sequence[Document], last: Callable[[], None] | None = None
+    ) -> bool:
         """Make these the resources of `path` under `version`; False, and nothing written, if that version is there."""
         if self.read(path).get("version_info") == version:
             return False
-        self.write(path, {"version_info": version, "resources": list(resources)})
+        self.write(path, {"version_info": version, "resources": list(resources)}, last)
         return True
 
 

@@ -168,13 +168,22 @@ class EnvoyGateway:
         self._told = told
 
     def _tell(self) -> None:
+        self._pass_on(self._ask())
+
+    def _ask(self) -> str:
+        """What those that leave have counted, as Envoy writes it; empty where nobody is to be told."""
         now = time.monotonic()
         if self._told is None or not self._leaving or now - self._told_at < TOLD_EVERY_S:
-            return
+            return ""
         self._told_at = now
         names = "|".join(map(re.escape, self._leaving)) if len(self._leaving) <= MOST_NAMED else ALL
         with suppress(NotAnswering):
-            if found := traffic(self._admin.get(question(names))):
+            return self._admin.get(question(names))
+        return ""
+
+    def _pass_on(self, answer: str) -> None:
+        if self._told is not None and (found := traffic(answer)):
+            with suppress(NotAnswering):
                 self._told(self._admin.process(), found)
 
     def _desire(self, state: _Desired, endpoints: Kept) -> _Desired:
@@ -228,8 +237,13 @@ class EnvoyGateway:
             version += f"-{content_hash(leaving)}"
         self._leaving = sorted(counting(before.values()) - counting([*desired, *leaving]))
         self._told_at = float("-inf")
-        self._tell()
-        self._documents.write_resources(self._clusters, version, [*desired, *leaving])
+        answers: list[
+            str
+        ] = []  # asked for right before they go, and read after that: what is answered meanwhile is lost
+        resources = [*desired, *leaving]
+        self._documents.write_resources(self._clusters, version, resources, last=lambda: answers.append(self._ask()))
+        for answer in answers:
+            self._pass_on(answer)
         return version
 
     def _standing(self) -> list[Document]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,27 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # with importlib's import mode, siblings are not importable otherwise
 
-from gateway_site import Site
-
-from live.ports import free_port
-from smalt.auth.certificates import ensure_certificates
-from smalt.auth.tokens import TokenService
-from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.settings import Settings
+from gateway_site import Site, standing
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    settings = Settings(folder, "localhost", free_port())
-    ensure_certificates(settings)
-    tokens = TokenService(settings)
-    made = Site(settings, tokens, EnvoyGateway(settings, tokens))
-    made.gateway.write_bootstrap()
-    try:
-        made.start_envoy()
+    with standing() as made:
         yield made
-    finally:
-        made.close()
-        print((folder / "envoy.log").read_text()[-3000:], file=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from live.ports import free_port
 from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
+from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.settings import Settings
@@ -202,3 +207,21 @@ def endpoint(
     """An endpoint with KEY and OTHER_KEY; `deployments` say by name where replicas listen."""
     found = [DeploymentRoute(one, addresses, timeout_s, 4) for one, addresses in deployments.items()]
     return EndpointRoute(name, more.pop("keys", (KEY, OTHER_KEY)), traffic, mirror or {}, found, **more)
+
+
+@contextmanager
+def standing(**more: Any) -> Iterator[Site]:
+    """A site of its own, with `more` of the settings; what Envoy said last is printed when it goes."""
+    folder = Path(tempfile.mkdtemp(prefix="gw-"))
+    settings = Settings(folder, "localhost", free_port(), **more)
+    ensure_certificates(settings)
+    tokens = TokenService(settings)
+    made = Site(settings, tokens, EnvoyGateway(settings, tokens))
+    made.gateway.write_bootstrap()
+    try:
+        made.start_envoy()
+        yield made
+    finally:
+        made.close()
+        print((folder / "envoy.log").read_text()[-3000:], file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)

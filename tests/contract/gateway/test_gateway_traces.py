@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_site import Site, endpoint, wait
+from gateway_site import Site, endpoint, standing, wait
 
 from live.ports import free_port
-from smalt.auth.certificates import ensure_certificates
-from smalt.auth.tokens import TokenService
-from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.settings import Settings
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -51,18 +44,8 @@ def heard() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
 
 @pytest.fixture(scope="module")
 def site(heard: tuple[str, list[tuple[str, bytes]]]) -> Iterator[Site]:
-    folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    settings = Settings(folder, "localhost", free_port(), otlp=heard[0])
-    ensure_certificates(settings)
-    tokens = TokenService(settings)
-    made = Site(settings, tokens, EnvoyGateway(settings, tokens))
-    made.gateway.write_bootstrap()
-    try:
-        made.start_envoy()
+    with standing(otlp=heard[0]) as made:
         yield made
-    finally:
-        made.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_scoring_request_is_a_span_of_the_trace_of_its_client(

@@ -80,7 +80,9 @@ def test_under_load_only_what_is_in_flight_at_a_change_is_not_told(site: Site) -
     site.put(endpoint("busy", {"blue": 100}, {"blue": paths[:1]}))
     seen = Seen()
     site.gateway.follow(lambda process, found: see(seen, process, found))
-    with Load(site, "busy") as load:
+    with Load(
+        site, "busy", path="/score?sleep=0.004"
+    ) as load:  # so that a change of some 10 ms meets few of each client
         for number in range(2, 9):
             load.more(100)
             site.put(endpoint("busy", {"blue": 100}, {"blue": paths[:number]}))

@@ -16,23 +16,21 @@ from sqlalchemy import Connection
 
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import ArmError, conflict, invalid
-from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.arm.scale import MOST, release
-from smalt.arm.validation import Properties, nearest
+from smalt.arm.validation import Properties
 from smalt.arm.zones import instant, zone
-from smalt.auth.access import authorize
 from smalt.kinds.insights.autoscaling import DAYS, Fixed, Profile, Recurring, Rule
 from smalt.kinds.insights.conditions import Condition, Dimension
-from smalt.kinds.insights.metrics import INSIGHTS, defined
+from smalt.kinds.insights.metrics import INSIGHTS
+from smalt.kinds.insights.rules import READ_METRICS, check_metric, found, whole_minutes
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
 AUTOSCALE = "microsoft.insights/autoscalesettings"
-READ_METRICS = f"{INSIGHTS}/metrics/read"
 WRITE_DEPLOYMENT = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments/write"
 _WINDOW_MOST_S = 12 * 3600
 _STATISTICS = Literal["Average", "Min", "Max", "Sum", "Count"]
@@ -168,29 +166,6 @@ def _target(request: Request, connection: Connection, properties: Document) -> R
     return row
 
 
-def found(request: Request, connection: Connection, uri: str, field: str, action: str, lock: Lock | None = None) -> Row:
-    """The resource that a document names, if the caller may do `action` there. Raises ArmError.
-
-    Ids may be sent in more than one way: keep `written` of it.
-    """
-    try:
-        key = ResourceId.parse(uri).key
-    except NotAnId:
-        raise invalid(f"{field}: '{uri[:200]}' is no resource id.", field) from None
-    authorize(request.principal, action, key)
-    row = resources.get(connection, key, lock)
-    if row is None or row.deleting:
-        raise invalid(f"{field}: there is no resource '{uri[:300]}'.", field)
-    return row
-
-
-def check_metric(connection: Connection, row: Row, name: str, field: str) -> None:
-    """Raises ArmError(400) where the resource has no such metric."""
-    known = [one for _, one in defined(connection, ResourceId.parse(row.written))]
-    if name not in known:
-        raise invalid(f"{field}: '{row.name}' has no metric '{name[:100]}'.{nearest(name, known)}", field)
-
-
 def _check_metric(request: Request, connection: Connection, trigger: Document, at: str) -> None:
     row = found(request, connection, trigger["metricResourceUri"], f"{at}.metricResourceUri", READ_METRICS)
     check_metric(connection, row, trigger["metricName"], f"{at}.metricName")
@@ -280,14 +255,6 @@ def _rule(given: Mapping[str, Any], at: str) -> Rule:
     )  # fmt: skip
     cooldown = seconds_of(action.get("cooldown"), 300.0, f"{at}.scaleAction.cooldown")
     return Rule(condition, action["direction"], action["type"], int(action.get("value") or 1), cooldown)
-
-
-def whole_minutes(given: str, field: str, most_s: float) -> int:
-    """Raises ArmError(400)."""
-    found = seconds_of(given, 0, field)
-    if found < 60 or found % 60 or found > most_s:
-        raise invalid(f"{field}: '{given}' is not whole minutes, from PT1M to {most_s / 3600:g} h.", field)
-    return int(found)
 
 
 def _release(connection: Connection, row: Row, now: float) -> None:

@@ -38,13 +38,7 @@ class Met:
 
 
 def _words(one: Condition) -> str:
-    words = {
-        "GreaterThan": "above",
-        "GreaterThanOrEqual": "at least",
-        "LessThan": "below",
-        "LessThanOrEqual": "at most",
-    }
-    return f"{words.get(one.operator, one.operator)} {one.threshold:g}"
+    return f"{_WORDS.get(one.operator, one.operator)} {one.threshold:g}"
 
 
 def _labels(found: Found) -> str:

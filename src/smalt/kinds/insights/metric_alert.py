@@ -23,9 +23,9 @@ from smalt.arm.kind import TELLING, Action, Admitted, Document, Kind, Request, S
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.insights.action_group import ACTION_GROUPS, refused
-from smalt.kinds.insights.autoscale_setting import READ_METRICS, check_metric, found, whole_minutes
 from smalt.kinds.insights.conditions import Condition, Dimension
 from smalt.kinds.insights.metrics import INSIGHTS
+from smalt.kinds.insights.rules import READ_METRICS, check_metric, found, whole_minutes
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
