@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,41 +18,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
-from smalt.studio import endpoints, home, job, jobs
-from smalt.studio.metrics import Measurements
+from smalt.studio.metrics import Logged, Measurements
+from smalt.studio.pages import endpoints, home, job, jobs
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
+from smalt.studio.routes import Page
 from smalt.studio.visit import ROOT, Visit
 
 log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
-Handler = Callable[[Visit], Awaitable[Response]]
+ROUTES = (*home.ROUTES, *jobs.ROUTES, *job.ROUTES, *endpoints.ROUTES)
 
 
 class StudioApp:
     """An ASGI app for `/studio` and what is below it. `platform` answers the API: the whole server."""
 
     def __init__(self, sessions: Sessions, measured: Measurements, platform: Callable[[], ASGIApp]) -> None:
-        self._sessions, self._platform = sessions, platform
-        one, pages = f"{ROOT}/jobs/{{name}}", job.Pages(measured)
+        self._sessions, self._platform, self._logged = sessions, platform, Logged(measured)
         self._app = Starlette(
             routes=[
                 Mount(f"{ROOT}/static", _Files(directory=STATIC)),
                 Route(f"{ROOT}/sign-in", _sign_in, methods=["GET"]),
-                self._route(ROOT, home.show),
-                self._route(f"{ROOT}/", home.show),
-                self._route(f"{ROOT}/workspaces", home.workspaces),
-                self._route(f"{ROOT}/jobs", jobs.show),
-                self._route(f"{ROOT}/endpoints", endpoints.show),
-                self._route(f"{ROOT}/endpoints/{{name}}", endpoints.show_one),
-                self._route(f"{ROOT}/endpoints/{{name}}/numbers", endpoints.numbers),
-                self._route(one, pages.show),
-                self._route(f"{one}/metrics", pages.points),
-                self._route(f"{one}/mlflow", pages.mlflow),
-                self._route(f"{one}/logs", job.logs),
-                self._route(f"{one}/cancel", job.cancel, "POST"),
-                self._route(f"{one}/archive", job.archive, "POST"),
-                self._route(f"{one}/restore", job.restore, "POST"),
+                *map(self._route, ROUTES),
             ],
             exception_handlers={404: _nothing, 405: _nothing},
         )
@@ -60,16 +47,16 @@ class StudioApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
-    def _route(self, path: str, handler: Handler, method: str = "GET") -> Route:
+    def _route(self, one: Page) -> Route:
         async def answer(http: HttpRequest) -> Response:
             visit = None
             try:
-                visit = Visit.read(http, self._sessions, self._platform())
+                visit = Visit.read(http, self._sessions, self._platform(), self._logged)
                 if visit is None:
                     return _stranger(http)
-                if method == "POST":
-                    await visit.check_form()
-                return await handler(visit)
+                if one.method == "POST":
+                    await visit.read_form()
+                return await one.handler(visit)
             except Refused as error:
                 return page("error.html", visit, error.status, code=error.code, message=error.message)
             except Exception as error:  # the edge
@@ -78,7 +65,7 @@ class StudioApp:
                 known = outage(error) or ArmError(500, "InternalServerError", message)
                 return page("error.html", visit, known.status, code=known.code, message=known.message)
 
-        return Route(path, answer, methods=[method])
+        return Route(ROOT + one.path, answer, methods=[one.method])
 
 
 class _Files(StaticFiles):

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from smalt.studio.navigation import AREAS
 from smalt.studio.visit import ROOT, Visit
 
 # No script, style or request from anywhere but here, and none that stands in a page.
@@ -53,7 +54,7 @@ def _environment() -> Environment:
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
     made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait")}
-    made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED}  # pyright: ignore[reportCallIssue, reportArgumentType]
+    made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
 
 

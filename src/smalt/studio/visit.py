@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -15,11 +15,12 @@ from smalt.arm.ids import NotAnId, ResourceId, workspace_id
 from smalt.arm.ports import Principal
 from smalt.auth.sessions import Sessions
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
+from smalt.studio.metrics import Logged
 from smalt.studio.platform_api import PlatformApi, Refused
 
 ROOT = "/studio"
 HOME = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
-_FORM_MOST = 64 << 10
+_FORM_MOST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class Visit:
     workspace: ResourceId
     api: PlatformApi
     token: str
+    logged: Logged
+    fields: dict[str, str] = field(default_factory=dict[str, str])  # of the form that was sent
 
     @classmethod
-    def read(cls, http: HttpRequest, sessions: Sessions, app: ASGIApp) -> Visit | None:
+    def read(cls, http: HttpRequest, sessions: Sessions, app: ASGIApp, logged: Logged) -> Visit | None:
         """None without a session. Raises Refused(400) where the URL names no workspace."""
         principal = sessions.read(http.method, http.scope["headers"])
         if principal is None:
@@ -42,7 +45,7 @@ class Visit:
         except NotAnId:
             raise Refused(400, "InvalidWorkspace", "The link's wsid is not the id of a workspace.") from None
         cookie = SimpleCookie(http.headers.get("cookie", ""))[sessions.cookie_name].value
-        return cls(http, principal, workspace, PlatformApi(app, http.scope), form_token(cookie))
+        return cls(http, principal, workspace, PlatformApi(app, http.scope), form_token(cookie), logged)
 
     def link(self, page: str, /, **parameters: str | None) -> str:
         """The URL of a page of this workspace, such as `link("/jobs", status="Running")`."""
@@ -61,16 +64,18 @@ class Visit:
         """Up to where the feed of changes is now: taken before what is shown is read, so that nothing is missed."""
         return str((await self.api.get(f"{self.workspace}/changes", {"after": "now"}))["cursor"])
 
-    async def check_form(self) -> None:
-        """Reads the body. Raises Refused(403) where the form is not one that this session was given."""
+    async def read_form(self) -> None:
+        """To `fields`; of a name that is there twice the last. Raises Refused(403) where the form is not
+        one that this session was given."""
         body = bytearray()
         async for piece in self.http.stream():
             body += piece
             if len(body) > _FORM_MOST:
                 raise Refused(413, "FormTooLarge", "No form of the Studio is that large.")
-        given = dict(parse_qsl(body.decode("latin-1"))).get("token", "")
-        if not hmac.compare_digest(given.encode(), self.token.encode()):
+        given = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        if not hmac.compare_digest(given.pop("token", "").encode(), self.token.encode()):
             raise Refused(403, "WrongForm", "This form is of another session: go back, reload the page, and try again.")
+        self.fields.update(given)
 
 
 def form_token(cookie: str) -> str:

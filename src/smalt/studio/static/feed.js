@@ -2,7 +2,10 @@
 // A page that joins says the cursor up to which it knows everything; a stream begins there, or the page is told to look again.
 
 const [RETRY_MS, RETRY_MOST_MS] = [1000, 60000]; // where an answer was a refusal, as when the session is over
-const KINDS = "workspaces/jobs,workspaces/onlineEndpoints,workspaces/onlineEndpoints/deployments";
+const KINDS = [
+  "jobs", "schedules", "onlineEndpoints", "onlineEndpoints/deployments", "batchEndpoints", "batchEndpoints/deployments",
+  "models/versions", "data/versions", "environments/versions", "components/versions", "computes", "datastores",
+].map((kind) => `workspaces/${kind}`).join(",");
 
 class Feed {
   constructor(url, cursor, ended) {

@@ -17,12 +17,13 @@ function show(change) {
   }
   document.dispatchEvent(new CustomEvent("smalt:change", { detail: { ...change, id } }));
   const live = document.getElementById("live");
-  const wanted = live?.dataset.refresh;
+  const wanted = (live?.dataset.refresh ?? "").split(" "); // ids, and kinds as the feed names them behind "workspaces/"
   const children = live?.hasAttribute("data-refresh-children") && change.what !== "described";
-  if (wanted === id && ENDED.includes(change.to)) document.getElementById("if-running")?.setAttribute("hidden", "");
+  if (wanted.includes(id) && ENDED.includes(change.to)) document.getElementById("if-running")?.setAttribute("hidden", "");
   const jobs = change.type.endsWith("/jobs");
-  const listed = wanted === (jobs ? "jobs" : "endpoints");
-  if (wanted && (listed || wanted === id || id.startsWith(`${wanted}/`) || (children && jobs))) refresh();
+  const kind = change.type.slice(change.type.indexOf("/workspaces/") + "/workspaces/".length);
+  const named = wanted.some((one) => one && (one === kind || one === id || id.startsWith(`${one}/`)));
+  if (named || (children && jobs)) refresh();
   const newer = document.getElementById("newer");
   if (newer && jobs && change.what === "created") newer.hidden = false;
 }

@@ -2,5 +2,12 @@ import "./dialogs.js";
 import "./live.js";
 import "./time.js";
 
+// On a narrow screen the list of pages is opened by its button.
+const pages = document.getElementById("pages");
+pages?.addEventListener("click", () => {
+  const open = document.getElementById("navigation").classList.toggle("open");
+  pages.setAttribute("aria-expanded", String(open));
+});
+
 // What is large is had where it is used.
 for (const name of ["chart", "log", "tail"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);

@@ -8,9 +8,10 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from smalt.store.document import Document, part
-from smalt.studio.jobs import PAGE, following
+from smalt.studio.pages.jobs import PAGE, following
 from smalt.studio.platform_api import API_VERSION
 from smalt.studio.rendering import HEADERS, page, seconds
+from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
 CHANGES = 30
@@ -82,3 +83,10 @@ def _deployment(deployment: Document, traffic: Document) -> dict[str, Any]:
         "model": str(properties.get("model") or "").partition("/models/")[2].replace("/versions/", ":"),
         "created": deployment["systemData"]["createdAt"],
     }
+
+
+ROUTES = (
+    get("/endpoints", show),
+    get("/endpoints/{name}", show_one),
+    get("/endpoints/{name}/numbers", numbers),
+)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import Response
 
 from smalt.studio.rendering import page
+from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
 PAGE = 50
@@ -59,3 +60,6 @@ def shown(job: Mapping[str, Any]) -> dict[str, Any]:
         "by": made.get("createdBy") or "",
         "archived": bool(properties.get("isArchived")),
     }
+
+
+ROUTES = (get("/jobs", show),)

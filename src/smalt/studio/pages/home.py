@@ -6,8 +6,9 @@ import asyncio
 
 from starlette.responses import Response
 
-from smalt.studio.jobs import following, listed
+from smalt.studio.pages.jobs import following, listed
 from smalt.studio.rendering import page
+from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
 SHOWN = 10
@@ -32,3 +33,6 @@ async def workspaces(visit: Visit) -> Response:
     provider = "providers/Microsoft.MachineLearningServices/workspaces"
     found = await visit.api.get(f"/subscriptions/{visit.workspace.subscription}/{provider}", query)
     return page("workspaces.html", visit, found=found["value"], more=following(found))
+
+
+ROUTES = (get("", show), get("/", show), get("/workspaces", workspaces))

@@ -1,0 +1,189 @@
+"""One job: how it stands and why, what it logged, its text, what it was made from; and what one may do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from smalt.store.document import Document, part
+from smalt.studio.pages.jobs import shown
+from smalt.studio.platform_api import Refused
+from smalt.studio.rendering import ENDED, HEADERS, page
+from smalt.studio.routes import get, post
+from smalt.studio.visit import Visit
+
+TABS = {"": "Overview", "metrics": "Metrics", "logs": "Logs", "origin": "Code and environment"}
+_OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
+POSITION = "smalt.queue_position"
+WAITING = ("NotStarted", "Preparing", "Queued", "Starting")
+CHILDREN = 50
+PARAMETERS = 200
+HISTORY = 30
+
+
+async def show(visit: Visit) -> Response:
+    tab = visit.http.query_params.get("tab", "")
+    if tab not in TABS:
+        raise Refused(404, "NotFound", f"A job has no tab {tab[:40]!r}.")
+    cursor = await visit.cursor()
+    document, details, events = await asyncio.gather(
+        visit.api.get(_path(visit)), visit.api.get(_run(visit, "/details")), visit.api.get(f"{_path(visit)}/events")
+    )
+    if "properties" not in document:  # the name is one that means something else to the API
+        raise Refused(404, "NotFound", f"There is no job {_name(visit)!r}.")
+    happened = events["value"][-HISTORY:]
+    job = {**shown(document), **_more(document["properties"], details, happened)}
+    values: Document = {"cursor": cursor, "tab": tab, "tabs": TABS, "job": job, "events": happened}
+    read = {"": _overview, "metrics": _metrics, "logs": _logs, "origin": _origin}[tab]
+    return page("job.html", visit, **values, **await read(visit, document))
+
+
+async def _overview(visit: Visit, document: Document) -> Document:
+    properties = document["properties"]
+    parameters = sorted(part(properties, "parameters").items())
+    after = visit.http.query_params.get("after")
+    children, above = await asyncio.gather(
+        visit.api.get(
+            _run(visit, "/children"), {"$top": str(CHILDREN), **({"$continuationtoken": after} if after else {})}
+        ),
+        visit.api.get(_run(visit, "")),
+    )
+    return {
+        "latest": await visit.logged.latest(visit.workspace.key, document["name"]),
+        "parameters": parameters[:PARAMETERS],
+        "more_parameters": max(0, len(parameters) - PARAMETERS),
+        "inputs": _ports(properties, "inputs", "jobInputType"),
+        "outputs": _ports(properties, "outputs", "jobOutputType"),
+        "children": children["value"],
+        "more_children": children.get("continuationToken"),
+        "parent": above.get("parentRunId"),
+    }
+
+
+async def _metrics(visit: Visit, document: Document) -> Document:
+    axis = "time" if visit.http.query_params.get("axis") == "time" else "step"
+    return {"latest": await visit.logged.latest(visit.workspace.key, document["name"]), "axis": axis}
+
+
+async def points(visit: Visit) -> Response:
+    """`?metric=NAME`: the columns of one chart. Who may not read the job is refused by the API."""
+    name = (await visit.api.get(_run(visit, "")))["runId"]
+    metric = visit.http.query_params.get("metric", "")
+    found = await visit.logged.line(visit.workspace.key, name, metric)
+    return JSONResponse(found, headers=HEADERS)
+
+
+async def mlflow(visit: Visit) -> Response:
+    """To the job's run in MLflow's own pages, which have its artifacts."""
+    name = (await visit.api.get(_run(visit, "")))["runId"]
+    run = await visit.logged.run(visit.workspace.key, name)
+    if run is None:
+        raise Refused(404, "NotFound", f"Job {name} has no run in MLflow yet: it begins with the job's start.")
+    place = f"/mlflow/v1.0{visit.workspace}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    return RedirectResponse(place, 303, HEADERS)
+
+
+async def logs(visit: Visit) -> Response:
+    """The job's logs by name, each with a link of this origin that reads it (in pieces, by `Range`); and its status."""
+    details = await visit.api.get(_run(visit, "/details"))
+    files = {name: _local(url) for name, url in details["logFiles"].items()}
+    return JSONResponse({"status": details["status"], "files": files}, headers=HEADERS)
+
+
+async def cancel(visit: Visit) -> Response:
+    await visit.api.post(f"{_path(visit)}/cancel")
+    return _back(visit)
+
+
+async def archive(visit: Visit) -> Response:
+    await visit.api.patch(_run(visit, ""), {"hidden": True})
+    return _back(visit)
+
+
+async def restore(visit: Visit) -> Response:
+    await visit.api.patch(_run(visit, ""), {"hidden": False})
+    return _back(visit)
+
+
+async def _logs(visit: Visit, document: Document) -> Document:
+    return {"file": visit.http.query_params.get("file", "")}
+
+
+async def _origin(visit: Visit, document: Document) -> Document:
+    made = await visit.api.get(f"{_path(visit)}/provenance")
+    return {"made": made, "lock": sorted(part(made["environment"], "lock").items())}
+
+
+def _name(visit: Visit) -> str:
+    return str(visit.http.path_params["name"])
+
+
+def _path(visit: Visit) -> str:
+    return f"{visit.workspace}/jobs/{_name(visit)}"
+
+
+def _run(visit: Visit, what: str) -> str:
+    return f"/history/v1.0{visit.workspace}/runs/{_name(visit)}{what}"
+
+
+def _back(visit: Visit) -> Response:
+    """A reload of what comes then sends no form again."""
+    return RedirectResponse(visit.link(f"/jobs/{quote(_name(visit))}"), 303, HEADERS)
+
+
+def _local(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def _more(properties: Document, details: Document, happened: Sequence[Document]) -> Document:
+    """Of a job's documents what its page shows above its tabs. `happened`: the last is the newest."""
+    kept = part(properties, "properties")
+    services = part(properties, "services")
+    error = part(part(details, "error"), "error")
+    return {
+        "description": properties.get("description") or "",
+        "command": properties.get("command") or "",
+        "compute": str(properties.get("computeId") or "serverless").rpartition("/")[2],
+        "tags": sorted(part(properties, "tags").items()),
+        "started": details.get("startTimeUtc"),
+        "ended": details.get("endTimeUtc"),
+        "error": error.get("message") or "",
+        "warnings": [one["message"] for one in details["warnings"]],
+        "waits": happened[-1].get("reason") if happened and properties["status"] in WAITING else None,
+        "position": kept.get(POSITION),
+        "over": properties["status"] in ENDED,
+        "services": {name: one for name, one in services.items() if name not in ("Studio", "Tracking")},
+    }
+
+
+def _ports(properties: Mapping[str, Any], name: str, kind: str) -> list[Document]:
+    """Inputs or outputs: name, type, and value or place."""
+    ports = part(properties, name).items()
+    return [
+        {
+            "name": port,
+            "type": one.get(kind) or "",
+            "value": one.get("value") or "",
+            "uri": one.get("uri") or "",
+            "job": found[1] if (found := _OF_JOB.search(str(one.get("uri") or ""))) else "",
+        }
+        for port, one in sorted(ports)
+        if one
+    ]
+
+
+ROUTES = (
+    get("/jobs/{name}", show),
+    get("/jobs/{name}/metrics", points),
+    get("/jobs/{name}/mlflow", mlflow),
+    get("/jobs/{name}/logs", logs),
+    post("/jobs/{name}/cancel", cancel),
+    post("/jobs/{name}/archive", archive),
+    post("/jobs/{name}/restore", restore),
+)
