@@ -2,117 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
 
-from fakes.examples import CURATED
-from fakes.platform import WORKSPACE, Harness
-from smalt.arm.errors import ArmError
-from smalt.arm.ports import Principal
-from smalt.arm.router import ArmApp
-from smalt.auth.login_links import LoginLinks
-from smalt.auth.sessions import Sessions
-from smalt.studio.app import StudioApp
-from smalt.tracking.dataplane.history import HistoryApp
+from fakes.platform import WORKSPACE
+from fakes.studio import HERE, StudioSite, form_token
 
-HERE = {"wsid": WORKSPACE}
 SCRIPT = "<script>alert('x')</script>"
 ELSEWHERE = re.compile(r"""(?:src|href|action|hx-get)="(?!/|#|https://localhost:7443/)""")
 INLINE = re.compile(r"<script(?![^>]* src=)|\son[a-z]+=|\sstyle=|javascript:", re.IGNORECASE)
-
-
-class Measured:
-    """Three lines of one run."""
-
-    def __init__(self) -> None:
-        self.asked = list[str]()
-
-    def run(self, workspace: str, name: str) -> Any:
-        return None
-
-    def latest_metrics(self, workspace: str, name: str) -> Any:
-        self.asked.append(name)
-        return [("loss", 0.5, 2), ("<i>", None, 1)]
-
-    def metric_points(self, workspace: str, name: str, metric: str, most: int) -> Any:
-        self.asked.append(name)
-        return [(1.0, 1000, 0), (None, 2000, 1), (0.5, 3000, 2)]
-
-
-class Site:
-    """A workspace, and a browser that has a session."""
-
-    def __init__(self, root: Path) -> None:
-        self.harness = Harness(root)
-        settings = self.harness.settings
-        self.sessions = Sessions(settings, self.harness.database)
-        self.allowed = True
-        self.arm = ArmApp(self.harness.platform, self.harness.crud, self._who, self._authorize)
-        self.history = HistoryApp(self.harness.platform, self._who, self._authorize)
-        self.measured = Measured()
-        self.studio = StudioApp(self.sessions, self.measured, lambda: self)
-        code = parse_qs(urlsplit(LoginLinks(settings).mint("/studio")).query)["code"][0]
-        self.cookie = str(self.sessions.redeem(code)).partition(";")[0]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        part = self.history if HistoryApp.handles(scope["path"]) else self.arm
-        await part(scope, receive, send)
-
-    def _who(self, scope: Scope) -> Principal:
-        found = self.sessions.read(scope["method"], scope["headers"])
-        if found is None:
-            raise ArmError(401, "AuthenticationFailed", "nobody")
-        return found
-
-    def _authorize(self, *_: Any) -> None:
-        if not self.allowed:
-            raise ArmError(403, "AuthorizationFailed", "not for you")
-
-    def submit(self, name: str, **more: Any) -> None:
-        job = {"jobType": "Command", "command": "python t.py", "environmentId": CURATED, **more}
-        answer = self.harness.put(f"{WORKSPACE}/jobs/{name}", {"properties": job})
-        assert answer.status_code == 201, answer.text
-
-    def open(self, path: str, query: Mapping[str, str] = HERE, **headers: str) -> httpx.Response:
-        return self.ask("GET", path, query, headers={"cookie": self.cookie, **headers})
-
-    def send_form(self, path: str, token: str, **headers: str) -> httpx.Response:
-        own = {"cookie": self.cookie, "origin": self.harness.settings.url, "sec-fetch-site": "same-origin"}
-        return self.ask("POST", path, HERE, headers={**own, **headers}, data={"token": token})
-
-    def ask(self, method: str, path: str, query: Mapping[str, str], **more: Any) -> httpx.Response:
-        async def call() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.studio)
-            async with httpx.AsyncClient(transport=transport, base_url=self.harness.settings.url) as client:
-                return await client.request(method, path, params=query or None, **more)
-
-        return asyncio.run(call())
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-def form_token(page: str) -> str:
-    found = re.search(r'name="token" value="([0-9a-f]{64})"', page)
-    assert found, page
-    return found[1]
 
 
 def names(page: str) -> list[str]:
     return re.findall(r'<td><a href="/studio/jobs/([^"?]+)', page)
 
 
-def test_whoever_has_no_session_is_told_how_to_sign_in(site: Site) -> None:
+def test_whoever_has_no_session_is_told_how_to_sign_in(site: StudioSite) -> None:
     answer = site.open("/studio/jobs", {"status": "Failed"}, cookie="")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/studio/sign-in?next=/studio/jobs%3Fstatus%3DFailed"
@@ -126,7 +32,7 @@ def test_whoever_has_no_session_is_told_how_to_sign_in(site: Site) -> None:
 
 
 @pytest.mark.parametrize("tab", ["", "metrics", "logs", "origin"])
-def test_names_are_text_and_nothing_is_inline_or_from_elsewhere(site: Site, tab: str) -> None:
+def test_names_are_text_and_nothing_is_inline_or_from_elsewhere(site: StudioSite, tab: str) -> None:
     site.submit("train-1", displayName=SCRIPT, description=SCRIPT, experimentName="x", tags={SCRIPT: SCRIPT})
     site.harness.settle()
     pages = [site.open("/studio/jobs/train-1", {**HERE, "tab": tab}), site.open("/studio/jobs"), site.open("/studio")]
@@ -140,7 +46,7 @@ def test_names_are_text_and_nothing_is_inline_or_from_elsewhere(site: Site, tab:
         assert page.headers["x-content-type-options"] == "nosniff" and page.headers["cache-control"] == "no-store"
 
 
-def test_a_form_needs_our_origin_and_the_token_of_its_session(site: Site) -> None:
+def test_a_form_needs_our_origin_and_the_token_of_its_session(site: StudioSite) -> None:
     site.submit("train-1")
     token = form_token(site.open("/studio/jobs/train-1").text)
 
@@ -163,7 +69,7 @@ def test_a_form_needs_our_origin_and_the_token_of_its_session(site: Site) -> Non
     assert site.open(path).status_code == 404, "an action by a link"
 
 
-def test_cancel_asks_the_platform_and_the_page_says_so(site: Site) -> None:
+def test_cancel_asks_the_platform_and_the_page_says_so(site: StudioSite) -> None:
     site.submit("train-1")
     token = form_token(site.open("/studio/jobs/train-1").text)
     assert site.send_form("/studio/jobs/train-1/cancel", token).status_code == 303
@@ -172,7 +78,7 @@ def test_cancel_asks_the_platform_and_the_page_says_so(site: Site) -> None:
     assert 'data-state="Canceled"' in page and 'id="if-running" hidden' in page
 
 
-def test_the_platform_decides_who_sees_what(site: Site) -> None:
+def test_the_platform_decides_who_sees_what(site: StudioSite) -> None:
     site.submit("train-1")
     site.allowed = False
     for path in ("/studio", "/studio/jobs", "/studio/jobs/train-1", "/studio/jobs/train-1/metrics"):
@@ -180,7 +86,7 @@ def test_the_platform_decides_who_sees_what(site: Site) -> None:
         assert page.status_code == 403 and "not for you" in page.text
 
 
-def test_pages_of_the_list_lead_through_all_jobs_once(site: Site) -> None:
+def test_pages_of_the_list_lead_through_all_jobs_once(site: StudioSite) -> None:
     for number in range(55):
         site.submit(f"job-{number}", experimentName="many")
     first = site.open("/studio/jobs", {**HERE, "experimentName": "many"}).text
@@ -192,7 +98,7 @@ def test_pages_of_the_list_lead_through_all_jobs_once(site: Site) -> None:
     assert site.open("/studio/jobs", {**HERE, "after": "nonsense"}).status_code == 400
 
 
-def test_filters_are_in_the_url(site: Site) -> None:
+def test_filters_are_in_the_url(site: StudioSite) -> None:
     site.submit("one", displayName="Churn of March", experimentName="churn", tags={"team": "blue"})
     site.submit("two", experimentName="other")
     for query, expected in (
@@ -207,7 +113,7 @@ def test_filters_are_in_the_url(site: Site) -> None:
         assert names(site.open("/studio/jobs", {**HERE, **query}).text) == expected, query
 
 
-def test_a_job_page_has_what_it_needs_to_be_alive(site: Site) -> None:
+def test_a_job_page_has_what_it_needs_to_be_alive(site: StudioSite) -> None:
     site.submit("train-1")
     page = site.open("/studio/jobs/train-1").text
     id_ = f"{WORKSPACE}/jobs/train-1".lower()
@@ -217,7 +123,7 @@ def test_a_job_page_has_what_it_needs_to_be_alive(site: Site) -> None:
     assert site.harness.get(f"{WORKSPACE}/changes?after={cursor[1]}").json()["value"] == []
 
 
-def test_parameters_of_any_name_are_no_fault_of_a_page(site: Site) -> None:
+def test_parameters_of_any_name_are_no_fault_of_a_page(site: StudioSite) -> None:
     site.submit("one")
     for name in ("page", "self", "changed", "parameters"):
         assert site.open("/studio/jobs", {**HERE, name: "2"}).status_code == 200, name
@@ -225,20 +131,20 @@ def test_parameters_of_any_name_are_no_fault_of_a_page(site: Site) -> None:
     assert refused.status_code == 400 and "at most 200 characters" in refused.text
 
 
-def test_numbers_are_asked_for_by_the_jobs_own_name(site: Site) -> None:
+def test_numbers_are_asked_for_by_the_jobs_own_name(site: StudioSite) -> None:
     site.submit("trained")
     assert site.open("/studio/jobs/TRAINED").status_code == 200
     assert site.open("/studio/jobs/TRAINED/metrics", {**HERE, "metric": "loss"}).status_code == 200
     assert site.measured.asked == ["trained", "trained"]
 
 
-def test_values_of_a_metric_are_columns(site: Site) -> None:
+def test_values_of_a_metric_are_columns(site: StudioSite) -> None:
     site.submit("train-1")
     found = site.open("/studio/jobs/train-1/metrics", {**HERE, "metric": "loss"}).json()
     assert found == {"step": [0, 1, 2], "time": [1.0, 2.0, 3.0], "lines": {"loss": [1.0, None, 0.5]}}
 
 
-def test_what_is_not_there_is_a_page_that_says_so(site: Site) -> None:
+def test_what_is_not_there_is_a_page_that_says_so(site: StudioSite) -> None:
     for path, query, status in (
         ("/studio/jobs/none", HERE, 404),
         ("/studio/jobs/changes", HERE, 404),
@@ -253,7 +159,7 @@ def test_what_is_not_there_is_a_page_that_says_so(site: Site) -> None:
     assert site.open("/studio/jobs/train-1/mlflow").status_code == 404
 
 
-def test_files_are_served_and_nothing_beside_them(site: Site) -> None:
+def test_files_are_served_and_nothing_beside_them(site: StudioSite) -> None:
     for name in (
         "studio.js",
         "studio.css",
@@ -267,7 +173,7 @@ def test_files_are_served_and_nothing_beside_them(site: Site) -> None:
     assert site.ask("GET", "/studio/static/..%2fapp.py", {}).status_code == 404
 
 
-def test_an_endpoint_has_a_page_and_is_in_the_list(site: Site) -> None:
+def test_an_endpoint_has_a_page_and_is_in_the_list(site: StudioSite) -> None:
     path = f"{WORKSPACE}/onlineEndpoints/churn"
     body = {"location": "local", "properties": {"authMode": "Key", "description": SCRIPT}}
     assert site.harness.put(path, body).status_code == 201
