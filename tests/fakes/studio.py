@@ -81,10 +81,11 @@ class StudioSite:
         return self.ask("GET", path, query, headers={"cookie": self.cookie, **headers})
 
     def send_form(
-        self, path: str, token: str, fields: Mapping[str, str] | None = None, **headers: str
+        self, path: str, token: str, fields: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         own = {"cookie": self.cookie, "origin": self.harness.settings.url, "sec-fetch-site": "same-origin"}
-        return self.ask("POST", path, HERE, headers={**own, **headers}, data={**(fields or {}), "token": token})
+        data = {**(fields or {}), "token": token}
+        return self.ask("POST", path, HERE, headers={**own, **(headers or {})}, data=data)
 
     def ask(self, method: str, path: str, query: Mapping[str, str], **more: Any) -> httpx.Response:
         async def call() -> httpx.Response:

@@ -57,9 +57,9 @@ def test_a_form_needs_our_origin_and_the_token_of_its_session(site: StudioSite) 
     for refused in (
         site.send_form(path, ""),
         site.send_form(path, "0" * 64),
-        site.send_form(path, token, origin="https://localhost:9"),
-        site.send_form(path, token, **{"sec-fetch-site": "same-site"}),
-        site.send_form(path, token, cookie=""),
+        site.send_form(path, token, headers={"origin": "https://localhost:9"}),
+        site.send_form(path, token, headers={"sec-fetch-site": "same-site"}),
+        site.send_form(path, token, headers={"cookie": ""}),
     ):
         assert refused.status_code == 403 and not archived()
     done = site.send_form(path, token)
