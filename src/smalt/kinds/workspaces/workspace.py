@@ -19,6 +19,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
 from smalt.kinds.workspaces import supporting
 from smalt.kinds.workspaces.diagnosis import diagnose
+from smalt.kinds.workspaces.encryption import check_encryption, shown_encryption
 from smalt.kinds.workspaces.storage_account import shown_keys
 from smalt.sched import quotas, turns
 from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
@@ -56,6 +57,7 @@ def check_kind(kind: Any, field: str) -> None:
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     spec = dict(request.body)
     check_kind(spec.get("kind"), "kind")
+    check_encryption(spec["properties"], old, "properties.encryption")
     spec["location"] = spec.get("location") or REGION
     spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
     properties = spec["properties"] = dict(spec["properties"])
@@ -165,6 +167,7 @@ def _view(platform: Platform, row: Row) -> Document:
         "discoveryUrl": f"{settings.url}/discovery",
         "mlFlowTrackingUri": f"azureml://{settings.host}:{settings.port}/mlflow/v1.0{row.written}",
         **supporting.shown(row),
+        **shown_encryption(row.properties),
         "tenantId": TENANT,
         "publicNetworkAccess": row.properties.get("publicNetworkAccess") or "Enabled",
     }
