@@ -144,7 +144,8 @@ def build(settings: Settings) -> Server:
     servers = Servers(database, clock, "" if database.sqlite else _id_of(settings), settings.url, settings.node_lost_s)
     tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
-    workspaces = Workspaces(database)
+    grants = ScopeGrants()
+    workspaces = Workspaces(database, grants)
     headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
     store, staging = open_blobs(settings)
@@ -182,7 +183,7 @@ def build(settings: Settings) -> Server:
         headers,
         Secrets(keyring),
         accounts.account_keys,
-        ScopeGrants(),
+        grants,
         audit,
         servers,
         RayProvider(settings),
