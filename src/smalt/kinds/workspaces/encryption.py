@@ -22,8 +22,8 @@ def check_encryption(properties: Document, old: Row | None, field: str) -> None:
         400,
         "CustomerManagedKeyNotSupported",
         f"{field}: this platform encrypts nothing with a key of a vault. Leave the customer-managed key out, and"
-        " encrypt the disk below the platform's root, or the object store, with a key of yours. Secrets are sealed at rest"
-        " in any case; `smalt keys rotate` replaces their key.",
+        " encrypt the disk below the platform's root, or the object store, with a key of yours. Secrets are sealed at"
+        " rest in any case; `smalt keys rotate` replaces their key.",
         field,
     )
 

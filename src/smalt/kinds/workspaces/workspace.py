@@ -17,6 +17,7 @@ from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import named
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
+from smalt.kinds.assets.shipped import properties_of
 from smalt.kinds.workspaces import supporting
 from smalt.kinds.workspaces.diagnosis import diagnose
 from smalt.kinds.workspaces.encryption import check_encryption, shown_encryption
@@ -132,18 +133,11 @@ def _curated_environments(platform: Platform, connection: Connection, row: Row, 
     for name, definition in platform.environments.curated().items():
         container = id_.child("environments", name)
         version = str(definition["version"])
-        properties = {
-            "image": definition.get("image"),
-            "condaFile": definition.get("conda_file"),
-            "description": definition.get("description"),
-            "tags": dict(definition.get("tags") or {}),
-            "environmentType": "Curated",
-            "osType": "Linux",
-            "isAnonymous": False,
-        }
         status = {"latest": version, "next": int(version) + 1 if version.isdigit() else 1}
         _insert(connection, container, {"properties": {}}, status, now)
-        if _insert(connection, container.child("versions", version), {"properties": properties}, {}, now):
+        if _insert(
+            connection, container.child("versions", version), {"properties": properties_of(definition)}, {}, now
+        ):
             resources.merge_status(connection, container.key, status)
 
 
