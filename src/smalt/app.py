@@ -64,6 +64,7 @@ from smalt.engines.ray import RayProvider
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
+from smalt.gateway.crowds import Crowds
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.kinds.insights.watch import Watch
 from smalt.kinds.serving.place import withdraw
@@ -129,6 +130,7 @@ class Server:
     scaler: Scaler
     asleep: AsleepApp
     watch: Watch
+    crowds: Crowds
 
 
 def build(settings: Settings) -> Server:
@@ -142,7 +144,8 @@ def build(settings: Settings) -> Server:
     servers = Servers(database, clock, "" if database.sqlite else _id_of(settings), settings.url, settings.node_lost_s)
     tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
-    workspaces = Workspaces(database)
+    grants = ScopeGrants()
+    workspaces = Workspaces(database, grants)
     headers = LivingHeaders(settings, workspaces.lives)
     identities = Identities(settings, database)
     store, staging = open_blobs(settings)
@@ -180,7 +183,7 @@ def build(settings: Settings) -> Server:
         headers,
         Secrets(keyring),
         accounts.account_keys,
-        ScopeGrants(),
+        grants,
         audit,
         servers,
         RayProvider(settings),
@@ -272,7 +275,7 @@ def build(settings: Settings) -> Server:
     listener = Listener(database, hub.told)
     return Server(
         dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery,
-        scaler, AsleepApp(platform), watch,
+        scaler, AsleepApp(platform), watch, gateway.crowds,
     )  # fmt: skip
 
 
@@ -309,6 +312,7 @@ def serve(settings: Settings) -> None:
     collecting.start()
     threading.Thread(target=server.scaler.run, args=(stopped,), name="scaling", daemon=True).start()
     threading.Thread(target=server.watch.run, args=(stopped,), name="alerts", daemon=True).start()
+    threading.Thread(target=server.crowds.run, args=(stopped,), name="crowds", daemon=True).start()
     held = (server.asleep, settings.asleep_socket, stopped)
     threading.Thread(target=serve_beside, args=held, name="asleep", daemon=True).start()
     door = listen(settings.services_socket, BACKLOG)
