@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -330,6 +331,8 @@ def serve(settings: Settings) -> None:
         server.remote.close()
 
     os.umask(0o077)
+    gc.freeze()  # what is there now stays
+    gc.enable()
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()

@@ -40,7 +40,7 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
         clean.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_S))
     unopened = {name: value for name, value in clean.items() if not name.startswith(OF_RECEIVERS)}
     tracking = {**unopened, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
-    server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
+    server = [sys.executable, "-P", "-m", "smalt.start", "--root", str(settings.root)]
     most = memory_limit(machine_memory_bytes())
     answers = Health(str(settings.server_socket), "/healthz", memory_bytes=most)
     ready = Health(str(settings.envoy_admin_socket), "/ready", memory_bytes=most)

@@ -29,7 +29,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: Settings) -> None:
     table = {one.name: one for one in programs(settings, {"PATH": "/usr/bin"}, TokenService(settings))}
     assert list(table) == ["server", "envoy", "mlflow"]
-    assert list(table["server"].command[:4]) == [sys.executable, "-P", "-m", "smalt.app"]
+    assert list(table["server"].command[:4]) == [sys.executable, "-P", "-m", "smalt.start"]
     assert all(os.access(one.command[0], os.X_OK) for one in table.values())
     asked = {name: (Path(one.health.socket).name, one.health.path) for name, one in table.items() if one.health}
     assert asked == {

@@ -34,6 +34,7 @@ from smalt.kinds.jobs import (
     provenance,
     queues,
     quota,
+    same_work,
     sweep,
     tracked_run,
 )
@@ -90,7 +91,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
-    step = _type_of(row).step(platform, row)
+    step = same_work.step(platform, row) or _type_of(row).step(platform, row)
     if step.gone:
         platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
     elif untold(row) is not None:
