@@ -5,5 +5,6 @@ from __future__ import annotations
 AREAS = (
     ("", (("Home", "/"),)),
     ("Work", (("Jobs", "/jobs"),)),
+    ("Assets", (("Data", "/data"), ("Models", "/models"), ("Datastores", "/datastores"))),
     ("Serving", (("Endpoints", "/endpoints"),)),
 )
