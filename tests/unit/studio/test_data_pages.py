@@ -68,7 +68,11 @@ def test_a_version_is_described_tagged_and_archived(site: FilesSite) -> None:
         ("a_csv", b"name;n\nZo\xeb;1\n\xff;2\n", ["read as Windows-1252", "Zoë", "integer"]),
         ("b_csv", "a|b\n1|ü\n".encode("utf-16"), [">a<", "ü"]),
         ("c_csv", b'a,b\n"1\x00,2\n', [">a<"]),
-        ("d_jsonl", b'{"a": {"b": [1]}}\nno\n{"c": 2}\n', ["{&#34;b&#34;: [1]}", "1 of the lines looked at are not JSON"]),
+        (
+            "d_jsonl",
+            b'{"a": {"b": [1]}}\nno\n{"c": 2}\n',
+            ["{&#34;b&#34;: [1]}", "1 of the lines looked at are not JSON"],
+        ),
         ("e_parquet", b"PAR1 is not enough", ["It cannot be shown"]),
         ("f_html", SCRIPT.encode(), ["&lt;script&gt;"]),
         ("g_svg", b"<svg onload='alert(1)'/>", ["&lt;svg onload="]),
@@ -112,7 +116,10 @@ def test_downloads_are_attachments_and_only_pictures_are_shown(site: FilesSite) 
     own = "/studio/data/mixed/1"
     page = site.open(f"{own}/file", {**HERE, "path": "x.html"})
     assert page.text == SCRIPT and page.headers["content-type"] == "application/octet-stream"
-    assert page.headers["content-disposition"].startswith("attachment") and "sandbox" in page.headers["content-security-policy"]
+    assert (
+        page.headers["content-disposition"].startswith("attachment")
+        and "sandbox" in page.headers["content-security-policy"]
+    )
     part = site.open(f"{own}/file", {**HERE, "path": "sub/y.txt"}, range="bytes=2-4")
     assert (part.status_code, part.text, part.headers["content-range"]) == (206, "234", "bytes 2-4/10")
     picture = site.open(f"{own}/picture", {**HERE, "path": "p.png"})

@@ -69,7 +69,9 @@ async def of_version(visit: Visit, version: dict[str, Any], uri: str, folder: bo
             sas = str(secrets.get("sasToken") or "")
             return replace(place, container=found.container, root=_root(found.path, folder), sas=sas)
     where = found.url if isinstance(found, Elsewhere) else uri
-    raise Refused(404, "NoFilesHere", f"The files are at {where[:300]}: no storage of this workspace, so no page has them.")
+    raise Refused(
+        404, "NoFilesHere", f"The files are at {where[:300]}: no storage of this workspace, so no page has them."
+    )
 
 
 async def _in_registry(visit: Visit, id_: ResourceId, found: addresses.Address, folder: bool) -> Place:

@@ -18,6 +18,7 @@ from smalt.studio.tables.runner import NoTable, table
 TEXT_MOST = 128 << 10  # bytes
 _MLTABLE = "MLTable"
 _MLTABLE_MOST = 64 << 10
+_PATHS_MOST = 50
 TABLES = {"csv": "csv", "tsv": "csv", "psv": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet",
            "pq": "parquet", "parq": "parquet"}  # fmt: skip
 _BY_TRANSFORMATION = {"read_delimited": "csv", "read_json_lines": "jsonl", "read_parquet": "parquet"}
@@ -103,23 +104,27 @@ async def _mltable(files: Files, name: str, size: int) -> Preview:
 
 
 async def _first(files: Files, folder: str, said: dict[str, Any]) -> str | None:
-    for one in (said.get("paths") or ())[:20]:
-        one = one if isinstance(one, dict) else {}
-        given = str(one.get("file") or one.get("folder") or one.get("pattern") or "")
-        if not given or "://" in given:
-            continue
-        begin = given.split("*")[0]
-        path = posixpath.normpath(posixpath.join(folder, begin)).lstrip("/") if begin.strip("./") else folder
-        if path.startswith(".."):
-            continue
-        if one.get("file"):
-            return path
-        below = f"{path}/" if path and not (one.get("pattern") and not begin.endswith("/")) else path
-        level = await files.level(below, deep=True, most=50)
-        end = suffix(given) if "." in posixpath.basename(given) else ""
-        for entry in level.entries:
-            if not entry.is_folder and posixpath.basename(entry.name) != _MLTABLE and (not end or suffix(entry.name) == end):
-                return entry.name
+    """The first file that it names below its own folder."""
+    for one in (said.get("paths") or ())[:_PATHS_MOST]:
+        if isinstance(one, dict) and (found := await _named(files, folder, one)):
+            return found
+    return None
+
+
+async def _named(files: Files, folder: str, one: dict[str, Any]) -> str | None:
+    """By `file`, `folder` or `pattern`; of a pattern what is before its first star, and its ending, decide."""
+    given = str(one.get("file") or one.get("folder") or one.get("pattern") or "")
+    path = posixpath.normpath(posixpath.join(folder, given.partition("*")[0]))
+    if not given or "://" in given or path.startswith(("..", "/")):
+        return None
+    path = "" if path == "." else path
+    if one.get("file"):
+        return path
+    below = f"{path}/" if one.get("folder") and path else path
+    end = suffix(given) if one.get("pattern") and "." in posixpath.basename(given) else ""
+    for entry in (await files.level(below, deep=True, most=_PATHS_MOST)).entries:
+        if posixpath.basename(entry.name) != _MLTABLE and end in ("", suffix(entry.name)):
+            return entry.name
     return None
 
 
@@ -137,5 +142,3 @@ def _wanted(said: dict[str, Any], size: int, end: str) -> Wanted | None:
                 return Wanted(format_, size, delimiter, _ENCODINGS.get(encoding, ""), header)
     format_ = TABLES.get(end)
     return Wanted(format_, size, _DELIMITED.get(end, "")) if format_ else None
-
-

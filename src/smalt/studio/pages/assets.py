@@ -1,4 +1,4 @@
-"""What data, models, environments and components have in common: lists of names and of versions, tags, archive, lineage.
+"""What data, models, environments and components have in common: lists of names and versions, tags, archive, lineage.
 
 They are a workspace's, or with `?registry=NAME` a registry's.
 """

@@ -16,6 +16,8 @@ from smalt.studio.rendering import page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
+_CONTAINERS = ("containerName", "fileShareName", "filesystem")  # by the datastore's type
+
 
 async def show(visit: Visit) -> Response:
     cursor, given = await visit.cursor(), visit.http.query_params
@@ -52,7 +54,7 @@ def _shown(one: Document) -> Document:
         "name": one["name"],
         "type": properties["datastoreType"],
         "account": properties.get("accountName") or "",
-        "container": properties.get("containerName") or properties.get("fileShareName") or properties.get("filesystem") or "",
+        "container": next((properties[name] for name in _CONTAINERS if properties.get(name)), ""),
         "default": bool(properties.get("isDefault")),
         "description": properties.get("description") or "",
         "created": one["systemData"]["createdAt"],

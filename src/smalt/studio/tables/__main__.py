@@ -1,8 +1,8 @@
 """The process that parses: `ask` in, a table out, both over its standard streams.
 
-    → {"format": "csv", "size": 1234, …}        what is to be read (`Wanted`), in one line
-    ← {"read": [0, 1234]}                       asks for bytes; they come behind a line with how many there are
-    ← {"table": {…}} or {"error": "…"}          the last line
+→ {"format": "csv", "size": 1234, …}        what is to be read (`Wanted`), in one line
+← {"read": [0, 1234]}                       asks for bytes; they come behind a line with how many there are
+← {"table": {…}} or {"error": "…"}          the last line
 """
 
 from __future__ import annotations

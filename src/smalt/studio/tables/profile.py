@@ -1,4 +1,4 @@
-"""Rows → what a page says of them: the first rows, and of each column type, missing, distinct, range and distribution."""
+"""Rows → what a page says of them: the first ones, and each column's type, missing, distinct, range, distribution."""
 
 from __future__ import annotations
 

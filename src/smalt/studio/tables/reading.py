@@ -164,7 +164,7 @@ def _json_lines(wanted: Wanted, ask: Ask) -> Read:
     if bad:
         notes.append(f"{bad} of the lines looked at are not JSON, and are left out.")
     columns = list(dict.fromkeys(str(name) for one in found for name in one))
-    rows = [[one.get(name) for name in columns] for one in found]
+    rows: list[Sequence[Any]] = [[one.get(name) for name in columns] for one in found]
     return Read(columns, rows, notes=notes, whole=whole)
 
 
