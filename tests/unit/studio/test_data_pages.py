@@ -29,8 +29,8 @@ def folder(site: FilesSite, **files: bytes) -> None:
     site.version("data/mixed/versions/1", dataUri=f"{UPLOADS}/d", dataType="uri_folder")
 
 
-def shown(site: FilesSite, path: str, **query: str) -> str:
-    answer = site.open(f"/studio{path}", {**HERE, **query})
+def shown(site: FilesSite, page: str, /, **query: str) -> str:
+    answer = site.open(f"/studio{page}", {**HERE, **query})
     assert answer.status_code == 200, answer.text
     return answer.text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
+from posixpath import basename
 
 from smalt.studio.files.answers import suffix
 from smalt.studio.files.preview import TABLES, Preview, previewed
@@ -25,6 +26,7 @@ class Browser:
     preview: Preview | None = None
     why: str = ""
     first: bool = True
+    title: str = ""  # of the root, where that is a file
 
 
 async def browsed(visit: Visit, opened: Awaitable[Files]) -> Browser:
@@ -37,6 +39,7 @@ async def browsed(visit: Visit, opened: Awaitable[Files]) -> Browser:
     found.trail = [(step, "/".join(steps[: at + 1]) + "/") for at, step in enumerate(steps)]
     try:
         files = await opened
+        found.title = basename(files.place.root)
         if files.place.is_folder:
             found.level = await files.level(found.path, given.get("after", ""))
             if not found.file and any(one.name == f"{found.path}MLTable" for one in found.level.entries):
