@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from fakes.platform import WORKSPACE
@@ -149,3 +152,18 @@ def test_files_elsewhere_are_said_to_be_there(site: FilesSite) -> None:
     site.version("data/web/versions/1", dataUri="https://example.org/a.csv", dataType="uri_file")
     page = site.open("/studio/data/web/1", {**HERE, "tab": "files"})
     assert page.status_code == 200 and "example.org" in page.text and "no storage of this workspace" in page.text
+
+
+def test_of_a_large_row_group_only_the_first_pages_are_read(site: FilesSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smalt.studio.tables.runner.READ_MOST", 1 << 20)
+    kept = io.BytesIO()
+    values = array("d", (n * 1.000001 for n in range(400_000)))
+    pyarrow.parquet.write_table(
+        pyarrow.table({"x": pyarrow.array(values)}), kept, use_dictionary=False, data_page_size=1 << 16
+    )
+    assert len(kept.getvalue()) > 2 << 20
+    folder(site, big_parquet=kept.getvalue())
+    page = shown(site, "/data/mixed/1", tab="profile")
+    assert "first 5000 rows of 400000" in page and "<td>double" in page
+    monkeypatch.setattr("smalt.studio.tables.runner.READ_MOST", 1 << 10)
+    assert "would have to be read" in shown(site, "/data/mixed/1", tab="profile")

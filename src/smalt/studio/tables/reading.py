@@ -8,13 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 SAMPLE_BYTES = 4 << 20  # of a text
 ROWS_MOST = 5000
 COLUMNS_MOST = 200
 _FIELD_MOST = 1 << 20
+_PAGES_BYTES, _COLUMNS_BYTES = 5 << 19, 80 << 20  # of a Parquet file: read of one column, of all
 _DELIMITERS = (",", ";", "\t", "|", "^", "~", ":", " ")
 _LOOKED_AT = 40  # lines, to find the delimiter
 
@@ -194,6 +195,17 @@ class _Asked(io.RawIOBase):
         return data
 
 
+def _affordable(metadata: Any, names: list[str]) -> list[str]:
+    """The first columns whose first pages, of 1 MiB each as a rule and behind a dictionary, are not too much together."""
+    cost = Counter[str]()
+    group = metadata.row_group(0) if metadata.num_row_groups else None
+    for at in range(metadata.num_columns if group else 0):
+        column = group.column(at)
+        cost[column.path_in_schema.partition(".")[0]] += min(column.total_compressed_size, _PAGES_BYTES)
+    sums = accumulate(cost[one] for one in names)
+    return [one for one, before in zip(names, sums, strict=True) if before <= _COLUMNS_BYTES] or names[:1]
+
+
 def _parquet(wanted: Wanted, ask: Ask) -> Read:
     import pyarrow
     import pyarrow.parquet
@@ -201,9 +213,9 @@ def _parquet(wanted: Wanted, ask: Ask) -> Read:
     pyarrow.set_cpu_count(1)
     try:
         source = pyarrow.PythonFile(_Asked(ask, wanted.size), mode="r")
-        whole = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 16)
+        whole = pyarrow.parquet.ParquetFile(source, buffer_size=1 << 18, pre_buffer=False)  # page by page
         schema = whole.schema_arrow
-        shown = [one.name for one in schema][:COLUMNS_MOST]
+        shown = _affordable(whole.metadata, [one.name for one in schema][:COLUMNS_MOST])
         batches = whole.iter_batches(batch_size=ROWS_MOST, columns=shown, use_threads=False)
         batch = next(batches, None)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
