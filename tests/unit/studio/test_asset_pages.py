@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fakes.examples import REGISTRY
+from fakes import deployments
+from fakes.examples import REGISTRY, prepare
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, form_token
 from fakes.studio_files import UPLOADS, FilesSite
@@ -62,6 +63,18 @@ def test_a_model_has_its_signature_job_and_files(site: FilesSite) -> None:
     assert done.status_code == 303
     row = site.harness.row(f"{WORKSPACE}/models/scorer/versions/1")
     assert row.properties["stage"] == "Archived" and row.properties["tags"] == {"a": "b"}
+
+
+def test_a_model_says_who_serves_it_now(site: FilesSite) -> None:
+    prepare(site.harness, deployments.KEY)
+    assert "No deployment answers with it" in shown(site, "/models/churn-model/1")
+    deployments.deploy(site.harness)
+    deployments.come_up(site.harness)
+    page = shown(site, "/models/churn-model/1")
+    assert "No deployment answers with it" not in page and page.count("churn-scores / blue") == 2
+    site.harness.send("DELETE", deployments.BLUE)
+    site.harness.settle()
+    assert "No deployment answers with it" in shown(site, "/models/churn-model/1")
 
 
 @pytest.mark.parametrize("text", [b"", b"a: &x [*x]", b"[", b"signature: {inputs: 'no'}", b"- 1", b"\xff\xfe"])

@@ -129,7 +129,7 @@ def test_downloads_are_attachments_and_only_pictures_are_shown(site: FilesSite) 
     assert picture.headers["content-type"] == "image/png" and picture.headers["x-content-type-options"] == "nosniff"
     assert site.open(f"{own}/picture", {**HERE, "path": "v.svg"}).status_code == 415
     assert site.open(f"{own}/file", {**HERE, "path": "gone"}).status_code == 404
-    for outside in ("../c.csv", "/c.csv", "sub/../../c", "a\\b", "./x"):
+    for outside in ("../c.csv", "sub/../../c", "a\\b", "./x"):
         assert site.open(f"{own}/file", {**HERE, "path": outside}).status_code == 400
     assert site.open(f"{own}/file", {**HERE, "path": "x.html"}, cookie="").status_code == 303
     site.allowed = False

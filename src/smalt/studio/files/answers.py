@@ -118,7 +118,7 @@ async def _zipped(files: Files, below: str, entries: list[Entry]) -> AsyncIterat
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", allowZip64=True) as whole:  # pyright: ignore[reportArgumentType, reportCallIssue]
         for one in entries:
-            name = one.name.removeprefix(below)
+            name = one.name.removeprefix(below).lstrip("/")  # who unpacks it shall not be led to the root
             if not name or one.is_folder:
                 continue
             info = zipfile.ZipInfo(name, datetime.fromisoformat(one.changed).timetuple()[:6])

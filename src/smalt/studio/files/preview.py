@@ -38,6 +38,7 @@ class Preview:
     cut: bool = False
     table: dict[str, Any] = field(default_factory=dict[str, Any])
     why: str = ""
+    delimited: bool = False  # a CSV, whose delimiter may be another
 
 
 async def previewed(files: Files, name: str, delimiter: str = "") -> Preview:
@@ -63,7 +64,8 @@ async def _table(files: Files, name: str, wanted: Wanted) -> Preview:
         return await files.read(name, start, length)
 
     try:
-        return Preview("table", name, wanted.size, table=await table(wanted, reads))
+        read = await table(wanted, reads)
+        return Preview("table", name, wanted.size, table=read, delimited=wanted.format == "csv")
     except NoTable as error:
         if wanted.format == "parquet":
             return Preview("none", name, wanted.size, why=f"It cannot be shown: {error}.")

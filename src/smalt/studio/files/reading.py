@@ -75,7 +75,7 @@ class Files:
 
     def _blob(self, name: str) -> str:
         """Raises Refused(400) for what would lead out of the root."""
-        if name.startswith("/") or "\\" in name or "\0" in name or any(one in (".", "..") for one in name.split("/")):
+        if "\\" in name or "\0" in name or any(one in (".", "..") for one in name.split("/")):
             raise Refused(400, "InvalidPath", "The path leads out of the folder.")
         if name and not self.place.is_folder:
             raise Refused(404, "NotFound", "This is one file, with nothing below it.")

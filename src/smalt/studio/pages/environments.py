@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -11,7 +12,7 @@ from smalt.arm.ids import ResourceId
 from smalt.store.document import Document, part
 from smalt.studio.pages.assets import AssetType, described, home, path, version_at
 from smalt.studio.pages.jobs import PAGE, listed
-from smalt.studio.platform_api import Refused
+from smalt.studio.platform_api import API_VERSION, Refused
 from smalt.studio.rendering import page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
@@ -31,10 +32,15 @@ async def show(visit: Visit) -> Response:
     builds = await _builds(visit, own, of)
     values: Document = {"cursor": cursor, "tab": tab, "tabs": TABS, **described(visit, ENVIRONMENTS, version)}
     values |= {
-        "image": properties.get("image") or "", "conda": properties.get("condaFile") or "",
-        "context": part(properties, "build"), "curated": properties.get("environmentType") == "Curated",
-        "builds": builds, "uses": _FOR, "which": _which(visit),
-    }  # fmt: skip
+        "image": properties.get("image") or "",
+        "conda": properties.get("condaFile") or "",
+        "context": part(properties, "build"),
+        "curated": properties.get("environmentType") == "Curated",
+        "builds": builds,
+        "builds_at": f"{quote(own)}/builds?api-version={API_VERSION}",
+        "uses": _FOR,
+        "which": _which(visit),
+    }
     read = {"": _nothing, "packages": _packages, "log": _nothing, "jobs": _jobs}[tab]
     return page("environment.html", visit, **values, **await read(visit, builds))
 

@@ -196,11 +196,10 @@ class _Asked(io.RawIOBase):
 
 
 def _affordable(metadata: Any, names: list[str]) -> list[str]:
-    """The first columns whose first pages, of 1 MiB each as a rule and behind a dictionary, are not too much together."""
+    """The first columns whose first pages, of 1 MiB each as a rule behind a dictionary, are not too much together."""
     cost = Counter[str]()
-    group = metadata.row_group(0) if metadata.num_row_groups else None
-    for at in range(metadata.num_columns if group else 0):
-        column = group.column(at)
+    for at in range(metadata.num_columns if metadata.num_row_groups else 0):
+        column = metadata.row_group(0).column(at)
         cost[column.path_in_schema.partition(".")[0]] += min(column.total_compressed_size, _PAGES_BYTES)
     sums = accumulate(cost[one] for one in names)
     return [one for one, before in zip(names, sums, strict=True) if before <= _COLUMNS_BYTES] or names[:1]
