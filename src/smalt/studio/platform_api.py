@@ -18,6 +18,8 @@ API_VERSION = "2024-04-01"
 # Of the browser's request only what says who asks and from where: the API checks it as if the browser had asked itself.
 _PASSED = frozenset((b"cookie", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"host"))
 
+_FROM_WHERE = frozenset((b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
+
 
 class Refused(Exception):
     """What the API answered instead. `status` is HTTP's."""
@@ -58,6 +60,13 @@ class PlatformApi:
         """Raises Refused."""
         return await self._ask("PUT", path, {}, body)
 
+    async def read_secrets(self, path: str) -> Document:
+        """What a POST answers that changes nothing, for a page that is a GET. Raises Refused.
+
+        The page is ours, so it says so: a browser sends no origin with the GET by which it was opened.
+        """
+        return await self._ask("POST", path, {}, {}, own=True)
+
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, query: str, headers: Mapping[str, str] | None = None
@@ -74,10 +83,16 @@ class PlatformApi:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str], body: Document | None) -> Document:
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, str], body: Document | None, own: bool = False
+    ) -> Document:
         content = b"" if body is None else json.dumps(body).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         scope = self._asking(method, path, urlencode({"api-version": API_VERSION, **query}), headers)
+        if own:
+            host = next((value for name, value in scope["headers"] if name.lower() == b"host"), b"")
+            kept = [one for one in scope["headers"] if one[0].lower() not in _FROM_WHERE]
+            scope["headers"] = [*kept, (b"origin", b"https://" + host), (b"sec-fetch-site", b"same-origin")]
         answer = _Answer(content)
         await self._app(scope, answer.receive, answer.send)
         return answer.document()

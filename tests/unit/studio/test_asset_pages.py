@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -195,3 +196,22 @@ def test_a_registrys_assets_have_the_same_pages(site: FilesSite) -> None:
     assert done.status_code == 303 and "registry=shared" in done.headers["location"]
     assert site.harness.row(f"{REGISTRY}/components/shared-step/versions/1").archived
     assert site.open("/studio/components", {**HERE, "registry": "none"}).status_code == 404
+
+
+@pytest.mark.parametrize(("home", "query"), [(WORKSPACE, {}), (REGISTRY, {"registry": "shared"})])
+def test_files_in_a_container_of_their_own_are_shown(site: FilesSite, home: str, query: dict[str, str]) -> None:
+    site.harness.put(REGISTRY, {"location": "local", "properties": {}})
+    site.harness.settle()
+    version = f"{home}/models/own/versions/1"
+    uri = site.harness.send("POST", f"{version}/startPendingUpload", {}).json()["blobReferenceForConsumption"][
+        "blobUri"
+    ]
+    account, container = urlsplit(uri).path.strip("/").split("/")
+    site.harness.blobs.write(Ref(account.partition(".")[0], container, "folder/MLmodel"), MLMODEL)
+    made = site.harness.put(version, {"properties": {"modelUri": f"{uri}/folder", "modelType": "mlflow_model"}})
+    assert made.status_code in (200, 201), made.text
+    assert "long, optional" in shown(site, "/models/own/1", **query)
+    page = shown(site, "/models/own/1", tab="files", **query)
+    assert ">MLmodel<" in page and ("registry=shared" in page) == bool(query)
+    downloaded = site.open("/studio/models/own/1/file", {**HERE, **query, "path": "MLmodel"})
+    assert downloaded.content == MLMODEL

@@ -65,7 +65,7 @@ async def of_version(visit: Visit, version: dict[str, Any], uri: str, folder: bo
     if isinstance(found, InAccount):
         place = await in_datastore(visit, _UPLOADS)
         if place.account == found.account:
-            secrets = await visit.api.post(f"{visit.workspace}/datastores/{_UPLOADS}/listSecrets")
+            secrets = await visit.api.read_secrets(f"{visit.workspace}/datastores/{_UPLOADS}/listSecrets")
             sas = str(secrets.get("sasToken") or "")
             return replace(place, container=found.container, root=_root(found.path, folder), sas=sas)
     where = found.url if isinstance(found, Elsewhere) else uri
@@ -75,7 +75,7 @@ async def of_version(visit: Visit, version: dict[str, Any], uri: str, folder: bo
 
 
 async def _in_registry(visit: Visit, id_: ResourceId, found: addresses.Address, folder: bool) -> Place:
-    answer = await visit.api.post(f"{id_}/getBlobReferenceSAS")
+    answer = await visit.api.read_secrets(f"{id_}/getBlobReferenceSAS")
     if not isinstance(found, InAccount):
         raise Refused(404, "NoFilesHere", "The files are not in the registry's storage, so no page has them.")
     sas = urlsplit(str(answer["blobReferenceForConsumption"]["credential"]["sasUri"])).query

@@ -167,6 +167,7 @@ def named(visit: Visit, id_: str) -> tuple[str, str, str]:
         title = f"{name} / {rest[0][1]}" if rest else name
         return title, visit.link(f"{page_}/{quote(name)}") if page_ else "", what if rest else "endpoint"
     registry = home_.name if home_.kind == "registries" else None
+    what += f" of registry {registry}" if registry else ""
     version = f"/{quote(rest[0][1])}" if rest else ""
     title = f"{name}:{rest[0][1]}" if rest else name
     return title, visit.link(f"{page_}/{quote(name)}{version}", registry=registry) if page_ else "", what
