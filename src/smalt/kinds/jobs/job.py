@@ -183,6 +183,13 @@ def _end_run(platform: Platform, row: Row, by: str) -> tuple[int, Any]:
     return 200, None
 
 
+def _is_in(row: Row, environment: str) -> bool:
+    """Whether a job is in the environment NAME:VERSION, of its workspace or of a registry."""
+    name, _, version = environment.rpartition(":")
+    given = str(row.properties.get("environmentId") or "").lower()
+    return given == f"azureml:{name}:{version}" or given.endswith(f"/environments/{name}/versions/{version}")
+
+
 def _filter(row: Row, query: Mapping[str, str]) -> bool:
     wanted = query.get("jobType")
     if wanted and row.properties.get("jobType", "").lower() != wanted.lower():
@@ -195,6 +202,8 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
             return False
     scheduled = str(query.get("scheduled") or "").lower()
     if scheduled in ("true", "false") and (scheduled == "true") != (SCHEDULE in part(row.spec, OURS)):
+        return False
+    if (environment := query.get("environment")) and not _is_in(row, environment.lower()):
         return False
     if not named(row.state, query.get("status")) or not _is_sought(row, query):
         return False

@@ -10,4 +10,5 @@ pages?.addEventListener("click", () => {
 });
 
 // What is large is had where it is used.
-for (const name of ["chart", "log", "tail"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+for (const name of ["build", "chart", "copy", "log", "tail", "upload"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+if (document.querySelector("form[data-new-data]")) import("./new-data.js");
