@@ -217,6 +217,8 @@ def _is_sought(row: Row, query: Mapping[str, str]) -> bool:
 
 
 SEARCH_MOST = 200  # characters
+STATES = ("NotStarted", "Preparing", "Queued", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
+          "Failed", "Canceled")  # fmt: skip
 
 KIND = Kind(
     path="workspaces/jobs",
@@ -232,4 +234,6 @@ KIND = Kind(
     actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},
     list_filter=_filter,
     list_lookup="scheduleId",
+    list_states=STATES,
+    list_names="names",
 )

@@ -10,4 +10,4 @@ pages?.addEventListener("click", () => {
 });
 
 // What is large is had where it is used.
-for (const name of ["chart", "log", "tail"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+for (const name of ["chart", "columns", "log", "many", "tail", "views"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
