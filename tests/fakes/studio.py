@@ -58,8 +58,20 @@ class Measured:
     def values(self, workspace: str, names: Sequence[str], keys: Sequence[str] | None = None) -> dict[str, Logged]:
         return {name: self.logged[name] for name in names if name in self.logged}
 
-    def ranges(self, workspace: str, names: Sequence[str], metric: str) -> dict[str, Logged]:
-        return {name: one for name, one in self.values(workspace, names).items() if metric in one.metrics}
+    def ranges(self, workspace: str, names: Sequence[str], metrics: Sequence[str]) -> dict[tuple[str, str], Logged]:
+        found = self.values(workspace, names).items()
+        return {(name, metric): one for name, one in found for metric in metrics if metric in one.metrics}
+
+    def keys(self, workspace: str, names: Sequence[str], most: int) -> tuple[list[str], list[str]]:
+        found = self.values(workspace, names).values()
+        metrics, params = {key for one in found for key in one.metrics}, {key for one in found for key in one.params}
+        differ = [key for key in sorted(params) if len({one.params.get(key) for one in found}) > 1]
+        return sorted(metrics)[:most], differ[:most]
+
+    def lines(
+        self, workspace: str, names: Sequence[str], metric: str, most: int
+    ) -> dict[str, list[tuple[int, float, float]]]:
+        return {name: [(0, 1.0, 0.5), (5, 2.0, 0.25)] for name in self.values(workspace, names)}
 
     def run(self, workspace: str, name: str) -> Any:
         return None

@@ -68,7 +68,15 @@ class Measurements(Protocol):
         self, workspace: str, names: Sequence[str], keys: Sequence[str] | None = None
     ) -> Mapping[str, Values]: ...
 
-    def ranges(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Range]: ...
+    def ranges(
+        self, workspace: str, names: Sequence[str], metrics: Sequence[str]
+    ) -> Mapping[tuple[str, str], Range]: ...
+
+    def keys(self, workspace: str, names: Sequence[str], most: int) -> tuple[Sequence[str], Sequence[str]]: ...
+
+    def lines(
+        self, workspace: str, names: Sequence[str], metric: str, most: int
+    ) -> Mapping[str, Sequence[tuple[int, float, float]]]: ...
 
 
 @dataclass(frozen=True)
@@ -109,8 +117,21 @@ class Logged:
         except NotReady:
             return {}
 
-    async def ranges(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Range]:
-        return await self._read(self.measured.ranges, workspace, names, metric)
+    async def ranges(
+        self, workspace: str, names: Sequence[str], metrics: Sequence[str]
+    ) -> Mapping[tuple[str, str], Range]:
+        """By job and metric."""
+        return await self._read(self.measured.ranges, workspace, names, metrics)
+
+    async def keys(self, workspace: str, names: Sequence[str], most: int) -> tuple[Sequence[str], Sequence[str]]:
+        """Metrics, and parameters in which the jobs differ."""
+        return await self._read(self.measured.keys, workspace, names, most)
+
+    async def lines(
+        self, workspace: str, names: Sequence[str], metric: str, most: int
+    ) -> Mapping[str, Sequence[tuple[int, float, float]]]:
+        """(step, seconds since the epoch, value) of each job."""
+        return await self._read(self.measured.lines, workspace, names, metric, most)
 
     async def _read(self, call: Callable[..., Found], *given: Any) -> Found:
         try:

@@ -19,10 +19,14 @@ OTHER = HOME.replace("/bank", "/shop")
 
 
 @pytest.fixture
-def readings(tmp_path: Path) -> RunReadings:
+def tracking(tmp_path: Path) -> MlflowTracking:
     settings = Settings(tmp_path)
     mlflow_tables.make(settings)
-    tracking = MlflowTracking(settings, lambda _: "account")
+    return MlflowTracking(settings, lambda _: "account")
+
+
+@pytest.fixture
+def readings(tracking: MlflowTracking) -> RunReadings:
     for workspace in (OTHER, HOME):  # the second one's run of a name has another id
         for number, name in enumerate(("one", "two", "three")):
             tracking.ensure_run(RunSpec(workspace, name, "y" if name == "one" else "x", started_at=10.0 + number))
@@ -63,8 +67,21 @@ def test_values_are_by_the_jobs_names(readings: RunReadings) -> None:
 
 
 def test_ranges_are_over_all_points(readings: RunReadings) -> None:
-    assert readings.ranges(HOME, ["one", "two", "nobody"], "val/auc") == {
-        "one": Range(0.0, 0.5, 2),
-        "two": Range(0.25, 0.5, 2),
+    assert readings.ranges(HOME, ["one", "two", "nobody"], ["val/auc", "nothing"]) == {
+        ("one", "val/auc"): Range(0.0, 0.5, 2),
+        ("two", "val/auc"): Range(0.25, 0.5, 2),
     }
-    assert readings.ranges(HOME, ["one"], "nothing") == {}
+    assert readings.ranges(HOME, ["one"], ["nothing"]) == {} == readings.ranges(HOME, ["one"], [])
+
+
+def test_of_parameters_only_those_that_differ_are_told(readings: RunReadings) -> None:
+    assert readings.keys(HOME, ["one", "two"], 10) == (["val/auc"], ["depth"])
+    assert readings.keys(HOME, ["one"], 10) == (["val/auc"], [])
+
+
+def test_lines_of_many_runs_are_read_at_once_and_are_bounded(readings: RunReadings, tracking: MlflowTracking) -> None:
+    for step in range(2, 30):
+        tracking.log_metric(HOME, "two", "val/auc", 0.5, 20.0 + step, step)
+    lines = readings.lines(HOME, ["one", "two"], "val/auc", 7)
+    assert lines["one"] == [(0, 20.0, 0.5), (1, 21.0, 0.0)]
+    assert [step for step, _, _ in lines["two"]] == [0, 5, 10, 15, 20, 25, 29]

@@ -24,9 +24,22 @@ RUNS_MOST = 1000  # of one question
 _TIMES = "SELECT run_uuid, start_time, end_time FROM runs WHERE run_uuid {among}"
 _METRICS = "SELECT run_uuid, key, value, is_nan FROM latest_metrics WHERE run_uuid {among}"
 _PARAMS = "SELECT run_uuid, key, value FROM params WHERE run_uuid {among}"
+_METRIC_KEYS = "SELECT DISTINCT key FROM latest_metrics WHERE run_uuid {among}"
+_PARAM_KEYS = (  # of those that not all of so many runs have alike
+    "SELECT key FROM params WHERE run_uuid {among} GROUP BY key "
+    "HAVING count(*) < {key} OR min(value) <> max(value) ORDER BY key"
+)
 _RANGES = (
-    "SELECT run_uuid, min(value), max(value), count(*) FROM metrics "
-    "WHERE run_uuid {among} AND NOT is_nan AND key = {key} GROUP BY run_uuid"
+    "SELECT run_uuid, key, min(value), max(value), count(*) FROM metrics "
+    "WHERE run_uuid {among} AND NOT is_nan AND key IN ({keys}) GROUP BY run_uuid, key"
+)
+_LINES = (  # evenly so many of each run's points, with the first and the last
+    "SELECT run_uuid, step, timestamp, value FROM ("
+    "SELECT run_uuid, step, timestamp, value, "
+    "row_number() OVER (PARTITION BY run_uuid ORDER BY step, timestamp, value) AS number, "
+    "count(*) OVER (PARTITION BY run_uuid) AS points "
+    "FROM metrics WHERE run_uuid {among} AND NOT is_nan AND key = {key}) AS numbered "
+    "WHERE (number - 1) % ((points + {key} - 1) / {key}) = 0 OR number = points ORDER BY run_uuid, number"
 )
 
 
@@ -84,8 +97,7 @@ class RunReadings:
     def values(self, workspace: str, names: Sequence[str], keys: Sequence[str] | None = None) -> Mapping[str, Values]:
         """Of each job that has a run, at most RUNS_MOST: what it logged last; of `keys` alone, where they are given."""
         with self._tracking.database.read() as connection:
-            ids = self._tracking.run_ids_in(connection, workspace, names[:RUNS_MOST])
-            jobs = {run: name for name, run in ids.items()}
+            jobs = self._jobs(connection, workspace, names)
             found: dict[str, Values] = {}
             for run, started, ended in among(connection, _TIMES, list(jobs)):
                 found[jobs[run]] = Values((started or 0) / 1000 or None, (ended or 0) / 1000 or None)
@@ -95,13 +107,39 @@ class RunReadings:
                 found[jobs[run]].params[key] = value
         return found
 
-    def ranges(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Range]:
-        """Over all that each job logged of a metric."""
+    def ranges(self, workspace: str, names: Sequence[str], metrics: Sequence[str]) -> Mapping[tuple[str, str], Range]:
+        """Over all that each job logged of the metrics, by job and metric."""
+        if not metrics:
+            return {}
         with self._tracking.database.read() as connection:
-            ids = self._tracking.run_ids_in(connection, workspace, names[:RUNS_MOST])
-            jobs = {run: name for name, run in ids.items()}
-            rows = _among(connection, _RANGES, list(jobs), [metric])
-        return {jobs[run]: Range(least, most, points) for run, least, most, points in rows}
+            jobs = self._jobs(connection, workspace, names)
+            statement = _RANGES.replace("{keys}", ", ".join(["{key}"] * len(metrics)))
+            rows = _among(connection, statement, list(jobs), metrics)
+        return {(jobs[run], key): Range(least, most, points) for run, key, least, most, points in rows}
+
+    def keys(self, workspace: str, names: Sequence[str], most: int) -> tuple[Sequence[str], Sequence[str]]:
+        """The metrics that any of the jobs has logged, and the parameters in which they differ: so many at most."""
+        with self._tracking.database.read() as connection:
+            jobs = self._jobs(connection, workspace, names)
+            metrics = sorted(row[0] for row in among(connection, _METRIC_KEYS, list(jobs)))
+            params = [row[0] for row in _among(connection, _PARAM_KEYS, list(jobs), [len(jobs)])]
+        return metrics[:most], params[:most]
+
+    def lines(
+        self, workspace: str, names: Sequence[str], metric: str, most: int
+    ) -> Mapping[str, Sequence[tuple[int, float, float]]]:
+        """(step, seconds since the epoch, value) of each job, in order, evenly about `most` where there are more."""
+        with self._tracking.database.read() as connection:
+            jobs = self._jobs(connection, workspace, names)
+            found: dict[str, list[tuple[int, float, float]]] = {}
+            for run, step, at, value in _among(connection, _LINES, list(jobs), [metric, most, most]):
+                found.setdefault(jobs[run], []).append((step, at / 1000, value))
+        return found
+
+    def _jobs(self, connection: Connection, workspace: str, names: Sequence[str]) -> dict[str, str]:
+        """The jobs' names by the ids of their runs."""
+        ids = self._tracking.run_ids_in(connection, workspace, names[:RUNS_MOST])
+        return {run: name for name, run in ids.items()}
 
 
 def _logged(
@@ -116,13 +154,14 @@ def _logged(
 
 
 def _among(
-    connection: Connection, statement: str, run_ids: Sequence[str], keys: Sequence[str]
+    connection: Connection, statement: str, run_ids: Sequence[str], keys: Sequence[str | int]
 ) -> Sequence[Sequence[Any]]:
     """As `among`, with `{key}` for each of `keys`, behind it."""
     if connection.dialect.name == "sqlite":
         text = statement.format(among="IN (SELECT value FROM json_each(?))", key="?")
         return execute(connection, text, (json.dumps(run_ids), *keys))
-    return connection.exec_driver_sql(statement.format(among="= ANY(%s)", key="%s"), (list(run_ids), *keys)).all()
+    text = statement.replace("%", "%%").format(among="= ANY(%s)", key="%s")  # a `%` is the driver's
+    return connection.exec_driver_sql(text, (list(run_ids), *keys)).all()
 
 
 def _clauses(like: str) -> Sequence[Clause]:
