@@ -38,6 +38,7 @@ from smalt.kinds.jobs import (
     tracked_run,
 )
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
+from smalt.kinds.jobs.pipelines import shown
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
 from smalt.kinds.jobs.status import JobStatus
@@ -231,7 +232,7 @@ KIND = Kind(
     detail=_detail,
     written=_written,
     origin=lineage.origin,
-    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},
+    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ, "steps": shown.READ},
     list_filter=_filter,
     list_lookup="scheduleId",
     list_states=STATES,

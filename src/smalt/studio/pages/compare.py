@@ -51,7 +51,9 @@ async def show(visit: Visit) -> Response:
     }
     return page(
         "compare.html", visit, cursor=cursor, jobs=[shown(one) for one in documents.values()], columns=columns,
-        metrics=metrics, values=values, ranges=ranges, best=_best(ranges, metrics), metric=metric, group=group, scatter=scatter,        missing=[one for one in _names(visit) if one not in documents], given=given,
+        metrics=metrics, values=values, ranges=ranges, best=_best(ranges, metrics), metric=metric, group=group,
+        scatter=scatter,
+        missing=[one for one in _names(visit) if one not in documents], given=given,
         groups=_groups(group, columns, names, values, metrics), provenance=await _provenance(visit, names),
     )  # fmt: skip
 

@@ -12,12 +12,14 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.store.document import Document, part
 from smalt.studio.pages.jobs import shown
+from smalt.studio.pages.pipeline import steps_of
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import ENDED, HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
 
-TABS = {"": "Overview", "metrics": "Metrics", "logs": "Logs", "origin": "Code and environment"}
+TABS = {"": "Overview", "steps": "Steps", "metrics": "Metrics", "logs": "Logs", "origin": "Code and environment"}
+OF_TYPE = {"steps": "Pipeline"}  # tabs that only jobs of one type have
 _OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
 POSITION = "smalt.queue_position"
 WAITING = ("NotStarted", "Preparing", "Queued", "Starting")
@@ -31,15 +33,19 @@ async def show(visit: Visit) -> Response:
     if tab not in TABS:
         raise Refused(404, "NotFound", f"A job has no tab {tab[:40]!r}.")
     cursor = await visit.cursor()
-    document, details, events = await asyncio.gather(
-        visit.api.get(_path(visit)), visit.api.get(_run(visit, "/details")), visit.api.get(f"{_path(visit)}/events")
+    document, run, events = await asyncio.gather(
+        visit.api.get(_path(visit)), visit.api.get(_run(visit, "")), visit.api.get(f"{_path(visit)}/events")
     )
     if "properties" not in document:  # the name is one that means something else to the API
         raise Refused(404, "NotFound", f"There is no job {_name(visit)!r}.")
     happened = events["value"][-HISTORY:]
-    job = {**shown(document), **_more(document["properties"], details, happened)}
-    values: Document = {"cursor": cursor, "tab": tab, "tabs": TABS, "job": job, "events": happened}
-    read = {"": _overview, "metrics": _metrics, "logs": _logs, "origin": _origin}[tab]
+    job = {**shown(document), **_more(document["properties"], run, happened)}
+    tabs = {key: label for key, label in TABS.items() if OF_TYPE.get(key) in (None, job["type"])}
+    if tab not in tabs:
+        raise Refused(404, "NotFound", f"A job of the type {job['type']} has no tab {tab!r}.")
+    values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, "job": job, "events": happened}
+    values["parent"] = run.get("parentRunId")
+    read = {"": _overview, "steps": steps_of, "metrics": _metrics, "logs": _logs, "origin": _origin}[tab]
     return page("job.html", visit, **values, **await read(visit, document))
 
 
@@ -47,12 +53,8 @@ async def _overview(visit: Visit, document: Document) -> Document:
     properties = document["properties"]
     parameters = sorted(part(properties, "parameters").items())
     after = visit.http.query_params.get("after")
-    children, above = await asyncio.gather(
-        visit.api.get(
-            _run(visit, "/children"), {"$top": str(CHILDREN), **({"$continuationtoken": after} if after else {})}
-        ),
-        visit.api.get(_run(visit, "")),
-    )
+    query = {"$top": str(CHILDREN), **({"$continuationtoken": after} if after else {})}
+    children = await visit.api.get(_run(visit, "/children"), query)
     return {
         "latest": await visit.logged.latest(visit.workspace.key, document["name"]),
         "parameters": parameters[:PARAMETERS],
@@ -61,7 +63,6 @@ async def _overview(visit: Visit, document: Document) -> Document:
         "outputs": _ports(properties, "outputs", "jobOutputType"),
         "children": children["value"],
         "more_children": children.get("continuationToken"),
-        "parent": above.get("parentRunId"),
     }
 
 
@@ -115,8 +116,11 @@ async def _logs(visit: Visit, document: Document) -> Document:
 
 
 async def _origin(visit: Visit, document: Document) -> Document:
-    made = await visit.api.get(f"{_path(visit)}/provenance")
-    return {"made": made, "lock": sorted(part(made["environment"], "lock").items())}
+    made, details = await asyncio.gather(
+        visit.api.get(f"{_path(visit)}/provenance"), visit.api.get(_run(visit, "/details"))
+    )
+    warnings = [one["message"] for one in details["warnings"]]
+    return {"made": made, "lock": sorted(part(made["environment"], "lock").items()), "warnings": warnings}
 
 
 def _name(visit: Visit) -> str:
@@ -141,20 +145,19 @@ def _local(url: str) -> str:
     return f"{parts.path}?{parts.query}"
 
 
-def _more(properties: Document, details: Document, happened: Sequence[Document]) -> Document:
+def _more(properties: Document, run: Document, happened: Sequence[Document]) -> Document:
     """Of a job's documents what its page shows above its tabs. `happened`: the last is the newest."""
     kept = part(properties, "properties")
     services = part(properties, "services")
-    error = part(part(details, "error"), "error")
+    error = part(part(run, "error"), "error")
     return {
         "description": properties.get("description") or "",
         "command": properties.get("command") or "",
         "compute": str(properties.get("computeId") or "serverless").rpartition("/")[2],
         "tags": sorted(part(properties, "tags").items()),
-        "started": details.get("startTimeUtc"),
-        "ended": details.get("endTimeUtc"),
+        "started": run.get("startTimeUtc"),
+        "ended": run.get("endTimeUtc"),
         "error": error.get("message") or "",
-        "warnings": [one["message"] for one in details["warnings"]],
         "waits": happened[-1].get("reason") if happened and properties["status"] in WAITING else None,
         "position": kept.get(POSITION),
         "over": properties["status"] in ENDED,
