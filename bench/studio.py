@@ -24,6 +24,8 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 import live
+from smalt.arm.kind import OURS
+from smalt.kinds.jobs.pipelines.graph import GRAPH
 from smalt.settings import Settings
 from smalt.store.database import Database
 from smalt.store.tables import resource
@@ -33,7 +35,7 @@ from smalt.tracking.runs.runs import MlflowTracking
 HOME = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/smalt/providers/Microsoft.MachineLearningServices/workspaces/default"
 RUNS = 5  # of each measurement
 BATCH = 5000
-COMPARED, POINTS = 500, 200
+COMPARED, POINTS, STEPS = 500, 200, 500
 STATES = ("Completed",) * 17 + ("Failed",) * 2 + ("Canceled",)
 STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--ignore-certificate-errors"]
@@ -71,6 +73,7 @@ def measured(page: Page, studio: str, jobs: int) -> Iterator[tuple[str, list[flo
     yield "what failed", [ready(page, f"{studio}/jobs?status=Failed") for _ in range(RUNS)]
     yield "home", [ready(page, f"{studio}/") for _ in range(RUNS)]
     yield "a job", [ready(page, f"{studio}/jobs/{names[0]}") for _ in range(RUNS)]
+    yield f"a pipeline of {STEPS} steps", [ready(page, f"{studio}/jobs/bench-pipeline?tab=steps") for _ in range(RUNS)]
     compare = f"{studio}/jobs/compare?jobs={','.join(names)}"
     yield f"{len(names)} jobs compared", [ready(page, compare) for _ in range(RUNS)]
 
@@ -101,6 +104,8 @@ def fill(settings: Settings, jobs: int) -> None:
     with database.read() as connection:
         if connection.execute(resource.select().where(resource.c.id == f"{HOME.lower()}/jobs/bench-000000")).first():
             return
+    with database.write() as connection:
+        connection.execute(resource.insert(), [_pipeline()])
     experiment, now, chance = tracking.default_experiment(HOME.lower()), time.time(), random.Random(1)
     for begin in range(0, jobs, BATCH):
         numbers = range(begin, min(begin + BATCH, jobs))
@@ -136,6 +141,18 @@ def _job(number: int, state: str, at: float) -> dict[str, Any]:
         "deleting": False, "failures": 0, "created_at": at, "changed_at": at, "created_by": "bench",
         "changed_by": "bench", "ended_at": at + 50, "counted": False,
     }  # fmt: skip
+
+
+def _pipeline() -> dict[str, Any]:
+    chance = random.Random(2)
+    steps = [
+        {"name": f"s{at}", "type": "command", "component": f"{HOME}/components/c/versions/1", "display": f"step {at}",
+         "after": {f"s{chance.randrange(max(0, at - 25), at)}": True for _ in range(2) if at}}
+        for at in range(STEPS)
+    ]  # fmt: skip
+    spec = {"properties": {"jobType": "Pipeline", "jobs": {}}, OURS: {GRAPH: {"steps": steps, "components": {}}}}
+    row = {**_job(0, "Canceled", time.time()), "name": "bench-pipeline", "spec": json.dumps(spec)}
+    return {**row, "id": f"{HOME}/jobs/bench-pipeline".lower(), "written": f"{HOME}/jobs/bench-pipeline"}
 
 
 def _run(number: int, state: str, at: float, experiment: int) -> dict[str, Any]:

@@ -32,6 +32,11 @@ customElements.define("s-graph", class extends HTMLElement {
       const does = { "+": () => this.zoom(1 / STEP), "-": () => this.zoom(STEP), 0: () => this.fit(), ArrowLeft: () => this.pan(-by, 0), ArrowRight: () => this.pan(by, 0), ArrowUp: () => this.pan(0, -by), ArrowDown: () => this.pan(0, by) }[event.key];
       if (does && !event.ctrlKey && !event.metaKey) event.preventDefault(), does();
     });
+    this.heard = ({ detail }) => { // a step is a job from now on
+      const link = this.querySelector(`[data-state-of="${CSS.escape(detail.id)}"]`)?.parentElement.querySelector("a[data-to]");
+      if (link) link.setAttribute("href", link.dataset.to), link.removeAttribute("data-to");
+    };
+    document.addEventListener("smalt:change", this.heard);
     this.fit();
     this.sized = new ResizeObserver(() => { if (this.clientWidth !== this.width) this.fit(); });
     this.sized.observe(this);
@@ -39,6 +44,7 @@ customElements.define("s-graph", class extends HTMLElement {
 
   disconnectedCallback() {
     this.sized.disconnect();
+    document.removeEventListener("smalt:change", this.heard);
   }
 
   /** All of it, but no larger than it is drawn; of a tall one the top. */
