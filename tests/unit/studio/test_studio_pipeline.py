@@ -15,7 +15,9 @@ from smalt.studio.layout import Box, arranged
 
 MADE = "${{parent.jobs.%s.outputs.made}}"
 IN = "${{parent.inputs.raw}}"
-GIVEN: Any = {"inputs": {"raw": {"jobInputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/raw/"}}}
+GIVEN: Any = {
+    "inputs": {"raw": {"jobInputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/raw/"}}
+}
 
 
 @pytest.fixture

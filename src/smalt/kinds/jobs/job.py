@@ -38,10 +38,11 @@ from smalt.kinds.jobs import (
     tracked_run,
 )
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
-from smalt.kinds.jobs.pipelines import shown
+from smalt.kinds.jobs.pipelines import shown as steps
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.jobs.sweeps import shown as trials
 from smalt.store import operations, resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -232,7 +233,13 @@ KIND = Kind(
     detail=_detail,
     written=_written,
     origin=lineage.origin,
-    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ, "steps": shown.READ},
+    actions={
+        "cancel": Action(_cancel),
+        "provenance": provenance.READ,
+        "lineage": READ,
+        "steps": steps.READ,
+        "trials": trials.READ,
+    },
     list_filter=_filter,
     list_lookup="scheduleId",
     list_states=STATES,

@@ -13,13 +13,21 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from smalt.store.document import Document, part
 from smalt.studio.pages.jobs import shown
 from smalt.studio.pages.pipeline import steps_of
+from smalt.studio.pages.sweep import trials_of
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import ENDED, HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
 
-TABS = {"": "Overview", "steps": "Steps", "metrics": "Metrics", "logs": "Logs", "origin": "Code and environment"}
-OF_TYPE = {"steps": "Pipeline"}  # tabs that only jobs of one type have
+TABS = {
+    "": "Overview",
+    "steps": "Steps",
+    "trials": "Trials",
+    "metrics": "Metrics",
+    "logs": "Logs",
+    "origin": "Code and environment",
+}
+OF_TYPE = {"steps": "Pipeline", "trials": "Sweep"}  # tabs that only jobs of one type have
 _OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
 POSITION = "smalt.queue_position"
 WAITING = ("NotStarted", "Preparing", "Queued", "Starting")
@@ -45,7 +53,14 @@ async def show(visit: Visit) -> Response:
         raise Refused(404, "NotFound", f"A job of the type {job['type']} has no tab {tab!r}.")
     values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, "job": job, "events": happened}
     values["parent"] = run.get("parentRunId")
-    read = {"": _overview, "steps": steps_of, "metrics": _metrics, "logs": _logs, "origin": _origin}[tab]
+    read = {
+        "": _overview,
+        "steps": steps_of,
+        "trials": trials_of,
+        "metrics": _metrics,
+        "logs": _logs,
+        "origin": _origin,
+    }[tab]
     return page("job.html", visit, **values, **await read(visit, document))
 
 
