@@ -38,7 +38,9 @@ def importance(trials: Sequence[tuple[Mapping[str, str], float]], maximize: bool
             for at, (_, score) in enumerate(known)
         ]
     )
-    found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_GOOD))
+    found = optuna.importance.get_param_importances(
+        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_GOOD)
+    )
     return [(name, share) for name, share in found.items() if math.isfinite(share)]
 
 

@@ -26,6 +26,7 @@ from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import (
     accept,
     command,
+    files,
     life,
     lineage,
     modes,
@@ -239,6 +240,9 @@ KIND = Kind(
         "lineage": READ,
         "steps": steps.READ,
         "trials": trials.READ,
+        "files": files.LIST,
+        "file": files.READ,
+        "searchLog": files.SEARCH,
     },
     list_filter=_filter,
     list_lookup="scheduleId",
