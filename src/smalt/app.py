@@ -98,6 +98,7 @@ from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.models.registered_models import RegisteredModels
 from smalt.tracking.process import mlflow_server
 from smalt.tracking.runs.runs import MlflowTracking
+from smalt.tracking.store.readings import RunReadings
 from smalt.unix_socket import listen, say
 from smalt.web.asleep import AsleepApp
 from smalt.web.dispatcher import Dispatcher
@@ -252,7 +253,7 @@ def build(settings: Settings) -> Server:
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,
-        studio=StudioApp(sessions, tracking, lambda: dispatcher),
+        studio=StudioApp(sessions, RunReadings(tracking), lambda: dispatcher),
         open_routes=open_routes(
             settings.url,
             login.routes(),

@@ -26,6 +26,7 @@ from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import (
     accept,
     command,
+    files,
     life,
     lineage,
     modes,
@@ -39,9 +40,11 @@ from smalt.kinds.jobs import (
     tracked_run,
 )
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
+from smalt.kinds.jobs.pipelines import shown as steps
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.jobs.sweeps import shown as trials
 from smalt.store import operations, resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -227,6 +230,8 @@ def _is_sought(row: Row, query: Mapping[str, str]) -> bool:
 
 
 SEARCH_MOST = 200  # characters
+STATES = ("NotStarted", "Preparing", "Queued", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
+          "Failed", "Canceled")  # fmt: skip
 
 KIND = Kind(
     path="workspaces/jobs",
@@ -239,7 +244,18 @@ KIND = Kind(
     detail=_detail,
     written=_written,
     origin=lineage.origin,
-    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},
+    actions={
+        "cancel": Action(_cancel),
+        "provenance": provenance.READ,
+        "lineage": READ,
+        "steps": steps.READ,
+        "trials": trials.READ,
+        "files": files.LIST,
+        "file": files.READ,
+        "searchLog": files.SEARCH,
+    },
     list_filter=_filter,
     list_lookup="scheduleId",
+    list_states=STATES,
+    list_names="names",
 )

@@ -196,6 +196,15 @@ class MlflowTracking:
         """`run_id` inside a transaction of the caller's."""
         return _run_id(connection, workspace, name)
 
+    def job_names(self, workspace: str, run_ids: Sequence[str]) -> Sequence[str]:
+        """Whose runs these are: what `run_id` says, backwards."""
+        ending = _second_id(workspace, "")
+        return [one.removesuffix(ending) for one in run_ids]
+
+    def run_ids_in(self, connection: Connection, workspace: str, names: Sequence[str]) -> Mapping[str, str]:
+        """`run_id` of many, by name, inside a transaction of the caller's."""
+        return _run_ids(connection, workspace, names)
+
     def now(self) -> float:
         return self._clock()
 
