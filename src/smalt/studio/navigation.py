@@ -5,5 +5,20 @@ from __future__ import annotations
 AREAS = (
     ("", (("Home", "/"),)),
     ("Work", (("Jobs", "/jobs"),)),
-    ("Serving", (("Endpoints", "/endpoints"),)),
+    (
+        "Serving",
+        (
+            ("Endpoints", "/endpoints"),
+            ("Batch endpoints", "/batch-endpoints"),
+            ("Alerts", "/alerts"),
+        ),
+    ),
+    (
+        "Here",
+        (
+            ("Connect", "/connect"),
+            ("Activity", "/activity"),
+            ("Settings", "/settings"),
+        ),
+    ),
 )

@@ -34,18 +34,34 @@ class PlatformApi:
         """Raises Refused."""
         return await self._ask("GET", path, query or {}, None)
 
-    async def post(self, path: str, body: Document | None = None) -> Document:
+    async def post(self, path: str, body: Document | None = None, headers: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
-        return await self._ask("POST", path, {}, body or {})
+        return await self._ask("POST", path, {}, body or {}, headers)
 
-    async def patch(self, path: str, body: Document) -> Document:
+    async def patch(self, path: str, body: Document, if_match: str = "") -> Document:
+        """Raises Refused; of another ETag than `if_match`, where that is given."""
+        return await self._ask("PATCH", path, {}, body, {"if-match": if_match} if if_match else None)
+
+    async def put(self, path: str, body: Document, query: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
-        return await self._ask("PATCH", path, {}, body)
+        return await self._ask("PUT", path, query or {}, body)
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str], body: Document | None) -> Document:
+    async def delete(self, path: str) -> Document:
+        """Raises Refused."""
+        return await self._ask("DELETE", path, {}, None)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Document | None,
+        more: Mapping[str, str] | None = None,
+    ) -> Document:
         content = b"" if body is None else json.dumps(body).encode()
         headers = [one for one in self._scope["headers"] if one[0].lower() in _PASSED]
         headers += [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in (more or {}).items()]
         scope: dict[str, Any] = {
             **self._scope, "method": method, "path": path, "raw_path": quote(path).encode(), "headers": headers,
             "query_string": urlencode({"api-version": API_VERSION, **query}).encode(), "state": {}, "extensions": {},

@@ -1,5 +1,8 @@
+import "./copy.js";
 import "./dialogs.js";
+import "./forms.js";
 import "./live.js";
+import "./shows.js";
 import "./time.js";
 
 // On a narrow screen the list of pages is opened by its button.
@@ -10,4 +13,4 @@ pages?.addEventListener("click", () => {
 });
 
 // What is large is had where it is used.
-for (const name of ["chart", "log", "tail"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+for (const name of ["ask", "chart", "log", "tail", "traffic"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
