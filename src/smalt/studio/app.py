@@ -28,6 +28,7 @@ from smalt.studio.pages import (
     home,
     job,
     jobs,
+    new_job,
 )
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -40,6 +41,7 @@ FORM = "smalt-form"  # a header: the form was sent by a script, and the page sta
 ROUTES = (
     *home.ROUTES,
     *jobs.ROUTES,
+    *new_job.ROUTES,
     *job.ROUTES,
     *endpoints.ROUTES,
     *endpoint.ROUTES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,9 +19,11 @@ _PASSED = frozenset((b"cookie", b"origin", b"sec-fetch-site", b"sec-fetch-mode",
 class Refused(Exception):
     """What the API answered instead. `status` is HTTP's."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
+        """`details`: field and message of each thing that is wrong, where several were found."""
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+        self.details = details or [("", message)]
 
 
 class PlatformApi:
@@ -42,9 +44,9 @@ class PlatformApi:
         """Raises Refused; of another ETag than `if_match`, where that is given."""
         return await self._ask("PATCH", path, {}, body, {"if-match": if_match} if if_match else None)
 
-    async def put(self, path: str, body: Document, query: Mapping[str, str] | None = None) -> Document:
+    async def put(self, path: str, body: Document, headers: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
-        return await self._ask("PUT", path, query or {}, body)
+        return await self._ask("PUT", path, {}, body, headers)
 
     async def delete(self, path: str) -> Document:
         """Raises Refused."""
@@ -98,7 +100,10 @@ class _Answer:
             found = {}
         if self._status >= 400:
             error = found.get("error") or {}
+            details = [
+                (str(one.get("target") or ""), str(one.get("message") or "")) for one in error.get("details") or ()
+            ]
             raise Refused(
-                self._status, str(error.get("code") or ""), str(error.get("message") or "No reason is known.")
+                self._status, str(error.get("code") or ""), str(error.get("message") or "No reason is known."), details
             )
         return found or {}

@@ -3,7 +3,7 @@
 As `az monitor metrics alert create` and azure-mgmt-monitor send them (2018-03-01):
 https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py`; who tells: the step below.
 
-`status`: `fired` (since when, why, who looks after it), and a key for each notice that a receiver has not been told yet.
+`status`: `fired` (since when, why, who looks after it); a key for each notice that a receiver has not been told yet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 // A form that changes something is sent by a script: what was typed stays on the page where the platform refuses it.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
-  if (form.method !== "post" || event.defaultPrevented || form.hasAttribute("data-plain")) return;
+  if (form.method !== "post" || event.defaultPrevented || event.submitter?.hasAttribute("data-plain")) return;
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button:not([type=button])");
   const fields = new URLSearchParams(new FormData(form, event.submitter));
@@ -9,6 +9,13 @@ document.addEventListener("submit", async (event) => {
   say(form, "");
   try {
     const answer = await fetch(event.submitter?.getAttribute("formaction") ?? form.action, { method: "POST", body: fields, headers: { "smalt-form": "1" } });
+    const into = event.submitter?.dataset.into;
+    if (into && answer.headers.get("content-type").startsWith("text/html")) {
+      const place = document.getElementById(into);
+      place.innerHTML = await answer.text();
+      place.focus();
+      return void button.removeAttribute("disabled");
+    }
     const found = await answer.json();
     if (found.to) return void location.assign(found.to);
     say(form, found.message, found.code);

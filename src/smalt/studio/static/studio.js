@@ -2,6 +2,7 @@ import "./copy.js";
 import "./dialogs.js";
 import "./forms.js";
 import "./live.js";
+import "./rows.js";
 import "./shows.js";
 import "./time.js";
 
@@ -13,4 +14,4 @@ pages?.addEventListener("click", () => {
 });
 
 // What is large is had where it is used.
-for (const name of ["ask", "chart", "log", "tail", "traffic"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+for (const name of ["ask", "chart", "code", "log", "tail", "traffic", "yaml"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
