@@ -28,6 +28,7 @@ from smalt.studio.pages import (
     home,
     job,
     jobs,
+    new_endpoint,
     new_job,
 )
 from smalt.studio.platform_api import Refused
@@ -44,6 +45,7 @@ ROUTES = (
     *new_job.ROUTES,
     *job.ROUTES,
     *endpoints.ROUTES,
+    *new_endpoint.ROUTES,
     *endpoint.ROUTES,
     *endpoint_actions.ROUTES,
     *alerts.ROUTES,

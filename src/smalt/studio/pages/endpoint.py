@@ -34,7 +34,7 @@ async def show(visit: Visit) -> Response:
         visit.api.get(path_of(visit)), visit.api.get(f"{path_of(visit)}/deployments", query)
     )
     endpoint = shown(document)
-    deployments = [_deployment(one, endpoint) for one in found["value"]]
+    deployments = [deployment_of(one, endpoint) for one in found["value"]]
     read = {"": _overview, "traffic": _traffic, "test": _test, "alerts": _alerts}[tab]
     return page(
         "endpoint.html", visit, cursor=cursor, tab=tab, tabs=TABS, endpoint=endpoint, deployments=deployments,
@@ -129,7 +129,7 @@ def _share(shares: Document, name: str) -> int:
     return next((share for one, share in shares.items() if one.lower() == name.lower()), 0)
 
 
-def _deployment(deployment: Document, endpoint: Document) -> dict[str, Any]:
+def deployment_of(deployment: Document, endpoint: Document) -> dict[str, Any]:
     properties = deployment["properties"]
     scale = part(properties, "scaleSettings")
     return {

@@ -37,3 +37,13 @@ function say(form, message, code = "") {
   place.textContent = code ? `${message} (${code})` : message;
   if (message) place.focus();
 }
+
+// <form data-when-shown>: what was wanted once it can be done; it comes with a part of a page that is looked at anew.
+function whenShown() {
+  const form = document.querySelector("form[data-when-shown]");
+  if (!form) return;
+  form.removeAttribute("data-when-shown");
+  form.requestSubmit();
+}
+document.addEventListener("htmx:afterSettle", whenShown);
+addEventListener("load", whenShown);
