@@ -18,10 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
+from smalt.settings import Settings
 from smalt.studio.metrics import Logged, Measurements
 from smalt.studio.pages import (
+    activity,
     alerts,
     batch_endpoints,
+    connect,
     endpoint,
     endpoint_actions,
     endpoints,
@@ -30,6 +33,7 @@ from smalt.studio.pages import (
     jobs,
     new_endpoint,
     new_job,
+    settings,
 )
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -50,14 +54,20 @@ ROUTES = (
     *endpoint_actions.ROUTES,
     *alerts.ROUTES,
     *batch_endpoints.ROUTES,
+    *connect.ROUTES,
+    *activity.ROUTES,
+    *settings.ROUTES,
 )
 
 
 class StudioApp:
     """An ASGI app for `/studio` and what is below it. `platform` answers the API: the whole server."""
 
-    def __init__(self, sessions: Sessions, measured: Measurements, platform: Callable[[], ASGIApp]) -> None:
-        self._sessions, self._platform, self._logged = sessions, platform, Logged(measured)
+    def __init__(
+        self, settings: Settings, sessions: Sessions, measured: Measurements, platform: Callable[[], ASGIApp]
+    ) -> None:
+        self._settings, self._sessions = settings, sessions
+        self._platform, self._logged = platform, Logged(measured)
         self._app = Starlette(
             routes=[
                 Mount(f"{ROOT}/static", _Files(directory=STATIC)),
@@ -74,7 +84,7 @@ class StudioApp:
         async def answer(http: HttpRequest) -> Response:
             visit = None
             try:
-                visit = Visit.read(http, self._sessions, self._platform(), self._logged)
+                visit = Visit.read(http, self._settings, self._sessions, self._platform(), self._logged)
                 if visit is None:
                     return _stranger(http)
                 if one.method == "POST":

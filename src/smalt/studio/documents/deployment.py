@@ -22,7 +22,7 @@ def sent(deployment: Mapping[str, Any]) -> Document:
     """The body of its PUT."""
     code = deployment.get("code_configuration") or {}
     properties: Document = {
-        "model": deployment["model"],
+        "model": deployment.get("model"),
         "environmentId": deployment.get("environment"),
         "codeConfiguration": {"codeId": code["code"], "scoringScript": code["scoring_script"]} if code else None,
         "instanceType": deployment["instance_type"],

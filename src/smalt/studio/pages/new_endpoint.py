@@ -97,15 +97,15 @@ async def send_traffic(visit: Visit) -> Response:
 def _documents(visit: Visit) -> tuple[Document, Document]:
     """As files of `az ml` say them. Raises Refused(400)."""
     given = {name: visit.fields.get(name, "").strip() for name in visit.fields}
-    for name in ("endpoint", "deployment", "model"):
+    for name in ("endpoint", "deployment", *(() if given.get("script") else ("model",))):
         if not given.get(name):
             raise Refused(400, "InvalidForm", f"{name}: this is missing.")
-    model = given["model"].removeprefix("azureml:")
+    model = given.get("model", "").removeprefix("azureml:")
     deployment: Document = {
         "$schema": "https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json",
         "name": given["deployment"],
         "endpoint_name": given["endpoint"],
-        "model": f"azureml:{model}",
+        **({"model": f"azureml:{model}"} if model else {}),
         "instance_type": given.get("instance_type") or SIZE,
         "instance_count": whole(visit, "instances") or 1,
     }
