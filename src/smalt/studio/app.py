@@ -28,6 +28,7 @@ from smalt.studio.pages import (
     endpoint,
     endpoint_actions,
     endpoints,
+    find,
     home,
     job,
     jobs,
@@ -45,6 +46,7 @@ STATIC = Path(__file__).parent / "static"
 FORM = "smalt-form"  # a header: the form was sent by a script, and the page stays
 ROUTES = (
     *home.ROUTES,
+    *find.ROUTES,
     *jobs.ROUTES,
     *new_job.ROUTES,
     *job.ROUTES,

@@ -28,6 +28,7 @@ WHATS = {
     "connected": "connected to",
 }
 _PEOPLE = tuple(one for one in WHATS if one != "state")
+_SAID = ("created", "updated", "gone", "delete requested")  # reasons that say what `what` does
 _PAGES = {"jobs": "/jobs/", "onlineendpoints": "/endpoints/", "batchendpoints": "/batch-endpoints/"}
 
 
@@ -67,7 +68,7 @@ def _shown(visit: Visit, change: Document) -> dict[str, Any]:
         "states": f"{change.get('from') or ''} → {change['to']}"
         if change["what"] == "state" and change.get("to")
         else "",
-        "reason": change.get("reason") or "",
+        "reason": "" if change.get("reason") in _SAID else change.get("reason") or "",
     }
 
 

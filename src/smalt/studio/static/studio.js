@@ -1,6 +1,7 @@
 import "./copy.js";
 import "./dialogs.js";
 import "./forms.js";
+import "./keys.js";
 import "./live.js";
 import "./rows.js";
 import "./shows.js";
