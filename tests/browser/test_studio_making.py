@@ -49,7 +49,7 @@ def test_a_job_is_made_of_a_form_with_code(
     environment.fill("azureml:none:1")
     studio.get_by_role("button", name="Submit").click()
     expect(studio.get_by_role("alert")).to_contain_text("there is no environment 'none'")
-    environment.fill(platform.environment)
+    environment.fill("azureml:plain:1")
     studio.get_by_role("button", name="Go on in YAML").click()
     expect(studio.get_by_text("The platform would take it.")).to_be_visible()
     studio.get_by_role("textbox", name="YAML").press("Control+End")

@@ -100,12 +100,12 @@ def _documents(visit: Visit) -> tuple[Document, Document]:
     for name in ("endpoint", "deployment", *(() if given.get("script") else ("model",))):
         if not given.get(name):
             raise Refused(400, "InvalidForm", f"{name}: this is missing.")
-    model = given.get("model", "").removeprefix("azureml:")
+    model = given.get("model", "")
     deployment: Document = {
         "$schema": "https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json",
         "name": given["deployment"],
         "endpoint_name": given["endpoint"],
-        **({"model": f"azureml:{model}"} if model else {}),
+        **({"model": model if model.startswith("azureml:") else f"azureml:{model}"} if model else {}),
         "instance_type": given.get("instance_type") or SIZE,
         "instance_count": whole(visit, "instances") or 1,
     }
@@ -118,7 +118,9 @@ def _documents(visit: Visit) -> tuple[Document, Document]:
 
 def _name_for(model: str) -> str:
     """Of an endpoint for this model: letters, digits and dashes, 3 to 32."""
-    return re.sub(r"[^a-zA-Z0-9]+", "-", model.partition(":")[0]).strip("-")[:32].strip("-")
+    found = re.search(r"/models/([^/]+)/", model)  # of a registry
+    name = found[1] if found else model.partition(":")[0]
+    return re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:32].strip("-")
 
 
 async def _exists(visit: Visit, path: str) -> bool:

@@ -1,5 +1,5 @@
 // <s-code>: files or a folder of this machine, uploaded as code; its id is in the form's hidden field then.
-import { asCode, size } from "./upload.js";
+import { asCode, size } from "./code-upload.js";
 
 customElements.define("s-code", class extends HTMLElement {
   connectedCallback() {

@@ -1,7 +1,7 @@
-// A form that changes something is sent by a script: what was typed stays on the page where the platform refuses it.
+// <form data-stays> is sent by a script: what was typed stays on the page where the platform refuses it.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
-  if (form.method !== "post" || event.defaultPrevented || event.submitter?.hasAttribute("data-plain")) return;
+  if (!form.hasAttribute("data-stays") || event.defaultPrevented || event.submitter?.hasAttribute("data-plain")) return;
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button:not([type=button])");
   const fields = new URLSearchParams(new FormData(form, event.submitter));

@@ -1,4 +1,4 @@
-import "./copy.js";
+import "./copies.js";
 import "./dialogs.js";
 import "./forms.js";
 import "./keys.js";
