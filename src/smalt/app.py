@@ -253,7 +253,7 @@ def build(settings: Settings) -> Server:
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,
-        studio=StudioApp(sessions, RunReadings(tracking), lambda: dispatcher),
+        studio=StudioApp(settings, sessions, RunReadings(tracking), lambda: dispatcher),
         open_routes=open_routes(
             settings.url,
             login.routes(),

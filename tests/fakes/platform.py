@@ -311,7 +311,9 @@ class Harness:
         async def call() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app)
             async with httpx.AsyncClient(transport=transport, base_url="https://localhost:7443") as client:
-                content = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+                content: dict[str, Any] = (
+                    {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+                )
                 names = {name.replace("_", "-"): value for name, value in headers.items()}
                 return await client.request(method, url, headers=names, **content)
 

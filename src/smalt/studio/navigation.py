@@ -15,5 +15,20 @@ AREAS = (
             ("Datastores", "/datastores"),
         ),
     ),
-    ("Serving", (("Endpoints", "/endpoints"),)),
+    (
+        "Serving",
+        (
+            ("Endpoints", "/endpoints"),
+            ("Batch endpoints", "/batch-endpoints"),
+            ("Alerts", "/alerts"),
+        ),
+    ),
+    (
+        "Here",
+        (
+            ("Connect", "/connect"),
+            ("Activity", "/activity"),
+            ("Settings", "/settings"),
+        ),
+    ),
 )

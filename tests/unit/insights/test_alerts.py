@@ -421,3 +421,30 @@ def test_a_receiver_that_never_comes_to_an_end_holds_nobody_up(
     lanes = harness.kinds.lanes()
     assert [name for name, lane in lanes.items() if alert.key in lane.kinds] == ["telling"]
     assert [name for name, lane in lanes.items() if compute.key in lane.kinds] == ["control", "cleanup"]
+
+
+def test_somebody_looks_after_a_fired_alert_until_it_is_resolved(site: Site, hook: Receiver) -> None:
+    early = site.harness.send("POST", f"{ALERT}/acknowledge", {})
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "AlertNotFired")
+    site.answer(800)
+    assert site.state == "Fired"
+    for _ in range(2):  # the first who did it stays
+        state = site.harness.send("POST", f"{ALERT}/acknowledge", {}).json()["alertState"]
+        assert (state["acknowledgedBy"], state["monitorCondition"]) == ("ada", "Fired")
+    site.restart()
+    site.answer(800)
+    assert site.harness.get(ALERT).json()["properties"]["alertState"]["acknowledgedBy"] == "ada"
+    assert len(hook.heard) == 1, "it fires once"
+    for _ in range(60):
+        site.answer(50)
+    assert site.state == "Resolved"
+    site.answer(800, after_s=400)
+    assert "acknowledgedBy" not in site.harness.get(ALERT).json()["properties"]["alertState"]
+
+
+def test_alerts_are_listed_by_what_they_look_at(site: Site) -> None:
+    rules = f"{GROUP}/providers/Microsoft.Insights/metricAlerts"
+    workspace = ENDPOINT.partition("/onlineEndpoints/")[0]
+    for scope, names in ((ENDPOINT, ["slow"]), (workspace, ["slow"]), (BLUE, []), (ENDPOINT[:-1], []), ("", ["slow"])):
+        found = site.harness.get(f"{rules}?scope={scope}").json()["value"]
+        assert [one["name"] for one in found] == names, scope

@@ -3,8 +3,8 @@
 As `az monitor metrics alert create` and azure-mgmt-monitor send them (2018-03-01):
 https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py`; who tells: the step below.
 
-`status`: `fired` (since when, and why), `calm_since` (of a fired one: since when its condition does not hold), and a
-key for each notice that a receiver has not been told yet. A notice is out of it as soon as it is told, whatever else
+`status`: `fired` (since when, why, who looks after it), `calm_since` (of a fired one: since when its condition does not
+hold), and a key for each notice that a receiver has not been told yet. A notice is out of it as soon as it is told, whatever else
 becomes of the step. Who is told twice, because the server was killed in between, hears the same `Idempotency-Key`.
 """
 
@@ -21,7 +21,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from smalt.arm.envelope import timestamp
-from smalt.arm.errors import invalid
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import TELLING, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
@@ -29,9 +29,10 @@ from smalt.kinds.insights.action_group import ACTION_GROUPS, refused
 from smalt.kinds.insights.conditions import Condition, Dimension
 from smalt.kinds.insights.metrics import INSIGHTS
 from smalt.kinds.insights.rules import READ_METRICS, check_metric, found, whole_minutes
-from smalt.store import resources
+from smalt.store import changes, resources
+from smalt.store.changes import What
 from smalt.store.document import part
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 _log = logging.getLogger("smalt.alerts")
 NOTICE = "notice "  # how the keys of a status begin that are notices
@@ -210,6 +211,32 @@ def _status(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, {"value": [{**shown, "properties": said}]}
 
 
+def _acknowledge(request: Request, row: Row | None) -> tuple[int, Any]:
+    """Somebody looks after it: who, and since when. It goes on to be fired until its conditions do not hold."""
+    assert row is not None
+    with request.platform.database.write() as connection:
+        current = resources.get(connection, row.id, Lock.WRITE)
+        fired = part(current.status, "fired") if current is not None else {}
+        if not fired:
+            raise ArmError(409, "AlertNotFired", f"Alert '{row.name}' is not fired: nothing waits for anybody.", "name")
+        if not fired.get("acknowledged"):
+            told = {"at": request.now, "by": request.principal.name}
+            resources.merge_status(connection, row.id, {"fired": {**fired, "acknowledged": told}})
+            changes.record(
+                connection, row.id, "Fired", "Fired", f"acknowledged by {request.principal.name}", request.now,
+                what=What.STATE, kind=row.kind, generation=row.generation,
+            )  # fmt: skip
+        found = resources.get(connection, row.id)
+    assert found is not None
+    return 200, _view(request.platform, found)
+
+
+def _of_scope(row: Row, query: Mapping[str, str]) -> bool:
+    """`scope`: of rules that look at this resource or at something in it."""
+    wanted = query.get("scope", "").lower()
+    return not wanted or any(f"{one.lower()}/".startswith(f"{wanted}/") for one in row.properties["scopes"])
+
+
 def _view(platform: Platform, row: Row) -> Document:
     """What Azure has in its list of alerts stands here, too."""
     fired = part(row.status, "fired")
@@ -218,6 +245,8 @@ def _view(platform: Platform, row: Row) -> Document:
         condition |= {"firedDateTime": timestamp(float(fired["at"])), "firedReason": fired["reason"]}
     if cause := fired.get("cause"):
         condition["lastChange"] = cause
+    if told := fired.get("acknowledged"):
+        condition |= {"acknowledgedBy": told["by"], "acknowledgedDateTime": timestamp(float(told["at"]))}
     return {"alertState": condition}
 
 
@@ -237,7 +266,8 @@ KIND = Kind(
     admit=_admit,
     reconcile=_reconcile,
     view=_view,
-    actions={"status": Action(_status, method="GET")},
+    actions={"status": Action(_status, method="GET"), "acknowledge": Action(_acknowledge)},
+    list_filter=_of_scope,
     put_status=200,  # azure-mgmt-monitor takes no 201
     delete_at_once=True,
     lane=TELLING,

@@ -167,7 +167,7 @@ def _minutes(numbers: Mapping[series.Key, Mapping[int, Point]]) -> Iterator[Docu
                     failed[at] = failed.get(at, 0) + point.sum
     for at in sorted({*latency, *answers}):
         point = latency.get(at, Point())
-        quantiles = {f"p{part}": point.quantile(part / 100) for part in (50, 99)}
+        quantiles = {f"p{part}": point.quantile(part / 100) for part in (50, 95, 99)}
         yield {"at": timestamp(at), "requests": answers.get(at, 0), "failed": failed.get(at, 0), **quantiles}
 
 
