@@ -4,8 +4,9 @@ As `az monitor metrics alert create` and azure-mgmt-monitor send them (2018-03-0
 https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py`; who tells: the step below.
 
 `status`: `fired` (since when, why, who looks after it), `calm_since` (of a fired one: since when its condition does not
-hold), and a key for each notice that a receiver has not been told yet. A notice is out of it as soon as it is told, whatever else
-becomes of the step. Who is told twice, because the server was killed in between, hears the same `Idempotency-Key`.
+hold), and a key for each notice that a receiver has not been told yet. A notice is out of it as soon as it is told,
+whatever else becomes of the step. Who is told twice, because the server was killed in between, hears the same
+`Idempotency-Key`.
 """
 
 from __future__ import annotations
