@@ -143,7 +143,7 @@ def build(settings: Settings) -> Server:
     tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
     workspaces = Workspaces(database)
-    headers = LivingHeaders(settings, workspaces.lives)
+    headers = LivingHeaders(settings, workspaces.lives, workspaces.runs)
     identities = Identities(settings, database)
     store, staging = open_blobs(settings)
     keyring = Keyring(settings)

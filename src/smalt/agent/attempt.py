@@ -223,7 +223,7 @@ class Attempt:
         log_folder = next(one for one in (self._own / "tmp", temporary_folder.outside(self._folder)) if one.is_dir())
         self._services = Services(
             self._spec.services, self._brood.pids, partial(beside.start, command, join), partial(beside.has, command),
-            log_folder, lambda states: self._report.change(services=states),
+            log_folder, lambda states: self._report.change(services=states), lambda: self._brood.main,
         )  # fmt: skip
         try:
             Door(self._folder, command, join, interrupts.selector, self._services.address)
