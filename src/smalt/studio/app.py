@@ -19,7 +19,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
 from smalt.studio.metrics import Logged, Measurements
-from smalt.studio.pages import endpoints, home, job, jobs
+from smalt.studio.pages import compute, computes, endpoints, home, job, jobs
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import Page
@@ -27,7 +27,7 @@ from smalt.studio.visit import ROOT, Visit
 
 log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
-ROUTES = (*home.ROUTES, *jobs.ROUTES, *job.ROUTES, *endpoints.ROUTES)
+ROUTES = (*home.ROUTES, *jobs.ROUTES, *job.ROUTES, *endpoints.ROUTES, *computes.ROUTES, *compute.ROUTES)
 
 
 class StudioApp:

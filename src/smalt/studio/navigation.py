@@ -6,4 +6,5 @@ AREAS = (
     ("", (("Home", "/"),)),
     ("Work", (("Jobs", "/jobs"),)),
     ("Serving", (("Endpoints", "/endpoints"),)),
+    ("Machines", (("Computes", "/computes"),)),
 )

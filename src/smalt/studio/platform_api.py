@@ -38,6 +38,14 @@ class PlatformApi:
         """Raises Refused."""
         return await self._ask("POST", path, {}, body or {})
 
+    async def put(self, path: str, body: Document) -> Document:
+        """Raises Refused."""
+        return await self._ask("PUT", path, {}, body)
+
+    async def delete(self, path: str) -> Document:
+        """Raises Refused."""
+        return await self._ask("DELETE", path, {}, None)
+
     async def patch(self, path: str, body: Document) -> Document:
         """Raises Refused."""
         return await self._ask("PATCH", path, {}, body)

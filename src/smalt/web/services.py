@@ -224,7 +224,7 @@ class ServiceGate:
     def _known(self, request: _Request, place: Place, origin: str) -> tuple[Principal, bool]:
         """Who comes, and whether by a token."""
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers]
-        if "authorization" in request.named:
+        if request.named.get("authorization", "").lower().startswith("bearer "):  # JupyterLab's pages send another
             return self._authenticate({"headers": headers, "method": request.method}), True
         principal = self._doors.access.read(request.cookies, str(place))
         if principal is None:

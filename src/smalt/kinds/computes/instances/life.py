@@ -69,11 +69,14 @@ def step(platform: Platform, row: Row) -> Step:
     power = {"Start": RUN, "Stop": STOP}.get(due)
     if power and power != status["want"]["power"]:
         status = want(status, power, _NAMES[power], SCHEDULE, now)
-    return _planned(_next(platform, row, status), now)
+    return _planned(row, _next(platform, row, status), now)
 
 
-def _planned(step: Step, now: float) -> Step:
-    """Looked at when the next schedule's time comes, at the latest."""
+def _planned(row: Row, step: Step, now: float) -> Step:
+    """Looked at when the next schedule's time comes, at the latest. The feed tells of each change of what is shown."""
+    shown = step.status.get("shown")
+    if shown != row.status.get("shown") and not step.reason:
+        step = replace(step, reason=f"it is {shown}")
     tick = times.soonest(step.status)
     if tick is None:
         return step

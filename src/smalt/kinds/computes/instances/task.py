@@ -30,7 +30,7 @@ _HEADER_S = 365 * 86400.0  # it opens nothing once the task has ended
 _LOGS_KEPT = 3
 # What is set for these lines alone is taken out of what JupyterLab, and so all kernels and terminals, have.
 _RUN = """
-export HOME="${{inputs.home}}" SMALT_CODE="${{inputs.code}}"
+export HOME="${{inputs.home}}" SMALT_CODE="${{inputs.code}}" PROMPT_DIRTRIM=2
 folder="$SMALT_CODE/Users/$SMALT_FOLDER"
 mkdir -p "$folder" "$SMALT_CODE/.azureml" "$HOME/.azureml" "$HOME/cloudfiles" || exit
 ln -sfn "$SMALT_CODE" "$HOME/cloudfiles/code"
@@ -51,7 +51,7 @@ exec jupyter-lab --no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port=0 --Serv
   --ServerApp.root_dir="$SMALT_CODE" --FileContentsManager.preferred_dir="$where" --ServerApp.quit_button=False \\
   --ServerApp.allow_remote_access=True --ServerApp.allow_root=True --ServerApp.password= \\
   --ServerApp.terminado_settings='{"shell_command": ["bash"]}' \\
-  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None
 """
 
 
