@@ -148,7 +148,7 @@ def build(settings: Settings) -> Server:
     sessions = Sessions(settings, database)
     grants = ScopeGrants()
     workspaces = Workspaces(database, grants)
-    headers = LivingHeaders(settings, workspaces.lives)
+    headers = LivingHeaders(settings, workspaces.lives, workspaces.runs)
     identities = Identities(settings, database)
     store, staging = open_blobs(settings)
     keyring = Keyring(settings)

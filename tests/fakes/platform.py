@@ -184,7 +184,7 @@ class FakeTokens:
     def verify(self, token: str, audiences: Sequence[str]) -> Principal:
         return OWNER
 
-    def mint(self, principal: Principal, lifetime_s: float) -> str:
+    def mint(self, principal: Principal, lifetime_s: float, holder: str = "") -> str:
         return f"header-of-{principal.name}"
 
 

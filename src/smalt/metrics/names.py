@@ -43,6 +43,8 @@ CALL = Metric("ModelLatency", "MilliSeconds", "Time of one call of the model, wi
 BATCH = Metric("ModelBatchSize", "Count", "Requests in one call of the model")
 IN_FLIGHT = Metric("RequestsInFlight", "Count", "Requests that a replica has not answered yet", labels=("instance",))
 QUEUED = Metric("QueuedJobs", "Count", "Jobs that wait for nodes", labels=("compute",))
+ACTIVE = Metric("ActiveNodes", "Count", "Nodes of a cluster that jobs have")
+IDLE = Metric("IdleNodes", "Count", "Nodes of a cluster that no job has")
 STEP = Metric("ReconcileStepSeconds", "Seconds", "One step of the control loop", labels=("kind",))
 WRITE = Metric("WriteTransactionSeconds", "Seconds", "One write transaction, from its begin to its commit")
 FEED = Metric("FeedLagSeconds", "Seconds", "From a change to its being sent to a reader that waits for it")
@@ -51,6 +53,7 @@ OF_REPLICAS = (FAILURES, WAIT, CALL, BATCH, IN_FLIGHT)  # what each inference se
 OF_INSTANCES = (CPU, MEMORY, GPU, GPU_MEMORY, CPU_PART, MEMORY_PART, GPU_PART)
 OF_DEPLOYMENTS = (REQUESTS, LATENCY, NETWORK, CONNECTIONS, CAPACITY, *OF_REPLICAS, *OF_INSTANCES)
 OF_JOBS = (CPU, MEMORY, GPU, GPU_MEMORY)
+OF_COMPUTES = (ACTIVE, IDLE, *OF_JOBS)  # of clusters their nodes, of instances what they use
 OF_THE_PLATFORM = (QUEUED, STEP, WRITE, FEED)
-KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_THE_PLATFORM)}
+KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_COMPUTES, *OF_THE_PLATFORM)}
 EACH = (50, 90, 95, 99)  # the percentiles of `RequestLatency` that have names of their own: RequestLatency_P95

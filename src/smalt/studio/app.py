@@ -26,6 +26,8 @@ from smalt.studio.pages import (
     batch_endpoints,
     compare,
     components,
+    compute,
+    computes,
     connect,
     data,
     datastores,
@@ -61,6 +63,7 @@ ROUTES = tuple(
         home, find, activity, connect, settings,
         job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
+        computes, compute,
         upload, data, models, datastores, environments, components,
     )
     for one in module.ROUTES

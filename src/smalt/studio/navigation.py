@@ -23,6 +23,7 @@ AREAS = (
             ("Alerts", "/alerts"),
         ),
     ),
+    ("Machines", (("Computes", "/computes"),)),
     (
         "Here",
         (
