@@ -71,7 +71,8 @@ Ray = Annotated[
     str | None,
     typer.Option(
         metavar="URL|local",
-        help="Ray's dashboard, http://HOST:8265: new clusters have their nodes there; local: a Ray of our own; '' for here."
+        help="Ray's dashboard, http://HOST:8265: new clusters have their nodes there; local: a Ray of Smalt's own;"
+        " '' for here."
         "  [default: here, or as last time]",
     ),
 ]
