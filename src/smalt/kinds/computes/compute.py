@@ -131,7 +131,8 @@ def _reconcile_ray(platform: Platform, row: Row, scale: Scale) -> Step:
     with platform.database.write() as connection:
         queue.wake_first(connection, row.id, platform.clock())  # a node may have come, or what it waits for changed
         busy, idle = placement.counts(connection, row.id)
-    return Step("Succeeded", {**row.status, "busy": busy, "idle": idle, "ray": told}, done=True, after=after)
+    status = {**row.status, "busy": busy, "idle": idle, "ray": told}
+    return Step("Succeeded", status, done=True, after=after, home=ray.home_of(platform, row))
 
 
 def _view(platform: Platform, row: Row) -> Document:
