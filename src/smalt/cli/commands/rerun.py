@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from smalt.cli.api import Document, opened
 from smalt.cli.root import CliError
@@ -63,8 +63,9 @@ def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bo
 def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Where two documents differ, with what each has there; None: nothing."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in sorted({*one, *other}):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            yield from differences(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))  # pyright: ignore
+        first, second = cast("Document", one), cast("Document", other)
+        for key in sorted({*first, *second}):
+            yield from differences(first.get(key), second.get(key), f"{path}.{key}" if path else key)
     elif one != other:
         yield path, one, other
 
