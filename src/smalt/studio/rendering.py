@@ -54,8 +54,7 @@ def _environment() -> Environment:
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
     made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait")}
-    known: dict[str, Any] = {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}
-    made.globals |= known
+    made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
 
 

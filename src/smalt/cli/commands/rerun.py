@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from smalt.cli.api import Document, opened
 from smalt.cli.root import CliError
@@ -63,9 +63,8 @@ def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bo
 def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Where two documents differ, with what each has there; None: nothing."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        first, second = cast("Document", one), cast("Document", other)
-        for key in sorted({*first, *second}):
-            yield from differences(first.get(key), second.get(key), f"{path}.{key}" if path else key)
+        for key in sorted({*one, *other}):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            yield from differences(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))  # pyright: ignore
     elif one != other:
         yield path, one, other
 
