@@ -52,7 +52,8 @@ class Room:
 class Crowds:
     """Looks who is connected to `port`, and tells `bind` (networks to bound, pressure of 0 to 1) of it when it changes.
 
-    A network stays bounded until it has no connection: to end its chain earlier would break what is under way there.
+    A network stays bounded until it has no connection, or the server begins anew: to end its chain breaks what takes
+    longer than Envoy lets it drain.
     """
 
     def __init__(
@@ -69,14 +70,20 @@ class Crowds:
         self._told: tuple[list[str], float] | None = None
 
     def run(self, stopped: threading.Event) -> None:
-        try:
-            while not stopped.wait(EVERY_S):
+        if not (self._proc / "tcp").exists():
+            log.warning("no limit for the connections of one address: this system does not list them")
+            return
+        said = ""
+        while not stopped.wait(EVERY_S):
+            try:
                 self.look()
-        except OSError as error:
-            log.warning("no limit for the connections of one address: this system does not list them (%s)", error)
+            except OSError as error:  # a full disk, too many open files: the next look goes on from what was told last
+                if str(error) != said:
+                    log.warning("who holds how many connections was not looked at: %s", error)
+                said = str(error)
 
     def look(self) -> None:
-        """Raises OSError where the kernel does not say who is connected."""
+        """Raises OSError where the kernel does not say who is connected, and whatever `bind` raises."""
         few = self._told is not None and not self._bounded and self._told[1] < FULL
         if few and self._sockets() <= self._room.crowd:
             return

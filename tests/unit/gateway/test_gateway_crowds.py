@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from smalt.gateway import crowds as crowds_module
 from smalt.gateway.crowds import Crowds, Room, connections
 
 PORT = 8443
@@ -73,6 +75,24 @@ def test_who_has_too_many_is_bounded_until_he_has_none(tmp_path: Path) -> None:
     kernel(tmp_path)
     crowds.look()
     assert told == [([], 0.2), (["192.0.2.7/32"], 0.4), (["192.0.2.7/32"], 0.1), ([], 0.0)]
+
+
+def test_what_could_not_be_told_is_told_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full for a while; and where nobody says who is connected, nothing is watched."""
+    told: list[list[str]] = []
+    stopped, tries = threading.Event(), iter([OSError(28, "No space left on device")])
+
+    def bind(crowds: Sequence[str], _pressure: float) -> None:
+        if (error := next(tries, None)) is not None:
+            raise error
+        told.append(list(crowds))
+        stopped.set()
+
+    monkeypatch.setattr(crowds_module, "EVERY_S", 0.001)
+    kernel(tmp_path, *["192.0.2.7"] * 5)
+    Crowds(PORT, Room(16), bind, proc=tmp_path).run(stopped)
+    assert told == [["192.0.2.7/32"]]
+    Crowds(PORT, Room(16), bind, proc=tmp_path / "none").run(threading.Event())
 
 
 def test_four_are_bounded_at_most(tmp_path: Path) -> None:
