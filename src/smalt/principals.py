@@ -11,8 +11,7 @@ from threading import Lock
 
 from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.ids import ML, NotAnId, ResourceId
-from smalt.arm.ports import Principal
-from smalt.auth.access import authorize
+from smalt.arm.ports import Grants, Principal
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.living import FRESH_S, LivingIdentities, concerns
 from smalt.blob.names import Target
@@ -29,8 +28,9 @@ _REMEMBERED = 10_000
 class Workspaces:
     """Questions of other parts about workspaces, answered from the database."""
 
-    def __init__(self, database: Database, identities: LivingIdentities | None = None) -> None:
+    def __init__(self, database: Database, grants: Grants, identities: LivingIdentities | None = None) -> None:
         self._database = database
+        self._grants = grants
         self._identities = identities or LivingIdentities(database)
 
     def exists(self, workspace: str) -> bool:
@@ -44,12 +44,12 @@ class Workspaces:
         return str(row.status.get("account", "")) if row else ""
 
     def authorize(self, principal: Principal, action: str, scope: str) -> None:
-        """As `auth.access.authorize`; and the token of what has ended, or was deleted, opens nothing."""
+        """As `Grants.check`; and the token of what has ended, or was deleted, opens nothing."""
         if not self.lives(principal):
             raise unauthorized(
                 f"The token belongs to {principal.name}, which has ended or was deleted.", "ExpiredAuthenticationToken"
             )
-        authorize(principal, action, scope)
+        self._grants.check(principal, action, scope)
 
     def lives(self, principal: Principal) -> bool:
         """Whether there still is what `principal` stands for: the job, running; the deployment; the identity's row."""

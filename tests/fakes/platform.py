@@ -27,7 +27,7 @@ from fakes.tracking import FakeModels, FakeTracking
 from smalt.agent.wire import Ref, TaskSpec
 from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
-from smalt.arm.errors import invalid
+from smalt.arm.errors import forbidden, invalid
 from smalt.arm.hub import Hub
 from smalt.arm.kind import Kind
 from smalt.arm.platform import Platform
@@ -42,10 +42,11 @@ from smalt.arm.ports import (
     Principal,
     Tracking,
 )
-from smalt.arm.reach import narrowed
+from smalt.arm.reach import covers, narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
 from smalt.arm.runs import JobRuns
+from smalt.auth.access import ScopeGrants
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.store.folder import FolderStore
@@ -163,6 +164,11 @@ class FakeGrants:
     """`prefixes` are what everybody may see; None: everything."""
 
     prefixes: Sequence[str] | None = None
+
+    def check(self, principal: Principal, action: str, resource_id: str) -> None:
+        ScopeGrants().check(principal, action, resource_id)
+        if self.prefixes is not None and not any(covers(one.lower(), resource_id.lower()) for one in self.prefixes):
+            raise forbidden(f"{principal.name} may not do {action}")
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
         return self.prefixes

@@ -44,6 +44,7 @@ resource = Table(
     ),  # what is above keeps count of it: a job's child
     Column("home", Text),  # the server (`server.id`) on whose machine its tasks are; NULL: any may step it
     Index("resource_list", "kind", "parent", "archived", "created_at"),
+    Index("resource_state", "kind", "parent", "archived", "state", "created_at"),
     Index("resource_parent", "parent", "deleting"),
     Index(  # the kind first: else SQLite, without statistics, takes `resource_lookup` and reads every job there is
         "resource_due",

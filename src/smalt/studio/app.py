@@ -19,7 +19,23 @@ from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
 from smalt.studio.metrics import Logged, Measurements
-from smalt.studio.pages import endpoints, home, job, jobs
+from smalt.studio.pages import (
+    compare,
+    components,
+    data,
+    datastores,
+    endpoints,
+    environments,
+    home,
+    job,
+    job_files,
+    job_list,
+    job_use,
+    many_jobs,
+    models,
+    sweep,
+    upload,
+)
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import Page
@@ -27,7 +43,15 @@ from smalt.studio.visit import ROOT, Visit
 
 log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
-ROUTES = (*home.ROUTES, *jobs.ROUTES, *job.ROUTES, *endpoints.ROUTES)
+ROUTES = tuple(
+    one
+    for module in (
+        home, job_list, many_jobs, compare, job, job_files, job_use, sweep,
+        endpoints,
+        upload, data, models, datastores, environments, components,
+    )
+    for one in module.ROUTES
+)  # fmt: skip
 
 
 class StudioApp:

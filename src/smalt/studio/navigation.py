@@ -5,5 +5,15 @@ from __future__ import annotations
 AREAS = (
     ("", (("Home", "/"),)),
     ("Work", (("Jobs", "/jobs"),)),
+    (
+        "Assets",
+        (
+            ("Data", "/data"),
+            ("Models", "/models"),
+            ("Environments", "/environments"),
+            ("Components", "/components"),
+            ("Datastores", "/datastores"),
+        ),
+    ),
     ("Serving", (("Endpoints", "/endpoints"),)),
 )

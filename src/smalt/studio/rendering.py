@@ -41,9 +41,24 @@ def duration(started: str | None, ended: str | None) -> str:
     begin, end = seconds(started), seconds(ended)
     if begin is None:
         return "–"
-    whole = max(0, math.floor((end if end is not None else datetime.now(UTC).timestamp()) - begin))
+    return lasted((end if end is not None else moment()) - begin)
+
+
+def moment() -> float:
+    """Now, in seconds since the epoch."""
+    return datetime.now(UTC).timestamp()
+
+
+def lasted(length: float) -> str:
+    """A number of seconds, as people say it."""
+    whole = max(0, math.floor(length))
     hours, minutes = whole // 3600, whole % 3600 // 60
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def number(value: float | str | None) -> str:
+    """Of a metric: as many digits as tell it from others; `no number` is what MLflow calls NaN."""
+    return "–" if value is None else value if isinstance(value, str) else f"{value:.6g}"
 
 
 def utc(text: str) -> str:
@@ -60,7 +75,7 @@ def templates() -> Environment:
         loader=PackageLoader("smalt.studio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait")}
+    made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait"), "number": number, "lasted": lasted}
     made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
 

@@ -60,6 +60,10 @@ class Visit:
         kept.pop("wsid", None)
         return self.link(quote(self.http.scope["path"].removeprefix(ROOT)), **kept)
 
+    def parameters(self) -> dict[str, str]:
+        """Those of this page's URL, without its workspace: `link(other, **parameters())` is of the same."""
+        return {name: value for name, value in self.http.query_params.items() if name != "wsid"}
+
     async def cursor(self) -> str:
         """Up to where the feed of changes is now: taken before what is shown is read, so that nothing is missed."""
         return str((await self.api.get(f"{self.workspace}/changes", {"after": "now"}))["cursor"])

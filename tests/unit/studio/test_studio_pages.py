@@ -90,7 +90,7 @@ def test_pages_of_the_list_lead_through_all_jobs_once(site: StudioSite) -> None:
     for number in range(55):
         site.submit(f"job-{number}", experimentName="many")
     first = site.open("/studio/jobs", {**HERE, "experimentName": "many"}).text
-    link = re.search(r'<a href="([^"]+)" rel="next">', first)
+    link = re.search(r'href="([^"]+)" rel="next"', first)
     assert link
     second = site.open(link[1].replace("&amp;", "&"), {}).text
     assert len(names(first)) == 50 and len(names(second)) == 5 and 'rel="next"' not in second

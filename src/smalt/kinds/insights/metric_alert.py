@@ -3,13 +3,16 @@
 As `az monitor metrics alert create` and azure-mgmt-monitor send them (2018-03-01):
 https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py`; who tells: the step below.
 
-`status`: `fired` (since when, and why), and a key for each notice that a receiver has not been told yet.
+`status`: `fired` (since when, and why), `calm_since` (of a fired one: since when its condition does not hold), and a
+key for each notice that a receiver has not been told yet. A notice is out of it as soon as it is told, whatever else
+becomes of the step. Who is told twice, because the server was killed in between, hears the same `Idempotency-Key`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -32,6 +35,7 @@ from smalt.store.resources import Row
 
 _log = logging.getLogger("smalt.alerts")
 NOTICE = "notice "  # how the keys of a status begin that are notices
+CALM = "calm_since"
 ALERTS = "microsoft.insights/metricalerts"
 SINGLE = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 MULTIPLE = "Microsoft.Azure.Monitor.MultipleResourceMultipleMetricCriteria"
@@ -143,8 +147,12 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     waiting = notices_of(status)
     due = next((key for key, one in waiting.items() if one["again_at"] <= now), "")
     if due:
-        left = _tell(platform, waiting.pop(due), now)
+        left = _tell(platform, f"{row.id} {due}", waiting.pop(due), now)
         status.pop(due)
+        with (
+            platform.database.write() as connection
+        ):  # a step's own result is dropped where the rule was changed meanwhile
+            resources.merge_status(connection, row.id, {due: left})
         if left is not None:
             status[due] = waiting[due] = left
     after = max(min(one["again_at"] for one in waiting.values()) - now, 0.0) if waiting else None
@@ -156,11 +164,11 @@ def notices_of(status: Mapping[str, Any]) -> dict[str, Document]:
     return {key: dict(status[key]) for key in sorted(status) if key.startswith(NOTICE)}
 
 
-def _tell(platform: Platform, notice: Document, now: float) -> Document | None:
+def _tell(platform: Platform, key: str, notice: Document, now: float) -> Document | None:
     """What is left to do of it."""
     why = refused(platform.settings, notice["uri"])
     if not why:
-        if not (why := _post(notice["uri"], notice["body"])):
+        if not (why := _post(notice["uri"], key, notice["body"])):
             return None
         tries = notice["tries"] + 1
         if tries < _TRIES:
@@ -169,10 +177,10 @@ def _tell(platform: Platform, notice: Document, now: float) -> Document | None:
     return None
 
 
-def _post(uri: str, body: Document) -> str:
+def _post(uri: str, key: str, body: Document) -> str:
     """Why it was not taken; empty: it was. Nothing of the answer is read, and no redirect is followed."""
     try:
-        status = asyncio.run(_status_of(uri, body))
+        status = asyncio.run(_status_of(uri, key, body))
         return "" if status < 300 else f"it answered {status}"
     except TimeoutError:
         return f"it did not answer within {_DEADLINE_S:g} s"
@@ -182,11 +190,12 @@ def _post(uri: str, body: Document) -> str:
         return "this is no URL"
 
 
-async def _status_of(uri: str, body: Document) -> int:
+async def _status_of(uri: str, key: str, body: Document) -> int:
+    headers = {"Idempotency-Key": str(uuid.uuid5(uuid.NAMESPACE_URL, key))}
     async with (
         asyncio.timeout(_DEADLINE_S),
         httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
-        client.stream("POST", uri, json=body) as answer,
+        client.stream("POST", uri, json=body, headers=headers) as answer,
     ):
         return answer.status_code
 

@@ -26,6 +26,7 @@ from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import (
     accept,
     command,
+    files,
     life,
     lineage,
     modes,
@@ -39,9 +40,11 @@ from smalt.kinds.jobs import (
     tracked_run,
 )
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
+from smalt.kinds.jobs.pipelines import shown as steps
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.jobs.sweeps import shown as trials
 from smalt.store import operations, resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -183,6 +186,13 @@ def _end_run(platform: Platform, row: Row, by: str) -> tuple[int, Any]:
     return 200, None
 
 
+def _is_in(row: Row, environment: str) -> bool:
+    """Whether a job is in the environment NAME:VERSION, of its workspace or of a registry."""
+    name, _, version = environment.rpartition(":")
+    given = str(row.properties.get("environmentId") or "").lower()
+    return given == f"azureml:{name}:{version}" or given.endswith(f"/environments/{name}/versions/{version}")
+
+
 def _filter(row: Row, query: Mapping[str, str]) -> bool:
     wanted = query.get("jobType")
     if wanted and row.properties.get("jobType", "").lower() != wanted.lower():
@@ -195,6 +205,8 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
             return False
     scheduled = str(query.get("scheduled") or "").lower()
     if scheduled in ("true", "false") and (scheduled == "true") != (SCHEDULE in part(row.spec, OURS)):
+        return False
+    if (environment := query.get("environment")) and not _is_in(row, environment.lower()):
         return False
     if not named(row.state, query.get("status")) or not _is_sought(row, query):
         return False
@@ -218,6 +230,8 @@ def _is_sought(row: Row, query: Mapping[str, str]) -> bool:
 
 
 SEARCH_MOST = 200  # characters
+STATES = ("NotStarted", "Preparing", "Queued", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
+          "Failed", "Canceled")  # fmt: skip
 
 KIND = Kind(
     path="workspaces/jobs",
@@ -230,7 +244,18 @@ KIND = Kind(
     detail=_detail,
     written=_written,
     origin=lineage.origin,
-    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},
+    actions={
+        "cancel": Action(_cancel),
+        "provenance": provenance.READ,
+        "lineage": READ,
+        "steps": steps.READ,
+        "trials": trials.READ,
+        "files": files.LIST,
+        "file": files.READ,
+        "searchLog": files.SEARCH,
+    },
     list_filter=_filter,
     list_lookup="scheduleId",
+    list_states=STATES,
+    list_names="names",
 )

@@ -10,4 +10,10 @@ pages?.addEventListener("click", () => {
 });
 
 // What is large is had where it is used.
-for (const name of ["chart", "log", "tail"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+const ELEMENTS = ["build", "chart", "columns", "copy", "file", "graph", "lines", "log", "many", "tail", "upload", "views"];
+for (const name of ELEMENTS) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+if (document.querySelector("form[data-new-data]")) import("./new-data.js");
+if (document.querySelector("s-scatter, s-parallel")) import("./plots.js");
+
+// A form of choices shows what is chosen at once.
+document.addEventListener("change", ({ target }) => target.form?.hasAttribute("data-sends") && target.form.requestSubmit());
