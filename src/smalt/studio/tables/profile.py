@@ -45,7 +45,7 @@ def profiled(values: Sequence[Any], type_: str = "", is_text: bool = False) -> d
         "type": type_ or _type(there, numbers),
         "missing": len(values) - len(there),
         "distinct": len(counts),
-        "common": counts.most_common(_COMMON),
+        "common": sorted(counts.items(), key=lambda one: -one[1])[:_COMMON],
     }
     if numbers:
         finite = [one for one in numbers if math.isfinite(one)]
