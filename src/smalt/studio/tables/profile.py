@@ -125,5 +125,4 @@ def _cell(value: Any) -> str | None:
         text = json.dumps(value, ensure_ascii=False, default=str)
     else:
         text = str(value)
-    text = text.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no text
     return text if len(text) <= _CELL_MOST else f"{text[:_CELL_MOST]}…"
