@@ -25,8 +25,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import needs
 import model_servers
+import needs
 
 SERVE = Path(__file__).parents[1] / "src" / "smalt" / "agent" / "inject" / "serve.py"
 CONNECTIONS = (1, 8, 32)
@@ -68,7 +68,9 @@ def main() -> None:
     parser.add_argument("--peers", default="", help=f"of {', '.join(model_servers.PEERS)}, with commas between; or all")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    others = list(model_servers.PEERS) if arguments.peers == "all" else [one for one in arguments.model_servers.split(",") if one]
+    others = (
+        list(model_servers.PEERS) if arguments.peers == "all" else [one for one in arguments.peers.split(",") if one]
+    )
     if unknown := set(others) - set(model_servers.PEERS):
         parser.error(f"--peers knows {', '.join(model_servers.PEERS)}, not {', '.join(sorted(unknown))}")
     needs.check(["deployment"], None, arguments.python, others)

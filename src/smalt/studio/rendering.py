@@ -83,4 +83,4 @@ def templates() -> Environment:
 def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
     """`values` are the template's; `visit` None: for somebody without a session."""
     text = templates().get_template(name).render(visit=visit, **values)
-    return HTMLResponse(text, status, HEADERS)
+    return HTMLResponse(text.encode(errors="replace"), status, HEADERS)  # a file may have halves of surrogate pairs

@@ -76,6 +76,7 @@ def test_a_version_is_described_tagged_and_archived(site: FilesSite) -> None:
             b'{"a": {"b": [1]}}\nno\n{"c": 2}\n',
             ["{&#34;b&#34;: [1]}", "1 of the lines looked at are not JSON"],
         ),
+        ("k_jsonl", b'{"\\ud800": "\\udfff"}', ["All 1 rows"]),
         ("e_parquet", b"PAR1 is not enough", ["It cannot be shown"]),
         ("f_html", SCRIPT.encode(), ["&lt;script&gt;"]),
         ("g_svg", b"<svg onload='alert(1)'/>", ["&lt;svg onload="]),

@@ -45,7 +45,7 @@ def profiled(values: Sequence[Any], type_: str = "", is_text: bool = False) -> d
         "type": type_ or _type(there, numbers),
         "missing": len(values) - len(there),
         "distinct": len(counts),
-        "common": counts.most_common(_COMMON),
+        "common": sorted(counts.items(), key=lambda one: -one[1])[:_COMMON],
     }
     if numbers:
         finite = [one for one in numbers if math.isfinite(one)]
@@ -125,5 +125,4 @@ def _cell(value: Any) -> str | None:
         text = json.dumps(value, ensure_ascii=False, default=str)
     else:
         text = str(value)
-    text = text.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no text
     return text if len(text) <= _CELL_MOST else f"{text[:_CELL_MOST]}…"

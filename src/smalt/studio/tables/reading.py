@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import accumulate, islice
 from typing import Any
 
@@ -17,6 +21,7 @@ COLUMNS_MOST = 200
 _FIELD_MOST = 1 << 20
 _PAGES_BYTES, _COLUMNS_BYTES = 5 << 19, 80 << 20  # of a Parquet file: read of one column, of all
 _DELIMITERS = (",", ";", "\t", "|", "^", "~", ":", " ")
+_CODECS = ("utf-8-sig", "utf-16", "cp1252")
 _LOOKED_AT = 40  # lines, to find the delimiter
 
 Ask = Callable[[int, int], bytes]  # (start, length) → bytes of the file, fewer only at its end
@@ -47,6 +52,17 @@ class Read:
     notes: list[str] = field(default_factory=list[str])
     whole: bool = False
     total: int | None = None
+
+
+def prepare(wanted: Wanted) -> None:
+    """Loads what `read` needs; behind this it opens nothing."""
+    for one in (*_CODECS, wanted.encoding or "utf-8"):
+        with suppress(LookupError):
+            codecs.lookup(one)
+    if wanted.format == "parquet":
+        sys.modules["pandas"] = None  # type: ignore[assignment]  # pyarrow would take a second to load it for times
+        for one in ("pyarrow.compute", "pyarrow.parquet"):
+            import_module(one)
 
 
 def read(wanted: Wanted, ask: Ask) -> Read:
@@ -123,7 +139,7 @@ def _delimiter(text: str) -> str:
             continue
         fields, times = max(counts.items(), key=lambda found: (found[1], found[0]), default=(1, 0))
         found = times / len(lines) + min(fields, 50) / 1000 if fields > 1 else 0.0
-        if found > mark + (0.2 if one in ": " else 0):  # those stand in values, too
+        if found > mark and (one not in ": " or times == len(lines)):  # those two stand in values, too
             best, mark = one, found
     return best
 
@@ -205,6 +221,18 @@ def _affordable(metadata: Any, names: list[str]) -> list[str]:
     return [one for one, before in zip(names, sums, strict=True) if before <= _COLUMNS_BYTES] or names[:1]
 
 
+def _values(column: Any) -> list[Any]:
+    """Times of a zone as UTC, to the microsecond: the zones of the machine are out of reach."""
+    import pyarrow
+
+    if pyarrow.types.is_timestamp(column.type):
+        column = column.cast(pyarrow.timestamp(column.type.unit)).cast(pyarrow.timestamp("us"), safe=False)
+    try:
+        return column.to_pylist()
+    except (ArithmeticError, OSError, ValueError):  # a time beyond Python's, or of a zone within a list
+        return ["cannot be shown"] * len(column)
+
+
 def _parquet(wanted: Wanted, ask: Ask) -> Read:
     import pyarrow
     import pyarrow.parquet
@@ -219,7 +247,7 @@ def _parquet(wanted: Wanted, ask: Ask) -> Read:
         batch = next(batches, None)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise Unreadable(f"it is no Parquet file that can be read ({str(error)[:200]})") from None
-    columns = [batch.column(at).to_pylist() for at in range(batch.num_columns)] if batch is not None else []
+    columns = [_values(one) for one in batch.columns] if batch is not None else []
     rows: list[Sequence[Any]] = list(zip(*columns, strict=True))
     total = whole.metadata.num_rows
     notes = [f"{len(schema) - len(shown)} more columns are not shown."] if len(schema) > len(shown) else []

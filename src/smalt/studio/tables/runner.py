@@ -16,6 +16,7 @@ READ_MOST = 96 << 20  # bytes of one file
 TIME_MOST_S = 25.0
 AT_ONCE = 2  # such processes
 _LINE_MOST = 64 << 20  # of what they say
+_ENDED = "the process that reads it was ended: it took too much time or memory"
 _turns = asyncio.Semaphore(AT_ONCE)
 
 Reads = Callable[[int, int], Awaitable[bytes]]
@@ -36,8 +37,10 @@ async def table(wanted: Wanted, reads: Reads) -> dict[str, Any]:
         try:
             async with asyncio.timeout(TIME_MOST_S):
                 return await _talk(process, wanted, reads)
-        except (TimeoutError, BrokenPipeError, ConnectionResetError):
+        except TimeoutError:
             raise NoTable("it takes longer to read than a preview may") from None
+        except (BrokenPipeError, ConnectionResetError):
+            raise NoTable(_ENDED) from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -62,7 +65,7 @@ async def _talk(process: asyncio.subprocess.Process, wanted: Wanted, reads: Read
         data = await reads(start, length)
         process.stdin.write(b"%d\n" % len(data) + data)
         await process.stdin.drain()
-    raise NoTable("the process that reads it was ended: it took too much time or memory")
+    raise NoTable(_ENDED)
 
 
 def _environment() -> dict[str, str]:
