@@ -19,7 +19,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
 from smalt.studio.metrics import Logged, Measurements
-from smalt.studio.pages import compare, endpoints, home, job, job_files, job_list, job_use, many_jobs, sweep
+from smalt.studio.pages import compare, endpoints, home, job, job_files, job_list, job_use, many_jobs, schedules, sweep
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import Page
@@ -36,6 +36,7 @@ ROUTES = (
     *job_files.ROUTES,
     *job_use.ROUTES,
     *sweep.ROUTES,
+    *schedules.ROUTES,
     *endpoints.ROUTES,
 )
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 AREAS = (
     ("", (("Home", "/"),)),
-    ("Work", (("Jobs", "/jobs"),)),
+    ("Work", (("Jobs", "/jobs"), ("Schedules", "/schedules"))),
     ("Serving", (("Endpoints", "/endpoints"),)),
 )

@@ -10,7 +10,7 @@ pages?.addEventListener("click", () => {
 });
 
 // What is large is had where it is used.
-for (const name of ["chart", "columns", "file", "graph", "lines", "log", "many", "tail", "views"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+for (const name of ["chart", "columns", "file", "graph", "lines", "log", "many", "since", "tail", "views"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
 if (document.querySelector("s-scatter, s-parallel")) import("./plots.js");
 
 // A form of choices shows what is chosen at once.

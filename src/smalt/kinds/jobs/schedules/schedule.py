@@ -29,6 +29,7 @@ from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
 _CREATE_JOB = "CreateJob"
+_TIMES_SHOWN = 10
 _LATER = ("CreateMonitor", "ImportData", "InvokeBatchEndpoint")
 
 
@@ -166,6 +167,15 @@ def _view(platform: Platform, row: Row) -> Document:
     }
 
 
+def _detail(platform: Platform, row: Row) -> Document:
+    """`nextRunTimes`: the next times, of one that is enabled."""
+    trigger, at, times = _trigger_of(row), ScheduleStatus.read(row.status).next, list[str]()
+    while at is not None and len(times) < _TIMES_SHOWN:
+        times.append(timestamp(at))
+        at = trigger.next(at)
+    return {"nextRunTimes": times}
+
+
 def _run_now(request: Request, row: Row | None) -> tuple[int, Any]:
     """`scheduleTime`: the time that the job is for; now where none is given."""
     assert row is not None
@@ -204,6 +214,7 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
+    detail=_detail,
     actions={"trigger": Action(_run_now)},
     long_running=True,
     check_delete=_check_delete,
