@@ -89,7 +89,13 @@ def test_a_pipeline_is_drawn_and_changes_live(platform: Platform, studio: Page) 
     gate = platform.shared() / "gate"
     wait = f"until [ -e {gate} ]; do sleep 0.1; done"
     for name, command in (("quick", "true"), ("waits", wait)):
-        spec = {"type": "command", "command": command, "environment": platform.ensure_environment(), "outputs": {}, "inputs": {}}
+        spec = {
+            "type": "command",
+            "command": command,
+            "environment": platform.ensure_environment(),
+            "outputs": {},
+            "inputs": {},
+        }
         platform.put(f"components/{name}/versions/1", {"componentSpec": spec})
     steps = {name: {"type": "command", "componentId": f"azureml:{name}:1"} for name in ("quick", "waits")}
     platform.put("jobs/drawn", {"jobType": "Pipeline", "jobs": steps})

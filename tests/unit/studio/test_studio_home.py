@@ -23,7 +23,7 @@ def test_failures_of_one_cause_are_together_and_run_again_at_once(site: StudioSi
     assert [(one["count"], sorted(one["jobs"])) for one in found] == [(2, ["bad-0", "bad-1"]), (1, ["bad-2"])]
     page = site.open("/studio").text
     assert "<b>" not in page and "Run all 2 again" in page and "Run it again" in page
-    chosen = {name: "on" for name in re.findall(r'name="(job\.[^"]+)"', page.partition("</form>")[0])}
+    chosen = dict.fromkeys(re.findall(r'name="(job\.[^"]+)"', page.partition("</form>")[0]), "on")
     assert set(chosen) == {"job.bad-0", "job.bad-1"}
     assert site.send_form("/studio/jobs/many", form_token(page), {**chosen, "verb": "again"}).status_code == 303
     again = [name for name in re.findall(r'/studio/jobs/([^"?]+)', site.open("/studio/jobs").text) if "-again-" in name]
@@ -33,8 +33,12 @@ def test_failures_of_one_cause_are_together_and_run_again_at_once(site: StudioSi
 
 
 def test_causes_are_alike_but_for_what_varies() -> None:
-    one = alike("It failed.\nTraceback\n  File '/tmp/a/b.py', line 3\nKeyError: 'row 17 of /data/x/y.csv' in j-1", "j-1")
-    other = alike("It failed.\nTraceback\n  File '/tmp/c/b.py', line 9\nKeyError: 'row 4 of /data/z/w.csv' in j-22", "j-22")
+    one = alike(
+        "It failed.\nTraceback\n  File '/tmp/a/b.py', line 3\nKeyError: 'row 17 of /data/x/y.csv' in j-1", "j-1"
+    )
+    other = alike(
+        "It failed.\nTraceback\n  File '/tmp/c/b.py', line 9\nKeyError: 'row 4 of /data/z/w.csv' in j-22", "j-22"
+    )
     assert one == other and "KeyError" in one
     assert alike("Out of memory", "j") != alike("Out of disk", "j") and alike("", "j") == ""
 

@@ -169,7 +169,11 @@ def _view(platform: Platform, row: Row) -> Document:
 
 def _detail(platform: Platform, row: Row) -> Document:
     """`nextRunTimes`: the next times, of one that is enabled."""
-    trigger, at, times = _trigger_of(row), ScheduleStatus.read(row.status).next, list[str]()
+    at, times = ScheduleStatus.read(row.status).next, list[str]()
+    try:
+        trigger = _trigger_of(row)
+    except ArmError:  # its zone is known no more
+        return {}
     while at is not None and len(times) < _TIMES_SHOWN:
         times.append(timestamp(at))
         at = trigger.next(at)
