@@ -45,6 +45,7 @@ from smalt.studio.pages import (
     models,
     new_endpoint,
     new_job,
+    schedules,
     settings,
     sweep,
     upload,
@@ -61,7 +62,7 @@ ROUTES = tuple(
     one
     for module in (
         home, find, activity, connect, settings,
-        job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep,
+        job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
         computes, compute,
         upload, data, models, datastores, environments, components,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 AREAS = (
     ("", (("Home", "/"),)),
-    ("Work", (("Jobs", "/jobs"),)),
+    ("Work", (("Jobs", "/jobs"), ("Schedules", "/schedules"))),
     (
         "Assets",
         (

@@ -110,3 +110,15 @@ def test_a_list_is_csv_and_no_formula(three: StudioSite) -> None:
     assert rows[0] == ["four", "'=1+1", "NotStarted", "-3", ""] and rows[1][:2] == ["three", "three"]
     assert [row[0] for row in rows] == ["four", "three", "two", "one"] and rows[2][4] == "0.25"
     assert three.open("/studio/jobs.csv", {**HERE, "filter": "nonsense"}).status_code == 400
+
+
+def test_the_platform_lists_jobs_by_their_names_and_by_status(three: StudioSite) -> None:
+    def listed(query: str) -> list[str]:
+        return [one["name"] for one in three.harness.get(f"{WORKSPACE}/jobs?{query}").json()["value"]]
+
+    assert listed("names=THREE,one,nobody,one") == ["three", "one"]
+    assert listed("names=") == [] and listed("names=one&jobType=Sweep") == []
+    assert listed("status=notstarted&$top=2") == ["three", "two"] and listed("status=Failed,Canceled") == []
+    assert listed("status=Unheard,NotStarted") == ["three", "two", "one"] and listed("status=Unheard") == []
+    refused = three.harness.get(f"{WORKSPACE}/jobs?names={','.join(f'j{number}' for number in range(1001))}")
+    assert refused.status_code == 400 and "At most 1000" in refused.text

@@ -1,4 +1,4 @@
-"""Home: what runs, what waits, what failed; and the workspaces that there are."""
+"""Home: what broke, by cause; what runs, what waits, what failed; and the workspaces that there are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
 SHOWN = 10
+CAUSES = 10
 SECTIONS = (
     ("Running", "Starting,Running,Finalizing,CancelRequested", "Nothing runs."),
     ("Waiting", "NotStarted,Preparing,Queued", "Nothing waits."),
@@ -21,11 +22,14 @@ SECTIONS = (
 
 async def show(visit: Visit) -> Response:
     cursor = await visit.cursor()
-    found = await asyncio.gather(*(listed(visit, {"status": states, "$top": str(SHOWN)}) for _, states, _ in SECTIONS))
+    failures, found = await asyncio.gather(
+        visit.api.get(f"{visit.workspace}/failures"),
+        asyncio.gather(*(listed(visit, {"status": states, "$top": str(SHOWN)}) for _, states, _ in SECTIONS)),
+    )
     sections = [
         (*section, jobs, len(jobs) < SHOWN and more) for section, (jobs, more) in zip(SECTIONS, found, strict=True)
     ]
-    return page("home.html", visit, cursor=cursor, sections=sections)
+    return page("home.html", visit, cursor=cursor, sections=sections, causes=failures["value"][:CAUSES])
 
 
 async def workspaces(visit: Visit) -> Response:

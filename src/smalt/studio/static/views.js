@@ -3,7 +3,7 @@ customElements.define("s-views", class extends HTMLElement {
   connectedCallback() {
     this.innerHTML = `<label>Views <select><option value="">–</option></select></label>
       <button type="button" class="save">Save the view</button><button type="button" class="drop" hidden>Forget it</button>
-      <dialog aria-label="Save the view"><label>Name <input maxlength="80" required></label>
+      <dialog aria-label="Save the view"><label>Name <input maxlength="80"></label>
       <div class="row"><button type="button" class="main keep">Save</button><button type="button" data-closes>Leave it</button></div></dialog>`;
     [this.select, this.dialog, this.drop, this.name] = ["select", "dialog", ".drop", "dialog input"].map((one) => this.querySelector(one));
     this.name.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(), this.keep(); });
@@ -40,7 +40,7 @@ customElements.define("s-views", class extends HTMLElement {
 
   keep() {
     const name = this.name.value.trim();
-    if (!name) return this.name.reportValidity();
+    if (!name) return this.name.focus();
     const here = new URLSearchParams(location.search);
     here.delete("after");
     this.change((views) => { views[name] = here.toString(); });

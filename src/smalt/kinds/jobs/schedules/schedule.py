@@ -30,6 +30,7 @@ from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
 _CREATE_JOB = "CreateJob"
+_TIMES_SHOWN = 10
 _LATER = ("CreateMonitor", "ImportData", "InvokeBatchEndpoint")
 
 
@@ -167,6 +168,19 @@ def _view(platform: Platform, row: Row) -> Document:
     }
 
 
+def _detail(platform: Platform, row: Row) -> Document:
+    """`nextRunTimes`: the next times, of one that is enabled."""
+    at, times = ScheduleStatus.read(row.status).next, list[str]()
+    try:
+        trigger = _trigger_of(row)
+    except ArmError:  # its zone is known no more
+        return {}
+    while at is not None and len(times) < _TIMES_SHOWN:
+        times.append(timestamp(at))
+        at = trigger.next(at)
+    return {"nextRunTimes": times}
+
+
 def _run_now(request: Request, row: Row | None) -> tuple[int, Any]:
     """`scheduleTime`: the time that the job is for; now where none is given."""
     assert row is not None
@@ -205,6 +219,7 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
+    detail=_detail,
     actions={"trigger": Action(_run_now)},
     long_running=True,
     check_delete=_check_delete,

@@ -1,0 +1,109 @@
+"""A person's work in the Studio: finds jobs by what they logged, compares them, follows a pipeline, looks at files."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from live.platform import HOME, Platform
+
+pytestmark = pytest.mark.e2e
+LEAVES = "mkdir -p outputs/deep; printf 'a,b\\n1,<b>two</b>\\n' > outputs/deep/table.csv; echo one; echo a Needle here; echo end"
+
+
+def log(platform: Platform, job: str, auc: float, depth: int) -> None:
+    metrics = [{"key": "auc", "value": auc * step / 9, "timestamp": 1000 * step, "step": step} for step in range(10)]
+    body = {"run_id": job, "metrics": metrics, "params": [{"key": "depth", "value": str(depth)}]}
+    answer = platform.call("POST", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/runs/log-batch", body)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="module")
+def jobs(platform: Platform) -> list[str]:
+    names = [f"work-{number}" for number in range(3)]
+    for name in names:
+        answer = platform.submit(name, LEAVES, experimentName="work", tags={"seed": name[-1]})
+        assert answer.status_code == 201, answer.text
+    for number, name in enumerate(names):
+        platform.wait_for(name, "Completed")
+        log(platform, name, 0.7 + number / 10, number)
+    return names
+
+
+def test_jobs_are_found_by_a_metric_chosen_by_keyboard_and_compared(
+    platform: Platform, studio: Page, jobs: list[str]
+) -> None:
+    studio.goto(f"{platform.url}/studio/jobs?experimentName=work&columns=metrics.auc,tags.seed&order=metrics.auc DESC")
+    rows = studio.locator("tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.first).to_contain_text("0.9")
+    studio.get_by_label("Metrics and parameters").fill("metrics.auc > 0.75")
+    studio.get_by_role("button", name="Find").click()
+    expect(rows).to_have_count(2)
+    assert "filter=metrics.auc" in studio.url
+    studio.locator(".every").focus()
+    studio.keyboard.press("ArrowDown")
+    studio.keyboard.press("x")
+    studio.keyboard.press("ArrowDown")
+    studio.keyboard.press("x")
+    expect(studio.get_by_text("2 chosen")).to_be_visible()
+    studio.get_by_role("button", name="Compare").click()
+    expect(studio.get_by_role("heading", name="2 jobs compared")).to_be_visible()
+    expect(studio.locator("s-lines canvas")).to_be_visible()
+    expect(studio.locator("s-scatter canvas")).to_be_visible()
+    expect(studio.locator("s-parallel")).to_contain_text("coloured by auc")
+    table = studio.get_by_role("region", name="In what they differ")
+    expect(table.get_by_role("row").filter(has_text="work-2")).to_contain_text("0.9")
+
+
+def test_many_are_tagged_and_a_view_is_kept(platform: Platform, studio: Page, jobs: list[str]) -> None:
+    studio.goto(f"{platform.url}/studio/jobs?experimentName=work&columns=tags.team")
+    studio.get_by_label("Choose all of this page").check()
+    studio.get_by_role("button", name="Tag").click()
+    studio.get_by_label("Tag", exact=True).fill("team=blue")
+    studio.keyboard.press("Enter")
+    expect(studio.get_by_role("cell", name="blue")).to_have_count(3)
+    studio.get_by_role("button", name="Save the view").click()
+    studio.get_by_label("Name").fill("mine")
+    studio.keyboard.press("Enter")
+    studio.goto(f"{platform.url}/studio/jobs")
+    studio.get_by_label("Views").select_option("mine")
+    studio.wait_for_url("**columns=tags.team**")
+
+
+def test_files_are_looked_at_and_a_log_is_searched(platform: Platform, studio: Page, jobs: list[str]) -> None:
+    studio.goto(f"{platform.url}/studio/jobs/work-0?tab=artifacts&path=outputs/deep")
+    studio.get_by_role("link", name="table.csv").click()
+    expect(studio.locator("s-file td").nth(1)).to_have_text("<b>two</b>")
+    studio.get_by_role("link", name="Logs").click()
+    expect(studio.get_by_role("log")).to_contain_text("end")
+    studio.get_by_label("Search all of it").fill("needle")
+    studio.keyboard.press("Enter")
+    studio.get_by_role("button", name="a Needle here").click()
+    expect(studio.get_by_role("log")).to_have_text("a Needle here\nend\n")
+    studio.get_by_role("button", name="Follow the end").click()
+    expect(studio.get_by_role("log")).to_contain_text("one")
+
+
+def test_a_pipeline_is_drawn_and_changes_live(platform: Platform, studio: Page) -> None:
+    gate = platform.shared() / "gate"
+    wait = f"until [ -e {gate} ]; do sleep 0.1; done"
+    for name, command in (("quick", "true"), ("waits", wait)):
+        spec = {
+            "type": "command",
+            "command": command,
+            "environment": platform.ensure_environment(),
+            "outputs": {},
+            "inputs": {},
+        }
+        platform.put(f"components/{name}/versions/1", {"componentSpec": spec})
+    steps = {name: {"type": "command", "componentId": f"azureml:{name}:1"} for name in ("quick", "waits")}
+    platform.put("jobs/drawn", {"jobType": "Pipeline", "jobs": steps})
+    studio.goto(f"{platform.url}/studio/jobs/drawn?tab=steps")
+    box = studio.locator("g.step").filter(has_text="waits")
+    expect(box.locator(".state")).to_have_text("Running")
+    gate.touch()
+    expect(box.locator(".state")).to_have_text("Completed")
+    studio.get_by_role("button", name="Larger").click()
+    box.get_by_role("link").first.click()
+    expect(studio.get_by_role("heading", name="waits")).to_be_visible()
