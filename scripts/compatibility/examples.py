@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODEL_VERSION = "1"
+REGISTRY = "examples"
 
 # A feature or kind of an example, and what the platform must have for it. The first that matches names the reason.
 _NEEDS = (
     ("job:automl", "AutoML"),
     ("job:spark", "Spark"),
 )
-_NEEDS_BY_PATH = {
-    "sdk/python/jobs/pipelines/1b_pipeline_with_python_function_components/"
-    "pipeline_with_python_function_components.ipynb": "the environment mldesigner",
-}
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,6 @@ class Example:
     @property
     def needs(self) -> str | None:
         """The feature beyond jobs, assets, computes and endpoints that this one cannot do without."""
-        if self.path in _NEEDS_BY_PATH:
-            return _NEEDS_BY_PATH[self.path]
         for feature, name in _NEEDS:
             if any(one.startswith(feature) for one in self.features):
                 return name
@@ -83,6 +78,7 @@ def fill_in(text: str, endpoint: str) -> str:
         "<git_url>": "https://git.example.com/repository",
         "<python_feed_url>": "https://feed.example.com/simple/",
         "<REGISTRY-NAME>": endpoint,
+        "<REGISTRY_NAME>": REGISTRY,
         "<LOCATION>": "local",
         "<SCORING_SCRIPT>": "single-file-to-file-score.py",
         '"identity_resource_id"': _identity(),

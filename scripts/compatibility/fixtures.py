@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from azure.ai.ml import MLClient, load_component, load_data, load_environment, load_model
-from azure.ai.ml.entities import AmlCompute, Data, ManagedOnlineEndpoint, Model
+from azure.ai.ml.entities import AmlCompute, Data, ManagedOnlineEndpoint, Model, Registry, RegistryRegionDetails
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 from mlflow.tracking import MlflowClient
 
-from compatibility.examples import Example, fill_in_file
+from compatibility.examples import REGISTRY, Example, fill_in_file
 
 CLUSTERS = ("cpu-cluster", "gpu-cluster", "batch-cluster")  # the second is only a name: none of these needs a GPU
 SEEDS = {
@@ -62,6 +62,11 @@ def before(client: MLClient, top: Path, example: Example, endpoint: str) -> None
     if example.path.startswith(_REGISTERED_COMPONENTS):
         for name in ("train", "score", "eval"):
             client.components.create_or_update(load_component(top / _REGISTERED_COMPONENTS / f"{name}.yml"))
+    if "/from-registry/" in example.path:
+        there = Registry(
+            name=REGISTRY, location="local", replication_locations=[RegistryRegionDetails(location="local")]
+        )
+        client.registries.begin_create(there).result()
     if example.kind != "online-deployment":
         return
     client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=endpoint, auth_mode="key")).result()
