@@ -1,11 +1,26 @@
 """Computes: clusters that scale from zero, instances that are started and stopped, sizes and usage."""
 
+import shlex
+import socket
+import time
+
+import requests
 from azure.ai.ml import command
-from azure.ai.ml.entities import AmlCompute, ComputeInstance, Environment
+from azure.ai.ml.entities import AmlCompute, ComputeInstance, Environment, ScriptReference, SetupScripts
 from azure.core.exceptions import ResourceNotFoundError
 from session import PLAIN_IMAGE, completed, connect, refused, step, unique, until
 
 ml = connect()
+find = socket.getaddrinfo  # not every resolver knows the names below localhost
+socket.getaddrinfo = lambda name, *more, **named: find(
+    "localhost" if str(name).endswith(".localhost") else name, *more, **named
+)
+ASKS = """
+from azure.ai.ml import MLClient
+from azure.identity import DefaultAzureCredential
+ml = MLClient.from_config(DefaultAzureCredential())
+print(ml.workspace_name, *(one.name for one in ml.compute.list(compute_type="ComputeInstance")))
+"""
 cluster, instance = f"cluster-{unique}", f"box-{unique}"
 
 with step("a cluster"):
@@ -44,14 +59,41 @@ with step("what cannot be is refused"):
             AmlCompute(name=f"x-{unique}", size="Standard_DS3_v2", min_instances=3, max_instances=1)
         ).result()
 
-with step("an instance is created, stopped, started, deleted"):
+with step("an instance runs JupyterLab, which lets its owner in alone"):
     box = ml.compute.begin_create_or_update(ComputeInstance(name=instance, size="Standard_DS3_v2")).result()
-    assert box.state == "Running", box.state
+    assert box.state == "Running" and box.last_operation["operationName"] == "Create", vars(box)
+    lab = next(one["endpointUri"] for one in box.services if one["displayName"] == "Jupyter Lab")
+    token = ml._credential.get_token("https://management.azure.com/.default").token
+    owner = {"Authorization": f"Bearer {token}"}
+    began = time.perf_counter()
+    assert "jupyter-config-data" in requests.get(lab, headers=owner, timeout=30).text
+    print(f"   JupyterLab's page after {time.perf_counter() - began:.3f} s")
+    for wrong in ({}, {"Authorization": "token x"}, {"Authorization": "Bearer x"}):
+        assert requests.get(lab, headers=wrong, timeout=30).status_code == 401, wrong
+
+with step("clients in it need no login, and its files stay"):
+    files = f"{lab.removesuffix('/lab')}/api/contents"
+    (folder,) = (one["path"] for one in requests.get(f"{files}/Users", headers=owner, timeout=30).json()["content"])
+    body = {"type": "file", "format": "text", "content": f"python -c {shlex.quote(ASKS)} > seen.txt"}
+    assert requests.put(f"{files}/{folder}/ask.sh", json=body, headers=owner, timeout=30).status_code == 201
+    script = ScriptReference(path=f"{folder}/ask.sh", timeout_minutes=5)
+    box.setup_scripts = SetupScripts(startup_script=script)
+    ml.compute.begin_create_or_update(box).result()
+    ml.compute.begin_restart(instance).result()
+    seen = requests.get(f"{files}/{folder}/seen.txt", headers=owner, timeout=30).json()["content"]
+    assert seen.split()[0] == ml.workspace_name and instance in seen.split(), seen
+
+with step("it is stopped, started, deleted"):
     ml.compute.begin_stop(instance).result()
     assert ml.compute.get(instance).state == "Stopped"
+    assert requests.get(lab, headers=owner, timeout=30).status_code == 409
+    box = ml.compute.get(instance)
+    box.setup_scripts = None
+    ml.compute.begin_create_or_update(box).result()
     ml.compute.begin_start(instance).result()
-    assert ml.compute.get(instance).state == "Running"
-    ml.compute.begin_restart(instance).result()
+    box = ml.compute.get(instance)
+    assert box.state == "Running" and box.last_operation["operationName"] == "Start", vars(box)
+    assert requests.get(f"{files}/{folder}/seen.txt", headers=owner, timeout=30).status_code == 200
     ml.compute.begin_delete(instance).result()
     with refused(kind=ResourceNotFoundError):
         ml.compute.get(instance)

@@ -182,6 +182,9 @@ def test_scripts_run_before_it_and_the_first_one_once(harness: Harness) -> None:
     harness.engine.finish(task(harness), exit_code=92, error="no")
     harness.settle()
     assert machine(harness)["state"] == "UserSetupFailed"
+    put(harness, setupScripts=None)
+    answers(harness)
+    assert machine(harness)["state"] == "Running", "a PUT tries again"
 
 
 def test_it_is_stopped_when_nobody_works_there(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

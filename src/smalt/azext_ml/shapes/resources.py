@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from .jobs import job
 
 _STORES = {"AzureBlob": "azure_blob", "AzureFile": "azure_file", "AzureDataLakeGen2": "azure_data_lake_gen2",
            "AzureDataLakeGen1": "azure_data_lake_gen1"}  # fmt: skip
+_MINUTES = re.compile("PT([0-9]+)M")
 _INSTANCE = ("enableNodePublicIp", "enableRootAccess", "releaseQuotaOnStop")
 
 
@@ -54,10 +56,15 @@ def _cluster(left: Fields) -> dict[str, Any]:
 
 
 def _instance(left: Fields) -> dict[str, Any]:
-    left.drop("applicationSharingPolicy", "computeInstanceAuthorizationType", "connectivityEndpoints", "createdBy",
-              "applications", "errors")  # fmt: skip
+    left.drop("applicationSharingPolicy", "computeInstanceAuthorizationType", "createdBy", "errors")
+    host, idle = (left.take("connectivityEndpoints") or {}).get("publicIpAddress"), left.take("idleTimeBeforeShutdown")
+    minutes = _MINUTES.match(idle or "")
     return printed(
         state=left.take("state"),
+        services=left.take("applications") or None,
+        network_settings={"public_ip_address": host} if host else None,
+        idle_time_before_shutdown=idle,
+        idle_time_before_shutdown_minutes=int(minutes[1]) if minutes else None,
         last_operation=left.take("lastOperation"),
         enable_sso=left.take("enableSSO"),
         enable_os_patching=left.take("enableOSPatching"),

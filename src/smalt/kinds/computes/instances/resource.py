@@ -33,7 +33,9 @@ def admit(request: Request, spec: Document, machine: Document, connection: Conne
         ours = {instances.OWNER: part(part(old.spec, OURS), instances.OWNER)}
         if not ours[instances.OWNER]:
             ours = settings.owner(request, connection, machine)
-    status = dict(old.status) if old else life.want({}, RUN, "Create", USER, request.now)
+    status = dict(old.status) if old else {}
+    if old is None or status.get("error"):  # what failed is tried as it is now
+        status = life.want(status, RUN, "Create", USER, request.now)
     return Admitted(
         {**spec, OURS: {**ours, "plan": life.plan(request.platform)}}, state=old.state if old else "Creating", due=True,
         status=status, lookup=old.lookup if old and old.lookup else secrets.token_hex(8),

@@ -1,0 +1,35 @@
+"""A person makes a cluster in the Studio, sees a job on its node, and opens the service of that job."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from live.platform import HOME, Platform
+from live.ports import free_port
+
+pytestmark = pytest.mark.e2e
+SLOW_MS = 30_000  # where others keep the machine busy
+
+
+def test_a_cluster_is_made_and_the_service_of_its_job_opened(platform: Platform, studio: Page) -> None:
+    studio.goto(f"{platform.url}/studio/computes")
+    studio.get_by_role("link", name="New cluster").click()
+    studio.get_by_label("Name").fill("farm")
+    studio.get_by_role("button", name="Create").click()
+    expect(studio.get_by_role("heading", name="farm")).to_be_visible()
+    port = free_port()
+    more = {"services": {"board": {"jobServiceType": "Custom", "port": port}}, "computeId": f"{HOME}/computes/farm"}
+    answer = platform.submit("boarded", f"exec python -m http.server --bind 127.0.0.1 {port}", **more)
+    assert answer.status_code == 201, answer.text
+    platform.wait_for("boarded", "Running")
+    nodes = studio.get_by_role("region", name="Nodes")
+    expect(nodes.locator(".status")).to_have_text("Running", timeout=SLOW_MS)
+    nodes.get_by_role("link", name="boarded").click()
+    link = studio.get_by_role("link", name="open")
+    expect(link).to_be_visible(timeout=SLOW_MS)
+    with studio.context.expect_page() as opened:
+        link.click(modifiers=["Control"])
+    expect(opened.value.get_by_role("heading", name="Directory listing")).to_be_visible(timeout=SLOW_MS)
+    assert "://board-0-" in opened.value.url, "an origin of its own"
+    platform.call("POST", "jobs/boarded/cancel")
