@@ -317,3 +317,22 @@ def test_the_server_need_not_be_the_same(database: Database) -> None:
         record(connection, "/b", 1)
     assert [one.resource_id for one in read_all(again, Cursor.parse(cursor))] == ["/b"]
     again.close()
+
+
+def test_people_read_from_the_newest_back(database: Database) -> None:
+    keys = [f"{HOME}/jobs/{number}" for number in range(5)]
+    with database.write() as connection:
+        for number, key in enumerate([*keys, f"{GROUP}/elsewhere"]):
+            record(connection, key, number)
+    found, before = list[str](), 0
+    while True:
+        with database.read() as connection:
+            page = feed.latest(connection, before, HOME, ["workspaces/jobs"], [What.STATE], 2)
+        found += [one.resource_id for one in page]
+        if len(page) < 2:
+            break
+        before = page[-1].cursor.sequence
+    assert found == keys[::-1]
+    with database.read() as connection:
+        assert [one.generation for one in feed.latest(connection, 0, keys[3], (), (), 9)] == [3]
+        assert feed.latest(connection, 0, HOME, ["workspaces/data"], (), 9) == []

@@ -14,6 +14,7 @@ from smalt.agent.inject.config import AzureSettings, ConfigError, ServeConfig
 from smalt.agent.inject.metrics import Metrics
 from smalt.agent.inject.mlflow_model import answer_value, find_model
 from smalt.agent.inject.outcome import to_json
+from smalt.agent.inject.predictor import EXAMPLE_BYTES, EXAMPLE_FILE, Predictor
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -155,3 +156,19 @@ except AttributeError as ex:
         "part! part!",
         "module 'heavy' has no attribute 'nothing'",
     ]
+
+
+def test_the_description_has_the_models_own_example(tmp_path: Path) -> None:
+    predictor = Predictor.__new__(Predictor)
+    predictor.folder, predictor.layout = str(tmp_path), None
+
+    def example() -> object:
+        return predictor.swagger_schemas()[0]["example"]
+
+    assert example() == {"input_data": []}
+    given = {"dataframe_split": {"columns": ["a"], "data": [[1]]}}
+    (tmp_path / EXAMPLE_FILE).write_text(json.dumps(given))
+    assert example() == given
+    for unusable in ("[1]", "{", json.dumps({"inputs": "x" * EXAMPLE_BYTES})):
+        (tmp_path / EXAMPLE_FILE).write_text(unusable)
+        assert example() == {"input_data": []}

@@ -28,6 +28,7 @@ customElements.define("s-ask", class extends HTMLElement {
       event.preventDefault();
       this.send();
     });
+    this.body.addEventListener("input", () => { this.typed = true; });
     of("fill").addEventListener("click", () => this.fill(true));
     of("show")?.addEventListener("click", ({ target }) => this.show(target));
     this.fill(false);
