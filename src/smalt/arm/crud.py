@@ -15,8 +15,8 @@ from smalt.arm.envelope import accepted, document, etag, patched, timestamp
 from smalt.arm.errors import ArmError, conflict
 from smalt.arm.ids import ResourceId, Scope
 from smalt.arm.kind import OURS, Admitted, Kind, Request
-from smalt.arm.listing import Paging, archived_shown, collect, next_link, oldest_first
-from smalt.arm.reach import narrowed
+from smalt.arm.listing import Paging, archived_shown, collect, names_of, next_link, oldest_first, states_of
+from smalt.arm.reach import among, narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
 from smalt.store import changes, operations, pages, resources
@@ -281,6 +281,9 @@ class Crud:
         keep = kind.list_filter
         grants = request.platform.grants.reach(request.principal, f"{kind.qualified}/read")
         seen = narrowed(grants, above.key, kind.key)
+        if kind.list_names and kind.list_names in query:
+            seen = among([request.id.child(type_, one).key for one in names_of(query[kind.list_names])], seen)
+        states = states_of(query.get("status"), kind.list_states)
         with request.platform.database.read() as connection:
             if not kind.creates_parent:
                 check_exists(connection, self._kinds, above)
@@ -288,7 +291,7 @@ class Crud:
             def fetch(most: int, skip: str | None) -> pages.Page:
                 return pages.page(
                     connection, kind.key, above.key, most=most, skip=skip, archived=archived, lookup=lookup,
-                    oldest_first=oldest, prefix=across, seen=seen,
+                    oldest_first=oldest, prefix=across, seen=seen, states=states,
                 )  # fmt: skip
 
             rows, skip = collect(fetch, None if keep is None else lambda row: keep(row, query), paging)

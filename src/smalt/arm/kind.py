@@ -142,6 +142,8 @@ class Kind:
     - `creates_parent`: a PUT creates the container above it (data, models, …).
     - `list_filter`: which rows a list shows, by its query; `list_lookup`: the query parameter that is looked up in the
       `lookup` column, `lookup_across` below all parents of the workspace (codes by hash).
+    - `list_states`: the states that a list's `status` may name (`Queued,Running`), found by an index; `list_names`: the
+      query parameter with the names (`a,b`) that a list is of, if not of all.
     - `views`: what `listViewType` may say, the default first, and whether a list then shows archived rows, the others,
       or (None) both.
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
@@ -185,6 +187,8 @@ class Kind:
     list_filter: Callable[[Row, Mapping[str, str]], bool] | None = None
     list_lookup: str = ""
     lookup_across: bool = False
+    list_states: Sequence[str] = ()
+    list_names: str = ""
     views: Mapping[str, bool | None] = field(default_factory=lambda: ACTIVE)
     check_delete: Callable[[Request, Connection, Row], None] | None = None
     deleted: Callable[[Connection, Row, float], None] | None = None

@@ -7,7 +7,7 @@ empty, and still have a link to the next. Clients follow it until there is none.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -53,6 +53,21 @@ class Paging:
 def archived_shown(query: Mapping[str, str], views: Mapping[str, bool | None]) -> bool | None:
     """`listViewType`, one of `views`, the default first: which rows are shown, None: all. Raises ArmError(400)."""
     return _one_of(query, ("listViewType",), views, next(iter(views)))
+
+
+def states_of(wanted: str | None, known: Sequence[str]) -> list[str] | None:
+    """The states that a list is of, as rows have them; None: not only those of some that are known here."""
+    asked = {one.strip().lower() for one in (wanted or "").split(",")} - {""}
+    found = [one for one in known if one.lower() in asked]
+    return found if asked and len(found) == len(asked) else None
+
+
+def names_of(wanted: str) -> list[str]:
+    """The names that a list is of. Raises ArmError(400)."""
+    found = list(dict.fromkeys(filter(None, (one.strip() for one in wanted.split(",")))))
+    if len(found) > PAGE_MOST:
+        raise _refused(f"At most {PAGE_MOST} can be asked for by their names at once.", "names")
+    return found
 
 
 def oldest_first(query: Mapping[str, str]) -> bool:

@@ -22,6 +22,11 @@ def narrowed(grants: Sequence[str] | None, above: str, kind: str = "") -> tuple[
     return tuple(sorted(one for one in reach if one and covers(above, one)))
 
 
+def among(keys: Sequence[str], reach: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of the resources that grants (as `narrowed` has them) reach."""
+    return tuple(one for one in keys if reach is None or any(covers(grant, one) for grant in reach))
+
+
 def covers(grant: str, key: str) -> bool:
     """Whether a grant (lowered, '' for the tenant) reaches the resource."""
     return not grant or key == grant or key.startswith(grant + "/")

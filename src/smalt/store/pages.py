@@ -35,12 +35,13 @@ def page(
     oldest_first: bool = False,
     prefix: str | None = None,
     seen: Sequence[str] | None = None,
+    states: Sequence[str] | None = None,
 ) -> Page:
     """One page, newest first unless asked otherwise; `archived` None means both. O(page), not O(all).
 
     With `prefix` it is of all whose ids begin so, whatever their parent. `seen`: only these rows, and with `prefix`
-    those below them too; O(page and `seen`). Rows are read one by one up to about `PAGE_BYTES`, so large ones are
-    never all in memory.
+    those below them too; O(page and `seen`). `states`: only rows in one of these. Rows are read one by one up to about
+    `PAGE_BYTES`, so large ones are never all in memory.
     """
     of_kind, above = resource.c.kind, resource.c.parent
     if seen is not None and prefix is None:  # few, by their ids: SQLite would read all of the index of lists instead
@@ -62,10 +63,11 @@ def page(
     query = query.order_by(*order).limit(most + 1)
     parts = [query] if seen is None else [query.where(one) for one in _among(seen, below=prefix is not None)]
     each = [  # each of them in the index's order: together they would be sorted, all of them
-        connection.execute(part.where(of_kind == key, resource.c.archived == one))
+        connection.execute(part.where(of_kind == key, resource.c.archived == one, *in_state))
         for key in ((kind,) if isinstance(kind, str) else kind)
         for part in parts
         for one in ((False, True) if archived is None else (archived,))
+        for in_state in ([()] if states is None else [(resource.c.state == state,) for state in states])
     ]
     rows: list[Row] = []
     size = 0

@@ -44,6 +44,7 @@ resource = Table(
     ),  # what is above keeps count of it: a job's child
     Column("home", Text),  # the server (`server.id`) on whose machine its tasks are; NULL: any may step it
     Index("resource_list", "kind", "parent", "archived", "created_at"),
+    Index("resource_state", "kind", "parent", "archived", "state", "created_at"),
     Index("resource_parent", "parent", "deleting"),
     Index(  # the kind first: else SQLite, without statistics, takes `resource_lookup` and reads every job there is
         "resource_due",
@@ -69,6 +70,14 @@ waiter = Table(  # who is made due when `on_id` comes to an end
     Column("id", Text, primary_key=True),
     Column("on_id", Text, primary_key=True),
     Index("waiter_on", "on_id"),
+)
+
+shared_work = Table(  # who does a piece of work, or did it last (`shared_work.py`)
+    "shared_work",
+    metadata,
+    Column("key", Text, primary_key=True),  # what has the same key has the same result
+    Column("job", Text, nullable=False),  # `resource.id`
+    Index("shared_work_job", "job"),
 )
 
 operation = Table(

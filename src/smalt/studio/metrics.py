@@ -1,11 +1,12 @@
-"""What a job logged, as charts draw it: from MLflow's tables, so that its process need not run."""
+"""What jobs logged, as pages show it: from MLflow's tables, so that its process need not run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from smalt.arm.errors import ArmError
 from smalt.arm.ports import NotReady
 from smalt.arm.threads import Threads
 from smalt.studio.platform_api import Refused
@@ -24,8 +25,32 @@ class Run(Protocol):
     def experiment_id(self) -> int: ...
 
 
+class Values(Protocol):
+    """What a job logged last of each metric (None: no number) and parameter; times in seconds since the epoch."""
+
+    @property
+    def started(self) -> float | None: ...
+    @property
+    def ended(self) -> float | None: ...
+    @property
+    def metrics(self) -> Mapping[str, float | None]: ...
+    @property
+    def params(self) -> Mapping[str, str]: ...
+
+
+class Range(Protocol):
+    """Of all that a job logged of a metric."""
+
+    @property
+    def least(self) -> float: ...
+    @property
+    def most(self) -> float: ...
+    @property
+    def points(self) -> int: ...
+
+
 class Measurements(Protocol):
-    """`MlflowTracking`'s. `workspace` is the lowered ARM id; raise NotReady while MLflow's database is being made."""
+    """`RunReadings`'. `workspace` is the lowered ARM id; raise NotReady while MLflow's database is being made."""
 
     def run(self, workspace: str, name: str) -> Run | None: ...
 
@@ -34,6 +59,24 @@ class Measurements(Protocol):
     def metric_points(
         self, workspace: str, name: str, metric: str, most: int
     ) -> Sequence[tuple[float | None, int, int]]: ...
+
+    def found(
+        self, workspace: str, like: str, order: str, archived: bool | None, experiment: str, most: int, offset: int
+    ) -> Sequence[str]: ...
+
+    def values(
+        self, workspace: str, names: Sequence[str], keys: Sequence[str] | None = None
+    ) -> Mapping[str, Values]: ...
+
+    def ranges(
+        self, workspace: str, names: Sequence[str], metrics: Sequence[str]
+    ) -> Mapping[tuple[str, str], Range]: ...
+
+    def keys(self, workspace: str, names: Sequence[str], most: int) -> tuple[Sequence[str], Sequence[str]]: ...
+
+    def lines(
+        self, workspace: str, names: Sequence[str], metric: str, most: int
+    ) -> Mapping[str, Sequence[tuple[int, float, float]]]: ...
 
 
 @dataclass(frozen=True)
@@ -59,11 +102,44 @@ class Logged:
     async def line(self, workspace: str, name: str, metric: str) -> dict[str, Any]:
         return await self._read(line, self.measured, workspace, name, metric)
 
+    async def found(
+        self, workspace: str, like: str, order: str, archived: bool | None, experiment: str, most: int, offset: int
+    ) -> Sequence[str]:
+        """Jobs by name. Raises Refused(400) for a filter or an order that cannot be read."""
+        return await self._read(self.measured.found, workspace, like, order, archived, experiment, most, offset)
+
+    async def values(
+        self, workspace: str, names: Sequence[str], keys: Sequence[str] | None = None
+    ) -> Mapping[str, Values]:
+        """Of those that have logged something; nothing while MLflow's database is being made."""
+        try:
+            return await self.threads.run(self.measured.values, workspace, names, keys)
+        except NotReady:
+            return {}
+
+    async def ranges(
+        self, workspace: str, names: Sequence[str], metrics: Sequence[str]
+    ) -> Mapping[tuple[str, str], Range]:
+        """By job and metric."""
+        return await self._read(self.measured.ranges, workspace, names, metrics)
+
+    async def keys(self, workspace: str, names: Sequence[str], most: int) -> tuple[Sequence[str], Sequence[str]]:
+        """Metrics, and parameters in which the jobs differ."""
+        return await self._read(self.measured.keys, workspace, names, most)
+
+    async def lines(
+        self, workspace: str, names: Sequence[str], metric: str, most: int
+    ) -> Mapping[str, Sequence[tuple[int, float, float]]]:
+        """(step, seconds since the epoch, value) of each job."""
+        return await self._read(self.measured.lines, workspace, names, metric, most)
+
     async def _read(self, call: Callable[..., Found], *given: Any) -> Found:
         try:
             return await self.threads.run(call, *given)
         except NotReady as error:
             raise Refused(503, "ServiceUnavailable", str(error)) from error
+        except ArmError as error:
+            raise Refused(error.status, error.code, error.message) from error
 
 
 def line(measured: Measurements, workspace: str, name: str, metric: str) -> dict[str, Any]:

@@ -15,5 +15,21 @@ AREAS = (
             ("Datastores", "/datastores"),
         ),
     ),
-    ("Serving", (("Endpoints", "/endpoints"),)),
+    (
+        "Serving",
+        (
+            ("Endpoints", "/endpoints"),
+            ("Batch endpoints", "/batch-endpoints"),
+            ("Alerts", "/alerts"),
+        ),
+    ),
+    ("Machines", (("Computes", "/computes"),)),
+    (
+        "Here",
+        (
+            ("Connect", "/connect"),
+            ("Activity", "/activity"),
+            ("Settings", "/settings"),
+        ),
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +24,11 @@ _FROM_WHERE = frozenset((b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
 class Refused(Exception):
     """What the API answered instead. `status` is HTTP's."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
+        """`details`: field and message of each thing that is wrong, where several were found."""
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+        self.details = details or [("", message)]
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,21 @@ class PlatformApi:
         """Raises Refused."""
         return await self._ask("GET", path, query or {}, None)
 
-    async def post(self, path: str, body: Document | None = None) -> Document:
+    async def post(self, path: str, body: Document | None = None, headers: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
-        return await self._ask("POST", path, {}, body or {})
+        return await self._ask("POST", path, {}, body or {}, headers)
 
-    async def patch(self, path: str, body: Document) -> Document:
-        """Raises Refused."""
-        return await self._ask("PATCH", path, {}, body)
+    async def patch(self, path: str, body: Document, if_match: str = "") -> Document:
+        """Raises Refused; of another ETag than `if_match`, where that is given."""
+        return await self._ask("PATCH", path, {}, body, {"if-match": if_match} if if_match else None)
 
-    async def put(self, path: str, body: Document) -> Document:
+    async def put(self, path: str, body: Document, headers: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
-        return await self._ask("PUT", path, {}, body)
+        return await self._ask("PUT", path, {}, body, headers)
+
+    async def delete(self, path: str) -> Document:
+        """Raises Refused."""
+        return await self._ask("DELETE", path, {}, None)
 
     async def read_secrets(self, path: str) -> Document:
         """What a POST answers that changes nothing, for a page that is a GET. Raises Refused.
@@ -84,10 +90,17 @@ class PlatformApi:
                 await task
 
     async def _ask(
-        self, method: str, path: str, query: Mapping[str, str], body: Document | None, own: bool = False
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Document | None,
+        more: Mapping[str, str] | None = None,
+        own: bool = False,
     ) -> Document:
         content = b"" if body is None else json.dumps(body).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in (more or {}).items()]
         scope = self._asking(method, path, urlencode({"api-version": API_VERSION, **query}), headers)
         if own:
             host = next((value for name, value in scope["headers"] if name.lower() == b"host"), b"")
@@ -169,7 +182,10 @@ class _Answer:
             found = {}
         if self._status >= 400:
             error = found.get("error") or {}
+            details = [
+                (str(one.get("target") or ""), str(one.get("message") or "")) for one in error.get("details") or ()
+            ]
             raise Refused(
-                self._status, str(error.get("code") or ""), str(error.get("message") or "No reason is known.")
+                self._status, str(error.get("code") or ""), str(error.get("message") or "No reason is known."), details
             )
         return found or {}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from smalt.studio.navigation import AREAS
 from smalt.studio.visit import ROOT, Visit
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # No script, style or request from anywhere but here, and none that stands in a page.
 POLICY = (
@@ -38,9 +41,24 @@ def duration(started: str | None, ended: str | None) -> str:
     begin, end = seconds(started), seconds(ended)
     if begin is None:
         return "–"
-    whole = max(0, math.floor((end if end is not None else datetime.now(UTC).timestamp()) - begin))
+    return lasted((end if end is not None else moment()) - begin)
+
+
+def moment() -> float:
+    """Now, in seconds since the epoch."""
+    return datetime.now(UTC).timestamp()
+
+
+def lasted(length: float) -> str:
+    """A number of seconds, as people say it."""
+    whole = max(0, math.floor(length))
     hours, minutes = whole // 3600, whole % 3600 // 60
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def number(value: float | str | None) -> str:
+    """Of a metric: as many digits as tell it from others; `no number` is what MLflow calls NaN."""
+    return "–" if value is None else value if isinstance(value, str) else f"{value:.6g}"
 
 
 def utc(text: str) -> str:
@@ -48,20 +66,21 @@ def utc(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _environment() -> Environment:
+@cache
+def templates() -> Environment:
+    """Made for the first page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     made = Environment(
         loader=PackageLoader("smalt.studio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait")}
+    made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait"), "number": number, "lasted": lasted}
     made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
 
 
-TEMPLATES = _environment()
-
-
 def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
     """`values` are the template's; `visit` None: for somebody without a session."""
-    text = TEMPLATES.get_template(name).render(visit=visit, **values)
+    text = templates().get_template(name).render(visit=visit, **values)
     return HTMLResponse(text.encode(errors="replace"), status, HEADERS)  # a file may have halves of surrogate pairs

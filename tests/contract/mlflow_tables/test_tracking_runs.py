@@ -193,6 +193,21 @@ def test_a_run_keeps_its_id_when_the_other_workspace_is_gone(tracking: MlflowTra
     assert (tracking.run_id(BETA.key, "job-1"), tracking.run_id(ALPHA.key, "job-1")) == (second, "job-1")
 
 
+def test_no_job_takes_the_id_that_another_workspaces_run_will_have(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(replace(JOB, workspace=BETA.key))
+    tracking.ensure_run(JOB)
+    wanted = tracking.run_id(ALPHA.key, "job-1")
+    tracking.remove_run(ALPHA.key, "job-1")
+    crafted = replace(JOB, workspace=BETA.key, name=wanted)
+    tracking.ensure_run(crafted)
+    tracking.ensure_run(JOB)
+    tracking.log_metric(ALPHA.key, "job-1", "loss", 0.5, 1000.0, 1)
+    assert tracking.run_id(ALPHA.key, "job-1") == wanted and tracking.run(ALPHA.key, "job-1") is not None
+    assert not tracking.latest_metrics(BETA.key, wanted) and tracking.run(BETA.key, wanted) is not None
+    tracking.remove_run(BETA.key, wanted)
+    assert [name for name, _, _ in tracking.latest_metrics(ALPHA.key, "job-1")] == ["loss"]
+
+
 def test_a_workspace_has_its_default_experiment_and_account(tracking: MlflowTracking) -> None:
     tracking.ensure_workspace(ALPHA.key)
     tracking.ensure_workspace(ALPHA.key)

@@ -55,6 +55,20 @@ def test_pages_hold_each_row_once_in_order(database: Database, archived: bool | 
     assert found == (wanted if oldest_first else wanted[::-1])
 
 
+def test_pages_of_some_states_are_of_all_rows_in_them(database: Database) -> None:
+    with database.write() as connection:
+        for number in (3, 8, 31):
+            connection.execute(resource.update().where(resource.c.name == f"J{number:02}").values(state="Failed"))
+    with database.read() as connection:
+        assert all_pages(connection, archived=None, states=("Running", "Failed")) == [
+            "/w/jobs/j31",
+            "/w/jobs/j08",
+            "/w/jobs/j03",
+        ]
+        assert all_pages(connection, states=("Failed",)) == ["/w/jobs/j31", "/w/jobs/j08"]
+        assert all_pages(connection, states=()) == []
+
+
 def test_what_runs_often_reads_through_its_index(database: Database) -> None:
     """Seen with 100,000 jobs: the loop's look for due rows read them all, and a second page was as slow as it was deep."""
     statements: list[str] = []
@@ -72,13 +86,16 @@ def test_what_runs_often_reads_through_its_index(database: Database) -> None:
         assert claims.due(connection, lane, 60.0, 8) == ["/w/jobs/j07"]
         first = pages.page(connection, KIND, PARENT, most=5, archived=None)
         pages.page(connection, KIND, PARENT, most=5, archived=None, skip=first.skip)
+        pages.page(connection, KIND, PARENT, most=5, skip=first.skip, states=("Queued", "Running"))
         driver.set_trace_callback(None)
         plans = [_plan(driver, statement) for statement in statements]
     due, claimed = plans[0], plans[1]
     assert "resource_due (kind=? AND due_at" in due
     assert "resource_due (kind=? AND due_at" in claimed
-    assert all("resource_list (kind=? AND parent=? AND archived=?" in plan for plan in plans[-4:])
-    assert all("created_at<?" in plan for plan in plans[-2:])
+    assert all("resource_list (kind=? AND parent=? AND archived=?" in plan for plan in plans[2:6])
+    assert all("created_at<?" in plan for plan in plans[4:])
+    assert len(plans) == 8
+    assert all("resource_state (kind=? AND parent=? AND archived=? AND state=?" in plan for plan in plans[6:])
 
 
 def _plan(driver: sqlite3.Connection, statement: str) -> str:

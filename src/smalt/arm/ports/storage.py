@@ -119,8 +119,10 @@ class Blobs(Protocol):
         """In bytes; None where there is no such blob."""
         ...
 
-    def read(self, account: str, container: str, blob: str, most_bytes: int, from_end: bool = False) -> bytes | None:
-        """The first `most_bytes` of a blob, or its last; None where there is none."""
+    def read(
+        self, account: str, container: str, blob: str, most_bytes: int, from_end: bool = False, at: int = 0
+    ) -> bytes | None:
+        """The first `most_bytes` of a blob behind the byte `at`, or its last; None where there is none."""
         ...
 
     def sha256(self, account: str, container: str, blob: str) -> str | None:

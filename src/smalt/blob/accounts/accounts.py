@@ -207,12 +207,14 @@ class BlobAccounts:
         found = self._store.head(bucket_of(account, container), blob)
         return found.size if found else None
 
-    def read(self, account: str, container: str, blob: str, most_bytes: int, from_end: bool = False) -> bytes | None:
+    def read(
+        self, account: str, container: str, blob: str, most_bytes: int, from_end: bool = False, at: int = 0
+    ) -> bytes | None:
         reader = self._store.open(bucket_of(account, container), blob)
         if reader is None:
             return None
         try:
-            at, parts = max(0, reader.info.size - most_bytes) if from_end else 0, []
+            at, parts = max(0, reader.info.size - most_bytes) if from_end else at, []
             while most_bytes > 0 and (part := reader.read(at, most_bytes)):
                 parts.append(part)
                 at, most_bytes = at + len(part), most_bytes - len(part)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from smalt.cli.api import Document, opened
 from smalt.cli.root import CliError
+from smalt.store.document import differences
 
 _KEPT = (
     "jobType", "command", "codeId", "environmentId", "inputs", "outputs", "computeId", "resources", "limits",
@@ -58,15 +58,6 @@ def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bo
         for path, (before, after) in found.items():
             print(f"{path}: {_shown(before)} -> {_shown(after)}")
     return _DIFFERENT if found else 0
-
-
-def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two documents differ, with what each has there; None: nothing."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in sorted({*one, *other}):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            yield from differences(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))  # pyright: ignore
-    elif one != other:
-        yield path, one, other
 
 
 def _bits(provenance: Document) -> Document:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, and_, or_, select
 
 from smalt.agent.wire import Phase
+from smalt.arm import instances
 from smalt.arm.kind import INTERNAL, Document, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
@@ -142,8 +143,11 @@ def _remove(platform: Platform, row: Row, status: Document) -> Step:
 
 
 def _is_used(platform: Platform, key: str) -> bool:
-    """Whether a job that has not ended, or a deployment, has this environment in what it wants or has."""
-    users = or_(and_(resource.c.kind == JOBS, resource.c.ended_at.is_(None)), resource.c.kind == DEPLOYMENTS)
+    """Whether a job that has not ended, a deployment or an instance has this environment in what it wants or has."""
+    users = or_(
+        and_(resource.c.kind == JOBS, resource.c.ended_at.is_(None)),
+        resource.c.kind.in_((DEPLOYMENTS, instances.COMPUTES)),
+    )
     named = or_(resource.c.spec.contains(key), resource.c.status.contains(key))
     with platform.database.read() as connection:
         return connection.execute(select(resource.c.id).where(users, named).limit(1)).first() is not None

@@ -26,6 +26,7 @@ from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import (
     accept,
     command,
+    files,
     life,
     lineage,
     modes,
@@ -34,13 +35,16 @@ from smalt.kinds.jobs import (
     provenance,
     queues,
     quota,
+    same_work,
     sweep,
     tracked_run,
 )
 from smalt.kinds.jobs.model import TERMINAL, TYPES, JobProperties, JobType
+from smalt.kinds.jobs.pipelines import shown as steps
 from smalt.kinds.jobs.sameness import Sameness
 from smalt.kinds.jobs.schedules.definition import SCHEDULE
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.jobs.sweeps import shown as trials
 from smalt.store import operations, resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -90,7 +94,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
-    step = _type_of(row).step(platform, row)
+    step = same_work.step(platform, row) or _type_of(row).step(platform, row)
     if step.gone:
         platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
     elif untold(row) is not None:
@@ -226,6 +230,8 @@ def _is_sought(row: Row, query: Mapping[str, str]) -> bool:
 
 
 SEARCH_MOST = 200  # characters
+STATES = ("NotStarted", "Preparing", "Queued", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
+          "Failed", "Canceled")  # fmt: skip
 
 KIND = Kind(
     path="workspaces/jobs",
@@ -238,7 +244,18 @@ KIND = Kind(
     detail=_detail,
     written=_written,
     origin=lineage.origin,
-    actions={"cancel": Action(_cancel), "provenance": provenance.READ, "lineage": READ},
+    actions={
+        "cancel": Action(_cancel),
+        "provenance": provenance.READ,
+        "lineage": READ,
+        "steps": steps.READ,
+        "trials": trials.READ,
+        "files": files.LIST,
+        "file": files.READ,
+        "searchLog": files.SEARCH,
+    },
     list_filter=_filter,
     list_lookup="scheduleId",
+    list_states=STATES,
+    list_names="names",
 )

@@ -6,21 +6,36 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.store.document import Document, part
+from smalt.studio.pages.job_files import files_of, local
+from smalt.studio.pages.job_use import USES
 from smalt.studio.pages.jobs import shown
+from smalt.studio.pages.pipeline import steps_of
+from smalt.studio.pages.sweep import trials_of
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import ENDED, HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
 
-TABS = {"": "Overview", "metrics": "Metrics", "logs": "Logs", "origin": "Code and environment"}
+TABS = {
+    "": "Overview",
+    "steps": "Steps",
+    "trials": "Trials",
+    "metrics": "Metrics",
+    "logs": "Logs",
+    "artifacts": "Artifacts",
+    "origin": "Code and environment",
+}
+OF_TYPE = {"steps": "Pipeline", "trials": "Sweep"}  # tabs that only jobs of one type have
 _OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
 POSITION = "smalt.queue_position"
 WAITING = ("NotStarted", "Preparing", "Queued", "Starting")
+PRIORITIES = ("low", "medium", "high")  # 1, 2, 3
+AXES = {"step": "step", "relative": "time since its start", "time": "time"}
 CHILDREN = 50
 PARAMETERS = 200
 HISTORY = 30
@@ -31,15 +46,27 @@ async def show(visit: Visit) -> Response:
     if tab not in TABS:
         raise Refused(404, "NotFound", f"A job has no tab {tab[:40]!r}.")
     cursor = await visit.cursor()
-    document, details, events = await asyncio.gather(
-        visit.api.get(_path(visit)), visit.api.get(_run(visit, "/details")), visit.api.get(f"{_path(visit)}/events")
+    document, run, events = await asyncio.gather(
+        visit.api.get(_path(visit)), visit.api.get(_run(visit, "")), visit.api.get(f"{_path(visit)}/events")
     )
     if "properties" not in document:  # the name is one that means something else to the API
         raise Refused(404, "NotFound", f"There is no job {_name(visit)!r}.")
     happened = events["value"][-HISTORY:]
-    job = {**shown(document), **_more(document["properties"], details, happened)}
-    values: Document = {"cursor": cursor, "tab": tab, "tabs": TABS, "job": job, "events": happened}
-    read = {"": _overview, "metrics": _metrics, "logs": _logs, "origin": _origin}[tab]
+    job = {**shown(document), **_more(document["properties"], run, happened)}
+    tabs = {key: label for key, label in TABS.items() if OF_TYPE.get(key) in (None, job["type"])}
+    if tab not in tabs:
+        raise Refused(404, "NotFound", f"A job of the type {job['type']} has no tab {tab!r}.")
+    values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, "job": job, "events": happened}
+    values["parent"] = run.get("parentRunId")
+    read = {
+        "": _overview,
+        "steps": steps_of,
+        "trials": trials_of,
+        "metrics": _metrics,
+        "logs": _logs,
+        "artifacts": files_of,
+        "origin": _origin,
+    }[tab]
     return page("job.html", visit, **values, **await read(visit, document))
 
 
@@ -47,11 +74,9 @@ async def _overview(visit: Visit, document: Document) -> Document:
     properties = document["properties"]
     parameters = sorted(part(properties, "parameters").items())
     after = visit.http.query_params.get("after")
-    children, above = await asyncio.gather(
-        visit.api.get(
-            _run(visit, "/children"), {"$top": str(CHILDREN), **({"$continuationtoken": after} if after else {})}
-        ),
-        visit.api.get(_run(visit, "")),
+    query = {"$top": str(CHILDREN), **({"$continuationtoken": after} if after else {})}
+    children, lineage = await asyncio.gather(
+        visit.api.get(_run(visit, "/children"), query), visit.api.get(f"{_path(visit)}/lineage", {"depth": "1"})
     )
     return {
         "latest": await visit.logged.latest(visit.workspace.key, document["name"]),
@@ -59,15 +84,20 @@ async def _overview(visit: Visit, document: Document) -> Document:
         "more_parameters": max(0, len(parameters) - PARAMETERS),
         "inputs": _ports(properties, "inputs", "jobInputType"),
         "outputs": _ports(properties, "outputs", "jobOutputType"),
+        "lineage": _lineage(visit, lineage),
         "children": children["value"],
         "more_children": children.get("continuationToken"),
-        "parent": above.get("parentRunId"),
     }
 
 
 async def _metrics(visit: Visit, document: Document) -> Document:
-    axis = "time" if visit.http.query_params.get("axis") == "time" else "step"
-    return {"latest": await visit.logged.latest(visit.workspace.key, document["name"]), "axis": axis}
+    given = visit.http.query_params
+    axis = given.get("axis") if given.get("axis") in AXES else "step"
+    latest = await visit.logged.latest(visit.workspace.key, document["name"])
+    return {
+        "latest": latest, "axis": axis, "scale": given.get("scale", ""), "smooth": given.get("smooth", ""),
+        "axes": AXES, "uses": USES,
+    }  # fmt: skip
 
 
 async def points(visit: Visit) -> Response:
@@ -91,8 +121,18 @@ async def mlflow(visit: Visit) -> Response:
 async def logs(visit: Visit) -> Response:
     """The job's logs by name, each with a link of this origin that reads it (in pieces, by `Range`); and its status."""
     details = await visit.api.get(_run(visit, "/details"))
-    files = {name: _local(url) for name, url in details["logFiles"].items()}
+    files = {name: local(url) for name, url in details["logFiles"].items()}
     return JSONResponse({"status": details["status"], "files": files}, headers=HEADERS)
+
+
+async def prioritise(visit: Visit) -> Response:
+    """`priority` of the form, while the job waits for nodes."""
+    given = visit.fields.get("priority", "")
+    if given not in PRIORITIES:
+        raise Refused(400, "UnknownPriority", f"A priority is {', '.join(PRIORITIES)}; not {given[:40]!r}.")
+    wanted = {"queueSettings": {"priority": PRIORITIES.index(given) + 1}}
+    await visit.api.patch(_path(visit), {"properties": wanted})
+    return _back(visit)
 
 
 async def cancel(visit: Visit) -> Response:
@@ -115,8 +155,11 @@ async def _logs(visit: Visit, document: Document) -> Document:
 
 
 async def _origin(visit: Visit, document: Document) -> Document:
-    made = await visit.api.get(f"{_path(visit)}/provenance")
-    return {"made": made, "lock": sorted(part(made["environment"], "lock").items())}
+    made, details = await asyncio.gather(
+        visit.api.get(f"{_path(visit)}/provenance"), visit.api.get(_run(visit, "/details"))
+    )
+    warnings = [one["message"] for one in details["warnings"]]
+    return {"made": made, "lock": sorted(part(made["environment"], "lock").items()), "warnings": warnings}
 
 
 def _name(visit: Visit) -> str:
@@ -136,30 +179,49 @@ def _back(visit: Visit) -> Response:
     return RedirectResponse(visit.link(f"/jobs/{quote(_name(visit))}"), 303, HEADERS)
 
 
-def _local(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.path}?{parts.query}"
-
-
-def _more(properties: Document, details: Document, happened: Sequence[Document]) -> Document:
+def _more(properties: Document, run: Document, happened: Sequence[Document]) -> Document:
     """Of a job's documents what its page shows above its tabs. `happened`: the last is the newest."""
     kept = part(properties, "properties")
     services = part(properties, "services")
-    error = part(part(details, "error"), "error")
+    error = part(part(run, "error"), "error")
     return {
         "description": properties.get("description") or "",
         "command": properties.get("command") or "",
+        "runs": bool(
+            properties.get("command")
+            or properties.get("jobs")
+            or properties.get("trial")
+            or properties.get("componentId")
+        ),
         "compute": str(properties.get("computeId") or "serverless").rpartition("/")[2],
         "tags": sorted(part(properties, "tags").items()),
-        "started": details.get("startTimeUtc"),
-        "ended": details.get("endTimeUtc"),
+        "started": run.get("startTimeUtc"),
+        "ended": run.get("endTimeUtc"),
         "error": error.get("message") or "",
-        "warnings": [one["message"] for one in details["warnings"]],
         "waits": happened[-1].get("reason") if happened and properties["status"] in WAITING else None,
         "position": kept.get(POSITION),
+        "priority": PRIORITIES[int(part(properties, "queueSettings").get("priority") or 2) - 1],
         "over": properties["status"] in ENDED,
         "services": {name: one for name, one in services.items() if name not in ("Studio", "Tracking")},
     }
+
+
+def _lineage(visit: Visit, found: Document) -> list[tuple[str, list[Document]]]:
+    """What the job came from and what came of it, each with a page of its own where there is one."""
+    told: dict[str, list[Document]] = {"It came from": [], "What came of it": []}
+    for node in found["nodes"]:
+        if node["distance"] and not node.get("deletedAt"):
+            one = {"name": node["name"], "type": node["type"].rpartition("workspaces/")[2], "page": ""}
+            parts = str(node["id"]).partition("/workspaces/")[2].split("/")[1:]
+            if len(parts) == 2 and parts[0] == "jobs":
+                one["page"] = visit.link(f"/jobs/{quote(parts[1])}")
+            elif len(parts) == 4 and parts[0] in ("models", "data") and parts[2] == "versions":
+                one |= {
+                    "name": f"{parts[1]}:{parts[3]}",
+                    "page": visit.link(f"/{parts[0]}/{quote(parts[1])}/{quote(parts[3])}"),
+                }
+            told["It came from" if node["distance"] > 0 else "What came of it"].append(one)
+    return [(label, nodes) for label, nodes in told.items() if nodes]
 
 
 def _ports(properties: Mapping[str, Any], name: str, kind: str) -> list[Document]:
@@ -184,6 +246,7 @@ ROUTES = (
     get("/jobs/{name}/mlflow", mlflow),
     get("/jobs/{name}/logs", logs),
     post("/jobs/{name}/cancel", cancel),
+    post("/jobs/{name}/priority", prioritise),
     post("/jobs/{name}/archive", archive),
     post("/jobs/{name}/restore", restore),
 )

@@ -1,4 +1,4 @@
-"""The list of jobs: by status, type and experiment, or by words in it; a page at a time."""
+"""Jobs as lists show them, whichever page the list is on."""
 
 from __future__ import annotations
 
@@ -6,33 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.responses import Response
-
-from smalt.studio.rendering import page
-from smalt.studio.routes import get
+from smalt.store.document import part
 from smalt.studio.visit import Visit
 
 PAGE = 50
-FILTERS = ("status", "jobType", "experimentName", "search")
 VIEWS = {"": "ActiveOnly", "archived": "ArchivedOnly", "all": "All"}
 STATUSES = ("NotStarted", "Preparing", "Queued", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
             "Failed", "Canceled")  # fmt: skip
 TYPES = ("Command", "Pipeline", "Sweep")
-
-
-async def show(visit: Visit) -> Response:
-    given = visit.http.query_params
-    cursor = await visit.cursor()
-    chosen = {name: given.get(name, "") for name in FILTERS}
-    query = {name: value for name, value in chosen.items() if value}
-    query["listViewType"] = VIEWS.get(given.get("view", ""), "ActiveOnly")
-    if after := given.get("after"):
-        query["$skipToken"] = after
-    jobs, more = await listed(visit, {**query, "count": str(PAGE)})
-    return page(
-        "jobs.html", visit, cursor=cursor, jobs=jobs, more=more, chosen=chosen, view=given.get("view", ""),
-        first=not after, statuses=STATUSES, types=TYPES,
-    )  # fmt: skip
 
 
 async def listed(visit: Visit, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
@@ -59,7 +40,7 @@ def shown(job: Mapping[str, Any]) -> dict[str, Any]:
         "created": made["createdAt"],
         "by": made.get("createdBy") or "",
         "archived": bool(properties.get("isArchived")),
+        "compute": str(properties.get("computeId") or "serverless").rpartition("/")[2],
+        "description": properties.get("description") or "",
+        "tags": {name: value or "" for name, value in part(properties, "tags").items()},
     }
-
-
-ROUTES = (get("/jobs", show),)

@@ -1,5 +1,8 @@
 /* global uPlot: of the page */
-// <s-chart src="…" label="loss" axis="step|time" live data-job="id">: lines over one axis; while `live`, drawn again.
+// <s-chart src="…" label="loss" axis="step|time|relative" scale="|log" smooth="0.6" live data-job="id">: lines over one
+// axis; while `live`, drawn again. `optional`: without numbers it is not there.
+import { smoothed } from "./smoothing.js";
+
 const AGAIN_MS = 2000; // what runs log is told to nobody: it is looked at while somebody looks
 const PAUSE_MOST_MS = 60000; // where there is no answer
 const HEIGHT = 220;
@@ -56,22 +59,28 @@ customElements.define("s-chart", class extends HTMLElement {
   }
 
   draw({ step, time, lines }) {
-    const byTime = this.getAttribute("axis") === "time";
+    const axisName = this.getAttribute("axis");
+    const byTime = axisName === "time" || axisName === "relative";
+    const first = axisName === "relative" ? Math.min(...time) : 0;
+    const log = this.getAttribute("scale") === "log";
+    this.hidden = this.hasAttribute("optional") && !step.length;
     const order = step.map((_, at) => at);
     if (byTime) order.sort((one, other) => time[one] - time[other]);
-    const data = [order.map((at) => (byTime ? time : step)[at]), ...Object.values(lines).map((value) => order.map((at) => value[at]))];
+    const shown = (values) => smoothed(order.map((at) => values[at]), Number(this.getAttribute("smooth"))).map((one) => (log && one <= 0 ? null : one));
+    const data = [order.map((at) => (byTime ? time[at] - first : step[at])), ...Object.values(lines).map(shown)];
     const last = Object.entries(lines).map(([name, value]) => `${name} ${said(value.at(-1))}`).join(", ");
     const where = this.hasAttribute("again") ? "" : ` at step ${step.at(-1)}`;
     this.said.textContent = step.length ? `last: ${last}${where}` : "There are no numbers.";
-    if (this.plot) return void this.plot.setData(data);
+    if (this.plot?.series.length === data.length) return void this.plot.setData(data);
+    this.plot?.destroy();
     const colour = (name) => getComputedStyle(this).getPropertyValue(name);
     const span = Number(this.getAttribute("span")); // seconds until now; 0: all that there is
     const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } });
     this.plot = new uPlot({
       width: this.clientWidth, height: HEIGHT,
-      scales: { x: { time: byTime, ...(span && { range: () => [Date.now() / 1000 - span, Date.now() / 1000] }) } },
+      scales: { x: { time: axisName === "time", ...(span && { range: () => [Date.now() / 1000 - span, Date.now() / 1000] }) }, y: { distr: log ? 3 : 1 } },
       axes: [axis(), { ...axis(), size: 64 }],
-      series: [{ label: byTime ? "time" : "step" }, ...Object.keys(lines).map((label, at) => ({
+      series: [{ label: axisName === "relative" ? "seconds" : byTime ? "time" : "step" }, ...Object.keys(lines).map((label, at) => ({
         label, stroke: colour(COLOURS[at % COLOURS.length]), width: 2, points: { show: step.length < 60 },
       }))],
     }, data, this.place);

@@ -13,15 +13,20 @@ customElements.define("s-log", class extends HTMLElement {
     this.files = {};
     this.innerHTML = `<div class="row"><label>Log <select></select></label> <button type="button" class="earlier" hidden>Earlier</button>
       <button type="button" class="follow" hidden>Follow the end</button> <a class="whole" hidden download>Download</a> <span class="quiet" role="status"></span></div>
+      <form class="row"><label>Search all of it <input type="search" maxlength="200"></label> <button>Search</button> <span class="quiet told" role="status"></span></form><ol class="hits" hidden></ol>
       <pre tabindex="0" role="log" aria-label="Log" aria-live="off"></pre>`;
     [this.select, this.text, this.said] = ["select", "pre", "[role=status]"].map((one) => this.querySelector(one));
     [this.earlier, this.again, this.whole] = [".earlier", ".follow", ".whole"].map((one) => this.querySelector(one));
+    [this.form, this.told, this.hits] = ["form", ".told", ".hits"].map((one) => this.querySelector(one));
+    this.form.addEventListener("submit", (event) => { event.preventDefault(); this.search(); });
+    this.later = this.again.insertAdjacentElement("beforebegin", Object.assign(document.createElement("button"), { type: "button", textContent: "Later", hidden: true }));
+    this.later.addEventListener("click", () => this.onward());
     this.select.addEventListener("change", () => this.soon(() => this.choose(this.select.value), 0));
     this.earlier.addEventListener("click", () => this.back());
-    this.again.addEventListener("click", () => this.follow(true));
+    this.again.addEventListener("click", () => (this.jumped ? this.soon(() => this.choose(this.name), 0) : this.follow(true)));
     this.text.addEventListener("scroll", () => {
       const { scrollTop, clientHeight, scrollHeight } = this.text;
-      this.follow(scrollTop + clientHeight >= scrollHeight - 8, false);
+      if (!this.jumped) this.follow(scrollTop + clientHeight >= scrollHeight - 8, false);
     });
     this.heard = ({ detail }) => { if (detail.id === this.dataset.job) this.soon(this.listing, 0); };
     document.addEventListener("smalt:change", this.heard);
@@ -72,6 +77,8 @@ customElements.define("s-log", class extends HTMLElement {
     }
     this.text.textContent = this.said.textContent = "";
     this.decoder = new TextDecoder();
+    this.jumped = false;
+    this.later.hidden = true;
     this.whole.href = this.files[name];
     this.whole.hidden = false;
     this.earlier.hidden = true;
@@ -86,6 +93,7 @@ customElements.define("s-log", class extends HTMLElement {
   /** What has come since; then again, while there may be more. The last who asked goes on, those before give up. */
   async more() {
     clearTimeout(this.timer);
+    if (this.jumped) return; // somebody reads elsewhere
     const turn = ++this.turn;
     const over = this.over; // before it is read: what is there then is all
     const there = await this.size() > this.end;
@@ -121,7 +129,7 @@ customElements.define("s-log", class extends HTMLElement {
       const height = this.text.scrollHeight;
       this.start = from;
       this.earlier.hidden = from === 0 || this.text.textContent.length > KEPT - 2 * PIECE;
-      this.follow(false);
+      if (!this.jumped) this.follow(false);
       this.text.prepend(text);
       this.text.scrollTop = this.text.scrollHeight - height;
     } catch (error) {
@@ -129,6 +137,52 @@ customElements.define("s-log", class extends HTMLElement {
     } finally {
       this.earlier.disabled = false;
     }
+  }
+
+  /** Through all of the file, on the server. */
+  async search() {
+    const text = this.form.querySelector("input").value.trim();
+    if (!text || !this.name) return;
+    this.told.textContent = "Searching …";
+    const here = new URL(this.getAttribute("src").replace(/\/logs(?=\?|$)/, "/search"), location);
+    for (const [key, value] of [["file", this.name], ["text", text]]) here.searchParams.set(key, value);
+    const answer = await fetch(here);
+    const found = answer.ok ? await answer.json() : undefined;
+    this.told.textContent = found ? `${found.value.length}${found.more ? " or more" : ""} lines in ${Math.ceil(found.searched / 1024)} kB` : `That could not be searched (${answer.status}).`;
+    this.hits.hidden = !found?.value.length;
+    this.hits.replaceChildren(...(found?.value ?? []).map(({ at, line }) => {
+      const item = document.createElement("li");
+      const button = item.appendChild(Object.assign(document.createElement("button"), { type: "button", textContent: line || "(an empty line)" }));
+      button.addEventListener("click", () => this.soon(() => this.jump(at), 0));
+      return item;
+    }));
+  }
+
+  /** To the byte `at`: from there on one piece, and more on demand. */
+  async jump(at) {
+    clearTimeout(this.timer);
+    const turn = ++this.turn;
+    const bytes = await this.read(at, at + PIECE);
+    if (turn !== this.turn) return;
+    this.jumped = true;
+    this.start = at;
+    this.end = at + bytes.byteLength;
+    this.decoder = new TextDecoder();
+    this.text.textContent = this.decoder.decode(bytes, { stream: true });
+    this.text.scrollTop = 0;
+    this.text.focus();
+    this.earlier.hidden = at === 0;
+    this.later.hidden = bytes.byteLength < PIECE;
+    this.again.hidden = false;
+    this.following = false;
+  }
+
+  async onward() {
+    const bytes = await this.read(this.end, this.end + PIECE);
+    this.end += bytes.byteLength;
+    this.text.append(this.decoder.decode(bytes, { stream: true }));
+    this.later.hidden = bytes.byteLength < PIECE;
+    this.trim();
   }
 
   /** A file that is not there yet is empty. An address that is over is asked for anew. */

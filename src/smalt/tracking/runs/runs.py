@@ -8,6 +8,7 @@ unique on the whole server but a job's name only in its workspace: the second wo
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from smalt.tracking.runs import logged, run_changes
 from smalt.tracking.runs.run_changes import NAME_LENGTH, SUBMITTED
 
 DEFAULT_EXPERIMENT = "Default"
+_LIKE_A_SECOND_ID = re.compile(r"-[0-9a-f]{8}$")
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 
 
@@ -194,6 +196,15 @@ class MlflowTracking:
         """`run_id` inside a transaction of the caller's."""
         return _run_id(connection, workspace, name)
 
+    def job_names(self, workspace: str, run_ids: Sequence[str]) -> Sequence[str]:
+        """Whose runs these are: what `run_id` says, backwards."""
+        ending = _second_id(workspace, "")
+        return [one.removesuffix(ending) for one in run_ids]
+
+    def run_ids_in(self, connection: Connection, workspace: str, names: Sequence[str]) -> Mapping[str, str]:
+        """`run_id` of many, by name, inside a transaction of the caller's."""
+        return _run_ids(connection, workspace, names)
+
     def now(self) -> float:
         return self._clock()
 
@@ -325,11 +336,15 @@ def _second_id(workspace: str, name: str) -> str:
 
 
 def _owned(owners: Mapping[str, str], workspace: str, name: str, second: str) -> str:
-    """A run keeps the id that it began with, also when the other workspace's run of that name is gone."""
+    """A run keeps the id that it began with, also when the other workspace's run of that name is gone.
+
+    A name that looks like a second id never is an id itself: it could be what another workspace's run will need.
+    """
     own = mlflow_name(workspace)
     if owners.get(name) == own:
         return name
-    return second if name in owners or owners.get(second) == own else name
+    taken = name in owners or owners.get(second) == own or _LIKE_A_SECOND_ID.search(name)
+    return second if taken else name
 
 
 def _next_experiment(connection: Connection) -> int:

@@ -138,15 +138,15 @@ def _offset(token: Any) -> int | None:
 
 def _statement(asked: Search, sqlite: bool) -> tuple[str, list[Any]]:
     """With `?` for each of the values. Rows of COLUMNS, one more than asked for where there are more."""
-    joins, ordered, joined = _order(asked.orders)
+    joins, ordered, joined = ordering(asked.orders)
     where, values = ["e.workspace = ?"], list[Any]([*joined, asked.workspace])
     where.append("r.experiment_id " + ("IN (SELECT value FROM json_each(?))" if sqlite else "= ANY(?)"))
     values.append(json.dumps(asked.experiments) if sqlite else list(asked.experiments))
-    where.append(f"r.lifecycle_stage IN ({_marks(asked.stages)})")
+    where.append(f"r.lifecycle_stage IN ({marks(asked.stages)})")
     values += asked.stages
     for clause in asked.clauses:
-        condition, compared = _condition(clause, sqlite)
-        where.append(condition)
+        found, compared = condition(clause, sqlite)
+        where.append(found)
         values += compared
     return (
         f"SELECT {COLUMNS} FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id{joins} "
@@ -155,7 +155,7 @@ def _statement(asked: Search, sqlite: bool) -> tuple[str, list[Any]]:
     )
 
 
-def _order(orders: Sequence[Order]) -> tuple[str, list[str], list[str]]:
+def ordering(orders: Sequence[Order]) -> tuple[str, list[str], list[str]]:
     """Joins, columns to order by, and what the joins compare with.
 
     What has no value comes last, behind what is NaN. Of equal ones the run that began last comes first.
@@ -175,7 +175,7 @@ def _order(orders: Sequence[Order]) -> tuple[str, list[str], list[str]]:
     return joins, [*columns, "r.run_uuid"], values
 
 
-def _condition(clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:
+def condition(clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:
     if clause.kind == ATTRIBUTE and clause.key != "run_name":
         return _compared(f"r.{_COLUMNS.get(clause.key, clause.key)}", clause, sqlite)
     if clause.kind == DATASET:
@@ -195,11 +195,11 @@ def _condition(clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:
 def _compared(column: str, clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:
     value, sign = clause.value, clause.sign
     if isinstance(value, tuple):
-        return f"{column} {sign} ({_marks(value)})", list(value)
+        return f"{column} {sign} ({marks(value)})", list(value)
     if sign == "ILIKE" and sqlite:
         return f"lower({column}) LIKE lower(?)", [value]
     return f"{column} {sign} ?", [value]
 
 
-def _marks(values: Sequence[str]) -> str:
+def marks(values: Sequence[str]) -> str:
     return ", ".join("?" * len(values))

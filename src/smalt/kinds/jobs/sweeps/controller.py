@@ -186,6 +186,7 @@ class _Step:
         names = [self._name(number) for number in numbers]
         if names:
             self.known.asked += numbers
+            self.known.early += numbers
             self.journal.say("ENFORCER", f"Jobs {names} are going to be canceled by the early termination policy.")
         return names
 

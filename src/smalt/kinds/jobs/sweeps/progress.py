@@ -31,7 +31,7 @@ class Progress:
     """Trials are their numbers.
 
     - `submitted`: how many; `open`: those that have not ended, when last looked at; `asked`: those of them that were
-      told to end early.
+      told to end early; `early`: all that ever were.
     - `ended`: how many ended in which state; `cut`: those that ended and did not complete, where a policy compares.
     - `error`: what the first that failed said.
     - `compared_at`: when a policy last compared all, in seconds since the epoch.
@@ -44,6 +44,7 @@ class Progress:
     asked: list[int] = field(default_factory=list[int])
     ended: dict[str, int] = field(default_factory=dict[str, int])
     cut: list[int] = field(default_factory=list[int])
+    early: list[int] = field(default_factory=list[int])
     compared_at: float = 0.0
     best: Best | None = None
     error: str = ""

@@ -1,0 +1,194 @@
+"""The Studio's pages of work in headless Chromium, on a platform with many jobs: milliseconds until each is there.
+
+    python bench/studio.py [--jobs 100000] [--root FOLDER]
+
+The jobs are rows as the platform and MLflow write them (a run with 4 metrics and 4 parameters each; 500 of them with 200
+points); with --root the platform stays, and is filled once. `ready` is what the browser says: from the click until the
+document is parsed and its scripts have run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+import live
+from smalt.arm.kind import OURS
+from smalt.kinds.jobs.pipelines.graph import GRAPH
+from smalt.settings import Settings
+from smalt.store.database import Database
+from smalt.store.tables import resource
+from smalt.tracking.database import schema
+from smalt.tracking.runs.runs import MlflowTracking
+
+HOME = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/smalt/providers/Microsoft.MachineLearningServices/workspaces/default"
+RUNS = 5  # of each measurement
+BATCH = 5000
+COMPARED, POINTS, STEPS = 500, 200, 500
+STATES = ("Completed",) * 17 + ("Failed",) * 2 + ("Canceled",)
+STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
+FLAGS = ["--no-sandbox", "--disable-gpu", "--ignore-certificate-errors"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--root", type=Path, help="a platform's folder that is kept")
+    told = parser.parse_args()
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        raise SystemExit("Chromium is missing: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as folder, live.started(root := told.root or Path(folder)) as platform:
+        fill(Settings(root), told.jobs)
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+            page = browser.new_context(ignore_https_errors=True).new_page()
+            page.goto(re.findall(r"https://\S+/login\?code=\S+", live.smalt("up", "--root", str(root), "--detach"))[0])
+            for what, milliseconds in measured(page, f"{platform.url}/studio", told.jobs):
+                print(f"{what:<46}{statistics.median(milliseconds):>8.0f} ms   (at most {max(milliseconds):.0f})")
+            browser.close()
+
+
+def measured(page: Page, studio: str, jobs: int) -> Iterator[tuple[str, list[float]]]:
+    names = [f"bench-{number:06}" for number in range(jobs - 1, jobs - 1 - min(COMPARED, jobs), -1)]
+    yield "jobs, ready", [ready(page, f"{studio}/jobs") for _ in range(RUNS)]
+    columns = "created,duration,metrics.auc,metrics.loss,params.depth"
+    yield "jobs with metrics as columns", [ready(page, f"{studio}/jobs?columns={columns}") for _ in range(RUNS)]
+    page.goto(f"{studio}/jobs")
+    yield "next page", [turned(page, "a[rel=next]") for _ in range(RUNS)]
+    for like in ("metrics.auc > 0.9", "metrics.auc > 0.99999", "params.depth = '7'"):
+        yield f"filter {like}", [ready(page, f"{studio}/jobs?filter={like}") for _ in range(RUNS)]
+    yield "order by a metric", [ready(page, f"{studio}/jobs?order=metrics.auc DESC") for _ in range(RUNS)]
+    yield "what failed", [ready(page, f"{studio}/jobs?status=Failed") for _ in range(RUNS)]
+    yield "home", [ready(page, f"{studio}/") for _ in range(RUNS)]
+    yield "a job", [ready(page, f"{studio}/jobs/{names[0]}") for _ in range(RUNS)]
+    yield f"a pipeline of {STEPS} steps", [ready(page, f"{studio}/jobs/bench-pipeline?tab=steps") for _ in range(RUNS)]
+    compare = f"{studio}/jobs/compare?jobs={','.join(names)}"
+    yield f"{len(names)} jobs compared", [ready(page, compare) for _ in range(RUNS)]
+
+
+def ready(page: Page, address: str) -> float:
+    page.goto("about:blank")
+    page.goto(address, wait_until="load")
+    return taken(page)
+
+
+def turned(page: Page, link: str) -> float:
+    """From a click on a link until the part that it brings is on the page."""
+    page.evaluate("""() => {
+      const begun = performance.now();
+      window.turned = new Promise((done) => addEventListener("htmx:afterSettle", () => done(performance.now() - begun), { once: true }));
+    }""")
+    page.evaluate(f"document.querySelector('{link}').click()")
+    return page.evaluate("window.turned")
+
+
+def taken(page: Page) -> float:
+    return page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+
+
+def fill(settings: Settings, jobs: int) -> None:
+    """Once: what is there stays."""
+    database, tracking = Database(settings.database), MlflowTracking(settings, lambda _: "bench")
+    with database.read() as connection:
+        if connection.execute(resource.select().where(resource.c.id == f"{HOME.lower()}/jobs/bench-000000")).first():
+            return
+    with database.write() as connection:
+        connection.execute(resource.insert(), [_pipeline()])
+    experiment, now, chance = tracking.default_experiment(HOME.lower()), time.time(), random.Random(1)
+    for begin in range(0, jobs, BATCH):
+        numbers = range(begin, min(begin + BATCH, jobs))
+        states = {number: chance.choice(STATES) for number in numbers}
+        times = {number: now - 60 * (jobs - number) for number in numbers}
+        with database.write() as connection:
+            connection.execute(resource.insert(), [_job(number, states[number], times[number]) for number in numbers])
+        with tracking.database.write() as connection:
+            connection.execute(
+                schema.runs.insert(), [_run(number, states[number], times[number], experiment) for number in numbers]
+            )
+            logged = [one for number in numbers for one in _metrics(number, times[number], chance)]
+            connection.execute(schema.latest_metrics.insert(), logged)
+            params = [one for number in numbers for one in _params(number, chance)]
+            connection.execute(schema.params.insert(), params)
+            if points := [one for number in numbers if number >= jobs - COMPARED for one in _points(number, chance)]:
+                connection.execute(schema.metrics.insert(), points)
+            connection.exec_driver_sql("DELETE FROM smalt_changed_runs")  # the platform has nothing to learn of them
+
+
+def _job(number: int, state: str, at: float) -> dict[str, Any]:
+    name = f"bench-{number:06}"
+    properties = {
+        "jobType": "Command", "command": "python train.py --depth ${{inputs.depth}}", "displayName": f"train {number}",
+        "experimentName": "Default", "environmentId": f"{HOME}/environments/bare/versions/1", "status": state,
+        "tags": {"team": ("red", "blue")[number % 2], "seed": str(number % 5)}, "inputs": {}, "outputs": {},
+    }  # fmt: skip
+    status = {"started_at": at + 1, "ended_at": at + 50}
+    return {
+        "id": f"{HOME}/jobs/{name}".lower(), "written": f"{HOME}/jobs/{name}", "kind": "workspaces/jobs",
+        "parent": HOME.lower(), "name": name, "spec": json.dumps({"properties": properties}),
+        "status": json.dumps(status), "state": state, "generation": 1, "observed": 1, "archived": False,
+        "deleting": False, "failures": 0, "created_at": at, "changed_at": at, "created_by": "bench",
+        "changed_by": "bench", "ended_at": at + 50, "counted": False,
+    }  # fmt: skip
+
+
+def _pipeline() -> dict[str, Any]:
+    chance = random.Random(2)
+    steps = [
+        {"name": f"s{at}", "type": "command", "component": f"{HOME}/components/c/versions/1", "display": f"step {at}",
+         "after": {f"s{chance.randrange(max(0, at - 25), at)}": True for _ in range(2) if at}}
+        for at in range(STEPS)
+    ]  # fmt: skip
+    spec = {"properties": {"jobType": "Pipeline", "jobs": {}}, OURS: {GRAPH: {"steps": steps, "components": {}}}}
+    row = {**_job(0, "Canceled", time.time()), "name": "bench-pipeline", "spec": json.dumps(spec)}
+    return {**row, "id": f"{HOME}/jobs/bench-pipeline".lower(), "written": f"{HOME}/jobs/bench-pipeline"}
+
+
+def _run(number: int, state: str, at: float, experiment: int) -> dict[str, Any]:
+    return {
+        "run_uuid": f"bench-{number:06}", "name": f"train {number}", "source_type": "JOB", "source_name": "",
+        "entry_point_name": "", "user_id": "bench", "status": STATUSES[state], "start_time": int(1000 * at) + 1000,
+        "end_time": int(1000 * at) + 50_000, "source_version": "", "lifecycle_stage": "active", "artifact_uri": "",
+        "experiment_id": experiment,
+    }  # fmt: skip
+
+
+def _metrics(number: int, at: float, chance: random.Random) -> list[dict[str, Any]]:
+    return [
+        {"key": key, "value": chance.random(), "timestamp": int(1000 * at), "step": POINTS - 1, "is_nan": False,
+         "run_uuid": f"bench-{number:06}"}
+        for key in ("auc", "loss", "accuracy", "f1")
+    ]  # fmt: skip
+
+
+def _params(number: int, chance: random.Random) -> list[dict[str, str]]:
+    values = {
+        "depth": number % 12,
+        "rate": f"{chance.random():.4f}",
+        "optimiser": ("adam", "sgd")[number % 2],
+        "seed": number % 5,
+    }
+    return [{"key": key, "value": str(value), "run_uuid": f"bench-{number:06}"} for key, value in values.items()]
+
+
+def _points(number: int, chance: random.Random) -> list[dict[str, Any]]:
+    return [
+        {"key": "loss", "value": 1 / (step + 1) + chance.random() / 10, "timestamp": 1000 * step, "step": step,
+         "is_nan": False, "run_uuid": f"bench-{number:06}"}
+        for step in range(POINTS)
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
