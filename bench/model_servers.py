@@ -118,7 +118,7 @@ def _run(name: str) -> Callable[[Path, Path, int], Sequence[Any]]:
 
 PEERS: Mapping[str, Peer] = {
     "mlflow": Peer(
-        [], "",
+        ["starlette<1"], "",  # its scoring server uses what later ones lack
         lambda python, folder, port: [
             python, "-m", "mlflow", "models", "serve", "-m", folder / "model", "--env-manager", "local", "-p", port,
             "-w", 1,
