@@ -12,19 +12,23 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import model_servers
+
 ALL = ("deployment", "environments", "platform_blobs", "reading", "startup", "submit")
 AZURITE = "node_modules/azurite/dist/src/blob/main.js"
 _WITH_WRK = {"deployment", "platform_blobs"}
 
 
-def missing(parts: Collection[str], azurite: Path | None, python: Path | None) -> list[str]:
+def missing(
+    parts: Collection[str], azurite: Path | None, python: Path | None, with_peers: Collection[str] = ()
+) -> list[str]:
     """One line for each thing that `parts` cannot do without and that is not here, with how to get it."""
-    return list(_missing(set(parts), azurite, python))
+    return [*_missing(set(parts), azurite, python), *_missing_of(with_peers)]
 
 
-def check(parts: Collection[str], azurite: Path | None, python: Path | None) -> None:
-    """Ends the process with all that is missing."""
-    if lacking := missing(parts, azurite, python):
+def check(parts: Collection[str], azurite: Path | None, python: Path | None, with_peers: Collection[str] = ()) -> None:
+    """Ends the process with all that is missing. `with_peers`: names of other servers (`model_servers.py`)."""
+    if lacking := missing(parts, azurite, python, with_peers):
         sys.exit("\n".join(["The benchmarks cannot begin:", *(f"- {one}" for one in lacking)]))
 
 
@@ -40,6 +44,15 @@ def _missing(parts: set[str], azurite: Path | None, python: Path | None) -> Iter
             yield f"{azurite / AZURITE} is not there: npm install --prefix {azurite} azurite"
     if "deployment" in parts and python is not None and not _serves(python):
         yield f"{python} lacks azureml-inference-server-http, mlflow or scikit-learn; leave --python out and one is made"
+
+
+def _missing_of(with_peers: Collection[str]) -> Iterator[str]:
+    if with_peers and model_servers.uv() is None:
+        yield "uv, which makes the environments of the other servers, is not on PATH: python -m pip install uv"
+        return
+    for name in with_peers:
+        if why := model_servers.unresolved(name):
+            yield f"{name}, with the model's packages, is not to be had from the package index: {why}"
 
 
 def _serves(python: Path) -> bool:

@@ -1,8 +1,10 @@
 """What a pipeline adds: seconds a step of a chain of `true`, and how full nodes are under many steps that sleep.
 
-    python bench/pipelines.py [--chain 50] [--wide 200] [--nodes 4] [--json]
+    python bench/pipelines.py [--chain 50] [--wide 200] [--nodes 4] [--without-peers] [--json]
 
 Chains run twice: the second reuses every step. The platform is made by `smalt up` with its isolation as it comes.
+First the peers run the same chain: Metaflow's local runner, a process for each step as here, and Prefect, whose tasks are
+functions in the flow's process. Each is installed by uv before anything begins.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import peers
 
 import live
 
@@ -30,6 +34,9 @@ class Figures:
     wide_s: float
     nodes_used: float  # a share: 1 where no node ever waits
     load: float
+    metaflow_s_a_step: float = 0.0
+    prefect_s_a_step: float = 0.0
+    metaflow_ratio: float = 0.0  # how many times as long as here
 
 
 def component(platform: live.Live, name: str, command: str) -> str:
@@ -79,15 +86,27 @@ def measure(root: Path, chain: int, wide: int, nodes: int) -> Figures:
     )  # fmt: skip
 
 
+def beside(chain: int) -> tuple[float, float]:
+    """Seconds a step of Metaflow and of Prefect."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        return peers.metaflow(Path(one), chain), peers.prefect(Path(other), chain)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chain", type=int, default=50)
     parser.add_argument("--wide", type=int, default=200)
     parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    metaflow, prefect = (0.0, 0.0) if asked.without_peers else beside(asked.chain)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder) / "root", asked.chain, asked.wide, asked.nodes)
+    ratio = round(metaflow / found.chain_s_a_step, 1)
+    found = replace(
+        found, metaflow_s_a_step=round(metaflow, 3), prefect_s_a_step=round(prefect, 3), metaflow_ratio=ratio
+    )
     print(json.dumps(asdict(found)) if asked.json else "\n".join(f"{k:16} {v}" for k, v in asdict(found).items()))
 
 

@@ -2,11 +2,11 @@
 
 One row, a pipeline with 200 gradient-boosted trees, one worker each, plain HTTP on the loopback, driven by `wrk`:
 
-    python bench/serving.py [--python PREFIX/bin/python] [--seconds 5] [--json]
+    python bench/serving.py [--python PREFIX/bin/python] [--seconds 5] [--peers bentoml,ray | all] [--json]
 
 Ours serves the model without code (`mlflow`), the same while it collects the rows of every request and answer
 (`collecting`), and through the reference's own scoring script (`script`). Without `--python` an environment is made by
-uv in a temporary folder.
+uv in a temporary folder. `--peers` adds other servers (`model_servers.py`), each in an environment that uv makes for it there.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import model_servers
 import needs
 
 SERVE = Path(__file__).parents[1] / "src" / "smalt" / "agent" / "inject" / "serve.py"
-PACKAGES = ["scikit-learn<1.8", "mlflow<3", "pandas<2", "numpy<2", "azureml-inference-server-http", "setuptools<81"]
 CONNECTIONS = (1, 8, 32)
+START_S = 300  # Ray Serve, on a machine that is busy
 NAMES = ["tenure", "monthly", "calls", "age", "visits", "balance", "score", "late"]
 BODY = {"input_data": {"columns": NAMES, "index": [0], "data": [[0.1, 1.2, -0.3, 0.4, 2.5, -0.6, 0.7, 0.8]]}}
 
@@ -66,14 +65,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", type=Path, help="an interpreter that has the packages")
     parser.add_argument("--seconds", type=int, default=5, help="for each measurement")
+    parser.add_argument("--peers", default="", help=f"of {', '.join(model_servers.PEERS)}, with commas between; or all")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    needs.check(["deployment"], None, arguments.python)
+    others = (
+        list(model_servers.PEERS) if arguments.peers == "all" else [one for one in arguments.peers.split(",") if one]
+    )
+    if unknown := set(others) - set(model_servers.PEERS):
+        parser.error(f"--peers knows {', '.join(model_servers.PEERS)}, not {', '.join(sorted(unknown))}")
+    needs.check(["deployment"], None, arguments.python, others)
     with tempfile.TemporaryDirectory(prefix="smalt-bench-") as name:
         folder = Path(name)
         python = arguments.python or make_environment(folder)
         subprocess.run([python, "-c", TRAIN, folder / "model", ",".join(NAMES)], check=True, capture_output=True)
         results = measure(python, folder, arguments.seconds)
+        for name in others:
+            results[name] = measure_peer(name, folder, arguments.seconds)
     if arguments.json:
         print(json.dumps(results, indent=2))
         return
@@ -88,8 +95,7 @@ def main() -> None:
 def measure(python: Path, folder: Path, seconds: int) -> dict[str, dict]:
     (folder / "score.py").write_text(SCORE)
     script = folder / "post.lua"
-    body = json.dumps(BODY)
-    script.write_text(f"wrk.method='POST' wrk.headers['Content-Type']='application/json' wrk.body=[==[{body}]==]")
+    script.write_text(post(BODY))
     reference_port = free_port()
     reference = [python, "-m", "azureml_inference_server_http", "--entry_script", "score.py", "--port", reference_port]
     shared = {"entry_script": str(folder / "score.py"), "model_dir": str(folder / "model"), "app_root": str(folder)}
@@ -103,19 +109,34 @@ def measure(python: Path, folder: Path, seconds: int) -> dict[str, dict]:
     return {name: drive(command, port, folder, script, seconds) for name, (command, port) in servers.items()}
 
 
-def drive(command: list, port: int, folder: Path, script: Path, seconds: int) -> dict[str, dict]:
+def measure_peer(name: str, folder: Path, seconds: int) -> dict[str, dict]:
+    """`folder` has the model."""
+    peer, port = model_servers.PEERS[name], free_port()
+    python = model_servers.environment(folder / f"{name}-environment", peer.packages)
+    (folder / f"{name}_app.py").write_text(peer.script)
+    body = {peer.key: BODY["input_data"]}
+    script = folder / f"{name}.lua"
+    script.write_text(post(body))
+    return drive(peer.command(python, folder, port), port, folder, script, seconds, peer.path, body)
+
+
+def drive(
+    command: Sequence, port: int, folder: Path, script: Path, seconds: int, path: str = "/score", body: dict = BODY
+) -> dict[str, dict]:
     figures: dict[str, dict] = {}
-    with running(command, folder):
-        url = f"http://127.0.0.1:{port}"
-        wait_for(url + "/")
-        request = urllib.request.Request(
-            url + "/score", json.dumps(BODY).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as answer:
-            assert json.loads(answer.read()) in ([0], [1])
+    with running(command, folder) as process:
+        url = f"http://127.0.0.1:{port}{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        answer = json.loads(wait_for(request, process))
+        assert (answer.get("predictions") if isinstance(answer, dict) else answer) in ([0], [1]), answer
         for count in CONNECTIONS:
-            figures[str(count)] = wrk(url + "/score", count, script, seconds)
+            figures[str(count)] = wrk(url, count, script, seconds)
     return figures
+
+
+def post(body: dict) -> str:
+    """What `wrk` sends."""
+    return f"wrk.method='POST' wrk.headers['Content-Type']='application/json' wrk.body=[==[{json.dumps(body)}]==]"
 
 
 def wrk(url: str, connections: int, script: Path, seconds: int) -> dict[str, float]:
@@ -136,38 +157,43 @@ def quantile(output: str, percent: int) -> float:
 
 
 @contextlib.contextmanager
-def running(command: list, folder: Path) -> Iterator[None]:
-    variables = {**os.environ, "AZUREML_MODEL_DIR": str(folder / "model")}
+def running(command: Sequence, folder: Path) -> Iterator[subprocess.Popen]:
+    """What it says is in the file `log` of the folder."""
+    path = f"{Path(command[0]).parent}:{os.environ['PATH']}"  # `mlflow models serve` starts others of its environment
+    variables = {**os.environ, "AZUREML_MODEL_DIR": str(folder / "model"), "PATH": path}
     with (folder / "log").open("a") as log:
         process = subprocess.Popen(
             list(map(str, command)), cwd=folder, env=variables, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        yield
+        yield process
+    except OSError as error:
+        raise SystemExit(f"{command}: {error}\n{(folder / 'log').read_text()[-2000:]}") from error
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def wait_for(url: str) -> None:
-    end = time.monotonic() + 120
+def wait_for(request: urllib.request.Request | str, process: subprocess.Popen | None = None) -> bytes:
+    """The first answer that is no error. Raises OSError, at once where the process ends."""
+    end = time.monotonic() + START_S
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.read()
         except OSError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or (process is not None and process.poll() is not None):
                 raise
             time.sleep(0.1)
 
 
 def make_environment(folder: Path) -> Path:
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    subprocess.run([uv, "--project", "/", "venv", "-q", "--python", version, folder / "venv"], check=True)
-    python = folder / "venv" / "bin" / "python"
-    subprocess.run([uv, "--project", "/", "pip", "install", "-q", "--python", python, *PACKAGES], check=True)
-    return python
+    return model_servers.environment(folder / "venv", ["azureml-inference-server-http"])
 
 
 def free_port() -> int:

@@ -1,8 +1,9 @@
 """A sweep of trials that sleep a second and log one metric, some at a time, against the time that this takes at least.
 
-    python bench/sweep.py [--trials 40] [--at-once 4] [--algorithm Random] [--json]
+    python bench/sweep.py [--trials 40] [--at-once 4] [--algorithm Random] [--without-peers] [--json]
 
 Each trial is `sleep 1` and one metric that it logs with curl over HTTPS, as MLflow's client does. The platform is made by `smalt up`.
+First Ray Tune, installed by uv before anything begins, runs as many trials that sleep as long and report one number.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import peers
 
 import live
 
@@ -31,6 +34,7 @@ class Figures:
     sweep_s: float
     ratio: float
     load: float
+    tune_s: float = 0.0
 
 
 def measure(root: Path, trials: int, at_once: int, algorithm: str) -> Figures:
@@ -60,10 +64,16 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--algorithm", default="Random", choices=["Random", "Bayesian"])
+    parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    tune_s = 0.0
+    if not asked.without_peers:
+        with tempfile.TemporaryDirectory() as folder:
+            tune_s = peers.tune(Path(folder), asked.trials, asked.at_once, SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder) / "root", asked.trials, asked.at_once, asked.algorithm)
+    found = replace(found, tune_s=round(tune_s, 2))
     print(json.dumps(asdict(found)) if asked.json else "\n".join(f"{k:10} {v}" for k, v in asdict(found).items()))
 
 

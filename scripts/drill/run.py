@@ -1,8 +1,9 @@
-"""A drill on a platform of its own: instances are killed under load, then a release makes 50 ms of latency 800.
+"""A drill on a platform of its own: instances are killed under load, then a release makes 50 ms of latency 800, and
+another writes a gigabyte of logs.
 
-    .boot/bin/uv run python scripts/drill/run.py [--kills 5] [--clients 8]
+    .boot/bin/uv run python scripts/drill/run.py [--kills 5] [--clients 8] [--logs-mb 1000]
 
-The alert has to come within 60 s and to name the release, one command has to undo it, and no request may fail. Prints
+The alert has to come within 60 s and to name the release, one command has to undo it, and no request may fail; what is kept of the logs is bounded. Prints
 what was measured; the exit code is 1 where something was not so.
 """
 
@@ -14,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -21,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from live.platform import GROUP, HOME, eventually
 from live.scored import ENDPOINT, Site, scored
 
+_LOG_MOST_BYTES = 257 << 20  # of one instance: the first 256 MiB, and the end
+_LOGS_MOST_S = 600
 INSIGHTS = f"{GROUP}/providers/Microsoft.Insights"
 
 
@@ -74,13 +78,38 @@ def release(site: Site, clients: int) -> bool:
     return set(seen) == {200} and took["alert"] < 60 and cause.startswith("deployment blue updated") and fast
 
 
+def logs(site: Site, megabytes: int, clients: int) -> bool:
+    """About so many: each answer comes with one, from one of two instances."""
+    site.deploy("blue", 0, capacity=2, environmentVariables={"SAYS_KB": "1024"})
+    counted = Counter[int]()
+
+    def run() -> None:
+        began = time.monotonic()
+        while (
+            not (enough := sum(counted.values()) * (clients + 1) >= megabytes)
+            and time.monotonic() - began < _LOGS_MOST_S
+        ):
+            counted[site.score().status_code] += 1
+        assert enough, f"{dict(counted)} answers in {_LOGS_MOST_S} s"
+
+    seen = site.under_load(run, clients)
+    kept = max(one.stat().st_size for one in site.platform.root.rglob("srv-*/log.txt"))
+    print(f"{sum((seen + counted).values())} MB of logs: {dict(seen + counted)} answers, {kept >> 20} MB kept at most")
+    return set(seen + counted) == {200} and kept <= _LOG_MOST_BYTES
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--logs-mb", type=int, default=1000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, scored(Path(folder)) as site:
-        good = [kills(site, asked.kills, asked.clients), release(site, asked.clients)]
+        good = [
+            kills(site, asked.kills, asked.clients),
+            release(site, asked.clients),
+            logs(site, asked.logs_mb, asked.clients),
+        ]
     sys.exit(0 if all(good) else 1)
 
 

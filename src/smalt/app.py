@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -64,6 +65,7 @@ from smalt.engines.ray import RayProvider
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
+from smalt.gateway.crowds import Crowds
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.kinds.insights.watch import Watch
 from smalt.kinds.serving.place import withdraw
@@ -130,6 +132,7 @@ class Server:
     scaler: Scaler
     asleep: AsleepApp
     watch: Watch
+    crowds: Crowds
 
 
 def build(settings: Settings) -> Server:
@@ -143,8 +146,9 @@ def build(settings: Settings) -> Server:
     servers = Servers(database, clock, "" if database.sqlite else _id_of(settings), settings.url, settings.node_lost_s)
     tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
-    workspaces = Workspaces(database)
-    headers = LivingHeaders(settings, workspaces.lives)
+    grants = ScopeGrants()
+    workspaces = Workspaces(database, grants)
+    headers = LivingHeaders(settings, workspaces.lives, workspaces.runs)
     identities = Identities(settings, database)
     store, staging = open_blobs(settings)
     keyring = Keyring(settings)
@@ -181,7 +185,7 @@ def build(settings: Settings) -> Server:
         headers,
         Secrets(keyring),
         accounts.account_keys,
-        ScopeGrants(),
+        grants,
         audit,
         servers,
         RayProvider(settings),
@@ -249,7 +253,7 @@ def build(settings: Settings) -> Server:
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,
-        studio=StudioApp(sessions, RunReadings(tracking), lambda: dispatcher),
+        studio=StudioApp(settings, sessions, RunReadings(tracking), lambda: dispatcher),
         open_routes=open_routes(
             settings.url,
             login.routes(),
@@ -273,7 +277,7 @@ def build(settings: Settings) -> Server:
     listener = Listener(database, hub.told)
     return Server(
         dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery,
-        scaler, AsleepApp(platform), watch,
+        scaler, AsleepApp(platform), watch, gateway.crowds,
     )  # fmt: skip
 
 
@@ -310,6 +314,7 @@ def serve(settings: Settings) -> None:
     collecting.start()
     threading.Thread(target=server.scaler.run, args=(stopped,), name="scaling", daemon=True).start()
     threading.Thread(target=server.watch.run, args=(stopped,), name="alerts", daemon=True).start()
+    threading.Thread(target=server.crowds.run, args=(stopped,), name="crowds", daemon=True).start()
     held = (server.asleep, settings.asleep_socket, stopped)
     threading.Thread(target=serve_beside, args=held, name="asleep", daemon=True).start()
     door = listen(settings.services_socket, BACKLOG)
@@ -327,6 +332,8 @@ def serve(settings: Settings) -> None:
         server.remote.close()
 
     os.umask(0o077)
+    gc.freeze()  # what is there now stays
+    gc.enable()
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
     stopped.set()

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from threading import Lock
 
+from smalt.arm import instances
 from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.ids import ML, NotAnId, ResourceId
-from smalt.arm.ports import Principal
-from smalt.auth.access import authorize
+from smalt.arm.ports import Grants, Principal
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.living import FRESH_S, LivingIdentities, concerns
 from smalt.blob.names import Target
@@ -29,8 +29,9 @@ _REMEMBERED = 10_000
 class Workspaces:
     """Questions of other parts about workspaces, answered from the database."""
 
-    def __init__(self, database: Database, identities: LivingIdentities | None = None) -> None:
+    def __init__(self, database: Database, grants: Grants, identities: LivingIdentities | None = None) -> None:
         self._database = database
+        self._grants = grants
         self._identities = identities or LivingIdentities(database)
 
     def exists(self, workspace: str) -> bool:
@@ -44,12 +45,12 @@ class Workspaces:
         return str(row.status.get("account", "")) if row else ""
 
     def authorize(self, principal: Principal, action: str, scope: str) -> None:
-        """As `auth.access.authorize`; and the token of what has ended, or was deleted, opens nothing."""
+        """As `Grants.check`; and the token of what has ended, or was deleted, opens nothing."""
         if not self.lives(principal):
             raise unauthorized(
                 f"The token belongs to {principal.name}, which has ended or was deleted.", "ExpiredAuthenticationToken"
             )
-        authorize(principal, action, scope)
+        self._grants.check(principal, action, scope)
 
     def lives(self, principal: Principal) -> bool:
         """Whether there still is what `principal` stands for: the job, running; the deployment; the identity's row."""
@@ -66,6 +67,12 @@ class Workspaces:
                 return replicas.deployment_of(connection, principal) is not None
             row = resources.get(connection, job.key)
         return row is not None and row.state not in TERMINAL and job_oid(row) == principal.oid
+
+    def runs(self, holder: str) -> bool:
+        """Whether this task of a compute instance is still the one that it has."""
+        with self._database.read() as connection:
+            row = instances.of_task(connection, holder)
+        return row is not None and not row.deleting and row.status.get("task") == holder
 
     def permits(self, principal: Principal, target: Target, method: str) -> bool:
         """Bearer tokens on blobs: what has a scope may use the accounts of the workspaces in it, and no other."""
@@ -149,12 +156,19 @@ def _question(principal: Principal, target: Target, method: str) -> tuple[Princi
 
 
 class LivingHeaders(IdentityHeaders):
-    """The header of a job or replica that has ended gives no tokens any more, whatever they would be for."""
+    """The header of a job, replica or instance that has ended gives no tokens any more, whatever they would be for."""
 
-    def __init__(self, settings: Settings, lives: Callable[[Principal], bool]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lives: Callable[[Principal], bool],
+        runs: Callable[[str], bool] = lambda holder: False,
+    ) -> None:
         super().__init__(settings)
-        self._lives = lives
+        self._lives, self._runs = lives, runs
 
     def read(self, header: str) -> HeaderGrant | None:
         grant = super().read(header)
-        return grant if grant is not None and self._lives(grant.principal) else None
+        if grant is None or (grant.holder and not self._runs(grant.holder)):
+            return None
+        return grant if self._lives(grant.principal) else None

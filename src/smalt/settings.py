@@ -26,6 +26,7 @@ STORAGE_SUFFIX = "core.smalt"  # blobs are at https://HOST:PORT/{account}.blob.c
 ARTIFACT_CONTAINER = "azureml"  # the container of a workspace's account that holds what its jobs log
 PLATFORM_ACCOUNT = "smalt-platform"  # what the platform itself writes as blobs; a name that no client can address
 TENANT = "00000000-0000-0000-0000-00000000000a"
+LOCAL_RAY = "local"  # as the address of a Ray cluster: the one whose head the platform keeps
 PORTAL = "https://portal.azure.smalt/"  # the clients derive the ML audience from it
 ML_AUDIENCE = "https://ml.azure.smalt"
 STORAGE_AUDIENCE = "https://storage.azure.com"
@@ -107,8 +108,8 @@ class Settings:
 
     ray: str = _setting(
         "",
-        re.compile(r"|https?://[^\s/?#@]+/?").fullmatch,
-        "empty, or the address of Ray's dashboard, http://HOST:8265",
+        re.compile(rf"|{LOCAL_RAY}|https?://[^\s/?#@]+/?").fullmatch,
+        "empty, 'local', or the address of Ray's dashboard, http://HOST:8265",
     )
     ray_token_file: str = _setting("", re.compile(r"|/[^\0]+").fullmatch, "empty, or the absolute path of a file")
 
@@ -216,11 +217,35 @@ class Settings:
 
         The same for every shell: TMPDIR, which may be long as well, has no say.
         """
-        inside = self.root / "run"
-        if len(os.fsencode(inside)) <= 60:
+        return self._short("run", 60, "smalt")
+
+    def _short(self, name: str, most: int, elsewhere: str) -> Path:
+        """A folder in the root where its path has at most so many bytes, else one in /tmp."""
+        inside = self.root / name
+        if len(os.fsencode(inside)) <= most:
             return inside
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        return Path("/tmp") / f"smalt-{os.getuid()}-{digest}"
+        return Path("/tmp") / f"{elsewhere}-{os.getuid()}-{digest}"
+
+    @property
+    def ray_head(self) -> Path:
+        """Of the Ray head that the platform keeps (`ray` is 'local'): its lock, its token, and where it answers."""
+        return self.root / "ray"
+
+    @property
+    def ray_head_file(self) -> Path:
+        """JSON: {"url", "token"}, of its dashboard."""
+        return self.ray_head / "head.json"
+
+    @property
+    def ray_nodes(self) -> Path:
+        """The roots of that head's nodes on this machine: `{Ray node id}/nN`."""
+        return self.ray_head / "nodes"
+
+    @property
+    def ray_session(self) -> Path:
+        """What Ray keeps for itself, open to all: logs, and sockets whose names are up to 71 bytes long."""
+        return self._short("ray", 34, "smalt-r") / "t"
 
     @property
     def server_socket(self) -> Path:

@@ -186,7 +186,7 @@ def test_two_ups_at_the_same_moment_make_one_platform(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert outcomes == [0, 0, 0]
-        servers = [one for one in with_two.processes() if "smalt.app" in " ".join(one.cmdline())]
+        servers = [one for one in with_two.processes() if "smalt.start" in " ".join(one.cmdline())]
         assert len(servers) == 1, servers
         assert with_two.get("")["name"] == "default"
     finally:

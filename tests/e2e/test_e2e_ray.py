@@ -197,3 +197,34 @@ def test_what_ray_cannot_give_is_said(platform: Platform, ray: RayCluster, folde
     platform.wait_for("patient", "Canceled")
     assert platform.smalt("compute", "detach", "wide", timeout_s=200).returncode == 0
     eventually(lambda: not ray.groups(), "nothing waiting in Ray", 60)
+
+
+def test_a_head_that_the_platform_starts_outlives_it_with_its_jobs(platform: Platform) -> None:
+    """Last: the platform is stopped in the end."""
+    platform.down()
+    platform.up("--ray", "local")
+    scale = {"minNodeCount": 0, "maxNodeCount": 1, "nodeIdleTimeBeforeScaleDown": "PT600S"}
+    machine = {"vmSize": "Standard_DS1_v2", "scaleSettings": scale}
+    platform.put("computes/own", {"computeType": "AmlCompute", "properties": machine})
+    command = "trap over=1 USR1; i=0; until [ $over ]; do i=$((i+1)); echo own $i; sleep 0.2; done; echo last $i"
+    answer = platform.submit("own", command, computeId=f"{HOME}/computes/own")
+    assert answer.status_code in (200, 201), answer.text
+    try:
+        platform.wait_for("own", "Running", timeout_s=120)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{platform.log('ray')}\n{platform.log('server')}") from error
+    printed(platform, "own", "own 1\n")
+    said = platform.smalt("down").stdout
+    assert "job own (workspace default): 1 node" in said and "Ray's head" in said
+    platform.up()
+    ticks = platform.job_log("own").count("own")
+    printed(platform, "own", f"own {ticks + 5}\n")
+    for one in shells("echo own $i"):
+        one.send_signal(signal.SIGUSR1)
+    platform.wait_for("own", "Completed", timeout_s=60)
+    done = platform.smalt("down", "--all")
+    assert done.returncode == 0, done.stderr
+    heads = [
+        one for one in psutil.process_iter(["cmdline"]) if str(platform.root) in " ".join(one.info["cmdline"] or ())
+    ]
+    assert not heads

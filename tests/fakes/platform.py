@@ -27,7 +27,7 @@ from fakes.tracking import FakeModels, FakeTracking
 from smalt.agent.wire import Ref, TaskSpec
 from smalt.arm.audit import Audit
 from smalt.arm.crud import Crud
-from smalt.arm.errors import invalid
+from smalt.arm.errors import forbidden, invalid
 from smalt.arm.hub import Hub
 from smalt.arm.kind import Kind
 from smalt.arm.platform import Platform
@@ -42,10 +42,11 @@ from smalt.arm.ports import (
     Principal,
     Tracking,
 )
-from smalt.arm.reach import narrowed
+from smalt.arm.reach import covers, narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.router import ArmApp
 from smalt.arm.runs import JobRuns
+from smalt.auth.access import ScopeGrants
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.store.folder import FolderStore
@@ -164,6 +165,11 @@ class FakeGrants:
 
     prefixes: Sequence[str] | None = None
 
+    def check(self, principal: Principal, action: str, resource_id: str) -> None:
+        ScopeGrants().check(principal, action, resource_id)
+        if self.prefixes is not None and not any(covers(one.lower(), resource_id.lower()) for one in self.prefixes):
+            raise forbidden(f"{principal.name} may not do {action}")
+
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
         return self.prefixes
 
@@ -178,7 +184,7 @@ class FakeTokens:
     def verify(self, token: str, audiences: Sequence[str]) -> Principal:
         return OWNER
 
-    def mint(self, principal: Principal, lifetime_s: float) -> str:
+    def mint(self, principal: Principal, lifetime_s: float, holder: str = "") -> str:
         return f"header-of-{principal.name}"
 
 
@@ -305,7 +311,9 @@ class Harness:
         async def call() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app)
             async with httpx.AsyncClient(transport=transport, base_url="https://localhost:7443") as client:
-                content = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+                content: dict[str, Any] = (
+                    {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+                )
                 names = {name.replace("_", "-"): value for name, value in headers.items()}
                 return await client.request(method, url, headers=names, **content)
 

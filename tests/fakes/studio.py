@@ -96,7 +96,7 @@ class StudioSite:
         self.arm = ArmApp(self.harness.platform, self.harness.crud, self._who, self._authorize)
         self.history = HistoryApp(self.harness.platform, self._who, self._authorize)
         self.measured = Measured()
-        self.studio = StudioApp(self.sessions, self.measured, lambda: self)
+        self.studio = StudioApp(settings, self.sessions, self.measured, lambda: self)
         code = parse_qs(urlsplit(LoginLinks(settings).mint("/studio")).query)["code"][0]
         self.cookie = str(self.sessions.redeem(code)).partition(";")[0]
 

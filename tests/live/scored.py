@@ -21,6 +21,8 @@ import os, time, uuid
 ME = uuid.uuid4().hex
 def init(): pass
 def run(data):
+    for _ in range(int(os.environ.get("SAYS_KB", "0"))):
+        print("x" * 1023)
     time.sleep(float(os.environ["NAP_S"]))
     return {"who": ME}
 """
@@ -71,7 +73,8 @@ class Site:
         self._key = platform.call("POST", f"{ENDPOINT}/listKeys").json()["primaryKey"]
 
     def deploy(self, name: str, nap_s: float, capacity: int = 1, **properties: Any) -> None:
-        runs = {**self._runs, "environmentVariables": {"NAP_S": str(nap_s)}, **properties}
+        variables = {"NAP_S": str(nap_s), **properties.pop("environmentVariables", {})}
+        runs = {**self._runs, "environmentVariables": variables, **properties}
         sku = {"name": "Default", "capacity": capacity}
         self.platform.put(f"{ENDPOINT}/deployments/{name}", runs, location="local", sku=sku)
         state = self.get(name)["properties"]["provisioningState"]

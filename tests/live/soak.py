@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +24,21 @@ import requests
 from live.platform import TERMINAL, Platform, eventually
 from live.servers import Servers
 from live.soak_checks import Feed, check_nothing_is_left, check_runs
-from live.soak_jobs import CANCELED, COUNTED, HOLD_S, LOST, PIPELINE, SCHEDULED, SPOT, Job, Tally, dealt, prepare
+from live.soak_jobs import (
+    CANCELED,
+    COUNTED,
+    ENDPOINT,
+    HOLD_S,
+    INVOKED,
+    LOST,
+    PIPELINE,
+    SCHEDULED,
+    SPOT,
+    Job,
+    Tally,
+    dealt,
+    prepare,
+)  # fmt: skip
 
 _ONE_AT_A_TIME = 0.8  # else the other is killed before this one answers again
 _FIRES_IN_S = 10
@@ -55,7 +69,9 @@ class Soak:
     asked_in: dict[str, str] = field(default_factory=dict[str, str])  # job → the state in which it was canceled
     lost: dict[str, Victim] = field(default_factory=dict[str, "Victim"])  # by the job
     seen: set[str] = field(default_factory=set[str])  # jobs that are to lose an agent, and had one
-    names: dict[str, str] = field(default_factory=dict[str, str])  # schedule → its job; empty: it came too late
+    names: dict[str, str] = field(
+        default_factory=dict[str, str]
+    )  # schedule, request → its job; empty: it came too late
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -89,6 +105,7 @@ class Soak:
         assert not wrong, "\n".join(wrong)
         self.check_all_was_tried(all_)
         names = [name for job in all_ if (name := self._name(job))]
+        self._check_each_request_has_one_job(all_)
         check_nothing_is_left(self.servers, names)
         starts = {job.name: Tally(self.servers, job).starts() for job in all_ if job.sort is SPOT}
         check_runs(self.servers.all[-1], feed.check(self.servers, names, starts))
@@ -122,6 +139,9 @@ class Soak:
     def _submit(self, through: Platform, job: Job) -> None:
         Tally.begin(self.servers, job)
         document = job.sort.document(job)
+        if job.sort is INVOKED:
+            self.names[job.name] = self._invoked(through, job, document)
+            return
         if job.sort is not SCHEDULED:
             self._send(through, "PUT", f"jobs/{job.name}", {"properties": document}, (200, 201))
             return
@@ -137,11 +157,17 @@ class Soak:
         came_in_time = datetime.fromisoformat(made["systemData"]["createdAt"]) < at
         self.names[job.name] = f"{job.name}-{at:%Y%m%dt%H%M%Sz}" if came_in_time else ""
 
+    def _invoked(self, through: Platform, job: Job, document: dict[str, Any]) -> str:
+        """As the official client does: a request that is sent again has the same id, and the same job."""
+        id_ = {"Repeatability_Request-ID": f"{self.seed}-{job.name}"}
+        answer = self._send(through, "POST", f"{ENDPOINT}/jobs", {"properties": document}, (200, 201), id_)
+        return str(answer.json()["name"])
+
     def _cancel(self, job: Job) -> None:
         time.sleep(job.after_s)  # the moment is what is tried
-        through = self.servers.all[job.number % len(self.servers.all)]
-        state = self._send(through, "GET", f"jobs/{job.name}", None, (200,)).json()["properties"]["status"]
-        self._send(through, "POST", f"jobs/{job.name}/cancel", None, (200, 202))
+        through, name = self.servers.all[job.number % len(self.servers.all)], self._name(job)
+        state = self._send(through, "GET", f"jobs/{name}", None, (200,)).json()["properties"]["status"]
+        self._send(through, "POST", f"jobs/{name}/cancel", None, (200, 202))
         self.asked_in[job.name] = state
 
     def _lose(self, job: Job) -> None:
@@ -167,18 +193,24 @@ class Soak:
                 except FileNotFoundError:  # it was removed meanwhile
                     continue
                 variables = task["variables"]
-                if variables.get("AZUREML_ROOT_RUN_ID") == job.name and state["phase"] in ("preparing", "running"):
+                if variables.get("AZUREML_ROOT_RUN_ID") == self._name(job) and state["phase"] in (
+                    "preparing",
+                    "running",
+                ):
                     run = variables["AZUREML_RUN_ID"]
                     mends = PARALLEL if task.get("parallel") else TRIAL if "_" in run else ""
                     found.append(Victim(run, state["agent_pid"], mends))
         return found
 
-    def _send(self, through: Platform, method: str, path: str, body: Any, good: tuple[int, ...]) -> requests.Response:
+    def _send(
+        self, through: Platform, method: str, path: str, body: Any, good: tuple[int, ...],
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:  # fmt: skip
         """Again while a server is away, as clients do: what was answered has happened."""
 
         def answered() -> list[requests.Response]:  # one that is an error is false
             try:
-                answer = through.call(method, path, body, timeout_s=20)
+                answer = through.call(method, path, body, headers, timeout_s=20)
             except (requests.RequestException, AssertionError):
                 return []
             return [] if answer.status_code in (502, 503, 504) else [answer]
@@ -198,6 +230,11 @@ class Soak:
         assert self.asked_in.keys() == {*canceled}, f"{self.asked_in} were canceled of {canceled}"
         in_time = [state for state in self.asked_in.values() if state not in TERMINAL]
         assert in_time or len(canceled) < _SURELY, f"each of {canceled} had ended before it was canceled"
+
+    def _check_each_request_has_one_job(self, jobs: Sequence[Job]) -> None:
+        made = sorted(one["name"] for one in self.servers.all[0].get(f"{ENDPOINT}/jobs")["value"])
+        asked = sorted(self.names[job.name] for job in jobs if job.sort is INVOKED)
+        assert made == asked, f"requests have the jobs {asked}, and the endpoint has {made}"
 
     def _name(self, job: Job) -> str:
         return self.names.get(job.name, job.name)

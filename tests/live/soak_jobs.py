@@ -41,6 +41,17 @@ def run(mini_batch):
             file.write(f"ended {name} {os.environ['SMALT_TASK']}\\n")
     return names
 """
+_SCORES = b"""
+import time
+from pathlib import Path
+def init():
+    pass
+def run(mini_batch):
+    for one in mini_batch:
+        time.sleep(float(Path(one).read_text()))
+    return [Path(one).stem for one in mini_batch]
+"""
+ENDPOINT = "batchEndpoints/soak-score"
 
 
 def script(part: str, between: str) -> str:
@@ -88,6 +99,16 @@ def prepare(platform: Platform, servers: Servers) -> None:
         path = f"components/soak-{name}/versions/1"
         if platform.call("GET", path).status_code != 200:
             platform.put(path, {"componentSpec": {**shared, **spec}})
+    if platform.call("GET", f"{ENDPOINT}/deployments/v1").status_code != 200:
+        platform.put(ENDPOINT, {"authMode": "AADToken"}, location="local")
+        code = platform.upload_code("soak-score", "score.py", _SCORES)
+        settings = {
+            "codeConfiguration": {"codeId": code, "scoringScript": "score.py"}, "environmentId": _ENVIRONMENT,
+            "miniBatchSize": 1, "outputFileName": "rows.txt", "resources": {"instanceCount": 2},
+            "maxConcurrencyPerInstance": 1, "retrySettings": {"maxRetries": 2, "timeout": f"PT{2 * HOLD_S}S"},
+        }  # fmt: skip
+        platform.put(f"{ENDPOINT}/deployments/v1", settings, location="local")
+        platform.put(ENDPOINT, {"authMode": "AADToken", "defaults": {"deploymentName": "v1"}}, location="local")
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,7 @@ class Sort:
     share: int = 2
     again: bool = False
     unfinished: bool = False  # its parts begin and never end
+    counts: bool = False  # it leaves a row for each file, once
 
 
 @dataclass(frozen=True)
@@ -168,6 +190,13 @@ class Job:
             "settings": {"force_rerun": True},
         }  # fmt: skip
 
+    def invocation(self) -> dict[str, Any]:
+        """Of the batch endpoint. Each file says how long it takes."""
+        return {
+            "inputData": {"files": {"jobInputType": "UriFolder", "uri": f"{self.uri}/files/"}},
+            "outputData": {"score": {"jobOutputType": "UriFolder", "uri": f"{self.uri}/"}},
+        }
+
 
 def _literal(value: str) -> dict[str, str]:
     return {"value": value, "job_input_type": "literal"}
@@ -189,9 +218,10 @@ TIMED = Sort(
 SPOT = Sort("Spot job", lambda job: job.command(queueSettings={"jobTier": "Spot"}), share=3, again=True)
 GANG = Sort("gang", lambda job: job.command(part="$RANK", **_TWO_OF_TWO), parts=("0", "1", "2", "3"))
 SWEEP = Sort("sweep", lambda job: job.sweep(), parts=_TRIALS)
-PIPELINE = Sort("pipeline", lambda job: job.pipeline(), parts=("first", *_TRIALS, *COUNTED, "last"))
+PIPELINE = Sort("pipeline", lambda job: job.pipeline(), parts=("first", *_TRIALS, *COUNTED, "last"), counts=True)
 SCHEDULED = Sort("schedule", lambda job: job.command(), share=1)
-SORTS = (QUICK, FAILS, TIMED, SPOT, GANG, SWEEP, PIPELINE, SCHEDULED)
+INVOKED = Sort("batch request", lambda job: job.invocation(), parts=(), counts=True)
+SORTS = (QUICK, FAILS, TIMED, SPOT, GANG, SWEEP, PIPELINE, SCHEDULED, INVOKED)
 
 
 def dealt(seed: int, number: int) -> list[Job]:
@@ -232,6 +262,10 @@ class Tally:
         ran, _ = cls._files(servers, job)
         ran.parent.mkdir(parents=True)
         ran.touch()
+        if job.sort is INVOKED:
+            ran.parent.joinpath("files").mkdir()
+            for name in COUNTED:
+                ran.parent.joinpath("files", f"{name}.txt").write_text(f"{job.pause_s:.2f}")
         ran.parent.chmod(0o777)
         ran.chmod(0o666)
 
@@ -260,4 +294,4 @@ class Tally:
                 missing -= 1
             elif ended > 1 and not sort.again and not (counted and recounted):
                 return False
-        return missing >= 0 and (sort is not PIPELINE or self.rows == sorted(COUNTED))
+        return missing >= 0 and (not sort.counts or self.rows == sorted(COUNTED))

@@ -100,7 +100,7 @@ def test_a_folder_in_its_place_is_one_line_too(tmp_path: Path) -> None:
         read_settings(tmp_path)
 
 
-@pytest.mark.parametrize("module", ["smalt.app", "smalt.tracking.process.mlflow_server"])
+@pytest.mark.parametrize("module", ["smalt.start", "smalt.tracking.process.mlflow_server"])
 def test_the_platforms_own_processes_say_it_in_one_line(tmp_path: Path, module: str) -> None:
     (tmp_path / "config.json").write_text("{")
     done = subprocess.run(

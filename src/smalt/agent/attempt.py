@@ -33,7 +33,7 @@ from smalt.agent.log_bound import BoundedLog
 from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
-from smalt.agent.overlay import make_overlay
+from smalt.agent.overlay import jupyter_variables, make_overlay
 from smalt.agent.parallel import prepare_parallel
 from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
@@ -223,7 +223,7 @@ class Attempt:
         log_folder = next(one for one in (self._own / "tmp", temporary_folder.outside(self._folder)) if one.is_dir())
         self._services = Services(
             self._spec.services, self._brood.pids, partial(beside.start, command, join), partial(beside.has, command),
-            log_folder, lambda states: self._report.change(services=states),
+            log_folder, lambda states: self._report.change(services=states), lambda: self._brood.main,
         )  # fmt: skip
         try:
             Door(self._folder, command, join, interrupts.selector, self._services.address)
@@ -273,6 +273,8 @@ class Attempt:
                 self._mounts.show_interpreter((binaries / "python").readlink())
         environment["VIRTUAL_ENV"] = str(binaries.parent)
         environment["PATH"] = f"{binaries}:{environment['PATH']}"
+        for name, value in jupyter_variables(shared).items():
+            environment.setdefault(name, value)
         environment.pop("PYTHONHOME", None)
 
     def _limit(self) -> None:

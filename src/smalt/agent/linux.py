@@ -82,14 +82,15 @@ def become_subreaper() -> None:
     _check(_LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
-def readable(descriptor: int, timeout_s: float) -> bool:
+def readable(descriptor: int, timeout_s: float | None) -> bool:
     """Whether something can be read, or a process has ended, before the time is over; for descriptors of any number.
+    None: however long that takes.
 
     `select.select` refuses those above 1023.
     """
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
-    return bool(waiting.poll(timeout_s * 1000))
+    return bool(waiting.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def die_with_parent(parent: int) -> None:

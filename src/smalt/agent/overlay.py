@@ -40,6 +40,12 @@ def make_overlay(shared: Path, place: Path) -> Path:
     return binaries
 
 
+def jupyter_variables(shared: Path) -> dict[str, str]:
+    """Where Jupyter has its files, if it is there: it serves none that is a link, as those of an overlay are."""
+    data = shared / "share" / "jupyter"
+    return {"JUPYTER_PATH": str(data), "JUPYTERLAB_DIR": str(data / "lab")} if (data / "lab").is_dir() else {}
+
+
 def _configuration(shared: Path) -> dict[str, str]:
     try:
         lines = (shared / "pyvenv.cfg").read_text().splitlines()

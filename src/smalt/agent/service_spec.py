@@ -14,7 +14,8 @@ class ServiceSpec:
     """`port`: where it is to listen; 0: wherever it does.
 
     `programs`: the first of these command lines whose program the environment has is run beside the command, where it
-    has none `missing` says what to do. Without programs it is the command's own affair to listen at `port`.
+    has none `missing` says what to do. Without programs it is the command's own affair to listen at `port`; without a
+    port either, it is where the command's first process listens.
     """
 
     name: str

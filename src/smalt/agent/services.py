@@ -35,9 +35,9 @@ class _Program:
 class Services:
     """`due` and `look` are those of a `Bound`: it never ends the task.
 
-    `pids`: the task's processes that live. `start(argv, log)` runs a program behind the walls and returns its process
-    id (OSError where it cannot); `has(program)` is whether the environment has it; logs are in `folder`, which the task
-    may write to. `told` is given all states when one has changed.
+    `pids`: the task's processes that live; `main`: the command's first. `start(argv, log)` runs a program behind the
+    walls and returns its process id (OSError where it cannot); `has(program)` is whether the environment has it; logs
+    are in `folder`, which the task may write to. `told` is given all states when one has changed.
     """
 
     def __init__(
@@ -48,8 +48,9 @@ class Services:
         has: Callable[[str], bool],
         folder: Path,
         told: Callable[[dict[str, ServiceState]], None],
+        main: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._specs, self._pids, self._told = specs, pids, told
+        self._specs, self._pids, self._told, self._main = specs, pids, told, main
         self._states = {one.name: ServiceState() for one in specs}
         self._programs: dict[str, _Program] = {}
         self._seen: list[int] = []  # processes of the task, the last time that they were looked for
@@ -143,8 +144,7 @@ class Services:
                 why = f"Port {spec.port} is taken by something that is not of this job: choose another."
                 return ServiceState(FAILED, error=why)
             return ServiceState(error=f"Nothing of this job listens at port {spec.port}.")
-        assert program is not None
-        port = _port_of(program.pid, table)
+        port = _port_of(self._main() if program is None else program.pid, table)
         return ServiceState(RUNNING, port) if port else ServiceState(error="It does not listen yet.")
 
 

@@ -71,6 +71,8 @@ class ChangeFeed:
         resumed = http.headers.get(_RESUMED, "")
         field, given = (_RESUMED, resumed) if resumed else ("after", query.get("after", ""))
         streamed = STREAM in http.headers.get("accept", "")
+        if query.get("order"):
+            return JSONResponse(await self._threads.run(self._latest, http, principal, id_, query))
         asked = self._asked(principal, id_, query, SENT_AT_ONCE if streamed else PAGE_MOST)
         read = partial(self._read, asked, field)
         page = await self._threads.run(self._first, asked, read, given, field)
@@ -93,6 +95,31 @@ class ChangeFeed:
         if unknown := sorted(whats - set(What)):
             raise invalid(f"'{unknown[0][:100]}' is none of {', '.join(What)}.", "what")
         return _Asked(id_, principal, kinds, whats, min(Paging.of(query).most, most))
+
+    def _latest(self, http: HttpRequest, principal: Principal, id_: ResourceId, query: Mapping[str, str]) -> Document:
+        """`order=newest`: a page backwards, before the cursor `before`; `actor`: of what one of them did."""
+        if query["order"] != "newest":
+            raise invalid("'order' can be 'newest'; without it the oldest comes first.", "order")
+        asked = self._asked(principal, id_, query, PAGE_MOST)
+        sees, actor = cache(partial(self._reach, asked)), query.get("actor", "")
+        sequence, looked, found = _parsed(query.get("before", ""), "before").sequence, 0, list[Change]()
+        while True:
+            with self._platform.database.read() as connection:
+                page = feed.latest(connection, sequence, id_.key, asked.kinds, asked.whats, asked.most)
+            for one in page:
+                looked, sequence = looked + 1, one.cursor.sequence
+                if (not actor or one.actor == actor) and _reaches(sees(one.kind), one.resource_id):
+                    found.append(one)
+                if len(found) == asked.most:
+                    break
+            more = len(page) == asked.most or len(found) == asked.most
+            if not more or len(found) == asked.most or looked >= READ_MOST:
+                break
+        body: Document = {"value": [self._document(one) for one in found]}
+        if more:
+            further = {**query, "before": str(Cursor(sequence=sequence))}
+            body["nextLink"] = f"{self._platform.settings.url}{http.scope['path']}?{urlencode(further)}"
+        return body
 
     def _kind(self, written: str) -> str:
         provider, _, path = written.partition("/")

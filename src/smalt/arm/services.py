@@ -19,8 +19,9 @@ TRACKING, STUDIO = "Tracking", "Studio"  # the services that every job has
 CUSTOM, JUPYTER, SSH, TENSORBOARD, VSCODE = "Custom", "JupyterLab", "SSH", "TensorBoard", "VSCode"
 TYPES = (CUSTOM, JUPYTER, SSH, TENSORBOARD, VSCODE)
 KEYS, LOG_DIR = "sshPublicKeys", "logDir"  # keys of a service's properties
+INSTANCE = "ci-"  # what the names of a compute instance's tasks begin with
 _SHOWN = ("endpoint", "status", "errorMessage")  # what clients send back and nobody asks for
-_LABEL = re.compile(r"[a-z0-9-]+?-([0-9]{1,2})-([0-9a-f]{16}-a[0-9]{1,9}-n[0-9]{1,9})")
+_LABEL = re.compile(r"[a-z0-9-]+?-([0-9]{1,2})-(?:([0-9a-f]{16}-a[0-9]{1,9}-n[0-9]{1,9})|([0-9a-f]{16})-ci)")
 _BESIDE = "Services run beside a command; this is a job of another type."
 _ELSEWHERE = "The job runs on a machine that dialled in, and nobody can connect to it there yet."
 _NO_NAMES = (
@@ -30,7 +31,10 @@ _NO_NAMES = (
 
 
 class Place(NamedTuple):
-    """A service in its task: its number among those of the job, in the order of their names."""
+    """A service in its task: its number among those of the job, in the order of their names.
+
+    A compute instance is one place whatever its task is now: `task` is then `ci-` and its key (`arm/instances.py`).
+    """
 
     task: str
     number: int
@@ -42,7 +46,7 @@ class Place(NamedTuple):
     def read(cls, text: str) -> Place | None:
         """The other way round; None where it names none."""
         task, _, number = text.rpartition(".")
-        found = place_of(f"x-{number}-{task.removeprefix('job-')}")
+        found = place_of(f"x-{number}-{_tail(task)}")
         return found if found is not None and str(found) == text else None
 
 
@@ -70,14 +74,21 @@ def origin(url: str, place: Place, name: str) -> str:
     server = urlsplit(url)
     below = services_host(server.hostname or "")
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24].strip("-") or "service"
-    label = f"{words}-{place.number}-{place.task.removeprefix('job-')}"
+    label = f"{words}-{place.number}-{_tail(place.task)}"
     return f"https://{label}.{below}:{server.port or 443}" if below else ""
 
 
 def place_of(host: str) -> Place | None:
     """The service that a host name (with or without a port) leads to, if it can be one's."""
     found = _LABEL.fullmatch(host.partition(".")[0].lower())
-    return Place(f"job-{found[2]}", int(found[1])) if found else None
+    if found is None:
+        return None
+    return Place(f"job-{found[2]}" if found[2] else f"{INSTANCE}{found[3]}", int(found[1]))
+
+
+def _tail(task: str) -> str:
+    """Of a host name."""
+    return f"{task.removeprefix(INSTANCE)}-ci" if task.startswith(INSTANCE) else task.removeprefix("job-")
 
 
 def named(row: Row, number: int) -> str:

@@ -58,6 +58,9 @@ def authorize(principal: Principal, action: str, resource_id: str) -> None:
 class ScopeGrants:
     """`Grants` before there are roles: everything, within the principal's scope where it has one."""
 
+    def check(self, principal: Principal, action: str, resource_id: str) -> None:
+        authorize(principal, action, resource_id)
+
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
         shared = _is_for_all(action.lower()) and action.lower() != f"{_REGISTRIES}/read"
         return None if shared or principal.scope in ("", "/") else (principal.scope,)

@@ -21,10 +21,14 @@ from smalt.settings import Settings
 
 @dataclass(frozen=True)
 class HeaderGrant:
-    """Whom a header stands for; `expires_at` bounds the tokens got with it (None: the owner's, without an end)."""
+    """Whom a header stands for; `expires_at` bounds the tokens got with it (None: the owner's, without an end).
+
+    `holder`: the task that was given it for another's identity; empty: the principal is itself what ends.
+    """
 
     principal: Principal
     expires_at: float | None
+    holder: str = ""
 
 
 class IdentityHeaders:
@@ -38,8 +42,8 @@ class IdentityHeaders:
         """The owner's header, for `smalt env`."""
         return self._owner_header
 
-    def mint(self, principal: Principal, lifetime_s: float) -> str:
-        """A header with which `principal` gets tokens for `lifetime_s` seconds from now."""
+    def mint(self, principal: Principal, lifetime_s: float, holder: str = "") -> str:
+        """A header with which `principal` gets tokens for `lifetime_s` seconds from now, while `holder` runs."""
         note = {
             "oid": principal.oid,
             "name": principal.name,
@@ -47,6 +51,7 @@ class IdentityHeaders:
             "tenant": principal.tenant,
             "client_id": principal.client_id,
             "scope": principal.scope,
+            **({"holder": holder} if holder else {}),
         }
         return self._sealer.seal(note, self._clock() + lifetime_s)
 
@@ -58,4 +63,5 @@ class IdentityHeaders:
         if note is None:
             return None
         expires_at: float = note.pop("exp")
-        return HeaderGrant(Principal(**note), expires_at)
+        holder: str = note.pop("holder", "")
+        return HeaderGrant(Principal(**note), expires_at, holder)

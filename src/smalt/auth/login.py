@@ -106,9 +106,11 @@ class Login:
         return answer
 
     async def logout(self, request: Request) -> Response:
-        if self._sessions.read("POST", request.scope["headers"]) is None:
+        headers = request.scope["headers"]
+        if self._sessions.read("POST", headers) is None:
             return Response(status_code=403)
-        return Response(status_code=204, headers={"Set-Cookie": self._sessions.end()})
+        cookie = await run_in_threadpool(self._sessions.end, headers)
+        return Response(status_code=204, headers={"Set-Cookie": cookie})
 
     async def _refused(self, why: str) -> None:
         if self._audit is not None:

@@ -98,15 +98,17 @@ class Connection:
                 return
             answer = self._request("GET", self._own(link)).body
 
-    def send(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Answer:
-        """Raises MLError where the server refuses, or is not there."""
+    def send(
+        self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None, if_match: str = ""
+    ) -> Answer:
+        """`if_match`: the ETag that it has to have. Raises MLError where the server refuses, or is not there."""
         asked = {"api-version": API, **{name: value for name, value in (query or {}).items() if value is not None}}
         below = path if path.startswith("/") else f"{self.home_path}/{path}" if path else self.home_path
-        return self._request(method, f"{self.url}{below}?{urlencode(asked)}", body)
+        return self._request(method, f"{self.url}{below}?{urlencode(asked)}", body, if_match)
 
-    def act(self, method: str, path: str, body: Any = None, wait: bool = True) -> Any:
+    def act(self, method: str, path: str, body: Any = None, wait: bool = True, if_match: str = "") -> Any:
         """A change that may take time; waited for unless told. The answer's JSON, or that at the operation's end."""
-        answer = self.send(method, path, body)
+        answer = self.send(method, path, body, if_match=if_match)
         poll = answer.headers.get("azure-asyncoperation")
         if not wait or not (poll or (answer.status == 202 and "location" in answer.headers)):
             return answer.body
@@ -157,8 +159,10 @@ class Connection:
             raise MLError(f"The server at {self.url} leads to another one: {url}")
         return url
 
-    def _request(self, method: str, url: str, body: Any = None) -> Answer:
+    def _request(self, method: str, url: str, body: Any = None, if_match: str = "") -> Answer:
         headers = {"Accept": "application/json", "User-Agent": "azsdk-python-smalt-ml"}
+        if if_match:
+            headers["If-Match"] = if_match
         data = None
         if body is not None:
             data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"

@@ -238,7 +238,7 @@ def update(group: str, kind: Kind, *more: Argument, waits: bool = False) -> Comm
             put(document, kind.edits[f"{field}."], {})
         for field, value in given.items():
             change(document, kind, field, value)
-        connection.act("PUT", path, sent(document), wait=not no_wait)
+        write_back(connection, kind, path, document, wait=not no_wait)
         if no_wait:
             return None
         return kind_here.printed(connection, connection.get(path))
@@ -246,6 +246,17 @@ def update(group: str, kind: Kind, *more: Argument, waits: bool = False) -> Comm
     home = IN_HOME if kind.versioned else IN_WORKSPACE
     arguments = (NAME, *places, *more, SET, *((NO_WAIT,) if waits else ()), *home)
     return Command(group, "update", f"Update a {kind.noun}.", run, arguments)
+
+
+def write_back(connection: Connection, kind: Kind, path: str, document: Mapping[str, Any], wait: bool = True) -> None:
+    """What was read and changed, over what was read alone. Raises MLError where somebody wrote it meanwhile."""
+    try:
+        connection.act("PUT", path, sent(document), wait=wait, if_match=str(document.get("etag") or ""))
+    except MLError as error:
+        if error.status != 412:
+            raise
+        said = f"The {kind.noun} {document['name']} was changed by somebody else meanwhile, and nothing was written."
+        raise MLError(f"{said} Look at it, and run the command again.", 412, error.code) from None
 
 
 def path_of(identity: str) -> str:
@@ -325,7 +336,7 @@ def archive(group: str, kind: Kind) -> tuple[Command, Command]:
             path = path_of(version_of(connection, kind, name, version, label)["id"]) if one else kind.path(name)
             document = connection.get(path)
             document["properties"]["isArchived"] = archived
-            connection.act("PUT", path, sent(document))
+            write_back(connection, kind, path, document)
 
         return run
 
@@ -345,38 +356,6 @@ def asset(group: str, kind: Kind, *fields: Argument) -> tuple[Command, ...]:
         update(group, kind),
         *archive(group, kind),
     )
-
-
-def share(group: str, kind: Kind) -> Command:
-    """A version of the workspace's becomes one of a registry's, with its files."""
-
-    def run(
-        connection: Connection,
-        name: str,
-        version: str,
-        registry_name: str,
-        share_with_name: str | None = None,
-        share_with_version: str | None = None,
-    ) -> Any:
-        from . import sdk
-
-        connection.get(kind.path(name, version))
-        there = connection.in_registry(registry_name)
-        named = {"share_with_name": share_with_name or name, "share_with_version": share_with_version or version}
-        sdk.called(
-            connection, kind.operations, "share", name=name, version=version, registry_name=registry_name, **named
-        )
-        return kind.printed(there, there.get(kind.path(named["share_with_name"], named["share_with_version"])))
-
-    arguments = (
-        NAME,
-        option("--version", "-v", help="Its version.", required=True),
-        option("--registry-name", help="The registry that it is shared with.", required=True),
-        option("--share-with-name", help="Its name there.  [default: the same]"),
-        option("--share-with-version", help="Its version there.  [default: the same]"),
-        *IN_WORKSPACE,
-    )
-    return Command(group, "share", f"Share a {kind.noun} with a registry.", run, arguments)
 
 
 def open_page(connection: Connection, shown: Mapping[str, Any]) -> None:

@@ -144,10 +144,16 @@ def run_node(
     address: Annotated[
         str, typer.Option(help="Where other nodes of a job find this machine.  [default: its way to the platform]")
     ] = "",
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", help="Its GPUs among the machine's: indices or UUIDs with ',' between.  [default: all]"
+        ),
+    ] = None,
 ) -> None:
     """On the other machine: be a node, in the foreground. Jobs go on when it ends, and are adopted."""
     told = {"token_file": token_file, "server": server, "name": name, "isolation": str(isolation), "blobs": blobs}
-    run("nodes", root=root, address=address, **told)
+    run("nodes", root=root, address=address, gpus=gpus, **told)
 
 
 @compute.command("attach")

@@ -70,8 +70,9 @@ Store = Annotated[
 Ray = Annotated[
     str | None,
     typer.Option(
-        metavar="URL",
-        help="Ray's dashboard, http://HOST:8265: new clusters have their nodes there; '' for here."
+        metavar="URL|local",
+        help="Ray's dashboard, http://HOST:8265: new clusters have their nodes there; local: a Ray of Smalt's own;"
+        " '' for here."
         "  [default: here, or as last time]",
     ),
 ]

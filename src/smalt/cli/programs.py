@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from smalt.auth.tokens import TokenService
-from smalt.cli import port_holder
+from smalt.cli import port_holder, ray_head
 from smalt.cli.program import Program
 from smalt.cli.root import CliError
 from smalt.cli.shell import platform_environment
@@ -18,7 +18,7 @@ from smalt.cli.variables import client_variables
 from smalt.cli.watch import Health, machine_memory_bytes, memory_limit
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import addresses
-from smalt.settings import Settings
+from smalt.settings import LOCAL_RAY, Settings
 from smalt.tracking.process import mlflow_server
 
 OF_STORES = ("AWS_", "AZURE_STORAGE_", "GOOGLE_")  # variables that say where an object store is, and open it
@@ -28,7 +28,10 @@ CONNECT_S = 10  # to a database: longer than that, a request has no answer
 
 
 def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenService) -> list[Program]:
-    """Server, Envoy and MLflow. Writes Envoy's bootstrap. Raises CliError if a binary is missing."""
+    """Server, Envoy, MLflow, and Ray's head where one is to be kept here. Writes Envoy's bootstrap.
+
+    Raises CliError if a binary is missing.
+    """
     gateway = EnvoyGateway(settings, tokens)
     gateway.write_bootstrap()
     try:
@@ -40,7 +43,7 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
         clean.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_S))
     unopened = {name: value for name, value in clean.items() if not name.startswith(OF_RECEIVERS)}
     tracking = {**unopened, **mlflow_server.environment(settings)}  # from the start: the C library reads some of it
-    server = [sys.executable, "-P", "-m", "smalt.app", "--root", str(settings.root)]
+    server = [sys.executable, "-P", "-m", "smalt.start", "--root", str(settings.root)]
     most = memory_limit(machine_memory_bytes())
     answers = Health(str(settings.server_socket), "/healthz", memory_bytes=most)
     ready = Health(str(settings.envoy_admin_socket), "/ready", memory_bytes=most)
@@ -55,6 +58,8 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
             health=healthy, data_bytes=2 * most,
         ),
     ]  # fmt: skip
+    if settings.ray == LOCAL_RAY:
+        table.append(Program(ray_head.NAME, ray_head.command(settings), ray_head.environment(without)))
     for one in table:
         if not os.access(one.command[0], os.X_OK):
             raise CliError(f"{one.name}'s program {one.command[0]} is missing; install Smalt again.")

@@ -1,13 +1,25 @@
-"""The Ray cluster that `smalt up` is told."""
+"""The Ray cluster that `smalt up` is told: another's, or one whose head it starts."""
 
 from __future__ import annotations
 
-from smalt.settings import Settings
+from importlib.util import find_spec
+
+from smalt.cli.root import CliError
+from smalt.settings import LOCAL_RAY, Settings
+
+
+def check_ray(settings: Settings) -> None:
+    """Raises CliError where a head is wanted here and cannot be."""
+    if settings.ray == LOCAL_RAY and not all(find_spec(one) for one in ("ray", "aiohttp_cors")):
+        raise CliError(
+            f"--ray {LOCAL_RAY}: Ray with its dashboard is not installed beside Smalt: pip install 'smalt[ray]',"
+            " or name a dashboard, http://HOST:8265."
+        )
 
 
 def ray_lacks(settings: Settings) -> list[str]:
     """What is wrong with it now: a line. No reason not to start: jobs of its clusters wait for it."""
-    if not settings.ray:
+    if not settings.ray or settings.ray == LOCAL_RAY:  # a head that only starts
         return []
     # Here, as what asks Ray over HTTP is nothing that a start without Ray should import.
     from smalt.arm.errors import ArmError

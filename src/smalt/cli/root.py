@@ -54,7 +54,7 @@ def prepare(settings: Settings) -> None:
         root.chmod(0o700)
         for folder in (settings.logs, settings.tls, settings.secrets, settings.gateway):
             folder.mkdir(exist_ok=True, mode=0o700)
-        _prepare_run(settings.run)
+        prepare_private(settings.run)
     except PermissionError as error:
         raise CliError(f"{root} is not writable ({error.strerror}); choose another with --root.") from error
     except OSError as error:
@@ -89,8 +89,8 @@ def remember(settings: Settings) -> None:
     write_atomically(settings.root / "config.json", json.dumps(config, indent=2) + "\n")
 
 
-def _prepare_run(run: Path) -> None:
-    """The folder of sockets. It may stand in the shared temporary folder, where anyone could have made it first."""
+def prepare_private(run: Path) -> None:
+    """A folder of ours alone. It may stand in the shared temporary folder, where anyone could have made it first."""
     run.mkdir(exist_ok=True, mode=0o700)
     found = run.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():

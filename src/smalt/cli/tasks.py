@@ -28,8 +28,13 @@ class TaskStatus:
 
 
 def observe_tasks(settings: Settings) -> list[TaskStatus]:
-    """What runs on this root, whether or not the platform does."""
-    return summary(running_tasks(settings))
+    """What runs on this root, whether or not the platform does; on nodes of the Ray head that it keeps, too."""
+    return summary(task for place in (settings, *ray_roots(settings)) for task in running_tasks(place))
+
+
+def ray_roots(settings: Settings) -> list[Settings]:
+    """The nodes' on this machine, each with tasks of its own."""
+    return [Settings(one) for one in sorted(settings.ray_nodes.glob("*/*")) if one.is_dir()]
 
 
 def summary(tasks: Iterable[RunningTask]) -> list[TaskStatus]:

@@ -23,13 +23,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from smalt.arm.ports import Counted, EndpointRoute, NotReady
-from smalt.auth.secret_files import private_folder
+from smalt.auth.secret_files import private_folder, replace_file
 from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import MOST_NAMED, Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
 from smalt.gateway.clusters import counted, counting, server_cluster, services_cluster, traces_cluster
+from smalt.gateway.crowds import Crowds, Room
 from smalt.gateway.documents import Document, Documents, content_hash
-from smalt.gateway.listener import certificate, listener
+from smalt.gateway.listener import ROOM, certificate, is_local, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
 from smalt.gateway.routes import check, route_configuration, service_hosts
 from smalt.gateway.traffic import ALL, IN_FLIGHT, in_flight, question, traffic
@@ -61,7 +62,11 @@ class _Desired:
 class EnvoyGateway:
     """`tokens` gives the keys with which endpoints check tokens. Thread-safe, and safe between processes."""
 
-    def __init__(self, settings: Settings, tokens: TokenService, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, tokens: TokenService, clock: Callable[[], float] = time.time, room: Room = ROOM
+    ) -> None:
+        self.crowds = Crowds(settings.port, room, self._bind, shared=not is_local(settings.host))
+        self._room = room
         self._settings = settings
         self._tokens = tokens
         self._clock = clock
@@ -79,24 +84,33 @@ class EnvoyGateway:
         self._secrets = folder / "sds" / "sds.json"
         self._clusters = folder / "cds" / "cds.json"
         self._routes = folder / "rds" / "rds.json"
+        self._pressure = folder / "pressure" / "pressure.json"
 
     def write_bootstrap(self) -> None:
         """Everything that Envoy needs to start: before its first start, and again when host, port or keys change."""
         settings = self._settings
-        for path in (settings.run, settings.logs, self._listeners.parent):
+        for path in (settings.run, settings.logs, self._listeners.parent, self._pressure.parent):
             private_folder(path)
         os.close(os.open(settings.logs / "access.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-        desired = bootstrap(settings, self._listeners, self._clusters)
+        desired = bootstrap(settings, self._listeners, self._clusters, self._pressure, self._room)
         if self._documents.read(self._bootstrap) != desired:
             self._documents.write(self._bootstrap, desired)
         secret = certificate(settings)
         self._documents.write_resources(self._secrets, content_hash(secret), [secret])
-        main = listener(settings, self._routes, self._secrets, self._tokens.issuer, self._tokens.jwks())
-        self._documents.write_resources(self._listeners, content_hash(main), [main])
+        self._bind([], 0)
         with self._locked():
             state = self._load()
             if state.digest or not self._documents.read(self._routes):
                 self._advance(self._desire(state, state.endpoints))
+
+    def _bind(self, crowds: Sequence[str], pressure: float) -> None:
+        """Envoy is to bound `crowds`, and is as full as `pressure` says."""
+        tokens = self._tokens
+        main = listener(
+            self._settings, self._routes, self._secrets, tokens.issuer, tokens.jwks(), self._room, sorted(crowds)
+        )
+        self._documents.write_resources(self._listeners, content_hash(main), [main])
+        replace_file(self._pressure, str(pressure).encode())
 
     def command(self) -> list[str]:
         """What the supervisor runs. Nothing secret is among the arguments."""

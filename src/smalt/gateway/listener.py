@@ -1,7 +1,7 @@
 """The listener: TLS, HTTP/1.1 and h2, access log, tokens, and what Envoy itself answers when something behind it fails.
 
-It never changes while the platform runs (endpoints live in routes and clusters only), because a changed listener would
-drain every connection.
+While the platform runs nothing of it changes but for chains of crowds (`crowds.py`), because that would drain every
+connection: endpoints live in routes and clusters only. A chain that comes or goes drains no other.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from smalt.gateway.clusters import TRACES
+from smalt.gateway.crowds import Room
 from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, json_body, watched_file
 from smalt.settings import Settings
 
@@ -28,16 +29,17 @@ JWT_METADATA = "claims"
 # Of a connection without a request, hence also before the first. Not a time after which clients like to ask again:
 # azure-ai-ml looks once a minute at a long job, and a POST that meets the closing connection is lost to it.
 IDLE_S = 150
+CROWD_IDLE_S = 5  # of an address that may have few connections: others of it want them
 SILENT_S = 3600  # of a request that is under way: a log may be silent for long
 HANDSHAKE_S = 10
 HEADERS_TIMEOUT_S = 30
 CLOCK_SKEW_S = 30
 WINDOW_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 20
-MAX_CONNECTIONS = 10_000
 BACKLOG = 4096  # connections that wait while Envoy is started again
 ASLEEP_HEADER = "x-smalt-asleep"  # ENDPOINT/DEPLOYMENT of a request that waits for an instance
 _AWAY = ["UF", "UC", "UH", "UR", "URX", "NC", "LH"]  # nothing answered behind the gateway
+ROOM = Room()
 NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 
 ACCESS_LOG: dict[str, str] = {  # no query (SAS signatures, login codes) and no header that opens anything
@@ -60,11 +62,24 @@ ACCESS_LOG: dict[str, str] = {  # no query (SAS signatures, login codes) and no 
 }
 
 
-def listener(settings: Settings, routes: Path, secrets: Path, issuer: str, jwks: Mapping[str, Any]) -> Document:
-    """The listener on all addresses of `settings.host`; `routes` and `secrets` are files to follow."""
+def listener(
+    settings: Settings,
+    routes: Path,
+    secrets: Path,
+    issuer: str,
+    jwks: Mapping[str, Any],
+    room: Room = ROOM,
+    crowds: Sequence[str] = (),
+) -> Document:
+    """The listener on all addresses of `settings.host`; `routes` and `secrets` are files to follow.
+
+    `crowds`: networks that are bounded, each by itself.
+    """
     first, *more = addresses(settings.host)
     manager = {"@type": f"{EXTENSION}filters.network.http_connection_manager.v3.HttpConnectionManager"}
     manager |= _connection_manager(settings, routes, issuer, jwks)
+    chains = _chains(is_local(settings.host), manager, _tls(secrets), room)
+    chains += [_crowd(network, chain, manager, room) for network in crowds for chain in chains]
     return {
         "@type": f"{CONFIG}listener.v3.Listener",
         "name": "main",
@@ -74,29 +89,47 @@ def listener(settings: Settings, routes: Path, secrets: Path, issuer: str, jwks:
         "tcp_backlog_size": BACKLOG,
         "enable_reuse_port": False,  # with it, two platforms on one port would take each other's connections in silence
         "connection_balance_config": {"exact_balance": {}},
-        "filter_chains": _chains(first, manager, _tls(secrets)),
+        "filter_chains": chains,
     }
 
 
-def _chains(first: str, manager: Document, tls: Document) -> list[Document]:
+def _chains(local: bool, manager: Document, tls: Document, room: Room) -> list[Document]:
     """One for this machine.
 
     Where others are let in, one for them too: they can take half of all connections, no more.
     """
-    http = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
     own: Document = {
         "name": "own",
-        "filters": [http],
+        "filters": [_http(manager)],
         "transport_socket": tls,
         "transport_socket_connect_timeout": f"{HANDSHAKE_S}s",
     }
-    if ipaddress.ip_address(first).is_loopback:
+    if local:
         return [own]
-    limit = {"@type": f"{EXTENSION}filters.network.connection_limit.v3.ConnectionLimit"}
-    limit |= {"stat_prefix": "others", "max_connections": MAX_CONNECTIONS // 2}
-    limited = {"name": "envoy.filters.network.connection_limit", "typed_config": limit}
     mine = own | {"filter_chain_match": {"source_type": "SAME_IP_OR_LOOPBACK"}}
-    return [mine, own | {"name": "others", "filters": [limited, http]}]
+    return [mine, own | {"name": "others", "filters": [_limit("others", room.others), _http(manager)]}]
+
+
+def _crowd(network: str, chain: Document, manager: Document, room: Room) -> Document:
+    """A chain for those of `network` that `chain` was for. What they have there stays there."""
+    address, _, length = network.partition("/")
+    ranges = [{"address_prefix": address, "prefix_len": int(length)}]
+    match = {**chain.get("filter_chain_match", {}), "source_prefix_ranges": ranges}
+    hasty = manager | {
+        "common_http_protocol_options": manager["common_http_protocol_options"] | {"idle_timeout": f"{CROWD_IDLE_S}s"}
+    }
+    filters = [_limit("crowd", room.bound), _http(hasty)]
+    return chain | {"name": f"{chain['name']} {network}", "filter_chain_match": match, "filters": filters}
+
+
+def _http(manager: Document) -> Document:
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+
+
+def _limit(name: str, most: int) -> Document:
+    limit = {"@type": f"{EXTENSION}filters.network.connection_limit.v3.ConnectionLimit"}
+    limit |= {"stat_prefix": name, "max_connections": most}
+    return {"name": "envoy.filters.network.connection_limit", "typed_config": limit}
 
 
 def certificate(settings: Settings) -> Document:
@@ -114,15 +147,19 @@ def certificate(settings: Settings) -> Document:
 
 def addresses(host: str) -> list[str]:
     """Where to listen: this machine alone for a loopback name, everywhere for any other."""
-    try:
-        literal = ipaddress.ip_address(host)
-    except ValueError:
-        literal = None
-    if literal is not None and literal.is_loopback:
-        return [host]
+    if not is_local(host):
+        return ["0.0.0.0", "::"] if _can_bind("::") else ["0.0.0.0"]
     if host.lower() == "localhost":
         return ["127.0.0.1", "::1"] if _can_bind("::1") else ["127.0.0.1"]
-    return ["0.0.0.0", "::"] if _can_bind("::") else ["0.0.0.0"]
+    return [host]
+
+
+def is_local(host: str) -> bool:
+    """Whether nobody but this machine is let in."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _can_bind(address: str) -> bool:

@@ -15,12 +15,12 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Counted, NotReady
 from smalt.metrics.answers import Answers, deployments
 from smalt.metrics.inference import Inference
-from smalt.metrics.names import QUEUED
+from smalt.metrics.names import ACTIVE, IDLE, QUEUED
 from smalt.metrics.recorder import Recorder
 from smalt.metrics.usage import InUse, SizeOf
 from smalt.store import series
 from smalt.store.database import Collision
-from smalt.store.tables import queue
+from smalt.store.tables import allocation, queue
 
 EVERY_S, AFTER_CHANGE_S = 10.0, 1.0
 FORGET_EVERY_S = 600.0
@@ -35,6 +35,7 @@ class Collector:
         self._host = f"{socket.gethostname()} {platform.settings.root}"
         self._usage = InUse(platform, recorder, size_of)
         self._queued: set[str] = set()
+        self._with_nodes: set[str] = set()
         self._served: set[str] = set()  # deployments that answered since their inference servers were asked
         self._answers = Answers(platform, recorder, self._host)
         self._inference = Inference(platform, recorder, self._host)
@@ -71,7 +72,10 @@ class Collector:
         self.wake()
 
     def collect(self) -> None:
-        self._do(self._usage.look, self._queues, self._last, self._traffic, self._replicas, self._flush, self._forget)
+        self._do(
+            self._usage.look, self._queues, self._nodes, self._last, self._traffic, self._replicas, self._flush,
+            self._forget,
+        )  # fmt: skip
         for recorded in self._followers:
             recorded()
 
@@ -92,6 +96,17 @@ class Collector:
         for compute in self._queued | waiting.keys():  # once more where it has become none
             self._recorder.record("", QUEUED.name, waiting.get(compute, 0), {"compute": compute})
         self._queued = set(waiting)
+
+    def _nodes(self) -> None:
+        busy = func.count(allocation.c.owner)
+        query = select(allocation.c.compute_id, func.count().label("all"), busy.label("busy"))
+        with self._platform.database.read() as connection:
+            rows = connection.execute(query.group_by(allocation.c.compute_id))
+            nodes = {row.compute_id: (row.busy, row.all - row.busy) for row in rows}
+        for compute in self._with_nodes | nodes.keys():
+            for metric, number in zip((ACTIVE, IDLE), nodes.get(compute, (0, 0)), strict=True):
+                self._recorder.record(compute, metric.name, number)
+        self._with_nodes = set(nodes)
 
     def _ask(self) -> None:
         self._inference.ask(self._answers.concerned())

@@ -38,19 +38,32 @@ MEMORY = Metric("CpuMemoryUtilizationMegabytes", "Unspecified", "Memory used, in
 GPU = Metric("GpuUtilizationMilliGPUs", "Unspecified", "GPU time used, in thousandths", labels=("instance",))
 GPU_MEMORY = Metric("GpuMemoryUtilizationMegabytes", "Unspecified", "GPU memory used, in MB", labels=("instance",))
 FAILURES = Metric("ModelFailures", "Count", "Requests that the scoring script or model failed on", True)
+COLLECTED = Metric("DataCollectionEventsPerMinute", "Count", "Lines of collected data that were written", True)
+UNCOLLECTED = Metric("DataCollectionErrorsPerMinute", "Count", "Lines of collected data that were lost", True)
 WAIT = Metric("ModelWait", "MilliSeconds", "Time from a request's arrival at the replica until its model is called")
 CALL = Metric("ModelLatency", "MilliSeconds", "Time of one call of the model, with all requests of its batch")
 BATCH = Metric("ModelBatchSize", "Count", "Requests in one call of the model")
 IN_FLIGHT = Metric("RequestsInFlight", "Count", "Requests that a replica has not answered yet", labels=("instance",))
 QUEUED = Metric("QueuedJobs", "Count", "Jobs that wait for nodes", labels=("compute",))
+ACTIVE = Metric("ActiveNodes", "Count", "Nodes of a cluster that jobs have")
+IDLE = Metric("IdleNodes", "Count", "Nodes of a cluster that no job has")
 STEP = Metric("ReconcileStepSeconds", "Seconds", "One step of the control loop", labels=("kind",))
 WRITE = Metric("WriteTransactionSeconds", "Seconds", "One write transaction, from its begin to its commit")
 FEED = Metric("FeedLagSeconds", "Seconds", "From a change to its being sent to a reader that waits for it")
 
-OF_REPLICAS = (FAILURES, WAIT, CALL, BATCH, IN_FLIGHT)  # what each inference server counts of itself
+OF_REPLICAS = (
+    FAILURES,
+    COLLECTED,
+    UNCOLLECTED,
+    WAIT,
+    CALL,
+    BATCH,
+    IN_FLIGHT,
+)  # what each inference server counts of itself
 OF_INSTANCES = (CPU, MEMORY, GPU, GPU_MEMORY, CPU_PART, MEMORY_PART, GPU_PART)
 OF_DEPLOYMENTS = (REQUESTS, LATENCY, NETWORK, CONNECTIONS, CAPACITY, *OF_REPLICAS, *OF_INSTANCES)
 OF_JOBS = (CPU, MEMORY, GPU, GPU_MEMORY)
+OF_COMPUTES = (ACTIVE, IDLE, *OF_JOBS)  # of clusters their nodes, of instances what they use
 OF_THE_PLATFORM = (QUEUED, STEP, WRITE, FEED)
-KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_THE_PLATFORM)}
+KNOWN = {one.name: one for one in (*OF_DEPLOYMENTS, *OF_COMPUTES, *OF_THE_PLATFORM)}
 EACH = (50, 90, 95, 99)  # the percentiles of `RequestLatency` that have names of their own: RequestLatency_P95

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from smalt.metrics.counters import disjoint
-from smalt.metrics.names import BATCH, CALL, FAILURES, WAIT, Metric
+from smalt.metrics.names import BATCH, CALL, COLLECTED, FAILURES, UNCOLLECTED, WAIT, Metric
 from smalt.store.series import Key, Point
 
 PATIENCE_S = 1.0  # for all that are asked together
@@ -31,7 +31,11 @@ _LINE = re.compile(r'(smalt_inference_\w+|process_start_time_seconds)(?:\{le="([
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _BOUNDS = {*SECONDS, *SIZES, math.inf}  # those of inject/metrics.py: no others are kept, so that they stay few
-_COUNTERS = {"smalt_inference_run_failures_total": FAILURES}
+_COUNTERS = {
+    "smalt_inference_run_failures_total": FAILURES,
+    "smalt_inference_collected_lines_total": COLLECTED,
+    "smalt_inference_collected_lost_total": UNCOLLECTED,
+}
 _HISTOGRAMS: Mapping[str, tuple[Metric, float]] = {  # and how many of the metric's unit one of theirs is
     "smalt_inference_wait_seconds": (WAIT, 1000),
     "smalt_inference_call_seconds": (CALL, 1000),

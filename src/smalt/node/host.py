@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -36,11 +36,17 @@ def node_settings(root: Path, credential: Credential, isolation: str) -> Setting
 
 
 def make_service(
-    settings: Settings, credential: Credential, blobs: Path | None, address: str = "", heartbeat_s: float = HEARTBEAT_S
+    settings: Settings,
+    credential: Credential,
+    blobs: Path | None,
+    address: str = "",
+    gpus: Sequence[int] | None = None,
+    heartbeat_s: float = HEARTBEAT_S,
 ) -> NodeService:
     """All parts, wired. `blobs` is the platform's own folder of blobs, where this machine sees it.
 
     `address`: of this machine, where the other nodes of its jobs find it; empty: the one that leads to the platform.
+    `gpus`: those of the machine that are the node's; None: all.
     Raises ArmError where this machine cannot keep what runs from itself, and nobody has said that it need not.
     """
     settings.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,7 +61,7 @@ def make_service(
         finder = Finder(_shared(blobs), environments.prefix, blobs.resolve(), str(bundle))
     else:
         finder = Finder(_nowhere, environments.prefix, None, str(bundle), NodeCarrier(client))
-    engine = LocalEngine(settings, finder)
+    engine = LocalEngine(settings, finder, gpus=gpus)
     isolation = engine.isolation()
     if isolation.level == "none":
         raise ArmError(

@@ -25,7 +25,7 @@ from smalt.store.database import exclusive
 from smalt.store.nodes import Machine
 from smalt.store.tables import allocation
 
-_MACHINE = "gpus"  # what is locked where the machine's GPUs are given out
+GPUS = "gpus"  # what is locked where the machine's GPUs are given out
 _LOOKED_AT = 100  # of those who wait, for whom to let past the first
 
 
@@ -99,7 +99,7 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
     """
     exclusive(connection, want.compute)
     if want.gpus:
-        exclusive(connection, _MACHINE)
+        exclusive(connection, GPUS)
     if have := _held(connection, want):
         return have
     machines = _machines(connection, want)
@@ -231,17 +231,26 @@ def _gpus(connection: Connection, want: Want, machine: int, now: float) -> list[
     """For each node the indices of its GPUs; None while others have them, or wait for them since before."""
     if not want.gpus:
         return [()] * want.nodes
-    if not queue.is_first_for_gpus(connection, want):
+    free = free_gpus(connection, want, want.nodes, machine, now)
+    if len(free) < want.gpus * want.nodes:
         return None
+    return [tuple(free[rank * want.gpus : (rank + 1) * want.gpus]) for rank in range(want.nodes)]
+
+
+def free_gpus(connection: Connection, want: Want, count: int, machine: int, now: float) -> list[int]:
+    """Indices that may be given for `count` nodes; none while somebody waits for them since before.
+
+    Where they are not enough, preemptible owners are asked to give theirs back.
+    """
+    if not queue.is_first_for_gpus(connection, want):
+        return []
     held = with_gpus(connection)
     taken = {index for node in held for index in node.gpus}
     free = [index for index in range(machine) if index not in taken]
-    lack = want.gpus * want.nodes - len(free)
-    if lack > 0:
-        if not want.preemptible:
-            _reclaim(connection, victims(held, lack, lambda node: len(node.gpus)), now)
-        return None
-    return [tuple(free[rank * want.gpus : (rank + 1) * want.gpus]) for rank in range(want.nodes)]
+    lack = want.gpus * count - len(free)
+    if lack > 0 and not want.preemptible:
+        _reclaim(connection, victims(held, lack, lambda node: len(node.gpus)), now)
+    return free
 
 
 def _give(
@@ -315,7 +324,7 @@ def release(connection: Connection, owner: str, now: float) -> None:
     queued = queue.place_of(connection, owner)
     computes = sorted({row.compute_id for row in held} | ({queued.compute} if queued else set()))
     gpus = any(row.gpus for row in held) or (queued is not None and queued.lacks_gpus)
-    for name in [*computes, _MACHINE] if gpus else computes:
+    for name in [*computes, GPUS] if gpus else computes:
         exclusive(connection, name)
     families = sorted({(workspace_of(row.compute_id), row.family) for row in held if row.family})
     counted = [one for one in families if quotas.limits(connection, *one)]

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, String, and_, bindparam, delete, false, func, or_, select, update
 
 from smalt.sched import turns
 from smalt.sched.want import Want, is_preemptible
 from smalt.store import resources
+from smalt.store.quick import QuickSelect
 from smalt.store.tables import queue
 
 _FIRST = (queue.c.rank.desc(), queue.c.turn, queue.c.since, queue.c.owner)
@@ -39,9 +40,12 @@ _WAITING = (
 )  # fmt: skip
 
 
+_PLACE = QuickSelect(select(*_WAITING).where(queue.c.owner == bindparam("waits", type_=String)))
+
+
 def place_of(connection: Connection, owner: str) -> Waiting | None:
-    found = connection.execute(select(*_WAITING).where(queue.c.owner == owner)).first()
-    return Waiting(*found) if found else None
+    found = _PLACE.rows(connection, {"waits": owner})
+    return Waiting(*found[0][:-2], *map(bool, found[0][-2:])) if found else None
 
 
 def ensure(connection: Connection, want: Want, now: float) -> Waiting:

@@ -15,7 +15,8 @@ from smalt.store.row import New, Row
 from smalt.store.tables import child_count, resource
 
 OPEN = ""  # no state: how many have not come to their end
-PACE_S = 0.01  # for each child that is open: so much later the one above looks at those that have ended
+FEW = 8  # children that are open: the one above looks at once, as one of them may be all that it waits for
+PACE_S = 0.01  # for each child above that: so much later the one above looks at those that have ended
 PACE_MOST_S = 1.0
 
 _COUNT = text(
@@ -59,7 +60,7 @@ def changed(connection: Connection, row: Row, state: str | None, ended: bool, no
         if connection.dialect.name == "postgresql":
             connection.execute(_LOCK, {"above": row.parent})
         left = counts(connection, row.parent).get(OPEN, 0) - 1
-        wake(connection, row.parent, now + min(PACE_S * left, PACE_MOST_S))
+        wake(connection, row.parent, now + min(PACE_S * max(0, left - FEW), PACE_MOST_S))
     _count(connection, row.parent, steps)
 
 

@@ -14,7 +14,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Float, Integer, Select, String, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Float,
+    Integer,
+    Select,
+    String,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from smalt.store import changes, children, resources
@@ -29,6 +43,7 @@ _NOW = bindparam("now", type_=Float)
 _FREE = or_(resource.c.lease.is_(None), resource.c.lease_until < _NOW)
 _THESE = resource.c.id.in_(bindparam("keys", expanding=True))
 _MINE = bindparam("mine", type_=String)
+_LEASED = and_(resource.c.id == bindparam("key", type_=String), resource.c.lease == _MINE)
 _UNTIL = bindparam("until", type_=Float)
 _LEASE = (
     update(resource)
@@ -178,8 +193,16 @@ def _merged(claimed: Document, found: Mapping[str, Any], current: Document) -> D
 
 
 def _release(connection: Connection, row: Row, values: Document) -> None:
-    mine = and_(resource.c.id == row.id, resource.c.lease == row.lease)
-    connection.execute(update(resource).where(mine).values({"lease": None, "lease_until": None, **values}))
+    written = {"lease": None, "lease_until": None, **values}
+    given = {f"new_{name}": value for name, value in written.items()}
+    connection.execute(_write_of(frozenset(written)), {"key": row.id, "mine": row.lease, **given})
+
+
+@lru_cache(64)
+def _write_of(columns: frozenset[str]) -> Update:
+    """After each step: built once for these columns."""
+    values = {name: bindparam(f"new_{name}", type_=resource.c[name].type) for name in sorted(columns)}
+    return update(resource).where(_LEASED).values(values)
 
 
 def resume(connection: Connection, kinds: Sequence[str], now: float, me: str) -> None:

@@ -112,6 +112,21 @@ def after(
     return Page(found, last, False)
 
 
+def latest(
+    connection: Connection, sequence: int, below: str, kinds: Collection[str], whats: Collection[str], most: int
+) -> list[Change]:
+    """For people: up to `most` changes before the number `sequence` (0: the newest), the newest first.
+
+    What a slow transaction wrote may come in between later. A reader that may miss nothing asks `after`.
+    """
+    wanted = and_(_below(below), change.c.kind.in_(kinds) if kinds else true())
+    wanted = and_(wanted, change.c.what.in_(whats)) if whats else wanted
+    order = _order(below)
+    wanted = and_(wanted, order < sequence) if sequence else wanted
+    query = select(*_COLUMNS).where(wanted).order_by(order.desc()).limit(most)
+    return [_change(row, Cursor()) for row in connection.execute(query).mappings()]
+
+
 def newest(connection: Connection) -> Cursor:
     """Behind all that there is now."""
     if connection.dialect.name == "postgresql":

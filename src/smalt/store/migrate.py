@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from smalt.store.database import Database, exclusive
 from smalt.store.lineage_tables import metadata  # with them it has all
 
-HEAD = "0019"
+HEAD = "0025"
 _LOCK = "schema"
 _SCRIPTS = Path(__file__).parent / "migrations"
 

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, String, and_, bindparam, delete, select, update
 from sqlalchemy.engine import Row as SqlRow
 
 from smalt.agent.wire import Phase, Ref, TaskSpec, TaskState
 from smalt.store import nodes
 from smalt.store.nodes import Machine
+from smalt.store.quick import QuickSelect
 from smalt.store.tables import node_task
 
 
@@ -58,8 +59,13 @@ def add(connection: Connection, task: TaskSpec, now: float) -> str:
     return id_
 
 
+_ANY = QuickSelect(select(node_task.c.id).where(node_task.c.name == bindparam("task", type_=String)).limit(1))
+
+
 def current(connection: Connection, name: str) -> NodeTask | None:
-    """The task that has this name now."""
+    """The task that has this name now. Asked for in each look at a task, which mostly is on no machine of its own."""
+    if not _ANY.rows(connection, {"task": name}):
+        return None
     query = select(node_task).where(node_task.c.name == name, node_task.c.removing.is_(False))
     return _one(connection.execute(query).first())
 

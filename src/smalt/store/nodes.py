@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, String, bindparam, delete, select, update
 from sqlalchemy.engine import Row as SqlRow
 
 from smalt.store.database import exclusive
 from smalt.store.news import tell
+from smalt.store.quick import QuickSelect
 from smalt.store.tables import node
 
 REMOTE, RAY = "remote", "ray"  # who made it: an operator, or its cluster on Ray
@@ -82,7 +83,13 @@ def with_token(connection: Connection, token: str) -> Machine | None:
     return _one(connection.execute(select(node).where(node.c.token_hash == _hash(token))).first())
 
 
+_ANY_OF = QuickSelect(select(node.c.name).where(node.c.compute_id == bindparam("compute", type_=String)).limit(1))
+
+
 def of_compute(connection: Connection, compute: str) -> list[Machine]:
+    """Asked for in each job's step, and mostly none."""
+    if not _ANY_OF.rows(connection, {"compute": compute}):
+        return []
     found = connection.execute(select(node).where(node.c.compute_id == compute).order_by(node.c.number))
     return [_machine(row) for row in found]
 

@@ -38,7 +38,7 @@ def execute_many(connection: Connection, statement: str, rows: Sequence[Sequence
 class QuickSelect:
     """A select with named parameters, compiled once. On SQLite its values come as they are stored: flags as 0 and 1."""
 
-    def __init__(self, query: Select[Any]) -> None:
+    def __init__(self, query: Select[*tuple[Any, ...]]) -> None:
         self._query = query
         asked = [one.key for one in iterate(query) if isinstance(one, BindParameter) and one.required]
         expanded = query.compile(dialect=_NAMED).construct_expanded_state(dict.fromkeys(asked))

@@ -22,7 +22,7 @@ from smalt.store.changes import What
 from smalt.store.document import Document
 from smalt.store.quick import QuickSelect
 from smalt.store.row import New, Row, read
-from smalt.store.tables import resource, secret, waiter
+from smalt.store.tables import resource, secret, shared_work, waiter
 
 
 class Exists(Exception):
@@ -209,6 +209,7 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
     wake_waiters(connection, row_id, now)
     connection.execute(delete(secret).where(secret.c.resource_id == row_id))
     connection.execute(delete(waiter).where(or_(waiter.c.id == row_id, waiter.c.on_id == row_id)))
+    connection.execute(delete(shared_work).where(shared_work.c.job == row_id))
     found = get(connection, row_id)
     connection.execute(delete(resource).where(resource.c.id == row_id))
     child_counts.forget(connection, row_id)

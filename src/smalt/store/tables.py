@@ -72,6 +72,14 @@ waiter = Table(  # who is made due when `on_id` comes to an end
     Index("waiter_on", "on_id"),
 )
 
+shared_work = Table(  # who does a piece of work, or did it last (`shared_work.py`)
+    "shared_work",
+    metadata,
+    Column("key", Text, primary_key=True),  # what has the same key has the same result
+    Column("job", Text, nullable=False),  # `resource.id`
+    Index("shared_work_job", "job"),
+)
+
 operation = Table(
     "operation",
     metadata,

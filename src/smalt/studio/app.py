@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,8 +18,38 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
+from smalt.settings import Settings
 from smalt.studio.metrics import Logged, Measurements
-from smalt.studio.pages import compare, endpoints, home, job, job_files, job_list, job_use, many_jobs, schedules, sweep
+from smalt.studio.pages import (
+    activity,
+    alerts,
+    batch_endpoints,
+    compare,
+    components,
+    compute,
+    computes,
+    connect,
+    data,
+    datastores,
+    endpoint,
+    endpoint_actions,
+    endpoints,
+    environments,
+    find,
+    home,
+    job,
+    job_files,
+    job_list,
+    job_use,
+    many_jobs,
+    models,
+    new_endpoint,
+    new_job,
+    schedules,
+    settings,
+    sweep,
+    upload,
+)
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import Page
@@ -27,25 +57,28 @@ from smalt.studio.visit import ROOT, Visit
 
 log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
-ROUTES = (
-    *home.ROUTES,
-    *job_list.ROUTES,
-    *many_jobs.ROUTES,
-    *compare.ROUTES,
-    *job.ROUTES,
-    *job_files.ROUTES,
-    *job_use.ROUTES,
-    *sweep.ROUTES,
-    *schedules.ROUTES,
-    *endpoints.ROUTES,
-)
+FORM = "smalt-form"  # a header: the form was sent by a script, and the page stays
+ROUTES = tuple(
+    one
+    for module in (
+        home, find, activity, connect, settings,
+        job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
+        endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
+        computes, compute,
+        upload, data, models, datastores, environments, components,
+    )
+    for one in module.ROUTES
+)  # fmt: skip
 
 
 class StudioApp:
     """An ASGI app for `/studio` and what is below it. `platform` answers the API: the whole server."""
 
-    def __init__(self, sessions: Sessions, measured: Measurements, platform: Callable[[], ASGIApp]) -> None:
-        self._sessions, self._platform, self._logged = sessions, platform, Logged(measured)
+    def __init__(
+        self, settings: Settings, sessions: Sessions, measured: Measurements, platform: Callable[[], ASGIApp]
+    ) -> None:
+        self._settings, self._sessions = settings, sessions
+        self._platform, self._logged = platform, Logged(measured)
         self._app = Starlette(
             routes=[
                 Mount(f"{ROOT}/static", _Files(directory=STATIC)),
@@ -62,21 +95,35 @@ class StudioApp:
         async def answer(http: HttpRequest) -> Response:
             visit = None
             try:
-                visit = Visit.read(http, self._sessions, self._platform(), self._logged)
+                visit = Visit.read(http, self._settings, self._sessions, self._platform(), self._logged)
                 if visit is None:
                     return _stranger(http)
                 if one.method == "POST":
                     await visit.read_form()
-                return await one.handler(visit)
+                return _placed(http, await one.handler(visit))
             except Refused as error:
-                return page("error.html", visit, error.status, code=error.code, message=error.message)
+                return _refused(http, visit, error.status, error.code, error.message)
             except Exception as error:  # the edge
                 log.exception("%s %r failed", http.method, http.scope["path"])
                 message = "The server failed on this page; its log (server.log) has the cause."
                 known = outage(error) or ArmError(500, "InternalServerError", message)
-                return page("error.html", visit, known.status, code=known.code, message=known.message)
+                return _refused(http, visit, known.status, known.code, known.message)
 
         return Route(ROOT + one.path, answer, methods=[one.method])
+
+
+def _placed(http: HttpRequest, answer: Response) -> Response:
+    """A script that sends a form (`forms.js`) is told where to go, and goes there itself."""
+    if FORM not in http.headers or not 300 <= answer.status_code < 400:
+        return answer
+    return JSONResponse({"to": answer.headers["location"]}, headers=HEADERS)
+
+
+def _refused(http: HttpRequest, visit: Visit | None, status: int, code: str, message: str) -> Response:
+    """A page; or what such a script shows beside the form, so that nothing that was typed is lost."""
+    if FORM in http.headers:
+        return JSONResponse({"status": status, "code": code, "message": message}, headers=HEADERS)
+    return page("error.html", visit, status, code=code, message=message)
 
 
 class _Files(StaticFiles):
@@ -91,8 +138,8 @@ class _Files(StaticFiles):
 def _stranger(http: HttpRequest) -> Response:
     """To the page that says how to sign in; a form or a script of ours that has no session any more is refused."""
     if http.method != "GET" or http.headers.get("sec-fetch-mode") not in (None, "navigate"):
-        message = "There is no session, or it has ended, or this form was sent by another page."
-        return page("error.html", None, 403, code="NoSession", message=message)
+        message = "There is no session, or it has ended, or this form was sent by another page. Sign in, and try again."
+        return _refused(http, None, 403, "NoSession", message)
     query = http.scope["query_string"].decode("latin-1")
     back = http.scope["path"] + (f"?{query}" if query else "")
     return RedirectResponse(f"{ROOT}/sign-in?next={quote(back)}", 303, HEADERS)

@@ -5,5 +5,31 @@ from __future__ import annotations
 AREAS = (
     ("", (("Home", "/"),)),
     ("Work", (("Jobs", "/jobs"), ("Schedules", "/schedules"))),
-    ("Serving", (("Endpoints", "/endpoints"),)),
+    (
+        "Assets",
+        (
+            ("Data", "/data"),
+            ("Models", "/models"),
+            ("Environments", "/environments"),
+            ("Components", "/components"),
+            ("Datastores", "/datastores"),
+        ),
+    ),
+    (
+        "Serving",
+        (
+            ("Endpoints", "/endpoints"),
+            ("Batch endpoints", "/batch-endpoints"),
+            ("Alerts", "/alerts"),
+        ),
+    ),
+    ("Machines", (("Computes", "/computes"),)),
+    (
+        "Here",
+        (
+            ("Connect", "/connect"),
+            ("Activity", "/activity"),
+            ("Settings", "/settings"),
+        ),
+    ),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,13 +18,26 @@ API_VERSION = "2024-04-01"
 # Of the browser's request only what says who asks and from where: the API checks it as if the browser had asked itself.
 _PASSED = frozenset((b"cookie", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"host"))
 
+_FROM_WHERE = frozenset((b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
+
 
 class Refused(Exception):
     """What the API answered instead. `status` is HTTP's."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
+        """`details`: field and message of each thing that is wrong, where several were found."""
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+        self.details = details or [("", message)]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """An answer whose body comes in pieces, as they are taken."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
 
 
 class PlatformApi:
@@ -34,29 +50,109 @@ class PlatformApi:
         """Raises Refused."""
         return await self._ask("GET", path, query or {}, None)
 
-    async def post(self, path: str, body: Document | None = None) -> Document:
+    async def post(self, path: str, body: Document | None = None, headers: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
-        return await self._ask("POST", path, {}, body or {})
+        return await self._ask("POST", path, {}, body or {}, headers)
 
-    async def put(self, path: str, body: Document) -> Document:
+    async def patch(self, path: str, body: Document, if_match: str = "") -> Document:
+        """Raises Refused; of another ETag than `if_match`, where that is given."""
+        return await self._ask("PATCH", path, {}, body, {"if-match": if_match} if if_match else None)
+
+    async def put(self, path: str, body: Document, headers: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
-        return await self._ask("PUT", path, {}, body)
+        return await self._ask("PUT", path, {}, body, headers)
 
-    async def patch(self, path: str, body: Document) -> Document:
+    async def delete(self, path: str) -> Document:
         """Raises Refused."""
-        return await self._ask("PATCH", path, {}, body)
+        return await self._ask("DELETE", path, {}, None)
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str], body: Document | None) -> Document:
+    async def read_secrets(self, path: str) -> Document:
+        """What a POST answers that changes nothing, for a page that is a GET. Raises Refused.
+
+        The page is ours, so it says so: a browser sends no origin with the GET by which it was opened.
+        """
+        return await self._ask("POST", path, {}, {}, own=True)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, query: str, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Streamed]:
+        """An answer of the Blob protocol. `query` as it stands in a URL; at the end what was not taken is given up."""
+        pipe = _Pipe()
+        scope = self._asking(method, path, query, [(n.encode(), v.encode()) for n, v in (headers or {}).items()])
+        task = asyncio.create_task(pipe.run(self._app, scope))
+        try:
+            status, told = await pipe.begun()
+            yield Streamed(status, told, pipe.pieces())
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Document | None,
+        more: Mapping[str, str] | None = None,
+        own: bool = False,
+    ) -> Document:
         content = b"" if body is None else json.dumps(body).encode()
-        headers = [one for one in self._scope["headers"] if one[0].lower() in _PASSED]
-        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        scope: dict[str, Any] = {
-            **self._scope, "method": method, "path": path, "raw_path": quote(path).encode(), "headers": headers,
-            "query_string": urlencode({"api-version": API_VERSION, **query}).encode(), "state": {}, "extensions": {},
-        }  # fmt: skip
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        headers += [(name.encode(), value.encode("latin-1", "replace")) for name, value in (more or {}).items()]
+        scope = self._asking(method, path, urlencode({"api-version": API_VERSION, **query}), headers)
+        if own:
+            host = next((value for name, value in scope["headers"] if name.lower() == b"host"), b"")
+            kept = [one for one in scope["headers"] if one[0].lower() not in _FROM_WHERE]
+            scope["headers"] = [*kept, (b"origin", b"https://" + host), (b"sec-fetch-site", b"same-origin")]
         answer = _Answer(content)
         await self._app(scope, answer.receive, answer.send)
         return answer.document()
+
+    def _asking(self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+        passed = [one for one in self._scope["headers"] if one[0].lower() in _PASSED]
+        return {
+            **self._scope, "method": method, "path": path, "raw_path": quote(path).encode(),
+            "headers": [*passed, *headers], "query_string": query.encode(), "state": {}, "extensions": {},
+        }  # fmt: skip
+
+
+class _Pipe:
+    """A GET that never leaves the process, with few pieces of its answer in memory."""
+
+    def __init__(self) -> None:
+        self._messages = asyncio.Queue[Message | Exception | None](2)
+        self._asked = False
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        try:
+            await app(scope, self._receive, self._messages.put)
+        except Exception as error:  # whoever takes the pieces hears of it
+            await self._messages.put(error)
+        await self._messages.put(None)
+
+    async def begun(self) -> tuple[int, dict[str, str]]:
+        message = await self._next()
+        assert message is not None, "an answer begins before it ends"
+        return message["status"], {n.decode().lower(): v.decode("latin-1") for n, v in message["headers"]}
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        while (message := await self._next()) is not None:
+            if piece := message.get("body"):
+                yield piece
+
+    async def _next(self) -> Message | None:
+        message = await self._messages.get()
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    async def _receive(self) -> Message:
+        if self._asked:
+            await asyncio.Event().wait()  # nobody hangs up: the task is ended
+        self._asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
 
 
 class _Answer:
@@ -86,7 +182,10 @@ class _Answer:
             found = {}
         if self._status >= 400:
             error = found.get("error") or {}
+            details = [
+                (str(one.get("target") or ""), str(one.get("message") or "")) for one in error.get("details") or ()
+            ]
             raise Refused(
-                self._status, str(error.get("code") or ""), str(error.get("message") or "No reason is known.")
+                self._status, str(error.get("code") or ""), str(error.get("message") or "No reason is known."), details
             )
         return found or {}

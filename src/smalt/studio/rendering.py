@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from smalt.studio.navigation import AREAS
 from smalt.studio.visit import ROOT, Visit
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # No script, style or request from anywhere but here, and none that stands in a page.
 POLICY = (
@@ -63,7 +66,11 @@ def utc(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _environment() -> Environment:
+@cache
+def templates() -> Environment:
+    """Made for the first page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     made = Environment(
         loader=PackageLoader("smalt.studio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, auto_reload=False,
@@ -73,10 +80,7 @@ def _environment() -> Environment:
     return made
 
 
-TEMPLATES = _environment()
-
-
 def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
     """`values` are the template's; `visit` None: for somebody without a session."""
-    text = TEMPLATES.get_template(name).render(visit=visit, **values)
-    return HTMLResponse(text, status, HEADERS)
+    text = templates().get_template(name).render(visit=visit, **values)
+    return HTMLResponse(text.encode(errors="replace"), status, HEADERS)  # a file may have halves of surrogate pairs

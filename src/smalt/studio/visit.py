@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from smalt.arm.ids import NotAnId, ResourceId, workspace_id
 from smalt.arm.ports import Principal
 from smalt.auth.sessions import Sessions
-from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE
+from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
 from smalt.studio.metrics import Logged
 from smalt.studio.platform_api import PlatformApi, Refused
 
@@ -31,10 +31,14 @@ class Visit:
     api: PlatformApi
     token: str
     logged: Logged
+    settings: Settings
+    sessions: Sessions
     fields: dict[str, str] = field(default_factory=dict[str, str])  # of the form that was sent
 
     @classmethod
-    def read(cls, http: HttpRequest, sessions: Sessions, app: ASGIApp, logged: Logged) -> Visit | None:
+    def read(
+        cls, http: HttpRequest, settings: Settings, sessions: Sessions, app: ASGIApp, logged: Logged
+    ) -> Visit | None:
         """None without a session. Raises Refused(400) where the URL names no workspace."""
         principal = sessions.read(http.method, http.scope["headers"])
         if principal is None:
@@ -45,7 +49,8 @@ class Visit:
         except NotAnId:
             raise Refused(400, "InvalidWorkspace", "The link's wsid is not the id of a workspace.") from None
         cookie = SimpleCookie(http.headers.get("cookie", ""))[sessions.cookie_name].value
-        return cls(http, principal, workspace, PlatformApi(app, http.scope), form_token(cookie), logged)
+        api = PlatformApi(app, http.scope)
+        return cls(http, principal, workspace, api, form_token(cookie), logged, settings, sessions)
 
     def link(self, page: str, /, **parameters: str | None) -> str:
         """The URL of a page of this workspace, such as `link("/jobs", status="Running")`."""

@@ -31,8 +31,8 @@ from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
-from smalt.kinds.assets import registries
-from smalt.settings import TENANT
+from smalt.kinds.assets import registries, shipped
+from smalt.settings import REGION, TENANT
 
 FRONT_END = "/mferp/managementfrontend"
 _DISCOVERY = re.compile(r"/registrymanagement/v1\.0/registries/([^/]+)/discovery/?", re.IGNORECASE)
@@ -40,6 +40,7 @@ _IN_GROUP = rf"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/{re.escape(ML
 _HANDLED = re.compile(
     rf"/registrymanagement/|{FRONT_END}{_IN_GROUP}(?!.*/changes$)|/mlflow/v[12]\.0{_IN_GROUP}", re.IGNORECASE
 )
+_SHIPPED = re.compile(rf"{_IN_GROUP}{registries.SHIPPED}(?=/|$)", re.IGNORECASE)
 _DATA_REFERENCE = re.compile(r"(/.+/registries/([^/]+))/(tempdatarefs|datarefs)/([^/]+)/versions/([^/]+)/?", re.I)
 _ASSET = re.compile(r"azureml://registries/([^/]+)/([^/]+)/([^/]+)/versions/([^/]+)", re.IGNORECASE)
 _ACTIONS = {("PUT", "tempdatarefs"): "startPendingUpload", ("POST", "tempdatarefs"): "startPendingUpload",
@@ -72,6 +73,13 @@ class RegistryApp:
             await response(scope, receive, send)
             return
         path = path[len(FRONT_END) :]
+        if found := _SHIPPED.match(path):
+            below = [one for one in path[found.end() :].split("/") if one]
+            response = await guarded(
+                lambda http: self._shipped(http, below), HttpRequest(scope, receive), self._platform.audit
+            )
+            await response(scope, receive, _Shown(self._platform.settings.url, scope, send))
+            return
         if found := _DATA_REFERENCE.fullmatch(path):
             response = await guarded(
                 lambda http: self._data_reference(http, found), HttpRequest(scope, receive), self._platform.audit
@@ -86,27 +94,38 @@ class RegistryApp:
             raise ArmError(404, "NotFound", f"{http.method} {http.scope['path'][:200]} is not known here.", "path")
         return JSONResponse(await run_in_threadpool(self._discovery, principal, found[1]))
 
+    async def _shipped(self, http: HttpRequest, path: list[str]) -> Response:
+        """Raises ArmError(403, 404, 405)."""
+        principal = known(self._authenticate(http.scope))
+        await run_in_threadpool(self._authorize, principal, f"{ML}/registries/read", str(shipped.ID))
+        return JSONResponse(shipped.read(self._platform.environments.curated(), http.method, path))
+
     def _discovery(self, principal: Principal, name: str) -> Document:
         """Raises ArmError(403, 404)."""
+        if name.lower() == registries.SHIPPED:
+            self._authorize(principal, f"{ML}/registries/read", str(shipped.ID))
+            return self._found(shipped.ID, REGION, [REGION])
         with self._platform.database.read() as connection:
             row = registries.named(connection, name)
         if row is None:
             message = (
                 f"There is no registry '{name[:100]}' here. Registries are made with ml_client.registries.begin_create"
-                " or `az ml registry create`. Environments of the registry 'azureml' are in each workspace: name them"
-                " azureml://registries/azureml/environments/NAME/labels/latest."
+                " or `az ml registry create`; 'azureml' has the environments that are shipped."
             )
             raise ArmError(404, "ResourceNotFound", message, target=name[:100])
         self._authorize(principal, f"{ML}/registries/read", row.id)
-        id_, settings = ResourceId.parse(row.written), self._platform.settings
         regions = [str(one["location"]) for one in row.properties.get("regionDetails") or ()]
+        return self._found(ResourceId.parse(row.written), str(row.spec.get("location")), regions)
+
+    def _found(self, id_: ResourceId, primary: str, regions: list[str]) -> Document:
+        settings = self._platform.settings
         return {
             "registryName": id_.name,
             "tenantId": TENANT,
             "subscriptionId": id_.subscription,
             "resourceGroup": id_.group,
             "workspaceName": None,
-            "primaryRegion": row.spec.get("location"),
+            "primaryRegion": primary,
             "regions": regions,
             "primaryRegionResourceProviderUri": f"{settings.url}/",
             "registryFqdns": {region: {"registryFqdn": f"{settings.host}:{settings.port}"} for region in regions},

@@ -1,4 +1,4 @@
-"""Services of jobs: who comes to one (by its host name) is looked at here, and then let through to its program.
+"""Services of jobs and instances: who comes to one (by its host name) is looked at, then let through to its program.
 
 Envoy sends each request on a connection of its own (`gateway/clusters.py`). What the visitor shows to be let in, token
 or cookie, goes no further; all else is passed on as it is, and so is what comes after, be it a body, an answer or the
@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote
 
 import h11
@@ -27,8 +27,8 @@ import uvloop
 
 from smalt.arm import services
 from smalt.arm.audit import known
-from smalt.arm.errors import ArmError, conflict, not_found
-from smalt.arm.ids import ML, ResourceId
+from smalt.arm.errors import ArmError, not_found
+from smalt.arm.ids import ResourceId
 from smalt.arm.outage import outage
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
@@ -36,10 +36,10 @@ from smalt.arm.router import Authenticate, Authorize
 from smalt.arm.services import Place
 from smalt.arm.threads import Threads
 from smalt.auth.service_access import ENTER, ServiceAccess, is_of_own_page, without_own
-from smalt.store import author, resources
-from smalt.store.resources import Row
+from smalt.store import author
 from smalt.web.reaching import Reaching
 from smalt.web.relay import relay
+from smalt.web.targets import Target, target
 
 OPEN = "/services/open"
 BACKLOG = 1024
@@ -51,15 +51,6 @@ Found = TypeVar("Found")
 _log = logging.getLogger("smalt.services")
 
 
-class Target(NamedTuple):
-    """A service of a job that runs."""
-
-    row: Row
-    name: str
-    node: int
-    port: int
-
-
 class ServiceDoors:
     """What is asked of the database and the engine. Raises ArmError; reads the database."""
 
@@ -68,40 +59,24 @@ class ServiceDoors:
         self._platform, self._authorize = platform, authorize
 
     def target(self, principal: Principal, place: Place) -> Target:
-        """The service, for who may connect to its job: as `smalt connect` lets them."""
-        if principal.kind in ("job", "endpoint"):
-            raise ArmError(403, "AuthorizationFailed", "Jobs and deployments connect to no job.")
-        owner = self._platform.engine.owner(place.task)
-        with self._platform.database.read() as connection:
-            row = resources.get(connection, owner) if owner else None
-        if row is None:
-            raise not_found("Service", place.task)
-        self._authorize(principal, f"{ML}/workspaces/jobs/write", row.id)
-        name, tasks = services.named(row, place.number), list(row.status.get("tasks") or [])
-        if not name or row.ended_at is not None or place.task not in tasks:
-            raise conflict(f"The job '{row.name}' has ended, or begun again: ask for its services anew.")
-        node = tasks.index(place.task)
-        found = services.instances(self._platform.settings.url, row, node).get(name)
-        why = services.why_not(row, node, name, found) if found else f"It is not on node {node}."
-        if found is None or why:
-            raise ArmError(409, "ServiceNotReachable", f"'{name}' of job '{row.name}' cannot be opened. {why}")
-        return Target(row, name, node, int(found["port"]))
+        return target(self._platform, self._authorize, principal, place)
 
     def link(self, principal: Principal, place: Place, to: str = "/") -> str:
         """For a browser."""
-        name = self.target(principal, place).name
-        origin = services.origin(self._platform.settings.url, place, name)
+        title = self.target(principal, place).title
+        origin = services.origin(self._platform.settings.url, place, title)
         return self.access.link(principal, str(place), origin, to)
 
-    def line(self, target: Target, place: Place) -> socket.socket:
-        return self._platform.engine.reach(place.task, target.port)
+    def line(self, target: Target) -> socket.socket:
+        return self._platform.engine.reach(target.task, target.port)
 
     def came(self, principal: Principal, target: Target) -> None:
         """It is in the feed."""
         with author.on_behalf(str(uuid.uuid4())):
             known(principal)
             about = ResourceId.parse(target.row.written)
-            self._platform.audit.connected(about, f"service {target.name} of node {target.node}")
+            of_node = f" of node {target.node}" if about.kind == "workspaces/jobs" else ""
+            self._platform.audit.connected(about, f"service {target.name}{of_node}")
 
 
 @dataclass(frozen=True)
@@ -122,8 +97,8 @@ class _Request:
     def shows_page(self) -> bool:
         return self.method == "GET" and "text/html" in self.named.get("accept", "")
 
-    def passed_on(self) -> bytes:
-        """Its head, without what opened the door."""
+    def passed_on(self, secret: str = "") -> bytes:
+        """Its head, without what opened the door. `secret`: what the program behind it wants to be shown."""
         upgrade = "upgrade" in self.named
         kept = [
             (name, value)
@@ -132,6 +107,8 @@ class _Request:
         ]
         if cookies := without_own(self.cookies):
             kept.append(("Cookie", cookies))
+        if secret:
+            kept.append(("Authorization", f"token {secret}"))
         kept.append(("Connection", "Upgrade" if upgrade else "close"))
         lines = [f"{self.method} {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in kept)]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -203,19 +180,19 @@ class ServiceGate:
             try:
                 async with asyncio.timeout(_HEAD_S):
                     request = _parsed(await reader.readuntil(b"\r\n\r\n"))
-                line = await self._admitted(request, held)
+                line, secret = await self._admitted(request, held)
             except asyncio.LimitOverrunError:
                 answer = _Answered(431)
             except _Answered as found:
                 answer = found
             else:
-                await relay(reader, writer, line, request.passed_on())
+                await relay(reader, writer, line, request.passed_on(secret))
                 return
         writer.write(answer.bytes)
         await writer.drain()
 
-    async def _admitted(self, request: _Request, held: contextlib.ExitStack) -> socket.socket:
-        """A line to the program, counted as long as `held` is. Raises _Answered."""
+    async def _admitted(self, request: _Request, held: contextlib.ExitStack) -> tuple[socket.socket, str]:
+        """A line to the program, counted as long as `held` is, and its secret. Raises _Answered."""
         host = request.named.get("host", "")
         try:
             place = services.place_of(host)
@@ -225,11 +202,11 @@ class ServiceGate:
                 await self._run(self._enter, request, place)
             principal, shown, target = await self._run(self._looked_up, request, place, f"https://{host}")
             held.enter_context(self._reaching.held(place.task))
-            line = await self._reaching.run(place.task, self._doors.line, target, place)
+            line = await self._reaching.run(place.task, self._doors.line, target)
             held.callback(line.close)
             if shown:
                 await self._run(self._doors.came, principal, target)
-            return line
+            return line, target.secret
         except ArmError as error:
             raise _refusal(error, request) from None
         except _Answered:
@@ -247,7 +224,7 @@ class ServiceGate:
     def _known(self, request: _Request, place: Place, origin: str) -> tuple[Principal, bool]:
         """Who comes, and whether by a token."""
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers]
-        if "authorization" in request.named:
+        if request.named.get("authorization", "").lower().startswith("bearer "):  # JupyterLab's pages send another
             return self._authenticate({"headers": headers, "method": request.method}), True
         principal = self._doors.access.read(request.cookies, str(place))
         if principal is None:

@@ -24,7 +24,9 @@ from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
+from smalt.gateway.crowds import Room
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.gateway.listener import ROOM
 from smalt.settings import Settings
 
 KEY, OTHER_KEY = "first-key-0123456789", "second-key-0123456789"
@@ -210,13 +212,13 @@ def endpoint(
 
 
 @contextmanager
-def standing(**more: Any) -> Iterator[Site]:
-    """A site of its own, with `more` of the settings; what Envoy said last is printed when it goes."""
+def standing(room: Room = ROOM, host: str = "localhost", **more: Any) -> Iterator[Site]:
+    """A site of its own, with `more` of the settings and room for so many; what Envoy said last is printed when it goes."""
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    settings = Settings(folder, "localhost", free_port(), **more)
+    settings = Settings(folder, host, free_port(), **more)
     ensure_certificates(settings)
     tokens = TokenService(settings)
-    made = Site(settings, tokens, EnvoyGateway(settings, tokens))
+    made = Site(settings, tokens, EnvoyGateway(settings, tokens, room=room))
     made.gateway.write_bootstrap()
     try:
         made.start_envoy()

@@ -12,6 +12,8 @@ from fakes.deployments import BLUE, ENDPOINT, come_up, deploy, state
 from fakes.examples import prepare
 from fakes.framed import Framed
 from fakes.jobs import JOBS, status, submit
+from fakes.pipelines import component, data, job_of, leave, node
+from fakes.pipelines import submit as pipeline
 from fakes.platform import WORKSPACE
 from fakes.two_servers import TwoServers
 from smalt.arm.ports.serving import GATEWAY
@@ -231,3 +233,22 @@ def test_requests_go_to_both(pair: TwoServers) -> None:
     before = pair.app
     pair.get(WORKSPACE)
     assert pair.app is not before
+
+
+def test_equal_steps_of_pipelines_at_two_servers_run_once(pair: TwoServers) -> None:
+    part = component(pair, "part")
+    for at, name in enumerate(("one", "two")):
+        assert pipeline(pair, {name: node(part, data=data())}, name).status_code == 201
+        of_one(pair, at)
+    assert [len(one.engine.starts) for one in pair.platforms] == [1, 0]
+    assert status(pair, job_of(pair, "two", "two")) == "Queued"
+    lose(pair, 0)
+    of_one(pair, 1)
+    (task,) = pair.platforms[1].engine.starts
+    for output in pair.engine.tasks[task].outputs:
+        leave(pair, output)
+    pair.engine.finish(task)
+    of_one(pair, 1)
+    pair.clock.pass_(1.0)
+    of_one(pair, 1)
+    assert [status(pair, name) for name in ("one", "two")] == ["Failed", "Completed"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
@@ -18,9 +19,10 @@ from fakes.rows import insert, read
 from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING
 from smalt.sched import placement
 from smalt.sched.want import Want
-from smalt.store import claims, resources
+from smalt.store import claims, resources, shared_work
 from smalt.store.database import Collision, Database
 from smalt.store.resources import Lock, Row
+from smalt.store.tables import shared_work as shared_work_table
 
 ROUNDS = 200
 LAKE = "azureml://datastores/workspaceblobstore/paths/x/"
@@ -238,3 +240,25 @@ def test_a_transaction_that_waits_in_a_circle_is_told(database: Database) -> Non
 
     results = at_once(lambda: lock("/w/a", "/w/b"), lambda: lock("/w/b", "/w/a"))
     assert [type(one) for one in results].count(Collision) == 1 and results.count(None) == 1
+
+
+def test_a_piece_of_work_has_one_that_does_it(database: Database) -> None:
+    """When nobody does it, and when the one that did has ended without a result."""
+    for number in range(ROUNDS):
+        jobs = [f"/w/{number}-{letter}" for letter in "abcd"]
+        for job in jobs:
+            insert(database, job)
+        failed = set[str]()
+
+        def claim(job: str, number: int = number, failed: set[str] = failed) -> str:
+            with database.write() as connection:
+                holder = shared_work.claim(connection, f"work-{number}", job, lambda row: row.id not in failed)
+                return job if holder is None else holder.id
+
+        (first,) = set(at_once(*(lambda job=job: claim(job) for job in jobs)))
+        failed.add(first)
+        (second,) = set(at_once(*(lambda job=job: claim(job) for job in jobs if job != first)))
+        assert first in jobs and second in jobs and first != second
+    with database.write() as connection:
+        resources.remove(connection, second, 1.0)
+        assert not connection.execute(select(shared_work_table).where(shared_work_table.c.job == second)).all()

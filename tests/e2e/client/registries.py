@@ -44,6 +44,12 @@ assert registry.name == NAME and registry.tags == {"team": "risk"} and registry.
 assert NAME in [one.name for one in workspace.registries.list()]
 assert NAME in [one.name for one in workspace.registries.list(scope="subscription")]
 refused(lambda: MLClient(credential, registry_name="nowhere"), "nowhere")
+shipped = MLClient(credential, registry_name="azureml")
+curated = next(iter(shipped.environments.list()))
+same = shipped.environments.get(curated.name, label="latest")
+assert same.id == f"azureml://registries/azureml/environments/{curated.name}/versions/{curated.latest_version}"
+refused(lambda: shipped.models.get("bert", version="1"), "environments only")
+refused(lambda: shipped.environments.create_or_update(same), "cannot be changed")
 shared = MLClient(credential, registry_name=NAME)
 assert shared.registries.get(NAME).location == "local"
 

@@ -9,6 +9,7 @@ from fakes.examples import EXAMPLES, prepare
 from fakes.platform import OWNER, WORKSPACE, Clock, Harness
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
+from smalt.auth.access import ScopeGrants
 from smalt.auth.identities import Identities
 from smalt.auth.living import FRESH_S, LivingIdentities
 from smalt.blob.names import Target
@@ -22,7 +23,7 @@ READ = "Microsoft.MachineLearningServices/workspaces/models/read"
 @pytest.fixture
 def headers(harness: Harness) -> LivingHeaders:
     """The harness's platform gives out real headers from now on."""
-    made = LivingHeaders(harness.settings, Workspaces(harness.database).lives)
+    made = LivingHeaders(harness.settings, Workspaces(harness.database, ScopeGrants()).lives)
     object.__setattr__(harness.platform, "identity_headers", made)
     return made
 
@@ -42,7 +43,7 @@ def test_a_replicas_header_and_tokens_open_nothing_once_its_deployment_is_gone(
     harness: Harness, headers: LivingHeaders
 ) -> None:
     prepare(harness, KEY)
-    header, workspaces = serve(harness), Workspaces(harness.database)
+    header, workspaces = serve(harness), Workspaces(harness.database, ScopeGrants())
     grant = headers.read(header)
     assert grant is not None and grant.principal.kind == "endpoint"
     workspaces.authorize(grant.principal, READ, WORKSPACE)
@@ -74,7 +75,7 @@ def test_a_jobs_header_opens_nothing_once_the_job_has_ended(harness: Harness, he
 def test_a_token_of_a_deleted_job_does_not_open_what_the_next_of_its_name_may(
     harness: Harness, headers: LivingHeaders
 ) -> None:
-    example, workspaces = prepare(harness, "workspaces/jobs"), Workspaces(harness.database)
+    example, workspaces = prepare(harness, "workspaces/jobs"), Workspaces(harness.database, ScopeGrants())
     harness.put(example.url, example.body())
     harness.settle()
     (task,) = harness.engine.tasks.values()
@@ -100,7 +101,7 @@ def test_a_token_of_a_deleted_job_does_not_open_what_the_next_of_its_name_may(
 def test_a_deleted_identity_opens_nothing_within_a_second(harness: Harness, kind: str) -> None:
     clock = Clock()
     identities = Identities(harness.settings, harness.database)
-    workspaces = Workspaces(harness.database, LivingIdentities(harness.database, clock))
+    workspaces = Workspaces(harness.database, ScopeGrants(), LivingIdentities(harness.database, clock))
     headers = LivingHeaders(harness.settings, workspaces.lives)
     principal = identities.create("ci", kind).principal
     header, blob = headers.mint(principal, 3600), Target(workspaces.account(WORKSPACE), "c", "b")
@@ -120,7 +121,7 @@ def test_a_deleted_identity_opens_nothing_within_a_second(harness: Harness, kind
 def test_a_living_identity_is_looked_up_once_a_second(harness: Harness) -> None:
     clock = Clock()
     principal = Identities(harness.settings, harness.database).create("ci").principal
-    workspaces = Workspaces(harness.database, LivingIdentities(harness.database, clock))
+    workspaces = Workspaces(harness.database, ScopeGrants(), LivingIdentities(harness.database, clock))
     looked: list[str] = []
     event.listen(harness.database._engine, "before_cursor_execute", lambda *given: looked.append(given[2]))
     for _ in range(50):
@@ -129,7 +130,7 @@ def test_a_living_identity_is_looked_up_once_a_second(harness: Harness) -> None:
 
 
 def test_the_owner_and_who_was_never_anything_are_told_apart(harness: Harness, headers: LivingHeaders) -> None:
-    workspaces = Workspaces(harness.database)
+    workspaces = Workspaces(harness.database, ScopeGrants())
     workspaces.authorize(OWNER, READ, WORKSPACE)
     assert headers.read(headers.owner()) is not None
     with pytest.raises(ArmError):

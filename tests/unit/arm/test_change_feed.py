@@ -115,3 +115,22 @@ def test_events_are_the_changes_of_state(harness: Harness) -> None:
     assert events[0]["reason"] == "created" and all(set(one) == {"at", "from", "to", "reason"} for one in events)
     assert "described" not in [one["reason"] for one in events], "names and tags are no events"
     assert "described" in [one["what"] for one in changes(harness, f"{JOBS}/train-1")["value"]]
+
+
+def test_people_read_backwards(harness: Harness) -> None:
+    for number in range(7):
+        harness.put(f"{WORKSPACE}/data/d{number}/versions/1", DATA)
+    query = {"order": "newest", "$top": "3", "kind": "workspaces/data/versions", "actor": OWNER.name}
+    page, names = changes(harness, WORKSPACE, **query), list[str]()
+    while True:
+        names += [one["resourceId"].split("/")[-3] for one in page["value"]]
+        if "nextLink" not in page:
+            break
+        page = harness.get(page["nextLink"]).json()
+    assert names == [f"d{number}" for number in reversed(range(7))]
+    assert changes(harness, WORKSPACE, order="newest", actor="nobody")["value"] == []
+    newest = changes(harness, f"{WORKSPACE}/data/d3/versions/1", order="newest")["value"]
+    assert [one["what"] for one in newest] == ["created"]
+    for wrong, target in (({"order": "oldest"}, "order"), ({"order": "newest", "before": "x"}, "before")):
+        answer = harness.get(f"{WORKSPACE}/changes?" + "&".join(f"{key}={value}" for key, value in wrong.items()))
+        assert (answer.status_code, answer.json()["error"]["target"]) == (400, target)

@@ -159,3 +159,29 @@ def test_identity_headers_stand_for_whom_they_were_made(settings: Settings, cloc
     clock.now += 101
     assert made.read(header) is None
     assert (settings.secrets / "msi").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_session_that_was_ended_is_over_on_every_server(
+    settings: Settings, database: Database, sessions: Sessions, clock: Any
+) -> None:
+    here, there = (cookie_of(sessions, settings, clock) for _ in range(2))
+    other = Sessions(settings, database, clock)
+    assert sessions.read("GET", headers(here)) and other.read("GET", headers(here))
+    ended = sessions.end(headers(here))
+    assert "Max-Age=0" in ended and sessions.read("GET", headers(here)) is None
+    clock.now += 1
+    assert other.read("GET", headers(here)) is None and other.read("GET", headers(there))
+    name, _, value = here.partition(";")[0].partition("=")
+    assert sessions.read("GET", headers(f"{name}={value[:-1]}{'A' if value[-1] != 'A' else 'B'}")) is None
+
+
+def test_all_sessions_are_ended_and_the_next_one_holds(settings: Settings, sessions: Sessions, clock: Any) -> None:
+    olds = [cookie_of(sessions, settings, clock) for _ in range(3)]
+    clock.now += 60
+    sessions.end(headers(olds[0]), everywhere=True)
+    assert not any(sessions.read("GET", headers(one)) for one in olds)
+    clock.now += 1
+    new = cookie_of(sessions, settings, clock)
+    assert sessions.read("GET", headers(new)) and sessions.ends_at(headers(new)) == clock.now + 12 * 3600
+    sessions.end(headers("none=1"), everywhere=True)
+    assert sessions.read("GET", headers(new)), "who has no session ends none"

@@ -26,6 +26,7 @@ class Server:
     def __init__(self, documents: dict[str, Any] | None = None) -> None:
         self.documents = documents or {}
         self.sent: list[tuple[str, str, Any]] = []
+        self.matched: list[str] = []
         self.group, self.workspace, self.tenant, self.subscription, self.registry = "", "", "", "s", ""
 
     def within(self, group: str, workspace: str) -> Server:
@@ -43,7 +44,8 @@ class Server:
             raise MLError(f"(ResourceNotFound) {path}", 404, "ResourceNotFound")
         return self.documents[path]
 
-    def act(self, method: str, path: str, body: Any = None, wait: bool = True) -> Any:
+    def act(self, method: str, path: str, body: Any = None, wait: bool = True, if_match: str = "") -> Any:
+        self.matched.append(if_match)
         self.sent.append((method, path, body))
         if method == "PUT":
             self.documents[path] = {**self.documents[path], **body}
@@ -164,6 +166,7 @@ def test_update_sends_what_was_read_with_the_change(monkeypatch: pytest.MonkeyPa
         "maxNodeCount": 5,
         "nodeIdleTimeBeforeScaleDown": "PT300S",
     }
+    assert server.matched == ["1"], "of two who change it at once one is told"
     assert body["tags"] == {"a": "b", "c": "d"} and not {"id", "etag", "name", "type"} & body.keys()
 
 

@@ -12,8 +12,10 @@ import pytest
 
 from smalt.azext_ml.connection import PIECE, Connection
 from smalt.azext_ml.errors import MLError
+from smalt.azext_ml.kinds import COMPUTE
 from smalt.azext_ml.login import connected
 from smalt.azext_ml.logs import Streamed
+from smalt.azext_ml.verbs import write_back
 
 Answer = tuple[int, Any, dict[str, str]]
 
@@ -97,6 +99,15 @@ def test_a_refused_token_is_an_error(server: Scripted) -> None:
     with pytest.raises(MLError, match="Unauthorized"):
         connection(server).get("jobs/x")
     assert len(server.asked) == 2
+
+
+def test_what_was_changed_meanwhile_is_not_written(server: Scripted) -> None:
+    said = {"error": {"code": "PreconditionFailed", "message": 'The resource has the ETag "2", not "1".'}}
+    server.will((412, said, {}))
+    with pytest.raises(MLError, match="compute cpu was changed by somebody else meanwhile, and nothing was written"):
+        write_back(connection(server), COMPUTE, "computes/cpu", {"name": "cpu", "etag": '"1"', "properties": {}})
+    method, path, headers, body = server.asked[-1]
+    assert (method, headers["If-Match"], json.loads(body)) == ("PUT", '"1"', {"properties": {}}), path
 
 
 def test_pages_are_followed_on_the_same_server_alone(server: Scripted) -> None:

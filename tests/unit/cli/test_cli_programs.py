@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: Settings) -> None:
     table = {one.name: one for one in programs(settings, {"PATH": "/usr/bin"}, TokenService(settings))}
     assert list(table) == ["server", "envoy", "mlflow"]
-    assert list(table["server"].command[:4]) == [sys.executable, "-P", "-m", "smalt.app"]
+    assert list(table["server"].command[:4]) == [sys.executable, "-P", "-m", "smalt.start"]
     assert all(os.access(one.command[0], os.X_OK) for one in table.values())
     asked = {name: (Path(one.health.socket).name, one.health.path) for name, one in table.items() if one.health}
     assert asked == {
@@ -42,6 +43,16 @@ def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: S
     assert [one.name for one in table.values() if one.on_demand] == ["mlflow"]
     assert [one.name for one in table.values() if one.stops_last] == ["envoy"]
     assert not any("SECRET" in " ".join(one.command).upper() for one in table.values())
+
+
+def test_a_head_of_ray_is_one_of_them_where_it_is_wanted(settings: Settings) -> None:
+    variables = {"PATH": "/usr/bin", "AWS_SECRET_ACCESS_KEY": "s", "RAY_ADDRESS": "elsewhere:1"}
+    here = replace(settings, ray="local")
+    (head,) = (one for one in programs(here, variables, TokenService(settings)) if one.name == "ray")
+    assert list(head.command[1:]) == ["-P", "-m", "smalt.cli.ray_head", str(settings.root)]
+    assert not {"AWS_SECRET_ACCESS_KEY", "RAY_ADDRESS"} & set(head.environment)
+    elsewhere = replace(settings, ray="http://head:8265")
+    assert all(one.name != "ray" for one in programs(elsewhere, variables, TokenService(settings)))
 
 
 def test_a_missing_envoy_is_one_clear_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

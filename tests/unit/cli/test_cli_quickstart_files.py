@@ -9,6 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from smalt.cli.client_environment import PACKAGES, QUICKSTART, constraints
+from smalt.cli.commands import quickstart
 from smalt.cli.project_files import SHIPPED, copy_project
 
 
@@ -49,3 +50,9 @@ def test_constraints_pin_every_package_and_keep_marshmallow_below_4(sdk: str) ->
     assert {Requirement(one).name for one in PACKAGES} <= pinned.keys()
     assert str(pinned["azure-ai-ml"].specifier) == f"=={sdk}"
     assert str(pinned["marshmallow"].specifier).startswith("==3.")
+
+
+def test_the_pages_it_ends_with_are_of_what_it_makes() -> None:
+    code = (QUICKSTART / "churn.py").read_text()
+    pages = quickstart.PAGES.values()
+    assert len(pages) == 3 and all(f'"{page.rpartition("=")[2].rpartition("/")[2]}"' in code for page in pages)

@@ -116,6 +116,27 @@ def test_a_driver_that_does_not_tell_uuids_leaves_indices(
     assert task.walls and task.walls.gpus == [0] and task.variables["CUDA_VISIBLE_DEVICES"] == "1"
 
 
+def test_a_node_with_some_of_the_gpus_counts_them_from_zero_and_opens_no_other(
+    tmp_path: Path, driver: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As several nodes of a Ray cluster on one machine have them."""
+    monkeypatch.setattr(isolation, "machine_gpus", lambda: gpus.machine_gpus(driver))
+    monkeypatch.setattr(isolation, "try_walls", lambda root, asked: Trial(walls=True))
+    one = isolation.Walling(Settings(tmp_path), own=gpus.chosen(SECOND, 2, driver))
+    for asked in ([0], None):
+        task = one.around(TaskSpec("t", "/o", workspace=WORKSPACE, gpus=asked))
+        assert task.walls and task.walls.gpus == [0] and task.variables["CUDA_VISIBLE_DEVICES"] == SECOND
+    none = isolation.Walling(Settings(tmp_path), own=[]).around(TaskSpec("t", "/o", workspace=WORKSPACE))
+    assert none.walls and none.walls.gpus == [] and none.variables["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("wrong", ["2", "0,0", "GPU-1", "-1", "all"])
+def test_gpus_that_are_not_there_are_said(driver: Path, wrong: str) -> None:
+    assert gpus.chosen("1, 0", 2, driver) == [1, 0] and gpus.chosen("", 2, driver) == []
+    with pytest.raises(ValueError, match=r"of the 2 GPUs of this machine|named twice"):
+        gpus.chosen(wrong, 2, driver)
+
+
 def test_devices_of_gpus_that_are_bound(tmp_path: Path) -> None:
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
         (tmp_path / name).touch()

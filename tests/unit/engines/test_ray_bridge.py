@@ -18,6 +18,11 @@ from smalt.engines.ray.bridge import REVOKED, Node
 NODE = {"name": "rays-1", "cpus": 1, "gpus": 0, "token": "secret"}
 
 
+HERE = SimpleNamespace(
+    get_node_id=lambda: "0123456789abcdef", get_accelerator_ids=lambda: {"GPU": ["3", "1"], "TPU": []}
+)
+
+
 class Side:
     """`run` stands for `smalt node run`. `removed`: groups; `ended`: how the process ended, once it did."""
 
@@ -47,7 +52,7 @@ def side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Side:
     monkeypatch.setattr(bridge, "LAST_S", 5.0)
     monkeypatch.setattr(Node, "_run", lambda node: one.run())
     monkeypatch.setattr(bridge.os, "_exit", one.exit)
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "0123456789abcdef"))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: HERE)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "192.0.2.7")
     monkeypatch.setattr(ray.util, "get_placement_group", lambda name: name)
     monkeypatch.setattr(ray.util, "remove_placement_group", one.remove)
@@ -58,7 +63,7 @@ def test_a_node_that_is_revoked_gives_its_room_back(side: Side) -> None:
     gate = threading.Event()
     side.run = lambda: REVOKED if gate.wait(10) else 0
     node = Node(side.wanted, NODE)
-    assert node._command[-2:] == ["--address", "192.0.2.7"]
+    assert node._command[-4:] == ["--gpus", "3,1", "--address", "192.0.2.7"]
     gate.set()
     assert side.gone.wait(10) and side.removed == ["smalt-1/rays-1"] and not side.ended
 

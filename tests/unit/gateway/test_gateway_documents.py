@@ -18,6 +18,7 @@ from smalt.auth.tokens import TokenService
 from smalt.gateway import listener as listener_module
 from smalt.gateway.bootstrap import binary
 from smalt.gateway.clusters import deployment_cluster
+from smalt.gateway.crowds import Room
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import addresses
@@ -201,6 +202,24 @@ def test_other_machines_cannot_take_all_connections(
     chains = made["filter_chains"]
     assert ["connection_limit" in one["filters"][0]["name"] for one in chains] == limited
     assert "filter_chain_match" not in chains[-1]
+
+
+@pytest.mark.parametrize("host", ["localhost", "ml.example.org"])
+def test_a_crowd_has_a_chain_beside_each_that_it_was_in_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str
+) -> None:
+    monkeypatch.setattr(listener_module, "_can_bind", lambda _address: True)
+    arguments = (Settings(tmp_path, host), tmp_path, tmp_path, "issuer", {}, Room(1600))
+    before = listener_module.listener(*arguments)["filter_chains"]
+    chains = listener_module.listener(*arguments, ["192.0.2.7/32", "2001:db8::/64"])["filter_chains"]
+    assert chains[: len(before)] == before
+    assert [one["filters"][0]["typed_config"]["max_connections"] for one in chains[len(before) :]] == [100] * (
+        2 * len(before)
+    )
+    matches = [one["filter_chain_match"] for one in chains[len(before) :]]
+    assert [one["source_prefix_ranges"][0]["prefix_len"] for one in matches] == [32] * len(before) + [64] * len(before)
+    assert matches[0].get("source_type") == before[0].get("filter_chain_match", {}).get("source_type")
+    assert len({one["name"] for one in chains}) == len(chains)
 
 
 def test_a_document_is_private_and_written_only_when_it_differs(tmp_path: Path) -> None:

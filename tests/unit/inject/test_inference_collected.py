@@ -1,15 +1,16 @@
-"""What a deployment collects: the lines, where they are, and what happens when they cannot be written."""
+"""What a deployment collects: what is handed over, the process that writes it, and what is counted when it cannot be."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
 import os
+import queue
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,12 @@ import pytest
 
 from smalt.agent.inject import collected as module
 from smalt.agent.inject import receiver
-from smalt.agent.inject.collected import Collected
+from smalt.agent.inject.collected import Collected, Process
+from smalt.agent.inject.collecting import AS_SENT, Answer, Item
 from smalt.agent.inject.http1 import Request
 from smalt.agent.inject.outcome import JSON, Outcome
-from smalt.agent.inject.records import records_line
-from smalt.agent.inject.tabular import Table
 
-NAMES = ("request", "response", "model_inputs")
+NAMES = ("request", "response", "model_inputs", "model_outputs")
 
 
 @pytest.fixture
@@ -45,45 +45,26 @@ def make(folder: Path, rate: float = 1.0, **more: Any) -> Collected:
     return Collected(config, logging.getLogger("smalt.test.collected"))
 
 
-def files(folder: Path, name: str) -> list[Path]:
-    return sorted(one for one in (folder / name).rglob("*") if one.is_file())
-
-
 def lines(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for one in files(folder, name) if one.suffix for line in one.read_text().splitlines()]
+    found = sorted((folder / name).rglob("*.jsonl"))
+    return [json.loads(line) for one in found for line in one.read_text().splitlines()]
 
 
-def put(collected: Collected, content: bytes, **more: Any) -> None:
-    assert collected.add("model_inputs", lambda: collected.line("model_inputs", content, JSON, "id", 0), 1, **more)
+def item(content: bytes) -> Item:
+    return ("model_inputs", AS_SENT, content, JSON, "id", 0.0, {})
 
 
-def exchange(body: bytes, answer: bytes, media: str = JSON) -> tuple[Request, Outcome]:
-    request = Request("POST", "/score?size=1", {"content-type": media, "x-team": "risk", "x-other": "1"}, True)
+def written(collected: Collected, content: bytes) -> bool:
+    """Whether it was, once that is known."""
+    told = queue.SimpleQueue[bool]()
+    assert collected.add([item(content)], done=told.put)
+    return told.get(timeout=10)
+
+
+def exchange(body: bytes, answer: bytes) -> tuple[Request, Outcome]:
+    request = Request("POST", "/score?size=1", {"content-type": JSON, "x-team": "risk", "x-other": "1"}, True)
     request.body, request.id = body, "corr"
     return request, Outcome(200, answer, [("Content-Type", JSON)])
-
-
-def test_a_line_is_azures_and_is_in_the_file_of_its_hour(collected: Collected, folder: Path) -> None:
-    put(collected, b'[{"a":\n1.50}]')
-    collected.close()
-    (one,) = lines(folder, "model_inputs")
-    assert (one.pop("id"), one) != ("", {}) and one == {
-        "specversion": "1.0", "source": "/me", "type": "azureml.inference.model_inputs",
-        "datacontenttype": JSON, "time": "1970-01-01T00:00:00Z", "data": [{"a": 1.5}],
-        "contentrange": "bytes 0-12/13", "correlationid": "id", "xrequestid": "id",
-    }  # fmt: skip
-    (path,) = files(folder, "model_inputs")
-    parts = path.relative_to(folder / "model_inputs").parts
-    assert [len(one) for one in parts[:-1]] == [4, 2, 2, 2] and parts[-1] == "srv-1.jsonl"
-
-
-@pytest.mark.parametrize(("rolling", "depth"), [("year", 1), ("day", 3), ("minute", 5)])
-def test_files_roll_as_asked(folder: Path, rolling: str, depth: int) -> None:
-    collected = make(folder, rolling=rolling)
-    put(collected, b"[]")
-    collected.close()
-    (path,) = files(folder, "model_inputs")
-    assert len(path.relative_to(folder / "model_inputs").parts) == depth + 1
 
 
 def test_a_request_and_its_answer_are_joined_by_the_requests_id(collected: Collected, folder: Path) -> None:
@@ -93,24 +74,18 @@ def test_a_request_and_its_answer_are_joined_by_the_requests_id(collected: Colle
     assert asked["correlationid"] == answered["correlationid"] == asked["xrequestid"] == "corr"
     assert (asked["data"], asked["path"], asked["method"]) == ({"rows": [1]}, "/score?size=1", "POST")
     assert asked["headers"] == {"x-team": "risk"} and answered["data"] == [0.5]
+    assert not lines(folder, "model_inputs"), "it is no model without code"
 
 
-@pytest.mark.parametrize(
-    ("body", "data"), [(b"plain", "plain"), (b"{no json", "{no json"), (b"[NaN]", "[NaN]"), ("ü".encode(), "ü")]
-)
-def test_what_is_no_json_is_text(collected: Collected, folder: Path, body: bytes, data: str) -> None:
-    collected.exchange(*exchange(body, b"1"), chance=0)
+def test_a_model_without_code_collects_its_rows(collected: Collected, folder: Path) -> None:
+    collected.know_rows({"columns": [["a", "long", True], ["b", "string", True]], "outputs": ["late"]})
+    asked = b'{"input_data": {"columns": ["b", "a"], "data": [["x", 1], [null, 2]]}}'
+    collected.exchange(*exchange(asked, b"[0.5, NaN]"), chance=0)
     collected.close()
-    assert lines(folder, "request")[0]["data"] == data
-
-
-@pytest.mark.parametrize("body", [b"\xff\x00binary", b"[" + b"1," * 2_200_000 + b"1]"], ids=["binary", "large"])
-def test_what_is_binary_or_large_is_a_file_of_its_own(collected: Collected, folder: Path, body: bytes) -> None:
-    collected.exchange(*exchange(body, b"1", "image/png"), chance=0)
-    collected.close()
-    (line,) = lines(folder, "request")
-    assert line["datainblob"] == "true" and line["data"].startswith("https://x/request/")
-    assert (folder / "request" / line["data"].removeprefix("https://x/request/")).read_bytes() == body
+    (inputs,), (outputs,) = lines(folder, "model_inputs"), lines(folder, "model_outputs")
+    assert inputs["data"] == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+    assert outputs["data"] == [{"late": 0.5}, {"late": None}]
+    assert inputs["correlationid"] == "corr" and inputs["collectdatatype"] == "pandas.core.frame.DataFrame"
 
 
 def test_a_sample_keeps_pairs(folder: Path) -> None:
@@ -122,110 +97,70 @@ def test_a_sample_keeps_pairs(folder: Path) -> None:
     assert [one["data"] for one in lines(folder, "response")] == list(range(25))
 
 
-def test_a_large_file_goes_on_in_another(collected: Collected, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FILE_BYTES", 500)
-    for at in range(6):
-        written = threading.Event()
-        put(collected, b"[%d]" % at, done=lambda ok, written=written: written.set() if ok else None)
-        assert written.wait(5)
-    collected.close()
-    assert [one.name for one in files(folder, "model_inputs")] == ["srv-1-1.jsonl", "srv-1-2.jsonl", "srv-1.jsonl"]
-    assert sorted(one["data"][0] for one in lines(folder, "model_inputs")) == list(range(6))
-
-
-def test_a_full_disk_loses_whole_lines_and_says_how_many(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_what_cannot_be_written_is_counted_and_said(
+    collected: Collected, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    collected, told = make(folder), list[bool]()
-    ended = threading.Event()
-    put(collected, b"[1]", done=lambda ok: (told.append(ok), ended.set()))
-    assert ended.wait(5)
-    write = os.write
-
-    def full(descriptor: int, data: bytes) -> int:
-        if len(data) < 200:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(descriptor, data[:100])
-
-    monkeypatch.setattr(os, "write", full)
-    ended.clear()
-    put(collected, b"[2]", done=lambda ok: (told.append(ok), ended.set()))
-    assert ended.wait(5)
-    monkeypatch.undo()
-    put(collected, b"[3]")
+    assert written(collected, b"[1]")
+    (file,) = (folder / "model_inputs").rglob("*.jsonl")
+    full = collected.add([("model_outputs", AS_SENT, b"[1]", JSON, "id", 0.0, {})])
+    (folder / "model_outputs").write_text("no folder")
+    assert full and written(collected, b"[2]")
     collected.close()
-    assert told == [True, False] and [one["data"] for one in lines(folder, "model_inputs")] == [[1], [3]]
-    assert (collected.written, collected.lost) == (2, 1)
-    assert "1 line(s) until now: No space left on device" in caplog.text
+    assert (collected.written, collected.lost) == (2, 1) and len(file.read_text().splitlines()) == 2
+    assert "1 line(s) until now: Not a directory" in caplog.text
     assert "smalt_inference_collected_lost_total 1" in collected.metrics()
 
 
-def test_what_waits_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 1000)
-    collected, held, begun = make(folder), threading.Event(), threading.Event()
-
-    def slow() -> bytes:
-        begun.set()
-        held.wait(10)
-        return b"{}\n"
-
-    assert collected.add("model_inputs", slow, 900)
-    assert begun.wait(5)
-    assert not collected.add("model_inputs", lambda: b"{}\n", 900, wait_s=0.01) and collected.lost == 1
-    held.set()
-    assert collected.add("model_inputs", lambda: b"{}\n", 900, wait_s=5), "there is room again"
+def test_another_process_goes_on_where_one_was_killed(
+    collected: Collected, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert written(collected, b"[1]")
+    process = collected._process._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGTERM)
+    assert written(collected, b"[2]"), "it ends when its parent says so"
+    process.kill()
+    process.wait()
+    assert not written(collected, b"[3]") and written(collected, b"[4]")
     collected.close()
-    assert len(lines(folder, "model_inputs")) == 2
+    assert [one["data"] for one in lines(folder, "model_inputs")] == [[1], [2], [4]] and collected.lost == 1
+    assert "1 line(s) until now: the process that writes them failed" in caplog.text
 
 
-def test_lines_are_written_before_many_are_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They may be many times as large as what waits."""
-    monkeypatch.setattr(module, "WRITE_BYTES", 250)
-    append, held = module.Collection.append, threading.Event()
-    unwritten, most = [0], [0]
+class Slow(Process):
+    """Writes nothing, and not before it may."""
 
-    def line() -> bytes:
-        held.wait(10)
-        unwritten[0] += 100
-        most[0] = max(most[0], unwritten[0])
-        return b"1" * 99 + b"\n"
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may, self.batches = threading.Event(), threading.Event(), list[int]()
 
-    def written(self: module.Collection, content: bytes, period: str, instance: str) -> None:
-        append(self, content, period, instance)
-        unwritten[0] -= len(content)
+    def write(self, config: Any, items: Sequence[Item]) -> Answer:
+        self.begun.set()
+        assert self.may.wait(10)
+        self.batches.append(len(items))
+        return [], ""
 
-    monkeypatch.setattr(module.Collection, "append", written)
-    collected = make(folder)
+
+def test_what_waits_is_bounded(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 2 * module.LINE_BYTES)
+    collected._process = slow = Slow()
+    assert collected.add([item(b"[%s]" % (b"1" * 400))])
+    assert slow.begun.wait(5)
+    assert not collected.add([item(b"[%s]" % (b"2" * 400))], wait_s=0.01) and collected.lost == 1
+    slow.may.set()
+    assert collected.add([item(b"3")], wait_s=5), "there is room again"
+    collected.close()
+    assert slow.batches == [1, 1] and collected.written == 2
+
+
+def test_batches_are_bounded(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 3 * module.LINE_BYTES)
+    collected._process = slow = Slow()
     for _ in range(10):
-        assert collected.add("model_inputs", line, 1)
-    held.set()
+        collected.add([item(b"1")])
+    slow.may.set()
     collected.close()
-    assert most[0] == 300 and unwritten[0] == 0 and collected.written == 10 == len(lines(folder, "model_inputs"))
-
-
-def test_what_cannot_be_a_line_does_not_stop_the_others(collected: Collected, folder: Path) -> None:
-    assert collected.add("model_inputs", lambda: bytes([1 // 0]), 1)
-    put(collected, b"[1]")
-    collected.close()
-    assert len(lines(folder, "model_inputs")) == 1 and collected.lost == 1
-
-
-@pytest.mark.parametrize(
-    ("value", "names", "expected"),
-    [
-        (Table(("a", "b"), [[1, "x"], [2, None]]), (), [{"a": 1, "b": "x"}, {"a": 2, "b": None}]),
-        (Table(None, [[1, 2]]), ("a", "b"), [{"a": 1, "b": 2}]),
-        ([0.5, float("nan")], (), [{"0": 0.5}, {"0": None}]),
-        ([0, 1], ("churned",), [{"churned": 0}, {"churned": 1}]),
-        ([[0.1, 0.9]], (), [{"0": 0.1, "1": 0.9}]),
-        ([{"label": "a", "p": 1.0}], (), [{"label": "a", "p": 1.0}]),
-        ({"x": [1, 2], "y": [3, 4]}, (), [{"x": 1, "y": 3}, {"x": 2, "y": 4}]),
-        ({"x": [1], "y": 3}, (), [{"x": [1], "y": 3}]),
-        ("text", (), [{"0": "text"}]),
-    ],
-)
-def test_rows_are_records_as_a_frame_writes_them(value: Any, names: tuple[str, ...], expected: Any) -> None:
-    assert json.loads(records_line(value, names)) == expected
+    assert sum(slow.batches) == 10 and max(slow.batches) <= 3
 
 
 def test_a_socket_of_another_user_is_told_from_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

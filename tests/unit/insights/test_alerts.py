@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,11 +36,16 @@ class Receiver:
     def __init__(self) -> None:
         self.answers = [200]
         self.heard: list[Any] = []
+        self.keys: set[str] = set()
+        self.meanwhile: list[Callable[[], Any]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                outer.keys.add(self.headers["idempotency-key"])
                 outer.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                while outer.meanwhile:
+                    outer.meanwhile.pop()()
                 self.send_response(outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0])
                 self.send_header("location", f"http://localhost:{outer.port}/elsewhere")
                 self.end_headers()
@@ -72,7 +77,7 @@ def hook() -> Iterator[Receiver]:
 
 class Site:
     def __init__(self, root: Any, hook: Receiver, **properties: Any) -> None:
-        hook.heard, hook.answers = [], [200]
+        hook.heard, hook.answers, hook.keys = [], [200], set()
         self.harness = Harness(root, webhook_hosts=f"localhost:{hook.port}")
         self.recorder = Recorder(self.harness.clock)
         prepare(self.harness, "workspaces/onlineendpoints/deployments")
@@ -100,6 +105,10 @@ class Site:
         self.recorder.flush(self.harness.database)
         self.watch.look()
         self.harness.settle()
+
+    @property
+    def calm_since(self) -> Any:
+        return self.harness.row(ALERT).status.get("calm_since")
 
     @property
     def state(self) -> str:
@@ -144,6 +153,46 @@ def test_it_fires_once_and_is_resolved_once(site: Site, hook: Receiver) -> None:
     assert resolved["originAlertId"] == essentials["originAlertId"]
     feed = site.harness.get(f"{ALERT}/changes").json()["value"]
     assert [one["to"] for one in feed if one["to"] in ("Fired", "Resolved")] == ["Fired", "Resolved"]
+
+
+def test_how_long_it_is_calm_outlives_a_restart(site: Site, hook: Receiver) -> None:
+    site.answer(800)
+    begun = site.harness.clock()
+    while site.state == "Fired":
+        site.answer(50)
+        site.restart()
+        assert site.harness.clock() < begun + 600
+    calm_since, resolved_at = site.calm_since, site.harness.row(ALERT).status["resolved_at"]
+    assert calm_since is None and len(hook.heard) == 2
+    assert resolved_at - begun < 300 + 180 + 60, "the window, three looks and not one that begins anew"
+
+
+def test_it_is_calm_anew_when_its_condition_held_meanwhile(site: Site) -> None:
+    site.answer(800)
+    while site.calm_since is None:
+        site.answer(50)
+    site.answer(800, count=2000)
+    assert site.calm_since is None and site.state == "Fired"
+
+
+def test_a_notice_is_told_once_though_the_rule_is_changed_meanwhile(site: Site, hook: Receiver) -> None:
+    """The step that tells it is dropped then."""
+    body = EXAMPLES["microsoft.insights/metricalerts"].body(severity=1)
+    hook.meanwhile.append(lambda: site.harness.put(ALERT, body))
+    site.answer(800)
+    for _ in range(3):
+        site.answer(800)
+    assert not hook.meanwhile and len(hook.heard) == 1 == len(hook.keys)
+
+
+def test_each_try_of_a_notice_has_its_key(site: Site, hook: Receiver) -> None:
+    hook.answers = [500, 200]
+    site.answer(800)
+    site.harness.clock.pass_(10)
+    site.harness.settle()
+    for _ in range(40):
+        site.answer(50)
+    assert len(hook.heard) == 3 and len(hook.keys) == 2
 
 
 def test_a_receiver_that_fails_is_tried_again_and_in_the_end_not(site: Site, hook: Receiver) -> None:
@@ -363,7 +412,7 @@ def test_a_receiver_that_never_comes_to_an_end_holds_nobody_up(
         thread.start()
         try:
             port = listener.getsockname()[1]
-            assert "within 0.3 s" in metric_alert._post(f"http://127.0.0.1:{port}/", {"a": 1})
+            assert "within 0.3 s" in metric_alert._post(f"http://127.0.0.1:{port}/", "key", {"a": 1})
         finally:
             ended.set()
             thread.join()
@@ -372,3 +421,30 @@ def test_a_receiver_that_never_comes_to_an_end_holds_nobody_up(
     lanes = harness.kinds.lanes()
     assert [name for name, lane in lanes.items() if alert.key in lane.kinds] == ["telling"]
     assert [name for name, lane in lanes.items() if compute.key in lane.kinds] == ["control", "cleanup"]
+
+
+def test_somebody_looks_after_a_fired_alert_until_it_is_resolved(site: Site, hook: Receiver) -> None:
+    early = site.harness.send("POST", f"{ALERT}/acknowledge", {})
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "AlertNotFired")
+    site.answer(800)
+    assert site.state == "Fired"
+    for _ in range(2):  # the first who did it stays
+        state = site.harness.send("POST", f"{ALERT}/acknowledge", {}).json()["alertState"]
+        assert (state["acknowledgedBy"], state["monitorCondition"]) == ("ada", "Fired")
+    site.restart()
+    site.answer(800)
+    assert site.harness.get(ALERT).json()["properties"]["alertState"]["acknowledgedBy"] == "ada"
+    assert len(hook.heard) == 1, "it fires once"
+    for _ in range(60):
+        site.answer(50)
+    assert site.state == "Resolved"
+    site.answer(800, after_s=400)
+    assert "acknowledgedBy" not in site.harness.get(ALERT).json()["properties"]["alertState"]
+
+
+def test_alerts_are_listed_by_what_they_look_at(site: Site) -> None:
+    rules = f"{GROUP}/providers/Microsoft.Insights/metricAlerts"
+    workspace = ENDPOINT.partition("/onlineEndpoints/")[0]
+    for scope, names in ((ENDPOINT, ["slow"]), (workspace, ["slow"]), (BLUE, []), (ENDPOINT[:-1], []), ("", ["slow"])):
+        found = site.harness.get(f"{rules}?scope={scope}").json()["value"]
+        assert [one["name"] for one in found] == names, scope

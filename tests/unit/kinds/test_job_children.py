@@ -144,7 +144,7 @@ def test_lists_show_roots_and_a_parents_children(harness: Harness) -> None:
 
 
 def test_one_step_answers_for_many_ends(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parent's steps do not grow with its children: those that end in one second are looked at once."""
+    """The parent's steps do not grow with its children: those that end in one second are looked at once, but for the last few."""
     steps: list[str] = []
 
     def counting(platform: Platform, row: Row) -> Step:
@@ -160,7 +160,7 @@ def test_one_step_answers_for_many_ends(harness: Harness, monkeypatch: pytest.Mo
     while end_all(harness):
         pass
     assert counted(harness) == {"Completed": count}
-    assert len(steps) - submitting <= 2
+    assert len(steps) - submitting <= 2 + child_counts.FEW + 1
     harness.clock.pass_(1.0)
     harness.settle()
     assert status(harness, "fan") == "Completed"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from smalt.arm.errors import ArmError
+from smalt.arm.triggers import Trigger, parsed
 from smalt.arm.zones import instant, zone
-from smalt.kinds.jobs.schedules.triggers import Trigger, parsed
 
 BERLIN, NEW_YORK = "W. Europe Standard Time", "Eastern Standard Time"
 

@@ -10,6 +10,7 @@ from fakes.platform import GROUP, SUBSCRIPTION, WORKSPACE, Harness
 
 VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/keys"
 KEY = "https://keys.vault.local/keys/one/1"
+NO_KEYS = "CustomerManagedKeyNotSupported"
 
 
 def deployed(harness: Harness, **parameters: Any) -> Any:
@@ -51,15 +52,12 @@ def test_what_is_given_is_shown(harness: Harness, parameter: str, property_: str
     assert property_ not in deployed(harness, **{parameter: {} if isinstance(value, dict) else ""})
 
 
-def test_a_key_of_the_users_is_shown(harness: Harness) -> None:
-    account = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/own1"
-    given = {"cmk_keyvault": VAULT, "resource_cmk_uri": KEY, "encryption_storage_resourceid": account}
+def test_a_key_of_the_users_is_refused(harness: Harness) -> None:
+    given = {"cmk_keyvault": VAULT, "resource_cmk_uri": KEY}
+    error = deployed(harness, encryption_status="Enabled", encryption_search_resourceid="", **given)
+    assert (error["code"], error["target"]) == (NO_KEYS, "properties.parameters.encryption_status")
+    assert harness.get(WORKSPACE.replace("/bank", "/templated")).status_code == 404
     assert "encryption" not in deployed(harness, encryption_status="Disabled", **given)
-    assert deployed(harness, encryption_status="Enabled", encryption_search_resourceid="", **given)["encryption"] == {
-        "status": "Enabled",
-        "keyVaultProperties": {"keyVaultArmId": VAULT, "keyIdentifier": KEY},
-        "storageAccountResourceId": account,
-    }
 
 
 def test_an_account_of_another_subscription_is_not_taken_for_one_here(harness: Harness) -> None:

@@ -111,6 +111,15 @@ def failed(times: int) -> Metrics:
     return made
 
 
+def test_what_is_collected_and_what_is_lost_are_read_there_too(site: Site) -> None:
+    counted = Metrics().text(["smalt_inference_collected_lines_total 40", "smalt_inference_collected_lost_total 3"])
+    site.live("one")
+    with site.replica("one", b"HTTP/1.1 200 OK\r\n\r\n" + counted):
+        site.look()
+        site.look()
+    assert site.total("DataCollectionEventsPerMinute") == 40 and site.total("DataCollectionErrorsPerMinute") == 3
+
+
 def test_what_replicas_count_is_read_at_azure_monitors_address(site: Site) -> None:
     one, other = failed(3), failed(2)
     one.in_flight = 5

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
 from fakes.examples import EXAMPLES, prepare
@@ -31,6 +32,7 @@ def serving(harness: Harness) -> str:
     return name
 
 
+@pytest.mark.serial
 def test_slow_deletes_hold_up_no_replica(harness: Harness) -> None:
     """Sixteen jobs whose folders take for ever to remove, and a replica that dies."""
     dead = serving(harness)
@@ -74,7 +76,7 @@ def test_slow_deletes_hold_up_no_replica(harness: Harness) -> None:
         began = time.monotonic()
         harness.engine.finish(dead, 1, error="out of memory")
         assert replaced.wait(10)
-        assert time.monotonic() - began < 5, "it waited for the deletes"
+        assert time.monotonic() - began < 0.5, "it waited for the deletes"
     finally:
         released.set()
         harness.loop.stop()

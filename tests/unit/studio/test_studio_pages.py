@@ -183,7 +183,7 @@ def test_an_endpoint_has_a_page_and_is_in_the_list(site: StudioSite) -> None:
         assert SCRIPT not in page.text and not INLINE.search(page.text) and not ELSEWHERE.search(page.text)
     assert "It has none, and answers no request." in page.text and "created by ada" in page.text
     found = site.open("/studio/endpoints/churn/numbers", {**HERE, "of": "latency"}).json()
-    assert found == {"step": [], "time": [], "lines": {"p50 ms": [], "p99 ms": []}}
+    assert found == {"step": [], "time": [], "lines": {"p50 ms": [], "p95 ms": [], "p99 ms": []}}
     assert site.open("/studio/endpoints/none").status_code == 404
     site.allowed = False
     assert site.open("/studio/endpoints/churn").status_code == 403

@@ -30,7 +30,7 @@ class ServeConfig:
     - `max_concurrent` is the number of threads that call run(); `WORKER_COUNT`, where set, decides instead.
     - `request_timeout_s` is the time from a request's arrival to its 408; 0 means none.
     - `drain_s` bounds what SIGTERM waits for.
-    - `collector` says what is collected and where to (`collected.py`); empty: nothing.
+    - `collector` says what is collected and where to (`collecting.py`); empty: nothing.
     """
 
     mode: str = "script"

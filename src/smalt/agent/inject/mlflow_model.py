@@ -8,7 +8,6 @@ tried when the model is loaded; a batch that fails is done again one by one, so 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -19,7 +18,6 @@ from typing import Any
 from .http1 import Request
 from .outcome import InputError, Outcome, ScoringTimeout, error, model_error, plain_value, scored, to_json
 from .predictor import Predictor
-from .records import records_line
 from .rowwise import find_row_function
 from .script import json_object
 from .tabular import Layout, Table, read_body, read_table
@@ -77,17 +75,10 @@ class MlflowScorer:
     def swagger_schemas(self) -> tuple[Any, Any]:
         return self._predictor.swagger_schemas()
 
-    def input_records(self, body: bytes) -> bytes:
-        """What is collected of a request that was scored: its rows, in the signature's order."""
-        key, data, _ = read_body(body)
-        if self._layout is not None:
-            return records_line(self._layout.fit(read_table(key, data)), self._layout.names)
-        split = isinstance(data, dict) and isinstance(data.get("data"), list)
-        return records_line(read_table(key, data) if split else data)
-
-    def output_records(self, body: bytes) -> bytes:
-        """What is collected of an answer."""
-        return records_line(json.loads(body), self._predictor.output_names)
+    def records(self) -> dict[str, Any]:
+        """What `RowRecords` needs to read requests and answers."""
+        columns = self._layout and [[one.name, one.kind, one.required] for one in self._layout.columns]
+        return {"columns": columns, "outputs": list(self._predictor.output_names)}
 
     def score(self, requests: list[Request]) -> list[Outcome]:
         started = time.perf_counter()

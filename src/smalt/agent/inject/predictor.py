@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import importlib
+import json
 import traceback
+from pathlib import Path
 from typing import Any
 
 from .outcome import InputError
@@ -12,6 +14,7 @@ from .postpone import postpone
 from .tabular import INT_RANGES, Column, Layout, Table, read_table
 
 SCHEMA_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+EXAMPLE_FILE, EXAMPLE_BYTES = "serving_input_example.json", 64 * 1024
 EXAMPLE_VALUES = {"double": 0.0, "float": 0.0, "integer": 0, "long": 0, "boolean": False, "string": ""}
 JSON_TYPES = {"double": "number", "float": "number", "integer": "integer", "long": "integer", "boolean": "boolean"}
 
@@ -91,8 +94,9 @@ class Predictor:
     def swagger_schemas(self) -> tuple[Any, Any]:
         """What /swagger.json says of the input and the output."""
         output = {"type": "array", "items": {}}
+        given = self._example()
         if self.layout is None:
-            return {"type": "object", "properties": {"input_data": {}}, "example": {"input_data": []}}, output
+            return {"type": "object", "properties": {"input_data": {}}, "example": given or {"input_data": []}}, output
         names = list(self.layout.names)
         row = [EXAMPLE_VALUES.get(column.kind, "") for column in self.layout.columns]
         data = {"type": "array", "items": {"type": "array", "items": {}}}
@@ -105,8 +109,19 @@ class Predictor:
             },
             "x-columns": {one.name: JSON_TYPES.get(one.kind, "string") for one in self.layout.columns},
         }
-        example = {"input_data": {"columns": names, "index": [0], "data": [row]}}
+        example = given or {"input_data": {"columns": names, "index": [0], "data": [row]}}
         return {"type": "object", "properties": {"input_data": split}, "example": example}, output
+
+    def _example(self) -> Any:
+        """A request with the input example that MLflow wrote beside the model; None: there is none, or a long one."""
+        path = Path(self.folder) / EXAMPLE_FILE
+        try:
+            if path.stat().st_size > EXAMPLE_BYTES:
+                return None
+            given = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return given if isinstance(given, dict) else None
 
     def _columns(self) -> Layout | None:
         if self._inputs is None or self._inputs.is_tensor_spec():

@@ -73,7 +73,7 @@ def main() -> None:
     if receiver:
         receiver.shorten()
     if collected and isinstance(scorer, MlflowScorer):
-        collected.records = scorer
+        collected.know_rows(scorer.records())
     gc.collect()
     gc.freeze()
     threads = settings.worker_count or config.max_concurrent

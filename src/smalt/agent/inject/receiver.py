@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 from typing import Any, Mapping
 
-from .collected import HTTP_WAIT_S, JSON, LINE_BYTES, WAIT_S, Collected
+from .collected import HTTP_WAIT_S, WAIT_S, Collected
+from .collecting import AS_SENT, JSON, ONE_LINE
 from .http1 import Connection, Request, Response, Site, encode
 from .outcome import error
 
@@ -123,14 +124,10 @@ class Receiver:
             )
             if header in headers
         }
-        checked = own and media == JSON and b"\n" not in content
+        what = ONE_LINE if own and media == JSON and b"\n" not in content else AS_SENT
         correlation, at = headers.get("ce-x-request-id", ""), _time(headers.get("ce-time", ""))
-
-        def make() -> bytes:
-            return self._collected.line(name, content, media, correlation, at, more, checked)
-
-        wait_s = WAIT_S if own else HTTP_WAIT_S
-        return self._collected.add(name, make, len(content) + LINE_BYTES, wait_s, done)
+        item = (name, what, content, media, correlation, at, more)
+        return self._collected.add([item], WAIT_S if own else HTTP_WAIT_S, done)
 
 
 class _Caller(Connection):

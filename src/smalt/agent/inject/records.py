@@ -9,7 +9,27 @@ import json
 import math
 from typing import Any, Sequence
 
-from .tabular import Table
+from .tabular import Column, Layout, Table, read_body, read_table
+
+
+class RowRecords:
+    """`columns`: the signature's, [NAME, TYPE, REQUIRED] each; None where it has no plain ones. `outputs`: its names of
+    what the model returns."""
+
+    def __init__(self, columns: Sequence[Sequence[Any]] | None, outputs: Sequence[str]) -> None:
+        self._layout = Layout(Column(*one) for one in columns) if columns else None
+        self._outputs: list[str] = list(outputs)
+
+    def inputs(self, body: bytes) -> bytes:
+        """The rows of a request that was scored, in the signature's order."""
+        key, data, _ = read_body(body)
+        if self._layout is not None:
+            return records_line(self._layout.fit(read_table(key, data)), self._layout.names)
+        split = isinstance(data, dict) and isinstance(data.get("data"), list)
+        return records_line(read_table(key, data) if split else data)
+
+    def outputs(self, body: bytes) -> bytes:
+        return records_line(json.loads(body), self._outputs)
 
 
 def records_line(value: Any, names: Sequence[str] = ()) -> bytes:

@@ -1,5 +1,7 @@
 """The file that a deployment's process starts: `python .../inject/serve.py --socket PATH --config config.json`.
 
+With `--collect` it is the process beside it that writes what is collected (`collecting.py`).
+
 Python puts the folder of the started file first on `sys.path`; there our modules would hide the user's modules of the
 same names. So the folder leaves the path, and is loaded as a package under a name of its own.
 """
@@ -26,4 +28,5 @@ if __name__ == "__main__":
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
     load_package(str(here))
-    importlib.import_module(PACKAGE + ".process").main()
+    role = "collecting" if sys.argv[1:] == ["--collect"] else "process"
+    importlib.import_module(f"{PACKAGE}.{role}").main()

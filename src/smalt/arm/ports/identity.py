@@ -20,10 +20,17 @@ class Principal:
 
 
 class Grants(Protocol):
-    """What principals may do where, as far as lists ask: each shows what its reader may read."""
+    """What principals may do where. Nobody else decides that: neither for one resource, nor for a list."""
+
+    def check(self, principal: Principal, action: str, resource_id: str) -> None:
+        """Raises ArmError(403) if `principal` may not do `action` (ARM's: provider/type/verb) on the resource."""
+        ...
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
-        """Ids at and below which `principal` may do `action` (ARM's: provider/type/read). None: everywhere."""
+        """Ids at and below which `principal` may do `action`, of which a list then shows what is there.
+
+        None: everywhere.
+        """
         ...
 
     def partly(self, principal: Principal, action: str, scope: str) -> bool:
@@ -40,6 +47,9 @@ class Tokens(Protocol):
 
 
 class IdentityHeaders(Protocol):
-    def mint(self, principal: Principal, lifetime_s: float) -> str:
-        """What a process sends to the managed-identity endpoint as `X-IDENTITY-HEADER` to be `principal` there."""
+    def mint(self, principal: Principal, lifetime_s: float, holder: str = "") -> str:
+        """What a process sends to the managed-identity endpoint as `X-IDENTITY-HEADER` to be `principal` there.
+
+        `holder`: the task of a compute instance, with which it ends (`arm/instances.py`).
+        """
         ...

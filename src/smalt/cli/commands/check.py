@@ -42,7 +42,8 @@ _SECRET_WORDS = frozenset(
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _PLAIN_VALUE = re.compile(r"[+-]?\d+(\.\d+)?|true|false|yes|no|on|off|none", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
-    r"AccountKey=|SharedAccessKey=|-----BEGIN|[?&]sig=|^eyJ[\w-]+\.[\w-]+\.|://[^/\s:@]+:[^/\s@]+@|^(sk|gh[pousr])[-_]\w{20}"
+    r"AccountKey=|SharedAccessKey=|-----BEGIN|[?&]sig=|^eyJ[\w-]+\.[\w-]+\.|://[^/\s:@]+:[^/\s@]+@"
+    r"|^(sk|gh[pousr])[-_]\w{20}"
 )
 _ROLLED_BACK = "rolled back"  # the reason of such a change
 

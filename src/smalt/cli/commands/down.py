@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from smalt.agent import linux
+from smalt.cli import ray_head
 from smalt.cli.port_holder import dismiss
 from smalt.cli.root import CliError, resolve, take_lock, wait_for_holder
 from smalt.cli.supervisor import GRACE_S
@@ -29,16 +30,26 @@ def run(root: Path | None, everything: bool = False) -> int:
     if everything:
         _end(settings)
     else:
-        tell_what_goes_on(settings)
+        _leave_unless_begun(settings)
     return 0
 
 
-def tell_what_goes_on(settings: Settings) -> None:
-    """What goes on without the platform."""
+def _leave_unless_begun(settings: Settings) -> None:
+    if settings.root.is_dir() and (lock := take_lock(settings.root)) is not None:  # else somebody starts it again
+        with closing(lock):
+            leave(settings)
+
+
+def leave(settings: Settings) -> None:
+    """End what is of no use without the platform, and say what goes on. Only for who holds the lock."""
+    if not ray_head.busy(settings):
+        ray_head.end(settings)
     left = observe_tasks(settings)
     if left:
         print(f"This goes on, and the next up adopts it; to end it: smalt down --all --root {settings.root}")
         print("\n".join(lines(left)))
+    if ray_head.runs(settings):
+        print("  Ray's head, as jobs run on its nodes")
 
 
 def _end(settings: Settings) -> None:
@@ -50,7 +61,7 @@ def _end(settings: Settings) -> None:
     if lock is None:
         raise CliError(f"somebody starts the platform on {settings.root} now; nothing else was ended.")
     with closing(lock):
-        left = end_tasks(settings)
+        left = [*ray_head.end(settings), *end_tasks(settings)]
     if left:
         raise CliError("this does not end, not even killed:\n" + "\n".join(lines(summary(left))))
     if found:

@@ -23,6 +23,8 @@ from smalt.agent.wire import Hint
 from smalt.arm.ids import workspace_id
 from smalt.cli.root import CliError, prepare, resolve, take_lock
 from smalt.cli.rows import opened
+from smalt.engines.local.capacity import machine_capacity
+from smalt.engines.local.gpus import chosen
 from smalt.node.credential import Credential, CredentialError
 from smalt.node.host import ip_of, make_service, node_settings
 from smalt.node.service import NodeRevoked, NodeService
@@ -101,8 +103,9 @@ def list_all(root: Path | None, as_json: bool) -> int:
 
 
 def run(
-    root: Path | None, token_file: Path, server: str, name: str, isolation: str, blobs: Path | None, address: str
-) -> int:
+    root: Path | None, token_file: Path, server: str, name: str, isolation: str, blobs: Path | None, address: str,
+    gpus: str | None,
+) -> int:  # fmt: skip
     """In the foreground, until a signal comes. What runs goes on, and is adopted by the next."""
     try:
         credential = Credential.read(token_file)
@@ -117,6 +120,10 @@ def run(
         address = ip_of(address) if address else ""
     except OSError as error:
         raise CliError(f"--address {address}: nobody finds this machine there ({error.strerror})") from error
+    try:
+        own = None if gpus is None else chosen(gpus, machine_capacity().gpus)
+    except ValueError as error:
+        raise CliError(f"--gpus {gpus}: {error}") from error
     if blobs is not None and not blobs.is_dir():
         raise CliError(f"{blobs} is no folder: --blobs names the platform's folder of blobs, as this machine sees it")
     if (settings.root / "config.json").exists():
@@ -128,7 +135,7 @@ def run(
     lock.claim()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    return _serve(make_service(settings, credential, blobs, address))
+    return _serve(make_service(settings, credential, blobs, address, own))
 
 
 def _serve(service: NodeService) -> int:

@@ -21,6 +21,13 @@ from smalt.cli.shell import no_proxy
 from smalt.cli.variables import client_variables, identity_secret
 from smalt.settings import Settings
 
+# What the code makes, as the Studio shows it.
+PAGES = {
+    "Its jobs:": "/jobs?experimentName=quickstart-churn",
+    "Its model:": "/models/quickstart-churn",
+    "Its endpoint:": "/endpoints/quickstart-churn",
+}
+
 
 def run(root: Path | None, told: Told) -> int:
     console = Console(highlight=False, soft_wrap=True)
@@ -50,6 +57,8 @@ def _client(settings: Settings, environment: dict[str, str]) -> dict[str, str]:
 
 def _farewell(console: Console, settings: Settings, script: Path) -> None:
     console.print(f"Studio:       {login_url(settings)}  (the link logs in once)")
+    for what, page in PAGES.items():
+        console.print(f"{what:13} {settings.url}/studio{page}")
     console.print(
         f"The code:     {script} and {script.parent / 'src' / 'train_churn.py'}: change it and run this again"
     )

@@ -19,13 +19,13 @@ from rich.table import Table
 from smalt.auth.certificates import ensure_certificates
 from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.blob_store import absolute, check_store_answers, check_store_kept
-from smalt.cli.commands.down import tell_what_goes_on
+from smalt.cli.commands.down import leave
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.database import check_answers, check_kept, check_keys
 from smalt.cli.port_holder import dismiss, holds
 from smalt.cli.ports import taken
 from smalt.cli.programs import programs
-from smalt.cli.ray import ray_lacks
+from smalt.cli.ray import check_ray, ray_lacks
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.shell import platform_environment
 from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
@@ -98,6 +98,7 @@ def _lock(wanted: Settings) -> Lock | None:
             _check_space(wanted)
             _check_port(wanted)
             _check_events(wanted)
+            check_ray(wanted)
             check_answers(wanted)
             check_keys(wanted)
             check_store_answers(wanted)
@@ -145,7 +146,7 @@ def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> No
         except StartFailed as error:
             raise CliError(f"the platform did not come up: {error}") from error
     console.print("Smalt has stopped.")
-    tell_what_goes_on(settings)
+    leave(settings)
 
 
 @dataclass

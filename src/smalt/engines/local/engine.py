@@ -57,9 +57,13 @@ class LocalEngine:
 
     `finder` says what the names of a task are here; without it nothing can be started, only looked at and ended.
     `nursery` keeps a process that forks agents in milliseconds; without it each agent is an interpreter of its own.
+    `gpus`: the indices of the machine's that are this engine's; None: all.
     """
 
-    def __init__(self, settings: Settings, finder: Finder | None = None, nursery: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, finder: Finder | None = None, nursery: bool = True, gpus: Sequence[int] | None = None
+    ) -> None:
+        self._gpus = gpus
         self._finder = finder
         self._nursery = Nursery() if nursery else None
         self._folders = Folders(settings.tasks)
@@ -67,7 +71,7 @@ class LocalEngine:
         self._run, self._older = settings.run, settings.root / "serving"
         self._watcher: Watcher | None = None
         self._meter = Meter(settings)
-        self._walling = Walling(settings)
+        self._walling = Walling(settings, gpus)
         self._graves = Graves()
         self._busy: set[Path] = set()  # graves whose control groups could not go yet
         self._sweep()
@@ -77,7 +81,8 @@ class LocalEngine:
             self._carriage.adopt()
 
     def capacity(self, node: str = "") -> Capacity:
-        return machine_capacity()
+        found = machine_capacity()
+        return found if self._gpus is None else replace(found, gpus=len(self._gpus))
 
     def isolation(self, node: str = "") -> Isolation:
         return self._walling.isolation()

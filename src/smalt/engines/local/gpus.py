@@ -27,6 +27,23 @@ def machine_gpus(driver: Path = DRIVER) -> list[Gpu]:
     return [_gpu((one / "information").read_text(), index) for index, one in enumerate(sorted(_folders(driver)))]
 
 
+def chosen(text: str, count: int, driver: Path = DRIVER) -> list[int]:
+    """The indices that `text` names of the machine's `count` GPUs: indices or UUIDs with ',' between; empty: none.
+
+    Raises ValueError, in words.
+    """
+    uuids = {one.uuid: index for index, one in enumerate(machine_gpus(driver)) if one.uuid}
+    found: list[int] = []
+    for one in filter(None, (word.strip() for word in text.split(","))):
+        index = int(one) if one.isdecimal() else uuids.get(one, count)
+        if index >= count:
+            raise ValueError(f"'{one}' is none of the {count} GPUs of this machine")
+        if index in found:
+            raise ValueError(f"'{one}' is named twice")
+        found.append(index)
+    return found
+
+
 def _folders(driver: Path) -> list[Path]:
     return [one for one in driver.iterdir() if (one / "information").is_file()] if driver.is_dir() else []
 

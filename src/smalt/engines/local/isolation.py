@@ -47,8 +47,9 @@ class Trial:
 class Walling:
     """`around` gives a task its walls; `isolation` is what they are worth."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, own: Sequence[int] | None = None) -> None:
+        """`own`: the GPUs of the machine that tasks have, which count them from zero; None: all."""
+        self._settings, self._own = settings, own
         self._trying = threading.Lock()
         self._tried: Trial | None = None
 
@@ -117,6 +118,9 @@ class Walling:
 
     def _with_gpus(self, task: TaskSpec) -> TaskSpec:
         """By UUID, where the driver tells: an index counts anew inside of walls that hide a device."""
+        if self._own is not None:
+            asked = range(len(self._own)) if task.gpus is None else task.gpus
+            task = replace(task, gpus=[self._own[one] for one in asked if one < len(self._own)])
         if task.gpus is None:
             return task
         known = [self._gpus[one].uuid for one in task.gpus if one < len(self._gpus)]

@@ -53,7 +53,7 @@ class Node:
         file.write_text(json.dumps(told))
         self._command = [
             sys.executable, "-m", "smalt.cli", "node", "run", "--token-file", str(file), "--root", str(self._root),
-            "--isolation", wanted["isolation"], *_address(),
+            "--isolation", wanted["isolation"], "--gpus", _gpus(), *_address(),
         ]  # fmt: skip
         self._log = self._root.with_suffix(".log")
         self._failed, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
@@ -178,6 +178,11 @@ def _address() -> list[str]:
     """Ray's machines find this one where Ray does."""
     found = ray.util.get_node_ip_address()
     return [] if ":" in found else ["--address", found]
+
+
+def _gpus() -> str:
+    """Those that Ray has given to this actor: other nodes have the machine's others."""
+    return ",".join(map(str, ray.get_runtime_context().get_accelerator_ids().get("GPU", ())))
 
 
 def end(name: str, group: PlacementGroup) -> None:

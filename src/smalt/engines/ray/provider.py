@@ -17,7 +17,7 @@ import httpx
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Applied, NodePlace, ProvidedNode, WantedNode
 from smalt.engines.ray.dashboard import Dashboard, Job
-from smalt.settings import Settings
+from smalt.settings import LOCAL_RAY, Settings
 
 _COMMAND = "python -u -c 'import os; exec(os.environ[\"SMALT_BRIDGE\"])'"
 
@@ -56,6 +56,19 @@ class RayProvider:
             "isolation": place.isolation, "server": self._settings.url,
             "ca": (self._settings.tls / "ca.pem").read_text(), "nodes": nodes,
         }  # fmt: skip
+
+
+def local_head(settings: Settings) -> tuple[str, str]:
+    """Address and token of the head that this platform keeps (`cli/ray_head.py`). Raises ArmError where it has none."""
+    if settings.ray != LOCAL_RAY:
+        why = "Ray's head on this machine is not kept any more: smalt up --ray local starts it."
+        raise ArmError(502, "RayUnreachable", why)
+    try:
+        found = json.loads(settings.ray_head_file.read_text())
+        return str(found["url"]), str(found["token"])
+    except (OSError, ValueError, KeyError) as error:
+        why = f"Ray's head on this machine has not begun yet; see {settings.logs / 'ray.log'}."
+        raise ArmError(502, "RayUnreachable", why) from error
 
 
 def token_of(settings: Settings) -> str:

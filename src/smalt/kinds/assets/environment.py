@@ -13,13 +13,14 @@ import yaml
 from pydantic import Field
 from sqlalchemy import Connection
 
-from smalt.arm.errors import invalid
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.kind import Action, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentSpec
 from smalt.arm.validation import Properties
 from smalt.arm.yaml_text import read_yaml
+from smalt.kinds.assets.environment_build import told
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.references import CURATED, place_key, stands_for
 from smalt.kinds.assets.versions import (
@@ -135,6 +136,21 @@ def _view(platform: Platform, row: Row) -> Document:
     return {"isArchived": row.archived}
 
 
+def _builds(request: Request, row: Row | None) -> tuple[int, Any]:
+    """How it stands on this server, for jobs and for deployments, whose environment has the inference server, too."""
+    assert row is not None
+    platform = request.platform
+    with platform.database.read() as connection:
+        spec = specification(connection, row, request.id.home, request.now)
+    found: Document = {"refused": None, "jobs": None, "deployments": None}
+    try:
+        found["jobs"] = told(platform, platform.environments.plan(spec))
+        found["deployments"] = told(platform, platform.environments.plan(spec, serving=True))
+    except ArmError as error:
+        found["refused"] = error.message
+    return 200, found
+
+
 KINDS = in_both_homes(
     container("workspaces/environments", "environment"),
     Kind(
@@ -147,5 +163,6 @@ KINDS = in_both_homes(
         deleted=version_removed,
         name_pattern=NAME,
         newest_for=_as_version,
+        actions={"builds": Action(_builds, method="GET")},
     ),
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, and_, or_, select
 
 from smalt.agent.wire import Phase
+from smalt.arm import instances
 from smalt.arm.kind import INTERNAL, Document, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
@@ -20,6 +21,7 @@ from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.arm.runs import JOBS
 from smalt.kinds.assets.feeds import logins_of
 from smalt.store import resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 from smalt.store.tables import resource
 
@@ -29,6 +31,8 @@ KEPT_S = 30 * 86_400.0  # that nobody uses
 _LOOK_S = 86_400.0
 _RESYNC_S = 30.0
 _UNUSED = "unused_since"
+NOT_BUILT = "NotBuilt"  # nobody has asked for it here
+_LOG_MOST = 64 << 10  # bytes of a log's end, as a page shows it
 
 
 def build_id(platform: Platform, key: str) -> str:
@@ -67,6 +71,25 @@ def require(platform: Platform, plan: EnvironmentPlan, waiter: str) -> Callable[
         resources.wait_for(connection, waiter, [key], now)
 
     return writes
+
+
+def told(platform: Platform, plan: EnvironmentPlan) -> Document:
+    """How its build stands: `state`, `notes`, `error`, the end of its `log`; `lock`: exact versions, None: unknown."""
+    with platform.database.read() as connection:
+        row = resources.get(connection, build_id(platform, plan.key))
+    built = platform.environments.built(plan.key)
+    state = "Succeeded" if built else row.state if row and row.state in ("Creating", "Failed", REMOVING) else NOT_BUILT
+    log = platform.blobs.read(*platform.environments.log(plan.key), _LOG_MOST, from_end=True)
+    lock = platform.environments.lock(plan.key)
+    return {
+        "key": plan.key,
+        "summary": plan.summary,
+        "state": state,
+        "notes": list(built.notes) if built else [],
+        "error": part(row.status, "error").get("message") if row and state == "Failed" else None,
+        "log": log.decode(errors="replace") if log is not None else None,
+        "lock": dict(lock) if lock is not None else None,
+    }
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
@@ -120,8 +143,11 @@ def _remove(platform: Platform, row: Row, status: Document) -> Step:
 
 
 def _is_used(platform: Platform, key: str) -> bool:
-    """Whether a job that has not ended, or a deployment, has this environment in what it wants or has."""
-    users = or_(and_(resource.c.kind == JOBS, resource.c.ended_at.is_(None)), resource.c.kind == DEPLOYMENTS)
+    """Whether a job that has not ended, a deployment or an instance has this environment in what it wants or has."""
+    users = or_(
+        and_(resource.c.kind == JOBS, resource.c.ended_at.is_(None)),
+        resource.c.kind.in_((DEPLOYMENTS, instances.COMPUTES)),
+    )
     named = or_(resource.c.spec.contains(key), resource.c.status.contains(key))
     with platform.database.read() as connection:
         return connection.execute(select(resource.c.id).where(users, named).limit(1)).first() is not None

@@ -19,12 +19,11 @@ from smalt.agent.wire import Ref
 from smalt.arm.above import check_above
 from smalt.arm.assets import insert_version
 from smalt.arm.crud import Answer
-from smalt.arm.errors import ArmError, conflict, forbidden, invalid
+from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import HOMES, ML, NotAnId, ResourceId
 from smalt.arm.kind import OURS, Document, Kind, Request, Step
 from smalt.arm.models import note_content
 from smalt.arm.platform import Platform
-from smalt.arm.reach import covers
 from smalt.arm.validation import ASSET_NAME, Properties, checked, name_fault
 from smalt.kinds.assets import references, registries
 from smalt.kinds.assets.references import TITLES, Place
@@ -128,9 +127,7 @@ def _source(request: Request, connection: Connection, text: str) -> ResourceId:
     if type_ not in _URIS:
         known = ", ".join(_URIS)
         raise invalid(f"{_FIELD}: '{text[:200]}' is no version of one of: {known}.", _FIELD)
-    grants = request.platform.grants.reach(request.principal, f"{ML}/{id_.kind}/read")
-    if grants is not None and not any(covers(one.lower().rstrip("/"), id_.key) for one in grants):
-        raise forbidden(f"{request.principal.name} may not read {id_}.", _FIELD)
+    request.platform.grants.check(request.principal, f"{ML}/{id_.kind}/read", id_.key)
     if resources.get(connection, id_.key) is None:
         message = f"{_FIELD}: there is no {TITLES[type_]} '{id_.parent.name}', version '{id_.name}'."
         raise ArmError(404, "ResourceNotFound", message, _FIELD)

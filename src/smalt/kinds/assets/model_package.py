@@ -20,7 +20,7 @@ from smalt.arm.errors import conflict, invalid
 from smalt.arm.kind import Action, Document, Request
 from smalt.arm.ports import EnvironmentPlan
 from smalt.arm.validation import ASSET_NAME, Properties, checked, name_fault
-from smalt.auth.access import WORKSPACES, authorize
+from smalt.auth.access import WORKSPACES
 from smalt.kinds.assets import environment_build, references
 from smalt.kinds.assets.environment import check_own, specification
 from smalt.kinds.assets.feeds import feeds_of
@@ -100,7 +100,7 @@ def plan_of(environment: Row) -> EnvironmentPlan | None:
 def _package(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
     platform, home = request.platform, request.id.home
-    authorize(request.principal, _WRITE, home.key)
+    platform.grants.check(request.principal, _WRITE, home.key)
     asked = checked(_Asked, request.body, "", "package")
     with platform.database.read() as connection:
         resolved = _resolve(request, connection, row, asked)

@@ -84,7 +84,9 @@ def _stored(version: Kind) -> Admit:
 
 def _is_named(row: Row, query: Mapping[str, str]) -> bool:
     """Lists leave out what clients made on the way, without a name of the user's."""
-    return not row.status.get("anonymous")
+    if row.status.get("anonymous") or query.get("dataType") not in (None, "", row.status.get("type")):
+        return False
+    return query.get("searchText", "").lower() in row.name.lower()
 
 
 def _admit_container(request: Request, connection: Connection, old: Row | None) -> Admitted:

@@ -12,20 +12,21 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlalchemy import Connection
 
+from smalt.arm import instances
 from smalt.arm.durations import seconds_of
-from smalt.arm.envelope import timestamp
-from smalt.arm.errors import ArmError, conflict, invalid, not_found
+from smalt.arm.errors import conflict, invalid
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.computes import ray
+from smalt.kinds.computes.instances import life, resource
 from smalt.kinds.computes.ray import RayProperties, Scale
 from smalt.sched import placement, queue, turns
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes, resources
 from smalt.store.nodes import Machine
-from smalt.store.resources import Lock, Row
+from smalt.store.resources import Row
 
 _RESERVED = {"local", "serverless"}
 
@@ -81,9 +82,9 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     if attached and type_ == "AmlCompute":
         machine["ray"] = attached
     spec = {**request.body, "properties": {**properties, "properties": machine}}
+    if type_ == instances.TYPE:
+        return resource.admit(request, spec, machine, connection, old)
     status = dict(old.status) if old else {}
-    if type_ == "ComputeInstance":
-        status.setdefault("power", "Running")
     return Admitted(spec, state="Succeeded", due=True, status=status, writes=writes)
 
 
@@ -99,6 +100,8 @@ def _size(given: str | None) -> str:
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
+    if instances.is_one(row):
+        return life.step(platform, row)
     now = platform.clock()
     if row.deleting and ray_of(row):
         return ray.remove(platform, row)
@@ -128,7 +131,8 @@ def _reconcile_ray(platform: Platform, row: Row, scale: Scale) -> Step:
     with platform.database.write() as connection:
         queue.wake_first(connection, row.id, platform.clock())  # a node may have come, or what it waits for changed
         busy, idle = placement.counts(connection, row.id)
-    return Step("Succeeded", {**row.status, "busy": busy, "idle": idle, "ray": told}, done=True, after=after)
+    status = {**row.status, "busy": busy, "idle": idle, "ray": told}
+    return Step("Succeeded", status, done=True, after=after, home=ray.home_of(platform, row))
 
 
 def _view(platform: Platform, row: Row) -> Document:
@@ -154,9 +158,7 @@ def _view(platform: Platform, row: Row) -> Document:
             },
         }
     else:
-        machine["state"] = row.status.get("power", "Running")
-        last = row.status.get("last") or {"operationName": "Create", "operationTime": timestamp(row.created_at)}
-        machine["lastOperation"] = {**last, "operationStatus": "Succeeded", "operationTrigger": "User"}
+        machine = resource.view(platform, row)
     return {
         "properties": machine,
         "computeLocation": row.spec.get("location") or "local",
@@ -171,6 +173,8 @@ def _is_coming(machine: Machine) -> bool:
 
 
 def _wrong(row: Row) -> list[Document] | None:
+    if error := row.status.get("error"):
+        return [{"error": error}]
     why = (row.status.get("ray") or {}).get("why")
     return [{"error": {"code": "RayNodes", "message": why}}] if why else None
 
@@ -184,37 +188,6 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
             " Cancel the jobs or wait for their end.",
             "name",
         )
-
-
-def _power(name: str, state: str) -> Action:
-    def run(request: Request, row: Row | None) -> tuple[int, Any]:
-        assert row is not None
-        _check_instance(row, f"it scales by itself and is not {state.lower()}")
-        last = {"operationName": name, "operationTime": timestamp(request.now)}
-        with request.platform.database.write() as connection:
-            resources.merge_status(connection, row.id, {"power": state, "last": last})
-        return 202, None
-
-    return Action(run)
-
-
-def _enable_sso(request: Request, row: Row | None) -> tuple[int, Any]:
-    """Stored, as a PUT with the property does it."""
-    assert row is not None
-    wanted = request.body.get("enableSSO")
-    if not isinstance(wanted, bool):
-        raise invalid("enableSSO: this must be true or false.", "enableSSO")
-    _check_instance(row, "nobody signs in to its nodes")
-    with request.platform.database.write() as connection:
-        current = resources.get(connection, row.id, Lock.WRITE)
-        if current is None:
-            raise not_found("Compute", row.name)
-        machine = {**(current.properties.get("properties") or {}), "enableSSO": wanted}
-        spec = {**current.spec, "properties": {**current.properties, "properties": machine}}
-        resources.replace_spec(
-            connection, current, spec, state=current.state, now=request.now, by=request.principal.name, due=True
-        )
-    return 200, None
 
 
 def _preempt(request: Request, row: Row | None) -> tuple[int, Any]:
@@ -233,11 +206,6 @@ def _preempt(request: Request, row: Row | None) -> tuple[int, Any]:
         )
     request.platform.hub.notify(row.id)
     return 200, {"preempted": [jobs[owner].name for owner in owners if owner in jobs]}
-
-
-def _check_instance(row: Row, why: str) -> None:
-    if row.properties.get("computeType") != "ComputeInstance":
-        raise ArmError(400, "InvalidOperation", f"'{row.name}' is a cluster: {why}.", "name")
 
 
 def _nodes(request: Request, row: Row | None) -> tuple[int, Any]:
@@ -270,12 +238,10 @@ KIND = Kind(
     check_delete=_check_delete,
     long_running=True,  # also for clients that read the answer to a PUT twice where there is nothing to poll (1.31.0)
     actions={
-        "start": _power("Start", "Running"),
-        "stop": _power("Stop", "Stopped"),
-        "restart": _power("Restart", "Running"),
-        "enableSso": Action(_enable_sso),
+        **resource.ACTIONS,
         "listNodes": Action(_nodes),
         "preempt": Action(_preempt),
     },
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,31}$",
+    by_the_clock=True,
 )

@@ -17,17 +17,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from sqlalchemy import Connection
 
-from smalt.arm.errors import ArmError, conflict, forbidden
+from smalt.arm.errors import ArmError, conflict, forbidden, invalid
 from smalt.arm.kind import Document, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NodePlace, ProvidedNode, WantedNode
 from smalt.arm.validation import Properties
 from smalt.engines.ray.dashboard import check_address
-from smalt.engines.ray.provider import token_of
+from smalt.engines.ray.provider import local_head, token_of
 from smalt.sched import growth, placement, turns
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
-from smalt.settings import Settings
+from smalt.settings import LOCAL_RAY, Settings
 from smalt.store import nodes
 from smalt.store.nodes import Machine
 from smalt.store.resources import Row
@@ -38,6 +38,7 @@ TOKEN = "ray"  # among a compute's secrets: what Ray's dashboard is shown
 _NODE = "node/"  # there too: what each node dials in with
 _WORKING_S, _LOOK_S, _RETRY_S = 0.5, 3.0, 30.0
 _AWAY_S, _AWAY_MOST_S = 10.0, 60.0  # how long Ray is left alone: at first, at most
+_STARTING_S = 1.0  # at first, where it is a head of our own, which never hangs
 _SILENT_S = 30.0  # then a node that Ray says is gone is lost: Ray may be wrong for a while
 _GIVE_UP_S = 60.0  # a compute is deleted though Ray cannot be told
 _FIELD = "properties.properties.ray"
@@ -45,7 +46,7 @@ _DEFAULTS = {"folder": "~/.smalt-ray", "isolation": "auto"}
 
 
 class RayProperties(Properties):
-    url: Annotated[str, Field(pattern=r"(?i)^https?://[^\s/?#@]+/?$")]
+    url: Annotated[str, Field(pattern=rf"(?i)^(?:{LOCAL_RAY}|https?://[^\s/?#@]+/?)$")]
     token: Annotated[str, Field(min_length=1)] | None = None
     folder: Annotated[str, Field(pattern=r"^(~/|/)[^\x00]*$")] = "~/.smalt-ray"
     isolation: Literal["auto", "files", "off"] = "auto"
@@ -69,8 +70,8 @@ def admit(
     token = given.get("token")
     fresh = {name: value for name, value in given.items() if name != "token" and value is not None}
     fresh["url"] = str(fresh["url"]).rstrip("/")
-    check_address(fresh["url"], str(token or ""), _FIELD)
-    fresh = {**_DEFAULTS, **before, **fresh}
+    _check(fresh["url"], str(token or ""), request.platform.settings, before)
+    fresh = {**_DEFAULTS, **before, **fresh, **_here(fresh["url"], request.platform.settings)}
     fresh.setdefault("namespace", _namespace())
     moved = [name for name in before if before[name] != fresh.get(name)]
     if moved:
@@ -88,7 +89,26 @@ def of_platform(settings: Settings) -> Document | None:
     if not settings.ray:
         return None
     isolation = settings.isolation if settings.isolation in ("files", "off") else "auto"
-    return {**_DEFAULTS, "url": settings.ray.rstrip("/"), "isolation": isolation, "namespace": _namespace()}
+    url = settings.ray.rstrip("/")
+    return {**_DEFAULTS, **_here(url, settings), "url": url, "isolation": isolation, "namespace": _namespace()}
+
+
+def _here(url: str, settings: Settings) -> Document:
+    """Nodes of the platform's own head lie in the platform's root, where it finds what they leave behind."""
+    return {"folder": str(settings.ray_nodes)} if url == LOCAL_RAY else {}
+
+
+def _check(url: str, token: str, settings: Settings, before: Mapping[str, Any]) -> None:
+    if url != LOCAL_RAY:
+        check_address(url, token, _FIELD)
+    elif LOCAL_RAY not in (settings.ray, before.get("url")):
+        why = f"{_FIELD}.url: this platform keeps no Ray head; smalt up --ray {LOCAL_RAY} does."
+        raise invalid(why, f"{_FIELD}.url")
+
+
+def home_of(platform: Platform, row: Row) -> str | None:
+    """The server that alone steps such a compute: the one that keeps its Ray's head, if one does."""
+    return platform.servers.me if ray_of(row)["url"] == platform.settings.ray == LOCAL_RAY else None
 
 
 def _namespace() -> str:
@@ -125,7 +145,8 @@ def step(platform: Platform, row: Row, scale: Scale) -> tuple[Document, float | 
             pause = _work(platform, row, ray, machines, now)
             ray.pop("away", None)
         except ArmError as error:
-            ray["why"], pause = error.message, _leave_alone(ray, now, _AWAY_S)
+            first_s = _STARTING_S if ray_of(row)["url"] == LOCAL_RAY else _AWAY_S
+            ray["why"], pause = error.message, _leave_alone(ray, now, first_s)
     left = [pause, retry_in or None, None if resized.next_at is None else max(resized.next_at - now, 0.05)]
     return ray, min((one for one in left if one is not None), default=None)
 
@@ -222,6 +243,9 @@ def _ask(platform: Platform, row: Row, ray: Document, machines: Sequence[Machine
 
 def place_of(platform: Platform, row: Row) -> NodePlace:
     ray = ray_of(row)
+    if ray["url"] == LOCAL_RAY:
+        url, token = local_head(platform.settings)
+        return NodePlace(url, ray["namespace"], ray["folder"], ray["isolation"], token)
     with platform.database.read() as connection:
         token = platform.secrets.of(connection, row.id).get(TOKEN, "")
     if not token and ray["url"] == platform.settings.ray.rstrip("/"):

@@ -3,13 +3,17 @@
 As `az monitor metrics alert create` and azure-mgmt-monitor send them (2018-03-01):
 https://learn.microsoft.com/rest/api/monitor/metric-alerts. Who looks: `watch.py`; who tells: the step below.
 
-`status`: `fired` (since when, and why), and a key for each notice that a receiver has not been told yet.
+`status`: `fired` (since when, why, who looks after it), `calm_since` (of a fired one: since when its condition does not
+hold), and a key for each notice that a receiver has not been told yet. A notice is out of it as soon as it is told,
+whatever else becomes of the step. Who is told twice, because the server was killed in between, hears the same
+`Idempotency-Key`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -18,7 +22,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from smalt.arm.envelope import timestamp
-from smalt.arm.errors import invalid
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import TELLING, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
@@ -26,12 +30,14 @@ from smalt.kinds.insights.action_group import ACTION_GROUPS, refused
 from smalt.kinds.insights.conditions import Condition, Dimension
 from smalt.kinds.insights.metrics import INSIGHTS
 from smalt.kinds.insights.rules import READ_METRICS, check_metric, found, whole_minutes
-from smalt.store import resources
+from smalt.store import changes, resources
+from smalt.store.changes import What
 from smalt.store.document import part
-from smalt.store.resources import Row
+from smalt.store.resources import Lock, Row
 
 _log = logging.getLogger("smalt.alerts")
 NOTICE = "notice "  # how the keys of a status begin that are notices
+CALM = "calm_since"
 ALERTS = "microsoft.insights/metricalerts"
 SINGLE = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 MULTIPLE = "Microsoft.Azure.Monitor.MultipleResourceMultipleMetricCriteria"
@@ -143,8 +149,12 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     waiting = notices_of(status)
     due = next((key for key, one in waiting.items() if one["again_at"] <= now), "")
     if due:
-        left = _tell(platform, waiting.pop(due), now)
+        left = _tell(platform, f"{row.id} {due}", waiting.pop(due), now)
         status.pop(due)
+        with (
+            platform.database.write() as connection
+        ):  # a step's own result is dropped where the rule was changed meanwhile
+            resources.merge_status(connection, row.id, {due: left})
         if left is not None:
             status[due] = waiting[due] = left
     after = max(min(one["again_at"] for one in waiting.values()) - now, 0.0) if waiting else None
@@ -156,11 +166,11 @@ def notices_of(status: Mapping[str, Any]) -> dict[str, Document]:
     return {key: dict(status[key]) for key in sorted(status) if key.startswith(NOTICE)}
 
 
-def _tell(platform: Platform, notice: Document, now: float) -> Document | None:
+def _tell(platform: Platform, key: str, notice: Document, now: float) -> Document | None:
     """What is left to do of it."""
     why = refused(platform.settings, notice["uri"])
     if not why:
-        if not (why := _post(notice["uri"], notice["body"])):
+        if not (why := _post(notice["uri"], key, notice["body"])):
             return None
         tries = notice["tries"] + 1
         if tries < _TRIES:
@@ -169,10 +179,10 @@ def _tell(platform: Platform, notice: Document, now: float) -> Document | None:
     return None
 
 
-def _post(uri: str, body: Document) -> str:
+def _post(uri: str, key: str, body: Document) -> str:
     """Why it was not taken; empty: it was. Nothing of the answer is read, and no redirect is followed."""
     try:
-        status = asyncio.run(_status_of(uri, body))
+        status = asyncio.run(_status_of(uri, key, body))
         return "" if status < 300 else f"it answered {status}"
     except TimeoutError:
         return f"it did not answer within {_DEADLINE_S:g} s"
@@ -182,11 +192,12 @@ def _post(uri: str, body: Document) -> str:
         return "this is no URL"
 
 
-async def _status_of(uri: str, body: Document) -> int:
+async def _status_of(uri: str, key: str, body: Document) -> int:
+    headers = {"Idempotency-Key": str(uuid.uuid5(uuid.NAMESPACE_URL, key))}
     async with (
         asyncio.timeout(_DEADLINE_S),
         httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
-        client.stream("POST", uri, json=body) as answer,
+        client.stream("POST", uri, json=body, headers=headers) as answer,
     ):
         return answer.status_code
 
@@ -201,6 +212,32 @@ def _status(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, {"value": [{**shown, "properties": said}]}
 
 
+def _acknowledge(request: Request, row: Row | None) -> tuple[int, Any]:
+    """Somebody looks after it: who, and since when. It goes on to be fired until its conditions do not hold."""
+    assert row is not None
+    with request.platform.database.write() as connection:
+        current = resources.get(connection, row.id, Lock.WRITE)
+        fired = part(current.status, "fired") if current is not None else {}
+        if not fired:
+            raise ArmError(409, "AlertNotFired", f"Alert '{row.name}' is not fired: nothing waits for anybody.", "name")
+        if not fired.get("acknowledged"):
+            told = {"at": request.now, "by": request.principal.name}
+            resources.merge_status(connection, row.id, {"fired": {**fired, "acknowledged": told}})
+            changes.record(
+                connection, row.id, "Fired", "Fired", f"acknowledged by {request.principal.name}", request.now,
+                what=What.STATE, kind=row.kind, generation=row.generation,
+            )  # fmt: skip
+        found = resources.get(connection, row.id)
+    assert found is not None
+    return 200, _view(request.platform, found)
+
+
+def _of_scope(row: Row, query: Mapping[str, str]) -> bool:
+    """`scope`: of rules that look at this resource or at something in it."""
+    wanted = query.get("scope", "").lower()
+    return not wanted or any(f"{one.lower()}/".startswith(f"{wanted}/") for one in row.properties["scopes"])
+
+
 def _view(platform: Platform, row: Row) -> Document:
     """What Azure has in its list of alerts stands here, too."""
     fired = part(row.status, "fired")
@@ -209,6 +246,8 @@ def _view(platform: Platform, row: Row) -> Document:
         condition |= {"firedDateTime": timestamp(float(fired["at"])), "firedReason": fired["reason"]}
     if cause := fired.get("cause"):
         condition["lastChange"] = cause
+    if told := fired.get("acknowledged"):
+        condition |= {"acknowledgedBy": told["by"], "acknowledgedDateTime": timestamp(float(told["at"]))}
     return {"alertState": condition}
 
 
@@ -228,7 +267,8 @@ KIND = Kind(
     admit=_admit,
     reconcile=_reconcile,
     view=_view,
-    actions={"status": Action(_status, method="GET")},
+    actions={"status": Action(_status, method="GET"), "acknowledge": Action(_acknowledge)},
+    list_filter=_of_scope,
     put_status=200,  # azure-mgmt-monitor takes no 201
     delete_at_once=True,
     lane=TELLING,

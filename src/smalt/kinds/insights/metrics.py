@@ -20,10 +20,11 @@ from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
+from smalt.arm.instances import COMPUTES
 from smalt.arm.kind import EXTENDS, Document, Kind, Request
 from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
 from smalt.arm.runs import JOBS
-from smalt.metrics.names import EACH, KNOWN, LATENCY, OF_DEPLOYMENTS, OF_JOBS, Metric
+from smalt.metrics.names import EACH, KNOWN, LATENCY, OF_COMPUTES, OF_DEPLOYMENTS, OF_JOBS, Metric
 from smalt.settings import REGION
 from smalt.store import resources, series
 from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
@@ -33,6 +34,7 @@ _OF_KINDS: Mapping[str, Sequence[Metric]] = {
     ENDPOINTS: OF_DEPLOYMENTS,
     DEPLOYMENTS: OF_DEPLOYMENTS,
     JOBS: OF_JOBS,
+    COMPUTES: OF_COMPUTES,
 }
 _SPAN_S = 3600.0
 _MOST_POINTS = 11_000

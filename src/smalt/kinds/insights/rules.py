@@ -9,7 +9,6 @@ from smalt.arm.errors import invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Request
 from smalt.arm.validation import nearest
-from smalt.auth.access import authorize
 from smalt.kinds.insights.metrics import INSIGHTS, defined
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
@@ -26,7 +25,7 @@ def found(request: Request, connection: Connection, uri: str, field: str, action
         key = ResourceId.parse(uri).key
     except NotAnId:
         raise invalid(f"{field}: '{uri[:200]}' is no resource id.", field) from None
-    authorize(request.principal, action, key)
+    request.platform.grants.check(request.principal, action, key)
     row = resources.get(connection, key, lock)
     if row is None or row.deleting:
         raise invalid(f"{field}: there is no resource '{uri[:300]}'.", field)

@@ -1,7 +1,7 @@
 """Looks at alert rules and autoscale settings whenever numbers were written, and writes what changes: nothing else.
 
-One of several servers does so. Which alerts have fired, and what autoscale settings did, is in their rows, so a restart
-tells nothing twice; how long a fired alert's condition has not held is in memory, and begins anew then.
+One of several servers does so. Which alerts have fired, since when a fired one's condition does not hold, and what
+autoscale settings did, is in their rows: a restart, or another server, tells nothing twice and waits no longer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
 from smalt.kinds.insights.autoscaling import DECREASE, INCREASE, Profile
 from smalt.kinds.insights.common_schema import Met, notice
 from smalt.kinds.insights.conditions import Condition
-from smalt.kinds.insights.metric_alert import ALERTS, NOTICE, conditions_of, groups_of, notices_of
+from smalt.kinds.insights.metric_alert import ALERTS, CALM, NOTICE, conditions_of, groups_of, notices_of
 from smalt.store import changes, deliveries, resources
 from smalt.store.changes import What
 from smalt.store.database import Collision
@@ -63,7 +63,6 @@ class Watch:
         self._read_at = float("-inf")
         self._claimed_at = float("-inf")
         self._known = _Known({}, {})
-        self._calm: dict[str, float] = {}  # fired alerts whose condition does not hold, and since when
         self._looked: dict[str, tuple[int, float]] = {}  # at alerts: at which generation, and when
 
     def changed(self, key: str) -> None:
@@ -127,7 +126,6 @@ class Watch:
             raise
         looked = {key: row for key, row in alerts.items() if _enabled(row) or part(row.status, "fired")}
         self._known = _Known(looked, settings_of(list(settings.values())))
-        self._calm = {key: at for key, at in self._calm.items() if key in looked}
         self._looked = {key: at for key, at in self._looked.items() if key in looked}
 
     def _judge(self, row: Row) -> None:
@@ -142,15 +140,17 @@ class Watch:
         self._looked[row.id] = (row.generation, now)
         with self._platform.database.read() as connection:
             met = self._met(connection, row, now)
-        fired = part(row.status, "fired")
-        if met is not None:
-            self._calm.pop(row.id, None)
-            if not fired:
+        if not part(row.status, "fired"):
+            if met is not None:
                 self._turn(row, met, now)
-        elif fired:
-            since = self._calm.setdefault(row.id, now)
-            if now - since >= _CALM_LOOKS * frequency_s or now < since:
-                self._turn(row, None, now)
+            return
+        calm_since = row.status.get(CALM)
+        if (met is None) != (calm_since is not None):
+            with self._platform.database.write() as connection:
+                resources.merge_status(connection, row.id, {CALM: now if met is None else None})
+            self._stale = True
+        elif calm_since is not None and not 0 <= now - calm_since < _CALM_LOOKS * frequency_s:
+            self._turn(row, None, now)
 
     @staticmethod
     def _met(connection: Connection, row: Row, now: float) -> Met | None:
@@ -180,7 +180,7 @@ class Watch:
                     fired["cause"] = cause
                 patch: Document = {"fired": fired}
             else:
-                fired, patch = part(row.status, "fired"), {"fired": None, "resolved_at": now}
+                fired, patch = part(row.status, "fired"), {"fired": None, CALM: None, "resolved_at": now}
             if met is not None or row.properties.get("autoMitigate") is not False:
                 patch |= _notices(connection, row, fired, met, now)
                 patch |= dict.fromkeys(list(notices_of({**row.status, **patch}))[:-_NOTICES_MOST])
@@ -191,7 +191,6 @@ class Watch:
                 connection, row.id, *states, str(fired["reason"])[:500], now, what=What.STATE, kind=row.kind,
                 generation=row.generation, due=True,
             )  # fmt: skip
-        self._calm.pop(known.id, None)
         said = f"; last change: {fired['cause']}" if fired.get("cause") else ""
         log.warning("alert %s %s: %s%s", known.written, states[1].lower(), fired["reason"], said)
 

@@ -35,6 +35,7 @@ from smalt.kinds.jobs import (
     provenance,
     queues,
     quota,
+    same_work,
     sweep,
     tracked_run,
 )
@@ -93,7 +94,7 @@ def _update(request: Request, connection: Connection, old: Row, properties: Docu
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
-    step = _type_of(row).step(platform, row)
+    step = same_work.step(platform, row) or _type_of(row).step(platform, row)
     if step.gone:
         platform.tracking.remove_run(ResourceId.parse(row.written).workspace.key, row.name)
     elif untold(row) is not None:
@@ -185,6 +186,13 @@ def _end_run(platform: Platform, row: Row, by: str) -> tuple[int, Any]:
     return 200, None
 
 
+def _is_in(row: Row, environment: str) -> bool:
+    """Whether a job is in the environment NAME:VERSION, of its workspace or of a registry."""
+    name, _, version = environment.rpartition(":")
+    given = str(row.properties.get("environmentId") or "").lower()
+    return given == f"azureml:{name}:{version}" or given.endswith(f"/environments/{name}/versions/{version}")
+
+
 def _filter(row: Row, query: Mapping[str, str]) -> bool:
     wanted = query.get("jobType")
     if wanted and row.properties.get("jobType", "").lower() != wanted.lower():
@@ -197,6 +205,8 @@ def _filter(row: Row, query: Mapping[str, str]) -> bool:
             return False
     scheduled = str(query.get("scheduled") or "").lower()
     if scheduled in ("true", "false") and (scheduled == "true") != (SCHEDULE in part(row.spec, OURS)):
+        return False
+    if (environment := query.get("environment")) and not _is_in(row, environment.lower()):
         return False
     if not named(row.state, query.get("status")) or not _is_sought(row, query):
         return False

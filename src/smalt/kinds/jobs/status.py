@@ -25,6 +25,7 @@ class JobStatus:
     - `services`: what was found of each, by its name, by the number of the node.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
+    - `same_as`: the id of a job that does the same work, whose end it waits for (`same_work.py`).
     - `content`: what its inputs held when its last attempt began, by name (`provenance.py`).
     - `decided`: what a job type keeps for itself between its steps.
     - `rest`: what others keep there (the loop's `reason`).
@@ -47,6 +48,7 @@ class JobStatus:
     error: Document | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    same_as: str = ""
     content: Document = field(default_factory=dict[str, Any])
     decided: Document = field(default_factory=dict[str, Any])
     rest: Document = field(default_factory=dict[str, Any])

@@ -49,6 +49,12 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
             f"properties.instanceType: the size '{size}' is not known.{nearest(size.lower(), list(SIZES))}",
             "properties.instanceType",
         )
+    gpus, have = SIZES[size.lower()].gpus if size else 0, platform.engine.capacity().gpus
+    if gpus > have:
+        raise invalid(
+            f"properties.instanceType: an instance of '{size}' has {gpus} GPUs; this machine has {have}.",
+            "properties.instanceType",
+        )
     sku = {"name": "Default", "capacity": 1, **given(request.body.get("sku"))}
     properties["scaleSettings"] = scaling.checked(properties.get("scaleSettings"))
     least = 0 if scaling.limits_of(properties) or (old is not None and scaling.scaled(old)) else 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
@@ -133,11 +133,11 @@ def _named(endpoint: Row, key: str) -> Document:
 def differences(before: Any, after: Any, path: str = "") -> list[str]:
     """One line for each value that is another; what variables hold is not repeated."""
     if isinstance(before, Mapping) and isinstance(after, Mapping) and not path.endswith("raffic"):
-        names = dict.fromkeys([*before, *after])  # pyright: ignore[reportUnknownArgumentType]
+        old, new = cast("Document", before), cast("Document", after)
         found = [
             line
-            for name in names
-            for line in differences(before.get(name), after.get(name), f"{path}.{name}" if path else str(name))  # pyright: ignore
+            for name in dict.fromkeys([*old, *new])
+            for line in differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
         ]
         return found[:_SHOWN]
     if before == after:
@@ -167,7 +167,7 @@ def _minutes(numbers: Mapping[series.Key, Mapping[int, Point]]) -> Iterator[Docu
                     failed[at] = failed.get(at, 0) + point.sum
     for at in sorted({*latency, *answers}):
         point = latency.get(at, Point())
-        quantiles = {f"p{part}": point.quantile(part / 100) for part in (50, 99)}
+        quantiles = {f"p{part}": point.quantile(part / 100) for part in (50, 95, 99)}
         yield {"at": timestamp(at), "requests": answers.get(at, 0), "failed": failed.get(at, 0), **quantiles}
 
 

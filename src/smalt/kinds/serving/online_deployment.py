@@ -60,6 +60,7 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
     """A new generation: what it runs, and whether that is a new revision or the same with more or fewer replicas."""
     if (awaited := checked_model.awaited(platform, row)) is not None:
         return Step(row.state, status, after=_RESYNC_S, reason="the model's files are hashed", writes=awaited)
+    replicas.wait_no_more(platform, row)  # for what was wanted before
     status.pop("failed", None)
     status.pop("asked_build", None)
     status.pop("failed_names", None)
@@ -149,14 +150,15 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         _pause_left(target, at, platform.clock()) if observed[name] is None else 0.0 for at, name in enumerate(names)
     ]
     missing = [name for name, pause in zip(names, pauses, strict=True) if observed[name] is None and not pause]
-    for spec in replicas.tasks(platform, row, target, missing):
+    gpus = replicas.gpus(platform, row, target, missing)
+    for spec in replicas.tasks(platform, row, target, gpus):
         platform.engine.ensure(spec)
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
     if coming_up and len(ready) < len(names):
         status["target"] = target = _waited(target, platform.clock())
         if target["waited_s"] > _START_S:
-            return _fail(platform, row, status, _slow(names, ready))
-        return Step(row.state, status, after=_RESYNC_S, reason=f"{len(names)} instances start")
+            return _fail(platform, row, status, _slow(names, ready, len(missing) - len(gpus)))
+        return Step(row.state, status, after=_RESYNC_S, reason=_starting(names, len(missing) - len(gpus)))
     _go_live(platform, row, status, {name: one.address for name in ready if (one := observed[name])})
     step = _settle(platform, row, status, complete=len(ready) == len(names))
     return replace(step, after=min(filter(None, [*pauses, step.after]))) if any(pauses) else step
@@ -203,7 +205,7 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
         routed = routing.routed(platform, connection, row.parent)
     if not routed.settled:
         return Step(state, status, after=_RESYNC_S, writes=routing.request_change(platform, row.id))
-    left = status["old"] = _drain(platform, status, status.get("old", []))
+    left = status["old"] = _drain(platform, row, status, status.get("old", []))
     if error := status.get("failed") or routed.error:  # what is live is looked after all the same
         again = _RESYNC_S if left or status.get("live") else None
         return Step("Failed", status, done=True, error=error, after=again)
@@ -213,7 +215,7 @@ def _settle(platform: Platform, row: Row, status: Document, complete: bool) -> S
     return Step("Succeeded", status, done=True, after=_RESYNC_S, writes=writes)
 
 
-def _drain(platform: Platform, status: Document, names: list[str]) -> list[str]:
+def _drain(platform: Platform, row: Row, status: Document, names: list[str]) -> list[str]:
     """Ask old replicas to end; the names of those that have not yet."""
     left: list[str] = []
     for name in names:
@@ -224,6 +226,8 @@ def _drain(platform: Platform, status: Document, names: list[str]) -> list[str]:
         else:
             platform.engine.remove(name)
             replicas.forget(platform, status, name)
+    if len(left) < len(names):
+        replicas.give_back(platform, row, [name for name in names if name not in left])
     return left
 
 
@@ -241,6 +245,7 @@ def _replace(
         deaths[str(at)] = {"count": count, "at": now, "again_at": now + pause}
         platform.engine.remove(names[at])
         replicas.forget(platform, status, names[at])
+    replicas.give_back(platform, row, [names[at] for at in dead])
     target |= {"attempts": attempts, "deaths": deaths}
     status["target"] = target
     live = dict(status["live"])
@@ -255,6 +260,7 @@ def _replace(
 
 def _fail(platform: Platform, row: Row, status: Document, error: Document) -> Step:
     """This generation did not come up: its replicas go, what was live stays."""
+    replicas.wait_no_more(platform, row)
     live, target = status.get("live") or {}, status.get("target")
     status["failed"] = {"code": error.get("code") or "DeploymentFailed", "message": error.get("message") or "?"}
     status["error"] = status["failed"]
@@ -281,15 +287,19 @@ def _crash(state: TaskState | None) -> Document:
     return {"code": "ScoringProcessCrashed", "message": f"The deployment did not come up. {message}"}
 
 
-def _slow(names: list[str], ready: list[str]) -> Document:
-    message = (
-        f"{len(names) - len(ready)} of {len(names)} instances were not ready after {_START_S:.0f} s; see get_logs."
-    )
+def _starting(names: list[str], waiting: int) -> str:
+    return f"{waiting} of {len(names)} instances wait for GPUs" if waiting else f"{len(names)} instances start"
+
+
+def _slow(names: list[str], ready: list[str], waiting: int) -> Document:
+    why = f"{waiting} of them waited for GPUs that others have" if waiting else "see get_logs"
+    message = f"{len(names) - len(ready)} of {len(names)} instances were not ready after {_START_S:.0f} s; {why}."
     return {"code": "DeploymentTimeout", "message": message}
 
 
 def _delete(platform: Platform, row: Row, status: Document) -> Step:
     """First no request comes any more, then the replicas end."""
+    replicas.wait_no_more(platform, row)
     with platform.database.read() as connection:
         routed = routing.routed(platform, connection, row.parent)
     if not routed.settled:
@@ -297,7 +307,7 @@ def _delete(platform: Platform, row: Row, status: Document) -> Step:
     names = [*status.get("old", []), *(status.get("live") or {}).get("names", [])]
     if target := status.get("target"):
         names += replicas.names(row, target)
-    left = _drain(platform, status, sorted(set(names)))
+    left = _drain(platform, row, status, sorted(set(names)))
     if left:
         return Step(row.state, status, after=_RESYNC_S)
     replicas.forget_all(platform, row)

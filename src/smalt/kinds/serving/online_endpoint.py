@@ -15,7 +15,7 @@ from smalt.arm.listing import carries, named
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.validation import Properties, nearest
-from smalt.auth.access import WORKSPACES, authorize
+from smalt.auth.access import WORKSPACES
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
 from smalt.kinds.serving import history, routing
 from smalt.kinds.serving.place import moved
@@ -62,7 +62,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         properties[field] = properties.get(field) or {}
     keys = _given_keys(properties.pop("keys", None))
     if any(keys.values()) or (old is not None and old.properties.get("authMode") != properties["authMode"]):
-        authorize(request.principal, REGENERATE, request.id.key)  # no way around it
+        request.platform.grants.check(request.principal, REGENERATE, request.id.key)  # no way around it
     taken = [
         row
         for row in resources.by_lookup(connection, routing.ENDPOINTS, request.id.name.lower())

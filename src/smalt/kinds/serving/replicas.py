@@ -20,12 +20,15 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, Principal
+from smalt.arm.scale import MOST
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.model_environment import model_environment
 from smalt.kinds.serving import checked_model, collection
-from smalt.sched.sizes import limits_of
+from smalt.sched import instances, queue
+from smalt.sched.sizes import SIZES, limits_of
+from smalt.sched.want import Want
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
 from smalt.store.resources import Row
@@ -34,6 +37,7 @@ _TOKEN_S = 365 * 86400.0
 _ACTS_AS = "endpoint:"
 _ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
 _LOG_BYTES = 16 << 20  # of all replicas together, in one answer
+GpusOf = Mapping[str, tuple[int, ...] | None]  # by the names of replicas
 _LOGS = Ref(PLATFORM_ACCOUNT, "deployments", "")
 
 
@@ -153,8 +157,42 @@ def _system_log(name: str) -> Ref:
     return _log_folder(name).below("system.txt")
 
 
-def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str]) -> list[TaskSpec]:
-    """One task for each replica that is `missing`."""
+def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str]) -> GpusOf:
+    """Of those that are `missing` the ones that may start, with the indices of their GPUs; None: all of the machine's.
+
+    As with jobs, an instance of a size sees its own GPUs alone, be it none; without a size it sees all.
+    """
+    size, machine = SIZES.get(str(wanted["size"]).lower()), platform.engine.capacity().gpus
+    if size is None or not machine:
+        return dict.fromkeys(missing)
+    if not size.gpus:
+        wait_no_more(platform, row)
+        return dict.fromkeys(missing, ())
+    want = Want(row.id, row.id, max(len(missing), 1), MOST, row.created_at, gpus=size.gpus)
+    now = platform.clock()
+    with platform.database.write() as connection:
+        return dict(instances.hold(connection, want, missing, machine, now))
+
+
+def wait_no_more(platform: Platform, row: Row) -> None:
+    """It stands in nobody's way who waits for GPUs."""
+    with platform.database.read() as connection:
+        waits = queue.place_of(connection, row.id) is not None
+    if waits:
+        with platform.database.write() as connection:
+            queue.leave(connection, row.id, platform.clock())
+
+
+def give_back(platform: Platform, row: Row, names: Sequence[str]) -> None:
+    """The GPUs of those that have ended."""
+    if not platform.engine.capacity().gpus:
+        return
+    with platform.database.write() as connection:
+        instances.release(connection, row.id, names, platform.clock())
+
+
+def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: GpusOf) -> list[TaskSpec]:
+    """One task for each replica that is `missing`, with its GPUs."""
     if not missing:
         return []
     workspace = ResourceId.parse(row.written).workspace
@@ -194,8 +232,9 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequ
             hostname=name,
             ready=_probe(readiness, "/ready"),
             live=_probe(liveness, "/health") if liveness else None,
+            gpus=None if indices is None else list(indices),
         )
-        for name in missing
+        for name, indices in missing.items()
         for collector, outputs in [collecting(name)]
     ]
 

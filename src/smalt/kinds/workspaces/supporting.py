@@ -21,6 +21,7 @@ from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import STORAGE, NotAnId, ResourceId
 from smalt.arm.kind import Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
+from smalt.kinds.workspaces.encryption import check_encryption
 from smalt.settings import REGION, TENANT
 from smalt.store import operations, resources
 from smalt.store.resources import Lock, Row
@@ -222,11 +223,12 @@ def _step(platform: Platform, row: Row) -> Step:
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    """A PATCH or PUT of one that is there changes its tags and what else only describes it. Raises ArmError(405)."""
+    """A PATCH or PUT of one that is there changes its tags and what else describes it. Raises ArmError(400, 405)."""
     if old is None:
         title = next(one.title for one in SUPPORTS.values() if one.kind == request.id.kind)
         message = f"A {title} is made with a workspace; name it in the workspace's properties."
         raise ArmError(405, "MethodNotAllowed", message)
+    check_encryption(request.body.get("properties") or {}, old, "properties.encryption")
     return Admitted({**request.body, "location": old.spec.get("location")})
 
 

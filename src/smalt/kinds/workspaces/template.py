@@ -21,6 +21,7 @@ from smalt.arm.locks import check_write
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, check_document, check_name
 from smalt.kinds.workspaces import preflight, supporting
+from smalt.kinds.workspaces.encryption import check_encryption
 from smalt.kinds.workspaces.workspace import KIND as WORKSPACE
 from smalt.kinds.workspaces.workspace import check_kind
 from smalt.settings import REGION
@@ -77,6 +78,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     spec = {**request.body, "properties": {key: properties[key] for key in properties if key != "template"}}
     found = resources.get(connection, target.key)
     check_tags(body, found.spec if found else None)
+    check_encryption(body["properties"], found, "properties.parameters.encryption_status")
     supporting.accept(replace(request, id=target), connection, found, body["properties"])
     if found is not None and found.deleting:
         raise conflict(

@@ -17,8 +17,10 @@ from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import named
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
+from smalt.kinds.assets.shipped import properties_of
 from smalt.kinds.workspaces import supporting
 from smalt.kinds.workspaces.diagnosis import diagnose
+from smalt.kinds.workspaces.encryption import check_encryption, shown_encryption
 from smalt.kinds.workspaces.storage_account import shown_keys
 from smalt.sched import quotas, turns
 from smalt.settings import ARTIFACT_CONTAINER, REGION, STORAGE_SUFFIX, TENANT
@@ -56,6 +58,7 @@ def check_kind(kind: Any, field: str) -> None:
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     spec = dict(request.body)
     check_kind(spec.get("kind"), "kind")
+    check_encryption(spec["properties"], old, "properties.encryption")
     spec["location"] = spec.get("location") or REGION
     spec["identity"] = {"type": "SystemAssigned", **(spec.get("identity") or {})}
     properties = spec["properties"] = dict(spec["properties"])
@@ -130,18 +133,11 @@ def _curated_environments(platform: Platform, connection: Connection, row: Row, 
     for name, definition in platform.environments.curated().items():
         container = id_.child("environments", name)
         version = str(definition["version"])
-        properties = {
-            "image": definition.get("image"),
-            "condaFile": definition.get("conda_file"),
-            "description": definition.get("description"),
-            "tags": dict(definition.get("tags") or {}),
-            "environmentType": "Curated",
-            "osType": "Linux",
-            "isAnonymous": False,
-        }
         status = {"latest": version, "next": int(version) + 1 if version.isdigit() else 1}
         _insert(connection, container, {"properties": {}}, status, now)
-        if _insert(connection, container.child("versions", version), {"properties": properties}, {}, now):
+        if _insert(
+            connection, container.child("versions", version), {"properties": properties_of(definition)}, {}, now
+        ):
             resources.merge_status(connection, container.key, status)
 
 
@@ -165,6 +161,7 @@ def _view(platform: Platform, row: Row) -> Document:
         "discoveryUrl": f"{settings.url}/discovery",
         "mlFlowTrackingUri": f"azureml://{settings.host}:{settings.port}/mlflow/v1.0{row.written}",
         **supporting.shown(row),
+        **shown_encryption(row.properties),
         "tenantId": TENANT,
         "publicNetworkAccess": row.properties.get("publicNetworkAccess") or "Enabled",
     }

@@ -5,7 +5,7 @@ const [RETRY_MS, RETRY_MOST_MS] = [1000, 60000]; // where an answer was a refusa
 const KINDS = [
   "jobs", "schedules", "onlineEndpoints", "onlineEndpoints/deployments", "batchEndpoints", "batchEndpoints/deployments",
   "models/versions", "data/versions", "environments/versions", "components/versions", "computes", "datastores",
-].map((kind) => `workspaces/${kind}`).join(",");
+].map((kind) => `workspaces/${kind}`).concat("Microsoft.Insights/metricAlerts").join(",");
 
 class Feed {
   constructor(url, cursor, ended) {

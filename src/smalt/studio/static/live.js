@@ -21,7 +21,7 @@ function show(change) {
   const children = live?.hasAttribute("data-refresh-children") && change.what !== "described";
   if (wanted.includes(id) && ENDED.includes(change.to)) document.getElementById("if-running")?.setAttribute("hidden", "");
   const jobs = change.type.endsWith("/jobs");
-  const kind = change.type.slice(change.type.indexOf("/workspaces/") + "/workspaces/".length);
+  const kind = change.type.replace(/^.*\/workspaces\//, ""); // of others than a workspace's: with its provider
   const named = wanted.some((one) => one && (one === kind || one === id || id.startsWith(`${one}/`)));
   if (named || (children && jobs)) refresh();
   const newer = document.getElementById("newer");

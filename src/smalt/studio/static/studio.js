@@ -1,5 +1,10 @@
+import "./copies.js";
 import "./dialogs.js";
+import "./forms.js";
+import "./keys.js";
 import "./live.js";
+import "./rows.js";
+import "./shows.js";
 import "./time.js";
 
 // On a narrow screen the list of pages is opened by its button.
@@ -10,7 +15,11 @@ pages?.addEventListener("click", () => {
 });
 
 // What is large is had where it is used.
-for (const name of ["chart", "columns", "file", "graph", "lines", "log", "many", "since", "tail", "views"]) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+const ELEMENTS = [
+  "ask", "build", "chart", "code", "columns", "copy", "file", "graph", "lines", "log", "many", "since", "tail", "traffic", "upload", "views", "yaml",
+];
+for (const name of ELEMENTS) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
+if (document.querySelector("form[data-new-data]")) import("./new-data.js");
 if (document.querySelector("s-scatter, s-parallel")) import("./plots.js");
 
 // A form of choices shows what is chosen at once.

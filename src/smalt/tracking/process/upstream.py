@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -51,13 +52,17 @@ class Upstream:
         self._socket, self.need = socket, need
         self._patience_s = patience_s
         self._probing = asyncio.Lock()
-        self._client = httpx.AsyncClient(
+        self._answer_s = answer_s
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
-                uds=str(socket),
+                uds=str(self._socket),
                 verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # a unix socket has no TLS; the default reads all CAs
                 limits=httpx.Limits(max_connections=256, max_keepalive_connections=32),
             ),
-            timeout=httpx.Timeout(answer_s, connect=5, pool=60),
+            timeout=httpx.Timeout(self._answer_s, connect=5, pool=60),
         )
 
     async def send(self, request: Outgoing) -> httpx.Response:

@@ -111,7 +111,8 @@ class ReadCache:
         """The task has it before it is an entry, so that nobody removes it in between."""
         part, entry = str(self.fetch(blob, size, etag)), self._entry(key)
         try:
-            os.chmod(part, 0o400)  # noqa: PTH101  plain strings: ten thousand small files are fetched in a second or two
+            # plain strings: ten thousand small files are fetched in a second or two
+            os.chmod(part, 0o400)  # noqa: PTH101
             now = time.time_ns()
             os.utime(part, ns=(now, now // _SECOND * _SECOND + _mark(key)))
             if key[:2] not in self._made:

@@ -18,9 +18,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.kind import Step as StepTaken
 from smalt.arm.platform import Platform
-from smalt.kinds.jobs import life
+from smalt.kinds.jobs import life, same_work
 from smalt.kinds.jobs.children import AT_ONCE, Child, Counts, Plan, rehearsed
-from smalt.kinds.jobs.model import CANCEL, ROOT, TERMINAL
+from smalt.kinds.jobs.model import CANCEL, ROOT, ROUND, TERMINAL
 from smalt.kinds.jobs.pipelines import children, loops, reuse
 from smalt.kinds.jobs.pipelines.bindings import document
 from smalt.kinds.jobs.pipelines.graph import GRAPH, IF_ELSE, LOOPS, PARALLEL_FOR, Graph, Step, child_name
@@ -275,7 +275,7 @@ class Look:
         job = children.properties(self.graph, step, taken, self._settings)
         if step.loop:
             job["displayName"] = f"{step.display}_{turn}"
-        child = Child(self._job(step.name, turn), job)
+        child = Child(self._job(step.name, turn), job, ours=self._round(step, turn))
         if step.name not in (self._settings.on_init, self._settings.on_finalize):  # those always run
             how = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings, self._began)
             child = self._reusing(child, how)
@@ -287,13 +287,27 @@ class Look:
             seen = how.look(self._connection, lambda: rehearsed(self.platform, self._connection, self.row, child))
         except ArmError:  # it will be refused
             return child
-        return child if seen is None else replace(child, adapt=partial(how.adapt, seen))
+        if seen is None:
+            return child
+        ours = {ROOT: self._root, **child.ours}
+        key = self._workspace.child("jobs", child.name).key
+        return replace(child, adapt=partial(how.adapt, seen, key, ours))
+
+    def _round(self, step: Step, turn: int) -> Document:
+        """Of which round of a loop its job is a part, as that job's spec says it."""
+        known = self._job(step.name, turn) if step.loop else self.row.spec[OURS].get(ROUND)
+        return {ROUND: known} if known else {}
+
+    @property
+    def _root(self) -> str:
+        return self.row.spec[OURS].get(ROOT) or self.row.name
 
     @cached_property
     def _began(self) -> float:
         """When the run began that this pipeline is a part of."""
-        name = self.row.spec[OURS].get(ROOT)
-        root = resources.get(self._connection, self._workspace.child("jobs", name).key) if name else None
+        if self._root == self.row.name:
+            return self.row.created_at
+        root = resources.get(self._connection, self._workspace.child("jobs", self._root).key)
         return (root or self.row).created_at
 
     def _taken(self, given: Document) -> tuple[Document, tuple[str, str]]:
@@ -315,7 +329,7 @@ class Look:
 
 def _reused(row: Row | None) -> str:
     properties = part(row.properties, "properties") if row is not None else {}
-    return f", with what job {properties[reuse.REUSED_FROM]} made" if properties.get(reuse.REUSED_FROM) else ""
+    return f", with what job {properties[same_work.REUSED_FROM]} made" if properties.get(same_work.REUSED_FROM) else ""
 
 
 def _ended(connection: Connection, workspace: ResourceId, names: Sequence[str]) -> dict[str, Row | None]:

@@ -1,6 +1,7 @@
 """Steps whose work was done before: the same component, inputs and parameters give the same outputs.
 
-A step's key is kept in the `lookup` column of its job, so that an earlier one is found by an index.
+A step's key is kept in the `lookup` column of its job, so that an earlier one is found by an index. Where a job of the
+same key runs already the step waits for that (`kinds/jobs/same_work.py`).
 """
 
 from __future__ import annotations
@@ -21,20 +22,19 @@ from smalt.arm.ports import Carried
 from smalt.arm.runs import JOBS
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs.model import MODES, REUSED
+from smalt.kinds.jobs import same_work
+from smalt.kinds.jobs.model import MODES
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.pipelines.graph import Step
 from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.pipelines.step_type import Component
 from smalt.kinds.jobs.pipelines.step_types import type_of
 from smalt.kinds.jobs.status import JobStatus
-from smalt.kinds.jobs.sweeps.progress import BEST
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
 from smalt.store.tables import resource
 
-IS_REUSED, REUSED_FROM = "azureml.isreused", "azureml.reusedrunid"  # properties of a job, as clients read them
 Listed = Sequence[Carried] | None  # what lies at a place; None: that cannot be seen quickly
 _CANDIDATES = 5
 _LISTED_MOST = 1000  # blobs below an address that no asset names
@@ -45,13 +45,14 @@ def source(row: Row, output: str) -> tuple[str, str]:
     nested = part(part(row.status, "decided"), "sources").get(output)
     if nested:
         return nested[0], nested[1]
-    return part(row.properties, "properties").get(REUSED_FROM) or row.name, output
+    return same_work.origin(row), output
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen before the step's job is written: what it does, what lies at its inputs, the job to reuse."""
+    """What was seen before the step's job is written, and when: its work, what lies at its inputs, the job to reuse."""
 
+    at: float
     key: str
     listed: Mapping[tuple[str, str], Listed]
     earlier: str = ""
@@ -79,7 +80,7 @@ class Reuse:
             return None
         if any(output.get("uri") for output in self.step.outputs.values()):
             return None  # it is to be in that place, whoever writes there meanwhile
-        listed: dict[tuple[str, str], Listed] = {}
+        at, listed = self.platform.clock(), dict[tuple[str, str], Listed]()
 
         def there(place: Place) -> Listed:
             listed[place.key] = self._listed(place)
@@ -89,18 +90,34 @@ class Reuse:
         if key is None:
             return None
         earlier = None if self.settings.force else self._earlier(connection, key)
-        return Seen(key, listed, earlier.id if earlier is not None else "")
+        return Seen(at, key, listed, earlier.id if earlier is not None else "")
 
-    def adapt(self, seen: Seen, connection: Connection, admitted: Admitted) -> Admitted:
-        """In that transaction: where it does what was seen, and the earlier job is there as it was."""
+    def adapt(self, seen: Seen, job: str, ours: Document, connection: Connection, admitted: Admitted) -> Admitted:
+        """In that transaction: where it does what was seen, and the earlier job is there as it was.
+
+        Else it does the work, or waits for the job that does. `job`: its id; `ours`: its spec's own part.
+        """
         key = self._key(connection, admitted, lambda place: seen.listed.get(place.key))
         if key is None:
             return admitted
         admitted = replace(admitted, lookup=key)
         earlier = resources.get(connection, seen.earlier) if seen.earlier and key == seen.key else None
         if earlier is None or earlier.deleting or earlier.state != "Completed" or earlier.lookup != key:
-            return admitted
+            return self._shared(admitted, job, ours, seen.at)
         return self._completed(admitted, earlier)
+
+    def _shared(self, admitted: Admitted, job: str, ours: Document, since: float) -> Admitted:
+        """It is asked who does the work once all rows are there that this transaction makes."""
+
+        def writes(connection: Connection) -> None:
+            if admitted.writes is not None:
+                admitted.writes(connection)
+            holder = same_work.claim(connection, str(admitted.lookup), job, ours, since)
+            if holder is not None and not self.settings.force:
+                status = replace(JobStatus.read(admitted.status or {}), same_as=holder.id)
+                resources.merge_status(connection, job, status.document())
+
+        return replace(admitted, writes=writes)
 
     @property
     def _work(self) -> Callable[[Document, Document], Document] | None:
@@ -185,18 +202,9 @@ class Reuse:
         return True
 
     def _completed(self, admitted: Admitted, earlier: Row) -> Admitted:
-        spec, now = dict(admitted.spec), self.platform.clock()
-        origin = part(earlier.properties, "properties").get(REUSED_FROM) or earlier.name
-        properties = part(spec, "properties")
-        best = {key: one for key, one in part(earlier.properties, "properties").items() if key in BEST}
-        said = {**part(properties, "properties"), **best, IS_REUSED: "true", REUSED_FROM: origin}
-        spec |= {"properties": {**properties, "properties": said}, OURS: {**part(spec, OURS), REUSED: True}}
-        places = {
-            name: {key: one[key] for key in ("uri", "jobOutputType")}
-            for name, one in part(earlier.status, "outputs").items()
-        }
-        status = JobStatus(outputs=places, ending="Completed", started_at=now, ended_at=now)
-        return replace(admitted, spec=spec, status=status.document(), state="Finalizing")
+        status = same_work.completed(JobStatus(), earlier, self.platform.clock())
+        spec = same_work.reused(dict(admitted.spec), earlier)
+        return replace(admitted, spec=spec, status=status.document(), state=same_work.COMPLETED)
 
 
 def _mode(given: Document) -> str | None:

@@ -11,7 +11,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Document, Request
 from smalt.kinds.jobs.pipelines.graph import GRAPH, Graph, Step, child_name
 from smalt.kinds.jobs.pipelines.progress import CANCELED, COMPLETED, FAILED, NO, OPEN, SKIPPED, WAITING, YES, Progress
-from smalt.kinds.jobs.pipelines.reuse import REUSED_FROM
+from smalt.kinds.jobs.same_work import REUSED_FROM
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
 from smalt.store.document import part

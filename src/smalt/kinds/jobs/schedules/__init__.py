@@ -1,1 +1,1 @@
-"""Schedules: when (`triggers.py`), what (`definition.py`), and the resource that submits it (`schedule.py`)."""
+"""Schedules: when (`arm/triggers.py`), what (`definition.py`), and the resource that submits it (`schedule.py`)."""

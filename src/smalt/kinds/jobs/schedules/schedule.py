@@ -14,16 +14,17 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm import triggers
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
+from smalt.arm.triggers import Trigger, TriggerProperties
 from smalt.arm.validation import Properties
 from smalt.kinds.jobs import authors, modes
-from smalt.kinds.jobs.schedules import definition, submission, triggers
+from smalt.kinds.jobs.schedules import definition, submission
 from smalt.kinds.jobs.schedules.definition import FIELD, Occasion
 from smalt.kinds.jobs.schedules.status import ScheduleStatus, refused, submitted
-from smalt.kinds.jobs.schedules.triggers import Trigger, TriggerProperties
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row

@@ -15,12 +15,12 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field
 
 from smalt.arm.errors import invalid
+from smalt.arm.recurrence import WEEKDAYS, Calendar, Every
 from smalt.arm.validation import Properties, nearest
 from smalt.arm.zones import instant, zone
-from smalt.kinds.jobs.schedules.recurrence import WEEKDAYS, Calendar, Every
 from smalt.store.document import part
 
-_FIELD = "properties.trigger"
+FIELD = "properties.trigger"
 _ELAPSED = {"minute": 60, "hour": 3600}
 _CALENDAR = ("day", "week", "month")
 _FIELDS_OF_CRON = 5
@@ -99,27 +99,27 @@ class Trigger:
         return None if found is None or found.timestamp() < self.start else _seconds(found)
 
 
-def parsed(given: Mapping[str, Any], created_at: float) -> Trigger:
-    """`created_at`: where no start is given, it is that. Raises ArmError(400)."""
-    place = zone(given.get("timeZone") or "UTC", f"{_FIELD}.timeZone")
-    start = _time(given, "startTime", place)
+def parsed(given: Mapping[str, Any], created_at: float, at: str = FIELD) -> Trigger:
+    """`created_at`: where no start is given, it is that. `at`: the field that it is of. Raises ArmError(400)."""
+    place = zone(given.get("timeZone") or "UTC", f"{at}.timeZone")
+    start = _time(given, "startTime", place, at)
     begin = floor(created_at if start is None else start)
-    end = _time(given, "endTime", place)
+    end = _time(given, "endTime", place, at)
     if end is not None and end < begin:
-        message = f"{_FIELD}.endTime: {given['endTime']} is before the schedule begins."
-        raise invalid(message, f"{_FIELD}.endTime")
+        message = f"{at}.endTime: {given['endTime']} is before the schedule begins."
+        raise invalid(message, f"{at}.endTime")
     kind = str(given.get("triggerType")).lower()
     if kind == "cron":
-        return Trigger(_cron(given, place), begin, end)
+        return Trigger(_cron(given, place, at), begin, end)
     if kind == "recurrence":
-        return Trigger(_recurrence(given, begin, place), begin, end)
+        return Trigger(_recurrence(given, begin, place, at), begin, end)
     raise invalid(
-        f"{_FIELD}.triggerType: '{given.get('triggerType')}' is neither Cron nor Recurrence.", f"{_FIELD}.triggerType"
+        f"{at}.triggerType: '{given.get('triggerType')}' is neither Cron nor Recurrence.", f"{at}.triggerType"
     )
 
 
-def _cron(given: Mapping[str, Any], place: tzinfo) -> Cron:
-    expression, field = str(given.get("expression") or ""), f"{_FIELD}.expression"
+def _cron(given: Mapping[str, Any], place: tzinfo, at: str) -> Cron:
+    expression, field = str(given.get("expression") or ""), f"{at}.expression"
     fields = "MINUTES HOURS DAYS MONTHS DAYS-OF-WEEK"
     if len(expression.split()) != _FIELDS_OF_CRON:
         raise invalid(f"{field}: '{expression[:80]}' must have the five fields {fields}, such as 15 16 * * 1.", field)
@@ -130,20 +130,20 @@ def _cron(given: Mapping[str, Any], place: tzinfo) -> Cron:
     return Cron(expression, place)
 
 
-def _recurrence(given: Mapping[str, Any], start: int, place: tzinfo) -> Times:
+def _recurrence(given: Mapping[str, Any], start: int, place: tzinfo, at: str) -> Times:
     frequency, interval = str(given.get("frequency") or "").lower(), given.get("interval")
     if frequency not in (*_ELAPSED, *_CALENDAR):
-        field, known = f"{_FIELD}.frequency", ("Minute", "Hour", "Day", "Week", "Month")
+        field, known = f"{at}.frequency", ("Minute", "Hour", "Day", "Week", "Month")
         message = f"{field}: '{given.get('frequency')}' is none of {', '.join(known)}."
         raise invalid(message + nearest(frequency.capitalize(), known), field)
     if interval is None:
-        raise invalid(f"{_FIELD}.interval is missing: how many of the frequency's units.", f"{_FIELD}.interval")
+        raise invalid(f"{at}.interval is missing: how many of the frequency's units.", f"{at}.interval")
     pattern = {name: value for name, value in part(given, "schedule").items() if value}
-    _check_pattern(frequency, pattern)
+    _check_pattern(frequency, pattern, f"{at}.schedule")
     if frequency in _ELAPSED:
         return Every(_utc(start), timedelta(seconds=interval * _ELAPSED[frequency]))
     begin = _utc(start).astimezone(place).replace(tzinfo=None)
-    days = tuple(_weekday(one) for one in pattern.get("weekDays", ()))
+    days = tuple(_weekday(one, f"{at}.schedule.weekDays") for one in pattern.get("weekDays", ()))
     if frequency == "week" and not days:
         days = (begin.weekday(),)
     return Calendar(
@@ -153,8 +153,7 @@ def _recurrence(given: Mapping[str, Any], start: int, place: tzinfo) -> Times:
     )  # fmt: skip
 
 
-def _check_pattern(frequency: str, pattern: Mapping[str, Any]) -> None:
-    field = f"{_FIELD}.schedule"
+def _check_pattern(frequency: str, pattern: Mapping[str, Any], field: str) -> None:
     allowed = {
         "day": ("hours", "minutes"),
         "week": ("hours", "minutes", "weekDays"),
@@ -178,14 +177,13 @@ def _clock(begin: datetime, pattern: Mapping[str, Any]) -> tuple[timedelta, ...]
     )
 
 
-def _weekday(name: str) -> int:
+def _weekday(name: str, field: str) -> int:
     if name.lower() not in WEEKDAYS:
-        field = f"{_FIELD}.schedule.weekDays"
         raise invalid(f"{field}: '{name[:40]}' is no day of the week.{nearest(name.lower(), WEEKDAYS)}", field)
     return WEEKDAYS.index(name.lower())
 
 
-def _time(given: Mapping[str, Any], name: str, place: tzinfo) -> float | None:
+def _time(given: Mapping[str, Any], name: str, place: tzinfo, at: str) -> float | None:
     """`2022-06-01T10:00:00`, there; with an offset, as it says."""
     text = given.get(name)
     if not text:
@@ -195,7 +193,7 @@ def _time(given: Mapping[str, Any], name: str, place: tzinfo) -> float | None:
     except ValueError:
         found = None
     if found is None or not YEARS[0] <= found.year <= YEARS[1]:
-        field = f"{_FIELD}.{name}"
+        field = f"{at}.{name}"
         raise invalid(f"{field}: '{str(text)[:80]}' is no time such as 2022-06-01T10:00:00.", field)
     return (instant(found.replace(microsecond=0), place) if found.tzinfo is None else found).timestamp()
 

@@ -1,0 +1,144 @@
+"""A compute instance as a resource: how it is admitted, what its document shows, and the actions on it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import Connection
+
+from smalt.arm import instances
+from smalt.arm.crud import Answer
+from smalt.arm.envelope import timestamp
+from smalt.arm.errors import ArmError, invalid, not_found
+from smalt.arm.kind import OURS, Action, Admitted, Document, Request
+from smalt.arm.platform import Platform
+from smalt.kinds.computes.instances import life, settings, task, times
+from smalt.kinds.computes.instances.life import RUN, STOP, USER
+from smalt.store import operations, resources
+from smalt.store.document import part
+from smalt.store.resources import Lock, Row
+
+_LOG_LINES = 5000
+
+
+def admit(request: Request, spec: Document, machine: Document, connection: Connection, old: Row | None) -> Admitted:
+    """`machine`: the properties that are its type's own, in `spec`. Raises ArmError."""
+    settings.check(machine, request.now)
+    if old is None:
+        ours = settings.owner(request, connection, machine)
+    else:
+        if request.principal.kind != "owner":
+            instances.check_owner(old, request.principal, "change what runs there")
+        ours = {instances.OWNER: part(part(old.spec, OURS), instances.OWNER)}
+        if not ours[instances.OWNER]:
+            ours = settings.owner(request, connection, machine)
+    status = dict(old.status) if old else life.want({}, RUN, "Create", USER, request.now)
+    return Admitted(
+        {**spec, OURS: {**ours, "plan": life.plan(request.platform)}}, state=old.state if old else "Creating", due=True,
+        status=status, lookup=old.lookup if old and old.lookup else secrets.token_hex(8),
+    )  # fmt: skip
+
+
+def view(platform: Platform, row: Row) -> Document:
+    """In place of its type's own properties."""
+    machine = dict(part(row.properties, "properties"))
+    url, owner = platform.servers.url_of(row.home) or platform.settings.url, instances.owner(row)
+    last = row.status.get("last") or {"operationName": "Create", "operationTime": timestamp(row.created_at)}
+    machine |= {
+        "state": instances.state(row),
+        "lastOperation": {"operationStatus": "Succeeded", "operationTrigger": USER, **last},
+        "applications": instances.applications(url, row),
+        "connectivityEndpoints": instances.endpoints(url, row),
+        "createdBy": {"userName": owner.name, "userId": owner.oid, "userOrgId": owner.tenant},
+        "errors": [{"error": error}] if (error := row.status.get("error")) else [],
+    }
+    if part(machine, "schedules").get("computeStartStop"):
+        machine["schedules"] = times.shown(machine, row.status)
+    return machine
+
+
+def _power(name: str, power: str) -> Action:
+    def run(request: Request, row: Row | None) -> tuple[int, Any]:
+        assert row is not None
+        check_instance(row, f"it scales by itself and is not {'stopped' if power == STOP else 'started'}")
+        platform = request.platform
+        with platform.database.write() as connection:
+            current = _current(connection, row)
+            if _is_so(current, name, power):
+                return 202, None
+            status = life.want(current.status, power, name, USER, request.now)
+            _write(request, connection, current, current.spec, status)
+            operation = operations.begin(connection, row.id, name.lower(), current.generation + 1, request.now)
+        platform.hub.notify(row.id)
+        return 202, Answer(202, None, {}, operation)
+
+    return Action(run)
+
+
+def _is_so(row: Row, name: str, power: str) -> bool:
+    """Whether there is nothing to do: it runs, or does not, as is wanted. A restart is always something."""
+    reached = instances.state(row) == power and part(row.status, "want").get("power") == power
+    return reached and name != "Restart"
+
+
+def _current(connection: Connection, row: Row) -> Row:
+    current = resources.get(connection, row.id, Lock.WRITE)
+    if current is None or current.deleting:
+        raise not_found("Compute", row.name)
+    return current
+
+
+def _write(request: Request, connection: Connection, row: Row, spec: Any, status: Document | None = None) -> None:
+    """One that an older version remembered is a whole one from then on."""
+    ours: Document = dict(part(spec, OURS))
+    ours.setdefault("plan", life.plan(request.platform))
+    if not ours.get(instances.OWNER):
+        ours |= settings.owner(request, connection, part(row.properties, "properties"))
+    resources.replace_spec(
+        connection, row, {**spec, OURS: ours}, state=row.state, now=request.now, by=request.principal.name, due=True,
+        lookup=row.lookup or secrets.token_hex(8), status=status,
+    )  # fmt: skip
+
+
+def _enable_sso(request: Request, row: Row | None) -> tuple[int, Any]:
+    """Whether it has its owner's identity: from its next start on, as a PUT with the property does it."""
+    assert row is not None
+    wanted = request.body.get("enableSSO")
+    if not isinstance(wanted, bool):
+        raise invalid("enableSSO: this must be true or false.", "enableSSO")
+    check_instance(row, "nobody signs in to its nodes")
+    if request.principal.kind != "owner":
+        instances.check_owner(row, request.principal, "say whether it signs in")
+    with request.platform.database.write() as connection:
+        current = _current(connection, row)
+        machine = {**part(current.properties, "properties"), "enableSSO": wanted}
+        spec = {**current.spec, "properties": {**current.properties, "properties": machine}}
+        _write(request, connection, current, spec)
+    request.platform.hub.notify(row.id)
+    return 200, None
+
+
+def _logs(request: Request, row: Row | None) -> tuple[int, Any]:
+    """What its scripts and JupyterLab said: its owner's affair."""
+    assert row is not None
+    check_instance(row, "its nodes' logs are those of their jobs")
+    if request.principal.kind != "owner":
+        instances.check_owner(row, request.principal, "read its log")
+    tail = request.body.get("tail")
+    lines = tail if isinstance(tail, int) and 0 < tail <= _LOG_LINES else _LOG_LINES
+    return 200, {"content": task.logs(request.platform, row, lines) if part(row.spec, OURS).get("plan") else ""}
+
+
+def check_instance(row: Row, why: str) -> None:
+    if not instances.is_one(row):
+        raise ArmError(400, "InvalidOperation", f"'{row.name}' is a cluster: {why}.", "name")
+
+
+ACTIONS = {
+    "start": _power("Start", RUN),
+    "stop": _power("Stop", STOP),
+    "restart": _power("Restart", RUN),
+    "enableSso": Action(_enable_sso),
+    "getLogs": Action(_logs),
+}

@@ -1,0 +1,60 @@
+"""GPUs of instances of deployments: each instance has some of the machine's for itself, as each node of a job does.
+
+What an instance has is a row of `allocation` (the deployment is its compute, the instance's task its owner). A
+deployment whose instances lack some waits in the one line with jobs (`queue`), and its row is woken as theirs are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, delete, select
+
+from smalt.sched import placement, queue
+from smalt.sched.want import Want
+from smalt.store.database import exclusive
+from smalt.store.tables import allocation
+
+
+def hold(
+    connection: Connection, want: Want, names: Sequence[str], machine_gpus: int, now: float
+) -> Mapping[str, tuple[int, ...]]:
+    """The indices of those of `names` that have theirs, or get them now: `want.gpus` each. The others wait."""
+    exclusive(connection, want.compute)
+    exclusive(connection, placement.GPUS)
+    held = _held(connection, want.compute)
+    given = {name: held[name][1] for name in names if name in held}
+    lacking = [name for name in names if name not in given]
+    if not lacking:
+        queue.leave(connection, want.owner, now)
+        return given
+    place = queue.ensure(connection, replace(want, nodes=len(lacking)), now)
+    free = placement.free_gpus(connection, want, len(lacking), machine_gpus, now)
+    first = 1 + max((node for node, _ in held.values()), default=-1)
+    for at, name in enumerate(lacking[: len(free) // want.gpus]):
+        given[name] = tuple(free[at * want.gpus : (at + 1) * want.gpus])
+        row = {"compute_id": want.compute, "node": first + at, "owner": name, "since": now}
+        connection.execute(allocation.insert().values(**row, gpus=json.dumps(given[name])))
+    if len(given) < len(names):
+        queue.note_lack_of_gpus(connection, want.owner, True)
+    else:
+        queue.serve(connection, want.owner, place)
+        queue.wake_first_for_gpus(connection, now)
+    return given
+
+
+def release(connection: Connection, compute: str, names: Collection[str], now: float) -> None:
+    """These have ended: whoever waits for GPUs is woken."""
+    mine = (allocation.c.compute_id == compute, allocation.c.owner.in_(list(names)))
+    if connection.execute(select(allocation.c.node).where(*mine).limit(1)).first() is None:
+        return
+    exclusive(connection, placement.GPUS)
+    connection.execute(delete(allocation).where(*mine))
+    queue.wake_first_for_gpus(connection, now)
+
+
+def _held(connection: Connection, compute: str) -> dict[str, tuple[int, tuple[int, ...]]]:
+    query = select(allocation.c.owner, allocation.c.node, allocation.c.gpus).where(allocation.c.compute_id == compute)
+    return {row.owner: (row.node, tuple(json.loads(row.gpus))) for row in connection.execute(query)}

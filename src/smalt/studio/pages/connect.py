@@ -1,0 +1,85 @@
+"""What another program needs to work here: config.json, the certificate authority, lines for a shell and for Python."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from smalt.settings import CLOUD, TENANT
+from smalt.studio.rendering import HEADERS, page
+from smalt.studio.routes import get
+from smalt.studio.visit import Visit
+
+
+async def show(visit: Visit) -> Response:
+    """Raises Refused for a workspace that is not there."""
+    await visit.api.get(str(visit.workspace))
+    return page("connect.html", visit, texts=_texts(visit))
+
+
+async def config(visit: Visit) -> Response:
+    return Response(
+        _config(visit), headers={**HEADERS, "Content-Disposition": 'attachment; filename="config.json"'},
+        media_type="application/json",
+    )  # fmt: skip
+
+
+async def authority(visit: Visit) -> Response:
+    """The public part: it says whom to trust, and opens nothing."""
+    path = visit.settings.tls / "ca.pem"
+    if not await run_in_threadpool(path.is_file):
+        return page("error.html", visit, 404, code="NotFound", message="This platform has no authority of its own.")
+    return FileResponse(path, headers=HEADERS, filename="ca.pem", media_type="application/x-pem-file")
+
+
+def _config(visit: Visit) -> str:
+    here = visit.workspace
+    values = {"subscription_id": here.subscription, "resource_group": here.group, "workspace_name": here.name}
+    return json.dumps(values, indent=2) + "\n"
+
+
+def _texts(visit: Visit) -> list[tuple[str, str, str, str]]:
+    """Id, title, what it is for, and the text, in the order in which one does it."""
+    here, settings = visit.workspace, visit.settings
+    python = (
+        "from azure.ai.ml import MLClient\n"
+        "from azure.identity import DefaultAzureCredential\n\n"
+        "ml_client = MLClient(\n    DefaultAzureCredential(),\n"
+        f'    "{here.subscription}",\n    "{here.group}",\n    "{here.name}",\n)\n'
+        "for job in ml_client.jobs.list():\n    print(job.name, job.status)\n"
+    )
+    elsewhere = (
+        f"export ARM_CLOUD_METADATA_URL={settings.metadata_url}\n"
+        f"export AZUREML_CURRENT_CLOUD={CLOUD} AZURE_CLOUD_NAME={CLOUD}\n"
+        f"export AZURE_AUTHORITY_HOST={settings.url}/adfs\n"
+        f"export AZURE_EXTENSION_INDEX_URL={settings.url}/extensions/index.json\n"
+        'cat ca.pem "$(python3 -m certifi)" > bundle.pem   # ca.pem: above\n'
+        'export REQUESTS_CA_BUNDLE="$PWD/bundle.pem" SSL_CERT_FILE="$PWD/bundle.pem" CURL_CA_BUNDLE="$PWD/bundle.pem"\n'
+        f"export AZURE_TENANT_ID={TENANT} AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET=…   # of: smalt sp create NAME"
+    )
+    az = (
+        "az login --service-principal -u $AZURE_CLIENT_ID -p $AZURE_CLIENT_SECRET --tenant $AZURE_TENANT_ID\n"
+        "az extension add --name ml\n"
+        f"az configure --defaults group={here.group} workspace={here.name}\n"
+        "az ml job list"
+    )
+    mlflow = (
+        "import mlflow\n\n"
+        "# pip install azureml-mlflow; the variables as above\n"
+        "mlflow.set_tracking_uri(ml_client.workspaces.get(ml_client.workspace_name).mlflow_tracking_uri)\n"
+        'with mlflow.start_run():\n    mlflow.log_metric("loss", 0.1)\n'
+    )
+    return [
+        ("here", "On the platform's machine", "The variables that turn unmodified clients to this platform.",
+         f'eval "$(smalt env --root {settings.root})"'),
+        ("elsewhere", "On another machine", "The same, with a service principal; the platform's machine prints its id"
+         " and secret.", elsewhere),
+        ("python", "Python", "With the variables set, as against Azure.", python),
+        ("az", "az", "Once for each folder of the CLI's configuration.", az),
+        ("mlflow", "MLflow", "From anywhere, into this workspace.", mlflow),
+    ]  # fmt: skip
+
+
+ROUTES = (get("/connect", show), get("/connect/config.json", config), get("/connect/ca.pem", authority))

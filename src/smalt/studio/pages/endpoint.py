@@ -1,0 +1,163 @@
+"""One online endpoint: its deployments and their numbers, traffic, a request to try it, alerts; what changed; logs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from smalt.store.document import Document, part
+from smalt.studio.pages.endpoint_numbers import instances, numbers_of
+from smalt.studio.pages.endpoint_snippets import snippets
+from smalt.studio.pages.endpoints import shown
+from smalt.studio.pages.jobs import PAGE, following
+from smalt.studio.platform_api import API_VERSION, Refused
+from smalt.studio.rendering import HEADERS, page, seconds
+from smalt.studio.routes import get
+from smalt.studio.visit import Visit
+
+TABS = {"": "Overview", "traffic": "Traffic and scale", "test": "Test", "alerts": "Alerts"}
+CHANGES = 30
+MIRROR_MOST = 50  # percent
+
+
+async def show(visit: Visit) -> Response:
+    tab = visit.http.query_params.get("tab", "")
+    if tab not in TABS:
+        raise Refused(404, "NotFound", f"An endpoint has no tab {tab[:40]!r}.")
+    cursor = await visit.cursor()
+    query = {"count": str(PAGE)}
+    if after := visit.http.query_params.get("after"):
+        query["$skipToken"] = after
+    document, found = await asyncio.gather(
+        visit.api.get(path_of(visit)), visit.api.get(f"{path_of(visit)}/deployments", query)
+    )
+    endpoint = shown(document)
+    deployments = [deployment_of(one, endpoint) for one in found["value"]]
+    read = {"": _overview, "traffic": _traffic, "test": _test, "alerts": _alerts}[tab]
+    return page(
+        "endpoint.html", visit, cursor=cursor, tab=tab, tabs=TABS, endpoint=endpoint, deployments=deployments,
+        more=following(found), first=not after, api_version=API_VERSION,
+        **await read(visit, endpoint, deployments),
+    )  # fmt: skip
+
+
+async def numbers(visit: Visit) -> Response:
+    """`?of=requests` or `latency`: columns of the last hour, a minute each."""
+    minutes = (await visit.api.get(f"{path_of(visit)}/history"))["minutes"]
+    latency = visit.http.query_params.get("of") == "latency"
+    names = (
+        {"p50 ms": "p50", "p95 ms": "p95", "p99 ms": "p99"} if latency else {"requests": "requests", "failed": "failed"}
+    )
+    lines = {label: [one[name] for one in minutes] for label, name in names.items()}
+    times = [seconds(one["at"]) for one in minutes]
+    return JSONResponse({"step": times, "time": times, "lines": lines}, headers=HEADERS)
+
+
+def path_of(visit: Visit) -> str:
+    return f"{visit.workspace}/onlineEndpoints/{visit.http.path_params['name']}"
+
+
+async def _overview(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
+    history, measured, running = await asyncio.gather(
+        visit.api.get(f"{path_of(visit)}/history"), numbers_of(visit, endpoint["path"]),
+        instances(visit, endpoint["path"]),
+    )  # fmt: skip
+    return {
+        "changes": history["value"][: -CHANGES - 1 : -1],
+        "measured": measured,
+        "instances": running,
+    }
+
+
+async def _traffic(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
+    """All on this page of the list, and all that take something."""
+    names = dict.fromkeys([*(one["name"] for one in deployments), *endpoint["traffic"], *endpoint["mirrored"]])
+    shares = [(name, _share(endpoint["traffic"], name), _share(endpoint["mirrored"], name)) for name in names]
+    return {"shares": shares, "mirror_most": MIRROR_MOST}
+
+
+async def _test(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
+    asked = visit.http.query_params.get("deployment", "")
+    return {"snippets": snippets(endpoint), "asked": asked}
+
+
+async def _alerts(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
+    group = str(visit.workspace).partition("/providers/")[0]
+    found = await visit.api.get(
+        f"{group}/providers/Microsoft.Insights/metricAlerts",
+        {"scope": endpoint["id"], "count": str(PAGE), "api-version": "2018-03-01"},
+    )
+    return {"alerts": [alert(one) for one in found["value"]]}
+
+
+def alert(document: Document) -> Document:
+    """A rule on metrics as pages show it."""
+    properties = document["properties"]
+    state = part(properties, "alertState")
+    return {
+        "id": str(document["id"]).lower(),
+        "name": document["name"],
+        "severity": properties.get("severity", 3),
+        "enabled": properties.get("enabled") is not False,
+        "state": state.get("monitorCondition") or "Resolved",
+        "since": state.get("firedDateTime"),
+        "reason": state.get("firedReason") or "",
+        "cause": state.get("lastChange") or "",
+        "by": state.get("acknowledgedBy") or "",
+        "acknowledged": state.get("acknowledgedDateTime"),
+        "description": properties.get("description") or "",
+        "watches": [_watched(one) for one in properties["scopes"]],
+        "rules": [
+            f"{one['timeAggregation']} {one['metricName']} {one['operator']} {one['threshold']:g}"
+            for one in properties["criteria"]["allOf"]
+        ],
+        "window": properties.get("windowSize") or "",
+    }
+
+
+def _watched(scope: str) -> Document:
+    """`page`: that of an endpoint (also of a deployment of it) or of a job; empty for others."""
+    parts = scope.split("/")
+    kinds = {"onlineendpoints": "/endpoints/", "jobs": "/jobs/"}
+    kind, name = (parts[9].lower(), parts[10]) if len(parts) > 10 else ("", "")
+    return {"name": "/".join(parts[10:]).replace("/deployments/", " / "), "page": kinds.get(kind, ""), "of": name}
+
+
+def _share(shares: Document, name: str) -> int:
+    return next((share for one, share in shares.items() if one.lower() == name.lower()), 0)
+
+
+def deployment_of(deployment: Document, endpoint: Document) -> dict[str, Any]:
+    properties = deployment["properties"]
+    scale = part(properties, "scaleSettings")
+    return {
+        "path": deployment["id"],
+        "id": str(deployment["id"]).lower(),
+        "name": deployment["name"],
+        "etag": deployment.get("etag") or "",
+        "state": properties["provisioningState"],
+        "instances": part(deployment, "sku").get("capacity", 1),
+        "size": properties.get("instanceType") or "",
+        "share": _share(endpoint["traffic"], deployment["name"]),
+        "mirrored": _share(endpoint["mirrored"], deployment["name"]),
+        "model": str(properties.get("model") or "").partition("/models/")[2].replace("/versions/", ":"),
+        "environment": str(properties.get("environmentId") or "")
+        .partition("/environments/")[2]
+        .replace("/versions/", ":"),
+        "created": deployment["systemData"]["createdAt"],
+        "scales": scale if scale.get("scaleType") == "TargetUtilization" else None,
+        "collections": [
+            {
+                "name": name,
+                "on": one.get("dataCollectionMode") == "Enabled",
+                "rate": one.get("samplingRate", 1),
+                "data": str(one.get("dataId") or "").rpartition("/data/")[2].replace("/versions/", "/"),
+            }
+            for name, one in part(part(properties, "dataCollector"), "collections").items()
+        ],
+    }
+
+
+ROUTES = (get("/endpoints/{name}", show), get("/endpoints/{name}/numbers", numbers))

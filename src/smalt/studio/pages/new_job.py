@@ -1,0 +1,167 @@
+"""A job from a form, or from YAML as `az ml job create -f` takes it; seen as YAML and as SDK code before it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+from urllib.parse import quote
+
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from smalt.store.document import Document
+from smalt.studio.documents import job_form
+from smalt.studio.documents.fields import DATA_TYPES, MODES, Sent
+from smalt.studio.documents.job_code import sdk_code
+from smalt.studio.documents.job_sent import sent
+from smalt.studio.documents.job_written import written
+from smalt.studio.documents.written import Fault, Faulty, Written, dump, read, target_path
+from smalt.studio.platform_api import Refused
+from smalt.studio.rendering import HEADERS, page
+from smalt.studio.routes import get, post
+from smalt.studio.visit import Visit
+
+LISTED = 50  # environments, computes: what the form offers; any other may be typed
+EXAMPLE = {
+    "$schema": "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json",
+    "type": "command",
+    "command": "echo hello",
+    "environment": "azureml:AzureML-sklearn-1.5-ubuntu22.04-py311-cpu@latest",
+}
+
+
+async def show(visit: Visit) -> Response:
+    """`?from=NAME`: as that job was made; `?mode=yaml`."""
+    document: Document = EXAMPLE
+    name = visit.http.query_params.get("from", "")
+    if name:
+        given = written(await visit.api.get(f"{visit.workspace}/jobs/{name}"))
+        if given is None:
+            raise Refused(400, "NotWritten", f"Jobs like '{name}' are not made here: send its file by az.")
+        document = given
+    if visit.http.query_params.get("mode") == "yaml" or document.get("type") != "command":
+        return await _yaml(visit, dump(document), name)
+    return await _form(visit, document, name)
+
+
+async def as_yaml(visit: Visit) -> Response:
+    """The form goes on as YAML."""
+    return await _yaml(visit, dump(_of_form(visit)), visit.fields.get("from", ""))
+
+
+async def preview(visit: Visit) -> Response:
+    document = _document(visit).document
+    return page("job_preview.html", visit, yaml=dump(document), code=sdk_code(document))
+
+
+async def check(visit: Visit) -> Response:
+    """What is wrong, each with its line; nothing is kept."""
+    try:
+        document = _document(visit)
+    except Faulty as error:
+        return _told([{"line": int(one.path[0]), "message": one.message} for one in error.faults])
+    try:
+        await _rehearse(visit, sent(document.document, visit.fields.get("code", "")))
+    except Faulty as error:
+        return _told(document.placed(error.faults))
+    return _told([])
+
+
+async def submit(visit: Visit) -> Response:
+    try:
+        document = _document(visit)
+        ready = sent(document.document, visit.fields.get("code", ""))
+    except Faulty as error:
+        raise Refused(400, "InvalidJob", str(error)) from None
+    name = str(document.document.get("name") or f"studio_{secrets.token_hex(5)}")
+    for place, body in ready.before:
+        await visit.api.put(f"{visit.workspace}/{place}", body)
+    new = {"if-none-match": "*"}
+    await visit.api.put(f"{visit.workspace}/jobs/{name}", {"properties": ready.properties}, headers=new)
+    return RedirectResponse(visit.link(f"/jobs/{quote(name)}"), 303, HEADERS)
+
+
+def _told(faults: list[Document]) -> Response:
+    return JSONResponse({"faults": faults}, headers=HEADERS)
+
+
+def _document(visit: Visit) -> Written:
+    """Raises Faulty for text that is no YAML, Refused for a form."""
+    if "yaml" in visit.fields:
+        return read(visit.fields["yaml"])
+    return Written(_of_form(visit))
+
+
+def _of_form(visit: Visit) -> Document:
+    try:
+        return job_form.document(visit.fields)
+    except Faulty as error:
+        raise Refused(400, "InvalidForm", str(error)) from None
+
+
+async def _rehearse(visit: Visit, ready: Sent) -> None:
+    """Whether the platform would take it now. Raises Faulty."""
+    here = visit.workspace.name
+    kind = "Microsoft.MachineLearningServices/workspaces"
+    named = [*ready.before, ("jobs/studio_rehearsed", {"properties": ready.properties})]
+    resources = [_resource(kind, here, place, body) for place, body in named]
+    template = {"mode": "Incremental", "template": {"resources": resources}}
+    group = str(visit.workspace).partition("/providers/")[0]
+    try:
+        await visit.api.post(
+            f"{group}/providers/Microsoft.Resources/deployments/studio/validate", {"properties": template}
+        )
+    except Refused as error:
+        raise Faulty(
+            [Fault(target_path(target), said.partition("': ")[2] or said) for target, said in error.details]
+        ) from None
+
+
+def _resource(kind: str, workspace: str, place: str, body: Document) -> Document:
+    """`place`: `environments/NAME/versions/1`."""
+    parts = place.split("/")
+    return {
+        "type": "/".join((kind, *parts[::2])),
+        "name": "/".join((workspace, *parts[1::2])),
+        "apiVersion": "2024-04-01",
+        **body,
+    }
+
+
+async def _form(visit: Visit, document: Document, name: str) -> Response:
+    return page(
+        "new_job.html", visit, job=job_form.shown(document), origin=name, types=DATA_TYPES,
+        input_types=(job_form.LITERAL, *DATA_TYPES),
+        modes=tuple(MODES), **await _choices(visit),
+    )  # fmt: skip
+
+
+async def _yaml(visit: Visit, text: str, name: str) -> Response:
+    return page("new_job_yaml.html", visit, yaml=text, origin=name)
+
+
+async def _choices(visit: Visit) -> Document:
+    """What may be chosen: the newest of it."""
+    environments, computes = await asyncio.gather(
+        visit.api.get(f"{visit.workspace}/environments", {"count": str(LISTED)}),
+        visit.api.get(f"{visit.workspace}/computes", {"count": str(LISTED)}),
+    )
+    return {
+        "environments": [f"azureml:{one['name']}@latest" for one in environments["value"]],
+        "computes": [_compute(one) for one in computes["value"]],
+    }
+
+
+def _compute(document: Document) -> dict[str, Any]:
+    properties = document["properties"]
+    size = (properties.get("properties") or {}).get("vmSize") or ""
+    return {"name": document["name"], "title": f"{document['name']} ({size})" if size else document["name"]}
+
+
+ROUTES = (
+    get("/jobs/new", show),
+    post("/jobs/new/yaml", as_yaml),
+    post("/jobs/new/preview", preview),
+    post("/jobs/new/check", check),
+    post("/jobs/new", submit),
+)

@@ -1,0 +1,49 @@
+// <form data-stays> is sent by a script: what was typed stays on the page where the platform refuses it.
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.hasAttribute("data-stays") || event.defaultPrevented || event.submitter?.hasAttribute("data-plain")) return;
+  event.preventDefault();
+  const button = event.submitter ?? form.querySelector("button:not([type=button])");
+  const fields = new URLSearchParams(new FormData(form, event.submitter));
+  button?.setAttribute("disabled", "");
+  say(form, "");
+  try {
+    const answer = await fetch(event.submitter?.getAttribute("formaction") ?? form.action, { method: "POST", body: fields, headers: { "smalt-form": "1" } });
+    const into = event.submitter?.dataset.into;
+    if (into && answer.headers.get("content-type").startsWith("text/html")) {
+      const place = document.getElementById(into);
+      place.innerHTML = await answer.text();
+      place.focus();
+      return void button.removeAttribute("disabled");
+    }
+    const found = await answer.json();
+    if (found.to) return void location.assign(found.to);
+    say(form, found.message, found.code);
+  } catch {
+    say(form, "The server did not answer. Nothing is known of whether it was done: load the page again, and look.");
+  }
+  button?.removeAttribute("disabled");
+});
+
+function say(form, message, code = "") {
+  let place = form.querySelector(":scope > .refused");
+  if (!place) {
+    place = document.createElement("p");
+    Object.assign(place, { className: "note bad refused", tabIndex: -1 });
+    place.setAttribute("role", "alert");
+    form.append(place);
+  }
+  place.hidden = !message;
+  place.textContent = code ? `${message} (${code})` : message;
+  if (message) place.focus();
+}
+
+// <form data-when-shown>: what was wanted once it can be done; it comes with a part of a page that is looked at anew.
+function whenShown() {
+  const form = document.querySelector("form[data-when-shown]");
+  if (!form) return;
+  form.removeAttribute("data-when-shown");
+  form.requestSubmit();
+}
+document.addEventListener("htmx:afterSettle", whenShown);
+addEventListener("load", whenShown);

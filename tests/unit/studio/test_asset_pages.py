@@ -1,0 +1,217 @@
+"""Pages of models, environments, components and datastores, those of a registry, and the form that registers uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from fakes import deployments
+from fakes.examples import REGISTRY, prepare
+from fakes.platform import WORKSPACE
+from fakes.studio import HERE, form_token
+from fakes.studio_files import UPLOADS, FilesSite
+from smalt.agent.wire import Ref
+from smalt.studio.pages.environments import differing
+
+SCRIPT = "<script>alert('x')</script>"
+MLMODEL = b"""flavors: {sklearn: {}, python_function: {}}
+signature:
+  inputs: '[{"name": "<script>alert(1)</script>", "type": "double"}, {"name": "b", "type": "long", "required": false}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]'
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[FilesSite]:
+    made = FilesSite(tmp_path)
+    yield made
+    made.close()
+
+
+def shown(site: FilesSite, page: str, /, **query: str) -> str:
+    answer = site.open(f"/studio{page}", {**HERE, **query})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def model(site: FilesSite, mlmodel: bytes = MLMODEL, **more: Any) -> None:
+    site.upload("m/MLmodel", mlmodel)
+    site.version("models/scorer/versions/1", modelUri=f"{UPLOADS}/m", modelType="mlflow_model", **more)
+
+
+def test_a_model_has_its_signature_job_and_files(site: FilesSite) -> None:
+    site.submit("train-1", parameters={"rate": "0.1"})
+    site.harness.settle()
+    site.upload("m/MLmodel", MLMODEL)
+    model(site, jobName="train-1", stage="Production", description=SCRIPT)
+    assert "<td>Production" in shown(site, "/models/scorer")
+    page = shown(site, "/models/scorer/1")
+    assert SCRIPT not in page and "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+    for part in (
+        "sklearn",
+        "long, optional",
+        "int64 [-1]",
+        "/studio/endpoints/new?model=scorer%3A1",
+        "/studio/jobs/train-1",
+    ):
+        assert part in page, part
+    assert "MLmodel" in shown(site, "/models/scorer/1", tab="files")
+    done = site.send_form("/studio/models/scorer/1/tags", form_token(page), {"tags": "a=b", "stage": "Archived"})
+    assert done.status_code == 303
+    row = site.harness.row(f"{WORKSPACE}/models/scorer/versions/1")
+    assert row.properties["stage"] == "Archived" and row.properties["tags"] == {"a": "b"}
+
+
+def test_a_model_says_who_serves_it_now(site: FilesSite) -> None:
+    prepare(site.harness, deployments.KEY)
+    assert "No deployment answers with it" in shown(site, "/models/churn-model/1")
+    deployments.deploy(site.harness)
+    deployments.come_up(site.harness)
+    page = shown(site, "/models/churn-model/1")
+    assert "No deployment answers with it" not in page and page.count("churn-scores / blue") == 2
+    site.harness.send("DELETE", deployments.BLUE)
+    site.harness.settle()
+    assert "No deployment answers with it" in shown(site, "/models/churn-model/1")
+
+
+@pytest.mark.parametrize("text", [b"", b"a: &x [*x]", b"[", b"signature: {inputs: 'no'}", b"- 1", b"\xff\xfe"])
+def test_a_model_that_is_none_has_a_page(site: FilesSite, text: bytes) -> None:
+    model(site, text)
+    assert "signature" in shown(site, "/models/scorer/1").lower()
+
+
+def test_a_model_may_be_one_file(site: FilesSite) -> None:
+    site.upload("weights.txt", b"42")
+    site.version("models/plain/versions/1", modelUri=f"{UPLOADS}/weights.txt", modelType="custom_model")
+    page = shown(site, "/models/plain/1", tab="files")
+    assert "weights.txt" in page and ">42<" in page
+    assert site.open("/studio/models/plain/1/file", {**HERE, "path": ""}).text == "42"
+    assert site.open("/studio/models/plain/1/file", {**HERE, "path": "below"}).status_code == 404
+
+
+def test_an_environment_says_how_its_builds_stand(site: FilesSite) -> None:
+    site.version("environments/mine/versions/1", image="python:3.11", condaFile="name: <b>x</b>")
+    site.version("environments/docker/versions/1", build={"contextUri": f"{UPLOADS}/context"})
+    assert "needs a container engine" in shown(site, "/environments/docker/1")
+    builder = site.harness.environments
+    builder.build_at_once = False
+    page = shown(site, "/environments/mine/1")
+    assert "not built yet" in page and "&lt;b&gt;x&lt;/b&gt;" in page and 'hx-trigger="every' not in page
+    site.submit("train-1", environmentId="azureml:mine:1")
+    site.harness.settle()
+    page = shown(site, "/environments/mine/1")
+    assert 'data-state="Creating"' in page and 'hx-trigger="every' in page
+    key = site.harness.get(f"{WORKSPACE}/environments/mine/versions/1/builds").json()["jobs"]["key"]
+    site.harness.blobs.write(Ref(*builder.log(key)), b"Resolving <b>numpy</b>")
+    assert "Resolving &lt;b&gt;numpy" in shown(site, "/environments/mine/1", tab="log")
+    builder.locks[key] = {"numpy": "2.1.0"}
+    assert "2.1.0" in shown(site, "/environments/mine/1", tab="packages")
+    page = shown(site, "/environments/mine/1", tab="packages", **{"with": "docker:1"})
+    assert "was not built here" in page
+    assert "NAME:VERSION" in shown(site, "/environments/mine/1", tab="packages", **{"with": "docker"})
+    assert "/studio/jobs/train-1" in shown(site, "/environments/mine/1", tab="jobs")
+    assert "/studio/jobs/train-1" not in shown(site, "/environments/docker/1", tab="jobs")
+
+
+def test_locks_differ_in_versions_and_in_what_is_missing() -> None:
+    assert differing({"a": "1", "b": "2", "C": "3"}, {"a": "1", "b": "3", "d": "4"}) == [
+        ("b", "2", "3"), ("C", "3", ""), ("d", "", "4"),
+    ]  # fmt: skip
+
+
+def test_a_component_says_what_it_takes_and_runs(site: FilesSite) -> None:
+    spec = {
+        "type": "command", "command": "python t.py ${{inputs.rate}}", "environment": "azureml:sklearn-1.5:12",
+        "inputs": {"rate": {"type": "number", "default": 0.5, "optional": True, "description": SCRIPT}},
+        "outputs": {"model": {"type": "mlflow_model"}},
+    }  # fmt: skip
+    site.version("components/train/versions/1", componentSpec=spec)
+    page = shown(site, "/components/train/1")
+    assert SCRIPT not in page and "python t.py" in page and "optional" in page and "<td>0.5" in page
+    assert "type: mlflow_model" in page and "azureml:train:1" in page
+    assert ">train<" in shown(site, "/components")
+
+
+def test_a_datastore_is_browsed_and_others_are_said_to_be_elsewhere(site: FilesSite) -> None:
+    site.upload("raw/<b>.txt", b"x")
+    assert "raw/" in shown(site, "/datastores/workspaceblobstore")
+    page = shown(site, "/datastores/workspaceblobstore", path="raw")
+    assert (
+        "&lt;b&gt;.txt" in page
+        and "<b>.txt" not in page
+        and "azureml://datastores/workspaceblobstore/paths/raw/" in page
+    )
+    site.version(
+        "datastores/far",
+        datastoreType="AzureFile",
+        accountName="a",
+        fileShareName="share",
+        credentials={"credentialsType": "None"},
+    )
+    assert "share" in shown(site, "/datastores") and ">far<" not in shown(site, "/datastores", searchText="workspace")
+    page = shown(site, "/datastores/far")
+    assert "storage outside of this platform" in page and "s-upload" not in page
+    assert site.open("/studio/datastores/none").status_code == 404
+
+
+def test_what_was_uploaded_becomes_the_next_version(site: FilesSite) -> None:
+    page = shown(site, "/data/new")
+    token, uri = form_token(page), f"{UPLOADS}/uploads/1/a.csv"
+    form = {"name": "fresh", "dataType": "uri_file", "uri": uri, "description": "d", "version": ""}
+    for expected in ("1", "2"):
+        done = site.send_form("/studio/data/new", token, form)
+        assert done.status_code == 303 and done.headers["location"].startswith(f"/studio/data/fresh/{expected}?")
+    assert site.harness.row(f"{WORKSPACE}/data/fresh/versions/2").properties["dataUri"] == uri
+    for wrong in (
+        {"uri": ""},
+        {"uri": "https://example.org/a"},
+        {"dataType": "x"},
+        {"name": ""},
+        {"name": "a b"},
+        {"version": "a/b"},
+    ):
+        refused = site.send_form("/studio/data/new", token, {**form, **wrong})
+        assert refused.status_code in (400, 404) and 'role="alert"' in refused.text, wrong
+    again = site.send_form("/studio/data/new", token, {**form, "version": "1", "uri": f"{uri}2"})
+    assert again.status_code == 400 and f'value="{uri}2"' in again.text, "what was uploaded is not lost"
+
+
+def test_a_registrys_assets_have_the_same_pages(site: FilesSite) -> None:
+    assert site.harness.put(REGISTRY, {"location": "local", "properties": {}}).status_code == 202
+    site.harness.settle()
+    site.version("components/mine/versions/1", componentSpec={"type": "command", "command": "echo"})
+    spec = {"properties": {"componentSpec": {"type": "command", "command": "echo"}}}
+    assert site.harness.put(f"{REGISTRY}/components/shared-step/versions/1", spec).status_code in (200, 201)
+    page = shown(site, "/components", registry="SHARED")
+    assert ">shared-step<" in page and ">mine<" not in page and "registry=SHARED" in page
+    page = shown(site, "/components/shared-step/1", registry="shared")
+    assert "azureml://registries/shared/components/shared-step/versions/1" in page
+    headers = {"cookie": site.cookie, "origin": site.harness.settings.url, "sec-fetch-site": "same-origin"}
+    query, form = {**HERE, "registry": "shared"}, {"token": form_token(page)}
+    done = site.ask("POST", "/studio/components/shared-step/1/archive", query, headers=headers, data=form)
+    assert done.status_code == 303 and "registry=shared" in done.headers["location"]
+    assert site.harness.row(f"{REGISTRY}/components/shared-step/versions/1").archived
+    assert site.open("/studio/components", {**HERE, "registry": "none"}).status_code == 404
+
+
+@pytest.mark.parametrize(("home", "query"), [(WORKSPACE, {}), (REGISTRY, {"registry": "shared"})])
+def test_files_in_a_container_of_their_own_are_shown(site: FilesSite, home: str, query: dict[str, str]) -> None:
+    site.harness.put(REGISTRY, {"location": "local", "properties": {}})
+    site.harness.settle()
+    version = f"{home}/models/own/versions/1"
+    uri = site.harness.send("POST", f"{version}/startPendingUpload", {}).json()["blobReferenceForConsumption"][
+        "blobUri"
+    ]
+    account, container = urlsplit(uri).path.strip("/").split("/")
+    site.harness.blobs.write(Ref(account.partition(".")[0], container, "folder/MLmodel"), MLMODEL)
+    made = site.harness.put(version, {"properties": {"modelUri": f"{uri}/folder", "modelType": "mlflow_model"}})
+    assert made.status_code in (200, 201), made.text
+    assert "long, optional" in shown(site, "/models/own/1", **query)
+    page = shown(site, "/models/own/1", tab="files", **query)
+    assert ">MLmodel<" in page and ("registry=shared" in page) == bool(query)
+    downloaded = site.open("/studio/models/own/1/file", {**HERE, **query, "path": "MLmodel"})
+    assert downloaded.content == MLMODEL

@@ -1,0 +1,117 @@
+"""The pages of endpoints: traffic and scale are changed by forms, and who was overtaken by somebody else is told."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+from fakes.deployments import ENDPOINT, KEY, come_up, deploy, traffic
+from fakes.examples import prepare
+from fakes.studio import HERE, StudioSite, form_token
+
+PAGE = f"/studio/endpoints/{ENDPOINT.rpartition('/')[2]}"
+
+
+@pytest.fixture
+def served(site: StudioSite) -> StudioSite:
+    prepare(site.harness, KEY)
+    for name in ("blue", "green"):
+        deploy(site.harness, name)
+        come_up(site.harness)
+    traffic(site.harness, blue=100)
+    return site
+
+
+def etags(page: str) -> list[str]:
+    return [unescape(one) for one in re.findall(r'name="etag" value="([^"]+)"', page)]
+
+
+def shares(site: StudioSite, field: str = "traffic") -> dict[str, int]:
+    return site.harness.get(ENDPOINT).json()["properties"][field]
+
+
+def test_traffic_and_mirrored_traffic_are_sent_as_the_form_says(served: StudioSite) -> None:
+    page = served.open(PAGE, {**HERE, "tab": "traffic"}).text
+    fields = {"etag": etags(page)[0], "traffic.blue": "60", "traffic.green": "40", "mirror.green": "0"}
+    assert served.send_form(f"{PAGE}/traffic", form_token(page), fields).status_code == 303
+    assert shares(served) == {"blue": 60, "green": 40} and not shares(served, "mirrorTraffic")
+    page = served.open(PAGE, {**HERE, "tab": "traffic"}).text
+    assert 'name="traffic.green" value="40"' in page
+
+
+def test_the_second_of_two_editors_is_told(served: StudioSite) -> None:
+    page = served.open(PAGE, {**HERE, "tab": "traffic"}).text
+    token, etag = form_token(page), etags(page)[0]
+    first = {"etag": etag, "traffic.green": "100"}
+    assert served.send_form(f"{PAGE}/traffic", token, first).status_code == 303
+    second = served.send_form(f"{PAGE}/traffic", token, {"etag": etag, "traffic.blue": "100"})
+    assert second.status_code == 412 and "Somebody changed it" in second.text
+    assert shares(served) == {"green": 100}
+
+
+def test_a_script_that_sends_a_form_is_told_in_words(served: StudioSite) -> None:
+    token = form_token(served.open(PAGE, {**HERE, "tab": "traffic"}).text)
+    as_script = {"smalt-form": "1"}
+    refused = served.send_form(f"{PAGE}/traffic", token, {"traffic.blue": "70"}, as_script)
+    assert (
+        refused.status_code == 200 and refused.json()["status"] == 400 and "add up to 70" in refused.json()["message"]
+    )
+    number = served.send_form(f"{PAGE}/traffic", token, {"traffic.blue": "many"}, as_script).json()
+    assert number["code"] == "InvalidNumber" and shares(served) == {"blue": 100}
+    done = served.send_form(f"{PAGE}/traffic", token, {"traffic.green": "100"}, as_script).json()
+    assert done["to"].startswith(PAGE) and shares(served) == {"green": 100}
+    assert served.send_form(f"{PAGE}/traffic", "", {}, as_script).json()["status"] == 403
+
+
+def test_a_deployment_is_scaled_by_hand_and_by_itself(served: StudioSite) -> None:
+    path = f"{PAGE}/deployments/green/scale"
+    token = form_token(served.open(PAGE, {**HERE, "tab": "traffic"}).text)
+    assert served.send_form(path, token, {"scale": "", "instances": "2"}).status_code == 303
+    deployment = f"{ENDPOINT}/deployments/green"
+    assert served.harness.get(deployment).json()["sku"]["capacity"] == 2
+    auto = {"scale": "auto", "least": "0", "most": "4", "target": "50"}
+    assert served.send_form(path, token, auto).status_code == 303
+    settings = served.harness.get(deployment).json()["properties"]["scaleSettings"]
+    assert (settings["scaleType"], settings["minInstances"], settings["maxInstances"]) == ("TargetUtilization", 0, 4)
+    assert served.send_form(path, token, {"scale": "", "instances": "1"}).status_code == 303
+    assert served.harness.get(deployment).json()["properties"]["scaleSettings"]["scaleType"] == "Default"
+    assert served.send_form(path, token, {"scale": "", "instances": "99"}).status_code == 400
+
+
+def test_what_is_deleted_and_rolled_back_is_asked_of_the_platform(served: StudioSite) -> None:
+    token = form_token(served.open(PAGE, {**HERE, "tab": "traffic"}).text)
+    refused = served.send_form(f"{PAGE}/deployments/blue/delete", token)
+    assert refused.status_code == 409 and "traffic" in refused.text
+    served.harness.clock.pass_(60)
+    traffic(served.harness, green=100)
+    assert served.send_form(f"{PAGE}/rollback", token).status_code == 303 and shares(served) == {"blue": 100}
+    assert served.send_form(f"{PAGE}/deployments/green/delete", token).status_code == 303
+    assert served.harness.get(f"{ENDPOINT}/deployments/green").json()["properties"]["provisioningState"] == "Deleting"
+    assert served.send_form(f"{PAGE}/delete", token).headers["location"].startswith("/studio/endpoints?")
+
+
+def test_no_key_is_in_a_page(served: StudioSite) -> None:
+    keys = served.harness.send("POST", f"{ENDPOINT}/listKeys", {}).json()
+    for tab in ("", "traffic", "test", "alerts"):
+        page = served.open(PAGE, {**HERE, "tab": tab})
+        assert page.status_code == 200 and not any(key in page.text for key in keys.values())
+    token = form_token(served.open(PAGE, {**HERE, "tab": "test"}).text)
+    assert served.send_form(f"{PAGE}/keys", token, {"keyType": "Primary"}).status_code == 303
+    renewed = served.harness.send("POST", f"{ENDPOINT}/listKeys", {}).json()
+    assert renewed["primaryKey"] != keys["primaryKey"] and renewed["secondaryKey"] == keys["secondaryKey"]
+    assert served.send_form(f"{PAGE}/keys", token, {"keyType": "Other"}).status_code == 400
+
+
+def test_more_than_a_page_of_deployments_is_paged(served: StudioSite) -> None:
+    for number in range(50):
+        deploy(served.harness, f"more-{number}")
+    first = served.open(PAGE).text
+    link = re.search(r'<a href="([^"]+)" rel="next">Older deployments', first)
+    assert link
+    second = served.open(unescape(link[1]), {}).text
+    rows = [re.findall(r'<th scope="row">([\w-]+)<td><span class="status"', page) for page in (first, second)]
+    assert len(rows[0]) == 50 and len(rows[1]) == 2 and len({*rows[0], *rows[1]}) == 52
+    on_second = served.open(f"{unescape(link[1])}&tab=traffic", {}).text
+    assert 'name="traffic.blue" value="100"' in on_second, "what takes traffic is always in the form"
