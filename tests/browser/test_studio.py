@@ -64,7 +64,7 @@ def test_a_job_is_watched_to_its_end(platform: Platform, studio: Page) -> None:
     expect(studio.locator("s-chart[label=loss]")).to_contain_text("at step 29")
     log_loss(platform, "watched", 40)
     expect(studio.locator("s-chart[label=loss]")).to_contain_text("at step 39")
-    studio.get_by_role("link", name="time").click()
+    studio.get_by_role("link", name="time", exact=True).click()
     assert "axis=time" in studio.url
     expect(studio.locator("s-chart[label=loss] canvas")).to_be_visible()
 
