@@ -60,13 +60,13 @@ def test_a_job_is_watched_to_its_end(platform: Platform, studio: Page) -> None:
     expect(studio.get_by_role("heading", name="<b>watched</b>")).to_be_visible()
     expect(studio.get_by_role("row").filter(has_text="depth")).to_contain_text("7")
     studio.get_by_role("link", name="Metrics", exact=True).click()
-    expect(studio.locator("s-chart canvas")).to_be_visible()
-    expect(studio.locator("s-chart")).to_contain_text("at step 29")
+    expect(studio.locator("s-chart[label=loss] canvas")).to_be_visible()
+    expect(studio.locator("s-chart[label=loss]")).to_contain_text("at step 29")
     log_loss(platform, "watched", 40)
-    expect(studio.locator("s-chart")).to_contain_text("at step 39")
-    studio.get_by_role("link", name="time").click()
+    expect(studio.locator("s-chart[label=loss]")).to_contain_text("at step 39")
+    studio.get_by_role("link", name="time", exact=True).click()
     assert "axis=time" in studio.url
-    expect(studio.locator("s-chart canvas")).to_be_visible()
+    expect(studio.locator("s-chart[label=loss] canvas")).to_be_visible()
 
     studio.get_by_role("link", name="Logs").click()
     log = studio.get_by_role("log")

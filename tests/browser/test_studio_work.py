@@ -38,7 +38,7 @@ def test_jobs_are_found_by_a_metric_chosen_by_keyboard_and_compared(
     expect(rows).to_have_count(3)
     expect(rows.first).to_contain_text("0.9")
     studio.get_by_label("Metrics and parameters").fill("metrics.auc > 0.75")
-    studio.get_by_role("button", name="Find").click()
+    studio.get_by_role("button", name="Find", exact=True).click()
     expect(rows).to_have_count(2)
     assert "filter=metrics.auc" in studio.url
     studio.locator(".every").focus()

@@ -57,7 +57,7 @@ def lasted(length: float) -> str:
 
 
 def number(value: float | str | None) -> str:
-    """Of a metric: as many digits as tell it from others; `no number` is what MLflow calls NaN."""
+    """Of a metric: as many digits as tell it from others; a dash where there is none."""
     return "–" if value is None else value if isinstance(value, str) else f"{value:.6g}"
 
 

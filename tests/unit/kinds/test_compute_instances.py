@@ -13,6 +13,7 @@ from smalt.arm import instances
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
 from smalt.arm.services import Place, place_of
+from smalt.auth.access import ScopeGrants
 from smalt.kinds.computes.instances import idle
 from smalt.principals import LivingHeaders, Workspaces
 from smalt.store import resources
@@ -127,7 +128,7 @@ def test_only_its_owner_comes_in(harness: Harness) -> None:
 
 
 def test_its_identity_is_its_owners_and_ends_with_the_task(harness: Harness) -> None:
-    workspaces = Workspaces(harness.database)
+    workspaces = Workspaces(harness.database, ScopeGrants())
     headers = LivingHeaders(harness.settings, workspaces.lives, workspaces.runs)
     object.__setattr__(harness.platform, "identity_headers", headers)
     put(harness)

@@ -6,6 +6,7 @@ import pytest
 
 from fakes.examples import EXAMPLES
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.service_spec import ServiceState
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
 from smalt.kinds.serving import replicas
@@ -88,5 +89,9 @@ def test_a_compute_is_an_operation_to_poll(harness: Harness, type_: str) -> None
         answer = harness.put(url, {"location": "local", "properties": {"computeType": type_}})
         assert answer.status_code == 201
         harness.settle()
+        for task in harness.engine.states:  # an instance succeeds as soon as its JupyterLab answers
+            harness.engine.start(task)
+            harness.engine.serve(task, JupyterLab=ServiceState("Running", 4321))
+            harness.settle()
         assert harness.get(answer.headers["azure-asyncoperation"]).json()["status"] == "Succeeded"
         assert harness.get(url).json()["properties"]["computeType"] == type_

@@ -80,6 +80,7 @@ def test_what_was_refused_of_many_is_said_for_each(three: StudioSite) -> None:
     for fields, said in (
         ({"verb": "cancel"}, "No job was chosen"),
         ({"verb": "burn", "job.one": "on"}, "not &#39;burn&#39;"),
+        ({"verb": "cancel", "job.one/../two": "on"}, "is no name of a job"),
         ({"verb": "tag", "job.one": "on", "tag": " "}, "NAME=VALUE"),
         ({"verb": "cancel", **{f"job.{number}": "on" for number in range(501)}}, "At most 500"),
     ):

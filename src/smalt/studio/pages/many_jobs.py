@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
+from smalt.arm.kind import NAME
 from smalt.studio.pages import again
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -16,6 +18,7 @@ from smalt.studio.routes import post
 from smalt.studio.visit import ROOT, Visit
 
 MOST = 500
+_NAME = re.compile(NAME)
 _AT_ONCE = 4  # what one person asks for takes no more of the server
 CHOSEN = "job."  # how a form's field of a job begins
 Act = Callable[[Visit, str], Awaitable[None]]
@@ -27,6 +30,8 @@ async def act(visit: Visit) -> Response:
     verb = visit.fields.get("verb", "")
     if not names:
         raise Refused(400, "NothingChosen", "No job was chosen: go back, and mark some in the list.")
+    if wrong := next((name for name in names if not _NAME.fullmatch(name)), None):
+        raise Refused(400, "InvalidName", f"{wrong[:80]!r} is no name of a job.")
     if len(names) > MOST:
         raise Refused(400, "TooMany", f"At most {MOST} jobs can be chosen at once; these are {len(names)}.")
     if verb == "compare":
