@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -193,19 +194,26 @@ def test_a_run_keeps_its_id_when_the_other_workspace_is_gone(tracking: MlflowTra
     assert (tracking.run_id(BETA.key, "job-1"), tracking.run_id(ALPHA.key, "job-1")) == (second, "job-1")
 
 
-def test_no_job_takes_the_id_that_another_workspaces_run_will_have(tracking: MlflowTracking) -> None:
+def test_no_job_takes_the_id_that_another_workspaces_run_has_or_will_have(tracking: MlflowTracking) -> None:
     tracking.ensure_run(replace(JOB, workspace=BETA.key))
-    tracking.ensure_run(JOB)
-    wanted = tracking.run_id(ALPHA.key, "job-1")
-    tracking.remove_run(ALPHA.key, "job-1")
-    crafted = replace(JOB, workspace=BETA.key, name=wanted)
-    tracking.ensure_run(crafted)
+    second = tracking.run_id(ALPHA.key, "job-1")
+    crafted = list[str]()
+    for wanted in (second, f"job-1-{sha256(mlflow_name(ALPHA.key).encode()).hexdigest()}"):
+        tracking.ensure_run(replace(JOB, workspace=BETA.key, name=wanted))
+        crafted.append(wanted)
     tracking.ensure_run(JOB)
     tracking.log_metric(ALPHA.key, "job-1", "loss", 0.5, 1000.0, 1)
-    assert tracking.run_id(ALPHA.key, "job-1") == wanted and tracking.run(ALPHA.key, "job-1") is not None
-    assert not tracking.latest_metrics(BETA.key, wanted) and tracking.run(BETA.key, wanted) is not None
-    tracking.remove_run(BETA.key, wanted)
+    assert tracking.run(ALPHA.key, "job-1") is not None
+    assert tracking.job_names(ALPHA.key, [tracking.run_id(ALPHA.key, "job-1")]) == ["job-1"]
+    for wanted in crafted:
+        assert tracking.run(BETA.key, wanted) is not None and not tracking.latest_metrics(BETA.key, wanted)
+        tracking.remove_run(BETA.key, wanted)
     assert [name for name, _, _ in tracking.latest_metrics(ALPHA.key, "job-1")] == ["loss"]
+
+
+def test_a_jobs_name_that_ends_in_a_date_is_its_runs_id(tracking: MlflowTracking) -> None:
+    tracking.ensure_run(replace(JOB, name="train-20261127"))
+    assert tracking.run_id(ALPHA.key, "train-20261127") == "train-20261127"
 
 
 def test_a_workspace_has_its_default_experiment_and_account(tracking: MlflowTracking) -> None:

@@ -2,7 +2,7 @@
 
 A run's id *is* the job's name, so `azureml://jobs/{name}` and `runs:/{name}` mean the same thing. MLflow's run ids are
 unique on the whole server but a job's name only in its workspace: the second workspace to use a name gets
-`{name}-{hash}`, see `run_id`.
+`{name}-{hash}`, see `_ids`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from smalt.tracking.runs import logged, run_changes
 from smalt.tracking.runs.run_changes import NAME_LENGTH, SUBMITTED
 
 DEFAULT_EXPERIMENT = "Default"
-_LIKE_A_SECOND_ID = re.compile(r"-[0-9a-f]{8}$")
+_LIKE_A_LAST_ID = re.compile(r"-[0-9a-f]{64}$")
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 
 
@@ -53,11 +53,11 @@ class Run:
     metrics: Mapping[str, float]
 
 
-_EITHER = or_(schema.runs.c.run_uuid == bindparam("first"), schema.runs.c.run_uuid == bindparam("second"))
+_ANY = or_(*(schema.runs.c.run_uuid == bindparam(f"id{number}") for number in range(3)))
 _OWNERS = (
     select(schema.runs.c.run_uuid, schema.experiments.c.workspace)
     .join(schema.experiments, schema.runs.c.experiment_id == schema.experiments.c.experiment_id)
-    .where(_EITHER)
+    .where(_ANY)
 )
 _PARAMETERS = QuickSelect(
     _OWNERS.add_columns(schema.params.c.key, schema.params.c.value).outerjoin(
@@ -165,10 +165,10 @@ class MlflowTracking:
 
     def parameters(self, workspace: str, name: str) -> Mapping[str, str]:
         """In one quick statement: every GET of a job asks."""
-        second = _second_id(workspace, name)
+        ids = _ids(workspace, name)
         with self.database.read() as connection:
-            found = _PARAMETERS.rows(connection, {"first": name, "second": second})
-        run_id = _owned({run: owner for run, owner, _, _ in found}, workspace, name, second)
+            found = _PARAMETERS.rows(connection, _bound(ids))
+        run_id = _owned({run: owner for run, owner, _, _ in found}, workspace, ids)
         return {key: value for run, _, key, value in found if run == run_id and key is not None}
 
     def remove_run(self, workspace: str, name: str) -> None:
@@ -198,8 +198,8 @@ class MlflowTracking:
 
     def job_names(self, workspace: str, run_ids: Sequence[str]) -> Sequence[str]:
         """Whose runs these are: what `run_id` says, backwards."""
-        ending = _second_id(workspace, "")
-        return [one.removesuffix(ending) for one in run_ids]
+        _, second, last = _ids(workspace, "")
+        return [one.removesuffix(last).removesuffix(second) for one in run_ids]
 
     def run_ids_in(self, connection: Connection, workspace: str, names: Sequence[str]) -> Mapping[str, str]:
         """`run_id` of many, by name, inside a transaction of the caller's."""
@@ -313,38 +313,46 @@ class MlflowTracking:
 
 
 def _run_id(connection: Connection, workspace: str, name: str) -> str:
-    second = _second_id(workspace, name)
-    found = connection.execute(_OWNERS, {"first": name, "second": second})
-    return _owned({row.run_uuid: row.workspace for row in found}, workspace, name, second)
+    ids = _ids(workspace, name)
+    found = connection.execute(_OWNERS, _bound(ids))
+    return _owned({row.run_uuid: row.workspace for row in found}, workspace, ids)
 
 
 def _run_ids(connection: Connection, workspace: str, names: Sequence[str]) -> dict[str, str]:
     """As `_run_id`, of many at once, by name."""
-    seconds = {name: _second_id(workspace, name) for name in names}
+    ids = {name: _ids(workspace, name) for name in names}
     runs, experiments = schema.runs, schema.experiments
     owners = select(runs.c.run_uuid, experiments.c.workspace).join(
         experiments, runs.c.experiment_id == experiments.c.experiment_id
     )
-    found = connection.execute(owners.where(runs.c.run_uuid.in_([*names, *seconds.values()])))
+    found = connection.execute(owners.where(runs.c.run_uuid.in_([one for three in ids.values() for one in three])))
     owned = {row.run_uuid: row.workspace for row in found}
-    return {name: _owned(owned, workspace, name, second) for name, second in seconds.items()}
+    return {name: _owned(owned, workspace, three) for name, three in ids.items()}
 
 
-def _second_id(workspace: str, name: str) -> str:
-    """The run's id where another workspace has a run of that name."""
-    return f"{name}-{hashlib.sha256(mlflow_name(workspace).encode()).hexdigest()[:8]}"
+def _ids(workspace: str, name: str) -> tuple[str, str, str]:
+    """The ids that a run may have: its name, the second where that is another workspace's, the last where both are."""
+    own = hashlib.sha256(mlflow_name(workspace).encode()).hexdigest()
+    return name, f"{name}-{own[:8]}", f"{name}-{own}"
 
 
-def _owned(owners: Mapping[str, str], workspace: str, name: str, second: str) -> str:
+def _bound(ids: Sequence[str]) -> dict[str, str]:
+    return {f"id{number}": one for number, one in enumerate(ids)}
+
+
+def _owned(owners: Mapping[str, str], workspace: str, ids: tuple[str, str, str]) -> str:
     """A run keeps the id that it began with, also when the other workspace's run of that name is gone.
 
-    A name that looks like a second id never is an id itself: it could be what another workspace's run will need.
+    A name that looks like a last id never is an id itself: so that is always free for the workspace whose hash it has.
     """
     own = mlflow_name(workspace)
-    if owners.get(name) == own:
+    begun = next((one for one in ids if owners.get(one) == own), None)
+    if begun:
+        return begun
+    name, second, last = ids
+    if name not in owners and not _LIKE_A_LAST_ID.search(name):
         return name
-    taken = name in owners or owners.get(second) == own or _LIKE_A_SECOND_ID.search(name)
-    return second if taken else name
+    return second if second not in owners else last
 
 
 def _next_experiment(connection: Connection) -> int:
