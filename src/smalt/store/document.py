@@ -13,6 +13,15 @@ def part(document: Mapping[str, Any], name: str) -> Document:
     return document.get(name) or {}
 
 
+def bits(provenance: Mapping[str, Any]) -> Document:
+    """What says of which bits a job is made: without its name, and of its inputs no names of files nor their times."""
+    inputs: Document = {}
+    for name, one in part(provenance, "inputs").items():
+        content = part(one, "content")
+        inputs[name] = {**one, "content": {key: content.get(key) for key in ("files", "bytes", "digest")}}
+    return {**provenance, "inputs": inputs, "job": None}
+
+
 def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Where two documents differ, with what each has there; None: nothing."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):

@@ -16,7 +16,7 @@ _GOOD = 0.25  # the share of trials that count as good ones: with 0.1 a few hund
 def importance(trials: Sequence[tuple[Mapping[str, str], float]], maximize: bool) -> list[tuple[str, float]]:
     """Parameters (that all trials have, with more than one value) with shares of 1, the greatest first; [] if unknown.
 
-    A second of a thread the first time, as optuna is loaded; milliseconds then.
+    A second of a thread the first time, as optuna is loaded; then 0.6 s for 1000 trials of ten parameters.
     """
     known = [one for one in trials if math.isfinite(one[1])]
     names = [name for name in (known[0][0] if known else ()) if all(name in values for values, _ in known)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from fakes import deployments
@@ -60,10 +63,40 @@ def test_a_model_has_its_signature_job_and_files(site: FilesSite) -> None:
     ):
         assert part in page, part
     assert "MLmodel" in shown(site, "/models/scorer/1", tab="files")
-    done = site.send_form("/studio/models/scorer/1/tags", form_token(page), {"tags": "a=b", "stage": "Archived"})
+    done = site.send_form(
+        "/studio/models/scorer/1/tags", form_token(page), {"tag-name-0": "a", "tag-value-0": "b", "stage": "Archived"}
+    )
     assert done.status_code == 303
     row = site.harness.row(f"{WORKSPACE}/models/scorer/versions/1")
     assert row.properties["stage"] == "Archived" and row.properties["tags"] == {"a": "b"}
+
+
+def test_a_job_says_from_what_it_came_and_what_came_of_it(site: FilesSite) -> None:
+    site.version("data/trips/versions/1", dataType="uri_folder", dataUri=f"{UPLOADS}/trips/")
+    site.submit("train-1", inputs={"trips": {"jobInputType": "uri_folder", "uri": "azureml:trips:1"}})
+    site.harness.settle()
+    model(site, jobName="train-1")
+    page = shown(site, "/jobs/train-1")
+    sources, uses = page.index("<h2>From what it came"), page.index("<h2>What came of it")
+    assert sources < page.index("/studio/data/trips/1") < uses < page.index("/studio/models/scorer/1")
+
+
+def test_tags_are_those_of_the_form_and_no_others(site: FilesSite) -> None:
+    tags = {"a=b": "1", "k": "l1\nl2=x", "gone": "y"}
+    model(site, tags=tags)
+    page = shown(site, "/models/scorer/1")
+    fields = dict(re.findall(r'<input name="(tag-name-\d+)"[^>]* value="([^"]*)"', page))
+    fields |= dict(re.findall(r'<textarea name="(tag-value-\d+)"[^>]*>\n([^<]*)</textarea>', page))
+    fields["etag"] = html.unescape(re.findall(r'name="etag" value="([^"]+)"', page)[0])
+
+    def sent(**changed: str) -> httpx.Response:
+        return site.send_form("/studio/models/scorer/1/tags", form_token(page), {**fields, **changed})
+
+    row = f"{WORKSPACE}/models/scorer/versions/1"
+    gone = next(name for name, value in fields.items() if value == "gone")
+    assert sent(**{gone: "", "description": "only this"}).status_code == 303
+    assert site.harness.row(row).properties["tags"] == {"a=b": "1", "k": "l1\nl2=x"}
+    assert sent().status_code == 412, "somebody else has written since"
 
 
 def test_a_model_says_who_serves_it_now(site: FilesSite) -> None:

@@ -55,7 +55,8 @@ def test_a_version_is_described_tagged_and_archived(site: FilesSite) -> None:
     page = shown(site, "/data/churn/1")
     assert SCRIPT not in page and "&lt;script&gt;" in page and "azureml:churn:1" in page
     own, token = "/studio/data/churn/1", form_token(page)
-    done = site.send_form(f"{own}/tags", token, {"tags": "team = growth\nx\n", "description": "of\r\nours"})
+    tags = {"tag-name-0": "team", "tag-value-0": "growth", "tag-name-1": " x ", "tag-value-1": "", "tag-name-2": ""}
+    done = site.send_form(f"{own}/tags", token, {**tags, "description": "of\r\nours"})
     assert done.status_code == 303 and done.headers["location"].startswith(own)
     row = site.harness.row(f"{WORKSPACE}/data/churn/versions/1")
     assert row.properties["tags"] == {"team": "growth", "x": ""} and row.properties["description"] == "of\nours"

@@ -66,6 +66,21 @@ def test_charts_get_numbers_and_texts(four: StudioSite) -> None:
     assert four.open("/studio/jobs/compare/lines", relative).json()["lines"][0]["at"] == [0.0, 1.0]
 
 
+def test_what_is_no_number_to_json_is_a_text(four: StudioSite) -> None:
+    for number, text in enumerate(("nan", "inf", "-Infinity", "1")):
+        four.measured.logged[f"j{number}"].params["missing"] = text
+    found = four.open("/studio/jobs/compare/table", {**HERE, "jobs": "j0,j1,j2,j3"}).json()
+    columns = {one["name"]: one["values"] for one in found["columns"]}
+    assert columns["params.missing"] == ["nan", "inf", "-Infinity", 1.0]
+
+
+def test_a_group_with_an_infinite_metric_has_no_mean_of_it(four: StudioSite) -> None:
+    for name in ("j0", "j1"):
+        four.measured.logged[name].metrics["auc"] = 1.7976931348623157e308  # as MLflow keeps infinity
+    page = compare(four, jobs="j0,j1,j2,j3", group="params.depth")
+    assert "1.25 ± 0.353553" in page and page.count(" ± ") == 2, "that of the other, and the head"
+
+
 def test_what_cannot_be_compared_is_refused(four: StudioSite) -> None:
     for jobs, status, said in (
         ("", 400, "Choose 2 to 500 jobs"),

@@ -58,6 +58,13 @@ def test_a_file_is_shown_by_an_address_of_this_origin(left: StudioSite) -> None:
         assert left.open("/studio/jobs/train-1", {**HERE, "tab": "artifacts", "path": path}).status_code == 400, path
 
 
+@pytest.mark.parametrize("text", ["ÜND SO", "ünd", "Ünd S"])
+def test_a_text_is_found_in_any_case_of_any_letters(left: StudioSite, text: str) -> None:
+    found = left.open("/studio/jobs/train-1/search", {**HERE, "file": "user_logs/std_log.txt", "text": text}).json()
+    assert [one["line"] for one in found["value"]] == ["ünd so"] * 3
+    assert found["value"][1]["at"] - found["value"][0]["at"] == len("ünd so\n".encode())
+
+
 def test_a_text_is_found_in_all_of_a_log(left: StudioSite, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {**HERE, "file": "user_logs/std_log.txt", "text": "ERROR"}
     whole = left.open("/studio/jobs/train-1/search", asked).json()

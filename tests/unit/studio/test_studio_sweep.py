@@ -8,6 +8,7 @@ from fakes.platform import WORKSPACE
 from fakes.studio import HERE, Logged, StudioSite
 from fakes.sweeps import BANDIT, end, log, sweep
 from smalt.studio.importance import importance
+from smalt.studio.pages.sweep import KEPT_MOST, KEPT_S, Importance
 
 SPACE = {"lr": ["uniform", [0.0, 1.0]], "optimiser": ["choice", [["adam", "<sgd>"]]]}
 
@@ -41,6 +42,31 @@ def test_a_sweep_without_trials_has_a_page_and_other_jobs_have_none(site: Studio
     assert site.open("/studio/jobs/train-1", {**HERE, "tab": "trials"}).status_code == 404
     assert site.open("/studio/jobs/train-1/trials").status_code == 409
     assert site.harness.get(f"{WORKSPACE}/jobs/train-1/trials").json()["error"]["code"] == "NotASweep"
+
+
+def test_a_trial_with_a_value_that_is_no_number_is_drawn(site: StudioSite) -> None:
+    space = {**SPACE, "lr": ["choice", [["nan"]]]}
+    assert sweep(site.harness, "tune", 1, 1, searchSpace=space).status_code == 201
+    site.harness.settle()
+    site.measured.logged["tune_0"] = Logged(metrics={"acc": 1.0}, most=float("inf"))
+    columns = site.open("/studio/jobs/tune/trials").json()["columns"]
+    assert {(one["name"], *one["values"]) for one in columns} >= {("params.lr", "nan"), ("metrics.acc", "inf")}
+
+
+def test_what_matters_is_summed_only_now_and_then() -> None:
+    now = 0.0
+    kept = Importance(lambda: now)
+    scored = [({"lr": str(at)}, float(at)) for at in range(20)]
+    first = kept.of("tune", scored[:8], True)
+    assert first and kept.of("tune", scored, True) is first, "not again so soon"
+    now = KEPT_S
+    later = kept.of("tune", scored, True)
+    assert later is not first
+    now *= 3
+    assert kept.of("tune", scored, True) is later, "no trial has a score that had none"
+    for other in range(KEPT_MOST):
+        kept.of(str(other), [], True)
+    assert kept.of("tune", scored, True) is not later, "what was asked for long ago is forgotten"
 
 
 def test_what_makes_trials_good_is_found() -> None:

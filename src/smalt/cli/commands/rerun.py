@@ -9,7 +9,7 @@ from typing import Any
 
 from smalt.cli.api import Document, opened
 from smalt.cli.root import CliError
-from smalt.store.document import differences
+from smalt.store.document import bits, differences
 
 _KEPT = (
     "jobType", "command", "codeId", "environmentId", "inputs", "outputs", "computeId", "resources", "limits",
@@ -51,22 +51,13 @@ def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bo
     """The exit code is 1 where they differ."""
     with opened(root, workspace) as api:
         one, other = (api.get(f"jobs/{job}/provenance") for job in (first, second))
-    found = {path: pair for path, *pair in differences(_bits(one), _bits(other))}
+    found = {path: pair for path, *pair in differences(bits(one), bits(other))}
     if as_json:
         print(json.dumps(found))
     else:
         for path, (before, after) in found.items():
             print(f"{path}: {_shown(before)} -> {_shown(after)}")
     return _DIFFERENT if found else 0
-
-
-def _bits(provenance: Document) -> Document:
-    """Without what says nothing of the bits: names, and times in ETags of the same content."""
-    inputs = {
-        name: {**one, "content": {key: (one["content"] or {}).get(key) for key in ("files", "bytes", "digest")}}
-        for name, one in provenance["inputs"].items()
-    }
-    return {**{key: value for key, value in provenance.items() if key != "job"}, "inputs": inputs}
 
 
 def _said(change: Document) -> str:

@@ -7,6 +7,7 @@ GET jobs/NAME/searchLog?path=user_logs/std_log.txt&text=error    where a text is
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -60,7 +61,7 @@ def _search(request: Request, row: Row | None) -> tuple[int, Any]:
     ref, text = _ref(request, row), (request.query.get("text") or "").strip()
     if not 0 < len(text) <= TEXT_MOST:
         raise invalid(f"text: give 1 to {TEXT_MOST} characters to look for.", "text")
-    wanted, blobs, found = text.lower().encode(), request.platform.blobs, list[Document]()
+    wanted, blobs, found = _wanted(text), request.platform.blobs, list[Document]()
     begin, kept = 0, b""  # of the piece that is looked at; what was cut off the one before it
     while begin < SEARCHED_MOST and len(found) < FOUND_MOST:
         piece = blobs.read(*ref, most_bytes=_PIECE, at=begin)
@@ -76,10 +77,18 @@ def _search(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, {"value": found, "searched": begin, "more": len(found) == FOUND_MOST}
 
 
-def _places(lines: bytes, until: int, wanted: bytes, begin: int, found: list[Document]) -> None:
+def _wanted(text: str) -> re.Pattern[bytes]:
+    """In UTF-8, in any case of letters: bytes alone have cases only for those of ASCII."""
+    spelled = ({one, one.lower(), one.upper()} for one in text)
+    return re.compile(
+        b"".join(b"(?:%s)" % b"|".join(re.escape(way.encode()) for way in sorted(ways)) for ways in spelled)
+    )
+
+
+def _places(lines: bytes, until: int, wanted: re.Pattern[bytes], begin: int, found: list[Document]) -> None:
     """Those that begin before `until`."""
-    lowered, at = lines.lower(), 0
-    while len(found) < FOUND_MOST and 0 <= (hit := lowered.find(wanted, at)) < until:
+    at = 0
+    while len(found) < FOUND_MOST and (place := wanted.search(lines, at)) and (hit := place.start()) < until:
         first = max(lines.rfind(b"\n", 0, hit) + 1, hit - LINE_MOST // 2)
         end = lines.find(b"\n", hit)
         at = len(lines) if end < 0 else end + 1

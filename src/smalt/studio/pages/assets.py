@@ -6,6 +6,7 @@ They are a workspace's, or with `?registry=NAME` a registry's.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from smalt.studio.visit import Visit
 
 _PROVIDER = "providers/Microsoft.MachineLearningServices"
 _TAGS_MOST = 50
+_TAG = re.compile(r"tag-name-(\d{1,3})")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def described(visit: Visit, type_: AssetType, version: Document) -> Document:
         "own": own,
         "asset": {
             "id": str(version["id"]).lower(),
+            "etag": version.get("etag") or "",
             "name": name,
             "version": number,
             "state": properties.get("provisioningState") or "",
@@ -118,9 +121,9 @@ def reference(visit: Visit, type_: AssetType, name: str, version: str) -> str:
     return f"azureml://registries/{registry}/{type_.name}/{name}/versions/{version}" if registry else short
 
 
-async def lineage(visit: Visit, of: str) -> dict[str, Any]:
+async def lineage(visit: Visit, of: str, depth: int = 5) -> dict[str, Any]:
     """`sources` and `uses`, nearest first: resources from which it came, and which came of it."""
-    found = await visit.api.get(f"{of}/lineage", {"depth": "5"})
+    found = await visit.api.get(f"{of}/lineage", {"depth": str(depth)})
     edges: dict[str, set[str]] = {}
     for one in found["edges"]:
         for end in (one["from"], one["to"]):
@@ -243,19 +246,28 @@ async def _archive(type_: AssetType, wanted: bool, visit: Visit) -> Response:
 
 
 async def _tags(type_: AssetType, visit: Visit) -> Response:
-    """`tags`: a line `name=value` each; those that are not there any more go. `description` as it is sent."""
-    tags: dict[str, str] = {}
-    for line in visit.fields.get("tags", "").splitlines():
-        name, _, value = line.partition("=")
-        if name.strip():
-            tags[name.strip()] = value.strip()
+    """`tag-name-N` and `tag-value-N`, and `description`, as they are sent, of the version whose `etag` was shown."""
+    tags = _rows(visit.fields)
     if len(tags) > _TAGS_MOST:
         raise Refused(400, "TooManyTags", f"A resource has at most {_TAGS_MOST} tags.")
-    change: Document = {"tags": tags, "description": visit.fields.get("description", "").replace("\r\n", "\n")}
+    old = part((await version_at(visit, type_))["properties"], "tags")
+    change: Document = {
+        "tags": {**dict.fromkeys(old), **tags},  # null takes one away
+        "description": visit.fields.get("description", "").replace("\r\n", "\n"),
+    }
     if visit.fields.get("stage"):
         change["stage"] = visit.fields["stage"]
-    await visit.api.patch(await path(visit, type_), {"properties": change})
+    await visit.api.patch(await path(visit, type_), {"properties": change}, if_match=visit.fields.get("etag", ""))
     return back(visit, type_)
+
+
+def _rows(fields: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a form; a row without a name is none."""
+    found: dict[str, str] = {}
+    for field, value in fields.items():
+        if (row := _TAG.fullmatch(field)) and value.strip():
+            found[value.strip()] = fields.get(f"tag-value-{row[1]}", "").replace("\r\n", "\n")
+    return found
 
 
 def back(visit: Visit, type_: AssetType) -> Response:

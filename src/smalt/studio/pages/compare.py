@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from smalt.store.document import Document, differences, part
+from smalt.store.document import Document, bits, differences, part
 from smalt.studio.pages.job_search import named
 from smalt.studio.pages.jobs import shown
 from smalt.studio.platform_api import Refused
@@ -22,6 +23,7 @@ MOST = 500
 KEYS_MOST = 40  # metrics, and parameters, that the table has
 LINES_POINTS = 60_000  # of all lines of one chart together
 POINTS_MOST = 1000  # of one line
+INFINITE = 1e300  # what is as great is no number that a job measured
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ async def table(visit: Visit) -> Response:
     columns += [
         {
             "name": f"metrics.{key}",
-            "values": [values[name].metrics.get(key) if name in values else None for name in names],
+            "values": [number_of(values[name].metrics.get(key)) if name in values else None for name in names],
         }
         for key in metrics
     ]
@@ -98,10 +100,12 @@ async def lines(visit: Visit) -> Response:
 
 
 def number_of(text: Any) -> float | str | None:
+    """A number where it is one that JSON has, which `nan` and `inf` are not."""
     try:
-        return float(text)
+        number = float(text)
     except (TypeError, ValueError):
         return text
+    return number if math.isfinite(number) else str(text)
 
 
 def _names(visit: Visit) -> list[str]:
@@ -187,12 +191,16 @@ def _groups(
         told: dict[str, tuple[float, float] | None] = {}
         for metric in metrics:
             last = [values[one].metrics.get(metric) for one in those if one in values]
-            known = [one for one in last if one is not None]
-            told[metric] = (
-                (statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0) if known else None
-            )
+            told[metric] = _mean([one for one in last if one is not None])
         found.append({"value": value, "jobs": those, "metrics": told})
     return found
+
+
+def _mean(known: Sequence[float]) -> tuple[float, float] | None:
+    """Mean and standard deviation; None where one of them is infinite, for which MLflow keeps the greatest float."""
+    if not known or any(not abs(one) < INFINITE for one in known):
+        return None
+    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0
 
 
 async def _provenance(visit: Visit, names: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -200,16 +208,7 @@ async def _provenance(visit: Visit, names: Sequence[str]) -> list[tuple[str, str
     if len(names) != 2:
         return []
     one, other = await asyncio.gather(*(visit.api.get(f"{visit.workspace}/jobs/{name}/provenance") for name in names))
-    return [(path, _said(before), _said(after)) for path, before, after in differences(_bits(one), _bits(other))]
-
-
-def _bits(provenance: Document) -> Document:
-    """Without the job's name, and of what its inputs held no names of files."""
-    inputs = {
-        name: {**one, "content": {key: (one.get("content") or {}).get(key) for key in ("files", "bytes", "digest")}}
-        for name, one in part(provenance, "inputs").items()
-    }
-    return {**{key: value for key, value in provenance.items() if key != "job"}, "inputs": inputs}
+    return [(path, _said(before), _said(after)) for path, before, after in differences(bits(one), bits(other))]
 
 
 def _short(id_: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.store.document import Document, part
+from smalt.studio.pages.assets import lineage
 from smalt.studio.pages.job_files import files_of, local
 from smalt.studio.pages.job_use import USES
 from smalt.studio.pages.jobs import shown
@@ -75,8 +76,8 @@ async def _overview(visit: Visit, document: Document) -> Document:
     parameters = sorted(part(properties, "parameters").items())
     after = visit.http.query_params.get("after")
     query = {"$top": str(CHILDREN), **({"$continuationtoken": after} if after else {})}
-    children, lineage = await asyncio.gather(
-        visit.api.get(_run(visit, "/children"), query), visit.api.get(f"{_path(visit)}/lineage", {"depth": "1"})
+    children, near = await asyncio.gather(
+        visit.api.get(_run(visit, "/children"), query), lineage(visit, _path(visit), depth=1)
     )
     return {
         "latest": await visit.logged.latest(visit.workspace.key, document["name"]),
@@ -84,7 +85,7 @@ async def _overview(visit: Visit, document: Document) -> Document:
         "more_parameters": max(0, len(parameters) - PARAMETERS),
         "inputs": _ports(properties, "inputs", "jobInputType"),
         "outputs": _ports(properties, "outputs", "jobOutputType"),
-        "lineage": _lineage(visit, lineage),
+        "lineage": near,
         "children": children["value"],
         "more_children": children.get("continuationToken"),
     }
@@ -204,24 +205,6 @@ def _more(properties: Document, run: Document, happened: Sequence[Document]) -> 
         "over": properties["status"] in ENDED,
         "services": {name: one for name, one in services.items() if name not in ("Studio", "Tracking")},
     }
-
-
-def _lineage(visit: Visit, found: Document) -> list[tuple[str, list[Document]]]:
-    """What the job came from and what came of it, each with a page of its own where there is one."""
-    told: dict[str, list[Document]] = {"It came from": [], "What came of it": []}
-    for node in found["nodes"]:
-        if node["distance"] and not node.get("deletedAt"):
-            one = {"name": node["name"], "type": node["type"].rpartition("workspaces/")[2], "page": ""}
-            parts = str(node["id"]).partition("/workspaces/")[2].split("/")[1:]
-            if len(parts) == 2 and parts[0] == "jobs":
-                one["page"] = visit.link(f"/jobs/{quote(parts[1])}")
-            elif len(parts) == 4 and parts[0] in ("models", "data") and parts[2] == "versions":
-                one |= {
-                    "name": f"{parts[1]}:{parts[3]}",
-                    "page": visit.link(f"/{parts[0]}/{quote(parts[1])}/{quote(parts[3])}"),
-                }
-            told["It came from" if node["distance"] > 0 else "What came of it"].append(one)
-    return [(label, nodes) for label, nodes in told.items() if nodes]
 
 
 def _ports(properties: Mapping[str, Any], name: str, kind: str) -> list[Document]:

@@ -11,6 +11,8 @@ from urllib.parse import quote
 from starlette.responses import RedirectResponse, Response
 
 from smalt.arm.kind import NAME
+from smalt.studio.documents.job_form import pairs
+from smalt.studio.documents.written import Faulty
 from smalt.studio.pages import again
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -73,10 +75,13 @@ async def _restore(visit: Visit, name: str) -> None:
 
 
 async def _tag(visit: Visit, name: str) -> None:
-    key, _, value = visit.fields.get("tag", "").strip().partition("=")
-    if not key.strip():
+    try:
+        tags = pairs(visit.fields.get("tag", ""), "tag")
+    except Faulty as error:
+        raise Refused(400, "NoTag", str(error)) from None
+    if not tags:
         raise Refused(400, "NoTag", "Write the tag as NAME=VALUE.")
-    await visit.api.patch(f"/history/v1.0{visit.workspace}/runs/{name}", {"tags": {key.strip(): value.strip()}})
+    await visit.api.patch(f"/history/v1.0{visit.workspace}/runs/{name}", {"tags": tags})
 
 
 async def _again(visit: Visit, name: str) -> None:

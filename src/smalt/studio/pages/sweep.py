@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -15,15 +18,39 @@ from smalt.studio.rendering import HEADERS
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
+Shares = Sequence[tuple[str, float]]
 SHOWN = 200  # trials in the table
+KEPT_S, KEPT_MOST = 30.0, 200  # how long, and of how many sweeps, it is known what matters
 _THREADS = Threads(1)  # of sums that take a moment
+
+
+class Importance:
+    """What matters in sweeps, summed again as trials get scores, at most every KEPT_S. Of one thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: dict[str, tuple[float, int, Shares]] = {}
+
+    def of(self, sweep: str, scored: Sequence[tuple[Mapping[str, str], float]], maximize: bool) -> Shares:
+        when, count, shares = self._kept.get(sweep, (-math.inf, -1, []))
+        if count != len(scored) and self._clock() - when >= KEPT_S:
+            shares = importance(scored, maximize)
+            self._kept.pop(sweep, None)  # the newest is the last
+            self._kept[sweep] = self._clock(), len(scored), shares
+            if len(self._kept) > KEPT_MOST:
+                del self._kept[next(iter(self._kept))]
+        return shares
+
+
+_IMPORTANCE = Importance()
 
 
 async def trials_of(visit: Visit, document: Document) -> Document:
     """What the tab's template takes."""
     found = await _trials(visit, document["name"])
     scored = [(one["parameters"], one["score"]) for one in found["value"] if one["score"] is not None]
-    shares = await _THREADS.run(importance, scored, found["maximize"])
+    sweep = f"{visit.workspace.key}/{document['name']}"
+    shares = await _THREADS.run(_IMPORTANCE.of, sweep, scored, found["maximize"])
     names = sorted({name for one in found["value"] for name in one["parameters"]})
     return {
         "trials": found["value"][:SHOWN], "submitted": found["submitted"], "metric": found["metric"],
@@ -41,7 +68,7 @@ async def table(visit: Visit) -> Response:
         {"name": f"params.{name}", "values": [number_of(one["parameters"].get(name)) for one in trials]}
         for name in names
     ]
-    columns.append({"name": f"metrics.{found['metric']}", "values": [one["score"] for one in trials]})
+    columns.append({"name": f"metrics.{found['metric']}", "values": [number_of(one["score"]) for one in trials]})
     jobs = [{"name": one["name"], "title": f"trial {one['number']}", "status": one["status"]} for one in trials]
     return JSONResponse({"jobs": jobs, "columns": columns}, headers=HEADERS)
 

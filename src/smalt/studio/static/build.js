@@ -1,10 +1,13 @@
 // <s-build src="…/builds" of="jobs"><pre>…</pre></s-build>: the end of a build's log, followed while it runs; who scrolls up stops that.
 const AGAIN_MS = 1000; // a log that grows tells nobody
+const PAUSE_MOST_MS = 60000; // where there is no answer
+const OVER = ["Succeeded", "Failed"];
 
 customElements.define("s-build", class extends HTMLElement {
   connectedCallback() {
     this.text = this.querySelector("pre");
     this.text.scrollTop = this.text.scrollHeight;
+    this.pause = AGAIN_MS;
     this.timer = setTimeout(() => this.look(), AGAIN_MS);
   }
 
@@ -13,13 +16,25 @@ customElements.define("s-build", class extends HTMLElement {
   }
 
   async look() {
+    if (!document.hidden && !await this.read()) return;
+    if (this.isConnected) this.timer = setTimeout(() => this.look(), this.pause);
+  }
+
+  /** Whether there may be more. */
+  async read() {
     const answer = await fetch(this.getAttribute("src")).catch(() => null);
-    const build = answer?.ok ? (await answer.json())[this.getAttribute("of")] : null;
+    const found = answer?.ok ? await answer.json().catch(() => null) : null;
+    if (!found) {
+      this.pause = Math.min(2 * this.pause, PAUSE_MOST_MS);
+      return ![401, 403, 404].includes(answer?.status);
+    }
+    this.pause = AGAIN_MS;
+    const build = found[this.getAttribute("of")];
     if (build?.log && build.log !== this.text.textContent) {
       const { scrollTop, clientHeight, scrollHeight } = this.text;
       this.text.textContent = build.log;
       if (scrollTop + clientHeight >= scrollHeight - 8) this.text.scrollTop = this.text.scrollHeight;
     }
-    if (this.isConnected && build?.state !== "Succeeded" && build?.state !== "Failed") this.timer = setTimeout(() => this.look(), AGAIN_MS);
+    return Boolean(build) && !OVER.includes(build.state);
   }
 });

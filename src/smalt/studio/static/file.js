@@ -4,7 +4,7 @@ const PIECE = 256 * 1024;
 const IMAGE_MOST = 64 * 1024 * 1024;
 const ROWS_MOST = 200;
 const COLUMNS_MOST = 50;
-const IMAGES = /\.(png|jpe?g|gif|webp|bmp|svg)$/i;
+const IMAGES = /\.(png|jpe?g|gif|webp|bmp)$/i;
 const TABLES = /\.(csv|tsv)$/i;
 
 customElements.define("s-file", class extends HTMLElement {

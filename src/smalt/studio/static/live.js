@@ -4,6 +4,7 @@ import { join } from "./feed.js";
 const { feed, cursor } = document.body.dataset;
 const ENDED = ["Completed", "Failed", "Canceled"];
 const PAUSE_MS = 500; // between two looks at the same page, unless it says more
+const ANSWERING = ["dialog[open]", "select:focus", "input:focus", "textarea:focus"];
 let leave = () => {};
 let due = false;
 let looked = 0;
@@ -38,12 +39,26 @@ function refresh() {
     looked = performance.now();
     const more = document.getElementById("live-more") ? { selectOOB: "#live-more" } : {};
     const busy = document.getElementById("content").contains(getSelection().anchorNode) && !getSelection().isCollapsed;
-    if (busy) return void setTimeout(refresh, PAUSE_MS); // somebody marks a text there
+    const answering = document.querySelector(ANSWERING.map((one) => `#live ${one}, #live-more ${one}`).join());
+    if (busy || answering) return void setTimeout(refresh, PAUSE_MS); // somebody marks a text there, or is about to answer
     htmx.ajax("GET", location.pathname + location.search, {
       target: "#live", select: "#live", swap: "outerHTML", ...more,
     });
   }, Math.max(0, looked + pause - performance.now()));
 }
+
+// What htmx swaps loses the focus where it has no id: the same link, button or table has it then.
+const named = (element) => ["href", "data-opens", "aria-label"].map((one) => [one, element.getAttribute(one)]).find(([, value]) => value);
+let focused = null;
+document.addEventListener("htmx:beforeSwap", () => {
+  const element = document.activeElement?.closest("#live, #live-more") ? document.activeElement : null;
+  const by = element && !element.id && named(element);
+  focused = by ? `${element.localName}[${by[0]}="${CSS.escape(by[1])}"]` : null;
+});
+document.addEventListener("htmx:afterSwap", () => {
+  if (!focused || document.activeElement !== document.body) return;
+  document.querySelector(`:is(#live, #live-more) ${focused}`)?.focus({ preventScroll: true });
+});
 
 function heard({ change, state, resync }) {
   if (change) show(change);

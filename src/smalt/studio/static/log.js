@@ -94,6 +94,7 @@ customElements.define("s-log", class extends HTMLElement {
   async more() {
     clearTimeout(this.timer);
     if (this.jumped) return; // somebody reads elsewhere
+    if (document.hidden) return this.soon(() => this.more(), AGAIN_MS); // nobody looks
     const turn = ++this.turn;
     const over = this.over; // before it is read: what is there then is all
     const there = await this.size() > this.end;
@@ -144,11 +145,20 @@ customElements.define("s-log", class extends HTMLElement {
     const text = this.form.querySelector("input").value.trim();
     if (!text || !this.name) return;
     this.told.textContent = "Searching …";
+    const wanted = this.wanted = {}; // an older answer may come after a newer
     const here = new URL(this.getAttribute("src").replace(/\/logs(?=\?|$)/, "/search"), location);
     for (const [key, value] of [["file", this.name], ["text", text]]) here.searchParams.set(key, value);
-    const answer = await fetch(here);
-    const found = answer.ok ? await answer.json() : undefined;
-    this.told.textContent = found ? `${found.value.length}${found.more ? " or more" : ""} lines in ${Math.ceil(found.searched / 1024)} kB` : `That could not be searched (${answer.status}).`;
+    let found, said;
+    try {
+      const answer = await fetch(here);
+      if (!answer.ok) throw new Error(`${answer.status}`);
+      found = await answer.json();
+      said = `${found.value.length}${found.more ? " or more" : ""} lines in ${Math.ceil(found.searched / 1024)} kB`;
+    } catch (error) {
+      said = `That could not be searched (${error.message}).`;
+    }
+    if (wanted !== this.wanted) return;
+    this.told.textContent = said;
     this.hits.hidden = !found?.value.length;
     this.hits.replaceChildren(...(found?.value ?? []).map(({ at, line }) => {
       const item = document.createElement("li");
@@ -178,11 +188,21 @@ customElements.define("s-log", class extends HTMLElement {
   }
 
   async onward() {
-    const bytes = await this.read(this.end, this.end + PIECE);
-    this.end += bytes.byteLength;
-    this.text.append(this.decoder.decode(bytes, { stream: true }));
-    this.later.hidden = bytes.byteLength < PIECE;
-    this.trim();
+    const { turn, end } = this;
+    this.later.disabled = true;
+    try {
+      const bytes = await this.read(end, end + PIECE);
+      if (turn !== this.turn || end !== this.end) return;
+      this.end += bytes.byteLength;
+      this.text.append(this.decoder.decode(bytes, { stream: true }));
+      this.later.hidden = bytes.byteLength < PIECE;
+      this.trim();
+      this.said.textContent = "";
+    } catch (error) {
+      this.said.textContent = `The log could not be read (${error.message}).`;
+    } finally {
+      this.later.disabled = false;
+    }
   }
 
   /** A file that is not there yet is empty. An address that is over is asked for anew. */

@@ -52,8 +52,8 @@ class Plot extends HTMLElement {
       this.chart = echarts.init(this.place, null, { renderer: "canvas" });
       const colour = (name) => getComputedStyle(this).getPropertyValue(name).trim();
       this.draw(columns, colour);
-      this.chart.on("click", ({ dataIndex, name, value }) => {
-        const job = jobs[value?.at?.(-1) ?? dataIndex] ?? jobs.find((one) => one.name === name);
+      this.chart.on("click", ({ dataIndex, value }) => {
+        const job = jobs[this.at(value, dataIndex)];
         if (job) location.href = this.getAttribute("open").replace("/jobs/-", `/jobs/${encodeURIComponent(job.name)}`);
       });
       this.sized = new ResizeObserver(() => this.chart.resize());
@@ -75,6 +75,10 @@ class Plot extends HTMLElement {
 }
 
 customElements.define("s-scatter", class extends Plot {
+  at(value) {
+    return value.at(-1); // the third of a point
+  }
+
   draw(columns, colour) {
     const [x, y] = ["x", "y"].map((one) => columns.find(({ name }) => name === this.getAttribute(one)));
     this.title_.textContent = `${plain(this.getAttribute("y"))} against ${plain(this.getAttribute("x"))}`;
@@ -96,6 +100,10 @@ customElements.define("s-scatter", class extends Plot {
 });
 
 customElements.define("s-parallel", class extends Plot {
+  at(_, dataIndex) {
+    return dataIndex;
+  }
+
   draw(columns, colour) {
     const by = columns.find(({ name }) => name === this.getAttribute("by"));
     const asked = (this.getAttribute("columns") ?? "").split(",").filter(Boolean);

@@ -8,7 +8,7 @@ document.addEventListener("click", ({ target }) => {
     one.name = one.name.replace(/\d+$/, (number) => Number(number) + 1);
     const label = one.getAttribute("aria-label");
     if (label) one.setAttribute("aria-label", label.replace(/\d+$/, (number) => Number(number) + 1));
-    if (one.tagName === "INPUT") one.value = "";
+    if (["INPUT", "TEXTAREA"].includes(one.tagName)) one.value = "";
   }
   rows.append(row);
   row.querySelector("input").focus();

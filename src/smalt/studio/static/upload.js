@@ -106,14 +106,15 @@ customElements.define("s-upload", class extends HTMLElement {
   /** False: it is there already. */
   async file(name, file) {
     const place = (this.into + name).split("/").map(encodeURIComponent).join("/");
-    if (!this.replace && await this.exists(this.into + name)) {
+    const fresh = this.hasAttribute("fresh");
+    if (!fresh && !this.replace && await this.length(this.into + name) !== null) {
       this.count(name, file.size);
       return false;
     }
     const kind = { "x-ms-blob-content-type": file.type || "application/octet-stream" };
-    const guard = this.replace ? {} : { "If-None-Match": "*" };
+    const guard = fresh || this.replace ? {} : { "If-None-Match": "*" };
     if (file.size <= BLOCK) {
-      await this.ask("PUT", place, "", file, { "x-ms-blob-type": "BlockBlob", ...kind, ...guard }, name, 0);
+      await this.ask("PUT", place, "", file, { "x-ms-blob-type": "BlockBlob", ...kind, ...guard }, name, 0, file.size);
       return true;
     }
     const length = Math.max(BLOCK, Math.ceil(file.size / BLOCKS_MOST));
@@ -122,29 +123,32 @@ customElements.define("s-upload", class extends HTMLElement {
     await each(Array(count).keys(), AT_ONCE, (at) => this.ask(
       "PUT", place, `comp=block&blockid=${encodeURIComponent(id(at))}`, file.slice(at * length, (at + 1) * length), {}, name, at));
     const list = Array.from({ length: count }, (_, at) => `<Latest>${id(at)}</Latest>`).join("");
-    await this.ask("PUT", place, "comp=blocklist", `<?xml version="1.0" encoding="utf-8"?><BlockList>${list}</BlockList>`, { ...kind, ...guard });
+    await this.ask("PUT", place, "comp=blocklist", `<?xml version="1.0" encoding="utf-8"?><BlockList>${list}</BlockList>`, { ...kind, ...guard }, "", 0, file.size);
     return true;
   }
 
-  /** By a list, whose answer is no error where nothing is. */
-  async exists(name) {
-    if (this.hasAttribute("fresh")) return false;
+  /** Of a blob, in bytes; null: there is none. By a list, whose answer is no error where nothing is. */
+  async length(name) {
     const query = new URLSearchParams({ restype: "container", comp: "list", maxresults: "1", prefix: name });
     const answer = await fetch(`${this.container}?${query}&${this.sas}`, { signal: this.control.signal });
     if (!answer.ok) throw new Refusal(`the storage answered ${answer.status} for a list`);
-    const found = new DOMParser().parseFromString(await answer.text(), "application/xml").querySelector("Blob > Name");
-    return found?.textContent === name;
+    const found = new DOMParser().parseFromString(await answer.text(), "application/xml").querySelector("Blob");
+    if (found?.querySelector("Name").textContent !== name) return null;
+    return Number(found.querySelector("Content-Length").textContent);
   }
 
-  /** One request, tried again where that may help. */
-  async ask(method, place, query, body, headers = {}, name = "", part = 0) {
+  /** One request, tried again where that may help. `whole`: bytes of the blob that it makes; there by an earlier try whose
+   * answer was lost is there. */
+  async ask(method, place, query, body, headers = {}, name = "", part = 0, whole = null) {
     for (let attempt = 1; ; attempt += 1) {
       const status = await this.send(method, place, query, body, headers, (bytes) => name && this.count(name, bytes, part)).catch((error) => {
         if (this.control.signal.aborted) throw error;
         return 0;
       });
       if (status >= 200 && status < 300) return;
-      if (status === 412 || status === 409) throw new Refusal(`${decodeURIComponent(place)} is there already, or is being written by somebody else`);
+      const there = status === 412 || status === 409;
+      if (there && attempt > 1 && whole !== null && await this.length(decodeURIComponent(place)) === whole) return;
+      if (there) throw new Refusal(`${decodeURIComponent(place)} is there already, or is being written by somebody else`);
       if (attempt === TRIES || (status && status < 500 && ![401, 403, 408, 429].includes(status))) {
         throw new Refusal(status ? `the storage answered ${status} for ${decodeURIComponent(place)}` : "the server cannot be reached");
       }
