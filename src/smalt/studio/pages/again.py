@@ -35,7 +35,7 @@ async def submit(visit: Visit, name: str, new: str) -> None:
     )
     if not runs:
         raise Refused(409, "NotAJob", f"{name} was not run by the platform: it has no command to run again.")
-    asked["properties"] = {RERUN_OF: name}
+    asked["properties"] = {**part(properties, "properties"), RERUN_OF: name}
     await visit.api.put(f"{visit.workspace}/jobs/{new}", {"properties": asked})
 
 
