@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, expect
+from playwright.sync_api import Browser, Page, Route, StorageState, expect
 
 from live.platform import HOME, Platform
 from live.serving import Endpoint
@@ -42,11 +42,17 @@ def test_a_job_is_made_of_a_form_with_code(
     (tmp_path / "src/t.py").write_text("print(open('inner/said.txt').read())")
     (tmp_path / "src/inner/said.txt").write_text("from a browser")
     studio.goto(f"{platform.url}/studio/jobs/new")
-    studio.locator("input[webkitdirectory]").set_input_files(tmp_path / "src")
-    expect(studio.get_by_text("2 files")).to_be_visible()
     studio.get_by_label("Command").fill("python3 t.py")
     environment = studio.get_by_label("Environment", exact=True)
     environment.fill("azureml:none:1")
+    held: list[Route] = []
+    studio.route(re.compile(r"/said\.txt\?"), lambda one: held.append(one), times=1)
+    with studio.expect_request(re.compile(r"/said\.txt\?")):
+        studio.locator("input[webkitdirectory]").set_input_files(tmp_path / "src")
+    studio.get_by_role("button", name="Submit").click()
+    expect(studio.get_by_text("The code is being uploaded")).to_be_visible()
+    held[0].continue_()
+    expect(studio.get_by_text("2 files")).to_be_visible()
     studio.get_by_role("button", name="Submit").click()
     expect(studio.get_by_role("alert")).to_contain_text("there is no environment 'none'")
     environment.fill("azureml:plain:1")

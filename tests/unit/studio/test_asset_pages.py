@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fakes.platform import WORKSPACE
 from fakes.studio import HERE, form_token
 from fakes.studio_files import UPLOADS, FilesSite
 from smalt.agent.wire import Ref
+from smalt.arm.yaml_text import read_yaml
 from smalt.studio.pages.environments import differing
 
 SCRIPT = "<script>alert('x')</script>"
@@ -115,6 +117,19 @@ def test_a_model_says_who_serves_it_now(site: FilesSite) -> None:
 def test_a_model_that_is_none_has_a_page(site: FilesSite, text: bytes) -> None:
     model(site, text)
     assert "signature" in shown(site, "/models/scorer/1").lower()
+
+
+def test_what_a_job_wrote_is_read_off_the_event_loop(site: FilesSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = list[bool]()
+
+    def read(text: bytes) -> object:
+        threads.append(threading.current_thread() is threading.main_thread() or len(text) > 64 << 10)
+        return read_yaml(text)
+
+    monkeypatch.setattr("smalt.studio.pages.models.read_yaml", read)
+    model(site, b"- a\n" * (1 << 18))
+    assert "Its MLmodel cannot be read." in shown(site, "/models/scorer/1")
+    assert threads == [False], "1 MiB of YAML, or in the thread that answers everybody"
 
 
 def test_a_model_may_be_one_file(site: FilesSite) -> None:

@@ -80,6 +80,8 @@ def test_new_ones_are_made_by_forms_that_keep_what_was_refused(site: StudioSite)
     assert refused.status_code == 400 and "larger than maxNodeCount" in refused.text and 'value="farm"' in refused.text
     made = site.send_form("/studio/computes-new", form_token(form), {**fields, "least": "0"})
     assert made.status_code == 303 and "/studio/computes/farm" in made.headers["location"]
+    for long in ({"idle": "9" * 5000}, {"most": "9" * 5000}):
+        assert site.send_form("/studio/computes-new", form_token(form), {**fields, **long}).status_code == 400
     made = site.send_form("/studio/computes-new", form_token(form), {"kind": "instance", "name": "desk", "idle": "20"})
     assert made.status_code == 303
     machine = site.harness.get(INSTANCE).json()["properties"]["properties"]

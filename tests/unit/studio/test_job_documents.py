@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from azure.ai.ml import load_job
 
 from smalt.studio.documents import job_form
+from smalt.studio.documents.fields import FAULTS_MOST, is_elsewhere
 from smalt.studio.documents.job_code import sdk_code
 from smalt.studio.documents.job_sent import sent
 from smalt.studio.documents.job_written import written
@@ -232,3 +234,67 @@ def test_the_code_makes_the_same_job(tmp_path: Path) -> None:
                   "tags", "experiment_name", "display_name", "description", "environment_variables"):  # fmt: skip
         assert ours.get(field) == theirs.get(field), field
     assert "load_job" in sdk_code(read(SWEEP).document)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jobs: {s: {command: x, environment: e, limits: {timeout: .inf}}}\n",
+        "jobs: {s: {command: x, environment: e, limits: {timeout: .nan}}}\n",
+        "trial: {command: x, environment: e}\nobjective: {goal: minimize, primary_metric: m}\n"
+        "search_space: {x: {type: [a]}}\n",
+        f"command: x\nlimits: {{timeout: {'9' * 4000}}}\n",
+        "# " + "x" * (1 << 17) + "\n",
+        "".join(f"field{n}: 1\n" for n in range(5000)),
+    ],
+)
+def test_odd_values_are_a_line_of_a_few(text: str) -> None:
+    with pytest.raises(Faulty) as found:
+        sent(read(text).document)
+    assert len(found.value.faults) <= FAULTS_MOST + 2, "and what is missing"
+
+
+def test_inputs_that_lead_in_a_circle_have_an_end() -> None:
+    bound = "${{parent.inputs.a}}"
+    step = f"s: {{command: x, environment: 'azureml:e:1', inputs: {{i: '{bound}'}}}}"
+    sent(read(f"jobs: {{{step}}}\ninputs: {{a: '{bound}'}}\n").document)
+
+
+def test_a_place_is_looked_at_once() -> None:
+    begun = time.process_time()
+    assert not is_elsewhere("${{" * 300_000)
+    assert time.process_time() - begun < 1, "it is looked at from each of its places"
+    assert is_elsewhere("a${{b}}") and is_elsewhere("${{\n}}") and not is_elsewhere("}}${{")
+
+
+def test_what_was_asked_for_is_written_or_the_job_is_not() -> None:
+    properties: dict[str, Any] = {
+        "jobType": "Command", "command": "x", "environmentId": "azureml:e:1", "properties": {"k": "v"},
+        "identity": {"identityType": "UserIdentity"},
+        "services": {
+            "Tracking": {"jobServiceType": "Tracking", "endpoint": "e"},
+            "lab": {"jobServiceType": "JupyterLab", "nodes": {"nodesValueType": "All"}, "endpoint": "e", "status": "s"},
+        },
+    }  # fmt: skip
+    found = written({"properties": properties})
+    assert found is not None
+    again = sent(found).properties
+    assert again["identity"] == properties["identity"] and again["properties"] == {"k": "v"}
+    assert again["services"] == {"lab": {"jobServiceType": "JupyterLab", "nodes": {"nodesValueType": "All"}}}
+    client = {"identityType": "Managed", "clientId": "c"}
+    assert written({"properties": {**properties, "identity": client}}) is None
+
+
+def test_a_step_is_written_whole_or_its_pipeline_is_not() -> None:
+    step = {
+        "type": "command",
+        "componentId": "azureml:c:1",
+        "limits": {"timeout": "PT1M", "job_limits_type": "Command"},
+    }
+
+    def of(**more: Any) -> Any:
+        return written({"properties": {"jobType": "Pipeline", "jobs": {"s": {**step, **more}}}})
+
+    assert of(identity=None, _source="X")["jobs"]["s"]["limits"] == {"timeout": 60}
+    for lost in ({"mini_batch_size": 10}, {"identity": {"identity_type": "Managed"}}, {"searchSpace": {"a": 1}}):
+        assert of(**lost) is None, lost

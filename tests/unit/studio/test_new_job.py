@@ -94,3 +94,6 @@ def test_a_job_is_edited_and_run_again(site: StudioSite) -> None:
     as_yaml = site.open(NEW, {**HERE, "from": "first", "mode": "yaml"}).text
     assert "experiment_name: churn" in as_yaml and "rate: 7" in as_yaml
     assert site.open(NEW, {**HERE, "from": "none"}).status_code == 404
+    assert site.open(NEW, {**HERE, "from": "first/events"}).status_code == 404
+    long = {**fields, "instances": "9" * 5000}
+    assert site.send_form(NEW, form_token(page.text), long, AS_SCRIPT).json()["code"] == "InvalidForm"

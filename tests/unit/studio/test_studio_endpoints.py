@@ -10,6 +10,7 @@ import pytest
 from fakes.deployments import ENDPOINT, KEY, come_up, deploy, traffic
 from fakes.examples import prepare
 from fakes.studio import HERE, StudioSite, form_token
+from smalt.studio.pages.new_endpoint import wish_of
 
 PAGE = f"/studio/endpoints/{ENDPOINT.rpartition('/')[2]}"
 
@@ -115,3 +116,21 @@ def test_more_than_a_page_of_deployments_is_paged(served: StudioSite) -> None:
     assert len(rows[0]) == 50 and len(rows[1]) == 2 and len({*rows[0], *rows[1]}) == 52
     on_second = served.open(f"{unescape(link[1])}&tab=traffic", {}).text
     assert 'name="traffic.blue" value="100"' in on_second, "what takes traffic is always in the form"
+
+
+def test_only_what_a_session_has_asked_for_is_sent_when_a_deployment_is_up(served: StudioSite) -> None:
+    page = f"{PAGE}/deploying/green"
+    forged = served.open(page, {**HERE, "traffic": "all"})
+    assert "data-when-shown" not in forged.text and "Send all traffic to it" in forged.text
+    token, asked = form_token(forged.text), served.harness.get(ENDPOINT).json()
+    wish = wish_of(token, asked, "green")
+    assert "data-when-shown" in served.open(page, {**HERE, "traffic": wish}).text
+    assert "data-when-shown" not in served.open(f"{PAGE}/deploying/blue", {**HERE, "traffic": wish}).text
+    traffic(served.harness, blue=90, green=10)
+    shown = served.open(page, {**HERE, "traffic": wish}).text
+    assert "data-when-shown" not in shown, "somebody has set the traffic since"
+    fields = {"etag": etags(shown)[0]}
+    traffic(served.harness, blue=80, green=20)
+    assert served.send_form(page, token, fields).status_code == 412 and shares(served) == {"blue": 80, "green": 20}
+    fields = {"etag": etags(served.open(page).text)[0]}
+    assert served.send_form(page, token, fields).status_code == 303 and shares(served) == {"green": 100}

@@ -46,7 +46,8 @@ def test_a_filter_of_what_was_logged_is_the_runs_and_the_platform_says_who_sees_
     assert names(three.open("/studio/jobs", {**like, "after": "1"}).text) == ["three"]
     wrong = three.open("/studio/jobs", {**HERE, "filter": "nonsense"})
     assert 'role="alert"' in wrong.text and "is not one" in wrong.text and 'value="nonsense"' in wrong.text
-    assert three.open("/studio/jobs", {**like, "after": "x"}).text.count("is not a page of this list") == 1
+    for after in ("x", "9" * 5000, "9" * 19):
+        assert three.open("/studio/jobs", {**like, "after": after}).text.count("is not a page of this list") == 1
     three.allowed = False
     assert three.open("/studio/jobs", like).status_code == 403
 
@@ -98,6 +99,15 @@ def test_jobs_run_again_under_a_new_name(three: StudioSite) -> None:
     assert properties["command"] == "python t.py" and properties["properties"]["smalt.rerun_of"] == "one"
     alone = three.send_form("/studio/jobs/two/again", token)
     assert alone.status_code == 303 and "/studio/jobs/two-again-" in alone.headers["location"]
+
+
+def test_a_job_that_runs_again_keeps_its_properties(three: StudioSite) -> None:
+    three.submit("kept", properties={"team": "blue"})
+    token = form_token(three.open("/studio/jobs").text)
+    new = three.send_form("/studio/jobs/kept/again", token).headers["location"]
+    name = new.partition("?")[0].rpartition("/")[2]
+    properties = three.harness.row(f"{WORKSPACE}/jobs/{name}").properties["properties"]
+    assert (properties["team"], properties["smalt.rerun_of"]) == ("blue", "kept")
 
 
 def test_a_list_is_csv_and_no_formula(three: StudioSite) -> None:

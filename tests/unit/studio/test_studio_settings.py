@@ -103,7 +103,9 @@ def test_a_model_is_deployed_and_a_refusal_leaves_nothing(site: StudioSite) -> N
     done = site.send_form(
         "/studio/endpoints/new", token, {**fields, "model": model, "traffic": "all"}, AS_SCRIPT
     ).json()
-    assert done["to"].startswith("/studio/endpoints/fresh-one/deploying/blue?traffic=all"), done
+    assert done["to"].startswith("/studio/endpoints/fresh-one/deploying/blue?traffic="), done
+    shown = site.open(done["to"], {}).text
+    assert "data-when-shown" not in shown, "it is not up"
     assert site.harness.get(endpoint).json()["properties"]["authMode"] == "AMLToken"
     assert "It does not answer yet." in site.open(done["to"], {}).text
     again = site.send_form("/studio/endpoints/new", token, {**fields, "model": model}, AS_SCRIPT).json()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smalt.studio.tables.profile import described, profiled
-from smalt.studio.tables.reading import ROWS_MOST, SAMPLE_BYTES, Unreadable, Wanted, read
+from smalt.studio.tables.reading import COLUMNS_MOST, ROWS_MOST, SAMPLE_BYTES, Read, Unreadable, Wanted, read
 from smalt.studio.tables.runner import NoTable, table
 
 SHUT = """
@@ -120,3 +122,38 @@ def test_a_process_that_is_too_slow_or_dies_is_no_table(monkeypatch: pytest.Monk
     monkeypatch.setattr("sys.executable", "/bin/true")
     with pytest.raises(NoTable, match="ended"):
         asyncio.run(table(Wanted("csv", 10), never))
+
+
+@pytest.mark.parametrize(
+    ("data", "format_"),
+    [
+        (b"a,b\n1,2\n" * 2000 + b"," * 200_000 + b"\n", "csv"),
+        (b"{}\n" * 4000 + b"{%s}\n" % b",".join(b'"n%d":1' % n for n in range(20_000)), "jsonl"),
+    ],
+)
+def test_rows_are_no_wider_than_what_is_shown(data: bytes, format_: str) -> None:
+    tracemalloc.start()
+    try:
+        found = of(data, format_)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 100 << 20, f"{most >> 20} MiB of a file of {len(data) >> 10} KiB"
+    assert {len(row) for row in found.rows} == {COLUMNS_MOST} == {len(found.columns)}
+    assert any("more columns are not shown" in one for one in found.notes)
+
+
+def test_what_a_process_says_that_is_no_answer_is_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def reads(start: int, length: int) -> bytes:
+        return b""
+
+    monkeypatch.setattr("smalt.studio.tables.runner._LINE_MOST", 1 << 10)
+    for said in ("x" * 4096, "x", '{"read": [0, -1]}'):
+        program = tmp_path / "program"
+        program.write_text(f"#!/bin/sh\necho '{said}'\n")
+        program.chmod(0o700)
+        monkeypatch.setattr("sys.executable", str(program))
+        with pytest.raises(NoTable):
+            asyncio.run(table(Wanted("csv", 10), reads))
+    types = ["struct<" + "a" * 1000]
+    assert len(described(Read(["a"], [[1]], types), "parquet")["columns"][0]["type"]) == 200

@@ -13,6 +13,7 @@ from smalt.studio.documents.job_written import literal
 from smalt.studio.documents.written import Fault, Faulty
 
 LITERAL = "value"
+_DIGITS = 9
 _TEXTS = ("display_name", "experiment_name", "description", "command", "code", "environment")
 _SHOWN = frozenset((
     *_TEXTS, "$schema", "type", "compute", "inputs", "outputs", "tags", "environment_variables", "resources", "limits",
@@ -122,7 +123,7 @@ def _made(port: Port) -> Document:
 
 def _count(fields: Mapping[str, str], name: str) -> int:
     given = fields.get(name, "").strip()
-    if given and not given.isdecimal():
+    if given and not (given.isdecimal() and len(given) <= _DIGITS):
         raise Faulty([Fault((name,), f"{name}: '{given[:40]}' is not a whole number.")])
     return int(given or 0)
 

@@ -130,7 +130,7 @@ def _sweep(found: Sent, document: Document, code: str) -> None:
 
 def _distribution(found: Sent, given: Any, path: Path) -> list[Any]:
     """`["uniform", [0, 1]]`."""
-    if not isinstance(given, dict) or given.get("type") not in _ARGUMENTS:  # pyright: ignore
+    if not isinstance(given, dict) or str(given.get("type")) not in _ARGUMENTS:  # pyright: ignore
         found.wrong(path, f"this is a mapping whose 'type' is one of {', '.join(_ARGUMENTS)}.")
         return []
     names = _ARGUMENTS[given["type"]]  # pyright: ignore

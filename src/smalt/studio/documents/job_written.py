@@ -14,16 +14,23 @@ _SCHEMA = "https://azuremlschemas.azureedge.net/latest/{}Job.schema.json"
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ASSET = re.compile(r"/(?:environments|components|data|models)/([^/]+)/versions/([^/]+)$", re.IGNORECASE)
 _MODES = {name.lower(): word for word, name in MODES.items()}
+_SERVICE = {"jobServiceType": "job_service_type", "port": "port", "nodes": "nodes", "properties": "properties"}
+_IDENTITIES = {"Managed": "managed", "UserIdentity": "user_identity", "AMLToken": "aml_token"}
+_OF_STEP = frozenset((
+    "type", "name", "component_id", "display_name", "inputs", "outputs", "compute_id", "resources",
+    "environment_variables", "limits",
+))  # fmt: skip
 _ARGUMENTS = {"choice": ("values",), "randint": ("upper",)}
 
 
 def written(job: Mapping[str, Any]) -> Document | None:
-    """`job`: the API's document. None: jobs of its type are not written here."""
+    """`job`: the API's document. None: it has something that is not written here, so it would be lost."""
     properties = job["properties"]
     make = {"command": _command, "sweep": _sweep, "pipeline": _pipeline}.get(str(properties["jobType"]).lower())
-    if make is None:
+    if make is None or not _is_writable(properties):
         return None
     kind = str(properties["jobType"]).lower()
+    identity = _IDENTITIES.get(str(part(properties, "identity").get("identityType")))
     found: Document = {
         "$schema": _SCHEMA.format(kind),
         "type": kind,
@@ -31,15 +38,42 @@ def written(job: Mapping[str, Any]) -> Document | None:
         "description": properties.get("description"),
         "experiment_name": properties.get("experimentName"),
         "tags": dict(part(properties, "tags")),
+        "properties": dict(part(properties, "properties")),
+        "identity": {"type": identity} if identity else None,
         **make(properties),
         "inputs": {name: _input(one) for name, one in part(properties, "inputs").items() if one},
         "outputs": {
             name: _output(one) for name, one in part(properties, "outputs").items() if one and name != "default"
         },
         "compute": _compute(properties.get("computeId")),
+        "services": _services(properties),
         "queue_settings": snakes(part(properties, "queueSettings")),
     }
     return {name: value for name, value in found.items() if value not in (None, "", {}, [])}
+
+
+def _is_writable(properties: Mapping[str, Any]) -> bool:
+    """Whether `written` says all that was asked for: not of some steps and identities."""
+    identity = {name: value for name, value in part(properties, "identity").items() if value is not None}
+    steps = [snakes(one) for one in part(properties, "jobs").values() if one]
+    return (
+        identity in ({}, *({"identityType": one} for one in _IDENTITIES))
+        and not any(value for step in steps for name, value in step.items() if _is_lost(name))
+        and all(snakes(part(step, "limits")).keys() <= {"timeout", "job_limits_type"} for step in steps)
+    )
+
+
+def _services(properties: Mapping[str, Any]) -> Document:
+    """Those that were asked for, not those that the platform shows of each job."""
+    asked = {k: one for k, one in part(properties, "services").items() if one and k not in ("Tracking", "Studio")}
+    return {
+        name: {field: one[key] for key, field in _SERVICE.items() if one.get(key) is not None}
+        for name, one in asked.items()
+    }
+
+
+def _is_lost(field: str) -> bool:
+    return field not in _OF_STEP and not field.startswith("_")
 
 
 def _command(properties: Mapping[str, Any]) -> Document:
@@ -110,6 +144,7 @@ def _pipeline(properties: Mapping[str, Any]) -> Document:
 
 def _step(given: Mapping[str, Any]) -> Document:
     step = snakes(given)
+    timeout = part(step, "limits").get("timeout")
     found: Document = {
         "type": step.get("type") or "command",
         "component": _named(step.get("component_id")),
@@ -119,6 +154,7 @@ def _step(given: Mapping[str, Any]) -> Document:
         "compute": _compute(step.get("compute_id")),
         "resources": step.get("resources"),
         "environment_variables": step.get("environment_variables"),
+        "limits": {"timeout": _seconds(timeout)} if timeout else None,
     }
     return {name: value for name, value in found.items() if value not in (None, "", {})}
 

@@ -115,13 +115,13 @@ def _component(sent: Sent, document: Document, given: Mapping[str, Any], code: s
     return f"azureml:azureml_anonymous:{mark}"
 
 
-def _type(document: Document, given: Any) -> str:
+def _type(document: Document, given: Any, deep: int = 0) -> str:
     """Of an input: as what it is bound to says, or its value."""
     if isinstance(given, dict):
         return str(given.get("type") or "uri_folder")  # pyright: ignore
     if isinstance(given, str) and (found := _BINDING.fullmatch(given.strip())):
-        if found[1] == "inputs":
-            return _type(document, _at(document, "inputs", found[3]))
+        if found[1] == "inputs":  # of the pipeline, which binds to nothing: one that does leads round in a circle
+            return "string" if deep else _type(document, _at(document, "inputs", found[3]), deep + 1)
         return _output_type(document, _at(document, "jobs", found[2], "outputs", found[3]))
     kinds = {bool: "boolean", int: "integer", float: "number"}
     return kinds.get(type(given), "string")

@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
-from smalt.arm.yaml_text import HasAliases, read_yaml
+from smalt.arm.yaml_text import HasAliases, read_nodes
 from smalt.store.document import Document
 
 Path = tuple[str, ...]
 _DEEPEST = 40
+_TEXT_MOST = 128 << 10  # characters
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -53,10 +54,13 @@ class Written:
 
 
 def read(text: str) -> Written:
-    """Raises Faulty with one fault, whose path is the number of its line."""
+    """Raises Faulty with one fault, whose path is the number of its line. For a thread: it may take a moment."""
+    if len(text) > _TEXT_MOST:
+        raise Faulty(
+            [Fault(("1",), f"This is longer than {_TEXT_MOST >> 10} KiB: send its file by 'az ml job create -f'.")]
+        )
     try:
-        found = read_yaml(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        found, node = read_nodes(text)
     except HasAliases as error:
         raise Faulty([Fault(("1",), f"This {error}.")]) from None
     except yaml.MarkedYAMLError as error:

@@ -10,7 +10,7 @@ import yaml
 
 from smalt.arm.yaml_text import read_yaml
 from smalt.studio.files.answers import PICTURE_MOST, PICTURES, suffix
-from smalt.studio.files.reading import Files
+from smalt.studio.files.reading import READERS, Files
 from smalt.studio.platform_api import Refused
 from smalt.studio.tables.reading import Wanted
 from smalt.studio.tables.runner import NoTable, table
@@ -87,7 +87,7 @@ async def _mltable(files: Files, name: str, size: int) -> Preview:
     text = (await files.read(name, 0, min(size, _MLTABLE_MOST))).decode("utf-8", "replace")
     found = Preview("text", name, size, text, cut=size > _MLTABLE_MOST)
     try:
-        said = read_yaml(text)
+        said = await READERS.run(read_yaml, text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         found.why = f"It cannot be read as YAML: {str(error)[:200]}."
         return found

@@ -10,10 +10,12 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlencode
 from xml.etree import ElementTree
 
+from smalt.arm.threads import Threads
 from smalt.studio.files.place import Place
 from smalt.studio.platform_api import PlatformApi, Refused, Streamed
 
 PAGE = 200
+READERS = Threads(2)  # of what jobs have written: to parse it takes a moment
 _LISTING_MOST = 16 << 20  # bytes of one answer
 
 

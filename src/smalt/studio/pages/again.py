@@ -17,17 +17,25 @@ _ASKED = (
 )  # fmt: skip
 
 
+async def job_at(visit: Visit, name: str) -> Document:
+    """Raises Refused."""
+    document = await visit.api.get(f"{visit.workspace}/jobs/{name}")
+    if "properties" not in document:  # the name is one that means something else to the API
+        raise Refused(404, "NotFound", f"There is no job {name[:100]!r}.")
+    return document
+
+
 async def submit(visit: Visit, name: str, new: str) -> None:
     """Raises Refused, also for what was no job of the platform's: a run that somebody's own program made."""
-    document = await visit.api.get(f"{visit.workspace}/jobs/{name}")
-    properties = document.get("properties") or {}
+    document = await job_at(visit, name)
+    properties = document["properties"]
     asked = asked_of(document)
     runs = (
         properties.get("command") or properties.get("jobs") or properties.get("trial") or properties.get("componentId")
     )
     if not runs:
         raise Refused(409, "NotAJob", f"{name} was not run by the platform: it has no command to run again.")
-    asked["properties"] = {RERUN_OF: name}
+    asked["properties"] = {**part(properties, "properties"), RERUN_OF: name}
     await visit.api.put(f"{visit.workspace}/jobs/{new}", {"properties": asked})
 
 

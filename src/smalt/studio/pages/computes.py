@@ -18,6 +18,7 @@ from smalt.studio.visit import Visit
 INSTANCE, CLUSTER = "ComputeInstance", "AmlCompute"
 TYPES = {INSTANCE: "Instance", CLUSTER: "Cluster"}
 DEFAULT_SIZE = "Standard_DS3_v2"
+_DIGITS = 9
 
 
 async def show(visit: Visit) -> Response:
@@ -118,16 +119,20 @@ def _asked(given: Mapping[str, str]) -> Document:
     return {"computeType": CLUSTER, "properties": {"vmSize": size, "scaleSettings": scale}}
 
 
+def is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _DIGITS
+
+
 def minutes(text: str) -> str:
     """As the API has durations. Raises Refused."""
-    if text and not text.isdecimal():
+    if text and not is_number(text):
         raise Refused(400, "ValidationError", f"The idle time is a number of whole minutes, not '{text[:20]}'.")
     return f"PT{int(text)}M" if text else ""
 
 
 def _number(given: Mapping[str, str], name: str, otherwise: int) -> int:
     text = given.get(name) or str(otherwise)
-    if not text.isdecimal():
+    if not is_number(text):
         raise Refused(400, "ValidationError", f"'{text[:20]}' is no number of nodes.")
     return int(text)
 

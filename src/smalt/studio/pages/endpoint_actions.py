@@ -27,7 +27,7 @@ async def set_traffic(visit: Visit) -> Response:
         }
         for name, prefix in SHARES.items()
     }
-    await _change(visit, path_of(visit), {"properties": wanted})
+    await change(visit, path_of(visit), {"properties": wanted})
     return back(visit)
 
 
@@ -43,7 +43,7 @@ async def set_scale(visit: Visit) -> Response:
             "sku": {"capacity": whole(visit, "instances")},
             "properties": {"scaleSettings": {**cleared, "scaleType": "Default"}},
         }
-    await _change(visit, _deployment(visit), body)
+    await change(visit, _deployment(visit), body)
     return back(visit)
 
 
@@ -81,7 +81,7 @@ def back(visit: Visit, **where: str) -> Response:
     return RedirectResponse(visit.link(f"/endpoints/{quote(visit.http.path_params['name'])}", **where), 303, HEADERS)
 
 
-async def _change(visit: Visit, path: str, body: Document) -> None:
+async def change(visit: Visit, path: str, body: Document) -> None:
     """Raises Refused(412) where it is not what the form was made from."""
     try:
         await visit.api.patch(path, body, if_match=visit.fields.get("etag") or "*")

@@ -13,6 +13,7 @@ from smalt.studio.visit import Visit
 FILTERS = ("status", "jobType", "experimentName", "search")
 LOOKED_MOST = 2000  # runs that one page looks at, as the API does with jobs
 _CHUNK = 200
+_OFFSET_DIGITS = 15  # what a database takes as a number
 _ARCHIVED = {"": False, "archived": True, "all": None}
 
 
@@ -77,7 +78,7 @@ async def named(visit: Visit, names: Sequence[str], query: Mapping[str, str] | N
 async def _by_runs(
     visit: Visit, asked: Asked, query: Mapping[str, str], most: int
 ) -> tuple[list[Document], str | None]:
-    if asked.after and not asked.after.isdecimal():
+    if asked.after and not (asked.after.isdecimal() and len(asked.after) <= _OFFSET_DIGITS):
         raise Refused(400, "InvalidQueryParameter", f"{asked.after[:60]!r} is not a page of this list.")
     jobs: list[Document] = []
     first = offset = int(asked.after or 0)

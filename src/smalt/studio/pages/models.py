@@ -13,7 +13,7 @@ from smalt.store.document import Document, part
 from smalt.studio.files.answers import file_routes
 from smalt.studio.files.browser import browsed, with_root
 from smalt.studio.files.place import of_version
-from smalt.studio.files.reading import Files
+from smalt.studio.files.reading import READERS, Files
 from smalt.studio.pages.assets import AssetType, described, lineage, version_at
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import page
@@ -23,7 +23,7 @@ from smalt.studio.visit import Visit
 MODELS = AssetType("models", "Models", "model")
 TABS = {"": "Overview", "files": "Files"}
 STAGES = ("Development", "Production", "Archived")
-_MLMODEL_MOST = 1 << 20  # bytes
+_MLMODEL_MOST = 64 << 10  # bytes
 _PARAMETERS = 100
 
 
@@ -84,7 +84,7 @@ async def _signed(visit: Visit, version: Document) -> Document:
         return none
     try:
         text = await (await _of(visit, version)).read("MLmodel", 0, _MLMODEL_MOST)
-        said = read_yaml(text)
+        said = await READERS.run(read_yaml, text)
         signature = part(said, "signature")
         ports = {name: _ports(signature.get(name)) for name in ("inputs", "outputs")}
         return {**none, **ports, "flavors": sorted(map(str, part(said, "flavors")))}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
 import re
 from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
-from smalt.store.document import Document
+from smalt.store.document import Document, part
 from smalt.studio.documents.deployment import endpoint_yaml, sdk_code, sent
 from smalt.studio.documents.written import dump
 from smalt.studio.pages.endpoint import deployment_of
-from smalt.studio.pages.endpoint_actions import whole
+from smalt.studio.pages.endpoint_actions import change, whole
 from smalt.studio.pages.endpoints import shown
 from smalt.studio.platform_api import API_VERSION, Refused
 from smalt.studio.rendering import HEADERS, page
@@ -70,26 +72,31 @@ async def make(visit: Visit) -> Response:
         if new:
             await visit.api.delete(path)
         raise
-    wanted = "all" if visit.fields.get("traffic") else None
+    wanted = (
+        wish_of(visit.token, await visit.api.get(path), deployment["name"]) if visit.fields.get("traffic") else None
+    )
     to = f"/endpoints/{quote(endpoint['name'])}/deploying/{quote(deployment['name'])}"
     return RedirectResponse(visit.link(to, traffic=wanted), 303, HEADERS)
 
 
 async def deploying(visit: Visit) -> Response:
-    """How far it is. `?traffic=all`: what it is to get when it is up, which the page asks for then."""
+    """How far it is. `?traffic=WISH`: all of it is to be sent when it is up, which the page asks for then.
+
+    A link that somebody else has made, or of a time before traffic was set, has no such wish: it has the button alone.
+    """
     cursor = await visit.cursor()
     document, deployment = await asyncio.gather(visit.api.get(_path(visit)), visit.api.get(_deployment(visit)))
     endpoint = shown(document)
     return page(
         "deploying.html", visit, cursor=cursor, endpoint=endpoint, one=deployment_of(deployment, endpoint),
-        wanted=visit.http.query_params.get("traffic", ""), api_version=API_VERSION,
+        wanted=_is_wish(visit, document), api_version=API_VERSION,
     )  # fmt: skip
 
 
 async def send_traffic(visit: Visit) -> Response:
-    """All of it."""
+    """All of it; `etag`: of what was shown."""
     name = visit.http.path_params["deployment"]
-    await visit.api.patch(_path(visit), {"properties": {"traffic": {name: 100}}})
+    await change(visit, _path(visit), {"properties": {"traffic": {name: 100}}})
     to = f"/endpoints/{quote(visit.http.path_params['name'])}/deploying/{quote(name)}"
     return RedirectResponse(visit.link(to), 303, HEADERS)
 
@@ -114,6 +121,22 @@ def _documents(visit: Visit) -> tuple[Document, Document]:
     if given.get("code") or given.get("script"):
         deployment["code_configuration"] = {"code": given.get("code", ""), "scoring_script": given.get("script", "")}
     return endpoint_yaml(given["endpoint"], given.get("auth") or "key"), deployment
+
+
+def wish_of(token: str, endpoint: Document, deployment: str) -> str:
+    """That this session sends all traffic to a deployment, as long as the traffic is what it is now.
+
+    Signed with the session's token, which no other page knows, so that no link of others' can say it.
+    """
+    said = json.dumps([endpoint["id"], deployment, part(endpoint["properties"], "traffic")], sort_keys=True)
+    return hmac.new(token.encode(), said.lower().encode(), "sha256").hexdigest()
+
+
+def _is_wish(visit: Visit, endpoint: Document) -> bool:
+    given = visit.http.query_params.get("traffic", "")
+    return hmac.compare_digest(
+        given.encode(), wish_of(visit.token, endpoint, visit.http.path_params["deployment"]).encode()
+    )
 
 
 def _name_for(model: str) -> str:

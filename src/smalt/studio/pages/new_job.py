@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from smalt.arm.threads import Threads
 from smalt.store.document import Document
 from smalt.studio.documents import job_form
 from smalt.studio.documents.fields import DATA_TYPES, MODES, Sent
@@ -16,12 +17,14 @@ from smalt.studio.documents.job_code import sdk_code
 from smalt.studio.documents.job_sent import sent
 from smalt.studio.documents.job_written import written
 from smalt.studio.documents.written import Fault, Faulty, Written, dump, read, target_path
+from smalt.studio.pages.again import job_at
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
 
 LISTED = 50  # environments, computes: what the form offers; any other may be typed
+_THREADS = Threads(2)  # what somebody has typed may take a moment to read
 EXAMPLE = {
     "$schema": "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json",
     "type": "command",
@@ -35,7 +38,7 @@ async def show(visit: Visit) -> Response:
     document: Document = EXAMPLE
     name = visit.http.query_params.get("from", "")
     if name:
-        given = written(await visit.api.get(f"{visit.workspace}/jobs/{name}"))
+        given = written(await job_at(visit, name))
         if given is None:
             raise Refused(400, "NotWritten", f"Jobs like '{name}' are not made here: send its file by az.")
         document = given
@@ -50,18 +53,18 @@ async def as_yaml(visit: Visit) -> Response:
 
 
 async def preview(visit: Visit) -> Response:
-    document = _document(visit).document
+    document = (await _document(visit)).document
     return page("job_preview.html", visit, yaml=dump(document), code=sdk_code(document))
 
 
 async def check(visit: Visit) -> Response:
     """What is wrong, each with its line; nothing is kept."""
     try:
-        document = _document(visit)
+        document = await _document(visit)
     except Faulty as error:
         return _told([{"line": int(one.path[0]), "message": one.message} for one in error.faults])
     try:
-        await _rehearse(visit, sent(document.document, visit.fields.get("code", "")))
+        await _rehearse(visit, await _sent(visit, document))
     except Faulty as error:
         return _told(document.placed(error.faults))
     return _told([])
@@ -69,8 +72,8 @@ async def check(visit: Visit) -> Response:
 
 async def submit(visit: Visit) -> Response:
     try:
-        document = _document(visit)
-        ready = sent(document.document, visit.fields.get("code", ""))
+        document = await _document(visit)
+        ready = await _sent(visit, document)
     except Faulty as error:
         raise Refused(400, "InvalidJob", str(error)) from None
     name = str(document.document.get("name") or f"studio_{secrets.token_hex(5)}")
@@ -85,11 +88,16 @@ def _told(faults: list[Document]) -> Response:
     return JSONResponse({"faults": faults}, headers=HEADERS)
 
 
-def _document(visit: Visit) -> Written:
+async def _document(visit: Visit) -> Written:
     """Raises Faulty for text that is no YAML, Refused for a form."""
     if "yaml" in visit.fields:
-        return read(visit.fields["yaml"])
+        return await _THREADS.run(read, visit.fields["yaml"])
     return Written(_of_form(visit))
+
+
+async def _sent(visit: Visit, document: Written) -> Sent:
+    """Raises Faulty."""
+    return await _THREADS.run(sent, document.document, visit.fields.get("code", ""))
 
 
 def _of_form(visit: Visit) -> Document:

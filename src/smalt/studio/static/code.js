@@ -3,6 +3,7 @@ import { asCode, size } from "./code-upload.js";
 
 customElements.define("s-code", class extends HTMLElement {
   connectedCallback() {
+    this.turn = 0;
     this.id_ = this.querySelector("input[type=hidden]");
     this.said = this.querySelector("[role=status]");
     this.bar = this.querySelector("progress");
@@ -10,25 +11,43 @@ customElements.define("s-code", class extends HTMLElement {
       input.addEventListener("change", () => input.files.length && this.take([...input.files]));
     }
     this.querySelector("[data-clear]")?.addEventListener("click", () => {
+      this.turn += 1;
+      this.unready("");
+      this.bar.hidden = true;
       this.id_.value = "";
       this.said.textContent = "No code.";
     });
+    this.closest("form").addEventListener("submit", (event) => {
+      if (!this.hasAttribute("data-unready")) return;
+      event.preventDefault(); // it would go without its code, or with what was chosen before
+      this.said.textContent = this.getAttribute("data-unready");
+      this.scrollIntoView({ block: "nearest" });
+    });
+  }
+
+  /** Why the form cannot be sent yet; empty: it can. */
+  unready(why) {
+    why ? this.setAttribute("data-unready", why) : this.removeAttribute("data-unready");
   }
 
   async take(files) {
+    const turn = ++this.turn;
     this.bar.hidden = false;
     this.bar.value = 0;
-    this.toggleAttribute("data-busy", true);
+    this.unready("The code is being uploaded: wait for it, and send the form then.");
     try {
       const found = await asCode(this.dataset.workspace, files, (part) => { this.bar.value = part; });
+      if (turn !== this.turn) return;
+      this.unready("");
       this.id_.value = found.id;
       this.said.textContent = `${found.count} file${found.count === 1 ? "" : "s"}, ${size(found.bytes)}, uploaded.`;
       this.id_.dispatchEvent(new Event("change", { bubbles: true }));
     } catch (error) {
+      if (turn !== this.turn) return;
+      this.unready("The code was not uploaded: choose it again, or 'None'.");
       this.said.textContent = `It was not uploaded: ${error.message}`;
     } finally {
-      this.bar.hidden = true;
-      this.removeAttribute("data-busy");
+      if (turn === this.turn) this.bar.hidden = true;
     }
   }
 });

@@ -39,10 +39,12 @@ function say(form, message, code = "") {
 }
 
 // <form data-when-shown>: what was wanted once it can be done; it comes with a part of a page that is looked at anew.
+// It is sent once: what is refused then is for the one who reads why.
+let shown = false;
 function whenShown() {
   const form = document.querySelector("form[data-when-shown]");
-  if (!form) return;
-  form.removeAttribute("data-when-shown");
+  if (!form || shown) return;
+  shown = true;
   form.requestSubmit();
 }
 document.addEventListener("htmx:afterSettle", whenShown);

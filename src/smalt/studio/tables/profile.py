@@ -21,7 +21,7 @@ _MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"
 def described(found: Read, format_: str) -> dict[str, Any]:
     """JSON: `columns`, `rows` (text, None: missing), `seen`, `total`, `whole`, `notes`."""
     columns = [[row[at] for row in found.rows] for at in range(len(found.columns))]
-    types = found.types or [""] * len(columns)
+    types = [one[:_CELL_MOST] for one in found.types] or [""] * len(columns)
     return {
         "columns": [
             {"name": name[:_CELL_MOST], **profiled(values, type_, format_ == "csv")}

@@ -67,12 +67,13 @@ def prepare(wanted: Wanted) -> None:
 
 def read(wanted: Wanted, ask: Ask) -> Read:
     """Raises Unreadable."""
-    found = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}[wanted.format](wanted, ask)
-    if (more := len(found.columns) - COLUMNS_MOST) > 0:
-        found.notes.append(f"{more} more columns are not shown.")
-        found.columns = found.columns[:COLUMNS_MOST]
-        found.rows = [row[:COLUMNS_MOST] for row in found.rows]
-    return found
+    return {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}[wanted.format](wanted, ask)
+
+
+def _note_more(notes: list[str], columns: int, shown: int = COLUMNS_MOST) -> None:
+    """Rows have no more than is shown: one line of commas may be as long as the sample, and each row as wide as it."""
+    if columns > shown:
+        notes.append(f"{columns - shown} more columns are not shown.")
 
 
 def _text(wanted: Wanted, ask: Ask, notes: list[str]) -> tuple[str, bool]:
@@ -109,21 +110,26 @@ def _csv(wanted: Wanted, ask: Ask) -> Read:
     csv.field_size_limit(_FIELD_MOST)
     delimiter = wanted.delimiter[:1] or _delimiter(text)
     rows: list[Sequence[Any]] = []
+    widths: list[int] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        rows.extend(islice((row for row in reader if row), ROWS_MOST + 1))
+        for row in islice((row for row in reader if row), ROWS_MOST + 1):
+            widths.append(len(row))
+            rows.append(row[:COLUMNS_MOST])
     except csv.Error as error:
         notes.append(f"Line {reader.line_num} cannot be read ({error}): what is before it is shown.")
     if not rows:
         return Read([], [], notes=notes, whole=whole)
-    width = max(map(len, rows))
+    width = max(widths)
+    shown = min(width, COLUMNS_MOST)
     header = _is_header(rows) if wanted.header is None else wanted.header
     columns = [str(one) for one in rows.pop(0)] if header else []
-    columns += [f"column {at + 1}" for at in range(len(columns), width)]
-    ragged = sum(len(row) != width for row in rows)
+    columns += [f"column {at + 1}" for at in range(len(columns), shown)]
+    ragged = sum(one != width for one in widths[int(header) :])
     if ragged:
         notes.append(f"{ragged} of the rows looked at have another number of fields than the others.")
-    rows = [[*row, *[None] * (width - len(row))] for row in rows[:ROWS_MOST]]
+    _note_more(notes, width)
+    rows = [[*row, *[None] * (shown - len(row))] for row in rows[:ROWS_MOST]]
     read_all = whole and next(reader, None) is None and len(rows) < ROWS_MOST
     return Read(columns, rows, notes=notes, whole=read_all)
 
@@ -180,7 +186,9 @@ def _json_lines(wanted: Wanted, ask: Ask) -> Read:
         raise Unreadable("none of its lines is JSON")
     if bad:
         notes.append(f"{bad} of the lines looked at are not JSON, and are left out.")
-    columns = list(dict.fromkeys(str(name) for one in found for name in one))
+    names = list(dict.fromkeys(str(name) for one in found for name in one))
+    _note_more(notes, len(names))
+    columns = names[:COLUMNS_MOST]
     rows: list[Sequence[Any]] = [[one.get(name) for name in columns] for one in found]
     return Read(columns, rows, notes=notes, whole=whole)
 
@@ -250,6 +258,7 @@ def _parquet(wanted: Wanted, ask: Ask) -> Read:
     columns = [_values(one) for one in batch.columns] if batch is not None else []
     rows: list[Sequence[Any]] = list(zip(*columns, strict=True))
     total = whole.metadata.num_rows
-    notes = [f"{len(schema) - len(shown)} more columns are not shown."] if len(schema) > len(shown) else []
+    notes: list[str] = []
+    _note_more(notes, len(schema), len(shown))
     types = [str(schema.field(at).type) for at in range(len(shown))]
     return Read(shown, rows, types, notes, len(rows) >= total, total)

@@ -52,13 +52,14 @@ async def _talk(process: asyncio.subprocess.Process, wanted: Wanted, reads: Read
     assert process.stdout is not None
     process.stdin.write(json.dumps(asdict(wanted)).encode() + b"\n")
     taken = 0
-    while line := await process.stdout.readline():
-        said = json.loads(line)
+    while said := await _said(process.stdout):
         if "table" in said:
             return said["table"]
         if "error" in said:
             raise NoTable(said["error"])
         start, length = said["read"]
+        if length < 0:
+            raise NoTable(_ENDED)
         taken += length
         if taken > READ_MOST:
             raise NoTable(f"more than {READ_MOST >> 20} MiB of it would have to be read for its first rows")
@@ -66,6 +67,15 @@ async def _talk(process: asyncio.subprocess.Process, wanted: Wanted, reads: Read
         process.stdin.write(b"%d\n" % len(data) + data)
         await process.stdin.drain()
     raise NoTable(_ENDED)
+
+
+async def _said(stdout: asyncio.StreamReader) -> dict[str, Any]:
+    """Its next line; empty at its end. Raises NoTable for one that is too long, or none of its own."""
+    try:
+        line = await stdout.readline()
+        return json.loads(line) if line else {}
+    except ValueError:
+        raise NoTable("more would have to be said of it than a page has") from None
 
 
 def _environment() -> dict[str, str]:
