@@ -97,9 +97,7 @@ class Crowds:
         while not stopped.wait(EVERY_S):
             try:
                 self.look()
-            except (
-                Exception
-            ) as error:  # a full disk, too many open files: the next look goes on from what was told last
+            except Exception as error:  # such as a full disk: the next look goes on from what was told last
                 if str(error) != said:
                     unexpected = not isinstance(error, OSError)
                     log.warning("who holds how many connections was not looked at: %r", error, exc_info=unexpected)

@@ -82,9 +82,8 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
             status["live"] = {**live, "target": before}
         status["revisions"] = target["revision"]
     status["target"] = target
-    _set_count(
-        row, status, max(_count(platform, row), 0 if target["attempts"] else 1)
-    )  # what is new has to come up once
+    least = 0 if target["attempts"] else 1  # what is new has to come up once
+    _set_count(row, status, max(_count(platform, row), least))
     return Step(row.state, status, after=0, reason=_warning(target))
 
 
