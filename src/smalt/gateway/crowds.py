@@ -9,23 +9,36 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 EVERY_S = 1.0
 FULL = 0.5  # from here on, idle connections are closed earlier
 MOST_BOUNDED = 4  # addresses at once: together they get a quarter of all connections
 IPV6_PREFIX = 64  # one customer's
-HERE = ("127.0.0.1/32", "::/64")  # as Envoy knows this machine, with its other addresses
+HERE = "here"  # this machine, whichever of its addresses
 PROC = Path("/proc/self/net")
 _PASSING = {"03", "06", "0A"}  # SYN_RECV, TIME_WAIT, LISTEN: no process has a connection for them
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 log = logging.getLogger(__name__)
+
+
+def own_networks() -> list[Network]:
+    """This machine's addresses: loopback, and those of its interfaces."""
+    loopback = [ipaddress.ip_network(one) for one in ("127.0.0.0/8", "::1/128")]
+    families = (socket.AF_INET, socket.AF_INET6)
+    found = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family in families]
+    return loopback + [ipaddress.ip_network(one.partition("%")[0]) for one in found]  # fe80::1%eth0
 
 
 @dataclass(frozen=True)
@@ -48,12 +61,17 @@ class Room:
         """So many more it may open then."""
         return self.total // (4 * MOST_BOUNDED)
 
+    @property
+    def calm(self) -> int:
+        """With no more than that it is bounded no longer."""
+        return self.bound // 2
+
 
 class Crowds:
     """Looks who is connected to `port`, and tells `bind` (networks to bound, pressure of 0 to 1) of it when it changes.
 
-    A network stays bounded until it has no connection, or the server begins anew: to end its chain breaks what takes
-    longer than Envoy lets it drain.
+    A network stays bounded until few of its connections are left, or the server begins anew: to end its chain breaks
+    what takes longer than Envoy lets it drain. This machine itself is never bounded.
     """
 
     def __init__(
@@ -63,9 +81,11 @@ class Crowds:
         bind: Callable[[Sequence[str], float], None],
         shared: bool = False,
         proc: Path = PROC,
+        own: Callable[[], Sequence[Network]] = own_networks,
     ) -> None:
-        """`shared`: other machines are let in, too."""
+        """`shared`: other machines are let in, too. `own`: the addresses of this one."""
         self._port, self._room, self._bind, self._shared, self._proc = port, room, bind, shared, proc
+        self._own = own
         self._bounded: list[str] = []
         self._told: tuple[list[str], float] | None = None
 
@@ -77,9 +97,10 @@ class Crowds:
         while not stopped.wait(EVERY_S):
             try:
                 self.look()
-            except OSError as error:  # a full disk, too many open files: the next look goes on from what was told last
+            except Exception as error:  # such as a full disk: the next look goes on from what was told last
                 if str(error) != said:
-                    log.warning("who holds how many connections was not looked at: %s", error)
+                    unexpected = not isinstance(error, OSError)
+                    log.warning("who holds how many connections was not looked at: %r", error, exc_info=unexpected)
                 said = str(error)
 
     def look(self) -> None:
@@ -87,9 +108,11 @@ class Crowds:
         few = self._told is not None and not self._bounded and self._told[1] < FULL
         if few and self._sockets() <= self._room.crowd:
             return
-        held = connections(self._port, self._proc)
-        bounded = [one for one in self._bounded if held[one]]
-        for network, count in held.most_common(MOST_BOUNDED):
+        held = connections(self._port, self._proc, self._own())
+        bounded = [one for one in self._bounded if held[one] > self._room.calm]
+        for network, count in held.most_common(MOST_BOUNDED + 1):
+            if network == HERE:
+                continue
             if count > self._room.crowd and network not in bounded and len(bounded) < MOST_BOUNDED:
                 log.warning("%s holds %d connections: it may open %d more", network, count, self._room.bound)
                 bounded.append(network)
@@ -103,7 +126,7 @@ class Crowds:
         full = held.total() / self._room.total
         if not self._shared:
             return full
-        return max(full, sum(count for one, count in held.items() if one not in HERE) / self._room.others)
+        return max(full, (held.total() - held[HERE]) / self._room.others)
 
     def _sockets(self) -> int:
         """TCP sockets in use, whoever has them; more than there can be where the kernel does not say."""
@@ -115,8 +138,11 @@ class Crowds:
         return sum(counts) if counts else sys.maxsize
 
 
-def connections(port: int, proc: Path = PROC) -> Counter[str]:
-    """How many connections to `port` each network has: an IPv4 address as /32, of IPv6 a /64. Raises OSError."""
+def connections(port: int, proc: Path = PROC, own: Sequence[Network] = ()) -> Counter[str]:
+    """How many connections to `port` each network has: an IPv4 address as /32, of IPv6 a /64; HERE has those of `own`.
+
+    Raises OSError.
+    """
     suffix = f":{port:04X}"
     found: Counter[str] = Counter()
     for name in ("tcp", "tcp6"):
@@ -129,17 +155,19 @@ def connections(port: int, proc: Path = PROC) -> Counter[str]:
                 found[remote.partition(":")[0]] += 1
     networks: Counter[str] = Counter()
     for written, count in found.items():
-        networks[_network(written)] += count
+        networks[_network(written, own)] += count
     return networks
 
 
-def _network(written: str) -> str:
+def _network(written: str, own: Iterable[Network]) -> str:
     """Of an address as the kernel writes it: words of 32 bits, each in the machine's order of bytes."""
     words = [bytes.fromhex(written[at : at + 8]) for at in range(0, len(written), 8)]
     raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
     address = ipaddress.ip_address(raw)
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
+    if any(address in one for one in own):
+        return HERE
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
     return f"{address}/32"

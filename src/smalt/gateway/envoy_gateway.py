@@ -28,7 +28,7 @@ from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import MOST_NAMED, Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
 from smalt.gateway.clusters import counted, counting, server_cluster, services_cluster, traces_cluster
-from smalt.gateway.crowds import Crowds, Room
+from smalt.gateway.crowds import Crowds, Network, Room, own_networks
 from smalt.gateway.documents import Document, Documents, content_hash
 from smalt.gateway.listener import ROOM, certificate, is_local, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
@@ -63,9 +63,14 @@ class EnvoyGateway:
     """`tokens` gives the keys with which endpoints check tokens. Thread-safe, and safe between processes."""
 
     def __init__(
-        self, settings: Settings, tokens: TokenService, clock: Callable[[], float] = time.time, room: Room = ROOM
+        self,
+        settings: Settings,
+        tokens: TokenService,
+        clock: Callable[[], float] = time.time,
+        room: Room = ROOM,
+        own: Callable[[], Sequence[Network]] = own_networks,
     ) -> None:
-        self.crowds = Crowds(settings.port, room, self._bind, shared=not is_local(settings.host))
+        self.crowds = Crowds(settings.port, room, self._bind, shared=not is_local(settings.host), own=own)
         self._room = room
         self._settings = settings
         self._tokens = tokens

@@ -1,7 +1,8 @@
 """GPUs of instances of deployments: each instance has some of the machine's for itself, as each node of a job does.
 
 What an instance has is a row of `allocation` (the deployment is its compute, the instance's task its owner). A
-deployment whose instances lack some waits in the one line with jobs (`queue`), and its row is woken as theirs are.
+deployment that lacks some to come up, or has none at all, waits in the one line with jobs (`queue`), and its row is
+woken as theirs are. What it lacks besides instances that serve it takes when it looks again: nobody waits behind that.
 """
 
 from __future__ import annotations
@@ -12,16 +13,27 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, delete, select
 
+from smalt.arm.scale import MOST
 from smalt.sched import placement, queue
+from smalt.sched.sizes import SIZES
 from smalt.sched.want import Want
 from smalt.store.database import exclusive
 from smalt.store.tables import allocation
 
 
+def most(size: str, machine_gpus: int) -> int:
+    """How many instances of this size the machine has GPUs for; at least one."""
+    known = SIZES.get(size.lower())
+    return min(max(machine_gpus // known.gpus, 1), MOST) if known is not None and known.gpus else MOST
+
+
 def hold(
-    connection: Connection, want: Want, names: Sequence[str], machine_gpus: int, now: float
+    connection: Connection, want: Want, names: Sequence[str], machine_gpus: int, now: float, coming_up: bool
 ) -> Mapping[str, tuple[int, ...]]:
-    """The indices of those of `names` that have theirs, or get them now: `want.gpus` each. The others wait."""
+    """The indices of those of `names` that have theirs, or get them now: `want.gpus` each. The others wait.
+
+    `coming_up`: all of them are needed before anything is served.
+    """
     exclusive(connection, want.compute)
     exclusive(connection, placement.GPUS)
     held = _held(connection, want.compute)
@@ -38,7 +50,10 @@ def hold(
         row = {"compute_id": want.compute, "node": first + at, "owner": name, "since": now}
         connection.execute(allocation.insert().values(**row, gpus=json.dumps(given[name])))
     if len(given) < len(names):
-        queue.note_lack_of_gpus(connection, want.owner, True)
+        lacks = coming_up or not (held or given)
+        queue.note_lack_of_gpus(connection, want.owner, lacks)
+        if place.lacks_gpus and not lacks:
+            queue.wake_first_for_gpus(connection, now)  # it stood before others there
     else:
         queue.serve(connection, want.owner, place)
         queue.wake_first_for_gpus(connection, now)

@@ -24,7 +24,7 @@ from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
-from smalt.gateway.crowds import Room
+from smalt.gateway.crowds import Network, Room, own_networks
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import ROOM
 from smalt.settings import Settings
@@ -212,13 +212,21 @@ def endpoint(
 
 
 @contextmanager
-def standing(room: Room = ROOM, host: str = "localhost", **more: Any) -> Iterator[Site]:
-    """A site of its own, with `more` of the settings and room for so many; what Envoy said last is printed when it goes."""
+def standing(
+    room: Room = ROOM,
+    host: str = "localhost",
+    own: Callable[[], Sequence[Network]] = own_networks,
+    **more: Any,
+) -> Iterator[Site]:
+    """A site of its own, with `more` of the settings and room for so many; what Envoy said last is printed when it goes.
+
+    `own`: what it takes for the addresses of its machine.
+    """
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
     settings = Settings(folder, host, free_port(), **more)
     ensure_certificates(settings)
     tokens = TokenService(settings)
-    made = Site(settings, tokens, EnvoyGateway(settings, tokens, room=room))
+    made = Site(settings, tokens, EnvoyGateway(settings, tokens, room=room, own=own))
     made.gateway.write_bootstrap()
     try:
         made.start_envoy()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, event, select
 
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
@@ -262,3 +262,24 @@ def test_a_piece_of_work_has_one_that_does_it(database: Database) -> None:
     with database.write() as connection:
         resources.remove(connection, second, 1.0)
         assert not connection.execute(select(shared_work_table).where(shared_work_table.c.job == second)).all()
+
+
+def test_who_had_a_piece_of_work_may_be_removed_while_it_is_claimed(database: Database) -> None:
+    """As another transaction does on PostgreSQL between the two statements of a claim."""
+    insert(database, "/w/a")
+    insert(database, "/w/b")
+    engine = database._engine  # pyright: ignore[reportPrivateUsage]
+    with database.write() as connection:
+        assert shared_work.claim(connection, "work", "/w/a", lambda _: True) is None
+    removed = list[str]()
+
+    def remove(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO shared_work") and not removed:
+            removed.append("/w/a")
+            connection.execute(delete(shared_work_table))
+
+    event.listen(engine, "after_cursor_execute", remove)
+    with database.write() as connection:
+        assert shared_work.claim(connection, "work", "/w/b", lambda _: True) is None
+        assert connection.execute(select(shared_work_table.c.job)).scalars().all() == ["/w/b"]
+    assert removed

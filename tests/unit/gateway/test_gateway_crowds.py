@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -125,6 +126,54 @@ def test_where_sockets_are_not_counted_the_table_is_read(tmp_path: Path) -> None
         (tmp_path / name).unlink()
     crowds.look()
     assert told == [0.0, 0.1]
+
+
+def test_this_machine_is_never_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of its addresses it has; its neighbours in an IPv6 network are."""
+    cards = {"lo": ["127.0.0.1", "::1"], "eth0": ["192.0.2.1", "2001:db8::1", "fe80::1%eth0", "00:11:22:33:44:55"]}
+    families = {".": socket.AF_INET, "::": socket.AF_INET6}
+
+    def card(address: str) -> SimpleNamespace:
+        family = next((one for mark, one in families.items() if mark in address), socket.AF_PACKET)
+        return SimpleNamespace(family=family, address=address)
+
+    found = {name: [card(one) for one in addresses] for name, addresses in cards.items()}
+    monkeypatch.setattr(crowds_module.psutil, "net_if_addrs", lambda: found)
+    told: list[tuple[list[str], float]] = []
+    tell = lambda bounded, pressure: told.append((list(bounded), pressure))  # noqa: E731
+    crowds = Crowds(PORT, Room(64), tell, shared=True, proc=tmp_path)
+    mine = ["127.0.0.1", "127.0.0.9", "::1", "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"]
+    kernel(tmp_path, *mine * 20, "192.0.2.7", "2001:db8::2")
+    crowds.look()
+    kernel(tmp_path, *["2001:db8::2"] * 17)
+    crowds.look()
+    assert told == [([], 1.0), (["2001:db8::/64"], 0.5)]
+
+
+def test_what_is_bounded_is_let_go_before_its_last_connection(tmp_path: Path) -> None:
+    room, told = Room(320), list[list[str]]()
+    crowds = Crowds(PORT, room, lambda found, _pressure: told.append(list(found)), proc=tmp_path)
+    for count in (room.crowd + 1, room.calm + 1, room.calm):
+        kernel(tmp_path, *["192.0.2.7"] * count)
+        crowds.look()
+    assert told == [["192.0.2.7/32"], ["192.0.2.7/32"], []] and room.calm == 10
+
+
+def test_what_nobody_expected_is_said_and_the_next_look_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told, stopped, tries = list[float](), threading.Event(), iter([ValueError("what is this")])
+
+    def bind(_crowds: Sequence[str], pressure: float) -> None:
+        if (error := next(tries, None)) is not None:
+            raise error
+        told.append(pressure)
+        stopped.set()
+
+    monkeypatch.setattr(crowds_module, "EVERY_S", 0.001)
+    kernel(tmp_path, "192.0.2.7")
+    Crowds(PORT, Room(16), bind, proc=tmp_path).run(stopped)
+    assert told == [0.1] and "ValueError('what is this')" in caplog.text and "Traceback" in caplog.text
 
 
 def test_half_of_all_is_all_for_other_machines(tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ def test_what_cannot_be_written_is_counted_and_said(
 ) -> None:
     assert written(collected, b"[1]")
     (file,) = (folder / "model_inputs").rglob("*.jsonl")
-    full = collected.add([("model_outputs", AS_SENT, b"[1]", JSON, "id", 0.0, {})])
     (folder / "model_outputs").write_text("no folder")
+    full = collected.add([("model_outputs", AS_SENT, b"[1]", JSON, "id", 0.0, {})])
     assert full and written(collected, b"[2]")
     collected.close()
     assert (collected.written, collected.lost) == (2, 1) and len(file.read_text().splitlines()) == 2
@@ -151,6 +151,30 @@ def test_what_waits_is_bounded(collected: Collected, monkeypatch: pytest.MonkeyP
     assert collected.add([item(b"3")], wait_s=5), "there is room again"
     collected.close()
     assert slow.batches == [1, 1] and collected.written == 2
+
+
+def test_what_is_not_written_in_time_at_the_end_is_counted_and_said(
+    collected: Collected, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "WAIT_S", 0.01)
+    collected._process = slow = Slow()
+    told = queue.SimpleQueue[bool]()
+    assert collected.add([item(b"1"), item(b"2")], done=told.put) and slow.begun.wait(5)
+    assert collected.add([item(b"3")], done=told.put)
+    collected.close()
+    collected.close()
+    assert (collected.written, collected.lost) == (0, 3) and told.get(timeout=5) is False
+    assert "3 line(s) until now: they were not written in 0.01 s at the end" in caplog.text
+    assert not collected.add([item(b"4")]) and collected.lost == 4
+    slow.may.set()
+    assert told.get(timeout=5) is True
+    collected._thread.join(5)
+    assert (collected.written, collected.lost) == (0, 4) and not collected._thread.is_alive() and slow.batches == [2]
+
+
+def test_what_comes_after_the_end_is_counted(collected: Collected) -> None:
+    collected.close()
+    assert not collected.add([item(b"1")]) and collected.lost == 1
 
 
 def test_batches_are_bounded(collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:

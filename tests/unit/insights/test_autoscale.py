@@ -324,3 +324,14 @@ def test_who_is_woken_stays_until_it_has_answered_and_was_idle_for_the_cooldown(
     assert wanted(301) == 1, "a request is answered"
     harness.gateway.active = {}
     assert wanted() == 0
+
+
+def test_a_maximum_for_which_there_are_no_gpus_is_refused(harness: Harness) -> None:
+    prepare(harness, KIND)
+    harness.engine.fit(gpus=3)
+    deploy(harness, instanceType="Standard_NC12s_v3")
+    answer = harness.put(SETTING, changed("profiles.0.capacity", {"minimum": "1", "maximum": "2", "default": "1"}))
+    assert answer.status_code == 400 and answer.json()["error"]["target"] == "properties.profiles"
+    assert "2 instances of 'Standard_NC12s_v3'; this machine has 3 GPUs, for 1" in answer.text
+    one = changed("profiles.0.capacity", {"minimum": "1", "maximum": "1", "default": "1"})
+    assert harness.put(SETTING, one).status_code in (200, 201)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 
-from fakes.deployments import BLUE, KEY, come_up, deploy, live, state
+from fakes.deployments import BLUE, ENDPOINT, KEY, come_up, deploy, live, state
 from fakes.examples import EXAMPLES, prepare
 from fakes.jobs import status, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.arm.scale import decide
 from smalt.store.tables import allocation, queue
 
 GPU = "Standard_NC6s_v3"  # one GPU
+TWO = "Standard_NC12s_v3"  # two
 
 
 @pytest.fixture
@@ -104,3 +108,51 @@ def test_more_than_the_machine_has_are_refused(ready: Harness) -> None:
     answer = ready.put(BLUE, body)
     assert answer.status_code == 400 and answer.json()["error"]["target"] == "properties.instanceType"
     assert "1 GPU" in answer.text and "this machine has 0" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("sku", "scales", "field"),
+    [
+        ({"capacity": 2}, None, "sku.capacity"),
+        ({}, {"scaleType": "TargetUtilization", "maxInstances": 2}, "properties.scaleSettings.maxInstances"),
+    ],
+)
+def test_more_instances_than_there_are_gpus_for_are_refused(ready: Harness, sku: Any, scales: Any, field: str) -> None:
+    ready.engine.fit(gpus=3)
+    deploy(ready, instanceType=TWO)
+    (found,) = ready.get(f"{BLUE}/skus").json()["value"]
+    assert found["capacity"]["maximum"] == 1
+    more = {} if scales is None else {"scaleSettings": scales}
+    body = {**EXAMPLES[KEY].body(instanceType=TWO, **more), "sku": {"name": "Default", **sku}}
+    patch = {"sku": body["sku"], **({"properties": more} if more else {})}
+    for answer in (ready.put(BLUE, body), ready.send("PATCH", BLUE, patch)):
+        assert answer.status_code == 400 and answer.json()["error"]["target"] == field, answer.text
+        assert f"2 instances of '{TWO}' need 4 GPUs; this machine has 3, for 1" in answer.text
+
+
+def test_what_is_decided_later_is_no_more_than_there_are_gpus_for(ready: Harness) -> None:
+    """By a setting of an earlier version, or of another size."""
+    ready.engine.fit(gpus=3)
+    deploy(ready, instanceType=TWO)
+    come_up(ready)
+    with ready.database.write() as connection:
+        assert decide(connection, ready.row(BLUE).id, 2, ready.clock(), "/a/setting")
+    ready.settle()
+    assert had(ready) == [[0, 1]] and not waiting(ready) and state(ready) == "Succeeded"
+
+
+def test_an_instance_more_of_what_serves_holds_up_no_job(ready: Harness) -> None:
+    """Of five GPUs two deployments have four. Another instance would need two for ever; a job needs the one."""
+    ready.engine.fit(gpus=5)
+    deploy(ready, instanceType=TWO)
+    deploy(ready, name="green", instanceType=TWO)
+    come_up(ready)
+    deploy(ready, instanceType=TWO, capacity=2)
+    assert had(ready) == [[0, 1], [2, 3]]
+    assert job(ready, "a") == "Starting"
+    assert ready.send("DELETE", f"{ENDPOINT}/deployments/green").status_code in (200, 202)
+    ready.settle()
+    ready.clock.pass_(31)
+    ready.settle()
+    come_up(ready)
+    assert [2, 3] in had(ready) and not waiting(ready) and state(ready) == "Succeeded"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fakes.jobs import JOBS, status
+from fakes.jobs import JOBS, cluster, status
+from fakes.jobs import submit as submit_job
 from fakes.pipelines import child, component, data, end, job_of, node, run_to_the_end, running, submit
 from fakes.platform import WORKSPACE, Harness
 from smalt.kinds.jobs.model import TYPES
@@ -115,6 +116,23 @@ def test_what_is_not_deterministic_is_not_waited_for(harness: Harness) -> None:
     assert submit(harness, jobs, inputs={"raw": data()}).status_code == 201
     harness.settle()
     assert sorted(running(harness)) == ["one", "two"]
+
+
+def test_one_that_may_run_does_not_wait_for_one_that_waits_for_nodes(harness: Harness) -> None:
+    full, free = cluster(harness, "full"), cluster(harness, "free")
+    submit_job(harness, "busy", displayName="busy", computeId=full)
+    harness.settle()
+    one(harness, "first", {"computeId": full})
+    assert shown(harness, "first")["status"] == "Queued"
+    one(harness, "second", {"computeId": free})
+    assert sorted(running(harness)) == ["busy", "second"]
+
+
+@pytest.mark.parametrize("queue", [{"job_tier": "Spot"}, {"priority": "high"}])
+def test_one_of_another_tier_or_priority_waits_for_no_like(harness: Harness, queue: dict[str, Any]) -> None:
+    one(harness, "first")
+    one(harness, "second", {"queue_settings": queue})
+    assert sorted(running(harness)) == ["first", "second"]
 
 
 def test_rounds_of_a_loop_do_not_share_and_those_of_another_run_do(harness: Harness) -> None:

@@ -62,9 +62,10 @@ class Collected:
         self._process = Process()
         self._logger = logger
         self._waiting: deque[Waiting] = deque()
+        self._in_hand = 0  # lines that are being written
         self._bytes = 0
         self._changed = threading.Condition()
-        self._urgent = self._closing = False
+        self._urgent = self._closing = self._over = False
         self._said_at = -SAY_EVERY_S
         self.written = self.lost = 0  # lines
         self._thread = threading.Thread(target=self._run, name="collected", daemon=True)
@@ -88,6 +89,9 @@ class Collected:
         with self._changed:
             if not self._has_room(size) and not self._changed.wait_for(lambda: self._has_room(size), wait_s):
                 self._lose(len(items), "they came faster than they could be written")
+                return False
+            if self._over:
+                self._lose(len(items), "they came after the end")
                 return False
             self._waiting.append(Waiting(items, size, done))
             before, self._bytes = self._bytes, self._bytes + size
@@ -120,11 +124,21 @@ class Collected:
             self.add(items, HTTP_WAIT_S)
 
     def close(self) -> None:
-        """Everything is written when this returns."""
+        """Everything is written when this returns; what was not within `WAIT_S` is counted as lost, and said."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(WAIT_S)
+        with self._changed:
+            left, rest = list(self._waiting), self._in_hand + sum(len(one.items) for one in self._waiting)
+            self._waiting.clear()
+            self._in_hand, self._over = 0, True
+            if rest:
+                self._said_at = -SAY_EVERY_S
+                self._lose(rest, f"they were not written in {WAIT_S:g} s at the end")
+        for one in left:
+            if one.done is not None:
+                one.done(False)
 
     def metrics(self) -> list[str]:
         return [
@@ -144,21 +158,23 @@ class Collected:
                 self._changed.wait_for(lambda: self._urgent or self._closing or self._bytes >= BATCH_BYTES, FLUSH_S)
                 count = len(self._waiting)
                 self._urgent = False
+                self._over = self._over or not count
             if not count:
                 self._process.end()
                 return
-            while count:
-                batch = self._take(count)
+            while count and (batch := self._take(count)):
                 count -= len(batch)
                 self._write(batch)
 
     def _take(self, most: int) -> list[Waiting]:
-        """The oldest `most` that wait, or as many as make a batch."""
+        """The oldest `most` that wait, or as many as make a batch; none where they were given up."""
         batch: list[Waiting] = []
         size = 0
-        while len(batch) < most and size < BATCH_BYTES:
-            batch.append(self._waiting.popleft())
-            size += batch[-1].size
+        with self._changed:
+            while self._waiting and len(batch) < most and size < BATCH_BYTES:
+                batch.append(self._waiting.popleft())
+                size += batch[-1].size
+            self._in_hand = sum(len(one.items) for one in batch)
         return batch
 
     def _write(self, batch: list[Waiting]) -> None:
@@ -169,9 +185,11 @@ class Collected:
             places, why = list(range(len(items))), f"the process that writes them failed: {ex!r}"
         lost = set(places)
         with self._changed:
-            self.written += len(items) - len(lost)
-            if lost:
-                self._lose(len(lost), why)
+            if not self._over:  # else they are counted already
+                self.written += len(items) - len(lost)
+                if lost:
+                    self._lose(len(lost), why)
+            self._in_hand = 0
             self._bytes -= sum(one.size for one in batch)
             self._changed.notify_all()
         at = 0

@@ -26,6 +26,7 @@ from smalt.kinds.insights.autoscaling import DAYS, Fixed, Profile, Recurring, Ru
 from smalt.kinds.insights.conditions import Condition, Dimension
 from smalt.kinds.insights.metrics import INSIGHTS
 from smalt.kinds.insights.rules import READ_METRICS, check_metric, found, whole_minutes
+from smalt.sched import instances
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -127,6 +128,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         )
     for one in profiles_of(properties):
         _check_profile(one)
+        _check_gpus(request.platform, target, one)
     for at, trigger in _triggers(properties):
         _check_metric(request, connection, trigger, at)
     others = [row for row in resources.by_lookup(connection, AUTOSCALE, target.id) if row.id != request.id.key]
@@ -177,6 +179,16 @@ def _check_profile(one: Profile) -> None:
         raise invalid(
             f"properties.profiles: the capacity of '{one.name[:80]}' must have minimum ≤ default ≤ maximum,"
             f" and 1 ≤ maximum ≤ {MOST}, not {one.least}, {one.default}, {one.most}.",
+            "properties.profiles",
+        )
+
+
+def _check_gpus(platform: Platform, deployment: Row, one: Profile) -> None:
+    size, have = str(deployment.properties.get("instanceType") or ""), platform.engine.capacity().gpus
+    if one.most > (most := instances.most(size, have)):
+        raise invalid(
+            f"properties.profiles: '{one.name[:80]}' has a maximum of {one.most} instances of '{size}'; this machine"
+            f" has {have} GPUs, for {most}.",
             "properties.profiles",
         )
 

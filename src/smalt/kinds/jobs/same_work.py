@@ -1,11 +1,13 @@
 """Jobs that do not run because another one does, or did, the same work: its outputs are theirs.
 
 One whose like runs already waits for that (`JobStatus.same_as`). If it completes, so does the one that waits; if not,
-one of those that wait does the work, and the others wait for that.
+one of those that wait does the work, and the others wait for that. Both would stand in the same queue in the same way:
+nobody who named free nodes waits for one that has none.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +15,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
-from smalt.kinds.jobs import life
+from smalt.kinds.jobs import admission, life
 from smalt.kinds.jobs.model import CANCEL, REUSED, ROOT, ROUND, TERMINAL
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.jobs.sweeps.progress import BEST
@@ -47,11 +49,14 @@ def completed(status: JobStatus, earlier: Row, now: float) -> JobStatus:
     return replace(status, same_as="", outputs=places, ending="Completed", started_at=now, ended_at=now)
 
 
-def claim(connection: Connection, key: str, job: str, ours: Document, since: float) -> Row | None:
+def claim(
+    connection: Connection, work: str, job: str, properties: Document, ours: Document, since: float
+) -> Row | None:
     """The job that does the work, or completed it after `since`; None: the one with the id `job` is to do it.
 
-    `ours`: that one's spec's own part. The rounds of a loop do not share work: each is there to do it again.
+    `properties`, `ours`: of that one's spec. The rounds of a loop do not share work: each is there to do it again.
     """
+    key = f"{work} {_where(properties)}"
     found = shared_work.claim(connection, key, job, lambda row: _is_under_way(row) or _did(row, since))
     return found if found is None or not _is_other_round(ours, found) else None
 
@@ -70,8 +75,16 @@ def step(platform: Platform, row: Row) -> Step | None:
         _complete(platform, row, status, other)
         return life.at(row, row.state, status, after=0)  # dropped: the row was written meanwhile
     with platform.database.write() as connection:
-        holder = claim(connection, row.lookup or "", row.id, row.spec[OURS], row.created_at)
+        holder = claim(connection, row.lookup or "", row.id, row.properties, row.spec[OURS], row.created_at)
     return life.at(row, "NotStarted", replace(status, same_as=holder.id if holder is not None else ""), after=0)
+
+
+def _where(properties: Document) -> str:
+    """What decides when a job has its nodes."""
+    compute = admission.compute_name(str(properties.get("computeId") or "serverless"))
+    size = part(part(properties, "trial") or properties, "resources").get("instanceType")
+    tier, priority = admission.queued(part(properties, "queueSettings"))
+    return json.dumps([compute.lower(), str(size or "").lower(), tier, priority])
 
 
 def _is_under_way(row: Row) -> bool:

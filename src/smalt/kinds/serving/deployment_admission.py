@@ -14,7 +14,7 @@ from smalt.arm.validation import Properties, nearest
 from smalt.kinds.assets import model_package, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import collection, history, scaling
+from smalt.kinds.serving import collection, history, replicas, scaling
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched.sizes import SIZES
 from smalt.store.resources import Row
@@ -60,6 +60,13 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
     least = 0 if scaling.limits_of(properties) or (old is not None and scaling.scaled(old)) else 1
     if type(sku["capacity"]) is not int or not least <= sku["capacity"] <= MOST:
         raise invalid(f"sku.capacity: {sku['capacity']} instances; {least} to {MOST} are possible.", "sku.capacity")
+    limits = scaling.limits_of(properties)
+    asked, field = (limits.most, f"{scaling.FIELD}.maxInstances") if limits else (sku["capacity"], "sku.capacity")
+    if asked > (most := replicas.most(platform, size)):
+        raise invalid(
+            f"{field}: {asked} instances of '{size}' need {asked * gpus} GPUs; this machine has {have}, for {most}.",
+            field,
+        )
     model = plan = environment = None
     if properties.get("environmentId"):
         environment = references.asset(

@@ -21,7 +21,6 @@ from smalt.arm.errors import ArmError
 from smalt.arm.kind import SERVING, Action, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
-from smalt.arm.scale import MOST
 from smalt.kinds.assets import environment_build, model_content
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.serving import checked_model, replicas, routing, scaling, served
@@ -53,7 +52,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     plan = EnvironmentPlan(**status["target"]["plan"])
     if not environment_build.ready(platform, plan.key):
         return _build(platform, row, status, plan)
-    return _resize(row, status) or _serve(platform, row, status)
+    return _resize(platform, row, status) or _serve(platform, row, status)
 
 
 def _plan(platform: Platform, row: Row, status: Document) -> Step:
@@ -83,7 +82,8 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
             status["live"] = {**live, "target": before}
         status["revisions"] = target["revision"]
     status["target"] = target
-    _set_count(row, status, max(scaling.count(row), 0 if target["attempts"] else 1))  # what is new has to come up once
+    least = 0 if target["attempts"] else 1  # what is new has to come up once
+    _set_count(row, status, max(_count(platform, row), least))
     return Step(row.state, status, after=0, reason=_warning(target))
 
 
@@ -95,9 +95,14 @@ def _warning(target: Document) -> str:
     return f"warning: the model is loaded from pickles ({whose}): whoever wrote them decides what runs"
 
 
-def _resize(row: Row, status: Document) -> Step | None:
+def _count(platform: Platform, row: Row) -> int:
+    """How many instances there are to be; no more than the machine has GPUs for, whoever decided that."""
+    return min(scaling.count(row), replicas.most(platform, row.properties.get("instanceType")))
+
+
+def _resize(platform: Platform, row: Row, status: Document) -> Step | None:
     """The step to another number of instances of what is live; None: it has as many as it is to have."""
-    target, count = status["target"], scaling.count(row)
+    target, count = status["target"], _count(platform, row)
     have = len(target["attempts"])
     if have == count or (status.get("live") or {}).get("revision") != target["revision"]:
         return None
@@ -150,7 +155,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         _pause_left(target, at, platform.clock()) if observed[name] is None else 0.0 for at, name in enumerate(names)
     ]
     missing = [name for name, pause in zip(names, pauses, strict=True) if observed[name] is None and not pause]
-    gpus = replicas.gpus(platform, row, target, missing)
+    gpus = replicas.gpus(platform, row, target, missing, coming_up)
     for spec in replicas.tasks(platform, row, target, gpus):
         platform.engine.ensure(spec)
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
@@ -345,7 +350,8 @@ def _shape(platform: Platform, row: Row, document: Document) -> Document:
 
 def _skus(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
-    capacity: Document = {"minimum": scaling.least(row), "maximum": MOST, "default": 1, "scaleType": "Manual"}
+    most = replicas.most(request.platform, row.properties.get("instanceType"))
+    capacity: Document = {"minimum": scaling.least(row), "maximum": most, "default": 1, "scaleType": "Manual"}
     if scaling.scaled(row):
         capacity["scaleType"] = "Automatic"
     type_ = "Microsoft.MachineLearning.Services/endpoints/deployments"

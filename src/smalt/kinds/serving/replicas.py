@@ -157,7 +157,12 @@ def _system_log(name: str) -> Ref:
     return _log_folder(name).below("system.txt")
 
 
-def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str]) -> GpusOf:
+def most(platform: Platform, size: str | None) -> int:
+    """How many instances of this size a deployment may have here."""
+    return instances.most(size or "", platform.engine.capacity().gpus)
+
+
+def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str], coming_up: bool) -> GpusOf:
     """Of those that are `missing` the ones that may start, with the indices of their GPUs; None: all of the machine's.
 
     As with jobs, an instance of a size sees its own GPUs alone, be it none; without a size it sees all.
@@ -171,7 +176,7 @@ def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Seque
     want = Want(row.id, row.id, max(len(missing), 1), MOST, row.created_at, gpus=size.gpus)
     now = platform.clock()
     with platform.database.write() as connection:
-        return dict(instances.hold(connection, want, missing, machine, now))
+        return dict(instances.hold(connection, want, missing, machine, now, coming_up))
 
 
 def wait_no_more(platform: Platform, row: Row) -> None:

@@ -19,7 +19,7 @@ from smalt.arm.scale import MOST
 from smalt.store.resources import Row
 
 DEFAULT, TARGET = "Default", "TargetUtilization"
-_FIELD = "properties.scaleSettings"
+FIELD = "properties.scaleSettings"
 _POLL_MOST_S = 3600.0
 
 
@@ -42,17 +42,17 @@ def checked(given: Mapping[str, Any] | None) -> Document:
     kind = str(values.get("scaleType") or DEFAULT)
     spelled = next((one for one in (DEFAULT, TARGET) if one.lower() == kind.replace("_", "").lower()), None)
     if spelled is None:
-        raise invalid(f"{_FIELD}.scaleType: '{kind[:80]}' is none of {DEFAULT}, {TARGET}.", f"{_FIELD}.scaleType")
+        raise invalid(f"{FIELD}.scaleType: '{kind[:80]}' is none of {DEFAULT}, {TARGET}.", f"{FIELD}.scaleType")
     if spelled == DEFAULT:
         return {**values, "scaleType": DEFAULT}
     least = _whole(values, "minInstances", 1, 0, MOST)
     most = _whole(values, "maxInstances", max(least, 1), 1, MOST)
     if least > most:
-        raise invalid(f"{_FIELD}.minInstances: {least} is more than maxInstances, {most}.", f"{_FIELD}.minInstances")
+        raise invalid(f"{FIELD}.minInstances: {least} is more than maxInstances, {most}.", f"{FIELD}.minInstances")
     target = _whole(values, "targetUtilizationPercentage", 70, 1, 100)
     poll = str(values.get("pollingInterval") or "PT1S")
-    if not 1 <= seconds_of(poll, 1, f"{_FIELD}.pollingInterval") <= _POLL_MOST_S:
-        raise invalid(f"{_FIELD}.pollingInterval: from 1 s to an hour is possible.", f"{_FIELD}.pollingInterval")
+    if not 1 <= seconds_of(poll, 1, f"{FIELD}.pollingInterval") <= _POLL_MOST_S:
+        raise invalid(f"{FIELD}.pollingInterval: from 1 s to an hour is possible.", f"{FIELD}.pollingInterval")
     return {
         **values, "scaleType": TARGET, "minInstances": least, "maxInstances": most,
         "targetUtilizationPercentage": target, "pollingInterval": poll,
@@ -64,7 +64,7 @@ def _whole(values: Mapping[str, Any], name: str, default: int, least: int, most:
     number = int(given) if isinstance(given, str) and given.isascii() and given.isdigit() else given
     if type(number) is not int or not least <= number <= most:
         raise invalid(
-            f"{_FIELD}.{name}: {str(given)[:80]} is no whole number from {least} to {most}.", f"{_FIELD}.{name}"
+            f"{FIELD}.{name}: {str(given)[:80]} is no whole number from {least} to {most}.", f"{FIELD}.{name}"
         )
     return number
 

@@ -1,7 +1,7 @@
 """Steps whose work was done before: the same component, inputs and parameters give the same outputs.
 
 A step's key is kept in the `lookup` column of its job, so that an earlier one is found by an index. Where a job of the
-same key runs already the step waits for that (`kinds/jobs/same_work.py`).
+same key, on the same compute, runs already the step waits for that (`kinds/jobs/same_work.py`).
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class Reuse:
         def writes(connection: Connection) -> None:
             if admitted.writes is not None:
                 admitted.writes(connection)
-            holder = same_work.claim(connection, str(admitted.lookup), job, ours, since)
+            properties = part(dict(admitted.spec), "properties")
+            holder = same_work.claim(connection, str(admitted.lookup), job, properties, ours, since)
             if holder is not None and not self.settings.force:
                 status = replace(JobStatus.read(admitted.status or {}), same_as=holder.id)
                 resources.merge_status(connection, job, status.document())
