@@ -66,6 +66,11 @@ def state(row: Row) -> str:
     return "Deleting" if row.deleting else str(row.status.get("shown") or _STOPPED)
 
 
+def takes_jobs(row: Row) -> bool:
+    """Whether it was not stopped, by people or by its failure."""
+    return state(row) != _STOPPED and row.status.get("power") != _STOPPED
+
+
 def origin(url: str, row: Row, number: int = 0) -> str:
     """Of one of its programs, on the server that has `url`; '' where it can have none."""
     if not row.lookup:

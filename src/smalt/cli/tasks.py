@@ -10,13 +10,15 @@ from smalt.arm.ids import NotAnId, ResourceId
 from smalt.engines.local.survey import RunningTask, running_tasks
 from smalt.settings import Settings
 
+_KINDS = {"build": "environment build", "bytecode": "bytecode of environment", "instance": "compute instance"}
+
 
 @dataclass(frozen=True)
 class TaskStatus:
     """Tasks of one resource: a job's nodes, a deployment's replicas. The contract of `smalt status --json`.
 
-    `kind` is job, deployment, build or bytecode; `name` is ENDPOINT/DEPLOYMENT for a deployment, the environment's key
-    for the last two. `tasks` is how many there are, `rss_bytes` the memory of all their processes.
+    `kind` is job, deployment, instance, build or bytecode; `name` is ENDPOINT/DEPLOYMENT for a deployment, the
+    environment's key for the last two. `tasks` is how many there are, `rss_bytes` the memory of all their processes.
     """
 
     kind: str
@@ -53,7 +55,7 @@ def lines(found: Iterable[TaskStatus]) -> Iterator[str]:
     """`  job train-1 (workspace default): 1 task, 3 processes, 120 MiB`"""
     for one in found:
         where = f" (workspace {one.workspace})" if one.workspace else ""
-        what = {"build": "environment build", "bytecode": "bytecode of environment"}.get(one.kind, one.kind)
+        what = _KINDS.get(one.kind, one.kind)
         tasks = {"job": "node", "deployment": "replica"}.get(one.kind, "task")
         counts = f"{_count(one.tasks, tasks)}, {_count(one.processes, 'process')}"
         yield f"  {what} {one.name}{where}: {counts}, {one.rss_bytes / 2**20:.0f} MiB"
@@ -72,4 +74,4 @@ def _whose(task: RunningTask) -> tuple[str, str, str]:
     endpoint = owner.ancestor("onlineEndpoints")
     if endpoint:
         return "deployment", f"{endpoint}/{owner.name}", owner.workspace.name
-    return "job", owner.name, owner.workspace.name
+    return "instance" if owner.ancestor("computes") else "job", owner.name, owner.workspace.name

@@ -23,6 +23,9 @@ print(ml.workspace_name, *(one.name for one in ml.compute.list(compute_type="Com
 """
 cluster, instance = f"cluster-{unique}", f"box-{unique}"
 
+# its environment is built meanwhile
+making = ml.compute.begin_create_or_update(ComputeInstance(name=instance, size="Standard_DS3_v2"))
+
 with step("a cluster"):
     made = ml.compute.begin_create_or_update(
         AmlCompute(
@@ -60,7 +63,7 @@ with step("what cannot be is refused"):
         ).result()
 
 with step("an instance runs JupyterLab, which lets its owner in alone"):
-    box = ml.compute.begin_create_or_update(ComputeInstance(name=instance, size="Standard_DS3_v2")).result()
+    box = making.result()
     assert box.state == "Running" and box.last_operation["operationName"] == "Create", vars(box)
     lab = next(one["endpointUri"] for one in box.services if one["displayName"] == "Jupyter Lab")
     token = ml._credential.get_token("https://management.azure.com/.default").token
@@ -71,29 +74,27 @@ with step("an instance runs JupyterLab, which lets its owner in alone"):
     for wrong in ({}, {"Authorization": "token x"}, {"Authorization": "Bearer x"}):
         assert requests.get(lab, headers=wrong, timeout=30).status_code == 401, wrong
 
-with step("clients in it need no login, and its files stay"):
+with step("it is stopped, and started with a script, in which clients need no login; its files stay"):
     files = f"{lab.removesuffix('/lab')}/api/contents"
     (folder,) = (one["path"] for one in requests.get(f"{files}/Users", headers=owner, timeout=30).json()["content"])
     body = {"type": "file", "format": "text", "content": f"python -c {shlex.quote(ASKS)} > seen.txt"}
-    assert requests.put(f"{files}/{folder}/ask.sh", json=body, headers=owner, timeout=30).status_code == 201
+    requests.put(f"{files}/{folder}/ask.sh", json=body, headers=owner, timeout=30).raise_for_status()
+    ml.compute.begin_stop(instance).result()
+    box = ml.compute.get(instance)
+    assert box.state == "Stopped" and box.last_operation["operationName"] == "Stop", vars(box)
+    assert requests.get(lab, headers=owner, timeout=30).status_code == 409
     script = ScriptReference(path=f"{folder}/ask.sh", timeout_minutes=5)
     box.setup_scripts = SetupScripts(startup_script=script)
     ml.compute.begin_create_or_update(box).result()
-    ml.compute.begin_restart(instance).result()
-    seen = requests.get(f"{files}/{folder}/seen.txt", headers=owner, timeout=30).json()["content"]
-    assert seen.split()[0] == ml.workspace_name and instance in seen.split(), seen
-
-with step("it is stopped, started, deleted"):
-    ml.compute.begin_stop(instance).result()
     assert ml.compute.get(instance).state == "Stopped"
-    assert requests.get(lab, headers=owner, timeout=30).status_code == 409
-    box = ml.compute.get(instance)
-    box.setup_scripts = None
-    ml.compute.begin_create_or_update(box).result()
     ml.compute.begin_start(instance).result()
     box = ml.compute.get(instance)
     assert box.state == "Running" and box.last_operation["operationName"] == "Start", vars(box)
-    assert requests.get(f"{files}/{folder}/seen.txt", headers=owner, timeout=30).status_code == 200
+    seen = requests.get(f"{files}/{folder}/seen.txt", headers=owner, timeout=30).json()["content"]
+    assert seen.split()[0] == ml.workspace_name and instance in seen.split(), seen
+
+with step("it is deleted while it restarts"):
+    ml.compute.begin_restart(instance)
     ml.compute.begin_delete(instance).result()
     with refused(kind=ResourceNotFoundError):
         ml.compute.get(instance)

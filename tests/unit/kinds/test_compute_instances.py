@@ -11,6 +11,7 @@ from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.agent.service_spec import ServiceState
 from smalt.arm import instances
 from smalt.arm.errors import ArmError
+from smalt.arm.kind import OURS
 from smalt.arm.ports import Principal
 from smalt.arm.services import Place, place_of
 from smalt.auth.access import ScopeGrants
@@ -21,6 +22,7 @@ from smalt.store.resources import Row
 from smalt.web.targets import target
 
 INSTANCE, CLUSTER = f"{WORKSPACE}/computes/desk", f"{WORKSPACE}/computes/farm"
+SCHEDULES = {"computeStartStop": [{"action": "Stop", "triggerType": "Cron", "cron": {"expression": "0 18 * * *"}}]}
 LISTENS = ServiceState("Running", 4321)
 
 
@@ -36,8 +38,12 @@ def machine(harness: Harness) -> dict[str, Any]:
 
 
 def row(harness: Harness) -> Row:
+    return stored(harness, INSTANCE)
+
+
+def stored(harness: Harness, url: str) -> Row:
     with harness.database.read() as connection:
-        found = resources.get(connection, INSTANCE.lower())
+        found = resources.get(connection, url.lower())
     assert found is not None
     return found
 
@@ -210,13 +216,14 @@ def test_schedules_start_and_stop_it(harness: Harness) -> None:
         harness,
         schedules={
             "computeStartStop": [
-                {"action": "Stop", "triggerType": "Recurrence", "recurrence": every, "status": "Enabled"},
-                {"action": "Start", "triggerType": "Cron", "cron": cron, "status": "Disabled"},
+                {"action": "stop", "triggerType": "Recurrence", "recurrence": every, "status": "Enabled"},
+                {"action": "Start", "triggerType": "Cron", "cron": cron, "status": "disabled"},
             ]
         },
     )
     answers(harness)
     first, second = machine(harness)["schedules"]["computeStartStop"]
+    assert first["action"] == "Stop"
     assert first["id"] != second["id"] and first["nextRunTime"] and not second["nextRunTime"]
     harness.clock.pass_(3601)
     harness.settle()
@@ -271,12 +278,27 @@ def test_it_is_deleted_with_what_runs(harness: Harness) -> None:
 def test_one_that_an_older_version_remembered_runs_once_it_is_started(harness: Harness) -> None:
     put(harness)
     with harness.database.write() as connection:
-        resources.merge_status(connection, INSTANCE.lower(), dict.fromkeys(row(harness).status))
+        ago = row(harness)
+        resources.merge_status(connection, ago.id, {**dict.fromkeys(ago.status), "power": "Running"})
+        asked = {"vmSize": "Standard_DS3_v2", "idleTimeBeforeShutdown": "PT1M", "schedules": SCHEDULES}
+        spec = {**ago.spec, "properties": {**ago.properties, "properties": asked}, OURS: {}}
+        resources.replace_spec(connection, ago, spec, state="Succeeded", now=1.0, by="ada", due=True)
+    harness.settle()
+    assert machine(harness)["state"] == "Stopped" and not instances.takes_jobs(row(harness))
+    answer = harness.send("POST", f"{INSTANCE}/start")
+    assert answer.status_code == 400 and answer.json()["error"]["target"].endswith("idleTimeBeforeShutdown")
+    put(harness, idleTimeBeforeShutdown="PT15M", schedules=SCHEDULES)
     assert machine(harness)["state"] == "Stopped"
     harness.send("POST", f"{INSTANCE}/start")
     harness.settle()
     answers(harness)
     assert machine(harness)["state"] == "Running" and instances.owner(row(harness)).oid == "owner"
+
+
+def test_a_password_of_nodes_that_have_no_ssh_is_not_kept(harness: Harness) -> None:
+    put(harness, CLUSTER, "AmlCompute", userAccountCredentials={"adminUserName": "ada", "adminUserPassword": "p4ss"})
+    assert "p4ss" not in harness.get(CLUSTER).text and "p4ss" not in str(cluster := stored(harness, CLUSTER).spec)
+    assert "ada" in str(cluster)
 
 
 def test_single_sign_on_is_stored(harness: Harness) -> None:

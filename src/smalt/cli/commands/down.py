@@ -65,7 +65,8 @@ def _end(settings: Settings) -> None:
     if left:
         raise CliError("this does not end, not even killed:\n" + "\n".join(lines(summary(left))))
     if found:
-        print("Ended, as if the machine had gone down (jobs fail as NodeLost; endpoints start again at the next up):")
+        print("Ended, as if the machine had gone down (jobs fail as NodeLost;")
+        print("endpoints and compute instances start again at the next up):")
         print("\n".join(lines(found)))
 
 

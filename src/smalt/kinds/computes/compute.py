@@ -25,6 +25,7 @@ from smalt.sched import placement, queue, turns
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.store import nodes, resources
+from smalt.store.document import part
 from smalt.store.nodes import Machine
 from smalt.store.resources import Row
 
@@ -53,7 +54,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     if request.id.name.lower() in _RESERVED:
         raise invalid(f"'{request.id.name}' is a compute that always exists; choose another name.", "name")
     properties = request.body["properties"]
-    type_, machine = properties["computeType"], dict(properties.get("properties") or {})
+    type_, machine = properties["computeType"], _without_password(dict(properties.get("properties") or {}))
     if type_ not in ("AmlCompute", "ComputeInstance"):
         raise invalid(
             f"properties.computeType: '{type_}' cannot be had here; use AmlCompute or ComputeInstance.",
@@ -160,11 +161,19 @@ def _view(platform: Platform, row: Row) -> Document:
     else:
         machine = resource.view(platform, row)
     return {
-        "properties": machine,
+        "properties": _without_password(machine),
         "computeLocation": row.spec.get("location") or "local",
         "isAttachedCompute": False,
         "provisioningErrors": _wrong(row),
     }
+
+
+def _without_password(machine: Document) -> Document:
+    """No node has SSH, so the administrator's password opens nothing: it is not kept, and older rows do not show it."""
+    account = part(machine, "userAccountCredentials")
+    if "adminUserPassword" not in account:
+        return machine
+    return {**machine, "userAccountCredentials": {k: v for k, v in account.items() if k != "adminUserPassword"}}
 
 
 def _is_coming(machine: Machine) -> bool:

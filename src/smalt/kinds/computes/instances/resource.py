@@ -70,7 +70,8 @@ def _power(name: str, power: str) -> Action:
             if _is_so(current, name, power):
                 return 202, None
             status = life.want(current.status, power, name, USER, request.now)
-            _write(request, connection, current, current.spec, status)
+            spec = _startable(current.spec, request.now) if power == RUN else current.spec
+            _write(request, connection, current, spec, status)
             operation = operations.begin(connection, row.id, name.lower(), current.generation + 1, request.now)
         platform.hub.notify(row.id)
         return 202, Answer(202, None, {}, operation)
@@ -82,6 +83,14 @@ def _is_so(row: Row, name: str, power: str) -> bool:
     """Whether there is nothing to do: it runs, or does not, as is wanted. A restart is always something."""
     reached = instances.state(row) == power and part(row.status, "want").get("power") == power
     return reached and name != "Restart"
+
+
+def _startable(spec: Document, now: float) -> Document:
+    """Older versions stored what they did not read. Raises ArmError(400), instead of a start that cannot succeed."""
+    properties = part(spec, "properties")
+    machine: Document = dict(part(properties, "properties"))
+    settings.check(machine, now)
+    return {**spec, "properties": {**properties, "properties": machine}}
 
 
 def _current(connection: Connection, row: Row) -> Row:

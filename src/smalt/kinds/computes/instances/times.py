@@ -27,9 +27,11 @@ def check(machine: Document, now: float) -> None:
     ids = {str(one["id"]) for one in given if one.get("id")}
     numbered: list[Document] = []
     for number, one in enumerate(given):
-        if str(one.get("action")) not in ("Start", "Stop"):
+        action = str(one.get("action")).capitalize()  # clients that read YAML write it as people do
+        if action not in ("Start", "Stop"):
             raise invalid(f"{FIELD}[{number}].action: it is Start or Stop.", f"{FIELD}[{number}].action")
         _trigger(one, now, f"{FIELD}[{number}]")
+        one = {**one, "action": action}
         if not one.get("id"):
             fresh = next(name for at in range(number, number + _MOST + 1) if (name := f"schedule-{at}") not in ids)
             ids.add(fresh)
@@ -47,7 +49,7 @@ def shown(machine: Mapping[str, Any], status: Mapping[str, Any]) -> Document:
                 **one,
                 "status": one.get("status") or "Enabled",
                 "provisioningStatus": "Completed",
-                "nextRunTime": timestamp(at) if (at := ticks.get(one["id"])) else None,
+                "nextRunTime": timestamp(at) if (at := ticks.get(str(one.get("id")))) else None,
             }
             for one in _schedules(machine)
         ]
@@ -58,7 +60,7 @@ def advance(machine: Mapping[str, Any], status: Document, created_at: float, now
     """Start or Stop where a time has come: of several that were missed the last one's. Notes the next times."""
     known, ticks, come = part(status, TICKS), dict[str, float | None](), list[tuple[float, str]]()
     for one in _schedules(machine):
-        if (one.get("status") or "Enabled") != "Enabled":
+        if str(one.get("status") or "Enabled").lower() != "enabled":
             continue
         trigger, id_ = _trigger(one, created_at), str(one["id"])
         tick = known.get(id_)
