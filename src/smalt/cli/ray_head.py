@@ -119,7 +119,7 @@ def _kill(pids: Sequence[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             descriptors.append(os.pidfd_open(pid))
-            os.kill(pid, signal.SIGKILL)
+            signal.pidfd_send_signal(descriptors[-1], signal.SIGKILL)
     until = time.monotonic() + _KILLED_S
     for one in descriptors:
         linux.readable(one, max(until - time.monotonic(), 0))
@@ -129,7 +129,7 @@ def _kill(pids: Sequence[int]) -> None:
 def _start(settings: Settings, lock: Lock) -> None:
     """The lock passes to the head, which is no child of the supervisor's."""
     prepare_private(settings.ray_session.parent)
-    _stand(settings).mkdir(mode=0o700, parents=True)
+    _stand(settings).mkdir(mode=0o700, parents=True, exist_ok=True)
     port, token = _free_port(), secrets.token_hex(32)
     write_atomically(settings.ray_head / "token", token)
     write_atomically(settings.ray_head_file, json.dumps({"url": f"http://127.0.0.1:{port}", "token": token}))

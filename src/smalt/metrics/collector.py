@@ -100,6 +100,7 @@ class Collector:
     def _nodes(self) -> None:
         busy = func.count(allocation.c.owner)
         query = select(allocation.c.compute_id, func.count().label("all"), busy.label("busy"))
+        query = query.where(allocation.c.compute_id.contains("/computes/"))  # deployments have GPUs in that table
         with self._platform.database.read() as connection:
             rows = connection.execute(query.group_by(allocation.c.compute_id))
             nodes = {row.compute_id: (row.busy, row.all - row.busy) for row in rows}

@@ -76,7 +76,7 @@ def test_slow_deletes_hold_up_no_replica(harness: Harness) -> None:
         began = time.monotonic()
         harness.engine.finish(dead, 1, error="out of memory")
         assert replaced.wait(10)
-        assert time.monotonic() - began < 0.5, "it waited for the deletes"
+        assert time.monotonic() - began < 2, "it waited for the deletes, which take 20 s"  # 0.12 s at rest
     finally:
         released.set()
         harness.loop.stop()
