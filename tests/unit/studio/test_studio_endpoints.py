@@ -115,3 +115,25 @@ def test_more_than_a_page_of_deployments_is_paged(served: StudioSite) -> None:
     assert len(rows[0]) == 50 and len(rows[1]) == 2 and len({*rows[0], *rows[1]}) == 52
     on_second = served.open(f"{unescape(link[1])}&tab=traffic", {}).text
     assert 'name="traffic.blue" value="100"' in on_second, "what takes traffic is always in the form"
+
+
+def test_the_way_back_is_told_or_is_none(served: StudioSite) -> None:
+    traffic(served.harness, blue=90, green=10)
+    assert "traffic: blue 90 green 10 → blue 100." in served.open(PAGE).text
+    page = served.open(PAGE, {**HERE, "tab": "traffic"}).text
+    assert re.search(r'disabled title="No earlier[^>]*>Roll back green<', page)
+    traffic(served.harness, blue=100)
+    served.harness.send("DELETE", f"{ENDPOINT}/deployments/green")
+    served.harness.settle()
+    page = served.open(PAGE).text
+    assert re.search(r'disabled title="[^"]*no deployment &#39;green&#39;[^>]*>Roll back<', page)
+
+
+def test_the_form_to_deploy_proposes_what_is_not_taken_and_moves_no_traffic_of_an_endpoint(served: StudioSite) -> None:
+    name = ENDPOINT.rpartition("/")[2]
+    for asked in ({"model": f"{name}:2"}, {"endpoint": name}):
+        page = served.open("/studio/endpoints/new", {**HERE, **asked}).text
+        assert f'name="endpoint" value="{name}"' in page and 'name="deployment" value="orange"' in page
+        assert 'name="traffic" value="all">' in page
+    page = served.open("/studio/endpoints/new", {**HERE, "model": "another:1"}).text
+    assert 'name="deployment" value="blue"' in page and 'name="traffic" value="all" checked>' in page
