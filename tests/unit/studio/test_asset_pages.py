@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,26 @@ def test_files_in_a_container_of_their_own_are_shown(site: FilesSite, home: str,
     assert ">MLmodel<" in page and ("registry=shared" in page) == bool(query)
     downloaded = site.open("/studio/models/own/1/file", {**HERE, **query, "path": "MLmodel"})
     assert downloaded.content == MLMODEL
+
+
+def test_a_job_leads_to_its_data_environment_and_code(site: FilesSite) -> None:
+    code = f"{WORKSPACE}/codes/c1/versions/1"
+    site.upload("code/c1/train.py", b"print('<b>hello')\n")
+    site.upload("code/c1/lib/deep.py", b"1\n")
+    assert site.harness.put(code, {"properties": {"codeUri": f"{UPLOADS}/code/c1/"}}).status_code == 201
+    site.upload("houses/a.csv", b"a\n1\n")
+    data = {"properties": {"dataType": "uri_folder", "dataUri": f"{UPLOADS}/houses/"}}
+    assert site.harness.put(f"{WORKSPACE}/data/houses/versions/1", data).status_code == 201
+    given = {"houses": {"jobInputType": "uri_folder", "uri": f"{WORKSPACE}/data/houses/versions/1"}}
+    site.submit("train-1", codeId=code, inputs=given)
+    overview = shown(site, "/jobs/train-1")
+    assert re.search(r'<a href="/studio/data/houses/1\?wsid[^"]*" title="[^"]*">houses:1</a>', overview)
+    origin = shown(site, "/jobs/train-1", tab="origin")
+    assert re.search(r'<a href="/studio/environments/[^"]+" title="[^"]*">[\w.-]+:\d+</a>', origin)
+    assert ">train.py</a>" in origin and ">lib" in origin
+    assert "<code>/subscriptions/" not in overview + origin
+    assert "&lt;b&gt;hello" in shown(site, "/jobs/train-1/code", tab="origin", file="train.py")
+    assert "deep.py" in shown(site, "/jobs/train-1/code", tab="origin", path="lib/")
+    assert b"hello" in site.open("/studio/jobs/train-1/code/file", {**HERE, "path": "train.py"}).content
+    site.submit("bare")
+    assert site.open("/studio/jobs/bare/code/file", {**HERE, "path": "train.py"}).status_code == 404
