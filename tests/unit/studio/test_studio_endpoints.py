@@ -137,3 +137,18 @@ def test_the_form_to_deploy_proposes_what_is_not_taken_and_moves_no_traffic_of_a
         assert 'name="traffic" value="all">' in page
     page = served.open("/studio/endpoints/new", {**HERE, "model": "another:1"}).text
     assert 'name="deployment" value="blue"' in page and 'name="traffic" value="all" checked>' in page
+
+
+def test_who_is_asked_where_nobody_takes_traffic(site: StudioSite) -> None:
+    prepare(site.harness, KEY)
+    deploy(site.harness)
+    come_up(site.harness)
+    page = site.open(PAGE, {**HERE, "tab": "test"}).text
+    assert "<option selected>blue</option>" in page and "data-traffic" not in page
+    assert 'data-body="{&#34;input_data&#34;: []}" data-language="curl"' in page
+    traffic(site.harness, blue=100)
+    page = site.open(PAGE, {**HERE, "tab": "test"}).text
+    assert "<option>blue</option>" in page and "data-traffic" in page
+    deploy(site.harness, "green")
+    traffic(site.harness)
+    assert "<option selected>" not in site.open(PAGE, {**HERE, "tab": "test"}).text

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from smalt.store.document import Document, part
 from smalt.studio.pages.endpoint_numbers import instances, numbers_of
-from smalt.studio.pages.endpoint_snippets import snippets
+from smalt.studio.pages.endpoint_snippets import BODY, snippets
 from smalt.studio.pages.endpoints import shown
 from smalt.studio.pages.jobs import PAGE, following
 from smalt.studio.platform_api import API_VERSION, Refused
@@ -80,8 +80,11 @@ async def _traffic(visit: Visit, endpoint: Document, deployments: list[Document]
 
 
 async def _test(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
-    asked = visit.http.query_params.get("deployment", "")
-    return {"snippets": snippets(endpoint), "asked": asked}
+    """Without traffic the one deployment is asked, where it is the only one."""
+    asked, takes = visit.http.query_params.get("deployment", ""), any(endpoint["traffic"].values())
+    if not asked and not takes and len(deployments) == 1:
+        asked = deployments[0]["name"]
+    return {"snippets": snippets(endpoint), "body": BODY, "asked": asked, "takes_traffic": takes}
 
 
 async def _alerts(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
