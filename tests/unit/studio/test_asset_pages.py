@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from fakes import deployments
-from fakes.examples import REGISTRY, prepare
+from fakes.examples import CURATED, REGISTRY, prepare
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, form_token
 from fakes.studio_files import UPLOADS, FilesSite
 from smalt.agent.wire import Ref
+from smalt.studio.pages.assets import without_aliases
 from smalt.studio.pages.environments import differing
 
 SCRIPT = "<script>alert('x')</script>"
@@ -239,3 +240,21 @@ def test_a_job_leads_to_its_data_environment_and_code(site: FilesSite) -> None:
     assert b"hello" in site.open("/studio/jobs/train-1/code/file", {**HERE, "path": "train.py"}).content
     site.submit("bare")
     assert site.open("/studio/jobs/bare/code/file", {**HERE, "path": "train.py"}).status_code == 404
+
+
+def test_environments_of_ones_own_are_not_among_the_curated(site: FilesSite) -> None:
+    assert "origin=curated" in shown(site, "/environments")
+    site.version("environments/mine/versions/1", image="python:3.11")
+    own, curated = shown(site, "/environments"), shown(site, "/environments", origin="curated")
+    name = CURATED.removeprefix("azureml:").partition("@")[0]
+    assert ">mine</a>" in own and f">{name}</a>" not in own
+    assert ">mine</a>" not in curated and f">{name}</a>" in curated
+    both = shown(site, "/environments", origin="all")
+    assert ">mine</a>" in both and f">{name}</a>" in both
+    form = shown(site, "/jobs/new")
+    assert form.index('value="azureml:mine@latest">') < form.index(f'value="azureml:{name}@latest">')
+
+
+def test_a_curated_environment_is_listed_once() -> None:
+    found = [{"name": one} for one in ("AzureML-sklearn-1.5", "sklearn-1.5", "AzureML-own")]
+    assert [one["name"] for one in without_aliases(found)] == ["sklearn-1.5", "AzureML-own"]
