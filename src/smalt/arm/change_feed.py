@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache, partial
 from urllib.parse import urlencode
 
@@ -97,22 +98,26 @@ class ChangeFeed:
         return _Asked(id_, principal, kinds, whats, min(Paging.of(query).most, most))
 
     def _latest(self, http: HttpRequest, principal: Principal, id_: ResourceId, query: Mapping[str, str]) -> Document:
-        """`order=newest`: a page backwards, before the cursor `before`; `actor`: of what one of them did."""
+        """`order=newest`: a page backwards, before the cursor `before`; `actor`: of what one of them did;
+        `notActor`: of what others did; `since`, `until`: of this time."""
         if query["order"] != "newest":
             raise invalid("'order' can be 'newest'; without it the oldest comes first.", "order")
         asked = self._asked(principal, id_, query, PAGE_MOST)
-        sees, actor = cache(partial(self._reach, asked)), query.get("actor", "")
+        sees, actor, other = cache(partial(self._reach, asked)), query.get("actor", ""), query.get("notActor")
+        since, until = (_time(query.get(name, ""), name) for name in ("since", "until"))
         sequence, looked, found = _parsed(query.get("before", ""), "before").sequence, 0, list[Change]()
         while True:
             with self._platform.database.read() as connection:
                 page = feed.latest(connection, sequence, id_.key, asked.kinds, asked.whats, asked.most)
             for one in page:
                 looked, sequence = looked + 1, one.cursor.sequence
-                if (not actor or one.actor == actor) and _reaches(sees(one.kind), one.resource_id):
+                wanted = (not actor or one.actor == actor) and one.actor != other and (not until or one.at < until)
+                if wanted and one.at >= since and _reaches(sees(one.kind), one.resource_id):
                     found.append(one)
                 if len(found) == asked.most:
                     break
-            more = len(page) == asked.most or len(found) == asked.most
+            earlier = bool(page) and page[-1].at < since  # all behind it are, too
+            more = not earlier and (len(page) == asked.most or len(found) == asked.most)
             if not more or len(found) == asked.most or looked >= READ_MOST:
                 break
         body: Document = {"value": [self._document(one) for one in found]}
@@ -192,6 +197,17 @@ def _reaches(seen: tuple[str, ...] | None, key: str) -> bool:
 
 def _listed(query: Mapping[str, str], name: str) -> list[str]:
     return [one.strip() for one in query.get(name, "").split(",") if one.strip()]
+
+
+def _time(given: str, field: str) -> float:
+    """Seconds since the epoch; 0 where nothing is given. A day without a time begins at midnight, UTC."""
+    try:
+        found = datetime.fromisoformat(given) if given else datetime.fromtimestamp(0, UTC)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise invalid(
+            f"{field}: '{given[:40]}' is no time such as 2030-01-31 or 2030-01-31T12:00:00Z.", field
+        ) from None
 
 
 def _parsed(given: str, field: str) -> Cursor:

@@ -128,6 +128,12 @@ def status(root: Root = None, json: Json = False) -> None:
 
 
 @app.command()
+def login(root: Root = None) -> None:
+    """Print a link that opens the Studio and logs a browser in, once, within ten minutes."""
+    run("login", root=root)
+
+
+@app.command()
 def doctor(root: Root = None, json: Json = False) -> None:
     """Show what this machine can and cannot do for Smalt, and what helps. The exit code is 1 if Smalt cannot run."""
     run("doctor", root=root, as_json=json)

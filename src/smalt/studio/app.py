@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ from smalt.studio.visit import ROOT, Visit
 
 log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts of a platform that only its own machine reaches
 FORM = "smalt-form"  # a header: the form was sent by a script, and the page stays
 ROUTES = tuple(
     one
@@ -82,7 +84,7 @@ class StudioApp:
         self._app = Starlette(
             routes=[
                 Mount(f"{ROOT}/static", _Files(directory=STATIC)),
-                Route(f"{ROOT}/sign-in", _sign_in, methods=["GET"]),
+                Route(f"{ROOT}/sign-in", self._sign_in, methods=["GET"]),
                 *map(self._route, ROUTES),
             ],
             exception_handlers={404: _nothing, 405: _nothing},
@@ -110,6 +112,11 @@ class StudioApp:
                 return _refused(http, visit, known.status, known.code, known.message)
 
         return Route(ROOT + one.path, answer, methods=[one.method])
+
+    async def _sign_in(self, http: HttpRequest) -> Response:
+        """Strangers of other machines are not told where the root is."""
+        root = shlex.quote(str(self._settings.root)) if self._settings.host in LOOPBACK else ""
+        return page("sign_in.html", None, back=http.query_params.get("next", ROOT)[:2000], root=root)
 
 
 def _placed(http: HttpRequest, answer: Response) -> Response:
@@ -143,10 +150,6 @@ def _stranger(http: HttpRequest) -> Response:
     query = http.scope["query_string"].decode("latin-1")
     back = http.scope["path"] + (f"?{query}" if query else "")
     return RedirectResponse(f"{ROOT}/sign-in?next={quote(back)}", 303, HEADERS)
-
-
-async def _sign_in(http: HttpRequest) -> Response:
-    return page("sign_in.html", None, back=http.query_params.get("next", ROOT)[:2000])
 
 
 async def _nothing(http: HttpRequest, _: Any) -> Response:

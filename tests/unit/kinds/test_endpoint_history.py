@@ -83,7 +83,21 @@ def test_traffic_does_not_go_back_to_what_is_gone(site: Harness) -> None:
     site.send("DELETE", BLUE)
     site.settle()
     answer = back(site)
-    assert answer.status_code == 400 and "no deployment 'blue'" in answer.json()["error"]["message"]
+    assert answer.status_code == 409 and "no deployment 'blue'" in answer.json()["error"]["message"]
+    assert "traffic: green 100 → blue 100" in answer.json()["error"]["message"]
+    first, green = site.get(f"{ENDPOINT}/history").json()["rollbacks"]
+    assert first == {"refused": answer.json()["error"]["message"]}
+    assert green == {"deployment": "green", "refused": "No earlier traffic or deployment of it is known."}
+
+
+def test_what_a_rollback_would_do_is_told_before(site: Harness) -> None:
+    release(site, "1")
+    site.clock.pass_(60)
+    traffic(site, green=100)
+    first, blue, _ = site.get(f"{ENDPOINT}/history").json()["rollbacks"]
+    assert first["change"] == ["traffic: green 100 → blue 100"] == back(site).json()["change"]
+    assert blue["change"] == ["environmentVariables is another"]
+    assert blue["undone"] == back(site, deployment="blue").json()["undone"]
 
 
 def test_a_put_that_changes_nothing_is_no_change(site: Harness) -> None:

@@ -14,12 +14,13 @@ import httpx
 import pytest
 
 from fakes import deployments
-from fakes.examples import REGISTRY, prepare
+from fakes.examples import CURATED, REGISTRY, prepare
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, form_token
 from fakes.studio_files import UPLOADS, FilesSite
 from smalt.agent.wire import Ref
 from smalt.arm.yaml_text import read_yaml
+from smalt.studio.pages.assets import without_aliases
 from smalt.studio.pages.environments import differing
 
 SCRIPT = "<script>alert('x')</script>"
@@ -263,3 +264,44 @@ def test_files_in_a_container_of_their_own_are_shown(site: FilesSite, home: str,
     assert ">MLmodel<" in page and ("registry=shared" in page) == bool(query)
     downloaded = site.open("/studio/models/own/1/file", {**HERE, **query, "path": "MLmodel"})
     assert downloaded.content == MLMODEL
+
+
+def test_a_job_leads_to_its_data_environment_and_code(site: FilesSite) -> None:
+    code = f"{WORKSPACE}/codes/c1/versions/1"
+    site.upload("code/c1/train.py", b"print('<b>hello')\n")
+    site.upload("code/c1/lib/deep.py", b"1\n")
+    assert site.harness.put(code, {"properties": {"codeUri": f"{UPLOADS}/code/c1/"}}).status_code == 201
+    site.upload("houses/a.csv", b"a\n1\n")
+    data = {"properties": {"dataType": "uri_folder", "dataUri": f"{UPLOADS}/houses/"}}
+    assert site.harness.put(f"{WORKSPACE}/data/houses/versions/1", data).status_code == 201
+    given = {"houses": {"jobInputType": "uri_folder", "uri": f"{WORKSPACE}/data/houses/versions/1"}}
+    site.submit("train-1", codeId=code, inputs=given)
+    overview = shown(site, "/jobs/train-1")
+    assert re.search(r'<a href="/studio/data/houses/1\?wsid[^"]*" title="[^"]*">houses:1</a>', overview)
+    origin = shown(site, "/jobs/train-1", tab="origin")
+    assert re.search(r'<a href="/studio/environments/[^"]+" title="[^"]*">[\w.-]+:\d+</a>', origin)
+    assert ">train.py</a>" in origin and ">lib" in origin
+    assert "<code>/subscriptions/" not in overview + origin
+    assert "&lt;b&gt;hello" in shown(site, "/jobs/train-1/code", tab="origin", file="train.py")
+    assert "deep.py" in shown(site, "/jobs/train-1/code", tab="origin", path="lib/")
+    assert b"hello" in site.open("/studio/jobs/train-1/code/file", {**HERE, "path": "train.py"}).content
+    site.submit("bare")
+    assert site.open("/studio/jobs/bare/code/file", {**HERE, "path": "train.py"}).status_code == 404
+
+
+def test_environments_of_ones_own_are_not_among_the_curated(site: FilesSite) -> None:
+    assert "origin=curated" in shown(site, "/environments")
+    site.version("environments/mine/versions/1", image="python:3.11")
+    own, curated = shown(site, "/environments"), shown(site, "/environments", origin="curated")
+    name = CURATED.removeprefix("azureml:").partition("@")[0]
+    assert ">mine</a>" in own and f">{name}</a>" not in own
+    assert ">mine</a>" not in curated and f">{name}</a>" in curated
+    both = shown(site, "/environments", origin="all")
+    assert ">mine</a>" in both and f">{name}</a>" in both
+    form = shown(site, "/jobs/new")
+    assert form.index('value="azureml:mine@latest">') < form.index(f'value="azureml:{name}@latest">')
+
+
+def test_a_curated_environment_is_listed_once() -> None:
+    found = [{"name": one} for one in ("AzureML-sklearn-1.5", "sklearn-1.5", "AzureML-own")]
+    assert [one["name"] for one in without_aliases(found)] == ["sklearn-1.5", "AzureML-own"]

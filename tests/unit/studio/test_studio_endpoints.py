@@ -134,3 +134,40 @@ def test_only_what_a_session_has_asked_for_is_sent_when_a_deployment_is_up(serve
     assert served.send_form(page, token, fields).status_code == 412 and shares(served) == {"blue": 80, "green": 20}
     fields = {"etag": etags(served.open(page).text)[0]}
     assert served.send_form(page, token, fields).status_code == 303 and shares(served) == {"green": 100}
+
+
+def test_the_way_back_is_told_or_is_none(served: StudioSite) -> None:
+    traffic(served.harness, blue=90, green=10)
+    assert "traffic: blue 90 green 10 → blue 100." in served.open(PAGE).text
+    page = served.open(PAGE, {**HERE, "tab": "traffic"}).text
+    assert re.search(r'disabled title="No earlier[^>]*>Roll back green<', page)
+    traffic(served.harness, blue=100)
+    served.harness.send("DELETE", f"{ENDPOINT}/deployments/green")
+    served.harness.settle()
+    page = served.open(PAGE).text
+    assert re.search(r'disabled title="[^"]*no deployment &#39;green&#39;[^>]*>Roll back<', page)
+
+
+def test_the_form_to_deploy_proposes_what_is_not_taken_and_moves_no_traffic_of_an_endpoint(served: StudioSite) -> None:
+    name = ENDPOINT.rpartition("/")[2]
+    for asked in ({"model": f"{name}:2"}, {"endpoint": name}):
+        page = served.open("/studio/endpoints/new", {**HERE, **asked}).text
+        assert f'name="endpoint" value="{name}"' in page and 'name="deployment" value="orange"' in page
+        assert 'name="traffic" value="all">' in page
+    page = served.open("/studio/endpoints/new", {**HERE, "model": "another:1"}).text
+    assert 'name="deployment" value="blue"' in page and 'name="traffic" value="all" checked>' in page
+
+
+def test_who_is_asked_where_nobody_takes_traffic(site: StudioSite) -> None:
+    prepare(site.harness, KEY)
+    deploy(site.harness)
+    come_up(site.harness)
+    page = site.open(PAGE, {**HERE, "tab": "test"}).text
+    assert "<option selected>blue</option>" in page and "data-traffic" not in page
+    assert 'data-body="{&#34;input_data&#34;: []}" data-language="curl"' in page
+    traffic(site.harness, blue=100)
+    page = site.open(PAGE, {**HERE, "tab": "test"}).text
+    assert "<option>blue</option>" in page and "data-traffic" in page
+    deploy(site.harness, "green")
+    traffic(site.harness)
+    assert "<option selected>" not in site.open(PAGE, {**HERE, "tab": "test"}).text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from fakes import schedules
+from fakes.deployments import KEY, come_up, deploy, traffic
+from fakes.examples import prepare
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, StudioSite, form_token
 from smalt.kinds.jobs.failures import alike
@@ -62,3 +64,23 @@ def test_a_schedule_is_listed_run_disabled_and_enabled(site: StudioSite) -> None
     assert schedules.shown(site.harness)["isEnabled"] is True
     assert site.open("/studio/schedules/none").status_code == 404
     assert site.send_form("/studio/schedules/nightly/trigger", "").status_code == 403
+
+
+def test_home_leads_on_before_there_is_anything_and_shows_what_was_done(site: StudioSite) -> None:
+    page = site.open("/studio").text
+    assert "<h1>Workspace bank</h1>" in page and "Nothing runs. Nothing waits. Nothing has failed." in page
+    for to in ("/data/new", "/jobs/new", "/endpoints/new", "/connect"):
+        assert f'<a class="button" href="/studio{to}?wsid' in page
+    prepare(site.harness, KEY)
+    site.submit("train-1")
+    site.harness.settle()
+    site.harness.engine.finish(site.harness.row(f"{WORKSPACE}/jobs/train-1").status["tasks"][0], 0)
+    site.harness.settle()
+    deploy(site.harness)
+    come_up(site.harness)
+    traffic(site.harness, blue=100)
+    page = site.open("/studio").text
+    done = page.partition('id="Recently-completed"')[2].partition("</section>")[0]
+    assert "/studio/jobs/train-1?" in done and "Recently completed" in done
+    serving = page.partition('id="serving"')[2].partition("</section>")[0]
+    assert "/studio/endpoints/churn-scores?" in serving and "blue 100 %" in serving and "Succeeded" in serving

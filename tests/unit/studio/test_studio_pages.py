@@ -24,7 +24,9 @@ def test_whoever_has_no_session_is_told_how_to_sign_in(site: StudioSite) -> None
     assert answer.headers["location"] == "/studio/sign-in?next=/studio/jobs%3Fstatus%3DFailed"
     page = site.ask("GET", answer.headers["location"], {})
     assert (
-        page.status_code == 200 and "smalt up" in page.text and 'href="/studio"' not in page.text.split("Then open")[0]
+        page.status_code == 200
+        and f"smalt login --root {site.harness.settings.root}</code>" in page.text
+        and 'href="/studio"' not in page.text.split("Then open")[0]
     )
     elsewhere = site.ask("GET", "/studio/sign-in", {"next": "https://elsewhere.example/"})
     assert "elsewhere" not in elsewhere.text

@@ -41,14 +41,29 @@ def test_activity_says_who_did_what_newest_first(site: StudioSite) -> None:
     for number in range(52):
         site.harness.put(f"{WORKSPACE}/data/d{number}/versions/1", DATA)
     first = site.open("/studio/activity", {**HERE, "what": "created"}).text
-    shown = re.findall(r"<td>(d\d+:1)<small>", first)
+    shown = re.findall(r">(d\d+:1)</a><small>data<", first)
     assert shown[0] == "d51:1" and 20 < len(shown) <= 50
     link = re.search(r'<a href="([^"]+)" rel="next">Older', first)
     assert link
-    second = re.findall(r"<td>(d\d+:1)<small>", site.open(unescape(link[1]), {}).text)
+    second = re.findall(r">(d\d+:1)</a><small>data<", site.open(unescape(link[1]), {}).text)
     assert second and not {*shown} & {*second} and second[0] < "d51:1"
     assert "d51:1" not in site.open("/studio/activity", {**HERE, "actor": "nobody"}).text
     assert site.open("/studio/activity", {**HERE, "what": "nonsense"}).status_code == 400
+
+
+def test_activity_is_of_people_of_some_days_and_a_file(site: StudioSite) -> None:
+    site.harness.put(f"{WORKSPACE}/data/mine/versions/1", DATA)
+    page = site.open("/studio/activity").text
+    assert "/studio/data/mine/1?" in page and ">smalt</a>" not in page
+    assert ">smalt</a>" in site.open("/studio/activity", {**HERE, "actor": "smalt"}).text
+    for wanted, days in ((True, {"since": "2000-01-01", "until": "2200-01-01"}), (False, {"since": "2200-01-01"})):
+        assert ("mine:1" in site.open("/studio/activity", {**HERE, **days}).text) == wanted
+        assert ("/data/mine/versions/1" in site.open("/studio/activity.csv", {**HERE, **days}).text) == wanted
+    assert "mine:1" not in site.open("/studio/activity", {**HERE, "until": "2000-01-01"}).text
+    for wrong in ({"since": "then"}, {"until": "then"}):
+        assert site.open("/studio/activity", {**HERE, **wrong}).status_code == 400
+    rows = site.open("/studio/activity.csv")
+    assert rows.text.startswith("at,actor,what,resource,") and "attachment" in rows.headers["content-disposition"]
 
 
 def test_a_session_is_ended_on_the_server(site: StudioSite) -> None:

@@ -86,6 +86,8 @@ def _is_named(row: Row, query: Mapping[str, str]) -> bool:
     """Lists leave out what clients made on the way, without a name of the user's."""
     if row.status.get("anonymous") or query.get("dataType") not in (None, "", row.status.get("type")):
         return False
+    if (shipped := query.get("shipped")) and (shipped == "true") != (row.created_by == "smalt"):
+        return False
     return query.get("searchText", "").lower() in row.name.lower()
 
 

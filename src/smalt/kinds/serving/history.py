@@ -34,6 +34,7 @@ _SPAN_S, _SPAN_MOST_S = 3600.0, 86400.0
 _TOLD = ("from ", "a replica died")  # reasons of steps that change what runs
 _TRAFFIC = ("traffic", "mirrorTraffic")
 _SHOWN = 20  # differences of one change
+Check = Callable[[Connection, Request, Mapping[str, Any]], None]  # raises ArmError for traffic that cannot be
 
 
 @dataclass(frozen=True)
@@ -90,22 +91,49 @@ def _pasts(row: Row) -> list[Past]:
     return [Past(row, float(one["at"]), dict(one["spec"])) for one in row.status.get(BEFORE, ())]
 
 
-def history(request: Request, row: Row | None) -> tuple[int, Any]:
-    """GET: changes and what they did, and the minutes of latency and answers, on one axis. Raises ArmError(400)."""
-    assert row is not None
-    span_s = seconds_of(request.query.get("timespan"), _SPAN_S, "timespan")
-    if not MINUTE <= span_s <= _SPAN_MOST_S:
-        raise invalid("timespan: a duration from PT1M to P1D is possible.", "timespan")
-    since = int(request.now - span_s)
-    with request.platform.database.read() as connection:
-        below = resources.get_many(connection, resources.children(connection, row.id, DEPLOYMENTS))
-        rows = [row, *below.values()]
-        told = [one for one in _changes(connection, row, rows) if one["at"] >= since]
-        names = [LATENCY.name, REQUESTS.name]
-        numbers = series.read(connection, [one.id for one in rows], names, MINUTE, since - MINUTE, int(request.now) + 1)
-    told.sort(key=lambda one: one["at"])
-    shown = [{**one, "at": timestamp(one["at"])} for one in told]
-    return 200, {"value": shown, "minutes": list(_minutes(numbers))}
+def history(check: Check) -> Callable[..., tuple[int, Any]]:
+    """GET: changes and what they did, the minutes of latency and answers, on one axis, and what a rollback would do.
+
+    Raises ArmError(400). `check` as `rollback` takes it.
+    """
+
+    def run(request: Request, row: Row | None) -> tuple[int, Any]:
+        assert row is not None
+        span_s = seconds_of(request.query.get("timespan"), _SPAN_S, "timespan")
+        if not MINUTE <= span_s <= _SPAN_MOST_S:
+            raise invalid("timespan: a duration from PT1M to P1D is possible.", "timespan")
+        since, until = int(request.now - span_s), int(request.now) + 1
+        with request.platform.database.read() as connection:
+            below = resources.get_many(connection, resources.children(connection, row.id, DEPLOYMENTS))
+            rows = [row, *below.values()]
+            told = [one for one in _changes(connection, row, rows) if one["at"] >= since]
+            names = [LATENCY.name, REQUESTS.name]
+            numbers = series.read(connection, [one.id for one in rows], names, MINUTE, since - MINUTE, until)
+            ways = [_way(connection, request, row, rows[1:], check, name) for name in _ways(rows)]
+        told.sort(key=lambda one: one["at"])
+        shown = [{**one, "at": timestamp(one["at"])} for one in told]
+        return 200, {"value": shown, "minutes": list(_minutes(numbers)), "rollbacks": ways}
+
+    return run
+
+
+def _ways(rows: list[Row]) -> list[str | None]:
+    """Of a rollback: without a name, and of each deployment."""
+    return [None, *(one.name for one in rows[1:] if not one.deleting)]
+
+
+def _way(
+    connection: Connection, request: Request, endpoint: Row, below: list[Row], check: Check, name: str | None
+) -> Document:
+    """What a rollback (of the deployment `name`) would change, or `refused`: why there can be none."""
+    of = {"deployment": name} if name else {}
+    try:
+        past = _last(endpoint, below, name)
+        spec = _wanted(connection, request, past, check)
+    except ArmError as error:
+        return {**of, "refused": error.message}
+    change = differences(_served(past.row, past.row.spec), _served(past.row, spec))
+    return {**_named(endpoint, past.row.id), **of, "undone": timestamp(past.at), "change": change}
 
 
 def _changes(connection: Connection, endpoint: Row, rows: list[Row]) -> Iterator[Document]:
@@ -171,22 +199,21 @@ def _minutes(numbers: Mapping[series.Key, Mapping[int, Point]]) -> Iterator[Docu
         yield {"at": timestamp(at), "requests": answers.get(at, 0), "failed": failed.get(at, 0), **quantiles}
 
 
-def rollback(check: Callable[[Connection, Request, Mapping[str, Any]], None]) -> Callable[..., tuple[int, Any]]:
+def rollback(check: Check) -> Callable[..., tuple[int, Any]]:
     """POST: what was before the last change of traffic, or of a deployment that takes some, is wanted again.
 
-    `deployment` in the body: before the last change of that one. `check` raises ArmError for traffic that cannot be.
+    `deployment` in the body: before the last change of that one.
     """
 
     def run(request: Request, row: Row | None) -> tuple[int, Any]:
         assert row is not None
         with request.platform.database.write() as connection:
-            past = _last(connection, row, request.body.get("deployment"))
+            below = resources.get_many(connection, resources.children(connection, row.id, DEPLOYMENTS))
+            past = _last(row, list(below.values()), request.body.get("deployment"))
             current = resources.get(connection, past.row.id, Lock.WRITE)
             if current is None or current.deleting or _pasts(current)[-1:] != [Past(current, past.at, past.spec)]:
                 raise conflict("It was changed at this moment. Look at its history, and try again.", "name")
-            spec = _restored(current, past.spec)
-            if current.kind != DEPLOYMENTS:
-                check(connection, request, spec["properties"])
+            spec = _wanted(connection, request, Past(current, past.at, past.spec), check)
             resources.replace_spec(
                 connection, current, spec, state="Updating", now=request.now, by=request.principal.name, due=True,
                 reason="rolled back",
@@ -203,9 +230,8 @@ def rollback(check: Callable[[Connection, Request, Mapping[str, Any]], None]) ->
     return run
 
 
-def _last(connection: Connection, endpoint: Row, deployment: Any) -> Past:
-    """Raises ArmError(409) where there is no way back."""
-    below = resources.get_many(connection, resources.children(connection, endpoint.id, DEPLOYMENTS)).values()
+def _last(endpoint: Row, below: list[Row], deployment: Any) -> Past:
+    """Raises ArmError(409) where there is no way back, ArmError(400) where there is no such deployment."""
     takes = {name.lower() for name, share in (endpoint.properties.get("traffic") or {}).items() if share}
     if deployment is not None:
         rows = [one for one in below if one.name.lower() == str(deployment).lower()]
@@ -219,5 +245,18 @@ def _last(connection: Connection, endpoint: Row, deployment: Any) -> Past:
     return max(found, key=lambda one: one.at)
 
 
-def _restored(row: Row, spec: Document) -> Document:
-    return spec if row.kind == DEPLOYMENTS else {**row.spec, "properties": {**row.properties, **spec["properties"]}}
+def _wanted(connection: Connection, request: Request, past: Past, check: Check) -> Document:
+    """What `past.row` is to say then. Raises ArmError(409) where that is traffic which cannot be any more."""
+    row, spec = past.row, past.spec
+    if row.kind == DEPLOYMENTS:
+        return spec
+    spec = {**row.spec, "properties": {**row.properties, **spec["properties"]}}
+    try:
+        check(connection, request, spec["properties"])
+    except ArmError as error:
+        change = "; ".join(differences(_served(row, row.spec), _served(row, spec)))
+        message = (
+            f"What was before its last change ({change}) cannot be again: {error.message} Set the traffic instead."
+        )
+        raise ArmError(409, "RollbackImpossible", message, error.target) from None
+    return spec

@@ -237,7 +237,7 @@ KIND = Kind(
         "listKeys": Action(_list_keys, gives_secrets=True),
         "regenerateKeys": Action(_regenerate, gives_secrets=True),
         "token": Action(_token, gives_secrets=True),
-        "history": Action(history.history, method="GET"),
+        "history": Action(history.history(_check_traffic), method="GET"),
         "rollback": Action(history.rollback(_check_traffic)),
     },
     deleted=routing.forget,

@@ -26,16 +26,19 @@ from smalt.studio.visit import Visit
 _PROVIDER = "providers/Microsoft.MachineLearningServices"
 _TAGS_MOST = 50
 _TAG = re.compile(r"tag-name-(\d{1,3})")
+_SHIPPED = {"": "false", "curated": "true"}
 
 
 @dataclass(frozen=True)
 class AssetType:
-    """`name`: as ids and the Studio's URLs have it. `area`: as the navigation has it. `types`: to filter by."""
+    """`name`: as ids and the Studio's URLs have it. `area`: as the navigation has it. `types`: to filter by.
+    `origins`: some are shipped, and not shown unless they are asked for."""
 
     name: str
     area: str
     one: str
     types: tuple[str, ...] = ()
+    origins: bool = False
 
     @property
     def routes(self) -> tuple[Page, ...]:
@@ -188,13 +191,21 @@ async def _names(type_: AssetType, visit: Visit) -> Response:
     query |= {"$skipToken": given["after"]} if given.get("after") else {}
     chosen = {one: given.get(one, "") for one in ("searchText", "dataType")}
     query |= {name: value for name, value in chosen.items() if value}
+    origin = given.get("origin", "") if type_.origins else "all"
+    query |= {"shipped": _SHIPPED[origin]} if origin in _SHIPPED and not given.get("registry") else {}
     of, others = await asyncio.gather(home(visit), _registries(visit))
     found = await visit.api.get(f"{of}/{type_.name}", query)
     return page(
         "assets.html", visit, cursor=cursor, asset_type=type_, to=partial(link, visit), more=following(found),
-        first=not given.get("after"), view=view, chosen=chosen, registry=given.get("registry", ""),
-        registries=[one["name"] for one in others], names=[_name(one) for one in found["value"]],
+        first=not given.get("after"), view=view, chosen=chosen, registry=given.get("registry", ""), origin=origin,
+        registries=[one["name"] for one in others], names=[_name(one) for one in without_aliases(found["value"])],
     )  # fmt: skip
+
+
+def without_aliases(found: list[Document]) -> list[Document]:
+    """Curated environments are there under two names each, such as `sklearn-1.5` and `AzureML-sklearn-1.5`."""
+    names = {one["name"] for one in found}
+    return [one for one in found if one["name"].removeprefix("AzureML-") not in names - {one["name"]}]
 
 
 def _name(one: Document) -> Document:

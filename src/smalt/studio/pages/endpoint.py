@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from smalt.store.document import Document, part
 from smalt.studio.pages.endpoint_numbers import instances, numbers_of
-from smalt.studio.pages.endpoint_snippets import snippets
+from smalt.studio.pages.endpoint_snippets import BODY, snippets
 from smalt.studio.pages.endpoints import shown
 from smalt.studio.pages.jobs import PAGE, following
 from smalt.studio.platform_api import API_VERSION, Refused
@@ -30,15 +30,17 @@ async def show(visit: Visit) -> Response:
     query = {"count": str(PAGE)}
     if after := visit.http.query_params.get("after"):
         query["$skipToken"] = after
-    document, found = await asyncio.gather(
-        visit.api.get(path_of(visit)), visit.api.get(f"{path_of(visit)}/deployments", query)
-    )
+    document, found, history = await asyncio.gather(
+        visit.api.get(path_of(visit)), visit.api.get(f"{path_of(visit)}/deployments", query),
+        visit.api.get(f"{path_of(visit)}/history"),
+    )  # fmt: skip
     endpoint = shown(document)
     deployments = [deployment_of(one, endpoint) for one in found["value"]]
     read = {"": _overview, "traffic": _traffic, "test": _test, "alerts": _alerts}[tab]
     return page(
         "endpoint.html", visit, cursor=cursor, tab=tab, tabs=TABS, endpoint=endpoint, deployments=deployments,
-        more=following(found), first=not after, api_version=API_VERSION,
+        more=following(found), first=not after, api_version=API_VERSION, changes=history["value"][: -CHANGES - 1 : -1],
+        rollbacks=_rollbacks(history),
         **await read(visit, endpoint, deployments),
     )  # fmt: skip
 
@@ -60,15 +62,14 @@ def path_of(visit: Visit) -> str:
 
 
 async def _overview(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
-    history, measured, running = await asyncio.gather(
-        visit.api.get(f"{path_of(visit)}/history"), numbers_of(visit, endpoint["path"]),
-        instances(visit, endpoint["path"]),
-    )  # fmt: skip
-    return {
-        "changes": history["value"][: -CHANGES - 1 : -1],
-        "measured": measured,
-        "instances": running,
-    }
+    measured, running = await asyncio.gather(numbers_of(visit, endpoint["path"]), instances(visit, endpoint["path"]))
+    return {"measured": measured, "instances": running}
+
+
+def _rollbacks(history: Document) -> dict[str | None, Document]:
+    """By the deployment that is named, the first without one."""
+    first, *others = history["rollbacks"]
+    return {None: first, **{one["deployment"]: one for one in others}}
 
 
 async def _traffic(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
@@ -79,8 +80,11 @@ async def _traffic(visit: Visit, endpoint: Document, deployments: list[Document]
 
 
 async def _test(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
-    asked = visit.http.query_params.get("deployment", "")
-    return {"snippets": snippets(endpoint), "asked": asked}
+    """Without traffic the one deployment is asked, where it is the only one."""
+    asked, takes = visit.http.query_params.get("deployment", ""), any(endpoint["traffic"].values())
+    if not asked and not takes and len(deployments) == 1:
+        asked = deployments[0]["name"]
+    return {"snippets": snippets(endpoint), "body": BODY, "asked": asked, "takes_traffic": takes}
 
 
 async def _alerts(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from smalt.store.document import Document
 
 _TOKEN = "az account get-access-token --resource https://ml.azure.com --query accessToken -o tsv"
-_BODY = '{"input_data": []}'
+BODY = '{"input_data": []}'  # ask.js puts an example of the model's there, where it has one
 
 
 def snippets(endpoint: Document) -> list[tuple[str, str, str]]:
@@ -18,21 +18,21 @@ def snippets(endpoint: Document) -> list[tuple[str, str, str]]:
         f"KEY=$({get_key})\n"
         f"curl --cacert ca.pem '{uri}' \\\n"
         f"  -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\\n"
-        f"  -d '{_BODY}'"
+        f"  -d '{BODY}'"
     )
     python = (
-        "import os, requests\n\n"
+        "import json, os, requests\n\n"
         f"# KEY: {get_key}\n"
         f'answer = requests.post(\n    "{uri}",\n'
         '    headers={"Authorization": f"Bearer {os.environ[\'KEY\']}"},\n'
-        f"    json={_BODY},\n"
+        f"    json={BODY},\n"
         '    verify="ca.pem",\n)\nanswer.raise_for_status()\nprint(answer.json())'
     )
     script = (
         f"// KEY: {get_key}; with NODE_EXTRA_CA_CERTS=ca.pem\n"
         f'const answer = await fetch("{uri}", {{\n  method: "POST",\n'
         '  headers: { Authorization: `Bearer ${process.env.KEY}`, "Content-Type": "application/json" },\n'
-        f"  body: JSON.stringify({_BODY}),\n}});\n"
+        f"  body: JSON.stringify({BODY}),\n}});\n"
         "console.log(answer.status, await answer.json());"
     )
     return [("curl", "curl", curl), ("python", "Python", python), ("javascript", "JavaScript", script)]

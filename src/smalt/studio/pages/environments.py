@@ -17,7 +17,7 @@ from smalt.studio.rendering import page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
-ENVIRONMENTS = AssetType("environments", "Environments", "environment")
+ENVIRONMENTS = AssetType("environments", "Environments", "environment", origins=True)
 TABS = {"": "Overview", "packages": "Packages", "log": "Build log", "jobs": "Jobs"}
 _FOR = {"jobs": "Jobs", "deployments": "Deployments"}
 

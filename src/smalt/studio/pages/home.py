@@ -1,4 +1,4 @@
-"""Home: what broke, by cause; what runs, what waits, what failed; and the workspaces that there are."""
+"""Home: what broke, by cause; what runs, waits, failed and was completed, endpoints; the workspaces that there are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.responses import Response
 
+from smalt.studio.pages import endpoints
 from smalt.studio.pages.jobs import following, listed
 from smalt.studio.rendering import page
 from smalt.studio.routes import get
@@ -17,19 +18,24 @@ SECTIONS = (
     ("Running", "Starting,Running,Finalizing,CancelRequested", "Nothing runs."),
     ("Waiting", "NotStarted,Preparing,Queued", "Nothing waits."),
     ("Failed", "Failed", "Nothing has failed."),
+    ("Recently completed", "Completed", "Nothing is completed."),
 )
 
 
 async def show(visit: Visit) -> Response:
     cursor = await visit.cursor()
-    failures, found = await asyncio.gather(
+    failures, serving, found = await asyncio.gather(
         visit.api.get(f"{visit.workspace}/failures"),
+        visit.api.get(f"{visit.workspace}/onlineEndpoints", {"count": str(SHOWN)}),
         asyncio.gather(*(listed(visit, {"status": states, "$top": str(SHOWN)}) for _, states, _ in SECTIONS)),
     )
     sections = [
         (*section, jobs, len(jobs) < SHOWN and more) for section, (jobs, more) in zip(SECTIONS, found, strict=True)
     ]
-    return page("home.html", visit, cursor=cursor, sections=sections, causes=failures["value"][:CAUSES])
+    return page(
+        "home.html", visit, cursor=cursor, sections=sections, causes=failures["value"][:CAUSES],
+        endpoints=[endpoints.shown(one) for one in serving["value"]], more_endpoints=following(serving),
+    )  # fmt: skip
 
 
 async def workspaces(visit: Visit) -> Response:

@@ -11,7 +11,11 @@ from urllib.parse import quote
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.store.document import Document, part
-from smalt.studio.pages.assets import lineage
+from smalt.studio.files.answers import file_routes
+from smalt.studio.files.browser import browsed
+from smalt.studio.files.place import of_version
+from smalt.studio.files.reading import Files
+from smalt.studio.pages.assets import lineage, named
 from smalt.studio.pages.job_files import files_of, local
 from smalt.studio.pages.job_use import USES
 from smalt.studio.pages.jobs import shown
@@ -83,8 +87,8 @@ async def _overview(visit: Visit, document: Document) -> Document:
         "latest": await visit.logged.latest(visit.workspace.key, document["name"]),
         "parameters": parameters[:PARAMETERS],
         "more_parameters": max(0, len(parameters) - PARAMETERS),
-        "inputs": _ports(properties, "inputs", "jobInputType"),
-        "outputs": _ports(properties, "outputs", "jobOutputType"),
+        "inputs": _ports(visit, properties, "inputs", "jobInputType"),
+        "outputs": _ports(visit, properties, "outputs", "jobOutputType"),
         "lineage": near,
         "children": children["value"],
         "more_children": children.get("continuationToken"),
@@ -160,7 +164,32 @@ async def _origin(visit: Visit, document: Document) -> Document:
         visit.api.get(f"{_path(visit)}/provenance"), visit.api.get(_run(visit, "/details"))
     )
     warnings = [one["message"] for one in details["warnings"]]
-    return {"made": made, "lock": sorted(part(made["environment"], "lock").items()), "warnings": warnings}
+    return {
+        "made": made, "lock": sorted(part(made["environment"], "lock").items()), "warnings": warnings,
+        "environment": _asset(visit, made["environment"].get("id")), "to": visit.link,
+        "browser": await browsed(visit, _files(visit, made["code"])) if _is_id(made.get("code")) else None,
+    }  # fmt: skip
+
+
+async def _code(visit: Visit) -> Files:
+    made = await visit.api.get(f"{_path(visit)}/provenance")
+    if not _is_id(made.get("code")):
+        raise Refused(404, "NotFound", f"Job {_name(visit)} has no code that was uploaded.")
+    return await _files(visit, made["code"])
+
+
+async def _files(visit: Visit, code: str) -> Files:
+    version = await visit.api.get(code)
+    return Files(visit.api, await of_version(visit, version, str(version["properties"]["codeUri"]), True))
+
+
+def _is_id(text: Any) -> bool:
+    return str(text or "").startswith("/subscriptions/")
+
+
+def _asset(visit: Visit, id_: str | None) -> tuple[str, str]:
+    """`NAME:VERSION` and its page, where there is one; what is no id as it is."""
+    return named(visit, str(id_))[:2] if _is_id(id_) else (id_ or "", "")
 
 
 def _name(visit: Visit) -> str:
@@ -207,7 +236,7 @@ def _more(properties: Document, run: Document, happened: Sequence[Document]) -> 
     }
 
 
-def _ports(properties: Mapping[str, Any], name: str, kind: str) -> list[Document]:
+def _ports(visit: Visit, properties: Mapping[str, Any], name: str, kind: str) -> list[Document]:
     """Inputs or outputs: name, type, and value or place."""
     ports = part(properties, name).items()
     return [
@@ -216,6 +245,7 @@ def _ports(properties: Mapping[str, Any], name: str, kind: str) -> list[Document
             "type": one.get(kind) or "",
             "value": one.get("value") or "",
             "uri": one.get("uri") or "",
+            "asset": _asset(visit, one["uri"]) if _is_id(one.get("uri")) else None,
             "job": found[1] if (found := _OF_JOB.search(str(one.get("uri") or ""))) else "",
         }
         for port, one in sorted(ports)
@@ -225,6 +255,8 @@ def _ports(properties: Mapping[str, Any], name: str, kind: str) -> list[Document
 
 ROUTES = (
     get("/jobs/{name}", show),
+    get("/jobs/{name}/code", show),
+    *file_routes("/jobs/{name}/code", _code),
     get("/jobs/{name}/metrics", points),
     get("/jobs/{name}/mlflow", mlflow),
     get("/jobs/{name}/logs", logs),

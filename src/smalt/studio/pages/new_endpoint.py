@@ -29,23 +29,25 @@ SIZE = "Standard_DS3_v2"
 
 
 async def show(visit: Visit) -> Response:
-    """`?model=NAME:VERSION`, `?endpoint=NAME` of one that there is."""
+    """`?model=NAME:VERSION`, `?endpoint=NAME` of one that there is. Traffic moves unasked only where there is none."""
     model, endpoint = (visit.http.query_params.get(name, "") for name in ("model", "endpoint"))
-    models, endpoints, environments, sizes, taken = await asyncio.gather(
+    endpoint = endpoint or _name_for(model)
+    models, endpoints, environments, sizes, there = await asyncio.gather(
         _listed(visit, "models"),
         _listed(visit, "onlineEndpoints"),
         _listed(visit, "environments"),
         visit.api.get(_sizes(visit)),
-        _listed(visit, f"onlineEndpoints/{endpoint}/deployments") if endpoint else _none(),
+        _exists(visit, f"{visit.workspace}/onlineEndpoints/{endpoint}") if endpoint else _no(),
     )
+    taken = await _listed(visit, f"onlineEndpoints/{endpoint}/deployments") if there else []
     names = {one["name"].lower() for one in taken}
     return page(
-        "new_endpoint.html", visit, model=model, endpoint=endpoint or _name_for(model), auths=AUTH, size=SIZE,
+        "new_endpoint.html", visit, model=model, endpoint=endpoint, auths=AUTH, size=SIZE,
         deployment=next((one for one in COLOURS if one not in names), ""),
         models=[f"{one['name']}:{one['properties'].get('latestVersion') or 1}" for one in models],
         endpoints=[one["name"] for one in endpoints],
         environments=[f"azureml:{one['name']}@latest" for one in environments], sizes=sizes["value"],
-        first=not names,
+        first=not there,
     )  # fmt: skip
 
 
@@ -160,8 +162,8 @@ async def _listed(visit: Visit, what: str) -> list[Any]:
     return (await visit.api.get(f"{visit.workspace}/{what}", {"count": str(LISTED)}))["value"]
 
 
-async def _none() -> list[Any]:
-    return []
+async def _no() -> bool:
+    return False
 
 
 def _sizes(visit: Visit) -> str:

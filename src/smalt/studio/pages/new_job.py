@@ -18,6 +18,7 @@ from smalt.studio.documents.job_sent import sent
 from smalt.studio.documents.job_written import written
 from smalt.studio.documents.written import Fault, Faulty, Written, dump, read, target_path
 from smalt.studio.pages.again import job_at
+from smalt.studio.pages.assets import without_aliases
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
@@ -149,13 +150,17 @@ async def _yaml(visit: Visit, text: str, name: str) -> Response:
 
 
 async def _choices(visit: Visit) -> Document:
-    """What may be chosen: the newest of it."""
-    environments, computes = await asyncio.gather(
-        visit.api.get(f"{visit.workspace}/environments", {"count": str(LISTED)}),
+    """What may be chosen: the newest of it, environments of one's own before those that are shipped."""
+    environments = f"{visit.workspace}/environments"
+    own, shipped, computes = await asyncio.gather(
+        visit.api.get(environments, {"count": str(LISTED), "shipped": "false"}),
+        visit.api.get(environments, {"count": str(LISTED), "shipped": "true"}),
         visit.api.get(f"{visit.workspace}/computes", {"count": str(LISTED)}),
     )
     return {
-        "environments": [f"azureml:{one['name']}@latest" for one in environments["value"]],
+        "environments": [
+            f"azureml:{one['name']}@latest" for one in (*own["value"], *without_aliases(shipped["value"]))
+        ],
         "computes": [_compute(one) for one in computes["value"]],
     }
 

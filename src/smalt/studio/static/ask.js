@@ -50,15 +50,31 @@ customElements.define("s-ask", class extends HTMLElement {
   /** With what the model says an example is: its input example, or its signature's columns. */
   async fill(asked) {
     if (!asked && (this.dataset.auth === "AADToken" || !this.hasAttribute("data-live"))) return;
+    if (!this.of.value && !this.hasAttribute("data-traffic")) {
+      this.said.textContent = this.of.length > 1 ? "No deployment takes traffic: choose one." : "There is no deployment yet.";
+      return;
+    }
     try {
       const answer = await fetch(here(this.dataset.swagger), { headers: await this.headers() });
       if (!answer.ok) throw new Error(`${answer.status}`);
       const { definitions } = await answer.json();
       const example = definitions?.ServiceInput?.example;
       if (example && (asked || !this.typed)) this.body.value = JSON.stringify(example, null, 2);
+      if (example) this.inSnippets(example);
       this.said.textContent = example ? "" : "The model does not say what it takes.";
     } catch (error) {
       this.said.textContent = `What the model takes could not be read (${error.message}).`;
+    }
+  }
+
+  /** In place of the body that the page has while nobody knows one: JSON that shells, Python and JavaScript read alike. */
+  inSnippets(example) {
+    this.shown ??= [...document.querySelectorAll("[data-body] pre")].map((place) => [place, place.textContent]);
+    const text = JSON.stringify(example);
+    const spelled = { curl: text.replaceAll("'", "'\\''"), python: `json.loads(${JSON.stringify(text)})`, javascript: text };
+    for (const [place, first] of this.shown) {
+      const { body, language } = place.closest("[data-body]").dataset;
+      place.textContent = first.replace(body, () => spelled[language]);
     }
   }
 
