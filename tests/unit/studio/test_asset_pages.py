@@ -81,7 +81,7 @@ def test_a_job_says_from_what_it_came_and_what_came_of_it(site: FilesSite) -> No
     model(site, jobName="train-1")
     page = shown(site, "/jobs/train-1")
     sources, uses = page.index("<h2>From what it came"), page.index("<h2>What came of it")
-    assert sources < page.index("/studio/data/trips/1") < uses < page.index("/studio/models/scorer/1")
+    assert sources < page.index("/studio/data/trips/1", sources) < uses < page.index("/studio/models/scorer/1")
 
 
 def test_tags_are_those_of_the_form_and_no_others(site: FilesSite) -> None:
