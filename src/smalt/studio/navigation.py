@@ -25,7 +25,7 @@ AREAS = (
     ),
     ("Machines", (("Computes", "/computes"),)),
     (
-        "Here",
+        "Workspace",
         (
             ("Connect", "/connect"),
             ("Activity", "/activity"),
