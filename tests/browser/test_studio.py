@@ -126,6 +126,7 @@ def test_pages_fit_a_phone_and_have_two_themes(platform: Platform, studio: Page)
     ):
         studio.goto(f"{platform.url}/studio{path}")
         assert studio.evaluate("document.documentElement.scrollWidth") <= 360, path
+    studio.get_by_role("button", name="Pages", exact=True).click()
     for theme in ("light", "dark"):
         studio.get_by_role("button", name=re.compile("Theme")).click()
         expect(studio.get_by_role("button", name=f"Theme: {theme}")).to_be_visible()

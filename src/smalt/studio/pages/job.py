@@ -85,7 +85,7 @@ async def _overview(visit: Visit, document: Document) -> Document:
         "inputs": _ports(properties, "inputs", "jobInputType"),
         "outputs": _ports(properties, "outputs", "jobOutputType"),
         "lineage": _lineage(visit, lineage),
-        "children": children["value"],
+        "children": sorted(children["value"], key=lambda one: one.get("startTimeUtc") or "~"),  # as they ran
         "more_children": children.get("continuationToken"),
     }
 
@@ -230,7 +230,7 @@ def _ports(properties: Mapping[str, Any], name: str, kind: str) -> list[Document
     return [
         {
             "name": port,
-            "type": one.get(kind) or "",
+            "type": "value" if one.get(kind) == "literal" else one.get(kind) or "",
             "value": one.get("value") or "",
             "uri": one.get("uri") or "",
             "job": found[1] if (found := _OF_JOB.search(str(one.get("uri") or ""))) else "",

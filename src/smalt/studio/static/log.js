@@ -12,7 +12,7 @@ customElements.define("s-log", class extends HTMLElement {
   connectedCallback() {
     this.files = {};
     this.innerHTML = `<div class="row"><label>Log <select></select></label> <button type="button" class="earlier" hidden>Earlier</button>
-      <button type="button" class="follow" hidden>Follow the end</button> <a class="whole" hidden download>Download</a> <span class="quiet" role="status"></span></div>
+      <button type="button" class="follow" hidden>Follow the end</button> <a class="whole button" hidden download>Download</a> <span class="quiet" role="status"></span></div>
       <form class="row"><label>Search all of it <input type="search" maxlength="200"></label> <button>Search</button> <span class="quiet told" role="status"></span></form><ol class="hits" hidden></ol>
       <pre tabindex="0" role="log" aria-label="Log" aria-live="off"></pre>`;
     [this.select, this.text, this.said] = ["select", "pre", "[role=status]"].map((one) => this.querySelector(one));
@@ -148,7 +148,7 @@ customElements.define("s-log", class extends HTMLElement {
     for (const [key, value] of [["file", this.name], ["text", text]]) here.searchParams.set(key, value);
     const answer = await fetch(here);
     const found = answer.ok ? await answer.json() : undefined;
-    this.told.textContent = found ? `${found.value.length}${found.more ? " or more" : ""} lines in ${Math.ceil(found.searched / 1024)} kB` : `That could not be searched (${answer.status}).`;
+    this.told.textContent = found ? `${found.value.length}${found.more ? " or more" : ""} lines in ${Math.ceil(found.searched / 1000)} kB` : `That could not be searched (${answer.status}).`;
     this.hits.hidden = !found?.value.length;
     this.hits.replaceChildren(...(found?.value ?? []).map(({ at, line }) => {
       const item = document.createElement("li");
