@@ -94,7 +94,7 @@ def test_a_job_is_canceled_and_archived(platform: Platform, studio: Page) -> Non
     running = studio.get_by_role("region", name="Running")
     running.get_by_role("link", name="unwanted").click()
     studio.get_by_role("button", name="Cancel the job").click()
-    studio.get_by_role("button", name="Leave it").click()
+    studio.get_by_role("button", name="Cancel", exact=True).click()
     studio.get_by_role("button", name="Cancel the job").click()
     studio.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     expect(studio.locator("#live .status")).to_have_text("Canceled")
@@ -126,6 +126,7 @@ def test_pages_fit_a_phone_and_have_two_themes(platform: Platform, studio: Page)
     ):
         studio.goto(f"{platform.url}/studio{path}")
         assert studio.evaluate("document.documentElement.scrollWidth") <= 360, path
+    studio.get_by_role("button", name="Pages", exact=True).click()
     for theme in ("light", "dark"):
         studio.get_by_role("button", name=re.compile("Theme")).click()
         expect(studio.get_by_role("button", name=f"Theme: {theme}")).to_be_visible()

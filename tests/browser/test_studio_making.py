@@ -83,13 +83,13 @@ def test_an_endpoint_is_asked_and_its_traffic_moved(platform: Platform, studio: 
     studio.get_by_role("link", name="Traffic and scale").click()
     platform.call("PATCH", "onlineEndpoints/made", {"tags": {"by": "another"}})
     studio.get_by_label("Traffic blue, percent").fill("0")
-    studio.get_by_role("button", name="Send traffic so").click()
+    studio.get_by_role("button", name="Apply traffic").click()
     expect(studio.get_by_role("alert")).to_contain_text("Somebody changed it")
     studio.reload()
     slider = studio.get_by_role("slider", name="Traffic blue")
     expect(slider).to_have_value("100")
     slider.fill("0")
-    studio.get_by_role("button", name="Send traffic so").click()
+    studio.get_by_role("button", name="Apply traffic").click()
     expect(studio.get_by_role("region", name="Deployments")).to_contain_text("0 %")
 
 

@@ -21,6 +21,7 @@ from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
 from smalt.settings import Settings
 from smalt.studio.metrics import Logged, Measurements
+from smalt.studio.navigation import area_of
 from smalt.studio.pages import (
     activity,
     alerts,
@@ -130,7 +131,8 @@ def _refused(http: HttpRequest, visit: Visit | None, status: int, code: str, mes
     """A page; or what such a script shows beside the form, so that nothing that was typed is lost."""
     if FORM in http.headers:
         return JSONResponse({"status": status, "code": code, "message": message}, headers=HEADERS)
-    return page("error.html", visit, status, code=code, message=message)
+    place = area_of(http.scope["path"].removeprefix(ROOT))
+    return page("error.html", visit, status, missing=status == 404, code=code, message=message, place=place)
 
 
 class _Files(StaticFiles):
@@ -154,4 +156,4 @@ def _stranger(http: HttpRequest) -> Response:
 
 async def _nothing(http: HttpRequest, _: Any) -> Response:
     message = f"There is no page {http.scope['path'][:200]} here."
-    return page("error.html", None, 404, code="NotFound", message=message)
+    return _refused(http, None, 404, "NotFound", message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AREAS = (
+AREAS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("", (("Home", "/"),)),
     ("Work", (("Jobs", "/jobs"), ("Schedules", "/schedules"))),
     (
@@ -25,7 +25,7 @@ AREAS = (
     ),
     ("Machines", (("Computes", "/computes"),)),
     (
-        "Here",
+        "Workspace",
         (
             ("Connect", "/connect"),
             ("Activity", "/activity"),
@@ -33,3 +33,9 @@ AREAS = (
         ),
     ),
 )
+
+
+def area_of(path: str) -> tuple[str, str]:
+    """Name and path of the main page that `path`, below the Studio's root, belongs to; two empty texts for none."""
+    first = "/" + path.lstrip("/").partition("/")[0]
+    return next((one for _, pages in AREAS for one in pages if one[1] == first and first != "/"), ("", ""))

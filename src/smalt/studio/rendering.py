@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ def moment() -> float:
 def lasted(length: float) -> str:
     """A number of seconds, as people say it."""
     whole = max(0, math.floor(length))
+    if 0 < length < 1:
+        return "< 1 s"
     hours, minutes = whole // 3600, whole % 3600 // 60
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
@@ -59,6 +62,24 @@ def lasted(length: float) -> str:
 def number(value: float | str | None) -> str:
     """Of a metric: as many digits as tell it from others; a dash where there is none."""
     return "–" if value is None else value if isinstance(value, str) else f"{value:.6g}"
+
+
+def short(value: object) -> str:
+    """Of a parameter or a metric: a fraction with at most 6 significant digits; anything else as it is."""
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"[-+]?\d*\.\d+([eE][-+]?\d+)?", text):
+        return text
+    return text if len(text) <= len(cut := f"{float(text):.6g}") else cut
+
+
+def spoken(text: str | None) -> str:
+    """An ISO 8601 duration of hours, minutes and seconds, as people say it; what is none, as it is."""
+    found = re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?", text or "")
+    if not text or not found or text == "PT":
+        return text or ""
+    whole = sum(int(one or 0) * unit for one, unit in zip(found.groups(), (3600, 60, 1), strict=True))
+    parts = ((whole // 3600, "hour"), (whole % 3600 // 60, "minute"), (whole % 60, "second"))
+    return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count) or "0 seconds"
 
 
 def utc(text: str) -> str:
@@ -75,7 +96,8 @@ def templates() -> Environment:
         loader=PackageLoader("smalt.studio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait"), "number": number, "lasted": lasted}
+    made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait"), "number": number, "lasted": lasted,
+                     "short": short, "spoken": spoken}  # fmt: skip
     made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
 

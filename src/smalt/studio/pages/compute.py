@@ -18,7 +18,7 @@ from smalt.studio.visit import Visit
 _METRICS = {
     "cpu": ("CpuUtilizationMillicores", "processors", 1000.0),
     "memory": ("CpuMemoryUtilizationMegabytes", "MB", 1.0),
-    "nodes": ("ActiveNodes", "busy nodes", 1.0),
+    "nodes": ("ActiveNodes", "busy nodes, mean of the minute", 1.0),
 }
 _CRON = "Cron"
 

@@ -19,6 +19,7 @@ INSTANCE, CLUSTER = "ComputeInstance", "AmlCompute"
 TYPES = {INSTANCE: "Instance", CLUSTER: "Cluster"}
 DEFAULT_SIZE = "Standard_DS3_v2"
 _DIGITS = 9
+_READY = {"Succeeded": "Ready"}  # a cluster, which jobs may use
 
 
 async def show(visit: Visit) -> Response:
@@ -50,7 +51,9 @@ def shown(compute: Document, queue: Mapping[str, Any]) -> dict[str, Any]:
         "name": compute["name"],
         "type": TYPES.get(properties["computeType"], properties["computeType"]),
         "instance": instance,
-        "state": machine.get("state") if instance else properties["provisioningState"],
+        "state": machine.get("state")
+        if instance
+        else _READY.get(properties["provisioningState"], properties["provisioningState"]),
         "allocation": machine.get("allocationState") or "",
         "size": machine.get("vmSize") or "",
         "busy": busy,

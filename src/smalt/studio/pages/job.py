@@ -90,7 +90,7 @@ async def _overview(visit: Visit, document: Document) -> Document:
         "inputs": _ports(visit, properties, "inputs", "jobInputType"),
         "outputs": _ports(visit, properties, "outputs", "jobOutputType"),
         "lineage": near,
-        "children": children["value"],
+        "children": sorted(children["value"], key=lambda one: one.get("startTimeUtc") or "~"),  # as they ran
         "more_children": children.get("continuationToken"),
     }
 
@@ -242,7 +242,7 @@ def _ports(visit: Visit, properties: Mapping[str, Any], name: str, kind: str) ->
     return [
         {
             "name": port,
-            "type": one.get(kind) or "",
+            "type": "value" if one.get(kind) == "literal" else one.get(kind) or "",
             "value": one.get("value") or "",
             "uri": one.get("uri") or "",
             "asset": _asset(visit, one["uri"]) if _is_id(one.get("uri")) else None,

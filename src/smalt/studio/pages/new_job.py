@@ -36,14 +36,15 @@ EXAMPLE = {
 
 async def show(visit: Visit) -> Response:
     """`?from=NAME`: as that job was made; `?mode=yaml`."""
-    document: Document = EXAMPLE
+    by_form = visit.http.query_params.get("mode") != "yaml"
+    document: Document = {**EXAMPLE, "command": ""} if by_form else EXAMPLE
     name = visit.http.query_params.get("from", "")
     if name:
         given = written(await job_at(visit, name))
         if given is None:
             raise Refused(400, "NotWritten", f"Jobs like '{name}' are not made here: send its file by az.")
         document = given
-    if visit.http.query_params.get("mode") == "yaml" or document.get("type") != "command":
+    if not by_form or document.get("type") != "command":
         return await _yaml(visit, dump(document), name)
     return await _form(visit, document, name)
 

@@ -9,6 +9,8 @@ const HEIGHT = 220;
 const COLOURS = ["--accent", "--bad", "--good", "--wait"];
 const ENDED = ["Completed", "Failed", "Canceled"];
 
+// One point has no width: half a minute to each side of it in time, else one step.
+const padded = (least, most, timed) => (least == null || least < most ? [least, most] : [least - (timed ? 30 : 1), most + (timed ? 30 : 1)]);
 const said = (value) => (value == null ? "no number" : Number(value.toPrecision(6)));
 
 customElements.define("s-chart", class extends HTMLElement {
@@ -64,6 +66,8 @@ customElements.define("s-chart", class extends HTMLElement {
     const first = axisName === "relative" ? Math.min(...time) : 0;
     const log = this.getAttribute("scale") === "log";
     this.hidden = this.hasAttribute("optional") && !step.length;
+    if (this.hidden) return; // a plot would be drawn only once it was seen
+    this.classList.toggle("one", Object.keys(lines).length < 2);
     const order = step.map((_, at) => at);
     if (byTime) order.sort((one, other) => time[one] - time[other]);
     const shown = (values) => smoothed(order.map((at) => values[at]), Number(this.getAttribute("smooth"))).map((one) => (log && one <= 0 ? null : one));
@@ -78,7 +82,7 @@ customElements.define("s-chart", class extends HTMLElement {
     const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } });
     this.plot = new uPlot({
       width: this.clientWidth, height: HEIGHT,
-      scales: { x: { time: axisName === "time", ...(span && { range: () => [Date.now() / 1000 - span, Date.now() / 1000] }) }, y: { distr: log ? 3 : 1 } },
+      scales: { x: { time: axisName === "time", range: (_, least, most) => (span ? [Date.now() / 1000 - span, Date.now() / 1000] : padded(least, most, axisName === "time")) }, y: { distr: log ? 3 : 1 } },
       axes: [axis(), { ...axis(), size: 64 }],
       series: [{ label: axisName === "relative" ? "seconds" : byTime ? "time" : "step" }, ...Object.keys(lines).map((label, at) => ({
         label, stroke: colour(COLOURS[at % COLOURS.length]), width: 2, points: { show: step.length < 60 },

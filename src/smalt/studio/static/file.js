@@ -26,7 +26,7 @@ customElements.define("s-file", class extends HTMLElement {
     let text = new TextDecoder().decode(bytes);
     const cut = size > PIECE;
     if (cut) text = text.slice(0, text.lastIndexOf("\n") + 1) || text;
-    if (cut) this.said.textContent = `Its first ${Math.round(PIECE / 1024)} kB of ${Math.round(size / 1024)} kB.`;
+    if (cut) this.said.textContent = `Its first ${Math.round(PIECE / 1000)} kB of ${Math.round(size / 1000)} kB.`;
     if (TABLES.test(name)) this.table(rows(text, /\.tsv$/i.test(name) ? "\t" : ","), cut);
     else this.text(/\.(json|ipynb)$/i.test(name) && !cut ? pretty(text) : text);
   }

@@ -13,7 +13,8 @@ function showKeys() {
     Object.assign(dialog, { id: "keys", ariaLabel: "Keys" });
     dialog.innerHTML = `<h2>Keys</h2><dl class="keys"><div><dt><kbd>Ctrl</kbd> <kbd>K</kbd> or <kbd>⌘</kbd> <kbd>K</kbd><dd>find pages, jobs, endpoints, models</div>
       <div><dt><kbd>/</kbd><dd>search on this page</div><div><dt><kbd>↓</kbd> <kbd>↑</kbd><dd>the next or previous row of a list</div>
-      <div><dt><kbd>Enter</kbd><dd>open it</div><div><dt><kbd>Esc</kbd><dd>close this</div><div><dt><kbd>?</kbd><dd>these keys</div></dl>
+      <div><dt><kbd>x</kbd><dd>choose the job of the row</div>
+      <div><dt><kbd>Shift</kbd> and a click<dd>choose all jobs up to this one</div><div><dt><kbd>Enter</kbd><dd>open it</div><div><dt><kbd>Esc</kbd><dd>close this</div><div><dt><kbd>?</kbd><dd>these keys</div></dl>
       <form method="dialog"><button class="main">Close</button></form>`;
     document.body.append(dialog);
   }

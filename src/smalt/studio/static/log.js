@@ -12,7 +12,7 @@ customElements.define("s-log", class extends HTMLElement {
   connectedCallback() {
     this.files = {};
     this.innerHTML = `<div class="row"><label>Log <select></select></label> <button type="button" class="earlier" hidden>Earlier</button>
-      <button type="button" class="follow" hidden>Follow the end</button> <a class="whole" hidden download>Download</a> <span class="quiet" role="status"></span></div>
+      <button type="button" class="follow" hidden>Follow the end</button> <a class="whole button" hidden download>Download</a> <span class="quiet" role="status"></span></div>
       <form class="row"><label>Search all of it <input type="search" maxlength="200"></label> <button>Search</button> <span class="quiet told" role="status"></span></form><ol class="hits" hidden></ol>
       <pre tabindex="0" role="log" aria-label="Log" aria-live="off"></pre>`;
     [this.select, this.text, this.said] = ["select", "pre", "[role=status]"].map((one) => this.querySelector(one));
@@ -153,7 +153,7 @@ customElements.define("s-log", class extends HTMLElement {
       const answer = await fetch(here);
       if (!answer.ok) throw new Error(`${answer.status}`);
       found = await answer.json();
-      said = `${found.value.length}${found.more ? " or more" : ""} lines in ${Math.ceil(found.searched / 1024)} kB`;
+      said = `${found.value.length}${found.more ? " or more" : ""} lines in ${Math.ceil(found.searched / 1000)} kB`;
     } catch (error) {
       said = `That could not be searched (${error.message}).`;
     }

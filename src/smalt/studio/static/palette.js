@@ -26,7 +26,7 @@ function build() {
       item.setAttribute("role", "option");
       item.dataset.to = to;
       const small = Object.assign(document.createElement("small"), { textContent: kind });
-      item.append(name, small);
+      item.append(small, name);
       return item;
     }));
     choose(0);

@@ -14,6 +14,11 @@ pages?.addEventListener("click", () => {
   pages.setAttribute("aria-expanded", String(open));
 });
 
+// So are filters, by theirs; styles say where they are folded.
+for (const fold of document.querySelectorAll("button.fold")) {
+  fold.addEventListener("click", () => fold.setAttribute("aria-expanded", String(fold.getAttribute("aria-expanded") === "false")));
+}
+
 // What is large is had where it is used.
 const ELEMENTS = [
   "ask", "build", "chart", "code", "columns", "copy", "file", "graph", "lines", "log", "many", "since", "tail", "traffic", "upload", "views", "yaml",

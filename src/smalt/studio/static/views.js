@@ -4,7 +4,7 @@ customElements.define("s-views", class extends HTMLElement {
     this.innerHTML = `<label>Views <select><option value="">–</option></select></label>
       <button type="button" class="save">Save the view</button><button type="button" class="drop" hidden>Forget it</button>
       <dialog aria-label="Save the view"><label>Name <input maxlength="80"></label>
-      <div class="row"><button type="button" class="main keep">Save</button><button type="button" data-closes>Leave it</button></div></dialog>`;
+      <div class="row"><button type="button" class="main keep">Save</button><button type="button" data-closes>Cancel</button></div></dialog>`;
     [this.select, this.dialog, this.drop, this.name] = ["select", "dialog", ".drop", "dialog input"].map((one) => this.querySelector(one));
     this.name.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(), this.keep(); });
     this.querySelector(".save").addEventListener("click", () => this.dialog.showModal());

@@ -57,7 +57,7 @@ customElements.define("s-yaml", class extends HTMLElement {
       item.append(button, ` ${message}`);
       return item;
     }));
-    this.said.textContent = faults.length ? `${faults.length} to mend` : "The platform would take it.";
+    this.said.textContent = faults.length ? `${faults.length} ${faults.length === 1 ? "problem" : "problems"}` : "The platform would take it.";
     this.said.dataset.state = faults.length ? "Failed" : "Succeeded";
   }
 
