@@ -14,10 +14,12 @@ from sqlalchemy import Connection
 from smalt.store.quick import batches
 
 Row = tuple[Any, ...]  # value, is_nan, milliseconds, step
-_POINTS = "SELECT value, is_nan, timestamp, step FROM metrics WHERE run_uuid = {mark} AND key = {mark} ORDER BY {order}"
+_POINTS = "SELECT value, is_nan, timestamp, step FROM metrics WHERE run_uuid = {mark} AND key = {mark}"
 # MLflow's index has a run's points by step, and SQLite those of one step as they came: there nothing is sorted.
-_IN_ORDER = {"sqlite": "step", "postgresql": "step, timestamp, value"}
-_ENDS = ("step, timestamp, value LIMIT 1", "step DESC, timestamp DESC, value DESC LIMIT 1")
+_IN_ORDER = {"sqlite": " ORDER BY step", "postgresql": " ORDER BY step, timestamp, value"}
+_OF_STEP = " AND step = (SELECT {which}(step) FROM metrics WHERE run_uuid = {{mark}} AND key = {{mark}}) ORDER BY "
+_FIRST = _OF_STEP.format(which="min") + "timestamp, value LIMIT 1"
+_LAST = _OF_STEP.format(which="max") + "timestamp DESC, value DESC LIMIT 1"
 
 
 def thinned(connection: Connection, run_id: str, metric: str, count: int, most: int) -> list[Row]:
@@ -25,9 +27,10 @@ def thinned(connection: Connection, run_id: str, metric: str, count: int, most: 
     dialect = connection.dialect.name
     size = -(-count // max(1, most // 2))
     found: set[Row] = set()
-    for order in (*_ENDS, _IN_ORDER[dialect]):
-        statement = _POINTS.format(mark="?" if dialect == "sqlite" else "%s", order=order)
-        for rows in batches(connection, statement, (run_id, metric), size):
+    for more in (_FIRST, _LAST, _IN_ORDER[dialect]):
+        statement = (_POINTS + more).format(mark="?" if dialect == "sqlite" else "%s")
+        values = (run_id, metric) * statement.count("key = ")
+        for rows in batches(connection, statement, values, size):
             found.update(_extremes(rows))
     return sorted(found, key=lambda row: (row[3], row[2], row[0]))
 
