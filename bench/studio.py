@@ -3,7 +3,7 @@
     python bench/studio.py [--jobs 100000] [--root FOLDER]
 
 The jobs are rows as the platform and MLflow write them (a run with 4 metrics and 4 parameters each; 500 of them with 200
-points); with --root the platform stays, and is filled once. `ready` is what the browser says: from the click until the
+points, one more with 1,000,000); with --root the platform stays, and is filled once. `ready` is what the browser says: from the click until the
 document is parsed and its scripts have run.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
+from sqlalchemy import text
 
 import live
 from smalt.arm.kind import OURS
@@ -36,6 +37,10 @@ HOME = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/smalt
 RUNS = 5  # of each measurement
 BATCH = 5000
 COMPARED, POINTS, STEPS = 500, 200, 500
+LONG = 1_000_000  # points of one metric of a job more
+LONG_POINTS = f"""INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)
+WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {LONG})
+SELECT 'loss', 1000.0 / (n + 1000), 1000 * n, :run, n, :number FROM numbers"""
 STATES = ("Completed",) * 17 + ("Failed",) * 2 + ("Canceled",)
 STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--ignore-certificate-errors"]
@@ -74,6 +79,9 @@ def measured(page: Page, studio: str, jobs: int) -> Iterator[tuple[str, list[flo
     yield "home", [ready(page, f"{studio}/") for _ in range(RUNS)]
     yield "a job", [ready(page, f"{studio}/jobs/{names[0]}") for _ in range(RUNS)]
     yield f"a pipeline of {STEPS} steps", [ready(page, f"{studio}/jobs/bench-pipeline?tab=steps") for _ in range(RUNS)]
+    long = f"{studio}/jobs/bench-{jobs:06}?tab=metrics"
+    yield f"a metric of {LONG} points, its request", [requested(page, long) for _ in range(RUNS)]
+    yield f"a metric of {LONG} points, drawn", [drawn(page, long) for _ in range(RUNS)]
     compare = f"{studio}/jobs/compare?jobs={','.join(names)}"
     yield f"{len(names)} jobs compared", [ready(page, compare) for _ in range(RUNS)]
 
@@ -94,6 +102,19 @@ def turned(page: Page, link: str) -> float:
     return page.evaluate("window.turned")
 
 
+def drawn(page: Page, address: str) -> float:
+    """Until the line of `loss` is on the page."""
+    ready(page, address)
+    page.wait_for_selector("s-chart[label=loss] canvas")
+    return page.evaluate("performance.now()")
+
+
+def requested(page: Page, address: str) -> float:
+    drawn(page, address)
+    entries = "performance.getEntriesByType('resource')"
+    return page.evaluate(f"{entries}.find((one) => one.name.includes('metric') && one.name.includes('loss')).duration")
+
+
 def taken(page: Page) -> float:
     return page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
 
@@ -107,6 +128,12 @@ def fill(settings: Settings, jobs: int) -> None:
     with database.write() as connection:
         connection.execute(resource.insert(), [_pipeline()])
     experiment, now, chance = tracking.default_experiment(HOME.lower()), time.time(), random.Random(1)
+    with database.write() as connection:
+        connection.execute(resource.insert(), [_job(jobs, "Completed", now)])
+    with tracking.database.write() as connection:
+        connection.execute(schema.runs.insert(), [_run(jobs, "Completed", now, experiment)])
+        connection.execute(schema.latest_metrics.insert(), _metrics(jobs, now, chance))
+        connection.execute(text(LONG_POINTS), {"run": f"bench-{jobs:06}", "number": False})
     for begin in range(0, jobs, BATCH):
         numbers = range(begin, min(begin + BATCH, jobs))
         states = {number: chance.choice(STATES) for number in numbers}

@@ -6,7 +6,7 @@ There a statement costs what SQLite takes, and not five times that. It is in the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import BindParameter, Connection, Select
@@ -23,6 +23,23 @@ def execute(
     """All rows of the answer. The connection is one to SQLite, in a transaction. Raises SQLAlchemy's errors."""
     try:
         return _driver(connection).execute(statement, values).fetchall()
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statement, cast(Any, values), error, sqlite3.Error) from error
+
+
+def batches(
+    connection: Connection, statement: str, values: Sequence[Any], size: int
+) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """The rows of the answer, `size` at a time, of which no more are in memory. `statement` is the dialect's own."""
+    if connection.dialect.name != "sqlite":
+        streamed = {"stream_results": True, "max_row_buffer": size}
+        answer = connection.exec_driver_sql(statement, tuple(values), execution_options=streamed)
+        yield from ([tuple(row) for row in rows] for rows in answer.partitions(size))
+        return
+    try:
+        cursor = _driver(connection).execute(statement, values)
+        while rows := cursor.fetchmany(size):
+            yield rows
     except sqlite3.Error as error:
         raise DBAPIError.instance(statement, cast(Any, values), error, sqlite3.Error) from error
 

@@ -25,6 +25,7 @@ class Port(NamedTuple):
     type: str
     value: str
     mode: str = ""
+    asset: str = ""  # of an output: NAME or NAME:VERSION, as which it is registered
 
 
 def document(fields: Mapping[str, str]) -> Document:
@@ -56,10 +57,10 @@ def document(fields: Mapping[str, str]) -> Document:
 
 
 def ports(fields: Mapping[str, str], what: str) -> list[Port]:
-    """Rows `input-name-N`, `input-type-N`, `input-value-N`, as many as there are."""
+    """Rows `input-name-N`, `input-type-N`, `input-value-N` and so on, as many as there are."""
     rows = sorted(int(found[1]) for name in fields if (found := re.fullmatch(rf"{what}-name-(\d{{1,3}})", name)))
     found = [
-        Port(*(fields.get(f"{what}-{part}-{at}", "").strip() for part in ("name", "type", "value", "mode")))
+        Port(*(fields.get(f"{what}-{part}-{at}", "").strip() for part in ("name", "type", "value", "mode", "asset")))
         for at in rows
     ]
     return [one for one in found if one.name]
@@ -105,8 +106,9 @@ def _lines(given: Mapping[str, Any]) -> str:
 def _shown(name: str, given: Any) -> Port:
     if not isinstance(given, dict):
         return Port(name, LITERAL, str(given))
+    asset = ":".join(str(given[word]) for word in ("name", "version") if given.get(word))  # pyright: ignore
     return Port(
-        name, str(given.get("type") or "uri_folder"), str(given.get("path") or ""), str(given.get("mode") or "")
+        name, str(given.get("type") or "uri_folder"), str(given.get("path") or ""), str(given.get("mode") or ""), asset
     )  # pyright: ignore
 
 
@@ -117,8 +119,9 @@ def _given(port: Port) -> Any:
 
 
 def _made(port: Port) -> Document:
-    found: Document = {"type": port.type or "uri_folder"}
-    return {**found, **({"path": port.value} if port.value else {}), **({"mode": port.mode} if port.mode else {})}
+    name, _, version = port.asset.partition(":")
+    given = {"path": port.value, "mode": port.mode, "name": name, "version": version}
+    return {"type": port.type or "uri_folder", **{word: value for word, value in given.items() if value}}
 
 
 def _count(fields: Mapping[str, str], name: str) -> int:

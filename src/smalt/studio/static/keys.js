@@ -1,10 +1,7 @@
 // ⌘K or Ctrl+K finds anything, `/` goes to the search of the page, `?` shows the keys, arrows go through the rows of a list.
-const typing = (element) => element?.closest?.("input, textarea, select, [contenteditable]");
+import { openPalette } from "./palette.js"; // here before it is wanted: what is typed at once is not lost
 
-export async function openPalette() {
-  const { palette } = await import("./palette.js");
-  palette();
-}
+const typing = (element) => element?.closest?.("input, textarea, select, [contenteditable]");
 
 function showKeys() {
   let dialog = document.getElementById("keys");

@@ -29,6 +29,20 @@ function show(change) {
   if (newer && jobs && change.what === "created") newer.hidden = false;
 }
 
+/** What an element with the focus is known by in the same part, had anew: itself, and the form that it is of. */
+const likeness = (one) => one.outerHTML + (one.closest("form")?.outerHTML ?? "");
+
+/** Whoever goes through a page by keyboard stays where they are when a part of it is replaced. */
+document.addEventListener("htmx:beforeSwap", ({ target }) => {
+  const focused = document.activeElement;
+  if (!target.contains(focused) || focused.id) return; // htmx itself finds one with an id
+  const [{ tagName }, like, place] = [focused, likeness(focused), `#${CSS.escape(target.id)}`];
+  document.addEventListener("htmx:afterSwap", () => {
+    const same = [...document.querySelectorAll(`${place} ${tagName}`)].find((one) => likeness(one) === like);
+    if (!document.contains(focused)) same?.focus({ preventScroll: true });
+  }, { once: true });
+});
+
 function refresh() {
   if (due) return;
   due = true;

@@ -72,7 +72,7 @@ function build() {
   dialog.begin = () => { input.value = ""; look(); input.focus(); };
 }
 
-export function palette() {
+export function openPalette() {
   if (!dialog) build();
   if (!dialog.open) dialog.showModal();
   dialog.begin();

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from smalt.tracking.database import schema
 from smalt.tracking.database.upsert import insert_into
+from smalt.tracking.runs.thinned import thinned
 
 _NAME_MOST, _TEXT_MOST = 250, 8000
 _NAMES_MOST = 100
@@ -63,21 +64,14 @@ def latest(connection: Connection, run_id: str) -> list[tuple[str, float | None,
     return [(name, None if is_nan else value, step) for name, value, is_nan, step in rows]
 
 
-def sampled(connection: Connection, run_id: str, metric: str, most: int) -> list[tuple[float | None, int, int]]:
-    """As `history`, of all that was logged, but evenly no more than about `most`: the first and the last are there."""
+def drawn(connection: Connection, run_id: str, metric: str, most: int) -> list[tuple[float | None, int, int]]:
+    """As `history`, of all that was logged, but about `most`: the first, the last, and every peak are there."""
     table = schema.metrics
     of_metric = (table.c.run_uuid == run_id, table.c.key == metric)
     count = connection.execute(select(func.count()).select_from(table).where(*of_metric)).scalar_one()
     if count <= most:
         return history(connection, run_id, metric, most, 0)
-    order = (table.c.step, table.c.timestamp, table.c.value)
-    columns = (table.c.value, table.c.is_nan, table.c.timestamp, table.c.step)
-    numbered = select(*columns, func.row_number().over(order_by=order).label("number")).where(*of_metric).subquery()
-    one = numbered.c
-    query = select(one.value, one.is_nan, one.timestamp, one.step).where(
-        or_((one.number - 1) % -(-count // most) == 0, one.number == count)
-    )
-    rows = connection.execute(query.order_by(one.number))
+    rows = thinned(connection, run_id, metric, count, most)
     return [(None if is_nan else value, at, step) for value, is_nan, at, step in rows]
 
 

@@ -142,9 +142,9 @@ class MlflowTracking:
     def metric_points(
         self, workspace: str, name: str, metric: str, most: int
     ) -> Sequence[tuple[float | None, int, int]]:
-        """(value, milliseconds, step) in order, evenly about `most` where there are more. Raises NotReady."""
+        """(value, milliseconds, step) in order; about `most` where there are more, with every peak. Raises NotReady."""
         with self.database.read() as connection:
-            return logged.sampled(connection, _run_id(connection, workspace, name), metric, most)
+            return logged.drawn(connection, _run_id(connection, workspace, name), metric, most)
 
     def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
         with self.database.read() as connection:

@@ -16,6 +16,7 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.store.quick import execute
 from smalt.tracking.address import mlflow_name
 from smalt.tracking.runs.runs import MlflowTracking, Run
+from smalt.tracking.runs.thinned import thinned
 from smalt.tracking.store.filters import Clause, Order, read_filter, read_order
 from smalt.tracking.store.run_documents import among
 from smalt.tracking.store.searches import condition, marks, ordering
@@ -33,13 +34,10 @@ _RANGES = (
     "SELECT run_uuid, key, min(value), max(value), count(*) FROM metrics "
     "WHERE run_uuid {among} AND NOT is_nan AND key IN ({keys}) GROUP BY run_uuid, key"
 )
-_LINES = (  # evenly so many of each run's points, with the first and the last
-    "SELECT run_uuid, step, timestamp, value FROM ("
-    "SELECT run_uuid, step, timestamp, value, "
-    "row_number() OVER (PARTITION BY run_uuid ORDER BY step, timestamp, value) AS number, "
-    "count(*) OVER (PARTITION BY run_uuid) AS points "
-    "FROM metrics WHERE run_uuid {among} AND NOT is_nan AND key = {key}) AS numbered "
-    "WHERE (number - 1) % ((points + {key} - 1) / {key}) = 0 OR number = points ORDER BY run_uuid, number"
+_COUNTS = "SELECT run_uuid, count(*) FROM metrics WHERE run_uuid {among} AND key = {key} GROUP BY run_uuid"
+_LINES = (
+    "SELECT run_uuid, step, timestamp, value FROM metrics WHERE run_uuid {among} AND key = {key} AND NOT is_nan "
+    "ORDER BY run_uuid, step, timestamp, value"
 )
 
 
@@ -128,12 +126,17 @@ class RunReadings:
     def lines(
         self, workspace: str, names: Sequence[str], metric: str, most: int
     ) -> Mapping[str, Sequence[tuple[int, float, float]]]:
-        """(step, seconds since the epoch, value) of each job, in order, evenly about `most` where there are more."""
+        """(step, seconds since the epoch, value) of each job, in order; about `most` of more, with each peak."""
         with self._tracking.database.read() as connection:
             jobs = self._jobs(connection, workspace, names)
+            counts: dict[str, int] = {row[0]: row[1] for row in _among(connection, _COUNTS, list(jobs), [metric])}
             found: dict[str, list[tuple[int, float, float]]] = {}
-            for run, step, at, value in _among(connection, _LINES, list(jobs), [metric, most, most]):
+            short = [run for run, count in counts.items() if count <= most]
+            for run, step, at, value in _among(connection, _LINES, short, [metric]):
                 found.setdefault(jobs[run], []).append((step, at / 1000, value))
+            for run in counts.keys() - set(short):
+                points = thinned(connection, run, metric, counts[run], most)
+                found[jobs[run]] = [(step, at / 1000, value) for value, is_nan, at, step in points if not is_nan]
         return found
 
     def _jobs(self, connection: Connection, workspace: str, names: Sequence[str]) -> dict[str, str]:
