@@ -295,3 +295,82 @@ def test_a_cluster_refuses_them(harness: Harness, action: str, body: Any) -> Non
     put(harness, CLUSTER, "AmlCompute")
     answer = harness.send("POST", f"{CLUSTER}/{action}", body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidOperation")
+
+
+HOURLY = {"frequency": "Hour", "interval": 1}
+
+
+def schedule(**more: Any) -> dict[str, Any]:
+    return {"action": "Stop", "triggerType": "Recurrence", "recurrence": HOURLY, **more}
+
+
+def schedules(*given: Any) -> dict[str, Any]:
+    return {"schedules": {"computeStartStop": list(given)}}
+
+
+def scripts(given: Any) -> dict[str, Any]:
+    return {"setupScripts": {"scripts": {"startupScript": given}}}
+
+
+NO_SETTINGS: list[dict[str, Any]] = [
+        {"setupScripts": "x"},
+        {"setupScripts": {"scripts": "x"}},
+        scripts("x"),
+        scripts({"scriptSource": "inline", "scriptData": "é"}),
+        scripts({"scriptSource": "inline", "scriptData": "AAAA"}),
+        scripts({"scriptData": "a.sh", "scriptArguments": "a\0b"}),
+        {"schedules": "x"},
+        {"schedules": [1]},
+        schedules(1),
+        schedules({"action": "Stop", "triggerType": "Cron", "cron": "x"}),
+        *(schedules(schedule(recurrence={**HOURLY, "interval": one})) for one in ("a", 0, 10**12)),
+        *(
+            schedules(schedule(recurrence={"frequency": "Week", "interval": 1, "schedule": one}))
+            for one in ({"hours": ["x"]}, {"hours": [10**9]}, {"weekDays": [5]}, {"weekDays": ["Someday"]})
+        ),
+        schedules(schedule(recurrence={**HOURLY, "timeZone": 5})),
+        schedules(schedule(id=["a"])),
+        schedules(schedule(id="a"), schedule(id="a")),
+        {"personalComputeInstanceSettings": "x"},
+        {"personalComputeInstanceSettings": {"assignedUser": "x"}},
+        {"customServices": "x"},
+        {"customServices": [{"name": "a", "image": "x"}]},
+        {"customServices": [
+            {"name": f"a{one}", "command": "true", "endpoints": [{"target": 2000 + one}]} for one in range(150)
+        ]},
+        {"idleTimeBeforeShutdown": 5},
+        {"enableSSO": "perhaps"},
+]  # fmt: skip
+
+
+def test_what_is_no_setting_at_all_is_refused(harness: Harness) -> None:
+    for given in NO_SETTINGS:
+        status, target = refused(harness, **given)
+        assert status == 400 and target.startswith(f"properties.properties.{next(iter(given))}"), target
+
+
+def rewritten(harness: Harness, **machine: Any) -> None:
+    """The stored properties get these, as a version without checks would have stored them."""
+    found = row(harness)
+    properties = {**found.properties, "properties": {**found.properties["properties"], **machine}}
+    with harness.database.write() as connection:
+        resources.replace_spec(
+            connection, found, {**found.spec, "properties": properties}, state=found.state, now=harness.clock(),
+            by="ada", due=True, lookup=found.lookup, status=found.status,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given", [{"interval": 0}, {"interval": 10**18}, {"frequency": "Day", "schedule": {"hours": [10**9]}}, "x"]
+)
+def test_it_can_be_stopped_whatever_schedule_is_stored(harness: Harness, given: Any) -> None:
+    put(harness)
+    answers(harness)
+    recurrence = {**HOURLY, **given} if isinstance(given, dict) else given
+    rewritten(harness, **schedules(schedule(id="a", recurrence=recurrence), schedule(id="b")))
+    harness.settle()
+    first, second = machine(harness)["schedules"]["computeStartStop"]
+    assert second["nextRunTime"] and not first["nextRunTime"]
+    assert harness.send("POST", f"{INSTANCE}/stop").status_code == 202
+    harness.settle()
+    assert machine(harness)["state"] == "Stopped"

@@ -20,6 +20,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.computes import ray
 from smalt.kinds.computes.instances import life, resource
+from smalt.kinds.computes.instances.shape import InstanceProperties
 from smalt.kinds.computes.ray import RayProperties, Scale
 from smalt.sched import placement, queue, turns
 from smalt.sched.growth import ray_of
@@ -37,7 +38,7 @@ class ScaleSettings(Properties):
     node_idle_time_before_scale_down: str | None = None
 
 
-class MachineProperties(Properties):
+class MachineProperties(InstanceProperties):
     vm_size: str | None = None
     vm_priority: Literal["Dedicated", "LowPriority"] | None = None
     scale_settings: ScaleSettings | None = None

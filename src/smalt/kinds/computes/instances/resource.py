@@ -55,8 +55,8 @@ def view(platform: Platform, row: Row) -> Document:
         "createdBy": {"userName": owner.name, "userId": owner.oid, "userOrgId": owner.tenant},
         "errors": [{"error": error}] if (error := row.status.get("error")) else [],
     }
-    if part(machine, "schedules").get("computeStartStop"):
-        machine["schedules"] = times.shown(machine, row.status)
+    if schedules := times.shown(machine, row.status):
+        machine["schedules"] = schedules
     return machine
 
 
