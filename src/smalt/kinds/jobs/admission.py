@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from smalt.arm import instances
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Document
@@ -190,10 +191,9 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
             "properties.computeId",
         )
     machine = part(row.properties, "properties")
-    if row.properties.get("computeType") == "ComputeInstance" and row.status.get("power") == "Stopped":
-        raise invalid(
-            f"properties.computeId: compute instance '{name}' is stopped; start it first.", "properties.computeId"
-        )
+    if instances.is_one(row) and not instances.takes_jobs(row):
+        why = f"properties.computeId: compute instance '{name}' is {instances.state(row)}; start it first."
+        raise invalid(why, "properties.computeId")
     most = _nodes_of(row)
     if most < 1:
         raise invalid(

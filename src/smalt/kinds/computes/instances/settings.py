@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from smalt.arm.durations import seconds_of
-from smalt.arm.errors import ArmError, invalid
+from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.instances import LAB, OWNER
 from smalt.arm.kind import Document, Request
+from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.validation import checked
 from smalt.kinds.computes.instances import times
@@ -37,14 +38,22 @@ _MINUTES = re.compile(r"([0-9]{1,4})m")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_\-]{0,31}")
 
 
-def check(machine: Document, now: float) -> None:
+def check(machine: Document, created_at: float) -> None:
     """Raises ArmError(400). Gives each schedule an id."""
     checked(InstanceProperties, machine, FIELD, "compute instance")  # again, for what an older version took
     idle_s(machine)
-    times.check(machine, now)
+    times.check(machine, created_at)
     for name in (CREATION, STARTUP):
         script(machine, name)
     own_services(machine)
+
+
+def check_files(platform: Platform) -> None:
+    """Raises ArmError(409) where the store's files are none of this machine's: people work in them, in place."""
+    if platform.settings.remote_store:
+        message = "properties.computeType: a compute instance works in its files, and this platform's blobs are in"
+        more = " an object store. Use a cluster, or a platform whose store is a folder (`smalt up` without --store)."
+        raise conflict(f"{message}{more}", "properties.computeType")
 
 
 def idle_s(machine: Mapping[str, Any]) -> float:

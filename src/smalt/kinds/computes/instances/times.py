@@ -19,7 +19,7 @@ FIELD = "properties.properties.schedules.computeStartStop"
 TICKS = "ticks"  # in the status: by a schedule's id its next time
 
 
-def check(machine: Document, now: float) -> None:
+def check(machine: Document, created_at: float) -> None:
     """Gives each schedule an id that it has not. Raises ArmError(400)."""
     if not part(machine, "schedules").get("computeStartStop"):
         return
@@ -32,7 +32,7 @@ def check(machine: Document, now: float) -> None:
     for number, one in enumerate(given):
         if str(one.get("action")) not in ("Start", "Stop"):
             raise invalid(f"{FIELD}[{number}].action: it is Start or Stop.", f"{FIELD}[{number}].action")
-        _trigger(one, now, f"{FIELD}[{number}]")
+        _trigger(one, created_at, f"{FIELD}[{number}]")
         if not one.get("id"):
             fresh = next(name for at in range(number, number + len(given) + 1) if (name := f"schedule-{at}") not in ids)
             ids.add(fresh)
