@@ -31,6 +31,7 @@ LAB = "JupyterLab"
 TOKEN = "jupyter"  # a secret's name: what JupyterLab asks of whoever comes, and the gateway shows it
 ACCESS = f"{ML}/workspaces/computes/applicationaccess/action"
 _STOPPED = "Stopped"
+_RUNS = ("Creating", "Starting", "Running", "Restarting")
 
 
 def is_one(row: Row) -> bool:
@@ -42,6 +43,16 @@ def owner(row: Row) -> Principal:
     kept = part(part(row.spec, OURS), OWNER)
     names = ("oid", "name", "kind", "client_id", "scope")
     return Principal(tenant=TENANT, **{name: str(kept.get(name, "")) for name in names})
+
+
+def owned(row: Row) -> bool:
+    """Not so where an older version remembered it."""
+    return bool(part(part(row.spec, OURS), OWNER).get("oid")) and bool(row.lookup)
+
+
+def takes_jobs(row: Row) -> bool:
+    """It runs, or will."""
+    return state(row) in _RUNS
 
 
 def task_name(row: Row, attempt: int) -> str:
@@ -64,11 +75,6 @@ def programs(row: Row) -> list[str]:
 def state(row: Row) -> str:
     """In Azure's words. One that an older version remembered never ran."""
     return "Deleting" if row.deleting else str(row.status.get("shown") or _STOPPED)
-
-
-def takes_jobs(row: Row) -> bool:
-    """Whether it was not stopped, by people or by its failure."""
-    return state(row) != _STOPPED and row.status.get("power") != _STOPPED
 
 
 def origin(url: str, row: Row, number: int = 0) -> str:

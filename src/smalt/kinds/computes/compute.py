@@ -7,6 +7,7 @@ its nodes: as many as are connected. Where Ray makes them: `ray.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -20,6 +21,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.computes import ray
 from smalt.kinds.computes.instances import life, resource
+from smalt.kinds.computes.instances.shape import InstanceProperties
 from smalt.kinds.computes.ray import RayProperties, Scale
 from smalt.sched import placement, queue, turns
 from smalt.sched.growth import ray_of
@@ -30,6 +32,8 @@ from smalt.store.nodes import Machine
 from smalt.store.resources import Row
 
 _RESERVED = {"local", "serverless"}
+_RAISED = "raised"  # in the status: what the last step raised
+_LOOK_AGAIN_S = 30.0
 
 
 class ScaleSettings(Properties):
@@ -38,7 +42,7 @@ class ScaleSettings(Properties):
     node_idle_time_before_scale_down: str | None = None
 
 
-class MachineProperties(Properties):
+class MachineProperties(InstanceProperties):
     vm_size: str | None = None
     vm_priority: Literal["Dedicated", "LowPriority"] | None = None
     scale_settings: ScaleSettings | None = None
@@ -101,6 +105,7 @@ def _size(given: str | None) -> str:
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
+    row = replace(row, status={name: value for name, value in row.status.items() if name != _RAISED})
     if instances.is_one(row):
         return life.step(platform, row)
     now = platform.clock()
@@ -125,6 +130,12 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         busy, idle = placement.counts(connection, row.id)
     status = {**row.status, "busy": busy, "idle": idle}
     return Step("Succeeded", status, done=True, after=None if next_at is None else max(next_at - now, 0.05))
+
+
+def _fail(platform: Platform, row: Row, error: Document) -> Step:
+    """What runs there runs on, so it is looked after: each look may find that all is well."""
+    status = {**row.status, _RAISED: error}
+    return Step("Failed", status, done=True, error=error, after=_LOOK_AGAIN_S, reason=str(error["message"])[:500])
 
 
 def _reconcile_ray(platform: Platform, row: Row, scale: Scale) -> Step:
@@ -182,7 +193,7 @@ def _is_coming(machine: Machine) -> bool:
 
 
 def _wrong(row: Row) -> list[Document] | None:
-    if error := row.status.get("error"):
+    if error := row.status.get("error") or row.status.get(_RAISED):
         return [{"error": error}]
     why = (row.status.get("ray") or {}).get("why")
     return [{"error": {"code": "RayNodes", "message": why}}] if why else None
@@ -243,6 +254,7 @@ KIND = Kind(
     properties=ComputeProperties,
     admit=_admit,
     reconcile=_reconcile,
+    fail=_fail,
     view=_view,
     check_delete=_check_delete,
     long_running=True,  # also for clients that read the answer to a PUT twice where there is nothing to poll (1.31.0)

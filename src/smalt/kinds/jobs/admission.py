@@ -192,10 +192,8 @@ def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str
         )
     machine = part(row.properties, "properties")
     if instances.is_one(row) and not instances.takes_jobs(row):
-        raise invalid(
-            f"properties.computeId: compute instance '{name}' is {instances.state(row)}; start it first.",
-            "properties.computeId",
-        )
+        why = f"properties.computeId: compute instance '{name}' is {instances.state(row)}; start it first."
+        raise invalid(why, "properties.computeId")
     most = _nodes_of(row)
     if most < 1:
         raise invalid(

@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from smalt.settings import CLOUD, TENANT
+from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
@@ -30,7 +31,7 @@ async def authority(visit: Visit) -> Response:
     """The public part: it says whom to trust, and opens nothing."""
     path = visit.settings.tls / "ca.pem"
     if not await run_in_threadpool(path.is_file):
-        return page("error.html", visit, 404, code="NotFound", message="This platform has no authority of its own.")
+        raise Refused(404, "NotFound", "This platform has no authority of its own.")
     return FileResponse(path, headers=HEADERS, filename="ca.pem", media_type="application/x-pem-file")
 
 

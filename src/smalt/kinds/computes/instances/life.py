@@ -17,7 +17,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.agent.service_spec import RUNNING as LISTENS
-from smalt.agent.service_spec import ServiceState
 from smalt.agent.wire import Outcome, Phase, TaskState
 from smalt.arm import instances
 from smalt.arm.envelope import timestamp
@@ -40,7 +39,7 @@ SCRIPT_FAILED = "SetupScriptFailed"
 _NAMES = {RUN: "Start", STOP: "Stop"}
 _ENVIRONMENT = "compute-instance"
 _RESYNC_S = 60.0
-_START_S = 180.0  # from the task's beginning to JupyterLab's answer, besides what scripts may take
+_START_S = 180.0  # from the beginning of its processes to JupyterLab's answer, besides what scripts may take
 _STOP_S = 10.0
 _HEALTHY_S, _DEATHS_MOST, _PAUSE_S, _PAUSE_MOST_S = 600.0, 5, 0.2, 30.0
 
@@ -105,7 +104,7 @@ def _begins(status: Mapping[str, Any]) -> str:
 def _rest(row: Row, status: Document) -> Step:
     """Stopped, because somebody wanted it or because it failed."""
     error = status.get("error")
-    status |= {"power": STOP, "ports": {}, "shown": _failed(status) if error else STOP}
+    status |= {"ports": {}, "shown": _failed(status) if error else STOP}
     status["last"] = {**part(status, "last"), "operationStatus": _outcome(status, bool(error))}
     return Step("Failed" if error else "Succeeded", status, done=True, error=error, home="")
 
@@ -135,7 +134,7 @@ def _run(platform: Platform, row: Row, status: Document) -> Step:
         return _died(platform, row, status, state)
     ports = {name: one.port for name, one in state.services.items() if one.status == LISTENS and one.port}
     if LAB not in ports:
-        return _starting(row, status, state.services.get(LAB), now)
+        return _starting(row, status, state, now)
     return _up(platform, row, status, ports)
 
 
@@ -152,8 +151,10 @@ def _build(platform: Platform, row: Row, status: Document, build: EnvironmentPla
     )  # fmt: skip
 
 
-def _starting(row: Row, status: Document, lab: ServiceState | None, now: float) -> Step:
-    machine = part(row.properties, "properties")
+def _starting(row: Row, status: Document, state: TaskState, now: float) -> Step:
+    if state.phase is Phase.PREPARING:  # what it needs is fetched
+        return Step(row.state, {**status, "begun_at": now, "ports": {}}, after=_RESYNC_S)
+    machine, lab = part(row.properties, "properties"), state.services.get(LAB)
     limit_s = _START_S + sum(script(machine, one)[1] for one in (CREATION, STARTUP))
     left = status["begun_at"] + limit_s - now
     if left > limit_s:  # the clock was set back
@@ -171,7 +172,7 @@ def _up(platform: Platform, row: Row, status: Document, ports: Mapping[str, int]
     if not status.get("up"):
         status |= {"up": True, "created": True, "up_at": now, "active_at": now}
         status["last"] = {**part(status, "last"), "operationStatus": "Succeeded"}
-    status |= {"ports": dict(ports), "shown": RUN, "power": RUN, "error": None}
+    status |= {"ports": dict(ports), "shown": RUN, "error": None}
     after, limit_s = _RESYNC_S, idle_s(part(row.properties, "properties"))
     if limit_s and now >= status["active_at"] + limit_s:
         status["active_at"] = max(status["active_at"], idle.last_work(platform, row, now))

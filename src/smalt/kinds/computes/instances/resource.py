@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from smalt.arm import instances
 from smalt.arm.crud import Answer
 from smalt.arm.envelope import timestamp
-from smalt.arm.errors import ArmError, invalid, not_found
+from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Request
 from smalt.arm.platform import Platform
 from smalt.kinds.computes.instances import life, settings, task, times
@@ -24,15 +24,15 @@ _LOG_LINES = 5000
 
 def admit(request: Request, spec: Document, machine: Document, connection: Connection, old: Row | None) -> Admitted:
     """`machine`: the properties that are its type's own, in `spec`. Raises ArmError."""
-    settings.check(machine, request.now)
-    if old is None:
+    settings.check_files(request.platform)
+    settings.check(machine, old.created_at if old else request.now)
+    if old is None or (not instances.owned(old) and not request.patched):  # who PUTs says anew all that runs there
         ours = settings.owner(request, connection, machine)
     else:
+        _check_owned(old)
         if request.principal.kind != "owner":
             instances.check_owner(old, request.principal, "change what runs there")
         ours = {instances.OWNER: part(part(old.spec, OURS), instances.OWNER)}
-        if not ours[instances.OWNER]:
-            ours = settings.owner(request, connection, machine)
     status = dict(old.status) if old else {}
     if old is None or status.get("error"):  # what failed is tried as it is now
         status = life.want(status, RUN, "Create", USER, request.now)
@@ -55,8 +55,8 @@ def view(platform: Platform, row: Row) -> Document:
         "createdBy": {"userName": owner.name, "userId": owner.oid, "userOrgId": owner.tenant},
         "errors": [{"error": error}] if (error := row.status.get("error")) else [],
     }
-    if part(machine, "schedules").get("computeStartStop"):
-        machine["schedules"] = times.shown(machine, row.status)
+    if schedules := times.shown(machine, row.status):
+        machine["schedules"] = schedules
     return machine
 
 
@@ -65,13 +65,16 @@ def _power(name: str, power: str) -> Action:
         assert row is not None
         check_instance(row, f"it scales by itself and is not {'stopped' if power == STOP else 'started'}")
         platform = request.platform
+        _check_owned(row)
+        if power == RUN:
+            settings.check_files(platform)
+            settings.check(dict(part(row.properties, "properties")), row.created_at)
         with platform.database.write() as connection:
             current = _current(connection, row)
             if _is_so(current, name, power):
                 return 202, None
             status = life.want(current.status, power, name, USER, request.now)
-            spec = _startable(current.spec, request.now) if power == RUN else current.spec
-            _write(request, connection, current, spec, status)
+            _write(request, connection, current, current.spec, status)
             operation = operations.begin(connection, row.id, name.lower(), current.generation + 1, request.now)
         platform.hub.notify(row.id)
         return 202, Answer(202, None, {}, operation)
@@ -85,14 +88,6 @@ def _is_so(row: Row, name: str, power: str) -> bool:
     return reached and name != "Restart"
 
 
-def _startable(spec: Document, now: float) -> Document:
-    """Older versions stored what they did not read. Raises ArmError(400), instead of a start that cannot succeed."""
-    properties = part(spec, "properties")
-    machine: Document = dict(part(properties, "properties"))
-    settings.check(machine, now)
-    return {**spec, "properties": {**properties, "properties": machine}}
-
-
 def _current(connection: Connection, row: Row) -> Row:
     current = resources.get(connection, row.id, Lock.WRITE)
     if current is None or current.deleting:
@@ -101,15 +96,19 @@ def _current(connection: Connection, row: Row) -> Row:
 
 
 def _write(request: Request, connection: Connection, row: Row, spec: Any, status: Document | None = None) -> None:
-    """One that an older version remembered is a whole one from then on."""
-    ours: Document = dict(part(spec, OURS))
-    ours.setdefault("plan", life.plan(request.platform))
-    if not ours.get(instances.OWNER):
-        ours |= settings.owner(request, connection, part(row.properties, "properties"))
     resources.replace_spec(
-        connection, row, {**spec, OURS: ours}, state=row.state, now=request.now, by=request.principal.name, due=True,
-        lookup=row.lookup or secrets.token_hex(8), status=status,
+        connection, row, spec, state=row.state, now=request.now, by=request.principal.name, due=True,
+        lookup=row.lookup, status=status,
     )  # fmt: skip
+
+
+def _check_owned(row: Row) -> None:
+    """One that an older version remembered is nobody's, and who made it is known by a name only, which others may
+    have, too. Raises ArmError(409).
+    """
+    if not instances.owned(row):
+        message = f"Nobody owns compute instance '{row.name}', which an older version made: PUT it again"
+        raise conflict(f"{message} (compute.begin_create_or_update); it is then yours, and can be started.", "name")
 
 
 def _enable_sso(request: Request, row: Row | None) -> tuple[int, Any]:
@@ -119,11 +118,13 @@ def _enable_sso(request: Request, row: Row | None) -> tuple[int, Any]:
     if not isinstance(wanted, bool):
         raise invalid("enableSSO: this must be true or false.", "enableSSO")
     check_instance(row, "nobody signs in to its nodes")
+    _check_owned(row)
     if request.principal.kind != "owner":
         instances.check_owner(row, request.principal, "say whether it signs in")
     with request.platform.database.write() as connection:
         current = _current(connection, row)
         machine = {**part(current.properties, "properties"), "enableSSO": wanted}
+        settings.check(machine, row.created_at)
         spec = {**current.spec, "properties": {**current.properties, "properties": machine}}
         _write(request, connection, current, spec)
     request.platform.hub.notify(row.id)

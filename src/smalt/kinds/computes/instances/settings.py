@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from posixpath import normpath
@@ -12,11 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from smalt.arm.durations import seconds_of
-from smalt.arm.errors import ArmError, invalid
+from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.instances import LAB, OWNER
 from smalt.arm.kind import Document, Request
+from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
+from smalt.arm.validation import checked
 from smalt.kinds.computes.instances import times
+from smalt.kinds.computes.instances.shape import InstanceProperties
 from smalt.kinds.process_settings import check_isolation
 from smalt.settings import TENANT
 from smalt.store.document import part
@@ -36,13 +38,22 @@ _MINUTES = re.compile(r"([0-9]{1,4})m")
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_\-]{0,31}")
 
 
-def check(machine: Document, now: float) -> None:
+def check(machine: Document, created_at: float) -> None:
     """Raises ArmError(400). Gives each schedule an id."""
+    checked(InstanceProperties, machine, FIELD, "compute instance")  # again, for what an older version took
     idle_s(machine)
-    times.check(machine, now)
+    times.check(machine, created_at)
     for name in (CREATION, STARTUP):
         script(machine, name)
     own_services(machine)
+
+
+def check_files(platform: Platform) -> None:
+    """Raises ArmError(409) where the store's files are none of this machine's: people work in them, in place."""
+    if platform.settings.remote_store:
+        message = "properties.computeType: a compute instance works in its files, and this platform's blobs are in"
+        more = " an object store. Use a cluster, or a platform whose store is a folder (`smalt up` without --store)."
+        raise conflict(f"{message}{more}", "properties.computeType")
 
 
 def idle_s(machine: Mapping[str, Any]) -> float:
@@ -69,9 +80,12 @@ def script(machine: Mapping[str, Any], name: str) -> tuple[str, float]:
     limit_s = _script_s(given, f"{field}.timeout")
     if source.lower() == "inline":
         try:
-            return base64.b64decode(data, validate=True).decode(), limit_s
-        except (binascii.Error, UnicodeDecodeError):
+            line = base64.b64decode(data, validate=True).decode()
+        except ValueError:
             raise invalid(f"{field}.scriptData: an inline script is Base64.", f"{field}.scriptData") from None
+        if "\0" in line:
+            raise invalid(f"{field}.scriptData: no NUL can stand in a script.", f"{field}.scriptData")
+        return line, limit_s
     if source.lower() != "workspacestorage":
         raise invalid(f"{field}.scriptSource: it is workspaceStorage or inline.", f"{field}.scriptSource")
     path = normpath(data)
@@ -96,8 +110,6 @@ def _script_s(given: Mapping[str, Any], field: str) -> float:
 def own_services(machine: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """Programs of one's own: name, command line, port. Raises ArmError(400)."""
     given, found = machine.get(CUSTOM) or [], list[tuple[str, str, int]]()
-    if not isinstance(given, list):
-        raise invalid(f"{FIELD}.{CUSTOM}: this must be a list.", f"{FIELD}.{CUSTOM}")
     for number, one in enumerate(given):
         field = f"{FIELD}.{CUSTOM}[{number}]"
         if not isinstance(one, dict) or not _NAME.fullmatch(str(one.get("name"))) or one["name"] == LAB:

@@ -32,9 +32,19 @@ _LOGS_KEPT = 3
 _RUN = """
 export HOME="${{inputs.home}}" SMALT_CODE="${{inputs.code}}" PROMPT_DIRTRIM=2
 folder="$SMALT_CODE/Users/$SMALT_FOLDER"
-mkdir -p "$folder" "$SMALT_CODE/.azureml" "$HOME/.azureml" "$HOME/cloudfiles" || exit
+mkdir -p "$folder" "$HOME/cloudfiles" || exit
 ln -sfn "$SMALT_CODE" "$HOME/cloudfiles/code"
-for one in "$SMALT_CODE" "$HOME"; do printf '%s\\n' "$SMALT_CONFIG" > "$one/.azureml/config.json"; done
+# Others write to the shared folder: no link of theirs is followed.
+configure() (
+  set -C
+  cd -P "$1" || exit
+  there="$PWD/.azureml" fresh=".config.$$.$RANDOM"
+  mkdir .azureml 2> /dev/null
+  cd -P .azureml && [ "$PWD" = "$there" ] && printf '%s\\n' "$SMALT_CONFIG" > "$fresh" && mv -fT "$fresh" config.json
+)
+for one in "$SMALT_CODE" "$HOME"; do
+  configure "$one" || echo "$one/.azureml is no folder of its own: it has no config.json of this workspace." >&2
+done
 cd "$folder" || exit
 run() {
   [ -n "$2" ] || return 0
