@@ -31,6 +31,7 @@ customElements.define("s-ask", class extends HTMLElement {
     this.body.addEventListener("input", () => { this.typed = true; });
     of("fill").addEventListener("click", () => this.fill(true));
     of("show")?.addEventListener("click", ({ target }) => this.show(target));
+    of("ask").disabled = false; // before, a form would be sent to the page
     this.fill(false);
   }
 
