@@ -27,9 +27,19 @@ def bootstrap(platform: Platform) -> None:
             if resources.get(connection, id_.key) is None:
                 due = now if id_ is home else None
                 resources.insert(
-                    connection, key=id_.key, written=str(id_), kind=id_.kind, parent=parent, name=id_.name, spec=spec,
-                    status={}, state="Succeeded", now=now, by="smalt", due_at=due,
-                )  # fmt: skip
+                    connection,
+                    key=id_.key,
+                    written=str(id_),
+                    kind=id_.kind,
+                    parent=parent,
+                    name=id_.name,
+                    spec=spec,
+                    status={},
+                    state="Succeeded",
+                    now=now,
+                    by="smalt",
+                    due_at=due,
+                )
         # what a new version puts into or beside a workspace: curated environments, supporting resources
         resources.poke(connection, resources.keys_of_kind(connection, "workspaces"), now)
         show_to_mlflow(connection, now)

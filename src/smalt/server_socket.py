@@ -41,9 +41,18 @@ class EndingServer(uvicorn.Server):
 def serve_beside(app: ASGIApp, path: Path, stopped: threading.Event) -> None:
     """Another app on a socket of its own, in this thread, until `stopped`."""
     config = uvicorn.Config(
-        app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off", access_log=False, log_config=None,
-        server_header=False, date_header=False, backlog=BACKLOG, timeout_graceful_shutdown=5,
-    )  # fmt: skip
+        app,
+        loop="uvloop",
+        http=PeerProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=5,
+    )
     server = uvicorn.Server(config)
 
     def end() -> None:

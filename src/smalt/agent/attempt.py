@@ -179,9 +179,19 @@ class Attempt:
         ranks = [] if spec.mpi else self._ranks(environment, lambda command: render(command, inputs, outputs))
         log, report = self._pipes.logs[-1][1], self._pipes.report[1] if self._pipes.report else -1
         return Command(
-            argv, environment, str(work), log, groups, not self._mounts.active, enter, bounds,
-            mpi.order(spec.mpi) if spec.mpi else None, ranks, report, spec.grace_s,
-        )  # fmt: skip
+            argv,
+            environment,
+            str(work),
+            log,
+            groups,
+            not self._mounts.active,
+            enter,
+            bounds,
+            mpi.order(spec.mpi) if spec.mpi else None,
+            ranks,
+            report,
+            spec.grace_s,
+        )
 
     def _ranks(self, environment: dict[str, str], rendered: Callable[[str], str]) -> list[Rank]:
         """What a foreman starts; nothing where the command is one process."""
@@ -222,9 +232,14 @@ class Attempt:
 
         log_folder = next(one for one in (self._own / "tmp", temporary_folder.outside(self._folder)) if one.is_dir())
         self._services = Services(
-            self._spec.services, self._brood.pids, partial(beside.start, command, join), partial(beside.has, command),
-            log_folder, lambda states: self._report.change(services=states), lambda: self._brood.main,
-        )  # fmt: skip
+            self._spec.services,
+            self._brood.pids,
+            partial(beside.start, command, join),
+            partial(beside.has, command),
+            log_folder,
+            lambda states: self._report.change(services=states),
+            lambda: self._brood.main,
+        )
         try:
             Door(self._folder, command, join, interrupts.selector, self._services.address)
         except OSError as error:

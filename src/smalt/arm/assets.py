@@ -66,7 +66,17 @@ def _insert(
     due: bool,
 ) -> None:
     resources.insert(
-        connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name,
-        spec={"properties": dict(properties)}, status=status, state="Succeeded", now=now, by=by,
-        due_at=now if due else None, archived=bool(properties.get("isArchived")),
-    )  # fmt: skip
+        connection,
+        key=id_.key,
+        written=str(id_),
+        kind=id_.kind,
+        parent=id_.parent.key,
+        name=id_.name,
+        spec={"properties": dict(properties)},
+        status=status,
+        state="Succeeded",
+        now=now,
+        by=by,
+        due_at=now if due else None,
+        archived=bool(properties.get("isArchived")),
+    )

@@ -152,9 +152,15 @@ class Audit:
                     with author.on_behalf(one.request_id):
                         author.identified(one.actor, True)
                         changes.record(
-                            connection, one.about.key, None, None, one.reason, self._clock(), what=one.what,
+                            connection,
+                            one.about.key,
+                            None,
+                            None,
+                            one.reason,
+                            self._clock(),
+                            what=one.what,
                             kind=one.about.kind,
-                        )  # fmt: skip
+                        )
         except (SQLAlchemyError, Collision) as error:
             log.error("%s could not be recorded: %s", [f"{one.what} {one.actor} {one.reason}" for one in notes], error)
 

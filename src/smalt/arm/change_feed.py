@@ -184,10 +184,18 @@ class ChangeFeed:
 
     def _document(self, one: Change) -> Document:
         shown: Document = {
-            "cursor": str(one.cursor), "at": timestamp(one.at), "what": one.what, "resourceId": one.resource_id,
-            "type": self._type(one.kind), "generation": one.generation, "from": one.before, "to": one.after,
-            "reason": one.reason, "actor": one.actor, "requestId": one.request_id,
-        }  # fmt: skip
+            "cursor": str(one.cursor),
+            "at": timestamp(one.at),
+            "what": one.what,
+            "resourceId": one.resource_id,
+            "type": self._type(one.kind),
+            "generation": one.generation,
+            "from": one.before,
+            "to": one.after,
+            "reason": one.reason,
+            "actor": one.actor,
+            "requestId": one.request_id,
+        }
         return {key: value for key, value in shown.items() if value not in (None, "")}
 
 

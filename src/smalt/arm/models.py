@@ -47,9 +47,14 @@ class ModelRows:
             if row is None:
                 now = self._clock()
                 insert_version(
-                    connection, id_, _made(version), type_="mlflow_model", now=now, by=by,
+                    connection,
+                    id_,
+                    _made(version),
+                    type_="mlflow_model",
+                    now=now,
+                    by=by,
                     status={SHOWN: True},
-                )  # fmt: skip
+                )
                 _link(connection, id_, version, self._clock())
                 due, known = note_content(connection, str(id_), now, now), True
             elif not row.deleting and _same_place(row, version):
@@ -113,9 +118,15 @@ class ModelRows:
         if all(properties.get(key) == row.properties.get(key) for key in changes) and archived == row.archived:
             return
         resources.replace_spec(
-            connection, row, {**row.spec, "properties": properties}, state=row.state, now=self._clock(), by=by,
-            due=False, archived=archived,
-        )  # fmt: skip
+            connection,
+            row,
+            {**row.spec, "properties": properties},
+            state=row.state,
+            now=self._clock(),
+            by=by,
+            due=False,
+            archived=archived,
+        )
 
 
 def _link(connection: Connection, id_: ResourceId, version: ModelVersion, now: float) -> None:
@@ -172,9 +183,19 @@ def _leave(connection: Connection, kind: str, about: str, at: float, now: float)
     key = f"/smalt/{kind.lower()}/{hashlib.sha256(f'{about.lower()}|{at!r}'.encode()).hexdigest()[:32]}"
     if resources.get(connection, key) is None:
         resources.insert(
-            connection, key=key, written=key, kind=kind.lower(), parent="", name=about.lower(), spec={"about": about},
-            status={}, state="Updating", now=now, by="smalt", due_at=now,
-        )  # fmt: skip
+            connection,
+            key=key,
+            written=key,
+            kind=kind.lower(),
+            parent="",
+            name=about.lower(),
+            spec={"about": about},
+            status={},
+            state="Updating",
+            now=now,
+            by="smalt",
+            due_at=now,
+        )
     return key
 
 
@@ -199,9 +220,13 @@ def _same_place(row: Row, version: ModelVersion) -> bool:
 
 def _made(version: ModelVersion) -> Document:
     properties: Document = {
-        "modelType": "mlflow_model", "modelUri": version.uri, "properties": {}, "isAnonymous": False,
-        "isArchived": version.archived, **_changeable(version),
-    }  # fmt: skip
+        "modelType": "mlflow_model",
+        "modelUri": version.uri,
+        "properties": {},
+        "isAnonymous": False,
+        "isArchived": version.archived,
+        **_changeable(version),
+    }
     if version.job:
         properties["jobName"] = version.job
     if version.flavors:

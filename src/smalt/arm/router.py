@@ -99,9 +99,15 @@ class ArmApp:
         method, path = http.method, "/" + "/".join(segments)
         id_, last = _split(path)
         request = Request(
-            self._platform, id_, principal, self._platform.clock(), body, query, query.get("api-version", ""),
+            self._platform,
+            id_,
+            principal,
+            self._platform.clock(),
+            body,
+            query,
+            query.get("api-version", ""),
             http.headers,
-        )  # fmt: skip
+        )
         if last is None:
             self._authorize(principal, _action(id_.type, _VERBS.get(method, "read")), id_.key)
             return self._on_resource(http, request)

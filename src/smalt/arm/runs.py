@@ -222,22 +222,55 @@ class JobRuns:
     def _insert(self, connection: Connection, run: TrackedRun, id_: ResourceId, above: str, by: str) -> None:
         now = self.clock()
         empty: Document = {
-            "jobType": "Command", "command": "", "environmentId": f"{id_.workspace}/environments/{NOWHERE}/versions/0",
-            "experimentName": run.experiment, "displayName": run.display_name, "tags": {}, "properties": {},
-            "inputs": {}, "outputs": {},
-        }  # fmt: skip
+            "jobType": "Command",
+            "command": "",
+            "environmentId": f"{id_.workspace}/environments/{NOWHERE}/versions/0",
+            "experimentName": run.experiment,
+            "displayName": run.display_name,
+            "tags": {},
+            "properties": {},
+            "inputs": {},
+            "outputs": {},
+        }
         begun = run.started_at or now
         row = Row(
-            id=id_.key, written=str(id_), kind=JOBS, parent=above, name=run.job,
-            spec={"properties": empty, OURS: {_RUN: True}}, status=_times(run), state=STATES.get(run.status, "Running"),
-            generation=1, observed=1, archived=run.hidden, lookup=None, deleting=False, due_at=None, failures=0,
-            lease=None, lease_until=None, created_at=begun, changed_at=begun, created_by=run.user or by,
-            changed_by=run.user or by, ended_at=None,
-        )  # fmt: skip
+            id=id_.key,
+            written=str(id_),
+            kind=JOBS,
+            parent=above,
+            name=run.job,
+            spec={"properties": empty, OURS: {_RUN: True}},
+            status=_times(run),
+            state=STATES.get(run.status, "Running"),
+            generation=1,
+            observed=1,
+            archived=run.hidden,
+            lookup=None,
+            deleting=False,
+            due_at=None,
+            failures=0,
+            lease=None,
+            lease_until=None,
+            created_at=begun,
+            changed_at=begun,
+            created_by=run.user or by,
+            changed_by=run.user or by,
+            ended_at=None,
+        )
         resources.insert(
-            connection, key=row.id, written=row.written, kind=JOBS, parent=above, name=row.name, spec=_spec(row, run),
-            status=row.status, state=row.state, now=begun, by=row.created_by, archived=run.hidden,
-        )  # fmt: skip
+            connection,
+            key=row.id,
+            written=row.written,
+            kind=JOBS,
+            parent=above,
+            name=row.name,
+            spec=_spec(row, run),
+            status=row.status,
+            state=row.state,
+            now=begun,
+            by=row.created_by,
+            archived=run.hidden,
+        )
 
     def _above(self, connection: Connection, run: TrackedRun, id_: ResourceId, by: str, depth: int) -> str:
         """The key of the row that the run's row is below: that of the run it is nested in, else the workspace's."""

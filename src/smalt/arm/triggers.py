@@ -147,10 +147,14 @@ def _recurrence(given: Mapping[str, Any], start: int, place: tzinfo, at: str) ->
     if frequency == "week" and not days:
         days = (begin.weekday(),)
     return Calendar(
-        place, begin.date(), frequency, interval,
-        clock=_clock(begin, pattern), weekdays=days,
+        place,
+        begin.date(),
+        frequency,
+        interval,
+        clock=_clock(begin, pattern),
+        weekdays=days,
         monthdays=tuple(pattern.get("monthDays", ())) or (() if days else (begin.day,)),
-    )  # fmt: skip
+    )
 
 
 def _check_pattern(frequency: str, pattern: Mapping[str, Any], field: str) -> None:

@@ -21,9 +21,7 @@ def zone(name: str, field: str) -> tzinfo:
     key = _names().get(name.lower())
     if key is None:
         hint = nearest(name, sorted([*win_tz, *available_timezones()]))
-        raise invalid(
-            f"{field}: '{name[:80]}' is no time zone, neither of Windows nor of IANA.{hint}", field
-        )  # fmt: skip
+        raise invalid(f"{field}: '{name[:80]}' is no time zone, neither of Windows nor of IANA.{hint}", field)
     return UTC if key == "UTC" else ZoneInfo(key)
 
 

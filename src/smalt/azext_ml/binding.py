@@ -65,9 +65,13 @@ def register(loader: Any, command: Command) -> None:
 def _settings(argument: Argument) -> dict[str, Any]:
     configured = {"configured_default": argument.configured} if argument.configured else {}
     return {
-        **_NEUTRAL, **argument.settings, **configured, "options_list": list(argument.options),
-        "help": argument.help, "required": argument.required,
-    }  # fmt: skip
+        **_NEUTRAL,
+        **argument.settings,
+        **configured,
+        "options_list": list(argument.options),
+        "help": argument.help,
+        "required": argument.required,
+    }
 
 
 def describe_groups() -> None:

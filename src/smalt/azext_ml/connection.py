@@ -55,9 +55,12 @@ class Connection:
         """The registry of this name, wherever it is. Raises MLError where there is none."""
         found = self.get(f"/registrymanagement/v1.0/registries/{quote(name, safe='')}/discovery")
         return replace(
-            self, subscription=found["subscriptionId"], group=found["resourceGroup"], workspace="",
+            self,
+            subscription=found["subscriptionId"],
+            group=found["resourceGroup"],
+            workspace="",
             registry=found["registryName"],
-        )  # fmt: skip
+        )
 
     @property
     def group_path(self) -> str:

@@ -39,9 +39,12 @@ async def _run(url: str, token: str, context: ssl.SSLContext) -> None:
     )
     try:
         head = [
-            f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", f"Authorization: Bearer {token}",
-            "Content-Type: application/octet-stream", "Transfer-Encoding: chunked",
-        ]  # fmt: skip
+            f"POST {parts.path} HTTP/1.1",
+            f"Host: {parts.netloc}",
+            f"Authorization: Bearer {token}",
+            "Content-Type: application/octet-stream",
+            "Transfer-Encoding: chunked",
+        ]
         writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
         status, chunked, length = await _head(reader)
         if status != 200 or not chunked:

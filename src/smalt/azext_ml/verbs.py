@@ -94,8 +94,11 @@ def list_(group: str, kind: Kind, *more: Argument) -> Command:
     if kind.versioned:
         arguments = (
             option("--name", "-n", help="Its name: lists its versions."),
-            MAX_RESULTS, ARCHIVED_ONLY, INCLUDE_ARCHIVED, *IN_HOME,
-        )  # fmt: skip
+            MAX_RESULTS,
+            ARCHIVED_ONLY,
+            INCLUDE_ARCHIVED,
+            *IN_HOME,
+        )
         return Command(group, "list", f"List {kind.noun}s.", _list_versions(kind), arguments, columns=f"[].{COLUMNS}")
 
     def run(connection: Connection, endpoint_name: str | None = None, max_results: int | None = None) -> Any:
@@ -224,8 +227,11 @@ def update(group: str, kind: Kind, *more: Argument, waits: bool = False) -> Comm
         for field, value in options.items():
             if value is not None:
                 mapping = f"{field}." in kind.edits
-                given |= {f"{field}.{key}": one for key, one in pairs(value, f"--{field.replace('_', '-')}").items()} \
-                    if mapping else {field: value}  # fmt: skip
+                given |= (
+                    {f"{field}.{key}": one for key, one in pairs(value, f"--{field.replace('_', '-')}").items()}
+                    if mapping
+                    else {field: value}
+                )
         if not given:
             raise UsageError("nothing to update: give --set or an option of a field")
         if kind.versioned and (version or label):

@@ -54,10 +54,14 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
         Program("server", server, clean, health=answers),
         Program("envoy", envoy, without, stops_last=True, max_delay_s=ENVOY_DELAY_S, health=ready),
         Program(
-            mlflow_server.NAME, list(mlflow_server.command(settings)), tracking, on_demand=True,
-            health=healthy, data_bytes=2 * most,
+            mlflow_server.NAME,
+            list(mlflow_server.command(settings)),
+            tracking,
+            on_demand=True,
+            health=healthy,
+            data_bytes=2 * most,
         ),
-    ]  # fmt: skip
+    ]
     if settings.ray == LOCAL_RAY:
         table.append(Program(ray_head.NAME, ray_head.command(settings), ray_head.environment(without)))
     for one in table:

@@ -150,13 +150,33 @@ def _become(settings: Settings, lock: Lock, port: int) -> None:
     os.execv(
         sys.executable,
         [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
-            "--node-ip-address", _ADDRESS, "--port", "0", "--ray-client-server-port", str(_free_port()),
-            "--dashboard-host", "127.0.0.1", "--dashboard-port", str(port), "--dashboard-agent-listen-port", "0",
-            "--include-log-monitor", "false", "--object-store-memory", str(_STORE_BYTES),
-            "--temp-dir", str(settings.ray_session),
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
+            "--disable-usage-stats",
+            "--node-ip-address",
+            _ADDRESS,
+            "--port",
+            "0",
+            "--ray-client-server-port",
+            str(_free_port()),
+            "--dashboard-host",
+            "127.0.0.1",
+            "--dashboard-port",
+            str(port),
+            "--dashboard-agent-listen-port",
+            "0",
+            "--include-log-monitor",
+            "false",
+            "--object-store-memory",
+            str(_STORE_BYTES),
+            "--temp-dir",
+            str(settings.ray_session),
         ],
-    )  # fmt: skip
+    )
 
 
 def _free_port() -> int:

@@ -44,11 +44,9 @@ def summary(tasks: Iterable[RunningTask]) -> list[TaskStatus]:
     for task in tasks:
         grouped[_whose(task)].append(task)
     return [
-        TaskStatus(
-            *whose, len(these), sum(len(one.pids) for one in these), sum(one.rss_bytes for one in these)
-        )
+        TaskStatus(*whose, len(these), sum(len(one.pids) for one in these), sum(one.rss_bytes for one in these))
         for whose, these in sorted(grouped.items())
-    ]  # fmt: skip
+    ]
 
 
 def lines(found: Iterable[TaskStatus]) -> Iterator[str]:

@@ -73,9 +73,15 @@ class Collector:
 
     def collect(self) -> None:
         self._do(
-            self._usage.look, self._queues, self._nodes, self._last, self._traffic, self._replicas, self._flush,
+            self._usage.look,
+            self._queues,
+            self._nodes,
+            self._last,
+            self._traffic,
+            self._replicas,
+            self._flush,
             self._forget,
-        )  # fmt: skip
+        )
         for recorded in self._followers:
             recorded()
 

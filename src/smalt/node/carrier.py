@@ -71,9 +71,13 @@ class NodeCarrier:
     ) -> httpx.Response:
         try:
             answer = self._client.request(
-                method, f"{PREFIX}/{path}", params={**_named(ref), **more}, content=content, headers=headers,
+                method,
+                f"{PREFIX}/{path}",
+                params={**_named(ref), **more},
+                content=content,
+                headers=headers,
                 timeout=_TIMEOUT,
-            )  # fmt: skip
+            )
         except httpx.HTTPError as error:
             raise _torn(error) from error
         _check(answer)

@@ -54,9 +54,12 @@ def make_service(
     bundle.write_text(Path(certifi.where()).read_text().rstrip() + "\n\n# Smalt\n" + credential.ca)
     environments = UvEnvironments(settings)
     client = httpx.Client(
-        base_url=credential.server, verify=credential.trust(), trust_env=False,
-        headers={"Authorization": f"Bearer {credential.token}"}, limits=httpx.Limits(max_connections=_CONNECTIONS),
-    )  # fmt: skip
+        base_url=credential.server,
+        verify=credential.trust(),
+        trust_env=False,
+        headers={"Authorization": f"Bearer {credential.token}"},
+        limits=httpx.Limits(max_connections=_CONNECTIONS),
+    )
     if blobs:
         finder = Finder(_shared(blobs), environments.prefix, blobs.resolve(), str(bundle))
     else:

@@ -112,21 +112,25 @@ class Events:
                 "parent": parent,
                 "executionParameters": {
                     "parameters": [{"key": name, "value": str(value)} for name, value in given.items()]
-                } if given else None,
-                "errorMessage": {
-                    "message": str(error["message"]), "programmingLanguage": "unknown"
-                } if failed else None,
+                }
+                if given
+                else None,
+                "errorMessage": {"message": str(error["message"]), "programmingLanguage": "unknown"}
+                if failed
+                else None,
                 "smalt_environment": {"id": environment.get("id"), "key": key, "packages": dict(lock or {})}
-                if key else None,
+                if key
+                else None,
             }
-        )  # fmt: skip
+        )
 
     def _of_job(self, row: Row, origin: Document) -> Document:
         code, described = origin.get("code"), row.properties.get("description")
         return facets(
             {
                 "jobType": {
-                    "processingType": "BATCH", "integration": "SMALT",
+                    "processingType": "BATCH",
+                    "integration": "SMALT",
                     "jobType": str(row.properties.get("jobType") or "COMMAND").upper(),
                 },
                 "sourceCodeLocation": source_location(part(origin, "git")),
@@ -134,7 +138,7 @@ class Events:
                 "documentation": {"description": described} if described else None,
                 "smalt_code": code,
             }
-        )  # fmt: skip
+        )
 
     def _job(self, row: Row, above: Sequence[Row]) -> Document:
         """A job of OpenLineage is what runs again and again: its experiment, with the names that somebody gave."""

@@ -40,9 +40,16 @@ class Below:
         if not more and last is not None:
             resources.wait_for(connection, row.id, [last], now)
         claims.apply(
-            connection, row, status=row.status, state=row.state, due_at=now + (0 if more else self.pace.resync_s),
-            failures=0, now=now, reason="", ended=False,
-        )  # fmt: skip
+            connection,
+            row,
+            status=row.status,
+            state=row.state,
+            due_at=now + (0 if more else self.pace.resync_s),
+            failures=0,
+            now=now,
+            reason="",
+            ended=False,
+        )
         return True
 
     def _delete_below(self, connection: Connection, above: str, now: float, budget: int) -> tuple[int, str | None]:

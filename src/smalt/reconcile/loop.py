@@ -243,10 +243,19 @@ class Loop:
         retried = step.reason == _RETRY
         news = step.reason if not retried and step.reason != row.status.get("reason") else ""
         kept = claims.apply(
-            connection, row, status={**step.status, "reason": news} if news else step.status, state=step.state,
-            due_at=None if step.after is None else now + step.after, failures=row.failures + 1 if retried else 0,
-            now=now, reason=news, ended=step.done, final=step.final, lease_s=lease_s, home=step.home,
-        )  # fmt: skip
+            connection,
+            row,
+            status={**step.status, "reason": news} if news else step.status,
+            state=step.state,
+            due_at=None if step.after is None else now + step.after,
+            failures=row.failures + 1 if retried else 0,
+            now=now,
+            reason=news,
+            ended=step.done,
+            final=step.final,
+            lease_s=lease_s,
+            home=step.home,
+        )
         if kept and step.writes is not None:
             step.writes(connection)
         if kept and step.done:

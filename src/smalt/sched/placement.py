@@ -267,11 +267,17 @@ def _give(
     given = [Given(*one) for one in zip(chosen, gpus, firsts, names, addresses, strict=True)]
     for one in given:
         values = {
-            "owner": want.owner, "since": now, "ports": one.port, "machine": one.machine or None,
+            "owner": want.owner,
+            "since": now,
+            "ports": one.port,
+            "machine": one.machine or None,
             "gpus": json.dumps(one.gpus) if one.gpus and not one.machine else None,  # those of this machine
-            "preemptible": want.preemptible, "reclaimed": False, "family": want.family or None,
-            "cores": want.cores or None, "until": now + want.limit_s + SLACK_S if want.limit_s else None,
-        }  # fmt: skip
+            "preemptible": want.preemptible,
+            "reclaimed": False,
+            "family": want.family or None,
+            "cores": want.cores or None,
+            "until": now + want.limit_s + SLACK_S if want.limit_s else None,
+        }
         here = (allocation.c.compute_id == want.compute, allocation.c.node == one.node)
         free = connection.execute(update(allocation).where(*here, allocation.c.owner.is_(None)).values(values))
         if not free.rowcount:

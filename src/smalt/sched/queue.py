@@ -57,10 +57,17 @@ def ensure(connection: Connection, want: Want, now: float) -> Waiting:
         leave(connection, want.owner, now)
     place = Waiting(want.compute, want.rank, want.share, _turn(connection, want), want.workspace, want.family)
     values = {
-        "owner": want.owner, "compute_id": want.compute, "nodes": want.nodes, "since": want.submitted_at,
-        "rank": want.rank, "share": want.share, "turn": place.turn, "limit_s": want.limit_s,
-        "workspace": want.workspace, "family": want.family,
-    }  # fmt: skip
+        "owner": want.owner,
+        "compute_id": want.compute,
+        "nodes": want.nodes,
+        "since": want.submitted_at,
+        "rank": want.rank,
+        "share": want.share,
+        "turn": place.turn,
+        "limit_s": want.limit_s,
+        "workspace": want.workspace,
+        "family": want.family,
+    }
     connection.execute(queue.insert().values(values))
     if known is not None:
         wake_first(connection, want.compute, now)  # others may be before it now

@@ -106,10 +106,19 @@ def _values(
     by = author.current()
     kept_s = AUDIT_KEPT_S if what in AUDITED or by.answerable else KEPT_S
     return {
-        "at": now, "scope": scope_of(key), "kind": kind, "resource_id": key, "generation": generation,
-        "what": str(what), "before": before, "after": after, "reason": reason, "actor": by.name,
-        "request_id": by.request_id, "expires_at": now + kept_s,
-    }  # fmt: skip
+        "at": now,
+        "scope": scope_of(key),
+        "kind": kind,
+        "resource_id": key,
+        "generation": generation,
+        "what": str(what),
+        "before": before,
+        "after": after,
+        "reason": reason,
+        "actor": by.name,
+        "request_id": by.request_id,
+        "expires_at": now + kept_s,
+    }
 
 
 def _write(connection: Connection, rows: list[Document], payloads: list[str | None]) -> None:

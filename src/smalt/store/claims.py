@@ -171,9 +171,17 @@ def apply(
     children.changed(connection, current, state, ended, now)
     if state != current.state or reason:
         changes.record(
-            connection, row.id, current.state, state, reason, now, what=What.STATE, kind=row.kind,
-            generation=row.generation, due=ended,
-        )  # fmt: skip
+            connection,
+            row.id,
+            current.state,
+            state,
+            reason,
+            now,
+            what=What.STATE,
+            kind=row.kind,
+            generation=row.generation,
+            due=ended,
+        )
     if ended:
         resources.wake_waiters(connection, row.id, now)
     return True

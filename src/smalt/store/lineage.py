@@ -96,9 +96,16 @@ def link(connection: Connection, links: Sequence[Link], now: float) -> None:
         source = next((key for key in one.sources if key in born), None)
         if source is not None and one.target in born and source != one.target:
             rows.append(
-                {"source": source, "source_at": born[source], "target": one.target, "target_at": born[one.target],
-                 "what": one.what, "name": one.name, "at": now}
-            )  # fmt: skip
+                {
+                    "source": source,
+                    "source_at": born[source],
+                    "target": one.target,
+                    "target_at": born[one.target],
+                    "what": one.what,
+                    "name": one.name,
+                    "at": now,
+                }
+            )
     if rows:
         connection.execute(_LINK, rows)
 
@@ -205,9 +212,13 @@ def removed(connection: Connection, row: Row, now: float) -> None:
         "status": {key: row.status[key] for key in _OF_STATUS if key in row.status},
     }
     values = {
-        "id": row.id, "created_at": row.created_at, "gone_at": now, "look_at": now + KEPT_S, "kind": row.kind,
+        "id": row.id,
+        "created_at": row.created_at,
+        "gone_at": now,
+        "look_at": now + KEPT_S,
+        "kind": row.kind,
         "document": json.dumps(kept),
-    }  # fmt: skip
+    }
     connection.execute(_DEPART, values)
 
 
@@ -255,9 +266,13 @@ def _forgotten(connection: Connection, one: End) -> bool:
 def _is(edge: Edge) -> Any:
     table = lineage.c
     return and_(
-        table.source == edge.source.key, table.source_at == edge.source.at, table.target == edge.target.key,
-        table.target_at == edge.target.at, table.what == edge.what, table.name == edge.name,
-    )  # fmt: skip
+        table.source == edge.source.key,
+        table.source_at == edge.source.at,
+        table.target == edge.target.key,
+        table.target_at == edge.target.at,
+        table.what == edge.what,
+        table.name == edge.name,
+    )
 
 
 def _born(connection: Connection, keys: Collection[str]) -> dict[str, float]:

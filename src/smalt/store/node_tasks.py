@@ -52,10 +52,18 @@ def add(connection: Connection, task: TaskSpec, now: float) -> str:
     id_ = f"{task.name}.{os.urandom(4).hex()}"
     connection.execute(
         node_task.insert().values(
-            id=id_, name=task.name, node=task.node, owner=task.owner, fence=task.fence,
-            refs=_refs(task), state=None, grace_s=None, removing=False, since=now,
+            id=id_,
+            name=task.name,
+            node=task.node,
+            owner=task.owner,
+            fence=task.fence,
+            refs=_refs(task),
+            state=None,
+            grace_s=None,
+            removing=False,
+            since=now,
         )
-    )  # fmt: skip
+    )
     return id_
 
 
@@ -130,8 +138,15 @@ def _one(row: SqlRow[Any] | None) -> NodeTask | None:
 def _task(row: SqlRow[Any]) -> NodeTask:
     named, written = json.loads(row.refs)
     return NodeTask(
-        row.id, row.name, row.node, row.owner, row.fence,
-        frozenset(Ref(*one) for one in named), frozenset(Ref(*one) for one in written),
+        row.id,
+        row.name,
+        row.node,
+        row.owner,
+        row.fence,
+        frozenset(Ref(*one) for one in named),
+        frozenset(Ref(*one) for one in written),
         TaskState.from_json(row.state) if row.state else None,
-        row.grace_s, row.removing, row.since,
-    )  # fmt: skip
+        row.grace_s,
+        row.removing,
+        row.since,
+    )

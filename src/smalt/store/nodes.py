@@ -67,11 +67,23 @@ def add(
     made = Machine(name, engine, compute, number, labels=labels)
     connection.execute(
         node.insert().values(
-            name=name, engine=engine, compute_id=compute, number=number, token_hash=_hash(token), cpus=0,
-            memory_bytes=0, gpus=0, isolation="", incarnation="", version="", labels=json.dumps(dict(labels)),
-            state=NEW, seen_at=None, created_at=now,
+            name=name,
+            engine=engine,
+            compute_id=compute,
+            number=number,
+            token_hash=_hash(token),
+            cpus=0,
+            memory_bytes=0,
+            gpus=0,
+            isolation="",
+            incarnation="",
+            version="",
+            labels=json.dumps(dict(labels)),
+            state=NEW,
+            seen_at=None,
+            created_at=now,
         )
-    )  # fmt: skip
+    )
     return made, token
 
 
@@ -133,7 +145,19 @@ def _one(row: SqlRow[Any] | None) -> Machine | None:
 
 def _machine(row: SqlRow[Any]) -> Machine:
     return Machine(
-        row.name, row.engine, row.compute_id, row.number, row.cpus, row.memory_bytes, row.gpus, row.isolation,
-        row.incarnation, row.version, json.loads(row.labels), row.state, row.seen_at, row.server or "",
+        row.name,
+        row.engine,
+        row.compute_id,
+        row.number,
+        row.cpus,
+        row.memory_bytes,
+        row.gpus,
+        row.isolation,
+        row.incarnation,
+        row.version,
+        json.loads(row.labels),
+        row.state,
+        row.seen_at,
+        row.server or "",
         row.address or "",
-    )  # fmt: skip
+    )

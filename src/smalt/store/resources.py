@@ -117,10 +117,15 @@ def replace_spec(
 ) -> None:
     """A new generation of the spec. `due` wakes the reconciler. Raises Changed where `row` is not the newest."""
     values: Document = {
-        "spec": json.dumps(spec), "generation": row.generation + 1, "state": state, "changed_at": now, "changed_by": by,
-        "failures": 0, "lookup": lookup if lookup is not None else row.lookup,
+        "spec": json.dumps(spec),
+        "generation": row.generation + 1,
+        "state": state,
+        "changed_at": now,
+        "changed_by": by,
+        "failures": 0,
+        "lookup": lookup if lookup is not None else row.lookup,
         "archived": row.archived if archived is None else archived,
-    }  # fmt: skip
+    }
     if status is not None:
         values["status"] = json.dumps(status)
     if due:
@@ -132,9 +137,17 @@ def replace_spec(
         raise Changed(row.written)
     child_counts.changed(connection, row, state, not due and row.ended_at is not None, now)
     changes.record(
-        connection, row.id, row.state, state, reason, now, what=What.UPDATED, kind=row.kind,
-        generation=row.generation + 1, due=due,
-    )  # fmt: skip
+        connection,
+        row.id,
+        row.state,
+        state,
+        reason,
+        now,
+        what=What.UPDATED,
+        kind=row.kind,
+        generation=row.generation + 1,
+        due=due,
+    )
 
 
 def describe(
@@ -159,9 +172,16 @@ def describe(
     values |= {name: value for name, value in given.items() if value is not None}
     connection.execute(update(resource).where(resource.c.id == row.id).values(values))
     changes.record(
-        connection, row.id, row.state, state or row.state, "described", now, what=What.DESCRIBED, kind=row.kind,
+        connection,
+        row.id,
+        row.state,
+        state or row.state,
+        "described",
+        now,
+        what=What.DESCRIBED,
+        kind=row.kind,
         generation=row.generation,
-    )  # fmt: skip
+    )
 
 
 def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None:
@@ -172,9 +192,17 @@ def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None
     )
     child_counts.changed(connection, row, "Deleting", False, now)
     changes.record(
-        connection, row.id, row.state, "Deleting", "delete requested", now, what=What.DELETING, kind=row.kind,
-        generation=row.generation, due=True,
-    )  # fmt: skip
+        connection,
+        row.id,
+        row.state,
+        "Deleting",
+        "delete requested",
+        now,
+        what=What.DELETING,
+        kind=row.kind,
+        generation=row.generation,
+        due=True,
+    )
 
 
 def poke(connection: Connection, keys: Sequence[str], now: float) -> None:
@@ -218,9 +246,17 @@ def remove(connection: Connection, row_id: str, now: float) -> None:
         child_counts.changed(connection, found, None, True, now)
         lineage.removed(connection, found, now)
     changes.record(
-        connection, row_id, "Deleting", "Deleted", "gone", now, what=What.DELETED, due=True,
-        kind=found.kind if found else "", generation=found.generation if found else None,
-    )  # fmt: skip
+        connection,
+        row_id,
+        "Deleting",
+        "Deleted",
+        "gone",
+        now,
+        what=What.DELETED,
+        due=True,
+        kind=found.kind if found else "",
+        generation=found.generation if found else None,
+    )
 
 
 def wait_for(connection: Connection, key: str, on: Sequence[str], now: float) -> None:

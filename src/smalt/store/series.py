@@ -110,9 +110,16 @@ def _row(grain: int, at: tuple[int, int], point: Point, before: dict[float, int]
         both.merge(point)
         buckets = json.dumps({f"{bound:g}": count for bound, count in both.buckets.items()})
     return {
-        "series": at[0], "grain": grain, "at": at[1], "count": point.count, "sum": point.sum, "min": point.min,
-        "max": point.max, "last": point.last, "buckets": buckets,
-    }  # fmt: skip
+        "series": at[0],
+        "grain": grain,
+        "at": at[1],
+        "count": point.count,
+        "sum": point.sum,
+        "min": point.min,
+        "max": point.max,
+        "last": point.last,
+        "buckets": buckets,
+    }
 
 
 def _spreads(

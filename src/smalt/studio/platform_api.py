@@ -113,9 +113,15 @@ class PlatformApi:
     def _asking(self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
         passed = [one for one in self._scope["headers"] if one[0].lower() in _PASSED]
         return {
-            **self._scope, "method": method, "path": path, "raw_path": quote(path).encode(),
-            "headers": [*passed, *headers], "query_string": query.encode(), "state": {}, "extensions": {},
-        }  # fmt: skip
+            **self._scope,
+            "method": method,
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "headers": [*passed, *headers],
+            "query_string": query.encode(),
+            "state": {},
+            "extensions": {},
+        }
 
 
 class _Pipe:

@@ -93,11 +93,21 @@ def templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("smalt.studio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, auto_reload=False,
-    )  # fmt: skip
-    made.filters |= {"utc": utc, "tone": lambda state: _TONES.get(state, "wait"), "number": number, "lasted": lasted,
-                     "short": short, "spoken": spoken}  # fmt: skip
+        loader=PackageLoader("smalt.studio"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "utc": utc,
+        "tone": lambda state: _TONES.get(state, "wait"),
+        "number": number,
+        "lasted": lasted,
+        "short": short,
+        "spoken": spoken,
+    }
     made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
 

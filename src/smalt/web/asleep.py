@@ -130,9 +130,12 @@ async def _passed_on(request: Request, address: Address) -> Response:
     has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
     try:
         outgoing = client.build_request(
-            request.method, f"http://{host}/", headers=headers, content=_body(request) if has_body else None,
+            request.method,
+            f"http://{host}/",
+            headers=headers,
+            content=_body(request) if has_body else None,
             extensions={"target": target},
-        )  # fmt: skip
+        )
         answer = await client.send(outgoing, stream=True)
     except httpx.ConnectError:
         await client.aclose()

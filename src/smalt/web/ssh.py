@@ -54,10 +54,18 @@ async def serve(line: socket.socket, key: asyncssh.SSHKey, allowed: Sequence[str
             known.add(asyncssh.import_public_key(one).public_data)
     try:
         connection = await asyncssh.run_server(
-            line, server_factory=lambda: _Server(known, open_, reach), server_host_keys=[key], encoding=None,
-            line_editor=False, agent_forwarding=False, x11_forwarding=False, allow_scp=False, login_timeout=_LOGIN_S,
-            keepalive_interval=_ALIVE_S, compression_algs=None,
-        )  # fmt: skip
+            line,
+            server_factory=lambda: _Server(known, open_, reach),
+            server_host_keys=[key],
+            encoding=None,
+            line_editor=False,
+            agent_forwarding=False,
+            x11_forwarding=False,
+            allow_scp=False,
+            login_timeout=_LOGIN_S,
+            keepalive_interval=_ALIVE_S,
+            compression_algs=None,
+        )
         await connection.wait_closed()
     except (OSError, asyncssh.Error, TimeoutError) as error:
         _log.info("a client of SSH was not let in, or has gone: %s", error)

@@ -31,8 +31,9 @@ def _list(connection: Connection, type: str | None = None, max_results: int | No
     if type and wanted is None:
         raise MLError(f"There are no computes of type '{type}'; the types are {', '.join(_TYPES)}.")
     found = connection.pages(COMPUTE.collection)
-    return all_of(connection, COMPUTE, (one for one in found if wanted in (None, one["properties"]["computeType"])),
-                  max_results)  # fmt: skip
+    return all_of(
+        connection, COMPUTE, (one for one in found if wanted in (None, one["properties"]["computeType"])), max_results
+    )
 
 
 def _action(verb: str) -> Any:
@@ -66,11 +67,16 @@ def _usage(connection: Connection, location: str | None = None) -> Any:
     found = connection.pages(f"{_of_location(connection, location)}/usages")
     return [
         printed(
-            id=one.get("id"), aml_workspace_location=one.get("amlWorkspaceLocation"), type=one.get("type"),
-            unit=one.get("unit"), current_value=one.get("currentValue"), limit=one.get("limit"), name=one.get("name"),
+            id=one.get("id"),
+            aml_workspace_location=one.get("amlWorkspaceLocation"),
+            type=one.get("type"),
+            unit=one.get("unit"),
+            current_value=one.get("currentValue"),
+            limit=one.get("limit"),
+            name=one.get("name"),
         )
         for one in found
-    ]  # fmt: skip
+    ]
 
 
 def _of_location(connection: Connection, location: str | None) -> str:

@@ -42,8 +42,16 @@ def compute(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
 
 def _cluster(left: Fields) -> dict[str, Any]:
     scale, priority = left.take("scaleSettings") or {}, left.take("vmPriority")
-    left.drop("osType", "allocationState", "allocationStateTransitionTime", "currentNodeCount", "targetNodeCount",
-              "nodeStateCounts", "errors", "isolatedNetwork")  # fmt: skip
+    left.drop(
+        "osType",
+        "allocationState",
+        "allocationStateTransitionTime",
+        "currentNodeCount",
+        "targetNodeCount",
+        "nodeStateCounts",
+        "errors",
+        "isolatedNetwork",
+    )
     return printed(
         tier="low_priority" if priority == "LowPriority" else lowered(priority),
         min_instances=scale.get("minNodeCount"),
@@ -117,9 +125,17 @@ def workspace(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
         identity=identity(document.get("identity")),
         display_name=left.take("friendlyName"),
         mlflow_tracking_uri=left.take("mlFlowTrackingUri"),
-        **left.snake("description", "discoveryUrl", "storageAccount", "containerRegistry", "keyVault",
-                     "applicationInsights", "publicNetworkAccess", "imageBuildCompute"),
-    )  # fmt: skip
+        **left.snake(
+            "description",
+            "discoveryUrl",
+            "storageAccount",
+            "containerRegistry",
+            "keyVault",
+            "applicationInsights",
+            "publicNetworkAccess",
+            "imageBuildCompute",
+        ),
+    )
     left.end()
     return shown
 
@@ -344,8 +360,11 @@ def schedule(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
 def _trigger(document: Mapping[str, Any] | None) -> dict[str, Any]:
     left = Fields(document)
     pattern = Fields(left.take("schedule"))
-    shown = printed(type=lowered(left.take("triggerType")), frequency=lowered(left.take("frequency")),
-                    **left.snake("startTime", "endTime", "timeZone", "interval", "expression"))  # fmt: skip
+    shown = printed(
+        type=lowered(left.take("triggerType")),
+        frequency=lowered(left.take("frequency")),
+        **left.snake("startTime", "endTime", "timeZone", "interval", "expression"),
+    )
     week_days = pattern.take("weekDays")
     times = pattern.snake("hours", "minutes", "monthDays")
     if week_days:

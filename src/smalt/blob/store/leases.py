@@ -169,9 +169,11 @@ class Leases:
         table = tables.blob_lease
         key = {"account": target.account, "container": target.container, "name": target.blob}
         values = {
-            "id": lease.id, "duration_s": lease.duration_s, "expires_at": lease.expires_at,
+            "id": lease.id,
+            "duration_s": lease.duration_s,
+            "expires_at": lease.expires_at,
             "breaks_at": lease.breaks_at,
-        }  # fmt: skip
+        }
         with self._database.write() as connection:
             connection.execute(table.delete().filter_by(**key))
             connection.execute(table.insert().values(**key, **values))

@@ -52,9 +52,13 @@ class Snapshots:
         key = f"{staged.version:016x}"
         info = self._store.put(_bucket(target), key, staged)
         values = {
-            "object": key, "version": info.version, "size": row.size, "etag": row.etag,
-            "properties": row.properties.dump(), "blocks": row.blocks,
-        }  # fmt: skip
+            "object": key,
+            "version": info.version,
+            "size": row.size,
+            "etag": row.etag,
+            "properties": row.properties.dump(),
+            "blocks": row.blocks,
+        }
         with self._database.write() as connection:
             connection.execute(_TABLE.insert().values(**_key(target), **values))
         self.any_in(target.account, target.container)

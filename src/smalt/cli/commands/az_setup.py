@@ -34,9 +34,11 @@ def run(root: Path | None) -> int:
     _configure(folder / "config", settings)
     (folder / "cloudEndpoints.json").unlink(missing_ok=True)  # az asks once for addresses, and the port may be another
     environment = {
-        **without_client_variables(settings, os.environ), **variables, **no_proxy(settings, os.environ),
+        **without_client_variables(settings, os.environ),
+        **variables,
+        **no_proxy(settings, os.environ),
         "AZURE_CONFIG_DIR": str(folder),
-    }  # fmt: skip
+    }
     az = _Az(program, environment)
     az.run("Read the platform's addresses and log in", "login", "--identity")
     az.run("Install the extension ml, with azure-ai-ml", "extension", "add", "--name", "ml", "--upgrade")

@@ -25,9 +25,19 @@ _POLL_S = 0.2
 
 
 def attach(
-    root: Path | None, name: str, ray: str, size: str, least: int, most: int, idle_s: int, token_file: Path | None,
-    folder: str, isolation: str, workspace: str, as_json: bool,
-) -> int:  # fmt: skip
+    root: Path | None,
+    name: str,
+    ray: str,
+    size: str,
+    least: int,
+    most: int,
+    idle_s: int,
+    token_file: Path | None,
+    folder: str,
+    isolation: str,
+    workspace: str,
+    as_json: bool,
+) -> int:
     """Raises CliError, or ArmError where Ray cannot be used."""
     token = _read(token_file)
     with Dashboard(ray, token) as dashboard:
@@ -90,9 +100,13 @@ def _client(root: Path | None) -> Iterator[httpx.Client]:
         raise no_platform(settings.root)
     context = ssl.create_default_context(cafile=str(settings.tls / "ca.pem"))
     with httpx.Client(
-        base_url=settings.url, headers={"Authorization": f"Bearer {owner_token(settings)}"}, verify=context,
-        params={"api-version": _VERSION}, timeout=30, trust_env=False,
-    ) as client:  # fmt: skip
+        base_url=settings.url,
+        headers={"Authorization": f"Bearer {owner_token(settings)}"},
+        verify=context,
+        params={"api-version": _VERSION},
+        timeout=30,
+        trust_env=False,
+    ) as client:
         try:
             yield client
         except httpx.HTTPError as error:

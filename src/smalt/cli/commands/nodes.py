@@ -103,9 +103,15 @@ def list_all(root: Path | None, as_json: bool) -> int:
 
 
 def run(
-    root: Path | None, token_file: Path, server: str, name: str, isolation: str, blobs: Path | None, address: str,
+    root: Path | None,
+    token_file: Path,
+    server: str,
+    name: str,
+    isolation: str,
+    blobs: Path | None,
+    address: str,
     gpus: str | None,
-) -> int:  # fmt: skip
+) -> int:
     """In the foreground, until a signal comes. What runs goes on, and is adopted by the next."""
     try:
         credential = Credential.read(token_file)
@@ -173,10 +179,18 @@ def _label(given: str) -> tuple[str, str]:
 
 def _document(one: Machine) -> dict[str, Any]:
     return {
-        "name": one.name, "compute": one.compute, "state": one.state, "lastSeen": _time(one.seen_at) or None,
-        "cpus": one.cpus, "memoryBytes": one.memory_bytes, "gpus": one.gpus, "isolation": one.isolation,
-        "version": one.version, "address": one.address, "labels": dict(one.labels),
-    }  # fmt: skip
+        "name": one.name,
+        "compute": one.compute,
+        "state": one.state,
+        "lastSeen": _time(one.seen_at) or None,
+        "cpus": one.cpus,
+        "memoryBytes": one.memory_bytes,
+        "gpus": one.gpus,
+        "isolation": one.isolation,
+        "version": one.version,
+        "address": one.address,
+        "labels": dict(one.labels),
+    }
 
 
 def _now() -> float:

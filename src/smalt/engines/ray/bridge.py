@@ -52,9 +52,21 @@ class Node:
         told = {"server": wanted["server"], "name": node["name"], "token": node["token"], "ca": wanted["ca"]}
         file.write_text(json.dumps(told))
         self._command = [
-            sys.executable, "-m", "smalt.cli", "node", "run", "--token-file", str(file), "--root", str(self._root),
-            "--isolation", wanted["isolation"], "--gpus", _gpus(), *_address(),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "smalt.cli",
+            "node",
+            "run",
+            "--token-file",
+            str(file),
+            "--root",
+            str(self._root),
+            "--isolation",
+            wanted["isolation"],
+            "--gpus",
+            _gpus(),
+            *_address(),
+        ]
         self._log = self._root.with_suffix(".log")
         self._failed, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
         self._error = ""
@@ -167,10 +179,16 @@ def make(wanted: dict, node: dict) -> None:
         group = ray.util.placement_group([bundle], name=name, lifetime="detached")
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
     actor = ray.remote(Node).options(
-        name=node["name"], namespace=wanted["namespace"], lifetime="detached", get_if_exists=True, max_restarts=-1,
-        num_cpus=node["cpus"], num_gpus=node["gpus"],
-        scheduling_strategy=strategy, runtime_env={"env_vars": {"SMALT_WANTED": "", "SMALT_BRIDGE": ""}},
-    )  # fmt: skip
+        name=node["name"],
+        namespace=wanted["namespace"],
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        num_cpus=node["cpus"],
+        num_gpus=node["gpus"],
+        scheduling_strategy=strategy,
+        runtime_env={"env_vars": {"SMALT_WANTED": "", "SMALT_BRIDGE": ""}},
+    )
     actor.remote({key: value for key, value in wanted.items() if key != "nodes"}, node)
 
 

@@ -52,10 +52,14 @@ class RayProvider:
     def _told(self, place: NodePlace, wanted: Sequence[WantedNode]) -> dict[str, Any]:
         nodes = [{"name": one.name, "cpus": one.cpus, "gpus": one.gpus, "token": one.token} for one in wanted]
         return {
-            "namespace": place.namespace, "version": version("smalt"), "folder": place.folder,
-            "isolation": place.isolation, "server": self._settings.url,
-            "ca": (self._settings.tls / "ca.pem").read_text(), "nodes": nodes,
-        }  # fmt: skip
+            "namespace": place.namespace,
+            "version": version("smalt"),
+            "folder": place.folder,
+            "isolation": place.isolation,
+            "server": self._settings.url,
+            "ca": (self._settings.tls / "ca.pem").read_text(),
+            "nodes": nodes,
+        }
 
 
 def local_head(settings: Settings) -> tuple[str, str]:

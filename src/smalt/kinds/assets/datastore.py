@@ -164,9 +164,11 @@ def _check_owner(request: Request, connection: Connection, name: str, given: Doc
     key = str(given.get("key") or "").encode()
     if not any(hmac.compare_digest(key, known.value.encode()) for known in keys):
         raise ArmError(
-            403, "AuthorizationFailed", f"Storage account '{name}' exists; its key is needed to use it.",
+            403,
+            "AuthorizationFailed",
+            f"Storage account '{name}' exists; its key is needed to use it.",
             "properties.credentials",
-        )  # fmt: skip
+        )
 
 
 def _note_owner(connection: Connection, request: Request, name: str) -> None:

@@ -63,9 +63,20 @@ def require(platform: Platform, plan: EnvironmentPlan, waiter: str) -> Callable[
         spec = {"definition": dict(plan.definition), "summary": plan.summary}
         if row is None:
             resources.insert(
-                connection, key=key, written=key, kind=PATH.lower(), parent="", name=plan.key, spec=spec, status={},
-                state="Creating", now=now, by="smalt", due_at=now, home=platform.servers.me,
-            )  # fmt: skip
+                connection,
+                key=key,
+                written=key,
+                kind=PATH.lower(),
+                parent="",
+                name=plan.key,
+                spec=spec,
+                status={},
+                state="Creating",
+                now=now,
+                by="smalt",
+                due_at=now,
+                home=platform.servers.me,
+            )
         elif row.state in ("Failed", "Succeeded", REMOVING):  # Succeeded: it was built, and its folder is gone
             resources.replace_spec(connection, row, spec, state="Creating", now=now, by="smalt", due=True)
         resources.wait_for(connection, waiter, [key], now)

@@ -98,9 +98,19 @@ def begin(request: Request, row: Row | None) -> tuple[int, Any]:
             },
         }
         resources.insert(
-            connection, key=id_.key, written=str(id_), kind=PATH, parent=registry.key, name=id_.name, spec=spec,
-            status={}, state="Creating", now=request.now, by=request.principal.name, due_at=request.now,
-        )  # fmt: skip
+            connection,
+            key=id_.key,
+            written=str(id_),
+            kind=PATH,
+            parent=registry.key,
+            name=id_.name,
+            spec=spec,
+            status={},
+            state="Creating",
+            now=request.now,
+            by=request.principal.name,
+            due_at=request.now,
+        )
         operation = operations.begin(connection, id_.key, "import", _FIRST, request.now)
     return 202, Answer(202, None, {}, operation)
 
@@ -238,8 +248,10 @@ def _copied(platform: Platform, copy: _Copy, status: Document) -> bool:
         blobs.copy(Ref(source.account, source.container, blob), Ref(*copy.target[:2], copy.renamed(blob)))
         count, size = count + 1, size + its_size
         status |= {
-            "after": blob, "files": int(status.get("files", 0)) + 1, "bytes": int(status.get("bytes", 0)) + its_size
-        }  # fmt: skip
+            "after": blob,
+            "files": int(status.get("files", 0)) + 1,
+            "bytes": int(status.get("bytes", 0)) + its_size,
+        }
     if not status.get("files"):
         raise ArmError(404, "ResourceNotFound", f"There are no files at {source.uri[:200]}.", _FIELD)
     return True

@@ -154,9 +154,13 @@ def _node(connection: Connection, kinds: Kinds, end: End, distance: int, known: 
 
 def _edge(edge: Edge, names: dict[End, str]) -> Document:
     shown: Document = {
-        "from": names[edge.source], "to": names[edge.target], "what": edge.what, "name": edge.name,
-        "at": timestamp(edge.at), "until": None if edge.until is None else timestamp(edge.until),
-    }  # fmt: skip
+        "from": names[edge.source],
+        "to": names[edge.target],
+        "what": edge.what,
+        "name": edge.name,
+        "at": timestamp(edge.at),
+        "until": None if edge.until is None else timestamp(edge.until),
+    }
     return {key: value for key, value in shown.items() if value not in (None, "")}
 
 

@@ -116,9 +116,14 @@ def _package(request: Request, row: Row | None) -> tuple[int, Any]:
                 f"Environment '{name}' has a version {id_.name} already; give another.", "targetEnvironmentId"
             )
         insert_version(
-            connection, id_, {**resolved.shown, "tags": asked.get("tags") or {}}, type_="", now=request.now,
-            by=request.principal.name, status={PACKAGE: resolved.package},
-        )  # fmt: skip
+            connection,
+            id_,
+            {**resolved.shown, "tags": asked.get("tags") or {}},
+            type_="",
+            now=request.now,
+            by=request.principal.name,
+            status={PACKAGE: resolved.package},
+        )
         built = platform.environments.built(resolved.plan.key) is not None
         if not built:
             environment_build.require(platform, resolved.plan, id_.key)(connection)

@@ -33,9 +33,13 @@ def output_data(connection: Connection, id_: ResourceId) -> Row | None:
         if not version:
             return _row(id_, row, {"tags": {}}, {"latest": VERSION, "next": 2, "type": place["jobOutputType"]})
         properties = {
-            "dataType": place["jobOutputType"], "dataUri": place["uri"], "tags": {}, "properties": {},
-            "isAnonymous": False, "isArchived": False,
-        }  # fmt: skip
+            "dataType": place["jobOutputType"],
+            "dataUri": place["uri"],
+            "tags": {},
+            "properties": {},
+            "isAnonymous": False,
+            "isArchived": False,
+        }
         return _row(id_, row, properties, {}) if version == VERSION else None
     return None
 
@@ -54,8 +58,26 @@ def _row(id_: ResourceId, job: Row, properties: dict[str, Any], status: dict[str
     if version := id_.ancestor("versions"):
         written = written.child("versions", version)
     return Row(
-        id=id_.key, written=str(written), kind=id_.kind, parent=id_.parent.key, name=id_.name,
-        spec={"properties": properties}, status=status, state="Succeeded", generation=1, observed=1, archived=False,
-        lookup=None, deleting=False, due_at=None, failures=0, lease=None, lease_until=None, created_at=at,
-        changed_at=at, created_by=job.created_by, changed_by=job.created_by, ended_at=job.ended_at,
-    )  # fmt: skip
+        id=id_.key,
+        written=str(written),
+        kind=id_.kind,
+        parent=id_.parent.key,
+        name=id_.name,
+        spec={"properties": properties},
+        status=status,
+        state="Succeeded",
+        generation=1,
+        observed=1,
+        archived=False,
+        lookup=None,
+        deleting=False,
+        due_at=None,
+        failures=0,
+        lease=None,
+        lease_until=None,
+        created_at=at,
+        changed_at=at,
+        created_by=job.created_by,
+        changed_by=job.created_by,
+        ended_at=job.ended_at,
+    )

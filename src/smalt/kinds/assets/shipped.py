@@ -81,6 +81,8 @@ def _version(name: str, definition: Mapping[str, Any], version: str) -> Document
         shown["description"] = f"{shown['description'] or ''} Version {shipped} is shipped and stands for this.".strip()
     id_ = ID.child(_ENVIRONMENTS, name).child("versions", version)
     return {
-        "id": str(id_), "name": version, "type": f"{_TYPE}/versions",
+        "id": str(id_),
+        "name": version,
+        "type": f"{_TYPE}/versions",
         "properties": {**shown, "isArchived": False, "provisioningState": "Succeeded"},
-    }  # fmt: skip
+    }

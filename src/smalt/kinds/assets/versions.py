@@ -46,9 +46,15 @@ class VersionProperties(Properties):
 def container(path: str, title: str) -> Kind:
     """The kind of a container: archived as a whole, made by its first version."""
     return Kind(
-        path=path, title=title, properties=ContainerProperties, admit=_admit_container, view=_view_container,
-        put_status=201, name_pattern=NAME, list_filter=_is_named,
-    )  # fmt: skip
+        path=path,
+        title=title,
+        properties=ContainerProperties,
+        admit=_admit_container,
+        view=_view_container,
+        put_status=201,
+        name_pattern=NAME,
+        list_filter=_is_named,
+    )
 
 
 NAME = ASSET_NAME
@@ -61,14 +67,22 @@ def in_both_homes(container_: Kind, version: Kind) -> list[Kind]:
     """
     there = [one.path.replace("workspaces", registries.PATH, 1) for one in (container_, version)]
     in_registry = replace(
-        version, path=there[1], admit=_stored(version), reconcile=None, fail=None, derived=None, detail=None,
-        newest_for=None, deleted=version_removed, delete_at_once=False,
+        version,
+        path=there[1],
+        admit=_stored(version),
+        reconcile=None,
+        fail=None,
+        derived=None,
+        detail=None,
+        newest_for=None,
+        deleted=version_removed,
+        delete_at_once=False,
         actions={
             **{name: one for name, one in version.actions.items() if name == "lineage"},
             "startPendingUpload": Action(pending_upload, needs_row=False),
             "getBlobReferenceSAS": Action(blob_reference, gives_secrets=True),
         },
-    )  # fmt: skip
+    )
     return [container_, version, container(there[0], container_.title), in_registry]
 
 

@@ -262,9 +262,15 @@ def _rule(given: Mapping[str, Any], at: str) -> Rule:
         for one in trigger.get("dimensions") or ()
     )
     condition = Condition(
-        trigger["metricResourceUri"].lower(), trigger["metricName"], trigger.get("timeAggregation") or "Average",
-        trigger["operator"], trigger["threshold"], window_s, dimensions, bool(trigger.get("dividePerInstance")),
-    )  # fmt: skip
+        trigger["metricResourceUri"].lower(),
+        trigger["metricName"],
+        trigger.get("timeAggregation") or "Average",
+        trigger["operator"],
+        trigger["threshold"],
+        window_s,
+        dimensions,
+        bool(trigger.get("dividePerInstance")),
+    )
     cooldown = seconds_of(action.get("cooldown"), 300.0, f"{at}.scaleAction.cooldown")
     return Rule(condition, action["direction"], action["type"], int(action.get("value") or 1), cooldown)
 

@@ -131,14 +131,19 @@ def conditions_of(properties: Mapping[str, Any], scope: str) -> list[Condition]:
     window_s = whole_minutes(properties["windowSize"], "properties.windowSize", _WINDOW_MOST_S)
     return [
         Condition(
-            scope.lower(), one["metricName"], one["timeAggregation"], one["operator"], one["threshold"], window_s,
+            scope.lower(),
+            one["metricName"],
+            one["timeAggregation"],
+            one["operator"],
+            one["threshold"],
+            window_s,
             tuple(
                 Dimension(each["name"], tuple(each["values"]), each["operator"] == "Exclude")
                 for each in one.get("dimensions") or ()
             ),
         )
         for one in properties["criteria"]["allOf"]
-    ]  # fmt: skip
+    ]
 
 
 def _reconcile(platform: Platform, row: Row) -> Step:
@@ -224,9 +229,16 @@ def _acknowledge(request: Request, row: Row | None) -> tuple[int, Any]:
             told = {"at": request.now, "by": request.principal.name}
             resources.merge_status(connection, row.id, {"fired": {**fired, "acknowledged": told}})
             changes.record(
-                connection, row.id, "Fired", "Fired", f"acknowledged by {request.principal.name}", request.now,
-                what=What.STATE, kind=row.kind, generation=row.generation,
-            )  # fmt: skip
+                connection,
+                row.id,
+                "Fired",
+                "Fired",
+                f"acknowledged by {request.principal.name}",
+                request.now,
+                what=What.STATE,
+                kind=row.kind,
+                generation=row.generation,
+            )
         found = resources.get(connection, row.id)
     assert found is not None
     return 200, _view(request.platform, found)

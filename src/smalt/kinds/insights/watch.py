@@ -188,9 +188,16 @@ class Watch:
             resources.poke(connection, [row.id], now)
             states = ("Resolved", "Fired") if met else ("Fired", "Resolved")
             changes.record(
-                connection, row.id, *states, str(fired["reason"])[:500], now, what=What.STATE, kind=row.kind,
-                generation=row.generation, due=True,
-            )  # fmt: skip
+                connection,
+                row.id,
+                *states,
+                str(fired["reason"])[:500],
+                now,
+                what=What.STATE,
+                kind=row.kind,
+                generation=row.generation,
+                due=True,
+            )
         said = f"; last change: {fired['cause']}" if fired.get("cause") else ""
         log.warning("alert %s %s: %s%s", known.written, states[1].lower(), fired["reason"], said)
 
@@ -241,9 +248,16 @@ class Watch:
         last = {"at": timestamp(now), "from": have, "to": decision.count, "reason": said}
         resources.merge_status(connection, setting.id, {"acted": {**acted, direction: now, "last": last}})
         changes.record(
-            connection, setting.id, setting.state, setting.state, said, now, what=What.STATE, kind=setting.kind,
+            connection,
+            setting.id,
+            setting.state,
+            setting.state,
+            said,
+            now,
+            what=What.STATE,
+            kind=setting.kind,
             generation=setting.generation,
-        )  # fmt: skip
+        )
 
 
 def _pause_s(row: Row, frequency_s: float) -> float:
@@ -281,9 +295,14 @@ def _cause(connection: Connection, scope: str) -> str:
 def _notices(connection: Connection, row: Row, fired: Document, met: Met | None, now: float) -> Document:
     """By their keys, which follow each other in time."""
     found = [
-        {"uri": one["serviceUri"], "receiver": one["name"], "tries": 0, "again_at": now,
-         "body": notice(row, fired, met, now, more)}
+        {
+            "uri": one["serviceUri"],
+            "receiver": one["name"],
+            "tries": 0,
+            "again_at": now,
+            "body": notice(row, fired, met, now, more),
+        }
         for group, more in groups_of(connection, row.properties)
         for one in receivers(group.properties)
-    ]  # fmt: skip
+    ]
     return {f"{NOTICE}{now:.3f} {at:03d}": one for at, one in enumerate(found)}

@@ -29,9 +29,12 @@ def type_named(properties: Mapping[str, Any]) -> JobType:
         return TYPES[name]
     if name in _LATER:
         raise ArmError(
-            400, "UnsupportedJobType", f"properties.jobType: {name} jobs cannot run on this version of the server yet;"
-            f" it runs: {', '.join(TYPES)}.", "properties.jobType",
-        )  # fmt: skip
+            400,
+            "UnsupportedJobType",
+            f"properties.jobType: {name} jobs cannot run on this version of the server yet;"
+            f" it runs: {', '.join(TYPES)}.",
+            "properties.jobType",
+        )
     hint = nearest(name, [*TYPES, *_LATER])
     raise invalid(f"properties.jobType: '{name}' is no type of job.{hint}", "properties.jobType")
 

@@ -101,9 +101,14 @@ def _prepare(platform: Platform, row: Row, status: JobStatus) -> Step:
         return _build(platform, row, status, plan)
     status, places = _on_nodes(row, status, given), lineage.own_places(row)
     return at(
-        row, "Starting", status, after=0, reason=f"attempt {status.attempt} on nodes {list(status.nodes)}",
-        home=_home(platform, status), writes=partial(written.wrote, job=row, places=places) if places else None,
-    )  # fmt: skip
+        row,
+        "Starting",
+        status,
+        after=0,
+        reason=f"attempt {status.attempt} on nodes {list(status.nodes)}",
+        home=_home(platform, status),
+        writes=partial(written.wrote, job=row, places=places) if places else None,
+    )
 
 
 def _ask_for_nodes(
@@ -167,13 +172,20 @@ def _want(row: Row, most: int) -> Want:
     ours, count = row.spec[OURS], distribution.node_count(row.properties)
     size = quota.size_of(row.spec)
     return Want(
-        ours["compute"], row.id, count, most, row.created_at,
-        gpus=ours.get("gpus", 0), ports=distribution.has_peers(row.properties, count),
-        priority=ours.get("priority", MEDIUM), preemptible=_is_preemptible(row),
+        ours["compute"],
+        row.id,
+        count,
+        most,
+        row.created_at,
+        gpus=ours.get("gpus", 0),
+        ports=distribution.has_peers(row.properties, count),
+        priority=ours.get("priority", MEDIUM),
+        preemptible=_is_preemptible(row),
         share=str(row.properties["experimentName"]).lower(),
         limit_s=seconds_of(part(row.properties, "limits").get("timeout"), 0),
-        family=size.family if size else "", cores=size.cpus if size else 0,
-    )  # fmt: skip
+        family=size.family if size else "",
+        cores=size.cpus if size else 0,
+    )
 
 
 def _is_preemptible(row: Row) -> bool:
@@ -192,9 +204,12 @@ def _build(platform: Platform, row: Row, status: JobStatus, plan: EnvironmentPla
         }
         return finish(platform, row, status, "Failed", error)
     return at(
-        row, "Preparing", replace(status, asked_build=True), reason="the environment is built",
+        row,
+        "Preparing",
+        replace(status, asked_build=True),
+        reason="the environment is built",
         writes=environment_build.require(platform, plan, row.id),
-    )  # fmt: skip
+    )
 
 
 def _run(work: Work, platform: Platform, row: Row, status: JobStatus, canceled: bool) -> Step:

@@ -49,10 +49,12 @@ def check_trusted(ours: Document, cluster: Row | None) -> None:
     author = part(ours, AUTHOR)
     if ray_of(cluster) and author.get("kind") in ("servicePrincipal", "managedIdentity"):
         raise ArmError(
-            403, "OwnerOnly", "properties.computeId: the nodes of this cluster are Ray's, where only the platform's"
+            403,
+            "OwnerOnly",
+            "properties.computeId: the nodes of this cluster are Ray's, where only the platform's"
             f" owner may run jobs: {author.get('name')} could reach Ray itself from there. Use another compute.",
             "properties.computeId",
-        )  # fmt: skip
+        )
 
 
 def check(platform: Platform, connection: Connection, what: str, row: Row) -> None:
@@ -63,7 +65,9 @@ def check(platform: Platform, connection: Connection, what: str, row: Row) -> No
     one = Principal(author["oid"], author["name"], author["kind"], TENANT, scope=author["scope"])
     if one.kind in ("servicePrincipal", "managedIdentity") and not living.exists(connection, one.oid):
         raise ArmError(
-            403, "AuthorDeleted", f"{one.name}, who made {what} '{row.name}', was deleted: nothing runs in that name"
+            403,
+            "AuthorDeleted",
+            f"{one.name}, who made {what} '{row.name}', was deleted: nothing runs in that name"
             f" any more. Create {what} '{row.name}' again, as somebody who may.",
-        )  # fmt: skip
+        )
     check_isolation(platform, one)

@@ -186,10 +186,19 @@ def _taken(
     ours = {**admitted.spec[OURS], **child.ours, **authors.inherited(parent), PARENT: parent.name}
     ours[ROOT] = parent.spec[OURS].get(ROOT) or parent.name
     row = New(
-        request.id.key, str(request.id), JOBS, parent.id, child.name, {**admitted.spec, OURS: ours},
-        admitted.status or {}, admitted.state, parent.created_by, due_at=request.now,
-        lookup=admitted.lookup, counted=True,
-    )  # fmt: skip
+        request.id.key,
+        str(request.id),
+        JOBS,
+        parent.id,
+        child.name,
+        {**admitted.spec, OURS: ours},
+        admitted.status or {},
+        admitted.state,
+        parent.created_by,
+        due_at=request.now,
+        lookup=admitted.lookup,
+        counted=True,
+    )
     return row, admitted.writes
 
 
@@ -259,7 +268,10 @@ def _key(parent: Row, name: str) -> str:
 
 def _not_asked(connection: Connection, parent: Row) -> list[str]:
     query = select(resource.c.id).where(
-        resource.c.parent == parent.id, resource.c.counted, resource.c.ended_at.is_(None),
-        resource.c.state != life.CANCEL_REQUESTED, resource.c.deleting.is_(False),
-    )  # fmt: skip
+        resource.c.parent == parent.id,
+        resource.c.counted,
+        resource.c.ended_at.is_(None),
+        resource.c.state != life.CANCEL_REQUESTED,
+        resource.c.deleting.is_(False),
+    )
     return list(connection.execute(query.order_by(resource.c.id).limit(AT_ONCE)).scalars())

@@ -22,9 +22,19 @@ def watch(connection: Connection, now: float) -> None:
     """At the start of a server: the row is there, and looks at once."""
     if resources.get(connection, _KEY) is None:
         resources.insert(
-            connection, key=_KEY, written=_KEY, kind="jobruns", parent="", name="all", spec={}, status={},
-            state="Updating", now=now, by="smalt", due_at=now,
-        )  # fmt: skip
+            connection,
+            key=_KEY,
+            written=_KEY,
+            kind="jobruns",
+            parent="",
+            name="all",
+            spec={},
+            status={},
+            state="Updating",
+            now=now,
+            by="smalt",
+            due_at=now,
+        )
     resources.poke(connection, [_KEY], now)
 
 

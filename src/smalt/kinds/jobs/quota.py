@@ -28,7 +28,10 @@ def check(connection: Connection, workspace: ResourceId, spec: Mapping[str, Any]
     want = distribution.node_count(part(spec, "properties"))
     if size and most is not None and size.cpus * want > most:
         raise ArmError(
-            400, "QuotaExceeded", f"properties.resources.instanceCount: {want} nodes of {size.name} are"
+            400,
+            "QuotaExceeded",
+            f"properties.resources.instanceCount: {want} nodes of {size.name} are"
             f" {size.cpus * want} processors; the quota of {size.family} in workspace '{workspace.name}' is {most}."
-            " Ask for fewer or smaller nodes, or have the quota raised.", "properties.resources.instanceCount",
-        )  # fmt: skip
+            " Ask for fewer or smaller nodes, or have the quota raised.",
+            "properties.resources.instanceCount",
+        )

@@ -45,9 +45,14 @@ WHOLE = Room()
 
 
 def nodes(
-    properties: Document, count: int, ports: Sequence[int], artifacts: Ref, secret: str, rooms: Sequence[Room] = (),
+    properties: Document,
+    count: int,
+    ports: Sequence[int],
+    artifacts: Ref,
+    secret: str,
+    rooms: Sequence[Room] = (),
     addresses: Sequence[str] = (),
-) -> list[Node]:  # fmt: skip
+) -> list[Node]:
     """`ports`: the first of each node's block. `secret`: what the job's nodes know each other by.
 
     `rooms`, `addresses`: each node's; none: whole machines, all of them this one.
@@ -107,9 +112,13 @@ def _tf_config(cluster: Mapping[str, list[str]], process: Process) -> dict[str, 
 
 
 def _ray(
-    properties: Document, ports: Sequence[int], artifacts: Ref, token: str, rooms: Sequence[Room],
+    properties: Document,
+    ports: Sequence[int],
+    artifacts: Ref,
+    token: str,
+    rooms: Sequence[Room],
     addresses: Sequence[str],
-) -> list[Node]:  # fmt: skip
+) -> list[Node]:
     """Each is one of the cluster's. The first has the command beside it, which all others serve."""
     given, command, count = part(properties, "distribution"), str(properties["command"]), len(ports)
     ips = ray.ips(count, addresses)

@@ -80,16 +80,25 @@ def start(given: Mapping[str, Any], meet: str, ip: str, port: int, node: int, cp
 
 def _head(dashboard: bool, first: int) -> list[str]:
     return [
-        "--head", f"--port={first}", f"--include-dashboard={dashboard}", f"--dashboard-port={first + 1}",
+        "--head",
+        f"--port={first}",
+        f"--include-dashboard={dashboard}",
+        f"--dashboard-port={first + 1}",
         f"--ray-client-server-port={first + 2}",
-    ]  # fmt: skip
+    ]
 
 
 def _node(ip: str, first: int) -> list[str]:
     """The rest of its block."""
     return [
-        f"--node-ip-address={ip}", f"--node-manager-port={first + 3}", f"--dashboard-agent-grpc-port={first + 4}",
-        f"--runtime-env-agent-port={first + 5}", f"--dashboard-agent-listen-port={first + 6}",
-        f"--metrics-export-port={first + 7}", "--object-manager-port=0", "--min-worker-port=0", "--max-worker-port=0",
+        f"--node-ip-address={ip}",
+        f"--node-manager-port={first + 3}",
+        f"--dashboard-agent-grpc-port={first + 4}",
+        f"--runtime-env-agent-port={first + 5}",
+        f"--dashboard-agent-listen-port={first + 6}",
+        f"--metrics-export-port={first + 7}",
+        "--object-manager-port=0",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
         "--disable-usage-stats",
-    ]  # fmt: skip
+    ]

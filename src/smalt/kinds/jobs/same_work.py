@@ -115,6 +115,13 @@ def _complete(platform: Platform, row: Row, status: JobStatus, other: Row) -> No
             return
         new = completed(replace(status, rest=JobStatus.read(current.status).rest), other, now)
         resources.replace_spec(
-            connection, current, reused(dict(current.spec), other), state=COMPLETED, now=now, by=row.changed_by,
-            due=True, status=new.document(), reason=f"job {origin(other)} did the same",
-        )  # fmt: skip
+            connection,
+            current,
+            reused(dict(current.spec), other),
+            state=COMPLETED,
+            now=now,
+            by=row.changed_by,
+            due=True,
+            status=new.document(),
+            reason=f"job {origin(other)} did the same",
+        )

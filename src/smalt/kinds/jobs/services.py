@@ -124,9 +124,14 @@ def _programs(service: Document) -> list[list[str]]:
         return [["tensorboard", "--logdir", folder, "--host", "127.0.0.1", "--port", port]]
     if type_ == JUPYTER:
         settings = {
-            "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0, "ServerApp.password": "",
-            "ServerApp.allow_remote_access": True, "ServerApp.allow_root": True, "IdentityProvider.token": "",
-        }  # fmt: skip
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.port": port,
+            "ServerApp.port_retries": 0,
+            "ServerApp.password": "",
+            "ServerApp.allow_remote_access": True,
+            "ServerApp.allow_root": True,
+            "IdentityProvider.token": "",
+        }
         return [["jupyter-lab", "--no-browser", *(f"--{name}={value}" for name, value in settings.items())]]
     if type_ == VSCODE:
         return [

@@ -17,9 +17,18 @@ def insert(
     """`ours`: what its spec's own part has besides; `lookup`: by which it is found again. Raises Exists."""
     spec = {**admitted.spec, OURS: {**admitted.spec[OURS], **ours}}
     new = New(
-        job.key, str(job), JOBS, job.workspace.key, job.name, spec, admitted.status or {}, admitted.state, by,
-        due_at=now, lookup=lookup,
-    )  # fmt: skip
+        job.key,
+        str(job),
+        JOBS,
+        job.workspace.key,
+        job.name,
+        spec,
+        admitted.status or {},
+        admitted.state,
+        by,
+        due_at=now,
+        lookup=lookup,
+    )
     resources.insert_all(connection, [new], now)
     if admitted.writes is not None:
         admitted.writes(connection)

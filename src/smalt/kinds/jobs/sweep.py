@@ -163,9 +163,12 @@ def _told(properties: Document, space: Group) -> dict[str, str]:
     objective = properties["objective"]
     config = {"name": objective["primaryMetric"], "goal": objective["goal"].lower()}
     told = {
-        "primary_metric_config": json.dumps(config), "resume_from": "null",
-        "runTemplate": "HyperDrive", "azureml.runsource": "hyperdrive", "platform": "AML",
-    }  # fmt: skip
+        "primary_metric_config": json.dumps(config),
+        "resume_from": "null",
+        "runTemplate": "HyperDrive",
+        "azureml.runsource": "hyperdrive",
+        "platform": "AML",
+    }
     is_counted = space.size is not None and space.size <= COUNTED_MOST
     return {**told, "space_size": str(space.size)} if is_counted else told
 

@@ -215,9 +215,15 @@ def rollback(check: Check) -> Callable[..., tuple[int, Any]]:
                 raise conflict("It was changed at this moment. Look at its history, and try again.", "name")
             spec = _wanted(connection, request, Past(current, past.at, past.spec), check)
             resources.replace_spec(
-                connection, current, spec, state="Updating", now=request.now, by=request.principal.name, due=True,
+                connection,
+                current,
+                spec,
+                state="Updating",
+                now=request.now,
+                by=request.principal.name,
+                due=True,
                 reason="rolled back",
-            )  # fmt: skip
+            )
             kept = current.status[BEFORE][:-1]
             noted = _noted(current, spec, request.now, request.principal.name, "rolled back")
             resources.merge_status(connection, current.id, {BEFORE: kept or None, **noted})

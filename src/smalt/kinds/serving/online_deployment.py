@@ -133,9 +133,12 @@ def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan
         )
     status["asked_build"] = True
     return Step(
-        row.state, status, after=_RESYNC_S, reason="the environment is built",
+        row.state,
+        status,
+        after=_RESYNC_S,
+        reason="the environment is built",
         writes=environment_build.require(platform, plan, row.id),
-    )  # fmt: skip
+    )
 
 
 def _serve(platform: Platform, row: Row, status: Document) -> Step:
@@ -326,10 +329,11 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
     shares = {name.lower(): share for name, share in (endpoint.properties.get("traffic") or {}).items()}
     if shares.get(row.name.lower()):
         raise ArmError(
-            409, "Conflict",
+            409,
+            "Conflict",
             f"Deployment '{row.name}' still takes {shares[row.name.lower()]} % of the traffic. Move it away first.",
             "name",
-        )  # fmt: skip
+        )
 
 
 def _logs(request: Request, row: Row | None) -> tuple[int, Any]:

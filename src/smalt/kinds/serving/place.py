@@ -53,9 +53,20 @@ def _take(platform: Platform) -> str:
         gateway, now, me = resources.get(connection, GATEWAY), platform.clock(), platform.servers.me
         if gateway is None:
             resources.insert(
-                connection, key=GATEWAY, written=GATEWAY, kind="gateways", parent="", name="main", spec={}, status={},
-                state="Creating", now=now, by="smalt", due_at=now, home=me,
-            )  # fmt: skip
+                connection,
+                key=GATEWAY,
+                written=GATEWAY,
+                kind="gateways",
+                parent="",
+                name="main",
+                spec={},
+                status={},
+                state="Creating",
+                now=now,
+                by="smalt",
+                due_at=now,
+                home=me,
+            )
             return me
         if gateway.home not in (None, me) and gateway.home in platform.servers.others:
             return str(gateway.home)  # another came first

@@ -163,9 +163,20 @@ def request_change(platform: Platform, waiter: str) -> Callable[[Connection], No
         now = platform.clock()
         if resources.get(connection, GATEWAY) is None:
             resources.insert(
-                connection, key=GATEWAY, written=GATEWAY, kind="gateways", parent="", name="main", spec={}, status={},
-                state="Creating", now=now, by="smalt", due_at=now, home=platform.servers.me,
-            )  # fmt: skip
+                connection,
+                key=GATEWAY,
+                written=GATEWAY,
+                kind="gateways",
+                parent="",
+                name="main",
+                spec={},
+                status={},
+                state="Creating",
+                now=now,
+                by="smalt",
+                due_at=now,
+                home=platform.servers.me,
+            )
         resources.reopen(connection, GATEWAY, now)
         resources.wait_for(connection, waiter, [GATEWAY], now)
 
@@ -248,9 +259,18 @@ def _insert(connection: Connection, key: str, status: Document, now: float) -> N
     if resources.get(connection, key) is not None:  # else it went meanwhile
         id_ = _told_id(key)
         resources.insert(
-            connection, key=id_, written=id_, kind=ROUTES, parent=GATEWAY, name=key.rpartition("/")[2], spec={},
-            status=status, state="Succeeded", now=now, by="smalt",
-        )  # fmt: skip
+            connection,
+            key=id_,
+            written=id_,
+            kind=ROUTES,
+            parent=GATEWAY,
+            name=key.rpartition("/")[2],
+            spec={},
+            status=status,
+            state="Succeeded",
+            now=now,
+            by="smalt",
+        )
 
 
 def _look_again(row: Row, version: str) -> Step:

@@ -54,9 +54,13 @@ def checked(given: Mapping[str, Any] | None) -> Document:
     if not 1 <= seconds_of(poll, 1, f"{FIELD}.pollingInterval") <= _POLL_MOST_S:
         raise invalid(f"{FIELD}.pollingInterval: from 1 s to an hour is possible.", f"{FIELD}.pollingInterval")
     return {
-        **values, "scaleType": TARGET, "minInstances": least, "maxInstances": most,
-        "targetUtilizationPercentage": target, "pollingInterval": poll,
-    }  # fmt: skip
+        **values,
+        "scaleType": TARGET,
+        "minInstances": least,
+        "maxInstances": most,
+        "targetUtilizationPercentage": target,
+        "pollingInterval": poll,
+    }
 
 
 def _whole(values: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:

@@ -53,10 +53,11 @@ def _storage(platform: Platform, workspace: Row, stores: list[Row]) -> Iterator[
         account = hosted_account(store.properties)
         if account and not platform.blobs.has_container(account, store.properties["containerName"]):
             yield _result(
-                "ContainerMissing", "Error",
+                "ContainerMissing",
+                "Error",
                 f"The container '{store.properties['containerName']}' of datastore '{store.name}' is missing in the"
                 f" storage account '{account}'.",
-            )  # fmt: skip
+            )
 
 
 def _disk(platform: Platform) -> Iterator[Document]:

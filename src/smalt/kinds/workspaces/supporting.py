@@ -162,9 +162,19 @@ def claim_account(
     elif row is None:
         spec = {**one.top, "location": REGION, "properties": {}}
         resources.insert(
-            connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec=spec,
-            status={"given": True}, state="Succeeded", now=now, by=by, lookup=workspace.key,
-        )  # fmt: skip
+            connection,
+            key=id_.key,
+            written=str(id_),
+            kind=id_.kind,
+            parent=id_.parent.key,
+            name=id_.name,
+            spec=spec,
+            status={"given": True},
+            state="Succeeded",
+            now=now,
+            by=by,
+            lookup=workspace.key,
+        )
 
 
 def ensure_account(connection: Connection, registry: Row, account: str, now: float) -> None:
@@ -178,9 +188,19 @@ def _insert(connection: Connection, one: Support, id_: ResourceId, workspace: Ro
     own = None if given and one.kind != SUPPORTS["storageAccount"].kind else workspace.id
     spec = {**one.top, "location": workspace.spec.get("location") or REGION, "properties": {}}
     resources.insert(
-        connection, key=id_.key, written=str(id_), kind=one.kind, parent=id_.parent.key, name=id_.name, spec=spec,
-        status={"given": True} if given else {}, state="Succeeded", now=now, by=workspace.created_by, lookup=own,
-    )  # fmt: skip
+        connection,
+        key=id_.key,
+        written=str(id_),
+        kind=one.kind,
+        parent=id_.parent.key,
+        name=id_.name,
+        spec=spec,
+        status={"given": True} if given else {},
+        state="Succeeded",
+        now=now,
+        by=workspace.created_by,
+        lookup=own,
+    )
 
 
 def check_delete(request: Request, connection: Connection, workspace: Row) -> None:
@@ -259,9 +279,16 @@ def kind(name: str, view: Callable[[Platform, Row], Document], **more: Any) -> K
     """The kind of one of the four."""
     one = SUPPORTS[name]
     return Kind(
-        path=one.type, title=one.title, provider=one.provider, tracked=True, admit=_admit, reconcile=_step, view=view,
-        name_pattern=one.name_pattern, **more,
-    )  # fmt: skip
+        path=one.type,
+        title=one.title,
+        provider=one.provider,
+        tracked=True,
+        admit=_admit,
+        reconcile=_step,
+        view=view,
+        name_pattern=one.name_pattern,
+        **more,
+    )
 
 
 KINDS = [kind("keyVault", _vault), kind("containerRegistry", _registry), kind("applicationInsights", _insights)]

@@ -91,9 +91,19 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
         supporting.claim_account(connection, target, body["properties"], now, by)
         if found is None:
             resources.insert(
-                connection, key=target.key, written=str(target), kind=target.kind, parent=target.parent.key, name=name,
-                spec=body, status={}, state="Creating", now=now, by=by, due_at=now,
-            )  # fmt: skip
+                connection,
+                key=target.key,
+                written=str(target),
+                kind=target.kind,
+                parent=target.parent.key,
+                name=name,
+                spec=body,
+                status={},
+                state="Creating",
+                now=now,
+                by=by,
+                due_at=now,
+            )
         else:
             resources.replace_spec(connection, found, body, state=found.state, now=now, by=by, due=True)
 

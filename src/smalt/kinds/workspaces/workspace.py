@@ -146,9 +146,18 @@ def _insert(connection: Connection, id_: ResourceId, spec: Document, status: Doc
     if resources.get(connection, id_.key) is not None:
         return False
     resources.insert(
-        connection, key=id_.key, written=str(id_), kind=id_.kind, parent=id_.parent.key, name=id_.name, spec=spec,
-        status=status, state="Succeeded", now=now, by="smalt",
-    )  # fmt: skip
+        connection,
+        key=id_.key,
+        written=str(id_),
+        kind=id_.kind,
+        parent=id_.parent.key,
+        name=id_.name,
+        spec=spec,
+        status=status,
+        state="Succeeded",
+        now=now,
+        by="smalt",
+    )
     return True
 
 

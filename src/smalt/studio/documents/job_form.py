@@ -90,7 +90,7 @@ def shown(given: Mapping[str, Any]) -> Document:
         "instances": resources.get("instance_count") or 1,
         "timeout": limits.get("timeout") or "",
         "rest": json.dumps(_unshown(given)),
-    }  # fmt: skip
+    }
 
 
 def _unshown(given: Mapping[str, Any]) -> Document:

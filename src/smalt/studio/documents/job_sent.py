@@ -42,9 +42,10 @@ def sent(document: Document, code: str = "") -> Sent:
     kind = type_of(document)
     if kind not in _OF_TYPE:
         found.wrong(
-            ("type",), f"jobs of type '{kind}' cannot be made here: send the file by 'az ml job create -f', or a"
-            " command, sweep or pipeline job."
-        )  # fmt: skip
+            ("type",),
+            f"jobs of type '{kind}' cannot be made here: send the file by 'az ml job create -f', or a"
+            " command, sweep or pipeline job.",
+        )
         raise Faulty(found.faults)
     unknown(found, document, _OF_TYPE[kind], ())
     _common(found, document)
@@ -125,7 +126,7 @@ def _sweep(found: Sent, document: Document, code: str) -> None:
         "limits": {"jobLimitsType": "Sweep", **said},
         "earlyTermination": _policy(found, document),
         "resources": fields.resources(found, document),
-    }  # fmt: skip
+    }
 
 
 def _distribution(found: Sent, given: Any, path: Path) -> list[Any]:

@@ -31,9 +31,10 @@ def _is_step(sent: Sent, name: str, given: Any) -> bool:
     kind = str(given.get("type") or "command")  # pyright: ignore
     if kind not in ("command", "pipeline", "sweep", "parallel") or (kind != "command" and "component" not in given):
         sent.wrong(
-            (*path, "type"), f"a step of type '{kind}' is made here of a registered component ('component:"
-            " azureml:NAME:VERSION') alone: send the file by 'az ml job create -f'."
-        )  # fmt: skip
+            (*path, "type"),
+            f"a step of type '{kind}' is made here of a registered component ('component:"
+            " azureml:NAME:VERSION') alone: send the file by 'az ml job create -f'.",
+        )
         return False
     return True
 
@@ -44,9 +45,10 @@ def _step(sent: Sent, document: Document, name: str, given: Mapping[str, Any], c
     component = text(sent, given, "component", path)
     if component and not fields.is_elsewhere(component):
         sent.wrong(
-            (*path, "component"), f"'{component}' is a file of your own machine: register it, and name it"
-            " 'azureml:NAME:VERSION', or write its command here."
-        )  # fmt: skip
+            (*path, "component"),
+            f"'{component}' is a file of your own machine: register it, and name it"
+            " 'azureml:NAME:VERSION', or write its command here.",
+        )
     into = mapping(sent, given, "outputs", path)
     bound = {port: _bound(sent, one, (*path, "outputs", port)) for port, one in into.items()}
     ports = mapping(sent, given, "inputs", path)

@@ -48,9 +48,15 @@ def suffix(name: str) -> str:
 async def _file(files: Files, visit: Visit) -> Response:
     name = visit.http.query_params.get("path", "")
     shown = basename(name or files.place.root) or "file"
-    return await _answer(files, name, visit.http.headers.get("range", ""), {
-        "Content-Type": "application/octet-stream", "Content-Disposition": _attachment(shown),
-    })  # fmt: skip
+    return await _answer(
+        files,
+        name,
+        visit.http.headers.get("range", ""),
+        {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": _attachment(shown),
+        },
+    )
 
 
 async def _picture(files: Files, visit: Visit) -> Response:

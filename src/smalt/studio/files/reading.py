@@ -132,9 +132,11 @@ async def all_below(files: Files, below: str, most: int) -> AsyncIterator[Entry]
             seen += 1
             if seen > most:
                 raise Refused(
-                    413, "TooManyFiles", f"The folder has more than {most} files: take parts of it, or copy it "
+                    413,
+                    "TooManyFiles",
+                    f"The folder has more than {most} files: take parts of it, or copy it "
                     "with azcopy or the SDK's artifact utilities.",
-                )  # fmt: skip
+                )
             yield one
         if not (after := level.more):
             return

@@ -58,9 +58,16 @@ async def show(visit: Visit) -> Response:
     cursor = await visit.cursor()
     changes, more = await _page(visit, given.get("before", ""))
     return page(
-        "activity.html", visit, cursor=cursor, chosen=chosen, whats=WHATS, scopes=SCOPES, first=not given.get("before"),
-        changes=[_shown(visit, one) for one in changes], more=more,
-    )  # fmt: skip
+        "activity.html",
+        visit,
+        cursor=cursor,
+        chosen=chosen,
+        whats=WHATS,
+        scopes=SCOPES,
+        first=not given.get("before"),
+        changes=[_shown(visit, one) for one in changes],
+        more=more,
+    )
 
 
 async def as_csv(visit: Visit) -> Response:

@@ -19,9 +19,14 @@ async def show(visit: Visit) -> Response:
     found = await visit.api.get(_rules(visit), query)
     alerts = sorted((alert(one) for one in found["value"]), key=lambda one: (one["state"] != "Fired", one["severity"]))
     return page(
-        "alerts.html", visit, cursor=cursor, alerts=alerts, more=following(found), first=not after,
+        "alerts.html",
+        visit,
+        cursor=cursor,
+        alerts=alerts,
+        more=following(found),
+        first=not after,
         feed=_group(visit),
-    )  # fmt: skip
+    )
 
 
 async def acknowledge(visit: Visit) -> Response:

@@ -146,9 +146,16 @@ def _node(visit: Visit, one: Document, edges: Mapping[str, set[str]]) -> Documen
     gone = bool(one.get("deletedAt")) or one.get("state") == "Deleted"
     as_ = ", ".join(sorted(edges.get(one["key"], ())))
     return {
-        "id": str(one["id"]).lower(), "title": title, "what": what, "to": "" if gone else to, "as": as_, "gone": gone,
-        "state": one.get("state") or "", "created": one["createdAt"], "distance": one["distance"],
-    }  # fmt: skip
+        "id": str(one["id"]).lower(),
+        "title": title,
+        "what": what,
+        "to": "" if gone else to,
+        "as": as_,
+        "gone": gone,
+        "state": one.get("state") or "",
+        "created": one["createdAt"],
+        "distance": one["distance"],
+    }
 
 
 _PAGES = {"jobs": "/jobs", "data": "/data", "models": "/models", "environments": "/environments", "components":
@@ -196,10 +203,20 @@ async def _names(type_: AssetType, visit: Visit) -> Response:
     of, others = await asyncio.gather(home(visit), _registries(visit))
     found = await visit.api.get(f"{of}/{type_.name}", query)
     return page(
-        "assets.html", visit, cursor=cursor, asset_type=type_, to=partial(link, visit), more=following(found),
-        first=not given.get("after"), view=view, chosen=chosen, registry=given.get("registry", ""), origin=origin,
-        registries=[one["name"] for one in others], names=[_name(one) for one in without_aliases(found["value"])],
-    )  # fmt: skip
+        "assets.html",
+        visit,
+        cursor=cursor,
+        asset_type=type_,
+        to=partial(link, visit),
+        more=following(found),
+        first=not given.get("after"),
+        view=view,
+        chosen=chosen,
+        registry=given.get("registry", ""),
+        origin=origin,
+        registries=[one["name"] for one in others],
+        names=[_name(one) for one in without_aliases(found["value"])],
+    )
 
 
 def without_aliases(found: list[Document]) -> list[Document]:
@@ -229,10 +246,19 @@ async def _versions(type_: AssetType, visit: Visit) -> Response:
     of = await path(visit, type_)
     above, found = await asyncio.gather(visit.api.get(of), visit.api.get(f"{of}/versions", query))
     return page(
-        "versions.html", visit, cursor=cursor, asset_type=type_, to=partial(link, visit), above=_name(above),
-        own=page_of(type_, above["name"]), versions=[_version(one) for one in found["value"]],
-        more=following(found), first=not given.get("after"), view=view, id=str(above["id"]).lower(),
-    )  # fmt: skip
+        "versions.html",
+        visit,
+        cursor=cursor,
+        asset_type=type_,
+        to=partial(link, visit),
+        above=_name(above),
+        own=page_of(type_, above["name"]),
+        versions=[_version(one) for one in found["value"]],
+        more=following(found),
+        first=not given.get("after"),
+        view=view,
+        id=str(above["id"]).lower(),
+    )
 
 
 def _version(one: Document) -> Document:

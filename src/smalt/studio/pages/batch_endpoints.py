@@ -43,10 +43,17 @@ async def show_one(visit: Visit) -> Response:
         visit.api.get(f"{_path(visit)}/jobs", {"count": str(JOBS)}),
     )
     return page(
-        "batch_endpoint.html", visit, cursor=cursor, endpoint=_shown(document), more=following(deployments),
-        deployments=[_deployment(one) for one in deployments["value"]], first=not after, types=INPUT_TYPES,
-        jobs=[_job(visit, one) for one in jobs["value"]], rows=range(INPUTS),
-    )  # fmt: skip
+        "batch_endpoint.html",
+        visit,
+        cursor=cursor,
+        endpoint=_shown(document),
+        more=following(deployments),
+        deployments=[_deployment(one) for one in deployments["value"]],
+        first=not after,
+        types=INPUT_TYPES,
+        jobs=[_job(visit, one) for one in jobs["value"]],
+        rows=range(INPUTS),
+    )
 
 
 async def set_default(visit: Visit) -> Response:

@@ -52,12 +52,23 @@ async def show(visit: Visit) -> Response:
         "y": given.get("y") or (f"metrics.{metric}" if metric else ""),
     }
     return page(
-        "compare.html", visit, cursor=cursor, jobs=[shown(one) for one in documents.values()], columns=columns,
-        metrics=metrics, values=values, ranges=ranges, best=_best(ranges, metrics), metric=metric, group=group,
+        "compare.html",
+        visit,
+        cursor=cursor,
+        jobs=[shown(one) for one in documents.values()],
+        columns=columns,
+        metrics=metrics,
+        values=values,
+        ranges=ranges,
+        best=_best(ranges, metrics),
+        metric=metric,
+        group=group,
         scatter=scatter,
-        missing=[one for one in _names(visit) if one not in documents], given=given,
-        groups=_groups(group, columns, names, values, metrics), provenance=await _provenance(visit, names),
-    )  # fmt: skip
+        missing=[one for one in _names(visit) if one not in documents],
+        given=given,
+        groups=_groups(group, columns, names, values, metrics),
+        provenance=await _provenance(visit, names),
+    )
 
 
 async def table(visit: Visit) -> Response:
@@ -152,7 +163,7 @@ def _columns(documents: Mapping[str, Document], values: Mapping[str, Any], param
         Column(key, key.partition(".")[2] or key, found)
         for key, found in by_key.items()
         if len(found) < len(documents) or len(set(found.values())) > 1
-    ][: 2 * KEYS_MOST]  # fmt: skip
+    ][: 2 * KEYS_MOST]
 
 
 def _first(columns: Sequence[Column], metrics: Sequence[str]) -> str:

@@ -23,14 +23,20 @@ async def show(visit: Visit) -> Response:
     said = version["properties"]["componentSpec"]
     ordered = {name: said[name] for name in (*_SHORT, *said) if name in said}
     return page(
-        "component.html", visit, cursor=cursor, **described(visit, COMPONENTS, version),
-        type=said.get("type") or "", title=said.get("display_name") or "",
+        "component.html",
+        visit,
+        cursor=cursor,
+        **described(visit, COMPONENTS, version),
+        type=said.get("type") or "",
+        title=said.get("display_name") or "",
         command=said.get("command") or part(said, "task").get("program_arguments") or "",
         code=_asset(visit, said.get("code") or part(said, "task").get("code")),
         environment=_asset(visit, said.get("environment") or part(said, "task").get("environment")),
-        inputs=_ports(said, "inputs"), outputs=_ports(said, "outputs"), steps=sorted(part(said, "jobs")),
+        inputs=_ports(said, "inputs"),
+        outputs=_ports(said, "outputs"),
+        steps=sorted(part(said, "jobs")),
         text=yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120),
-    )  # fmt: skip
+    )
 
 
 def _asset(visit: Visit, given: Any) -> tuple[str, str]:

@@ -36,13 +36,20 @@ async def show(visit: Visit) -> Response:
     compute = shown(document, queue["properties"])
     instance = document["properties"]["computeType"] == INSTANCE
     return page(
-        "compute.html", visit, cursor=cursor, compute=compute, queue=queue["properties"], events=events["value"][-20:],
+        "compute.html",
+        visit,
+        cursor=cursor,
+        compute=compute,
+        queue=queue["properties"],
+        events=events["value"][-20:],
         programs=[one for one in compute["applications"] if one["displayName"] != "Jupyter"] if instance else [],
-        idle=_minutes(document) if instance else "", times=_times(compute["schedules"]), path=_path(visit),
+        idle=_minutes(document) if instance else "",
+        times=_times(compute["schedules"]),
+        path=_path(visit),
         api_version=API_VERSION,
         quotas=[one for one in quotas["value"] if one["id"].lower().startswith(visit.workspace.key)],
         charts=[("cpu", "Processors"), ("memory", "Memory, MB")] if instance else [("nodes", "Nodes that jobs have")],
-    )  # fmt: skip
+    )
 
 
 _QUOTAS = "/providers/Microsoft.MachineLearningServices/locations/local/quotas"
@@ -73,10 +80,15 @@ async def change(visit: Visit) -> Response:
     known = shown(document, {})["schedules"]
     schedules: list[Document] = [one for one in known if one["triggerType"] != _CRON]
     schedules += [
-        {"action": action, "triggerType": _CRON, "status": "Enabled",
-         "cron": {"expression": given[field].strip(), "timeZone": given.get("zone", "").strip() or "UTC"}}
-        for action, field in (("Start", "start"), ("Stop", "stop")) if given.get(field, "").strip()
-    ]  # fmt: skip
+        {
+            "action": action,
+            "triggerType": _CRON,
+            "status": "Enabled",
+            "cron": {"expression": given[field].strip(), "timeZone": given.get("zone", "").strip() or "UTC"},
+        }
+        for action, field in (("Start", "start"), ("Stop", "stop"))
+        if given.get(field, "").strip()
+    ]
     machine: Document = {
         "idleTimeBeforeShutdown": minutes(given.get("idle", "").strip()) or None,
         "schedules": {"computeStartStop": schedules},

@@ -90,9 +90,13 @@ async def _form(visit: Visit, given: Mapping[str, str], refused: Refused | None 
     sizes = await visit.api.get(f"/subscriptions/{visit.workspace.subscription}{_LOCATION}/vmSizes")
     values = {"name": "", "size": DEFAULT_SIZE, "least": "0", "most": "1", "idle": "", **given}
     return page(
-        "compute_new.html", visit, refused.status if refused else 200, values=values, sizes=sizes["value"],
+        "compute_new.html",
+        visit,
+        refused.status if refused else 200,
+        values=values,
+        sizes=sizes["value"],
         refused=refused,
-    )  # fmt: skip
+    )
 
 
 _LOCATION = "/providers/Microsoft.MachineLearningServices/locations/local"

@@ -22,9 +22,10 @@ async def show(visit: Visit) -> Response:
 
 async def config(visit: Visit) -> Response:
     return Response(
-        _config(visit), headers={**HEADERS, "Content-Disposition": 'attachment; filename="config.json"'},
+        _config(visit),
+        headers={**HEADERS, "Content-Disposition": 'attachment; filename="config.json"'},
         media_type="application/json",
-    )  # fmt: skip
+    )
 
 
 async def authority(visit: Visit) -> Response:
@@ -73,14 +74,22 @@ def _texts(visit: Visit) -> list[tuple[str, str, str, str]]:
         'with mlflow.start_run():\n    mlflow.log_metric("loss", 0.1)\n'
     )
     return [
-        ("here", "On the platform's machine", "The variables that turn unmodified clients to this platform.",
-         f'eval "$(smalt env --root {settings.root})"'),
-        ("elsewhere", "On another machine", "The same, with a service principal; the platform's machine prints its id"
-         " and secret.", elsewhere),
+        (
+            "here",
+            "On the platform's machine",
+            "The variables that turn unmodified clients to this platform.",
+            f'eval "$(smalt env --root {settings.root})"',
+        ),
+        (
+            "elsewhere",
+            "On another machine",
+            "The same, with a service principal; the platform's machine prints its id and secret.",
+            elsewhere,
+        ),
         ("python", "Python", "With the variables set, as against Azure.", python),
         ("az", "az", "Once for each folder of the CLI's configuration.", az),
         ("mlflow", "MLflow", "From anywhere, into this workspace.", mlflow),
-    ]  # fmt: skip
+    ]
 
 
 ROUTES = (get("/connect", show), get("/connect/config.json", config), get("/connect/ca.pem", authority))

@@ -26,9 +26,14 @@ async def show(visit: Visit) -> Response:
     found = await visit.api.get(f"{visit.workspace}/datastores", query)
     stores = [_shown(one) for one in found["value"]]
     return page(
-        "datastores.html", visit, cursor=cursor, stores=stores, more=following(found), first=not given.get("after"),
+        "datastores.html",
+        visit,
+        cursor=cursor,
+        stores=stores,
+        more=following(found),
+        first=not given.get("after"),
         words=query["searchText"],
-    )  # fmt: skip
+    )
 
 
 async def show_one(visit: Visit) -> Response:
@@ -36,10 +41,16 @@ async def show_one(visit: Visit) -> Response:
     store = _shown(await visit.api.get(f"{visit.workspace}/datastores/{name}"))
     browser = await browsed(visit, _source(visit))
     return page(
-        "datastore.html", visit, cursor=cursor, store=store, browser=browser, to=visit.link,
-        base=f"/datastores/{quote(name)}", opens=opening(visit, name),
+        "datastore.html",
+        visit,
+        cursor=cursor,
+        store=store,
+        browser=browser,
+        to=visit.link,
+        base=f"/datastores/{quote(name)}",
+        opens=opening(visit, name),
         uri=f"azureml://datastores/{store['name']}/paths/{browser.path}",
-    )  # fmt: skip
+    )
 
 
 def opening(visit: Visit, name: str) -> str:

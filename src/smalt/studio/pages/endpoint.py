@@ -31,18 +31,28 @@ async def show(visit: Visit) -> Response:
     if after := visit.http.query_params.get("after"):
         query["$skipToken"] = after
     document, found, history = await asyncio.gather(
-        visit.api.get(path_of(visit)), visit.api.get(f"{path_of(visit)}/deployments", query),
+        visit.api.get(path_of(visit)),
+        visit.api.get(f"{path_of(visit)}/deployments", query),
         visit.api.get(f"{path_of(visit)}/history"),
-    )  # fmt: skip
+    )
     endpoint = shown(document)
     deployments = [deployment_of(one, endpoint) for one in found["value"]]
     read = {"": _overview, "traffic": _traffic, "test": _test, "alerts": _alerts}[tab]
     return page(
-        "endpoint.html", visit, cursor=cursor, tab=tab, tabs=TABS, endpoint=endpoint, deployments=deployments,
-        more=following(found), first=not after, api_version=API_VERSION, changes=history["value"][: -CHANGES - 1 : -1],
+        "endpoint.html",
+        visit,
+        cursor=cursor,
+        tab=tab,
+        tabs=TABS,
+        endpoint=endpoint,
+        deployments=deployments,
+        more=following(found),
+        first=not after,
+        api_version=API_VERSION,
+        changes=history["value"][: -CHANGES - 1 : -1],
         rollbacks=_rollbacks(history),
         **await read(visit, endpoint, deployments),
-    )  # fmt: skip
+    )
 
 
 async def numbers(visit: Visit) -> Response:

@@ -16,9 +16,12 @@ USED = {"CpuUtilizationMillicores": "cpu", "CpuMemoryUtilizationMegabytes": "mem
 async def numbers_of(visit: Visit, endpoint: str) -> dict[str, Document]:
     """By the deployment's name in lower case: requests, failed, p50, p95, p99 (ms; None: nothing was asked)."""
     asked = {
-        "metricnames": ",".join((*COUNTED, *TIMES)), "$filter": "deployment eq '*'", "timespan": "PT1H",
-        "interval": "PT2H", "aggregation": "Total,Average",
-    }  # fmt: skip
+        "metricnames": ",".join((*COUNTED, *TIMES)),
+        "$filter": "deployment eq '*'",
+        "timespan": "PT1H",
+        "interval": "PT2H",
+        "aggregation": "Total,Average",
+    }
     found: defaultdict[str, Document] = defaultdict(lambda: dict.fromkeys((*COUNTED.values(), *TIMES.values())))
     for name, labels, data in _series(await _metrics(visit, endpoint, asked)):
         of = found[labels["deployment"].lower()]
@@ -32,9 +35,12 @@ async def numbers_of(visit: Visit, endpoint: str) -> dict[str, Document]:
 async def instances(visit: Visit, endpoint: str) -> list[Document]:
     """Those that ran in the last two minutes: deployment, instance, cpu (processors) and memory (MB), the newest."""
     asked = {
-        "metricnames": ",".join(USED), "$filter": "deployment eq '*' and instance eq '*'", "timespan": "PT2M",
-        "interval": "PT1M", "aggregation": "Average",
-    }  # fmt: skip
+        "metricnames": ",".join(USED),
+        "$filter": "deployment eq '*' and instance eq '*'",
+        "timespan": "PT2M",
+        "interval": "PT1M",
+        "aggregation": "Average",
+    }
     found: defaultdict[tuple[str, str], Document] = defaultdict(lambda: dict.fromkeys(USED.values()))
     for name, labels, data in _series(await _metrics(visit, endpoint, asked)):
         values = [one["average"] for one in data if one.get("average") is not None]

@@ -11,8 +11,10 @@ BODY = '{"input_data": []}'  # ask.js puts an example of the model's there, wher
 def snippets(endpoint: Document) -> list[tuple[str, str, str]]:
     """Id, title and text of each. The key comes from a variable: one that stands in a script is soon in git."""
     uri, name = endpoint["uri"], endpoint["name"]
-    how = {"Key": f"az ml online-endpoint get-credentials -n {name} --query primaryKey -o tsv",
-           "AMLToken": f"az ml online-endpoint get-credentials -n {name} --query accessToken -o tsv"}  # fmt: skip
+    how = {
+        "Key": f"az ml online-endpoint get-credentials -n {name} --query primaryKey -o tsv",
+        "AMLToken": f"az ml online-endpoint get-credentials -n {name} --query accessToken -o tsv",
+    }
     get_key = how.get(endpoint["auth"], _TOKEN)
     curl = (
         f"KEY=$({get_key})\n"

@@ -33,9 +33,14 @@ async def show(visit: Visit) -> Response:
         (*section, jobs, len(jobs) < SHOWN and more) for section, (jobs, more) in zip(SECTIONS, found, strict=True)
     ]
     return page(
-        "home.html", visit, cursor=cursor, sections=sections, causes=failures["value"][:CAUSES],
-        endpoints=[endpoints.shown(one) for one in serving["value"]], more_endpoints=following(serving),
-    )  # fmt: skip
+        "home.html",
+        visit,
+        cursor=cursor,
+        sections=sections,
+        causes=failures["value"][:CAUSES],
+        endpoints=[endpoints.shown(one) for one in serving["value"]],
+        more_endpoints=following(serving),
+    )
 
 
 async def workspaces(visit: Visit) -> Response:

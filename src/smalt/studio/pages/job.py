@@ -100,9 +100,13 @@ async def _metrics(visit: Visit, document: Document) -> Document:
     axis = given.get("axis") if given.get("axis") in AXES else "step"
     latest = await visit.logged.latest(visit.workspace.key, document["name"])
     return {
-        "latest": latest, "axis": axis, "scale": given.get("scale", ""), "smooth": given.get("smooth", ""),
-        "axes": AXES, "uses": USES,
-    }  # fmt: skip
+        "latest": latest,
+        "axis": axis,
+        "scale": given.get("scale", ""),
+        "smooth": given.get("smooth", ""),
+        "axes": AXES,
+        "uses": USES,
+    }
 
 
 async def points(visit: Visit) -> Response:
@@ -165,10 +169,13 @@ async def _origin(visit: Visit, document: Document) -> Document:
     )
     warnings = [one["message"] for one in details["warnings"]]
     return {
-        "made": made, "lock": sorted(part(made["environment"], "lock").items()), "warnings": warnings,
-        "environment": _asset(visit, made["environment"].get("id")), "to": visit.link,
+        "made": made,
+        "lock": sorted(part(made["environment"], "lock").items()),
+        "warnings": warnings,
+        "environment": _asset(visit, made["environment"].get("id")),
+        "to": visit.link,
         "browser": await browsed(visit, _files(visit, made["code"])) if _is_id(made.get("code")) else None,
-    }  # fmt: skip
+    }
 
 
 async def _code(visit: Visit) -> Files:

@@ -40,9 +40,19 @@ async def show(visit: Visit) -> Response:
     jobs = [shown(one) for one in documents]
     offered = await _offered(visit, jobs)
     return page(
-        "jobs.html", visit, cursor=cursor, asked=asked, wrong=wrong, more=more, columns=columns,
-        rows=await _rows(visit, jobs, columns), offered=offered, statuses=STATUSES, types=TYPES, csv_most=CSV_MOST,
-    )  # fmt: skip
+        "jobs.html",
+        visit,
+        cursor=cursor,
+        asked=asked,
+        wrong=wrong,
+        more=more,
+        columns=columns,
+        rows=await _rows(visit, jobs, columns),
+        offered=offered,
+        statuses=STATUSES,
+        types=TYPES,
+        csv_most=CSV_MOST,
+    )
 
 
 async def as_csv(visit: Visit) -> Response:

@@ -46,9 +46,12 @@ async def use(visit: Visit) -> Response:
     ended = seconds(run.get("endTimeUtc")) or moment()
     since = max(begun - 60, ended - 60 * _MINUTES_MOST)
     query = {
-        "metricnames": asked.metric, "timespan": f"{_time(since)}/{_time(ended + 60)}", "interval": "PT1M",
-        "aggregation": "Average", "$filter": "instance eq '*'",
-    }  # fmt: skip
+        "metricnames": asked.metric,
+        "timespan": f"{_time(since)}/{_time(ended + 60)}",
+        "interval": "PT1M",
+        "aggregation": "Average",
+        "$filter": "instance eq '*'",
+    }
     found = await visit.api.get(f"{visit.workspace}/jobs/{name}/providers/Microsoft.Insights/metrics", query)
     return JSONResponse(_columns(found, asked), headers=HEADERS)
 

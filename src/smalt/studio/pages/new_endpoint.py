@@ -42,21 +42,30 @@ async def show(visit: Visit) -> Response:
     taken = await _listed(visit, f"onlineEndpoints/{endpoint}/deployments") if there else []
     names = {one["name"].lower() for one in taken}
     return page(
-        "new_endpoint.html", visit, model=model, endpoint=endpoint, auths=AUTH, size=SIZE,
+        "new_endpoint.html",
+        visit,
+        model=model,
+        endpoint=endpoint,
+        auths=AUTH,
+        size=SIZE,
         deployment=next((one for one in COLOURS if one not in names), ""),
         models=[f"{one['name']}:{one['properties'].get('latestVersion') or 1}" for one in models],
         endpoints=[one["name"] for one in endpoints],
-        environments=[f"azureml:{one['name']}@latest" for one in environments], sizes=sizes["value"],
+        environments=[f"azureml:{one['name']}@latest" for one in environments],
+        sizes=sizes["value"],
         first=not there,
-    )  # fmt: skip
+    )
 
 
 async def preview(visit: Visit) -> Response:
     endpoint, deployment = _documents(visit)
     return page(
-        "endpoint_preview.html", visit, endpoint=dump(endpoint), deployment=dump(deployment),
+        "endpoint_preview.html",
+        visit,
+        endpoint=dump(endpoint),
+        deployment=dump(deployment),
         code=sdk_code(endpoint, deployment),
-    )  # fmt: skip
+    )
 
 
 async def make(visit: Visit) -> Response:
@@ -90,9 +99,14 @@ async def deploying(visit: Visit) -> Response:
     document, deployment = await asyncio.gather(visit.api.get(_path(visit)), visit.api.get(_deployment(visit)))
     endpoint = shown(document)
     return page(
-        "deploying.html", visit, cursor=cursor, endpoint=endpoint, one=deployment_of(deployment, endpoint),
-        wanted=_is_wish(visit, document), api_version=API_VERSION,
-    )  # fmt: skip
+        "deploying.html",
+        visit,
+        cursor=cursor,
+        endpoint=endpoint,
+        one=deployment_of(deployment, endpoint),
+        wanted=_is_wish(visit, document),
+        api_version=API_VERSION,
+    )
 
 
 async def send_traffic(visit: Visit) -> Response:

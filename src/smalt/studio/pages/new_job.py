@@ -140,10 +140,15 @@ def _resource(kind: str, workspace: str, place: str, body: Document) -> Document
 
 async def _form(visit: Visit, document: Document, name: str) -> Response:
     return page(
-        "new_job.html", visit, job=job_form.shown(document), origin=name, types=DATA_TYPES,
+        "new_job.html",
+        visit,
+        job=job_form.shown(document),
+        origin=name,
+        types=DATA_TYPES,
         input_types=(job_form.LITERAL, *DATA_TYPES),
-        modes=tuple(MODES), **await _choices(visit),
-    )  # fmt: skip
+        modes=tuple(MODES),
+        **await _choices(visit),
+    )
 
 
 async def _yaml(visit: Visit, text: str, name: str) -> Response:

@@ -26,9 +26,15 @@ async def show(visit: Visit) -> Response:
         query["$skipToken"] = after
     found = await visit.api.get(f"{visit.workspace}/schedules", query)
     return page(
-        "schedules.html", visit, cursor=cursor, schedules=[_shown(one) for one in found["value"]], view=view,
-        views=VIEWS, more=following(found), first=not after,
-    )  # fmt: skip
+        "schedules.html",
+        visit,
+        cursor=cursor,
+        schedules=[_shown(one) for one in found["value"]],
+        view=view,
+        views=VIEWS,
+        more=following(found),
+        first=not after,
+    )
 
 
 async def show_one(visit: Visit) -> Response:
@@ -40,10 +46,16 @@ async def show_one(visit: Visit) -> Response:
     jobs, more = await listed(visit, query)
     action = part(document["properties"], "action")
     return page(
-        "schedule.html", visit, cursor=cursor, schedule=_shown(document), jobs=jobs, more=more,
-        times=document["properties"].get("nextRunTimes") or [], job=part(action, "jobDefinition"),
+        "schedule.html",
+        visit,
+        cursor=cursor,
+        schedule=_shown(document),
+        jobs=jobs,
+        more=more,
+        times=document["properties"].get("nextRunTimes") or [],
+        job=part(action, "jobDefinition"),
         trigger=sorted(_flat(part(document["properties"], "trigger"))),
-    )  # fmt: skip
+    )
 
 
 async def enable(visit: Visit) -> Response:

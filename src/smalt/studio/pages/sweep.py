@@ -53,10 +53,15 @@ async def trials_of(visit: Visit, document: Document) -> Document:
     shares = await _THREADS.run(_IMPORTANCE.of, sweep, scored, found["maximize"])
     names = sorted({name for one in found["value"] for name in one["parameters"]})
     return {
-        "trials": found["value"][:SHOWN], "submitted": found["submitted"], "metric": found["metric"],
-        "maximize": found["maximize"], "parameters": names, "importance": shares, "scored": len(scored),
+        "trials": found["value"][:SHOWN],
+        "submitted": found["submitted"],
+        "metric": found["metric"],
+        "maximize": found["maximize"],
+        "parameters": names,
+        "importance": shares,
+        "scored": len(scored),
         "x": visit.http.query_params.get("x") or (shares[0][0] if shares else next(iter(names), "")),
-    }  # fmt: skip
+    }
 
 
 async def table(visit: Visit) -> Response:

@@ -54,10 +54,16 @@ async def _next(visit: Visit, name: str) -> str:
 def _form(visit: Visit, fields: Document, error: Refused | None = None) -> Response:
     names = ("name", "version", "description", "dataType", "uri")
     return page(
-        "data_new.html", visit, error.status if error else 200, opens=opening(visit, _STORE), error=error,
-        fields={one: fields.get(one, "") for one in names}, folder=f"uploads/{uuid.uuid4()}/", store=_STORE,
+        "data_new.html",
+        visit,
+        error.status if error else 200,
+        opens=opening(visit, _STORE),
+        error=error,
+        fields={one: fields.get(one, "") for one in names},
+        folder=f"uploads/{uuid.uuid4()}/",
+        store=_STORE,
         types=TYPES,
-    )  # fmt: skip
+    )
 
 
 ROUTES = (get("/data/new", show), post("/data/new", make))

@@ -30,10 +30,17 @@ async def table(wanted: Wanted, reads: Reads) -> dict[str, Any]:
     """As `profile.described`. Raises NoTable, and what `reads` raises."""
     async with _turns:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "smalt.studio.tables", stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, limit=_LINE_MOST, env=_environment(),
+            sys.executable,
+            "-I",
+            "-m",
+            "smalt.studio.tables",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=_LINE_MOST,
+            env=_environment(),
             cwd="/",
-        )  # fmt: skip
+        )
         try:
             async with asyncio.timeout(TIME_MOST_S):
                 return await _talk(process, wanted, reads)

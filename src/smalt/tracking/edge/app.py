@@ -118,10 +118,15 @@ class TrackingApp:
         self._direct = Direct(settings, store, runs, self._mlflow_threads, measured, tracking.default_experiment)
         self._metrics = RunMetrics(tracking, store, measured, self._mlflow_threads)
         self._forward = Forward(
-            settings, tracking, self._upstream, self._registry, runs,
+            settings,
+            tracking,
+            self._upstream,
+            self._registry,
+            runs,
             RunCreations(self._upstream, tracking.database, patience_s, threads=self._mlflow_threads),
-            self._mlflow_threads, measured,
-        )  # fmt: skip
+            self._mlflow_threads,
+            measured,
+        )
         self._prepared: set[tuple[str, str]] = (
             set()
         )  # workspaces that MLflow has; a new one of an old name has another account

@@ -103,7 +103,7 @@ class RunMetrics:
             "properties": {"uxMetricType": _SCALAR},
             "value": [_value(metric, *row) for row in rows[:PAGE]],
             "continuationToken": str(skip + PAGE) if len(rows) > PAGE else None,
-        }  # fmt: skip
+        }
 
 
 @dataclass

@@ -79,9 +79,13 @@ def log_metric(connection: Connection, run_id: str, metric: str, value: float, a
     if connection.execute(select(schema.runs.c.run_uuid).where(schema.runs.c.run_uuid == run_id)).first() is None:
         return
     row: dict[str, Any] = {
-        "key": metric[:_NAME_MOST], "value": value, "timestamp": at_ms, "run_uuid": run_id, "step": step,
+        "key": metric[:_NAME_MOST],
+        "value": value,
+        "timestamp": at_ms,
+        "run_uuid": run_id,
+        "step": step,
         "is_nan": False,
-    }  # fmt: skip
+    }
     connection.execute(insert_into(connection, schema.metrics).values(row).on_conflict_do_nothing())
     latest = insert_into(connection, schema.latest_metrics).values(row)
     changed = {name: latest.excluded[name] for name in ("value", "timestamp", "step", "is_nan")}

@@ -120,8 +120,15 @@ def _info(row: Sequence[Any], data: Document) -> Document:
     run, experiment, name, user, status, begun, ended, artifacts, stage, _ = row
     tagged = next((tag.get("value") for tag in data.get("tags", ()) if tag["key"] == _RUN_NAME), None)
     info: Document = {
-        "run_uuid": run, "experiment_id": str(experiment), "run_name": name or tagged or name, "user_id": user,
-        "status": status, "start_time": begun, "end_time": ended or None, "artifact_uri": artifacts or None,
-        "lifecycle_stage": stage, "run_id": run,
-    }  # fmt: skip
+        "run_uuid": run,
+        "experiment_id": str(experiment),
+        "run_name": name or tagged or name,
+        "user_id": user,
+        "status": status,
+        "start_time": begun,
+        "end_time": ended or None,
+        "artifact_uri": artifacts or None,
+        "lifecycle_stage": stage,
+        "run_id": run,
+    }
     return {key: value for key, value in info.items() if value is not None}

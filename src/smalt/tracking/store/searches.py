@@ -27,7 +27,7 @@ from smalt.tracking.store.filters import (
     Order,
     read_filter,
     read_order,
-)  # fmt: skip
+)
 from smalt.tracking.store.plain import is_unusual
 from smalt.tracking.store.run_documents import COLUMNS, Document, documents
 

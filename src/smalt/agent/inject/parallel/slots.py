@@ -222,10 +222,19 @@ class _Worker:
         stdout, stderr = node.logs.streams(name)
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(START), "work", str(theirs.fileno()), node.config, name,
-                stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr, pass_fds=[theirs.fileno()],
-                start_new_session=True, env=_environment(at),
-            )  # fmt: skip
+                sys.executable,
+                str(START),
+                "work",
+                str(theirs.fileno()),
+                node.config,
+                name,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env=_environment(at),
+            )
         finally:
             theirs.close()
             stdout.close()

@@ -74,9 +74,11 @@ class Carriage:
         self._launch, self._observe = launch, observe
         self._cache = ReadCache(settings.cache, settings.cache_mib << 20, carrier)
         self._fetchers, self._storers, self._scribes, self._lookers = (
-            Crew("carry-fetch", TRANSFERS), Crew("carry-store", TRANSFERS), Crew("carry-logs", _LOGS),
+            Crew("carry-fetch", TRANSFERS),
+            Crew("carry-store", TRANSFERS),
+            Crew("carry-logs", _LOGS),
             Crew("carry-looks", _LOOKS),
-        )  # fmt: skip
+        )
         self._jobs: dict[Path, Carried] = {}
         self._changed = threading.Condition()
         self._nudged = self._closed = False

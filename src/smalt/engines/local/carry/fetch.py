@@ -156,8 +156,10 @@ class Fetch:
             self._cache.make_room(lacking)
             free = free_bytes(place)
             if size + KEEP_FREE_BYTES > free:
-                raise _no_room(f"{words(size)} are to be fetched, {words(free)} are free, and the platform keeps"
-                               f" {words(KEEP_FREE_BYTES)} for itself")  # fmt: skip
+                raise _no_room(
+                    f"{words(size)} are to be fetched, {words(free)} are free, and the platform keeps"
+                    f" {words(KEEP_FREE_BYTES)} for itself"
+                )
 
     def _bring_all(self, items: list[Item]) -> None:
         self._job.check_start()

@@ -52,9 +52,11 @@ def want(status: Mapping[str, Any], power: str, name: str, trigger: str, now: fl
     """`status`, with this wanted from now on; `name` as Azure calls the operation."""
     serial = int(part(status, "want").get("serial", 0)) + 1
     last = {
-        "operationName": name, "operationTime": timestamp(now), "operationStatus": "InProgress",
+        "operationName": name,
+        "operationTime": timestamp(now),
+        "operationStatus": "InProgress",
         "operationTrigger": trigger,
-    }  # fmt: skip
+    }
     return {**status, "want": {"power": power, "serial": serial}, "last": last}
 
 
@@ -146,9 +148,12 @@ def _build(platform: Platform, row: Row, status: Document, build: EnvironmentPla
         return _fail(row, status, error)
     status["asked_build"] = True
     return Step(
-        row.state, status, after=_RESYNC_S, reason="its environment is built",
+        row.state,
+        status,
+        after=_RESYNC_S,
+        reason="its environment is built",
         writes=environment_build.require(platform, build, row.id),
-    )  # fmt: skip
+    )
 
 
 def _starting(row: Row, status: Document, state: TaskState, now: float) -> Step:

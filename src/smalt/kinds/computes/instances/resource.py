@@ -37,9 +37,12 @@ def admit(request: Request, spec: Document, machine: Document, connection: Conne
     if old is None or status.get("error"):  # what failed is tried as it is now
         status = life.want(status, RUN, "Create", USER, request.now)
     return Admitted(
-        {**spec, OURS: {**ours, "plan": life.plan(request.platform)}}, state=old.state if old else "Creating", due=True,
-        status=status, lookup=old.lookup if old and old.lookup else secrets.token_hex(8),
-    )  # fmt: skip
+        {**spec, OURS: {**ours, "plan": life.plan(request.platform)}},
+        state=old.state if old else "Creating",
+        due=True,
+        status=status,
+        lookup=old.lookup if old and old.lookup else secrets.token_hex(8),
+    )
 
 
 def view(platform: Platform, row: Row) -> Document:
@@ -97,9 +100,16 @@ def _current(connection: Connection, row: Row) -> Row:
 
 def _write(request: Request, connection: Connection, row: Row, spec: Any, status: Document | None = None) -> None:
     resources.replace_spec(
-        connection, row, spec, state=row.state, now=request.now, by=request.principal.name, due=True,
-        lookup=row.lookup, status=status,
-    )  # fmt: skip
+        connection,
+        row,
+        spec,
+        state=row.state,
+        now=request.now,
+        by=request.principal.name,
+        due=True,
+        lookup=row.lookup,
+        status=status,
+    )
 
 
 def _check_owned(row: Row) -> None:

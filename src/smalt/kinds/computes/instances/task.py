@@ -147,8 +147,10 @@ def _variables(platform: Platform, row: Row, home: Row, name: str) -> dict[str, 
     )
     owner = instances.owner(row)
     config = {
-        "subscription_id": workspace.subscription, "resource_group": workspace.group, "workspace_name": workspace.name,
-    }  # fmt: skip
+        "subscription_id": workspace.subscription,
+        "resource_group": workspace.group,
+        "workspace_name": workspace.name,
+    }
     found = {
         "AZUREML_ARM_SUBSCRIPTION": workspace.subscription,
         "AZUREML_ARM_RESOURCEGROUP": workspace.group,

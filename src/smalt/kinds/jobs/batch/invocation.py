@@ -119,12 +119,15 @@ def _deployment(request: Request, connection: Connection, endpoint: Row) -> Row:
         field = "properties.defaults.deploymentName"
         raise invalid(
             f"{field}: endpoint '{endpoint.name}' has no default deployment. Set one, or name one in the header"
-            f" {DEPLOYMENT_HEADER}. {has}", field,
-        )  # fmt: skip
+            f" {DEPLOYMENT_HEADER}. {has}",
+            field,
+        )
     raise ArmError(
-        404, "DeploymentNotFound", f"Endpoint '{endpoint.name}' has no deployment '{name[:80]}'."
-        f"{nearest(name, known)} {has}", DEPLOYMENT_HEADER if asked else "properties.defaults.deploymentName",
-    )  # fmt: skip
+        404,
+        "DeploymentNotFound",
+        f"Endpoint '{endpoint.name}' has no deployment '{name[:80]}'.{nearest(name, known)} {has}",
+        DEPLOYMENT_HEADER if asked else "properties.defaults.deploymentName",
+    )
 
 
 def _submit(
@@ -215,8 +218,9 @@ def _of_component(connection: Connection, workspace: ResourceId, configuration: 
     reference = part(configuration, "componentId")["assetId"]
     if asked.step or asked.file:
         what = next(iter(asked.step), "outputFileName")
-        raise invalid(f"properties: '{what}' is for the deployments of models; this one is a pipeline component.",
-                      "properties")  # fmt: skip
+        raise invalid(
+            f"properties: '{what}' is for the deployments of models; this one is a pipeline component.", "properties"
+        )
     known = list(component(connection, workspace, reference, "properties.deploymentConfiguration.componentId").inputs)
     for name in asked.inputs:
         if name not in known:
@@ -240,8 +244,9 @@ def _of_model(deployment: Mapping[str, Any], asked: Asked) -> Document:
     if data["jobInputType"] not in ("uri_folder", "uri_file"):
         raise invalid(
             f"{field}.{name}.jobInputType: a {data['jobInputType']} is no data that a model's deployment splits; give"
-            " a UriFolder or a UriFile.", f"{field}.{name}.jobInputType",
-        )  # fmt: skip
+            " a UriFolder or a UriFile.",
+            f"{field}.{name}.jobInputType",
+        )
     return scoring.pipeline(deployment, _port(name), data, _score(asked), _step(deployment, asked))
 
 

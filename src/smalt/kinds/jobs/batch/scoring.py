@@ -133,9 +133,13 @@ def pipeline(deployment: Mapping[str, Any], name: str, data: Document, score: Do
         inputs[MODEL] = {"job_input_type": ours[MODEL_TYPE], "uri": model}
     output = {"type": "literal", "value": f"${{{{parent.outputs.{SCORE}}}}}", "job_output_type": score["jobOutputType"]}
     step: Document = {
-        "type": "parallel", "componentId": ours[COMPONENT], "display_name": STEP, "inputs": inputs,
-        "outputs": {SCORE: output}, **said,
-    }  # fmt: skip
+        "type": "parallel",
+        "componentId": ours[COMPONENT],
+        "display_name": STEP,
+        "inputs": inputs,
+        "outputs": {SCORE: output},
+        **said,
+    }
     compute = properties.get("compute")
     return {
         "jobType": "Pipeline",

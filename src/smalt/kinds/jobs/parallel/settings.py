@@ -62,9 +62,13 @@ class ParallelSettings(Properties):
 
 
 def check(
-    platform: Platform, properties: Document, sources: dict[str, Source], code: Place | None, checks: Checks,
+    platform: Platform,
+    properties: Document,
+    sources: dict[str, Source],
+    code: Place | None,
+    checks: Checks,
     elsewhere: bool,
-) -> None:  # fmt: skip
+) -> None:
     """What is wrong with `parallel` goes into `checks`. `sources` and `code`: what was found of the job's.
 
     `elsewhere`: its nodes are machines of their own.
@@ -167,8 +171,9 @@ def _check_model(properties: Document, said: Document, sources: dict[str, Source
     if source is not None and not source.place.account:
         raise invalid(
             f"{field}: the model is at {source.uri[:200]}, outside of this platform; register it from a local folder or"
-            " a datastore.", field,
-        )  # fmt: skip
+            " a datastore.",
+            field,
+        )
 
 
 def _check_output(properties: Document, name: str) -> None:

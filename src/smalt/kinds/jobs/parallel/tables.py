@@ -141,9 +141,10 @@ def _document(name: str, said: Document) -> Document:
                 steps.append([step, [_conversion(name, _object(each)) for each in _list(argument)]])
             else:
                 raise _wrong(
-                    name, f"'{str(step)[:80]}' of its {_FILE} cannot be done for one mini-batch after the other here;"
+                    name,
+                    f"'{str(step)[:80]}' of its {_FILE} cannot be done for one mini-batch after the other here;"
                     " do it in the entry script",
-                )  # fmt: skip
+                )
     return {"reader": reader, "steps": steps if reader else [], "format": format_}
 
 
@@ -151,8 +152,15 @@ def _reader(name: str, step: str, given: Document) -> Document:
     header = given.get("header")
     if step == "read_delimited" and header is not None and str(header) not in _HEADERS:
         raise _wrong(name, f"header {str(header)[:80]!r} of read_delimited is none of {', '.join(_HEADERS)}")
-    kept = ("delimiter", "encoding", "header", "empty_as_string", "infer_column_types", "include_path_column",
-            "support_multi_line")  # fmt: skip
+    kept = (
+        "delimiter",
+        "encoding",
+        "header",
+        "empty_as_string",
+        "infer_column_types",
+        "include_path_column",
+        "support_multi_line",
+    )
     return {key: given[key] for key in kept if given.get(key) is not None}
 
 

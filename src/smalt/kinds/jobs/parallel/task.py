@@ -39,9 +39,13 @@ class Driven:
 
 
 def driven(
-    platform: Platform, row: Row, status: JobStatus, uses: Document, inputs: Sequence[InputSpec],
+    platform: Platform,
+    row: Row,
+    status: JobStatus,
+    uses: Document,
+    inputs: Sequence[InputSpec],
     outputs: Sequence[OutputSpec],
-) -> Driven | None:  # fmt: skip
+) -> Driven | None:
     """None: the job is no parallel one. Raises ArmError(400) for a table that cannot be read, and for lone nodes."""
     said = part(row.properties, PARALLEL)
     if not said:

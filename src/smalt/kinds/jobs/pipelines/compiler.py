@@ -96,9 +96,15 @@ class Compiler:
         inputs = self._inputs(name, node, found, type_, after)
         outputs = self._outputs(name, node, found)
         return Step(
-            name, type_.name, found.id, str(node.get("display_name") or node.get("displayName") or name), inputs,
-            outputs, settings or {}, after,
-        )  # fmt: skip
+            name,
+            type_.name,
+            found.id,
+            str(node.get("display_name") or node.get("displayName") or name),
+            inputs,
+            outputs,
+            settings or {},
+            after,
+        )
 
     def _said(self, type_: StepType, node: Mapping[str, Any], field: str) -> Document:
         """What the step says of its job, as that one's properties. Raises ArmError(400)."""
@@ -207,9 +213,12 @@ class Compiler:
         if wants in DATA and gives in PRIMITIVE:
             raise invalid(f"{field}: it takes files ({wants}), and '{bound.step}' gives a value ({gives}).", field)
         return {
-            "step": bound.step, "output": bound.name, "mode": mode, "type": gives,
+            "step": bound.step,
+            "output": bound.name,
+            "mode": mode,
+            "type": gives,
             **({"literal": wants or gives} if gives in PRIMITIVE else {}),
-        }  # fmt: skip
+        }
 
     def _below(self, value: Any, mode: Any, definition: Mapping[str, Any], field: str) -> Document | None:
         """What lies below files that are an input of the pipeline; None: the text is something else."""

@@ -104,8 +104,19 @@ def _job(component: Component, own: Document, settings: Settings) -> Document:
 def _work(properties: Document, ours: Document) -> Document:
     """How many nodes and processes did it, and what they wrote to their logs, makes no difference."""
     said = {**command_step.work(properties, ours), "nodes": None}
-    kept = ("taskType", "entryScript", "programArguments", "inputData", "appendRowTo", "model", "miniBatchSize",
-            "partitionKeys", "retrySettings", "errorThreshold", "miniBatchErrorThreshold")  # fmt: skip
+    kept = (
+        "taskType",
+        "entryScript",
+        "programArguments",
+        "inputData",
+        "appendRowTo",
+        "model",
+        "miniBatchSize",
+        "partitionKeys",
+        "retrySettings",
+        "errorThreshold",
+        "miniBatchErrorThreshold",
+    )
     return {**said, PARALLEL: {key: part(properties, PARALLEL).get(key) for key in kept}}
 
 

@@ -65,9 +65,12 @@ class Progress:
 
     def document(self) -> Document:
         return {
-            "letters": "".join(self.letters), "failures": self.failures, "sources": self.sources, "log": self.log,
+            "letters": "".join(self.letters),
+            "failures": self.failures,
+            "sources": self.sources,
+            "log": self.log,
             "rounds": self.rounds,
-        }  # fmt: skip
+        }
 
 
 def decide(platform: Platform, row: Row, status: JobStatus, counts: Counts) -> Plan:
@@ -112,9 +115,14 @@ class Look:
             self._log.say(f"The pipeline ends: {end}.")
         self._progress.log = self._log.written()
         return Plan(
-            () if failed else self._jobs, more=more, decided=self._progress.document(), outputs=self._outputs, end=end,
-            at_once=failed, error=self._error() if end == "Failed" else None,
-        )  # fmt: skip
+            () if failed else self._jobs,
+            more=more,
+            decided=self._progress.document(),
+            outputs=self._outputs,
+            end=end,
+            at_once=failed,
+            error=self._error() if end == "Failed" else None,
+        )
 
     def last(self, ending: str, others_open: bool) -> Plan | None:
         """What becomes of the last step while the pipeline ends."""
@@ -135,9 +143,13 @@ class Look:
             end = "Failed"
         self._progress.log = self._log.written()
         return Plan(
-            self._jobs, more=more, decided=self._progress.document(), outputs=self._outputs, end=end,
+            self._jobs,
+            more=more,
+            decided=self._progress.document(),
+            outputs=self._outputs,
+            end=end,
             error=self._error() if end else None,
-        )  # fmt: skip
+        )
 
     def _begin_last(self, step: Step) -> bool:
         """Whether it could be submitted: what is refused now is so for ever."""

@@ -185,9 +185,12 @@ class Reuse:
     def _earlier(self, connection: Connection, key: str) -> Row | None:
         """The newest job of an earlier run that did the same and whose outputs are all there."""
         query = select(resource).where(
-            resource.c.kind == JOBS, resource.c.lookup == key, resource.c.state == "Completed",
-            resource.c.deleting.is_(False), resource.c.created_at < self.before,
-        )  # fmt: skip
+            resource.c.kind == JOBS,
+            resource.c.lookup == key,
+            resource.c.state == "Completed",
+            resource.c.deleting.is_(False),
+            resource.c.created_at < self.before,
+        )
         newest = query.order_by(resource.c.created_at.desc()).limit(_CANDIDATES)
         rows = [resources.read(found) for found in connection.execute(newest)]
         return next((row for row in rows if self._is_there(connection, row)), None)

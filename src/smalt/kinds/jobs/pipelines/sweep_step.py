@@ -43,10 +43,15 @@ def _known(given: Document, is_unknown: IsUnknown) -> Document:
         return given
     left = {key: one for key, one in given.items() if key not in _FIELDS}
     space = {name: _ANY if is_unknown(one) else one for name, one in document(given.get(_SEARCHED)).items()}
-    objective = {
-        "goal": "maximize", "primary_metric": "any",
-        **overrides.known(document(given.get("objective")), is_unknown),
-    } if is_unknown(given.get("objective")) else given.get("objective")  # fmt: skip
+    objective = (
+        {
+            "goal": "maximize",
+            "primary_metric": "any",
+            **overrides.known(document(given.get("objective")), is_unknown),
+        }
+        if is_unknown(given.get("objective"))
+        else given.get("objective")
+    )
     found = overrides.known(left, is_unknown) | {
         _SEARCHED: space,
         "objective": objective,
@@ -75,8 +80,9 @@ def _said(given: Document, field: str) -> Document:
         named = str(policy.get("policy_type") or policy.get("type") or "")
         rest = {key: one for key, one in policy.items() if key not in ("type", "policy_type")}
         found["earlyTermination"] = {
-            "policyType": _POLICIES.get(named.lower(), named), **overrides.camel(_numbers(rest))
-        }  # fmt: skip
+            "policyType": _POLICIES.get(named.lower(), named),
+            **overrides.camel(_numbers(rest)),
+        }
     return found
 
 

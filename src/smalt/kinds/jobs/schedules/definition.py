@@ -133,10 +133,13 @@ def taken(
 
 def _within(error: ArmError) -> ArmError:
     return ArmError(
-        error.status, error.code, _PLACE.sub(f"{FIELD}.", error.message),
+        error.status,
+        error.code,
+        _PLACE.sub(f"{FIELD}.", error.message),
         _PLACE.sub(f"{FIELD}.", error.target) if error.target else FIELD,
-        [_within(one) for one in error.details], error.headers,
-    )  # fmt: skip
+        [_within(one) for one in error.details],
+        error.headers,
+    )
 
 
 def _stamp(seconds: int) -> str:

@@ -127,9 +127,13 @@ class _Step:
         self.best = found
         self.journal.say("CONTROLLER", f"The best trial is '{self._name(found.number)}' now.")
         self.platform.tracking.log_metric(
-            self.workspace.key, self.row.name, self.sweep.metric, found.score, row.ended_at or self.now,
+            self.workspace.key,
+            self.row.name,
+            self.sweep.metric,
+            found.score,
+            row.ended_at or self.now,
             self.known.all_ended,
-        )  # fmt: skip
+        )
 
     def _failure(self) -> Document | None:
         """Why the sweep is given up now."""

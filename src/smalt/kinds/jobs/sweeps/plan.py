@@ -48,11 +48,14 @@ class SweepPlan:
         limits, objective = part(properties, "limits"), properties["objective"]
         maximize = objective["goal"].lower() == "maximize"
         return cls(
-            sampler(properties, found, seed, total, maximize), total,
+            sampler(properties, found, seed, total, maximize),
+            total,
             min(limits.get("maxConcurrentTrials") or total, AT_ONCE_MOST),
-            seconds_of(limits.get("timeout") or TIMEOUT, 0), objective["primaryMetric"], maximize,
+            seconds_of(limits.get("timeout") or TIMEOUT, 0),
+            objective["primaryMetric"],
+            maximize,
             termination(properties, maximize),
-        )  # fmt: skip
+        )
 
 
 def searched(properties: Document) -> Group:

@@ -32,8 +32,17 @@ def _change(old: sa.RowMapping) -> dict[str, object]:
     """`xid` 0: it was there before any reader."""
     on_postgres = op.get_bind().dialect.name == "postgresql"
     return {
-        "at": old["at"], "scope": scope_of(old["resource_id"]), "kind": old["kind"], "resource_id": old["resource_id"],
-        "generation": None, "what": str(_WHATS.get(old["reason"], What.STATE)), "before": old["before"],
-        "after": old["after"], "reason": old["reason"], "actor": "", "request_id": "",
-        "expires_at": old["at"] + KEPT_S, "xid": 0 if on_postgres else None,
-    }  # fmt: skip
+        "at": old["at"],
+        "scope": scope_of(old["resource_id"]),
+        "kind": old["kind"],
+        "resource_id": old["resource_id"],
+        "generation": None,
+        "what": str(_WHATS.get(old["reason"], What.STATE)),
+        "before": old["before"],
+        "after": old["after"],
+        "reason": old["reason"],
+        "actor": "",
+        "request_id": "",
+        "expires_at": old["at"] + KEPT_S,
+        "xid": 0 if on_postgres else None,
+    }
