@@ -338,7 +338,7 @@ def schedule(document: Mapping[str, Any], where: Where) -> dict[str, Any]:
     action = Fields(left.take("action"))
     if action.take("actionType") != "CreateJob":
         raise Unshaped("a schedule of something else than jobs")
-    left.drop("nextRunTime", "lastRun")
+    left.drop("nextRunTime", "nextRunTimes", "lastRun")
     tags, properties = left.take("tags"), left.take("properties")
     shown = printed(
         name=document["name"],
