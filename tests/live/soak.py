@@ -81,6 +81,7 @@ class Soak:
         """One line of what was done."""
         begun, all_ = time.monotonic(), dealt(self.seed, self.jobs)
         prepare(self.servers.all[0], self.servers)
+        before = self._requests()
         feed = Feed(self.servers.all[0])
         with ThreadPoolExecutor(len(all_) + 1) as pool:
             killing = pool.submit(self._kill_in_turn, random.Random(self.seed + 1), begun)
@@ -105,7 +106,7 @@ class Soak:
         assert not wrong, "\n".join(wrong)
         self.check_all_was_tried(all_)
         names = [name for job in all_ if (name := self._name(job))]
-        self._check_each_request_has_one_job(all_)
+        self._check_each_request_has_one_job(all_, before)
         check_nothing_is_left(self.servers, names)
         starts = {job.name: Tally(self.servers, job).starts() for job in all_ if job.sort is SPOT}
         check_runs(self.servers.all[-1], feed.check(self.servers, names, starts))
@@ -231,8 +232,12 @@ class Soak:
         in_time = [state for state in self.asked_in.values() if state not in TERMINAL]
         assert in_time or len(canceled) < _SURELY, f"each of {canceled} had ended before it was canceled"
 
-    def _check_each_request_has_one_job(self, jobs: Sequence[Job]) -> None:
-        made = sorted(one["name"] for one in self.servers.all[0].get(f"{ENDPOINT}/jobs")["value"])
+    def _requests(self) -> set[str]:
+        return {one["name"] for one in self.servers.all[0].get(f"{ENDPOINT}/jobs")["value"]}
+
+    def _check_each_request_has_one_job(self, jobs: Sequence[Job], before: set[str]) -> None:
+        """`before`: those of other seeds."""
+        made = sorted(self._requests() - before)
         asked = sorted(self.names[job.name] for job in jobs if job.sort is INVOKED)
         assert made == asked, f"requests have the jobs {asked}, and the endpoint has {made}"
 

@@ -252,10 +252,11 @@ jobs:
 
 with step("cancel ends what runs below, nested pipelines too"):
     wait = command(name="wait", command="sleep 100", environment=ENVIRONMENT)
+    other = command(name="wait", command="sleep 101", environment=ENVIRONMENT)  # of two that are equal one would wait
 
     @dsl.pipeline()
     def waiting():
-        wait()
+        other()
 
     @dsl.pipeline(default_compute=CLUSTER)
     def long():
@@ -265,7 +266,7 @@ with step("cancel ends what runs below, nested pipelines too"):
     job = submitted(long())
     found = until(lambda: len(below := children(job.name)) == 2 and below, "two steps")
     deep = until(lambda: children(found["waiting"].name), "the step of a step")
-    until(lambda: children(found["waiting"].name)["wait"].status == "Running", "a running step")
+    until(lambda: children(found["waiting"].name)["other"].status == "Running", "a running step")
     ml.jobs.begin_cancel(job.name).result()
     assert ended(ml, job.name).status == "Canceled"
     assert {one.status for one in children(job.name).values()} == {"Canceled"}
