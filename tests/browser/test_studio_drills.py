@@ -41,7 +41,7 @@ def test_failures_of_three_causes_are_found_and_run_again_by_keyboard(platform: 
     assert time.monotonic() - begun < 60
     query = "jobs?$top=200&properties.experimentName=broken"
     done = lambda: sum(one["properties"]["status"] == "Completed" for one in platform.get(query)["value"])  # noqa: E731
-    eventually(lambda: done() == OF_EACH * len(CAUSES), "all of them to complete", 60)
+    eventually(lambda: done() == OF_EACH * len(CAUSES), "all of them to complete", 120)
 
 
 def test_the_focus_stays_where_it_is_when_a_part_of_the_page_is_new(platform: Platform, studio: Page) -> None:

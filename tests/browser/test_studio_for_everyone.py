@@ -60,7 +60,7 @@ def test_the_dark_theme_can_be_read_too(platform: Platform, wide: Page, source: 
     wide.emulate_media(color_scheme="light")
 
 
-def test_everything_is_found_by_keys(platform: Platform, studio: Page) -> None:
+def test_everything_is_found_by_keys(platform: Platform, wide: Page, studio: Page) -> None:
     studio.goto(f"{platform.url}/studio/jobs")
     studio.keyboard.press("/")
     expect(studio.get_by_label("Words")).to_be_focused()
@@ -73,11 +73,12 @@ def test_everything_is_found_by_keys(platform: Platform, studio: Page) -> None:
     studio.keyboard.press("Escape")
     studio.keyboard.press("Control+k")
     studio.keyboard.type("seen")
-    option = studio.get_by_role("option").filter(has_text=re.compile(r"seen.*Job"))
+    option = studio.get_by_role("option").filter(has_text=re.compile(r"Job.*seen"))
     expect(option).to_be_visible()
     expect(studio.get_by_role("option").filter(has_text=re.compile("Endpoint"))).to_be_visible()
     studio.keyboard.press("Enter")
     expect(studio.get_by_role("heading", name="a <b>name</b> ✓")).to_be_visible()
+    expect(studio.locator("#feed")).to_have_text("Live")  # its scripts are there
     studio.keyboard.press("Control+k")
     studio.keyboard.type("settings")
     expect(studio.get_by_role("option")).to_have_count(1)

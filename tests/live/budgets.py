@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-BUDGETS_S: Mapping[str, float] = {"unit": 450, "contract": 3800, "crash": 1300, "browser": 180, "e2e": 1800}
+BUDGETS_S: Mapping[str, float] = {"unit": 450, "contract": 3800, "crash": 1300, "browser": 320, "e2e": 1800}
 
 
 class Spent:

@@ -74,7 +74,8 @@ def programs(row: Row) -> list[str]:
 
 def state(row: Row) -> str:
     """In Azure's words. One that an older version remembered never ran."""
-    return "Deleting" if row.deleting else str(row.status.get("shown") or _STOPPED)
+    begun = "Creating" if owned(row) else _STOPPED
+    return "Deleting" if row.deleting else str(row.status.get("shown") or begun)
 
 
 def origin(url: str, row: Row, number: int = 0) -> str:
