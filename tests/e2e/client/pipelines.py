@@ -266,7 +266,7 @@ with step("cancel ends what runs below, nested pipelines too"):
     job = submitted(long())
     found = until(lambda: len(below := children(job.name)) == 2 and below, "two steps")
     deep = until(lambda: children(found["waiting"].name), "the step of a step")
-    until(lambda: children(found["waiting"].name)["other"].status == "Running", "a running step")
+    until(lambda: children(found["waiting"].name)["wait"].status == "Running", "a running step")
     ml.jobs.begin_cancel(job.name).result()
     assert ended(ml, job.name).status == "Canceled"
     assert {one.status for one in children(job.name).values()} == {"Canceled"}
