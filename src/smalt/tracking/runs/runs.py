@@ -2,20 +2,18 @@
 
 A run's id *is* the job's name, so `azureml://jobs/{name}` and `runs:/{name}` mean the same thing. MLflow's run ids are
 unique on the whole server but a job's name only in its workspace: the second workspace to use a name gets
-`{name}-{hash}`, see `_ids`.
+`{name}-{hash}`, see `naming.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, inspect, or_, select, update
+from sqlalchemy import Connection, delete, func, inspect, select, update
 
 from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
@@ -27,11 +25,10 @@ from smalt.tracking.database import schema
 from smalt.tracking.database.removal import remove_rows_of_workspace
 from smalt.tracking.database.tracking_database import TrackingDatabase
 from smalt.tracking.database.upsert import Insert, insert_into, wrote
-from smalt.tracking.runs import logged, run_changes
+from smalt.tracking.runs import logged, naming, run_changes
 from smalt.tracking.runs.run_changes import NAME_LENGTH, SUBMITTED
 
 DEFAULT_EXPERIMENT = "Default"
-_LIKE_A_LAST_ID = re.compile(r"-[0-9a-f]{64}$")
 _STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 
 
@@ -53,14 +50,8 @@ class Run:
     metrics: Mapping[str, float]
 
 
-_ANY = or_(*(schema.runs.c.run_uuid == bindparam(f"id{number}") for number in range(3)))
-_OWNERS = (
-    select(schema.runs.c.run_uuid, schema.experiments.c.workspace)
-    .join(schema.experiments, schema.runs.c.experiment_id == schema.experiments.c.experiment_id)
-    .where(_ANY)
-)
 _PARAMETERS = QuickSelect(
-    _OWNERS.add_columns(schema.params.c.key, schema.params.c.value).outerjoin(
+    naming.OWNERS.add_columns(schema.params.c.key, schema.params.c.value).outerjoin(
         schema.params, schema.params.c.run_uuid == schema.runs.c.run_uuid
     )
 )
@@ -92,7 +83,7 @@ class MlflowTracking:
         with self.database.write() as connection:
             self._ensure_workspace(connection, run.workspace, account)
             experiment_id = self._ensure_experiment(connection, run.workspace, run.experiment or DEFAULT_EXPERIMENT)
-            run_id = _run_id(connection, run.workspace, run.name)
+            run_id = naming.run_id(connection, run.workspace, run.name)
             row = self._row(run, run_id, experiment_id)
             if wrote(connection, _begin(insert_into(connection, schema.runs), row, again=bool(run.started_at))):
                 _forget_logged(connection, run_id)
@@ -110,7 +101,7 @@ class MlflowTracking:
         if status not in _STATUSES:
             raise invalid(f"'{status}' is not a run's status; use one of {', '.join(_STATUSES)}.", "status")
         with self.database.write() as connection:
-            run_id = _run_id(connection, workspace, name)
+            run_id = naming.run_id(connection, workspace, name)
             found = connection.execute(
                 update(schema.runs)
                 .where(schema.runs.c.run_uuid == run_id)
@@ -121,30 +112,30 @@ class MlflowTracking:
 
     def log_metric(self, workspace: str, name: str, metric: str, value: float, at: float, step: int) -> None:
         with self.database.write() as connection:
-            run_id = _run_id(connection, workspace, name)
+            run_id = naming.run_id(connection, workspace, name)
             logged.log_metric(connection, run_id, metric, value, _milliseconds(at), step)
 
     def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
         with self.database.read() as connection:
-            ids = _run_ids(connection, workspace, names)
+            ids = naming.run_ids(connection, workspace, names)
             series = logged.series(connection, list(ids.values()), metric)
         return {name: series.get(run_id, ()) for name, run_id in ids.items()}
 
     def metric_names(self, workspace: str, names: Sequence[str]) -> Sequence[str]:
         with self.database.read() as connection:
-            return logged.names(connection, list(_run_ids(connection, workspace, names).values()))
+            return logged.names(connection, list(naming.run_ids(connection, workspace, names).values()))
 
     def latest_metrics(self, workspace: str, name: str) -> Sequence[tuple[str, float | None, int]]:
         """(name, value, step) of the last of each metric; value None: no number. Raises NotReady."""
         with self.database.read() as connection:
-            return logged.latest(connection, _run_id(connection, workspace, name))
+            return logged.latest(connection, naming.run_id(connection, workspace, name))
 
     def metric_points(
         self, workspace: str, name: str, metric: str, most: int
     ) -> Sequence[tuple[float | None, int, int]]:
         """(value, milliseconds, step) in order; about `most` where there are more, with every peak. Raises NotReady."""
         with self.database.read() as connection:
-            return logged.drawn(connection, _run_id(connection, workspace, name), metric, most)
+            return logged.drawn(connection, naming.run_id(connection, workspace, name), metric, most)
 
     def changed_runs(self, most: int, among: Sequence[str] | None = None) -> Sequence[tuple[int, str]]:
         with self.database.read() as connection:
@@ -160,20 +151,20 @@ class MlflowTracking:
 
     def change_run(self, workspace: str, name: str, changes: RunChanges) -> RunChanges | None:
         with self.database.write() as connection:
-            run_id = _run_id(connection, workspace, name)
+            run_id = naming.run_id(connection, workspace, name)
             return run_changes.change(connection, run_id, changes, _milliseconds(self._clock()))
 
     def parameters(self, workspace: str, name: str) -> Mapping[str, str]:
         """In one quick statement: every GET of a job asks."""
-        ids = _ids(workspace, name)
+        ids = naming.possible(workspace, name)
         with self.database.read() as connection:
-            found = _PARAMETERS.rows(connection, _bound(ids))
-        run_id = _owned({run: owner for run, owner, _, _ in found}, workspace, ids)
+            found = _PARAMETERS.rows(connection, naming.bound(ids))
+        run_id = naming.owned({run: owner for run, owner, _, _ in found}, workspace, ids)
         return {key: value for run, _, key, value in found if run == run_id and key is not None}
 
     def remove_run(self, workspace: str, name: str) -> None:
         with self.database.write() as connection:
-            run_id = _run_id(connection, workspace, name)
+            run_id = naming.run_id(connection, workspace, name)
             _forget_logged(connection, run_id)
             connection.execute(delete(schema.runs).where(schema.runs.c.run_uuid == run_id))
 
@@ -190,20 +181,20 @@ class MlflowTracking:
     def run_id(self, workspace: str, name: str) -> str:
         """MLFLOW_RUN_ID of a job: its name, unless another workspace on this server had the name first."""
         with self.database.read() as connection:
-            return _run_id(connection, workspace, name)
+            return naming.run_id(connection, workspace, name)
 
     def run_id_in(self, connection: Connection, workspace: str, name: str) -> str:
         """`run_id` inside a transaction of the caller's."""
-        return _run_id(connection, workspace, name)
+        return naming.run_id(connection, workspace, name)
 
     def job_names(self, workspace: str, run_ids: Sequence[str]) -> Sequence[str]:
         """Whose runs these are: what `run_id` says, backwards."""
-        _, second, last = _ids(workspace, "")
+        _, second, last = naming.possible(workspace, "")
         return [one.removesuffix(last).removesuffix(second) for one in run_ids]
 
     def run_ids_in(self, connection: Connection, workspace: str, names: Sequence[str]) -> Mapping[str, str]:
         """`run_id` of many, by name, inside a transaction of the caller's."""
-        return _run_ids(connection, workspace, names)
+        return naming.run_ids(connection, workspace, names)
 
     def now(self) -> float:
         return self._clock()
@@ -211,7 +202,7 @@ class MlflowTracking:
     def run(self, workspace: str, name: str) -> Run | None:
         """The run of a job, or any run of the workspace by its id, with its tags, parameters and latest metrics."""
         with self.database.read() as connection:
-            run_id = _run_id(connection, workspace, name)
+            run_id = naming.run_id(connection, workspace, name)
             row = connection.execute(
                 select(schema.runs, schema.experiments.c.name.label("experiment"))
                 .join(schema.experiments, schema.experiments.c.experiment_id == schema.runs.c.experiment_id)
@@ -310,49 +301,6 @@ class MlflowTracking:
             "artifact_uri": run.artifact_uri or run_artifact_uri(self.settings, workspace, run.name),
             "experiment_id": experiment_id,
         }
-
-
-def _run_id(connection: Connection, workspace: str, name: str) -> str:
-    ids = _ids(workspace, name)
-    found = connection.execute(_OWNERS, _bound(ids))
-    return _owned({row.run_uuid: row.workspace for row in found}, workspace, ids)
-
-
-def _run_ids(connection: Connection, workspace: str, names: Sequence[str]) -> dict[str, str]:
-    """As `_run_id`, of many at once, by name."""
-    ids = {name: _ids(workspace, name) for name in names}
-    runs, experiments = schema.runs, schema.experiments
-    owners = select(runs.c.run_uuid, experiments.c.workspace).join(
-        experiments, runs.c.experiment_id == experiments.c.experiment_id
-    )
-    found = connection.execute(owners.where(runs.c.run_uuid.in_([one for three in ids.values() for one in three])))
-    owned = {row.run_uuid: row.workspace for row in found}
-    return {name: _owned(owned, workspace, three) for name, three in ids.items()}
-
-
-def _ids(workspace: str, name: str) -> tuple[str, str, str]:
-    """The ids that a run may have: its name, the second where that is another workspace's, the last where both are."""
-    own = hashlib.sha256(mlflow_name(workspace).encode()).hexdigest()
-    return name, f"{name}-{own[:8]}", f"{name}-{own}"
-
-
-def _bound(ids: Sequence[str]) -> dict[str, str]:
-    return {f"id{number}": one for number, one in enumerate(ids)}
-
-
-def _owned(owners: Mapping[str, str], workspace: str, ids: tuple[str, str, str]) -> str:
-    """A run keeps the id that it began with, also when the other workspace's run of that name is gone.
-
-    A name that looks like a last id never is an id itself: so that is always free for the workspace whose hash it has.
-    """
-    own = mlflow_name(workspace)
-    begun = next((one for one in ids if owners.get(one) == own), None)
-    if begun:
-        return begun
-    name, second, last = ids
-    if name not in owners and not _LIKE_A_LAST_ID.search(name):
-        return name
-    return second if second not in owners else last
 
 
 def _next_experiment(connection: Connection) -> int:
