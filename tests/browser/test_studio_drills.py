@@ -29,7 +29,9 @@ def test_failures_of_three_causes_are_found_and_run_again_by_keyboard(platform: 
     studio.goto(f"{platform.url}/studio")
     for cause in CAUSES:
         expect(studio.locator(".cause").filter(has_text=cause).locator(".count")).to_have_text(str(OF_EACH))
-        go_to(studio, f".cause:has-text('{cause}') button[value=again]")
+        go_to(studio, f".cause:has-text('{cause}') button[data-opens^=again]")
+        studio.keyboard.press("Enter")
+        expect(studio.get_by_role("dialog").get_by_role("button", name=f"Run all {OF_EACH} again")).to_be_focused()
         studio.keyboard.press("Enter")
         expect(studio.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
         expect(studio.locator("#feed")).to_have_text("Live")
@@ -49,7 +51,7 @@ def test_the_focus_stays_where_it_is_when_a_part_of_the_page_is_new(platform: Pl
     eventually(lambda: platform.job("fails-1")["status"] == "Failed", "it to fail", 60)
     studio.goto(f"{platform.url}/studio")
     expect(studio.locator("#feed")).to_have_text("Live")
-    button = studio.locator(".cause:has-text('fails-1') button[value=again]")
+    button = studio.locator(".cause:has-text('fails-1') button[data-opens^=again]")
     button.focus()
     assert platform.submit("fails-2", "echo KeyError: none; exit 5").status_code == 201
     expect(studio.locator(".cause:has-text('fails-2')")).to_be_visible()

@@ -29,8 +29,8 @@ function show(change) {
   if (newer && jobs && change.what === "created") newer.hidden = false;
 }
 
-/** What an element with the focus is known by in the same part, had anew: itself, and the form that it is of. */
-const likeness = (one) => one.outerHTML + (one.closest("form")?.outerHTML ?? "");
+/** What an element with the focus is known by in the same part, had anew: its attributes, and the form that it is of. */
+const likeness = (one) => one.cloneNode(false).outerHTML + (one.form?.outerHTML ?? "");
 
 /** Whoever goes through a page by keyboard stays where they are when a part of it is replaced. */
 document.addEventListener("htmx:beforeSwap", ({ target }) => {
@@ -60,19 +60,6 @@ function refresh() {
     });
   }, Math.max(0, looked + pause - performance.now()));
 }
-
-// What htmx swaps loses the focus where it has no id: the same link, button or table has it then.
-const named = (element) => ["href", "data-opens", "aria-label"].map((one) => [one, element.getAttribute(one)]).find(([, value]) => value);
-let focused = null;
-document.addEventListener("htmx:beforeSwap", () => {
-  const element = document.activeElement?.closest("#live, #live-more") ? document.activeElement : null;
-  const by = element && !element.id && named(element);
-  focused = by ? `${element.localName}[${by[0]}="${CSS.escape(by[1])}"]` : null;
-});
-document.addEventListener("htmx:afterSwap", () => {
-  if (!focused || document.activeElement !== document.body) return;
-  document.querySelector(`:is(#live, #live-more) ${focused}`)?.focus({ preventScroll: true });
-});
 
 function heard({ change, state, resync }) {
   if (change) show(change);
