@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from live.pages import follow
 from live.platform import HOME, Platform
 from live.serving import Endpoint
 
@@ -92,7 +93,7 @@ def test_a_job_is_canceled_and_archived(platform: Platform, studio: Page) -> Non
     platform.wait_for("unwanted", "Running")
     studio.goto(f"{platform.url}/studio")
     running = studio.get_by_role("region", name="Running")
-    running.get_by_role("link", name="unwanted").click()
+    follow(running.get_by_role("link", name="unwanted"))
     studio.get_by_role("button", name="Cancel the job").click()
     studio.get_by_role("button", name="Cancel", exact=True).click()
     studio.get_by_role("button", name="Cancel the job").click()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from live.pages import follow
 from live.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -19,7 +20,7 @@ def test_data_is_uploaded_looked_at_and_archived(platform: Platform, studio: Pag
     table = tmp_path / "churn.csv"
     table.write_text("age;plan;<b>spend</b>\n" + "".join(f"{n % 60};pro;{n}.5" + " " * 30 + "\n" for n in range(ROWS)))
     studio.goto(f"{platform.url}/studio/data")
-    studio.get_by_role("link", name="Upload data").click()
+    follow(studio.get_by_role("link", name="Upload data"))
     studio.get_by_label("Choose files").set_input_files(table)
     expect(studio.locator("#chosen")).to_contain_text("churn.csv")
     expect(studio.get_by_label("Name", exact=True)).to_have_value("churn")
@@ -52,7 +53,7 @@ def test_a_folder_goes_to_a_datastore_and_nothing_in_it_runs(platform: Platform,
     (folder / "evil.html").write_text(SCRIPT)
     (folder / "deep/a #1 ü.txt").write_text("Größe")
     studio.goto(f"{platform.url}/studio/datastores")
-    studio.get_by_role("link", name="workspaceblobstore").click()
+    follow(studio.get_by_role("link", name="workspaceblobstore"))
     studio.get_by_text("Upload into this folder").click()
     studio.get_by_label("New folder").fill("fresh")
     studio.get_by_label("Choose a folder").set_input_files(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from live.pages import follow
 from live.platform import HOME, Platform
 from live.ports import free_port
 
@@ -14,7 +15,7 @@ SLOW_MS = 30_000  # where others keep the machine busy
 
 def test_a_cluster_is_made_and_the_service_of_its_job_opened(platform: Platform, studio: Page) -> None:
     studio.goto(f"{platform.url}/studio/computes")
-    studio.get_by_role("link", name="New cluster").click()
+    follow(studio.get_by_role("link", name="New cluster"))
     studio.get_by_label("Name").fill("farm")
     studio.get_by_role("button", name="Create").click()
     expect(studio.get_by_role("heading", name="farm")).to_be_visible()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, StorageState, expect
 
+from live.pages import follow
 from live.platform import HOME, Platform
 from live.serving import Endpoint
 
@@ -80,7 +81,7 @@ def test_an_endpoint_is_asked_and_its_traffic_moved(platform: Platform, studio: 
     studio.get_by_role("button", name="Show the keys").click()
     key = platform.call("POST", "onlineEndpoints/made/listKeys").json()["primaryKey"]
     expect(studio.locator("#primaryKey")).to_have_text(key)
-    studio.get_by_role("link", name="Traffic and scale").click()
+    follow(studio.get_by_role("link", name="Traffic and scale"))
     platform.call("PATCH", "onlineEndpoints/made", {"tags": {"by": "another"}})
     studio.get_by_label("Traffic blue, percent").fill("0")
     studio.get_by_role("button", name="Apply traffic").click()
@@ -102,7 +103,7 @@ def test_from_an_alert_on_a_phone_to_the_way_back(platform: Platform, studio: Pa
     expect(row).to_contain_text("RequestsPerMinute")
     row.get_by_role("button", name="Acknowledge").click()
     expect(row.get_by_role("button", name="Acknowledge")).to_be_hidden()
-    row.get_by_role("link", name="made").click()
+    follow(row.get_by_role("link", name="made"))
     expect(studio.get_by_text("traffic: blue 100 → none")).to_be_visible()
     studio.get_by_role("button", name="Roll back", exact=True).click()
     studio.get_by_role("dialog").get_by_role("button", name="Roll back", exact=True).click()
