@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from live.pages import follow
 from live.platform import HOME, Platform
@@ -147,6 +147,28 @@ def test_what_happens_while_the_server_is_away_is_on_the_page(platform: Platform
     platform.restarted("server", before)
     expect(studio.locator("#live .status")).to_have_text("Completed")
     expect(studio.locator("#feed")).to_have_text("Live")
+
+
+def test_a_list_that_comes_late_does_not_show_what_was(platform: Platform, studio: Page) -> None:
+    """A page that joins the feed asks for its list once more; its answer may be older than what the feed says meanwhile."""
+    gate = platform.shared() / "late"
+    submit(platform, "overtaken", gate)
+    platform.wait_for("overtaken", "Running")
+    studio.goto(f"{platform.url}/studio/jobs")
+    status = studio.get_by_role("row").filter(has_text="overtaken").locator(".status")
+    expect(status).to_have_text("Running")
+
+    def late(route: Route) -> None:
+        answer = route.fetch()
+        gate.touch()
+        expect(status).to_have_text("Completed")
+        route.fulfill(response=answer)
+
+    studio.route(re.compile(r"/studio/jobs$"), late)
+    come = "window.come = new Promise((then) => document.addEventListener('htmx:afterSettle', () => then(), { once: true }))"
+    studio.evaluate(f"{come}; dispatchEvent(new PageTransitionEvent('pageshow', {{ persisted: true }}))")
+    studio.evaluate("window.come")
+    expect(status).to_have_text("Completed")
 
 
 def test_an_endpoint_is_watched(platform: Platform, studio: Page) -> None:

@@ -5,16 +5,27 @@ const { feed, cursor } = document.body.dataset;
 const ENDED = ["Completed", "Failed", "Canceled"];
 const PAUSE_MS = 500; // between two looks at the same page, unless it says more
 const ANSWERING = ["dialog[open]", "select:focus", "input:focus", "textarea:focus"];
+const meanwhile = new Map(); // states by id, said while a part of the page is being asked for: what comes may be older
+let asked = 0;
 let leave = () => {};
 let due = false;
 let looked = 0;
 
+document.addEventListener("htmx:beforeRequest", () => { asked += 1; });
+document.addEventListener("htmx:afterSwap", () => meanwhile.forEach((state, id) => showState(id, state)));
+document.addEventListener("htmx:afterRequest", () => { if (!(asked -= 1)) meanwhile.clear(); });
+
+function showState(id, state) {
+  for (const cell of document.querySelectorAll(`[data-state-of="${CSS.escape(id)}"]`)) {
+    cell.textContent = cell.dataset.state = state;
+  }
+}
+
 function show(change) {
   const id = change.resourceId.toLowerCase();
   if (change.to) {
-    for (const cell of document.querySelectorAll(`[data-state-of="${CSS.escape(id)}"]`)) {
-      cell.textContent = cell.dataset.state = change.to;
-    }
+    showState(id, change.to);
+    if (asked) meanwhile.set(id, change.to);
   }
   document.dispatchEvent(new CustomEvent("smalt:change", { detail: { ...change, id } }));
   const live = document.getElementById("live");
