@@ -43,7 +43,8 @@ def test_failures_of_three_causes_are_found_and_run_again_by_keyboard(platform: 
     assert time.monotonic() - begun < 60
 
     def done() -> int:
-        jobs = [one for one in platform.get("jobs?$top=200")["value"] if "-again-" in one["name"]]
+        again = tuple(f"{name}-again-" for of_cause in names.values() for name in of_cause)
+        jobs = [one for one in platform.get("jobs?$top=200")["value"] if one["name"].startswith(again)]
         return sum(one["properties"]["status"] == "Completed" for one in jobs)
 
     eventually(lambda: done() == OF_EACH * len(CAUSES), "all of them to complete", 120)
