@@ -40,11 +40,13 @@ async def show(visit: Visit) -> Response:
 async def show_one(visit: Visit) -> Response:
     cursor = await visit.cursor()
     document = await visit.api.get(_path(visit))
+    action = part(document["properties"], "action")
     query = {"scheduleId": document["name"], "listViewType": "All", "count": str(JOBS)}
+    if "endpointInvocationDefinition" in action:  # its jobs are the endpoint's
+        query |= {"scheduleId": "", "scheduled": "true", "properties": f"azureml.scheduleId={document['name']}"}
     if after := visit.http.query_params.get("after"):
         query["$skipToken"] = after
     jobs, more = await listed(visit, query)
-    action = part(document["properties"], "action")
     return page(
         "schedule.html",
         visit,
