@@ -69,6 +69,14 @@ class TestEndpoints:
         answer = harness.put(ENDPOINT, {"properties": {"authMode": "Key"}})
         assert error_of(answer)[:2] == (400, "properties.authMode")
 
+    def test_yamls_true_and_numbers_are_taken_as_text(self, harness: Harness) -> None:
+        said = {"ComponentDeployment.Enabled": True, "runs": 3, "left": None}
+        answer = harness.put(ENDPOINT, {"tags": {"nightly": False}, "properties": {"properties": said}})
+        assert answer.status_code == 201, answer.text
+        shown = harness.get(ENDPOINT).json()
+        assert shown["properties"]["properties"] == {"ComponentDeployment.Enabled": "true", "runs": "3", "left": None}
+        assert shown["tags"] == {"nightly": "false"}
+
     def test_its_default_is_a_deployment_that_it_has(self, ready: Harness) -> None:
         assert ready.get(ENDPOINT).json()["properties"]["defaults"] == {"deploymentName": "v1"}
         answer = ready.put(ENDPOINT, {"properties": {"defaults": {"deploymentName": "v11"}}})

@@ -18,7 +18,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import named
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, Texts
 from smalt.kinds.assets.credentials import (
     Credentials,
     CredentialType,
@@ -56,7 +56,7 @@ class DatastoreProperties(Properties):
     protocol: str | None = None
     is_default: bool | None = None
     credentials: dict[str, Any] | None = None
-    tags: dict[str, str | None] | None = None
+    tags: Texts | None = None
 
 
 def hosted_account(properties: Document) -> str | None:

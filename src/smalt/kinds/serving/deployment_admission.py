@@ -10,7 +10,7 @@ from smalt.arm import scale
 from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Admitted, Request
 from smalt.arm.scale import MOST
-from smalt.arm.validation import Properties, nearest
+from smalt.arm.validation import Properties, Texts, nearest
 from smalt.kinds.assets import model_package, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_isolation, check_variables
@@ -24,7 +24,7 @@ class DeploymentProperties(Properties):
     model: str | None = None
     environment_id: str | None = None
     code_configuration: CodeConfiguration | None = None
-    environment_variables: dict[str, str | None] | None = None
+    environment_variables: Texts | None = None
     instance_type: str | None = None
     endpoint_compute_type: str | None = None
     scale_settings: dict[str, Any] | None = None

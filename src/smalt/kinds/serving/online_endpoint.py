@@ -14,7 +14,7 @@ from smalt.arm.kind import SERVING, Action, Admitted, Document, Kind, Request, S
 from smalt.arm.listing import carries, named
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
-from smalt.arm.validation import Properties, nearest
+from smalt.arm.validation import Properties, Texts, nearest
 from smalt.auth.access import WORKSPACES
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
 from smalt.kinds.serving import history, routing
@@ -33,7 +33,7 @@ class EndpointProperties(Properties):
     auth_mode: Literal["Key", "AMLToken", "AADToken", "key", "aml_token", "aad_token"] | None = None
     traffic: dict[str, int] | None = None
     mirror_traffic: dict[str, int] | None = None
-    properties: dict[str, str | None] | None = None
+    properties: Texts | None = None
     description: str | None = None
     public_network_access: str | None = None
 

@@ -20,7 +20,7 @@ from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.triggers import Trigger, TriggerProperties
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, Texts
 from smalt.kinds.jobs import authors
 from smalt.kinds.jobs.schedules import actions, submission
 from smalt.kinds.jobs.schedules.definition import Occasion
@@ -40,8 +40,8 @@ class ActionProperties(Properties):
 class ScheduleProperties(Properties):
     description: str | None = None
     display_name: str | None = None
-    tags: dict[str, str | None] | None = None
-    properties: dict[str, str | None] | None = None
+    tags: Texts | None = None
+    properties: Texts | None = None
     is_enabled: bool | None = None
     trigger: TriggerProperties
     action: ActionProperties
