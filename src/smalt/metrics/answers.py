@@ -86,7 +86,9 @@ class Answers:
     def look(self) -> set[str]:
         """Take over what was counted since the last time; returns as `settle`. Raises NotReady as the gateway does."""
         process, counted = self._platform.gateway.traffic()
+        now = self._platform.clock()
         served = self._take_over(process, counted, whole=True)
+        self._looked_at = now  # also where nothing came: what comes next has not come since before
         self._note_connections(counted)
         return served
 
@@ -124,7 +126,6 @@ class Answers:
                     points |= {(key, minute): point for key, point in counted_since}
             series.add(connection, points)
             series.take_over(connection, {names[where]: flat(after[where]) for where in changed}, process)
-        self._looked_at = now
         self._recorder.note(points)
         return {key.scope for key, _ in points}
 

@@ -429,6 +429,16 @@ def test_an_endpoints_connections_are_those_of_all_its_deployments(harness: Harn
         assert [one.value for one in conditions.read(connection, above, harness.clock())] == [8]
 
 
+def test_rates_are_of_the_time_since_the_last_look(harness: Harness, recorder: Recorder) -> None:
+    answers = Answers(harness.platform, recorder, "here")
+    for codes, size in (({"200": 1}, 10), ({"200": 1}, 10), ({"200": 2}, 510)):
+        harness.gateway.counted = ("1", {("churn", "blue"): {"m": Traffic(codes, 1.0, {}, size, connected=size)}})
+        answers.look()
+        harness.clock.pass_(300 if size == 10 else 10)
+    last = {key.name: point.last for key, point in recorder.totals()}
+    assert last["NetworkBytes"] == last["NewConnectionsPerSecond"] == pytest.approx(500 / 300, rel=0.01)
+
+
 def test_what_the_gateway_refused_has_the_status_that_clients_read_and_none_of_the_model(
     harness: Harness, recorder: Recorder
 ) -> None:
