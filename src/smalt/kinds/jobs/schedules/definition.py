@@ -1,5 +1,4 @@
 """What a schedule submits: a job definition of any type, as it is kept, and as it is for one time.
-(What it asks of a batch endpoint instead: `endpoint.py`.)
 
 It is taken as a client's job would be, so what is wrong with it is said when the schedule is made. What it names
 (`@latest`, too) is looked up at each time anew.
