@@ -4,13 +4,14 @@
 
 `status`: `want` (power, and a serial number for each time that somebody wanted something), `serial` (up to which that
 was done), `task` (named before it is started), `attempt`, `shown` (Azure's word), `last` (the last operation), `up`
-(this attempt answered), `created` (one did), `ports`, `active_at` (the last work known), `error`, `deaths`.
+(this attempt answered), `created` (one did), `ports`, `active_at` (the last work known), `error`, `deaths`,
+`kernels` and `asked_kernels` (`kernels.py`).
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec
 from smalt.kinds.assets import environment_build
-from smalt.kinds.computes.instances import idle, times
+from smalt.kinds.computes.instances import idle, kernels, times
 from smalt.kinds.computes.instances import task as tasks
 from smalt.kinds.computes.instances.settings import CREATION, STARTUP, idle_s, script
 from smalt.sched import placement, turns
@@ -92,7 +93,7 @@ def _next(platform: Platform, row: Row, status: Document) -> Step:
         status["shown"] = "Restarting" if wanted["power"] == RUN else "Stopping"
         return Step(row.state, {**status, "ports": {}}, after=_RESYNC_S)
     if news:
-        status |= {"serial": wanted["serial"], "deaths": {}, "error": None, "asked_build": False}
+        status |= {"serial": wanted["serial"], "deaths": {}, "error": None, "asked_build": False, kernels.ASKED: []}
         status["shown"] = _begins(status) if wanted["power"] == RUN else STOP
     return _rest(row, status) if wanted["power"] == STOP else _run(platform, row, status)
 
@@ -122,6 +123,10 @@ def _run(platform: Platform, row: Row, status: Document) -> Step:
             return _build(platform, row, status, build)
         if (pause := float(part(status, "deaths").get("again_at", 0)) - now) > 0 and pause <= _PAUSE_MOST_S:
             return Step(row.state, status, after=pause)
+        found, asked = kernels.wanted(platform, row), status.get(kernels.ASKED) or []
+        if plans := kernels.missing(platform, found, asked):
+            return _build_kernels(platform, row, status, plans)
+        status |= kernels.chosen(platform, found)
         attempt = int(status.get("attempt") or 0) + 1
         status |= {"attempt": attempt, "task": instances.task_name(row, attempt), "begun_at": now, "up": False}
         reason = f"attempt {attempt} of JupyterLab"
@@ -154,6 +159,14 @@ def _build(platform: Platform, row: Row, status: Document, build: EnvironmentPla
         reason="its environment is built",
         writes=environment_build.require(platform, build, row.id),
     )
+
+
+def _build_kernels(platform: Platform, row: Row, status: Document, plans: Sequence[EnvironmentPlan]) -> Step:
+    """Those of which it is known by now that they fail are none of `plans`."""
+    asked = {*(status.get(kernels.ASKED) or []), *(one.key for one in plans)}
+    status[kernels.ASKED] = sorted(asked)
+    writes = kernels.require(platform, plans, row.id)
+    return Step(row.state, status, after=_RESYNC_S, reason="the environments of its kernels are built", writes=writes)
 
 
 def _starting(row: Row, status: Document, state: TaskState, now: float) -> Step:
@@ -236,7 +249,7 @@ def _ended(platform: Platform, row: Row, status: Document) -> bool:
 def _away(platform: Platform, row: Row, status: Document) -> None:
     platform.engine.remove(status["task"])
     tasks.forget(platform, row, int(status["attempt"]))
-    status |= {"task": None, "ports": {}}
+    status |= {"task": None, "ports": {}, kernels.KERNELS: []}
 
 
 def _token(platform: Platform, row: Row) -> str:
