@@ -26,7 +26,7 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec
 from smalt.kinds.assets import environment_build
-from smalt.kinds.computes.instances import idle, kernels, times
+from smalt.kinds.computes.instances import idle, kernels, mounts, times
 from smalt.kinds.computes.instances import task as tasks
 from smalt.kinds.computes.instances.settings import CREATION, STARTUP, idle_s, script
 from smalt.sched import placement, turns
@@ -126,7 +126,7 @@ def _run(platform: Platform, row: Row, status: Document) -> Step:
         found, asked = kernels.wanted(platform, row), status.get(kernels.ASKED) or []
         if plans := kernels.missing(platform, found, asked):
             return _build_kernels(platform, row, status, plans)
-        status |= kernels.chosen(platform, found)
+        status |= kernels.chosen(platform, found) | {mounts.MOUNTS: mounts.inputs(platform, row)[2]}
         attempt = int(status.get("attempt") or 0) + 1
         status |= {"attempt": attempt, "task": instances.task_name(row, attempt), "begun_at": now, "up": False}
         reason = f"attempt {attempt} of JupyterLab"

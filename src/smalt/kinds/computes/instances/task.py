@@ -17,7 +17,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.instances import LAB, TOKEN
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
-from smalt.kinds.computes.instances import kernels
+from smalt.kinds.computes.instances import kernels, mounts
 from smalt.kinds.computes.instances.settings import CREATION, STARTUP, folder_of, own_services, script
 from smalt.sched.sizes import SIZES, limits_of
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, REGION
@@ -35,6 +35,7 @@ export HOME="${{inputs.home}}" SMALT_CODE="${{inputs.code}}" PROMPT_DIRTRIM=2
 folder="$SMALT_CODE/Users/$SMALT_FOLDER"
 mkdir -p "$folder" "$HOME/cloudfiles" || exit
 ln -sfn "$SMALT_CODE" "$HOME/cloudfiles/code"
+#mounts
 # Others write to the shared folder: no link of theirs is followed.
 configure() (
   set -C
@@ -111,17 +112,19 @@ def task(platform: Platform, row: Row, attempt: int, token: str) -> TaskSpec:
     if not platform.blobs.exists(*own):
         platform.blobs.write(own.below(".smalt"), b"")  # then the folder is there
     size, plan = str(machine.get("vmSize") or ""), row.spec[OURS]["plan"]
+    mounted, links, _ = mounts.inputs(platform, row)
     capacity, name = platform.engine.capacity(), instances.task_name(row, attempt)
     return TaskSpec(
         name=name,
         owner=row.id,
         fence=attempt,
-        command=_RUN,
+        command=_RUN.replace("#mounts\n", links),
         environment=plan["key"],
         variables={**plan.get("variables", {}), **_variables(platform, row, home, name), TOKEN_VARIABLE: token},
         documents={platform.settings.metadata_url: metadata(platform.settings)},
         inputs=[
-            InputSpec(label, "uri_folder", "rw_mount", source=place) for label, place in (("code", code), ("home", own))
+            *(InputSpec(label, "uri_folder", "rw_mount", source=to) for label, to in (("code", code), ("home", own))),
+            *mounted,
         ],
         log=log_of(row, attempt),
         system_log=system_log_of(row, attempt),
