@@ -95,6 +95,8 @@ def test_one_that_cannot_be_built_is_left_out_and_the_log_says_so(harness: Harne
     assert [one.title for one in spec.kernels] == ["fine:1"] and "broken:1" in spec.variables["SMALT_KERNELS"]
     answers(harness)
     assert machine(harness)["state"] == "Running"
+    shown = {one["displayName"]: one for one in machine(harness)["kernels"]}
+    assert shown["fine:1"]["name"] == "azureml-fine-1" and "could not be built" in shown["broken:1"]["error"]
     harness.send("POST", f"{INSTANCE}/restart")
     harness.settle()
     build(harness)

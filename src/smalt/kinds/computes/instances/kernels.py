@@ -143,6 +143,14 @@ def left_out(row: Row) -> str:
     return f"No kernel for {titles}: it, or ipykernel for its Python, could not be built (its build's log says why)."
 
 
+def shown(row: Row) -> list[Document]:
+    """`kernels` of the document: of other environments than its own; `error`: why it has that one not."""
+    had = [{"name": one["name"], "displayName": one["title"], "error": None} for one in row.status.get(KERNELS) or []]
+    why = "It, or ipykernel for its Python, could not be built."
+    lacks = [{"name": None, "displayName": title, "error": why} for title in row.status.get(LEFT_OUT) or []]
+    return [*had, *lacks]
+
+
 def specs(platform: Platform, row: Row) -> list[KernelSpec]:
     """What the task is told: those of the status that are on this machine."""
     known = [KernelSpec(**one) for one in cast("list[Document]", row.status.get(KERNELS) or [])]

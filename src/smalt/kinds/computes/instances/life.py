@@ -249,7 +249,7 @@ def _ended(platform: Platform, row: Row, status: Document) -> bool:
 def _away(platform: Platform, row: Row, status: Document) -> None:
     platform.engine.remove(status["task"])
     tasks.forget(platform, row, int(status["attempt"]))
-    status |= {"task": None, "ports": {}, kernels.KERNELS: []}
+    status |= {"task": None, "ports": {}, kernels.KERNELS: [], kernels.LEFT_OUT: []}
 
 
 def _token(platform: Platform, row: Row) -> str:

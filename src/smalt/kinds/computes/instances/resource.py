@@ -16,7 +16,7 @@ from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Request
 from smalt.arm.platform import Platform
 from smalt.arm.validation import checked
-from smalt.kinds.computes.instances import life, mounts, settings, task, times
+from smalt.kinds.computes.instances import kernels, life, mounts, settings, task, times
 from smalt.kinds.computes.instances.life import RUN, STOP, USER
 from smalt.kinds.computes.instances.shape import InstanceProperties
 from smalt.store import operations, resources
@@ -62,8 +62,7 @@ def view(platform: Platform, row: Row) -> Document:
         "createdBy": {"userName": owner.name, "userId": owner.oid, "userOrgId": owner.tenant},
         "errors": [{"error": error}] if (error := row.status.get("error")) else [],
     }
-    if shown := mounts.shown(row):
-        machine["dataMounts"] = shown
+    machine |= {"dataMounts": mounts.shown(row), "kernels": kernels.shown(row)}
     if schedules := times.shown(machine, row.status):
         machine["schedules"] = schedules
     return machine
