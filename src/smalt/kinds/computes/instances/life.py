@@ -119,13 +119,14 @@ def _outcome(status: Mapping[str, Any], failed: bool) -> str:
 def _run(platform: Platform, row: Row, status: Document) -> Step:
     build, now = EnvironmentPlan(**row.spec[OURS]["plan"]), platform.clock()
     if not status.get("task"):
+        found = kernels.wanted(platform, row)
+        lacks = kernels.missing(platform, found, status.get(kernels.ASKED) or [])
         if not environment_build.ready(platform, build.key):
-            return _build(platform, row, status, build)
+            return _build(platform, row, status, build, lacks)
         if (pause := float(part(status, "deaths").get("again_at", 0)) - now) > 0 and pause <= _PAUSE_MOST_S:
             return Step(row.state, status, after=pause)
-        found, asked = kernels.wanted(platform, row), status.get(kernels.ASKED) or []
-        if plans := kernels.missing(platform, found, asked):
-            return _build_kernels(platform, row, status, plans)
+        if lacks:
+            return _built(platform, row, status, lacks, "the environments of its kernels are built")
         status |= kernels.chosen(platform, found) | {mounts.MOUNTS: mounts.inputs(platform, row)[2]}
         attempt = int(status.get("attempt") or 0) + 1
         status |= {"attempt": attempt, "task": instances.task_name(row, attempt), "begun_at": now, "up": False}
@@ -145,28 +146,24 @@ def _run(platform: Platform, row: Row, status: Document) -> Step:
     return _up(platform, row, status, ports)
 
 
-def _build(platform: Platform, row: Row, status: Document, build: EnvironmentPlan) -> Step:
+def _build(
+    platform: Platform, row: Row, status: Document, build: EnvironmentPlan, more: Sequence[EnvironmentPlan] = ()
+) -> Step:
+    """`more`: what else is built meanwhile."""
     with platform.database.read() as connection:
         found = resources.get(connection, environment_build.build_id(platform, build.key))
     if status.get("asked_build") and found is not None and found.state == "Failed":
         error = found.status.get("error") or {"code": "EnvironmentBuildFailed", "message": "It could not be built."}
         return _fail(row, status, error)
     status["asked_build"] = True
-    return Step(
-        row.state,
-        status,
-        after=_RESYNC_S,
-        reason="its environment is built",
-        writes=environment_build.require(platform, build, row.id),
-    )
+    return _built(platform, row, status, [build, *more], "its environment is built")
 
 
-def _build_kernels(platform: Platform, row: Row, status: Document, plans: Sequence[EnvironmentPlan]) -> Step:
-    """Those of which it is known by now that they fail are none of `plans`."""
-    asked = {*(status.get(kernels.ASKED) or []), *(one.key for one in plans)}
-    status[kernels.ASKED] = sorted(asked)
+def _built(platform: Platform, row: Row, status: Document, plans: Sequence[EnvironmentPlan], reason: str) -> Step:
+    """Each of them wakes it. Those of kernels that fail are not among `plans` again, until the next start."""
+    status[kernels.ASKED] = sorted({*(status.get(kernels.ASKED) or []), *(one.key for one in plans)})
     writes = kernels.require(platform, plans, row.id)
-    return Step(row.state, status, after=_RESYNC_S, reason="the environments of its kernels are built", writes=writes)
+    return Step(row.state, status, after=_RESYNC_S, reason=reason, writes=writes)
 
 
 def _starting(row: Row, status: Document, state: TaskState, now: float) -> Step:
