@@ -119,15 +119,16 @@ class _Shell:
     async def hears(self) -> tuple[int, str]:
         try:
             while (message := await self._web.receive()) is not None:
-                if message[:1] not in _TYPED or not message:
+                if not message or message[:1] not in _TYPED:
                     return UNSUPPORTED, "That is no frame of a terminal."
                 self._used()
-                self._writer.write(message[:1] + (len(message) - 1).to_bytes(4, "big") + message[1:])
-                await self._writer.drain()
+                with contextlib.suppress(OSError):  # the shell takes no more: what it says ends soon
+                    self._writer.write(message[:1] + (len(message) - 1).to_bytes(4, "big") + message[1:])
+                    await self._writer.drain()
         except Broken as error:
             return error.code, "Too much at once." if error.code == TOO_BIG else "That is no message of a WebSocket."
         except OSError:
-            return await self.says()  # the shell has gone: what it said last is still to come
+            pass
         return NORMAL, ""
 
     async def waits(self) -> tuple[int, str]:

@@ -107,7 +107,7 @@ def test_idleness_and_programs_have_actions_of_their_own(harness: Harness) -> No
     board = {"name": "board", "command": "tensorboard --port 6006", "endpoints": [{"target": 6006}]}
     assert harness.send("POST", url, [board]).status_code == 200
     assert "board" in [one.name for one in again(harness).services]
-    for wrong in ([{"name": "r", "image": {"reference": "rocker/rstudio"}}], [1], {"value": "x"}):
+    for wrong in ([{"name": "r", "image": {"reference": "rocker/rstudio"}}], [1], {"value": "x"}, {}):
         assert harness.send("POST", url, wrong).status_code == 400
     assert harness.send("POST", url, []).status_code == 200
     assert [one.name for one in again(harness).services] == ["JupyterLab"]

@@ -7,6 +7,7 @@ it, is left out. What is built while the instance runs is there from its next st
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -57,15 +58,18 @@ def wanted(platform: Platform, row: Row) -> list[Kernel]:
     with platform.database.read() as connection:
         prefix = f"{workspace.key}/environments/"
         rows = pages.page(connection, _VERSIONS, "", most=_LOOKED_AT, prefix=prefix).rows
-        specs = [
-            (one, specification(connection, one, workspace, now))
-            for one in rows
-            if not one.properties.get("isAnonymous")
-        ]
+        named = [one for one in rows if not one.properties.get("isAnonymous")]
+        specs = [(one, _specified(connection, one, workspace, now)) for one in named]
     for one, spec in specs:
-        if len(found) < MOST and (kernel := _kernel(platform, one, spec)) and kernel.plan.key != own:
+        if len(found) < MOST and spec and (kernel := _kernel(platform, one, spec)) and kernel.plan.key != own:
             found.setdefault(kernel.name, kernel)
     return list(found.values())
+
+
+def _specified(connection: Connection, version: Row, workspace: ResourceId, now: float) -> EnvironmentSpec | None:
+    with contextlib.suppress(ArmError):
+        return specification(connection, version, workspace, now)
+    return None
 
 
 def _kernel(platform: Platform, version: Row, spec: EnvironmentSpec) -> Kernel | None:

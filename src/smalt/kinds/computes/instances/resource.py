@@ -163,11 +163,10 @@ def _idle(request: Request, row: Row) -> Document:
 
 
 def _services(request: Request, row: Row) -> Document:
-    return {
-        settings.CUSTOM: checked(InstanceProperties, {settings.CUSTOM: request.body.get("value")}, "body", "list")[
-            settings.CUSTOM
-        ]
-    }
+    wanted = request.body.get("value")
+    if not isinstance(wanted, list):
+        raise invalid("The body is a list of services; an empty one takes them away.", "body")
+    return checked(InstanceProperties, {settings.CUSTOM: wanted}, "body", "list")
 
 
 def _mounts(request: Request, row: Row | None) -> tuple[int, Any]:
