@@ -90,7 +90,7 @@ from smalt.store.migrate import migrate
 from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
 from smalt.store.servers import Servers, register
-from smalt.studio.app import StudioApp
+from smalt.studio.app import VENDORED, StudioApp
 from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
@@ -110,6 +110,7 @@ from smalt.web.registries import RegistryApp
 from smalt.web.service_pages import ServicePages
 from smalt.web.services import ServiceDoors, ServiceGate
 from smalt.web.ssh_door import SshDoor
+from smalt.web.terminals import TerminalPage
 from smalt.web.visits import VisitApp
 
 log = logging.getLogger("smalt")
@@ -220,7 +221,9 @@ def build(settings: Settings) -> Server:
         return authenticate(scope, tokens, audiences, sessions)
 
     doors = ServiceDoors(platform, ServiceAccess(settings, database), workspaces.authorize)
-    services = ServiceGate(platform, doors, lambda scope: authenticate(scope, tokens, audiences))
+    services = ServiceGate(
+        platform, doors, lambda scope: authenticate(scope, tokens, audiences), TerminalPage(VENDORED)
+    )
     tracking_app = TrackingApp(
         settings, tracking, tokens, blobs, files=blobs, objects=objects,
         audiences=audiences,

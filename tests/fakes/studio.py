@@ -19,9 +19,13 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ports import Principal
 from smalt.arm.router import ArmApp
 from smalt.auth.login_links import LoginLinks
+from smalt.auth.service_access import ServiceAccess
 from smalt.auth.sessions import Sessions
 from smalt.studio.app import StudioApp
 from smalt.tracking.dataplane.history import HistoryApp
+from smalt.web.services import ServiceDoors
+from smalt.web.ssh_door import SshDoor
+from smalt.web.visits import VisitApp
 
 HERE = {"wsid": WORKSPACE}
 
@@ -95,13 +99,19 @@ class StudioSite:
         self.allowed = True
         self.arm = ArmApp(self.harness.platform, self.harness.crud, self._who, self._authorize)
         self.history = HistoryApp(self.harness.platform, self._who, self._authorize)
+        doors = ServiceDoors(
+            self.harness.platform, ServiceAccess(settings, self.harness.database, self.harness.clock), self._authorize
+        )
+        ssh = SshDoor(self.harness.engine, settings.secrets, lambda work: work.close())
+        self.visits = VisitApp(self.harness.platform, self._who, self._authorize, doors, ssh)
         self.measured = Measured()
         self.studio = StudioApp(settings, self.sessions, self.measured, lambda: self)
         code = parse_qs(urlsplit(LoginLinks(settings).mint("/studio")).query)["code"][0]
         self.cookie = str(self.sessions.redeem(code)).partition(";")[0]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        part = self.history if HistoryApp.handles(scope["path"]) else self.arm
+        parts = ((HistoryApp, self.history), (VisitApp, self.visits))
+        part = next((app for kind, app in parts if kind.handles(scope["path"])), self.arm)
         await part(scope, receive, send)
 
     def _who(self, scope: Scope) -> Principal:

@@ -42,6 +42,7 @@ from smalt.studio.pages import (
     job,
     job_files,
     job_list,
+    job_shell,
     job_use,
     many_jobs,
     models,
@@ -59,13 +60,14 @@ from smalt.studio.visit import ROOT, Visit
 
 log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
+VENDORED = STATIC / "vendor"  # what comes of npm's registry
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts of a platform that only its own machine reaches
 FORM = "smalt-form"  # a header: the form was sent by a script, and the page stays
 ROUTES = tuple(
     one
     for module in (
         home, find, activity, connect, settings,
-        job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
+        job_list, many_jobs, compare, new_job, job, job_files, job_shell, job_use, sweep, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
         computes, compute,
         upload, data, models, datastores, environments, components,

@@ -17,6 +17,7 @@ from smalt.studio.files.place import of_version
 from smalt.studio.files.reading import Files
 from smalt.studio.pages.assets import lineage, named
 from smalt.studio.pages.job_files import files_of, local
+from smalt.studio.pages.job_shell import ways_in
 from smalt.studio.pages.job_use import USES
 from smalt.studio.pages.jobs import shown
 from smalt.studio.pages.pipeline import steps_of
@@ -62,7 +63,7 @@ async def show(visit: Visit) -> Response:
     if tab not in tabs:
         raise Refused(404, "NotFound", f"A job of the type {job['type']} has no tab {tab!r}.")
     values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, "job": job, "events": happened}
-    values["parent"] = run.get("parentRunId")
+    values |= {"parent": run.get("parentRunId"), "ways": ways_in(visit, document)}
     read = {
         "": _overview,
         "steps": steps_of,
