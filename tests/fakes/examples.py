@@ -122,6 +122,16 @@ EXAMPLES: dict[str, Example] = {
         f"{WORKSPACE}/jobs/train-1",
         {"jobType": "Command", "command": "python train.py", "environmentId": CURATED, "experimentName": "churn"},
     ),
+    "workspaces/sharedlinks": Example(
+        f"{WORKSPACE}/sharedLinks/l1",
+        {
+            "page": "job",
+            "resources": [f"{WORKSPACE}/jobs/train-1"],
+            "expiresAt": "2027-01-20T00:00:00Z",
+        },
+        needs=("workspaces/jobs",),
+        edit=("displayName", "for the audit"),
+    ),
     "workspaces/schedules": Example(
         f"{WORKSPACE}/schedules/nightly",
         {

@@ -35,6 +35,7 @@ TABS = {
     "artifacts": "Artifacts",
     "origin": "Code and environment",
 }
+SHARED_NOT = ("origin",)  # its code is no part of a page that is shared
 OF_TYPE = {"steps": "Pipeline", "trials": "Sweep"}  # tabs that only jobs of one type have
 _OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
 POSITION = "smalt.queue_position"
@@ -59,6 +60,7 @@ async def show(visit: Visit) -> Response:
     happened = events["value"][-HISTORY:]
     job = {**shown(document), **_more(document["properties"], run, happened)}
     tabs = {key: label for key, label in TABS.items() if OF_TYPE.get(key) in (None, job["type"])}
+    tabs = {key: label for key, label in tabs.items() if not (visit.guest and key in SHARED_NOT)}
     if tab not in tabs:
         raise Refused(404, "NotFound", f"A job of the type {job['type']} has no tab {tab!r}.")
     values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, "job": job, "events": happened}
@@ -261,12 +263,12 @@ def _ports(visit: Visit, properties: Mapping[str, Any], name: str, kind: str) ->
 
 
 ROUTES = (
-    get("/jobs/{name}", show),
+    get("/jobs/{name}", show, shared=True),
     get("/jobs/{name}/code", show),
     *file_routes("/jobs/{name}/code", _code),
-    get("/jobs/{name}/metrics", points),
+    get("/jobs/{name}/metrics", points, shared=True),
     get("/jobs/{name}/mlflow", mlflow),
-    get("/jobs/{name}/logs", logs),
+    get("/jobs/{name}/logs", logs, shared=True),
     post("/jobs/{name}/cancel", cancel),
     post("/jobs/{name}/priority", prioritise),
     post("/jobs/{name}/archive", archive),
