@@ -132,6 +132,11 @@ EXAMPLES: dict[str, Example] = {
         needs=("workspaces/jobs",),
         edit=("displayName", "for the audit"),
     ),
+    "workspaces/savedviews": Example(
+        f"{WORKSPACE}/savedViews/v1",
+        {"displayName": "what failed", "page": "jobs", "query": "status=Failed"},
+        edit=("displayName", "what broke"),
+    ),
     "workspaces/schedules": Example(
         f"{WORKSPACE}/schedules/nightly",
         {

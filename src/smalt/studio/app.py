@@ -54,6 +54,7 @@ from smalt.studio.pages import (
     shared_links,
     sweep,
     upload,
+    views,
 )
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -68,7 +69,7 @@ ROUTES = tuple(
     one
     for module in (
         home, find, activity, connect, settings, shared_links,
-        job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
+        job_list, views, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
         computes, compute,
         upload, data, models, datastores, environments, components,

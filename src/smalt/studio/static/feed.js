@@ -4,7 +4,7 @@
 const [RETRY_MS, RETRY_MOST_MS] = [1000, 60000]; // where an answer was a refusal, as when the session is over
 const KINDS = [
   "jobs", "schedules", "onlineEndpoints", "onlineEndpoints/deployments", "batchEndpoints", "batchEndpoints/deployments",
-  "models/versions", "data/versions", "environments/versions", "components/versions", "computes", "datastores", "sharedLinks",
+  "models/versions", "data/versions", "environments/versions", "components/versions", "computes", "datastores", "sharedLinks", "savedViews",
 ].map((kind) => `workspaces/${kind}`).concat("Microsoft.Insights/metricAlerts").join(",");
 
 class Feed {
