@@ -25,7 +25,7 @@ from smalt.store.resources import Row
 
 FIELD = "properties.action.jobDefinition"
 SCHEDULE = "schedule"  # in a job's own part of the spec: the identity of the schedule that submitted it
-_ID, _TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
+_ID, TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
 _SOURCE = "sourceJobId"
 # Of a job that a schedule takes as its definition these are that job's own.
 _ITS_OWN = ("displayName", "experimentName", "isArchived", "status", "properties")
@@ -102,7 +102,7 @@ def properties(definition: Document, schedule: str, occasion: Occasion) -> Docum
     filled.pop(_SOURCE, None)
     given = filled.get("properties")
     if given is None or isinstance(given, dict):  # what is neither is refused with the job
-        filled["properties"] = {**part(filled, "properties"), _ID: schedule, _TIME: occasion.written}
+        filled["properties"] = {**part(filled, "properties"), _ID: schedule, TIME: occasion.written}
     return {
         **filled,
         "displayName": f"{schedule}-{occasion.stamp}",
