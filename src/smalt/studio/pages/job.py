@@ -11,6 +11,7 @@ from urllib.parse import quote
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.store.document import Document, part
+from smalt.studio.documents.notebook_form import PROPERTY as NOTEBOOK
 from smalt.studio.files.answers import file_routes
 from smalt.studio.files.browser import browsed
 from smalt.studio.files.place import of_version
@@ -241,6 +242,7 @@ def _more(properties: Document, run: Document, happened: Sequence[Document]) -> 
         "position": kept.get(POSITION),
         "priority": PRIORITIES[int(part(properties, "queueSettings").get("priority") or 2) - 1],
         "over": properties["status"] in ENDED,
+        "notebook": str(kept.get(NOTEBOOK) or "").rpartition("/"),
         "services": {name: one for name, one in services.items() if name not in ("Studio", "Tracking")},
     }
 
