@@ -49,6 +49,7 @@ from smalt.studio.pages import (
     models,
     new_endpoint,
     new_job,
+    new_schedule,
     schedules,
     settings,
     shared_links,
@@ -69,7 +70,7 @@ ROUTES = tuple(
     one
     for module in (
         home, find, activity, connect, settings, shared_links,
-        job_list, views, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
+        job_list, views, many_jobs, compare, new_job, job, job_files, job_use, sweep, new_schedule, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
         computes, compute,
         upload, data, models, datastores, environments, components,
