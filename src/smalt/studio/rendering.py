@@ -115,9 +115,9 @@ def templates() -> Environment:
 
 
 def _kept(link: re.Match[str]) -> str:
-    """Of a page that a guest sees, a link that leads on there, or out of it: that is text then."""
+    """Of a page that a guest sees, a link that leads on there; one that leads out of it goes nowhere, also in SVG."""
     to, inner = html.unescape(link[1]), link[2]
-    return link[0] if to.startswith("#") or f"{SHARE}=" in to else f"<span>{inner}</span>"
+    return link[0] if to.startswith("#") or f"{SHARE}=" in to else f"<a>{inner}</a>"
 
 
 def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:

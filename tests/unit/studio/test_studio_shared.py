@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fakes.examples import prepare
+from fakes.pipelines import component, node, submit
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, StudioSite, form_token
 from smalt.agent.wire import Ref
@@ -240,3 +241,14 @@ def test_a_guest_hears_of_what_he_sees(left: StudioSite) -> None:
         f"{WORKSPACE}/jobs/train-1".lower()
     }
     assert left.open("/studio/jobs/train-1/changes", HERE).status_code == 404
+
+
+def test_a_graph_stays_a_picture_where_its_steps_lead_nowhere(site: StudioSite) -> None:
+    raw = {"jobInputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/raw/"}
+    jobs = {"prepare": node(component(site.harness, "part"), data="${{parent.inputs.raw}}")}
+    assert submit(site.harness, jobs, inputs={"raw": raw}).status_code == 201
+    site.harness.settle()
+    page = site.ask("GET", "/studio/jobs/pipe", {**linked(site, "job", "jobs/pipe"), "tab": "steps"})
+    picture = page.text.partition("<svg")[2].partition("</svg>")[0]
+    assert page.status_code == 200 and "<rect" in picture
+    assert "<span" not in picture and "href=" not in picture  # a span would end the SVG

@@ -44,7 +44,9 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     if old is not None:
         before = [one.lower() for one in old.properties["resources"]]
         if given["page"] != old.properties["page"] or [one.key for one in ids] != before:
-            raise invalid("properties.resources: a link shows what it was made for; make another.", "resources")
+            raise invalid(
+                "properties.resources: a link shows what it was made for; make another.", "properties.resources"
+            )
         given["resources"] = old.properties["resources"]
         if given["expiresAt"] != old.properties["expiresAt"]:
             given["expiresAt"] = _ends(given["expiresAt"], request.now)
