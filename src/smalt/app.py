@@ -46,6 +46,7 @@ from smalt.auth.rotation import settle
 from smalt.auth.secret_files import keep_secret
 from smalt.auth.service_access import ServiceAccess
 from smalt.auth.sessions import Sessions
+from smalt.auth.shared_links import SharedLinks
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.accounts.carrying import StoreFiles
@@ -148,7 +149,7 @@ def build(settings: Settings) -> Server:
     tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
     grants = ScopeGrants()
-    workspaces = Workspaces(database, grants)
+    workspaces = Workspaces(database, grants, clock=clock)
     headers = LivingHeaders(settings, workspaces.lives, workspaces.runs)
     identities = Identities(settings, database)
     store, staging = open_blobs(settings)
@@ -256,7 +257,13 @@ def build(settings: Settings) -> Server:
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,
-        studio=StudioApp(settings, sessions, RunReadings(tracking), lambda: dispatcher),
+        studio=StudioApp(
+            settings,
+            sessions,
+            RunReadings(tracking),
+            lambda: dispatcher,
+            SharedLinks(database, platform.secrets, audit, clock),
+        ),
         open_routes=open_routes(
             settings.url,
             login.routes(),

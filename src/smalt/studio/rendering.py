@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import HTMLResponse
 
 from smalt.studio.navigation import AREAS
-from smalt.studio.visit import ROOT, Visit
+from smalt.studio.visit import ROOT, SHARE, Visit
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -28,6 +29,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_LINK = re.compile(r'<a\s[^>]*?href="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)
 ENDED = ("Completed", "Failed", "Canceled")
 _TONES = {"Completed": "good", "Failed": "bad", "Canceled": "off", "Running": "busy", "Finalizing": "busy",
           "NotStarted": "wait", "Queued": "wait", "Preparing": "wait", "Starting": "wait"}  # fmt: skip
@@ -112,7 +114,15 @@ def templates() -> Environment:
     return made
 
 
+def _kept(link: re.Match[str]) -> str:
+    """Of a page that a guest sees, a link that leads on there; one that leads out of it goes nowhere, also in SVG."""
+    to, inner = html.unescape(link[1]), link[2]
+    return link[0] if to.startswith("#") or f"{SHARE}=" in to else f"<a>{inner}</a>"
+
+
 def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
     """`values` are the template's; `visit` None: for somebody without a session."""
     text = templates().get_template(name).render(visit=visit, **values)
+    if visit and visit.guest:
+        text = _LINK.sub(_kept, text)
     return HTMLResponse(text.encode(errors="replace"), status, HEADERS)  # a file may have halves of surrogate pairs

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.kind import Action, Document, Request
+from smalt.auth.shared_links import signed_for
 from smalt.kinds.jobs import launch
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store.resources import Row
@@ -51,7 +52,7 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
     size = platform.blobs.size(*ref)
     if size is None:
         raise not_found("The file", str(request.query.get("path")))
-    sas = platform.blobs.sas(ref.account, "r", _SAS_S, ref.container, ref.name)
+    sas = platform.blobs.sas(ref.account, "r", signed_for(request.principal, _SAS_S), ref.container, ref.name)
     place = f"{ref.account}.blob.{STORAGE_SUFFIX}/{ref.container}/{quote(ref.name)}"
     return 200, {"size": size, "url": f"{platform.settings.url}/{place}?{sas}"}
 

@@ -215,8 +215,9 @@ def _mean(known: Sequence[float]) -> tuple[float, float] | None:
 
 
 async def _provenance(visit: Visit, names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """In what two jobs differ of what they were made from: what, and what each has; of more than two nothing."""
-    if len(names) != 2:
+    """In what two jobs differ of what they were made from: what, and what each has; of more than two nothing,
+    and nothing for guests: code and variables are no part of a page that is shared."""
+    if len(names) != 2 or visit.guest:
         return []
     one, other = await asyncio.gather(*(visit.api.get(f"{visit.workspace}/jobs/{name}/provenance") for name in names))
     return [(path, _said(before), _said(after)) for path, before, after in differences(bits(one), bits(other))]
@@ -231,4 +232,8 @@ def _said(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-ROUTES = (get("/jobs/compare", show), get("/jobs/compare/table", table), get("/jobs/compare/lines", lines))
+ROUTES = (
+    get("/jobs/compare", show, shared=True),
+    get("/jobs/compare/table", table, shared=True),
+    get("/jobs/compare/lines", lines, shared=True),
+)

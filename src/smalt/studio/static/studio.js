@@ -21,7 +21,7 @@ for (const fold of document.querySelectorAll("button.fold")) {
 
 // What is large is had where it is used.
 const ELEMENTS = [
-  "ask", "build", "chart", "code", "columns", "copy", "file", "graph", "lines", "log", "many", "since", "tail", "traffic", "upload", "views", "yaml",
+  "ask", "build", "chart", "code", "columns", "copy", "file", "graph", "lines", "log", "many", "notebook", "since", "tail", "traffic", "upload", "views", "yaml", "zone",
 ];
 for (const name of ELEMENTS) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
 if (document.querySelector("form[data-new-data]")) import("./new-data.js");

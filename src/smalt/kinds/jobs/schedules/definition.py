@@ -25,7 +25,7 @@ from smalt.store.resources import Row
 
 FIELD = "properties.action.jobDefinition"
 SCHEDULE = "schedule"  # in a job's own part of the spec: the identity of the schedule that submitted it
-_ID, _TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
+_ID, TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
 _SOURCE = "sourceJobId"
 # Of a job that a schedule takes as its definition these are that job's own.
 _ITS_OWN = ("displayName", "experimentName", "isArchived", "status", "properties")
@@ -120,7 +120,7 @@ def properties(definition: Document, schedule: str, occasion: Occasion) -> Docum
 
 def origin(schedule: str, occasion: Occasion) -> dict[str, str]:
     """Properties of a job by which it is known whose it is."""
-    return {_ID: schedule, _TIME: occasion.written}
+    return {_ID: schedule, TIME: occasion.written}
 
 
 def filled(definition: Document, occasion: Occasion) -> Document:

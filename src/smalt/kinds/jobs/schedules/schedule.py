@@ -22,8 +22,9 @@ from smalt.arm.platform import Platform
 from smalt.arm.triggers import Trigger, TriggerProperties
 from smalt.arm.validation import Properties, Texts
 from smalt.kinds.jobs import authors
-from smalt.kinds.jobs.schedules import actions, submission
+from smalt.kinds.jobs.schedules import actions, history, submission
 from smalt.kinds.jobs.schedules.definition import Occasion
+from smalt.kinds.jobs.schedules.history import REFUSED, SUBMITTED
 from smalt.kinds.jobs.schedules.status import ScheduleStatus, refused, submitted
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
@@ -105,7 +106,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         submission.submit(platform, connection, row, occasion)
 
     status = replace(status, next=trigger.next(now), last=submitted(occasion))
-    return replace(_waits(row, status, now), reason=f"submitted {occasion.name}", writes=writes)
+    return replace(_waits(row, status, now), reason=f"{SUBMITTED}{occasion.name}", writes=writes)
 
 
 def _come(row: Row, first: int, trigger: Trigger, now: float) -> Occasion:
@@ -129,7 +130,7 @@ def _fail(platform: Platform, row: Row, error: Document) -> Step:
         return _waits(row, status, now)
     occasion = _come(row, status.next, trigger, now)
     status = replace(status, next=trigger.next(now), last=refused(occasion, error))
-    reason = f"no job for {occasion.written}: {error['message']}"[:500]
+    reason = f"{REFUSED}{occasion.written}: {error['message']}"[:500]
     return replace(_waits(row, status, now), reason=reason)
 
 
@@ -202,7 +203,7 @@ KIND = Kind(
     fail=_fail,
     view=_view,
     detail=_detail,
-    actions={"trigger": Action(_run_now)},
+    actions={"trigger": Action(_run_now), "history": history.READ},
     long_running=True,
     check_delete=_check_delete,
     delete_at_once=True,
