@@ -56,3 +56,14 @@ def test_a_share_that_somebody_names_is_none_of_this_platform(harness: Harness) 
     given = {"raw": {"jobInputType": "uri_file", "uri": "azureml://datastores/mine/paths/raw.csv"}}
     refused = submit(harness, "train", inputs=given)
     assert refused.status_code == 400 and "outside of this platform (AzureFile)" in refused.text
+
+
+def test_a_datastore_of_blobs_that_becomes_a_share_is_none_of_this_platform(harness: Harness) -> None:
+    blobs = {"datastoreType": "AzureBlob", "accountName": "mine", "containerName": "raw"}
+    assert harness.put(f"{STORES}/turned", {"properties": blobs}).status_code == 201
+    harness.settle()
+    own = harness.row(f"{STORES}/workspaceworkingdirectory").properties
+    share = {key: own[key] for key in ("datastoreType", "accountName", "fileShareName", "endpoint")}
+    assert harness.put(f"{STORES}/turned", {"properties": share}).status_code == 200
+    given = {"raw": {"jobInputType": "uri_file", "uri": "azureml://datastores/turned/paths/raw.csv"}}
+    assert "outside of this platform (AzureFile)" in submit(harness, "train", inputs=given).text

@@ -33,7 +33,8 @@ from smalt.store import resources
 from smalt.store.resources import Lock, Row
 
 _TYPES = {"AzureBlob", "AzureFile", "AzureDataLakeGen1", "AzureDataLakeGen2", "OneLake"}
-DEFAULTS = {"workspaceblobstore", "workspaceartifactstore", "workspacefilestore", "workspaceworkingdirectory"}
+_OF_UPLOADS = {"workspaceblobstore", "workspaceartifactstore"}
+DEFAULTS = {*_OF_UPLOADS, "workspacefilestore", "workspaceworkingdirectory"}
 _SHARE = "AzureFile"
 _TENANT = ("authorityUrl", "resourceUrl", "tenantId", "clientId")
 _KERBEROS = ("kerberosKdcAddress", "kerberosPrincipal", "kerberosRealm")
@@ -236,8 +237,7 @@ def _secrets(request: Request, row: Row | None) -> tuple[int, Any]:
     if place and _has_credentials(row):
         lifetime = 3600.0 * signature_hours(request.principal, request.body.get("expireAfterHours"))
         # A workspace's own blobs: clients use it for the containers of uploads too. Others open their container alone.
-        own = row.name.lower() in DEFAULTS and row.properties["datastoreType"] != _SHARE
-        container = "" if own else place[1]
+        container = "" if row.name.lower() in _OF_UPLOADS else place[1]
         token = request.platform.blobs.sas(place[0], "rwdlac", lifetime, container=container)
         return 200, {"secretsType": "Sas", "sasToken": token}
     with request.platform.database.read() as connection:
