@@ -8,6 +8,7 @@ import pytest
 
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.wire import Ref
 
 STORES = f"{WORKSPACE}/datastores"
 SHARES = ("workspacefilestore", "workspaceworkingdirectory")
@@ -37,8 +38,8 @@ def test_jobs_read_and_write_it(harness: Harness, name: str) -> None:
         harness.row(f"{STORES}/{name}").properties["fileShareName"],
     )
     read, written = task.inputs[0].source, next(one.target for one in task.outputs if one.name == "made")
-    assert tuple(read) == (account, share, "raw.csv")
-    assert tuple(written) == (account, share, "made/")
+    assert read == Ref(account, share, "raw.csv")
+    assert written == Ref(account, share, "made/")
 
 
 @pytest.mark.parametrize("name", SHARES)
