@@ -5,7 +5,8 @@
     GET   /history/v1.0{WS}/runs/{job}/metricsingest/wait       whether all that was logged is kept: it is
     GET   /history/v1.0{WS}/runs/{job}/serviceinstances/{node}  the services that it asked for, on one of its nodes
     POST  /history/v1.0{WS}/rundata
-    PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, hidden
+    PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, properties, hidden
+    PATCH /history/v1.0{WS}/experimentids/{id}/runs/{job}       the same, as mldesigner 0.1 sends what a step says
     POST  /data|/modelregistry/v1.0{WS}/…/batchGetResolvedUris  where named outputs are
 
 Source: the request traces of azure-ai-ml 1.35.2 (run history REST, api-version v1.0).
@@ -51,7 +52,7 @@ CHILDREN_MOST = 10_000
 THREADS = 16
 _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
 _RUN = re.compile(
-    rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children|metricsingest/wait))?/?",
+    rf"/history/v1\.0{_WORKSPACE}/(?:experiment(?:s|ids)/[^/]+/)?runs/([^/]+)(?:/(details|children|metricsingest/wait))?/?",
     re.IGNORECASE,
 )
 _SERVICES_OF = re.compile(rf"/history/v1\.0{_WORKSPACE}/runs/([^/]+)/serviceinstances/([0-9]{{1,9}})/?", re.IGNORECASE)

@@ -17,6 +17,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.instances import LAB, TOKEN
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
+from smalt.kinds.assets.datastore import work_share
 from smalt.kinds.computes.instances import kernels, mounts
 from smalt.kinds.computes.instances.settings import CREATION, STARTUP, folder_of, own_services, script
 from smalt.sched.sizes import SIZES, limits_of
@@ -26,7 +27,6 @@ from smalt.store.document import part
 from smalt.store.resources import Row
 
 CREATION_FAILED, STARTUP_FAILED = 91, 92  # exit codes, as below
-WORK = "workspaceworkingdirectory"  # the datastore that Azure shows these files as
 _HEADER_S = 365 * 86400.0  # it opens nothing once the task has ended
 _LOGS_KEPT = 3
 # What is set for these lines alone is taken out of what JupyterLab, and so all kernels and terminals, have.
@@ -98,7 +98,7 @@ def forget_all(platform: Platform, row: Row) -> None:
 
 def working_directory(home: Row) -> Ref:
     """The folder that all instances of a workspace (its row) share."""
-    return Ref(str(home.status.get("account", "")), f"code-{home.status.get('workspaceId', '')}", "")
+    return Ref(str(home.status.get("account", "")), work_share(str(home.status.get("workspaceId", ""))), "")
 
 
 def task(platform: Platform, row: Row, attempt: int, token: str) -> TaskSpec:
