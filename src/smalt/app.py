@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -37,7 +38,7 @@ from smalt.arm.router import ArmApp
 from smalt.arm.runs import JobRuns
 from smalt.auth.access import ScopeGrants
 from smalt.auth.authentication import authenticate
-from smalt.auth.certificates import keep_renewed
+from smalt.auth.certificates import dial, keep_renewed, sign
 from smalt.auth.identities import Identities
 from smalt.auth.keyring import Keyring
 from smalt.auth.login import Login
@@ -159,7 +160,8 @@ def build(settings: Settings) -> Server:
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     environments = UvEnvironments(settings, server=servers.me)
-    objects = StoreFiles(store, staging) if settings.remote_store else None
+    files = StoreFiles(store, staging)
+    objects = files if settings.remote_store else None
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
     )
@@ -253,7 +255,7 @@ def build(settings: Settings) -> Server:
             workspaces.authorize,
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
-        nodes=NodesApp(remote, lambda: service),
+        nodes=NodesApp(remote, lambda: service, files, partial(sign, settings)),
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,
@@ -273,7 +275,7 @@ def build(settings: Settings) -> Server:
         ),
         make_room=Reserve(settings.root).make_room,
     )
-    collector = Collector(platform, recorder, capacity_of)
+    collector = Collector(platform, recorder, capacity_of, partial(dial, settings))
     gateway.follow(collector.told)
     delivery = None
     if settings.openlineage:

@@ -261,7 +261,9 @@ class TaskSpec:
 
     def written(self) -> set[Ref]:
         """Those of them that it writes."""
-        named = {*self.logs, self.system_log, self.artifacts} | {one.target for one in self.outputs}
+        named = {*self.logs, self.system_log, self.artifacts, _ref(self.build.get("log"))} | {
+            one.target for one in self.outputs
+        }
         named |= {one.source for one in self.inputs if one.mode == "rw_mount"}
         return {one for one in named if one is not None}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import certifi
 
 from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute
-from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document
+from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, watched_file
 
 SERVER, SERVICES, TRACES = "server", "services", "traces"
 COUNTS = "alt_stat_name"
@@ -22,8 +23,19 @@ BUFFER_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 2
 FAILURES = 5  # answers in a row
 SCRIPT_FAILED = "x-ms-run-function-failed"  # as inject/outcome.py has it
+TLS_1_3: Document = {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"}
 HEALTH_PATH = "/"
 HEALTH_TIMEOUT_S = 0.5  # Envoy opens its port only after each replica's first check: a hung one must not hold that up
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How the gateway and the forwarders of nodes know each other: the file of secrets that has the gateway's
+    certificate, its name there, and the authority."""
+
+    secrets: Path
+    secret: str
+    authority: Path
 
 
 def cluster_name(endpoint: str, deployment: str) -> str:
@@ -66,7 +78,7 @@ def traces_cluster(otlp: str) -> Document:
     return found
 
 
-def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
+def deployment_cluster(endpoint: str, route: DeploymentRoute, trust: Trust) -> Document:
     """One deployment's replicas, with its limit on concurrent requests.
 
     Outlier detection sets a replica aside for a few seconds after some refused connections (all retried elsewhere), or
@@ -78,6 +90,8 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
     """
     in_progress = max(1, route.max_concurrent) * max(1, len(route.addresses))
     cluster = _cluster(cluster_name(endpoint, route.name), route.addresses, judged=_failed_answers())
+    if any(one.name for one in route.addresses):
+        cluster["transport_socket_matches"] = _ways(route.addresses, trust)
     return cluster | {
         "lb_policy": "LEAST_REQUEST",
         "circuit_breakers": _breakers(in_progress + QUEUE, max(QUEUE, in_progress)),
@@ -114,7 +128,7 @@ def _cluster(
     judged: Document | None = None,
 ) -> Document:
     """`requests`: the most that one connection is for; 0: any number. `judged`: which answers count against a host."""
-    hosts = [{"endpoint": {"address": _host(one)}} for one in addresses]
+    hosts = [_lb_endpoint(one) for one in addresses]
     http = {
         "@type": f"{EXTENSION}upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_S}s"}
@@ -131,6 +145,38 @@ def _cluster(
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
     }
+
+
+def _lb_endpoint(address: Address) -> Document:
+    found: Document = {"endpoint": {"address": _host(address)}}
+    if address.name:
+        found["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": {"name": address.name}}}
+    return found
+
+
+def _ways(addresses: Sequence[Address], trust: Trust) -> list[Document]:
+    """To each replica on a node by its own name, which the node's certificate has to be for; to others in the clear."""
+    found = [
+        {"name": one.name, "match": {"name": one.name}, "transport_socket": _mutual(one.name, trust)}
+        for one in addresses
+        if one.name
+    ]
+    plain = {"@type": f"{EXTENSION}transport_sockets.raw_buffer.v3.RawBuffer"}
+    clear = {"name": "envoy.transport_sockets.raw_buffer", "typed_config": plain}
+    return [*found, {"name": "here", "match": {}, "transport_socket": clear}]
+
+
+def _mutual(name: str, trust: Trust) -> Document:
+    common = {
+        "tls_params": TLS_1_3,
+        "tls_certificate_sds_secret_configs": [{"name": trust.secret, "sds_config": watched_file(trust.secrets)}],
+        "validation_context": {
+            "trusted_ca": {"filename": str(trust.authority)},
+            "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
+        },
+    }
+    context = {"@type": f"{EXTENSION}transport_sockets.tls.v3.UpstreamTlsContext", "sni": name}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": {**context, "common_tls_context": common}}
 
 
 def _host(address: Address) -> Document:

@@ -63,6 +63,13 @@ class Engine(Protocol):
 
     def isolation(self, node: str = "") -> Isolation: ...
 
+    def silent_s(self, node: str) -> float:
+        """For how long nobody has heard of that machine, as far as this server was there to hear; inf: there is none.
+
+        What it runs may go on all the while.
+        """
+        ...
+
     def ensure(self, task: TaskSpec) -> None:
         """Start `task` unless a task of this name was ever started.
 
