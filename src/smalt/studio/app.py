@@ -26,6 +26,7 @@ from smalt.studio.pages import (
     activity,
     alerts,
     batch_endpoints,
+    code_diff,
     compare,
     components,
     compute,
@@ -45,12 +46,12 @@ from smalt.studio.pages import (
     job_use,
     many_jobs,
     models,
+    new_asset,
     new_endpoint,
     new_job,
     schedules,
     settings,
     sweep,
-    upload,
 )
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -65,10 +66,10 @@ ROUTES = tuple(
     one
     for module in (
         home, find, activity, connect, settings,
-        job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
+        job_list, many_jobs, code_diff, compare, new_job, job, job_files, job_use, sweep, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
         computes, compute,
-        upload, data, models, datastores, environments, components,
+        new_asset, data, models, datastores, environments, components,
     )
     for one in module.ROUTES
 )  # fmt: skip
