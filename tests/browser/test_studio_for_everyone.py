@@ -67,7 +67,9 @@ VISITS: dict[str, tuple[str, ...]] = {
     "/components/{name}/{version}": (f"/components/{OF_VERSION}",),
 }  # fmt: skip
 # They answer with no page: what scripts ask for, downloads, ways to other pages.
-NO_PAGES = re.compile(r"/|/find|.*\.(csv|json|pem)|.*/(file|picture|zip|table|lines|metrics|mlflow|logs|search|use|trials|numbers)")
+NO_PAGES = re.compile(
+    r"/|/find|.*\.(csv|json|pem)|.*/(file|picture|zip|table|lines|metrics|mlflow|logs|search|use|trials|numbers)"
+)
 ADDRESSES = [one for visits in VISITS.values() for one in visits]
 
 

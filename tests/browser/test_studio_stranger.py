@@ -33,7 +33,9 @@ mlflow.sklearn.log_model(model, "rents", signature=signature, pip_requirements=n
 
 def test_a_stranger_goes_from_the_link_to_a_scored_row(platform: Platform, studio: Page, tmp_path: Path) -> None:
     table, code = tmp_path / "flats.csv", tmp_path / "src"
-    table.write_text("rooms,floor,rent\n" + "".join(f"{n % 5},{n % 7},{300 * (n % 5) + 10 * (n % 7)}\n" for n in range(99)))
+    table.write_text(
+        "rooms,floor,rent\n" + "".join(f"{n % 5},{n % 7},{300 * (n % 5) + 10 * (n % 7)}\n" for n in range(99))
+    )
     code.mkdir()
     (code / "train.py").write_text(TRAIN)
     begun = time.monotonic()

@@ -40,8 +40,12 @@ def make(platform: Platform) -> None:
     _log(platform, "seen")
     _made(platform.submit("broken", f"echo '{NASTY}{ENDLESS}' >&2; exit 3", displayName=ENDLESS))
     for name, file in ((LONG, "bad.csv"), ("picture", "big.png")):
-        platform.put(f"data/{name}/versions/1", {"dataType": "uri_file", "dataUri": f"runs:/seen/outputs/{file}", **_asset()})
-    platform.put(f"models/{LONG}/versions/1", {"modelType": "custom_model", "modelUri": "runs:/seen/outputs/deep", **_asset()})
+        platform.put(
+            f"data/{name}/versions/1", {"dataType": "uri_file", "dataUri": f"runs:/seen/outputs/{file}", **_asset()}
+        )
+    platform.put(
+        f"models/{LONG}/versions/1", {"modelType": "custom_model", "modelUri": "runs:/seen/outputs/deep", **_asset()}
+    )
     platform.put(f"environments/{LONG}/versions/1", {"image": "python:3.11", **_asset()})
     spec = {"type": "command", "command": f"echo {ENDLESS}", "environment": environment, "outputs": {}, "inputs": {}}
     platform.put(f"components/{LONG}/versions/1", {"componentSpec": {**spec, "display_name": NASTY}, **_asset()})
@@ -51,11 +55,15 @@ def make(platform: Platform) -> None:
     trigger = {"triggerType": "Cron", "expression": "0 0 1 1 *"}
     definition = {"jobType": "Command", "command": "echo", "environmentId": environment}
     action = {"actionType": "CreateJob", "jobDefinition": definition}
-    platform.put("schedules/yearly", {"trigger": trigger, "action": action, "displayName": NASTY, "description": ENDLESS})
+    platform.put(
+        "schedules/yearly", {"trigger": trigger, "action": action, "displayName": NASTY, "description": ENDLESS}
+    )
     scale = {"minNodeCount": 0, "maxNodeCount": 1}
     machine = {"vmSize": "Standard_DS3_v2", "scaleSettings": scale}
     platform.put("computes/wide-farm", {"computeType": "AmlCompute", "properties": machine}, location="local")
-    platform.put("onlineEndpoints/seen", {"authMode": "Key", "description": ENDLESS}, location="local", tags={"a": NASTY})
+    platform.put(
+        "onlineEndpoints/seen", {"authMode": "Key", "description": ENDLESS}, location="local", tags={"a": NASTY}
+    )
     runs = {"environmentId": environment, "codeConfiguration": {"codeId": code, "scoringScript": "hostile.py"},
             "instanceType": "Standard_DS3_v2"}  # fmt: skip
     deployment = {"location": "local", "sku": {"name": "Default", "capacity": 1}, "properties": runs}

@@ -84,7 +84,7 @@ def spoken(text: str | None) -> str:
 
 
 def linked(text: str, visit: Visit) -> Any:
-    """A message in which jobs, as the platform names them in such, and addresses of the Studio are links; all else is text."""
+    """A message in which jobs, as the platform names them there, and addresses of the Studio are links."""
     from markupsafe import Markup, escape
 
     studio = visit.settings.url + ROOT

@@ -73,8 +73,8 @@ async def _listed(files: Files) -> Mapping[str, int]:
 def _compared(name: str, before: bytes, after: bytes) -> Differing:
     if b"\0" in before or b"\0" in after:
         return Differing(name, f"{len(before)} and {len(after)} bytes, which are no text", ())
-    texts = [one.decode(errors="replace").splitlines()[:_CUT] for one in (before, after)]
-    lines = list(difflib.unified_diff(*texts, lineterm=""))[2:]  # its first two name the files
+    was, now = (one.decode(errors="replace").splitlines()[:_CUT] for one in (before, after))
+    lines = list(difflib.unified_diff(was, now, lineterm=""))[2:]  # its first two name the files
     return Differing(name, "" if lines else "only the ends of lines differ", lines)
 
 

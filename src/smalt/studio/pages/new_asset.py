@@ -1,4 +1,4 @@
-"""A new version of data or of a model: of files from the browser, which are in a datastore then, or of what a job left."""
+"""A new version of data or of a model: of files that the browser uploads to a datastore, or of what a job left."""
 
 from __future__ import annotations
 

@@ -136,7 +136,10 @@ def _documents(visit: Visit) -> tuple[Document, Document]:
     if given.get("environment"):
         deployment["environment"] = given["environment"]
     if given.get("code") or given.get("script"):
-        deployment["code_configuration"] = {"code": in_file(given.get("code", "")), "scoring_script": given.get("script", "")}
+        deployment["code_configuration"] = {
+            "code": in_file(given.get("code", "")),
+            "scoring_script": given.get("script", ""),
+        }
     return endpoint_yaml(given["endpoint"], given.get("auth") or "key"), deployment
 
 
