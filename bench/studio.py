@@ -90,7 +90,7 @@ def _home(page: Page, platform: live.Live, jobs: int) -> Measured:
     yield "home", [ready(page, f"{platform.url}/studio/") for _ in range(RUNS)]
 
 
-def _job(page: Page, platform: live.Live, jobs: int) -> Measured:
+def _one(page: Page, platform: live.Live, jobs: int) -> Measured:
     studio = f"{platform.url}/studio"
     yield "a job", [ready(page, f"{studio}/jobs/bench-{jobs - 1:06}") for _ in range(RUNS)]
     yield f"a pipeline of {STEPS} steps", [ready(page, f"{studio}/jobs/bench-pipeline?tab=steps") for _ in range(RUNS)]
@@ -124,7 +124,7 @@ def _streams(page: Page, platform: live.Live, jobs: int) -> Measured:
     print(f"{studio_large.STREAMS} streams: {grown / 1e6:.0f} MB more in the server")
 
 
-WHAT = {"list": _list, "home": _home, "job": _job, "metric": _metric, "compare": _compare, "log": _log,
+WHAT = {"list": _list, "home": _home, "job": _one, "metric": _metric, "compare": _compare, "log": _log,
         "streams": _streams}  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def test_who_is_asked_where_nobody_takes_traffic(site: StudioSite) -> None:
     assert 'data-body="{&#34;input_data&#34;: []}" data-language="curl"' in page
     traffic(site.harness, blue=100)
     page = site.open(PAGE, {**HERE, "tab": "test"}).text
-    assert "<option>blue</option>" in page and "data-traffic" in page
+    assert "<option selected" not in page and ">blue</option>" in page and "data-traffic" in page
     deploy(site.harness, "green")
     traffic(site.harness)
-    assert "<option selected>" not in site.open(PAGE, {**HERE, "tab": "test"}).text
+    assert "<option selected" not in site.open(PAGE, {**HERE, "tab": "test"}).text
