@@ -1,16 +1,10 @@
-"""What is large for the Studio: a log of a gigabyte, and a hundred streams of events at once."""
+"""What is large for the Studio: a log of a gigabyte."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import ssl
 import time
 from base64 import b64encode
-from concurrent.futures import ThreadPoolExecutor
 
-import httpx
-import psutil
 from playwright.sync_api import Page, expect
 
 import live
@@ -19,7 +13,6 @@ LOG, LOG_MB = "user_logs/std_log.txt", 1000
 _BLOCK_MB = 50
 _LINE = b"2026-06-01T10:00:00 epoch %08d loss 0.123456 accuracy 0.987654 on a line of ordinary length\n"
 _NEEDLE = b"the needle in all of this\n"
-STREAMS, EVENTS = 100, 50
 
 
 def upload_log(platform: live.Live, job: str) -> None:
@@ -75,50 +68,3 @@ def to_the_end(page: Page) -> float:
     page.get_by_role("button", name="the needle in all of this").click()
     expect(page.get_by_role("log")).to_contain_text("the needle")
     return took
-
-
-def streams(platform: live.Live, job: str) -> tuple[list[float], int]:
-    """How late events were, in milliseconds, of all streams; and by how many bytes the server grew."""
-    processes = json.loads(live.smalt("status", "--root", str(platform.root), "--json"))["processes"]
-    server = psutil.Process(next(one["pid"] for one in processes if one["name"] == "server"))
-    before = server.memory_info().rss
-    with ThreadPoolExecutor(1) as thread:  # this one has the browser's loop
-        late = thread.submit(asyncio.run, _listen(platform, job)).result()
-    return late, server.memory_info().rss - before
-
-
-async def _listen(platform: live.Live, job: str) -> list[float]:
-    tls = ssl.create_default_context(cafile=str(platform.ca))
-    late, ready = list[float](), asyncio.Semaphore(0)
-    limits = httpx.Limits(max_connections=STREAMS + 1)
-    headers = {"Authorization": f"Bearer {platform.token}", "Accept": "text/event-stream"}
-    sent: dict[str, float] = {}
-    async with httpx.AsyncClient(
-        base_url=platform.url, verify=tls, limits=limits, headers=headers, timeout=120, trust_env=False
-    ) as api:
-
-        async def hear() -> None:
-            seen = 0
-            feed = f"{platform.workspace}/jobs/{job}/changes"
-            async with api.stream("GET", feed, params={"after": "now", "api-version": live.VERSION}) as answer:
-                answer.raise_for_status()
-                ready.release()
-                async for line in answer.aiter_lines():
-                    if line.startswith("data:") and json.loads(line[5:]).get("resourceId"):
-                        late.append(1000 * (time.perf_counter() - sent["at"]))
-                        seen += 1
-                        if seen == EVENTS:
-                            return
-
-        listeners = [asyncio.create_task(hear()) for _ in range(STREAMS)]
-        for _ in range(STREAMS):
-            await ready.acquire()
-        for number in range(EVENTS):
-            heard, sent["at"] = len(late), time.perf_counter()
-            run = f"/history/v1.0{platform.workspace}/runs/{job}"
-            answer = await api.patch(run, json={"tags": {"n": str(number)}}, params={"api-version": live.VERSION})
-            answer.raise_for_status()
-            while len(late) < heard + STREAMS:
-                await asyncio.sleep(0.005)
-        await asyncio.gather(*listeners)
-    return late
