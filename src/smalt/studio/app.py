@@ -28,6 +28,7 @@ from smalt.studio.pages import (
     activity,
     alerts,
     batch_endpoints,
+    code_diff,
     compare,
     components,
     compute,
@@ -48,6 +49,7 @@ from smalt.studio.pages import (
     job_use,
     many_jobs,
     models,
+    new_asset,
     new_endpoint,
     new_job,
     new_schedule,
@@ -55,7 +57,6 @@ from smalt.studio.pages import (
     settings,
     shared_links,
     sweep,
-    upload,
     views,
 )
 from smalt.studio.platform_api import Refused
@@ -72,11 +73,11 @@ ROUTES = tuple(
     one
     for module in (
         home, find, activity, connect, settings, shared_links,
-        job_list, views, many_jobs, compare, new_job, job, job_files, job_shell, job_use, sweep,
+        job_list, views, many_jobs, code_diff, compare, new_job, job, job_files, job_shell, job_use, sweep,
         new_schedule, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
         computes, compute,
-        upload, data, models, datastores, environments, components,
+        new_asset, data, models, datastores, environments, components,
     )
     for one in module.ROUTES
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse
 
+from smalt.studio.examples import EXAMPLES
 from smalt.studio.navigation import AREAS
 from smalt.studio.visit import ROOT, SHARE, Visit
 
@@ -84,6 +85,19 @@ def spoken(text: str | None) -> str:
     return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count) or "0 seconds"
 
 
+def linked(text: str, visit: Visit) -> Any:
+    """A message in which jobs, as the platform names them there, and addresses of the Studio are links."""
+    from markupsafe import Markup, escape
+
+    studio = visit.settings.url + ROOT
+    pattern = rf"({re.escape(studio)}/[^\s'\"<>]*[^\s'\"<>.,;:)]|(?<=\(job )[A-Za-z0-9][\w-]*(?=\)))"
+    link, shown = Markup('<a href="{}">{}</a>'), Markup()
+    for at, one in enumerate(re.split(pattern, text)):
+        to = ROOT + one.removeprefix(studio) if one.startswith(studio) else visit.link(f"/jobs/{one}")
+        shown += link.format(to, one) if at % 2 else escape(one)
+    return shown
+
+
 def utc(text: str) -> str:
     """To the second, for who has no script; the element shows it in the viewer's zone."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -107,10 +121,11 @@ def templates() -> Environment:
         "tone": lambda state: _TONES.get(state, "wait"),
         "number": number,
         "lasted": lasted,
+        "linked": linked,
         "short": short,
         "spoken": spoken,
     }
-    made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
+    made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS, "EXAMPLES": EXAMPLES}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
 
 

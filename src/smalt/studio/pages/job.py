@@ -182,11 +182,16 @@ async def _origin(visit: Visit, document: Document) -> Document:
     }
 
 
-async def _code(visit: Visit) -> Files:
-    made = await visit.api.get(f"{_path(visit)}/provenance")
+async def code_of(visit: Visit, name: str) -> Files:
+    """The files of its code. Raises Refused(404) where none was uploaded."""
+    made = await visit.api.get(f"{visit.workspace}/jobs/{name}/provenance")
     if not _is_id(made.get("code")):
-        raise Refused(404, "NotFound", f"Job {_name(visit)} has no code that was uploaded.")
+        raise Refused(404, "NotFound", f"Job {name} has no code that was uploaded.")
     return await _files(visit, made["code"])
+
+
+async def _code(visit: Visit) -> Files:
+    return await code_of(visit, _name(visit))
 
 
 async def _files(visit: Visit, code: str) -> Files:
