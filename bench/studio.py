@@ -1,6 +1,6 @@
 """The Studio's pages of work in headless Chromium, on a platform with many jobs: milliseconds until each is there.
 
-    python bench/studio.py [--jobs 100000] [--root FOLDER]
+    python bench/studio.py [--jobs 100000] [--only list home job metric compare log] [--root FOLDER]
 
 The jobs are rows as the platform and MLflow write them (a run with 4 metrics and 4 parameters each; 500 of them with 200
 points, one more with 1,000,000); with --root the platform stays, and is filled once. `ready` is what the browser says: from the click until the
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import studio_large
 from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import text
 
@@ -49,6 +50,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--ignore-certificate-errors"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--only", nargs="+", choices=WHAT, default=WHAT, help="a part of the measurements")
     parser.add_argument("--root", type=Path, help="a platform's folder that is kept")
     told = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -60,13 +62,18 @@ def main() -> None:
             browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
             page = browser.new_context(ignore_https_errors=True).new_page()
             page.goto(re.findall(r"https://\S+/login\?code=\S+", live.smalt("up", "--root", str(root), "--detach"))[0])
-            for what, milliseconds in measured(page, f"{platform.url}/studio", told.jobs):
-                print(f"{what:<46}{statistics.median(milliseconds):>8.0f} ms   (at most {max(milliseconds):.0f})")
+            for name in told.only:
+                for what, milliseconds in WHAT[name](page, platform, told.jobs):
+                    median, most = statistics.median(milliseconds), max(milliseconds)
+                    print(f"{what:<46}{median:>8.0f} ms   (at most {most:.0f})", flush=True)
             browser.close()
 
 
-def measured(page: Page, studio: str, jobs: int) -> Iterator[tuple[str, list[float]]]:
-    names = [f"bench-{number:06}" for number in range(jobs - 1, jobs - 1 - min(COMPARED, jobs), -1)]
+Measured = Iterator[tuple[str, list[float]]]
+
+
+def _list(page: Page, platform: live.Live, jobs: int) -> Measured:
+    studio = f"{platform.url}/studio"
     yield "jobs, ready", [ready(page, f"{studio}/jobs") for _ in range(RUNS)]
     columns = "created,duration,metrics.auc,metrics.loss,params.depth"
     yield "jobs with metrics as columns", [ready(page, f"{studio}/jobs?columns={columns}") for _ in range(RUNS)]
@@ -74,16 +81,43 @@ def measured(page: Page, studio: str, jobs: int) -> Iterator[tuple[str, list[flo
     yield "next page", [turned(page, "a[rel=next]") for _ in range(RUNS)]
     for like in ("metrics.auc > 0.9", "metrics.auc > 0.99999", "params.depth = '7'"):
         yield f"filter {like}", [ready(page, f"{studio}/jobs?filter={like}") for _ in range(RUNS)]
-    yield "order by a metric", [ready(page, f"{studio}/jobs?order=metrics.auc DESC") for _ in range(RUNS)]
+    for order in ("metrics.auc DESC", "duration DESC"):
+        yield f"order by {order}", [ready(page, f"{studio}/jobs?order={order}") for _ in range(RUNS)]
     yield "what failed", [ready(page, f"{studio}/jobs?status=Failed") for _ in range(RUNS)]
-    yield "home", [ready(page, f"{studio}/") for _ in range(RUNS)]
-    yield "a job", [ready(page, f"{studio}/jobs/{names[0]}") for _ in range(RUNS)]
+
+
+def _home(page: Page, platform: live.Live, jobs: int) -> Measured:
+    yield "home", [ready(page, f"{platform.url}/studio/") for _ in range(RUNS)]
+
+
+def _one(page: Page, platform: live.Live, jobs: int) -> Measured:
+    studio = f"{platform.url}/studio"
+    yield "a job", [ready(page, f"{studio}/jobs/bench-{jobs - 1:06}") for _ in range(RUNS)]
     yield f"a pipeline of {STEPS} steps", [ready(page, f"{studio}/jobs/bench-pipeline?tab=steps") for _ in range(RUNS)]
-    long = f"{studio}/jobs/bench-{jobs:06}?tab=metrics"
+
+
+def _metric(page: Page, platform: live.Live, jobs: int) -> Measured:
+    long = f"{platform.url}/studio/jobs/bench-{jobs:06}?tab=metrics"
     yield f"a metric of {LONG} points, its request", [requested(page, long) for _ in range(RUNS)]
     yield f"a metric of {LONG} points, drawn", [drawn(page, long) for _ in range(RUNS)]
-    compare = f"{studio}/jobs/compare?jobs={','.join(names)}"
+
+
+def _compare(page: Page, platform: live.Live, jobs: int) -> Measured:
+    names = [f"bench-{number:06}" for number in range(jobs - 1, jobs - 1 - min(COMPARED, jobs), -1)]
+    compare = f"{platform.url}/studio/jobs/compare?jobs={','.join(names)}"
     yield f"{len(names)} jobs compared", [ready(page, compare) for _ in range(RUNS)]
+
+
+def _log(page: Page, platform: live.Live, jobs: int) -> Measured:
+    studio_large.upload_log(platform, f"bench-{jobs:06}")
+    address = f"{platform.url}/studio/jobs/bench-{jobs:06}?tab=logs&file={studio_large.LOG}"
+    what = f"a log of {studio_large.LOG_MB} MB"
+    yield f"{what}, its end on screen", [studio_large.first_screen(page, address) for _ in range(RUNS)]
+    yield f"{what}, searched through", [studio_large.searched(page) for _ in range(RUNS)]
+    yield f"{what}, back to its end", [studio_large.to_the_end(page) for _ in range(RUNS)]
+
+
+WHAT = {"list": _list, "home": _home, "job": _one, "metric": _metric, "compare": _compare, "log": _log}  # fmt: skip
 
 
 def ready(page: Page, address: str) -> float:

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -37,7 +38,7 @@ from smalt.arm.router import ArmApp
 from smalt.arm.runs import JobRuns
 from smalt.auth.access import ScopeGrants
 from smalt.auth.authentication import authenticate
-from smalt.auth.certificates import keep_renewed
+from smalt.auth.certificates import dial, keep_renewed, sign
 from smalt.auth.identities import Identities
 from smalt.auth.keyring import Keyring
 from smalt.auth.login import Login
@@ -46,6 +47,7 @@ from smalt.auth.rotation import settle
 from smalt.auth.secret_files import keep_secret
 from smalt.auth.service_access import ServiceAccess
 from smalt.auth.sessions import Sessions
+from smalt.auth.shared_links import SharedLinks
 from smalt.auth.tokens import TokenService, arm_audiences, ml_audiences
 from smalt.blob.accounts.accounts import Accounts, BlobAccounts
 from smalt.blob.accounts.carrying import StoreFiles
@@ -90,7 +92,7 @@ from smalt.store.migrate import migrate
 from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
 from smalt.store.servers import Servers, register
-from smalt.studio.app import StudioApp
+from smalt.studio.app import VENDORED, StudioApp
 from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
@@ -110,6 +112,7 @@ from smalt.web.registries import RegistryApp
 from smalt.web.service_pages import ServicePages
 from smalt.web.services import ServiceDoors, ServiceGate
 from smalt.web.ssh_door import SshDoor
+from smalt.web.terminals import TerminalPage
 from smalt.web.visits import VisitApp
 
 log = logging.getLogger("smalt")
@@ -147,7 +150,7 @@ def build(settings: Settings) -> Server:
     tokens = TokenService(settings, others=lambda: servers.others.values())
     sessions = Sessions(settings, database)
     grants = ScopeGrants()
-    workspaces = Workspaces(database, grants)
+    workspaces = Workspaces(database, grants, clock=clock)
     headers = LivingHeaders(settings, workspaces.lives, workspaces.runs)
     identities = Identities(settings, database)
     store, staging = open_blobs(settings)
@@ -157,7 +160,8 @@ def build(settings: Settings) -> Server:
     blobs = BlobAccounts(accounts, store)
     tracking = MlflowTracking(settings, workspaces.account)
     environments = UvEnvironments(settings, server=servers.me)
-    objects = StoreFiles(store, staging) if settings.remote_store else None
+    files = StoreFiles(store, staging)
+    objects = files if settings.remote_store else None
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
     )
@@ -220,7 +224,9 @@ def build(settings: Settings) -> Server:
         return authenticate(scope, tokens, audiences, sessions)
 
     doors = ServiceDoors(platform, ServiceAccess(settings, database), workspaces.authorize)
-    services = ServiceGate(platform, doors, lambda scope: authenticate(scope, tokens, audiences))
+    services = ServiceGate(
+        platform, doors, lambda scope: authenticate(scope, tokens, audiences), TerminalPage(VENDORED)
+    )
     tracking_app = TrackingApp(
         settings, tracking, tokens, blobs, files=blobs, objects=objects,
         audiences=audiences,
@@ -249,11 +255,17 @@ def build(settings: Settings) -> Server:
             workspaces.authorize,
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
-        nodes=NodesApp(remote, lambda: service),
+        nodes=NodesApp(remote, lambda: service, files, partial(sign, settings)),
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,
-        studio=StudioApp(settings, sessions, RunReadings(tracking), lambda: dispatcher),
+        studio=StudioApp(
+            settings,
+            sessions,
+            RunReadings(tracking),
+            lambda: dispatcher,
+            SharedLinks(database, platform.secrets, audit, clock),
+        ),
         open_routes=open_routes(
             settings.url,
             login.routes(),
@@ -263,7 +275,7 @@ def build(settings: Settings) -> Server:
         ),
         make_room=Reserve(settings.root).make_room,
     )
-    collector = Collector(platform, recorder, capacity_of)
+    collector = Collector(platform, recorder, capacity_of, partial(dial, settings))
     gateway.follow(collector.told)
     delivery = None
     if settings.openlineage:

@@ -15,6 +15,7 @@ from smalt.arm.ids import ML, NotAnId, ResourceId
 from smalt.arm.ports import Grants, Principal
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.living import FRESH_S, LivingIdentities, concerns
+from smalt.auth.shared_links import GUEST, living
 from smalt.blob.names import Target
 from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TERMINAL
@@ -29,8 +30,15 @@ _REMEMBERED = 10_000
 class Workspaces:
     """Questions of other parts about workspaces, answered from the database."""
 
-    def __init__(self, database: Database, grants: Grants, identities: LivingIdentities | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        grants: Grants,
+        identities: LivingIdentities | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
+        self._clock = clock
         self._grants = grants
         self._identities = identities or LivingIdentities(database)
 
@@ -56,6 +64,9 @@ class Workspaces:
         """Whether there still is what `principal` stands for: the job, running; the deployment; the identity's row."""
         if principal.kind in ("servicePrincipal", "managedIdentity"):
             return self._identities.lives(principal.oid)
+        if principal.kind == GUEST:
+            with self._database.read() as connection:
+                return living(connection, principal.oid, self._clock()) is not None
         if principal.kind not in ("job", "endpoint") or not principal.scope:
             return True
         workspace = _workspace(principal.scope)

@@ -1,6 +1,8 @@
-"""A person makes a cluster in the Studio, sees a job on its node, and opens the service of that job."""
+"""A person makes a cluster in the Studio, sees a job on its node, and opens the service and a terminal of that job."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -33,4 +35,12 @@ def test_a_cluster_is_made_and_the_service_of_its_job_opened(platform: Platform,
         link.click(modifiers=["Control"])
     expect(opened.value.get_by_role("heading", name="Directory listing")).to_be_visible(timeout=SLOW_MS)
     assert "://board-0-" in opened.value.url, "an origin of its own"
+    with studio.context.expect_page() as opened:
+        studio.get_by_role("link", name="Terminal").click()
+    terminal = opened.value
+    expect(terminal.get_by_role("status")).to_have_text("Connected", timeout=SLOW_MS)
+    terminal.keyboard.type("echo $((6*7)), $(stty size)\n")
+    expect(terminal.locator(".xterm-rows")).to_contain_text(re.compile(r"42, \d+ \d+"), timeout=SLOW_MS)
+    assert "://terminal-99-" in terminal.url, "an origin of its own"
     platform.call("POST", "jobs/boarded/cancel")
+    expect(terminal.get_by_role("status")).to_contain_text("The job has ended", timeout=SLOW_MS)

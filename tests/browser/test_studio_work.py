@@ -65,7 +65,9 @@ def test_many_are_tagged_and_a_view_is_kept(platform: Platform, studio: Page, jo
     expect(studio.get_by_role("cell", name="blue")).to_have_count(3)
     studio.get_by_role("button", name="Save the view").click()
     studio.get_by_label("Name").fill("mine")
-    studio.keyboard.press("Enter")
+    with studio.expect_event("load"):
+        studio.keyboard.press("Enter")
+    expect(studio.get_by_label("Views")).to_have_value("mine")  # it is what is shown
     studio.goto(f"{platform.url}/studio/jobs")
     studio.get_by_label("Views").select_option("mine")
     studio.wait_for_url("**columns=tags.team**")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from live.clients import Client, client_python
-from live.nodes import Node
+from live.nodes import Node, processes, started
 from live.platform import HOME, Platform, eventually
 
 pytestmark = pytest.mark.e2e
@@ -30,32 +28,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def node(platform: Platform, tmp_path: Path) -> Iterator[Node]:
-    with started(platform, tmp_path, "far-1", "127.0.0.2") as one:
+    with started(platform, tmp_path, "far-1", CLUSTER, "127.0.0.2") as one:
         yield one
-
-
-@contextlib.contextmanager
-def started(platform: Platform, folder: Path, name: str, address: str) -> Iterator[Node]:
-    """It sees none of the platform's files."""
-    one = Node(platform, folder / name, name, CLUSTER, ["--address", address])
-    one.start()
-    try:
-        yield one
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            one.end(signal.SIGKILL)
-        platform.smalt("node", "remove", one.name)
-        for process in processes(one.root):
-            process.kill()
-
-
-def processes(root: Path) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if str(root) in " ".join(process.cmdline()) or process.cwd().startswith(str(root)):
-                found.append(process)
-    return found
 
 
 def test_the_official_client_uses_it(platform: Platform, node: Node, scripts: Path) -> None:
@@ -69,7 +43,7 @@ def test_the_official_client_uses_it(platform: Platform, node: Node, scripts: Pa
 
 
 def test_jobs_on_two_machines(platform: Platform, node: Node, tmp_path: Path, scripts: Path) -> None:
-    with started(platform, tmp_path, "far-2", "127.0.0.3") as other:
+    with started(platform, tmp_path, "far-2", CLUSTER, "127.0.0.3") as other:
         assert [one.listed()["address"] for one in (node, other)] == ["127.0.0.2", "127.0.0.3"]
         client = Client(client_python(), platform.variables)
         said = client.run(scripts / "gangs.py", CLUSTER, "127.0.0.2", "127.0.0.3", timeout_s=280)

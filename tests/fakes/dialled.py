@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import httpx
 import uvicorn
 
 from smalt.agent.wire import Head
+from smalt.auth.certificates import ensure_certificates, sign
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts.accounts import Accounts
+from smalt.blob.accounts.carrying import StoreFiles
 from smalt.blob.operations.service import BlobService
 from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
@@ -30,6 +33,9 @@ from smalt.engines.remote import RemoteEngine
 from smalt.engines.remote.loopback import loopback_id
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
+from smalt.node.certificate import NodeCertificate
+from smalt.node.forwarder import Forwarder
+from smalt.node.host import _signed
 from smalt.node.service import NodeRevoked, NodeService
 from smalt.settings import Settings
 from smalt.store import nodes
@@ -54,6 +60,8 @@ class Dialled:
         accounts = Accounts(self.database, Keyring(Settings(root / "keys")))
         store = FolderStore(root / "blobs")
         self.blobs = BlobService(accounts, store, store.staging)
+        self.own = StoreFiles(store, store.staging)
+        self.authority = Settings(root / "authority")
         self.told: list[str] = []
         self.revoked = threading.Event()
         self._watchers: list[Callable[[str], None]] = []
@@ -70,7 +78,7 @@ class Dialled:
         self.remote = RemoteEngine(self.database, time.time, self.lost_after_s)
         self.engine = Engines(LocalEngine(Settings(self.root / "own"), self.finder, nursery=False), self.remote)
         config = uvicorn.Config(
-            NodesApp(self.remote, lambda: self.blobs, HEARTBEAT_S),
+            NodesApp(self.remote, lambda: self.blobs, self.own, partial(sign, self.authority), HEARTBEAT_S),
             port=self.port,
             log_config=None,
             lifespan="off",
@@ -108,16 +116,33 @@ class Dialled:
         self._node = threading.Thread(target=self._run, daemon=True)
         self._node.start()
 
-    def join(self, name: str, at: str) -> None:
+    def join(self, name: str, at: str, forwards: bool = False) -> None:
+        """`forwards`: the gateway comes to its replicas."""
         with self.database.write() as connection:
             _, token = nodes.add(connection, name, COMPUTE, {}, time.time())
-        service = self._made(name, token, at)
+        service = self._made(name, token, at, name if forwards else "")
         running = threading.Thread(target=service.run, daemon=True)
         running.start()
         self._joined.append((service, running))
         self.until(lambda: self.machine(name).connected)
 
-    def _made(self, root: str, token: str, address: str = "") -> NodeService:
+    def leave(self) -> None:
+        """The service of the machine that came last ends, what it runs goes on."""
+        service, running = self._joined.pop()
+        service.stop()
+        running.join(20)
+
+    def back(self, name: str, at: str) -> None:
+        """Such a machine's service again, with another token."""
+        with self.database.write() as connection:
+            nodes.note(connection, name, token_hash=nodes._hash(f"{name}'s"))
+        service = self._made(name, f"{name}'s", at, name)
+        running = threading.Thread(target=service.run, daemon=True)
+        running.start()
+        self._joined.append((service, running))
+        self.until(lambda: self.machine(name).connected)
+
+    def _made(self, root: str, token: str, address: str = "", forwards: str = "") -> NodeService:
         settings = self.settings(root)
         settings.root.mkdir(parents=True, exist_ok=True)
         incarnation = settings.root / "incarnation"
@@ -127,7 +152,13 @@ class Dialled:
         about = {"incarnation": incarnation.read_text(), "version": "1", "cpus": 2, "memory_bytes": 1 << 33, "gpus": 0}
         client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {token}"})
         about |= {"isolation": "walls", "loopback": loopback_id()}
-        return NodeService(settings, engine, UvEnvironments(settings), client, about, HEARTBEAT_S, lambda: address)
+        forwarder = None
+        if forwards:
+            ca = ensure_certificates(self.authority).ca.read_text()
+            certificate = NodeCertificate(settings.root / "tls", ca, partial(_signed, client))
+            forwarder = Forwarder(settings, forwards, certificate, lambda: address)
+        environments = UvEnvironments(settings)
+        return NodeService(settings, engine, environments, client, about, HEARTBEAT_S, lambda: address, forwarder)
 
     def _run(self) -> None:
         try:

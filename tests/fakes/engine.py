@@ -41,6 +41,7 @@ class FakeEngine:
         self.visits: list[tuple[str, Visit, socket.socket]] = []
         self.reached: list[tuple[str, int, socket.socket]] = []
         self.isolated = Isolation("walls")
+        self.silent: dict[str, float] = {}  # nodes of which nothing is heard: for how long
         self._capacity = capacity or Capacity(cpus=4, memory_bytes=16 << 30)
         self._obeys = obeys
         self._clock = clock
@@ -49,6 +50,9 @@ class FakeEngine:
 
     def isolation(self, node: str = "") -> Isolation:
         return self.isolated
+
+    def silent_s(self, node: str) -> float:
+        return self.silent.get(node, 0.0)
 
     def capacity(self, node: str = "") -> Capacity:
         return self._capacity

@@ -122,6 +122,21 @@ EXAMPLES: dict[str, Example] = {
         f"{WORKSPACE}/jobs/train-1",
         {"jobType": "Command", "command": "python train.py", "environmentId": CURATED, "experimentName": "churn"},
     ),
+    "workspaces/sharedlinks": Example(
+        f"{WORKSPACE}/sharedLinks/l1",
+        {
+            "page": "job",
+            "resources": [f"{WORKSPACE}/jobs/train-1"],
+            "expiresAt": "2027-01-20T00:00:00Z",
+        },
+        needs=("workspaces/jobs",),
+        edit=("displayName", "for the audit"),
+    ),
+    "workspaces/savedviews": Example(
+        f"{WORKSPACE}/savedViews/v1",
+        {"displayName": "what failed", "page": "jobs", "query": "status=Failed"},
+        edit=("displayName", "what broke"),
+    ),
     "workspaces/schedules": Example(
         f"{WORKSPACE}/schedules/nightly",
         {

@@ -171,9 +171,11 @@ class FakeGrants:
             raise forbidden(f"{principal.name} may not do {action}")
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
-        return self.prefixes
+        return ScopeGrants().reach(principal, action) if principal.kind == "guest" else self.prefixes
 
     def partly(self, principal: Principal, action: str, scope: str) -> bool:
+        if principal.kind == "guest":
+            return ScopeGrants().partly(principal, action, scope)
         return bool(self.prefixes) and narrowed(self.prefixes, scope) != ()
 
 

@@ -18,10 +18,17 @@ from fakes.platform import WORKSPACE, Harness
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ports import Principal
 from smalt.arm.router import ArmApp
+from smalt.auth.authentication import GUEST
 from smalt.auth.login_links import LoginLinks
+from smalt.auth.service_access import ServiceAccess
 from smalt.auth.sessions import Sessions
+from smalt.auth.shared_links import SharedLinks
+from smalt.principals import Workspaces
 from smalt.studio.app import StudioApp
 from smalt.tracking.dataplane.history import HistoryApp
+from smalt.web.services import ServiceDoors
+from smalt.web.ssh_door import SshDoor
+from smalt.web.visits import VisitApp
 
 HERE = {"wsid": WORKSPACE}
 
@@ -95,22 +102,35 @@ class StudioSite:
         self.allowed = True
         self.arm = ArmApp(self.harness.platform, self.harness.crud, self._who, self._authorize)
         self.history = HistoryApp(self.harness.platform, self._who, self._authorize)
+        doors = ServiceDoors(
+            self.harness.platform, ServiceAccess(settings, self.harness.database, self.harness.clock), self._authorize
+        )
+        ssh = SshDoor(self.harness.engine, settings.secrets, lambda work: work.close())
+        self.visits = VisitApp(self.harness.platform, self._who, self._authorize, doors, ssh)
         self.measured = Measured()
-        self.studio = StudioApp(settings, self.sessions, self.measured, lambda: self)
+        platform = self.harness.platform
+        self.links = SharedLinks(platform.database, platform.secrets, platform.audit, platform.clock)
+        self.workspaces = Workspaces(platform.database, platform.grants, clock=platform.clock)
+        self.studio = StudioApp(settings, self.sessions, self.measured, lambda: self, self.links)
         code = parse_qs(urlsplit(LoginLinks(settings).mint("/studio")).query)["code"][0]
         self.cookie = str(self.sessions.redeem(code)).partition(";")[0]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        part = self.history if HistoryApp.handles(scope["path"]) else self.arm
+        parts = ((HistoryApp, self.history), (VisitApp, self.visits))
+        part = next((app for kind, app in parts if kind.handles(scope["path"])), self.arm)
         await part(scope, receive, send)
 
     def _who(self, scope: Scope) -> Principal:
+        if guest := scope.get(GUEST):
+            return guest
         found = self.sessions.read(scope["method"], scope["headers"])
         if found is None:
             raise ArmError(401, "AuthenticationFailed", "nobody")
         return found
 
-    def _authorize(self, *_: Any) -> None:
+    def _authorize(self, principal: Principal, *asked: Any) -> None:
+        if principal.kind == "guest":
+            self.workspaces.authorize(principal, *asked)
         if not self.allowed:
             raise ArmError(403, "AuthorizationFailed", "not for you")
 

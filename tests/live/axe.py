@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ def bring(folder: Path) -> str:
     return (folder / "node_modules/axe-core/axe.min.js").read_text()
 
 
-def faults(page: Page, source: str) -> list[str]:
-    """What is serious: the rule, and where it is broken."""
+def faults(page: Page, source: str, rules: Sequence[str] = ()) -> list[str]:
+    """What is serious: the rule, and where it is broken; of all rules, unless some are named."""
     page.evaluate(source)
-    found: Any = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    asked = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found: Any = page.evaluate("(asked) => axe.run(document, asked)", asked)
     return [
         f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:120]}"
         for one in found["violations"]

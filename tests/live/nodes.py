@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from live.clients import clean_environment
 from live.platform import Platform, eventually
@@ -60,3 +63,33 @@ class Node:
     def log(self) -> str:
         path = self.root.with_suffix(".log")
         return path.read_text()[-4000:] if path.exists() else ""
+
+
+@contextlib.contextmanager
+def started(platform: Platform, folder: Path, name: str, cluster: str, address: str) -> Iterator[Node]:
+    """It sees none of the platform's files."""
+    one = Node(platform, folder / name, name, cluster, ["--address", address])
+    one.start()
+    try:
+        yield one
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            one.end(signal.SIGKILL)
+        platform.smalt("node", "remove", one.name)
+        ended_at_once(one.root)
+
+
+def ended_at_once(root: Path) -> None:
+    """As when the machine dies: the service, and all that runs there."""
+    for process in processes(root):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def processes(root: Path) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if str(root) in " ".join(process.cmdline()) or process.cwd().startswith(str(root)):
+                found.append(process)
+    return found

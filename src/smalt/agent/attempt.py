@@ -27,6 +27,7 @@ from smalt.agent.foreman import Heard, Rank
 from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, journal_at, open_log
+from smalt.agent.kernels import put_kernels
 from smalt.agent.landlock import Fence
 from smalt.agent.limits import CGROUPS_FILE, Cgroups, make_cgroups
 from smalt.agent.log_bound import BoundedLog
@@ -71,7 +72,8 @@ class Attempt:
         self._brood = Brood()
         self._mounts = barrier(spec.walls, spec.limits.shm_bytes)
         self._cgroups = Cgroups([])
-        own = [*(self._own / name for name in ("work", "tmp", "outputs", "venv")), temporary_folder.outside(folder)]
+        named = ("work", "tmp", "outputs", "venv", "kernels")
+        own = [*(self._own / name for name in named), temporary_folder.outside(folder)]
         self._disk = DiskBound(spec.limits, Path(), own, _written_bytes)
         self._services: Services | None = None
         self._begun = time.monotonic()
@@ -287,9 +289,10 @@ class Attempt:
                 self._mounts.show_interpreter(shared / "bin" / "python")
                 self._mounts.show_interpreter((binaries / "python").readlink())
         environment["VIRTUAL_ENV"] = str(binaries.parent)
+        environment |= jupyter_variables(shared) | environment
+        if (kernels := self._spec.kernels) and (others := self._places.kernels):
+            environment |= put_kernels(kernels, others, self._own, self._mounts, environment, self._journal)
         environment["PATH"] = f"{binaries}:{environment['PATH']}"
-        for name, value in jupyter_variables(shared).items():
-            environment.setdefault(name, value)
         environment.pop("PYTHONHOME", None)
 
     def _limit(self) -> None:

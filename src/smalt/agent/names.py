@@ -19,7 +19,10 @@ class Ref(NamedTuple):
 
 
 class Address(str):
-    """Where a server listens: `unix:PATH`, or `HOST:PORT` with an IP address as host (`127.0.0.1:80`, `[::1]:80`)."""
+    """Where a server listens: `unix:PATH`, or `HOST:PORT` with an IP address as host (`127.0.0.1:80`, `[::1]:80`).
+
+    `tls:NAME@HOST:PORT`: on another machine, whose forwarder knows it by that name, and lets the gateway in alone.
+    """
 
     __slots__ = ()
 
@@ -29,8 +32,13 @@ class Address(str):
         return self.removeprefix("unix:") if self.startswith("unix:") else ""
 
     @property
+    def name(self) -> str:
+        """What it is asked for by, and what the forwarder's certificate is for; empty where there is no forwarder."""
+        return self.removeprefix("tls:").partition("@")[0] if self.startswith("tls:") else ""
+
+    @property
     def host(self) -> str:
-        return "" if self.path else self.rpartition(":")[0].strip("[]")
+        return "" if self.path else self.rpartition(":")[0].rpartition("@")[2].strip("[]")
 
     @property
     def port(self) -> int:

@@ -40,6 +40,18 @@ def make_overlay(shared: Path, place: Path) -> Path:
     return binaries
 
 
+def see_behind(overlay: Path, other: Path) -> None:
+    """What another environment of the same Python has is found there, behind all else. Its .pth files are not read.
+
+    Raises SetupError.
+    """
+    library = _library(other)
+    place = overlay / "lib" / library.parent.name / "site-packages"
+    if not place.is_dir():
+        raise SetupError(f"The environment {other} is of another Python ({library.parent.name}).")
+    (place / "_smalt_tools.pth").write_text(f"{library}\n")  # in the order of their names: behind the shared one
+
+
 def jupyter_variables(shared: Path) -> dict[str, str]:
     """Where Jupyter has its files, if it is there: it serves none that is a link, as those of an overlay are."""
     data = shared / "share" / "jupyter"

@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from smalt.agent.kernel_spec import KernelSpec as KernelSpec
 from smalt.agent.names import NOWHERE as NOWHERE
 from smalt.agent.names import Address as Address
 from smalt.agent.names import Ref as Ref
@@ -172,6 +173,7 @@ class TaskSpec:
     - `walls`: None means that the command runs in the open.
     - `ranks`: several processes instead of one, all behind the same walls; with `mpi` it is mpirun that starts them,
       with `ray` one of them is the node's `ray start`. `services`: to which people come while it runs.
+    - `kernels`: of other environments, for the Jupyter that runs in the task's own.
     - `hold_s`: where the command fails its walls stay for so long, so that somebody can look around; 0: not at all.
     - `ready`, for servers: `TaskState.ready` follows it; `live` kills the process when it fails. Where a server listens
       the node decides: the process finds it in the variable `SMALT_LISTEN`, all others in `TaskState.address`.
@@ -214,6 +216,7 @@ class TaskSpec:
     mpi: MpiSpec | None = None
     ray: RaySpec | None = None
     services: list[ServiceSpec] = field(default_factory=list[ServiceSpec])
+    kernels: list[KernelSpec] = field(default_factory=list[KernelSpec])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -237,6 +240,7 @@ class TaskSpec:
         values["mpi"] = MpiSpec(**raw["mpi"]) if raw.get("mpi") else None
         values["ray"] = RaySpec(**raw["ray"]) if raw.get("ray") else None
         values["services"] = [ServiceSpec(**one) for one in raw.get("services", [])]
+        values["kernels"] = [KernelSpec(**one) for one in raw.get("kernels", [])]
         return cls(**values)
 
     @property
@@ -257,7 +261,9 @@ class TaskSpec:
 
     def written(self) -> set[Ref]:
         """Those of them that it writes."""
-        named = {*self.logs, self.system_log, self.artifacts} | {one.target for one in self.outputs}
+        named = {*self.logs, self.system_log, self.artifacts, _ref(self.build.get("log"))} | {
+            one.target for one in self.outputs
+        }
         named |= {one.source for one in self.inputs if one.mode == "rw_mount"}
         return {one for one in named if one is not None}
 
@@ -286,7 +292,8 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class Places:
-    """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix.
+    """What the names of a task are on its node: `files` are blobs and folders, `environment` is a prefix;
+    `kernels`: those of its kernels' environments, by their keys.
 
     `store` is the folder that all of the files are below (empty: anywhere). `address` is where it listens, empty for
     what does not; the folder of a socket is the task's own. `ca_bundle` holds the certificates that a workspace's task
@@ -298,6 +305,7 @@ class Places:
     store: str = ""
     address: Address = NOWHERE
     ca_bundle: str = ""
+    kernels: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def path(self, ref: Ref) -> Path:
         return Path(self.files[ref])

@@ -101,6 +101,11 @@ class Audit:
         author.identified(name, True)
         self._note(What.SIGNED_IN, _PLATFORM, how, how)
 
+    def came(self, name: str, link: ResourceId) -> None:
+        """A guest, by a link that somebody shared."""
+        author.identified(name, True)
+        self._note(What.SIGNED_IN, link, "shared link", link.key)
+
     def sign_in_refused(self, name: str, why: str) -> None:
         """`name`: of an identity that there is, else ''. `why` is one of few, and nothing that was sent."""
         author.identified(name or UNKNOWN, True)

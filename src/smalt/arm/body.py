@@ -14,8 +14,11 @@ from smalt.arm.errors import ArmError
 DEPTH_MOST = 100
 
 
-def parsed(text: bytes) -> dict[str, Any]:
-    """The object that `text` is; `{}` where it is empty. Raises ArmError(400)."""
+def parsed(text: bytes, lists: bool = False) -> dict[str, Any]:
+    """The object that `text` is; `{}` where it is empty. Raises ArmError(400).
+
+    `lists`: where it is a list, that is the `value` of the object.
+    """
     if not text.strip():
         return {}
     try:
@@ -25,6 +28,8 @@ def parsed(text: bytes) -> dict[str, Any]:
         _check(body, 0)
     except (ValueError, RecursionError) as error:
         raise _refused(f"The body is not JSON that can be kept: {error}.") from None
+    if lists and isinstance(body, list):
+        return {"value": body}
     if not isinstance(body, dict):
         raise _refused("The body must be a JSON object.")
     return body  # pyright: ignore[reportUnknownVariableType]

@@ -102,7 +102,7 @@ class Crud:
             id_ = _aliased(connection, kind, request.id)
             row = resources.get(connection, id_.key) or _stand_in(connection, kind, request.id)
             row = row or _derived(connection, kind, request.id)
-            if row is None:
+            if row is None or not _seen(kind, request, row):
                 raise missing(connection, self._kinds, request.id)
         body = document(request.platform, kind, row, alone=True)
         if id_ is not request.id:  # who asks by the alias goes on to mean whatever is newest
@@ -294,15 +294,18 @@ class Crud:
                     oldest_first=oldest, prefix=across, seen=seen, states=states,
                 )  # fmt: skip
 
-            rows, skip = collect(fetch, None if keep is None else lambda row: keep(row, query), paging)
+            def shown(row: Row) -> bool:
+                return (keep is None or keep(row, query)) and _seen(kind, request, row)
+
+            rows, skip = collect(fetch, shown if keep or kind.sees else None, paging)
             if not rows and kind.creates_parent and archived is not True and seen is None:
                 only = request.id.child(type_, "1")
                 if resources.get(connection, only.key) is None:
                     found = _derived(connection, kind, only)
                     rows = [] if found is None or (keep is not None and not keep(found, query)) else [found]
             first = kind.inherited and paging.skip is None
-            shown = [*(inherited.above(connection, kind, above, grants) if first else ()), *rows]
-        body: Document = {"value": [document(request.platform, kind, row) for row in shown]}
+            listed = [*(inherited.above(connection, kind, above, grants) if first else ()), *rows]
+        body: Document = {"value": [document(request.platform, kind, row) for row in listed]}
         if skip and (link := next_link(url, query, skip, paging, len(rows))):
             body["nextLink"] = link
         return Answer(200, body)
@@ -347,6 +350,10 @@ class Crud:
 
     def _spelled(self, id_: ResourceId) -> str:
         return str(self._kinds.spelled(id_))
+
+
+def _seen(kind: Kind, request: Request, row: Row) -> bool:
+    return kind.sees is None or kind.sees(request.principal, row)
 
 
 def _across(kind: Kind, id_: ResourceId, lookup: str | None) -> str | None:

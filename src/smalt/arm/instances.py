@@ -42,7 +42,8 @@ def owner(row: Row) -> Principal:
     """Whose it is: what runs there acts as that."""
     kept = part(part(row.spec, OURS), OWNER)
     names = ("oid", "name", "kind", "client_id", "scope")
-    return Principal(tenant=TENANT, **{name: str(kept.get(name, "")) for name in names})
+    oid, name, kind, client_id, scope = (str(kept.get(one, "")) for one in names)
+    return Principal(oid, name, kind, TENANT, client_id, scope)
 
 
 def owned(row: Row) -> bool:

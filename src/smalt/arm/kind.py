@@ -146,6 +146,7 @@ class Kind:
       query parameter with the names (`a,b`) that a list is of, if not of all.
     - `views`: what `listViewType` may say, the default first, and whether a list then shows archived rows, the others,
       or (None) both.
+    - `sees`: whether somebody sees a row, where rows are not for all who may read the kind; to others it is not there.
     - `check_delete` may refuse a DELETE; `deleted` runs in the transaction that removes the row.
     - `lane`: whose workers do its steps: BULK for steps that read a lot, which nobody else is to wait behind; TELLING
       for those that wait for others' servers; SERVING for what stands between a request and its answer, so that nothing
@@ -189,6 +190,7 @@ class Kind:
     lookup_across: bool = False
     list_states: Sequence[str] = ()
     list_names: str = ""
+    sees: Callable[[Principal, Row], bool] | None = None
     views: Mapping[str, bool | None] = field(default_factory=lambda: ACTIVE)
     check_delete: Callable[[Request, Connection, Row], None] | None = None
     deleted: Callable[[Connection, Row, float], None] | None = None

@@ -41,6 +41,7 @@ from smalt.store import author, operations
 log = logging.getLogger("smalt.arm")
 
 THREADS = 32
+LISTS = ("updatedatamounts", "updatecustomservices")  # actions whose body is a list, and then a `value`
 AT_ONCE = 64 * 1024  # a longer body is not read on the event loop
 HOLD_S = 20.0  # how long an operation's GET is held
 REREAD_S = 0.5  # and how often it is read meanwhile, should nobody tell of its end
@@ -89,7 +90,7 @@ class ArmApp:
             return await self._changes(http, principal, "/" + "/".join(segments), query)
         body: dict[str, Any] = {}
         if http.method in ("PUT", "PATCH", "POST"):
-            body = await read_json(http, _most(segments))
+            body = await read_json(http, _most(segments), segments[-1].lower() in LISTS)
         answer = await self._threads.run(self._dispatch, http, principal, segments, query, body)
         return self._respond(http, answer)
 
@@ -245,8 +246,8 @@ def _split(path: str) -> tuple[ResourceId, str | None]:
         ) from None
 
 
-async def read_json(http: HttpRequest, most: int = DOCUMENT_MOST) -> dict[str, Any]:
-    """The body as an object; `{}` where there is none.
+async def read_json(http: HttpRequest, most: int = DOCUMENT_MOST, lists: bool = False) -> dict[str, Any]:
+    """The body as an object; `{}` where there is none. `lists`: see `parsed`.
 
     Raises ArmError(400, 413, 415) without reading all of a huge one.
     """
@@ -265,7 +266,7 @@ async def read_json(http: HttpRequest, most: int = DOCUMENT_MOST) -> dict[str, A
             raise too_large(most)
         chunks.append(chunk)
     text = b"".join(chunks)
-    return parsed(text) if len(text) <= AT_ONCE else await run_in_threadpool(parsed, text)
+    return parsed(text, lists) if len(text) <= AT_ONCE else await run_in_threadpool(parsed, text, lists)
 
 
 def _most(segments: list[str]) -> int:

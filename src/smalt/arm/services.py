@@ -18,13 +18,14 @@ from smalt.store.resources import Row
 TRACKING, STUDIO = "Tracking", "Studio"  # the services that every job has
 CUSTOM, JUPYTER, SSH, TENSORBOARD, VSCODE = "Custom", "JupyterLab", "SSH", "TensorBoard", "VSCode"
 TYPES = (CUSTOM, JUPYTER, SSH, TENSORBOARD, VSCODE)
+TERMINAL = 99  # in place of a service's number: a shell behind the job's walls (`web/terminals.py`)
 KEYS, LOG_DIR = "sshPublicKeys", "logDir"  # keys of a service's properties
 INSTANCE = "ci-"  # what the names of a compute instance's tasks begin with
 _SHOWN = ("endpoint", "status", "errorMessage")  # what clients send back and nobody asks for
 _LABEL = re.compile(r"[a-z0-9-]+?-([0-9]{1,2})-(?:([0-9a-f]{16}-a[0-9]{1,9}-n[0-9]{1,9})|([0-9a-f]{16})-ci)")
 _BESIDE = "Services run beside a command; this is a job of another type."
 _ELSEWHERE = "The job runs on a machine that dialled in, and nobody can connect to it there yet."
-_NO_NAMES = (
+NO_NAMES = (
     "The platform is reached by an address, and services need names below its own: start it with --host and a name"
     " whose sub-domains lead to it, too."
 )
@@ -165,7 +166,7 @@ def _found(url: str, row: Row, node: int, number: int, name: str, service: Docum
         return {"status": status, "port": None, "endpoint": f"{url}/connect/v1{row.written}/nodes/{node}/ssh"}
     where = origin(url, Place(tasks[node], number), name)
     if not where:
-        return {"status": "Failed", "error": _NO_NAMES}
+        return {"status": "Failed", "error": NO_NAMES}
     shown: Document = {"status": said.get("status") or "Starting", "error": said.get("error") or None}
     return shown | {"endpoint": f"{where}/", "port": said.get("port") or service.get("port")}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic.alias_generators import to_camel
 
 from smalt.arm.errors import ArmError, invalid
@@ -16,6 +16,14 @@ from smalt.arm.kind import NAME, Kind
 _DETAILS_MOST = 100
 # What is in a field of such a name is repeated in no error: it may be a secret, or one in the wrong place.
 NAMES_OF_SECRETS = re.compile(r"credential|secret|token|password|passphrase|key|sas|certificate|connectionstring", re.I)
+
+
+def _of_boolean(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+# Tags, properties, variables. YAML's `true` comes from clients as a boolean, and is taken as text, as by the service.
+Texts = dict[str, Annotated[str, BeforeValidator(_of_boolean)] | None]
 
 
 class Properties(BaseModel):
@@ -51,7 +59,7 @@ class _Document(Properties):
 
     location: str | None = None
     kind: str | None = None
-    tags: dict[str, str | None] | None = None
+    tags: Texts | None = None
     identity: dict[str, Any] | None = None
     sku: dict[str, Any] | None = None
 

@@ -8,6 +8,7 @@ Roles will be looked up here; today the kind of principal is the role.
   more than the workspace. Unlike there, they do not choose how an endpoint that exists is opened: neither new keys, nor
   `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
+- A guest, who came with a shared link, reads what it shows, by the actions in `SHOWN`, and nothing else.
 - What is in a registry is there for everybody: whoever has a token reads it, wherever it is, and its files. To write
   there is to write, as anywhere else, and so is to read what was imported from where, and what happened when.
 https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
@@ -19,6 +20,8 @@ from collections.abc import Sequence
 
 from smalt.arm.errors import ArmError, forbidden
 from smalt.arm.ports import Principal
+from smalt.arm.reach import covers, narrowed
+from smalt.auth.shared_links import GUEST
 
 UNLIMITED = frozenset({"owner", "servicePrincipal", "managedIdentity"})
 WORKSPACES = "microsoft.machinelearningservices/workspaces"
@@ -37,8 +40,27 @@ WITHHELD = frozenset(
         "computes/listkeys/action",
         "onlineendpoints/delete",
         "onlineendpoints/regeneratekeys/action",
+        "sharedlinks/write",
+        "sharedlinks/delete",
+        "sharedlinks/getlink/action",
     )
 )
+# What a page that is shared asks of what it shows. All of these read; none of them gives a secret.
+SHOWN = frozenset(
+    (
+        *(
+            f"{WORKSPACES}/jobs/{action}"
+            for action in (
+                "read", "events/read", "changes/read", "lineage/action", "steps/action", "trials/action",
+                "files/action", "file/action", "searchlog/action",
+            )
+        ),
+        *(f"{WORKSPACES}/models/versions/{action}" for action in ("read", "changes/read", "lineage/action")),
+        *(f"{WORKSPACES}/onlineendpoints/{action}" for action in ("read", "changes/read", "history/action")),
+        f"{WORKSPACES}/onlineendpoints/deployments/read",
+        "microsoft.insights/metrics/read",
+    )
+)  # fmt: skip
 _REGISTRIES = "microsoft.machinelearningservices/registries"
 _OF_ITS_KEEPERS = ("imports", "events", "changes")  # who wrote what, and from where
 # Who asks which tenants and subscriptions there are is shown those that he may see something of.
@@ -47,6 +69,10 @@ ANYONE = frozenset({"microsoft.resources/tenants/read", "microsoft.resources/sub
 
 def authorize(principal: Principal, action: str, resource_id: str) -> None:
     """Return if `principal` may do `action` (ARM's: provider/type/verb) on `resource_id`; otherwise ArmError(403)."""
+    if principal.kind == GUEST:
+        if not _shown(principal, action.lower(), resource_id.lower()):
+            raise _refusal(principal, action, resource_id)
+        return
     if not resource_id and action.lower() in ANYONE:
         return
     if _reads_registry(action.lower(), resource_id.lower()):
@@ -62,12 +88,18 @@ class ScopeGrants:
         authorize(principal, action, resource_id)
 
     def reach(self, principal: Principal, action: str) -> Sequence[str] | None:
+        if principal.kind == GUEST:
+            return tuple(sorted(principal.shared)) if action.lower() in SHOWN else ()
         shared = _is_for_all(action.lower()) and action.lower() != f"{_REGISTRIES}/read"
         return None if shared or principal.scope in ("", "/") else (principal.scope,)
 
     def partly(self, principal: Principal, action: str, scope: str) -> bool:
-        """A token that is limited to something is refused elsewhere."""
-        return False
+        """A token that is limited to something is refused elsewhere; a guest's page asks for its jobs by name."""
+        return principal.kind == GUEST and bool(narrowed(self.reach(principal, action), scope.lower()))
+
+
+def _shown(guest: Principal, action: str, resource_id: str) -> bool:
+    return action in SHOWN and any(covers(one, resource_id) for one in guest.shared)
 
 
 def _reads_registry(action: str, resource_id: str) -> bool:

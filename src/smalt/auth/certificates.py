@@ -1,14 +1,19 @@
-"""The platform's own certificate authority and its server certificate.
+"""The platform's own certificate authority, and the certificates of its server, its gateway and its nodes.
 
 Clients trust us through `bundle.pem` (REQUESTS_CA_BUNDLE), which holds the public authorities too, so that the same
 process still reaches the rest of the world. ECDSA P-256: keys and handshakes cost a fraction of RSA's.
+
+A node that serves replicas shows a certificate for names below its own (`sign`), and lets in who shows the gateway's.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
+import ssl
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from smalt.agent.wire import Address
 from smalt.auth.secret_files import private_folder, replace_file
 from smalt.settings import STORAGE_SUFFIX, Settings, services_host
 
@@ -27,6 +33,7 @@ SERVER_LIFETIME = timedelta(days=397)  # the longest that all clients accept
 RENEW_BEFORE = timedelta(days=30)
 LOOK_EVERY_S = 6 * 3600.0
 BACKDATED = timedelta(hours=1)  # for clients whose clock is behind
+GATEWAY = "gateway.smalt"  # whom the gateway's certificate is of; nobody is found by that name
 _log = logging.getLogger(__name__)
 
 
@@ -52,13 +59,63 @@ def ensure_certificates(settings: Settings, now: datetime | None = None) -> Cert
         authority = _new_authority(now)
         _write_pair(paths.ca, folder / "ca.key", *authority)
     server = _load_pair(paths.server, paths.server_key)
-    renewed = server is None or not _fits(server[0], authority[0], settings.host, now)
+    names = _names(settings.host)
+    renewed = server is None or not _fits(server[0], authority[0], names, now)
     if renewed:
-        _write_pair(paths.server, paths.server_key, *_new_server(authority, settings.host, now))
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = _signed(authority, key.public_key(), settings.host, names, ExtendedKeyUsageOID.SERVER_AUTH, now)
+        _write_pair(paths.server, paths.server_key, made, key)
+    _ensure_gateway(folder, authority, now)
     bundle = Path(certifi.where()).read_bytes().rstrip() + b"\n\n# Smalt\n" + paths.ca.read_bytes()
     if not paths.bundle.exists() or paths.bundle.read_bytes() != bundle:
         replace_file(paths.bundle, bundle, 0o644)
     return Certificates(paths.ca, paths.server, paths.server_key, paths.bundle, renewed)
+
+
+def _ensure_gateway(folder: Path, authority: Pair, now: datetime) -> None:
+    """`gateway.pem` and its key: what the gateway shows to nodes."""
+    names: list[x509.GeneralName] = [x509.DNSName(GATEWAY)]
+    paths = folder / "gateway.pem", folder / "gateway.key"
+    found = _load_pair(*paths)
+    if found is None or not _fits(found[0], authority[0], names, now):
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = _signed(authority, key.public_key(), GATEWAY, names, ExtendedKeyUsageOID.CLIENT_AUTH, now)
+        _write_pair(*paths, made, key)
+
+
+def sign(settings: Settings, request: bytes, name: str, now: datetime | None = None) -> bytes:
+    """A certificate (PEM) for all names right below `name`, and no others, for who has the key of this request.
+
+    Raises ValueError for what is no request, or not of our kind of keys.
+    """
+    asked = x509.load_pem_x509_csr(request)
+    key = asked.public_key()
+    if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("the request is not signed by an elliptic curve's key")
+    authority = _load_pair(settings.tls / "ca.pem", settings.tls / "ca.key")
+    if authority is None:
+        raise OSError("the platform's certificate authority cannot be read")
+    names: list[x509.GeneralName] = [x509.DNSName(f"*.{name}")]
+    made = _signed(authority, key, name, names, ExtendedKeyUsageOID.SERVER_AUTH, now or datetime.now(UTC))
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def dial(settings: Settings, address: Address, timeout_s: float) -> ssl.SSLSocket:
+    """A connection to a replica on a node, as the gateway has them. Raises OSError."""
+    context = gateway_context(settings)
+    plain = socket.create_connection((address.host, address.port), timeout_s)
+    try:
+        return context.wrap_socket(plain, server_hostname=address.name)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def gateway_context(settings: Settings) -> ssl.SSLContext:
+    """To speak to replicas on nodes as the gateway does. Raises OSError while the files are not there."""
+    context = ssl.create_default_context(cafile=str(settings.tls / "ca.pem"))
+    context.load_cert_chain(settings.tls / "gateway.pem", settings.tls / "gateway.key")
+    return context
 
 
 def keep_renewed(settings: Settings, stopped: threading.Event, every_s: float = LOOK_EVERY_S) -> None:
@@ -83,32 +140,38 @@ def _new_authority(now: datetime) -> Pair:
             x509.NameAttribute(NameOID.COMMON_NAME, f"Smalt CA {serial % 16**8:08x}"),  # two roots: two names
         ]
     )
-    builder = _builder(name, name, key, now, CA_LIFETIME).serial_number(serial)
+    builder = _builder(name, name, key.public_key(), now, CA_LIFETIME).serial_number(serial)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
     return builder.sign(key, hashes.SHA256()), key
 
 
-def _new_server(authority: Pair, host: str, now: datetime) -> Pair:
+def _signed(
+    authority: Pair,
+    key: ec.EllipticCurvePublicKey,
+    common: str,
+    names: Sequence[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    now: datetime,
+) -> x509.Certificate:
     ca, ca_key = authority
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
     builder = _builder(name, ca.subject, key, now, SERVER_LIFETIME).serial_number(x509.random_serial_number())
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    builder = builder.add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     builder = builder.add_extension(issuer_id, critical=False)
-    return builder.sign(ca_key, hashes.SHA256()), key
+    return builder.sign(ca_key, hashes.SHA256())
 
 
 def _builder(
-    name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, lifetime: timedelta
+    name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
 ) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(key.public_key())
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(key)
     builder = builder.not_valid_before(now - BACKDATED).not_valid_after(now + lifetime)
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
 
 
 def _usage(signs_certificates: bool) -> x509.KeyUsage:
@@ -140,13 +203,13 @@ def _general_name(text: str) -> x509.GeneralName:
         return x509.DNSName(text.encode("idna").decode() if not text.isascii() else text)
 
 
-def _fits(server: x509.Certificate, ca: x509.Certificate, host: str, now: datetime) -> bool:
+def _fits(server: x509.Certificate, ca: x509.Certificate, names: Sequence[x509.GeneralName], now: datetime) -> bool:
     try:
         server.verify_directly_issued_by(ca)
-        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:  # whatever is wrong with the old one, a new one mends it
         return False
-    return set(names) == set(_names(host)) and server.not_valid_after_utc > now + RENEW_BEFORE
+    return set(found) == set(names) and server.not_valid_after_utc > now + RENEW_BEFORE
 
 
 def _load_pair(certificate: Path, key: Path) -> Pair | None:

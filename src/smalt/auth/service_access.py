@@ -36,7 +36,11 @@ class ServiceAccess:
 
     def link(self, principal: Principal, place: str, origin: str, to: str = "/") -> str:
         """A URL that lets a browser in as `principal`, once within a minute, and shows the page `to`."""
-        note = {"nonce": secrets.token_urlsafe(16), "place": place, "who": asdict(principal)}
+        note = {
+            "nonce": secrets.token_urlsafe(16),
+            "place": place,
+            "who": asdict(principal) | {"shared": sorted(principal.shared)},
+        }
         code = self._links.seal(note, self._clock() + LINK_LIFETIME_S)
         return f"{origin}{ENTER}?code={code}" + ("" if to == "/" else f"&to={quote(to, safe='/')}")
 
@@ -63,7 +67,11 @@ class ServiceAccess:
 def _who(note: Mapping[str, Any] | None, place: str) -> Principal | None:
     """Of whom a note is, if it is for that service. One of another version may say it in other words."""
     try:
-        return Principal(**note["who"]) if note is not None and note["place"] == place else None
+        return (
+            Principal(**note["who"] | {"shared": frozenset(note["who"].get("shared", ()))})
+            if note is not None and note["place"] == place
+            else None
+        )
     except TypeError:
         return None
 

@@ -142,8 +142,14 @@ def run_node(
         Path | None, typer.Option(help="The platform's folder of blobs, where this machine sees it.")
     ] = None,
     address: Annotated[
-        str, typer.Option(help="Where other nodes of a job find this machine.  [default: its way to the platform]")
+        str, typer.Option(help="Where other machines find this one.  [default: its way to the platform]")
     ] = "",
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, help="Where requests come to endpoints' instances.  [default: a free one from 7500]"
+        ),
+    ] = 0,
     gpus: Annotated[
         str | None,
         typer.Option(
@@ -153,7 +159,7 @@ def run_node(
 ) -> None:
     """On the other machine: be a node, in the foreground. Jobs go on when it ends, and are adopted."""
     told = {"token_file": token_file, "server": server, "name": name, "isolation": str(isolation), "blobs": blobs}
-    run("nodes", root=root, address=address, gpus=gpus, **told)
+    run("nodes", root=root, address=address, gpus=gpus, port=port, **told)
 
 
 @compute.command("attach")

@@ -30,6 +30,9 @@ class Engines:
     def observe(self, name: str) -> TaskState | None:
         return self._remote.observe(name) or self.local.observe(name)
 
+    def silent_s(self, node: str) -> float:
+        return self._remote.silent_s(node) if node else 0.0
+
     def stop(self, name: str, grace_s: float) -> None:
         self._remote.stop(name, grace_s)
         self.local.stop(name, grace_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import certifi
 
 from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute
-from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document
+from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, watched_file
 
 SERVER, SERVICES, TRACES = "server", "services", "traces"
 COUNTS = "alt_stat_name"
@@ -20,8 +21,21 @@ PLENTY = 100_000
 UPSTREAM_IDLE_S = 4  # below uvicorn's keep-alive of 5 s: we close first, and no request meets a closing connection
 BUFFER_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 2
+FAILURES = 5  # answers in a row
+SCRIPT_FAILED = "x-ms-run-function-failed"  # as inject/outcome.py has it
+TLS_1_3: Document = {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"}
 HEALTH_PATH = "/"
 HEALTH_TIMEOUT_S = 0.5  # Envoy opens its port only after each replica's first check: a hung one must not hold that up
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How the gateway and the forwarders of nodes know each other: the file of secrets that has the gateway's
+    certificate, its name there, and the authority."""
+
+    secrets: Path
+    secret: str
+    authority: Path
 
 
 def cluster_name(endpoint: str, deployment: str) -> str:
@@ -64,15 +78,20 @@ def traces_cluster(otlp: str) -> Document:
     return found
 
 
-def deployment_cluster(endpoint: str, route: DeploymentRoute) -> Document:
+def deployment_cluster(endpoint: str, route: DeploymentRoute, trust: Trust) -> Document:
     """One deployment's replicas, with its limit on concurrent requests.
 
-    A replica that died is set aside by outlier detection after a few refused connections, all retried elsewhere, and
-    comes back when a health check passes. One that is only busy stays: health checks may fail for longer than a request
-    may take before they count. Answers of the user's script, 500 included, never count against a replica.
+    Outlier detection sets a replica aside for a few seconds after some refused connections (all retried elsewhere), or
+    after `FAILURES` answers in a row that say it does not work: 5xx, or 424 where the script failed. One good answer in
+    between, or a refusal of the request (4xx), and it stays; so a script that fails on some inputs keeps all its
+    replicas. At most half of them are set aside at once, and never the only one, so one that fails on everything is
+    still answered by the rest. A replica that is only busy stays: health checks may fail for longer than a request may
+    take before they count.
     """
     in_progress = max(1, route.max_concurrent) * max(1, len(route.addresses))
-    cluster = _cluster(cluster_name(endpoint, route.name), route.addresses)
+    cluster = _cluster(cluster_name(endpoint, route.name), route.addresses, judged=_failed_answers())
+    if any(one.name for one in route.addresses):
+        cluster["transport_socket_matches"] = _ways(route.addresses, trust)
     return cluster | {
         "lb_policy": "LEAST_REQUEST",
         "circuit_breakers": _breakers(in_progress + QUEUE, max(QUEUE, in_progress)),
@@ -101,14 +120,21 @@ def counting(clusters: Iterable[Document]) -> set[str]:
     return {one[COUNTS] for one in clusters if COUNTS in one}
 
 
-def _cluster(name: str, addresses: Sequence[Address], protocol: Document | None = None, requests: int = 0) -> Document:
-    """`requests`: the most that one connection is for; 0: any number."""
-    hosts = [{"endpoint": {"address": _host(one)}} for one in addresses]
+def _cluster(
+    name: str,
+    addresses: Sequence[Address],
+    protocol: Document | None = None,
+    requests: int = 0,
+    judged: Document | None = None,
+) -> Document:
+    """`requests`: the most that one connection is for; 0: any number. `judged`: which answers count against a host."""
+    hosts = [_lb_endpoint(one) for one in addresses]
     http = {
         "@type": f"{EXTENSION}upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_S}s"}
         | ({"max_requests_per_connection": requests} if requests else {}),
         "explicit_http_config": {"http_protocol_options": protocol or {}},
+        **({"outlier_detection": {"error_matcher": judged}} if judged else {}),
     }
     return {
         "@type": f"{CONFIG}cluster.v3.Cluster",
@@ -119,6 +145,38 @@ def _cluster(name: str, addresses: Sequence[Address], protocol: Document | None 
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
     }
+
+
+def _lb_endpoint(address: Address) -> Document:
+    found: Document = {"endpoint": {"address": _host(address)}}
+    if address.name:
+        found["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": {"name": address.name}}}
+    return found
+
+
+def _ways(addresses: Sequence[Address], trust: Trust) -> list[Document]:
+    """To each replica on a node by its own name, which the node's certificate has to be for; to others in the clear."""
+    found = [
+        {"name": one.name, "match": {"name": one.name}, "transport_socket": _mutual(one.name, trust)}
+        for one in addresses
+        if one.name
+    ]
+    plain = {"@type": f"{EXTENSION}transport_sockets.raw_buffer.v3.RawBuffer"}
+    clear = {"name": "envoy.transport_sockets.raw_buffer", "typed_config": plain}
+    return [*found, {"name": "here", "match": {}, "transport_socket": clear}]
+
+
+def _mutual(name: str, trust: Trust) -> Document:
+    common = {
+        "tls_params": TLS_1_3,
+        "tls_certificate_sds_secret_configs": [{"name": trust.secret, "sds_config": watched_file(trust.secrets)}],
+        "validation_context": {
+            "trusted_ca": {"filename": str(trust.authority)},
+            "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
+        },
+    }
+    context = {"@type": f"{EXTENSION}transport_sockets.tls.v3.UpstreamTlsContext", "sni": name}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": {**context, "common_tls_context": common}}
 
 
 def _host(address: Address) -> Document:
@@ -154,13 +212,22 @@ def _health_check(request_timeout_s: float) -> Document:
     }
 
 
+def _failed_answers() -> Document:
+    status = {"name": ":status", "string_match": {"prefix": "5"}}
+    failed = {"name": SCRIPT_FAILED, "string_match": {"exact": "True"}}
+    rules = [{"http_response_headers_match": {"headers": [one]}} for one in (status, failed)]
+    return {"or_match": {"rules": rules}}
+
+
 def _outliers() -> Document:
     return {
         "split_external_local_origin_errors": True,
+        "consecutive_5xx": FAILURES,
+        "enforcing_consecutive_5xx": 100,
+        "successful_active_health_check_uneject_host": False,  # it answers the check, and fails all requests
         "consecutive_local_origin_failure": 3,
         "enforcing_consecutive_local_origin_failure": 100,
         "enforcing_local_origin_success_rate": 0,
-        "enforcing_consecutive_5xx": 0,
         "enforcing_consecutive_gateway_failure": 0,
         "enforcing_success_rate": 0,
         "interval": "1s",

@@ -27,10 +27,10 @@ from smalt.auth.secret_files import private_folder, replace_file
 from smalt.auth.tokens import TokenService
 from smalt.gateway.admin import MOST_NAMED, Admin, NotAnswering
 from smalt.gateway.bootstrap import bootstrap, command
-from smalt.gateway.clusters import counted, counting, server_cluster, services_cluster, traces_cluster
+from smalt.gateway.clusters import Trust, counted, counting, server_cluster, services_cluster, traces_cluster
 from smalt.gateway.crowds import Crowds, Network, Room, own_networks
 from smalt.gateway.documents import Document, Documents, content_hash
-from smalt.gateway.listener import ROOM, certificate, is_local, listener
+from smalt.gateway.listener import OWN_SECRET, ROOM, SECRET, certificate, is_local, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
 from smalt.gateway.routes import check, route_configuration, service_hosts
 from smalt.gateway.traffic import ALL, IN_FLIGHT, in_flight, question, traffic
@@ -81,12 +81,13 @@ class EnvoyGateway:
         self._leaving: list[str] = []  # the names under which clusters count that Envoy was told to do without
         self._threads = threading.Lock()
         self._documents = Documents()
-        self._renderings = Renderings()
         folder = settings.gateway
         self._bootstrap = folder / "bootstrap.json"
         self._state = folder / "desired.json"
         self._listeners = folder / "lds" / "lds.json"
         self._secrets = folder / "sds" / "sds.json"
+        self._own_secrets = folder / "own" / "sds.json"  # a file has one secret
+        self._renderings = Renderings(Trust(self._own_secrets, OWN_SECRET, settings.tls / "ca.pem"))
         self._clusters = folder / "cds" / "cds.json"
         self._routes = folder / "rds" / "rds.json"
         self._pressure = folder / "pressure" / "pressure.json"
@@ -100,8 +101,9 @@ class EnvoyGateway:
         desired = bootstrap(settings, self._listeners, self._clusters, self._pressure, self._room)
         if self._documents.read(self._bootstrap) != desired:
             self._documents.write(self._bootstrap, desired)
-        secret = certificate(settings)
-        self._documents.write_resources(self._secrets, content_hash(secret), [secret])
+        for name, path in ((SECRET, self._secrets), (OWN_SECRET, self._own_secrets)):
+            secret = certificate(name, settings.tls, name)
+            self._documents.write_resources(path, content_hash(secret), [secret])
         self._bind([], 0)
         with self._locked():
             state = self._load()

@@ -21,7 +21,7 @@ from smalt.settings import Settings
 
 ROUTES = "main"
 STAT_PREFIX = "ingress"
-SECRET = "server"
+SECRET, OWN_SECRET = "server", "gateway"  # certificates: what clients are shown, and what nodes are
 JWT_FILTER = "envoy.filters.http.jwt_authn"
 JWT_PROVIDER = "smalt"
 JWT_REQUIREMENT = "token"
@@ -132,15 +132,15 @@ def _limit(name: str, most: int) -> Document:
     return {"name": "envoy.filters.network.connection_limit", "typed_config": limit}
 
 
-def certificate(settings: Settings) -> Document:
-    """The server's certificate as a secret, so that a renewed file is taken over without touching the listener."""
+def certificate(secret: str, folder: Path, name: str) -> Document:
+    """`name`.pem and its key as a secret, so that renewed files are taken over without touching what uses them."""
     return {
         "@type": f"{EXTENSION}transport_sockets.tls.v3.Secret",
-        "name": SECRET,
+        "name": secret,
         "tls_certificate": {
-            "certificate_chain": {"filename": str(settings.tls / "server.pem")},
-            "private_key": {"filename": str(settings.tls / "server.key")},
-            "watched_directory": {"path": str(settings.tls)},
+            "certificate_chain": {"filename": str(folder / f"{name}.pem")},
+            "private_key": {"filename": str(folder / f"{name}.key")},
+            "watched_directory": {"path": str(folder)},
         },
     }
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
-from smalt.gateway.clusters import deployment_cluster
+from smalt.gateway.clusters import Trust, deployment_cluster
 from smalt.gateway.documents import Document, content_hash
 from smalt.gateway.routes import endpoint_routes
 
@@ -28,15 +28,16 @@ class Rendered:
 class Renderings:
     """Remembers what it made. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
         self._known: dict[str, tuple[Document, Rendered]] = {}
 
     def of(self, endpoints: Kept) -> dict[str, Rendered]:
         """In the order of the names. What is not among `endpoints` any more is forgotten."""
         made: dict[str, tuple[Document, Rendered]] = {}
         for key in sorted(endpoints):
-            known = self._known.get(key)
-            made[key] = known if known and known[0] == endpoints[key] else (endpoints[key], _rendered(endpoints[key]))
+            known, wanted = self._known.get(key), endpoints[key]
+            made[key] = known if known and known[0] == wanted else (wanted, _rendered(wanted, self._trust))
         self._known = made
         return {key: one for key, (_, one) in made.items()}
 
@@ -51,10 +52,10 @@ def _deployment(document: Document) -> DeploymentRoute:
     return DeploymentRoute(**{**document, "addresses": [Address(one) for one in document["addresses"]]})
 
 
-def _rendered(document: Document) -> Rendered:
+def _rendered(document: Document, trust: Trust) -> Rendered:
     deployments = sorted(map(_deployment, document["deployments"]), key=lambda one: one.name)
     endpoint = EndpointRoute(**{**document, "deployments": deployments})
-    clusters = [deployment_cluster(endpoint.name, one) for one in deployments]
+    clusters = [deployment_cluster(endpoint.name, one, trust) for one in deployments]
     routes = endpoint_routes(endpoint)
     clusters_hash = content_hash(clusters)
     return Rendered(endpoint.name, clusters, routes, clusters_hash, content_hash([clusters_hash, routes]))

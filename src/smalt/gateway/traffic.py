@@ -19,15 +19,15 @@ ALL = ".*/.*"
 IN_FLIGHT = "/stats?usedonly&filter=" + quote(r"^cluster\.[^/]+/[^/]+/\d+\.upstream_rq_(pending_)?active$")
 _ACTIVE = re.compile(r"^cluster\.([^/]+)/([^/]+)/\d+\.upstream_rq_(?:pending_)?active: (\d+)$", re.MULTILINE)
 _LINE = re.compile(
-    r"envoy_cluster_upstream_(rq|rq_time_bucket|rq_time_sum|rq_body_size_sum|rs_body_size_sum|cx_active)"
-    r"\{([^}]*)\} ([\d.e+]+)"
+    r"envoy_cluster_upstream_(rq|rq_time_bucket|rq_time_sum|rq_body_size_sum|rs_body_size_sum|cx_active|cx_total"
+    r"|rq_timeout|rq_active_overflow|rq_pending_overflow)\{([^}]*)\} ([\d.e+]+)"
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def question(names: str = ALL) -> str:
     """What to ask Envoy's admin socket; `names`: an expression for those under which clusters count."""
-    what = r"(rq_([1-5]\d\d|time|body_size)|rs_body_size|cx_active)"
+    what = r"(rq_([1-5]\d\d|time|body_size|timeout|(active|pending)_overflow)|rs_body_size|cx_(active|total))"
     return "/stats/prometheus?usedonly&filter=" + quote(rf"^cluster\.({names})\.upstream_{what}$")
 
 
@@ -62,7 +62,16 @@ def _read(values: dict[str, float]) -> Traffic:
     codes = {key.removeprefix("code "): int(value) for key, value in values.items() if key.startswith("code ")}
     size = values.get("rq_body_size_sum", 0.0) + values.get("rs_body_size_sum", 0.0)
     below = [(_bound(key), value) for key, value in values.items() if key.startswith("le ")]
-    return Traffic(codes, values.get("rq_time_sum", 0.0), disjoint(below), size, values.get("cx_active", 0.0))
+    return Traffic(
+        codes,
+        sum_ms=values.get("rq_time_sum", 0.0),
+        buckets=disjoint(below),
+        sum_bytes=size,
+        connections=values.get("cx_active", 0.0),
+        connected=values.get("cx_total", 0.0),
+        overflows=values.get("rq_active_overflow", 0.0) + values.get("rq_pending_overflow", 0.0),
+        timeouts=values.get("rq_timeout", 0.0),
+    )
 
 
 def _bound(key: str) -> float:

@@ -15,7 +15,16 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Counted, Traffic
 from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.metrics.counters import Counters, flat, kept, since
-from smalt.metrics.names import CONNECTIONS, LATENCY, NETWORK, REQUESTS
+from smalt.metrics.names import (
+    CONNECTED,
+    CONNECTIONS,
+    LATENCY,
+    MODEL_STATUS,
+    NETWORK,
+    REQUESTS,
+    STATUS,
+    STATUS_CLASS,
+)
 from smalt.metrics.recorder import Recorder
 from smalt.store import series
 from smalt.store.series import MINUTE, Key, Point
@@ -23,6 +32,9 @@ from smalt.store.spread import GROWTH
 from smalt.store.tables import resource
 
 _CODE = "="  # before an answer's status: bounds are plain numbers
+_REFUSED = {"overflows": ("503", "429"), "timeouts": ("504", "408")}  # as the gateway counts, and as clients read it
+_FAILED, _MODEL_FAILED = "424", "500"  # the scoring script failed: what clients read, and the script's own status
+_UNAVAILABLE = "503"  # no instance has answered, or none whose model is loaded
 Where = tuple[str, str]
 Points = dict[tuple[Key, int], Point]
 
@@ -74,7 +86,9 @@ class Answers:
     def look(self) -> set[str]:
         """Take over what was counted since the last time; returns as `settle`. Raises NotReady as the gateway does."""
         process, counted = self._platform.gateway.traffic()
+        now = self._platform.clock()
         served = self._take_over(process, counted, whole=True)
+        self._looked_at = now  # also where nothing came: what comes next has not come since before
         self._note_connections(counted)
         return served
 
@@ -112,7 +126,6 @@ class Answers:
                     points |= {(key, minute): point for key, point in counted_since}
             series.add(connection, points)
             series.take_over(connection, {names[where]: flat(after[where]) for where in changed}, process)
-        self._looked_at = now
         self._recorder.note(points)
         return {key.scope for key, _ in points}
 
@@ -129,6 +142,9 @@ def _counters(one: Traffic) -> dict[str, float]:
         **codes,
         "sum": one.sum_ms,
         "bytes": one.sum_bytes,
+        "connected": one.connected,
+        "overflows": one.overflows,
+        "timeouts": one.timeouts,
         **{f"{bound:g}": count for bound, count in one.buckets.items()},
     }
 
@@ -137,19 +153,34 @@ def _points(scope: str, new: Counters, took_s: float) -> list[tuple[Key, Point]]
     """What came since the last look, `took_s` ago: answers by status, how long they took, and how much they were."""
     found: list[tuple[Key, Point]] = []
     rest = dict(new)
-    for name in [name for name in new if name.startswith(_CODE)]:
-        code, count = name.removeprefix(_CODE), rest.pop(name)
-        labels = (("statusCode", code), ("statusCodeClass", f"{code[:1]}xx"))
-        found.append((Key(scope, REQUESTS.name, labels), Point(int(count), count, 1, 1, 1)))
-    total, size = rest.pop("sum", 0.0), rest.pop("bytes", 0.0)
-    if size:
-        rate = size / took_s
-        found.append((Key(scope, NETWORK.name), Point(1, rate, rate, rate, rate)))
+    codes = {name.removeprefix(_CODE): rest.pop(name) for name in new if name.startswith(_CODE)}
+    for name, (counted, read) in _REFUSED.items():
+        if refused := min(rest.pop(name, 0.0), codes.get(counted, 0.0)):
+            codes[counted] -= refused
+            found.append(_answers(scope, read, refused, ""))
+    for code, count in codes.items():
+        if count:
+            found.append(_answers(scope, code, count, _of_the_model(code)))
+    total = rest.pop("sum", 0.0)
+    for metric, amount in ((NETWORK, rest.pop("bytes", 0.0)), (CONNECTED, rest.pop("connected", 0.0))):
+        if rate := amount / took_s:
+            found.append((Key(scope, metric.name), Point(1, rate, rate, rate, rate)))
     buckets = {float(bound): int(value) for bound, value in rest.items()}
     if count := sum(buckets.values()):
         point = Point(count, total, min(buckets) / GROWTH, max(buckets), total / count, buckets)
         found.append((Key(scope, LATENCY.name), point))
     return found
+
+
+def _answers(scope: str, code: str, count: float, of_the_model: str) -> tuple[Key, Point]:
+    """`of_the_model`: the status that the model gave; empty: it was not asked, or did not answer."""
+    labels = ((MODEL_STATUS, of_the_model),) if of_the_model else ()
+    key = Key(scope, REQUESTS.name, (*labels, (STATUS, code), (STATUS_CLASS, f"{code[:1]}xx")))
+    return key, Point(int(count), count, 1, 1, 1)
+
+
+def _of_the_model(code: str) -> str:
+    return {_FAILED: _MODEL_FAILED, _UNAVAILABLE: ""}.get(code, code)
 
 
 def deployments(connection: Connection) -> dict[Where, str]:

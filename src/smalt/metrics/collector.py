@@ -17,6 +17,7 @@ from smalt.metrics.answers import Answers, deployments
 from smalt.metrics.inference import Inference
 from smalt.metrics.names import ACTIVE, IDLE, QUEUED
 from smalt.metrics.recorder import Recorder
+from smalt.metrics.scrape import Dial, unreachable
 from smalt.metrics.usage import InUse, SizeOf
 from smalt.store import series
 from smalt.store.database import Collision
@@ -29,7 +30,14 @@ log = logging.getLogger("smalt.metrics")
 
 
 class Collector:
-    def __init__(self, platform: Platform, recorder: Recorder, size_of: SizeOf = lambda size, machine: machine) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        recorder: Recorder,
+        size_of: SizeOf = lambda size, machine: machine,
+        dial: Dial = unreachable,
+    ) -> None:
+        """`dial`: to replicas on nodes."""
         self._platform = platform
         self._recorder = recorder
         self._host = f"{socket.gethostname()} {platform.settings.root}"
@@ -38,7 +46,7 @@ class Collector:
         self._with_nodes: set[str] = set()
         self._served: set[str] = set()  # deployments that answered since their inference servers were asked
         self._answers = Answers(platform, recorder, self._host)
-        self._inference = Inference(platform, recorder, self._host)
+        self._inference = Inference(platform, recorder, self._host, dial)
         self._followers: list[Callable[[], None]] = []
         self._woken = threading.Event()
         self._forgotten_at = float("-inf")

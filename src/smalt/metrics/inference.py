@@ -12,9 +12,9 @@ from collections.abc import Mapping, Set
 from smalt.arm.platform import Platform
 from smalt.metrics import scrape
 from smalt.metrics.counters import Counters, flat, kept, since
-from smalt.metrics.names import IN_FLIGHT
+from smalt.metrics.names import IN_FLIGHT, INSTANCE
 from smalt.metrics.recorder import Recorder
-from smalt.metrics.scrape import Said
+from smalt.metrics.scrape import Dial, Said
 from smalt.store import resources, series
 from smalt.store.resources import Row
 from smalt.store.series import MINUTE, Key, Point
@@ -25,7 +25,8 @@ _BEGAN = "@"  # between a replica's name and the start of its process: together 
 class Inference:
     """`host` tells this server's marks from those of others."""
 
-    def __init__(self, platform: Platform, recorder: Recorder, host: str) -> None:
+    def __init__(self, platform: Platform, recorder: Recorder, host: str, dial: Dial) -> None:
+        self._dial = dial
         self._platform = platform
         self._recorder = recorder
         self._host = host
@@ -39,7 +40,8 @@ class Inference:
         live, before = self._read(scopes)
         known = {(scope, _replica(source)) for scope, one in before.items() for source in one}
         every = {(scope, name) for scope, one in live.items() for name in one} | known  # those to be drained, too
-        self._said |= scrape.ask({one: self._platform.settings.run / f"{one[1]}.sock" for one in every})
+        states = {one: self._platform.engine.observe(one[1]) for one in every}
+        self._said |= scrape.ask({one: state.address for one, state in states.items() if state}, self._dial)
 
     def collect(self, served: Set[str]) -> None:
         """Of the deployments (ids) that answered since the last time; once more of those that had something in hand."""
@@ -85,7 +87,7 @@ class Inference:
 
     def _note_in_flight(self, said: Mapping[tuple[str, str], Said]) -> set[str]:
         for (scope, name), one in said.items():
-            self._recorder.record(scope, IN_FLIGHT.name, one.in_flight, {"instance": name})
+            self._recorder.record(scope, IN_FLIGHT.name, one.in_flight, {INSTANCE: name})
         return {scope for (scope, _), one in said.items() if one.in_flight}
 
 

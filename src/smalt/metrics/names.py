@@ -8,14 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["Count", "MilliSeconds", "Seconds", "Bytes", "BytesPerSecond", "Percent", "MilliCores", "Unspecified"]
+Unit = Literal[
+    "Count",
+    "CountPerSecond",
+    "MilliSeconds",
+    "Seconds",
+    "Bytes",
+    "BytesPerSecond",
+    "Percent",
+    "MilliCores",
+    "Unspecified",
+]
+INSTANCE = "instanceId"  # the label of one instance of a deployment, or of one task of a job
 
 
 @dataclass(frozen=True)
 class Metric:
     """`total`: how often something happened, so that its sum counts; else its values are looked at.
 
-    `labels`: by what it is told apart.
+    `labels`: by what it is told apart. `adds`: what several deployments have at once is their sum, not a mean.
     """
 
     name: str
@@ -23,27 +34,39 @@ class Metric:
     title: str
     total: bool = False
     labels: tuple[str, ...] = ()
+    adds: bool = False
 
 
-REQUESTS = Metric("RequestsPerMinute", "Count", "Requests answered", True, ("statusCode", "statusCodeClass"))
-NETWORK = Metric("NetworkBytes", "BytesPerSecond", "Bodies of requests and answers, in bytes a second")
-CONNECTIONS = Metric("ConnectionsActive", "Count", "Connections from the gateway to instances")
-CAPACITY = Metric("DeploymentCapacity", "Count", "Instances that run")
-CPU_PART = Metric("CpuUtilizationPercentage", "Percent", "Processor time used, of the size's", labels=("instance",))
-MEMORY_PART = Metric("CpuMemoryUtilizationPercentage", "Percent", "Memory used, of the size's", labels=("instance",))
-GPU_PART = Metric("GpuUtilizationPercentage", "Percent", "GPU time used, of the size's", labels=("instance",))
+STATUS, STATUS_CLASS, MODEL_STATUS = "statusCode", "statusCodeClass", "modelStatusCode"
+REQUESTS = Metric("RequestsPerMinute", "Count", "Requests answered", True, (STATUS, STATUS_CLASS, MODEL_STATUS))
+NETWORK = Metric("NetworkBytes", "BytesPerSecond", "Bodies of requests and answers, in bytes a second", adds=True)
+CONNECTIONS = Metric("ConnectionsActive", "Count", "Connections from the gateway to instances", adds=True)
+CONNECTED = Metric(
+    "NewConnectionsPerSecond", "CountPerSecond", "New connections from the gateway to instances, a second", adds=True
+)
+CAPACITY = Metric("DeploymentCapacity", "Count", "Instances that run", adds=True)
+CPU_PART = Metric("CpuUtilizationPercentage", "Percent", "Processor time used, of the size's", labels=(INSTANCE,))
+MEMORY_PART = Metric("CpuMemoryUtilizationPercentage", "Percent", "Memory used, of the size's", labels=(INSTANCE,))
+GPU_PART = Metric("GpuUtilizationPercentage", "Percent", "GPU time used, of the size's", labels=(INSTANCE,))
+GPU_MEMORY_PART = Metric(
+    "GpuMemoryUtilizationPercentage", "Percent", "GPU memory used, of its GPUs'", labels=(INSTANCE,)
+)
+GPU_ENERGY = Metric("GpuEnergyJoules", "Unspecified", "Energy that its part of GPUs took, in joules", True, (INSTANCE,))
+DISK = Metric(
+    "DiskUtilization", "Percent", "How full the disk is that an instance writes to", labels=(INSTANCE, "disk")
+)
 LATENCY = Metric("RequestLatency", "MilliSeconds", "Time from the gateway's request to the replica's last byte")
-CPU = Metric("CpuUtilizationMillicores", "MilliCores", "Processor time used", labels=("instance",))
-MEMORY = Metric("CpuMemoryUtilizationMegabytes", "Unspecified", "Memory used, in MB", labels=("instance",))
-GPU = Metric("GpuUtilizationMilliGPUs", "Unspecified", "GPU time used, in thousandths", labels=("instance",))
-GPU_MEMORY = Metric("GpuMemoryUtilizationMegabytes", "Unspecified", "GPU memory used, in MB", labels=("instance",))
+CPU = Metric("CpuUtilizationMillicores", "MilliCores", "Processor time used", labels=(INSTANCE,))
+MEMORY = Metric("CpuMemoryUtilizationMegabytes", "Unspecified", "Memory used, in MB", labels=(INSTANCE,))
+GPU = Metric("GpuUtilizationMilliGPUs", "Unspecified", "GPU time used, in thousandths", labels=(INSTANCE,))
+GPU_MEMORY = Metric("GpuMemoryUtilizationMegabytes", "Unspecified", "GPU memory used, in MB", labels=(INSTANCE,))
 FAILURES = Metric("ModelFailures", "Count", "Requests that the scoring script or model failed on", True)
 COLLECTED = Metric("DataCollectionEventsPerMinute", "Count", "Lines of collected data that were written", True)
 UNCOLLECTED = Metric("DataCollectionErrorsPerMinute", "Count", "Lines of collected data that were lost", True)
 WAIT = Metric("ModelWait", "MilliSeconds", "Time from a request's arrival at the replica until its model is called")
 CALL = Metric("ModelLatency", "MilliSeconds", "Time of one call of the model, with all requests of its batch")
 BATCH = Metric("ModelBatchSize", "Count", "Requests in one call of the model")
-IN_FLIGHT = Metric("RequestsInFlight", "Count", "Requests that a replica has not answered yet", labels=("instance",))
+IN_FLIGHT = Metric("RequestsInFlight", "Count", "Requests that a replica has not answered yet", labels=(INSTANCE,))
 QUEUED = Metric("QueuedJobs", "Count", "Jobs that wait for nodes", labels=("compute",))
 ACTIVE = Metric("ActiveNodes", "Count", "Nodes of a cluster that jobs have")
 IDLE = Metric("IdleNodes", "Count", "Nodes of a cluster that no job has")
@@ -60,8 +83,8 @@ OF_REPLICAS = (
     BATCH,
     IN_FLIGHT,
 )  # what each inference server counts of itself
-OF_INSTANCES = (CPU, MEMORY, GPU, GPU_MEMORY, CPU_PART, MEMORY_PART, GPU_PART)
-OF_DEPLOYMENTS = (REQUESTS, LATENCY, NETWORK, CONNECTIONS, CAPACITY, *OF_REPLICAS, *OF_INSTANCES)
+OF_INSTANCES = (CPU, MEMORY, GPU, GPU_MEMORY, CPU_PART, MEMORY_PART, GPU_PART, GPU_MEMORY_PART, GPU_ENERGY, DISK)
+OF_DEPLOYMENTS = (REQUESTS, LATENCY, NETWORK, CONNECTIONS, CONNECTED, CAPACITY, *OF_REPLICAS, *OF_INSTANCES)
 OF_JOBS = (CPU, MEMORY, GPU, GPU_MEMORY)
 OF_COMPUTES = (ACTIVE, IDLE, *OF_JOBS)  # of clusters their nodes, of instances what they use
 OF_THE_PLATFORM = (QUEUED, STEP, WRITE, FEED)

@@ -1,4 +1,4 @@
-"""What inference servers count of themselves: asked over their unix sockets, together and within a bounded time.
+"""What inference servers count of themselves: asked where they listen, together and within a bounded time.
 
 A user's code runs in the same process, so what it answers is read as that of a stranger: a little of it, numbers only,
 and of names that are known.
@@ -13,17 +13,20 @@ import selectors
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from smalt.agent.wire import Address
 from smalt.metrics.counters import disjoint
 from smalt.metrics.names import BATCH, CALL, COLLECTED, FAILURES, UNCOLLECTED, WAIT, Metric
 from smalt.store.series import Key, Point
 
 PATIENCE_S = 1.0  # for all that are asked together
-AT_ONCE = 256
+AT_ONCE, _DIALLED_AT_ONCE = 256, 16
 MOST_BYTES = 64 << 10  # of an answer: a server's own has six thousand
 MOST = 1e15  # of a number
 _ASK = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nUser-Agent: smalt-metrics\r\nConnection: close\r\n\r\n"
@@ -53,14 +56,44 @@ class Said:
     in_flight: float
 
 
-def ask(sockets: Mapping[One, Path]) -> dict[One, Said]:
+Dial = Callable[[Address, float], socket.socket]  # a connection to a replica on a node, within so many seconds
+
+
+def unreachable(address: Address, timeout_s: float) -> socket.socket:
+    raise OSError(f"{address} is on a node")
+
+
+def ask(addresses: Mapping[One, Address], dial: Dial = unreachable) -> dict[One, Said]:
     """What those said that answered in time."""
-    every, found = list(sockets.items()), dict[One, Said]()
-    for begin in range(0, len(every), AT_ONCE):
-        for name, answer in _answers(every[begin : begin + AT_ONCE], time.monotonic() + PATIENCE_S):
+    every, found = list(addresses.items()), dict[One, Said]()
+    here = [(name, Path(one.path)) for name, one in every if one.path]
+    for begin in range(0, len(here), AT_ONCE):
+        for name, answer in _answers(here[begin : begin + AT_ONCE], time.monotonic() + PATIENCE_S):
             if (said := _read(answer)) is not None:
                 found[name] = said
+    away = [(name, one) for name, one in every if one.name]
+    if away:
+        with ThreadPoolExecutor(min(len(away), _DIALLED_AT_ONCE)) as threads:
+            answers = threads.map(partial(_dialled, dial), [one for _, one in away])
+            read = {name: _read(answer) for (name, _), answer in zip(away, answers, strict=True)}
+        found |= {name: said for name, said in read.items() if said is not None}
     return found
+
+
+def _dialled(dial: Dial, address: Address) -> bytes:
+    """Empty where it does not answer in time."""
+    answer, end = bytearray(), time.monotonic() + PATIENCE_S
+    try:
+        with dial(address, PATIENCE_S) as connection:
+            connection.sendall(_ASK)
+            while len(answer) <= MOST_BYTES and (left_s := end - time.monotonic()) > 0:
+                connection.settimeout(left_s)
+                if not (more := connection.recv(MOST_BYTES)):
+                    return bytes(answer)
+                answer += more
+    except OSError:
+        return b""
+    return b""
 
 
 def _answers(sockets: Sequence[tuple[One, Path]], end: float) -> Iterator[tuple[One, bytes]]:

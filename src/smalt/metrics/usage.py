@@ -8,7 +8,20 @@ from collections.abc import Callable, Sequence
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, Usage
 from smalt.arm.ports.serving import DEPLOYMENTS
-from smalt.metrics.names import CAPACITY, CPU, CPU_PART, GPU, GPU_MEMORY, GPU_PART, MEMORY, MEMORY_PART
+from smalt.metrics.names import (
+    CAPACITY,
+    CPU,
+    CPU_PART,
+    DISK,
+    GPU,
+    GPU_ENERGY,
+    GPU_MEMORY,
+    GPU_MEMORY_PART,
+    GPU_PART,
+    INSTANCE,
+    MEMORY,
+    MEMORY_PART,
+)
 from smalt.metrics.recorder import Recorder
 from smalt.store import resources
 
@@ -36,10 +49,11 @@ class InUse:
             self._note(one, cpus)
             if one.owner in sizes:
                 self._note_parts(one, cpus, sizes[one.owner])
+                self._note_machine(one, now - at)
         self._count(found, set(sizes))
 
     def _note(self, one: Usage, cpus: float | None) -> None:
-        labels = {"instance": one.task}
+        labels = {INSTANCE: one.task}
         self._recorder.record(one.owner, MEMORY.name, one.memory_bytes / MB, labels)
         if one.gpu_memory_bytes:
             self._recorder.record(one.owner, GPU.name, one.gpus * 1000, labels)
@@ -48,12 +62,23 @@ class InUse:
             self._recorder.record(one.owner, CPU.name, 1000 * cpus, labels)
 
     def _note_parts(self, one: Usage, cpus: float | None, of: Capacity) -> None:
-        labels = {"instance": one.task}
+        labels = {INSTANCE: one.task}
         self._recorder.record(one.owner, MEMORY_PART.name, 100 * one.memory_bytes / of.memory_bytes, labels)
         if cpus is not None:
             self._recorder.record(one.owner, CPU_PART.name, 100 * cpus / of.cpus, labels)
         if one.gpu_memory_bytes and of.gpus:
             self._recorder.record(one.owner, GPU_PART.name, 100 * one.gpus / of.gpus, labels)
+
+    def _note_machine(self, one: Usage, passed_s: float) -> None:
+        """`passed_s`: since the task was seen before."""
+        labels = {INSTANCE: one.task}
+        if one.disk:
+            self._recorder.record(one.owner, DISK.name, one.disk_percent, {**labels, "disk": one.disk})
+        if one.gpu_memory_total_bytes:
+            part = 100 * one.gpu_memory_bytes / one.gpu_memory_total_bytes
+            self._recorder.record(one.owner, GPU_MEMORY_PART.name, part, labels)
+        if joules := one.gpu_watts * passed_s:
+            self._recorder.record(one.owner, GPU_ENERGY.name, joules, labels)
 
     def _count(self, found: Sequence[Usage], deployments: set[str]) -> None:
         running = Counter(one.owner for one in found if one.owner in deployments)

@@ -19,14 +19,17 @@ from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.local.folders import write_private
 from smalt.engines.remote.loopback import loopback_id
-from smalt.engines.remote.messages import HEARTBEAT_S
+from smalt.engines.remote.messages import HEARTBEAT_S, PREFIX
 from smalt.environments import UvEnvironments
 from smalt.node.carrier import NodeCarrier
+from smalt.node.certificate import NodeCertificate
 from smalt.node.credential import Credential
+from smalt.node.forwarder import Forwarder
 from smalt.node.service import NodeService
 from smalt.settings import Settings
 
 _CONNECTIONS = 64  # the line, reports, and what is carried at once
+_SIGNED_S = 10.0
 
 
 def node_settings(root: Path, credential: Credential, isolation: str) -> Settings:
@@ -42,11 +45,13 @@ def make_service(
     address: str = "",
     gpus: Sequence[int] | None = None,
     heartbeat_s: float = HEARTBEAT_S,
+    port: int = 0,
 ) -> NodeService:
     """All parts, wired. `blobs` is the platform's own folder of blobs, where this machine sees it.
 
     `address`: of this machine, where the other nodes of its jobs find it; empty: the one that leads to the platform.
-    `gpus`: those of the machine that are the node's; None: all.
+    `gpus`: those of the machine that are the node's; None: all. `port`: where the gateway comes to replicas; 0: the
+    first that is free of those there are for it.
     Raises ArmError where this machine cannot keep what runs from itself, and nobody has said that it need not.
     """
     settings.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,7 +85,21 @@ def make_service(
         "isolation": isolation.level,
         "loopback": loopback_id(),
     }
-    return NodeService(settings, engine, environments, client, about, heartbeat_s, partial(_address, address, settings))
+    found = partial(_address, address, settings)
+    certificate = NodeCertificate(settings.root / "forwarder" / "tls", credential.ca, partial(_signed, client))
+    forwarder = Forwarder(settings, credential.name, certificate, found, port)
+    return NodeService(settings, engine, environments, client, about, heartbeat_s, found, forwarder)
+
+
+def _signed(client: httpx.Client, request: bytes) -> bytes:
+    """Raises OSError."""
+    try:
+        answer = client.post(f"{PREFIX}/certificate", content=request, timeout=_SIGNED_S)
+    except httpx.HTTPError as error:
+        raise OSError(f"the platform cannot be asked for a certificate ({error or type(error).__name__})") from error
+    if answer.status_code != 200:
+        raise OSError(f"the platform gives this node no certificate: {answer.status_code} {answer.text[:200]}")
+    return answer.content
 
 
 def ip_of(name: str) -> str:

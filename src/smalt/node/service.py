@@ -29,6 +29,7 @@ from smalt.engines.local.folders import Folders
 from smalt.engines.remote.messages import HEARTBEAT_S, PREFIX, SESSION_HEADER, SILENT_S
 from smalt.environments import UvEnvironments
 from smalt.node.builds import Builds
+from smalt.node.forwarder import Forwarder
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -52,11 +53,14 @@ class NodeService:
         about: Mapping[str, Any],
         heartbeat_s: float = HEARTBEAT_S,
         address: Callable[[], str] = lambda: "",
+        forwarder: Forwarder | None = None,
     ) -> None:
         """`client` has the server's address and the token; `about` is what a hello says of the machine.
 
-        `address`: where other machines find this one, as of now; empty: nowhere.
+        `address`: where other machines find this one, as of now; empty: nowhere. `forwarder`: by which the gateway
+        comes to replicas here; None: it does not.
         """
+        self._forwarder = forwarder
         self._folders, self._engine, self._client = Folders(settings.tasks), engine, client
         self._about, self._heartbeat_s, self._address = dict(about), heartbeat_s, address
         self._builds = Builds(environments, engine, self._start, self._fail)
@@ -74,10 +78,13 @@ class NodeService:
         """Raises NodeRevoked; what ran has been ended then."""
         for name, owner in self._here().items():
             self._owners.setdefault(owner, set()).add(name)
+        if self._forwarder is not None:
+            self._forwarder.told = self._moved
+            self._forwarder.start()
         self._engine.watch(self._owner_changed)
         reporter = threading.Thread(target=self._report_on, name="reports", daemon=True)
         reporter.start()
-        pause = _FIRST_PAUSE_S
+        pause, revoked = _FIRST_PAUSE_S, False
         try:
             while not self._stopping.is_set():
                 begun = time.monotonic()
@@ -89,10 +96,13 @@ class NodeService:
                 self._stopping.wait(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
         except NodeRevoked:
+            revoked = True
             self._end_all()
             raise
         finally:
             self.stop()
+            if self._forwarder is not None:
+                self._forwarder.close(end=revoked)
             reporter.join(timeout=_CONNECT_S)
             self._removing.shutdown()
             self._engine.close()
@@ -257,7 +267,12 @@ class NodeService:
             self._removing.submit(self._remove, str(name))
 
     def _state(self, name: str) -> TaskState | None:
-        return self._never_begun.get(name) or self._engine.observe(name)
+        state = self._never_begun.get(name) or self._engine.observe(name)
+        return self._forwarder.see(name, state) if self._forwarder is not None else state
+
+    def _moved(self, names: list[str]) -> None:
+        for name in names:
+            self._tell(name)
 
     def _all(self) -> list[dict[str, Any]]:
         """Every task that this node has, as a hello says it."""

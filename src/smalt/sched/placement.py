@@ -118,7 +118,7 @@ def acquire(connection: Connection, want: Want, machine_gpus: int, now: float) -
     if gpus is None:
         queue.note_lack_of_gpus(connection, want.owner, True)
         return None
-    given = _give(connection, want, chosen, gpus, machines or {}, now)
+    given = give(connection, want, chosen, gpus, machines or {}, now)
     queue.serve(connection, want.owner, place)
     queue.wake_first(connection, want.compute, now)
     if want.gpus:
@@ -137,7 +137,7 @@ def _at_once(
     free = available(nodes(connection, want.compute), want.most, machines)
     if len(free) < want.nodes:
         return None
-    return _give(connection, want, free[: want.nodes], [()] * want.nodes, machines or {}, now)
+    return give(connection, want, free[: want.nodes], [()] * want.nodes, machines or {}, now)
 
 
 def _chosen(connection: Connection, want: Want, machines: Mapping[int, Machine] | None, now: float) -> list[int] | None:
@@ -150,7 +150,7 @@ def _chosen(connection: Connection, want: Want, machines: Mapping[int, Machine] 
         if len(free) >= want.nodes:
             return free[: want.nodes]
         if not want.preemptible:
-            _reclaim(connection, victims(busy, want.nodes - len(free)), now)
+            reclaim(connection, victims(busy, want.nodes - len(free)), now)
         if ahead is not None:
             _wake_others(connection, want.compute, _gap(ahead, len(free), busy), now)
         return None
@@ -249,11 +249,11 @@ def free_gpus(connection: Connection, want: Want, count: int, machine: int, now:
     free = [index for index in range(machine) if index not in taken]
     lack = want.gpus * count - len(free)
     if lack > 0 and not want.preemptible:
-        _reclaim(connection, victims(held, lack, lambda node: len(node.gpus)), now)
+        reclaim(connection, victims(held, lack, lambda node: len(node.gpus)), now)
     return free
 
 
-def _give(
+def give(
     connection: Connection,
     want: Want,
     chosen: Sequence[int],
@@ -300,7 +300,7 @@ def _held(connection: Connection, want: Want) -> list[Given]:
     ]
 
 
-def _reclaim(connection: Connection, owners: Sequence[str], now: float) -> None:
+def reclaim(connection: Connection, owners: Sequence[str], now: float) -> None:
     if owners:
         connection.execute(update(allocation).where(allocation.c.owner.in_(owners)).values(reclaimed=True))
         resources.poke(connection, owners, now)
@@ -313,7 +313,7 @@ def take_back(connection: Connection, compute: str, count: int, now: float) -> l
     """
     exclusive(connection, compute)
     owners = victims([node for node in nodes(connection, compute) if not node.reclaimed], count)
-    _reclaim(connection, owners, now)
+    reclaim(connection, owners, now)
     return owners
 
 

@@ -68,6 +68,12 @@ class Point:
         for bound, count in other.buckets.items():
             self.buckets[bound] = self.buckets.get(bound, 0) + count
 
+    def beside(self, other: Point) -> Point:
+        """What both had at once, of the same time."""
+        count = max(self.count, other.count)
+        total = (self.mean + other.mean) * count
+        return Point(count, total, self.min + other.min, self.max + other.max, self.last + other.last)
+
     def copy(self) -> Point:
         return replace(self, buckets=dict(self.buckets))
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from smalt.arm.errors import ArmError
 from smalt.arm.outage import outage
 from smalt.auth.sessions import Sessions
+from smalt.auth.shared_links import SharedLinks
 from smalt.settings import Settings
 from smalt.studio.metrics import Logged, Measurements
 from smalt.studio.navigation import area_of
@@ -26,6 +28,7 @@ from smalt.studio.pages import (
     activity,
     alerts,
     batch_endpoints,
+    code_diff,
     compare,
     components,
     compute,
@@ -42,33 +45,39 @@ from smalt.studio.pages import (
     job,
     job_files,
     job_list,
+    job_shell,
     job_use,
     many_jobs,
     models,
+    new_asset,
     new_endpoint,
     new_job,
+    new_schedule,
     schedules,
     settings,
+    shared_links,
     sweep,
-    upload,
+    views,
 )
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import Page
-from smalt.studio.visit import ROOT, Visit
+from smalt.studio.visit import ROOT, SHARE, Visit, workspace_of
 
 log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
+VENDORED = STATIC / "vendor"  # what comes of npm's registry
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts of a platform that only its own machine reaches
 FORM = "smalt-form"  # a header: the form was sent by a script, and the page stays
 ROUTES = tuple(
     one
     for module in (
-        home, find, activity, connect, settings,
-        job_list, many_jobs, compare, new_job, job, job_files, job_use, sweep, schedules,
+        home, find, activity, connect, settings, shared_links,
+        job_list, views, many_jobs, code_diff, compare, new_job, job, job_files, job_shell, job_use, sweep,
+        new_schedule, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
         computes, compute,
-        upload, data, models, datastores, environments, components,
+        new_asset, data, models, datastores, environments, components,
     )
     for one in module.ROUTES
 )  # fmt: skip
@@ -78,9 +87,14 @@ class StudioApp:
     """An ASGI app for `/studio` and what is below it. `platform` answers the API: the whole server."""
 
     def __init__(
-        self, settings: Settings, sessions: Sessions, measured: Measurements, platform: Callable[[], ASGIApp]
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        measured: Measurements,
+        platform: Callable[[], ASGIApp],
+        links: SharedLinks,
     ) -> None:
-        self._settings, self._sessions = settings, sessions
+        self._settings, self._sessions, self._links = settings, sessions, links
         self._platform, self._logged = platform, Logged(measured)
         self._app = Starlette(
             routes=[
@@ -98,7 +112,7 @@ class StudioApp:
         async def answer(http: HttpRequest) -> Response:
             visit = None
             try:
-                visit = Visit.read(http, self._settings, self._sessions, self._platform(), self._logged)
+                visit = await self._visit(http, one)
                 if visit is None:
                     return _stranger(http)
                 if one.method == "POST":
@@ -113,6 +127,20 @@ class StudioApp:
                 return _refused(http, visit, known.status, known.code, known.message)
 
         return Route(ROOT + one.path, answer, methods=[one.method])
+
+    async def _visit(self, http: HttpRequest, one: Page) -> Visit | None:
+        """None without a session. With a shared link only that counts. Raises Refused."""
+        given = http.query_params.get(SHARE)
+        if given is None:
+            return Visit.read(http, self._settings, self._sessions, self._platform(), self._logged)
+        shared = await run_in_threadpool(self._links.open, workspace_of(http), given)
+        if shared is None:
+            message = "This link is over, or was taken back. Whoever sent it can make another."
+            raise Refused(403, "LinkIsOver", message)
+        visit = Visit.of_guest(http, self._settings, self._sessions, self._platform(), self._logged, shared)
+        if not one.shared or not visit.shows(quote(http.scope["path"].removeprefix(ROOT))):
+            raise Refused(403, "NotShared", "The link that you were given shows one page, and this is another.")
+        return visit
 
     async def _sign_in(self, http: HttpRequest) -> Response:
         """Strangers of other machines are not told where the root is."""

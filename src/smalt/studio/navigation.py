@@ -29,6 +29,7 @@ AREAS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("Connect", "/connect"),
             ("Activity", "/activity"),
+            ("Shared links", "/shared-links"),
             ("Settings", "/settings"),
         ),
     ),

@@ -12,6 +12,8 @@ from urllib.parse import quote, urlencode
 
 from starlette.types import ASGIApp, Message, Scope
 
+from smalt.arm.ports import Principal
+from smalt.auth.authentication import GUEST
 from smalt.store.document import Document
 
 API_VERSION = "2024-04-01"
@@ -41,10 +43,13 @@ class Streamed:
 
 
 class PlatformApi:
-    """For one request of a browser, whose ASGI scope is `scope`. `app` is the whole server."""
+    """For one request of a browser, whose ASGI scope is `scope`. `app` is the whole server.
 
-    def __init__(self, app: ASGIApp, scope: Scope) -> None:
-        self._app, self._scope = app, scope
+    `guest`: whoever asks came with a shared link, and no session of the browser counts.
+    """
+
+    def __init__(self, app: ASGIApp, scope: Scope, guest: Principal | None = None) -> None:
+        self._app, self._scope, self._guest = app, scope, guest
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Document:
         """Raises Refused."""
@@ -114,6 +119,7 @@ class PlatformApi:
         passed = [one for one in self._scope["headers"] if one[0].lower() in _PASSED]
         return {
             **self._scope,
+            GUEST: self._guest,
             "method": method,
             "path": path,
             "raw_path": quote(path).encode(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse
 
+from smalt.studio.examples import EXAMPLES
 from smalt.studio.navigation import AREAS
-from smalt.studio.visit import ROOT, Visit
+from smalt.studio.visit import ROOT, SHARE, Visit
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -28,6 +30,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_LINK = re.compile(r'<a\s[^>]*?href="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)
 ENDED = ("Completed", "Failed", "Canceled")
 _TONES = {"Completed": "good", "Failed": "bad", "Canceled": "off", "Running": "busy", "Finalizing": "busy",
           "NotStarted": "wait", "Queued": "wait", "Preparing": "wait", "Starting": "wait"}  # fmt: skip
@@ -82,6 +85,19 @@ def spoken(text: str | None) -> str:
     return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count) or "0 seconds"
 
 
+def linked(text: str, visit: Visit) -> Any:
+    """A message in which jobs, as the platform names them there, and addresses of the Studio are links."""
+    from markupsafe import Markup, escape
+
+    studio = visit.settings.url + ROOT
+    pattern = rf"({re.escape(studio)}/[^\s'\"<>]*[^\s'\"<>.,;:)]|(?<=\(job )[A-Za-z0-9][\w-]*(?=\)))"
+    link, shown = Markup('<a href="{}">{}</a>'), Markup()
+    for at, one in enumerate(re.split(pattern, text)):
+        to = ROOT + one.removeprefix(studio) if one.startswith(studio) else visit.link(f"/jobs/{one}")
+        shown += link.format(to, one) if at % 2 else escape(one)
+    return shown
+
+
 def utc(text: str) -> str:
     """To the second, for who has no script; the element shows it in the viewer's zone."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -105,14 +121,23 @@ def templates() -> Environment:
         "tone": lambda state: _TONES.get(state, "wait"),
         "number": number,
         "lasted": lasted,
+        "linked": linked,
         "short": short,
         "spoken": spoken,
     }
-    made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS}  # pyright: ignore[reportCallIssue, reportArgumentType]
+    made.globals |= {"ROOT": ROOT, "duration": duration, "ENDED": ENDED, "AREAS": AREAS, "EXAMPLES": EXAMPLES}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return made
+
+
+def _kept(link: re.Match[str]) -> str:
+    """Of a page that a guest sees, a link that leads on there; one that leads out of it goes nowhere, also in SVG."""
+    to, inner = html.unescape(link[1]), link[2]
+    return link[0] if to.startswith("#") or f"{SHARE}=" in to else f"<a>{inner}</a>"
 
 
 def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
     """`values` are the template's; `visit` None: for somebody without a session."""
     text = templates().get_template(name).render(visit=visit, **values)
+    if visit and visit.guest:
+        text = _LINK.sub(_kept, text)
     return HTMLResponse(text.encode(errors="replace"), status, HEADERS)  # a file may have halves of surrogate pairs

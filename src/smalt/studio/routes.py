@@ -13,15 +13,17 @@ Handler = Callable[[Visit], Awaitable[Response]]
 
 
 class Page(NamedTuple):
-    """`path` is below `/studio`. The form of a POST has been checked when `handler` is called."""
+    """`path` is below `/studio`. The form of a POST has been checked when `handler` is called. `shared`: a guest may
+    come here, where it is part of the page that a link shows him."""
 
     path: str
     handler: Handler
     method: Literal["GET", "POST"]
+    shared: bool = False
 
 
-def get(path: str, handler: Handler) -> Page:
-    return Page(path, handler, "GET")
+def get(path: str, handler: Handler, shared: bool = False) -> Page:
+    return Page(path, handler, "GET", shared)
 
 
 def post(path: str, handler: Handler) -> Page:

@@ -21,10 +21,12 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
 from smalt.arm.scale import wake
 from smalt.arm.threads import Threads
+from smalt.auth.certificates import gateway_context
 from smalt.gateway.listener import ASLEEP_HEADER
 from smalt.gateway.routes import START_S
 from smalt.kinds.serving import scaling
 from smalt.kinds.serving.place import addresses_here
+from smalt.settings import Settings
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -74,7 +76,7 @@ class AsleepApp:
             if state.why:
                 return _unavailable(state.why)
             try:
-                return await _passed_on(request, random.choice(state.addresses))
+                return await _passed_on(request, random.choice(state.addresses), self._platform.settings)
             except httpx.ConnectError:  # it ended at this moment; nothing was sent
                 await asyncio.sleep(_PAUSE_S)
 
@@ -119,11 +121,11 @@ class AsleepApp:
         return _State(row.id, not scaling.count(row), found, "", deaths)
 
 
-async def _passed_on(request: Request, address: Address) -> Response:
+async def _passed_on(request: Request, address: Address, settings: Settings) -> Response:
     """Raises ConnectError where nobody listens there any more."""
-    transport = httpx.AsyncHTTPTransport(uds=address.path) if address.path else httpx.AsyncHTTPTransport()
-    client = httpx.AsyncClient(transport=transport, timeout=None, trust_env=False)
-    host = "replica" if address.path else str(address)
+    client = httpx.AsyncClient(transport=_transport(address, settings), timeout=None, trust_env=False)
+    to = "http://replica/" if address.path else f"{'https' if address.name else 'http'}://{address.rpartition('@')[2]}/"
+    named = {"sni_hostname": address.name} if address.name else {}
     query = request.scope["query_string"]
     target = request.scope["raw_path"] + (b"?" + query if query else b"")  # as it came
     headers = [(name, value) for name, value in request.headers.raw if name.decode("latin-1").lower() not in _HOP]
@@ -131,10 +133,10 @@ async def _passed_on(request: Request, address: Address) -> Response:
     try:
         outgoing = client.build_request(
             request.method,
-            f"http://{host}/",
+            to,
             headers=headers,
             content=_body(request) if has_body else None,
-            extensions={"target": target},
+            extensions={"target": target, **named},
         )
         answer = await client.send(outgoing, stream=True)
     except httpx.ConnectError:
@@ -147,6 +149,12 @@ async def _passed_on(request: Request, address: Address) -> Response:
         await client.aclose()
         raise
     return _Relayed(client, answer)
+
+
+def _transport(address: Address, settings: Settings) -> httpx.AsyncHTTPTransport:
+    if address.path:
+        return httpx.AsyncHTTPTransport(uds=address.path)
+    return httpx.AsyncHTTPTransport(verify=gateway_context(settings)) if address.name else httpx.AsyncHTTPTransport()
 
 
 class _Relayed(StreamingResponse):

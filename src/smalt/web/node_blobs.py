@@ -9,12 +9,14 @@ POST   blob?…&at=N                              the body is appended where the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ports import Carrier
 from smalt.arm.threads import Threads
 from smalt.blob.names import Target, check_blob
 from smalt.blob.operations.service import BlobService
@@ -22,6 +24,7 @@ from smalt.blob.protocol.blob import Blob
 from smalt.blob.store.catalog import Properties
 from smalt.blob.store.objects import ObjectReader, Staged
 from smalt.engines.remote import RemoteEngine
+from smalt.settings import PLATFORM_ACCOUNT
 from smalt.store.nodes import Machine
 
 _CHUNK = 1 << 20
@@ -36,13 +39,21 @@ class _Length(Exception):
 
 
 class NodeBlobs:
-    """Raises ArmError: 410 for what none of the node's tasks names, and what the blob service raises."""
+    """Raises ArmError: 410 for what none of the node's tasks names, and what the blob service raises.
 
-    def __init__(self, engine: RemoteEngine, service: Callable[[], BlobService], threads: Threads) -> None:
-        self._engine, self._service, self._threads = engine, service, threads
+    `own` has what the platform itself writes, such as the logs of deployments: the blob service knows no such account.
+    """
+
+    def __init__(
+        self, engine: RemoteEngine, service: Callable[[], BlobService], threads: Threads, own: Carrier
+    ) -> None:
+        self._engine, self._service, self._threads, self._own = engine, service, threads, own
 
     async def listing(self, http: Request, machine: Machine) -> Response:
         ref = await self._ref(http, machine, writes=False)
+        if ref.account == PLATFORM_ACCOUNT:
+            own = await self._threads.run(lambda: list(self._own.list(ref)))
+            return JSONResponse({"entries": [one._asdict() for one in own], "after": ""})
         service, after, found = self._service(), http.query_params.get("after", ""), list[dict[str, object]]()
         target = Target(ref.account, ref.container, ref.name)
         blob = None
@@ -69,7 +80,12 @@ class NodeBlobs:
         )
 
     async def put(self, http: Request, machine: Machine) -> Response:
-        target, service = _blob(await self._ref(http, machine, writes=True)), self._service()
+        ref, service = await self._ref(http, machine, writes=True), self._service()
+        target = _blob(ref)
+        if ref.account == PLATFORM_ACCOUNT:
+            staged = await _staged(service, http)
+            await self._threads.run(self._store_own, ref, staged)
+            return JSONResponse({"length": staged.size, "etag": ""})
         await service.require_container(target)
         staged = await _staged(service, http)
         properties = Properties(created=staged.version / 1e9)
@@ -80,13 +96,30 @@ class NodeBlobs:
         at = http.query_params.get("at", "")
         if not (at.isascii() and at.isdecimal()) or len(at) > 18:
             raise invalid("at: the length of the blob so far, in bytes.", "at")
-        target, service = _blob(await self._ref(http, machine, writes=True)), self._service()
+        ref, service = await self._ref(http, machine, writes=True), self._service()
+        target = _blob(ref)
+        if ref.account == PLATFORM_ACCOUNT:
+            staged = await _staged(service, http)
+            return JSONResponse({"length": await self._threads.run(self._append_own, ref, int(at), staged)})
         await service.require_container(target)
         staged = await _staged(service, http)
         try:
             return JSONResponse({"length": await _append(service, target, staged, int(at))})
         except _Length as found:
             return JSONResponse({"length": found.length})
+
+    def _store_own(self, ref: Ref, staged: Staged) -> None:
+        try:
+            self._own.store(Path(staged.path), ref)
+        finally:
+            self._service().drop_staged(staged)
+
+    def _append_own(self, ref: Ref, at: int, staged: Staged) -> int:
+        """The new length."""
+        try:
+            return self._own.append(ref, at, Path(staged.path).read_bytes())
+        finally:
+            self._service().drop_staged(staged)
 
     async def _ref(self, http: Request, machine: Machine, writes: bool) -> Ref:
         given = http.query_params
@@ -95,7 +128,7 @@ class NodeBlobs:
         ref = Ref(given.get("account", ""), given.get("container", ""), given.get("name", ""))
         if {".", ".."} & set(ref.name.split("/")):
             raise invalid("name: it has a segment '.' or '..'.", "name")
-        tasks = await self._threads.run(self._engine.named_by_tasks, machine)
+        tasks = await self._threads.run(self._engine.known.tasks, machine)
         if not any(one.may(ref, writes) for one in tasks):
             raise ArmError(
                 410,

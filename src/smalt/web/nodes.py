@@ -19,17 +19,20 @@ from starlette.types import Receive, Scope, Send
 from smalt.arm.errors import ArmError
 from smalt.arm.event_stream import while_there
 from smalt.arm.outage import outage
+from smalt.arm.ports import Carrier
 from smalt.arm.router import error_response
 from smalt.arm.threads import Threads
 from smalt.blob.operations.service import BlobService
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.remote.messages import HEARTBEAT_S, MOST_BYTES, PREFIX, SESSION_HEADER, Hello, Reports
+from smalt.engines.remote.serving import below
 from smalt.engines.remote.session import Session
 from smalt.store.nodes import Machine
 from smalt.web.node_blobs import NodeBlobs
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 8
+_REQUEST_BYTES = 16 << 10
 _STALLED_S = 60.0  # who takes nothing for so long is given up
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,15 +41,22 @@ class NodesApp:
     """Raises nothing: what is wrong is an answer with ARM's error."""
 
     def __init__(
-        self, engine: RemoteEngine, service: Callable[[], BlobService], heartbeat_s: float = HEARTBEAT_S
+        self,
+        engine: RemoteEngine,
+        service: Callable[[], BlobService],
+        own: Carrier,
+        sign: Callable[[bytes, str], bytes],
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
-        self._engine, self._heartbeat_s = engine, heartbeat_s
+        """`own`: what the platform itself writes. `sign(request, name)`: see `auth.certificates.sign`."""
+        self._engine, self._heartbeat_s, self._sign = engine, heartbeat_s, sign
         self._threads = Threads(_THREADS)
-        blobs = NodeBlobs(engine, service, self._threads)
+        blobs = NodeBlobs(engine, service, self._threads, own)
         self._app = Starlette(
             routes=[
                 Route(f"{PREFIX}/channel", self._known(self._channel), methods=["POST"]),
                 Route(f"{PREFIX}/reports", self._known(self._reports), methods=["POST"]),
+                Route(f"{PREFIX}/certificate", self._known(self._certificate), methods=["POST"]),
                 Route(f"{PREFIX}/blobs", self._known(blobs.listing), methods=["GET"]),
                 Route(f"{PREFIX}/blob", self._known(blobs.get), methods=["GET"]),
                 Route(f"{PREFIX}/blob", self._known(blobs.put), methods=["PUT"]),
@@ -74,6 +84,17 @@ class NodesApp:
         gone = await self._threads.run(self._engine.report, machine, session, reports)
         return JSONResponse({"gone": gone})
 
+    async def _certificate(self, http: Request, machine: Machine) -> Response:
+        """For the key of a request, with which the machine then answers the gateway as the node that it is."""
+        request = await _body(http, _REQUEST_BYTES)
+        try:
+            made = await self._threads.run(self._sign, request, below(machine.name))
+        except ValueError as error:
+            raise ArmError(
+                400, "InvalidCertificateRequest", f"This is no request for a certificate: {error}."
+            ) from error
+        return Response(made, media_type="application/x-pem-file")
+
     def _known(
         self, answer: Callable[[Request, Machine], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
@@ -93,7 +114,7 @@ class NodesApp:
 
     async def _machine(self, http: Request) -> Machine:
         scheme, _, token = http.headers.get("authorization", "").partition(" ")
-        return await self._threads.run(self._engine.machine, token if scheme.lower() == "bearer" else "")
+        return await self._threads.run(self._engine.known.with_token, token if scheme.lower() == "bearer" else "")
 
 
 class _Line(Response):
@@ -125,17 +146,22 @@ class _Line(Response):
 
 async def _read(http: Request, model: type[Model]) -> Model:
     """The body. Raises ArmError(400, 413)."""
-    body = bytearray()
-    async for chunk in http.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise ArmError(413, "RequestTooLarge", f"A node sends at most {MOST_BYTES >> 20} MiB at once.")
     try:
-        return model.model_validate_json(bytes(body))
+        return model.model_validate_json(await _body(http, MOST_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(one) for one in first["loc"])
         raise ArmError(400, "ValidationError", f"{where or 'body'}: {first['msg']}.", where or None) from error
+
+
+async def _body(http: Request, most: int) -> bytes:
+    """Raises ArmError(413)."""
+    body = bytearray()
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > most:
+            raise ArmError(413, "RequestTooLarge", f"A node sends at most {most} bytes here.")
+    return bytes(body)
 
 
 async def _incomplete(_: Request, __: Exception) -> Response:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlencode
 
 import h11
 import uvloop
@@ -40,6 +40,8 @@ from smalt.store import author
 from smalt.web.reaching import Reaching
 from smalt.web.relay import relay
 from smalt.web.targets import Target, target
+from smalt.web.terminals import SHELL, TerminalPage, attend, visit_of
+from smalt.web.websocket import GOING_AWAY, WebSocket, accepted
 
 OPEN = "/services/open"
 BACKLOG = 1024
@@ -70,13 +72,24 @@ class ServiceDoors:
     def line(self, target: Target) -> socket.socket:
         return self._platform.engine.reach(target.task, target.port)
 
+    def shell(self, target: Target, path: str) -> socket.socket:
+        """`path`: with the terminal's size."""
+        return self._platform.engine.visit(target.task, visit_of(path))
+
+    def page_of(self, target: Target) -> str:
+        """The job's, in the Studio."""
+        about = ResourceId.parse(target.row.written)
+        query = urlencode({"wsid": str(about.workspace)})
+        return f"{self._platform.settings.url}/studio/jobs/{quote(about.name)}?{query}"
+
     def came(self, principal: Principal, target: Target) -> None:
         """It is in the feed."""
         with author.on_behalf(str(uuid.uuid4())):
             known(principal)
             about = ResourceId.parse(target.row.written)
             of_node = f" of node {target.node}" if about.kind == "workspaces/jobs" else ""
-            self._platform.audit.connected(about, f"service {target.name}{of_node}")
+            what = target.name if not target.port else f"service {target.name}"
+            self._platform.audit.connected(about, f"{what}{of_node}")
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,19 @@ class _Request:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+@dataclass(frozen=True)
+class _Way:
+    """What is behind the gate: a line to a program, and its secret; or, with `upgraded`, to the shell of a terminal.
+
+    `upgraded` is the head of the answer then; without a line `why` says to the page why there is none.
+    """
+
+    line: socket.socket | None
+    secret: str = ""
+    upgraded: bytes = b""
+    why: str = ""
+
+
 class _Answered(Exception):
     """There is nothing to pass on: this is the answer."""
 
@@ -134,8 +160,11 @@ class _Answered(Exception):
 class ServiceGate:
     """`authenticate` knows bearer tokens alone: what a cookie of the platform opens is not here."""
 
-    def __init__(self, platform: Platform, doors: ServiceDoors, authenticate: Authenticate) -> None:
+    def __init__(
+        self, platform: Platform, doors: ServiceDoors, authenticate: Authenticate, terminal: TerminalPage
+    ) -> None:
         self._platform, self._doors, self._authenticate = platform, doors, authenticate
+        self._terminal = terminal
         self._threads, self._reaching = Threads(_THREADS), Reaching()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begun: set[asyncio.Task[None]] = set()
@@ -180,19 +209,22 @@ class ServiceGate:
             try:
                 async with asyncio.timeout(_HEAD_S):
                     request = _parsed(await reader.readuntil(b"\r\n\r\n"))
-                line, secret = await self._admitted(request, held)
+                way = await self._admitted(request, held)
             except asyncio.LimitOverrunError:
                 answer = _Answered(431)
             except _Answered as found:
                 answer = found
             else:
-                await relay(reader, writer, line, request.passed_on(secret))
+                if way.upgraded:
+                    await _in_terminal(reader, writer, way)
+                elif way.line:
+                    await relay(reader, writer, way.line, request.passed_on(way.secret))
                 return
         writer.write(answer.bytes)
         await writer.drain()
 
-    async def _admitted(self, request: _Request, held: contextlib.ExitStack) -> tuple[socket.socket, str]:
-        """A line to the program, counted as long as `held` is, and its secret. Raises _Answered."""
+    async def _admitted(self, request: _Request, held: contextlib.ExitStack) -> _Way:
+        """With a line that is counted as long as `held` is. Raises _Answered."""
         host = request.named.get("host", "")
         try:
             place = services.place_of(host)
@@ -201,12 +233,12 @@ class ServiceGate:
             if request.path.partition("?")[0] == ENTER:
                 await self._run(self._enter, request, place)
             principal, shown, target = await self._run(self._looked_up, request, place, f"https://{host}")
-            held.enter_context(self._reaching.held(place.task))
-            line = await self._reaching.run(place.task, self._doors.line, target)
-            held.callback(line.close)
+            if not target.port:
+                return await self._shell(request, principal, target, held)
+            line = await self._line(held, target, self._doors.line, target)
             if shown:
                 await self._run(self._doors.came, principal, target)
-            return line, target.secret
+            return _Way(line, target.secret)
         except ArmError as error:
             raise _refusal(error, request) from None
         except _Answered:
@@ -217,6 +249,34 @@ class ServiceGate:
                 _log.exception("a request to %s failed", host[:100])
                 known_ = ArmError(500, "InternalServerError", "The server failed. Its log says why.")
             raise _refusal(known_, request) from None
+
+    async def _line(
+        self, held: contextlib.ExitStack, target: Target, call: Callable[..., socket.socket], *arguments: object
+    ) -> socket.socket:
+        held.enter_context(self._reaching.held(target.task))
+        line = await self._reaching.run(target.task, call, *arguments)
+        held.callback(line.close)
+        return line
+
+    async def _shell(self, request: _Request, principal: Principal, target: Target, held: contextlib.ExitStack) -> _Way:
+        """Of a terminal: its page is the answer, what that asks for a shell. Raises ArmError, _Answered."""
+        path = request.path.partition("?")[0]
+        upgraded = accepted(request.named) if path == SHELL and request.method == "GET" else None
+        if upgraded is None:
+            await self._run(self._show, path, target)
+            raise not_found("Page", path[:100])
+        try:
+            line = await self._line(held, target, self._doors.shell, target, request.path)
+        except ArmError as error:  # the page can read no other answer
+            return _Way(None, upgraded=upgraded, why=error.message)
+        await self._run(self._doors.came, principal, target)
+        return _Way(line, upgraded=upgraded)
+
+    def _show(self, path: str, target: Target) -> None:
+        """Raises _Answered where there is something of that name. Reads a file."""
+        found = self._terminal.file(path, target.row.name, target.node, self._doors.page_of(target))
+        if found is not None:
+            raise _Answered(200, found[0], **found[1])
 
     async def _run(self, call: Callable[..., Found], *arguments: object) -> Found:
         return await self._threads.run(call, *arguments)
@@ -251,6 +311,15 @@ class ServiceGate:
         self._doors.came(principal, self._doors.target(principal, place))
         there = quote(to, safe=_PATH) if _is_path(to) else "/"
         raise _Answered(303, Location=there, **{"Set-Cookie": cookie, "Referrer-Policy": "no-referrer"})
+
+
+async def _in_terminal(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: _Way) -> None:
+    writer.write(way.upgraded)
+    web = WebSocket(reader, writer)
+    if way.line is None:
+        await web.close(GOING_AWAY, way.why)
+    else:
+        await attend(web, way.line)
 
 
 def _parsed(head: bytes) -> _Request:

@@ -14,9 +14,14 @@ from smalt.arm.services import Place
 from smalt.store import resources
 from smalt.store.resources import Row
 
+TERMINAL = "terminal"
+
 
 class Target(NamedTuple):
-    """A service that runs. `title` names its host; `secret`: what its program wants to be shown by the gateway."""
+    """A service that runs. `title` names its host; `secret`: what its program wants to be shown by the gateway.
+
+    Without a port it is a terminal.
+    """
 
     row: Row
     name: str
@@ -43,10 +48,15 @@ def _of_job(platform: Platform, authorize: Authorize, principal: Principal, plac
     if row is None:
         raise not_found("Service", place.task)
     authorize(principal, f"{ML}/workspaces/jobs/write", row.id)
-    name, tasks = services.named(row, place.number), list(row.status.get("tasks") or [])
+    tasks = list(row.status.get("tasks") or [])
+    name = TERMINAL if place.number == services.TERMINAL else services.named(row, place.number)
     if not name or row.ended_at is not None or place.task not in tasks:
         raise conflict(f"The job '{row.name}' has ended, or begun again: ask for its services anew.")
     node = tasks.index(place.task)
+    if place.number == services.TERMINAL:
+        if not services.origin(platform.settings.url, place, TERMINAL):
+            raise ArmError(409, "ServiceNotReachable", services.NO_NAMES)
+        return Target(row, TERMINAL, TERMINAL, place.task, node, 0)
     found = services.instances(platform.settings.url, row, node).get(name)
     why = services.why_not(row, node, name, found) if found else f"It is not on node {node}."
     if found is None or why:

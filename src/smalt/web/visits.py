@@ -2,6 +2,7 @@
 
     …/nodes/{node}/ssh               SSH with the keys of the job: its bytes both ways (`ssh.py`)
     …/nodes/{node}/services/{name}   a link that opens a service of the job in a browser, once
+    …/nodes/{node}/terminal          such a link to a terminal in the browser (`terminals.py`)
 
 The body and the answer both go on until one of them ends. The body begins with a line of JSON that says what to run
 (`agent.visit.Visit`); then frames go both ways (`agent/door_session.py`). Whoever may write the job may come in, but no
@@ -45,7 +46,8 @@ from smalt.web.ssh_door import SshDoor
 
 _THREADS = 4
 _PATH = re.compile(
-    r"/connect/v1(/subscriptions/.+/jobs/[^/]+)/nodes/([0-9]{1,9})(?:/(ssh)|/services/([^/]+))?/?", re.IGNORECASE
+    r"/connect/v1(/subscriptions/.+/jobs/[^/]+)/nodes/([0-9]{1,9})(?:/(ssh|terminal)|/services/([^/]+))?/?",
+    re.IGNORECASE,
 )
 _MOST_BYTES = 32 << 10  # of the first line
 _PIECE = 64 << 10
@@ -78,7 +80,9 @@ class VisitApp:
         id_, node = _job(found[1]), int(found[2])
         row, task = await self._threads.run(self._task, principal, id_, node)
         if found[4]:
-            return JSONResponse(await self._threads.run(self._link, principal, row, task, found[4]))
+            return JSONResponse(await self._threads.run(self._service_link, principal, row, task, found[4]))
+        if (found[3] or "").lower() == "terminal":
+            return JSONResponse(await self._threads.run(self._link, principal, Place(task, services.TERMINAL)))
         body = http.stream()
         if found[3]:
             line = await self._threads.run(self._ssh_line, row, task, node)
@@ -97,11 +101,14 @@ class VisitApp:
         self._platform.audit.connected(ResourceId.parse(row.written), f"SSH on node {node}")
         return self._ssh.line(task, allowed)
 
-    def _link(self, principal: Principal, row: Row, task: str, name: str) -> dict[str, Any]:
+    def _service_link(self, principal: Principal, row: Row, task: str, name: str) -> dict[str, Any]:
         asked = sorted(services.asked(row))
         if name not in asked:
             raise not_found("Service", name)
-        url = self._services.link(principal, Place(task, asked.index(name)))
+        return self._link(principal, Place(task, asked.index(name)))
+
+    def _link(self, principal: Principal, place: Place) -> dict[str, Any]:
+        url = self._services.link(principal, place)
         return {"url": url, "expiresIn": int(LINK_LIFETIME_S)}
 
     def _task(self, principal: Principal, id_: ResourceId, node: int) -> tuple[Row, str]:

@@ -111,9 +111,11 @@ class Site:
         self.envoy.kill()
         self.envoy.wait()
 
-    def spawn(self, where: Path | Address, name: str) -> subprocess.Popen[str]:
+    def spawn(self, where: Path | Address, name: str, status: int = 200) -> subprocess.Popen[str]:
+        """`status`: what it answers to all requests but health checks."""
         address = where if isinstance(where, Address) else f"unix:{where}"
-        process = subprocess.Popen([sys.executable, str(REPLICA), address, name], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, str(REPLICA), address, name, str(status)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -122,8 +124,8 @@ class Site:
     def at(self, name: str) -> Address:
         return Address(f"unix:{self.settings.run / name}.sock")
 
-    def replica(self, name: str) -> tuple[Address, subprocess.Popen[str]]:
-        return self.at(name), self.spawn(self.at(name), name)
+    def replica(self, name: str, status: int = 200) -> tuple[Address, subprocess.Popen[str]]:
+        return self.at(name), self.spawn(self.at(name), name, status)
 
     def server(self) -> subprocess.Popen[str]:
         return self.spawn(self.settings.server_socket, "server")

@@ -1,7 +1,8 @@
 """A replica, or the platform's server, as the gateway sees it: HTTP/1.1 at an address, in a process that can be killed.
 
-`python replica.py unix:PATH|HOST:PORT NAME`. It answers every request with what it received; `?sleep=S` first waits, `?hold=1` waits for
-a request to /release, `?status=N` sets the status. Prints "ready" once it listens.
+`python replica.py unix:PATH|HOST:PORT NAME [STATUS]`. It answers every request with what it received; `?sleep=S` first waits, `?hold=1` waits for
+a request to /release, `?status=N` sets the status, else it is STATUS (but for `/`, the
+health check); a 424 says that the scoring script failed. Prints "ready" once it listens.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 
-async def serve(address: str, name: str) -> None:
+async def serve(address: str, name: str, status: str = "200") -> None:
     seen = {"count": 0}
     released = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await answer(reader, writer, name, seen, released):
+            while await answer(reader, writer, name, status, seen, released):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -41,6 +42,7 @@ async def answer(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     name: str,
+    status: str,
     seen: dict[str, int],
     released: asyncio.Event,
 ) -> bool:
@@ -68,7 +70,9 @@ async def answer(
     report = {"name": name, "method": method, "target": target, "headers": headers, "size": size, "seen": seen["count"]}
     report["spelled"] = spelled
     body = json.dumps(report).encode()
-    head = f"HTTP/1.1 {query.get('status', '200')} X\r\nX-Spelled-So: 1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    status = query.get("status", "200" if url.path == "/" else status)
+    failed = "x-ms-run-function-failed: True\r\n" if status == "424" else ""
+    head = f"HTTP/1.1 {status} X\r\n{failed}X-Spelled-So: 1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + (b"" if method == "HEAD" else body))
     await writer.drain()
     return True
@@ -92,4 +96,4 @@ async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> in
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[2]))
+    asyncio.run(serve(*sys.argv[1:]))

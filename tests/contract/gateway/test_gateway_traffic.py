@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from gateway_site import Load, Site, endpoint, wait
+from concurrent.futures import ThreadPoolExecutor
 
-from smalt.arm.ports import Counted, Traffic
+import pytest
+from gateway_site import KEY, Load, Site, endpoint, wait
+
+from smalt.arm.ports import Counted, DeploymentRoute, EndpointRoute, Traffic
+from smalt.gateway import clusters
 
 Seen = dict[tuple[str, str, str, str], Traffic]  # by process, endpoint, deployment and make
 
@@ -89,3 +93,30 @@ def test_under_load_only_what_is_in_flight_at_a_change_is_not_told(site: Site) -
     see(seen, *site.gateway.traffic())
     assert len(load.answers) > 700 and load.failures() == []
     assert len(load.answers) - 7 * 4 * 4 <= answers(seen, "busy") <= len(load.answers)
+
+
+def test_what_the_gateway_refuses_is_told_apart_from_what_replicas_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "QUEUE", 2)
+    blue = site.replica("refused")[0]
+    route = DeploymentRoute("blue", [blue], 1.0, 1)
+    site.put(EndpointRoute("refused", (KEY,), {"blue": 100}, {}, [route]))
+    client = site.client()
+    assert [client.score("refused", f"/score?status={code}").status for code in (503, 504)] == [503, 504]
+    assert client.score("refused", "/score?hold=1").status == 408
+    with ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(lambda _: ask_alone(site, "refused", "/score?hold=1"), range(12)))
+    assert set(statuses) == {408, 429}
+    one = only(site, "refused")
+    assert one.overflows == statuses.count(429) and one.timeouts == 1 + statuses.count(408)
+    assert one.codes == {"503": 1 + one.overflows, "504": 1 + one.timeouts} and one.connected >= 1
+    client.close()
+
+
+def ask_alone(site: Site, endpoint: str, path: str) -> int:
+    client = site.client()
+    try:
+        return client.score(endpoint, path).status
+    finally:
+        client.close()

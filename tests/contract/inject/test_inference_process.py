@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from live.inference import Unix, server
+from smalt.agent.wire import Address
 from smalt.metrics import scrape
 
 
@@ -44,7 +45,7 @@ def test_what_it_counts_of_itself_is_taken_over(tmp_path: Path) -> None:
         one.until_there(tmp_path / "gate.begun")
         asking.append(threading.Thread(target=one.post, args=({"queued": 1},)))
         asking[1].start()
-        while scrape.ask({"": one.socket})[""].in_flight < 2:
+        while scrape.ask({"": Address(f"unix:{one.socket}")})[""].in_flight < 2:
             time.sleep(0.01)
         held = time.perf_counter()
         while time.perf_counter() < held + 0.2:
@@ -52,7 +53,7 @@ def test_what_it_counts_of_itself_is_taken_over(tmp_path: Path) -> None:
         gate.touch()
         for thread in asking:
             thread.join(10)
-        said = scrape.ask({"": one.socket})[""]
+        said = scrape.ask({"": Address(f"unix:{one.socket}")})[""]
         new = {key.name: point for key, point in scrape.points("", said.counters)}
         assert abs(float(said.began) - time.time()) < 30 and said.in_flight == 0
         assert new["ModelFailures"].sum == 1

@@ -9,6 +9,7 @@ from azure.ai.ml.entities import (
     BatchEndpoint,
     BatchRetrySettings,
     CodeConfiguration,
+    Data,
     Environment,
     Model,
     ModelBatchDeployment,
@@ -89,6 +90,13 @@ with step("a folder of this machine is scored, and so is one file"):
     job = ml.batch_endpoints.invoke(endpoint_name=NAME, deployment_name="v1", input=one, params_override=sized)
     assert rows(job, "seven.csv") == ["07.txt,21"]
 
+with step("a table says which files are scored"):
+    (data / "MLTable").write_text("paths:\n- pattern: ./*1.txt\n")
+    table = Data(name=f"ones-{unique}", version="1", type="mltable", path=str(data))
+    ml.data.create_or_update(table)
+    named = Input(type="mltable", path=f"azureml:{table.name}:1")
+    assert rows(ml.batch_endpoints.invoke(endpoint_name=NAME, inputs={"table": named})) == ["01.txt,3", "11.txt,33"]
+
 with step("as people ask without a client"):
     token = ml._credential.get_token("https://ml.azure.com/.default").token
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -102,7 +110,7 @@ with step("as people ask without a client"):
     assert requests.get(f"{address}/{name}", headers=headers, timeout=60, verify=ca).json()["properties"]["status"]
     assert ended(ml, name).status == "Failed"
     jobs = [one.name for one in ml.batch_endpoints.list_jobs(endpoint_name=NAME)]
-    assert jobs[0] == name and len(jobs) == 3
+    assert jobs[0] == name and len(jobs) == 4
     assert jobs == [one.name for one in ml.batch_deployments.list_jobs(endpoint_name=NAME, name="v1")]
 
 with step("a pipeline component takes values and gives its outputs"):

@@ -23,6 +23,7 @@ from fakes.platform import Harness
 from smalt.agent.wire import Address
 from smalt.arm.scale import decide, decided
 from smalt.gateway.listener import ASLEEP_HEADER
+from smalt.settings import Settings
 from smalt.web import asleep
 from smalt.web.asleep import AsleepApp
 
@@ -141,7 +142,7 @@ async def _awake(app: AsleepApp, endpoint: str, name: str) -> Any:
 
 
 def test_the_time_to_come_up_is_not_that_of_the_answer(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def passed_on(request: Any, address: Address) -> PlainTextResponse:
+    async def passed_on(request: Any, address: Address, settings: Settings) -> PlainTextResponse:
         answered = asyncio.Event()
         asyncio.get_running_loop().call_later(4 * asleep.START_S, answered.set)
         await answered.wait()

@@ -20,8 +20,10 @@ from smalt.arm.ports import Principal
 from smalt.arm.services import Place
 from smalt.auth.service_access import COOKIE, LINK_LIFETIME_S, ServiceAccess
 from smalt.store import resources
+from smalt.studio.app import VENDORED
 from smalt.unix_socket import listen
 from smalt.web.services import ServiceDoors, ServiceGate
+from smalt.web.terminals import TerminalPage
 
 PAGE = {"Accept": "text/html,*/*"}
 OTHER = "https://other-0-0123456789abcdef-a1-n0.services.localhost:7443"
@@ -42,7 +44,7 @@ class Site:
         self.principal = OWNER
         access = ServiceAccess(harness.settings, harness.database, harness.clock)
         self.doors = ServiceDoors(harness.platform, access, self._authorize)
-        self.gate = ServiceGate(harness.platform, self.doors, self._authenticate)
+        self.gate = ServiceGate(harness.platform, self.doors, self._authenticate, TerminalPage(VENDORED))
         self.ended = threading.Event()
         listener = listen(harness.settings.services_socket, 10)
         self.thread = threading.Thread(target=self.gate.run, args=(listener, self.ended))

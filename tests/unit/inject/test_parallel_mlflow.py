@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import mlflow.pyfunc
 import numpy
 import pandas
 import pytest
@@ -88,11 +89,6 @@ def test_an_image_is_one_line_and_needs_a_tensor(tmp_path: Path) -> None:
         score(Doubles(), file)
 
 
-def test_a_mini_batch_of_a_table_is_refused() -> None:
-    with pytest.raises(NotScored, match="takes files"):
-        mlflow_batch.script("model").run(FRAME, MiniBatchContext(0))
-
-
 SIGNATURE = Schema([ColSpec("double", "a"), ColSpec("string", "zip"), ColSpec("long", "none", required=False)])
 
 
@@ -117,3 +113,22 @@ def test_text_that_is_not_of_those_types_fails_with_its_file(tmp_path: Path) -> 
         score(Doubles(schema=SIGNATURE), tmp_path / "t.csv")
     tensor = Schema([TensorSpec(numpy.dtype("float32"), (-1, 2))])
     assert score(Doubles(schema=tensor), table(tmp_path, "t.csv"))[0][1] == "2"
+
+
+def test_a_mini_batch_of_a_table_has_the_types_of_the_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[pandas.DataFrame] = []
+
+    class Model(Doubles):
+        def predict(self, data: Any) -> Any:
+            asked.append(data)
+            return super().predict(data)
+
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda _: Model(schema=SIGNATURE))
+    script = mlflow_batch.script("model")
+    script.init()
+    given = pandas.DataFrame({"a": [1, 2], "zip": [8005, None], "more": [1, 2]})
+    assert script.run(given, MiniBatchContext(7)) == ["0,2.0,7", "1,4.0,7"]
+    assert asked[0]["a"].dtype == "float64" and asked[0]["zip"].dtype == object
+    assert asked[0]["zip"].tolist()[1] is None
+    with pytest.raises(NotScored, match="'a' of the table is no float64"):
+        script.run(pandas.DataFrame({"a": ["x"]}), MiniBatchContext(0))

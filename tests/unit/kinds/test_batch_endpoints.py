@@ -10,7 +10,9 @@ from fakes.examples import CURATED, EXAMPLES, prepare
 from fakes.jobs import JOBS, cluster
 from fakes.pipelines import FOLDER, child, component, data, job_of, look, node, run_to_the_end, submit
 from fakes.platform import WORKSPACE, Harness
-from smalt.agent.wire import TaskSpec
+from smalt.agent.wire import Ref, TaskSpec
+from smalt.arm.ids import ResourceId
+from smalt.kinds.assets import references
 
 ENDPOINT = f"{WORKSPACE}/batchEndpoints/churn-nightly"
 V1 = f"{ENDPOINT}/deployments/v1"
@@ -44,6 +46,12 @@ def error_of(answer: Any) -> tuple[int, str, str]:
     return answer.status_code, error.get("target") or "", error["message"]
 
 
+def ref_of(harness: Harness, uri: str) -> Ref:
+    with harness.database.read() as connection:
+        workspace = ResourceId.parse(WORKSPACE)
+        return references.locate(harness.platform, connection, workspace, uri, "uri").ref(folder=True)
+
+
 def task_of(harness: Harness) -> TaskSpec:
     harness.settle()
     (found,) = [one for one in harness.engine.tasks.values() if one.parallel]
@@ -60,6 +68,14 @@ class TestEndpoints:
     def test_a_key_opens_none(self, harness: Harness) -> None:
         answer = harness.put(ENDPOINT, {"properties": {"authMode": "Key"}})
         assert error_of(answer)[:2] == (400, "properties.authMode")
+
+    def test_yamls_true_and_numbers_are_taken_as_text(self, harness: Harness) -> None:
+        said = {"ComponentDeployment.Enabled": True, "runs": 3, "left": None}
+        answer = harness.put(ENDPOINT, {"tags": {"nightly": False}, "properties": {"properties": said}})
+        assert answer.status_code == 201, answer.text
+        shown = harness.get(ENDPOINT).json()
+        assert shown["properties"]["properties"] == {"ComponentDeployment.Enabled": "true", "runs": "3", "left": None}
+        assert shown["tags"] == {"nightly": "false"}
 
     def test_its_default_is_a_deployment_that_it_has(self, ready: Harness) -> None:
         assert ready.get(ENDPOINT).json()["properties"]["defaults"] == {"deploymentName": "v1"}
@@ -215,9 +231,14 @@ class TestInvocations:
                 "Uri",
             ),
             (
-                {"inputData": {"a": {"jobInputType": "MLTable", "uri": FOLDER}}},
+                {"inputData": {"a": {"jobInputType": "MLFlowModel", "uri": FOLDER}}},
                 "properties.inputData.a.jobInputType",
-                "Uri",
+                "MLTable",
+            ),
+            (
+                {"inputData": {"a": {"jobInputType": "MLTable", "uri": "https://elsewhere.example/t"}}},
+                "properties.inputData",
+                "elsewhere",
             ),
             (
                 {"inputData": {"a": {"jobInputType": "UriFolder", "uri": "s3://b/x"}}},
@@ -277,6 +298,30 @@ class TestInvocations:
         answers = [invoke(ready, headers=again, name="tuesday") for _ in range(2)]
         assert [one.status_code for one in answers] == [201, 200]
         assert error_of(invoke(ready, headers={"repeatability-request-id": "b"}, name="tuesday"))[0] == 409
+
+    @pytest.mark.parametrize(("reader", "size"), [("- read_delimited", 1 << 20), ("- drop_columns: [b]", 10)])
+    def test_a_table_is_cut_by_bytes_where_it_is_read_and_by_files_else(
+        self, ready: Harness, reader: str, size: int
+    ) -> None:
+        folder = f"{WORKSPACE}/data/churned/versions/1"
+        assert ready.put(folder, {"properties": {"dataUri": FOLDER, "dataType": "mltable"}}).status_code == 201
+        text = f"paths:\n- pattern: '*.csv'\ntransformations:\n{reader}\n"
+        ready.blobs.write(ref_of(ready, FOLDER).below("MLTable"), text.encode())
+        answer = invoke(ready, {"t": {"jobInputType": "MLTable", "uri": "azureml:churned:1"}})
+        assert answer.status_code == 201, answer.text
+        parallel = task_of(ready).parallel
+        assert parallel and parallel.table and parallel.table["paths"][0]["kind"] == "pattern"
+        assert parallel.settings["size"] == size
+        said = ready.get(f"{ENDPOINT}/jobs/{answer.json()['name']}").json()["properties"]["inputData"]
+        assert said["t"]["jobInputType"] == "MLTable"
+
+    def test_a_table_without_its_file_fails_the_job_in_words(self, ready: Harness) -> None:
+        job = invoke(ready, {"t": {"jobInputType": "MLTable", "uri": FOLDER}}).json()["name"]
+        ready.settle()
+        look(ready)
+        assert ready.get(f"{JOBS}/{job}").json()["properties"]["status"] == "Failed"
+        error = ready.row(f"{JOBS}/{job}").status["error"]
+        assert "no file MLTable" in str(error)
 
     def test_as_people_write_it_without_a_client(self, ready: Harness) -> None:
         body = {

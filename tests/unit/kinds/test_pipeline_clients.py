@@ -92,3 +92,12 @@ def test_steps_sent_with_their_pipeline_component_are_bound_to_its_outputs(harne
     assert shown(harness)["outputs"]["end"]["uri"] == child(harness, "a")["outputs"]["made"]["uri"]
     assert child(harness, "a")["inputs"]["rate"]["value"] == "0.7"
     assert list(shown(harness)["inputs"]) == ["raw"]  # as on Azure
+
+
+def test_a_component_that_says_mount_alone_is_a_job_that_clients_can_read(harness: Harness) -> None:
+    mounted = {"type": "uri_folder", "mode": "mount"}
+    part = component(harness, "part", inputs={"data": mounted}, outputs={"made": mounted})
+    assert submit(harness, {"a": node(part, data=IN)}, inputs={"raw": {**data(), "mode": None}}).status_code == 201
+    harness.settle()
+    job = child(harness, "a")
+    assert (job["inputs"]["data"]["mode"], job["outputs"]["made"]["mode"]) == ("ReadOnlyMount", "ReadWriteMount")

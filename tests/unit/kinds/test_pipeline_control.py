@@ -204,6 +204,25 @@ def test_items_are_those_of_a_loops_last_round(harness: Harness) -> None:
     assert [child(harness, "body", turn=turn)["inputs"]["rate"]["value"] for turn in range(2)] == ["2", "3"]
 
 
+def test_a_value_may_be_said_as_mldesigner_names_it_in_place_of_a_file(harness: Harness) -> None:
+    plan, part = says(harness, items="string", more="boolean"), component(harness, "part")
+    jobs = {
+        "plan": node(plan),
+        "body": node(part, data=IN),
+        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}",
+                 "items": "${{parent.jobs.plan.outputs.items}}"},
+    }  # fmt: skip
+    assert submit(harness, jobs, **RAW).status_code == 201
+    harness.settle()
+    url = f"{JOBS}/{job_of(harness, 'plan')}"
+    said = {"azureml.pipeline.control": json.dumps({"items": '[{"rate": 1}, {"rate": 2}]'})}
+    job = harness.get(url).json()
+    job["properties"]["tags"] = said
+    assert harness.put(url, job).status_code == 200
+    say(harness, "plan")
+    assert set(running(harness)) == {"body_0", "body_1"}
+
+
 CONTROL: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "if_else", "condition": "maybe", "true_block": "${{parent.jobs.a}}"}, "condition", "neither true nor false"),
     ({"type": "if_else", "condition": "true"}, "", "neither true_block nor false_block"),

@@ -254,3 +254,24 @@ def test_an_earlier_job_that_goes_meanwhile_is_not_reused(harness: Harness) -> N
     with harness.database.write() as connection:
         step.writes(connection)
     assert child(harness, "one", "second")["status"] == "NotStarted"
+
+
+def test_whether_a_pipeline_is_deterministic_holds_for_what_is_inside_at_any_depth(harness: Harness) -> None:
+    part = component(harness, "part")
+    ports: dict[str, Any] = {"type": "pipeline", "inputs": {"raw": {"type": "uri_folder"}}, "outputs": {}}
+    component(harness, "inner", jobs={"in": node(part, data=IN)}, **ports)
+    within = {"whole": node("azureml:inner:1", type="pipeline", raw=IN)}
+    component(harness, "outer", jobs=within, **ports)
+    component(harness, "outer", "2", jobs=within, is_deterministic=False, **ports)
+    for name, outer, ran in (
+        ("first", "1", ["in"]),
+        ("same", "1", []),
+        ("random", "2", ["in"]),
+        ("again", "2", ["in"]),
+    ):
+        below = {"all": node(f"azureml:outer:{outer}", type="pipeline", raw=IN)}
+        assert submit(harness, below, name, inputs={"raw": data()}).status_code == 201
+        assert run_to_the_end(harness) == ran
+        whole: dict[str, Any] = {"componentId": f"azureml:outer:{outer}", "inputs": {"raw": data()}}
+        assert submit(harness, {}, f"{name}-whole", **whole).status_code == 201
+        assert run_to_the_end(harness) == (ran if outer == "2" else []), "a job that is the component, too"

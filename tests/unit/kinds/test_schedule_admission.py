@@ -154,6 +154,8 @@ class TestRefusedJobs:
         last = shown(harness)["lastRun"]
         assert jobs(harness) == [] and last["time"] == "2027-01-15T08:00:00Z" and "churn" in last["error"]["message"]
         assert last["error"]["target"] == "properties.action.jobDefinition.inputs.d.uri"
+        became = harness.get(f"{URL}/history").json()["value"][0]
+        assert became["scheduleTime"] == last["time"] and "churn" in became["error"] and became["job"] is None
         assert shown(harness)["provisioningState"] == "Succeeded"
         later(harness, 3600)
         changes = [one["reason"] for one in harness.get(f"{URL}/events").json()["value"]]

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fakes.platform import WORKSPACE, Harness
 from smalt.agent.inject import metrics as replicas
 from smalt.agent.inject.metrics import Metrics
+from smalt.agent.wire import Address, Phase, TaskState
 from smalt.arm.ports import Traffic
 from smalt.metrics import prometheus, scrape
 from smalt.metrics.collector import FORGET_EVERY_S, Collector
@@ -50,6 +51,8 @@ class Site:
         addresses = {name: f"unix:{self.harness.settings.run / name}.sock" for name in names}
         with self.harness.database.write() as connection:
             resources.merge_status(connection, BLUE, {"live": {"addresses": addresses}})
+        for name, address in addresses.items():
+            self.harness.engine.states[name] = TaskState(name, Phase.RUNNING, ready=True, address=Address(address))
 
     @contextmanager
     def replica(self, name: str, answer: Metrics | bytes | None) -> Iterator[None]:
@@ -145,7 +148,7 @@ def test_prometheus_reads_them(site: Site) -> None:
         site.look()
     shown = prometheus.text(site.recorder.totals()).decode()
     samples = {
-        (sample.name, sample.labels.get("le", sample.labels.get("instance", ""))): sample.value
+        (sample.name, sample.labels.get("le", sample.labels.get("instanceId", ""))): sample.value
         for family in text_string_to_metric_families(shown)
         for sample in family.samples
     }
@@ -174,7 +177,7 @@ def test_a_server_that_was_started_again_counts_nothing_twice(site: Site) -> Non
 
 def test_who_had_no_requests_is_not_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(scrape, "ask", lambda sockets: asked.append(len(sockets)) or {})
+    monkeypatch.setattr(scrape, "ask", lambda addresses, dial: asked.append(len(addresses)) or {})
     site.live("one", "other")
     site.look(0)
     site.look(1)

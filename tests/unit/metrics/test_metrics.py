@@ -19,6 +19,8 @@ from fakes.platform import WORKSPACE, Harness
 from smalt.arm.ids import ResourceId
 from smalt.arm.ports import Traffic, Usage
 from smalt.gateway.traffic import traffic
+from smalt.kinds.insights import conditions
+from smalt.kinds.insights.conditions import Condition
 from smalt.metrics import prometheus
 from smalt.metrics.answers import Answers
 from smalt.metrics.collector import Collector
@@ -276,6 +278,10 @@ envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="server"}
 envoy_cluster_upstream_rq_body_size_sum{envoy_cluster_name="churn/blue/1a2b"} 400
 envoy_cluster_upstream_rs_body_size_sum{envoy_cluster_name="churn/blue/1a2b"} 80
 envoy_cluster_upstream_cx_active{envoy_cluster_name="churn/blue/1a2b"} 3
+envoy_cluster_upstream_cx_total{envoy_cluster_name="churn/blue/1a2b"} 7
+envoy_cluster_upstream_rq_active_overflow{envoy_cluster_name="churn/blue/1a2b"} 2
+envoy_cluster_upstream_rq_pending_overflow{envoy_cluster_name="churn/blue/1a2b"} 3
+envoy_cluster_upstream_rq_timeout{envoy_cluster_name="churn/blue/1a2b"} 4
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="1"} 0
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="5"} 30
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="10"} 40
@@ -283,19 +289,19 @@ envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="+
 envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="churn/blue/1a2b"} 150.5
 envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue/1a2b"} 42
 """
-    counted = Traffic({"200": 40, "503": 2}, 150.5, {5: 30, 10: 10, 20: 2}, 480, 3)
+    counted = Traffic({"200": 40, "503": 2}, 150.5, {5: 30, 10: 10, 20: 2}, 480, 3, 7, 5, 4)
     assert traffic(said) == {("churn", "blue"): {"1a2b": counted}}
 
 
 def test_prometheus_reads_what_is_shown(recorder: Recorder) -> None:
     recorder.record("", "ReconcileStepSeconds", 0.02, {"kind": "workspaces/jobs"}, spread=True)
-    recorder.record(BLUE, "CpuUtilizationMillicores", 700, {"instance": 'odd "one"\n'})
+    recorder.record(BLUE, "CpuUtilizationMillicores", 700, {"instanceId": 'odd "one"\n'})
     recorder.note({(Key(BLUE.lower(), "RequestsPerMinute", (("statusCodeClass", "2xx"),)), 0): Point(3, 3, 1, 1, 1)})
     families = {one.name: one for one in text_string_to_metric_families(prometheus.text(recorder.totals()).decode())}
     (requests,) = families["smalt_requests_per_minute"].samples
     assert (requests.labels["resource"], requests.value) == (BLUE.lower(), 3)
     (cpu,) = families["smalt_cpu_utilization_millicores"].samples
-    assert (cpu.labels["instance"], cpu.value) == ('odd "one"\n', 700)
+    assert (cpu.labels["instanceId"], cpu.value) == ('odd "one"\n', 700)
     steps = {one.name: one.value for one in families["smalt_reconcile_step_seconds"].samples}
     assert steps["smalt_reconcile_step_seconds_count"] == 1
 
@@ -380,7 +386,8 @@ def test_what_a_deployment_uses_is_a_part_of_what_an_instance_has(harness: Harne
         sized = {"properties": {"instanceType": "Standard_DS2_v2"}}  # two processors, 7 GiB
         resources.describe(connection, row, sized, archived=False, now=2.0, by="ada")
     for cpu_s in (1.0, 5.0):
-        harness.engine.used = [Usage("r1", BLUE.lower(), cpu_s, 7 << 29)]
+        used = Usage("r1", BLUE.lower(), cpu_s, 7 << 29, 0.5, 2 << 30, 8 << 30, 150.0, "/mnt", 40.0)
+        harness.engine.used = [used]
         usage.look()
         harness.clock.pass_(4)
     harness.engine.used = []
@@ -389,6 +396,78 @@ def test_what_a_deployment_uses_is_a_part_of_what_an_instance_has(harness: Harne
     assert last["CpuUtilizationPercentage"] == pytest.approx(50, rel=1e-3)
     assert last["CpuMemoryUtilizationPercentage"] == pytest.approx(50)
     assert last["DeploymentCapacity"] == 0
+    assert last["GpuMemoryUtilizationPercentage"] == 25 and last["GpuEnergyJoules"] == pytest.approx(600, rel=1e-3)
+    recorder.flush(harness.database)
+    disk = metrics(harness, BLUE, "DiskUtilization", **{"$filter": "instanceId eq 'r1' and disk eq '*'"})
+    assert filled(disk["DiskUtilization"], "average") == [40.0]
+
+
+def test_instances_are_found_by_the_name_that_their_label_had_before(harness: Harness, recorder: Recorder) -> None:
+    recorder.record(BLUE, "CpuUtilizationMillicores", 700, {"instance": "r0"})
+    recorder.record(BLUE, "CpuUtilizationMillicores", 300, {"instanceId": "r1"})
+    recorder.flush(harness.database)
+    for spelled in ("instance", "instanceId"):
+        for name, used in (("r0", 700), ("r1", 300)):
+            found = metrics(harness, BLUE, "CpuUtilizationMillicores", **{"$filter": f"{spelled} eq '{name}'"})
+            assert filled(found["CpuUtilizationMillicores"], "average") == [used]
+
+
+def test_an_endpoints_connections_are_those_of_all_its_deployments(harness: Harness, recorder: Recorder) -> None:
+    for deployment, connections in (("blue", 3), ("green", 5)):
+        for _ in range(2):  # two looks within the minute
+            recorder.record(f"{ENDPOINT}/deployments/{deployment}", "ConnectionsActive", connections)
+    recorder.flush(harness.database)
+    found = metrics(harness, ENDPOINT, "ConnectionsActive", aggregation="Average,Maximum")["ConnectionsActive"]
+    assert filled(found, "average") == [8] and filled(found, "maximum") == [8]
+    (blue, green) = metrics(harness, ENDPOINT, "ConnectionsActive", **{"$filter": "deployment eq '*'"})[
+        "ConnectionsActive"
+    ]["timeseries"]
+    assert [one["average"] for one in blue["data"] if "average" in one] == [3]
+    assert [one["average"] for one in green["data"] if "average" in one] == [5]
+    with harness.database.read() as connection:
+        above = Condition(ENDPOINT.lower(), "ConnectionsActive", "Average", "GreaterThan", 7, 300)
+        assert [one.value for one in conditions.read(connection, above, harness.clock())] == [8]
+
+
+def test_rates_are_of_the_time_since_the_last_look(harness: Harness, recorder: Recorder) -> None:
+    answers = Answers(harness.platform, recorder, "here")
+    for codes, size in (({"200": 1}, 10), ({"200": 1}, 10), ({"200": 2}, 510)):
+        harness.gateway.counted = ("1", {("churn", "blue"): {"m": Traffic(codes, 1.0, {}, size, connected=size)}})
+        answers.look()
+        harness.clock.pass_(300 if size == 10 else 10)
+    last = {key.name: point.last for key, point in recorder.totals()}
+    assert last["NetworkBytes"] == last["NewConnectionsPerSecond"] == pytest.approx(500 / 300, rel=0.01)
+
+
+def test_what_the_gateway_refused_has_the_status_that_clients_read_and_none_of_the_model(
+    harness: Harness, recorder: Recorder
+) -> None:
+    answers = Answers(harness.platform, recorder, "here")
+    for times in (1, 2):
+        codes = {"200": 40 * times, "424": 2 * times, "500": times, "503": 9 * times, "504": 4 * times}
+        one = Traffic(codes, 1.0, {}, connected=20 * times, overflows=7 * times, timeouts=3 * times)
+        harness.gateway.counted = ("1", {("churn", "blue"): {"m": one}})
+        harness.clock.pass_(10)
+        answers.look()
+    counted = {
+        (labels["statusCode"], labels.get("modelStatusCode")): point.sum
+        for key, point in recorder.totals()
+        if (labels := dict(key.labels)) and key.name == "RequestsPerMinute"
+    }
+    assert counted == {
+        ("200", "200"): 80,
+        ("424", "500"): 4,  # the script failed
+        ("500", "500"): 2,  # it gave that status itself
+        ("429", None): 14,  # too many waited
+        ("408", None): 6,  # it took too long
+        ("503", None): 4,  # nobody was there
+        ("504", "504"): 2,
+    }
+    asked = {"$filter": "modelStatusCode eq '500' and statusCode eq '*'", "aggregation": "Total"}
+    found = metrics(harness, ENDPOINT, "RequestsPerMinute", **asked)["RequestsPerMinute"]["timeseries"]
+    assert {one["metadatavalues"][0]["value"] for one in found} == {"424", "500"}
+    rate = metrics(harness, BLUE, "NewConnectionsPerSecond")["NewConnectionsPerSecond"]
+    assert rate["unit"] == "CountPerSecond" and filled(rate, "average")[-1] == pytest.approx(2, rel=0.01)
 
 
 def test_statuses_bytes_and_connections_of_answers(harness: Harness, recorder: Recorder) -> None:

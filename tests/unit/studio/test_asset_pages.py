@@ -229,6 +229,32 @@ def test_what_was_uploaded_becomes_the_next_version(site: FilesSite) -> None:
     assert again.status_code == 400 and f'value="{uri}2"' in again.text, "what was uploaded is not lost"
 
 
+def test_a_model_is_registered_of_what_a_job_left(site: FilesSite) -> None:
+    site.submit("train-1")
+    site.harness.settle()
+    artifacts = site.harness.row(f"{WORKSPACE}/datastores/workspaceartifactstore").properties
+    place = str(artifacts["accountName"]), str(artifacts["containerName"])
+    for name in ("outputs/best/MLmodel", "outputs/best/model.pkl", "outputs/plots/a.png", "flat.txt"):
+        site.harness.blobs.write(Ref(*place, f"ExperimentRun/dcid.train-1/{name}"), b"x")
+    found = shown(site, "/models/new", job="train-1")
+    assert 'value="runs:/train-1/outputs/best"' in found and "<option selected>mlflow_model" in found
+    assert 'name="name" value="best"' in found and "outputs/plots" not in found
+    told = shown(site, "/models/new", job="train-1", path="outputs/plots")
+    assert 'value="runs:/train-1/outputs/plots"' in told and "<option selected>mlflow_model" not in told
+    assert "<option selected>uri_file" in shown(site, "/data/new", job="train-1", path="flat.txt")
+    assert "<option selected>uri_folder" in shown(site, "/data/new", job="train-1", path="outputs/plots")
+    assert site.open("/studio/models/new", {**HERE, "job": "none"}).status_code == 404
+    form = {"name": "best", "job": "train-1", "uri": "runs:/train-1/outputs/best", "modelType": "mlflow_model"}
+    done = site.send_form("/studio/models/new", form_token(found), form)
+    assert done.status_code == 303 and done.headers["location"].startswith("/studio/models/best/1?")
+    made = site.harness.row(f"{WORKSPACE}/models/best/versions/1").properties
+    assert made["jobName"] == "train-1" and made["modelUri"].endswith("dcid.train-1/outputs/best")
+    for wrong in ({"uri": "runs:/none/x"}, {"uri": "runs:/train-1/../y"}, {"uri": ""}, {"modelType": "uri_file"}):
+        refused = site.send_form("/studio/models/new", form_token(found), {**form, "name": "other", **wrong})
+        assert refused.status_code in (400, 404) and 'role="alert"' in refused.text, wrong
+        assert "of job" in refused.text, "the form is still of what the job left"
+
+
 def test_a_registrys_assets_have_the_same_pages(site: FilesSite) -> None:
     assert site.harness.put(REGISTRY, {"location": "local", "properties": {}}).status_code == 202
     site.harness.settle()
@@ -305,3 +331,24 @@ def test_environments_of_ones_own_are_not_among_the_curated(site: FilesSite) -> 
 def test_a_curated_environment_is_listed_once() -> None:
     found = [{"name": one} for one in ("AzureML-sklearn-1.5", "sklearn-1.5", "AzureML-own")]
     assert [one["name"] for one in without_aliases(found)] == ["sklearn-1.5", "AzureML-own"]
+
+
+def test_the_code_of_two_jobs_is_compared_line_by_line(site: FilesSite) -> None:
+    codes = {
+        "a": {"train.py": b"import os\nprint('<b>1')\n", "old.py": b"1", "same.py": b"s", "p.bin": b"\0a"},
+        "b": {"train.py": b"import os\nprint('<b>2')\n", "new/n.py": b"1", "same.py": b"s", "p.bin": b"\0b"},
+    }
+    for name, files in codes.items():
+        for file, content in files.items():
+            site.upload(f"code/{name}/{file}", content)
+        code = f"{WORKSPACE}/codes/{name}/versions/1"
+        assert site.harness.put(code, {"properties": {"codeUri": f"{UPLOADS}/code/{name}/"}}).status_code == 201
+        site.submit(f"of-{name}", codeId=code)
+    site.submit("of-c", codeId=f"{WORKSPACE}/codes/a/versions/1")
+    page = shown(site, "/jobs/compare/code", jobs="of-a,of-b")
+    assert "-print(&#39;&lt;b&gt;1&#39;)" in page and "+print(&#39;&lt;b&gt;2&#39;)" in page and "same.py" not in page
+    assert "<code>old.py</code>" in page and "<code>new/n.py</code>" in page and "which are no text" in page
+    assert "byte by byte" in shown(site, "/jobs/compare/code", jobs="of-a,of-c")
+    site.submit("bare")
+    for jobs, status in (("of-a,bare", 404), ("of-a,none", 404), ("of-a,of-b,bare", 400), ("of-a", 400)):
+        assert site.open("/studio/jobs/compare/code", {**HERE, "jobs": jobs}).status_code == status, jobs

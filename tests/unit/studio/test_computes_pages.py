@@ -51,6 +51,20 @@ def test_an_instance_leads_to_its_programs_and_is_stopped_and_started(desk: Stud
     assert "Starting" in desk.open("/studio/computes/desk").text
 
 
+def test_an_instance_shows_its_kernels_and_its_data(desk: StudioSite) -> None:
+    environments, harness = desk.harness.environments, desk.harness
+    environment = {"image": "mcr.microsoft.com/azureml/base", "condaFile": "dependencies: [rich]"}
+    assert harness.put(f"{WORKSPACE}/environments/rich/versions/3", {"properties": environment}).status_code == 201
+    assert environments.build_at_once
+    where = {"source": "azureml://datastores/workspaceblobstore/paths/<b>", "mountName": "rows"}
+    assert harness.send("POST", f"{INSTANCE}/updateDataMounts", [where]).status_code == 200
+    assert harness.send("POST", f"{INSTANCE}/restart").status_code == 202
+    harness.settle()
+    page = desk.open("/studio/computes/desk").text
+    assert "<li>rich:3</li>" in page and "~/cloudfiles/data/rows" in page
+    assert "MountFailed" in page and "paths/&lt;b&gt;" in page and "<b>" not in page
+
+
 def test_when_it_runs_is_changed_and_shown(desk: StudioSite) -> None:
     token = form_token(desk.open("/studio/computes/desk").text)
     fields = {"idle": "45", "start": "0 8 * * 1-5", "stop": "", "zone": "UTC"}

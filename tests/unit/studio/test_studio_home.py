@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from fakes import schedules
 from fakes.deployments import KEY, come_up, deploy, traffic
 from fakes.examples import prepare
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, StudioSite, form_token
 from smalt.kinds.jobs.failures import alike
+from smalt.studio.pages import schedules as schedule_pages
 
 
 def test_failures_of_one_cause_are_together_and_run_again_at_once(site: StudioSite) -> None:
@@ -84,3 +87,22 @@ def test_home_leads_on_before_there_is_anything_and_shows_what_was_done(site: St
     assert "/studio/jobs/train-1?" in done and "Recently completed" in done
     serving = page.partition('id="serving"')[2].partition("</section>")[0]
     assert "/studio/endpoints/churn-scores?" in serving and "blue 100 %" in serving and "Succeeded" in serving
+
+
+def test_a_month_shows_when_schedules_run_in_a_time_zone(site: StudioSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule_pages, "moment", site.harness.clock)
+    daily = {"triggerType": "Cron", "expression": "30 23 * * *"}
+    schedules.made(site.harness, trigger=daily, displayName="<i>nightly")
+    page = site.open("/studio/schedules", {**HERE, "as": "calendar"}).text
+    assert "January 2027" in page and page.count("&lt;i&gt;nightly</a>") == 17 and "23:30" in page
+    berlin = site.open(
+        "/studio/schedules", {**HERE, "as": "calendar", "zone": "Europe/Berlin", "month": "2027-02"}
+    ).text
+    assert (
+        "February 2027" in berlin and "00:30" in berlin and "23:30" not in berlin and "zone=Europe%2FBerlin" in berlin
+    )
+    for wrong in ({"month": "soon"}, {"zone": "Mars"}):
+        assert site.open("/studio/schedules", {**HERE, "as": "calendar", **wrong}).status_code == 400
+    site.harness.clock.pass_(16 * 3600)
+    site.harness.settle()
+    assert 'href="/studio/jobs/nightly-20270115t233000z' in site.open("/studio/schedules/nightly").text

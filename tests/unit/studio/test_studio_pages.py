@@ -77,7 +77,7 @@ def test_cancel_asks_the_platform_and_the_page_says_so(site: StudioSite) -> None
     assert site.send_form("/studio/jobs/train-1/cancel", token).status_code == 303
     site.harness.settle()
     page = site.open("/studio/jobs/train-1").text
-    assert 'data-state="Canceled"' in page and 'id="if-running" hidden' in page
+    assert 'data-state="Canceled"' in page and " data-over" in page
 
 
 def test_the_platform_decides_who_sees_what(site: StudioSite) -> None:

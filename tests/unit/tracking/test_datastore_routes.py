@@ -56,6 +56,16 @@ def test_a_datastore_says_where_its_blobs_are_and_what_opens_them(harness: Harne
     assert (section["credentialType"], sas["sr"], sas["sp"]) == ("Sas", ["c"], ["rwdlac"])
 
 
+@pytest.mark.parametrize("store", ["workspacefilestore", "workspaceworkingdirectory"])
+def test_a_file_share_of_the_workspace_is_read_as_blobs(harness: Harness, store: str) -> None:
+    stored = harness.row(f"{WORKSPACE}/datastores/{store}").properties
+    found = ask(harness, f"{DATASTORE}/{store}").json()
+    section = found["azureStorageSection"]
+    assert (stored["datastoreType"], found["dataStoreType"]) == ("AzureFile", "AzureBlob")
+    assert section["containerName"] == stored["fileShareName"]
+    assert parse_qs(section["credential"])["sr"] == ["c"]
+
+
 def test_paths_have_no_case(harness: Harness) -> None:
     assert (
         ask(harness, f"{DATASTORE}/WorkspaceBlobStore".replace("resourceGroups", "resourcegroups")).status_code == 200
@@ -64,7 +74,8 @@ def test_paths_have_no_case(harness: Harness) -> None:
 
 def test_the_list_has_no_credentials(harness: Harness) -> None:
     listed = ask(harness, DATASTORE).json()["value"]
-    assert {one["name"] for one in listed} == {"workspaceblobstore", "workspaceartifactstore"}
+    own = {"workspaceblobstore", "workspaceartifactstore", "workspacefilestore", "workspaceworkingdirectory"}
+    assert {one["name"] for one in listed} == own
     assert "sig" not in str(listed)
 
 

@@ -68,6 +68,12 @@ def test_a_description_is_merged_into_the_job_and_its_run(site: Site) -> None:
     assert (run["display_name"], run["tags"], run["hidden"]) == ("Better", {"team": "y", "n": "1"}, True)
 
 
+def test_what_a_step_says_reaches_its_properties_by_the_number_of_its_experiment(site: Site) -> None:
+    said = {"runId": "train-1", "properties": {"azureml.pipeline.control": '{"stop": true}'}}
+    assert site.ask("PATCH", RUN.replace("/runs/", "/experimentids/3/runs/"), said).status_code == 200
+    assert site.job()["properties"]["azureml.pipeline.control"] == '{"stop": true}'
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

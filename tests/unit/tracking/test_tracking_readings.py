@@ -50,6 +50,8 @@ def test_jobs_are_found_by_what_their_runs_logged(readings: RunReadings) -> None
     assert found(readings, "params.depth = '0'") == ["one"]
     assert found(readings, order='metrics."val/auc" ASC', archived=None) == ["one", "two", "three"]
     assert found(readings, experiment="X") == ["two"]
+    assert found(readings, order="duration DESC", archived=None) == ["one", "two", "three"]
+    assert found(readings, order="duration ASC") == ["two", "one"]
     assert found(readings, most=1, offset=1) == ["one"]
     for like, order in (("auc is large", ""), ("", "by auc")):
         with pytest.raises(ArmError) as refused:

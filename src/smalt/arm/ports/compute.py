@@ -32,7 +32,11 @@ class Isolation:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a task that runs uses: processor time since it began, memory now, a share of GPUs (1: one, all the time)."""
+    """What a task that runs uses: processor time since it began, memory now, a share of GPUs (1: one, all the time).
+
+    `gpu_memory_total_bytes`: of the GPUs that it is on; `gpu_watts`: its share of what they draw; 0: the driver does
+    not say. `disk_percent`: how full the file system is that it writes to, which is mounted at `disk`.
+    """
 
     task: str
     owner: str
@@ -40,6 +44,10 @@ class Usage:
     memory_bytes: int
     gpus: float = 0.0
     gpu_memory_bytes: int = 0
+    gpu_memory_total_bytes: int = 0
+    gpu_watts: float = 0.0
+    disk: str = ""
+    disk_percent: float = 0.0
 
 
 class Engine(Protocol):
@@ -54,6 +62,13 @@ class Engine(Protocol):
         ...
 
     def isolation(self, node: str = "") -> Isolation: ...
+
+    def silent_s(self, node: str) -> float:
+        """For how long nobody has heard of that machine, as far as this server was there to hear; inf: there is none.
+
+        What it runs may go on all the while.
+        """
+        ...
 
     def ensure(self, task: TaskSpec) -> None:
         """Start `task` unless a task of this name was ever started.

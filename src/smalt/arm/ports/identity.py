@@ -9,14 +9,18 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking. `scope` limits it to a resource (lowered ARM id) and what is below; empty: everything."""
+    """Who is asking. `scope` limits it to a resource (lowered ARM id) and what is below; empty: everything.
+
+    `shared`: of a guest, the resources (lowered ids) that his link shows.
+    """
 
     oid: str
     name: str
-    kind: str  # owner, servicePrincipal, managedIdentity, job, endpoint
+    kind: str  # owner, servicePrincipal, managedIdentity, job, endpoint, guest
     tenant: str
     client_id: str = ""
     scope: str = ""
+    shared: frozenset[str] = frozenset()
 
 
 class Grants(Protocol):

@@ -47,9 +47,11 @@ class EndpointRoute:
 class Traffic:
     """What one deployment has answered since the proxy started, or since it was made anew for other replicas.
 
-    `codes`: how many answers had each status (200, 424, …); `sum_ms`: how long all took together; `buckets`: upper
-    bound in ms → how many took between it and the one before; `sum_bytes`: of the bodies of requests and answers;
-    `connections`: how many there are to its replicas now.
+    `codes`: how many answers had each status (200, 424, …), as the proxy counts: 503 for those that it refused since
+    too many waited (`overflows`; the client reads 429), 504 for those that took too long (`timeouts`; the client reads
+    408). `sum_ms`: how long all took together; `buckets`: upper bound in ms → how many took between it and the one
+    before; `sum_bytes`: of the bodies of requests and answers; `connections`: how many there are to its replicas now;
+    `connected`: how many there have been.
     """
 
     codes: Mapping[str, int]
@@ -57,6 +59,9 @@ class Traffic:
     buckets: Mapping[float, int]
     sum_bytes: float = 0.0
     connections: float = 0.0
+    connected: float = 0.0
+    overflows: float = 0.0
+    timeouts: float = 0.0
 
 
 # By (endpoint, deployment) and, below that, by the make whose counters they are: each begins at nothing.

@@ -111,6 +111,7 @@ def run(
     blobs: Path | None,
     address: str,
     gpus: str | None,
+    port: int = 0,
 ) -> int:
     """In the foreground, until a signal comes. What runs goes on, and is adopted by the next."""
     try:
@@ -141,7 +142,7 @@ def run(
     lock.claim()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    return _serve(make_service(settings, credential, blobs, address, own))
+    return _serve(make_service(settings, credential, blobs, address, own, port=port))
 
 
 def _serve(service: NodeService) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -25,10 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GpuUse:
-    """Of one process: GPU memory, and the use of the GPUs that it is on (1: one, all the time)."""
+    """Of one process: GPU memory, the use of the GPUs that it is on (1: one, all the time), its part of what they draw.
 
-    memory_bytes: int
-    share: float
+    `of`: the memory in bytes of each of those GPUs.
+    """
+
+    memory_bytes: int = 0
+    share: float = 0.0
+    watts: float = 0.0
+    of: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class Meter:
@@ -40,11 +47,13 @@ class Meter:
         if not self._settings.tasks.is_dir() or not Folders(self._settings.tasks).all():
             return []  # no look at all processes for nothing
         gpus = gpu_uses() if self._has_gpus else {}
-        return [_usage(task, gpus) for task in running_tasks(self._settings)]
+        disk, percent = _disk(self._settings.tasks)
+        return [_usage(task, gpus, disk, percent) for task in running_tasks(self._settings)]
 
 
-def _usage(task: RunningTask, gpus: Mapping[int, GpuUse]) -> Usage:
+def _usage(task: RunningTask, gpus: Mapping[int, GpuUse], disk: str, disk_percent: float) -> Usage:
     on_gpus = [gpus[pid] for pid in task.pids if pid in gpus]
+    of = {uuid: size for one in on_gpus for uuid, size in one.of.items()}
     return Usage(
         task=task.name,
         owner=task.owner,
@@ -52,7 +61,19 @@ def _usage(task: RunningTask, gpus: Mapping[int, GpuUse]) -> Usage:
         memory_bytes=task.rss_bytes,
         gpus=sum(one.share for one in on_gpus),
         gpu_memory_bytes=sum(one.memory_bytes for one in on_gpus),
+        gpu_memory_total_bytes=sum(of.values()),
+        gpu_watts=sum(one.watts for one in on_gpus),
+        disk=disk,
+        disk_percent=disk_percent,
     )
+
+
+def _disk(folder: Path) -> tuple[str, float]:
+    """Where the file system with `folder` is mounted, and how full it is (0–100), as `df` says."""
+    found = os.statvfs(folder)
+    used, free = found.f_blocks - found.f_bfree, found.f_bavail
+    mounted = next((one for one in (folder, *folder.parents) if one.is_mount()), folder)
+    return str(mounted), 100 * used / (used + free) if used + free else 0.0
 
 
 def _cpu_s(pid: int) -> float:
@@ -65,20 +86,40 @@ def _cpu_s(pid: int) -> float:
 
 
 def gpu_uses() -> dict[int, GpuUse]:
-    """By process. A GPU's time is shared out by the memory that its processes have there: the driver counts no more."""
-    shares = {uuid: float(share) / 100 for uuid, share in _ask("gpu", "uuid,utilization.gpu")}
-    rows = [(int(pid), uuid, int(size) * MIB) for pid, uuid, size in _ask("compute-apps", "pid,gpu_uuid,used_memory")]
-    totals = {uuid: sum(size for _, one, size in rows if one == uuid) for uuid in shares}
+    """By process. A GPU's time and power are shared out by the memory that its processes have there: the driver counts
+    no more."""
+    said = _ask("gpu", "uuid,utilization.gpu,memory.total,power.draw")
+    gpus = {uuid: tuple(map(_number, values)) for uuid, *values in said}
+    rows = [
+        (int(pid), uuid, int(size) * MIB)
+        for pid, uuid, size in _ask("compute-apps", "pid,gpu_uuid,used_memory")
+        if size.isdecimal()
+    ]
+    totals = {uuid: sum(size for _, one, size in rows if one == uuid) for uuid in gpus}
     found: dict[int, GpuUse] = {}
     for pid, uuid, size in rows:
-        before = found.get(pid, GpuUse(0, 0.0))
+        before = found.get(pid, GpuUse())
         part = size / totals[uuid] if totals.get(uuid) else 0.0
-        found[pid] = GpuUse(before.memory_bytes + size, before.share + shares.get(uuid, 0.0) * part)
+        percent, memory, watts = gpus.get(uuid, (0.0, 0.0, 0.0))
+        found[pid] = GpuUse(
+            before.memory_bytes + size,
+            before.share + percent / 100 * part,
+            before.watts + watts * part,
+            {**before.of, uuid: int(memory) * MIB},
+        )
     return found
 
 
+def _number(said: str) -> float:
+    """0 for what the driver does not give (`[N/A]`)."""
+    try:
+        return float(said)
+    except ValueError:
+        return 0.0
+
+
 def _ask(what: str, fields: str) -> list[list[str]]:
-    """nvidia-smi's table of `what`. Lines with a value that the driver does not give (`[N/A]`) are left out."""
+    """nvidia-smi's table of `what`."""
     command = [_SMI, f"--query-{what}={fields}", "--format=csv,noheader,nounits"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=_SMI_TIMEOUT_S, check=True).stdout
@@ -86,4 +127,4 @@ def _ask(what: str, fields: str) -> list[list[str]]:
         log.warning("%s does not answer: %s", _SMI, error)
         return []
     rows = [[value.strip() for value in line.split(",")] for line in said.splitlines()]
-    return [row for row in rows if len(row) == len(fields.split(",")) and "[N/A]" not in row]
+    return [row for row in rows if len(row) == len(fields.split(","))]

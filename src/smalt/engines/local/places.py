@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from smalt.agent.kernel_spec import environments
 from smalt.agent.wire import NOWHERE, Address, Places, TaskSpec
 from smalt.arm.ports import Carrier
 from smalt.engines.local.carry.mirror import Mirror
@@ -38,5 +39,6 @@ class Finder:
         find, store = (mirror.path, mirror.root) if mirror else (self.blob, self.store)
         files = {ref: str(find(*ref)) for ref in sorted(task.refs())}
         environment = str(self.environment(task.environment)) if task.environment else ""
+        kernels = {key: str(self.environment(key)) for key in sorted(environments(task.kernels))}
         listens, trusts = address if task.listens else NOWHERE, self.ca_bundle if task.workspace else ""
-        return Places(files, environment, str(store or ""), listens, trusts)
+        return Places(files, environment, str(store or ""), listens, trusts, kernels)

@@ -10,6 +10,7 @@ of it what cannot be read, came back as another incarnation, was removed, or was
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,8 +22,10 @@ from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.errors import ArmError, not_found
 from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.remote import usage
+from smalt.engines.remote.known import Known
 from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said, lost_state, state_of
 from smalt.engines.remote.orders import ensure_order, remove_order, stop_order
+from smalt.engines.remote.serving import reached
 from smalt.engines.remote.session import Session
 from smalt.store import node_tasks, nodes, servers
 from smalt.store.database import Database
@@ -42,7 +45,7 @@ class RemoteEngine:
     ) -> None:
         """`alone`: no other server can have a machine's line. `me`: this one, among several (`store/servers.py`)."""
         self._database, self._clock, self._lost_after_s = database, clock, lost_after_s
-        self._me = me
+        self._me, self.known = me, Known(database)
         self._lock = threading.RLock()  # what is written, and what is said of it, in one order
         self._sessions: dict[str, Session] = {}
         self._specs: dict[str, TaskSpec] = {}  # by id, until the machine has them
@@ -60,13 +63,11 @@ class RemoteEngine:
     # the port
 
     def capacity(self, node: str = "") -> Capacity:
-        with self._database.read() as connection:
-            found = nodes.get(connection, node)
+        found = self.known.named(node)
         return Capacity(found.cpus, found.memory_bytes, found.gpus) if found else Capacity(1, 0)
 
     def isolation(self, node: str = "") -> Isolation:
-        with self._database.read() as connection:
-            found = nodes.get(connection, node)
+        found = self.known.named(node)
         return Isolation(found.isolation if found else "none")
 
     def ensure(self, task: TaskSpec) -> None:
@@ -103,7 +104,14 @@ class RemoteEngine:
             return self.observe(name)
         if found.state is None and found.id not in self._specs and self._attended(found.node):
             return None  # its machine dialled here after another server was asked for it
-        return found.state or TaskState(name)
+        return reached(found.state or TaskState(name), found.id, machine)
+
+    def silent_s(self, node: str) -> float:
+        """For how long nobody has heard of it, as far as this server was there to hear; inf: there is no such node."""
+        if self._attended(node):
+            return 0.0
+        machine = self.known.named(node)
+        return math.inf if machine is None else max(self._silent_s(machine), 0.0)
 
     def stop(self, name: str, grace_s: float) -> None:
         if not self._has(name):
@@ -148,16 +156,6 @@ class RemoteEngine:
                 session.close()
 
     # what machines say
-
-    def machine(self, token: str) -> Machine:
-        """Whose token it is. Raises ArmError(401)."""
-        with self._database.read() as connection:
-            found = nodes.with_token(connection, token)
-        if found is None:
-            raise ArmError(
-                401, "InvalidNodeToken", "This token is of no node: it was removed, or its file is another's."
-            )
-        return found
 
     def open(self, machine: Machine, hello: Hello, session: Session) -> None:
         """The line stands: what is wanted goes down it. Raises ArmError(409) where another machine has this name."""
@@ -256,10 +254,11 @@ class RemoteEngine:
             seen_at = self._clock() - (time.monotonic() - self._heard[session.node])
             with self._database.write() as connection:  # what is not written here, the watch writes later
                 found = nodes.get(connection, session.node)
+                owners = node_tasks.owners(connection, session.node)
                 nodes.note(connection, session.node, state=nodes.SILENT, seen_at=seen_at)
         _LOG.info("node %s is not connected any more", session.node)
         self._look_again.set()
-        self._tell([found.compute] if found else [])
+        self._tell([found.compute, *owners] if found else owners)
 
     def hear(self, key: str) -> None:
         """Of a change, from any thread."""
@@ -278,12 +277,6 @@ class RemoteEngine:
             for name in self._sessions.keys() - known:
                 self._sessions[name].close()
         self._tell(owners)
-
-    def named_by_tasks(self, machine: Machine) -> list[NodeTask]:
-        """The tasks for which it may read and write blobs now."""
-        with self._database.read() as connection:
-            rows = node_tasks.of_node(connection, machine.name)
-        return [one for one in rows if not one.ended and not one.removing]
 
     # within
 

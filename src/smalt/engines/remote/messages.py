@@ -75,6 +75,10 @@ class Used(BaseModel):
     memory_bytes: Bytes
     gpus: Amount = 0.0
     gpu_memory_bytes: Bytes = 0
+    gpu_memory_total_bytes: Bytes = 0
+    gpu_watts: Amount = 0.0
+    disk: Text = Field("", max_length=4096)
+    disk_percent: float = Field(0.0, ge=0, le=100)
 
 
 class Reports(BaseModel):

@@ -14,8 +14,4 @@ from smalt.store import node_tasks
 def owned(connection: Connection, used: Sequence[Used]) -> list[Usage]:
     """Of the tasks that are known."""
     rows = {one.task: node_tasks.get(connection, one.task) for one in used}
-    return [
-        Usage(row.name, row.owner, one.cpu_s, one.memory_bytes, one.gpus, one.gpu_memory_bytes)
-        for one in used
-        if (row := rows[one.task])
-    ]
+    return [Usage(row.name, row.owner, **one.model_dump(exclude={"task"})) for one in used if (row := rows[one.task])]

@@ -17,7 +17,7 @@ from smalt.arm.envelope import document
 from smalt.arm.errors import invalid
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties, nearest
+from smalt.arm.validation import Properties, Texts, nearest
 from smalt.kinds.assets.connection_categories import CATEGORIES, DATA_CATEGORIES, WITHOUT_TARGET
 from smalt.kinds.assets.credentials import (
     CredentialType,
@@ -52,7 +52,7 @@ class ConnectionProperties(Properties):
     category: str
     target: str | None = None
     credentials: dict[str, Any] | None = None
-    metadata: dict[str, str | None] | None = None
+    metadata: Texts | None = None
     expiry_time: datetime | None = None
     is_shared_to_all: bool | None = None
     shared_user_list: list[str] | None = None

@@ -1,8 +1,8 @@
 """Datastores: names for containers. Secrets go to a table of their own and leave only through listSecrets.
 
 An account below the platform's own storage suffix is *hosted*: its container lives in this platform's blob store, and
-listSecrets hands out a SAS that works now, unless it was made without credentials. Anything else is somebody else's
-storage and is only remembered.
+listSecrets hands out a SAS that works now, unless it was made without credentials. The two file shares that each
+workspace has are hosted, too: a share is a container. Anything else is somebody else's storage and is only remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import named
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, Texts
 from smalt.kinds.assets.credentials import (
     Credentials,
     CredentialType,
@@ -33,7 +33,9 @@ from smalt.store import resources
 from smalt.store.resources import Lock, Row
 
 _TYPES = {"AzureBlob", "AzureFile", "AzureDataLakeGen1", "AzureDataLakeGen2", "OneLake"}
-DEFAULTS = {"workspaceblobstore", "workspaceartifactstore"}
+_OF_UPLOADS = {"workspaceblobstore", "workspaceartifactstore"}
+DEFAULTS = {*_OF_UPLOADS, "workspacefilestore", "workspaceworkingdirectory"}
+_SHARE = "AzureFile"
 _TENANT = ("authorityUrl", "resourceUrl", "tenantId", "clientId")
 _KERBEROS = ("kerberosKdcAddress", "kerberosPrincipal", "kerberosRealm")
 CREDENTIALS: Mapping[str, CredentialType] = {
@@ -56,7 +58,7 @@ class DatastoreProperties(Properties):
     protocol: str | None = None
     is_default: bool | None = None
     credentials: dict[str, Any] | None = None
-    tags: dict[str, str | None] | None = None
+    tags: Texts | None = None
 
 
 def hosted_account(properties: Document) -> str | None:
@@ -64,6 +66,25 @@ def hosted_account(properties: Document) -> str | None:
     name = str(properties.get("accountName") or "").rpartition("/")[2]
     suffix = properties.get("endpoint") or STORAGE_SUFFIX
     return name if properties.get("datastoreType") == "AzureBlob" and suffix == STORAGE_SUFFIX and name else None
+
+
+def work_share(workspace_id: str) -> str:
+    """The files that all compute instances of a workspace share: what `workspaceworkingdirectory` is."""
+    return f"code-{workspace_id}"
+
+
+def hosted_place(row: Row) -> tuple[str, str] | None:
+    """The account and the container that a datastore is, if this platform hosts it.
+
+    Of file shares it hosts those alone that it made itself, which their status tells: of others nobody has checked
+    whose account they name.
+    """
+    properties = row.properties
+    if properties.get("datastoreType") == _SHARE:
+        hosted = row.status.get("hosted")
+        return (str(properties["accountName"]), str(properties["fileShareName"])) if hosted else None
+    account = hosted_account(properties)
+    return (account, str(properties["containerName"])) if account else None
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
@@ -183,21 +204,21 @@ def _note_owner(connection: Connection, request: Request, name: str) -> None:
 def _reconcile(platform: Platform, row: Row) -> Step:
     if row.deleting:
         return Step(row.state, row.status, gone=True)
-    account = hosted_account(row.properties)
-    if account:
-        platform.blobs.ensure_account(account)
-        platform.blobs.ensure_container(account, row.properties["containerName"])
+    if place := hosted_place(row):
+        platform.blobs.ensure_account(place[0])
+        platform.blobs.ensure_container(*place)
     return Step("Succeeded", row.status, done=True)
 
 
 def _view(platform: Platform, row: Row) -> Document:
-    if not hosted_account(row.properties):
+    place = hosted_place(row)
+    if place is None:
         return {}
     settings = platform.settings
     id_ = ResourceId.parse(row.written)
     return {
         # without DNS for {account}.blob.{suffix}: the client writes https://{accountName}.blob.{endpoint}/…
-        "accountName": f"{settings.host}:{settings.port}/{hosted_account(row.properties)}",
+        "accountName": f"{settings.host}:{settings.port}/{place[0]}",
         "credentials": {"credentialsType": "Sas" if _has_credentials(row) else "None"},
         "isDefault": bool(row.properties.get("isDefault")),
         "subscriptionId": id_.subscription,
@@ -212,12 +233,12 @@ def _has_credentials(row: Row) -> bool:
 
 def _secrets(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
-    account = hosted_account(row.properties)
-    if account and _has_credentials(row):
+    place = hosted_place(row)
+    if place and _has_credentials(row):
         lifetime = 3600.0 * signature_hours(request.principal, request.body.get("expireAfterHours"))
-        # A workspace's own: clients use it for the containers of uploads too. Others open their container alone.
-        container = "" if row.name.lower() in DEFAULTS else row.properties["containerName"]
-        token = request.platform.blobs.sas(account, "rwdlac", lifetime, container=container)
+        # A workspace's own blobs: clients use it for the containers of uploads too. Others open their container alone.
+        container = "" if row.name.lower() in _OF_UPLOADS else place[1]
+        token = request.platform.blobs.sas(place[0], "rwdlac", lifetime, container=container)
         return 200, {"secretsType": "Sas", "sasToken": token}
     with request.platform.database.read() as connection:
         stored = stored_credentials(request.platform.secrets, connection, row.id)

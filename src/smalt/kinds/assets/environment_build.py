@@ -54,6 +54,12 @@ def ready(platform: Platform, key: str) -> bool:
     return True
 
 
+def given_to_nodes(platform: Platform, plan: EnvironmentPlan) -> Document:
+    """What a machine that has not built it yet builds it from (`TaskSpec.build`). With secrets: it goes into no row."""
+    logins = logins_of(platform, plan)
+    return {"definition": dict(plan.definition), "summary": plan.summary} | ({"logins": dict(logins)} if logins else {})
+
+
 def require(platform: Platform, plan: EnvironmentPlan, waiter: str) -> Callable[[Connection], None]:
     """Writes for a Step: the build exists (again, if it failed before), and `waiter` is woken when it ends."""
 

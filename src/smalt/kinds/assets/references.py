@@ -23,7 +23,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.validation import nearest
 from smalt.kinds.assets import addresses, registries
 from smalt.kinds.assets.addresses import Elsewhere, InAccount, InDatastore, NotAnAddress
-from smalt.kinds.assets.datastore import hosted_account
+from smalt.kinds.assets.datastore import hosted_place
 from smalt.kinds.assets.output_data import output_data
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -315,7 +315,7 @@ def _accounts(connection: Connection, workspace: ResourceId) -> set[str]:
     keys = [workspace.key, *datastores(connection, workspace)]
     rows = resources.get_many(connection, keys).values()
     own = {str(row.status.get("account")) for row in rows if row.id == workspace.key}
-    return own | {name for row in rows if row.id != workspace.key and (name := hosted_account(row.properties))}
+    return own | {place[0] for row in rows if row.id != workspace.key and (place := hosted_place(row))}
 
 
 def _locate(platform: Platform, connection: Connection, workspace: ResourceId, uri: str, field: str) -> Place:
@@ -340,14 +340,14 @@ def _in_datastore(connection: Connection, workspace: ResourceId, name: str, path
     if row is None:
         hint = nearest(name, [key.rsplit("/", 1)[-1] for key in datastores(connection, workspace)])
         raise invalid(f"{field}: there is no datastore '{name}' in {titled(workspace)}.{hint}", field)
-    account = hosted_account(row.properties)
-    if account is None:
+    place = hosted_place(row)
+    if place is None:
         raise invalid(
             f"{field}: datastore '{name}' is storage outside of this platform ({row.properties.get('datastoreType')}),"
             " which jobs here cannot read; copy the data into a blob datastore of this platform.",
             field,
         )
-    return Place(uri, account, row.properties["containerName"], path)
+    return Place(uri, *place, path)
 
 
 def datastores(connection: Connection, workspace: ResourceId) -> list[str]:

@@ -19,7 +19,7 @@ from smalt.arm.assets import note_version
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import Action, Admit, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
-from smalt.arm.validation import ASSET_NAME, Properties
+from smalt.arm.validation import ASSET_NAME, Properties, Texts
 from smalt.kinds.assets import registries
 from smalt.kinds.assets.references import asset, check_folder, is_asset, locate, place_key
 from smalt.kinds.assets.uploads import blob_reference, pending_upload
@@ -32,15 +32,15 @@ CHANGED_PATH = "Asset paths cannot be updated."  # with the code UserError: clie
 class ContainerProperties(Properties):
     description: str | None = None
     is_archived: bool | None = None
-    tags: dict[str, str | None] | None = None
+    tags: Texts | None = None
 
 
 class VersionProperties(Properties):
     description: str | None = None
     is_archived: bool | None = None
     is_anonymous: bool | None = None
-    tags: dict[str, str | None] | None = None
-    properties: dict[str, str | None] | None = None
+    tags: Texts | None = None
+    properties: Texts | None = None
 
 
 def container(path: str, title: str) -> Kind:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import ArmError, conflict, invalid
-from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.arm.scale import MOST, release
@@ -184,6 +184,8 @@ def _check_profile(one: Profile) -> None:
 
 
 def _check_gpus(platform: Platform, deployment: Row, one: Profile) -> None:
+    if part(deployment.spec, OURS).get("compute"):
+        return  # its instances have machines of their own, as many as there are
     size, have = str(deployment.properties.get("instanceType") or ""), platform.engine.capacity().gpus
     if one.most > (most := instances.most(size, have)):
         raise invalid(

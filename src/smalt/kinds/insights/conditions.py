@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from smalt.kinds.insights.metrics import scopes_of, source_of
+from smalt.kinds.insights.metrics import Labels, labels_of, scopes_of, source_of, together
 from smalt.metrics.names import KNOWN
 from smalt.store import series
 from smalt.store.series import HOUR, MINUTE, Key, Point
@@ -26,7 +26,6 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "LessThanOrEqual": operator.le,
 }
 AGGREGATIONS = ("Average", "Minimum", "Maximum", "Total", "Count", "Last")
-Labels = tuple[tuple[str, str], ...]
 _LONG_S = 6 * HOUR  # windows of so much are read by the hour
 
 
@@ -86,12 +85,10 @@ def read(connection: Connection, one: Condition, now: float) -> list[Found]:
     found = series.read(connection, scopes_of(connection, one.resource), [name], grain, since, until + 1)
     split: dict[Labels, Point] = {}
     sums: dict[Labels, dict[int, float]] = {}
-    for key, points in found.items():
-        if key.name == name and (labels := _labels(key, one.dimensions)) is not None:
-            for at, point in sorted(points.items()):
-                split.setdefault(labels, Point()).merge(point)
-                minutes = sums.setdefault(labels, {})
-                minutes[at] = minutes.get(at, 0.0) + point.sum
+    for labels, points in together(found, name, lambda key: _labels(key, one.dimensions)).items():
+        sums[labels] = {at: point.sum for at, point in points.items()}
+        for _, point in sorted(points.items()):
+            split.setdefault(labels, Point()).merge(point)
     if not split and total and not one.dimensions:
         split[()] = Point()
     if by_minute:
@@ -114,7 +111,7 @@ def _of_minutes(sums: Sequence[float], aggregation: str) -> float:
 
 def _labels(key: Key, dimensions: Sequence[Dimension]) -> Labels | None:
     """None: the series is not asked for."""
-    have = {name.lower(): value for name, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
+    have = labels_of(key)
     if not all(one.takes(have.get(one.label.lower())) for one in dimensions):
         return None
     return tuple((one.label, have[one.label.lower()]) for one in dimensions)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +23,7 @@ from smalt.arm.instances import COMPUTES
 from smalt.arm.kind import EXTENDS, Document, Kind, Request
 from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
 from smalt.arm.runs import JOBS
-from smalt.metrics.names import EACH, KNOWN, LATENCY, OF_COMPUTES, OF_DEPLOYMENTS, OF_JOBS, Metric
+from smalt.metrics.names import EACH, INSTANCE, KNOWN, LATENCY, OF_COMPUTES, OF_DEPLOYMENTS, OF_JOBS, Metric
 from smalt.settings import REGION
 from smalt.store import resources, series
 from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
@@ -36,6 +35,7 @@ _OF_KINDS: Mapping[str, Sequence[Metric]] = {
     JOBS: OF_JOBS,
     COMPUTES: OF_COMPUTES,
 }
+Labels = tuple[tuple[str, str], ...]
 _SPAN_S = 3600.0
 _MOST_POINTS = 11_000
 PERCENTILE = re.compile(rf"{LATENCY.name}_P({'|'.join(map(str, EACH))})", re.IGNORECASE)
@@ -99,6 +99,33 @@ def scopes_of(connection: Connection, key: str) -> list[str]:
     return [key, *resources.children(connection, key, DEPLOYMENTS)]
 
 
+def labels_of(key: Key) -> dict[str, str]:
+    """By lowered name. `instance` is what `instanceId` was once called: what was written then is read under both."""
+    found = {name.lower(): value for name, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
+    one = found.get(INSTANCE.lower(), found.get("instance"))
+    return found if one is None else found | {INSTANCE.lower(): one, "instance": one}
+
+
+def together(
+    found: Mapping[Key, Mapping[int, Point]], name: str, apart: Callable[[Key], Labels | None]
+) -> dict[Labels, dict[int, Point]]:
+    """The series of one metric by what tells them `apart` (None: not asked for), each with its points by their time."""
+    adds = name in KNOWN and KNOWN[name].adds
+    each: dict[Labels, dict[int, Point]] = {}
+    for key, points in found.items():
+        if key.name != name or (labels := apart(key)) is None:
+            continue
+        into = each.setdefault(labels, {})
+        for at, point in sorted(points.items()):
+            if at not in into:
+                into[at] = point.copy()
+            elif adds:
+                into[at] = into[at].beside(point)
+            else:
+                into[at].merge(point)
+    return each
+
+
 def source_of(name: str) -> tuple[str, float | None]:
     """The metric that is recorded, and which part (0–1) of it lies below the value: of a percentile's name."""
     percentile = PERCENTILE.fullmatch(name)
@@ -109,21 +136,17 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
     percentile = PERCENTILE.fullmatch(name)
     source = LATENCY.name if percentile else name
     metric = KNOWN.get(source) or Metric(source, "Unspecified", source)
-    split: defaultdict[tuple[tuple[str, str], ...], dict[int, Point]] = defaultdict(dict)
-    sums: defaultdict[tuple[tuple[str, str], ...], dict[int, float]] = defaultdict(dict)
-    for key, points in found.items():
-        labels = {label.lower(): value for label, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
-        if key.name != source or not _matches(labels, asked.labels):
-            continue
-        apart = tuple((label, labels[label]) for label, value in asked.labels.items() if value == "*")
+    each = together(found, source, lambda key: _apart(labels_of(key), asked.labels))
+    split: dict[Labels, dict[int, Point]] = {apart: {} for apart in each}
+    for apart, points in each.items():
         for at, point in points.items():
             begin = asked.since + (at - asked.since) // asked.interval_s * asked.interval_s
             split[apart].setdefault(begin, Point()).merge(point)
-            sums[apart][at] = sums[apart].get(at, 0.0) + point.sum
     if not split and not any(value == "*" for value in asked.labels.values()):
         split[()] = {}
     if metric.total:
-        shown = [_counted(apart, points, asked, sums[apart]) for apart, points in sorted(split.items())]
+        sums = {apart: {at: point.sum for at, point in points.items()} for apart, points in each.items()}
+        shown = [_counted(apart, points, asked, sums.get(apart, {})) for apart, points in sorted(split.items())]
     else:
         shown = [_timeseries(apart, points, asked, percentile) for apart, points in sorted(split.items())]
     return {
@@ -137,8 +160,11 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
     }
 
 
-def _matches(labels: Mapping[str, str], asked: Mapping[str, str]) -> bool:
-    return all(label in labels and value in ("*", labels[label]) for label, value in asked.items())
+def _apart(labels: Mapping[str, str], asked: Mapping[str, str]) -> Labels | None:
+    """By what a series is told apart from others that are asked for; None: it is not asked for."""
+    if not all(label in labels and value in ("*", labels[label]) for label, value in asked.items()):
+        return None
+    return tuple((label, labels[label]) for label, value in asked.items() if value == "*")
 
 
 def _timeseries(

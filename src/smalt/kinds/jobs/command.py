@@ -12,7 +12,7 @@ from smalt.arm.durations import seconds_of
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, Texts
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.jobs import admission, attempt, distribution, launch, life, lineage, outputs, pinned, services
@@ -51,7 +51,7 @@ class CommandProperties(JobProperties):
     code_id: str | None = None
     inputs: dict[str, JobInput | None] | None = None
     outputs: dict[str, JobOutput | None] | None = None
-    environment_variables: dict[str, str | None] | None = None
+    environment_variables: Texts | None = None
     resources: JobResources | None = None
     limits: CommandLimits | None = None
     distribution: Distribution | None = None

@@ -8,12 +8,15 @@ GET jobs/NAME/searchLog?path=user_logs/std_log.txt&text=error    where a text is
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError, invalid, not_found
 from smalt.arm.kind import Action, Document, Request
+from smalt.auth.shared_links import signed_for
 from smalt.kinds.jobs import launch
 from smalt.settings import STORAGE_SUFFIX
 from smalt.store.resources import Row
@@ -51,7 +54,7 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
     size = platform.blobs.size(*ref)
     if size is None:
         raise not_found("The file", str(request.query.get("path")))
-    sas = platform.blobs.sas(ref.account, "r", _SAS_S, ref.container, ref.name)
+    sas = platform.blobs.sas(ref.account, "r", signed_for(request.principal, _SAS_S), ref.container, ref.name)
     place = f"{ref.account}.blob.{STORAGE_SUFFIX}/{ref.container}/{quote(ref.name)}"
     return 200, {"size": size, "url": f"{platform.settings.url}/{place}?{sas}"}
 
@@ -61,7 +64,7 @@ def _search(request: Request, row: Row | None) -> tuple[int, Any]:
     ref, text = _ref(request, row), (request.query.get("text") or "").strip()
     if not 0 < len(text) <= TEXT_MOST:
         raise invalid(f"text: give 1 to {TEXT_MOST} characters to look for.", "text")
-    wanted, blobs, found = _wanted(text), request.platform.blobs, list[Document]()
+    finder, blobs, found = _finder(text), request.platform.blobs, list[Document]()
     begin, kept = 0, b""  # of the piece that is looked at; what was cut off the one before it
     while begin < SEARCHED_MOST and len(found) < FOUND_MOST:
         piece = blobs.read(*ref, most_bytes=_PIECE, at=begin)
@@ -70,25 +73,36 @@ def _search(request: Request, row: Row | None) -> tuple[int, Any]:
         last = len(piece) < _PIECE
         whole = kept + piece
         end = len(whole) if last else whole.rfind(b"\n") + 1 or max(0, len(whole) - 4 * TEXT_MOST)  # lines are whole
-        _places(whole, end, wanted, begin - len(kept), found)
+        _places(whole, end, finder(whole), begin - len(kept), found)
         kept, begin = whole[end:], begin + len(piece)
         if last:
             break
     return 200, {"value": found, "searched": begin, "more": len(found) == FOUND_MOST}
 
 
-def _wanted(text: str) -> re.Pattern[bytes]:
-    """In UTF-8, in any case of letters: bytes alone have cases only for those of ASCII."""
+def _finder(text: str) -> Callable[[bytes], Callable[[int], int]]:
+    """Of some bytes, in UTF-8, where the text is next from a place on, in any case of letters; -1: nowhere.
+
+    Bytes have cases only for letters of ASCII; of these alone, folding them is ten times as fast as an expression.
+    """
+    if text.isascii():
+        folded = text.lower().encode()
+        return lambda lines: partial(lines.lower().find, folded)
     spelled = ({one, one.lower(), one.upper()} for one in text)
-    return re.compile(
+    wanted = re.compile(
         b"".join(b"(?:%s)" % b"|".join(re.escape(way.encode()) for way in sorted(ways)) for ways in spelled)
     )
 
+    def of(lines: bytes) -> Callable[[int], int]:
+        return lambda at: place.start() if (place := wanted.search(lines, at)) else -1
 
-def _places(lines: bytes, until: int, wanted: re.Pattern[bytes], begin: int, found: list[Document]) -> None:
+    return of
+
+
+def _places(lines: bytes, until: int, find: Callable[[int], int], begin: int, found: list[Document]) -> None:
     """Those that begin before `until`."""
     at = 0
-    while len(found) < FOUND_MOST and (place := wanted.search(lines, at)) and (hit := place.start()) < until:
+    while len(found) < FOUND_MOST and 0 <= (hit := find(at)) < until:
         first = max(lines.rfind(b"\n", 0, hit) + 1, hit - LINE_MOST // 2)
         end = lines.find(b"\n", hit)
         at = len(lines) if end < 0 else end + 1

@@ -21,7 +21,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
-from smalt.kinds.assets.feeds import logins_of
+from smalt.kinds.assets.environment_build import given_to_nodes
 from smalt.kinds.assets.references import Place
 from smalt.kinds.jobs import distribution, peers, pinned, ranks, services
 from smalt.kinds.jobs.admission import EVERYWHERE
@@ -81,7 +81,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
     names, machines = status.tasks, status.machines or ("",) * len(status.tasks)
     if not any(machines) and distribution.type_of(properties):
         distribution.check_nodes(platform, len(names))  # they may have been machines of their own when it was taken
-    build = _build(platform, EnvironmentPlan(**ours["plan"])) if any(machines) else {}
+    build = given_to_nodes(platform, EnvironmentPlan(**ours["plan"])) if any(machines) else {}
     with platform.database.read() as connection:
         uses = pinned.of(platform, connection, row)
         artifacts = artifacts_of(connection, row)
@@ -162,11 +162,6 @@ def hold_s(properties: Document) -> float:
     if found > HOLD_MOST_S:
         raise invalid(f"{field}: a failed job's nodes are kept for at most P7D.", field)
     return found
-
-
-def _build(platform: Platform, plan: EnvironmentPlan) -> Document:
-    logins = logins_of(platform, plan)
-    return {"definition": dict(plan.definition), "summary": plan.summary} | ({"logins": dict(logins)} if logins else {})
 
 
 def _size_setting(ours: Document) -> str:

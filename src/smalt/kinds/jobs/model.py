@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.kind import Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, Texts
 from smalt.store.resources import Row
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
@@ -62,8 +62,8 @@ class JobProperties(Properties):
     description: str | None = None
     compute_id: str | None = None
     is_archived: bool | None = None
-    tags: dict[str, str | None] | None = None
-    properties: dict[str, str | None] | None = None
+    tags: Texts | None = None
+    properties: Texts | None = None
     services: dict[str, dict[str, Any] | None] | None = None
 
 

@@ -33,6 +33,7 @@ from smalt.kinds.jobs.pipelines.graph import GRAPH, PARALLEL_FOR, REHEARSED, Gra
 from smalt.kinds.jobs.pipelines.pipeline_step import PIPELINE
 from smalt.kinds.jobs.pipelines.progress import SETTINGS, decide, give_up, last
 from smalt.kinds.jobs.pipelines.settings import Settings
+from smalt.kinds.jobs.pipelines.step_type import Component
 from smalt.kinds.jobs.pipelines.step_types import type_of
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
@@ -41,6 +42,7 @@ from smalt.store.document import part
 _DEPTH_MOST = 20
 _STEPS_MOST = 1000  # of a pipeline, with those of the pipelines in it: a PUT looks at all of them
 _JOBS = "properties.jobs"
+_WHOLE = "properties.componentId"
 
 
 @dataclass
@@ -91,9 +93,12 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
 def _compiled(request: Request, connection: Connection, properties: Document, rehearsal: _Rehearsal) -> Document:
     """The graph and the settings, as the spec's own part has them. Raises ArmError(400)."""
     workspace, checks = request.id.workspace, admission.Checks()
-    jobs, defaults = _jobs(connection, workspace, properties, checks)
+    whole = _whole(connection, workspace, properties, checks)
+    jobs, defaults = _jobs(connection, workspace, properties, whole, checks)
     rehearsal.count(len(jobs))
     settings = checks.run(lambda: _settings(request, connection, properties)) or Settings()
+    if whole is not None and not whole.deterministic:
+        settings = replace(settings, force=True)
     admission.inputs(request.platform, connection, workspace, properties, checks)
     admission.outputs(request.platform, connection, workspace, request.id.name, properties, checks)
     own = {name: _placed(request.id.name, name, one, settings) for name, one in properties["outputs"].items()}
@@ -110,22 +115,33 @@ def _compiled(request: Request, connection: Connection, properties: Document, re
     return {GRAPH: graph.document(), SETTINGS: settings.document()}
 
 
-def _jobs(
+def _whole(
     connection: Connection, workspace: ResourceId, properties: Document, checks: admission.Checks
+) -> Component | None:
+    """The pipeline component that the pipeline is; None: it names none, or one that is none."""
+    reference = properties.get("componentId")
+    if not reference:
+        return None
+    found = checks.run(lambda: component(connection, workspace, reference, _WHOLE))
+    if found is not None and found.type != PIPELINE:
+        checks.errors.append(invalid(f"{_WHOLE}: {reference} is a {found.type}, and no pipeline.", _WHOLE))
+        return None
+    return found
+
+
+def _jobs(
+    connection: Connection,
+    workspace: ResourceId,
+    properties: Document,
+    found: Component | None,
+    checks: admission.Checks,
 ) -> tuple[Document, Document]:
     """The steps: the document's, or those of the pipeline component that it names. Either way with that one's ports:
     clients send the steps, and what is bound to outputs that they do not send. Then the defaults of inputs are aside.
     """
-    jobs, reference = part(properties, "jobs"), properties.get("componentId")
-    if not reference:
-        return jobs, {}
-    field = "properties.componentId"
-    found = checks.run(lambda: component(connection, workspace, reference, field))
+    jobs = part(properties, "jobs")
     if found is None:
-        return {}, {}
-    if found.type != PIPELINE:
-        checks.errors.append(invalid(f"{field}: {reference} is a {found.type}, and no pipeline.", field))
-        return {}, {}
+        return (jobs if not properties.get("componentId") else {}), {}
     properties["componentId"] = found.id
     inputs = dict(properties["inputs"])
     for name, port in found.inputs.items():
@@ -144,7 +160,7 @@ def _jobs(
     if jobs:
         return jobs, inputs
     properties["inputs"] = inputs
-    return jobs_of(connection, workspace, found.id, field), {}
+    return jobs_of(connection, workspace, found.id, _WHOLE), {}
 
 
 def _complete(inputs: Document, name: str, port: Mapping[str, Any]) -> None:

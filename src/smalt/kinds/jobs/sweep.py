@@ -18,7 +18,7 @@ from smalt.arm.durations import seconds_of
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import OURS, Admitted, Document, Request, Step
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, Texts
 from smalt.kinds.jobs import accept, children, life, outputs
 from smalt.kinds.jobs.admission import Checks
 from smalt.kinds.jobs.command import JobResources, QueueSettings
@@ -44,7 +44,7 @@ class Trial(Properties):
     command: str = Field(min_length=1)
     environment_id: str = Field(min_length=1)
     code_id: str | None = None
-    environment_variables: dict[str, str | None] | None = None
+    environment_variables: Texts | None = None
     resources: JobResources | None = None
     distribution: Distribution | None = None
 

@@ -8,15 +8,17 @@ from sqlalchemy import Connection
 
 from smalt.arm import scale
 from smalt.arm.errors import invalid
-from smalt.arm.kind import OURS, Admitted, Request
+from smalt.arm.kind import OURS, Admitted, Document, Request
 from smalt.arm.scale import MOST
-from smalt.arm.validation import Properties, nearest
+from smalt.arm.validation import Properties, Texts, nearest
 from smalt.kinds.assets import model_package, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import collection, history, replicas, scaling
+from smalt.kinds.serving import collection, history, hosting, scaling
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
+from smalt.sched import instances
 from smalt.sched.sizes import SIZES
+from smalt.store import resources
 from smalt.store.resources import Row
 
 
@@ -24,25 +26,43 @@ class DeploymentProperties(Properties):
     model: str | None = None
     environment_id: str | None = None
     code_configuration: CodeConfiguration | None = None
-    environment_variables: dict[str, str | None] | None = None
+    environment_variables: Texts | None = None
     instance_type: str | None = None
     endpoint_compute_type: str | None = None
     scale_settings: dict[str, Any] | None = None
     request_settings: RequestSettings | None = None
     liveness_probe: ProbeSettings | None = None
     readiness_probe: ProbeSettings | None = None
+    properties: dict[str, str | None] | None = None
+    container_resource_requirements: dict[str, dict[str, str | None] | None] | None = None
     data_collector: collection.DataCollectorProperties | None = None
+
+
+def _check_resources(properties: Document) -> None:
+    """Clients that say Kubernetes read back what a container may use. Raises ArmError(400) where they limit it."""
+    field = "containerResourceRequirements"
+    asked = [one for each in (properties.get(field) or {}).values() for one in (each or {}).values() if one]
+    if asked:
+        raise invalid(
+            f"properties.{field}: an instance has its node for itself, and its size says what it may use of it: set the"
+            " instance type instead.",
+            f"properties.{field}",
+        )
+    properties.pop(field, None)
+    if str(properties.get("endpointComputeType")).lower() == "kubernetes":
+        properties[field] = {}
 
 
 def admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
     workspace, platform = request.id.workspace, request.platform
     check_isolation(platform, request.principal)
-    if (compute := properties.get("endpointComputeType")) and compute.lower() != "managed":
+    if (kind := properties.get("endpointComputeType")) and kind.lower() not in ("managed", "kubernetes"):
         raise invalid(
-            f"properties.endpointComputeType: '{compute}' cannot be had here; use Managed.",
+            f"properties.endpointComputeType: '{kind}' cannot be had here; use Managed, or Kubernetes with a compute.",
             "properties.endpointComputeType",
         )
+    _check_resources(properties)
     size = properties.get("instanceType")
     if size and size.lower() not in SIZES:
         raise invalid(
@@ -50,7 +70,9 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
             "properties.instanceType",
         )
     gpus, have = SIZES[size.lower()].gpus if size else 0, platform.engine.capacity().gpus
-    if gpus > have:
+    endpoint = resources.get(connection, request.id.parent.key)
+    compute = hosting.chosen(connection, workspace, endpoint, properties, have)
+    if compute is None and gpus > have:
         raise invalid(
             f"properties.instanceType: an instance of '{size}' has {gpus} GPUs; this machine has {have}.",
             "properties.instanceType",
@@ -62,7 +84,9 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
         raise invalid(f"sku.capacity: {sku['capacity']} instances; {least} to {MOST} are possible.", "sku.capacity")
     limits = scaling.limits_of(properties)
     asked, field = (limits.most, f"{scaling.FIELD}.maxInstances") if limits else (sku["capacity"], "sku.capacity")
-    if asked > (most := replicas.most(platform, size)):
+    if compute is not None:
+        hosting.check(connection, compute, size or "", asked, field, request.principal)
+    elif asked > (most := instances.most(size or "", have)):
         raise invalid(
             f"{field}: {asked} instances of '{size}' need {asked * gpus} GPUs; this machine has {have}, for {most}.",
             field,
@@ -100,8 +124,9 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
     properties.setdefault("endpointComputeType", "Managed")
     spec = {**request.body, "properties": properties, "sku": sku, "location": request.body.get("location") or "local"}
     spec.pop(OURS, None)
-    if plan is not None:
-        spec[OURS] = {"plan": plan.document()}
+    ours = ({"plan": plan.document()} if plan is not None else {}) | ({"compute": compute.id} if compute else {})
+    if ours:
+        spec[OURS] = ours
 
     def writes(connection: Connection) -> None:
         if old is not None:

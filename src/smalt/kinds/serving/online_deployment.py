@@ -23,7 +23,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.kinds.assets import environment_build, model_content
 from smalt.kinds.assets.lineage import READ
-from smalt.kinds.serving import checked_model, replicas, routing, scaling, served
+from smalt.kinds.serving import checked_model, hosting, reasons, replicas, routing, scaling, served
 from smalt.kinds.serving.deployment_admission import DeploymentProperties, admit
 from smalt.kinds.serving.place import addresses_here, moved
 from smalt.store import resources
@@ -50,7 +50,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     if status.get("target") is None:
         return _serve(platform, row, status)
     plan = EnvironmentPlan(**status["target"]["plan"])
-    if not environment_build.ready(platform, plan.key):
+    if not hosting.compute_of(row) and not environment_build.ready(platform, plan.key):
         return _build(platform, row, status, plan)
     return _resize(platform, row, status) or _serve(platform, row, status)
 
@@ -96,8 +96,8 @@ def _warning(target: Document) -> str:
 
 
 def _count(platform: Platform, row: Row) -> int:
-    """How many instances there are to be; no more than the machine has GPUs for, whoever decided that."""
-    return min(scaling.count(row), replicas.most(platform, row.properties.get("instanceType")))
+    """How many instances there are to be; no more than there is room for in all, whoever decided that."""
+    return min(scaling.count(row), replicas.most(platform, row))
 
 
 def _resize(platform: Platform, row: Row, status: Document) -> Step | None:
@@ -147,29 +147,38 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
     if target is None:  # it failed, and nothing was live before
         return _settle(platform, row, status, complete=True)
     names = replicas.names(row, target)
-    observed = {name: platform.engine.observe(name) for name in names}
+    observed = hosting.observe(platform, status, names)
     coming_up = (status.get("live") or {}).get("revision") != target["revision"]
     dead = [at for at, name in enumerate(names) if (one := observed[name]) and one.phase is Phase.EXITED]
-    if dead and coming_up:
-        return _fail(platform, row, status, _crash(observed[names[dead[0]]]))
+    faulty = [at for at in dead if not hosting.is_gone(platform, status.get("machines", {}).get(names[at], ""))]
+    if faulty and coming_up:
+        return _fail(platform, row, status, reasons.crash(observed[names[faulty[0]]]))
     if dead:
         return _replace(platform, row, status, {at: observed[names[at]] for at in dead}, names)
     pauses = [
         _pause_left(target, at, platform.clock()) if observed[name] is None else 0.0 for at, name in enumerate(names)
     ]
     missing = [name for name, pause in zip(names, pauses, strict=True) if observed[name] is None and not pause]
-    gpus = replicas.gpus(platform, row, target, missing, coming_up)
-    for spec in replicas.tasks(platform, row, target, gpus):
+    if hosting.assign(platform, row, status, names, missing):
+        return Step(row.state, status, after=0)
+    machines = status.get("machines", {})
+    placed = [name for name in missing if name in machines] if hosting.compute_of(row) else missing
+    gpus = replicas.gpus(platform, row, target, placed, coming_up)
+    for spec in replicas.tasks(platform, row, target, gpus, machines):
         platform.engine.ensure(spec)
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
+    after = [*filter(None, pauses), hosting.look_again_s(platform, status, names)]
     if coming_up and len(ready) < len(names):
-        status["target"] = target = _waited(target, platform.clock())
+        lacking = reasons.waiting(platform, row, len(missing) - len(gpus))
+        status["target"] = target = _waited(target, platform.clock(), counts=not hosting.is_waiting(status, observed))
         if target["waited_s"] > _START_S:
-            return _fail(platform, row, status, _slow(names, ready, len(missing) - len(gpus)))
-        return Step(row.state, status, after=_RESYNC_S, reason=_starting(names, len(missing) - len(gpus)))
-    _go_live(platform, row, status, {name: one.address for name in ready if (one := observed[name])})
+            return _fail(platform, row, status, reasons.slow(names, ready, lacking, _START_S))
+        soon = hosting.least_after(_RESYNC_S, *after)
+        return Step(row.state, status, after=soon, reason=reasons.starting(names, lacking))
+    serving = hosting.answering(platform, status, ready)
+    _go_live(platform, row, status, {name: one.address for name in serving if (one := observed[name])})
     step = _settle(platform, row, status, complete=len(ready) == len(names))
-    return replace(step, after=min(filter(None, [*pauses, step.after]))) if any(pauses) else step
+    return replace(step, after=hosting.least_after(step.after, *after)) if any(after) else step
 
 
 def _pause_left(target: Document, at: int, now: float) -> float:
@@ -178,9 +187,9 @@ def _pause_left(target: Document, at: int, now: float) -> float:
     return left if 0 < left <= _PAUSE_MOST_S else 0.0  # more: the clock was set back
 
 
-def _waited(target: Document, now: float) -> Document:
-    """`target` with the time that it has been waited for, as the looks at it add up."""
-    since_s = min(max(now - target.get("looked_at", now), 0.0), _LOOK_MOST_S)
+def _waited(target: Document, now: float, counts: bool = True) -> Document:
+    """`target` with the time that it has been waited for, as the looks at it add up, if this one `counts`."""
+    since_s = min(max(now - target.get("looked_at", now), 0.0), _LOOK_MOST_S) if counts else 0.0
     return {**target, "waited_s": target.get("waited_s", 0.0) + since_s, "looked_at": now}
 
 
@@ -227,7 +236,7 @@ def _drain(platform: Platform, row: Row, status: Document, names: list[str]) -> 
     """Ask old replicas to end; the names of those that have not yet."""
     left: list[str] = []
     for name in names:
-        state = platform.engine.observe(name)
+        state = hosting.observe(platform, status, [name])[name]
         if state is not None and state.phase is not Phase.EXITED:
             platform.engine.stop(name, _DRAIN_S)
             left.append(name)
@@ -235,7 +244,7 @@ def _drain(platform: Platform, row: Row, status: Document, names: list[str]) -> 
             platform.engine.remove(name)
             replicas.forget(platform, status, name)
     if len(left) < len(names):
-        replicas.give_back(platform, row, [name for name in names if name not in left])
+        replicas.give_back(platform, row, status, [name for name in names if name not in left])
     return left
 
 
@@ -253,14 +262,15 @@ def _replace(
         deaths[str(at)] = {"count": count, "at": now, "again_at": now + pause}
         platform.engine.remove(names[at])
         replicas.forget(platform, status, names[at])
-    replicas.give_back(platform, row, [names[at] for at in dead])
+    replicas.give_back(platform, row, status, [names[at] for at in dead])
     target |= {"attempts": attempts, "deaths": deaths}
     status["target"] = target
-    live = dict(status["live"])
-    gone = {names[at] for at in dead}
-    left = {name: address for name, address in live["addresses"].items() if name not in gone}
-    live |= {"addresses": left or live["addresses"], "names": replicas.names(row, target)}
-    status["live"] = live
+    live = dict(status.get("live") or {})
+    if live.get("revision") == target["revision"]:
+        gone = {names[at] for at in dead}
+        left = {name: address for name, address in live["addresses"].items() if name not in gone}
+        live |= {"addresses": left or live["addresses"], "names": replicas.names(row, target)}
+        status["live"] = live
     whys = [one.error.splitlines()[0] for one in dead.values() if one and one.error]
     reason = ": ".join(["a replica died", *whys[:1]])[:500]
     return Step(row.state, status, after=0, reason=reason, writes=routing.request_change(platform, row.id))
@@ -290,21 +300,6 @@ def _give_up(platform: Platform, row: Row, error: Document) -> Step:
     return _fail(platform, row, status, error)
 
 
-def _crash(state: TaskState | None) -> Document:
-    message = state.error if state and state.error else "The scoring process ended before it was ready."
-    return {"code": "ScoringProcessCrashed", "message": f"The deployment did not come up. {message}"}
-
-
-def _starting(names: list[str], waiting: int) -> str:
-    return f"{waiting} of {len(names)} instances wait for GPUs" if waiting else f"{len(names)} instances start"
-
-
-def _slow(names: list[str], ready: list[str], waiting: int) -> Document:
-    why = f"{waiting} of them waited for GPUs that others have" if waiting else "see get_logs"
-    message = f"{len(names) - len(ready)} of {len(names)} instances were not ready after {_START_S:.0f} s; {why}."
-    return {"code": "DeploymentTimeout", "message": message}
-
-
 def _delete(platform: Platform, row: Row, status: Document) -> Step:
     """First no request comes any more, then the replicas end."""
     replicas.wait_no_more(platform, row)
@@ -318,6 +313,7 @@ def _delete(platform: Platform, row: Row, status: Document) -> Step:
     left = _drain(platform, row, status, sorted(set(names)))
     if left:
         return Step(row.state, status, after=_RESYNC_S)
+    hosting.keep(platform, row, {"machines": {}})
     replicas.forget_all(platform, row)
     return Step(row.state, status, gone=True)
 
@@ -354,7 +350,7 @@ def _shape(platform: Platform, row: Row, document: Document) -> Document:
 
 def _skus(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
-    most = replicas.most(request.platform, row.properties.get("instanceType"))
+    most = replicas.most(request.platform, row)
     capacity: Document = {"minimum": scaling.least(row), "maximum": most, "default": 1, "scaleType": "Manual"}
     if scaling.scaled(row):
         capacity["scaleType"] = "Automatic"

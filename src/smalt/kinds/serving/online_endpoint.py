@@ -14,10 +14,10 @@ from smalt.arm.kind import SERVING, Action, Admitted, Document, Kind, Request, S
 from smalt.arm.listing import carries, named
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
-from smalt.arm.validation import Properties, nearest
+from smalt.arm.validation import Properties, Texts, nearest
 from smalt.auth.access import WORKSPACES
 from smalt.auth.endpoint_keys import KEY, RULE, new_key
-from smalt.kinds.serving import history, routing
+from smalt.kinds.serving import history, hosting, routing
 from smalt.kinds.serving.place import moved
 from smalt.kinds.serving.serving_settings import given
 from smalt.settings import TENANT
@@ -33,9 +33,24 @@ class EndpointProperties(Properties):
     auth_mode: Literal["Key", "AMLToken", "AADToken", "key", "aml_token", "aad_token"] | None = None
     traffic: dict[str, int] | None = None
     mirror_traffic: dict[str, int] | None = None
-    properties: dict[str, str | None] | None = None
+    properties: Texts | None = None
     description: str | None = None
     public_network_access: str | None = None
+    compute: str | None = None
+
+
+def _set_compute(connection: Connection, request: Request, properties: Document, old: Row | None) -> None:
+    """`compute` is the id of the cluster that has the instances of what is deployed here. Raises ArmError(400, 409)."""
+    field, before = hosting.ENDPOINT_FIELD, str(old.properties.get("compute") or "") if old is not None else ""
+    if given := properties.pop("compute", None):
+        row = hosting.named(connection, request.id.workspace, str(given), field)
+        properties["compute"] = row.written
+    if old is not None and str(properties.get("compute") or "").lower() != before.lower():
+        shown = f"'{before.rpartition('/')[2]}'" if before else "this machine"
+        raise conflict(
+            f"{field}: the instances of endpoint '{old.name}' run on {shown}; make another endpoint to change that.",
+            field,
+        )
 
 
 _KEYS = ("primaryKey", "secondaryKey")
@@ -50,12 +65,7 @@ _MODES = {
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     properties = dict(request.body["properties"])
-    if properties.get("compute"):
-        raise invalid(
-            "properties.compute: Kubernetes endpoints cannot be had here;"
-            " leave the compute out for a managed endpoint.",
-            "properties.compute",
-        )
+    _set_compute(connection, request, properties, old)
     properties["authMode"] = _MODES[str(properties.get("authMode") or "Key").lower()]
     properties["properties"] = properties.get("properties") or {}
     for field in ("traffic", "mirrorTraffic"):

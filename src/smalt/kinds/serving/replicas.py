@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.agent.wire import Probe, Ref, ServerSpec, TaskSpec
+from smalt.agent.wire import Limits, Probe, Ref, ServerSpec, TaskSpec
 from smalt.arm.cloud import metadata
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import invalid
@@ -23,9 +23,10 @@ from smalt.arm.ports import EnvironmentPlan, Principal
 from smalt.arm.scale import MOST
 from smalt.kinds.assets import references
 from smalt.kinds.assets.environment import specification
+from smalt.kinds.assets.environment_build import given_to_nodes
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.model_environment import model_environment
-from smalt.kinds.serving import checked_model, collection
+from smalt.kinds.serving import checked_model, collection, hosting
 from smalt.sched import instances, queue
 from smalt.sched.sizes import SIZES, limits_of
 from smalt.sched.want import Want
@@ -79,6 +80,8 @@ def target(platform: Platform, row: Row) -> Document:
     }
     if collected:  # else the digest is that of earlier versions
         runs["collector"] = collected
+    if compute := hosting.compute_of(row):
+        runs["compute"] = compute
     digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode()).hexdigest()[:16]
     checked = checked_model.checked(platform, *version) if version else {}
     return {**runs, **checked, "digest": digest, "max_queue_wait_s": seconds_of(requests.get("maxQueueWait"), 0.5)}
@@ -157,9 +160,17 @@ def _system_log(name: str) -> Ref:
     return _log_folder(name).below("system.txt")
 
 
-def most(platform: Platform, size: str | None) -> int:
-    """How many instances of this size a deployment may have here."""
-    return instances.most(size or "", platform.engine.capacity().gpus)
+def _build_log(name: str) -> Ref:
+    """Of the environment, where the instance's machine builds it."""
+    return _log_folder(name).below("build.txt")
+
+
+def most(platform: Platform, row: Row) -> int:
+    """How many instances a deployment may have: of its size here, of its cluster's nodes where it has one."""
+    if compute := hosting.compute_of(row):
+        with platform.database.read() as connection:
+            return hosting.most_of(resources.get(connection, compute))
+    return instances.most(row.properties.get("instanceType") or "", platform.engine.capacity().gpus)
 
 
 def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str], coming_up: bool) -> GpusOf:
@@ -168,6 +179,8 @@ def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Seque
     As with jobs, an instance of a size sees its own GPUs alone, be it none; without a size it sees all.
     """
     size, machine = SIZES.get(str(wanted["size"]).lower()), platform.engine.capacity().gpus
+    if wanted.get("compute"):
+        return {name: tuple(range(size.gpus)) if size else None for name in missing}
     if size is None or not machine:
         return dict.fromkeys(missing)
     if not size.gpus:
@@ -188,22 +201,25 @@ def wait_no_more(platform: Platform, row: Row) -> None:
             queue.leave(connection, row.id, platform.clock())
 
 
-def give_back(platform: Platform, row: Row, names: Sequence[str]) -> None:
-    """The GPUs of those that have ended."""
+def give_back(platform: Platform, row: Row, status: Document, names: Sequence[str]) -> None:
+    """The GPUs and nodes of those that have ended."""
+    hosting.keep(platform, row, status)
     if not platform.engine.capacity().gpus:
         return
     with platform.database.write() as connection:
         instances.release(connection, row.id, names, platform.clock())
 
 
-def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: GpusOf) -> list[TaskSpec]:
-    """One task for each replica that is `missing`, with its GPUs."""
+def tasks(
+    platform: Platform, row: Row, wanted: Mapping[str, Any], missing: GpusOf, machines: Mapping[str, str]
+) -> list[TaskSpec]:
+    """One task for each replica that is `missing`, with its GPUs, on its machine where it has one."""
     if not missing:
         return []
+    build = given_to_nodes(platform, EnvironmentPlan(**wanted["plan"])) if machines else {}
     workspace = ResourceId.parse(row.written).workspace
     endpoint = row.parent.rsplit("/", 1)[-1]
-    memory = platform.engine.capacity().memory_bytes
-    limits = limits_of(wanted["size"], memory, "instance_type of the deployment", shm_bytes=memory // 2)
+    there = {name: platform.engine.capacity(machines.get(name, "")) for name in missing}
     readiness, liveness = wanted["probes"]
     server = ServerSpec(
         model=_ref(wanted["model"]),
@@ -219,6 +235,8 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Gpus
         TaskSpec(
             name=name,
             owner=row.id,
+            node=machines.get(name, ""),
+            build={**build, "log": _build_log(name)} if name in machines else {},
             server=replace(server, collector=collector),
             outputs=outputs,
             environment=wanted["plan"]["key"],
@@ -232,16 +250,20 @@ def tasks(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Gpus
             log=_log(name),
             system_log=_system_log(name),
             grace_s=30,
-            limits=limits,
+            limits=_limits(wanted, there[name].memory_bytes),
             workspace=workspace.key,
             hostname=name,
             ready=_probe(readiness, "/ready"),
             live=_probe(liveness, "/health") if liveness else None,
-            gpus=None if indices is None else list(indices),
+            gpus=None if indices is None or (name in machines and not there[name].gpus) else list(indices),
         )
         for name, indices in missing.items()
         for collector, outputs in [collecting(name)]
     ]
+
+
+def _limits(wanted: Mapping[str, Any], memory: int) -> Limits:
+    return limits_of(wanted["size"], memory, "instance_type of the deployment", shm_bytes=memory // 2)
 
 
 def _ref(kept: Sequence[str] | None) -> Ref | None:
@@ -301,7 +323,9 @@ def logs(platform: Platform, row: Row, lines: int) -> str:
     for name, log in found.items():
         parts.append(f"Instance {name}:\n" + _tail(platform, log, lines, _LOG_BYTES // len(found)))
     if not found and wanted:
-        build = _tail(platform, platform.environments.log(wanted["plan"]["key"]), lines, _LOG_BYTES)
+        here = platform.environments.log(wanted["plan"]["key"])
+        builds = [_build_log(name) for name in ordered] if wanted.get("compute") else [here]
+        build = next(filter(None, (_tail(platform, one, lines, _LOG_BYTES) for one in builds)), "")
         parts.append(f"Environment build:\n{build}" if build else "Nothing was logged yet.")
     return "\n".join(parts)
 
@@ -323,6 +347,7 @@ def _tail(platform: Platform, log: Ref, lines: int, most_bytes: int) -> str:
 
 def forget(platform: Platform, status: Document, name: str) -> None:
     """A replica that is gone leaves the end of its logs; of a deployment's many, those of the last few (`ended`)."""
+    hosting.forget(status, name)
     for log in (_log(name), _system_log(name)):
         platform.blobs.keep_end(*log, _ENDED_LOG_BYTES)
     ended = [*(one for one in status.get("ended", []) if one != name), name]

@@ -11,7 +11,7 @@ from smalt.arm.kind import Document, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.ports.serving import GATEWAY
-from smalt.kinds.assets.datastore import DEFAULTS, hosted_account
+from smalt.kinds.assets.datastore import DEFAULTS, hosted_place
 from smalt.kinds.assets.references import datastores
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -50,13 +50,13 @@ def _storage(platform: Platform, workspace: Row, stores: list[Row]) -> Iterator[
             "DatastoreMissing", "Error", f"The datastore '{name}' is missing; PUT the workspace again to make it."
         )
     for store in stores:
-        account = hosted_account(store.properties)
-        if account and not platform.blobs.has_container(account, store.properties["containerName"]):
+        place = hosted_place(store)
+        if place and not platform.blobs.has_container(*place):
             yield _result(
                 "ContainerMissing",
                 "Error",
-                f"The container '{store.properties['containerName']}' of datastore '{store.name}' is missing in the"
-                f" storage account '{account}'.",
+                f"The container '{place[1]}' of datastore '{store.name}' is missing in the"
+                f" storage account '{place[0]}'.",
             )
 
 

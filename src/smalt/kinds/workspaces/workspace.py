@@ -1,6 +1,6 @@
 """Workspaces: the unit of isolation.
 
-Each has a storage account and other resources beside it (`supporting.py`), two datastores, curated environments and a
+Each has a storage account and other resources beside it (`supporting.py`), four datastores, curated environments and a
 tracking server. `begin_create` of the SDK sends an ARM template deployment instead of a PUT: see `template.py`.
 """
 
@@ -17,6 +17,7 @@ from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import named
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties
+from smalt.kinds.assets.datastore import work_share
 from smalt.kinds.assets.shipped import properties_of
 from smalt.kinds.workspaces import supporting
 from smalt.kinds.workspaces.diagnosis import diagnose
@@ -28,6 +29,7 @@ from smalt.store import resources
 from smalt.store.resources import Row
 
 BLOB_STORE, ARTIFACT_STORE = "workspaceblobstore", "workspaceartifactstore"
+FILE_STORE, WORK_STORE = "workspacefilestore", "workspaceworkingdirectory"  # file shares; the second: of instances
 
 
 class WorkspaceProperties(Properties):
@@ -82,7 +84,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         return Step(row.state, status, after=0)
     account = status["account"]
     platform.blobs.ensure_account(account)
-    for container in (blob_container(status["workspaceId"]), ARTIFACT_CONTAINER):
+    for container in _containers(status["workspaceId"]).values():
         platform.blobs.ensure_container(account, container)
     now = platform.clock()
 
@@ -98,6 +100,16 @@ def blob_container(workspace_id: str) -> str:
     return f"azureml-blobstore-{workspace_id}"
 
 
+def _containers(workspace_id: str) -> dict[str, str]:
+    """What each of a workspace's own datastores is, by its name."""
+    return {
+        BLOB_STORE: blob_container(workspace_id),
+        ARTIFACT_STORE: ARTIFACT_CONTAINER,
+        FILE_STORE: f"azureml-filestore-{workspace_id}",
+        WORK_STORE: work_share(workspace_id),
+    }
+
+
 def _delete(platform: Platform, row: Row) -> Step:
     account = account_of(row)
     if account and not supporting.account_given(row.properties):  # nor those of datastores: their data is the user's
@@ -111,17 +123,15 @@ def _delete(platform: Platform, row: Row) -> Step:
 
 def _default_datastores(platform: Platform, connection: Connection, row: Row, status: Document, now: float) -> None:
     id_ = ResourceId.parse(row.written)
-    for name, container, default in (
-        (BLOB_STORE, blob_container(status["workspaceId"]), True),
-        (ARTIFACT_STORE, ARTIFACT_CONTAINER, False),
-    ):
+    for name, container in _containers(status["workspaceId"]).items():
+        share = name in (FILE_STORE, WORK_STORE)
         properties = {
-            "datastoreType": "AzureBlob",
+            "datastoreType": "AzureFile" if share else "AzureBlob",
             "accountName": status["account"],
-            "containerName": container,
+            "fileShareName" if share else "containerName": container,
             "endpoint": STORAGE_SUFFIX,
             "protocol": "https",
-            "isDefault": default,
+            "isDefault": name == BLOB_STORE,
             "serviceDataAccessAuthIdentity": "None",
             "credentials": {"credentialsType": "Sas"},
         }

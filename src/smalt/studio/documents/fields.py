@@ -22,6 +22,11 @@ FAULTS_MOST = 100  # that one reads; the likeliest name for each takes time
 _SECONDS_MOST = 10**9  # thirty years
 
 
+def in_file(id_: str) -> str:
+    """An id as files and the SDK write it; anything else, such as a short name, as it is."""
+    return f"azureml:{id_}" if id_.lower().startswith("/subscriptions/") else id_
+
+
 @dataclass
 class Sent:
     """A job as the API takes it, what has to be there before it, by its address below the workspace; what is wrong."""

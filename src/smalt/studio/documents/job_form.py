@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from smalt.store.document import Document
-from smalt.studio.documents.fields import DATA_TYPES
+from smalt.studio.documents.fields import DATA_TYPES, in_file
 from smalt.studio.documents.job_written import literal
 from smalt.studio.documents.written import Fault, Faulty
 
@@ -42,7 +42,7 @@ def document(fields: Mapping[str, str]) -> Document:
         "type": "command",
         **said,
         "command": command,
-        "code": fields.get("code", "").strip(),
+        "code": in_file(fields.get("code", "").strip()),
         "environment": fields.get("environment", "").strip(),
         "compute": f"azureml:{compute.removeprefix('azureml:')}" if compute else "",
         "inputs": {one.name: _given(one) for one in ports(fields, "input")},

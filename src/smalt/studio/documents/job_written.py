@@ -8,7 +8,7 @@ from typing import Any
 
 from smalt.arm.durations import seconds_of
 from smalt.store.document import Document, part
-from smalt.studio.documents.fields import MODES
+from smalt.studio.documents.fields import MODES, in_file
 
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/{}Job.schema.json"
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -89,7 +89,7 @@ def _runs(given: Mapping[str, Any]) -> Document:
     kind = str(spread.pop("distribution_type", "")).lower()
     found: Document = {
         "command": given.get("command"),
-        "code": given.get("codeId"),
+        "code": in_file(str(given.get("codeId") or "")),
         "environment": _named(given.get("environmentId")),
         "environment_variables": dict(part(given, "environmentVariables")),
         "resources": resources,

@@ -64,7 +64,7 @@ async def show(visit: Visit) -> Response:
         metric=metric,
         group=group,
         scatter=scatter,
-        missing=[one for one in _names(visit) if one not in documents],
+        missing=[one for one in names_of(visit) if one not in documents],
         given=given,
         groups=_groups(group, columns, names, values, metrics),
         provenance=await _provenance(visit, names),
@@ -119,7 +119,7 @@ def number_of(text: Any) -> float | str | None:
     return number if math.isfinite(number) else str(text)
 
 
-def _names(visit: Visit) -> list[str]:
+def names_of(visit: Visit) -> list[str]:
     """Raises Refused."""
     given = visit.http.query_params.get("jobs", "")
     names = list(dict.fromkeys(filter(None, (one.strip() for one in given.split(",")))))
@@ -134,7 +134,7 @@ def _names(visit: Visit) -> list[str]:
 
 async def _documents(visit: Visit) -> dict[str, Document]:
     """In the order of the URL. Raises Refused, also where fewer than two are to be seen."""
-    names = _names(visit)
+    names = names_of(visit)
     found = {name.lower(): one for name, one in (await named(visit, names)).items()}
     if len(found) < 2:
         raise Refused(404, "NotFound", "Of these jobs there are not two (any more) that you may see.")
@@ -215,8 +215,9 @@ def _mean(known: Sequence[float]) -> tuple[float, float] | None:
 
 
 async def _provenance(visit: Visit, names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """In what two jobs differ of what they were made from: what, and what each has; of more than two nothing."""
-    if len(names) != 2:
+    """In what two jobs differ of what they were made from: what, and what each has; of more than two nothing,
+    and nothing for guests: code and variables are no part of a page that is shared."""
+    if len(names) != 2 or visit.guest:
         return []
     one, other = await asyncio.gather(*(visit.api.get(f"{visit.workspace}/jobs/{name}/provenance") for name in names))
     return [(path, _said(before), _said(after)) for path, before, after in differences(bits(one), bits(other))]
@@ -231,4 +232,8 @@ def _said(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-ROUTES = (get("/jobs/compare", show), get("/jobs/compare/table", table), get("/jobs/compare/lines", lines))
+ROUTES = (
+    get("/jobs/compare", show, shared=True),
+    get("/jobs/compare/table", table, shared=True),
+    get("/jobs/compare/lines", lines, shared=True),
+)

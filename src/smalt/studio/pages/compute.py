@@ -42,6 +42,7 @@ async def show(visit: Visit) -> Response:
         compute=compute,
         queue=queue["properties"],
         events=events["value"][-20:],
+        machine=part(document["properties"], "properties"),
         programs=[one for one in compute["applications"] if one["displayName"] != "Jupyter"] if instance else [],
         idle=_minutes(document) if instance else "",
         times=_times(compute["schedules"]),

@@ -24,7 +24,8 @@ MIRROR_MOST = 50  # percent
 
 async def show(visit: Visit) -> Response:
     tab = visit.http.query_params.get("tab", "")
-    if tab not in TABS:
+    tabs = {"": TABS[""]} if visit.guest else TABS
+    if tab not in tabs:
         raise Refused(404, "NotFound", f"An endpoint has no tab {tab[:40]!r}.")
     cursor = await visit.cursor()
     query = {"count": str(PAGE)}
@@ -43,7 +44,7 @@ async def show(visit: Visit) -> Response:
         visit,
         cursor=cursor,
         tab=tab,
-        tabs=TABS,
+        tabs=tabs,
         endpoint=endpoint,
         deployments=deployments,
         more=following(found),
@@ -174,4 +175,4 @@ def deployment_of(deployment: Document, endpoint: Document) -> dict[str, Any]:
     }
 
 
-ROUTES = (get("/endpoints/{name}", show), get("/endpoints/{name}/numbers", numbers))
+ROUTES = (get("/endpoints/{name}", show, shared=True), get("/endpoints/{name}/numbers", numbers, shared=True))

@@ -36,7 +36,7 @@ async def instances(visit: Visit, endpoint: str) -> list[Document]:
     """Those that ran in the last two minutes: deployment, instance, cpu (processors) and memory (MB), the newest."""
     asked = {
         "metricnames": ",".join(USED),
-        "$filter": "deployment eq '*' and instance eq '*'",
+        "$filter": "deployment eq '*' and instanceId eq '*'",
         "timespan": "PT2M",
         "interval": "PT1M",
         "aggregation": "Average",
@@ -46,7 +46,7 @@ async def instances(visit: Visit, endpoint: str) -> list[Document]:
         values = [one["average"] for one in data if one.get("average") is not None]
         if values:
             share = values[-1] / 1000 if name == "CpuUtilizationMillicores" else values[-1]
-            found[labels["deployment"], labels["instance"]][USED[name]] = share
+            found[labels["deployment"], labels["instanceid"]][USED[name]] = share
     return [{"deployment": of, "instance": one, **used} for (of, one), used in sorted(found.items())]
 
 

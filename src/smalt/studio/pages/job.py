@@ -11,12 +11,14 @@ from urllib.parse import quote
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.store.document import Document, part
+from smalt.studio.documents.notebook_form import PROPERTY as NOTEBOOK
 from smalt.studio.files.answers import file_routes
 from smalt.studio.files.browser import browsed
 from smalt.studio.files.place import of_version
 from smalt.studio.files.reading import Files
 from smalt.studio.pages.assets import lineage, named
 from smalt.studio.pages.job_files import files_of, local
+from smalt.studio.pages.job_shell import ways_in
 from smalt.studio.pages.job_use import USES
 from smalt.studio.pages.jobs import shown
 from smalt.studio.pages.pipeline import steps_of
@@ -35,6 +37,7 @@ TABS = {
     "artifacts": "Artifacts",
     "origin": "Code and environment",
 }
+SHARED_NOT = ("origin",)  # its code is no part of a page that is shared
 OF_TYPE = {"steps": "Pipeline", "trials": "Sweep"}  # tabs that only jobs of one type have
 _OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
 POSITION = "smalt.queue_position"
@@ -59,10 +62,11 @@ async def show(visit: Visit) -> Response:
     happened = events["value"][-HISTORY:]
     job = {**shown(document), **_more(document["properties"], run, happened)}
     tabs = {key: label for key, label in TABS.items() if OF_TYPE.get(key) in (None, job["type"])}
+    tabs = {key: label for key, label in tabs.items() if not (visit.guest and key in SHARED_NOT)}
     if tab not in tabs:
         raise Refused(404, "NotFound", f"A job of the type {job['type']} has no tab {tab!r}.")
     values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, "job": job, "events": happened}
-    values["parent"] = run.get("parentRunId")
+    values |= {"parent": run.get("parentRunId"), "ways": ways_in(visit, document)}
     read = {
         "": _overview,
         "steps": steps_of,
@@ -178,11 +182,16 @@ async def _origin(visit: Visit, document: Document) -> Document:
     }
 
 
-async def _code(visit: Visit) -> Files:
-    made = await visit.api.get(f"{_path(visit)}/provenance")
+async def code_of(visit: Visit, name: str) -> Files:
+    """The files of its code. Raises Refused(404) where none was uploaded."""
+    made = await visit.api.get(f"{visit.workspace}/jobs/{name}/provenance")
     if not _is_id(made.get("code")):
-        raise Refused(404, "NotFound", f"Job {_name(visit)} has no code that was uploaded.")
+        raise Refused(404, "NotFound", f"Job {name} has no code that was uploaded.")
     return await _files(visit, made["code"])
+
+
+async def _code(visit: Visit) -> Files:
+    return await code_of(visit, _name(visit))
 
 
 async def _files(visit: Visit, code: str) -> Files:
@@ -239,6 +248,7 @@ def _more(properties: Document, run: Document, happened: Sequence[Document]) -> 
         "position": kept.get(POSITION),
         "priority": PRIORITIES[int(part(properties, "queueSettings").get("priority") or 2) - 1],
         "over": properties["status"] in ENDED,
+        "notebook": str(kept.get(NOTEBOOK) or "").rpartition("/"),
         "services": {name: one for name, one in services.items() if name not in ("Studio", "Tracking")},
     }
 
@@ -261,12 +271,12 @@ def _ports(visit: Visit, properties: Mapping[str, Any], name: str, kind: str) ->
 
 
 ROUTES = (
-    get("/jobs/{name}", show),
+    get("/jobs/{name}", show, shared=True),
     get("/jobs/{name}/code", show),
     *file_routes("/jobs/{name}/code", _code),
-    get("/jobs/{name}/metrics", points),
+    get("/jobs/{name}/metrics", points, shared=True),
     get("/jobs/{name}/mlflow", mlflow),
-    get("/jobs/{name}/logs", logs),
+    get("/jobs/{name}/logs", logs, shared=True),
     post("/jobs/{name}/cancel", cancel),
     post("/jobs/{name}/priority", prioritise),
     post("/jobs/{name}/archive", archive),

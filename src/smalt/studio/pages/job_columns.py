@@ -16,6 +16,7 @@ from smalt.studio.rendering import moment
 KNOWN = {"type": "Type", "experiment": "Experiment", "created": "Submitted", "by": "By", "duration": "Took",
          "compute": "Compute", "tags": "Tags", "description": "Description"}  # fmt: skip
 USUAL = ("type", "experiment", "created", "by")
+ORDERED = ("created", "duration")  # of KNOWN
 LOGGED = ("metrics", "params", "tags")
 MOST = 30
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -41,7 +42,7 @@ class Column:
     def order(self) -> str:
         """How a list is ordered by it; '': it cannot be."""
         if not self.kind:
-            return "created" if self.key == "created" else ""
+            return self.key if self.key in ORDERED else ""
         if _PLAIN.fullmatch(self.key):
             return self.spelled
         return f'{self.kind}."{self.key}"' if _QUOTABLE.fullmatch(self.key) else ""

@@ -42,4 +42,4 @@ def local(url: str) -> str:
     return f"{parts.path}?{parts.query}"
 
 
-ROUTES = (get("/jobs/{name}/search", search),)
+ROUTES = (get("/jobs/{name}/search", search, shared=True),)

@@ -15,6 +15,7 @@ from smalt.studio.pages import job_columns
 from smalt.studio.pages.job_columns import KNOWN, Column
 from smalt.studio.pages.job_search import Asked, jobs_of
 from smalt.studio.pages.jobs import PAGE, STATUSES, TYPES, shown
+from smalt.studio.pages.views import of_list
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get
@@ -52,6 +53,7 @@ async def show(visit: Visit) -> Response:
         statuses=STATUSES,
         types=TYPES,
         csv_most=CSV_MOST,
+        views=await of_list(visit, "jobs"),
     )
 
 

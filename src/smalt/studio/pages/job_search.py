@@ -40,6 +40,11 @@ class Asked:
         )
 
     @property
+    def any(self) -> bool:
+        """Whether it is of some jobs alone."""
+        return bool(self.like.strip() or self.view or self.after or any(self.chosen.values()))
+
+    @property
     def by_runs(self) -> bool:
         return bool(self.like.strip()) or self.order not in ("", "created")
 

@@ -81,4 +81,4 @@ def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-ROUTES = (get("/jobs/{name}/use", use),)
+ROUTES = (get("/jobs/{name}/use", use, shared=True),)

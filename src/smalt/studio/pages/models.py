@@ -29,12 +29,13 @@ _PARAMETERS = 100
 
 async def show(visit: Visit) -> Response:
     tab = visit.http.query_params.get("tab", "")
-    if tab not in TABS:
+    tabs = {"": TABS[""]} if visit.guest else TABS  # its files are no part of a page that is shared
+    if tab not in tabs:
         raise Refused(404, "NotFound", f"A model has no tab {tab[:40]!r}.")
     cursor = await visit.cursor()
     version = await version_at(visit, MODELS)
     properties = version["properties"]
-    values: Document = {"cursor": cursor, "tab": tab, "tabs": TABS, **described(visit, MODELS, version)}
+    values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, **described(visit, MODELS, version)}
     values["asset"] |= {"stage": properties.get("stage") or ""}
     values |= {"model_type": properties["modelType"], "uri": properties["modelUri"], "stages": STAGES}
     values["sha256"] = part(properties, "properties").get("smalt.sha256") or ""
@@ -80,7 +81,7 @@ async def _made(visit: Visit, version: Document, found: Document) -> Document:
 async def _signed(visit: Visit, version: Document) -> Document:
     """What its MLmodel says: `flavors`, `inputs`, `outputs`; `unsigned`: why there is nothing."""
     none: Document = {"flavors": [], "inputs": [], "outputs": [], "unsigned": ""}
-    if version["properties"]["modelType"] != "mlflow_model":
+    if visit.guest or version["properties"]["modelType"] != "mlflow_model":
         return none
     try:
         text = await (await _of(visit, version)).read("MLmodel", 0, _MLMODEL_MOST)
@@ -121,4 +122,8 @@ async def _source(visit: Visit) -> Files:
     return await _of(visit, await version_at(visit, MODELS))
 
 
-ROUTES = (*MODELS.routes, get("/models/{name}/{version}", show), *file_routes("/models/{name}/{version}", _source))
+ROUTES = (
+    *MODELS.routes,
+    get("/models/{name}/{version}", show, shared=True),
+    *file_routes("/models/{name}/{version}", _source),
+)

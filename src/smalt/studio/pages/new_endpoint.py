@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from smalt.store.document import Document, part
 from smalt.studio.documents.deployment import endpoint_yaml, sdk_code, sent
+from smalt.studio.documents.fields import in_file
 from smalt.studio.documents.written import dump
 from smalt.studio.pages.endpoint import deployment_of
 from smalt.studio.pages.endpoint_actions import change, whole
@@ -135,7 +136,10 @@ def _documents(visit: Visit) -> tuple[Document, Document]:
     if given.get("environment"):
         deployment["environment"] = given["environment"]
     if given.get("code") or given.get("script"):
-        deployment["code_configuration"] = {"code": given.get("code", ""), "scoring_script": given.get("script", "")}
+        deployment["code_configuration"] = {
+            "code": in_file(given.get("code", "")),
+            "scoring_script": given.get("script", ""),
+        }
     return endpoint_yaml(given["endpoint"], given.get("auth") or "key"), deployment
 
 

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.arm.threads import Threads
 from smalt.store.document import Document
-from smalt.studio.documents import job_form
+from smalt.studio.documents import job_form, notebook_form
 from smalt.studio.documents.fields import DATA_TYPES, MODES, Sent
 from smalt.studio.documents.job_code import sdk_code
 from smalt.studio.documents.job_sent import sent
@@ -36,6 +36,8 @@ EXAMPLE = {
 
 async def show(visit: Visit) -> Response:
     """`?from=NAME`: as that job was made; `?mode=yaml`."""
+    if visit.http.query_params.get("mode") == "notebook":
+        return await _notebook(visit)
     by_form = visit.http.query_params.get("mode") != "yaml"
     document: Document = {**EXAMPLE, "command": ""} if by_form else EXAMPLE
     name = visit.http.query_params.get("from", "")
@@ -59,6 +61,16 @@ async def preview(visit: Visit) -> Response:
     return page("job_preview.html", visit, yaml=dump(document), code=sdk_code(document))
 
 
+async def notebook(visit: Visit) -> Response:
+    """A job that runs a notebook."""
+    return await _submitted(visit, Written(_of_notebook(visit)))
+
+
+async def notebook_preview(visit: Visit) -> Response:
+    document = _of_notebook(visit)
+    return page("job_preview.html", visit, yaml=dump(document), code=sdk_code(document))
+
+
 async def check(visit: Visit) -> Response:
     """What is wrong, each with its line; nothing is kept."""
     try:
@@ -75,6 +87,13 @@ async def check(visit: Visit) -> Response:
 async def submit(visit: Visit) -> Response:
     try:
         document = await _document(visit)
+    except Faulty as error:
+        raise Refused(400, "InvalidJob", str(error)) from None
+    return await _submitted(visit, document)
+
+
+async def _submitted(visit: Visit, document: Written) -> Response:
+    try:
         ready = await _sent(visit, document)
     except Faulty as error:
         raise Refused(400, "InvalidJob", str(error)) from None
@@ -105,6 +124,13 @@ async def _sent(visit: Visit, document: Written) -> Sent:
 def _of_form(visit: Visit) -> Document:
     try:
         return job_form.document(visit.fields)
+    except Faulty as error:
+        raise Refused(400, "InvalidForm", str(error)) from None
+
+
+def _of_notebook(visit: Visit) -> Document:
+    try:
+        return notebook_form.document(visit.fields)
     except Faulty as error:
         raise Refused(400, "InvalidForm", str(error)) from None
 
@@ -151,6 +177,20 @@ async def _form(visit: Visit, document: Document, name: str) -> Response:
     )
 
 
+async def _notebook(visit: Visit) -> Response:
+    """`?datastore=NAME&path=…`: of a datastore's files; otherwise of the browser's machine."""
+    store, path = (visit.http.query_params.get(name, "") for name in ("datastore", "path"))
+    source = visit.link(f"/datastores/{quote(store)}/file", path=path) if store and path else ""
+    return page(
+        "new_job_notebook.html",
+        visit,
+        environment=notebook_form.ENVIRONMENT,
+        source=source,
+        source_name=path.rpartition("/")[2],
+        **await _choices(visit),
+    )
+
+
 async def _yaml(visit: Visit, text: str, name: str) -> Response:
     return page("new_job_yaml.html", visit, yaml=text, origin=name)
 
@@ -183,4 +223,6 @@ ROUTES = (
     post("/jobs/new/preview", preview),
     post("/jobs/new/check", check),
     post("/jobs/new", submit),
+    post("/jobs/new/notebook", notebook),
+    post("/jobs/new/notebook/preview", notebook_preview),
 )

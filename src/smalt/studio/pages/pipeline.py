@@ -34,7 +34,7 @@ class Drawn:
 
 async def steps_of(visit: Visit, document: Document) -> Document:
     """What the tab's template takes. `open` of the URL names the pipelines among the steps that are opened."""
-    opened = set((visit.http.query_params.get("open") or "").split(",")[:OPENED_MOST]) - {""}
+    opened = set() if visit.guest else set((visit.http.query_params.get("open") or "").split(",")[:OPENED_MOST]) - {""}
     as_table = visit.http.query_params.get("as") == "table"
     try:
         steps = await _steps(visit, document["name"])
@@ -91,7 +91,7 @@ class _Picture:
         short = title if len(title) <= TITLE_MOST else f"{title[: TITLE_MOST - 1]}…"
         id_ = self._visit.workspace.child("jobs", step["job"]).key if step["job"] else ""
         toggle = ""
-        if step["type"] == "pipeline" and step["submitted"]:
+        if step["type"] == "pipeline" and step["submitted"] and not self._visit.guest:
             others = self._opened ^ {step["job"]}
             toggle = self._visit.here(open=",".join(sorted(others)) or None)
         return Drawn(box, box.x, box.y, step, short, id_, bool(box.inner), toggle)

@@ -115,4 +115,4 @@ def _is_maximized(objective: Document) -> bool:
     return str(objective.get("goal") or "").lower() == "maximize"
 
 
-ROUTES = (get("/jobs/{name}/trials", table),)
+ROUTES = (get("/jobs/{name}/trials", table, shared=True),)

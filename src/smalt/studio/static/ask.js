@@ -55,6 +55,11 @@ customElements.define("s-ask", class extends HTMLElement {
       this.said.textContent = this.of.length > 1 ? "No deployment takes traffic: choose one." : "There is no deployment yet.";
       return;
     }
+    const { state } = this.of.selectedOptions[0].dataset;
+    if (state && state !== "Succeeded") {
+      this.said.textContent = `${this.of.value} does not answer: it is ${state}.`;
+      return;
+    }
     try {
       const answer = await fetch(here(this.dataset.swagger), { headers: await this.headers() });
       if (!answer.ok) throw new Error(`${answer.status}`);

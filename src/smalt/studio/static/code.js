@@ -1,5 +1,6 @@
 // <s-code>: files or a folder of this machine, uploaded as code; its id is in the form's hidden field then.
-import { asCode, size } from "./code-upload.js";
+import { size } from "./blobs.js";
+import { asCode } from "./code-upload.js";
 
 customElements.define("s-code", class extends HTMLElement {
   connectedCallback() {
@@ -12,6 +13,7 @@ customElements.define("s-code", class extends HTMLElement {
     }
     this.querySelector("[data-clear]")?.addEventListener("click", () => {
       this.turn += 1;
+      this.control?.abort();
       this.unready("");
       this.bar.hidden = true;
       this.id_.value = "";
@@ -32,11 +34,13 @@ customElements.define("s-code", class extends HTMLElement {
 
   async take(files) {
     const turn = ++this.turn;
+    this.control?.abort(); // of what was chosen before
+    this.control = new AbortController();
     this.bar.hidden = false;
     this.bar.value = 0;
     this.unready("The code is being uploaded: wait for it, and send the form then.");
     try {
-      const found = await asCode(this.dataset.workspace, files, (part) => { this.bar.value = part; });
+      const found = await asCode(this.dataset.workspace, files, (part) => { this.bar.value = part; }, this.control.signal);
       if (turn !== this.turn) return;
       this.unready("");
       this.id_.value = found.id;
@@ -44,6 +48,7 @@ customElements.define("s-code", class extends HTMLElement {
       this.id_.dispatchEvent(new Event("change", { bubbles: true }));
     } catch (error) {
       if (turn !== this.turn) return;
+      this.control.abort(); // what is still on its way
       this.unready("The code was not uploaded: choose it again, or 'None'.");
       this.said.textContent = `It was not uploaded: ${error.message}`;
     } finally {

@@ -4,7 +4,7 @@
 const [RETRY_MS, RETRY_MOST_MS] = [1000, 60000]; // where an answer was a refusal, as when the session is over
 const KINDS = [
   "jobs", "schedules", "onlineEndpoints", "onlineEndpoints/deployments", "batchEndpoints", "batchEndpoints/deployments",
-  "models/versions", "data/versions", "environments/versions", "components/versions", "computes", "datastores",
+  "models/versions", "data/versions", "environments/versions", "components/versions", "computes", "datastores", "sharedLinks", "savedViews",
 ].map((kind) => `workspaces/${kind}`).concat("Microsoft.Insights/metricAlerts").join(",");
 
 class Feed {
@@ -20,7 +20,7 @@ class Feed {
 
   open() {
     const after = new URLSearchParams({ after: this.cursor, kind: KINDS });
-    this.source = new EventSource(`${this.url}?${after}`);
+    this.source = new EventSource(`${this.url}${this.url.includes("?") ? "&" : "?"}${after}`);
     this.source.onopen = () => { this.again = RETRY_MS; this.say("live"); };
     this.source.onmessage = (event) => {
       this.cursor = event.lastEventId;

@@ -5,6 +5,7 @@ const IMAGE_MOST = 64 * 1024 * 1024;
 const ROWS_MOST = 200;
 const COLUMNS_MOST = 50;
 const IMAGES = /\.(png|jpe?g|gif|webp|bmp)$/i;
+const NOTEBOOK_MOST = 16 * 1024 * 1024;
 const TABLES = /\.(csv|tsv)$/i;
 
 customElements.define("s-file", class extends HTMLElement {
@@ -19,6 +20,7 @@ customElements.define("s-file", class extends HTMLElement {
     this.append(title, download, this.said);
     if (IMAGES.test(name) && size <= IMAGE_MOST) return this.image(address, name);
     if (Number(size) === 0) return void (this.said.textContent = "It is empty.");
+    if (/\.ipynb$/i.test(name) && size <= NOTEBOOK_MOST && await this.notebook(address)) return;
     const answer = await fetch(address, { headers: { "x-ms-range": `bytes=0-${PIECE - 1}` } });
     if (!answer.ok) return void (this.said.textContent = `The file could not be read (${answer.status}).`);
     const bytes = new Uint8Array(await answer.arrayBuffer());
@@ -29,6 +31,14 @@ customElements.define("s-file", class extends HTMLElement {
     if (cut) this.said.textContent = `Its first ${Math.round(PIECE / 1000)} kB of ${Math.round(size / 1000)} kB.`;
     if (TABLES.test(name)) this.table(rows(text, /\.tsv$/i.test(name) ? "\t" : ","), cut);
     else this.text(/\.(json|ipynb)$/i.test(name) && !cut ? pretty(text) : text);
+  }
+
+  /** Whether it could be shown as one. */
+  async notebook(address) {
+    const [answer, { cells }] = await Promise.all([fetch(address), import("./cells.js")]);
+    const shown = answer.ok && cells(await answer.text());
+    if (shown) this.append(shown);
+    return Boolean(shown);
   }
 
   image(address, name) {

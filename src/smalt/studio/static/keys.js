@@ -1,6 +1,7 @@
 // ⌘K or Ctrl+K finds anything, `/` goes to the search of the page, `?` shows the keys, arrows go through the rows of a list.
 import { openPalette } from "./palette.js"; // here before it is wanted: what is typed at once is not lost
 
+const finds = document.getElementById("find"); // a guest, who sees one page, has nothing to find
 const typing = (element) => element?.closest?.("input, textarea, select, [contenteditable]");
 
 function showKeys() {
@@ -34,14 +35,14 @@ document.addEventListener("keydown", (event) => {
   const { key, target } = event;
   if ((event.ctrlKey || event.metaKey) && key.toLowerCase() === "k" && !event.altKey && !event.shiftKey) {
     event.preventDefault();
-    return void openPalette();
+    return void (finds && openPalette());
   }
   if (event.ctrlKey || event.metaKey || event.altKey || typing(target) || document.querySelector("dialog[open]")) return;
   if (key === "/") {
     event.preventDefault();
     const search = document.querySelector("main input[type=search], main [role=search] input:not([type=hidden])");
     if (search) search.focus();
-    else openPalette();
+    else if (finds) openPalette();
   } else if (key === "?") {
     event.preventDefault();
     showKeys();
@@ -50,5 +51,5 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-document.getElementById("find")?.addEventListener("click", openPalette);
+finds?.addEventListener("click", openPalette);
 document.getElementById("keys-shown")?.addEventListener("click", showKeys);

@@ -2,7 +2,6 @@
 import { join } from "./feed.js";
 
 const { feed, cursor } = document.body.dataset;
-const ENDED = ["Completed", "Failed", "Canceled"];
 const PAUSE_MS = 500; // between two looks at the same page, unless it says more
 const ANSWERING = ["dialog[open]", "select:focus", "input:focus", "textarea:focus"];
 const meanwhile = new Map(); // states by id, said while a part of the page is being asked for: what comes may be older
@@ -31,7 +30,6 @@ function show(change) {
   const live = document.getElementById("live");
   const wanted = (live?.dataset.refresh ?? "").split(" "); // ids, and kinds as the feed names them behind "workspaces/"
   const children = live?.hasAttribute("data-refresh-children") && change.what !== "described";
-  if (wanted.includes(id) && ENDED.includes(change.to)) document.getElementById("if-running")?.setAttribute("hidden", "");
   const jobs = change.type.endsWith("/jobs");
   const kind = change.type.replace(/^.*\/workspaces\//, ""); // of others than a workspace's: with its provider
   const named = wanted.some((one) => one && (one === kind || one === id || id.startsWith(`${one}/`)));

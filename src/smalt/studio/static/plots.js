@@ -54,7 +54,8 @@ class Plot extends HTMLElement {
       this.draw(columns, colour);
       this.chart.on("click", ({ dataIndex, value }) => {
         const job = jobs[this.at(value, dataIndex)];
-        if (job) location.href = this.getAttribute("open").replace("/jobs/-", `/jobs/${encodeURIComponent(job.name)}`);
+        const open = this.getAttribute("open"); // a guest sees no other page
+        if (job && open) location.href = open.replace("/jobs/-", `/jobs/${encodeURIComponent(job.name)}`);
       });
       this.sized = new ResizeObserver(() => this.chart.resize());
       this.sized.observe(this.place);

@@ -1,4 +1,4 @@
-import "./copies.js";
+import "./copy.js";
 import "./dialogs.js";
 import "./forms.js";
 import "./keys.js";
@@ -21,10 +21,10 @@ for (const fold of document.querySelectorAll("button.fold")) {
 
 // What is large is had where it is used.
 const ELEMENTS = [
-  "ask", "build", "chart", "code", "columns", "copy", "file", "graph", "lines", "log", "many", "since", "tail", "traffic", "upload", "views", "yaml",
+  "ask", "build", "chart", "code", "columns", "file", "graph", "lines", "log", "many", "notebook", "since", "tail", "traffic", "upload", "views", "yaml", "zone",
 ];
 for (const name of ELEMENTS) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
-if (document.querySelector("form[data-new-data]")) import("./new-data.js");
+if (document.querySelector("form[data-new-asset]")) import("./new-asset.js");
 if (document.querySelector("s-scatter, s-parallel")) import("./plots.js");
 
 // A form of choices shows what is chosen at once.

@@ -1,19 +1,18 @@
-// <s-views data-kept="KEY">: what a list shows, kept under a name in this browser; what is shared is its URL.
+// <s-views data-kept="KEY">: the list's saved views (links in it, each with the query that it stands for in `data-query`) as
+// one choice, and a form that saves what is shown now. Those that an older Smalt kept in this browser are offered as well.
 customElements.define("s-views", class extends HTMLElement {
   connectedCallback() {
-    this.innerHTML = `<label>Views <select><option value="">–</option></select></label>
-      <button type="button" class="save">Save the view</button><button type="button" class="drop" hidden>Forget it</button>
-      <dialog aria-label="Save the view"><label>Name <input maxlength="80"></label>
-      <div class="row"><button type="button" class="main keep">Save</button><button type="button" data-closes>Cancel</button></div></dialog>`;
-    [this.select, this.dialog, this.drop, this.name] = ["select", "dialog", ".drop", "dialog input"].map((one) => this.querySelector(one));
-    this.name.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(), this.keep(); });
-    this.querySelector(".save").addEventListener("click", () => this.dialog.showModal());
-    this.querySelector(".keep").addEventListener("click", () => this.keep());
-    this.drop.addEventListener("click", () => this.change((views) => { delete views[this.select.value]; }));
-    for (const what of ["change", "input"]) this.addEventListener(what, (event) => event.stopPropagation()); // they filter nothing
+    [this.select, this.dialog, this.save] = ["select", "dialog", ".save"].map((one) => this.querySelector(one));
+    this.select.append(...this.old());
+    this.select.hidden = false;
+    this.save.addEventListener("click", () => {
+      this.querySelector("[name=query]").value = this.here();
+      this.dialog.showModal();
+    });
     this.select.addEventListener("change", () => {
-      const view = this.views()[this.select.value];
-      if (view !== undefined) location.search = view;
+      const { dataset } = this.select.selectedOptions[0];
+      if (dataset.to) location.assign(dataset.to);
+      else if (dataset.query) location.search = dataset.query;
     });
     document.addEventListener("htmx:pushedIntoHistory", this.heard = () => this.show());
     this.show();
@@ -23,36 +22,29 @@ customElements.define("s-views", class extends HTMLElement {
     document.removeEventListener("htmx:pushedIntoHistory", this.heard);
   }
 
-  views() {
-    try {
-      return JSON.parse(localStorage.getItem(this.dataset.kept)) ?? {};
-    } catch {
-      return {};
-    }
-  }
-
-  change(how) {
-    const views = this.views();
-    how(views);
-    localStorage.setItem(this.dataset.kept, JSON.stringify(views));
-    this.show();
-  }
-
-  keep() {
-    const name = this.name.value.trim();
-    if (!name) return this.name.focus();
+  here() {
     const here = new URLSearchParams(location.search);
-    here.delete("after");
-    this.change((views) => { views[name] = here.toString(); });
-    this.dialog.close();
+    for (const name of ["after", "wsid"]) here.delete(name);
+    for (const [name, value] of [...here]) if (!value) here.delete(name);
+    return here.toString();
+  }
+
+  old() {
+    let kept = {};
+    try {
+      kept = JSON.parse(localStorage.getItem(this.dataset.kept)) ?? {};
+    } catch { /* of no use */ }
+    return Object.entries(kept).map(([name, query]) => {
+      const option = new Option(`${name} (in this browser)`);
+      option.dataset.query = query;
+      return option;
+    });
   }
 
   show() {
-    const here = new URLSearchParams(location.search);
-    here.delete("after");
-    const views = this.views();
-    const now = Object.keys(views).find((name) => views[name] === here.toString()) ?? "";
-    this.select.replaceChildren(...["", ...Object.keys(views).sort()].map((name) => new Option(name || "–", name, false, name === now)));
-    this.drop.hidden = !now;
+    const sorted = (query) => { const found = new URLSearchParams(query); found.sort(); return found.toString(); };
+    const now = sorted(this.here());
+    const options = [...this.select.options];
+    this.select.selectedIndex = Math.max(0, options.findIndex(({ dataset }) => dataset.query !== undefined && sorted(dataset.query) === now));
   }
 });

@@ -101,8 +101,12 @@ class DatastoreApp:
                 " which cannot be read through it; copy the data into a blob datastore of this platform.",
                 "datastores",
             )
-        settings, container = self._platform.settings, str(row.properties["containerName"])
-        account = str(row.properties["accountName"])
+        # a file share of the platform's own is a container, and said to be one: its files come as blobs
+        settings, properties = self._platform.settings, row.properties
+        account, container = (
+            str(properties["accountName"]),
+            properties.get("containerName") or properties["fileShareName"],
+        )
         letters = self._allowed(principal, workspace, row)
         section = {
             # without DNS for {account}.blob.{suffix}: the client writes https://{accountName}.blob.{endpoint}/…
@@ -118,7 +122,7 @@ class DatastoreApp:
             "resourceGroup": workspace.group,
         }
         self._platform.audit.secret_read(workspace.child("datastores", row.name), "datastore")
-        return {**_described(row), "azureStorageSection": section}
+        return {**_described(row), "dataStoreType": "AzureBlob", "azureStorageSection": section}
 
     def _allowed(self, principal: Principal, workspace: ResourceId, row: Row) -> str:
         """What the SAS may do: all that listSecrets would hand out, or what the principal's own token opens.

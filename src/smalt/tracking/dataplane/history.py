@@ -5,7 +5,8 @@
     GET   /history/v1.0{WS}/runs/{job}/metricsingest/wait       whether all that was logged is kept: it is
     GET   /history/v1.0{WS}/runs/{job}/serviceinstances/{node}  the services that it asked for, on one of its nodes
     POST  /history/v1.0{WS}/rundata
-    PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, hidden
+    PATCH /history/v1.0{WS}/[experiments/{e}/]runs/{job}        display name, tags, description, properties, hidden
+    PATCH /history/v1.0{WS}/experimentids/{id}/runs/{job}       the same, as mldesigner 0.1 sends what a step says
     POST  /data|/modelregistry/v1.0{WS}/…/batchGetResolvedUris  where named outputs are
 
 Source: the request traces of azure-ai-ml 1.35.2 (run history REST, api-version v1.0).
@@ -39,6 +40,7 @@ from smalt.arm.router import Authenticate, Authorize, guarded, read_json
 from smalt.arm.runs import JOBS, JobRuns, described, run_type
 from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
+from smalt.auth.shared_links import signed_for
 from smalt.settings import ARTIFACT_CONTAINER, STORAGE_SUFFIX
 from smalt.store import pages, resources
 from smalt.store.resources import Row
@@ -50,7 +52,7 @@ CHILDREN_MOST = 10_000
 THREADS = 16
 _WORKSPACE = r"/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)"
 _RUN = re.compile(
-    rf"/history/v1\.0{_WORKSPACE}/(?:experiments/[^/]+/)?runs/([^/]+)(?:/(details|children|metricsingest/wait))?/?",
+    rf"/history/v1\.0{_WORKSPACE}/(?:experiment(?:s|ids)/[^/]+/)?runs/([^/]+)(?:/(details|children|metricsingest/wait))?/?",
     re.IGNORECASE,
 )
 _SERVICES_OF = re.compile(rf"/history/v1\.0{_WORKSPACE}/runs/([^/]+)/serviceinstances/([0-9]{{1,9}})/?", re.IGNORECASE)
@@ -121,7 +123,9 @@ class HistoryApp:
                 return JSONResponse({})
             if what == "children":
                 return JSONResponse(await self._threads.run(self._children, row, http))
-            return JSONResponse(await self._threads.run(self._details if what == "details" else self._whole, row))
+            if what == "details":
+                return JSONResponse(await self._threads.run(self._details, row, signed_for(principal, SAS_S)))
+            return JSONResponse(await self._threads.run(self._whole, row))
         if found := _SERVICES_OF.fullmatch(path):
             *names, job, node = found.groups()
             if http.method not in ("GET", "HEAD"):
@@ -145,8 +149,9 @@ class HistoryApp:
 
     async def _job(self, principal: Principal, workspace: ResourceId, job: str, method: str) -> Row:
         verb = "write" if method == "PATCH" else "read"
-        await self._threads.run(self._authorize, principal, f"{ML}/workspaces/jobs/{verb}", workspace.key)
-        row = await self._threads.run(self._read, workspace.child("jobs", job).key)
+        key = workspace.child("jobs", job).key
+        await self._threads.run(self._authorize, principal, f"{ML}/workspaces/jobs/{verb}", key)
+        row = await self._threads.run(self._read, key)
         if row is None:
             raise not_found("Run", job)
         return row
@@ -210,14 +215,14 @@ class HistoryApp:
             run["error"] = {"error": {"code": "UserError", "message": "", **status["error"]}}
         return run
 
-    def _details(self, row: Row) -> dict[str, Any]:
+    def _details(self, row: Row, signed_s: float) -> dict[str, Any]:
         """What `jobs.stream` reads again and again: the status, and a URL with a SAS for each log."""
         built = self._platform.environments.built(((row.spec.get("smalt") or {}).get("plan") or {}).get("key", ""))
         warnings = [{"source": "environment", "message": note} for note in (built.notes if built else ())]
         run = self._whole(row)
         return {
             **{key: run[key] for key in run if key not in ("outputs", "hidden", "displayName")},
-            "logFiles": self._logs(row),
+            "logFiles": self._logs(row, signed_s),
             "warnings": warnings,
             "error": run.get("error"),
             "runDefinition": {},
@@ -225,7 +230,7 @@ class HistoryApp:
             "outputDatasets": [],
         }
 
-    def _logs(self, row: Row) -> dict[str, str]:
+    def _logs(self, row: Row, signed_s: float) -> dict[str, str]:
         """The streamed logs first.
 
         Clients ask for all again and again, so of the files that a job left there in numbers only the first are shown;
@@ -239,7 +244,7 @@ class HistoryApp:
         found: dict[str, str] = {}
         listed = chain.from_iterable(blobs.list(account, ARTIFACT_CONTAINER, base + folder) for folder in _LOG_FOLDERS)
         for name, _, _ in islice(listed, LOGS_MOST):
-            token = blobs.sas(account, "r", SAS_S, container=ARTIFACT_CONTAINER, blob=name)
+            token = blobs.sas(account, "r", signed_s, container=ARTIFACT_CONTAINER, blob=name)
             url = (
                 f"{self._platform.settings.url}/{account}.blob.{STORAGE_SUFFIX}"
                 f"/{ARTIFACT_CONTAINER}/{quote(name)}?{token}"

@@ -1,7 +1,8 @@
 """An MLflow model in place of an entry script: it reads each file of a mini-batch, and predicts.
 
 A row of the result is a line of CSV: row, prediction, file. `row` counts the rows of the file from 0, and is there for
-tables alone; of an image there is one line. A prediction is as the model returned it; one of several values is JSON.
+tables alone; of an image there is one line. Of an MLTable it counts those of the mini-batch, whose number is in place
+of the file. A prediction is as the model returned it; one of several values is JSON.
 https://learn.microsoft.com/azure/machine-learning/how-to-mlflow-batch
 """
 
@@ -39,7 +40,7 @@ def script(folder: str) -> Script:
 
     def run(files: Any, context: Any) -> list[str]:
         if not isinstance(files, list):
-            raise NotScored("An MLflow model without an entry script takes files; this mini-batch is a table.")
+            return _rows(loaded[0], _of_types(files, _types(loaded[0])), str(context.minibatch_index))
         return [line for file in files for line in _lines(loaded[0], Path(file))]
 
     return Script(init, run, lambda: None)
@@ -48,16 +49,34 @@ def script(folder: str) -> Script:
 def _lines(model: Any, file: Path) -> list[str]:
     kind = file.suffix.lower()
     if kind in TABLES:
-        frame = _table(file, kind, _types(model))
-        found = _predictions(model.predict(frame))
-        if len(found) != len(frame):
-            raise NotScored(f"The model gave {len(found)} predictions for the {len(frame)} rows of {file.name}.")
-        return [_line(number, one, file.name) for number, one in enumerate(found)]
+        return _rows(model, _table(file, kind, _types(model)), file.name)
     if kind in IMAGES:
         found = _predictions(model.predict(_image(model, file)))
         return [_line("", found[0] if len(found) == 1 else found, file.name)]
     known = ", ".join((*TABLES, *IMAGES))
     raise NotScored(f"Error processing input file {file.name}: files of type '{kind}' are none of {known}.")
+
+
+def _rows(model: Any, frame: Any, where: str) -> list[str]:
+    """A line for each row of a table; `where` it is from."""
+    found = _predictions(model.predict(frame))
+    if len(found) != len(frame):
+        raise NotScored(f"The model gave {len(found)} predictions for the {len(frame)} rows of {where}.")
+    return [_line(number, one, where) for number, one in enumerate(found)]
+
+
+def _of_types(frame: Any, types: Any) -> Any:
+    """The columns of an MLTable as the signature says them. Raises NotScored for a value that cannot be."""
+    for name in (one for one in types if one in frame.columns):
+        column = frame[name]
+        try:
+            if types[name] != "object":
+                frame[name] = column.astype(types[name])
+            elif column.dtype != object:
+                frame[name] = column.astype("string").astype(object).where(column.notna(), None)
+        except (ValueError, TypeError) as error:
+            raise NotScored(f"Column {name!r} of the table is no {types[name]}: {error}") from error
+    return frame
 
 
 def _types(model: Any) -> Any:

@@ -4,13 +4,14 @@
 
 `status`: `want` (power, and a serial number for each time that somebody wanted something), `serial` (up to which that
 was done), `task` (named before it is started), `attempt`, `shown` (Azure's word), `last` (the last operation), `up`
-(this attempt answered), `created` (one did), `ports`, `active_at` (the last work known), `error`, `deaths`.
+(this attempt answered), `created` (one did), `ports`, `active_at` (the last work known), `error`, `deaths`,
+`kernels` and `asked_kernels` (`kernels.py`).
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec
 from smalt.kinds.assets import environment_build
-from smalt.kinds.computes.instances import idle, times
+from smalt.kinds.computes.instances import idle, kernels, mounts, times
 from smalt.kinds.computes.instances import task as tasks
 from smalt.kinds.computes.instances.settings import CREATION, STARTUP, idle_s, script
 from smalt.sched import placement, turns
@@ -92,7 +93,7 @@ def _next(platform: Platform, row: Row, status: Document) -> Step:
         status["shown"] = "Restarting" if wanted["power"] == RUN else "Stopping"
         return Step(row.state, {**status, "ports": {}}, after=_RESYNC_S)
     if news:
-        status |= {"serial": wanted["serial"], "deaths": {}, "error": None, "asked_build": False}
+        status |= {"serial": wanted["serial"], "deaths": {}, "error": None, "asked_build": False, kernels.ASKED: []}
         status["shown"] = _begins(status) if wanted["power"] == RUN else STOP
     return _rest(row, status) if wanted["power"] == STOP else _run(platform, row, status)
 
@@ -118,10 +119,15 @@ def _outcome(status: Mapping[str, Any], failed: bool) -> str:
 def _run(platform: Platform, row: Row, status: Document) -> Step:
     build, now = EnvironmentPlan(**row.spec[OURS]["plan"]), platform.clock()
     if not status.get("task"):
+        found = kernels.wanted(platform, row)
+        lacks = kernels.missing(platform, found, status.get(kernels.ASKED) or [])
         if not environment_build.ready(platform, build.key):
-            return _build(platform, row, status, build)
+            return _build(platform, row, status, build, lacks)
         if (pause := float(part(status, "deaths").get("again_at", 0)) - now) > 0 and pause <= _PAUSE_MOST_S:
             return Step(row.state, status, after=pause)
+        if lacks:
+            return _built(platform, row, status, lacks, "the environments of its kernels are built")
+        status |= kernels.chosen(platform, found) | {mounts.MOUNTS: mounts.inputs(platform, row)[2]}
         attempt = int(status.get("attempt") or 0) + 1
         status |= {"attempt": attempt, "task": instances.task_name(row, attempt), "begun_at": now, "up": False}
         reason = f"attempt {attempt} of JupyterLab"
@@ -140,20 +146,24 @@ def _run(platform: Platform, row: Row, status: Document) -> Step:
     return _up(platform, row, status, ports)
 
 
-def _build(platform: Platform, row: Row, status: Document, build: EnvironmentPlan) -> Step:
+def _build(
+    platform: Platform, row: Row, status: Document, build: EnvironmentPlan, more: Sequence[EnvironmentPlan] = ()
+) -> Step:
+    """`more`: what else is built meanwhile."""
     with platform.database.read() as connection:
         found = resources.get(connection, environment_build.build_id(platform, build.key))
     if status.get("asked_build") and found is not None and found.state == "Failed":
         error = found.status.get("error") or {"code": "EnvironmentBuildFailed", "message": "It could not be built."}
         return _fail(row, status, error)
     status["asked_build"] = True
-    return Step(
-        row.state,
-        status,
-        after=_RESYNC_S,
-        reason="its environment is built",
-        writes=environment_build.require(platform, build, row.id),
-    )
+    return _built(platform, row, status, [build, *more], "its environment is built")
+
+
+def _built(platform: Platform, row: Row, status: Document, plans: Sequence[EnvironmentPlan], reason: str) -> Step:
+    """Each of them wakes it. Those of kernels that fail are not among `plans` again, until the next start."""
+    status[kernels.ASKED] = sorted({*(status.get(kernels.ASKED) or []), *(one.key for one in plans)})
+    writes = kernels.require(platform, plans, row.id)
+    return Step(row.state, status, after=_RESYNC_S, reason=reason, writes=writes)
 
 
 def _starting(row: Row, status: Document, state: TaskState, now: float) -> Step:
@@ -236,7 +246,7 @@ def _ended(platform: Platform, row: Row, status: Document) -> bool:
 def _away(platform: Platform, row: Row, status: Document) -> None:
     platform.engine.remove(status["task"])
     tasks.forget(platform, row, int(status["attempt"]))
-    status |= {"task": None, "ports": {}}
+    status |= {"task": None, "ports": {}, kernels.KERNELS: [], kernels.LEFT_OUT: []}
 
 
 def _token(platform: Platform, row: Row) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,8 +15,10 @@ from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Request
 from smalt.arm.platform import Platform
-from smalt.kinds.computes.instances import life, settings, task, times
+from smalt.arm.validation import checked
+from smalt.kinds.computes.instances import kernels, life, mounts, settings, task, times
 from smalt.kinds.computes.instances.life import RUN, STOP, USER
+from smalt.kinds.computes.instances.shape import InstanceProperties
 from smalt.store import operations, resources
 from smalt.store.document import part
 from smalt.store.resources import Lock, Row
@@ -32,7 +36,7 @@ def admit(request: Request, spec: Document, machine: Document, connection: Conne
         _check_owned(old)
         if request.principal.kind != "owner":
             instances.check_owner(old, request.principal, "change what runs there")
-        ours = {instances.OWNER: part(part(old.spec, OURS), instances.OWNER)}
+        ours = {instances.OWNER: part(part(old.spec, OURS), instances.OWNER), **mounts.kept(old)}
     status = dict(old.status) if old else {}
     if old is None or status.get("error"):  # what failed is tried as it is now
         status = life.want(status, RUN, "Create", USER, request.now)
@@ -58,6 +62,7 @@ def view(platform: Platform, row: Row) -> Document:
         "createdBy": {"userName": owner.name, "userId": owner.oid, "userOrgId": owner.tenant},
         "errors": [{"error": error}] if (error := row.status.get("error")) else [],
     }
+    machine |= {"dataMounts": mounts.shown(row), "kernels": kernels.shown(row)}
     if schedules := times.shown(machine, row.status):
         machine["schedules"] = schedules
     return machine
@@ -121,21 +126,57 @@ def _check_owned(row: Row) -> None:
         raise conflict(f"{message} (compute.begin_create_or_update); it is then yours, and can be started.", "name")
 
 
-def _enable_sso(request: Request, row: Row | None) -> tuple[int, Any]:
-    """Whether it has its owner's identity: from its next start on, as a PUT with the property does it."""
+def _change(request: Request, row: Row | None, named: Callable[[Request, Row], Document]) -> tuple[int, Any]:
+    """Of an instance's properties, from its next start on (idleness from now on), as a PUT with them does it."""
     assert row is not None
+    wanted = named(request, row)
+    _check_changes(request, row)
+    with request.platform.database.write() as connection:
+        current = _current(connection, row)
+        machine = {**part(current.properties, "properties"), **wanted}
+        settings.check(machine, row.created_at)
+        spec = {**current.spec, "properties": {**current.properties, "properties": machine}}
+        _write(request, connection, current, spec)
+    request.platform.hub.notify(row.id)
+    return 200, None
+
+
+def _check_changes(request: Request, row: Row) -> None:
+    check_instance(row, "it has no such setting")
+    _check_owned(row)
+    if request.principal.kind != "owner":
+        instances.check_owner(row, request.principal, "change what runs there")
+
+
+def _sso(request: Request, row: Row) -> Document:
     wanted = request.body.get("enableSSO")
     if not isinstance(wanted, bool):
         raise invalid("enableSSO: this must be true or false.", "enableSSO")
-    check_instance(row, "nobody signs in to its nodes")
-    _check_owned(row)
-    if request.principal.kind != "owner":
-        instances.check_owner(row, request.principal, "say whether it signs in")
+    return {"enableSSO": wanted}
+
+
+def _idle(request: Request, row: Row) -> Document:
+    wanted = request.body.get(settings.IDLE)
+    if not isinstance(wanted, str | None):
+        raise invalid(f"{settings.IDLE}: a time such as PT30M, or null.", settings.IDLE)
+    return {settings.IDLE: wanted}
+
+
+def _services(request: Request, row: Row) -> Document:
+    wanted = request.body.get("value")
+    if not isinstance(wanted, list):
+        raise invalid("The body is a list of services; an empty one takes them away.", "body")
+    return checked(InstanceProperties, {settings.CUSTOM: wanted}, "body", "list")
+
+
+def _mounts(request: Request, row: Row | None) -> tuple[int, Any]:
+    assert row is not None
+    _check_changes(request, row)
     with request.platform.database.write() as connection:
         current = _current(connection, row)
-        machine = {**part(current.properties, "properties"), "enableSSO": wanted}
-        settings.check(machine, row.created_at)
-        spec = {**current.spec, "properties": {**current.properties, "properties": machine}}
+        given = request.body.get("value")
+        wanted = mounts.changed(request.platform, connection, current, given, request.principal.name, request.now)
+        spec = {**current.spec, OURS: {**part(current.spec, OURS), mounts.MOUNTS: wanted}}
         _write(request, connection, current, spec)
     request.platform.hub.notify(row.id)
     return 200, None
@@ -161,6 +202,9 @@ ACTIONS = {
     "start": _power("Start", RUN),
     "stop": _power("Stop", STOP),
     "restart": _power("Restart", RUN),
-    "enableSso": Action(_enable_sso),
+    "enableSso": Action(partial(_change, named=_sso)),
+    "updateIdleShutdownSetting": Action(partial(_change, named=_idle)),
+    "updateCustomServices": Action(partial(_change, named=_services)),
+    "updateDataMounts": Action(_mounts),
     "getLogs": Action(_logs),
 }

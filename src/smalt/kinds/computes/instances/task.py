@@ -17,6 +17,8 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.instances import LAB, TOKEN
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
+from smalt.kinds.assets.datastore import work_share
+from smalt.kinds.computes.instances import kernels, mounts
 from smalt.kinds.computes.instances.settings import CREATION, STARTUP, folder_of, own_services, script
 from smalt.sched.sizes import SIZES, limits_of
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, REGION
@@ -25,7 +27,6 @@ from smalt.store.document import part
 from smalt.store.resources import Row
 
 CREATION_FAILED, STARTUP_FAILED = 91, 92  # exit codes, as below
-WORK = "workspaceworkingdirectory"  # the datastore that Azure shows these files as
 _HEADER_S = 365 * 86400.0  # it opens nothing once the task has ended
 _LOGS_KEPT = 3
 # What is set for these lines alone is taken out of what JupyterLab, and so all kernels and terminals, have.
@@ -34,6 +35,7 @@ export HOME="${{inputs.home}}" SMALT_CODE="${{inputs.code}}" PROMPT_DIRTRIM=2
 folder="$SMALT_CODE/Users/$SMALT_FOLDER"
 mkdir -p "$folder" "$HOME/cloudfiles" || exit
 ln -sfn "$SMALT_CODE" "$HOME/cloudfiles/code"
+#mounts
 # Others write to the shared folder: no link of theirs is followed.
 configure() (
   set -C
@@ -53,10 +55,11 @@ run() {
   echo "The $1 script failed with exit code $?." >&2
   exit "$4"
 }
+[ -z "$SMALT_KERNELS" ] || echo "$SMALT_KERNELS" >&2
 run creation "${SMALT_CREATION:-}" "${SMALT_CREATION_S:-0}" 91
 run startup "${SMALT_STARTUP:-}" "${SMALT_STARTUP_S:-0}" 92
 where="Users/$SMALT_FOLDER"
-unset SMALT_CREATION SMALT_CREATION_S SMALT_STARTUP SMALT_STARTUP_S SMALT_CONFIG SMALT_FOLDER
+unset SMALT_CREATION SMALT_CREATION_S SMALT_STARTUP SMALT_STARTUP_S SMALT_CONFIG SMALT_FOLDER SMALT_KERNELS
 exec jupyter-lab --no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port=0 --ServerApp.port_retries=0 \\
   --ServerApp.root_dir="$SMALT_CODE" --FileContentsManager.preferred_dir="$where" --ServerApp.quit_button=False \\
   --ServerApp.allow_remote_access=True --ServerApp.allow_root=True --ServerApp.password= \\
@@ -95,7 +98,7 @@ def forget_all(platform: Platform, row: Row) -> None:
 
 def working_directory(home: Row) -> Ref:
     """The folder that all instances of a workspace (its row) share."""
-    return Ref(str(home.status.get("account", "")), f"code-{home.status.get('workspaceId', '')}", "")
+    return Ref(str(home.status.get("account", "")), work_share(str(home.status.get("workspaceId", ""))), "")
 
 
 def task(platform: Platform, row: Row, attempt: int, token: str) -> TaskSpec:
@@ -109,17 +112,19 @@ def task(platform: Platform, row: Row, attempt: int, token: str) -> TaskSpec:
     if not platform.blobs.exists(*own):
         platform.blobs.write(own.below(".smalt"), b"")  # then the folder is there
     size, plan = str(machine.get("vmSize") or ""), row.spec[OURS]["plan"]
+    mounted, links, _ = mounts.inputs(platform, row)
     capacity, name = platform.engine.capacity(), instances.task_name(row, attempt)
     return TaskSpec(
         name=name,
         owner=row.id,
         fence=attempt,
-        command=_RUN,
+        command=_RUN.replace("#mounts\n", links),
         environment=plan["key"],
         variables={**plan.get("variables", {}), **_variables(platform, row, home, name), TOKEN_VARIABLE: token},
         documents={platform.settings.metadata_url: metadata(platform.settings)},
         inputs=[
-            InputSpec(label, "uri_folder", "rw_mount", source=place) for label, place in (("code", code), ("home", own))
+            *(InputSpec(label, "uri_folder", "rw_mount", source=to) for label, to in (("code", code), ("home", own))),
+            *mounted,
         ],
         log=log_of(row, attempt),
         system_log=system_log_of(row, attempt),
@@ -132,6 +137,7 @@ def task(platform: Platform, row: Row, attempt: int, token: str) -> TaskSpec:
             ServiceSpec(LAB),
             *(ServiceSpec(label, port, [["bash", "-c", line]]) for label, line, port in own_services(machine)),
         ],
+        kernels=kernels.specs(platform, row),
     )
 
 
@@ -166,6 +172,7 @@ def _variables(platform: Platform, row: Row, home: Row, name: str) -> dict[str, 
         "CI_NAME": row.name,
         "SMALT_CONFIG": json.dumps(config),
         "SMALT_FOLDER": folder_of(owner.name),
+        "SMALT_KERNELS": kernels.left_out(row),
     }
     for prefix, which, wanted in (
         ("SMALT_CREATION", CREATION, not row.status.get("created")),

@@ -26,7 +26,8 @@ _SPELLED = {name.lower(): value for name, value in TYPES.items()}
 class Asked:
     """One request. `inputs` and `outputs`: as those of a job. `step`: what the step of a model's deployment is told.
 
-    `file`: the name of the file that takes the rows; these three are empty where nothing is said.
+    `file`: the name of the file that takes the rows; these three are empty where nothing is said. `display_name` and
+    `properties` of the job are for those who ask by a schedule.
     """
 
     inputs: Mapping[str, Document]
@@ -35,6 +36,8 @@ class Asked:
     experiment: str = ""
     file: str = ""
     step: Document = field(default_factory=dict[str, Any])
+    display_name: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def of(cls, body: Document) -> Self:

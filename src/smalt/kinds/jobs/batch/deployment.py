@@ -18,7 +18,7 @@ from smalt.arm.errors import ArmError, conflict, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, Texts
 from smalt.kinds.assets import model_package, references
 from smalt.kinds.assets.registries import shown_id
 from smalt.kinds.jobs import admission
@@ -71,14 +71,14 @@ class Configuration(Properties):
     component_id: ComponentReference | None = None
     settings: dict[str, Any] | None = None
     description: str | None = None
-    tags: dict[str, str | None] | None = None
+    tags: Texts | None = None
 
 
 class DeploymentProperties(Properties):
     model: dict[str, Any] | None = None
     code_configuration: CodeConfiguration | None = None
     environment_id: str | None = None
-    environment_variables: dict[str, str | None] | None = None
+    environment_variables: Texts | None = None
     compute: str | None = None
     resources: dict[str, Any] | None = None
     deployment_configuration: Configuration | None = None
@@ -90,7 +90,7 @@ class DeploymentProperties(Properties):
     retry_settings: RetrySettings | None = None
     logging_level: str | None = None
     description: str | None = None
-    properties: dict[str, str | None] | None = None
+    properties: Texts | None = None
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:

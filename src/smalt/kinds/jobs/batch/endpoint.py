@@ -10,7 +10,7 @@ from smalt.arm.errors import invalid
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request
 from smalt.arm.listing import carries
 from smalt.arm.platform import Platform
-from smalt.arm.validation import Properties, nearest
+from smalt.arm.validation import Properties, Texts, nearest
 from smalt.kinds.jobs.batch import invocation
 from smalt.store import resources
 from smalt.store.document import part
@@ -27,7 +27,7 @@ class Defaults(Properties):
 class EndpointProperties(Properties):
     auth_mode: str | None = None
     defaults: Defaults | None = None
-    properties: dict[str, str | None] | None = None
+    properties: Texts | None = None
     description: str | None = None
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from smalt.arm.above import check_above
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.ids import ResourceId
-from smalt.arm.kind import Document, Request
+from smalt.arm.kind import Admitted, Document, Request
 from smalt.arm.runs import JOBS
 from smalt.arm.validation import check_name, nearest
 from smalt.kinds.jobs import accept, quota, submission
@@ -50,6 +50,7 @@ _SPELLED = {
     f"{_STEP}.task.model": "properties.model",
     f"{_STEP}.inputs.{scoring.MODEL}": "properties.model",
     f"{_STEP}.inputs.{scoring.DATA}": "properties.inputData",
+    f"{_STEP}.input_data": "properties.inputData",
     f"{_STEP}.mini_batch_size": "properties.miniBatchSize",
     f"{_STEP}.max_concurrency_per_instance": "properties.maxConcurrencyPerInstance",
     f"{_STEP}.error_threshold": "properties.errorThreshold",
@@ -90,7 +91,7 @@ def _invoked(request: Request, row: Row, asked: Asked) -> tuple[int, Any]:
         if there is not None:
             message = f"Job '{job.name}' exists already; leave the name out, or choose another."
             raise conflict(message, "properties.name")
-        deployment = _deployment(request, connection, endpoint)
+        deployment = deployment_of(connection, endpoint, request.headers.get(DEPLOYMENT_HEADER, ""))
         _submit(request, connection, endpoint, deployment, job, asked, repeated)
         made = resources.get(connection, job.key)
         assert made is not None
@@ -105,11 +106,11 @@ def _repeated(request: Request, endpoint: Row) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, who)) if said else ""
 
 
-def _deployment(request: Request, connection: Connection, endpoint: Row) -> Row:
-    """The one that the header names, or the default. Raises ArmError(400, 404)."""
-    asked = request.headers.get(DEPLOYMENT_HEADER, "")
+def deployment_of(connection: Connection, endpoint: Row, asked: str) -> Row:
+    """The one that is `asked` for, or else the default. Raises ArmError(400, 404)."""
     name = asked or str(part(endpoint.properties, "defaults").get("deploymentName") or "")
-    row = resources.get(connection, request.id.child("deployments", name).key) if name else None
+    id_ = ResourceId.parse(endpoint.written)
+    row = resources.get(connection, id_.child("deployments", name).key) if name else None
     if row is not None:
         return row
     keys = resources.children(connection, endpoint.id, "workspaces/batchendpoints/deployments")
@@ -139,6 +140,15 @@ def _submit(
     asked: Asked,
     repeated: str,
 ) -> None:
+    admitted = taken(request, connection, endpoint, deployment, job, asked)
+    by, now, ours = request.principal.name, request.now, jobs.ours(deployment, repeated)
+    submission.insert(connection, job, admitted, ours, lookup=jobs.identity(endpoint), by=by, now=now)
+
+
+def taken(
+    request: Request, connection: Connection, endpoint: Row, deployment: Row, job: ResourceId, asked: Asked
+) -> Admitted:
+    """The job of a request, as it is admitted. Raises ArmError, whose fields are those of the request."""
     configuration = part(deployment.properties, "deploymentConfiguration")
     if configuration:
         what = _of_component(connection, request.id.workspace, configuration, asked)
@@ -149,21 +159,23 @@ def _submit(
         tags["azureml.jobtype"] = "azureml.pipelinejob"  # by which clients know that its outputs are its own
     properties = {
         **what,
-        "displayName": job.name,
+        "displayName": asked.display_name or job.name,
         "description": configuration.get("description"),
         "experimentName": asked.experiment or endpoint.name,
         "tags": tags,
-        "properties": {"azureml.endpointname": endpoint.name, "azureml.deploymentname": deployment.name},
+        "properties": {
+            **asked.properties,
+            "azureml.endpointname": endpoint.name,
+            "azureml.deploymentname": deployment.name,
+        },
     }
     spelled = _SPELLED if not configuration else {key: one for key, one in _SPELLED.items() if _STEP not in key}
     try:
-        admitted = accept.new(replace(request, id=job, body={"properties": properties}), connection)
+        admitted = accept.new(replace(request, id=job, body={"properties": properties}, patched=False), connection)
         quota.check(connection, request.id.workspace, admitted.spec)
     except ArmError as error:
         raise _within(error, spelled) from None
-    ours = {jobs.BATCH: {"deployment": deployment.name, "request": repeated}}
-    by, now = request.principal.name, request.now
-    submission.insert(connection, job, admitted, ours, lookup=jobs.identity(endpoint), by=by, now=now)
+    return admitted
 
 
 def rehearse(request: Request, connection: Connection, deployment: Mapping[str, Any]) -> None:
@@ -239,15 +251,20 @@ def _of_model(deployment: Mapping[str, Any], asked: Asked) -> Document:
     field = "properties.inputData"
     if len(asked.inputs) != 1:
         have = f"{len(asked.inputs)} are given" if asked.inputs else "none is given"
-        raise invalid(f"{field}: the deployment of a model takes one input, a UriFolder or a UriFile; {have}.", field)
+        raise invalid(
+            f"{field}: the deployment of a model takes one input, a UriFolder, a UriFile or an MLTable; {have}.", field
+        )
     (name, data), *_ = asked.inputs.items()
-    if data["jobInputType"] not in ("uri_folder", "uri_file"):
+    if data["jobInputType"] not in ("uri_folder", "uri_file", "mltable"):
         raise invalid(
             f"{field}.{name}.jobInputType: a {data['jobInputType']} is no data that a model's deployment splits; give"
-            " a UriFolder or a UriFile.",
+            " a UriFolder, a UriFile or an MLTable.",
             f"{field}.{name}.jobInputType",
         )
-    return scoring.pipeline(deployment, _port(name), data, _score(asked), _step(deployment, asked))
+    said = _step(deployment, asked)
+    if data["jobInputType"] == "mltable":  # `miniBatchSize` counts files, and a table that is read is cut by bytes
+        said = {**said, "table_batch_size": scoring.TABLE_BATCH}
+    return scoring.pipeline(deployment, _port(name), data, _score(asked), said)
 
 
 def _port(name: str) -> str:

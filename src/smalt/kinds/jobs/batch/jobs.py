@@ -29,6 +29,11 @@ def identity(endpoint: Row) -> str:
     return f"batch-{job_oid(endpoint)}"
 
 
+def ours(deployment: Row, repeated: str = "") -> Document:
+    """What the own part of its spec has besides; `repeated`: what a request and its repetitions share."""
+    return {BATCH: {"deployment": deployment.name, "request": repeated}}
+
+
 def of(row: Row) -> Document:
     return part(part(row.spec, OURS), BATCH)
 

@@ -27,6 +27,7 @@ from smalt.store.resources import Row
 
 COMPONENT, MODEL_TYPE = "component", "model_type"  # in a deployment's own part of the spec: the component's id
 STEP, DATA, MODEL, SCORE = "batchscoring", "job_data_path", "model", "score"  # the step, and its ports
+TABLE_BATCH = "1mb"  # of an MLTable that is read, as parallel jobs have it
 _COMPONENTS, _ENVIRONMENTS = "azureml_anonymous", "CliV2AnonymousEnvironment"
 
 

@@ -41,7 +41,9 @@ class RetrySettings(Properties):
 
 
 class ParallelSettings(Properties):
-    """`mini_batch_size`: files, or bytes of a table. `program_arguments` of the entry script.
+    """`mini_batch_size`: files, or bytes of a table that is read; of that `table_batch_size`, where it is given.
+
+    `program_arguments` of the entry script.
 
     `model`: the input that is the model, whose folder the script finds in AZUREML_MODEL_DIR.
     """
@@ -53,6 +55,7 @@ class ParallelSettings(Properties):
     program_arguments: str | None = None
     append_row_to: str | None = None
     mini_batch_size: int | None = Field(None, ge=0, le=2**62)
+    table_batch_size: int | None = Field(None, ge=1, le=2**62)
     partition_keys: list[str] | None = None
     max_concurrency_per_instance: int | None = Field(None, ge=0, le=1000)
     retry_settings: RetrySettings | None = None

@@ -59,7 +59,7 @@ def driven(
         str(said.get("programArguments") or ""),
         append_to,
         table and table.document,
-        {**_settings(said, keys), **_nodes(platform, row, status)},
+        {**_settings(said, keys, table), **_nodes(platform, row, status)},
         model,
     )
     more = [_place(one, place, folder) for one, (place, folder) in table.places.items()] if table else []
@@ -78,11 +78,11 @@ def _table(platform: Platform, row: Row, name: str, place: Place, keys: Sequence
         return tables.read(platform, connection, ResourceId.parse(row.written).workspace, name, place, keys)
 
 
-def _settings(said: Document, keys: Sequence[str]) -> Document:
+def _settings(said: Document, keys: Sequence[str], table: tables.Table | None) -> Document:
     """The driver's, but for those that are at its defaults."""
-    retry = part(said, "retrySettings")
+    retry, is_read = part(said, "retrySettings"), table is not None and table.document["reader"] is not None
     found = {
-        "size": said.get("miniBatchSize"),
+        "size": (said.get("tableBatchSize") if is_read else None) or said.get("miniBatchSize"),
         "keys": list(keys) or None,
         "retries": retry.get("maxRetries"),
         "timeout_s": retry.get("timeout"),

@@ -28,9 +28,12 @@ def files(uri: str, type_: str, mode: str | None) -> Document:
     return found | ({"mode": job_mode(mode)} if mode else {})
 
 
-def job_mode(given: str) -> str:
-    """YAML's spelling, which components have, as that of a job, which is all that clients read there."""
-    return _MODES.get(given.lower(), given)
+def job_mode(given: str, mount: str = "ReadOnlyMount") -> str:
+    """YAML's spelling, which components have, as that of a job, which is all that clients read there.
+
+    `mount`: what that word alone means, which it has from the first version's components.
+    """
+    return mount if given.lower() == "mount" else _MODES.get(given.lower(), given)
 
 
 def known(given: Document) -> Document:
@@ -63,7 +66,7 @@ def _output(output: Document, settings: Settings) -> Document:
         uri = f"azureml://datastores/{settings.datastore}/paths/azureml/${{{{name}}}}/${{{{output_name}}}}{end}"
     found: Document = {
         "jobOutputType": type_,
-        "mode": job_mode(output["mode"]) if output.get("mode") else None,
+        "mode": job_mode(output["mode"], mount="ReadWriteMount") if output.get("mode") else None,
         "uri": filled(uri, settings) if uri else None,
         "assetName": output.get("assetName"),
         "assetVersion": output.get("assetVersion"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,7 +22,7 @@ from smalt.store.document import part
 from smalt.store.resources import Row
 
 VALUE_MOST = 64 << 10  # bytes of a value
-_SAID = "azureml.pipelines.control"  # a property or tag with values, as a JSON object: what mldesigner writes
+_SAID = ("azureml.pipeline.control", "azureml.pipelines.control")  # properties or tags with values as a JSON object
 
 
 class Made:
@@ -79,8 +80,8 @@ class Made:
         Raises ArmError(400).
         """
         row = self.row(job)
-        for said in ("properties", "tags"):
-            if output in (known := _values(part(row.properties, said).get(_SAID))):
+        for said, key in product(("properties", "tags"), _SAID):
+            if output in (known := _values(part(row.properties, said).get(key))):
                 return str(known[output])
         place = part(row.status, "outputs").get(output)
         if place is not None:

@@ -21,8 +21,8 @@ from smalt.kinds.jobs.pipelines.settings import Settings
 from smalt.kinds.jobs.pipelines.step_type import Component, Node, StepType
 from smalt.store.document import part
 
-_SETTINGS = ("input_data", "mini_batch_size", "partition_keys", "max_concurrency_per_instance", "retry_settings",
-             "error_threshold", "mini_batch_error_threshold", "logging_level")  # fmt: skip
+_SETTINGS = ("input_data", "mini_batch_size", "table_batch_size", "partition_keys", "max_concurrency_per_instance",
+             "retry_settings", "error_threshold", "mini_batch_error_threshold", "logging_level")  # fmt: skip
 _TASK = {"type": "taskType", "entry_script": "entryScript", "program_arguments": "programArguments",
          "append_row_to": "appendRowTo", "model": "model"}  # fmt: skip
 _OBJECTS = ("task", "retry_settings")
@@ -62,8 +62,9 @@ def _settings(spec: Mapping[str, Any], field: str = "") -> Document:
     for name in ("inputData", "appendRowTo", "model"):
         if port := _PORT.fullmatch(str(found[name])):
             found[name] = port[1]
-    if size := _SIZE.fullmatch(str(found["miniBatchSize"])):
-        found["miniBatchSize"] = int(size[1]) * _UNITS[size[2].lower()] or None
+    for name in ("miniBatchSize", "tableBatchSize"):
+        if size := _SIZE.fullmatch(str(found[name])):
+            found[name] = int(size[1]) * _UNITS[size[2].lower()] or None
     retry = f"{field}.retry_settings" if field else f"properties.{PARALLEL}.retrySettings"
     if not isinstance(found["retrySettings"] or {}, dict):
         raise invalid(f"{retry}: {str(found['retrySettings'])[:80]!r} is no object.", retry)
@@ -112,6 +113,7 @@ def _work(properties: Document, ours: Document) -> Document:
         "appendRowTo",
         "model",
         "miniBatchSize",
+        "tableBatchSize",
         "partitionKeys",
         "retrySettings",
         "errorThreshold",

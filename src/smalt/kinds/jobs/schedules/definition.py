@@ -25,10 +25,11 @@ from smalt.store.resources import Row
 
 FIELD = "properties.action.jobDefinition"
 SCHEDULE = "schedule"  # in a job's own part of the spec: the identity of the schedule that submitted it
-_ID, _TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
+_ID, TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
 _SOURCE = "sourceJobId"
 # Of a job that a schedule takes as its definition these are that job's own.
 _ITS_OWN = ("displayName", "experimentName", "isArchived", "status", "properties")
+_PORTS = ("inputs", "outputs", "inputdata", "outputdata")
 _TRIGGER_TIME = re.compile(r"\$\{\{\s*creation_context\.trigger_time\s*\}\}")
 _NAME = re.compile(r"\$\{\{\s*name\s*\}\}")
 _PLACE = re.compile(r"(?<![\w.])properties\.(?=[a-zA-Z])")
@@ -54,6 +55,15 @@ class Occasion:
     @property
     def written(self) -> str:
         return f"{_utc(self.at):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A job that was admitted. `ours`: what its spec's own part has besides; `lookup`: by which it is found again."""
+
+    admitted: Admitted
+    ours: Document
+    lookup: str
 
 
 def complete(request: Request, connection: Connection, given: Document, old: Row | None) -> Document:
@@ -95,20 +105,30 @@ def _of_job(request: Request, connection: Connection, source: str) -> Document:
 
 def properties(definition: Document, schedule: str, occasion: Occasion) -> Document:
     """Of the job for this time, as a client would send them."""
-    filled = _filled(definition, lambda text: _TRIGGER_TIME.sub(occasion.written, text))
-    for name in ("inputs", "outputs"):
-        if name in filled:
-            filled[name] = _filled(filled[name], lambda text: _NAME.sub(occasion.name, text))
-    filled.pop(_SOURCE, None)
-    given = filled.get("properties")
+    found = filled(definition, occasion)
+    found.pop(_SOURCE, None)
+    given = found.get("properties")
     if given is None or isinstance(given, dict):  # what is neither is refused with the job
-        filled["properties"] = {**part(filled, "properties"), _ID: schedule, _TIME: occasion.written}
+        found["properties"] = {**part(found, "properties"), **origin(schedule, occasion)}
     return {
-        **filled,
+        **found,
         "displayName": f"{schedule}-{occasion.stamp}",
-        "experimentName": filled.get("experimentName") or schedule,
+        "experimentName": found.get("experimentName") or schedule,
         "isArchived": False,
     }
+
+
+def origin(schedule: str, occasion: Occasion) -> dict[str, str]:
+    """Properties of a job by which it is known whose it is."""
+    return {_ID: schedule, TIME: occasion.written}
+
+
+def filled(definition: Document, occasion: Occasion) -> Document:
+    """With the time and, in what is read and written, the job's name in place of Azure's expressions for them."""
+    found = _filled(definition, lambda text: _TRIGGER_TIME.sub(occasion.written, text))
+    for name in (one for one in found if one.lower() in _PORTS):
+        found[name] = _filled(found[name], lambda text: _NAME.sub(occasion.name, text))
+    return found
 
 
 def _filled(value: Any, fill: Callable[[str], str]) -> Any:
@@ -119,14 +139,12 @@ def _filled(value: Any, fill: Callable[[str], str]) -> Any:
     return [_filled(one, fill) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
-def taken(
-    request: Request, connection: Connection, definition: Document, schedule: str, occasion: Occasion
-) -> Admitted:
-    """How the job for this time is admitted. Raises ArmError, whose fields are those of the schedule's document."""
+def taken(request: Request, connection: Connection, definition: Document, schedule: str, occasion: Occasion) -> Taken:
+    """The job for this time. Raises ArmError, whose fields are those of the schedule's document."""
     id_ = request.id.workspace.child("jobs", occasion.name)
     body = {"properties": properties(definition, schedule, occasion)}
     try:
-        return accept.new(replace(request, id=id_, body=body, patched=False), connection)
+        return Taken(accept.new(replace(request, id=id_, body=body, patched=False), connection), {}, schedule)
     except ArmError as error:
         raise _within(error) from None
 

@@ -20,30 +20,29 @@ from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.triggers import Trigger, TriggerProperties
-from smalt.arm.validation import Properties
-from smalt.kinds.jobs import authors, modes
-from smalt.kinds.jobs.schedules import definition, submission
-from smalt.kinds.jobs.schedules.definition import FIELD, Occasion
+from smalt.arm.validation import Properties, Texts
+from smalt.kinds.jobs import authors
+from smalt.kinds.jobs.schedules import actions, history, submission
+from smalt.kinds.jobs.schedules.definition import Occasion
+from smalt.kinds.jobs.schedules.history import REFUSED, SUBMITTED
 from smalt.kinds.jobs.schedules.status import ScheduleStatus, refused, submitted
 from smalt.store import resources
-from smalt.store.document import part
 from smalt.store.resources import Lock, Row
 
-_CREATE_JOB = "CreateJob"
 _TIMES_SHOWN = 10
-_LATER = ("CreateMonitor", "ImportData", "InvokeBatchEndpoint")
 
 
 class ActionProperties(Properties):
     action_type: str
     job_definition: dict[str, Any] | None = None
+    endpoint_invocation_definition: dict[str, Any] | None = None
 
 
 class ScheduleProperties(Properties):
     description: str | None = None
     display_name: str | None = None
-    tags: dict[str, str | None] | None = None
-    properties: dict[str, str | None] | None = None
+    tags: Texts | None = None
+    properties: Texts | None = None
     is_enabled: bool | None = None
     trigger: TriggerProperties
     action: ActionProperties
@@ -55,11 +54,11 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     enabled = was if enabled is None else bool(enabled)
     trigger = triggers.parsed(properties["trigger"], old.created_at if old else now)
     same = old is not None and _meaning(old.properties.get("trigger")) == _meaning(properties["trigger"])
-    action = _action(request, connection, properties["action"], old)
+    action = actions.complete(request, connection, properties["action"], old)
     changed = old is None or action != old.properties.get("action")
     if old is None or (enabled and (changed or not was)):  # one whose job cannot run any more can be disabled
         what = Occasion.of(request.id.name, int(now))
-        definition.taken(request, connection, action["jobDefinition"], request.id.name, what)
+        actions.taken(request, connection, action, request.id.name, what)
     status = ScheduleStatus.read(old.status if old else {})
     if not (same and was and enabled):  # else what has come already, and is not submitted yet, stays so
         first = trigger.next(trigger.start - 1 if old is None and not properties["trigger"].get("startTime") else now)
@@ -88,21 +87,6 @@ def _never(given: Mapping[str, Any], trigger: Trigger, now: float) -> None:
     raise invalid("properties.trigger: there is no time at which this schedule would run.", "properties.trigger")
 
 
-def _action(request: Request, connection: Connection, given: Mapping[str, Any], old: Row | None) -> Document:
-    """With the whole definition of the job. Raises ArmError(400)."""
-    type_, field = str(given["actionType"]), "properties.action.actionType"
-    if type_.lower() in (one.lower() for one in _LATER):
-        message = f"{field}: schedules with the action {type_} cannot run on this version of the server yet; it runs"
-        raise ArmError(400, "UnsupportedScheduleAction", f"{message} {_CREATE_JOB}.", field)
-    if type_.lower() != _CREATE_JOB.lower():
-        raise invalid(f"{field}: '{type_[:80]}' is no action; give {_CREATE_JOB}.", field)
-    if not given.get("jobDefinition"):
-        raise invalid(f"{FIELD} is missing: the job that is to be submitted.", FIELD)
-    complete = definition.complete(request, connection, given["jobDefinition"], old)
-    known = part(part(old.properties, "action"), "jobDefinition") if old else {}
-    return {**given, "jobDefinition": modes.without_shown(complete, known)}
-
-
 def _trigger_of(row: Row) -> Trigger:
     return triggers.parsed(row.properties["trigger"], row.created_at)
 
@@ -122,7 +106,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         submission.submit(platform, connection, row, occasion)
 
     status = replace(status, next=trigger.next(now), last=submitted(occasion))
-    return replace(_waits(row, status, now), reason=f"submitted {occasion.name}", writes=writes)
+    return replace(_waits(row, status, now), reason=f"{SUBMITTED}{occasion.name}", writes=writes)
 
 
 def _come(row: Row, first: int, trigger: Trigger, now: float) -> Occasion:
@@ -146,7 +130,7 @@ def _fail(platform: Platform, row: Row, error: Document) -> Step:
         return _waits(row, status, now)
     occasion = _come(row, status.next, trigger, now)
     status = replace(status, next=trigger.next(now), last=refused(occasion, error))
-    reason = f"no job for {occasion.written}: {error['message']}"[:500]
+    reason = f"{REFUSED}{occasion.written}: {error['message']}"[:500]
     return replace(_waits(row, status, now), reason=reason)
 
 
@@ -159,9 +143,8 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
 
 def _view(platform: Platform, row: Row) -> Document:
     status = ScheduleStatus.read(row.status)
-    action = row.properties["action"]
     return {
-        "action": {**action, "jobDefinition": modes.shown(action["jobDefinition"])},
+        "action": actions.shown(row.properties["action"]),
         "isEnabled": _is_enabled(row),
         "nextRunTime": None if status.next is None else timestamp(status.next),
         "lastRun": status.last or None,
@@ -194,7 +177,7 @@ def _run_now(request: Request, row: Row | None) -> tuple[int, Any]:
         occasion = Occasion.of(current.name, at)
         occasion = replace(occasion, name=f"{occasion.name}-{secrets.token_hex(4)}")
         submission.submit(platform, connection, current, occasion)
-    return 200, {"submissionId": occasion.name, "scheduleActionType": _CREATE_JOB}
+    return 200, {"submissionId": occasion.name, "scheduleActionType": actions.type_of(current.properties["action"])}
 
 
 def _schedule_time(request: Request) -> int:
@@ -220,7 +203,7 @@ KIND = Kind(
     fail=_fail,
     view=_view,
     detail=_detail,
-    actions={"trigger": Action(_run_now)},
+    actions={"trigger": Action(_run_now), "history": history.READ},
     long_running=True,
     check_delete=_check_delete,
     delete_at_once=True,

@@ -10,7 +10,7 @@ from smalt.arm.kind import OURS, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.kinds.jobs import authors, launch, submission
-from smalt.kinds.jobs.schedules import definition
+from smalt.kinds.jobs.schedules import actions
 from smalt.kinds.jobs.schedules.definition import SCHEDULE, Occasion
 from smalt.settings import TENANT
 from smalt.store import resources
@@ -34,7 +34,6 @@ def submit(platform: Platform, connection: Connection, schedule: Row, occasion: 
     authors.check(platform, connection, "schedule", schedule)
     principal = Principal(identity, schedule.changed_by, "job", TENANT, scope=id_.workspace.key)
     request = Request(platform, id_, principal, platform.clock())
-    what = part(part(schedule.properties, "action"), "jobDefinition")
-    admitted = definition.taken(request, connection, what, schedule.name, occasion)
-    ours = {**authors.inherited(schedule), SCHEDULE: identity}
-    submission.insert(connection, job, admitted, ours, lookup=schedule.name, by=schedule.changed_by, now=request.now)
+    taken = actions.taken(request, connection, part(schedule.properties, "action"), schedule.name, occasion)
+    ours, by = {**taken.ours, **authors.inherited(schedule), SCHEDULE: identity}, schedule.changed_by
+    submission.insert(connection, job, taken.admitted, ours, lookup=taken.lookup, by=by, now=request.now)

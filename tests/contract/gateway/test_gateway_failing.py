@@ -1,0 +1,70 @@
+"""A replica that answers, and whose answers say that it does not work: others take its requests for a while."""
+
+from __future__ import annotations
+
+import pytest
+from gateway_site import Client, Site, endpoint, wait
+
+from smalt.gateway.clusters import FAILURES
+
+
+def statuses(client: Client, name: str, number: int, path: str = "/score") -> list[int]:
+    return [client.score(name, path).status for _ in range(number)]
+
+
+def counted(site: Site, name: str, what: str) -> int:
+    """Of the replicas of an endpoint's deployment blue."""
+    return int(site.stat(f"^cluster.{name}/blue/.*.outlier_detection.ejections_{what}$").split()[-1])
+
+
+def set_aside(site: Site, name: str) -> int:
+    return counted(site, name, "active")
+
+
+@pytest.mark.parametrize("status", [500, 503, 424])
+def test_after_a_few_failures_the_other_takes_the_requests(site: Site, status: int) -> None:
+    name = f"failing-{status}"
+    bad, process = site.replica(f"bad-{status}", status)
+    good = site.replica(f"good-{status}")[0]
+    site.put(endpoint(name, {"blue": 100}, {"blue": [bad, good]}))
+    client = site.client()
+    found = statuses(client, name, 40 * FAILURES)
+    times = counted(site, name, "enforced_total")
+    assert times >= 1 and FAILURES <= found.count(status) <= times * FAILURES + FAILURES - 1
+    wait(lambda: client.score(name).status == status, 20)  # it comes back,
+    process.kill()
+    process.wait()
+    site.spawn(bad, "healed")
+    wait(lambda: client.score(name).json.get("name") == "healed", 20)  # and works by then
+    client.close()
+
+
+def test_the_only_one_is_never_set_aside(site: Site) -> None:
+    site.put(endpoint("alone", {"blue": 100}, {"blue": [site.replica("alone", 500)[0]]}))
+    client = site.client()
+    assert statuses(client, "alone", 4 * FAILURES) == 4 * FAILURES * [500] and set_aside(site, "alone") == 0
+    client.close()
+
+
+def test_where_all_fail_alike_half_of_them_go_on_answering(site: Site) -> None:
+    places = [site.replica(f"alike-{number}", 424)[0] for number in range(4)]
+    site.put(endpoint("alike", {"blue": 100}, {"blue": places}))
+    client = site.client()
+    most = 0
+    while not counted(site, "alike", "overflow"):  # until a third would have been set aside
+        assert set(statuses(client, "alike", FAILURES)) == {424}
+        most = max(most, set_aside(site, "alike"))
+    assert most == 2
+    client.close()
+
+
+def test_what_fails_by_its_input_and_what_is_refused_sets_nobody_aside(site: Site) -> None:
+    places = [site.replica(f"mixed-{number}")[0] for number in range(2)]
+    site.put(endpoint("mixed", {"blue": 100}, {"blue": places}))
+    client = site.client()
+    assert set(statuses(client, "mixed", 10 * FAILURES, "/score?status=400")) == {400}
+    for _ in range(4):
+        statuses(client, "mixed", FAILURES - 1, "/score?status=424")
+        statuses(client, "mixed", 8)  # each of them has one
+    assert set_aside(site, "mixed") == 0
+    client.close()

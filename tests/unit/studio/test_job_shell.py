@@ -1,0 +1,62 @@
+"""The ways into a job from its page: terminals, and what VS Code needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fakes.studio import HERE, StudioSite
+
+PAGE = "/studio/jobs/train-1"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH2Hb5NVIGlPUbLsfiUxN5S/gxAGtVEd5ICTM9T0Cgnp ada"
+
+
+def running(site: StudioSite, **more: Any) -> str:
+    site.submit("train-1", **more)
+    site.harness.settle()
+    for task in site.harness.engine.starts:
+        site.harness.engine.start(task)
+    site.harness.settle()
+    return site.open(PAGE).text
+
+
+def test_each_node_has_a_terminal_at_its_own_origin(site: StudioSite) -> None:
+    page = running(site, resources={"instanceCount": 2})
+    assert ">Terminal of node 0</a>" in page and ">Terminal of node 1</a>" in page
+    answer = site.open(f"{PAGE}/terminal", {**HERE, "node": "1"})
+    assert answer.status_code == 303
+    assert (
+        answer.headers["location"].startswith("https://terminal-99-") and "-n1.services." in answer.headers["location"]
+    )
+    for node, status in (("7", 400), ("x", 400), ("-1", 400)):
+        assert site.open(f"{PAGE}/terminal", {**HERE, "node": node}).status_code == status
+
+
+def test_who_may_not_write_the_job_is_refused(site: StudioSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    running(site)
+    monkeypatch.setattr(site, "allowed", False)
+    assert site.open(f"{PAGE}/terminal").status_code == 403
+
+
+def test_a_job_that_does_not_run_has_no_way_in(site: StudioSite) -> None:
+    site.submit("train-1")
+    page = site.open(PAGE).text
+    assert ">Terminal" not in page and "VS Code" not in page
+    answer = site.open(f"{PAGE}/terminal")
+    assert answer.status_code == 409 and "one connects to a job while it runs" in answer.text
+    assert site.open("/studio/jobs/none/terminal").status_code == 404
+
+
+def test_vs_code_by_ssh_by_its_server_or_how_to_have_either(site: StudioSite) -> None:
+    assert "This one has neither." in running(site)
+    site.harness.engine.finish(site.harness.engine.starts[0])
+    services = {"shell": {"jobServiceType": "SSH", "properties": {"sshPublicKeys": KEY}}}
+    site.submit("train-2", services=services)
+    site.harness.settle()
+    site.harness.engine.start(site.harness.engine.starts[1])
+    site.harness.settle()
+    page = site.open("/studio/jobs/train-2").text
+    assert "ProxyCommand smalt ssh-proxy train-2 --workspace bank" in page
+    assert "code --remote ssh-remote+smalt-train-2" in page and "az ml job connect-ssh --name train-2" in page
+    assert "shell: Running" in page and "/ssh&#34;" not in page, "what ssh opens is no link for a browser"
