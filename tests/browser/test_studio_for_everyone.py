@@ -26,6 +26,10 @@ VISITS: dict[str, tuple[str, ...]] = {
     "/activity": ("/activity",),
     "/connect": ("/connect",),
     "/settings": ("/settings",),
+    "/shared-links": ("/shared-links",),
+    "/shared-links/{name}": ("/shared-links/seen-by-all", "/shared-links/compared"),
+    "/views": ("/views",),
+    "/views/{name}": ("/views/wide",),
     "/jobs": ("/jobs?columns=type,experiment,created,duration,tags,description,compute", f"/jobs?search={ENDLESS[:200]}"),
     "/jobs/compare": (f"/jobs/compare?jobs=seen,{LONG}",),
     "/jobs/compare/code": (f"/jobs/compare/code?jobs=seen,{LONG}",),
@@ -36,6 +40,7 @@ VISITS: dict[str, tuple[str, ...]] = {
                      "/jobs/piped?tab=steps&as=table", "/jobs/swept?tab=trials"),
     "/jobs/{name}/code": ("/jobs/seen/code?tab=origin&file=hostile.py",),
     "/schedules": ("/schedules",),
+    "/schedules/new": ("/schedules/new?job=seen",),
     "/schedules/{name}": ("/schedules/yearly",),
     "/endpoints": ("/endpoints",),
     "/endpoints/new": (f"/endpoints/new?model={LONG}:1",),
@@ -68,7 +73,7 @@ VISITS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # They answer with no page: what scripts ask for, downloads, ways to other pages.
 NO_PAGES = re.compile(
-    r"/|/find|.*\.(csv|json|pem)|.*/(file|picture|zip|table|lines|metrics|mlflow|logs|search|use|trials|numbers)"
+    r"/|/find|.*\.(csv|json|pem)|.*/(file|picture|zip|table|lines|metrics|mlflow|logs|search|use|trials|numbers|changes|terminal)"
 )
 ADDRESSES = [one for visits in VISITS.values() for one in visits]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
@@ -69,6 +70,19 @@ def make(platform: Platform) -> None:
     deployment = {"location": "local", "sku": {"name": "Default", "capacity": 1}, "properties": runs}
     _made(platform.call("PUT", "onlineEndpoints/seen/deployments/blue", deployment))
     platform.put("batchEndpoints/seen-nightly", {"authMode": "AADToken", "description": ENDLESS}, location="local")
+    _keep_pages(platform)
+
+
+def _keep_pages(platform: Platform) -> None:
+    """Links that show pages to others, and views of the list of jobs."""
+    named = {"displayName": (NASTY + ENDLESS)[:80]}
+    link = {**named, "expiresAt": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
+    platform.put("sharedLinks/seen-by-all", {"page": "job", "resources": [f"{HOME}/jobs/seen"], **link})
+    jobs = [f"{HOME}/jobs/{one}" for one in ("seen", LONG)]
+    platform.put("sharedLinks/compared", {"page": "jobs", "resources": jobs, **link})
+    for name, shared in (("wide", True), ("own", False)):
+        query = f"search={ENDLESS[:100]}&columns=type,tags"
+        platform.put(f"savedViews/{name}", {"page": "jobs", "query": query, "shared": shared, **named})
 
 
 def _made(answer: requests.Response) -> None:
