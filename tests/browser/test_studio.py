@@ -188,3 +188,21 @@ def test_an_endpoint_is_watched(platform: Platform, studio: Page) -> None:
     expect(deployment).to_contain_text("0 %")
     expect(deployment).not_to_contain_text("100 %")
     expect(studio.get_by_label("Log of blue"), "what somebody reads stays open").to_be_visible()
+
+
+def test_what_is_pressed_before_the_scripts_have_run_waits_for_them(platform: Platform, studio: Page) -> None:
+    held = list[Route]()
+    studio.route("**/static/studio.js", lambda route: held.append(route))
+    studio.goto(f"{platform.url}/studio/jobs", wait_until="commit")
+    studio.get_by_role("button", name="Save the view").click()
+    dialog = studio.get_by_role("dialog", name="Save the view")
+    expect(dialog).to_be_hidden()
+    held.pop().continue_()
+    expect(dialog).to_be_visible()
+
+    studio.goto(f"{platform.url}/studio/schedules?as=calendar&month=2030-01", wait_until="commit")
+    studio.get_by_label("Time zone").fill("Asia/Tokyo")
+    studio.get_by_label("Time zone").press("Tab")
+    expect(studio.get_by_role("table")).not_to_contain_text("Asia/Tokyo")
+    held.pop().continue_()
+    expect(studio.get_by_role("table")).to_contain_text("times of Asia/Tokyo")

@@ -166,6 +166,7 @@ def test_files_are_served_and_nothing_beside_them(site: StudioSite) -> None:
         "studio.js",
         "studio.css",
         "theme.js",
+        "early.js",
         "live-worker.js",
         "vendor/htmx.min.js",
         "vendor/uPlot.iife.min.js",

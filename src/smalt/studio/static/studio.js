@@ -23,9 +23,11 @@ for (const fold of document.querySelectorAll("button.fold")) {
 const ELEMENTS = [
   "ask", "build", "chart", "code", "columns", "file", "graph", "lines", "log", "many", "notebook", "since", "tail", "traffic", "upload", "views", "yaml", "zone",
 ];
-for (const name of ELEMENTS) if (document.querySelector(`s-${name}`)) import(`./${name}.js`);
-if (document.querySelector("form[data-new-asset]")) import("./new-asset.js");
-if (document.querySelector("s-scatter, s-parallel")) import("./plots.js");
+const used = ELEMENTS.filter((name) => document.querySelector(`s-${name}`));
+if (document.querySelector("form[data-new-asset]")) used.push("new-asset");
+if (document.querySelector("s-scatter, s-parallel")) used.push("plots");
+const parsed = new Promise((go) => addEventListener("DOMContentLoaded", go, { once: true }));
+Promise.allSettled([parsed, ...used.map((name) => import(`./${name}.js`))]).then(() => dispatchEvent(new Event("smalt:ready")));
 
 // A form of choices shows what is chosen at once.
 document.addEventListener("change", ({ target }) => target.form?.hasAttribute("data-sends") && target.form.requestSubmit());
