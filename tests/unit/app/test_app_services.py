@@ -46,7 +46,7 @@ class Site:
         self.doors = ServiceDoors(harness.platform, access, self._authorize)
         self.gate = ServiceGate(harness.platform, self.doors, self._authenticate, TerminalPage(VENDORED))
         self.ended = threading.Event()
-        listener = listen(harness.settings.services_socket, 10)
+        listener = listen(harness.settings.services_socket, 64)
         self.thread = threading.Thread(target=self.gate.run, args=(listener, self.ended))
         self.thread.start()
 

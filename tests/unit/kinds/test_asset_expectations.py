@@ -271,10 +271,10 @@ class TestWhatCannotBeHadIsSaid:
         given = {name: {"value": value} for name, value in parameters.items()}
         assert self.refused(harness, url, {"properties": {"parameters": given}})[0] == target
 
-    def test_kubernetes_endpoints(self, harness: Harness) -> None:
+    def test_the_compute_of_an_endpoint_that_is_not_there(self, harness: Harness) -> None:
         properties = {"authMode": "Key", "compute": f"{WORKSPACE}/computes/k8s"}
         target, message = self.refused(harness, f"{WORKSPACE}/onlineEndpoints/scores", {"properties": properties})
-        assert target == "properties.compute" and "Kubernetes" in message
+        assert target == "properties.compute" and "no compute 'k8s'" in message
 
     def test_kubernetes_deployments(self, harness: Harness) -> None:
         example = prepare(harness, "workspaces/onlineendpoints/deployments")
