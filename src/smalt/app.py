@@ -1,27 +1,16 @@
-"""The server: wires the parts into one ASGI app on a unix socket, and runs the control loop beside it.
-
-    python -m smalt.app --root ROOT
+"""The server's parts, wired into one ASGI app; `serve.py` runs them.
 
 Which part answers is decided by the path alone (`web/dispatcher.py`); each checks its own tokens.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import contextlib
-import gc
-import logging
 import os
 import secrets
-import sys
-import threading
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp, Scope
 
 import smalt.kinds
@@ -30,7 +19,6 @@ from smalt.arm.crud import Crud
 from smalt.arm.event_stream import Streams
 from smalt.arm.hub import Hub
 from smalt.arm.models import ModelRows
-from smalt.arm.outage import StoreAway
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.registry import Kinds
@@ -38,7 +26,7 @@ from smalt.arm.router import ArmApp
 from smalt.arm.runs import JobRuns
 from smalt.auth.access import ScopeGrants
 from smalt.auth.authentication import authenticate
-from smalt.auth.certificates import dial, keep_renewed, sign
+from smalt.auth.certificates import dial, sign
 from smalt.auth.identities import Identities
 from smalt.auth.keyring import Keyring
 from smalt.auth.login import Login
@@ -61,7 +49,6 @@ from smalt.blob.store.objects import ObjectStore
 from smalt.blob.store.opening import open_store
 from smalt.blob.store.staging import Staging
 from smalt.bootstrap import bootstrap
-from smalt.config import read_settings
 from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.ray import RayProvider
 from smalt.engines.remote import RemoteEngine
@@ -82,8 +69,7 @@ from smalt.reconcile.loop import Loop
 from smalt.reconcile.orphans import Orphans
 from smalt.reserve import Reserve
 from smalt.sched.sizes import capacity_of
-from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, serve_beside
-from smalt.settings import Settings, SettingsError
+from smalt.settings import Settings
 from smalt.store import feed
 from smalt.store.clock import SharedClock
 from smalt.store.database import Database
@@ -93,15 +79,12 @@ from smalt.store.nodes import NODES
 from smalt.store.sealed import Secrets
 from smalt.store.servers import Servers, register
 from smalt.studio.app import VENDORED, StudioApp
-from smalt.tracking.database.start import settle as settle_tables
 from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.models.registered_models import RegisteredModels
-from smalt.tracking.process import mlflow_server
 from smalt.tracking.runs.runs import MlflowTracking
 from smalt.tracking.store.readings import RunReadings
-from smalt.unix_socket import listen, say
 from smalt.web.asleep import AsleepApp
 from smalt.web.dispatcher import Dispatcher
 from smalt.web.metrics_page import MetricsPage
@@ -114,9 +97,6 @@ from smalt.web.services import ServiceDoors, ServiceGate
 from smalt.web.ssh_door import SshDoor
 from smalt.web.terminals import TerminalPage
 from smalt.web.visits import VisitApp
-
-log = logging.getLogger("smalt")
-RESERVE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -228,12 +208,22 @@ def build(settings: Settings) -> Server:
         platform, doors, lambda scope: authenticate(scope, tokens, audiences), TerminalPage(VENDORED)
     )
     tracking_app = TrackingApp(
-        settings, tracking, tokens, blobs, files=blobs, objects=objects,
+        settings,
+        tracking,
+        tokens,
+        blobs,
+        files=blobs,
+        objects=objects,
         audiences=audiences,
-        exists=workspaces.exists, authorize=workspaces.authorize, models=ModelRows(database, hub, clock),
-        jobs=JobRuns(database, tracking, clock), session=sessions.read, audit=audit, record=recorder.record_all,
+        exists=workspaces.exists,
+        authorize=workspaces.authorize,
+        models=ModelRows(database, hub, clock),
+        jobs=JobRuns(database, tracking, clock),
+        session=sessions.read,
+        audit=audit,
+        record=recorder.record_all,
         told=JobRuns(database, tracking, clock).hear,
-    )  # fmt: skip
+    )
     hub.follow(tracking_app.ended)
     hub.follow(remote.hear)
     login = Login(settings, tokens, identities, headers, sessions, audit=audit)
@@ -288,9 +278,22 @@ def build(settings: Settings) -> Server:
     hub.follow(scaler.changed)
     listener = Listener(database, hub.told)
     return Server(
-        dispatcher, loop, platform, engine, remote, orphans, crud, listener, collector, services, delivery,
-        scaler, AsleepApp(platform), watch, gateway.crowds,
-    )  # fmt: skip
+        dispatcher,
+        loop,
+        platform,
+        engine,
+        remote,
+        orphans,
+        crud,
+        listener,
+        collector,
+        services,
+        delivery,
+        scaler,
+        AsleepApp(platform),
+        watch,
+        gateway.crowds,
+    )
 
 
 def _id_of(settings: Settings) -> str:
@@ -304,86 +307,3 @@ def open_blobs(settings: Settings) -> tuple[ObjectStore, Staging]:
         return open_store(settings.store_url), Staging(settings.blobs)
     folder = FolderStore(settings.blobs.resolve(), hides=PrivateFiles(settings).hides)
     return folder, folder.staging
-
-
-def serve(settings: Settings) -> None:
-    """Until a signal comes: requests on the unix socket, the loop in a thread of its own."""
-    reserve = Reserve(settings.root)
-    if reserve.make_room():
-        log.warning("the disk is full: the reserve was given up")
-    if not settle_tables(settings):
-        say(settings.needs_socket, mlflow_server.NAME)
-    server = build(settings)
-    server.listener.start()
-    server.loop.resume()
-    thread = threading.Thread(target=server.loop.run, name="loop", daemon=True)
-    thread.start()
-    threading.Thread(target=server.orphans.run, name="orphans", daemon=True).start()
-    stopped = threading.Event()
-    threading.Thread(target=keep_reserve, args=(reserve, stopped), name="reserve", daemon=True).start()
-    threading.Thread(target=keep_renewed, args=(settings, stopped), name="certificates", daemon=True).start()
-    collecting = threading.Thread(target=server.collector.run, args=(stopped,), name="metrics", daemon=True)
-    collecting.start()
-    threading.Thread(target=server.scaler.run, args=(stopped,), name="scaling", daemon=True).start()
-    threading.Thread(target=server.watch.run, args=(stopped,), name="alerts", daemon=True).start()
-    threading.Thread(target=server.crowds.run, args=(stopped,), name="crowds", daemon=True).start()
-    held = (server.asleep, settings.asleep_socket, stopped)
-    threading.Thread(target=serve_beside, args=held, name="asleep", daemon=True).start()
-    door = listen(settings.services_socket, BACKLOG)
-    threading.Thread(target=server.services.run, args=(door, stopped), name="services", daemon=True).start()
-    if server.delivery is not None:
-        threading.Thread(target=server.delivery.run, name="openlineage", daemon=True).start()
-    config = uvicorn.Config(
-        server.app, loop="uvloop", http=PeerProtocol, ws="none", lifespan="off",
-        access_log=False, log_config=None, timeout_graceful_shutdown=5, server_header=False, backlog=BACKLOG,
-        timeout_keep_alive=60,
-    )  # fmt: skip
-
-    def ending() -> None:
-        server.platform.hub.close()
-        server.remote.close()
-
-    os.umask(0o077)
-    gc.freeze()  # what is there now stays
-    gc.enable()
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(EndingServer(config, ending).serve([listen(settings.server_socket, BACKLOG)]))
-    stopped.set()
-    server.collector.wake()
-    server.scaler.stop()
-    server.watch.stop()
-    server.loop.stop()
-    server.orphans.stop()
-    if server.delivery is not None:
-        server.delivery.stop()
-    for one in (thread, collecting):
-        one.join(timeout=10)
-    server.listener.stop()
-    server.platform.audit.settle(all_=True)
-
-
-def keep_reserve(reserve: Reserve, stopped: threading.Event) -> None:
-    """Made where it is missing and there is space for it."""
-    while True:
-        with contextlib.suppress(OSError):
-            reserve.restore()
-        if stopped.wait(RESERVE_EVERY_S):
-            return
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="The Smalt server; `smalt up` starts it.")
-    parser.add_argument("--root", type=Path, required=True)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for talkative in ("httpx", "asyncssh"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-    try:
-        settings = read_settings(arguments.root)
-        serve(settings)
-    except (SettingsError, StoreAway) as error:
-        sys.exit(f"smalt: {error}")
-
-
-if __name__ == "__main__":
-    main()

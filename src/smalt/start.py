@@ -13,7 +13,7 @@ import sys
 def main() -> None:
     gc.disable()
     sys.modules["httpx._main"] = None  # type: ignore[assignment]  # its command line, which httpx goes without: rich
-    from smalt.app import main as serve
+    from smalt.serve import main as serve
 
     serve()
 

@@ -172,9 +172,9 @@ def test_groups_resources_and_tags(az: AzureCli) -> None:
     assert account["state"] == "Enabled"
     name = f"rg-{uuid.uuid4().hex[:8]}"
     assert az("group", "exists", "-n", name) is False
-    made = az("group", "create", "-n", name, "-l", "local", "--tags", "team=churn")
+    made = az("group", "create", "-n", name, "-l", "local", "--tags", f"team={name}")
     assert made["properties"]["provisioningState"] == "Succeeded" and az("group", "exists", "-n", name) is True
-    assert name in [one["name"] for one in az("group", "list", "--tag", "team=churn")]
+    assert [one["name"] for one in az("group", "list", "--tag", f"team={name}")] == [name]
     kind = "Microsoft.MachineLearningServices/workspaces"
     (workspace,) = [one["id"] for one in az("resource", "list", "--resource-type", kind) if one["id"] == HOME]
     shown = az("resource", "tag", "--ids", workspace, "--tags", "owner=ada", "--api-version", API)

@@ -9,17 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm import inherited, locks
+from smalt.arm import locks
 from smalt.arm.above import check_above, check_exists, missing
+from smalt.arm.collection import derived, one_page, seen
 from smalt.arm.envelope import accepted, document, etag, patched, timestamp
 from smalt.arm.errors import ArmError, conflict
-from smalt.arm.ids import ResourceId, Scope
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Kind, Request
-from smalt.arm.listing import Paging, archived_shown, collect, names_of, next_link, oldest_first, states_of
-from smalt.arm.reach import among, narrowed
 from smalt.arm.registry import Kinds
 from smalt.arm.validation import check_document, check_name
-from smalt.store import changes, operations, pages, resources
+from smalt.store import changes, operations, resources
 from smalt.store.database import Collision
 from smalt.store.document import Document
 from smalt.store.resources import Lock, Row
@@ -101,8 +100,8 @@ class Crud:
         with request.platform.database.read() as connection:
             id_ = _aliased(connection, kind, request.id)
             row = resources.get(connection, id_.key) or _stand_in(connection, kind, request.id)
-            row = row or _derived(connection, kind, request.id)
-            if row is None or not _seen(kind, request, row):
+            row = row or derived(connection, kind, request.id)
+            if row is None or not seen(kind, request, row):
                 raise missing(connection, self._kinds, request.id)
         body = document(request.platform, kind, row, alone=True)
         if id_ is not request.id:  # who asks by the alias goes on to mean whatever is newest
@@ -212,15 +211,34 @@ class Crud:
         if old is None:
             self._ensure_parent(connection, request, kind)
             resources.insert(
-                connection, key=key, written=self._spelled(request.id), kind=kind.key, parent=request.id.parent.key,
-                name=request.id.name, spec=admitted.spec, status=admitted.status or {}, state=admitted.state, now=now,
-                by=by, due_at=now if admitted.due else None, lookup=admitted.lookup, archived=admitted.archived,
-            )  # fmt: skip
+                connection,
+                key=key,
+                written=self._spelled(request.id),
+                kind=kind.key,
+                parent=request.id.parent.key,
+                name=request.id.name,
+                spec=admitted.spec,
+                status=admitted.status or {},
+                state=admitted.state,
+                now=now,
+                by=by,
+                due_at=now if admitted.due else None,
+                lookup=admitted.lookup,
+                archived=admitted.archived,
+            )
         else:
             resources.replace_spec(
-                connection, old, admitted.spec, state=admitted.state, now=now, by=by, due=admitted.due,
-                lookup=admitted.lookup, archived=admitted.archived, status=admitted.status,
-            )  # fmt: skip
+                connection,
+                old,
+                admitted.spec,
+                state=admitted.state,
+                now=now,
+                by=by,
+                due=admitted.due,
+                lookup=admitted.lookup,
+                archived=admitted.archived,
+                status=admitted.status,
+            )
         if admitted.writes is not None:
             admitted.writes(connection)
         row = resources.get(connection, key)
@@ -272,43 +290,7 @@ class Crud:
             raise self.unknown(request.id, type_, "GET")
         if kind.verbs:
             return self._computed(kind, request, "LIST")
-        query, paging, above = request.query, Paging.of(request.query), request.id.holder
-        lookup = query.get(kind.list_lookup) if kind.list_lookup else None
-        across = _across(kind, request.id, lookup)
-        if kind.inherited and inherited.below_too(query):
-            across = f"{above.key}/"
-        archived, oldest = archived_shown(query, kind.views), oldest_first(query)
-        keep = kind.list_filter
-        grants = request.platform.grants.reach(request.principal, f"{kind.qualified}/read")
-        seen = narrowed(grants, above.key, kind.key)
-        if kind.list_names and kind.list_names in query:
-            seen = among([request.id.child(type_, one).key for one in names_of(query[kind.list_names])], seen)
-        states = states_of(query.get("status"), kind.list_states)
-        with request.platform.database.read() as connection:
-            if not kind.creates_parent:
-                check_exists(connection, self._kinds, above)
-
-            def fetch(most: int, skip: str | None) -> pages.Page:
-                return pages.page(
-                    connection, kind.key, above.key, most=most, skip=skip, archived=archived, lookup=lookup,
-                    oldest_first=oldest, prefix=across, seen=seen, states=states,
-                )  # fmt: skip
-
-            def shown(row: Row) -> bool:
-                return (keep is None or keep(row, query)) and _seen(kind, request, row)
-
-            rows, skip = collect(fetch, shown if keep or kind.sees else None, paging)
-            if not rows and kind.creates_parent and archived is not True and seen is None:
-                only = request.id.child(type_, "1")
-                if resources.get(connection, only.key) is None:
-                    found = _derived(connection, kind, only)
-                    rows = [] if found is None or (keep is not None and not keep(found, query)) else [found]
-            first = kind.inherited and paging.skip is None
-            listed = [*(inherited.above(connection, kind, above, grants) if first else ()), *rows]
-        body: Document = {"value": [document(request.platform, kind, row) for row in listed]}
-        if skip and (link := next_link(url, query, skip, paging, len(rows))):
-            body["nextLink"] = link
-        return Answer(200, body)
+        return Answer(200, one_page(self._kinds, kind, request, type_, url))
 
     def events(self, request: Request) -> Answer:
         """What happened to a resource and when: every change of state, and the stages in between."""
@@ -321,12 +303,11 @@ class Crud:
 
     def act(self, request: Request, name: str, method: str) -> tuple[int, Any] | None:
         """Run an action; None if the kind has none of this name."""
-        kind = self._kinds.at(request.id)
-        name, action = next(
-            ((key, one) for key, one in kind.actions.items() if key.lower() == name.lower()), (name, None)
-        )
-        if action is None or action.method != method:
+        known = self._kinds.find(*request.id.type)
+        found = [] if known is None else [one for one in known.actions.items() if one[0].lower() == name.lower()]
+        if not found or found[0][1].method != method:
             return None
+        kind, (name, action) = self._kinds.at(request.id), found[0]
         with request.platform.database.read() as connection:
             row = None if kind.verbs else resources.get(connection, request.id.key)
             if row is None and action.needs_row:
@@ -343,26 +324,21 @@ class Crud:
         if kind.creates_parent and resources.get(connection, above.key) is None:
             check_name(self._kinds[above.kind], above.name)
             resources.insert(
-                connection, key=above.key, written=self._spelled(above), kind=above.kind, parent=above.parent.key,
-                name=above.name, spec={"properties": {}}, status={}, state="Succeeded", now=request.now,
+                connection,
+                key=above.key,
+                written=self._spelled(above),
+                kind=above.kind,
+                parent=above.parent.key,
+                name=above.name,
+                spec={"properties": {}},
+                status={},
+                state="Succeeded",
+                now=request.now,
                 by=request.principal.name,
-            )  # fmt: skip
+            )
 
     def _spelled(self, id_: ResourceId) -> str:
         return str(self._kinds.spelled(id_))
-
-
-def _seen(kind: Kind, request: Request, row: Row) -> bool:
-    return kind.sees is None or kind.sees(request.principal, row)
-
-
-def _across(kind: Kind, id_: ResourceId, lookup: str | None) -> str | None:
-    """The prefix below which to look: all groups of a subscription, or a look-up by hash in all of a workspace."""
-    if kind.lookup_across and lookup is not None:
-        return id_.parent.key + "/"
-    if not id_.path and id_.subscription and not id_.group and Scope.SUBSCRIPTION not in kind.scopes:
-        return id_.holder.key + "/"
-    return None
 
 
 def _aliased(connection: Connection, kind: Kind, id_: ResourceId) -> ResourceId:
@@ -381,10 +357,6 @@ def _stand_in(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None
         return None
     newest = resources.get(connection, id_.parent.child(id_.path[-1][0], above.status["latest"]).key)
     return kind.newest_for(newest, id_.name) if newest is not None else None
-
-
-def _derived(connection: Connection, kind: Kind, id_: ResourceId) -> Row | None:
-    return kind.derived(connection, id_) if kind.derived is not None else None
 
 
 def _public(spec: Mapping[str, Any]) -> Document:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Counted, Traffic
-from smalt.arm.ports.serving import DEPLOYMENTS
+from smalt.arm.ports.serving import DEPLOYMENTS, Where, route_name
 from smalt.metrics.counters import Counters, flat, kept, since
 from smalt.metrics.names import (
     CONNECTED,
@@ -35,7 +35,6 @@ _CODE = "="  # before an answer's status: bounds are plain numbers
 _REFUSED = {"overflows": ("503", "429"), "timeouts": ("504", "408")}  # as the gateway counts, and as clients read it
 _FAILED, _MODEL_FAILED = "424", "500"  # the scoring script failed: what clients read, and the script's own status
 _UNAVAILABLE = "503"  # no instance has answered, or none whose model is loaded
-Where = tuple[str, str]
 Points = dict[tuple[Key, int], Point]
 
 
@@ -184,10 +183,6 @@ def _of_the_model(code: str) -> str:
 
 
 def deployments(connection: Connection) -> dict[Where, str]:
-    """Ids by the names that Envoy knows: the endpoint's and its own."""
+    """Ids by the names that Envoy knows."""
     rows = connection.execute(select(resource.c.id, resource.c.written).where(resource.c.kind == DEPLOYMENTS))
-    found: dict[Where, str] = {}
-    for row in rows:
-        *_, endpoint, _, deployment = row.written.split("/")
-        found[endpoint, deployment] = row.id
-    return found
+    return {route_name(row.written): row.id for row in rows}

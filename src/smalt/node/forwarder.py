@@ -179,9 +179,14 @@ class Forwarder:
             os.ftruncate(lock, 0)
             with (self._folder / "envoy.log").open("wb") as log:
                 process = subprocess.Popen(
-                    command(configuration), stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock],
-                    start_new_session=True, env={"PATH": os.defpath},
-                )  # fmt: skip
+                    command(configuration),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[lock],
+                    start_new_session=True,
+                    env={"PATH": os.defpath},
+                )
             os.pwrite(lock, str(process.pid).encode(), 0)
         finally:
             os.close(lock)

@@ -205,6 +205,11 @@ def mark_deleting(connection: Connection, row: Row, now: float, by: str) -> None
     )
 
 
+def undelete(connection: Connection, row: Row) -> None:
+    """Take the mark of `mark_deleting` back, beside the apply of a step that says why: the row stays."""
+    connection.execute(update(resource).where(resource.c.id == row.id).values(deleting=False))
+
+
 def poke(connection: Connection, keys: Sequence[str], now: float) -> None:
     """Make rows due now, also those that are being worked on (they are looked at again)."""
     if keys:

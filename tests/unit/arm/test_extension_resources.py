@@ -136,6 +136,14 @@ def test_what_is_not_known_is_a_404_whatever_is_asked(harness: Harness, method: 
         assert answer.json()["error"]["code"] == code, answer.text
 
 
+@pytest.mark.parametrize("scope", ["", SUB, GROUP, WORKSPACE])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_type_that_is_not_there_is_named(harness: Harness, scope: str, method: str) -> None:
+    answer = harness.send(method, f"{scope}/providers/Microsoft.Insights/nothings", BODY if method == "POST" else None)
+    assert answer.json()["error"]["target"] == "nothings"
+    assert "'nothings'" in answer.json()["error"]["message"]
+
+
 def test_bad_names_are_refused(harness: Harness) -> None:
     for name in ("-x", "a b", "x" * 300):
         answer = harness.put(f"{WORKSPACE}{ASSIGNMENTS}/{name}", BODY)

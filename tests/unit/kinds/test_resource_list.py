@@ -110,3 +110,21 @@ def test_only_what_its_reader_may_see(harness: Harness) -> None:
     assert found(harness, f"{SUB}/resources") == ["other"]
     harness.grants.prefixes = [WORKSPACE]
     assert sorted(found(harness, f"{GROUP}/resources?count=1")) == sorted(["bank", endpoint(harness)])
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        ("tagname eq 'team'", {"tagged"}),
+        ("tagName eq 'TEAM' and tagValue eq 'risk'", {"tagged"}),
+        ("tagName eq 'team' and tagValue eq 'Risk'", set[str]()),
+        ("tagname eq 'none'", set[str]()),
+        ("name eq 'TAGGED'", {"tagged"}),
+    ],
+)
+def test_groups_by_their_tags(harness: Harness, terms: str, expected: set[str]) -> None:
+    harness.put(f"{SUB}/resourceGroups/tagged", {"location": "local", "tags": {"Team": "risk"}})
+    answer = harness.get(f"{SUB}/resourcegroups?$filter={terms}")
+    assert {one["name"] for one in answer.json()["value"]} == expected
+    refused = harness.get(f"{SUB}/resourcegroups?$filter=owner eq 'x'")
+    assert (refused.status_code, refused.json()["error"]["target"]) == (400, "$filter")

@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from fakes.platform import GROUP, WORKSPACE, Harness
 from smalt.bootstrap import bootstrap
-from smalt.kinds.workspaces.supporting import SUPPORTS
+from smalt.kinds.workspaces.supporting import SUPPORTS, USER_S
 from smalt.store.tables import resource
 
 PROVIDERS = {
@@ -93,6 +93,29 @@ def test_a_delete_waits_for_the_workspace(harness: Harness) -> None:
     for id_, operation in zip(own.values(), operations, strict=True):
         assert harness.get(id_).status_code == 404
         assert harness.get(operation.headers["azure-asyncoperation"]).json()["status"] == "Succeeded"
+
+
+def test_a_delete_of_what_goes_on_to_be_used_is_given_up(harness: Harness) -> None:
+    """Nobody waits for ever, and what is used stays what it was, over a restart too."""
+    own = ids(harness)
+    operations = {id_: harness.send("DELETE", id_).headers["azure-asyncoperation"] for id_ in own.values()}
+    harness.settle()
+    harness.clock.now += USER_S - 1
+    harness.settle()
+    assert all(harness.row(id_).deleting for id_ in own.values())
+    harness.loop = harness.new_loop()
+    harness.clock.now += 1.5
+    harness.settle()
+    for id_, operation in operations.items():
+        ended = harness.get(operation).json()
+        assert (ended["status"], ended["error"]["code"]) == ("Failed", "Conflict")
+        assert WORKSPACE in ended["error"]["message"]
+        assert harness.get(id_).json()["properties"]["provisioningState"] == "Succeeded"
+        assert harness.send("PATCH", id_, {"tags": {"a": "b"}}).status_code == 200
+    assert harness.send("POST", f"{own['storageAccount']}/listKeys").status_code == 200
+    harness.send("DELETE", WORKSPACE)
+    harness.settle()
+    assert not listed(harness)
 
 
 def test_an_account_of_the_users_own_waits_too(harness: Harness) -> None:

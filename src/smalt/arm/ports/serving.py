@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from smalt.agent.wire import Address
+from smalt.arm.ids import ResourceId
 
 GATEWAY = "/smalt/gateways/main"  # the id of the gateway's row
 ENDPOINTS = "workspaces/onlineendpoints"  # as rows have their kinds
 DEPLOYMENTS = f"{ENDPOINTS}/deployments"
+Where = tuple[str, str]  # what the proxy knows a deployment by: its endpoint's name and its own
+
+
+def route_name(deployment: str) -> Where:
+    """Of a deployment's id, as written."""
+    id_ = ResourceId.parse(deployment)
+    return id_.parent.name, id_.name
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,8 @@ class Gateway(Protocol):
         """
         ...
 
-    def in_flight(self) -> Mapping[tuple[str, str], int]:
-        """By (endpoint, deployment): requests that have come and are not answered, those that wait included.
+    def in_flight(self) -> Mapping[Where, int]:
+        """Requests that have come and are not answered, those that wait included.
 
         Raises NotReady while the proxy does not answer.
         """

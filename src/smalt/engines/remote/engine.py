@@ -177,10 +177,19 @@ class RemoteEngine:
                     told += self._lose(connection, node_tasks.of_node(connection, machine.name), why)
                     node_tasks.forget_removed(connection, machine.name)
                 nodes.note(
-                    connection, machine.name, incarnation=hello.incarnation, version=hello.version, cpus=hello.cpus,
-                    memory_bytes=hello.memory_bytes, gpus=hello.gpus, isolation=hello.isolation,
-                    state=nodes.CONNECTED, seen_at=now, server=self._me or None, address=hello.found_at or None,
-                )  # fmt: skip
+                    connection,
+                    machine.name,
+                    incarnation=hello.incarnation,
+                    version=hello.version,
+                    cpus=hello.cpus,
+                    memory_bytes=hello.memory_bytes,
+                    gpus=hello.gpus,
+                    isolation=hello.isolation,
+                    state=nodes.CONNECTED,
+                    seen_at=now,
+                    server=self._me or None,
+                    address=hello.found_at or None,
+                )
                 if self._me:
                     servers.move(connection, node_tasks.owners(connection, machine.name), self._me)
                 orders, owners = self._agree(connection, machine.name, hello.tasks)

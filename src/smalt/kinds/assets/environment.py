@@ -91,7 +91,7 @@ def _as_version(newest: Row, version: str) -> Row | None:
 
 
 def _written_name(row: Row) -> str:
-    return row.written.split("/")[-3]
+    return ResourceId.parse(row.written).parent.name
 
 
 def check_own(connection: Connection, id_: ResourceId, row: Row | None = None) -> None:

@@ -22,6 +22,7 @@ from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
+from smalt.arm.ports.serving import route_name
 from smalt.kinds.insights import autoscaling, conditions
 from smalt.kinds.insights.action_group import receivers
 from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
@@ -233,9 +234,8 @@ class Watch:
 
     def _is_asked(self, target: Row) -> bool:
         """Whether requests are answered or wait there, or that is not known now: it must not fall asleep."""
-        *_, endpoint, _, _ = target.written.split("/")
         try:
-            return bool(self._platform.gateway.in_flight().get((endpoint, target.name)))
+            return bool(self._platform.gateway.in_flight().get(route_name(target.written)))
         except (NotReady, OSError):
             return True
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.arm.ports.serving import DEPLOYMENTS
+from smalt.arm.ports.serving import DEPLOYMENTS, route_name
 from smalt.arm.scale import decide
 from smalt.kinds.serving import scaling
 from smalt.kinds.serving.scaling import Limits, Trend
@@ -137,9 +137,7 @@ class Scaler:
             self._watched.pop(key, None)
             return
         here = live.get("server") in (None, "", self._platform.servers.me)
-        *_, endpoint, _, _ = row.written.split("/")
-        where = (endpoint, row.name)
-        found = _Watched(where, limits, int(live["max_concurrent"]), scaling.count(row), here)
+        found = _Watched(route_name(row.written), limits, int(live["max_concurrent"]), scaling.count(row), here)
         if before := self._watched.get(key):
             found.next_at, found.trend = before.next_at, before.trend
         self._watched[key] = found

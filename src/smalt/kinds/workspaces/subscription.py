@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,6 +11,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.ids import GROUPS, RESOURCES, SUBSCRIPTIONS, TENANTS, Scope
 from smalt.arm.kind import Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
+from smalt.kinds.workspaces import filters
 from smalt.settings import REGION, TENANT
 from smalt.store.resources import Row
 
@@ -61,6 +63,10 @@ def _admit_group(request: Request, connection: Connection, old: Row | None) -> A
     return Admitted(spec)
 
 
+def _asked_for(row: Row, query: Mapping[str, str]) -> bool:
+    return filters.keeps(filters.read(query, ("name", "location", *filters.TAGS)), row)
+
+
 def _reconcile_group(platform: Platform, row: Row) -> Step:
     """Only a delete comes here, after everything in the group is gone."""
     if row.deleting:
@@ -103,6 +109,7 @@ KINDS = [
         provider=RESOURCES,
         scopes=frozenset({Scope.SUBSCRIPTION}),
         admit=_admit_group,
+        list_filter=_asked_for,
         reconcile=_reconcile_group,
         name_pattern=r"^[\w\-.()]{0,89}[\w\-()]$",
         tracked=True,

@@ -27,6 +27,7 @@ from smalt.store import operations, resources
 from smalt.store.resources import Lock, Row
 
 WAIT_S = 600.0  # between two looks at a workspace that has to go first, should a wake-up be lost
+USER_S = 60.0  # how long a delete waits for that of the workspace: the SDK deletes what it uses before it
 
 
 @dataclass(frozen=True)
@@ -236,10 +237,26 @@ def _step(platform: Platform, row: Row) -> Step:
     with platform.database.read() as connection:
         used_by = resources.get(connection, row.lookup) if row.lookup else None
     if used_by is not None:  # whose end removes or wakes it
-        return Step(row.state, row.status, after=WAIT_S, reason=f"waits for {used_by.name} to be deleted")
+        return _wait(row, used_by, platform.clock())
     if row.kind == SUPPORTS["storageAccount"].kind:
         platform.blobs.remove(row.name.lower())
     return Step(row.state, row.status, gone=True)
+
+
+def _wait(row: Row, used_by: Row, now: float) -> Step:
+    """For the end of a workspace that is being deleted, or soon is; else the delete fails, and the row stays."""
+    reason, left = f"waits for {used_by.name} to be deleted", row.changed_at + USER_S - now
+    if used_by.deleting or left > 0:
+        return Step(row.state, row.status, after=WAIT_S if used_by.deleting else left, reason=reason)
+    one = next(one for one in SUPPORTS.values() if one.kind == row.kind)
+    way_out = "Delete that first." if one.fixed else "Delete that first, or name another in its properties."
+    message = f"The {one.title} '{row.name}' is used by {used_by.written}. {way_out}"
+
+    def writes(connection: Connection) -> None:
+        resources.undelete(connection, row)
+        operations.finish(connection, row.id, operations.UNTIL_GONE, conflict(message, "id").body(), now)
+
+    return Step("Succeeded", row.status, done=True, reason="the delete was given up", writes=writes)
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:

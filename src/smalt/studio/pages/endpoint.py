@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from smalt.arm.ids import ResourceId
 from smalt.store.document import Document, part
 from smalt.studio.pages.endpoint_numbers import instances, numbers_of
 from smalt.studio.pages.endpoint_snippets import BODY, snippets
@@ -134,10 +135,10 @@ def alert(document: Document) -> Document:
 
 def _watched(scope: str) -> Document:
     """`page`: that of an endpoint (also of a deployment of it) or of a job; empty for others."""
-    parts = scope.split("/")
-    kinds = {"onlineendpoints": "/endpoints/", "jobs": "/jobs/"}
-    kind, name = (parts[9].lower(), parts[10]) if len(parts) > 10 else ("", "")
-    return {"name": "/".join(parts[10:]).replace("/deployments/", " / "), "page": kinds.get(kind, ""), "of": name}
+    (kind, name), *below = ResourceId.parse(scope).path[1:] or (("", ""),)
+    pages = {"onlineendpoints": "/endpoints/", "jobs": "/jobs/"}
+    shown = " / ".join((name, *(one for _, one in below)))
+    return {"name": shown, "page": pages.get(kind.lower(), ""), "of": name}
 
 
 def _share(shares: Document, name: str) -> int:
