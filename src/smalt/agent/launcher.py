@@ -18,13 +18,14 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from smalt.agent import linux, temporary_folder, wire
 from smalt.agent.attempt import Attempt, open_task_log
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, TaskFolder
 from smalt.agent.limits import recorded
-from smalt.agent.log_bound import unread
+from smalt.agent.log_bound import rescue
 from smalt.agent.pipes import Pipes, open_pipes
 from smalt.agent.processes import Brood, end_marked
 from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
@@ -95,9 +96,8 @@ def _guard(folder: TaskFolder) -> None:
         brood.reap(block=True)
     brood.end()
     for log, (reading, _) in zip(spec.logs, pipes.logs, strict=True):
-        if rest := unread(reading):
-            with contextlib.suppress(OSError):
-                os.write(open_task_log(folder, spec, log, folder.places()), rest)
+        with contextlib.suppress(OSError):
+            rescue(reading, partial(open_task_log, folder, spec, log, folder.places()), spec.log_most_bytes)
     state = folder.state()
     if state is None or state.phase is not Phase.EXITED:
         bury(folder)

@@ -1,8 +1,9 @@
 """A task's log: what comes out of its pipe, as a file that does not fill the disk.
 
 A command that opens /dev/stderr again opens what its stderr is: a file would be emptied by it, so it is a pipe, as on
-Azure. The agent takes out of it what the command said; where the agent is killed, its warden takes what is left. Of
-what was said the beginning and the end are kept, and what lay between is named.
+Azure. The agent takes out of it what the command said; where the agent is killed, its warden takes what is left. What
+fits is moved by one call of the kernel (splice(2)): whenever the agent dies, it is in the pipe or in the file. Of what
+was said the beginning and the end are kept, and what lay between is named.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import contextlib
 import fcntl
 import os
 import selectors
+import struct
+import termios
 import time
 from collections.abc import Callable, Iterable
 
@@ -39,13 +42,16 @@ def enlarge(pipe: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def unread(pipe: int) -> bytes:
-    """What is still in a pipe that nobody writes to any more."""
-    data = b""
-    with contextlib.suppress(BlockingIOError):
-        for _ in range(_AT_ONCE):  # it holds less
-            data += os.read(pipe, _CHUNK)
-    return data
+def rescue(pipe: int, opener: Callable[[], int], most: int) -> None:
+    """What is still in a pipe whose reader is gone, and that nobody writes to any more, is appended to the log.
+
+    Raises OSError where it cannot be opened.
+    """
+    (unread,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
+    if unread:
+        log = BoundedLog(pipe, opener, most)
+        log.open()
+        log.finish()
 
 
 class BoundedLog:
@@ -69,6 +75,8 @@ class BoundedLog:
         """Raises OSError."""
         self._file = self._opener()
         self._offset = os.fstat(self._file).st_size
+        flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+        fcntl.fcntl(self._file, fcntl.F_SETFL, flags & ~os.O_APPEND)  # splice(2) refuses it
 
     def attend(self, selector: selectors.BaseSelector) -> None:
         """From now on something to read wakes `selector`."""
@@ -123,14 +131,33 @@ class BoundedLog:
         """Whether anything was there."""
         for count in range(_AT_ONCE):
             try:
-                data = os.read(self._pipe, _CHUNK)
+                taken = self._move() or self._read()
             except BlockingIOError:
                 return count > 0
-            if not data:
+            if not taken:
                 self._ended = True
                 return False
-            self._keep(data)
         return True
+
+    def _move(self) -> int:
+        """How many bytes went from the pipe to the file: none where the log, the disk or its file system takes none."""
+        if not self._room:
+            return 0
+        try:
+            os.lseek(self._file, 0, os.SEEK_END)
+            moved = os.splice(self._pipe, self._file, min(self._room, _CHUNK), flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return 0
+        self._room -= moved
+        return moved
+
+    def _read(self) -> int:
+        """How many bytes came out of the pipe: none at its end."""
+        data = os.read(self._pipe, _CHUNK)
+        self._keep(data)
+        return len(data)
 
     def _keep(self, data: bytes) -> None:
         fits, beyond = data[: self._room], data[self._room :]
@@ -151,6 +178,7 @@ class BoundedLog:
         """What the disk does not take is missing; the command is not held up for the sake of its log."""
         rest = memoryview(data)
         try:
+            os.lseek(self._file, 0, os.SEEK_END)
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:

@@ -225,7 +225,15 @@ class TestModelsOfJobs:
 
     ARTIFACTS = "azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.train-1"
 
-    @pytest.mark.parametrize("given", ["azureml://jobs/train-1/outputs/artifacts/paths/model/", "runs:/train-1/model"])
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "azureml://jobs/train-1/outputs/artifacts/paths/model/",
+            "runs:/train-1/model",
+            f"azureml://localhost:7443/mlflow/v2.0{WORKSPACE}/experiments/7/runs/train-1/artifacts/model",
+            f"https://localhost:7443/mlflow/v1.0{WORKSPACE}/api/2.0/mlflow-artifacts/artifacts/ExperimentRun/dcid.train-1/model",
+        ],
+    )
     def test_the_path_is_that_of_the_files(self, harness: Harness, given: str) -> None:
         job = {"jobType": "Command", "command": "true", "environmentId": CURATED}
         assert harness.put(f"{WORKSPACE}/jobs/train-1", {"properties": job}).status_code == 201
@@ -236,6 +244,11 @@ class TestModelsOfJobs:
         assert (properties["modelUri"], properties["jobName"]) == (f"{self.ARTIFACTS}/model", "train-1")
         again = {"modelUri": given, "description": "said again"}
         assert harness.put(version, {"properties": again}).json()["properties"]["description"] == "said again"
+
+    def test_artifacts_of_another_workspace_are_refused(self, harness: Harness) -> None:
+        given = f"azureml://localhost:7443/mlflow/v2.0{WORKSPACE}-two/experiments/7/runs/train-1/artifacts/model"
+        refused = harness.put(f"{WORKSPACE}/models/churn/versions/1", {"properties": {"modelUri": given}})
+        assert refused.status_code == 400 and "bank-two" in refused.json()["error"]["message"]
 
     def test_an_unknown_job_is_refused(self, harness: Harness) -> None:
         given = {"modelUri": "azureml://jobs/nobody/outputs/artifacts/paths/model"}

@@ -1,11 +1,12 @@
 """The grammar of what users write where files are meant: which store, job, account or web page a URI names.
 
 No look-ups here. Forms: `azureml://datastores/D/paths/P`, short and long; `azureml://jobs/J/outputs/O[/paths/P]`, short
-and long; `runs:/J/P`; `wasb[s]://C@HOST/P` and `abfs[s]://C@HOST/P`, or `wasbs://ACCOUNT.blob.SUFFIX/C/P` as Azure's
-own examples have it; http and https URLs. An account of this platform has two spellings in those with a host:
-`ACCOUNT.blob.SUFFIX`, and `OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`;
-`dfs` may stand for `blob` in both. The address may be another server's, or an older one of this: the account tells,
-behind any address with our SUFFIX. Azure's own stands for it behind our address alone, or in a code's.
+and long; `runs:/J/P`; what MLflow's clients call a run's `artifact_uri`, and what is below it; `wasb[s]://C@HOST/P` and
+`abfs[s]://C@HOST/P`, or `wasbs://ACCOUNT.blob.SUFFIX/C/P` as Azure's own examples have it; http and https URLs. An
+account of this platform has two spellings in those with a host: `ACCOUNT.blob.SUFFIX`, and
+`OUR_HOST:PORT/ACCOUNT.blob.SUFFIX`, as clients build it from a datastore's `accountName`; `dfs` may stand for `blob` in
+both. The address may be another server's, or an older one of this: the account tells, behind any address with our
+SUFFIX. Azure's own stands for it behind our address alone, or in a code's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ _WORKSPACE = r"azureml://(?:subscriptions/([^/]+)/resourcegroups/([^/]+)(?:/prov
 _DATASTORE = re.compile(_WORKSPACE + r"datastores/([^/]+)(?:/(?:paths(?:/(.*))?)?)?", re.IGNORECASE | re.DOTALL)
 _JOB = re.compile(_WORKSPACE + r"jobs/([^/]+)/outputs/([^/]+)(?:/paths)?(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _RUN = re.compile(r"runs:/{1,3}([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
+_ARTIFACTS = re.compile(
+    r"(azureml|https)://([^/]+)/mlflow/v[12]\.0/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/[^/]+"
+    r"/workspaces/([^/]+)/(?:experiments/[^/]+/runs/([^/]+)/artifacts"
+    r"|api/2\.0/mlflow-artifacts/artifacts/experimentrun/dcid\.([^/]+))(?:/(.*))?",
+    re.IGNORECASE | re.DOTALL,
+)
 _STORE = re.compile(r"(wasb|abfs)s?://([^@/]*)@([^/]+)/?(.*)", re.IGNORECASE | re.DOTALL)
 _STORE_AS_URL = re.compile(
     r"(?:wasb|abfs)s?://([^@/.]+\.(?:blob|dfs)\.[^@/]+)/([^/]*)/?(.*)", re.IGNORECASE | re.DOTALL
@@ -115,6 +122,8 @@ def parse(
         return OfJob(job, output, path or "", _named(workspace))
     if found := _RUN.fullmatch(uri):
         return OfJob(found[1], "artifacts", found[2] or "")
+    if (found := _ARTIFACTS.fullmatch(uri)) and (found[1].lower() == "azureml" or ours.is_(found[2])):
+        return OfJob(found[6] or found[7], "artifacts", found[8] or "", found.group(3, 4, 5))
     if found := _STORE.fullmatch(uri):
         return _in_store(found[2], found[3], found[4], ours)
     if found := _STORE_AS_URL.fullmatch(uri):
