@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Callable
 
 from smalt.agent.inject.app import App
 from smalt.agent.inject.config import AzureSettings, ServeConfig
@@ -32,6 +32,12 @@ class Client:
     def send(self, response: Response) -> None:
         self.answers.append(response.status)
         self.on_lost = None
+
+    def more(self, piece: bytes, taken: Callable[[], None]) -> None:
+        taken()
+
+    def end(self, whole: bool) -> bool:
+        return False
 
 
 def ask(app: App, body: bytes = b"{}") -> Client:
