@@ -218,8 +218,8 @@ class AMLResponse:
         return (one.encode("utf-8") if isinstance(one, str) else bytes(one) for one in self._chunks)
 
     def close(self) -> None:
-        if hasattr(self._chunks, "close"):
-            self._chunks.close()
+        if (close := getattr(self._chunks, "close", None)) is not None:
+            close()
 
     def set_cookie(self, key: str, value: str = "", path: str | None = "/", **attributes: Any) -> None:
         """`attributes`: max_age, expires, domain, secure, httponly, samesite."""

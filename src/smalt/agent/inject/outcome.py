@@ -49,6 +49,8 @@ def plain_value(value: Any) -> Any:
     for method in ("tolist", "to_dict", "isoformat"):
         convert = getattr(value, method, None)
         if callable(convert) and not isinstance(value, type):
+            if method == "isoformat" and value != value:  # NaT
+                return None
             return convert(orient="records") if method == "to_dict" and hasattr(value, "columns") else convert()
     if isinstance(value, (set, frozenset)):
         return list(value)
