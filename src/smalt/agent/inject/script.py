@@ -42,6 +42,7 @@ NOT_THE_SCRIPTS = {
     "connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
     "x-request-id", "x-ms-request-id", "x-ms-client-request-id",
 }  # fmt: skip
+NO_CONTEXT = contextlib.nullcontext()
 INTERNAL = "An unexpected internal error occurred. Check the logs for more info."
 MODULE = "entry_module"
 
@@ -111,7 +112,7 @@ class ScriptScorer:
             arguments["request_headers"] = dict(title_case(request.headers))
         started = time.perf_counter()
         try:
-            with self._context(request):
+            with self._context(request) if self._context else NO_CONTEXT:
                 result = self.finish(self.run(**arguments))
         except ScoringTimeout:
             raise
@@ -232,12 +233,11 @@ def http_answer(response: Any, elapsed_ms: float) -> Outcome:
     return Outcome(status, b"", headers, failed=status >= 500)
 
 
-def flask_context() -> Callable[[Request], ContextManager[Any]]:
+def flask_context() -> Callable[[Request], ContextManager[Any]] | None:
     """Where a script has imported Flask, what `jsonify` and `flask.request` need while run() runs."""
     flask = sys.modules.get("flask")
     if flask is None:
-        nothing = contextlib.nullcontext()
-        return lambda request: nothing
+        return None
     app = flask.Flask("main")
     return lambda request: app.request_context(environ(request))
 
