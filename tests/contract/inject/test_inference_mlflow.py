@@ -68,6 +68,23 @@ class Tensor(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
         return np.asarray(model_input) * 2
 
+class Seen(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        if isinstance(model_input, dict):
+            return {name: [str(one.dtype), one.tolist()] for name, one in model_input.items()}
+        if isinstance(model_input, pd.DataFrame):
+            return [model_input.dtypes.map(str).tolist(), model_input.index.tolist(), model_input.values.tolist()]
+        return model_input.tolist()
+
+def seen(name, *specs):
+    signature = mlflow.models.ModelSignature(inputs=Schema(list(specs))) if specs else None
+    mlflow.pyfunc.save_model(f"{root}/{name}", python_model=Seen(), pip_requirements=["pandas"], signature=signature)
+
+seen("tensors", TensorSpec(np.dtype("float32"), (-1, 2), "a"), TensorSpec(np.dtype("uint8"), (-1,), "b"))
+seen("unnamed", ColSpec("double"), ColSpec("double"))
+seen("unsigned")
+seen("typed", ColSpec("string", "s"), ColSpec("boolean", "b"), ColSpec("long", "n"), ColSpec("binary", "raw", required=False))
+
 mlflow.pyfunc.save_model(f"{root}/deep/er/tensor", python_model=Tensor(), pip_requirements=["pandas"], signature=mlflow.models.ModelSignature(
     inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 2))])))
 
@@ -110,6 +127,11 @@ def own(serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFac
 
 ROW = [0.5, -1, 2.25, 0]
 RECORD = dict(zip(NAMES, ROW, strict=True))
+
+
+@pytest.fixture(scope="module")
+def typed(serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    yield from serve(serving_python, models, "typed", tmp_path_factory)
 
 
 @pytest.mark.parametrize(
@@ -286,3 +308,49 @@ def test_tensors(serving_python: Path, models: Path, tmp_path_factory: pytest.Te
         assert running.post({"input_data": [[1, 2, 3]]}).status == 400
         assert running.post({"input_data": [["x", 2]]}).status == 400
         assert running.post({"input_data": [[1, 2], [3]]}).status == 400
+
+
+def test_named_tensors_come_together_and_by_rows(
+    serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for running in serve(serving_python, models, "tensors", tmp_path_factory):
+        seen = {"a": ["float32", [[1, 2], [3, 4]]], "b": ["uint8", [5, 6]]}
+        assert running.post({"inputs": {"a": [[1, 2], [3, 4]], "b": [5, 6]}}).json() == seen
+        assert running.post({"instances": [{"a": [1, 2], "b": 5}, {"a": [3, 4], "b": 6}]}).json() == seen
+        split = {"columns": ["b", "a"], "data": [[5, [1, 2]], [6, [3, 4]]]}
+        assert running.post({"input_data": split}).json() == seen
+        for wrong in (256, -1, 1.5, None, "x"):
+            refused = running.post({"inputs": {"a": [[1, 2]], "b": [wrong]}})
+            assert refused.status == 400 and refused.json()["message"].startswith("'b' is not an array of uint8"), wrong
+
+
+def test_columns_without_names_are_told_by_their_places(
+    serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for running in serve(serving_python, models, "unnamed", tmp_path_factory):
+        for body in ([[1, 2]], {"columns": ["x", "y"], "data": [[1, 2]]}, {"columns": [0, 1], "data": [[1, 2.0]]}):
+            answer = running.post({"input_data": body}, x_request_id="one")
+            assert answer.json() == [["float64", "float64"], [0], [[1.0, 2.0]]]
+        assert collected(running, "one")[0] == [{"0": 1, "1": 2}]
+        assert "2 columns" in running.post({"input_data": [[1]]}).json()["message"]
+
+
+def test_rows_keep_the_names_that_a_request_gives_them(
+    serving_python: Path, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for running in serve(serving_python, models, "unsigned", tmp_path_factory):
+        split = {"columns": ["a"], "data": [[1], [2]], "index": ["k", 7]}
+        assert running.post({"input_data": split}).json() == [["int64"], ["k", 7], [[1], [2]]]
+        assert running.post({"input_data": {**split, "index": ["k"]}}).status == 400
+        assert running.post({"input_data": None}).status == 400
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"s": ["a"]}, "'s'"), ({"s": 5}, "column s"), ({"b": "true"}, "'b'"), ({"n": 1.5}, "column n"), ({"raw": "***"}, "'raw'")],
+)  # fmt: skip
+def test_what_is_not_of_its_columns_type_is_named_without_the_rest(typed: Running, changed: dict, said: str) -> None:
+    row = {"s": "ü", "b": True, "n": 1, "raw": "YWJj"}
+    assert typed.post({"input_data": [{"s": None, "b": False, "n": 2, "raw": None}]}).status in (200, 424)
+    refused = typed.post({"input_data": [{**row, **changed}]})
+    assert refused.status == 400 and said in refused.json()["message"] and len(refused.body) < 200

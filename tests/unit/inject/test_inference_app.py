@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from smalt.agent.inject.app import App
@@ -32,6 +33,12 @@ class Client:
     def send(self, response: Response) -> None:
         self.answers.append(response.status)
         self.on_lost = None
+
+    def more(self, piece: bytes, taken: Callable[[], None]) -> None:
+        taken()
+
+    def end(self, whole: bool) -> bool:
+        return False
 
 
 def ask(app: App, body: bytes = b"{}") -> Client:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from smalt.agent.inject.amlapi import AMLResponse, Headers, MultiDict
+from smalt.agent.inject.amlapi import AMLResponse
 from smalt.agent.inject.config import AzureSettings, ConfigError, ServeConfig
+from smalt.agent.inject.containers import Headers, MultiDict
 from smalt.agent.inject.metrics import Metrics
 from smalt.agent.inject.mlflow_model import answer_value, find_model
 from smalt.agent.inject.outcome import to_json

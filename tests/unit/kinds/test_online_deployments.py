@@ -49,6 +49,19 @@ def test_a_patch_says_who_takes_traffic_and_nobody_else_does(ready: Harness) -> 
     assert ready.send("PATCH", ENDPOINT, {"properties": "none"}).status_code == 400
 
 
+def test_what_answers_sees_no_copies_and_one_deployment_sees_them(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+
+    def mirrored(traffic: dict[str, int], to: dict[str, int]) -> str:
+        answer = ready.send("PATCH", ENDPOINT, {"properties": {"traffic": traffic, "mirrorTraffic": to}})
+        return "" if answer.is_success else answer.json()["error"]["target"]
+
+    assert mirrored({"blue": 100}, {"blue": 10}) == "properties.mirrorTraffic.blue"
+    assert mirrored({}, {"blue": 10, "green": 10}) == "properties.mirrorTraffic.green"
+    assert mirrored({"blue": 100}, {"blue": 0}) == mirrored({"blue": 0}, {"blue": 10}) == ""
+
+
 def test_a_replica_is_told_its_model_and_code_by_name(ready: Harness) -> None:
     deploy(ready)
     (task,) = ready.engine.tasks.values()

@@ -2,25 +2,27 @@
 
 On Azure these come from `azureml.contrib.services` or `azureml_inference_server_http.api`, where they are Flask's
 request and response. Scripts import them by those names, so our classes answer to those names, with the attributes of
-Flask's that scoring scripts use, and without Flask.
+Flask's that scoring scripts use, and without Flask. What else a script asks of a request is asked of Flask's own, made
+of the same bytes, where Flask is in the environment.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import json
 import sys
 import types
-from email.parser import BytesParser
-from email.policy import HTTP
+from http import HTTPStatus
 from http.cookies import SimpleCookie
-from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping
 from urllib.parse import parse_qsl
 
+from .containers import Headers, MultiDict, parse_multipart, title_case
 from .http1 import Request
 
+REASONS = {status.value: status.phrase.upper() for status in HTTPStatus}
 TEXT_TYPES = ("application/sql", "application/ecmascript", "application/xml-dtd")
 REQUEST_MODULES = ("azureml.contrib.services.aml_request", "azureml_inference_server_http.api.aml_request")
 RESPONSE_MODULES = ("azureml.contrib.services.aml_response", "azureml_inference_server_http.api.aml_response")
@@ -38,146 +40,20 @@ class RawHttp:
         return func
 
 
-class MultiDict(dict):
-    """A dict of the first values, with `getlist` for all of them, as werkzeug's MultiDict."""
+class UserAgent(str):
+    """A client's name for itself."""
 
-    def __init__(self, pairs: Iterable[tuple[str, Any]] = ()) -> None:
-        super().__init__()
-        self._lists: dict[str, list[Any]] = {}
-        for key, value in pairs:
-            self._lists.setdefault(key, []).append(value)
-            self.setdefault(key, value)
-
-    def get(self, key: str, default: Any = None, type: Callable[[Any], Any] | None = None) -> Any:
-        value = super().get(key, default)
-        if type is None or key not in self:
-            return value
-        try:
-            return type(value)
-        except (ValueError, TypeError):
-            return default
-
-    def getlist(self, key: str, type: Callable[[Any], Any] | None = None) -> list[Any]:
-        values = list(self._lists.get(key, []))
-        return values if type is None else [type(value) for value in values]
-
-    def lists(self) -> Iterator[tuple[str, list[Any]]]:
-        return iter(self._lists.items())
-
-    def to_dict(self, flat: bool = True) -> dict[str, Any]:
-        return dict(self) if flat else {key: list(values) for key, values in self._lists.items()}
-
-
-class Headers:
-    """Headers with case-insensitive names, in order, repeated ones kept."""
-
-    def __init__(self, pairs: Iterable[tuple[str, Any]] = ()) -> None:
-        self._pairs = [(key, str(value)) for key, value in pairs]
-
-    def __getitem__(self, name: str) -> str:
-        for key, value in self._pairs:
-            if key.lower() == name.lower():
-                return value
-        raise KeyError(name)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        at = next((i for i, (key, _) in enumerate(self._pairs) if key.lower() == name.lower()), len(self._pairs))
-        self.remove(name)
-        self._pairs.insert(at, (name, str(value)))
-
-    def __delitem__(self, name: str) -> None:
-        self.remove(name)
-
-    def __contains__(self, name: object) -> bool:
-        return any(key.lower() == str(name).lower() for key, _ in self._pairs)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(list(self._pairs))
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def get(self, name: str, default: Any = None, type: Callable[[Any], Any] | None = None) -> Any:
-        if name not in self:
-            return default
-        return self[name] if type is None else type(self[name])
-
-    def getlist(self, name: str) -> list[str]:
-        return [value for key, value in self._pairs if key.lower() == name.lower()]
-
-    def add(self, name: str, value: Any) -> None:
-        self._pairs.append((name, str(value)))
-
-    add_header = add
-
-    def set(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def setdefault(self, name: str, value: Any) -> str:
-        if name not in self:
-            self.add(name, value)
-        return self[name]
-
-    def remove(self, name: str) -> None:
-        self._pairs = [(key, value) for key, value in self._pairs if key.lower() != name.lower()]
-
-    def update(self, values: Mapping[str, Any]) -> None:
-        for key, value in values.items():
-            self[key] = value
-
-    def keys(self) -> list[str]:
-        return [key for key, _ in self._pairs]
-
-    def values(self) -> list[str]:
-        return [value for _, value in self._pairs]
-
-    def items(self) -> list[tuple[str, str]]:
-        return list(self._pairs)
-
-
-def title_case(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The names as Flask shows them to run(): `Content-Type`, `X-Ms-Request-Id`."""
-    return [("-".join(part.capitalize() for part in name.split("-")), value) for name, value in headers.items()]
-
-
-class FileStorage:
-    """One uploaded file."""
-
-    def __init__(self, name: str, filename: str, content: bytes, content_type: str | None) -> None:
-        self.name = name
-        self.filename = filename
-        self.stream = io.BytesIO(content)
-        self.content_type = content_type
-        self.mimetype = (content_type or "").split(";")[0].strip()
-        self.content_length = len(content)
-
-    def read(self, size: int = -1) -> bytes:
-        return self.stream.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self.stream.seek(offset, whence)
-
-    def readline(self) -> bytes:
-        return self.stream.readline()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.stream)
-
-    def save(self, destination: Any) -> None:
-        if hasattr(destination, "write"):
-            destination.write(self.stream.read())
-            return
-        with Path(destination).open("wb") as file:
-            file.write(self.stream.read())
-
-    def close(self) -> None:
-        self.stream.close()
+    @property
+    def string(self) -> str:
+        return str(self)
 
 
 class AMLRequest:
     """The request that a @rawhttp run() receives."""
 
     def __init__(self, request: Request) -> None:
+        self._request = request
+        self._flask: Any = None
         self.method = request.method
         self.path = request.path
         self.query_string = request.query.encode("latin-1")
@@ -196,12 +72,20 @@ class AMLRequest:
         self.is_json = self.mimetype == "application/json" or (
             self.mimetype.startswith("application/") and self.mimetype.endswith("+json")
         )
-        self.user_agent = request.headers.get("user-agent", "")
+        self.user_agent = UserAgent(request.headers.get("user-agent", ""))
         self.remote_addr = request.headers.get("x-forwarded-for", "").split(",")[0].strip() or None
         self.cookies = {name: one.value for name, one in SimpleCookie(request.headers.get("cookie", "")).items()}
         self.stream = io.BytesIO(request.body)
         self._body = request.body
         self._parts: tuple[MultiDict, MultiDict] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """What only Flask's request has."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if (flask := self._flask_request()) is None:
+            raise AttributeError(f"without Flask in the environment an AMLRequest has no {name!r}")
+        return getattr(flask, name)
 
     def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:
         return self._body.decode("utf-8", "replace") if as_text else self._body
@@ -216,15 +100,15 @@ class AMLRequest:
         return self.get_json()
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        if not (force or self.is_json):
-            if silent:
-                return None
-            raise ValueError("the request's Content-Type is not application/json")
         try:
+            if not (force or self.is_json):
+                raise ValueError("the request's Content-Type is not application/json")
             return json.loads(self._body)
         except ValueError:
             if silent:
                 return None
+            if (flask := self._flask_request()) is not None:
+                return flask.get_json(force=force)  # raises what scripts may have written an `except` for
             raise
 
     @property
@@ -239,6 +123,12 @@ class AMLRequest:
     def values(self) -> MultiDict:
         pairs = [(key, value) for one in (self.args, self.form) for key, values in one.lists() for value in values]
         return MultiDict(pairs)
+
+    def _flask_request(self) -> Any:
+        """None where Flask is not installed."""
+        if self._flask is None and _installed("flask"):
+            self._flask = importlib.import_module("flask").Request(environ(self._request))
+        return self._flask
 
     @property
     def _is_form(self) -> bool:
@@ -256,34 +146,6 @@ class AMLRequest:
         return self._parts
 
 
-def parse_multipart(body: bytes, content_type: str) -> tuple[MultiDict, MultiDict]:
-    """The fields and the files of a multipart/form-data body.
-
-    Split by hand at the boundary: the email package would decode binary parts line by line and change their ends.
-    """
-    message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n")
-    boundary = message.get_boundary()
-    fields: list[tuple[str, Any]] = []
-    files: list[tuple[str, Any]] = []
-    if not boundary:
-        return MultiDict(), MultiDict()
-    mark = b"\r\n--" + boundary.encode("latin-1")
-    for piece in (b"\r\n" + body).split(mark)[1:]:
-        if piece.startswith(b"--"):
-            break
-        head, blank, content = piece.partition(b"\r\n\r\n")
-        if not blank:
-            continue
-        part = BytesParser(policy=HTTP).parsebytes(head.lstrip(b" \t\r\n") + b"\r\n\r\n")
-        name = part.get_param("name", header="content-disposition")
-        filename = part.get_filename()
-        if filename is not None:
-            files.append((str(name), FileStorage(str(name), filename, content, part.get("content-type"))))
-        elif name is not None:
-            fields.append((str(name), content.decode("utf-8", "replace")))
-    return MultiDict(fields), MultiDict(files)
-
-
 class AMLResponse:
     """The answer that run() may build itself: body, status and headers."""
 
@@ -298,7 +160,7 @@ class AMLResponse:
         if message is None:
             message, json_str = {}, True
         body = json.dumps(message) if json_str else message
-        self.status_code = int(status_code.split()[0] if isinstance(status_code, str) else status_code)
+        self.status = status_code
         self.headers = Headers()
         self.headers["Content-Type"] = "application/json" if json_str else "text/html; charset=utf-8"
         self._chunks = body if not isinstance(body, (str, bytes, bytearray)) else [body]
@@ -311,8 +173,12 @@ class AMLResponse:
                 self.headers.add(name, one.strip())
 
     @property
-    def status(self) -> int:
-        return self.status_code
+    def status(self) -> str:
+        return f"{self.status_code} {REASONS.get(self.status_code, 'UNKNOWN')}"
+
+    @status.setter
+    def status(self, value: str | int) -> None:
+        self.status_code = int(str(value).split()[0])
 
     @property
     def content_type(self) -> str | None:
@@ -342,12 +208,62 @@ class AMLResponse:
     def set_data(self, value: str | bytes) -> None:
         self._chunks = [value]
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the body is still to be made: a generator, say."""
+        return not hasattr(self._chunks, "__len__")
+
+    def iter_encoded(self) -> Iterator[bytes]:
+        """The body's pieces; those of a generator are there once."""
+        return (one.encode("utf-8") if isinstance(one, str) else bytes(one) for one in self._chunks)
+
+    def close(self) -> None:
+        if (close := getattr(self._chunks, "close", None)) is not None:
+            close()
+
+    def set_cookie(self, key: str, value: str = "", path: str | None = "/", **attributes: Any) -> None:
+        """`attributes`: max_age, expires, domain, secure, httponly, samesite."""
+        cookie = SimpleCookie({key: value})
+        cookie[key].update({name.replace("_", "-"): one for name, one in attributes.items() if one is not None})
+        if path is not None:
+            cookie[key]["path"] = path
+        self.headers.add("Set-Cookie", cookie[key].OutputString())
+
+    def delete_cookie(self, key: str, path: str | None = "/", **attributes: Any) -> None:
+        self.set_cookie(key, "", path, **{**attributes, "max_age": 0, "expires": "Thu, 01 Jan 1970 00:00:00 GMT"})
+
     def get_data(self, as_text: bool = False) -> Any:
         """The whole body; an iterable that was given as message is read here, once."""
-        pieces = [one.encode("utf-8") if isinstance(one, str) else bytes(one) for one in self._chunks]
-        whole = b"".join(pieces)
+        whole = b"".join(self.iter_encoded())
         self._chunks = [whole]
         return whole.decode("utf-8") if as_text else whole
+
+
+def environ(request: Request) -> dict[str, Any]:
+    """The request as WSGI has it."""
+    host, _, port = request.headers.get("host", "localhost").partition(":")
+    found = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": request.path.encode("utf-8").decode("latin-1"),
+        "QUERY_STRING": request.query,
+        "SERVER_NAME": host,
+        "SERVER_PORT": port or "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": request.headers.get("x-forwarded-for", "").split(",")[0].strip(),
+        "CONTENT_LENGTH": str(len(request.body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": request.headers.get("x-forwarded-proto", "http"),
+        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in request.headers.items():
+        key = name.upper().replace("-", "_")
+        found.setdefault(key if key == "CONTENT_TYPE" else "HTTP_" + key, value)
+    return found
 
 
 def install_modules() -> RawHttp:

@@ -14,7 +14,8 @@ import uuid
 from collections import OrderedDict
 from urllib.parse import parse_qsl
 
-from .collected import Collected
+from . import streaming
+from .collected import RESPONSE, Collected
 from .config import AzureSettings, ServeConfig
 from .cors import Cors
 from .http1 import Connection, Request, Response, Site
@@ -129,14 +130,15 @@ class App:
         if self._pool is None:
             self._reply(request, connection, _loading(), ids)
             return
-        job = Job(request, request.arrived + self._timeout_s, lambda outcome: None)
+        job = Job(request, request.arrived + self._timeout_s)
 
         def reply(outcome: Outcome) -> None:
             job.answered = True
             self._deadlines.pop(job, None)
             self.metrics.in_flight -= 1
             self.metrics.scored(outcome.status, outcome.failed, time.perf_counter() - request.arrived)
-            self._reply(request, connection, outcome, ids)
+            if not connection.end(whole=outcome.pieces is not None):
+                self._reply(request, connection, outcome, ids)
             if self._collected is not None:
                 self._collected.exchange(request, outcome, random.random())
 
@@ -144,13 +146,26 @@ class App:
             if not job.answered:
                 reply(error(499, "The client has closed the connection."))
 
-        job.reply = reply
+        def begin(outcome: Outcome) -> None:
+            if not job.answered:
+                self._reply(request, connection, outcome, ids)
+
+        job.reply, job.begin, job.more = reply, begin, connection.more
         connection.on_lost = lost
         self.metrics.in_flight += 1
         if self._config.request_timeout_s:
             self._deadlines[job] = None
             self._arm()
         self._pool.put(job)
+
+    def stream(self, job: Job, outcome: Outcome) -> None:
+        """Sends an answer in pieces; called in the thread that scores. What the pieces raise breaks the answer off."""
+        assert outcome.pieces is not None
+        keep = self._collected is not None and self._collected.rate(RESPONSE) > 0
+        try:
+            streaming.send(job, outcome, outcome.pieces, self._loop, keep)
+        except Exception:  # said by whom it is from
+            outcome.pieces, outcome.failed, outcome.status = None, True, 424
 
     def _finish(self, jobs: list[Job], outcomes: list[Outcome] | None) -> None:
         self.metrics.batch(len(jobs), jobs[0].ended - jobs[0].taken)
@@ -231,7 +246,9 @@ class App:
             took = (time.perf_counter() - request.arrived) * 1000
             length = len(outcome.body)
             self._logger.info("%s %s %s %.3fms %s", request.method, request.target, outcome.status, took, length)
-        connection.send(Response(outcome.status, outcome.body, headers))
+        (connection.begin if outcome.pieces is not None else connection.send)(
+            Response(outcome.status, outcome.body, headers)
+        )
 
 
 def _loading() -> Outcome:

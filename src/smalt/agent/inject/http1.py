@@ -36,7 +36,7 @@ class BadRequest(Exception):
 class Request:
     """One request. `headers` has lower-case names; repeated headers are joined by ", "; values are str (latin-1)."""
 
-    __slots__ = ("arrived", "body", "headers", "id", "keep_alive", "method", "path", "query", "target")
+    __slots__ = ("arrived", "body", "chunks", "headers", "id", "keep_alive", "method", "path", "query", "target")
 
     def __init__(self, method: str, target: str, headers: dict[str, str], keep_alive: bool) -> None:
         self.method = method
@@ -46,6 +46,7 @@ class Request:
         self.path = unquote(path) if "%" in path else path
         self.headers = headers
         self.keep_alive = keep_alive
+        self.chunks = True  # whether its client reads a body in chunks
         self.body = b""
         self.id = ""  # given by the routes
         self.arrived = time.perf_counter()
@@ -76,8 +77,9 @@ class Clock:
         return self._text
 
 
-def encode(response: Response, date: str, keep_alive: bool, head_only: bool) -> bytes:
-    """The bytes of a response. Header values cannot break out of their line: CR, LF and NUL become spaces."""
+def encode(response: Response, date: str, keep_alive: bool, head_only: bool, chunked: bool = False) -> bytes:
+    """The bytes of a response, its head alone where its body comes `chunked`. Header values cannot break out of their
+    line: CR, LF and NUL become spaces."""
     status = response.status
     lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}", "Date: " + date]
     for name, value in response.headers:
@@ -85,7 +87,9 @@ def encode(response: Response, date: str, keep_alive: bool, head_only: bool) -> 
         if "\n" in line or "\r" in line or "\0" in line:
             line = line.replace("\r", " ").replace("\n", " ").replace("\0", " ")
         lines.append(line)
-    if status not in _NO_BODY and status >= 200:
+    if chunked:
+        lines.append("Transfer-Encoding: chunked")
+    elif status not in _NO_BODY:
         lines.append(f"Content-Length: {len(response.body)}")
     if not keep_alive:
         lines.append("Connection: close")
@@ -118,7 +122,9 @@ def parse_head(head: bytes) -> Request:
     text = target.decode("latin-1")
     if text.startswith(("http://", "https://")):
         text = "/" + text.split("://", 1)[1].partition("/")[2]
-    return Request(method.decode("ascii"), text, headers, keep_alive)
+    request = Request(method.decode("ascii"), text, headers, keep_alive)
+    request.chunks = version == b"HTTP/1.1"
+    return request
 
 
 def body_length(request: Request) -> int:
@@ -205,6 +211,8 @@ class Connection(asyncio.Protocol):
         self._answering: Request | None = None
         self._paused = False
         self._failed = False
+        self._begun = False  # the answer's head is sent, its body is on its way
+        self._when_taken: Callable[[], None] | None = None
         self.closed = False
         self.on_lost: Callable[[], None] | None = None
 
@@ -228,12 +236,14 @@ class Connection(asyncio.Protocol):
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
+        self._tell_taken()
 
     def pause_writing(self) -> None:
         self._paused = True
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._tell_taken()
         self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -249,10 +259,50 @@ class Connection(asyncio.Protocol):
         request = self._answering
         if request is None or self.closed:
             return
-        self._answering = None
-        self.on_lost = None
         keep_alive = request.keep_alive and not self._site.draining
         self._transport.write(encode(response, self._site.clock.date(), keep_alive, request.method == "HEAD"))
+        self._answered(keep_alive)
+
+    def begin(self, response: Response) -> None:
+        """Sends the head of an answer whose body comes in pieces (`more`), until `end`."""
+        request = self._answering
+        if request is None or self.closed:
+            return
+        self._begun = True
+        keep_alive = request.keep_alive and not self._site.draining
+        self._transport.write(encode(response, self._site.clock.date(), keep_alive, head_only=True, chunked=True))
+
+    def more(self, piece: bytes, taken: Callable[[], None]) -> None:
+        """Sends one; `taken` is called once there is room for the next, or nobody to read it."""
+        if self._begun and not self.closed:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self._when_taken = taken
+        if not self._paused or self.closed:
+            self._tell_taken()
+
+    def end(self, whole: bool) -> bool:
+        """Ends an answer that has begun; without its last chunk where it is not `whole`. False: none has."""
+        request = self._answering
+        if not self._begun or request is None:
+            return False
+        self._begun = False
+        if not whole:
+            self._answering = None
+            self.on_lost = None
+            self._transport.abort()
+        elif not self.closed:
+            self._transport.write(b"0\r\n\r\n")
+            self._answered(request.keep_alive and not self._site.draining)
+        return True
+
+    def _tell_taken(self) -> None:
+        if self._when_taken is not None:
+            self._when_taken()
+            self._when_taken = None
+
+    def _answered(self, keep_alive: bool) -> None:
+        self._answering = None
+        self.on_lost = None
         if not keep_alive:
             self._transport.close()
             return

@@ -78,7 +78,8 @@ class MlflowScorer:
     def records(self) -> dict[str, Any]:
         """What `RowRecords` needs to read requests and answers."""
         columns = self._layout and [[one.name, one.kind, one.required] for one in self._layout.columns]
-        return {"columns": columns, "outputs": list(self._predictor.output_names)}
+        unnamed = self._layout is not None and self._layout.unnamed
+        return {"columns": columns, "outputs": list(self._predictor.output_names), "unnamed": unnamed}
 
     def score(self, requests: list[Request]) -> list[Outcome]:
         started = time.perf_counter()

@@ -7,7 +7,7 @@ server alone, without the front end, answers 500 there. We are both, so we answe
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Generator
 
 JSON = "application/json"
 TEXT = "text/html; charset=utf-8"
@@ -28,9 +28,10 @@ class InputError(Exception):
 
 
 class Outcome:
-    """Status, body and headers of an answer; `failed` says that the user's code failed, for the metrics."""
+    """Status, body and headers of an answer; `failed` says that the user's code failed, for the metrics. With `pieces`
+    the body is still to be made, of these (`streaming.py`)."""
 
-    __slots__ = ("batch", "body", "failed", "headers", "status")
+    __slots__ = ("batch", "body", "failed", "headers", "pieces", "status")
 
     def __init__(
         self, status: int, body: bytes, headers: list[tuple[str, str]], failed: bool = False, batch: int = 1
@@ -40,6 +41,7 @@ class Outcome:
         self.headers = headers
         self.failed = failed
         self.batch = batch
+        self.pieces: Generator[bytes, None, None] | None = None
 
 
 def plain_value(value: Any) -> Any:
@@ -47,6 +49,8 @@ def plain_value(value: Any) -> Any:
     for method in ("tolist", "to_dict", "isoformat"):
         convert = getattr(value, method, None)
         if callable(convert) and not isinstance(value, type):
+            if method == "isoformat" and value != value:  # NaT
+                return None
             return convert(orient="records") if method == "to_dict" and hasattr(value, "columns") else convert()
     if isinstance(value, (set, frozenset)):
         return list(value)

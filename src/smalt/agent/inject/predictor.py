@@ -16,6 +16,9 @@ from .tabular import INT_RANGES, Column, Layout, Table, read_table
 SCHEMA_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 EXAMPLE_FILE, EXAMPLE_BYTES = "serving_input_example.json", 64 * 1024
 EXAMPLE_VALUES = {"double": 0.0, "float": 0.0, "integer": 0, "long": 0, "boolean": False, "string": ""}
+# What MLflow tells apart by itself, or turns into the type (text into a double), is left to it.
+NUMBERS = (int, float, str)
+PLAIN_TYPES = {"string": str, "boolean": bool, "double": NUMBERS, "float": NUMBERS, "integer": NUMBERS, "long": NUMBERS}
 JSON_TYPES = {"double": "number", "float": "number", "integer": "integer", "long": "integer", "boolean": "boolean"}
 
 
@@ -48,19 +51,20 @@ class Predictor:
             return self.model.predict(values) if params is None else self.model.predict(values, params=params)
         except Exception as ex:
             if self._refused(ex, params):
-                raise InputError(str(ex)) from None
+                # Without the whole of the data and of the schema, which come before it.
+                raise InputError(str(ex).rpartition("]'. Error: ")[2]) from None
             raise
 
     def frame(self, table: Table) -> Any:
         """A DataFrame with the types of the signature, where the values can have them."""
         pandas = self.pandas
-        frame = pandas.DataFrame(table.rows, columns=list(table.columns or ()))
+        frame = pandas.DataFrame(table.rows, columns=list(table.columns or ()), index=table.index)
         kinds = {column.name: column.kind for column in self.layout.columns} if self.layout else {}
         for name in frame.columns:
             converted = self._convert(frame[name], kinds.get(name, ""))
             if converted is not None:
                 frame[name] = converted
-        if self.layout is not None and all(not one.name for one in self.layout.columns):
+        if self.layout is not None and self.layout.unnamed:
             frame.columns = range(len(frame.columns))
         return frame
 
@@ -76,19 +80,20 @@ class Predictor:
 
     def read_tensors(self, key: str, data: Any) -> Any:
         """For models without columns: a dictionary of arrays, one array, or a frame where the request is a table."""
-        numpy = self.numpy
+        if data is None:
+            raise InputError(f"{key!r} is null.")
+        kinds = self._tensor_kinds()
         if isinstance(data, dict) and not isinstance(data.get("data"), list):
-            kinds = self._tensor_kinds()
             return {name: self._array(name, value, kinds.get(name)) for name, value in data.items()}
         if isinstance(data, dict) or (isinstance(data, list) and data and isinstance(data[0], dict)):
             table = read_table(key, data)
             if self._inputs is None:
-                return self.pandas.DataFrame(table.rows, columns=list(table.columns) if table.columns else None)
-            if isinstance(data, list):  # rows of named tensors
-                names = table.columns or ()
-                return {name: numpy.array([row[at] for row in table.rows]) for at, name in enumerate(names)}
+                columns = list(table.columns) if table.columns else None
+                return self.pandas.DataFrame(table.rows, columns=columns, index=table.index)
+            if table.columns and not kinds.keys().isdisjoint(table.columns):  # rows of named tensors
+                names = enumerate(table.columns)
+                return {name: self._array(name, [row[at] for row in table.rows], kinds.get(name)) for at, name in names}
             data = table.rows
-        kinds = self._tensor_kinds()
         return self._array(key, data, kinds.get("") or (next(iter(kinds.values())) if len(kinds) == 1 else None))
 
     def swagger_schemas(self) -> tuple[Any, Any]:
@@ -134,11 +139,10 @@ class Predictor:
             )
             for one in self._inputs.inputs
         ]
-        if not all(column.name for column in columns):
-            if len(columns) > 1:
-                return None
-            columns = [Column("0", columns[0].kind)] if columns else []
-        return Layout(columns) if columns else None
+        unnamed = not all(column.name for column in columns)
+        if unnamed:
+            columns = [Column(str(at), column.kind) for at, column in enumerate(columns)]
+        return Layout(columns, unnamed) if columns else None
 
     def _tensor_kinds(self) -> dict[str, Any]:
         if self._inputs is None or not self._inputs.is_tensor_spec():
@@ -147,9 +151,13 @@ class Predictor:
 
     def _array(self, name: str, value: Any, kind: Any) -> Any:
         try:
-            return self.numpy.array(value, dtype=kind) if kind is not None else self.numpy.array(value)
+            given = self.numpy.array(value)
+            found = given if kind is None else given.astype(kind)
         except (ValueError, TypeError, OverflowError) as ex:
             raise InputError(f"{name!r} is not an array{f' of {kind}' if kind is not None else ''}: {ex}") from None
+        if found.dtype.kind in "iu" and given.dtype.kind in "iufO" and not (found == given).all():
+            raise InputError(f"{name!r} is not an array of {kind}: it holds values that this type does not have.")
+        return found
 
     def _convert(self, column: Any, kind: str) -> Any:
         """The column with the signature's type; None where MLflow should judge it as it is."""
@@ -166,9 +174,13 @@ class Predictor:
                 return self.pandas.to_datetime(column)
             except (ValueError, TypeError) as ex:
                 raise InputError(f"The column {column.name!r} must hold dates: {ex}") from None
+        if kind in PLAIN_TYPES and found == "O":
+            wrong = [value for value in column if value is not None and not isinstance(value, PLAIN_TYPES[kind])]
+            if wrong:
+                raise InputError(f"The column {column.name!r} must hold {kind} values, not {type(wrong[0]).__name__}.")
         if kind == "binary" and found == "O":
             try:
-                return column.map(lambda text: base64.b64decode(text, validate=True))
+                return column.map(lambda text: text if text is None else base64.b64decode(text, validate=True))
             except (ValueError, TypeError):
                 raise InputError(f"The column {column.name!r} must hold base64 text.") from None
         return None

@@ -77,7 +77,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     threads = settings.worker_count or config.max_concurrent
-    pool = Pool(scorer, settings.scoring_timeout_ms / 1000, max(threads, 1), app.done)
+    pool = Pool(scorer, settings.scoring_timeout_ms / 1000, max(threads, 1), app.done, app.stream)
     pool.start()
     front.ready(pool, swagger)
     logger.info("ready: %s worker(s), pid %s", max(threads, 1), os.getpid())
@@ -103,7 +103,7 @@ def load(config: ServeConfig, settings: AzureSettings, logger: logging.Logger) -
     functions = schema_functions()
     swagger = Swagger(settings, config.app_root, functions.versions(scorer.run), *functions.schemas(scorer.run))
     logger.info("calling init() of %s", config.entry_script)
-    module.init()
+    scorer.finish(module.init())
     return scorer, swagger
 
 

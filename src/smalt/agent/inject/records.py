@@ -13,11 +13,11 @@ from .tabular import Column, Layout, Table, read_body, read_table
 
 
 class RowRecords:
-    """`columns`: the signature's, [NAME, TYPE, REQUIRED] each; None where it has no plain ones. `outputs`: its names of
-    what the model returns."""
+    """`columns`: the signature's, [NAME, TYPE, REQUIRED] each, or of one that is `unnamed`; None where it has no plain
+    ones. `outputs`: its names of what the model returns."""
 
-    def __init__(self, columns: Sequence[Sequence[Any]] | None, outputs: Sequence[str]) -> None:
-        self._layout = Layout(Column(*one) for one in columns) if columns else None
+    def __init__(self, columns: Sequence[Sequence[Any]] | None, outputs: Sequence[str], unnamed: bool = False) -> None:
+        self._layout = Layout((Column(*one) for one in columns), unnamed) if columns else None
         self._outputs: list[str] = list(outputs)
 
     def inputs(self, body: bytes) -> bytes:

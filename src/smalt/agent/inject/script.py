@@ -6,6 +6,7 @@ the body's members as its arguments; with @rawhttp, the request. A parameter nam
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import json
@@ -15,10 +16,12 @@ import time
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, ContextManager, Generator, Iterator
 from urllib.parse import parse_qsl
 
-from .amlapi import AMLRequest, RawHttp, title_case
+from .amlapi import AMLRequest, RawHttp, environ
+from .containers import title_case
+from .coroutines import Coroutines
 from .http1 import Request
 from .outcome import (
     EXEC_HEADER,
@@ -34,6 +37,12 @@ from .outcome import (
 )
 
 RUN_FAILED = "An unexpected error occurred in scoring script. Check the logs for more info."
+# Of an answer that a script builds itself, what is the connection's, or the server's own.
+NOT_THE_SCRIPTS = {
+    "connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+    "x-request-id", "x-ms-request-id", "x-ms-client-request-id",
+}  # fmt: skip
+NO_CONTEXT = contextlib.nullcontext()
 INTERNAL = "An unexpected internal error occurred. Check the logs for more info."
 MODULE = "entry_module"
 
@@ -65,6 +74,8 @@ class ScriptScorer:
 
     def __init__(self, module: ModuleType, rawhttp: RawHttp, logger: logging.Logger) -> None:
         self._logger = logger
+        self._coroutines = Coroutines()
+        self._context = flask_context()
         driver = getattr(module, "driver_module", None)
         # Generated scripts wrap the real one as `driver_module` and pass the arguments on wrongly: call the real one.
         self.run: Callable[..., Any] = (
@@ -86,6 +97,10 @@ class ScriptScorer:
     def score(self, requests: list[Request]) -> list[Outcome]:
         return [self._one(request) for request in requests]
 
+    def finish(self, result: Any) -> Any:
+        """What init() or run() came to, also where it is a coroutine."""
+        return self._coroutines.finish(result) if hasattr(result, "__await__") else result
+
     def _one(self, request: Request) -> Outcome:
         try:
             arguments = self._read(request)
@@ -97,24 +112,48 @@ class ScriptScorer:
             arguments["request_headers"] = dict(title_case(request.headers))
         started = time.perf_counter()
         try:
-            result = self.run(**arguments)
+            with self._context(request) if self._context else NO_CONTEXT:
+                result = self.finish(self.run(**arguments))
         except ScoringTimeout:
             raise
         except BaseException as ex:  # also SystemExit: a request must not end the server
             self._log_exception(ex)
             return model_error(RUN_FAILED)
-        return self._answer(result, (time.perf_counter() - started) * 1000)
+        return self._answer(request, result, (time.perf_counter() - started) * 1000)
 
-    def _answer(self, result: Any, elapsed_ms: float) -> Outcome:
+    def _answer(self, request: Request, result: Any, elapsed_ms: float) -> Outcome:
         try:
             if all(hasattr(result, name) for name in ("get_data", "status_code", "headers")):
-                return http_answer(result, elapsed_ms)
+                outcome = http_answer(result, elapsed_ms)
+                self._give_body(request, result, outcome)
+                return outcome
             return scored(b"{}" if result is None else to_json(result), elapsed_ms)
         except ScoringTimeout:
             raise
         except BaseException as ex:
             self._log_exception(ex)
             return model_error(INTERNAL)
+
+    def _give_body(self, request: Request, response: Any, outcome: Outcome) -> None:
+        """A body that is still to be made is sent as it is made, where the client can have it in pieces."""
+        streamed = getattr(response, "is_streamed", False) and request.chunks and request.method != "HEAD"
+        if not streamed or outcome.status in (204, 304):
+            outcome.body = response.get_data()
+            return
+        pieces = response.iter_encoded()
+        first = next(pieces, b"")  # what fails before there is a body is still an answer
+        outcome.pieces = self._rest(first, pieces, response)
+
+    def _rest(self, first: bytes, pieces: Iterator[bytes], response: Any) -> Generator[bytes, None, None]:
+        try:
+            yield first
+            yield from pieces
+        except Exception as ex:
+            self._log_exception(ex)
+            raise
+        finally:
+            if hasattr(response, "close"):
+                response.close()
 
     def _log_exception(self, ex: BaseException) -> None:
         # The first frame is ours.
@@ -180,15 +219,27 @@ def schema_functions() -> SchemaFunctions:
 
 
 def http_answer(response: Any, elapsed_ms: float) -> Outcome:
-    """An AMLResponse, or a Flask response of the script's own, as it is."""
+    """An AMLResponse, or a Flask response of the script's own, as it is, without its body. Raises ValueError where it
+    cannot be an answer."""
     status = int(response.status_code)
+    if not 200 <= status <= 599:
+        raise ValueError(f"{status} is no status of an answer")
     headers = [(str(name), str(value)) for name, value in response.headers.items()]
-    headers = [(name, value) for name, value in headers if name.lower() not in ("content-length", "connection", "date")]
+    headers = [(name, value) for name, value in headers if name.lower() not in NOT_THE_SCRIPTS]
     if status >= 500:
         headers = [(name, value) for name, value in headers if name.lower() != FAILED_HEADER]
         headers.append((FAILED_HEADER, "True"))
     headers.append((EXEC_HEADER, f"{elapsed_ms:.3f}"))
-    return Outcome(status, response.get_data(), headers, failed=status >= 500)
+    return Outcome(status, b"", headers, failed=status >= 500)
+
+
+def flask_context() -> Callable[[Request], ContextManager[Any]] | None:
+    """Where a script has imported Flask, what `jsonify` and `flask.request` need while run() runs."""
+    flask = sys.modules.get("flask")
+    if flask is None:
+        return None
+    app = flask.Flask("main")
+    return lambda request: app.request_context(environ(request))
 
 
 def query_members(query: str) -> dict[str, Any]:

@@ -31,20 +31,24 @@ class Column:
 
 
 class Table:
-    """Rows as they came; `columns` is None where the request does not name them."""
+    """Rows as they came; `columns` is None where the request does not name them, as `index` where it does not name
+    rows."""
 
-    __slots__ = ("columns", "rows")
+    __slots__ = ("columns", "index", "rows")
 
-    def __init__(self, columns: tuple[str, ...] | None, rows: list[list[Any]]) -> None:
+    def __init__(self, columns: tuple[str, ...] | None, rows: list[list[Any]], index: list[Any] | None = None) -> None:
         self.columns = columns
         self.rows = rows
+        self.index = index
 
 
 class Layout:
-    """A signature of named columns, and what a table must have to fit it."""
+    """A signature of columns, and what a table must have to fit it. Columns of signatures that name none are `unnamed`:
+    numbered here, and told by their places alone."""
 
-    def __init__(self, columns: Iterable[Column]) -> None:
+    def __init__(self, columns: Iterable[Column], unnamed: bool = False) -> None:
         self.columns = list(columns)
+        self.unnamed = unnamed
         self.names = tuple(column.name for column in self.columns)
         self._all_required = all(column.required for column in self.columns)
         self._allowed = [_allowed_types(column.kind) for column in self.columns]
@@ -56,7 +60,7 @@ class Layout:
 
     def fit(self, table: Table) -> Table:
         """The table with the signature's columns, in its order, others left out. Raises InputError."""
-        if table.columns is None:
+        if table.columns is None or self.unnamed:
             table = self._name(table)
         columns = table.columns or ()
         if columns == self.names:
@@ -69,11 +73,11 @@ class Layout:
         if order is None:
             return table
         names = tuple(columns[at] for at in order)
-        return Table(names, [[row[at] for at in order] for row in table.rows])
+        return Table(names, [[row[at] for at in order] for row in table.rows], table.index)
 
     def clean(self, table: Table) -> bool:
         """Whether every value has exactly its column's type, so that MLflow's own conversion would change nothing."""
-        if table.columns != self.names or not table.rows:
+        if table.columns != self.names or not table.rows or table.index is not None:
             return False
         if self._floats:
             for row in table.rows:
@@ -93,7 +97,7 @@ class Layout:
                 f"The model needs {len(self.names)} columns ({_listed(self.names)}), the rows of the request have "
                 f"{width} values."
             )
-        return Table(self.names, table.rows)
+        return Table(self.names, table.rows, table.index)
 
     def _order(self, columns: tuple[str, ...]) -> list[int] | None:
         missing = [column.name for column in self.columns if column.required and column.name not in columns]
@@ -175,19 +179,29 @@ def _split(key: str, data: Any) -> Table:
     if not isinstance(data, dict) or not isinstance(data.get("data"), list):
         raise InputError(f"{key!r} must have 'data', a list of rows, and 'columns'.")
     rows = _rows(f"{key}.data", data["data"])
+    index = _index(key, data.get("index"), len(rows))
     columns = data.get("columns")
     if columns is None:
-        return Table(None, rows)
+        return Table(None, rows, index)
     if not isinstance(columns, list) or not all(isinstance(name, (str, int)) for name in columns):
         raise InputError(f"'{key}.columns' must be a list of names.")
     names = tuple(map(str, columns))
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise InputError(f"'{key}.columns' names columns twice: {_listed(twice)}.")
-    for index, row in enumerate(rows):
+    for at, row in enumerate(rows):
         if len(row) != len(names):
-            raise InputError(f"Row {index} of '{key}.data' has {len(row)} values for {len(names)} columns.")
-    return Table(names, rows)
+            raise InputError(f"Row {at} of '{key}.data' has {len(row)} values for {len(names)} columns.")
+    return Table(names, rows, index)
+
+
+def _index(key: str, index: Any, count: int) -> list[Any] | None:
+    """The names of rows; None where they are the numbers that a frame has by itself, or only counted from elsewhere."""
+    if index is None or (isinstance(index, list) and index == list(range(count))):
+        return None
+    if not isinstance(index, list) or len(index) != count:
+        raise InputError(f"'{key}.index' must be a list with a value for each of the {count} rows.")
+    return index
 
 
 def _rows(key: str, data: list[Any]) -> list[list[Any]]:

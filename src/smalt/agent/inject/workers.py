@@ -36,14 +36,16 @@ class Alarm(Protocol):
 
 class Job:
     """One request on its way through a worker. `answered` is set in the HTTP thread alone; `taken` and `ended`
-    (time.perf_counter()) by the worker, before it hands the job back."""
+    (time.perf_counter()) by the worker, before it hands the job back. `begin` and `more` are for answers in pieces."""
 
-    __slots__ = ("answered", "deadline", "ended", "reply", "request", "taken")
+    __slots__ = ("answered", "begin", "deadline", "ended", "more", "reply", "request", "taken")
 
-    def __init__(self, request: Request, deadline: float, reply: Callable[[Outcome], None]) -> None:
+    def __init__(self, request: Request, deadline: float) -> None:
         self.request = request
         self.deadline = deadline  # time.perf_counter(); infinite where there is none
-        self.reply = reply
+        self.reply: Callable[[Outcome], None] = lambda outcome: None
+        self.begin: Callable[[Outcome], None] = lambda outcome: None
+        self.more: Callable[[bytes, Callable[[], None]], None] = lambda piece, taken: taken()
         self.answered = False
         self.taken = self.ended = request.arrived
 
@@ -131,7 +133,11 @@ class Worker:
         try:
             try:
                 self._alarm.start(min(seconds, threading.TIMEOUT_MAX))
-                return self._pool.scorer.score([job.request for job in batch])
+                outcomes = self._pool.scorer.score([job.request for job in batch])
+                for job, outcome in zip(batch, outcomes):
+                    if outcome.pieces is not None:
+                        self._pool.stream(job, outcome)
+                return outcomes
             finally:
                 self._alarm.stop()
                 self.must_end_by = float("inf")
@@ -144,14 +150,21 @@ class Worker:
 
 class Pool:
     """The queue and its workers. `limit_s` bounds a call; `done` is called in a worker's thread with the batch and its
-    outcomes: None where the time was over, an empty list where the adapter itself failed."""
+    outcomes: None where the time was over, an empty list where the adapter itself failed. `stream`, in it too, sends
+    the pieces of an outcome."""
 
     def __init__(
-        self, scorer: Scorer, limit_s: float, threads: int, done: Callable[[list[Job], list[Outcome] | None], None]
+        self,
+        scorer: Scorer,
+        limit_s: float,
+        threads: int,
+        done: Callable[[list[Job], list[Outcome] | None], None],
+        stream: Callable[[Job, Outcome], None],
     ) -> None:
         self.scorer = scorer
         self.limit_s = limit_s
         self.done = done
+        self.stream = stream
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.main = Worker(self, SignalAlarm())
         self._others = [Worker(self, ThreadAlarm()) for _ in range(threads - 1)]

@@ -129,10 +129,26 @@ def _check_traffic(connection: Connection, request: Request, properties: Mapping
             errors.append(invalid(f"{path}: the shares add up to {total}; they must add up to 0 or 100.", path))
         if field == "mirrorTraffic" and total > most:
             errors.append(invalid(f"{path}: at most {most} % can be mirrored, not {total}.", path))
+    errors += _wrong_mirrors(properties["traffic"], properties["mirrorTraffic"])
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise invalid(" ".join(error.message for error in errors), errors[0].target, errors)
+
+
+def _wrong_mirrors(traffic: Mapping[str, int], mirrored: Mapping[str, int]) -> list[ArmError]:
+    """As on Azure: one deployment sees copies, and none of those that answer."""
+    path = "properties.mirrorTraffic"
+    seeing = [name for name, share in mirrored.items() if share]
+    answering = {name.lower() for name, share in traffic.items() if share}
+    errors = [
+        invalid(f"{path}.{name}: '{name}' takes traffic, so nothing can be mirrored to it.", f"{path}.{name}")
+        for name in seeing
+        if name.lower() in answering
+    ]
+    if len(seeing) > 1:
+        errors.append(invalid(f"{path}: traffic is mirrored to one deployment at a time, not {len(seeing)}.", path))
+    return errors
 
 
 def _given_keys(given: Any) -> dict[str, str]:
