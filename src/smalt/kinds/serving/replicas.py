@@ -313,7 +313,7 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: st
 
 
 def logs(platform: Platform, row: Row, lines: int) -> str:
-    """The stages with their times, then the tail of each replica's log; the build's log while there is none."""
+    """The stages with their times, then the tail of each replica's log; the build's log while the newest have none."""
     wanted = row.status.get("target") or {}
     current = names(row, wanted) if wanted.get("attempts") else []
     older = [*row.status.get("failed_names", []), *(row.status.get("live") or {}).get("names", [])]
@@ -322,9 +322,10 @@ def logs(platform: Platform, row: Row, lines: int) -> str:
     found = {name: log for name in ordered if platform.blobs.size(*(log := _log(name))) is not None}
     for name, log in found.items():
         parts.append(f"Instance {name}:\n" + _tail(platform, log, lines, _LOG_BYTES // len(found)))
-    if not found and wanted:
-        here = platform.environments.log(wanted["plan"]["key"])
-        builds = [_build_log(name) for name in ordered] if wanted.get("compute") else [here]
+    newest = row.status.get("failed_names") or current
+    if newest and not found.keys() & set(newest):
+        key = row.status.get("failed_key") or wanted["plan"]["key"]
+        builds = [*(_build_log(name) for name in newest), platform.environments.log(key)]
         build = next(filter(None, (_tail(platform, one, lines, _LOG_BYTES) for one in builds)), "")
         parts.append(f"Environment build:\n{build}" if build else "Nothing was logged yet.")
     return "\n".join(parts)
