@@ -172,7 +172,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
     after = [*filter(None, pauses), hosting.look_again_s(platform, status, names)]
     if coming_up and len(ready) < len(names):
-        lacking = reasons.waiting(platform, row, len(missing) - len(gpus))
+        lacking = reasons.waiting(platform, row, len(missing) - len(gpus), observed.values())
         status["target"] = target = _waited(target, platform.clock(), counts=not hosting.is_waiting(status, observed))
         if target["waited_s"] > _START_S:
             return _fail(platform, row, status, reasons.slow(names, ready, lacking, _START_S))
