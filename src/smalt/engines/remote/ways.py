@@ -81,7 +81,7 @@ class Ways:
         try:
             with self._dial(address, _PATIENCE_S):
                 return ""
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an address that can be none
             return (
                 f"This machine does not reach {address.host}:{address.port} ({error or type(error).__name__}): open the"
                 " port, or say another address or port there (smalt node run --address --port)."

@@ -32,6 +32,7 @@ from smalt.sched.sizes import SIZES, limits_of
 from smalt.sched.want import Want
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
@@ -324,8 +325,9 @@ def logs(platform: Platform, row: Row, lines: int) -> str:
         parts.append(f"Instance {name}:\n" + _tail(platform, log, lines, _LOG_BYTES // len(found)))
     newest = row.status.get("failed_names") or current
     if newest and not found.keys() & set(newest):
-        key = row.status.get("failed_key") or wanted["plan"]["key"]
-        builds = [*(_build_log(name) for name in newest), platform.environments.log(key)]
+        builds = [_build_log(name) for name in newest]
+        if key := row.status.get("failed_key") or part(wanted, "plan").get("key"):
+            builds.append(platform.environments.log(key))
         build = next(filter(None, (_tail(platform, one, lines, _LOG_BYTES) for one in builds)), "")
         parts.append(f"Environment build:\n{build}" if build else "Nothing was logged yet.")
     return "\n".join(parts)
