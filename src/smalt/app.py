@@ -145,7 +145,8 @@ def build(settings: Settings) -> Server:
     finder = Finder(
         blobs.path, environments.prefix, settings.blobs.resolve(), str(settings.tls / "bundle.pem"), objects
     )
-    remote = RemoteEngine(database, clock, settings.node_lost_s, alone=database.sqlite, me=servers.me)
+    dialled = partial(dial, settings)
+    remote = RemoteEngine(database, clock, settings.node_lost_s, database.sqlite, servers.me, dialled)
     local = LocalEngine(settings, finder)
     engine = Engines(local, remote)
     gateway = EnvoyGateway(settings, tokens)

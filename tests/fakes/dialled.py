@@ -21,7 +21,7 @@ import httpx
 import uvicorn
 
 from smalt.agent.wire import Head
-from smalt.auth.certificates import ensure_certificates, sign
+from smalt.auth.certificates import dial, ensure_certificates, sign
 from smalt.auth.keyring import Keyring
 from smalt.blob.accounts.accounts import Accounts
 from smalt.blob.accounts.carrying import StoreFiles
@@ -75,7 +75,8 @@ class Dialled:
         self.until_connected()
 
     def start_server(self) -> None:
-        self.remote = RemoteEngine(self.database, time.time, self.lost_after_s)
+        dialled = partial(dial, self.authority)
+        self.remote = RemoteEngine(self.database, time.time, self.lost_after_s, dial=dialled)
         self.engine = Engines(LocalEngine(Settings(self.root / "own"), self.finder, nursery=False), self.remote)
         config = uvicorn.Config(
             NodesApp(self.remote, lambda: self.blobs, self.own, partial(sign, self.authority), HEARTBEAT_S),
@@ -116,11 +117,11 @@ class Dialled:
         self._node = threading.Thread(target=self._run, daemon=True)
         self._node.start()
 
-    def join(self, name: str, at: str, forwards: bool = False) -> None:
-        """`forwards`: the gateway comes to its replicas."""
+    def join(self, name: str, at: str, forwards: bool = False, root: str = "") -> None:
+        """`forwards`: the gateway comes to its replicas. `root`: the machine's folder, where another had it before."""
         with self.database.write() as connection:
             _, token = nodes.add(connection, name, COMPUTE, {}, time.time())
-        service = self._made(name, token, at, name if forwards else "")
+        service = self._made(root or name, token, at, name if forwards else "")
         running = threading.Thread(target=service.run, daemon=True)
         running.start()
         self._joined.append((service, running))
@@ -155,7 +156,7 @@ class Dialled:
         forwarder = None
         if forwards:
             ca = ensure_certificates(self.authority).ca.read_text()
-            certificate = NodeCertificate(settings.root / "tls", ca, partial(_signed, client))
+            certificate = NodeCertificate(settings.root / "tls", forwards, ca, partial(_signed, client))
             forwarder = Forwarder(settings, forwards, certificate, lambda: address)
         environments = UvEnvironments(settings)
         return NodeService(settings, engine, environments, client, about, HEARTBEAT_S, lambda: address, forwarder)

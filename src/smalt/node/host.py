@@ -86,7 +86,8 @@ def make_service(
         "loopback": loopback_id(),
     }
     found = partial(_address, address, settings)
-    certificate = NodeCertificate(settings.root / "forwarder" / "tls", credential.ca, partial(_signed, client))
+    folder = settings.root / "forwarder" / "tls"
+    certificate = NodeCertificate(folder, credential.name, credential.ca, partial(_signed, client))
     forwarder = Forwarder(settings, credential.name, certificate, found, port)
     return NodeService(settings, engine, environments, client, about, heartbeat_s, found, forwarder)
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Iterator
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -20,6 +21,7 @@ from smalt.engines.remote import RemoteEngine
 from smalt.engines.remote.serving import below, name_of
 from smalt.node.forwarder import Forwarder, _terminate
 from smalt.settings import Settings
+from smalt.store import nodes
 
 SERVER = """
 import http.server, os, socketserver, sys
@@ -115,6 +117,40 @@ def test_another_nodes_certificate_is_not_taken_for_this_ones(site: Any) -> None
     other = Address(f"tls:{name_of('host-2', 'one')}@{address.host}:{address.port}")
     with pytest.raises((ssl.SSLError, OSError)):
         said(other, gateway_context(site.dialled.authority))
+
+
+def test_a_node_in_the_folder_of_another_answers_by_its_own_names(site: Any) -> None:
+    serving(site, "one")
+    site.engine.remove("one")
+    site.dialled.until(lambda: site.engine.observe("one") is None)
+    site.dialled.leave()
+    with site.dialled.database.write() as connection:
+        nodes.remove(connection, MACHINE)
+    (site.dialled.root / MACHINE / "incarnation").unlink()
+    site.dialled.join("host-2", AT, forwards=True, root=MACHINE)
+    argv = [sys.executable, str(site.root / "server.py"), "two"]
+    site.engine.ensure(site.task("two", "host-2", argv=argv, grace_s=5, ready=Probe()))
+    address = site.changes.until("two", lambda state: state.ready).address
+    assert said(address, gateway_context(site.dialled.authority)) == "two"
+
+
+def test_one_that_is_not_reached_is_not_ready_until_it_is(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    walled, dial = threading.Event(), site.dialled.remote._ways._dial
+    walled.set()
+
+    def behind_a_wall(address: Address, timeout_s: float) -> Any:
+        if walled.is_set():
+            raise ConnectionRefusedError("Connection refused")
+        return dial(address, timeout_s)
+
+    monkeypatch.setattr(site.dialled.remote._ways, "_dial", behind_a_wall)
+    argv = [sys.executable, str(site.root / "server.py"), "one"]
+    site.engine.ensure(site.task("one", MACHINE, argv=argv, grace_s=5, ready=Probe()))
+    state = site.changes.until("one", lambda state: bool(state.error))
+    assert not state.ready and f"does not reach {AT}:" in state.error and "--port" in state.error
+    walled.clear()
+    state = site.changes.until("one", lambda state: state.ready)
+    assert not state.error and said(state.address, gateway_context(site.dialled.authority)) == "one"
 
 
 def test_it_goes_on_without_the_service_and_is_adopted_by_the_next(site: Any) -> None:

@@ -203,10 +203,30 @@ def test_one_that_crashes_while_it_comes_up_fails_as_anywhere(ready: Harness) ->
     machine(ready, "one")
     deploy(ready, **THERE)
     (name,) = live(ready)
+    ready.blobs.write(ready.engine.tasks[name].build["log"], b"Resolving nothing-at-all \xe2\x80\xa6\n")
     ready.engine.fail_setup(name, "No matching distribution found for nothing-at-all.")
     ready.settle()
     assert state(ready) == "Failed" and not held(ready)
     assert "nothing-at-all" in ready.row(BLUE).status["error"]["message"]
+    log = ready.send("POST", f"{BLUE}/getLogs", {}).json()["content"]
+    assert log.endswith("Environment build:\nResolving nothing-at-all …")
+
+
+def test_one_that_runs_and_is_not_reached_is_not_served_and_says_why(ready: Harness) -> None:
+    machine(ready, "one")
+    deploy(ready, **THERE)
+    (name,) = live(ready)
+    ready.engine.start(name)
+    ready.engine._change(name, error="This machine does not reach 192.0.2.1:7500 (refused).")
+    ready.settle()
+    assert state(ready) == "Creating"
+    log = ready.send("POST", f"{BLUE}/getLogs", {}).json()["content"]
+    assert "1 instances start. This machine does not reach 192.0.2.1:7500 (refused)." in log
+    for _ in range(21):
+        ready.clock.pass_(31)
+        ready.settle()
+    assert state(ready) == "Failed"
+    assert "does not reach 192.0.2.1:7500" in ready.row(BLUE).status["error"]["message"]
 
 
 def test_the_time_of_a_build_on_the_machine_is_no_time_of_coming_up(ready: Harness) -> None:

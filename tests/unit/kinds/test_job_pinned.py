@@ -50,3 +50,15 @@ def test_a_start_calls_no_resolver(harness: Harness, monkeypatch: pytest.MonkeyP
     assert given.source.name.endswith("customers/1/") and task.code.name.endswith("code/")
     (output,) = task.outputs
     assert output.uri.endswith("/azureml/train-1/model/")
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_all_of_a_container_has_no_name(harness: Harness, end: str) -> None:
+    """An object store has nothing below `/`."""
+    assert harness.put(CODE, {"properties": {"codeUri": f"{STORE}{end}"}}).status_code == 201
+    given = {"jobInputType": "uri_folder", "uri": f"{STORE}{end}"}
+    assert submit(harness, codeId=CODE, inputs={"all": given}, command="ls ${{inputs.all}}").status_code == 201
+    harness.settle()
+    (task,) = harness.engine.tasks.values()
+    (one,) = task.inputs
+    assert task.code and one.source and (task.code.name, one.source.name) == ("", "")

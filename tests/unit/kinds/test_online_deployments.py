@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from fakes.deployments import BLUE, ENDPOINT, KEY, come_up, deploy, live, state, traffic
 from fakes.examples import prepare
-from fakes.platform import Harness
+from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import Outcome, Phase
 from smalt.arm.ports import Principal
 from smalt.kinds.serving import replicas
@@ -307,3 +307,42 @@ def test_what_an_older_version_left_live_goes_on_and_is_replaced_and_scaled(read
     ready.settle()
     come_up(ready)
     assert len(live(ready)) == 2 and not live(ready) & before and state(ready) == "Succeeded"
+
+
+def test_the_log_of_a_build_that_failed_is_shown_beside_what_is_live(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    (old,) = live(ready)
+    ready.blobs.write(ready.engine.tasks[old].log, b"hello of the old one\n")
+    other = f"{WORKSPACE}/environments/other/versions/1"
+    assert (
+        ready.put(other, {"properties": {"image": "base", "condaFile": "dependencies: [python=3.12]"}}).status_code
+        == 201
+    )
+    ready.environments.build_at_once = False
+    deploy(ready, environmentId=other)
+    (build,) = (name for name in ready.engine.tasks if name.startswith("build-"))
+    key = ready.row(BLUE).status["target"]["plan"]["key"]
+    ready.blobs.write(ready.environments.log(key), b"no such package\n")
+    ready.engine.finish(build, exit_code=1)
+    ready.settle()
+    assert state(ready) == "Failed"
+    log = ready.send("POST", f"{BLUE}/getLogs", {}).json()["content"]
+    assert "hello of the old one" in log and log.endswith("Environment build:\nno such package")
+
+
+def test_an_environment_of_what_is_live_that_is_gone_is_built_again_however_often_that_fails(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    ready.environments.ready.clear()
+    tried: set[str] = set()
+    for _ in range(3):
+        ready.clock.pass_(31)
+        ready.settle()
+        (build,) = (name for name in live(ready) if name.startswith("build-"))
+        tried.add(build)
+        ready.engine.finish(build, exit_code=1)
+        ready.settle()
+        assert state(ready) == "Succeeded"
+    assert len(tried) == 3
+    assert any(name.startswith("srv-") for name in live(ready)), "what serves goes on"

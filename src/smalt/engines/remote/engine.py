@@ -25,8 +25,8 @@ from smalt.engines.remote import usage
 from smalt.engines.remote.known import Known
 from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said, lost_state, state_of
 from smalt.engines.remote.orders import ensure_order, remove_order, stop_order
-from smalt.engines.remote.serving import reached
 from smalt.engines.remote.session import Session
+from smalt.engines.remote.ways import Dial, Ways
 from smalt.store import node_tasks, nodes, servers
 from smalt.store.database import Database
 from smalt.store.node_tasks import NodeTask
@@ -41,9 +41,13 @@ class RemoteEngine:
     """See `arm.ports.Engine` for the contract. All calls may come from any thread but that of the event loop."""
 
     def __init__(
-        self, database: Database, clock: Callable[[], float], lost_after_s: float, alone: bool = False, me: str = ""
-    ) -> None:
-        """`alone`: no other server can have a machine's line. `me`: this one, among several (`store/servers.py`)."""
+        self, database: Database, clock: Callable[[], float], lost_after_s: float, alone: bool = False, me: str = "",
+        dial: Dial | None = None,
+    ) -> None:  # fmt: skip
+        """`alone`: no other server can have a machine's line. `me`: this one, among several (`store/servers.py`).
+
+        `dial`: to replicas, which are ready once they are reached.
+        """
         self._database, self._clock, self._lost_after_s = database, clock, lost_after_s
         self._me, self.known = me, Known(database)
         self._lock = threading.RLock()  # what is written, and what is said of it, in one order
@@ -54,6 +58,7 @@ class RemoteEngine:
         self._heard: dict[str, float] = {}  # monotonic
         self._started = time.monotonic()
         self._changed: Callable[[str], None] = lambda owner: None
+        self._ways = Ways(dial, lambda owner: self._changed(owner))
         self._ending = threading.Event()
         self._look_again = threading.Event()
         self._watchdog = threading.Thread(target=self._watch_silence, name="nodes", daemon=True)
@@ -104,7 +109,7 @@ class RemoteEngine:
             return self.observe(name)
         if found.state is None and found.id not in self._specs and self._attended(found.node):
             return None  # its machine dialled here after another server was asked for it
-        return reached(found.state or TaskState(name), found.id, machine)
+        return self._ways.to(found.state or TaskState(name), found.id, found.owner, machine)
 
     def silent_s(self, node: str) -> float:
         """For how long nobody has heard of it, as far as this server was there to hear; inf: there is no such node."""
@@ -133,6 +138,7 @@ class RemoteEngine:
                 if found is None:
                     return
                 self._specs.pop(found.id, None)
+                self._ways.forget(found.id)
                 if nodes.get(connection, found.node) is None:
                     node_tasks.forget(connection, [found.id])
                     return
@@ -151,6 +157,7 @@ class RemoteEngine:
         """All lines end; what runs goes on."""
         self._ending.set()
         self._look_again.set()
+        self._ways.close()
         with self._lock:
             for session in self._sessions.values():
                 session.close()

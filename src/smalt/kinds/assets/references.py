@@ -62,8 +62,9 @@ class Place:
     listed: bool = False
 
     def ref(self, folder: bool) -> Ref:
-        """A folder is asked for as one: a blob may have its name too."""
-        return Ref(self.account, self.container, self.path.rstrip("/") + ("/" if folder else ""))
+        """A folder is asked for as one: a blob may have its name too. All of a container has no name."""
+        path = self.path.rstrip("/")
+        return Ref(self.account, self.container, path + "/" if folder and path else path)
 
     @property
     def key(self) -> tuple[str, str]:

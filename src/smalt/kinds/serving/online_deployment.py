@@ -63,6 +63,7 @@ def _plan(platform: Platform, row: Row, status: Document) -> Step:
     status.pop("failed", None)
     status.pop("asked_build", None)
     status.pop("failed_names", None)
+    status.pop("failed_key", None)
     status.pop("error", None)
     status["generation"] = row.generation
     try:
@@ -128,9 +129,11 @@ def _build(platform: Platform, row: Row, status: Document, plan: EnvironmentPlan
     with platform.database.read() as connection:
         build = resources.get(connection, environment_build.build_id(platform, plan.key))
     if status.get("asked_build") and build is not None and build.state == "Failed":
-        return _fail(
-            platform, row, status, build.status.get("error") or {"code": "EnvironmentBuildFailed", "message": "?"}
-        )
+        error = build.status.get("error") or {"code": "EnvironmentBuildFailed", "message": "?"}
+        if status["target"]["revision"] != (status.get("live") or {}).get("revision"):
+            return _fail(platform, row, status, error)
+        status["asked_build"] = False  # what is live is kept up however long it takes
+        return Step(row.state, status, after=_RESYNC_S, reason=str(error["message"])[:500])
     status["asked_build"] = True
     return Step(
         row.state,
@@ -169,7 +172,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
     after = [*filter(None, pauses), hosting.look_again_s(platform, status, names)]
     if coming_up and len(ready) < len(names):
-        lacking = reasons.waiting(platform, row, len(missing) - len(gpus))
+        lacking = reasons.waiting(platform, row, len(missing) - len(gpus), observed.values())
         status["target"] = target = _waited(target, platform.clock(), counts=not hosting.is_waiting(status, observed))
         if target["waited_s"] > _START_S:
             return _fail(platform, row, status, reasons.slow(names, ready, lacking, _START_S))
@@ -284,6 +287,7 @@ def _fail(platform: Platform, row: Row, status: Document, error: Document) -> St
     status["error"] = status["failed"]
     if target and target["revision"] != live.get("revision"):
         status["failed_names"] = replicas.names(row, target)
+        status["failed_key"] = target["plan"]["key"]
         status["old"] = [*status.get("old", []), *status["failed_names"]]
         status["target"] = live.get("target")
     if "target" in live:

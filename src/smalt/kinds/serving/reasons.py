@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from smalt.agent.wire import TaskState
@@ -14,26 +14,28 @@ from smalt.store.resources import Row
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many instances cannot be started yet, and what for."""
+    """How many instances cannot be started yet, and what for; `why`: what keeps one that runs from being ready."""
 
     count: int
     what: str
+    why: str = ""
 
 
-def waiting(platform: Platform, row: Row, count: int) -> Waiting:
-    what = "GPUs that others have"
-    return Waiting(count, hosting.lacks(platform, row) if count and hosting.compute_of(row) else what)
+def waiting(platform: Platform, row: Row, count: int, observed: Iterable[TaskState | None]) -> Waiting:
+    what = hosting.lacks(platform, row) if count and hosting.compute_of(row) else "GPUs that others have"
+    return Waiting(count, what, next((one.error for one in observed if one and one.error), ""))
 
 
 def starting(names: Sequence[str], lacking: Waiting) -> str:
     if not lacking.count:
-        return f"{len(names)} instances start"
+        return f"{len(names)} instances start" + (f". {lacking.why}" if lacking.why else "")
     return f"{lacking.count} of {len(names)} instances wait for {lacking.what}"
 
 
 def slow(names: Sequence[str], ready: Sequence[str], lacking: Waiting, after_s: float) -> Document:
-    why = f"{lacking.count} of them waited for {lacking.what}" if lacking.count else "see get_logs"
-    message = f"{len(names) - len(ready)} of {len(names)} instances were not ready after {after_s:.0f} s; {why}."
+    why = f"{lacking.count} of them waited for {lacking.what}" if lacking.count else lacking.why or "see get_logs"
+    late = f"{len(names) - len(ready)} of {len(names)} instances were not ready after {after_s:.0f} s"
+    message = f"{late}; {why.removesuffix('.')}."
     return {"code": "DeploymentTimeout", "message": message}
 
 

@@ -32,6 +32,7 @@ from smalt.sched.sizes import SIZES, limits_of
 from smalt.sched.want import Want
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
+from smalt.store.document import part
 from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
@@ -313,7 +314,7 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: st
 
 
 def logs(platform: Platform, row: Row, lines: int) -> str:
-    """The stages with their times, then the tail of each replica's log; the build's log while there is none."""
+    """The stages with their times, then the tail of each replica's log; the build's log while the newest have none."""
     wanted = row.status.get("target") or {}
     current = names(row, wanted) if wanted.get("attempts") else []
     older = [*row.status.get("failed_names", []), *(row.status.get("live") or {}).get("names", [])]
@@ -322,9 +323,11 @@ def logs(platform: Platform, row: Row, lines: int) -> str:
     found = {name: log for name in ordered if platform.blobs.size(*(log := _log(name))) is not None}
     for name, log in found.items():
         parts.append(f"Instance {name}:\n" + _tail(platform, log, lines, _LOG_BYTES // len(found)))
-    if not found and wanted:
-        here = platform.environments.log(wanted["plan"]["key"])
-        builds = [_build_log(name) for name in ordered] if wanted.get("compute") else [here]
+    newest = row.status.get("failed_names") or current
+    if newest and not found.keys() & set(newest):
+        builds = [_build_log(name) for name in newest]
+        if key := row.status.get("failed_key") or part(wanted, "plan").get("key"):
+            builds.append(platform.environments.log(key))
         build = next(filter(None, (_tail(platform, one, lines, _LOG_BYTES) for one in builds)), "")
         parts.append(f"Environment build:\n{build}" if build else "Nothing was logged yet.")
     return "\n".join(parts)
