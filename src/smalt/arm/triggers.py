@@ -12,7 +12,7 @@ from math import floor
 from typing import Annotated, Any, Protocol
 
 from cronsim import CronSim, CronSimError
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from smalt.arm.errors import invalid
 from smalt.arm.recurrence import WEEKDAYS, Calendar, Every
@@ -27,10 +27,15 @@ _FIELDS_OF_CRON = 5
 YEARS = (1970, 9000)  # the first and the last that a time may be in
 
 
+def _spelled(day: str) -> str:
+    """As the service gives it back: `Monday`. What is no day is refused with the trigger."""
+    return day.capitalize() if day.lower() in WEEKDAYS else day
+
+
 class Pattern(Properties):
     hours: list[Annotated[int, Field(ge=0, le=23)]] | None = None
     minutes: list[Annotated[int, Field(ge=0, le=59)]] | None = None
-    week_days: list[str] | None = None
+    week_days: list[Annotated[str, AfterValidator(_spelled)]] | None = None
     month_days: list[Annotated[int, Field(ge=1, le=31)]] | None = None
 
 

@@ -24,6 +24,7 @@ from fakes.platform import WORKSPACE, Harness
             {"inputs": {"d": {"jobInputType": "uri_file", "uri": "azureml://datastores/nope/paths/x"}}},
             ["datastore 'nope'"],
         ),
+        ({"identity": {"identityType": "Somebody"}}, ["properties.identity.identityType", "AMLToken, Managed"]),
         ({"inputs": {"m": {"jobInputType": "mlflow_model", "uri": "azureml:none:3"}}}, ["model 'none'"]),
         ({"inputs": {"d": {"jobInputType": "uri_fil", "uri": "x"}}}, ["jobInputType", "uri_file"]),
         ({"inputs": {"d": {"jobInputType": "uri_file"}}}, ["properties.inputs.d.uri is missing"]),

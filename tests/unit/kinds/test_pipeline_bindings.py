@@ -59,6 +59,23 @@ def test_an_output_that_no_step_makes_is_none(harness: Harness) -> None:
     assert harness.get(f"{WORKSPACE}/data/never").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("written", "type_"),
+    [("aml_token", "AMLToken"), ("managed_identity", "Managed"), ("user_identity", "UserIdentity")],
+)
+def test_an_identity_as_yaml_spells_it_is_the_jobs(harness: Harness, written: str, type_: str) -> None:
+    step = node(component(harness, "part"), data=IN, more={"identity": {"type": written, "client_id": "1"}})
+    assert submit(harness, {"a": step}, inputs={"raw": data()}).status_code == 201
+    harness.settle()
+    assert child(harness, "a")["identity"] == {"identityType": type_, "clientId": "1"}
+
+
+def test_an_identity_that_is_none(harness: Harness) -> None:
+    step = node(component(harness, "part"), data=IN, more={"identity": {"type": "somebody"}})
+    answer = submit(harness, {"a": step}, inputs={"raw": data()})
+    assert (answer.status_code, answer.json()["error"]["target"]) == (400, "properties.jobs.a.identity.identityType")
+
+
 def test_what_only_the_steps_job_knows_reaches_it(harness: Harness) -> None:
     part = component(harness, "part")
     more: dict[str, Any] = {

@@ -101,3 +101,13 @@ def test_a_component_that_says_mount_alone_is_a_job_that_clients_can_read(harnes
     harness.settle()
     job = child(harness, "a")
     assert (job["inputs"]["data"]["mode"], job["outputs"]["made"]["mode"]) == ("ReadOnlyMount", "ReadWriteMount")
+
+
+def test_what_a_pipeline_was_told_is_among_its_properties(harness: Harness) -> None:
+    inputs = {"raw": data(), "rate": {"jobInputType": "literal", "value": "0.5"}}
+    jobs = {"a": node(component(harness, "part"), data=IN)}
+    assert submit(harness, jobs, inputs=inputs, settings={"force_rerun": True}, properties={"mine": "1"}).is_success
+    told = shown(harness)["properties"]
+    assert (told["mine"], told["azureml.runsource"]) == ("1", "azureml.PipelineRun")
+    assert (told["azureml.parameters"], told["azureml.enforceRerun"]) == ('{"rate": "0.5"}', "True")
+    assert told["azureml.defaultDataStoreName"] == "workspaceblobstore"

@@ -175,6 +175,13 @@ class TestRefusedJobs:
         assert harness.put(URL, body(job=job, isEnabled=True)).status_code == 400
 
 
+def test_days_of_the_week_are_shown_as_the_service_spells_them(harness: Harness) -> None:
+    pattern = {"hours": [9], "minutes": [0], "weekDays": ["monday", "FRIDAY"]}
+    trigger = {"triggerType": "Recurrence", "frequency": "Week", "interval": 1, "schedule": pattern}
+    made(harness, trigger=trigger)
+    assert shown(harness)["trigger"]["schedule"]["weekDays"] == ["Monday", "Friday"]
+
+
 class TestEnabled:
     def test_what_is_not_sent_stays(self, harness: Harness) -> None:
         made(harness)
@@ -326,7 +333,7 @@ class TestJobAsDefinition:
         assert harness.put(URL, self.definition(source, inputs=over)).status_code == 201
         kept = shown(harness)["action"]["jobDefinition"]
         assert (kept["jobType"], kept["command"]) == ("Command", "echo ${{inputs.a}} ${{inputs.b}}")
-        assert kept["sourceJobId"] == source and "displayName" not in kept
+        assert kept["sourceJobId"] == source and "displayName" not in kept and kept["experimentName"] == ""
         harness.send("DELETE", f"{JOBS}/train-1")
         later(harness, 36)
         assert jobs(harness) == ["nightly-20270115t080000z"]

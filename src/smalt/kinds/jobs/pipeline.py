@@ -112,6 +112,7 @@ def _compiled(request: Request, connection: Connection, properties: Document, re
         _rehearse(request, connection, graph, settings, checks, rehearsal)
     checks.done(f"job '{request.id.name}'")
     assert graph is not None
+    properties["properties"] = {**properties["properties"], **settings.told(properties["inputs"])}
     return {GRAPH: graph.document(), SETTINGS: settings.document()}
 
 

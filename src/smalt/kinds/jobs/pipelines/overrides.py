@@ -24,6 +24,8 @@ _OBJECTS = tuple(
 )  # fmt: skip
 _AS_WRITTEN = ("environment_variables", "tags", "properties")  # their keys are the user's
 _DISTRIBUTIONS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "mpi": "Mpi", "ray": "Ray"}
+_IDENTITIES = {"aml_token": "AMLToken", "user_identity": "UserIdentity",
+               "managed": "Managed", "managed_identity": "Managed"}  # fmt: skip
 
 
 def no_objects(node: Mapping[str, Any], field: str) -> list[ArmError]:
@@ -47,6 +49,8 @@ def settings(said: Document) -> Document:
     found = {key: value if key in written else camel(value) for key, value in said.items()}
     if "distribution" in found:
         found["distribution"] = distribution(found["distribution"])
+    if "identity" in found:
+        found["identity"] = identity(found["identity"])
     if isinstance(services := said.get("services"), dict):
         found["services"] = {name: camel(one) for name, one in document(services).items()}
     if isinstance(limits := found.get("limits"), dict):
@@ -101,6 +105,16 @@ def distribution(said: Any) -> Any:
     found = {key: one for key, one in given.items() if key not in ("type", "distributionType")}
     type_ = str(given.get("distributionType") or given.get("type") or "")
     return {"distributionType": _DISTRIBUTIONS.get(type_.lower(), type_), **found}
+
+
+def identity(said: Any) -> Any:
+    """`type` in YAML, and in what older clients send of a step."""
+    if not isinstance(said, dict):
+        return said
+    given = document(said)
+    found = {key: one for key, one in given.items() if key not in ("type", "identityType")}
+    type_ = str(given.get("identityType") or given.get("type") or "")
+    return {"identityType": _IDENTITIES.get(type_.lower(), type_), **found}
 
 
 def command(spec: Mapping[str, Any], own: Mapping[str, Any]) -> Document:

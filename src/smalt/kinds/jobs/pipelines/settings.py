@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -53,6 +54,23 @@ class Settings:
 
     def document(self) -> Document:
         return asdict(self)
+
+    def told(self, inputs: Mapping[str, Document]) -> dict[str, str]:
+        """What Azure's clients and its Studio read of a pipeline among its job's `properties`.
+
+        `inputs`: the pipeline's own, as its job has them.
+        """
+        literals = {name: one.get("value") for name, one in inputs.items() if one.get("jobInputType") == "literal"}
+        told = {
+            "azureml.runsource": "azureml.PipelineRun",
+            "azureml.pipelineComponent": "pipelinerun",
+            "azureml.parameters": json.dumps(literals),
+            "azureml.continue_on_step_failure": str(self.go_on),
+            "azureml.continue_on_failed_optional_input": str(self.without_optional),
+            "azureml.enforceRerun": str(self.force),
+            "azureml.defaultDataStoreName": self.datastore,
+        }
+        return {**told, "azureml.defaultComputeName": _name(self.compute)} if self.compute else told
 
     def inherited(self, force: bool) -> Document:
         """As the `settings` of a pipeline that is a step of this one."""

@@ -29,6 +29,7 @@ _ID, TIME = "azureml.scheduleId", "azureml.scheduleTime"  # properties of a job
 _SOURCE = "sourceJobId"
 # Of a job that a schedule takes as its definition these are that job's own.
 _ITS_OWN = ("displayName", "experimentName", "isArchived", "status", "properties")
+_EMPTY: tuple[Any, ...] = ("", {}, [])  # nothing that is put over what the job says
 _PORTS = ("inputs", "outputs", "inputdata", "outputdata")
 _TRIGGER_TIME = re.compile(r"\$\{\{\s*creation_context\.trigger_time\s*\}\}")
 _NAME = re.compile(r"\$\{\{\s*name\s*\}\}")
@@ -78,7 +79,7 @@ def complete(request: Request, connection: Connection, given: Document, old: Row
     base = known if same else _of_job(request, connection, str(given[_SOURCE]))
     result = dict(base)
     for name, value in given.items():
-        if name in ("jobType", "isArchived") or value in (None, "", {}, []):
+        if name in ("jobType", "isArchived") or value is None or (name in base and value in _EMPTY):
             continue
         both = isinstance(value, dict) and isinstance(base.get(name), dict)
         result[name] = {**base[name], **value} if both else value
