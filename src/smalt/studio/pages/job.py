@@ -170,11 +170,10 @@ async def _logs(visit: Visit, document: Document) -> Document:
 async def _origin(visit: Visit, document: Document) -> Document:
     """Of a guest the environment alone."""
     what = "environment" if visit.guest else "provenance"
-    made, details = await asyncio.gather(
+    found, details = await asyncio.gather(
         visit.api.get(f"{_path(visit)}/{what}"), visit.api.get(_run(visit, "/details"))
     )
-    if visit.guest:
-        made = {"environment": made}
+    made: Document = {"environment": found} if visit.guest else found
     warnings = [one["message"] for one in details["warnings"]]
     return {
         "made": made,
