@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import unescape
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from azure.ai.ml import load_batch_endpoint, load_component, load_environment
+from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
 from fakes.examples import CURATED, prepare
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, StudioSite, form_token
+from smalt.studio.documents import batch_deployment, environment_form
 from smalt.studio.documents.component_sent import EXAMPLE
+from smalt.studio.documents.written import dump
 
 AS_SCRIPT = {"smalt-form": "1"}
 ENVIRONMENT = "/studio/environments/new"
@@ -118,3 +125,24 @@ def test_a_model_is_put_behind_a_batch_endpoint(site: StudioSite) -> None:
     again = site.send_form(BATCH, token, MODEL, AS_SCRIPT).json()
     assert again["status"] in (409, 412)
     assert site.harness.get(f"{WORKSPACE}/batchEndpoints/nightly").status_code == 200, "it was there before"
+
+
+def test_the_official_client_loads_what_is_shown(tmp_path: Path) -> None:
+    environment = environment_form.document(PIP)
+    loaded: Any = load_environment(_written(tmp_path, environment))._to_rest_object().properties
+    said = environment_form.sent(environment)
+    assert (loaded.image, yaml.safe_load(loaded.conda_file)) == (said["image"], yaml.safe_load(said["condaFile"]))
+    component = yaml.safe_load(EXAMPLE)
+    assert load_component(_written(tmp_path, component)).name == "train"
+    endpoint, deployment = batch_deployment.documents(MODEL)
+    assert load_batch_endpoint(_written(tmp_path, endpoint)).name == "nightly"
+    batch: Any = load_model_batch_deployment(_written(tmp_path, deployment))
+    assert (batch.compute, batch.settings.mini_batch_size, batch.resources.instance_count) == ("serverless", 10, 1)
+    for code in (environment_form.sdk_code(environment), batch_deployment.sdk_code(endpoint, deployment, True)):
+        compile(code, "shown", "exec")
+
+
+def _written(folder: Path, document: Mapping[str, Any]) -> Path:
+    file = folder / "file.yml"
+    file.write_text(dump(document))
+    return file
