@@ -6,6 +6,7 @@ be meant for another platform): the job that uses it is refused, with the reason
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -167,7 +168,7 @@ def _build(request: Request, row: Row | None) -> tuple[int, Any]:
         spec = specification(connection, row, request.id.home, request.now)
     plan = platform.environments.plan(spec, serving=asked.get("use") == "deployments")
     if platform.environments.built(plan.key) is None:
-        with platform.database.write() as connection:
+        with suppress(resources.Exists, resources.Changed), platform.database.write() as connection:  # who came between
             environment_build.begin(platform, plan, connection)
         platform.hub.notify(environment_build.build_id(platform, plan.key))
     return 202, environment_build.told(platform, plan)
