@@ -1,6 +1,6 @@
 """The Studio's pages of work in headless Chromium, on a platform with many jobs: milliseconds until each is there.
 
-    python bench/studio.py [--jobs 100000] [--only list home job metric compare log] [--root FOLDER]
+    python bench/studio.py [--jobs 100000] [--only list home job metric compare log streams] [--root FOLDER]
 
 The jobs are rows as the platform and MLflow write them (a run with 4 metrics and 4 parameters each; 500 of them with 200
 points, one more with 1,000,000); with --root the platform stays, and is filled once. `ready` is what the browser says: from the click until the
@@ -117,7 +117,15 @@ def _log(page: Page, platform: live.Live, jobs: int) -> Measured:
     yield f"{what}, back to its end", [studio_large.to_the_end(page) for _ in range(RUNS)]
 
 
-WHAT = {"list": _list, "home": _home, "job": _one, "metric": _metric, "compare": _compare, "log": _log}  # fmt: skip
+def _streams(page: Page, platform: live.Live, jobs: int) -> Measured:
+    late, grown = studio_large.streams(platform, f"bench-{jobs - 1:06}")
+    yield f"an event on {studio_large.STREAMS} streams, median", [statistics.median(late)]
+    yield f"an event on {studio_large.STREAMS} streams, p99", [live.quantile(late, 0.99)]
+    print(f"{studio_large.STREAMS} streams: {grown:.0f} MB more in the server")
+
+
+WHAT = {"list": _list, "home": _home, "job": _one, "metric": _metric, "compare": _compare, "log": _log,
+        "streams": _streams}  # fmt: skip
 
 
 def ready(page: Page, address: str) -> float:

@@ -33,8 +33,8 @@ _LATER = {"Retry-After": "10"}
 class StreamPace:
     """`most` streams of all readers, `most_of_one` of each; a comment when nothing comes; when a reader is given up."""
 
-    most: int = 200
-    most_of_one: int = 16
+    most: int = 512
+    most_of_one: int = 128  # one person may be a team that shares a login
     heartbeat_s: float = 15.0
     stalled_s: float = 60.0
 

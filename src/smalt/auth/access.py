@@ -52,7 +52,7 @@ SHOWN = frozenset(
             f"{WORKSPACES}/jobs/{action}"
             for action in (
                 "read", "events/read", "changes/read", "lineage/action", "steps/action", "trials/action",
-                "files/action", "file/action", "searchlog/action",
+                "files/action", "file/action", "searchlog/action", "environment/action",
             )
         ),
         *(f"{WORKSPACES}/models/versions/{action}" for action in ("read", "changes/read", "lineage/action")),

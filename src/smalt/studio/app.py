@@ -50,7 +50,10 @@ from smalt.studio.pages import (
     many_jobs,
     models,
     new_asset,
+    new_batch_endpoint,
+    new_component,
     new_endpoint,
+    new_environment,
     new_job,
     new_schedule,
     schedules,
@@ -75,9 +78,10 @@ ROUTES = tuple(
         home, find, activity, connect, settings, shared_links,
         job_list, views, many_jobs, code_diff, compare, new_job, job, job_files, job_shell, job_use, sweep,
         new_schedule, schedules,
-        endpoints, new_endpoint, endpoint, endpoint_actions, batch_endpoints, alerts,
+        endpoints, new_endpoint, endpoint, endpoint_actions,
+        new_batch_endpoint, batch_endpoints, alerts,
         computes, compute,
-        new_asset, data, models, datastores, environments, components,
+        new_asset, new_environment, new_component, data, models, datastores, environments, components,
     )
     for one in module.ROUTES
 )  # fmt: skip

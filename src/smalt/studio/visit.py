@@ -16,6 +16,7 @@ from smalt.arm.ports import Principal
 from smalt.auth.sessions import Sessions
 from smalt.auth.shared_links import Shared
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
+from smalt.store.document import Document
 from smalt.studio.metrics import Logged
 from smalt.studio.platform_api import PlatformApi, Refused
 
@@ -23,6 +24,7 @@ ROOT = "/studio"
 HOME = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
 SHARE = "share"  # the parameter of a URL with which a guest comes
 _FORM_MOST = 1 << 20
+_CHANGED = "Somebody changed it since this page was loaded, and nothing of yours is lost: load it again, and compare."
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,13 @@ class Visit:
         if not hmac.compare_digest(given.pop("token", "").encode(), self.token.encode()):
             raise Refused(403, "WrongForm", "This form is of another session: go back, reload the page, and try again.")
         self.fields.update(given)
+
+    async def change(self, path: str, body: Document) -> None:
+        """PATCH what the form was made from, whose `etag` it has. Raises Refused, with 412 where it is another now."""
+        try:
+            await self.api.patch(path, body, if_match=self.fields.get("etag") or "*")
+        except Refused as error:
+            raise Refused(412, error.code, _CHANGED) if error.status == 412 else error from None
 
 
 def workspace_of(http: HttpRequest) -> ResourceId:

@@ -104,7 +104,8 @@ def test_lists_reach_as_far_as_the_scope(scope: str, reach: tuple[str, ...] | No
 def test_a_guest_reads_what_his_link_shows_and_nothing_else() -> None:
     job = f"{WORKSPACE}/jobs/a".lower()
     who = replace(principal("guest", WORKSPACE.lower()), shared=frozenset({job}))
-    for action in ("jobs/read", "jobs/events/read", "jobs/changes/read", "jobs/files/action", "jobs/searchLog/action"):
+    for action in ("jobs/read", "jobs/events/read", "jobs/changes/read", "jobs/files/action", "jobs/searchLog/action",
+                   "jobs/environment/action"):  # fmt: skip
         assert allowed(who, f"{ML}/{action}", job), action
     for action in ("jobs/write", "jobs/delete", "jobs/cancel/action", "jobs/provenance/action", "read", "changes/read"):
         assert not allowed(who, f"{ML}/{action}", job), action

@@ -137,3 +137,23 @@ def test_who_comes_just_before_it_goes_keeps_it(harness: Harness, built: str) ->
         resources.poke(connection, [built], harness.clock())
     harness.settle()
     assert is_there(harness, built) and status(harness, "train-2") == "Starting"
+
+
+def test_a_build_is_asked_for_without_a_job(harness: Harness) -> None:
+    harness.environments.build_at_once = False
+    version = f"{WORKSPACE}/environments/own/versions/1"
+    assert harness.put(version, {"properties": {"image": "python:3.11"}}).status_code == 201
+    for _ in range(2):
+        assert harness.send("POST", f"{version}/build", {}).status_code == 202
+    harness.settle()
+    (name,) = harness.engine.starts
+    assert harness.get(f"{version}/builds").json()["jobs"]["state"] == "Creating"
+    harness.engine.start(name)
+    harness.engine.finish(name, 1)
+    harness.settle()
+    assert harness.get(f"{version}/builds").json()["jobs"]["state"] == "Failed"
+    assert harness.send("POST", f"{version}/build", {"use": "jobs"}).status_code == 202
+    harness.settle()
+    assert len(harness.engine.starts) == 2, "again, as it failed"
+    refused = harness.send("POST", f"{version}/build", {"use": "other"})
+    assert (refused.status_code, refused.json()["error"]["target"]) == (400, "use")

@@ -97,3 +97,13 @@ def test_a_job_is_edited_and_run_again(site: StudioSite) -> None:
     assert site.open(NEW, {**HERE, "from": "first/events"}).status_code == 404
     long = {**fields, "instances": "9" * 5000}
     assert site.send_form(NEW, form_token(page.text), long, AS_SCRIPT).json()["code"] == "InvalidForm"
+
+
+def test_code_of_what_is_wrong_is_refused_with_what_is(site: StudioSite) -> None:
+    token = form_token(site.open(NEW, {**HERE, "mode": "yaml"}).text)
+    for text, said in (("command: [x\n", "no YAML"), ("", "mapping"), (f"command: x\nenvironment: {CURATED}\ninputs: 3\n", "inputs"),
+                       ("command: x\nresources: [1]\n", "resources"), ("type: automl\n", "automl")):  # fmt: skip
+        answer = site.send_form(f"{NEW}/preview", token, {"yaml": text}, AS_SCRIPT).json()
+        assert (answer["status"], answer["code"]) == (400, "InvalidJob") and said in answer["message"], answer
+    seen = site.send_form(f"{NEW}/preview", token, {"yaml": f"command: x\nenvironment: {CURATED}\n"}, AS_SCRIPT).text
+    assert "job = command(" in seen

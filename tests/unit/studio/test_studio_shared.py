@@ -84,7 +84,20 @@ def test_nothing_else_opens_with_it(left: StudioSite) -> None:
     for one in own:  # of the job itself what is no part of the page: code, and all that changes something
         answer = left.ask(one.method, "/studio" + one.path.replace("{name}", "train-1"), query)
         assert answer.status_code == 403 and "NotShared" in answer.text, one
-    assert left.ask("GET", "/studio/jobs/train-1", {**query, "tab": "origin"}).status_code == 404
+
+
+def test_a_guest_sees_the_environment_and_not_the_code(left: StudioSite) -> None:
+    prepare(left.harness, "workspaces/onlineendpoints/deployments")  # brings code
+    left.submit("coded", codeId=f"{WORKSPACE}/codes/c0de/versions/1", environmentVariables={"HIDDEN": "from-guests"},
+                properties={"mlflow.source.git.repoURL": "https://me:secret@git.example/x"})  # fmt: skip
+    left.harness.settle()
+    key = left.harness.get(f"{WORKSPACE}/jobs/coded/environment").json()["key"]
+    left.harness.environments.locks[key] = {"numpy": "2.1.0"}
+    own = left.open("/studio/jobs/coded", {**HERE, "tab": "origin"}).text
+    assert not [one for one in ("<h2>Code", "from-guests", "git.example", "numpy") if one not in own]
+    page = left.ask("GET", "/studio/jobs/coded", {**linked(left, "job", "jobs/coded"), "tab": "origin"})
+    assert page.status_code == 200 and "numpy" in page.text and ">Environment<" in page.text
+    assert not [one for one in ("<h2>Code", "c0de", "from-guests", "git.example") if one in page.text]
 
 
 def test_the_api_knows_no_link(left: StudioSite) -> None:

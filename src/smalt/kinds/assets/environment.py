@@ -6,8 +6,9 @@ be meant for another platform): the job that uses it is refused, with the reason
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -18,9 +19,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentSpec
-from smalt.arm.validation import Properties
+from smalt.arm.validation import Properties, checked
 from smalt.arm.yaml_text import read_yaml
-from smalt.kinds.assets.environment_build import told
+from smalt.kinds.assets import environment_build
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.references import CURATED, place_key, stands_for
 from smalt.kinds.assets.versions import (
@@ -144,11 +145,33 @@ def _builds(request: Request, row: Row | None) -> tuple[int, Any]:
         spec = specification(connection, row, request.id.home, request.now)
     found: Document = {"refused": None, "jobs": None, "deployments": None}
     try:
-        found["jobs"] = told(platform, platform.environments.plan(spec))
-        found["deployments"] = told(platform, platform.environments.plan(spec, serving=True))
+        found["jobs"] = environment_build.told(platform, platform.environments.plan(spec))
+        found["deployments"] = environment_build.told(platform, platform.environments.plan(spec, serving=True))
     except ArmError as error:
         found["refused"] = error.message
     return 200, found
+
+
+class _Asked(Properties):
+    """Of a body that is no resource's."""
+
+    use: Literal["jobs", "deployments"] = "jobs"
+
+
+def _build(request: Request, row: Row | None) -> tuple[int, Any]:
+    """A build now, which the first job or deployment would begin otherwise; `builds` says how it stands."""
+    assert row is not None
+    platform, asked = request.platform, checked(_Asked, request.body, "", "build")
+    if request.id.home.kind == "registries":
+        raise invalid("A registry builds nothing: the workspaces that use this environment do.")
+    with platform.database.read() as connection:
+        spec = specification(connection, row, request.id.home, request.now)
+    plan = platform.environments.plan(spec, serving=asked.get("use") == "deployments")
+    if platform.environments.built(plan.key) is None:
+        with suppress(resources.Exists, resources.Changed), platform.database.write() as connection:  # who came between
+            environment_build.begin(platform, plan, connection)
+        platform.hub.notify(environment_build.build_id(platform, plan.key))
+    return 202, environment_build.told(platform, plan)
 
 
 KINDS = in_both_homes(
@@ -163,6 +186,6 @@ KINDS = in_both_homes(
         deleted=version_removed,
         name_pattern=NAME,
         newest_for=_as_version,
-        actions={"builds": Action(_builds, method="GET")},
+        actions={"builds": Action(_builds, method="GET"), "build": Action(_build)},
     ),
 )

@@ -61,33 +61,38 @@ def given_to_nodes(platform: Platform, plan: EnvironmentPlan) -> Document:
 
 
 def require(platform: Platform, plan: EnvironmentPlan, waiter: str) -> Callable[[Connection], None]:
-    """Writes for a Step: the build exists (again, if it failed before), and `waiter` is woken when it ends."""
+    """Writes for a Step: as `begin`, and `waiter` is woken when it ends."""
 
     def writes(connection: Connection) -> None:
-        key, now = build_id(platform, plan.key), platform.clock()
-        row = resources.get(connection, key)
-        spec = {"definition": dict(plan.definition), "summary": plan.summary}
-        if row is None:
-            resources.insert(
-                connection,
-                key=key,
-                written=key,
-                kind=PATH.lower(),
-                parent="",
-                name=plan.key,
-                spec=spec,
-                status={},
-                state="Creating",
-                now=now,
-                by="smalt",
-                due_at=now,
-                home=platform.servers.me,
-            )
-        elif row.state in ("Failed", "Succeeded", REMOVING):  # Succeeded: it was built, and its folder is gone
-            resources.replace_spec(connection, row, spec, state="Creating", now=now, by="smalt", due=True)
-        resources.wait_for(connection, waiter, [key], now)
+        begin(platform, plan, connection)
+        resources.wait_for(connection, waiter, [build_id(platform, plan.key)], platform.clock())
 
     return writes
+
+
+def begin(platform: Platform, plan: EnvironmentPlan, connection: Connection) -> None:
+    """The build is wanted (again, if it failed before)."""
+    key, now = build_id(platform, plan.key), platform.clock()
+    row = resources.get(connection, key)
+    spec = {"definition": dict(plan.definition), "summary": plan.summary}
+    if row is None:
+        resources.insert(
+            connection,
+            key=key,
+            written=key,
+            kind=PATH.lower(),
+            parent="",
+            name=plan.key,
+            spec=spec,
+            status={},
+            state="Creating",
+            now=now,
+            by="smalt",
+            due_at=now,
+            home=platform.servers.me,
+        )
+    elif row.state in ("Failed", "Succeeded", REMOVING):  # Succeeded: it was built, and its folder is gone
+        resources.replace_spec(connection, row, spec, state="Creating", now=now, by="smalt", due=True)
 
 
 def told(platform: Platform, plan: EnvironmentPlan) -> Document:

@@ -247,6 +247,7 @@ KIND = Kind(
     actions={
         "cancel": Action(_cancel),
         "provenance": provenance.READ,
+        "environment": provenance.ENVIRONMENT,
         "lineage": READ,
         "steps": steps.READ,
         "trials": trials.READ,

@@ -78,7 +78,6 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
     """`?now=true`: with what has changed since."""
     assert row is not None
     platform, properties = request.platform, row.properties
-    key = str(part(part(row.spec, OURS), "plan").get("key") or "")
     read = JobStatus.read(row.status).content
     inputs = {
         name: {"uri": one["uri"], "asset": one["asset"] or None, "content": read.get(name) or None}
@@ -89,7 +88,7 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
         "command": properties.get("command"),
         "code": properties.get("codeId"),
         "codeHash": part(part(row.spec, OURS), PINNED).get(CODE_HASH),
-        "environment": {"id": properties.get("environmentId"), "key": key, "lock": platform.environments.lock(key)},
+        "environment": _environment(platform, row),
         "inputs": inputs,
         "parameters": lineage.parameters(properties),
         "variables": part(properties, "environmentVariables"),
@@ -99,6 +98,17 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
         found = {name: _changed(platform, row, name, part(read, name)) for name in inputs}
         said["changes"] = {name: change for name, change in found.items() if change is not None}
     return 200, said
+
+
+def _environment(platform: Platform, row: Row) -> Document:
+    key = str(part(part(row.spec, OURS), "plan").get("key") or "")
+    return {"id": row.properties.get("environmentId"), "key": key, "lock": platform.environments.lock(key)}
+
+
+def _read_environment(request: Request, row: Row | None) -> tuple[int, Any]:
+    """That part alone, which whoever a job is shown to may see."""
+    assert row is not None
+    return 200, _environment(request.platform, row)
 
 
 def _changed(platform: Platform, row: Row, name: str, before: Document) -> Document | None:
@@ -136,3 +146,4 @@ def _change(before: Mapping[str, Any], now: Mapping[str, Any], file: str) -> Doc
 
 
 READ = Action(_read, method="GET")
+ENVIRONMENT = Action(_read_environment, method="GET")

@@ -53,12 +53,13 @@ class Written:
         return sorted(found, key=lambda one: one["line"])
 
 
-def read(text: str) -> Written:
-    """Raises Faulty with one fault, whose path is the number of its line. For a thread: it may take a moment."""
+def read(text: str, what: str = "A job is a mapping, as 'command: python train.py' in its first line.") -> Written:
+    """Raises Faulty with one fault, whose path is the number of its line; with `what` where it is no mapping.
+
+    For a thread: it may take a moment.
+    """
     if len(text) > _TEXT_MOST:
-        raise Faulty(
-            [Fault(("1",), f"This is longer than {_TEXT_MOST >> 10} KiB: send its file by 'az ml job create -f'.")]
-        )
+        raise Faulty([Fault(("1",), f"This is longer than {_TEXT_MOST >> 10} KiB: send its file by 'az'.")])
     try:
         found, node = read_nodes(text)
     except HasAliases as error:
@@ -69,7 +70,7 @@ def read(text: str) -> Written:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Faulty([Fault(("1",), f"This is no YAML: {str(error)[:200]}.")]) from None
     if not isinstance(found, dict):
-        raise Faulty([Fault(("1",), "A job is a mapping, as 'command: python train.py' in its first line.")])
+        raise Faulty([Fault(("1",), what)])
     lines: dict[Path, int] = {}
     _note(node, (), lines)
     return Written(_texts(found), lines)

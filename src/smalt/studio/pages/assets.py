@@ -32,13 +32,14 @@ _SHIPPED = {"": "false", "curated": "true"}
 @dataclass(frozen=True)
 class AssetType:
     """`name`: as ids and the Studio's URLs have it. `area`: as the navigation has it. `types`: to filter by.
-    `origins`: some are shipped, and not shown unless they are asked for."""
+    `origins`: some are shipped, and not shown unless they are asked for. `makes`: what its form is called."""
 
     name: str
     area: str
     one: str
     types: tuple[str, ...] = ()
     origins: bool = False
+    makes: str = ""
 
     @property
     def routes(self) -> tuple[Page, ...]:
@@ -80,6 +81,17 @@ async def version_at(visit: Visit, type_: AssetType) -> Document:
     if "properties" not in found:  # the name is one that means something else to the API
         raise Refused(404, "NotFound", f"There is no such {type_.one}.")
     return found
+
+
+async def next_version(visit: Visit, type_: str, name: str) -> str:
+    """Of an asset's name, also of one that is new."""
+    try:
+        found = await visit.api.get(f"{visit.workspace}/{type_}/{name}")
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return "1"
+    return str(part(found, "properties").get("nextVersion") or "1")
 
 
 async def path(visit: Visit, type_: AssetType) -> str:
@@ -294,7 +306,7 @@ async def _tags(type_: AssetType, visit: Visit) -> Response:
     }
     if visit.fields.get("stage"):
         change["stage"] = visit.fields["stage"]
-    await visit.api.patch(await path(visit, type_), {"properties": change}, if_match=visit.fields.get("etag", ""))
+    await visit.change(await path(visit, type_), {"properties": change})
     return back(visit, type_)
 
 

@@ -58,7 +58,7 @@ async def show_one(visit: Visit) -> Response:
 
 async def set_default(visit: Visit) -> Response:
     wanted = {"defaults": {"deploymentName": visit.fields.get("deployment", "")}}
-    await visit.api.patch(_path(visit), {"properties": wanted}, if_match=visit.fields.get("etag") or "*")
+    await visit.change(_path(visit), {"properties": wanted})
     return _back(visit)
 
 

@@ -13,7 +13,7 @@ from smalt.studio.rendering import page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
-COMPONENTS = AssetType("components", "Components", "component")
+COMPONENTS = AssetType("components", "Components", "component", makes="New component")
 _SHORT = ("$schema", "name", "version", "display_name", "description", "type", "inputs", "outputs", "command")
 
 

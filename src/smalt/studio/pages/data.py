@@ -15,7 +15,7 @@ from smalt.studio.rendering import page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
-DATA = AssetType("data", "Data", "data asset", ("uri_file", "uri_folder", "mltable"))
+DATA = AssetType("data", "Data", "data asset", ("uri_file", "uri_folder", "mltable"), makes="Upload data")
 TABS = {"": "Overview", "files": "Files", "profile": "Profile"}
 
 

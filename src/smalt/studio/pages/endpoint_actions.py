@@ -14,7 +14,6 @@ from smalt.studio.routes import post
 from smalt.studio.visit import Visit
 
 SHARES = {"traffic": "traffic.", "mirrorTraffic": "mirror."}  # how the names of their fields begin
-CHANGED = "Somebody changed it since this page was loaded, and nothing of yours is lost: load it again, and compare."
 
 
 async def set_traffic(visit: Visit) -> Response:
@@ -27,7 +26,7 @@ async def set_traffic(visit: Visit) -> Response:
         }
         for name, prefix in SHARES.items()
     }
-    await change(visit, path_of(visit), {"properties": wanted})
+    await visit.change(path_of(visit), {"properties": wanted})
     return back(visit)
 
 
@@ -43,7 +42,7 @@ async def set_scale(visit: Visit) -> Response:
             "sku": {"capacity": whole(visit, "instances")},
             "properties": {"scaleSettings": {**cleared, "scaleType": "Default"}},
         }
-    await change(visit, _deployment(visit), body)
+    await visit.change(_deployment(visit), body)
     return back(visit)
 
 
@@ -79,16 +78,6 @@ def whole(visit: Visit, field: str) -> int:
 
 def back(visit: Visit, **where: str) -> Response:
     return RedirectResponse(visit.link(f"/endpoints/{quote(visit.http.path_params['name'])}", **where), 303, HEADERS)
-
-
-async def change(visit: Visit, path: str, body: Document) -> None:
-    """Raises Refused(412) where it is not what the form was made from."""
-    try:
-        await visit.api.patch(path, body, if_match=visit.fields.get("etag") or "*")
-    except Refused as error:
-        if error.status != 412:
-            raise
-        raise Refused(412, error.code, CHANGED) from None
 
 
 def _deployment(visit: Visit) -> str:

@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from smalt.arm.ids import ResourceId
 from smalt.store.document import Document, part
 from smalt.studio.pages.assets import AssetType, described, home, path, version_at
 from smalt.studio.pages.jobs import PAGE, listed
 from smalt.studio.platform_api import API_VERSION, Refused
-from smalt.studio.rendering import page
-from smalt.studio.routes import get
+from smalt.studio.rendering import HEADERS, page
+from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
 
-ENVIRONMENTS = AssetType("environments", "Environments", "environment", origins=True)
+ENVIRONMENTS = AssetType("environments", "Environments", "environment", origins=True, makes="New environment")
 TABS = {"": "Overview", "packages": "Packages", "log": "Build log", "jobs": "Jobs"}
 _FOR = {"jobs": "Jobs", "deployments": "Deployments"}
 
@@ -92,4 +92,17 @@ async def _jobs(visit: Visit, builds: Document) -> Document:
     return {"jobs": jobs, "more": more, "first": not given.get("after")}
 
 
-ROUTES = (*ENVIRONMENTS.routes, get("/environments/{name}/{version}", show))
+async def build(visit: Visit) -> Response:
+    """`use` of the form: `jobs` or `deployments`."""
+    use = visit.fields.get("use", "")
+    await visit.api.post(f"{await path(visit, ENVIRONMENTS)}/build", {"use": use})
+    named = visit.http.path_params
+    to = f"/environments/{quote(named['name'])}/{quote(named['version'])}"
+    return RedirectResponse(visit.link(to, tab="log", **{"for": use}), 303, HEADERS)
+
+
+ROUTES = (
+    *ENVIRONMENTS.routes,
+    get("/environments/{name}/{version}", show),
+    post("/environments/{name}/{version}/build", build),
+)

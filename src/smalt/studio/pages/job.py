@@ -37,7 +37,7 @@ TABS = {
     "artifacts": "Artifacts",
     "origin": "Code and environment",
 }
-SHARED_NOT = ("origin",)  # its code is no part of a page that is shared
+SHARED = {"origin": "Environment"}  # its code is no part of a page that is shared
 OF_TYPE = {"steps": "Pipeline", "trials": "Sweep"}  # tabs that only jobs of one type have
 _OF_JOB = re.compile(r"(?:azureml://jobs/|ExperimentRun/dcid\.)([^/]+)")
 POSITION = "smalt.queue_position"
@@ -62,7 +62,7 @@ async def show(visit: Visit) -> Response:
     happened = events["value"][-HISTORY:]
     job = {**shown(document), **_more(document["properties"], run, happened)}
     tabs = {key: label for key, label in TABS.items() if OF_TYPE.get(key) in (None, job["type"])}
-    tabs = {key: label for key, label in tabs.items() if not (visit.guest and key in SHARED_NOT)}
+    tabs = {**tabs, **SHARED} if visit.guest else tabs
     if tab not in tabs:
         raise Refused(404, "NotFound", f"A job of the type {job['type']} has no tab {tab!r}.")
     values: Document = {"cursor": cursor, "tab": tab, "tabs": tabs, "job": job, "events": happened}
@@ -168,9 +168,12 @@ async def _logs(visit: Visit, document: Document) -> Document:
 
 
 async def _origin(visit: Visit, document: Document) -> Document:
-    made, details = await asyncio.gather(
-        visit.api.get(f"{_path(visit)}/provenance"), visit.api.get(_run(visit, "/details"))
+    """Of a guest the environment alone."""
+    what = "environment" if visit.guest else "provenance"
+    found, details = await asyncio.gather(
+        visit.api.get(f"{_path(visit)}/{what}"), visit.api.get(_run(visit, "/details"))
     )
+    made: Document = {"environment": found} if visit.guest else found
     warnings = [one["message"] for one in details["warnings"]]
     return {
         "made": made,

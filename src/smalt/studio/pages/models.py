@@ -20,7 +20,7 @@ from smalt.studio.rendering import page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
-MODELS = AssetType("models", "Models", "model")
+MODELS = AssetType("models", "Models", "model", makes="Register a model")
 TABS = {"": "Overview", "files": "Files"}
 STAGES = ("Development", "Production", "Archived")
 _MLMODEL_MOST = 64 << 10  # bytes

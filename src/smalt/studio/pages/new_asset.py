@@ -12,6 +12,7 @@ from urllib.parse import quote
 from starlette.responses import RedirectResponse, Response
 
 from smalt.store.document import Document
+from smalt.studio.pages.assets import next_version
 from smalt.studio.pages.datastores import opening
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -78,7 +79,7 @@ async def _make(new: New, visit: Visit) -> Response:
             raise Refused(400, "NothingChosen", "Choose files first: there is nothing to register.")
         if not name:
             raise Refused(400, "NameMissing", f"The {new.one} needs a name.")
-        version = fields.get("version", "").strip() or await _next(new, visit, name)
+        version = fields.get("version", "").strip() or await next_version(visit, new.name, name)
         properties: Document = {new.uri: uri, new.type: type_, "description": fields.get("description", "").strip()}
         await visit.api.put(f"{visit.workspace}/{new.name}/{name}/versions/{version}", {"properties": properties})
     except Refused as error:
@@ -115,16 +116,6 @@ async def _is_mlflow(visit: Visit, files: str, folder: str) -> bool:
             raise
         return False
     return True
-
-
-async def _next(new: New, visit: Visit, name: str) -> str:
-    try:
-        found = await visit.api.get(f"{visit.workspace}/{new.name}/{name}")
-    except Refused as error:
-        if error.status != 404:
-            raise
-        return "1"
-    return str(found["properties"].get("nextVersion") or "1")
 
 
 def _form(

@@ -16,7 +16,7 @@ from smalt.studio.documents.deployment import endpoint_yaml, sdk_code, sent
 from smalt.studio.documents.fields import in_file
 from smalt.studio.documents.written import dump
 from smalt.studio.pages.endpoint import deployment_of
-from smalt.studio.pages.endpoint_actions import change, whole
+from smalt.studio.pages.endpoint_actions import whole
 from smalt.studio.pages.endpoints import shown
 from smalt.studio.platform_api import API_VERSION, Refused
 from smalt.studio.rendering import HEADERS, page
@@ -32,15 +32,15 @@ SIZE = "Standard_DS3_v2"
 async def show(visit: Visit) -> Response:
     """`?model=NAME:VERSION`, `?endpoint=NAME` of one that there is. Traffic moves unasked only where there is none."""
     model, endpoint = (visit.http.query_params.get(name, "") for name in ("model", "endpoint"))
-    endpoint = endpoint or _name_for(model)
+    endpoint = endpoint or name_for(model)
     models, endpoints, environments, sizes, there = await asyncio.gather(
-        _listed(visit, "models"),
-        _listed(visit, "onlineEndpoints"),
-        _listed(visit, "environments"),
+        newest(visit, "models"),
+        newest(visit, "onlineEndpoints"),
+        newest(visit, "environments"),
         visit.api.get(_sizes(visit)),
-        _exists(visit, f"{visit.workspace}/onlineEndpoints/{endpoint}") if endpoint else _no(),
+        exists(visit, f"{visit.workspace}/onlineEndpoints/{endpoint}") if endpoint else _no(),
     )
-    taken = await _listed(visit, f"onlineEndpoints/{endpoint}/deployments") if there else []
+    taken = await newest(visit, f"onlineEndpoints/{endpoint}/deployments") if there else []
     names = {one["name"].lower() for one in taken}
     return page(
         "new_endpoint.html",
@@ -66,6 +66,8 @@ async def preview(visit: Visit) -> Response:
         endpoint=dump(endpoint),
         deployment=dump(deployment),
         code=sdk_code(endpoint, deployment),
+        what="online",
+        flag="all-traffic",
     )
 
 
@@ -73,7 +75,7 @@ async def make(visit: Visit) -> Response:
     """The endpoint, where it is not there, and the deployment. What is refused leaves no endpoint behind."""
     endpoint, deployment = _documents(visit)
     path = f"{visit.workspace}/onlineEndpoints/{endpoint['name']}"
-    new = not await _exists(visit, path)
+    new = not await exists(visit, path)
     if new:
         body: Document = {"location": "local", "properties": {"authMode": endpoint["auth_mode"]}}
         await visit.api.put(path, body, headers={"if-none-match": "*"})
@@ -113,7 +115,7 @@ async def deploying(visit: Visit) -> Response:
 async def send_traffic(visit: Visit) -> Response:
     """All of it; `etag`: of what was shown."""
     name = visit.http.path_params["deployment"]
-    await change(visit, _path(visit), {"properties": {"traffic": {name: 100}}})
+    await visit.change(_path(visit), {"properties": {"traffic": {name: 100}}})
     to = f"/endpoints/{quote(visit.http.path_params['name'])}/deploying/{quote(name)}"
     return RedirectResponse(visit.link(to), 303, HEADERS)
 
@@ -159,14 +161,14 @@ def _is_wish(visit: Visit, endpoint: Document) -> bool:
     )
 
 
-def _name_for(model: str) -> str:
+def name_for(model: str) -> str:
     """Of an endpoint for this model: letters, digits and dashes, 3 to 32."""
     found = re.search(r"/models/([^/]+)/", model)  # of a registry
     name = found[1] if found else model.partition(":")[0]
     return re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:32].strip("-")
 
 
-async def _exists(visit: Visit, path: str) -> bool:
+async def exists(visit: Visit, path: str) -> bool:
     try:
         await visit.api.get(path)
     except Refused as error:
@@ -176,7 +178,8 @@ async def _exists(visit: Visit, path: str) -> bool:
     return True
 
 
-async def _listed(visit: Visit, what: str) -> list[Any]:
+async def newest(visit: Visit, what: str) -> list[Any]:
+    """What a form offers of a collection of the workspace."""
     return (await visit.api.get(f"{visit.workspace}/{what}", {"count": str(LISTED)}))["value"]
 
 

@@ -16,9 +16,10 @@ from smalt.studio.documents.fields import DATA_TYPES, MODES, Sent
 from smalt.studio.documents.job_code import sdk_code
 from smalt.studio.documents.job_sent import sent
 from smalt.studio.documents.job_written import written
-from smalt.studio.documents.written import Fault, Faulty, Written, dump, read, target_path
+from smalt.studio.documents.written import Faulty, Written, dump, read
 from smalt.studio.pages.again import job_at
 from smalt.studio.pages.assets import without_aliases
+from smalt.studio.pages.rehearsed import rehearse
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
@@ -57,8 +58,14 @@ async def as_yaml(visit: Visit) -> Response:
 
 
 async def preview(visit: Visit) -> Response:
-    document = (await _document(visit)).document
-    return page("job_preview.html", visit, yaml=dump(document), code=sdk_code(document))
+    """Raises Refused: of a text whatever is wrong with it, as there is no code for that."""
+    try:
+        document = await _document(visit)
+        if "yaml" in visit.fields:
+            await _sent(visit, document)
+    except Faulty as error:
+        raise Refused(400, "InvalidJob", str(error)) from None
+    return page("job_preview.html", visit, yaml=dump(document.document), code=sdk_code(document.document))
 
 
 async def notebook(visit: Visit) -> Response:
@@ -78,7 +85,8 @@ async def check(visit: Visit) -> Response:
     except Faulty as error:
         return _told([{"line": int(one.path[0]), "message": one.message} for one in error.faults])
     try:
-        await _rehearse(visit, await _sent(visit, document))
+        ready = await _sent(visit, document)
+        await rehearse(visit, [*ready.before, ("jobs/studio_rehearsed", {"properties": ready.properties})])
     except Faulty as error:
         return _told(document.placed(error.faults))
     return _told([])
@@ -133,35 +141,6 @@ def _of_notebook(visit: Visit) -> Document:
         return notebook_form.document(visit.fields)
     except Faulty as error:
         raise Refused(400, "InvalidForm", str(error)) from None
-
-
-async def _rehearse(visit: Visit, ready: Sent) -> None:
-    """Whether the platform would take it now. Raises Faulty."""
-    here = visit.workspace.name
-    kind = "Microsoft.MachineLearningServices/workspaces"
-    named = [*ready.before, ("jobs/studio_rehearsed", {"properties": ready.properties})]
-    resources = [_resource(kind, here, place, body) for place, body in named]
-    template = {"mode": "Incremental", "template": {"resources": resources}}
-    group = str(visit.workspace).partition("/providers/")[0]
-    try:
-        await visit.api.post(
-            f"{group}/providers/Microsoft.Resources/deployments/studio/validate", {"properties": template}
-        )
-    except Refused as error:
-        raise Faulty(
-            [Fault(target_path(target), said.partition("': ")[2] or said) for target, said in error.details]
-        ) from None
-
-
-def _resource(kind: str, workspace: str, place: str, body: Document) -> Document:
-    """`place`: `environments/NAME/versions/1`."""
-    parts = place.split("/")
-    return {
-        "type": "/".join((kind, *parts[::2])),
-        "name": "/".join((workspace, *parts[1::2])),
-        "apiVersion": "2024-04-01",
-        **body,
-    }
 
 
 async def _form(visit: Visit, document: Document, name: str) -> Response:

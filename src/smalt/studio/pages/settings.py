@@ -37,7 +37,7 @@ async def show(visit: Visit) -> Response:
 async def change(visit: Visit) -> Response:
     """Its name as shown, and its description."""
     wanted = {"friendlyName": visit.fields.get("title", ""), "description": visit.fields.get("description", "")}
-    await visit.api.patch(str(visit.workspace), {"properties": wanted}, if_match=visit.fields.get("etag", ""))
+    await visit.change(str(visit.workspace), {"properties": wanted})
     return RedirectResponse(visit.link("/settings"), 303, HEADERS)
 
 

@@ -49,7 +49,7 @@ async def keep(visit: Visit) -> Response:
 async def change(visit: Visit) -> Response:
     """Its name, and whether it is for all."""
     wanted = {"displayName": visit.fields.get("displayName", ""), "shared": bool(visit.fields.get("shared"))}
-    await visit.api.patch(_path(visit), {"properties": wanted}, if_match=visit.fields.get("etag", ""))
+    await visit.change(_path(visit), {"properties": wanted})
     return RedirectResponse(visit.link("/views"), 303, HEADERS)
 
 

@@ -1,5 +1,6 @@
 // <s-notebook>: a notebook of this machine, or of a datastore (`data-source`): uploaded as code, its parameters as fields.
-import { asCode, size } from "./code-upload.js";
+import { size } from "./blobs.js";
+import { asCode } from "./code-upload.js";
 
 const MOST = 64 * 1024 * 1024;
 const LITERAL = /^([A-Za-z_]\w*)\s*(?::[^=]+)?=\s*(?:(['"])([^'"\\]*)\2|(-?\d[\d_.eE+-]*|True|False|None))\s*(?:#\s*(.*))?$/;
