@@ -201,7 +201,9 @@ def test_envoy_takes_the_least_and_the_most_that_is_let_through(site: Site, time
 
 def test_a_restart_of_the_server_is_waited_for(site: Site) -> None:
     client = site.client()
-    site.server().kill()
+    server = site.server()
+    server.kill()
+    server.wait()
     statuses: list[int] = []
 
     def ask() -> None:
