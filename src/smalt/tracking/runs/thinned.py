@@ -1,8 +1,7 @@
 """A long metric as a chart can show it: some points of it, and each peak among them.
 
 The points are read once, in order, so many at a time; of each such bucket the least and the greatest stay, and one that
-is no number. With 1,000,000 points that takes half a second and the memory of one bucket. Where SQLite has them and
-their steps lie evenly, it finds them itself, a range of steps at a time, in half of that.
+is no number. With 1,000,000 points that takes half a second and the memory of one bucket.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.store.quick import batches, execute
+from smalt.store.quick import batches
 
 Row = tuple[Any, ...]  # value, is_nan, milliseconds, step
 _POINTS = "SELECT value, is_nan, timestamp, step FROM metrics WHERE run_uuid = {mark} AND key = {mark}"
@@ -23,50 +22,17 @@ _FIRST = _OF_STEP.format(which="min") + "timestamp, value LIMIT 1"
 _LAST = _OF_STEP.format(which="max") + "timestamp DESC, value DESC LIMIT 1"
 
 
-# SQLite gives the other columns of the row that has the extreme, as `sum` is none:
-# https://www.sqlite.org/lang_select.html#bareagg
-_EXTREME = (
-    "SELECT {which}(CASE WHEN is_nan THEN NULL ELSE value END), is_nan, timestamp, step, sum(is_nan) FROM metrics "
-    "WHERE run_uuid = ? AND key = ? AND step >= ? AND step < ?"
-)
-_NO_NUMBER = _POINTS.format(mark="?") + " AND step >= ? AND step < ? AND is_nan LIMIT 1"
-_EVEN = 0.5  # of all ranges have points
-
-
 def thinned(connection: Connection, run_id: str, metric: str, count: int, most: int) -> list[Row]:
     """Of `count` points about `most`, in order of step, time and value: the first, the last, and every peak."""
     dialect = connection.dialect.name
     size = -(-count // max(1, most // 2))
     found: set[Row] = set()
-    in_ranges = _of_ranges(connection, run_id, metric, count, most) if dialect == "sqlite" else None
-    found.update(in_ranges or ())
-    for more in (_FIRST, _LAST, *(() if in_ranges else (_IN_ORDER[dialect],))):
+    for more in (_FIRST, _LAST, _IN_ORDER[dialect]):
         statement = (_POINTS + more).format(mark="?" if dialect == "sqlite" else "%s")
         values = (run_id, metric) * statement.count("key = ")
         for rows in batches(connection, statement, values, size):
             found.update(_extremes(rows))
     return sorted(found, key=lambda row: (row[3], row[2], row[0]))
-
-
-def _of_ranges(connection: Connection, run_id: str, metric: str, count: int, most: int) -> set[Row] | None:
-    """The extremes of equal ranges of steps; None where so many points share steps that too few would be left."""
-    ends = "SELECT min(step), max(step) FROM metrics WHERE run_uuid = ? AND key = ?"
-    ((first, last),) = execute(connection, ends, (run_id, metric))
-    ranges = max(1, most // 2)
-    width = -(-(last - first + 1) // ranges)
-    if last - first + 1 < _EVEN * count:
-        return None
-    found, empty = set[Row](), 0
-    for begin in range(first, last + 1, width):
-        values = (run_id, metric, begin, begin + width)
-        for which in ("min", "max"):
-            ((*row, unknown),) = execute(connection, _EXTREME.format(which=which), values)
-            if row[0] is not None:
-                found.add(tuple(row))
-        empty += unknown is None  # no point at all
-        if unknown:
-            found.update(execute(connection, _NO_NUMBER, values))
-    return found if empty <= (1 - _EVEN) * ranges else None
 
 
 def _extremes(rows: Sequence[Row]) -> list[Row]:
