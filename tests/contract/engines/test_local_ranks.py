@@ -144,7 +144,7 @@ def test_a_foreman_that_is_killed_takes_its_ranks_along(local: Any) -> None:
     local.engine.ensure(local.task("t", command=command, ranks=ranks(local, 2)))
     gate(local).read_text()
     foreman = local.changes.running("t").pid
-    children = psutil.Process(foreman).children(recursive=True)
+    children = psutil.Process(foreman).children()
     assert len(children) == 2
     os.kill(foreman, signal.SIGKILL)
     state = local.changes.ended("t")
