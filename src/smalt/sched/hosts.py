@@ -96,7 +96,8 @@ class _Cluster:
     ) -> None:
         self._connection, self._want, self._asked, self._now = connection, want, asked, now
         self._machines = {one.number: one for one in machines}
-        self._nodes = {one.node: one.owner for one in placement.nodes(connection, want.compute)}
+        nodes = select(allocation.c.machine, allocation.c.owner).where(allocation.c.compute_id == want.compute)
+        self._owners = {row.machine: row.owner for row in connection.execute(nodes)}
         self._placed = _placed(connection, want.compute, [one.name for one in machines])
         mine = {one.name: one.machine for one in self._placed if one.deployment == want.owner}
         self.given = {name: mine[name] for name in asked.lacking if name in mine}
@@ -110,10 +111,10 @@ class _Cluster:
 
     def share(self, name: str, beside_its_like: bool) -> None:
         """Of the nodes that have instances the first with room."""
-        for number, machine in sorted(self._machines.items()):
+        for _, machine in sorted(self._machines.items()):
             there = [one for one in self._placed if one.machine == machine.name]
             mine = [one.name for one in there if one.deployment == self._want.owner]
-            owner = self._nodes.get(number)
+            owner = self._owners.get(machine.name)
             if owner is None or not (there or owner == self._want.owner):
                 continue
             if not beside_its_like and any(one in self._asked.all_ for one in mine):
@@ -136,8 +137,8 @@ class _Cluster:
         """An idle node."""
         want = replace(self._want, nodes=1)
         placement.give(self._connection, want, [number], [()], self._machines, self._now)
-        self._nodes[number] = want.owner
         machine = self._machines[number]
+        self._owners[machine.name] = want.owner
         gpus = room.fits(self._asked.size, self._whole(machine), ())
         assert gpus is not None, "it was given a machine with too few GPUs"
         self._seat(name, machine, gpus)

@@ -131,6 +131,23 @@ def test_jobs_have_machines_to_themselves(ready: Harness) -> None:
     assert not at(ready, "blue")
 
 
+def test_a_machine_with_the_number_of_one_that_was_removed_is_another(ready: Harness) -> None:
+    machine(ready, "one")
+    there(ready, "blue")
+    come_up(ready)
+    with ready.database.write() as connection:
+        nodes.remove(connection, "one")
+    machine(ready, "two")
+    there(ready, "blue", 2)
+    assert at(ready, "blue") == ["one"], "its node is held until the instance is given up"
+    ready.engine.silent["one"] = 20.0
+    for _ in range(2):
+        ready.loop.hint(BLUE.lower())
+        ready.settle()
+        ready.clock.pass_(1)
+    assert at(ready, "blue") == ["two", "two"] and owners(ready) == {"two": "blue"}
+
+
 def test_each_has_gpus_of_its_own_by_index(ready: Harness) -> None:
     machine(ready, "one", 16, 448, gpus=2)
     there(ready, "blue", size=GPU)
