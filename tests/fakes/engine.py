@@ -141,6 +141,9 @@ class FakeEngine:
     def fail_setup(self, name: str, error: str) -> None:
         self._exit(name, Outcome.SETUP, error=error)
 
+    def fail_build(self, name: str, error: str) -> None:
+        self._exit(name, Outcome.BUILD, error=error)
+
     def lose(self, name: str) -> None:
         self._exit(name, Outcome.LOST, error="The agent of this task vanished (killed?).")
 

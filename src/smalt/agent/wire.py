@@ -54,6 +54,7 @@ class Outcome(StrEnum):
     STOPPED = "stopped"  # the server asked for it
     TIMEOUT = "timeout"  # `timeout_s` was over
     SETUP = "setup"  # an input, an output or the environment could not be prepared, see `error`
+    BUILD = "build"  # its node could not build its environment, see `error`
     OUT_OF_MEMORY = "out-of-memory"
     OUT_OF_DISK = "out-of-disk"
     LOST = "lost"  # the agent vanished without a word

@@ -63,7 +63,7 @@ class NodeService:
         self._forwarder = forwarder
         self._folders, self._engine, self._client = Folders(settings.tasks), engine, client
         self._about, self._heartbeat_s, self._address = dict(about), heartbeat_s, address
-        self._builds = Builds(environments, engine, self._start, self._fail)
+        self._builds = Builds(environments, engine, self._start, partial(self._fail, outcome=Outcome.BUILD))
         self._news = threading.Condition()
         self._changed: dict[str, None] = {}  # tasks of which something is to be said
         self._said: dict[str, TaskState | None] = {}

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from smalt.arm.scale import MOST
 from smalt.sched import placement, queue
@@ -44,7 +44,8 @@ def hold(
         return given
     place = queue.ensure(connection, replace(want, nodes=len(lacking)), now)
     free = placement.free_gpus(connection, want, len(lacking), machine_gpus, now)
-    first = 1 + max((node for node, _ in held.values()), default=-1)
+    last = select(func.max(allocation.c.node)).where(allocation.c.compute_id == want.compute)
+    first = 1 + (connection.execute(last).scalar() or 0)
     for at, name in enumerate(lacking[: len(free) // want.gpus]):
         given[name] = tuple(free[at * want.gpus : (at + 1) * want.gpus])
         row = {"compute_id": want.compute, "node": first + at, "owner": name, "since": now}
@@ -62,7 +63,8 @@ def hold(
 
 def release(connection: Connection, compute: str, names: Collection[str], now: float) -> None:
     """These have ended: whoever waits for GPUs is woken."""
-    mine = (allocation.c.compute_id == compute, allocation.c.owner.in_(list(names)))
+    here = (allocation.c.compute_id == compute, allocation.c.machine.is_(None))
+    mine = (*here, allocation.c.owner.in_(list(names)))
     if connection.execute(select(allocation.c.node).where(*mine).limit(1)).first() is None:
         return
     exclusive(connection, placement.GPUS)
@@ -71,5 +73,6 @@ def release(connection: Connection, compute: str, names: Collection[str], now: f
 
 
 def _held(connection: Connection, compute: str) -> dict[str, tuple[int, tuple[int, ...]]]:
-    query = select(allocation.c.owner, allocation.c.node, allocation.c.gpus).where(allocation.c.compute_id == compute)
+    here = (allocation.c.compute_id == compute, allocation.c.machine.is_(None))
+    query = select(allocation.c.owner, allocation.c.node, allocation.c.gpus).where(*here)
     return {row.owner: (row.node, tuple(json.loads(row.gpus))) for row in connection.execute(query)}

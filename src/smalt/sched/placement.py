@@ -76,8 +76,9 @@ def nodes(connection: Connection, compute: str) -> list[Node]:
 
 
 def with_gpus(connection: Connection) -> list[Node]:
-    """The nodes of all computes whose owners have GPUs."""
-    return [_node(row) for row in connection.execute(select(allocation).where(allocation.c.gpus.is_not(None)))]
+    """The nodes of all computes whose owners have GPUs of this machine."""
+    query = select(allocation).where(allocation.c.gpus.is_not(None), allocation.c.machine.is_(None))
+    return [_node(row) for row in connection.execute(query)]
 
 
 def _node(row: SqlRow[tuple[object, ...]]) -> Node:

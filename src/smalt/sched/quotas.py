@@ -56,7 +56,9 @@ def nodes_left(connection: Connection, workspace: str, family: str, cores: int) 
 
 def used(connection: Connection, workspace: str = "") -> Mapping[str, int]:
     """Processors that jobs have, by family; of all workspaces if none is named."""
-    query = select(allocation.c.family, func.sum(allocation.c.cores)).where(allocation.c.owner.is_not(None))
+    query = select(allocation.c.family, func.sum(allocation.c.cores)).where(
+        allocation.c.owner.is_not(None), allocation.c.cores.is_not(None)
+    )
     if workspace:
         query = query.where(allocation.c.compute_id.startswith(f"{workspace}/computes/", autoescape=True))
     grouped = query.where(allocation.c.family.is_not(None)).group_by(allocation.c.family)

@@ -119,7 +119,9 @@ change = Table(  # what happened, in order: the feed (`store/changes.py`)
     sqlite_autoincrement=True,  # a number is never given again, also when all older ones are forgotten
 )
 
-allocation = Table(  # a cluster's nodes; `owner` is the job that has it
+# A cluster's nodes, `owner` is the job or the deployment that has it; and of each deployment (as `compute_id`) the
+# instances that have GPUs or a part of a node (`sched/instances.py`, `sched/hosts.py`), `owner` is the task.
+allocation = Table(
     "allocation",
     metadata,
     Column("compute_id", Text, primary_key=True),
@@ -132,7 +134,7 @@ allocation = Table(  # a cluster's nodes; `owner` is the job that has it
     Column("reclaimed", Boolean, nullable=False, server_default=false()),  # whether it has been asked to
     Column("machine", Text),  # the machine (`node.name`) that it is; NULL: a share of the server's own
     Column("until", Double),  # when its owner has ended at the latest; NULL: nobody knows
-    Column("family", Text),  # of its size, and its processors: what quotas count; NULL: neither is known
+    Column("family", Text),  # of its size, and its processors: what quotas count; of an instance on a node its size
     Column("cores", Integer),
     Index("allocation_owner", "owner"),
     Index(

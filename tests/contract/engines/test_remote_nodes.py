@@ -253,7 +253,7 @@ def test_a_node_speaks_for_its_own_tasks_alone(remote: Any) -> None:
 def test_an_environment_that_nobody_describes_is_told(remote: Any) -> None:
     remote.engine.ensure(remote.task("one", command="true", environment="a" * 40))
     state = remote.changes.ended("one")
-    assert state.outcome is Outcome.SETUP and "nothing says how it is built" in state.error
+    assert state.outcome is Outcome.BUILD and "nothing says how it is built" in state.error
     build = {"definition": {"python": "2.7"}}
     remote.engine.ensure(remote.task("two", command="true", environment="b" * 40, build=build))
     assert "Python 2.7, which this node does not have" in remote.changes.ended("two").error
@@ -279,7 +279,7 @@ def test_a_build_that_its_node_cannot_start_ends_the_task(remote: Any, monkeypat
     monkeypatch.setattr(remote.dialled.service._builds, "_build", refuses)
     remote.engine.ensure(remote.task("one", command="true", environment="a" * 40))
     state = remote.changes.ended("one")
-    assert state.outcome is Outcome.SETUP and "of another version" in state.error
+    assert state.outcome is Outcome.BUILD and "of another version" in state.error
 
 
 def test_a_task_of_another_version_is_answered(remote: Any, monkeypatch: Any) -> None:

@@ -40,10 +40,11 @@ model = ml.models.create_or_update(
 environment = ml.environments.create_or_update(Environment(name=f"bare-{unique}", image=PLAIN_IMAGE))
 
 
-def blue(release):
+def blue(release, name="blue", count=2):
     collector = DataCollector(collections={"request": DeploymentCollection(enabled="true")})
     return KubernetesOnlineDeployment(
-        name="blue", endpoint_name=endpoint, model=model, environment=environment, instance_count=2,
+        name=name, endpoint_name=endpoint, model=model, environment=environment, instance_count=count,
+        instance_type="Standard_A1_v2",  # one core, 2 GiB
         code_configuration=CodeConfiguration(code=str(scratch / "code"), scoring_script="score.py"),
         environment_variables={"RELEASE": release}, data_collector=collector,
     )  # fmt: skip
@@ -89,6 +90,11 @@ with step("a rolling update under load, not one request failed"):
         client.join()
     assert {tuple(one[:2]) for one in answers} == {(6, "1"), (6, "2")}
     assert len({one[2] for one in answers if one[1] == "2"}) <= 2
+
+with step("a third instance on two machines shares one of them"):
+    ml.online_deployments.begin_create_or_update(blue("3", "green", 1)).result()
+    answer = requests.post(url, json={"x": 2}, headers={**headers, "azureml-model-deployment": "green"}, timeout=20)
+    assert answer.json()[:2] == [6, "3"], answer.text
 
 with step("its log and what it collects"):
     logs = ml.online_deployments.get_logs

@@ -199,15 +199,16 @@ def test_a_machine_that_is_lost_while_it_comes_up_fails_nothing(ready: Harness) 
     assert state(ready) == "Succeeded"
 
 
-def test_one_that_crashes_while_it_comes_up_fails_as_anywhere(ready: Harness) -> None:
+def test_an_environment_that_its_machine_cannot_build_fails_it_as_anywhere(ready: Harness) -> None:
     machine(ready, "one")
     deploy(ready, **THERE)
     (name,) = live(ready)
     ready.blobs.write(ready.engine.tasks[name].build["log"], b"Resolving nothing-at-all \xe2\x80\xa6\n")
-    ready.engine.fail_setup(name, "No matching distribution found for nothing-at-all.")
+    ready.engine.fail_build(name, "No matching distribution found for nothing-at-all.")
     ready.settle()
     assert state(ready) == "Failed" and not held(ready)
-    assert "nothing-at-all" in ready.row(BLUE).status["error"]["message"]
+    error = {"code": "EnvironmentBuildFailed", "message": "No matching distribution found for nothing-at-all."}
+    assert ready.row(BLUE).status["error"] == error, "as where it is built here"
     log = ready.send("POST", f"{BLUE}/getLogs", {}).json()["content"]
     assert log.endswith("Environment build:\nResolving nothing-at-all …")
 

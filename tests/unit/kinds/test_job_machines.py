@@ -58,6 +58,18 @@ def test_each_job_has_a_machine_to_itself_and_the_environment_is_built_there(har
     assert (status(harness, "b"), task_of(harness, "c").node) == ("Completed", "two")
 
 
+def test_an_environment_that_a_machine_cannot_build_fails_the_job_as_one_that_fails_here(harness: Harness) -> None:
+    compute = cluster(harness, most=1)
+    machine(harness, "one")
+    submit(harness, "a", computeId=compute)
+    harness.settle()
+    harness.engine.fail_build(task_of(harness, "a").name, "No matching distribution found for nothing-at-all.")
+    harness.settle()
+    error = harness.row(f"{JOBS}/a").status["error"]
+    assert status(harness, "a") == "Failed" and error["code"] == "EnvironmentBuildFailed"
+    assert "nothing-at-all" in error["message"]
+
+
 def test_a_job_waits_for_a_machine_that_is_connected(harness: Harness) -> None:
     compute = cluster(harness, most=1)
     machine(harness, "one", connected=False)

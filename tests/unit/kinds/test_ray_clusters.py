@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from fakes import deployments
+from fakes.examples import prepare
 from fakes.jobs import JOBS, counts, status, submit
 from fakes.platform import OWNER, WORKSPACE, Harness
 from smalt.arm.ports import Principal, ProvidedNode
@@ -351,6 +353,23 @@ def test_a_job_on_two_nodes_has_two_made_for_it(ray: Harness) -> None:
     first, second = dial_in(ray)
     assert status(ray, "wide") == "Starting"
     assert ray.row(f"{JOBS}/wide").status["machines"] == [first.name, second.name]
+
+
+def test_instances_share_the_nodes_that_are_made_for_them(ray: Harness) -> None:
+    prepare(ray, deployments.KEY)
+    there = {"properties": {"smalt.compute": "cpu"}, "instanceType": "Standard_DS1_v2"}
+    deployments.deploy(ray, capacity=2, **there)
+    (one,) = dial_in(ray)
+    assert [ray.engine.tasks[name].node for name in deployments.live(ray)] == [one.name] * 2, "8 GiB have room for two"
+    deployments.deploy(ray, "green", **there)
+    assert len(dial_in(ray)) == 2 and len(deployments.live(ray)) == 3
+    deployments.come_up(ray)
+    assert (deployments.state(ray), deployments.state(ray, "green")) == ("Succeeded", "Succeeded")
+    for name in ("blue", "green"):
+        assert ray.send("DELETE", f"{deployments.ENDPOINT}/deployments/{name}").status_code in (200, 202)
+    ray.settle()
+    pass_(ray, 101)
+    assert not machines(ray)
 
 
 def test_only_the_owner_runs_jobs_there(ray: Harness) -> None:

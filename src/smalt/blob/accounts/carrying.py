@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 from smalt.agent.wire import Ref
 from smalt.arm.outage import StoreAway
@@ -84,15 +83,16 @@ class StoreFiles:
     def fetch(self, ref: Ref, path: Path, etag: str = "") -> None:
         draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
         try:
-            with draft.open("xb") as file:
-                self._write(ref, file, etag)
+            with draft.open("xb", buffering=0) as file:
+                self._write(ref, file.fileno(), etag)
             draft.rename(path)
-        finally:
+        except BaseException:
             draft.unlink(missing_ok=True)
+            raise
 
-    def _write(self, ref: Ref, file: BinaryIO, etag: str) -> None:
+    def _write(self, ref: Ref, file: int, etag: str) -> None:
         if etag and isinstance(self._store, Remote) and (data := self._store.small(_bucket(ref), ref.name, etag)):
-            file.write(data)
+            write_all(file, data, 0)
             return
         reader = self._open(ref)
         if reader is None:
@@ -100,7 +100,7 @@ class StoreFiles:
         try:
             if etag and reader.etag != etag:
                 raise StoreAway("a blob is not the one any more that was listed")
-            _copy(reader, file.fileno())
+            _copy(reader, file)
         finally:
             reader.close()
 

@@ -42,7 +42,9 @@ def _vm_sizes(request: Request, _: Row | None) -> tuple[int, Any]:
 
 def _usages(request: Request, _: Row | None) -> tuple[int, Any]:
     with request.platform.database.read() as connection:
-        nodes = connection.execute(select(func.count()).select_from(allocation)).scalar_one()
+        nodes = connection.execute(
+            select(func.count()).where(allocation.c.compute_id.contains("/computes/"))
+        ).scalar_one()
         families = quotas.used(connection)
     capacity = request.platform.engine.capacity()
     base = f"/subscriptions/{request.id.subscription}/providers/{ML}/locations/{REGION}/usages"

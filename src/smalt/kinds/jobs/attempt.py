@@ -308,6 +308,7 @@ def _error(states: Sequence[TaskState]) -> Document:
         Outcome.EXITED: "UserError",
         Outcome.TIMEOUT: "JobTimeout",
         Outcome.SETUP: "JobSetupFailed",
+        Outcome.BUILD: "EnvironmentBuildFailed",
         Outcome.OUT_OF_MEMORY: "OutOfMemory",
         Outcome.OUT_OF_DISK: "OutOfDisk",
         Outcome.LOST: "NodeLost",

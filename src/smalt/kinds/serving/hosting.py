@@ -18,10 +18,10 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
-from smalt.arm.ports import Principal
+from smalt.arm.ports import Capacity, Principal
 from smalt.arm.scale import MOST
 from smalt.arm.validation import nearest
-from smalt.sched import hosts, queue
+from smalt.sched import hosts, queue, room
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
 from smalt.sched.want import Want
@@ -35,6 +35,10 @@ ENDPOINT_FIELD = "properties.compute"
 _AWAY_S = 5.0  # of silence: then requests go to others, where there are any
 _GONE_S = 15.0  # then another machine has its instances
 _COMPUTES = "workspaces/computes"
+_REMEDY = (
+    "Add a machine (smalt node add), delete a deployment or have fewer instances, wait for jobs there to end, or set"
+    " smaller instance_types."
+)
 
 
 def compute_of(row: Row) -> str:
@@ -102,7 +106,7 @@ def chosen(
 
 def _fits(connection: Connection, row: Row, gpus: int) -> bool:
     if ray_of(row):
-        size = SIZES.get(str(part(row.properties, "properties").get("vmSize")).lower())
+        size = SIZES.get(_node_size(row).lower())
         return size is not None and size.gpus >= gpus
     return any(one.gpus >= gpus and one.address for one in nodes.of_compute(connection, row.id))
 
@@ -117,9 +121,10 @@ def check(connection: Connection, row: Row, size: str, count: int, field: str, p
             f" {principal.name} could reach Ray itself from there. Use another compute.",
             "properties.compute",
         )
-    most = most_of(row)
+    most = most_of(connection, row, size)
     if count > most:
-        raise invalid(f"{field}: {count} instances need as many nodes; compute '{row.name}' has at most {most}.", field)
+        of = f"of '{size}'" if size else "without an instance_type, each on a node of its own"
+        raise invalid(f"{field}: {count} instances {of}; compute '{row.name}' has room for at most {most}.", field)
     gpus = SIZES[size.lower()].gpus if size.lower() in SIZES else 0
     known = [one.gpus for one in nodes.of_compute(connection, row.id) if one.seen_at is not None]
     if gpus > max(known, default=gpus):
@@ -130,10 +135,21 @@ def check(connection: Connection, row: Row, size: str, count: int, field: str, p
         )
 
 
-def most_of(row: Row | None) -> int:
-    """How many instances a cluster can have."""
-    scale = part(part(row.properties, "properties"), "scaleSettings") if row is not None else {}
-    return min(int(scale.get("maxNodeCount") or 1), MOST)
+def most_of(connection: Connection, row: Row | None, size: str) -> int:
+    """How many instances of a size a cluster can have, were all its nodes like its best."""
+    if row is None:
+        return 1
+    each = room.most_of_any(size, nodes.of_compute(connection, row.id), _node_size(row))
+    return min(_most_nodes(row) * each, MOST)
+
+
+def _most_nodes(cluster: Row | None) -> int:
+    scale = part(part(cluster.properties, "properties"), "scaleSettings") if cluster is not None else {}
+    return int(scale.get("maxNodeCount") or 1)
+
+
+def _node_size(cluster: Row | None) -> str:
+    return str(part(cluster.properties, "properties").get("vmSize") or "") if cluster is not None else ""
 
 
 def observe(platform: Platform, status: Document, names: Iterable[str]) -> dict[str, TaskState | None]:
@@ -170,30 +186,25 @@ def look_again_s(platform: Platform, status: Document, names: Iterable[str]) -> 
 def assign(platform: Platform, row: Row, status: Document, names: Sequence[str], missing: Sequence[str]) -> bool:
     """Machines for those of `missing` that have none, into the status; whether anything was written there.
 
-    `names`: all of the revision. Two of it are never on one machine, and with GPUs no two at all.
+    `names`: all of the revision.
     """
-    compute, machines = compute_of(row), dict(status.get("machines", {}))
-    stale = [name for name in missing if name in machines and is_gone(platform, machines[name])]
-    lacking = [name for name in missing if name not in machines or name in stale]
+    compute, machines = compute_of(row), status.get("machines", {})
+    stale = {name: machines[name] for name in missing if name in machines and is_gone(platform, machines[name])}
+    machines = {name: machine for name, machine in machines.items() if name not in stale}
+    lacking = [name for name in missing if name not in machines]
     if not compute or not lacking:
         return False
-    for name in stale:
-        del machines[name]
-    size = SIZES.get(str(status["target"]["size"]).lower())
-    gpus = size.gpus if size else 0
-    busy = {machine for name, machine in machines.items() if gpus or name in names}
-    now = platform.clock()
+    size, now = str(status["target"]["size"]), platform.clock()
+    gpus = SIZES[size.lower()].gpus if size.lower() in SIZES else 0
     with platform.database.write() as connection:
-        want = Want(
-            compute,
-            row.id,
-            len(lacking),
-            most_of(resources.get(connection, compute)),
-            row.created_at,
-            gpus,
-            elsewhere=True,
-        )
-        given = hosts.hold(connection, want, lacking, busy, platform.servers.me, now)
+        if stale:
+            hosts.keep(connection, row.id, machines, now)
+        cluster = resources.get(connection, compute)
+        most = _most_nodes(cluster)
+        want = Want(compute, row.id, len(lacking), most, row.created_at, gpus, elsewhere=True)
+        me, gone = platform.servers.me, set(stale.values())
+        asked = hosts.Instances(names, lacking, size, _node_size(cluster), me, gone)
+        given = hosts.hold(connection, want, asked, now)
     if not given and not stale:
         return False
     status["machines"] = {**machines, **given}
@@ -201,10 +212,10 @@ def assign(platform: Platform, row: Row, status: Document, names: Sequence[str],
 
 
 def keep(platform: Platform, row: Row, status: Document) -> None:
-    """Nodes without an instance are given back."""
+    """What others had of nodes is given back."""
     if compute_of(row) or status.get("machines") is not None:
         with platform.database.write() as connection:
-            hosts.keep(connection, row.id, set(status.get("machines", {}).values()), platform.clock())
+            hosts.keep(connection, row.id, status.get("machines", {}), platform.clock())
 
 
 def lacks(platform: Platform, row: Row) -> str:
@@ -225,7 +236,33 @@ def lacks(platform: Platform, row: Row) -> str:
         return f"nodes of compute '{name}': this machine finds none of them (smalt node run --address)"
     if connected and place is not None and not hosts.usable(connected, 0, platform.servers.me):
         return f"nodes of compute '{name}': its machines have dialled another server"
-    return f"nodes of compute '{name}', which others have"
+    with platform.database.read() as connection:
+        left = hosts.spare(connection, compute, connected, _node_size(cluster))
+    return f"{_asked(row)} on a node of compute '{name}'. {_have(len(connected), left)} {_REMEDY}"
+
+
+def _asked(row: Row) -> str:
+    size = room.size_capacity(str(row.properties.get("instanceType") or ""))
+    if size is None:
+        return "room (each is without an instance_type, and so has a node to itself)"
+    gpus = f", {size.gpus} GPUs" if size.gpus else ""
+    return f"room (each has {size.cpus} cores, {_words(size.memory_bytes)}{gpus})"
+
+
+def _have(connected: int, left: Sequence[Capacity]) -> str:
+    if not left:
+        return f"All {connected} that are connected have jobs or deployments that share with nobody."
+    best = max(left, key=lambda one: (one.cpus, one.memory_bytes))
+    gpus = f", {best.gpus} GPUs" if best.gpus else ""
+    rest = f"the other {connected - len(left)} have jobs, or others' turn is first" if connected > len(left) else ""
+    return (
+        f"Of {len(left)} that have instances the best has {best.cpus} cores, {_words(best.memory_bytes)}{gpus} left"
+        f"{'; ' + rest if rest else ''}."
+    )
+
+
+def _words(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
 
 
 def forget(status: Document, name: str) -> None:

@@ -34,6 +34,7 @@ _START_S = 600.0  # how long a replica may take to become ready
 _LOOK_MOST_S = (
     2 * _RESYNC_S
 )  # what counts of it between two looks: a jump of the clock, or a night without server, is no wait
+_CHANGING = ("Creating", "Updating")
 _HEALTHY_S = 600.0  # a replica that lived so long has no deaths behind it
 _PAUSE_S, _PAUSE_MOST_S = 0.1, 30.0
 _DRAIN_S = 30.0
@@ -171,17 +172,23 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         platform.engine.ensure(spec)
     ready = [name for name in names if (one := observed[name]) and one.ready and one.phase is Phase.RUNNING]
     after = [*filter(None, pauses), hosting.look_again_s(platform, status, names)]
-    if coming_up and len(ready) < len(names):
+    why = ""
+    if len(ready) < len(names) and (coming_up or (row.state in _CHANGING and "failed" not in status)):
         lacking = reasons.waiting(platform, row, len(missing) - len(gpus), observed.values())
+        why = reasons.starting(names, lacking)
         status["target"] = target = _waited(target, platform.clock(), counts=not hosting.is_waiting(status, observed))
-        if target["waited_s"] > _START_S:
-            return _fail(platform, row, status, reasons.slow(names, ready, lacking, _START_S))
-        soon = hosting.least_after(_RESYNC_S, *after)
-        return Step(row.state, status, after=soon, reason=reasons.starting(names, lacking))
+        late = reasons.slow(names, ready, lacking, _START_S) if target["waited_s"] > _START_S else None
+        if coming_up and late:
+            return _fail(platform, row, status, late)
+        if coming_up:
+            return Step(row.state, status, after=hosting.least_after(_RESYNC_S, *after), reason=why)
+        if late:  # it serves with those that it has, and goes on to try
+            status["failed"] = status["error"] = late
     serving = hosting.answering(platform, status, ready)
     _go_live(platform, row, status, {name: one.address for name in serving if (one := observed[name])})
     step = _settle(platform, row, status, complete=len(ready) == len(names))
-    return replace(step, after=hosting.least_after(step.after, *after)) if any(after) else step
+    soon = hosting.least_after(step.after, *after) if any(after) else step.after
+    return replace(step, after=soon, reason=step.reason or why)
 
 
 def _pause_left(target: Document, at: int, now: float) -> float:
@@ -206,6 +213,8 @@ def _go_live(platform: Platform, row: Row, status: Document, serving: dict[str, 
         serving = addresses_here(platform, live)
     if live and live["revision"] != target["revision"]:
         status["old"] = [*status.get("old", []), *live["names"]]
+    if live.get("revision") != target["revision"]:
+        status["target"] = target = {**target, "waited_s": 0.0}
     status["live"] = {
         "revision": target["revision"],
         "names": replicas.names(row, target),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from smalt.agent.wire import TaskState
+from smalt.agent.wire import Outcome, TaskState
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.kinds.serving import hosting
@@ -40,5 +40,7 @@ def slow(names: Sequence[str], ready: Sequence[str], lacking: Waiting, after_s: 
 
 
 def crash(state: TaskState | None) -> Document:
+    if state and state.outcome is Outcome.BUILD:
+        return {"code": "EnvironmentBuildFailed", "message": state.error}
     message = state.error if state and state.error else "The scoring process ended before it was ready."
     return {"code": "ScoringProcessCrashed", "message": f"The deployment did not come up. {message}"}

@@ -27,7 +27,7 @@ from smalt.kinds.assets.environment_build import given_to_nodes
 from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.model_environment import model_environment
 from smalt.kinds.serving import checked_model, collection, hosting
-from smalt.sched import instances, queue
+from smalt.sched import hosts, instances, queue
 from smalt.sched.sizes import SIZES, limits_of
 from smalt.sched.want import Want
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
@@ -167,10 +167,11 @@ def _build_log(name: str) -> Ref:
 
 
 def most(platform: Platform, row: Row) -> int:
-    """How many instances a deployment may have: of its size here, of its cluster's nodes where it has one."""
+    """How many instances a deployment may have: of its size here, or on its cluster's nodes."""
     if compute := hosting.compute_of(row):
         with platform.database.read() as connection:
-            return hosting.most_of(resources.get(connection, compute))
+            size = row.properties.get("instanceType") or ""
+            return hosting.most_of(connection, resources.get(connection, compute), size)
     return instances.most(row.properties.get("instanceType") or "", platform.engine.capacity().gpus)
 
 
@@ -181,7 +182,9 @@ def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Seque
     """
     size, machine = SIZES.get(str(wanted["size"]).lower()), platform.engine.capacity().gpus
     if wanted.get("compute"):
-        return {name: tuple(range(size.gpus)) if size else None for name in missing}
+        with platform.database.read() as connection:
+            held = hosts.gpus(connection, row.id)
+        return {name: held.get(name, tuple(range(size.gpus))) if size else None for name in missing}
     if size is None or not machine:
         return dict.fromkeys(missing)
     if not size.gpus:

@@ -118,7 +118,7 @@ class ReadCache:
             if key[:2] not in self._made:
                 (self._folder / key[:2]).mkdir(mode=0o700, exist_ok=True)
                 self._made.add(key[:2])
-            _place(part, target, held)
+            _link(part, target, held)
             os.replace(part, entry)  # noqa: PTH105
         except BaseException:
             Path(part).unlink(missing_ok=True)
@@ -171,6 +171,16 @@ def _is_whole(entry: str, key: str, size: int) -> bool:
 
 
 def _place(entry: str, target: str, held: Callable[[], AbstractContextManager[None]]) -> bool:
+    """And it was used now. False where the entry was removed meanwhile."""
+    if not _link(entry, target, held):
+        return False
+    with suppress(FileNotFoundError):
+        info = os.stat(entry)  # noqa: PTH116
+        os.utime(entry, ns=(time.time_ns(), info.st_mtime_ns))
+    return True
+
+
+def _link(entry: str, target: str, held: Callable[[], AbstractContextManager[None]]) -> bool:
     """False where the entry was removed meanwhile."""
     try:
         with held():
@@ -187,9 +197,6 @@ def _place(entry: str, target: str, held: Callable[[], AbstractContextManager[No
         if error.errno not in _NO_LINKS:
             raise
         copy_file(Path(entry), Path(target), 0o400)
-    with suppress(FileNotFoundError):
-        info = os.stat(entry)  # noqa: PTH116
-        os.utime(entry, ns=(time.time_ns(), info.st_mtime_ns))
     return True
 
 

@@ -1,0 +1,219 @@
+"""Instances of deployments that share machines: how many fit, which go where, beside jobs, and what waits end in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from fakes.deployments import BLUE, ENDPOINT, KEY, come_up, deploy, live, state
+from fakes.examples import EXAMPLES, prepare
+from fakes.jobs import cluster, status, submit
+from fakes.platform import WORKSPACE, Harness
+from smalt.store import nodes
+from smalt.store.tables import allocation, queue
+
+CPU = f"{WORKSPACE}/computes/cpu"
+ONE_CORE = "Standard_DS1_v2"  # 3.5 GiB
+GPU = "Standard_NC6s_v3"  # 6 cores, one GPU
+
+
+@pytest.fixture
+def ready(harness: Harness) -> Harness:
+    prepare(harness, KEY)
+    cluster(harness, most=3)
+    return harness
+
+
+def machine(harness: Harness, name: str, cpus: int = 2, gib: int = 8, gpus: int = 0) -> None:
+    now = harness.clock()
+    with harness.database.write() as connection:
+        nodes.add(connection, name, CPU.lower(), {}, now)
+        found = {"cpus": cpus, "memory_bytes": gib << 30, "gpus": gpus, "seen_at": now, "address": "192.0.2.1"}
+        nodes.note(connection, name, state=nodes.CONNECTED, **found)
+    harness.loop.hint(CPU.lower())
+    harness.settle()
+
+
+def there(harness: Harness, name: str, capacity: int = 1, size: str = ONE_CORE, **more: Any) -> str:
+    """A deployment on the cluster; its operation."""
+    properties = {"smalt.compute": "cpu"}
+    answer = deploy(harness, name, capacity, properties=properties, instanceType=size or None, **more)
+    return answer.headers["azure-asyncoperation"]
+
+
+def at(harness: Harness, deployment: str) -> list[str]:
+    """The machines of its instances that live."""
+    tasks = [harness.engine.tasks[name] for name in live(harness) if name.startswith("srv-")]
+    return sorted(one.node for one in tasks if one.server and one.server.deployment == deployment)
+
+
+def remove(harness: Harness, name: str) -> None:
+    assert harness.send("DELETE", f"{ENDPOINT}/deployments/{name}").status_code in (200, 202)
+    harness.settle()
+
+
+def owners(harness: Harness) -> dict[str, str | None]:
+    """By node, in the table that jobs have theirs in."""
+    with harness.database.read() as connection:
+        query = select(allocation.c.machine, allocation.c.owner).where(allocation.c.compute_id == CPU.lower())
+        return {row.machine: row.owner and row.owner.rpartition("/")[2] for row in connection.execute(query)}
+
+
+def gpus(harness: Harness) -> list[str]:
+    with harness.database.read() as connection:
+        query = select(allocation.c.gpus).where(allocation.c.machine == "one", allocation.c.compute_id != CPU.lower())
+        return sorted(connection.execute(query).scalars())
+
+
+def waiting(harness: Harness) -> dict[str, int]:
+    with harness.database.read() as connection:
+        rows = connection.execute(select(queue.c.owner, queue.c.nodes))
+        return {row.owner.rpartition("/")[2]: row.nodes for row in rows}
+
+
+def test_deployments_share_a_machine_as_far_as_its_cores_reach(ready: Harness) -> None:
+    machine(ready, "one")
+    for name in ("blue", "green", "red"):
+        there(ready, name)
+    assert at(ready, "blue") == at(ready, "green") == ["one"] and not at(ready, "red")
+    assert waiting(ready) == {"red": 1}
+    come_up(ready)
+    assert (state(ready), state(ready, "green"), state(ready, "red")) == ("Succeeded", "Succeeded", "Creating")
+    remove(ready, "blue")
+    assert at(ready, "red") == ["one"] and not waiting(ready), "who waits is woken"
+    assert owners(ready) == {"one": "green"}, "a node that is shared is handed on"
+
+
+@pytest.mark.parametrize(("cpus", "gib", "fit"), [(2, 7, 2), (2, 6, 1), (1, 64, 1), (8, 14, 3)])
+def test_cores_and_memory_both_count(ready: Harness, cpus: int, gib: int, fit: int) -> None:
+    machine(ready, "one", cpus, gib)
+    for name in ("blue", "green", "red"):
+        there(ready, name)
+    assert [len(at(ready, name)) for name in ("blue", "green", "red")] == [1] * fit + [0] * (3 - fit)
+
+
+def test_instances_of_one_deployment_are_apart_while_they_can_be(ready: Harness) -> None:
+    machine(ready, "one")
+    machine(ready, "two")
+    there(ready, "blue", 2)
+    assert at(ready, "blue") == ["one", "two"]
+    there(ready, "green")
+    assert at(ready, "green") == ["one"]
+    there(ready, "blue", 3)
+    come_up(ready)
+    assert at(ready, "blue") == ["one", "two", "two"] and state(ready) == "Succeeded"
+
+
+def test_one_without_a_size_has_a_machine_to_itself(ready: Harness) -> None:
+    machine(ready, "one", 16, 64)
+    there(ready, "blue", size="")
+    there(ready, "green")
+    assert at(ready, "blue") == ["one"] and not at(ready, "green")
+
+
+def test_jobs_have_machines_to_themselves(ready: Harness) -> None:
+    machine(ready, "one", 16, 64)
+    there(ready, "blue")
+    there(ready, "green")
+    submit(ready, "job", computeId=CPU)
+    ready.settle()
+    assert status(ready, "job") == "Queued"
+    there(ready, "red")
+    assert at(ready, "red") == ["one"], "a part of a node is nothing that the job could have"
+    for name in ("blue", "green"):
+        remove(ready, name)
+        assert status(ready, "job") == "Queued"
+    remove(ready, "red")
+    assert status(ready, "job") == "Starting" and owners(ready) == {"one": "job"}
+    there(ready, "blue")
+    assert not at(ready, "blue")
+
+
+def test_a_machine_with_the_number_of_one_that_was_removed_is_another(ready: Harness) -> None:
+    machine(ready, "one")
+    there(ready, "blue")
+    come_up(ready)
+    with ready.database.write() as connection:
+        nodes.remove(connection, "one")
+    machine(ready, "two")
+    there(ready, "blue", 2)
+    assert at(ready, "blue") == ["one"], "its node is held until the instance is given up"
+    ready.engine.silent["one"] = 20.0
+    for _ in range(2):
+        ready.loop.hint(BLUE.lower())
+        ready.settle()
+        ready.clock.pass_(1)
+    assert at(ready, "blue") == ["two", "two"] and owners(ready) == {"two": "blue"}
+
+
+def test_each_has_gpus_of_its_own_by_index(ready: Harness) -> None:
+    machine(ready, "one", 16, 448, gpus=2)
+    there(ready, "blue", size=GPU)
+    there(ready, "green", size=GPU)
+    there(ready, "red", size=GPU)
+    assert at(ready, "blue") == at(ready, "green") == ["one"] and not at(ready, "red")
+    assert gpus(ready) == ["[0]", "[1]"]
+    remove(ready, "blue")
+    assert at(ready, "red") == ["one"] and gpus(ready) == ["[0]", "[1]"]
+
+
+def test_a_revision_comes_up_beside_the_one_that_it_replaces_on_a_full_machine(ready: Harness) -> None:
+    machine(ready, "one")
+    there(ready, "blue")
+    there(ready, "green")
+    come_up(ready)
+    there(ready, "blue", environmentVariables={"NEW": "1"})
+    assert at(ready, "blue") == ["one", "one"]
+    there(ready, "red")
+    come_up(ready)
+    assert at(ready, "blue") == ["one"] and state(ready) == "Succeeded" and not at(ready, "red")
+
+
+def test_a_wait_for_room_ends_in_words_that_say_what_to_do(ready: Harness) -> None:
+    machine(ready, "one", 3)
+    there(ready, "blue")
+    come_up(ready)
+    operation = there(ready, "green", size="Standard_DS3_v2")
+    log = ready.send("POST", f"{ENDPOINT}/deployments/green/getLogs", {}).json()["content"]
+    says = (
+        "room (each has 4 cores, 14.0 GiB) on a node of compute 'cpu'. Of 1 that have instances the best has 2 cores,"
+        " 4.5 GiB left. Add a machine (smalt node add), delete a deployment"
+    )
+    assert says in log
+    for _ in range(20):
+        ready.clock.pass_(31)
+        ready.settle()
+    error = ready.get(operation).json()["error"]
+    assert error["code"] == "DeploymentTimeout" and "not ready after 600 s" in error["message"]
+    assert says in error["message"] and not waiting(ready)
+
+
+def test_more_instances_than_there_is_room_for_are_a_timeout_and_the_others_serve(ready: Harness) -> None:
+    machine(ready, "one")
+    there(ready, "green")
+    there(ready, "blue")
+    come_up(ready)
+    operation = there(ready, "blue", 2)
+    for _ in range(20):
+        assert state(ready) == "Updating"
+        ready.clock.pass_(31)
+        ready.settle()
+    found = ready.get(operation).json()
+    assert (found["status"], found["error"]["code"]) == ("Failed", "DeploymentTimeout")
+    assert "1 of 2 instances were not ready" in found["error"]["message"]
+    assert at(ready, "blue") == ["one"] and len(ready.row(BLUE).status["live"]["addresses"]) == 1
+    remove(ready, "green")
+    come_up(ready)
+    assert at(ready, "blue") == ["one", "one"], "it goes on to try"
+
+
+def test_how_many_there_can_be_counts_what_a_node_has_room_for(ready: Harness) -> None:
+    machine(ready, "one", 4, 16)
+    body = {**EXAMPLES[KEY].body(properties={"smalt.compute": "cpu"}, instanceType=ONE_CORE)}
+    answer = ready.put(BLUE, {**body, "sku": {"name": "Default", "capacity": 13}})
+    assert answer.status_code == 400 and "has room for at most 12" in answer.json()["error"]["message"]
+    there(ready, "blue", 4)
+    come_up(ready)
+    assert at(ready, "blue") == ["one"] * 4 and state(ready) == "Succeeded"
