@@ -29,6 +29,7 @@ from smalt.store import resources, series
 from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
 
 INSIGHTS = "Microsoft.Insights"
+DEPLOYMENT = "deployment"  # by which every metric of an endpoint is told apart
 _OF_KINDS: Mapping[str, Sequence[Metric]] = {
     ENDPOINTS: OF_DEPLOYMENTS,
     DEPLOYMENTS: OF_DEPLOYMENTS,
@@ -101,7 +102,7 @@ def scopes_of(connection: Connection, key: str) -> list[str]:
 
 def labels_of(key: Key) -> dict[str, str]:
     """By lowered name. `instance` is what `instanceId` was once called: what was written then is read under both."""
-    found = {name.lower(): value for name, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
+    found = {name.lower(): value for name, value in (*key.labels, (DEPLOYMENT, key.scope.rpartition("/")[2]))}
     one = found.get(INSTANCE.lower(), found.get("instance"))
     return found if one is None else found | {INSTANCE.lower(): one, "instance": one}
 
