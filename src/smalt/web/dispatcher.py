@@ -13,6 +13,7 @@ from smalt.tracking.dataplane.datastores import DatastoreApp
 from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 from smalt.web.nodes import NodesApp
+from smalt.web.refusals import after_the_body
 from smalt.web.registries import RegistryApp
 from smalt.web.visits import VisitApp
 
@@ -47,7 +48,7 @@ class Dispatcher:
         if is_blob_request(scope):
             await self.blobs(scope, receive, send)
             return
-        send = _without_guesses(send)
+        receive, send = after_the_body(scope, receive, _without_guesses(send))
         if RegistryApp.handles(scope["path"]):  # which has its own way with what is behind that address
             await self.registries(scope, receive, send)
             return

@@ -7,9 +7,11 @@ import contextlib
 import re
 import socket
 from collections.abc import Callable
+from unittest.mock import MagicMock
 
 import pytest
 
+from smalt.agent.inject.bodies import PASSED_BYTES
 from smalt.agent.inject.http1 import Connection, Request, Response, Site
 
 
@@ -120,8 +122,9 @@ def test_head_and_204_have_no_body() -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", 413),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n", 413),
+        (b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (PASSED_BYTES + 1), 413),
+        (b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % (PASSED_BYTES + 1), 413),
         (b"GET / HTTP/1.1\r\nA: " + b"x" * 70_000, 431),
     ],
 )
@@ -129,6 +132,30 @@ def test_what_is_not_clearly_one_request_is_refused_and_ends_the_connection(data
     got = talk(data, b"GET /smuggled HTTP/1.1\r\n\r\n")
     assert statuses(got) == [status]
     assert b"Connection: close" in got
+
+
+@pytest.mark.parametrize(
+    ("head", "pieces"),
+    [
+        (b"Content-Length: 2000", [b"x" * 900, b"x" * 900, b"x" * 200]),
+        (b"Transfer-Encoding: chunked", [b"258\r\n" + b"x" * 600 + b"\r\n"] * 2 + [b"0\r\n", b"\r\n"]),
+    ],
+)
+def test_a_body_that_is_too_large_is_read_past_and_then_refused(head: bytes, pieces: list[bytes]) -> None:
+    asked, transport = list[Request](), MagicMock()
+
+    async def run() -> None:
+        site = Site(asyncio.get_running_loop(), 1000)
+        one = Connection(lambda request, _: asked.append(request), lambda status, _: Response(status, b"", []), site)
+        one.connection_made(transport)
+        for piece in (b"POST / HTTP/1.1\r\n" + head + b"\r\n\r\n", *pieces[:-1]):
+            one.data_received(piece)
+        assert not transport.write.called
+        one.data_received(pieces[-1] + b"GET /smuggled HTTP/1.1\r\n\r\n")
+
+    asyncio.run(run())
+    ((got,),) = (call.args for call in transport.write.call_args_list)
+    assert statuses(got) == [413] and b"Connection: close" in got and not asked
 
 
 def test_a_header_cannot_break_out_of_its_line() -> None:

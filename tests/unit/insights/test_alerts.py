@@ -247,6 +247,20 @@ def test_only_the_statuses_that_are_named(tmp_path: Any, hook: Receiver) -> None
     site.harness.close()
 
 
+def test_what_could_never_fire_is_refused(harness: Harness) -> None:
+    prepare(harness, "microsoft.insights/metricalerts")
+    example = EXAMPLES["microsoft.insights/metricalerts"]
+    (condition,) = example.body()["properties"]["criteria"]["allOf"]
+    for name, status in (("colour", 400), ("deployment", 200), ("STATUSCODE", 400)):  # of latency
+        dimension = {"name": name, "operator": "Include", "values": ["*"]}
+        answer = harness.put(ALERT, example.body(criteria={"allOf": [{**condition, "dimensions": [dimension]}]}))
+        assert answer.status_code == status, answer.text
+        if status == 400:
+            assert answer.json()["error"]["target"] == "properties.criteria.allOf.0.dimensions.0"
+    answer = harness.put(ALERT, example.body(windowSize="PT1M", evaluationFrequency="PT5M"))
+    assert (answer.status_code, answer.json()["error"]["target"]) == (400, "properties.windowSize")
+
+
 def test_what_cannot_be_sent_is_refused(harness: Harness) -> None:
     def put(**more: Any) -> Any:
         answer = harness.put(ACTIONS, {"location": "Global", "properties": {"groupShortName": "ops", **more}})
@@ -448,3 +462,60 @@ def test_alerts_are_listed_by_what_they_look_at(site: Site) -> None:
     for scope, names in ((ENDPOINT, ["slow"]), (workspace, ["slow"]), (BLUE, []), (ENDPOINT[:-1], []), ("", ["slow"])):
         found = site.harness.get(f"{rules}?scope={scope}").json()["value"]
         assert [one["name"] for one in found] == names, scope
+
+
+def test_an_alert_that_fires_has_a_schedules_job_run_once(tmp_path: Any, hook: Receiver) -> None:
+    site = Site(tmp_path, hook)
+    harness, schedule = site.harness, EXAMPLES["workspaces/schedules"]
+    prepare(harness, "workspaces/schedules")
+    assert harness.put(schedule.url, schedule.body(isEnabled=False)).status_code in (200, 201)
+    name = schedule.url.rpartition("/")[2]
+    runbook = {"name": "retrain", "webhookResourceId": schedule.url, "runbookName": name, "serviceUri": schedule.url}
+    group = {"groupShortName": "ops", "automationRunbookReceivers": [runbook, runbook]}
+    assert harness.put(ACTIONS, {"location": "Global", "properties": group}).status_code == 200
+
+    def jobs() -> list[Any]:
+        found = harness.get(f"{schedule.url.rpartition('/schedules/')[0]}/jobs", scheduleId=name)
+        return list(found.json()["value"])
+
+    site.answer(50)
+    assert not jobs()
+    for _ in range(3):
+        site.answer(800)
+    (job,) = jobs()
+    assert job["name"].startswith(f"{name.lower()}-2")
+    assert harness.get(schedule.url).json()["properties"]["lastRun"]["jobName"] == job["name"]
+    site.restart()
+    for _ in range(40):
+        site.answer(50)
+    assert site.state == "Resolved" and len(jobs()) == 1
+    for _ in range(3):
+        site.answer(800)
+    assert site.state == "Fired" and len(jobs()) == 2
+    harness.send("DELETE", schedule.url)
+    harness.settle()
+    for _ in range(40):
+        site.answer(50)
+    for _ in range(3):
+        site.answer(800)
+    assert site.state == "Fired"  # with nobody to run, which the log says
+    harness.close()
+
+
+def test_a_runbook_is_a_schedule_that_is_there(harness: Harness) -> None:
+    prepare(harness, "workspaces/schedules")
+    schedule = EXAMPLES["workspaces/schedules"]
+    harness.put(schedule.url, schedule.body())
+    for more, target in (
+        ({"webhookResourceId": "none"}, "webhookResourceId"),
+        ({"webhookResourceId": f"{schedule.url}-2"}, "webhookResourceId"),
+        ({"webhookResourceId": GROUP}, "webhookResourceId"),
+        ({"webhookResourceId": schedule.url, "serviceUri": "https://hooks.example/x"}, "serviceUri"),
+        ({}, "webhookResourceId"),
+    ):
+        group = {"groupShortName": "ops", "automationRunbookReceivers": [{"name": "a", **more}]}
+        answer = harness.put(ACTIONS, {"location": "Global", "properties": group})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["target"]) == (400, f"properties.automationRunbookReceivers.0.{target}"), (
+            error
+        )

@@ -134,13 +134,28 @@ RULE = "profiles.0.rules.0"
         (f"{RULE}.scaleAction.cooldown", "soon"),
         ("profiles.0.fixedDate", {"start": "2026-12-02", "end": "2026-12-01", "timeZone": "UTC"}),
         ("profiles.0.fixedDate", {"start": "once", "end": "2026-12-01"}),
+        ("profiles.0.recurrence", "both"),
+        ("profiles.1.name", "the same"),
+        (f"{RULE}.metricTrigger.timeGrain", "never"),
+        (f"{RULE}.metricTrigger.dimensions", [{"DimensionName": "colour", "Operator": "Equals", "Values": ["*"]}]),
+        (f"{RULE}.scaleAction.value", "0"),
     ],
 )
 def test_wrong_settings_are_refused_and_the_field_is_named(harness: Harness, path: str, value: Any) -> None:
     prepare(harness, KIND)
-    answer = harness.put(SETTING, changed(path, value))
+    given = changed(path, value) if value not in ("both", "the same") else body()
+    (profile,) = given["properties"]["profiles"]
+    if value == "both":
+        fixed = {"start": "2026-12-01", "end": "2026-12-02"}
+        schedule = {"timeZone": "UTC", "days": ["Monday"], "hours": [8], "minutes": [0]}
+        again = {**profile, "fixedDate": fixed, "recurrence": {"frequency": "Week", "schedule": schedule}}
+        given = body(profiles=[again])
+    elif value == "the same":
+        given = body(profiles=[profile, profile])
+    answer = harness.put(SETTING, given)
     assert answer.status_code == 400, answer.text
-    assert answer.json()["error"]["target"].startswith(("properties.profiles", f"properties.{path}"))
+    target = answer.json()["error"]["target"]
+    assert target.startswith(f"properties.{path}") or f"properties.{path}".startswith(f"{target}."), answer.text
 
 
 def test_numbers_are_text_in_answers_as_clients_insist(harness: Harness) -> None:
@@ -331,7 +346,7 @@ def test_a_maximum_for_which_there_are_no_gpus_is_refused(harness: Harness) -> N
     harness.engine.fit(gpus=3)
     deploy(harness, instanceType="Standard_NC12s_v3")
     answer = harness.put(SETTING, changed("profiles.0.capacity", {"minimum": "1", "maximum": "2", "default": "1"}))
-    assert answer.status_code == 400 and answer.json()["error"]["target"] == "properties.profiles"
+    assert answer.status_code == 400 and answer.json()["error"]["target"] == "properties.profiles.0.capacity.maximum"
     assert "2 instances of 'Standard_NC12s_v3'; this machine has 3 GPUs, for 1" in answer.text
     one = changed("profiles.0.capacity", {"minimum": "1", "maximum": "1", "default": "1"})
     assert harness.put(SETTING, one).status_code in (200, 201)

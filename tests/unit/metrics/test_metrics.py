@@ -203,6 +203,12 @@ def test_series_are_told_apart_by_what_is_asked(harness: Harness, collector: Col
         for line in found["RequestsPerMinute"]["timeseries"]
     }
     assert shown == {"2xx": 7, "5xx": 1}
+    several = "(statusCode eq '200' or statusCode eq '503' or statusCode eq '404') and deployment eq 'blue'"
+    found = metrics(harness, ENDPOINT, "RequestsPerMinute", **{"$filter": several})["RequestsPerMinute"]["timeseries"]
+    assert [(line["metadatavalues"][0]["value"], line["data"][-1]["total"]) for line in found] == [
+        ("200", 5),
+        ("503", 1),
+    ]
     green = metrics(harness, ENDPOINT, "RequestsPerMinute", **{"$filter": "deployment eq 'green'"})
     assert filled(green["RequestsPerMinute"], "total") == [2]
 
@@ -356,6 +362,7 @@ def test_what_a_run_logs_is_there_under_its_jobs_id(recorder: Recorder) -> None:
         ("interval=fast", "interval"),
         ("aggregation=Median", "aggregation"),
         ("$filter=a or b", "$filter"),
+        ("$filter=statusCode eq '200' or deployment eq 'blue'", "$filter"),
         ("metricnames=RequestPerMinute", "metricnames"),
         ("timespan=P400D&interval=PT1M", "timespan"),
     ],

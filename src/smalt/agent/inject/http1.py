@@ -16,6 +16,8 @@ from http import HTTPStatus
 from typing import Any, Callable
 from urllib.parse import unquote
 
+from .bodies import PASSED_BYTES, BadRequest, ChunkedBody, body_length, too_large
+
 MAX_HEAD_BYTES = 64 * 1024
 LINGER_S = 2.0
 PIPELINE_BYTES = 256 * 1024  # what a client may send ahead while its request is being answered
@@ -23,14 +25,6 @@ PIPELINE_BYTES = 256 * 1024  # what a client may send ahead while its request is
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _NO_BODY = {204, 304}
-
-
-class BadRequest(Exception):
-    """What arrived is not HTTP that we accept; the connection ends after the answer."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Request:
@@ -127,73 +121,6 @@ def parse_head(head: bytes) -> Request:
     return request
 
 
-def body_length(request: Request) -> int:
-    """The length of the body in bytes; -1 where it is chunked. Raises BadRequest."""
-    coding = request.headers.get("transfer-encoding")
-    length = request.headers.get("content-length")
-    if coding is not None:
-        if length is not None:
-            raise BadRequest(400, "Content-Length and Transfer-Encoding exclude each other.")
-        if coding.lower() != "chunked":
-            raise BadRequest(501, f"The transfer encoding {coding!r} is not supported.")
-        return -1
-    if length is None:
-        return 0
-    if not length.isascii() or not length.isdigit():
-        raise BadRequest(400, "Content-Length is not a number.")
-    return int(length)
-
-
-class ChunkedBody:
-    """Takes a chunked body out of a buffer, piece by piece."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.data = bytearray()
-        self._max_bytes = max_bytes
-        self._left = 0  # of the current chunk, with its CRLF
-        self._trailers = False
-
-    def feed(self, buffer: bytearray) -> bool:
-        """Consumes from the front of `buffer`; True when the body is complete."""
-        while True:
-            if self._left > 2:
-                piece = buffer[: self._left - 2]
-                self.data += piece
-                del buffer[: len(piece)]
-                self._left -= len(piece)
-                if self._left > 2:
-                    return False
-            if self._left == 2:
-                if len(buffer) < 2:
-                    return False
-                if buffer[:2] != b"\r\n":
-                    raise BadRequest(400, "A chunk is longer than it says.")
-                del buffer[:2]
-                self._left = 0
-            end = buffer.find(b"\r\n")
-            if end < 0:
-                if len(buffer) > MAX_HEAD_BYTES:
-                    raise BadRequest(400, "A chunk's size line is too long.")
-                return False
-            line = bytes(buffer[:end])
-            del buffer[: end + 2]
-            if self._trailers:
-                if not line:
-                    return True
-                continue
-            self._begin(line)
-
-    def _begin(self, line: bytes) -> None:
-        digits = line.split(b";", 1)[0].strip()
-        if not re.match(rb"[0-9a-fA-F]{1,15}\Z", digits):
-            raise BadRequest(400, "A chunk's size is not a hexadecimal number.")
-        size = int(digits, 16)
-        if len(self.data) + size > self._max_bytes:
-            raise BadRequest(413, f"The body is larger than the {self._max_bytes} bytes that are allowed.")
-        self._trailers = size == 0
-        self._left = 0 if self._trailers else size + 2
-
-
 class Connection(asyncio.Protocol):
     """One client connection. `handle(request, connection)` must lead to exactly one `connection.send(response)`."""
 
@@ -207,6 +134,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._request: Request | None = None  # read up to its body
         self._length = 0
+        self._over = False  # its body is too large, and read past
         self._chunked: ChunkedBody | None = None
         self._answering: Request | None = None
         self._paused = False
@@ -333,6 +261,12 @@ class Connection(asyncio.Protocol):
             return False
         request = self._request
         assert request is not None
+        if self._over:
+            self._length -= len(self._buffer)
+            self._buffer.clear()
+            if self._length > 0:
+                return False
+            raise too_large(self._site.max_body_bytes)
         if self._chunked is not None:
             if not self._chunked.feed(self._buffer):
                 return False
@@ -355,12 +289,13 @@ class Connection(asyncio.Protocol):
             return False
         request = parse_head(bytes(self._buffer[:end]))
         del self._buffer[: end + 4]
-        length = body_length(request)
-        if length > self._site.max_body_bytes:
-            raise BadRequest(413, f"The body is larger than the {self._site.max_body_bytes} bytes that are allowed.")
+        length, waits = body_length(request.headers), request.headers.get("expect", "").lower() == "100-continue"
+        self._over = length > self._site.max_body_bytes
+        if self._over and (waits or length > PASSED_BYTES):
+            raise too_large(self._site.max_body_bytes)
         self._request, self._length = request, max(length, 0)
         self._chunked = ChunkedBody(self._site.max_body_bytes) if length < 0 else None
-        if (length < 0 or len(self._buffer) < length) and request.headers.get("expect", "").lower() == "100-continue":
+        if waits and (length < 0 or len(self._buffer) < length):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 

@@ -157,6 +157,9 @@ def _resolve(request: Request, connection: Connection, model: Row, asked: Docume
         field = "baseEnvironmentSource.resourceId"
         environment = references.asset(connection, home, _long(base), "environments", field)
         spec, shown = specification(connection, environment, home, request.now), environment.properties
+    elif model.properties.get("modelType") != "mlflow_model":
+        field = "baseEnvironmentSource"
+        raise invalid(f"{field}: an environment is needed unless the model is an mlflow_model.", field)
     else:
         spec = model_environment(platform, place.ref(folder=False), "baseEnvironmentSource")
         spec = replace(spec, feeds=feeds_of(connection, home, spec, request.now))

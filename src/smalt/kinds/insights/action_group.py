@@ -1,10 +1,12 @@
-"""`Microsoft.Insights/actionGroups`: who hears of alerts. Here: webhooks, at addresses that this platform may call.
+"""`Microsoft.Insights/actionGroups`: who hears of alerts. Here: webhooks, at addresses that this platform may call,
+and schedules, whose jobs are submitted then (Azure: runbooks of an automation account).
 
 https://learn.microsoft.com/rest/api/monitor/action-groups (2019-03-01 and later)
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -13,13 +15,15 @@ from sqlalchemy import Connection
 
 from smalt.arm.errors import invalid
 from smalt.arm.kind import Admitted, Document, Kind, Request
+from smalt.arm.occasions import SCHEDULES, TRIGGER
 from smalt.arm.validation import Properties
 from smalt.kinds.insights.metrics import INSIGHTS
+from smalt.kinds.insights.rules import found
 from smalt.settings import Settings
 from smalt.store.resources import Row
 
 ACTION_GROUPS = "microsoft.insights/actiongroups"
-_WEBHOOKS = "webhookReceivers"
+_WEBHOOKS, _RUNBOOKS = "webhookReceivers", "automationRunbookReceivers"
 _MOST = 10
 
 
@@ -30,18 +34,31 @@ class WebhookReceiver(Properties):
     use_aad_auth: bool | None = None
 
 
+class RunbookReceiver(Properties):
+    """`webhook_resource_id`: the schedule. What names an automation account and its runbook has no effect."""
+
+    name: Annotated[str, Field(min_length=1, max_length=260)] = "schedule"
+    webhook_resource_id: str
+    automation_account_id: str | None = None
+    runbook_name: str | None = None
+    is_global_runbook: bool | None = None
+    service_uri: str | None = None
+    use_common_alert_schema: bool | None = None
+
+
 class ActionGroupProperties(Properties):
     group_short_name: Annotated[str, Field(min_length=1, max_length=12)]
     enabled: bool | None = None
     webhook_receivers: list[WebhookReceiver] | None = Field(None, max_length=_MOST)
+    automation_runbook_receivers: list[RunbookReceiver] | None = Field(None, max_length=_MOST)
 
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
-    properties: Document = {"enabled": True, **request.body["properties"]}
+    properties: Document = {"enabled": True, **copy.deepcopy(request.body["properties"])}
     for name, receivers in properties.items():
-        if name.endswith("Receivers") and name != _WEBHOOKS and receivers:
+        if name.endswith("Receivers") and name not in (_WEBHOOKS, _RUNBOOKS) and receivers:
             raise invalid(
-                f"properties.{name}: this platform can send to webhooks only; leave them out, or give a"
+                f"properties.{name}: this platform tells webhooks and runs schedules; leave them out, or give a"
                 f" {_WEBHOOKS[:-1]} that passes alerts on.",
                 f"properties.{name}",
             )
@@ -52,7 +69,23 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             raise invalid(f"{field}.useAadAuth: no token can be had for a webhook here.", f"{field}.useAadAuth")
         if why := refused(request.platform.settings, one["serviceUri"]):
             raise invalid(f"{field}.serviceUri: {why}", f"{field}.serviceUri")
+    for at, one in enumerate(properties.get(_RUNBOOKS) or ()):
+        _check_schedule(request, connection, one, f"properties.{_RUNBOOKS}.{at}")
     return Admitted({**request.body, "properties": properties, "location": request.body.get("location") or "Global"})
+
+
+def _check_schedule(request: Request, connection: Connection, one: Document, at: str) -> None:
+    """It is there, and whoever writes this may run it; its id in `one` as it is written. Raises ArmError."""
+    field = f"{at}.webhookResourceId"
+    row = found(request, connection, one["webhookResourceId"], field, TRIGGER)
+    if row.kind != SCHEDULES:
+        raise invalid(f"{field}: this is no schedule; give the id of one, whose job is submitted.", field)
+    if one.get("serviceUri") and str(one["serviceUri"]).lower() != row.id:
+        raise invalid(
+            f"{at}.serviceUri: nothing is called to run a schedule; leave it out, or give the schedule's id again.",
+            f"{at}.serviceUri",
+        )
+    one["webhookResourceId"] = row.written
 
 
 def refused(settings: Settings, uri: str) -> str:
@@ -83,6 +116,12 @@ def _fits(allowed: str, host: str, port: int) -> bool:
 def receivers(properties: dict[str, Any]) -> list[Document]:
     """Whom to tell."""
     return list(properties.get(_WEBHOOKS) or []) if properties.get("enabled") is not False else []
+
+
+def schedules(properties: dict[str, Any]) -> list[str]:
+    """The ids of those that run when an alert fires."""
+    on = properties.get("enabled") is not False
+    return [str(one["webhookResourceId"]) for one in properties.get(_RUNBOOKS) or ()] if on else []
 
 
 KIND = Kind(

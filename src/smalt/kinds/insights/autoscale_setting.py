@@ -22,7 +22,7 @@ from smalt.arm.ports.serving import DEPLOYMENTS
 from smalt.arm.scale import MOST, release
 from smalt.arm.validation import Properties
 from smalt.arm.zones import instant, zone
-from smalt.kinds.insights.autoscaling import DAYS, Fixed, Profile, Recurring, Rule
+from smalt.kinds.insights.autoscaling import DAYS, EXACT, Fixed, Profile, Recurring, Rule
 from smalt.kinds.insights.conditions import Condition, Dimension
 from smalt.kinds.insights.metrics import INSIGHTS
 from smalt.kinds.insights.rules import READ_METRICS, check_metric, found, whole_minutes
@@ -126,9 +126,10 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
             "properties.predictiveAutoscalePolicy: nothing is predicted here; leave it out.",
             "properties.predictiveAutoscalePolicy",
         )
-    for one in profiles_of(properties):
-        _check_profile(one)
-        _check_gpus(request.platform, target, one)
+    for at, one in enumerate(profiles_of(properties)):
+        _check_profile(one, f"properties.profiles.{at}.capacity")
+        _check_gpus(request.platform, target, one, f"properties.profiles.{at}.capacity.maximum")
+    _check_effect(properties["profiles"])
     for at, trigger in _triggers(properties):
         _check_metric(request, connection, trigger, at)
     others = [row for row in resources.by_lookup(connection, AUTOSCALE, target.id) if row.id != request.id.key]
@@ -170,28 +171,47 @@ def _target(request: Request, connection: Connection, properties: Document) -> R
 
 def _check_metric(request: Request, connection: Connection, trigger: Document, at: str) -> None:
     row = found(request, connection, trigger["metricResourceUri"], f"{at}.metricResourceUri", READ_METRICS)
-    check_metric(connection, row, trigger["metricName"], f"{at}.metricName")
+    names = [one["DimensionName"] for one in trigger.get("dimensions") or ()]
+    check_metric(connection, row, trigger["metricName"], names, at)
     trigger["metricResourceUri"] = row.written
 
 
-def _check_profile(one: Profile) -> None:
+def _check_profile(one: Profile, field: str) -> None:
     if not (one.least <= one.default <= one.most and 1 <= one.most <= MOST):
         raise invalid(
-            f"properties.profiles: the capacity of '{one.name[:80]}' must have minimum ≤ default ≤ maximum,"
-            f" and 1 ≤ maximum ≤ {MOST}, not {one.least}, {one.default}, {one.most}.",
-            "properties.profiles",
+            f"{field}: '{one.name[:80]}' must have minimum ≤ default ≤ maximum, and 1 ≤ maximum ≤ {MOST},"
+            f" not {one.least}, {one.default}, {one.most}.",
+            field,
         )
 
 
-def _check_gpus(platform: Platform, deployment: Row, one: Profile) -> None:
+def _check_effect(profiles: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ArmError(400) for what would have no effect."""
+    names = set[str]()
+    for at, one in enumerate(profiles):
+        field, name = f"properties.profiles.{at}", str(one["name"])
+        if name.lower() in names:
+            raise invalid(f"{field}.name: another profile before it is '{name[:80]}', too.", f"{field}.name")
+        names.add(name.lower())
+        if one.get("fixedDate") and one.get("recurrence"):
+            raise invalid(f"{field}.recurrence: it has a fixed date; give one of the two.", f"{field}.recurrence")
+        for number, rule in enumerate(one.get("rules") or ()):
+            trigger, action = rule["metricTrigger"], rule["scaleAction"]
+            of = f"{field}.rules.{number}"
+            whole_minutes(trigger.get("timeGrain") or "PT1M", f"{of}.metricTrigger.timeGrain", _WINDOW_MOST_S)
+            if not int(action.get("value") or 1) and action["type"] != EXACT:
+                raise invalid(f"{of}.scaleAction.value: by 0 nothing changes.", f"{of}.scaleAction.value")
+
+
+def _check_gpus(platform: Platform, deployment: Row, one: Profile, field: str) -> None:
     if part(deployment.spec, OURS).get("compute"):
         return  # its instances have machines of their own, as many as there are
     size, have = str(deployment.properties.get("instanceType") or ""), platform.engine.capacity().gpus
     if one.most > (most := instances.most(size, have)):
         raise invalid(
-            f"properties.profiles: '{one.name[:80]}' has a maximum of {one.most} instances of '{size}'; this machine"
+            f"{field}: '{one.name[:80]}' has a maximum of {one.most} instances of '{size}'; this machine"
             f" has {have} GPUs, for {most}.",
-            "properties.profiles",
+            field,
         )
 
 

@@ -91,8 +91,10 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     properties: Document = {"severity": 3, "enabled": True, "autoMitigate": True, **request.body["properties"]}
     properties.setdefault("evaluationFrequency", "PT1M")
     properties.setdefault("windowSize", "PT5M")
-    whole_minutes(properties["evaluationFrequency"], "properties.evaluationFrequency", _FREQUENCY_MOST_S)
-    whole_minutes(properties["windowSize"], "properties.windowSize", _WINDOW_MOST_S)
+    every = whole_minutes(properties["evaluationFrequency"], "properties.evaluationFrequency", _FREQUENCY_MOST_S)
+    if whole_minutes(properties["windowSize"], "properties.windowSize", _WINDOW_MOST_S) < every:
+        message = "it is shorter than evaluationFrequency, so what comes between two looks would not be seen."
+        raise invalid(f"properties.windowSize: {message}", "properties.windowSize")
     criteria = properties["criteria"]
     kind = str(criteria.get("odata.type") or SINGLE)
     if kind not in (SINGLE, MULTIPLE):
@@ -108,7 +110,8 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
                 f"{field}.criterionType: thresholds are given here, none is learned.", f"{field}.criterionType"
             )
         for row in rows:
-            check_metric(connection, row, one["metricName"], f"{field}.metricName")
+            names = [each["name"] for each in one.get("dimensions") or ()]
+            check_metric(connection, row, one["metricName"], names, field)
     properties["scopes"] = [row.written for row in rows]
     if properties.get("actions"):
         properties["actions"] = [

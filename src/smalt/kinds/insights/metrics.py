@@ -29,6 +29,7 @@ from smalt.store import resources, series
 from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
 
 INSIGHTS = "Microsoft.Insights"
+DEPLOYMENT = "deployment"  # by which every metric of an endpoint is told apart
 _OF_KINDS: Mapping[str, Sequence[Metric]] = {
     ENDPOINTS: OF_DEPLOYMENTS,
     DEPLOYMENTS: OF_DEPLOYMENTS,
@@ -40,12 +41,13 @@ _SPAN_S = 3600.0
 _MOST_POINTS = 11_000
 PERCENTILE = re.compile(rf"{LATENCY.name}_P({'|'.join(map(str, EACH))})", re.IGNORECASE)
 _TERM = re.compile(r"\(*\s*(\w+)\s+eq\s+'((?:[^']|'')*)'\s*\)*", re.IGNORECASE)
+_JOINED = re.compile(r"\s+(and|or)\s+(?=\(*\s*\w+\s+\w+\s+')", re.IGNORECASE)
 _AGGREGATIONS = {one.lower(): one for one in ("Average", "Count", "Minimum", "Maximum", "Total")}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """`labels`: label → value, or '*': a series for each value of it."""
+    """`labels`: label → its values, or '*': a series for each value of it, where there may be several."""
 
     names: Sequence[str]
     since: int
@@ -53,7 +55,7 @@ class Asked:
     interval_s: int
     interval: str
     aggregations: Sequence[str]
-    labels: Mapping[str, str]
+    labels: Mapping[str, tuple[str, ...]]
     now: float
 
     @property
@@ -101,7 +103,7 @@ def scopes_of(connection: Connection, key: str) -> list[str]:
 
 def labels_of(key: Key) -> dict[str, str]:
     """By lowered name. `instance` is what `instanceId` was once called: what was written then is read under both."""
-    found = {name.lower(): value for name, value in (*key.labels, ("deployment", key.scope.rpartition("/")[2]))}
+    found = {name.lower(): value for name, value in (*key.labels, (DEPLOYMENT, key.scope.rpartition("/")[2]))}
     one = found.get(INSTANCE.lower(), found.get("instance"))
     return found if one is None else found | {INSTANCE.lower(): one, "instance": one}
 
@@ -142,7 +144,7 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
         for at, point in points.items():
             begin = asked.since + (at - asked.since) // asked.interval_s * asked.interval_s
             split[apart].setdefault(begin, Point()).merge(point)
-    if not split and not any(value == "*" for value in asked.labels.values()):
+    if not split and not any(_splits(values) for values in asked.labels.values()):
         split[()] = {}
     if metric.total:
         sums = {apart: {at: point.sum for at, point in points.items()} for apart, points in each.items()}
@@ -160,11 +162,15 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
     }
 
 
-def _apart(labels: Mapping[str, str], asked: Mapping[str, str]) -> Labels | None:
+def _apart(labels: Mapping[str, str], asked: Mapping[str, tuple[str, ...]]) -> Labels | None:
     """By what a series is told apart from others that are asked for; None: it is not asked for."""
-    if not all(label in labels and value in ("*", labels[label]) for label, value in asked.items()):
+    if not all(label in labels and ("*" in values or labels[label] in values) for label, values in asked.items()):
         return None
-    return tuple((label, labels[label]) for label, value in asked.items() if value == "*")
+    return tuple((label, labels[label]) for label, values in asked.items() if _splits(values))
+
+
+def _splits(values: tuple[str, ...]) -> bool:
+    return "*" in values or len(values) > 1
 
 
 def _timeseries(
@@ -274,16 +280,24 @@ def _moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _labels(text: str) -> dict[str, str]:
-    """`$filter`: LABEL eq 'VALUE', joined by `and`; '*' for each value there is."""
-    found: dict[str, str] = {}
-    for term in re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE) if text.strip() else []:
+def _labels(text: str) -> dict[str, tuple[str, ...]]:
+    """`$filter`: LABEL eq 'VALUE', joined by `and`, values of one label by `or`; '*' for each value there is."""
+    found: dict[str, tuple[str, ...]] = {}
+    label, joined = "", "and"
+    for term in _JOINED.split(text.strip()) if text.strip() else []:
+        if term.lower() in ("and", "or"):
+            joined = term.lower()
+            continue
         match = _TERM.fullmatch(term)
-        if match is None:
+        if match is None or (joined == "or" and match[1].lower() != label):
             raise invalid(
-                f"$filter: {term[:100]!r} is not read here; write LABEL eq 'VALUE', joined by 'and'.", "$filter"
+                f"$filter: {term[:100]!r} is not read here; write LABEL eq 'VALUE', joined by 'and', values of one"
+                " label by 'or'.",
+                "$filter",
             )
-        found[match[1].lower()] = match[2].replace("''", "'")
+        label = match[1].lower()
+        value = match[2].replace("''", "'")
+        found[label] = (*found.get(label, ()), value) if joined == "or" else (value,)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection
 
 from smalt.arm.durations import seconds_of
@@ -9,10 +11,11 @@ from smalt.arm.errors import invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import Request
 from smalt.arm.validation import nearest
-from smalt.kinds.insights.metrics import INSIGHTS, defined
+from smalt.kinds.insights.metrics import DEPLOYMENT, INSIGHTS, defined
 from smalt.store import resources
 from smalt.store.resources import Lock, Row
 
+_ONCE = "instance"  # what `instanceId` was once called
 READ_METRICS = f"{INSIGHTS}/metrics/read"
 
 
@@ -32,11 +35,20 @@ def found(request: Request, connection: Connection, uri: str, field: str, action
     return row
 
 
-def check_metric(connection: Connection, row: Row, name: str, field: str) -> None:
-    """Raises ArmError(400) where the resource has no such metric."""
-    known = [one for _, one in defined(connection, ResourceId.parse(row.written))]
+def check_metric(connection: Connection, row: Row, name: str, dimensions: Iterable[str], at: str) -> None:
+    """Raises ArmError(400) where the resource has no such metric, or the metric no such dimension.
+
+    `at`: the part of the document that has `metricName` and `dimensions`.
+    """
+    known = {one: metric for metric, one in defined(connection, ResourceId.parse(row.written))}
     if name not in known:
-        raise invalid(f"{field}: '{row.name}' has no metric '{name[:100]}'.{nearest(name, known)}", field)
+        field = f"{at}.metricName"
+        raise invalid(f"{field}: '{row.name}' has no metric '{name[:100]}'.{nearest(name, list(known))}", field)
+    labels = (*known[name].labels, DEPLOYMENT)
+    for number, one in enumerate(dimensions):
+        if one.lower() not in {label.lower() for label in labels} | {_ONCE}:
+            field = f"{at}.dimensions.{number}"
+            raise invalid(f"{field}: '{name}' is told apart by {', '.join(labels)}, not by '{one[:100]}'.", field)
 
 
 def whole_minutes(given: str, field: str, most_s: float) -> int:

@@ -17,14 +17,14 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from smalt.arm import scale
+from smalt.arm import occasions, scale
 from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
 from smalt.arm.ports.serving import route_name
 from smalt.kinds.insights import autoscaling, conditions
-from smalt.kinds.insights.action_group import receivers
+from smalt.kinds.insights.action_group import receivers, schedules
 from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
 from smalt.kinds.insights.autoscaling import DECREASE, INCREASE, Profile
 from smalt.kinds.insights.common_schema import Met, notice
@@ -180,6 +180,7 @@ class Watch:
                 if cause := _cause(connection, met.scope.lower()):
                     fired["cause"] = cause
                 patch: Document = {"fired": fired}
+                _run(connection, row, str(fired["id"]), now)
             else:
                 fired, patch = part(row.status, "fired"), {"fired": None, CALM: None, "resolved_at": now}
             if met is not None or row.properties.get("autoMitigate") is not False:
@@ -290,6 +291,14 @@ def _cause(connection: Connection, scope: str) -> str:
     one = found[0]
     what = f"deployment {one.key.rpartition('/')[2]}" if "/deployments/" in one.key else "traffic or keys"
     return f"{what} {one.what} by {one.actor or 'the platform'} at {timestamp(one.at)}"
+
+
+def _run(connection: Connection, row: Row, who: str, now: float) -> None:
+    """Have the schedules run that its action groups name: each once, in the transaction that says that it fired."""
+    for group, _ in groups_of(connection, row.properties):
+        for one in schedules(group.properties):
+            if not occasions.ask(connection, one, who, now):
+                log.error("alert %s fired; there is no schedule %s any more", row.written, one)
 
 
 def _notices(connection: Connection, row: Row, fired: Document, met: Met | None, now: float) -> Document:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from smalt.arm import triggers
+from smalt.arm import occasions, triggers
 from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError, conflict, invalid, not_found
 from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
@@ -95,18 +95,32 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     if row.deleting:
         return Step(row.state, row.status, gone=True)
     status, now = ScheduleStatus.read(row.status), platform.clock()
+    if (asked := _asked(row, status)) is not None:
+        return _submits(platform, row, *asked, now)
     if status.next is None:
         return _waits(row, status, now)
     trigger = _trigger_of(row)
     if now < status.next:  # planned anew: the clock may have been set back
         return _waits(row, replace(status, next=trigger.next(now)), now)
     occasion = _come(row, status.next, trigger, now)
+    return _submits(platform, row, occasion, replace(status, next=trigger.next(now)), now)
 
+
+def _submits(platform: Platform, row: Row, occasion: Occasion, status: ScheduleStatus, now: float) -> Step:
     def writes(connection: Connection) -> None:
         submission.submit(platform, connection, row, occasion)
 
-    status = replace(status, next=trigger.next(now), last=submitted(occasion))
-    return replace(_waits(row, status, now), reason=f"{SUBMITTED}{occasion.name}", writes=writes)
+    step = _waits(row, replace(status, last=submitted(occasion)), now)
+    return replace(step, reason=f"{SUBMITTED}{occasion.name}", writes=writes)
+
+
+def _asked(row: Row, status: ScheduleStatus) -> tuple[Occasion, ScheduleStatus] | None:
+    """The job that somebody waits for at another time (`arm/occasions.py`), and the status without it."""
+    for key, who, at in occasions.asked(status.rest):
+        occasion = Occasion.of(row.name, at)
+        rest = {name: value for name, value in status.rest.items() if name != key}
+        return replace(occasion, name=f"{occasion.name}-{who[:8]}"), replace(status, rest=rest)
+    return None
 
 
 def _come(row: Row, first: int, trigger: Trigger, now: float) -> Occasion:
@@ -116,12 +130,15 @@ def _come(row: Row, first: int, trigger: Trigger, now: float) -> Occasion:
 
 def _waits(row: Row, status: ScheduleStatus, now: float) -> Step:
     after = None if status.next is None else max(status.next - now, 0.0)
+    after = 0.0 if occasions.asked(status.rest) else after
     return Step("Succeeded", status.document(), done=True, after=after)
 
 
 def _fail(platform: Platform, row: Row, error: Document) -> Step:
     """The job of this time is refused, or cannot be submitted: the schedule goes on with the next."""
     status, now = ScheduleStatus.read(row.status), platform.clock()
+    if (asked := _asked(row, status)) is not None:
+        return _refused(row, *asked, error, now)
     try:
         trigger = _trigger_of(row)
     except ArmError:  # a time zone that is known no more
@@ -129,9 +146,12 @@ def _fail(platform: Platform, row: Row, error: Document) -> Step:
     if status.next is None or now < status.next:
         return _waits(row, status, now)
     occasion = _come(row, status.next, trigger, now)
-    status = replace(status, next=trigger.next(now), last=refused(occasion, error))
+    return _refused(row, occasion, replace(status, next=trigger.next(now)), error, now)
+
+
+def _refused(row: Row, occasion: Occasion, status: ScheduleStatus, error: Document, now: float) -> Step:
     reason = f"{REFUSED}{occasion.written}: {error['message']}"[:500]
-    return replace(_waits(row, status, now), reason=reason)
+    return replace(_waits(row, replace(status, last=refused(occasion, error)), now), reason=reason)
 
 
 def _check_delete(request: Request, connection: Connection, row: Row) -> None:

@@ -1,0 +1,33 @@
+"""Refusals of requests whose body is not read yet.
+
+Envoy reads nothing behind an answer that comes before the body's end, and then closes: who sends all of a large body
+before reading an answer, as Python's requests does, sees a broken connection and no reason. So a refusal waits until
+the rest was read past.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Message, Receive, Scope, Send
+
+PASSED_BYTES = 256 << 20  # so much of a body is read past; behind more the connection breaks
+
+
+def after_the_body(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """`receive` and `send` with which an answer of 400 and above waits for the end of the request's body."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    whole = len(length) > 18 or (length.isdigit() and int(length) > PASSED_BYTES)  # too much, or all has come
+
+    async def receiving() -> Message:
+        nonlocal whole
+        message = await receive()
+        whole = whole or message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def sending(message: Message) -> None:
+        passed = 0
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            while not whole and passed <= PASSED_BYTES:
+                passed += len((await receiving()).get("body", b""))
+        await send(message)
+
+    return receiving, sending
