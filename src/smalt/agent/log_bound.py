@@ -99,7 +99,10 @@ class BoundedLog:
         if dropped := self._end.dropped:
             newest = self._end.newest()
             missing = dropped - len(newest)
-            last = f"[smalt] {missing} bytes are missing above: a log holds {self._most} bytes, and its last lines.\n"
+            last = (
+                f"[smalt] {missing} bytes are missing above: a log holds {self._most} bytes, and its last lines. A file"
+                " has no such bound: what is to be kept whole belongs into one (a job's below outputs/).\n"
+            )
             self._write(b"[smalt] ...\n" + newest + b"\n" * (not newest.endswith(b"\n")) + last.encode())
             self._end.clear()
         if self._lost:
