@@ -63,8 +63,8 @@ class Attempt:
         self._own = folder.path / USER_FOLDER  # what the command may see of it
         self._pipes = pipes
         self._logs = [
-            BoundedLog(said, partial(open_task_log, folder, spec, log, places), spec.log_most_bytes)
-            for log, (said, _) in zip(spec.logs, pipes.logs, strict=True)
+            BoundedLog(said, partial(open_task_log, folder, spec, log, places), spec.log_most_bytes, end)
+            for log, (said, _), end in zip(spec.logs, pipes.logs, pipes.ends, strict=True)
         ]
         system_log = places.path(spec.system_log) if spec.system_log else None
         self._journal = journal_at(system_log, places.store, self._home / "system.log")

@@ -95,9 +95,9 @@ def _guard(folder: TaskFolder) -> None:
     while brood.status is None:
         brood.reap(block=True)
     brood.end()
-    for log, (reading, _) in zip(spec.logs, pipes.logs, strict=True):
+    for log, (reading, _), end in zip(spec.logs, pipes.logs, pipes.ends, strict=True):
         with contextlib.suppress(OSError):
-            rescue(reading, partial(open_task_log, folder, spec, log, folder.places()), spec.log_most_bytes)
+            rescue(reading, partial(open_task_log, folder, spec, log, folder.places()), spec.log_most_bytes, end)
     state = folder.state()
     if state is None or state.phase is not Phase.EXITED:
         bury(folder)

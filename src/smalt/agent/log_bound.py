@@ -3,7 +3,7 @@
 A command that opens /dev/stderr again opens what its stderr is: a file would be emptied by it, so it is a pipe, as on
 Azure. The agent takes out of it what the command said; where the agent is killed, its warden takes what is left. What
 fits is moved by one call of the kernel (splice(2)): whenever the agent dies, it is in the pipe or in the file. Of what
-was said the beginning and the end are kept, and what lay between is named.
+was said the beginning and the end are kept, and what lay between is named. The end is in memory that the warden sees.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from smalt.agent.journal import tail
+from smalt.agent.log_end import LogEnd
 
-END_BYTES = 64 << 10  # of the newest, put back at the end
 _PIPE_BYTES = 1 << 20
 _CHUNK = 256 << 10
 _AT_ONCE = 16  # chunks, then the agent looks at its other duties
@@ -42,30 +42,31 @@ def enlarge(pipe: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def rescue(pipe: int, opener: Callable[[], int], most: int) -> None:
+def rescue(pipe: int, opener: Callable[[], int], most: int, end: LogEnd) -> None:
     """What is still in a pipe whose reader is gone, and that nobody writes to any more, is appended to the log.
+
+    So is the end of a log that was over its bound.
 
     Raises OSError where it cannot be opened.
     """
     (unread,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
-    if unread:
-        log = BoundedLog(pipe, opener, most)
+    if unread or end.dropped:
+        log = BoundedLog(pipe, opener, most, end)
         log.open()
         log.finish()
 
 
 class BoundedLog:
-    """What comes out of `pipe` is appended to the file that `opener` opens, `most` bytes of it."""
+    """What comes out of `pipe` is appended to the file that `opener` opens: `most` bytes of it, at last its `end`."""
 
-    def __init__(self, pipe: int, opener: Callable[[], int], most: int) -> None:
+    def __init__(self, pipe: int, opener: Callable[[], int], most: int, end: LogEnd) -> None:
         self._pipe = pipe
         self._opener = opener
         self._offset = 0  # where it begins in the file
         self._file = -1
         self._most = most
-        self._room = most
-        self._dropped = 0
-        self._newest = b""
+        self._end = end
+        self._room = 0 if end.dropped else most
         self._lost, self._why = 0, ""
         self._selector: selectors.BaseSelector | None = None
         self._ended = self._waiting = False
@@ -95,11 +96,15 @@ class BoundedLog:
         """
         self._stop_waiting()
         self._take()  # all: it is more than the pipe holds
-        if self._dropped:
-            missing = self._dropped - len(self._newest)
-            newest = self._newest if self._newest.endswith(b"\n") else self._newest + b"\n"
-            last = f"[smalt] {missing} bytes are missing above: a log holds {self._most} bytes, and its last lines.\n"
-            self._write(b"[smalt] ...\n" + newest + last.encode())
+        if dropped := self._end.dropped:
+            newest = self._end.newest()
+            missing = dropped - len(newest)
+            last = (
+                f"[smalt] {missing} bytes are missing above: a log holds {self._most} bytes, and its last lines. A file"
+                " has no such bound: what is to be kept whole belongs into one (a job's below outputs/).\n"
+            )
+            self._write(b"[smalt] ...\n" + newest + b"\n" * (not newest.endswith(b"\n")) + last.encode())
+            self._end.clear()
         if self._lost:
             self._write(f"\n[smalt] {self._lost} bytes are missing above: {self._why}.\n".encode())
         last_lines = tail(self._file, self._offset)  # of this file, whatever has its name by now
@@ -165,14 +170,13 @@ class BoundedLog:
         self._write(fits)
         if not beyond:
             return
-        if not self._dropped:
+        if not self._end.dropped:
             note = (
                 f"\n[smalt] This log holds {self._most} bytes, its bound. What comes now is dropped;"
                 " the last lines follow at the end.\n"
             )
             self._write(note.encode())
-        self._dropped += len(beyond)
-        self._newest = (self._newest + beyond)[-END_BYTES:]
+        self._end.add(beyond)
 
     def _write(self, data: bytes) -> None:
         """What the disk does not take is missing; the command is not held up for the sake of its log."""

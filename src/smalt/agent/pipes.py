@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from smalt.agent import mpi
 from smalt.agent.log_bound import open_pipe
+from smalt.agent.log_end import LogEnd
 from smalt.agent.wire import TaskSpec
 
 USER_FOLDER = "user"  # of a task: what its command may see of it
@@ -15,12 +16,13 @@ Pipe = tuple[int, int]  # where it is read, without waiting, and where it is wri
 
 
 class Pipes(NamedTuple):
-    """`logs`: in the order of `TaskSpec.logs`. `report`: of the foreman, where there are ranks.
+    """`logs`: in the order of `TaskSpec.logs`, as their `ends`. `report`: of the foreman, where there are ranks.
 
     `fifos`: those of ranks that are no children of the foreman, kept open, or they would end before they begin.
     """
 
     logs: list[Pipe]
+    ends: list[LogEnd]
     report: Pipe | None = None
     fifos: tuple[Pipe, ...] = ()
 
@@ -33,10 +35,11 @@ class Pipes(NamedTuple):
 
 def open_pipes(spec: TaskSpec) -> Pipes:
     """In the task's folder, which is the working directory."""
+    ends = [LogEnd() for _ in spec.logs]
     if spec.mpi:
         fifos = mpi.fifos(Path(USER_FOLDER, mpi.FOLDER), spec.mpi.processes)
-        return Pipes([*fifos[:-1], open_pipe()], fifos[-1], tuple(fifos))
-    return Pipes([open_pipe() for _ in spec.logs], _report_pipe() if spec.ranks else None)
+        return Pipes([*fifos[:-1], open_pipe()], ends, fifos[-1], tuple(fifos))
+    return Pipes([open_pipe() for _ in spec.logs], ends, _report_pipe() if spec.ranks else None)
 
 
 def _report_pipe() -> Pipe:

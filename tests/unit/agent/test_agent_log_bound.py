@@ -16,6 +16,7 @@ import pytest
 
 from smalt.agent.journal import open_log
 from smalt.agent.log_bound import BoundedLog, open_pipe, rescue
+from smalt.agent.log_end import END_BYTES, LogEnd
 
 MOST = 1 << 20
 SAID = b"first\nlast words\n"
@@ -49,7 +50,7 @@ def _killed_after(calls: int, work: Callable[[], object]) -> bool:
 
 
 def _takes(reading: int, opener: Callable[[], int]) -> None:
-    log = BoundedLog(reading, opener, MOST)
+    log = BoundedLog(reading, opener, MOST, LogEnd())
     log.open()
     log.due = 0
     log.tick()
@@ -64,7 +65,7 @@ def test_whenever_the_agent_is_killed_what_was_said_is_in_the_log_once(tmp_path:
         reading, writing = open_pipe()
         os.write(writing, SAID)
         killed = _killed_after(calls, partial(_takes, reading, opener))
-        rescue(reading, opener, MOST)
+        rescue(reading, opener, MOST, LogEnd())
         os.close(reading)
         os.close(writing)
         assert path.read_bytes() == SAID, f"killed after {calls} calls"
@@ -76,7 +77,7 @@ def test_a_file_system_that_moves_nothing_by_itself_is_written_to(
 ) -> None:
     monkeypatch.setattr(os, "splice", _refuse(errno.EINVAL))
     reading, writing = open_pipe()
-    log = BoundedLog(reading, partial(open_log, tmp_path / "log"), MOST)
+    log = BoundedLog(reading, partial(open_log, tmp_path / "log"), MOST, LogEnd())
     log.open()
     os.write(writing, SAID)
     os.close(writing)
@@ -89,7 +90,7 @@ def test_what_the_disk_does_not_take_is_counted_and_holds_up_nobody(tmp_path: Pa
     """A limit of this process's files stands for a disk that is full for a while."""
     path, chunk = tmp_path / "log", b"x" * (256 << 10)
     reading, writing = open_pipe()
-    log = BoundedLog(reading, partial(open_log, path), MOST * 2)
+    log = BoundedLog(reading, partial(open_log, path), MOST * 2, LogEnd())
     log.open()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
@@ -112,7 +113,7 @@ def test_what_others_append_meanwhile_stays(tmp_path: Path) -> None:
     """The file lies where its job may write."""
     path = tmp_path / "log"
     reading, writing = open_pipe()
-    log = BoundedLog(reading, partial(open_log, path), MOST)
+    log = BoundedLog(reading, partial(open_log, path), MOST, LogEnd())
     log.open()
     for said in (b"a\n", b"c\n"):
         os.write(writing, said)
@@ -129,9 +130,36 @@ def test_what_others_append_meanwhile_stays(tmp_path: Path) -> None:
 def test_a_rescue_of_nothing_makes_no_log(tmp_path: Path) -> None:
     reading, writing = open_pipe()
     os.close(writing)
-    rescue(reading, partial(open_log, tmp_path / "log"), MOST)
+    rescue(reading, partial(open_log, tmp_path / "log"), MOST, LogEnd())
     os.close(reading)
     assert not (tmp_path / "log").exists()
+
+
+def test_the_end_of_a_log_over_its_bound_outlives_its_agent(tmp_path: Path) -> None:
+    end, opener, most = LogEnd(), partial(open_log, tmp_path / "log"), 100
+    lines = [b"%09d\n" % number for number in range(20_000)]
+    reading, writing = open_pipe()
+    pid = os.fork()
+    if pid == 0:
+        log = BoundedLog(reading, opener, most, end)
+        log.open()
+        for begin in range(0, 18_000, 1000):
+            os.write(writing, b"".join(lines[begin : begin + 1000]))
+            log.due = 0
+            log.tick()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.write(writing, b"".join(lines[18_000:]))
+    os.close(writing)
+    rescue(reading, opener, most, end)
+    os.close(reading)
+    missing = 200_000 - most - END_BYTES
+    kept = (tmp_path / "log").read_bytes()
+    assert kept.startswith(b"".join(lines[:10]) + b"\n[smalt] This log holds 100 bytes, its bound.")
+    last_lines = b"".join(lines)[-END_BYTES:]
+    assert b"[smalt] ...\n" + last_lines + b"[smalt] %d bytes are missing above: " % missing in kept
+    assert kept.endswith(b"belongs into one (a job's below outputs/).\n")
+    assert not end.dropped, "a log that has its end gets no second one"
 
 
 def _refuse(number: int) -> Callable[..., int]:

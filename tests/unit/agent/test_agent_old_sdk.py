@@ -11,6 +11,7 @@ from smalt.agent import old_sdk
 from smalt.agent.bounds import Ending
 from smalt.agent.limits import Cgroups
 from smalt.agent.log_bound import BoundedLog, open_pipe
+from smalt.agent.log_end import LogEnd
 from smalt.agent.verdict import judge
 from smalt.agent.wire import Outcome, TaskSpec
 
@@ -58,7 +59,7 @@ def test_nobody_else_is(last: str) -> None:
 def test_it_is_the_last_line_of_the_log(tmp_path: Path) -> None:
     reading, writing = open_pipe()
     file = tmp_path / "log"
-    log = BoundedLog(reading, lambda: os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), 1 << 20)
+    log = BoundedLog(reading, lambda: os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND), 1 << 20, LogEnd())
     log.open()
     os.write(writing, BARE.encode())
     os.close(writing)
