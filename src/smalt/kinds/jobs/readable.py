@@ -106,7 +106,8 @@ def _step(given: Any) -> Document:
         found["inputs"] = {name: _value(one) for name, one in document(node["inputs"]).items() if one is not None}
     if "outputs" in found:
         found["outputs"] = {name: _output(one) for name, one in document(node["outputs"]).items() if one is not None}
-    return _STEPS[str(node.get("type"))](found, node) if node.get("type") in _STEPS else found
+    special = _STEPS.get(str(node.get("type")))
+    return special(found, node) if special else found
 
 
 def _snake(value: Any) -> Any:
