@@ -11,6 +11,7 @@ import pytest
 from smalt.cli.commands import rerun
 from smalt.cli.root import CliError
 from smalt.kinds.jobs.command import CommandProperties
+from smalt.kinds.jobs.sweep import SweepProperties
 
 # Of the first job alone: an archived one is not archived again, and nobody waits for its shell.
 OWN = {"isArchived", "services"}
@@ -81,3 +82,39 @@ def test_why_nothing_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
         CliError, match="cannot be run again, an input is not there any more: input 'c': there is no data"
     ):
         rerun.run(None, "first", "workspace", "second", changed_ok=True)
+
+
+def test_a_sweep_draws_the_same_values_and_its_first_trial_says_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {str(one.alias) for one in SweepProperties.model_fields.values()}
+    said = {name: {"x": name} for name in fields} | {"jobType": "Sweep"}
+    answers = Answers(said)
+    read: dict[str, Any] = {"b": {"added": ["2"]}}
+
+    def get(path: str, **_: str) -> dict[str, Any]:
+        changes = read if path.startswith("jobs/first_0/") else {"b": {"unknown": True}}
+        return {"changes": changes, "environment": {"key": "k"}, "seed": 7}
+
+    @contextmanager
+    def opened(*_: object) -> Iterator[Answers]:
+        yield answers
+
+    monkeypatch.setattr(rerun, "opened", opened)
+    monkeypatch.setattr(answers, "get", get)
+    monkeypatch.setattr(answers, "has_job", lambda name: name in ("first", "first_0"))
+    with pytest.raises(CliError, match="input 'b': added 2"):
+        rerun.run(None, "first", "workspace", "second", changed_ok=False)
+    read.clear()
+    assert rerun.run(None, "first", "workspace", "second", changed_ok=False) == 0
+    sent = answers.sent["jobs/second"]
+    assert set(sent) == fields - OWN
+    assert sent["samplingAlgorithm"] == {"x": "samplingAlgorithm", "seed": 7}
+
+
+def test_a_pipeline_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def opened(*_: object) -> Iterator[Answers]:
+        yield Answers({"jobType": "Pipeline", "jobs": {}})
+
+    monkeypatch.setattr(rerun, "opened", opened)
+    with pytest.raises(CliError, match="no command job and no sweep"):
+        rerun.run(None, "first", "workspace", "second", changed_ok=False)

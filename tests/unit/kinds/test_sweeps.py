@@ -342,3 +342,15 @@ def test_a_sweep_whose_outputs_cannot_be_registered_fails(harness: Harness, monk
     row = harness.row(f"{JOBS}/tune")
     assert row.state == "Failed" and "no such asset can be" in row.status["error"]["message"]
     assert harness.tracking.runs[WORKSPACE.lower(), "tune"]["status"] == "FAILED"
+
+
+def test_the_same_sweep_once_more_draws_the_same_and_has_no_best_trial_yet(harness: Harness) -> None:
+    sweep(harness, samplingAlgorithm={"samplingAlgorithmType": "Random"})
+    seed = harness.get(f"{JOBS}/tune/provenance").json()["seed"]
+    again = {"samplingAlgorithmType": "Random", "seed": seed}
+    sweep(harness, "again", samplingAlgorithm=again, properties={"best_child_run_id": "tune_0", "mine": "1"})
+    harness.settle()
+    kept = harness.get(f"{JOBS}/again").json()["properties"]["properties"]
+    assert "best_child_run_id" not in kept and kept["mine"] == "1"
+    first, second = (harness.get(f"{JOBS}/{name}_0").json()["properties"]["command"] for name in ("tune", "again"))
+    assert first == second and "search_space" not in first

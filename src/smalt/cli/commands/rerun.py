@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from smalt.cli.api import Document, opened
+from smalt.cli.api import Api, Document, opened
 from smalt.cli.root import CliError
 from smalt.store.document import bits, differences
 
 _KEPT = (
     "jobType", "command", "codeId", "environmentId", "inputs", "outputs", "computeId", "resources", "limits",
     "environmentVariables", "distribution", "parallel", "queueSettings", "identity", "experimentName", "displayName",
-    "description", "tags", "properties",
+    "description", "tags", "properties", "trial", "searchSpace", "samplingAlgorithm", "objective", "earlyTermination",
 )  # fmt: skip
 _OF_RERUN = "smalt.rerun_of"  # a property of the new job
 _DIFFERENT = 1
@@ -24,10 +24,10 @@ def run(root: Path | None, job: str, workspace: str, name: str, changed_ok: bool
     """Submits it, and prints the new job's name."""
     with opened(root, workspace) as api:
         properties = api.job(job)
-        if properties["jobType"] != "Command" or not properties.get("command"):
-            raise CliError(f"'{job}' is no command job: only those can be run again")
+        if not properties.get("command") and not properties.get("trial"):
+            raise CliError(f"'{job}' is no command job and no sweep: only those can be run again")
         before = api.get(f"jobs/{job}/provenance", now="true")
-        changes = before["changes"]
+        changes = _changes(api, job, before)
         if gone := {one: change["gone"] for one, change in changes.items() if "gone" in change}:
             told = "; ".join(f"input '{one}': {why}" for one, why in gone.items())
             raise CliError(f"'{job}' cannot be run again, an input is not there any more: {told}")
@@ -36,6 +36,8 @@ def run(root: Path | None, job: str, workspace: str, name: str, changed_ok: bool
             raise CliError(f"not the same bytes any more (--changed-ok runs it all the same): {told}")
         name = name or f"{job}-rerun-{int(time.time())}"
         again = {key: properties[key] for key in _KEPT if properties.get(key) is not None}
+        if "seed" in before:
+            again["samplingAlgorithm"] = {**again["samplingAlgorithm"], "seed": before["seed"]}
         again["properties"] = {**(again.get("properties") or {}), _OF_RERUN: job}
         if api.has_job(name):
             raise CliError(f"there is a job '{name}' already; choose another --name")
@@ -58,6 +60,14 @@ def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bo
         for path, (before, after) in found.items():
             print(f"{path}: {_shown(before)} -> {_shown(after)}")
     return _DIFFERENT if found else 0
+
+
+def _changes(api: Api, job: str, before: Document) -> Document:
+    """Of a sweep those of its first trial: trials alone read, and all of them the same."""
+    trial = f"{job}_0"
+    if "seed" in before and before["changes"] and api.has_job(trial):
+        return api.get(f"jobs/{trial}/provenance", now="true")["changes"]
+    return before["changes"]
 
 
 def _said(change: Document) -> str:

@@ -35,6 +35,7 @@ from smalt.kinds.jobs import (
     provenance,
     queues,
     quota,
+    readable,
     same_work,
     sweep,
     tracked_run,
@@ -133,13 +134,15 @@ def _view(platform: Platform, row: Row) -> Document:
     tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{row.written.rpartition('/jobs/')[0]}"
     studio = f"{platform.settings.url}/studio/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
     places = JobStatus.outputs_of(row.status)
-    ports = modes.shown({name: row.properties[name] for name in ("inputs", "outputs") if name in row.properties})
+    properties = readable.properties(row.properties)
+    ports = modes.shown({name: properties[name] for name in ("inputs", "outputs") if name in properties})
     if outputs := ports.get("outputs"):
         ports["outputs"] = {
             name: {**output, **{key: value for key, value in places.get(name, {}).items() if value}}
             for name, output in outputs.items()
         }
     shown: Document = {
+        **properties,
         "status": row.state,
         **ports,
         "services": {

@@ -21,7 +21,7 @@ PARENT, ROOT = "parent", "root"  # in a child's: the names of the job that submi
 ROUND = "round"  # in a child's: the job of the loop's round that it is, or is a part of
 LATEST = "latest"  # in a parent's: what the label meant when it was taken, by TYPE/NAME; it is so for all below it
 REUSED = "reused"  # in a spec's own part: an earlier job did its work, and nothing of it runs
-_IDENTITIES = ("AMLToken", "Managed", "UserIdentity")
+IDENTITIES = ("AMLToken", "Managed", "UserIdentity")
 POSITION = "smalt.queue_position"  # a property that is shown and not kept: from 1, of a job that waits for nodes
 HOLD = "smalt.hold"  # a property that users write: an ISO 8601 duration for which a failed job's nodes stay
 FOLDERS = ("uri_folder", "mltable", "mlflow_model")  # types of inputs and outputs that are no single file
@@ -58,7 +58,7 @@ class JobOutput(Properties):
 
 def _identity(given: str) -> str:
     """As the service spells it: clients read no job whose identity is another, nor a list with it."""
-    known = next((one for one in _IDENTITIES if one.lower() == given.lower()), None)
+    known = next((one for one in IDENTITIES if one.lower() == given.lower()), None)
     if known is None:
         raise PydanticCustomError("identity", "it is one of AMLToken, Managed, UserIdentity")
     return known

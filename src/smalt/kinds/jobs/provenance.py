@@ -25,6 +25,7 @@ from smalt.kinds.jobs.model import FOLDERS
 from smalt.kinds.jobs.parallel import tables
 from smalt.kinds.jobs.pinned import CODE_HASH, PINNED
 from smalt.kinds.jobs.status import JobStatus
+from smalt.kinds.jobs.sweeps.plan import SEED
 from smalt.store.document import part
 from smalt.store.resources import Row
 
@@ -94,6 +95,8 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
         "variables": part(properties, "environmentVariables"),
         "git": lineage.git(properties),
     }
+    if SEED in part(row.spec, OURS):
+        said["seed"] = row.spec[OURS][SEED]
     if str(request.query.get("now") or "").lower() == "true":
         found = {name: _changed(platform, row, name, part(read, name)) for name in inputs}
         said["changes"] = {name: change for name, change in found.items() if change is not None}

@@ -19,6 +19,7 @@ from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
 from smalt.kinds.assets import references
 from smalt.kinds.assets.versions import meaning
+from smalt.kinds.jobs import readable
 from smalt.kinds.jobs.admission import STANDARD, asset_type, compute_name
 from smalt.kinds.jobs.model import MODES
 from smalt.sched.want import MEDIUM
@@ -123,6 +124,8 @@ _FORMS: Mapping[str, Callable[[Sameness, Any], Any]] = {
     "distribution": lambda _, given: _distribution(given),
     "queueSettings": lambda _, given: _queue(given),
     "environmentVariables": lambda _, given: _variables(given),
+    "jobs": lambda _, given: readable.steps(given),
+    "searchSpace": lambda _, given: readable.search_space(given),
     "trial": lambda where, given: where.trial(given),
     "samplingAlgorithm": lambda _, given: _chosen(given),
     "objective": lambda _, given: _chosen(given),

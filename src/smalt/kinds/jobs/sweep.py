@@ -27,6 +27,7 @@ from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.sweeps import controller, plan, trials
 from smalt.kinds.jobs.sweeps.plan import SEED, TOTAL, TOTAL_MOST
+from smalt.kinds.jobs.sweeps.progress import BEST
 from smalt.kinds.jobs.sweeps.samplers import COUNTED_MOST
 from smalt.kinds.jobs.sweeps.space import Group
 from smalt.store.document import part
@@ -102,7 +103,8 @@ def _admit(request: Request, connection: Connection, properties: Document) -> Ad
     assert space is not None and taken is not None
     _pin(properties, taken.spec["properties"])
     total = plan.trial_count(properties, space)
-    properties["properties"] = {**properties["properties"], **_told(properties, space)}
+    given = {key: one for key, one in properties["properties"].items() if key not in BEST}  # an earlier sweep's
+    properties["properties"] = {**given, **_told(properties, space)}
     ours: Document = {SEED: _seed(request, properties), TOTAL: total, **_alike(taken.spec[OURS])}
     return Admitted({**request.body, "properties": properties, OURS: ours}, state="NotStarted", due=True, status={})
 

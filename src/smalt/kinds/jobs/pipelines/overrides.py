@@ -24,8 +24,10 @@ _OBJECTS = tuple(
 )  # fmt: skip
 _AS_WRITTEN = ("environment_variables", "tags", "properties")  # their keys are the user's
 _DISTRIBUTIONS = {"pytorch": "PyTorch", "tensorflow": "TensorFlow", "mpi": "Mpi", "ray": "Ray"}
+_POLICIES = {"bandit": "Bandit", "median_stopping": "MedianStopping", "truncation_selection": "TruncationSelection"}
 _IDENTITIES = {"aml_token": "AMLToken", "user_identity": "UserIdentity",
-               "managed": "Managed", "managed_identity": "Managed"}  # fmt: skip
+               "managed": "Managed", "managed_identity": "Managed",
+               "amltoken": "AMLToken", "useridentity": "UserIdentity"}  # fmt: skip
 
 
 def no_objects(node: Mapping[str, Any], field: str) -> list[ArmError]:
@@ -115,6 +117,11 @@ def identity(said: Any) -> Any:
     found = {key: one for key, one in given.items() if key not in ("type", "identityType")}
     type_ = str(given.get("identityType") or given.get("type") or "")
     return {"identityType": _IDENTITIES.get(type_.lower(), type_), **found}
+
+
+def policy(named: str) -> str:
+    """The type of a sweep's policy, from YAML's."""
+    return _POLICIES.get(named.lower(), named)
 
 
 def command(spec: Mapping[str, Any], own: Mapping[str, Any]) -> Document:

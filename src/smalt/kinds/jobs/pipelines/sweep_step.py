@@ -26,7 +26,6 @@ _OF_THE_TRIAL = ("distribution", "environmentVariables")
 _WHOLE = ("max_total_trials", "max_concurrent_trials", "evaluation_interval", "delay_evaluation",
           "truncation_percentage", "seed", "upper")  # fmt: skip
 _NUMBERS = ("min_value", "max_value", "mu", "sigma", "q", "slack_factor", "slack_amount")
-_POLICIES = {"bandit": "Bandit", "median_stopping": "MedianStopping", "truncation_selection": "TruncationSelection"}
 _SEARCHED = "search_space"
 _INPUT = re.compile(r"\$\{\{\s*inputs\.([\w\-]+?)(?:\.path)?\s*\}\}")
 _ANY: Document = {"type": "choice", "values": ["0"]}
@@ -80,7 +79,7 @@ def _said(given: Document, field: str) -> Document:
         named = str(policy.get("policy_type") or policy.get("type") or "")
         rest = {key: one for key, one in policy.items() if key not in ("type", "policy_type")}
         found["earlyTermination"] = {
-            "policyType": _POLICIES.get(named.lower(), named),
+            "policyType": overrides.policy(named),
             **overrides.camel(_numbers(rest)),
         }
     return found

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import Document, Request
 from smalt.arm.validation import nearest
-from smalt.kinds.jobs import modes
+from smalt.kinds.jobs import modes, readable
 from smalt.kinds.jobs.schedules import definition, endpoint
 from smalt.kinds.jobs.schedules.definition import Occasion, Taken
 from smalt.store.document import part
@@ -57,4 +57,4 @@ def type_of(action: Document) -> str:
 
 def shown(action: Document) -> Document:
     name = _DEFINITIONS[CREATE_JOB]
-    return {**action, name: modes.shown(action[name])} if name in action else action
+    return {**action, name: readable.properties(modes.shown(action[name]))} if name in action else action
