@@ -434,7 +434,7 @@ def test_somebody_looks_after_a_fired_alert_until_it_is_resolved(site: Site, hoo
         assert (state["acknowledgedBy"], state["monitorCondition"]) == ("ada", "Fired")
     stale = site.harness.send("POST", f"{ALERT}/acknowledge", {"firedDateTime": "2026-01-01T00:00:00.000000Z"})
     assert (stale.status_code, stale.json()["error"]["code"]) == (409, "AlertFiredAnew")
-    seen = {"firedDateTime": state["firedDateTime"]}
+    seen = {"firedDateTime": site.harness.get(ALERT).json()["properties"]["alertState"]["firedDateTime"]}
     assert site.harness.send("POST", f"{ALERT}/acknowledge", seen).status_code == 200
     site.harness.caller = replace(site.harness.caller, name="grace")
     other = site.harness.send("POST", f"{ALERT}/acknowledge", seen)

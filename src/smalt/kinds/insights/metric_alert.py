@@ -220,8 +220,8 @@ def _status(request: Request, row: Row | None) -> tuple[int, Any]:
 def _acknowledge(request: Request, row: Row | None) -> tuple[int, Any]:
     """Somebody looks after it: who, and since when. It goes on to be fired until its conditions do not hold.
 
-    `firedDateTime` of the body: when it fired, as whoever asks has seen it. Raises ArmError(409) where it fired anew since,
-    and where somebody else looks after it already.
+    `firedDateTime` of the body: when it fired, as whoever asks has seen it. Raises ArmError(409) where it fired anew
+    since, and where somebody else looks after it already.
     """
     assert row is not None
     with request.platform.database.write() as connection:
