@@ -162,6 +162,5 @@ def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HT
     text = templates().get_template(name).render(visit=visit, **values)
     if visit and visit.guest:
         text = _LINK.sub(_kept, text)
-    return HTMLResponse(
-        _preloaded(text).encode(errors="replace"), status, HEADERS
-    )  # a file may have halves of surrogate pairs
+    content = _preloaded(text).encode(errors="replace")  # a file may have halves of surrogate pairs
+    return HTMLResponse(content, status, HEADERS)
