@@ -33,7 +33,7 @@ VISITS: dict[str, tuple[str, ...]] = {
     "/jobs": ("/jobs?columns=type,experiment,created,duration,tags,description,compute", f"/jobs?search={ENDLESS[:200]}"),
     "/jobs/compare": (f"/jobs/compare?jobs=seen,{LONG}",),
     "/jobs/compare/code": (f"/jobs/compare/code?jobs=seen,{LONG}",),
-    "/jobs/new": ("/jobs/new?from=seen", "/jobs/new?mode=yaml&from=seen"),
+    "/jobs/new": ("/jobs/new?from=seen", "/jobs/new?mode=yaml&from=seen", "/jobs/new?mode=notebook"),
     "/jobs/{name}": (f"/jobs/{LONG}", "/jobs/seen", "/jobs/seen?tab=metrics", "/jobs/seen?tab=logs",
                      "/jobs/seen?tab=artifacts&path=outputs&file=bad.csv",
                      "/jobs/seen?tab=artifacts&path=outputs&file=big.png", "/jobs/broken", "/jobs/piped?tab=steps",
@@ -76,7 +76,7 @@ VISITS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # They answer with no page: what scripts ask for, downloads, ways to other pages.
 NO_PAGES = re.compile(
-    r"/|/find|.*\.(csv|json|pem)|.*/(file|picture|zip|table|lines|metrics|mlflow|logs|search|use|trials|numbers|changes|terminal)"
+    r"/|/find|.*\.(csv|json|pem)|.*/(file|picture|zip|table|lines|metrics|mlflow|logs|search|use|trials|numbers|changes|terminal|yaml)"
 )
 ADDRESSES = [one for visits in VISITS.values() for one in visits]
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -106,7 +106,7 @@ class StudioApp:
                 Route(f"{ROOT}/sign-in", self._sign_in, methods=["GET"]),
                 *map(self._route, ROUTES),
             ],
-            exception_handlers={404: _nothing, 405: _nothing},
+            exception_handlers={404: _nothing, 405: self._only_sent},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,6 +145,16 @@ class StudioApp:
         if not one.shared or not visit.shows(quote(http.scope["path"].removeprefix(ROOT))):
             raise Refused(403, "NotShared", "The link that you were given shows one page, and this is another.")
         return visit
+
+    async def _only_sent(self, http: HttpRequest, error: Any) -> Response:
+        """An address that only forms have, opened in a browser: to the page above it."""
+        above = http.scope["path"]
+        while http.method == "GET" and above.startswith(f"{ROOT}/"):
+            above = above.rpartition("/")[0]
+            asked = {**http.scope, "path": above if above != ROOT else f"{ROOT}/", "raw_path": b""}
+            if any(one.matches(asked)[0] is Match.FULL for one in self._app.routes):
+                return RedirectResponse(f"{quote(above)}?{http.scope['query_string'].decode('latin-1')}", 303, HEADERS)
+        return await _nothing(http, error)
 
     async def _sign_in(self, http: HttpRequest) -> Response:
         """Strangers of other machines are not told where the root is."""

@@ -7,6 +7,7 @@ import math
 import re
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse
@@ -31,6 +32,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _LINK = re.compile(r'<a\s[^>]*?href="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)
+_STATIC = Path(__file__).parent / "static"
+_IMPORT = re.compile(r'^import (?:\{[^}]*\} from )?"\./([^"]+)"', re.MULTILINE)
+_ELEMENT = re.compile(r"<s-([a-z]+)[ >]")
 ENDED = ("Completed", "Failed", "Canceled")
 _TONES = {"Completed": "good", "Failed": "bad", "Canceled": "off", "Running": "busy", "Finalizing": "busy",
           "NotStarted": "wait", "Queued": "wait", "Preparing": "wait", "Starting": "wait"}  # fmt: skip
@@ -135,9 +139,28 @@ def _kept(link: re.Match[str]) -> str:
     return link[0] if to.startswith("#") or f"{SHARE}=" in to else f"<a>{inner}</a>"
 
 
+@cache
+def modules(script: str) -> tuple[str, ...]:
+    """A module of `static/` and all that it imports, itself first; nothing where there is none of that name."""
+    path = _STATIC / script
+    if not path.is_file():
+        return ()
+    imported = [modules(one) for one in _IMPORT.findall(path.read_text())]
+    return tuple(dict.fromkeys((script, *(one for each in imported for one in each))))
+
+
+def _preloaded(text: str) -> str:
+    """A page with links to the modules that it will need, which a browser would else find one behind the other."""
+    scripts = ["studio.js", *(f"{one}.js" for one in _ELEMENT.findall(text))]
+    needed = dict.fromkeys(one for script in scripts for one in modules(script))
+    links = "".join(f'<link rel="modulepreload" href="{ROOT}/static/{one}">\n' for one in needed)
+    return text.replace("</head>", f"{links}</head>", 1)
+
+
 def page(name: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
     """`values` are the template's; `visit` None: for somebody without a session."""
     text = templates().get_template(name).render(visit=visit, **values)
     if visit and visit.guest:
         text = _LINK.sub(_kept, text)
-    return HTMLResponse(text.encode(errors="replace"), status, HEADERS)  # a file may have halves of surrogate pairs
+    content = _preloaded(text).encode(errors="replace")  # a file may have halves of surrogate pairs
+    return HTMLResponse(content, status, HEADERS)

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -445,6 +446,14 @@ def test_somebody_looks_after_a_fired_alert_until_it_is_resolved(site: Site, hoo
     for _ in range(2):  # the first who did it stays
         state = site.harness.send("POST", f"{ALERT}/acknowledge", {}).json()["alertState"]
         assert (state["acknowledgedBy"], state["monitorCondition"]) == ("ada", "Fired")
+    stale = site.harness.send("POST", f"{ALERT}/acknowledge", {"firedDateTime": "2026-01-01T00:00:00.000000Z"})
+    assert (stale.status_code, stale.json()["error"]["code"]) == (409, "AlertFiredAnew")
+    seen = {"firedDateTime": site.harness.get(ALERT).json()["properties"]["alertState"]["firedDateTime"]}
+    assert site.harness.send("POST", f"{ALERT}/acknowledge", seen).status_code == 200
+    site.harness.caller = replace(site.harness.caller, name="grace")
+    other = site.harness.send("POST", f"{ALERT}/acknowledge", seen)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "AlertAcknowledged")
+    assert "ada looks after" in other.json()["error"]["message"]
     site.restart()
     site.answer(800)
     assert site.harness.get(ALERT).json()["properties"]["alertState"]["acknowledgedBy"] == "ada"

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from azure.ai.ml._restclient.arm_ml_service.models import CustomService
+from azure.ai.ml.entities import CustomApplications
 
 from fakes.instances import INSTANCE, LISTENS, answers, machine, put, refused, row, task
 from fakes.platform import OWNER, WORKSPACE, Harness
@@ -216,6 +218,17 @@ def test_programs_of_ones_own_run_beside_it(harness: Harness) -> None:
     harness.settle()
     found = target(harness.platform, lambda *_: None, OWNER, Place(f"ci-{row(harness).lookup}", 1))
     assert (found.name, found.port, found.secret) == ("board", 6006, "")
+
+
+def test_the_official_client_reads_programs_of_ones_own_and_sends_them_back(harness: Harness) -> None:
+    board = {"name": "board", "command": "tensorboard --port 6006", "endpoints": [{"target": 6006}]}
+    put(harness, customServices=[board])
+    (told,) = machine(harness)["customServices"]
+    read = CustomApplications._from_rest_object(CustomService(told))
+    assert (read.endpoints[0].target, read.endpoints[0].published, read.image.reference) == (6006, 6006, None)
+    put(harness, customServices=[json.loads(json.dumps(read._to_rest_object().as_dict()))])
+    (spec,) = (one for one in harness.engine.tasks[task(harness)].services if one.name == "board")
+    assert spec.programs == [["bash", "-c", board["command"]]]
 
 
 def test_it_is_deleted_with_what_runs(harness: Harness) -> None:

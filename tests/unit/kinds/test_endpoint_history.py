@@ -97,7 +97,17 @@ def test_what_a_rollback_would_do_is_told_before(site: Harness) -> None:
     first, blue, _ = site.get(f"{ENDPOINT}/history").json()["rollbacks"]
     assert first["change"] == ["traffic: green 100 → blue 100"] == back(site).json()["change"]
     assert blue["change"] == ["environmentVariables is another"]
-    assert blue["undone"] == back(site, deployment="blue").json()["undone"]
+    assert blue["undone"] == back(site, deployment="blue", undone=blue["undone"]).json()["undone"]
+
+
+def test_whoever_undoes_what_is_undone_already_is_told(site: Harness) -> None:
+    release(site, "1")
+    release(site, "2")
+    told = site.get(f"{ENDPOINT}/history").json()["rollbacks"][0]["undone"]
+    assert back(site, undone=told).status_code == 202
+    again = back(site, undone=told)
+    assert again.status_code == 409 and again.json()["error"]["target"] == "undone"
+    assert "1" in running(site), "what is served is as the first left it"
 
 
 def test_a_put_that_changes_nothing_is_no_change(site: Harness) -> None:

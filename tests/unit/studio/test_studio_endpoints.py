@@ -87,7 +87,13 @@ def test_what_is_deleted_and_rolled_back_is_asked_of_the_platform(served: Studio
     assert refused.status_code == 409 and "traffic" in refused.text
     served.harness.clock.pass_(60)
     traffic(served.harness, green=100)
-    assert served.send_form(f"{PAGE}/rollback", token).status_code == 303 and shares(served) == {"blue": 100}
+    undone = re.search(r'name="undone" value="([^"]+)"', served.open(PAGE).text)
+    assert undone
+    fields = {"undone": undone[1]}
+    assert served.send_form(f"{PAGE}/rollback", token, fields).status_code == 303 and shares(served) == {"blue": 100}
+    second = served.send_form(f"{PAGE}/rollback", token, fields)
+    assert second.status_code == 409, "a colleague at the same alert undoes nothing more"
+    assert shares(served) == {"blue": 100}
     assert served.send_form(f"{PAGE}/deployments/green/delete", token).status_code == 303
     assert served.harness.get(f"{ENDPOINT}/deployments/green").json()["properties"]["provisioningState"] == "Deleting"
     assert served.send_form(f"{PAGE}/delete", token).headers["location"].startswith("/studio/endpoints?")

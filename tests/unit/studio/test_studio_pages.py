@@ -68,7 +68,7 @@ def test_a_form_needs_our_origin_and_the_token_of_its_session(site: StudioSite) 
     assert done.status_code == 303 and archived()
     assert done.headers["location"].startswith("/studio/jobs/train-1?wsid=")
     assert site.send_form("/studio/jobs/train-1/restore", token).status_code == 303 and not archived()
-    assert site.open(path).status_code == 404, "an action by a link"
+    assert site.open(path).status_code == 303, "an action by a link"
 
 
 def test_cancel_asks_the_platform_and_the_page_says_so(site: StudioSite) -> None:
@@ -159,6 +159,21 @@ def test_what_is_not_there_is_a_page_that_says_so(site: StudioSite) -> None:
     site.submit("train-1")
     assert site.open("/studio/jobs/train-1", {**HERE, "tab": "none"}).status_code == 404
     assert site.open("/studio/jobs/train-1/mlflow").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "sent, above",
+    [
+        ("/jobs/train-1/cancel", "/jobs/train-1?"), ("/computes/farm/change", "/computes/farm?"),
+        ("/endpoints/e/deployments/blue/scale", "/endpoints/e?"), ("/endpoints/new/preview", "/endpoints/new?"),
+        ("/data/rows/1/tags", "/data/rows/1?"), ("/alerts/slow/acknowledge", "/alerts?"), ("/sign-out", "?"),
+        ("/jobs/new/notebook", "/jobs/new?"), ("/jobs/new/yaml", "/jobs/new?mode=yaml&"),
+    ],
+)  # fmt: skip
+def test_the_address_of_a_form_opened_again_leads_to_its_page(site: StudioSite, sent: str, above: str) -> None:
+    answer = site.open(f"/studio{sent}")
+    assert answer.status_code == 303 and answer.headers["location"].startswith(f"/studio{above}"), answer.headers
+    assert "wsid=" in answer.headers["location"]
 
 
 def test_files_are_served_and_nothing_beside_them(site: StudioSite) -> None:

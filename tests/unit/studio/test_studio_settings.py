@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import subprocess
 from html import unescape
 
 import pytest
@@ -28,6 +30,13 @@ def test_every_page_of_the_navigation_is_there(site: StudioSite, path: str) -> N
 def test_what_a_client_needs_is_to_be_copied(site: StudioSite) -> None:
     page = site.open("/studio/connect").text
     assert "smalt env" in page and "ARM_CLOUD_METADATA_URL=https://localhost:7443/" in page and "az login" in page
+    texts = {name: unescape(text) for name, text in re.findall(r'id="text-(\w+)">(.*?)</pre>', page, re.DOTALL)}
+    assert "…" not in texts["elsewhere"], "each runs as it is copied"
+    for name in ("python", "mlflow"):
+        used = [one.id for one in ast.walk(ast.parse(texts[name])) if isinstance(one, ast.Name)]
+        assert name == "python" or "ml_client" not in used, "without the text above it"
+    for name in ("here", "elsewhere", "az"):
+        subprocess.run(["bash", "-n"], input=texts[name], text=True, check=True)
     config = site.open("/studio/connect/config.json")
     assert json.loads(config.text)["workspace_name"] == "bank" and "attachment" in config.headers["content-disposition"]
     assert site.open("/studio/connect/ca.pem").status_code == 404

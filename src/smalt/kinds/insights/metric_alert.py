@@ -221,14 +221,27 @@ def _status(request: Request, row: Row | None) -> tuple[int, Any]:
 
 
 def _acknowledge(request: Request, row: Row | None) -> tuple[int, Any]:
-    """Somebody looks after it: who, and since when. It goes on to be fired until its conditions do not hold."""
+    """Somebody looks after it: who, and since when. It goes on to be fired until its conditions do not hold.
+
+    `firedDateTime` of the body: when it fired, as whoever asks has seen it. Raises ArmError(409) where it fired anew
+    since, and where somebody else looks after it already.
+    """
     assert row is not None
     with request.platform.database.write() as connection:
         current = resources.get(connection, row.id, Lock.WRITE)
         fired = part(current.status, "fired") if current is not None else {}
         if not fired:
             raise ArmError(409, "AlertNotFired", f"Alert '{row.name}' is not fired: nothing waits for anybody.", "name")
-        if not fired.get("acknowledged"):
+        if request.body.get("firedDateTime") not in (None, timestamp(float(fired["at"]))):
+            message = (
+                f"Alert '{row.name}' fired anew at {timestamp(float(fired['at']))}: see why before you look after it."
+            )
+            raise ArmError(409, "AlertFiredAnew", message, "firedDateTime")
+        told = fired.get("acknowledged")
+        if told and told["by"] != request.principal.name:
+            message = f"{told['by']} looks after alert '{row.name}' since {timestamp(float(told['at']))}."
+            raise ArmError(409, "AlertAcknowledged", message, "name")
+        if not told:
             told = {"at": request.now, "by": request.principal.name}
             resources.merge_status(connection, row.id, {"fired": {**fired, "acknowledged": told}})
             changes.record(

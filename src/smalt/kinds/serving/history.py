@@ -202,7 +202,8 @@ def _minutes(numbers: Mapping[series.Key, Mapping[int, Point]]) -> Iterator[Docu
 def rollback(check: Check) -> Callable[..., tuple[int, Any]]:
     """POST: what was before the last change of traffic, or of a deployment that takes some, is wanted again.
 
-    `deployment` in the body: before the last change of that one.
+    `deployment` in the body: before the last change of that one. `undone`: when that change was, as `history` tells it;
+    it is refused where another is the last now, as when somebody else has rolled back already.
     """
 
     def run(request: Request, row: Row | None) -> tuple[int, Any]:
@@ -210,6 +211,8 @@ def rollback(check: Check) -> Callable[..., tuple[int, Any]]:
         with request.platform.database.write() as connection:
             below = resources.get_many(connection, resources.children(connection, row.id, DEPLOYMENTS))
             past = _last(row, list(below.values()), request.body.get("deployment"))
+            if (told := request.body.get("undone")) not in (None, timestamp(past.at)):
+                raise conflict(f"The last change is not that of {str(told)[:40]} any more: {_since(past)}", "undone")
             current = resources.get(connection, past.row.id, Lock.WRITE)
             if current is None or current.deleting or _pasts(current)[-1:] != [Past(current, past.at, past.spec)]:
                 raise conflict("It was changed at this moment. Look at its history, and try again.", "name")
@@ -234,6 +237,10 @@ def rollback(check: Check) -> Callable[..., tuple[int, Any]]:
         return 202, Answer(202, body, {}, operation)
 
     return run
+
+
+def _since(past: Past) -> str:
+    return f"it is that of {timestamp(past.at)} now. Somebody has changed it, or rolled it back. Look at its history."
 
 
 def _last(endpoint: Row, below: list[Row], deployment: Any) -> Past:

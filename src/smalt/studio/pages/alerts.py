@@ -30,7 +30,9 @@ async def show(visit: Visit) -> Response:
 
 
 async def acknowledge(visit: Visit) -> Response:
-    await visit.api.post(f"{_rules(visit)}/{visit.http.path_params['name']}/acknowledge")
+    """`fired`: since when it was, where the form was shown."""
+    seen = {"firedDateTime": visit.fields["fired"]} if visit.fields.get("fired") else {}
+    await visit.api.post(f"{_rules(visit)}/{visit.http.path_params['name']}/acknowledge", seen)
     back = visit.fields.get("back", "")
     return RedirectResponse(back if back.startswith(f"{ROOT}/") else visit.link("/alerts"), 303, HEADERS)
 

@@ -76,7 +76,10 @@ def _act(action: str) -> Handler:
 
 
 async def change(visit: Visit) -> Response:
-    """The idle time, and one time each to start and to stop; what is left empty is taken away. Recurrences stay."""
+    """The idle time, and one time each to start and to stop; what is left empty is taken away. Recurrences stay.
+
+    `etag`: of what was shown.
+    """
     given, document = visit.fields, await visit.api.get(_path(visit))
     known = shown(document, {})["schedules"]
     schedules: list[Document] = [one for one in known if one["triggerType"] != _CRON]
@@ -94,7 +97,7 @@ async def change(visit: Visit) -> Response:
         "idleTimeBeforeShutdown": minutes(given.get("idle", "").strip()) or None,
         "schedules": {"computeStartStop": schedules},
     }
-    await visit.api.patch(_path(visit), {"properties": {"properties": machine}})
+    await visit.change(_path(visit), {"properties": {"properties": machine}})
     return _back(visit)
 
 

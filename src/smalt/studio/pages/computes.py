@@ -48,6 +48,7 @@ def shown(compute: Document, queue: Mapping[str, Any]) -> dict[str, Any]:
     errors = properties.get("provisioningErrors") or []
     return {
         "id": str(compute["id"]).lower(),
+        "etag": compute.get("etag") or "",
         "name": compute["name"],
         "type": TYPES.get(properties["computeType"], properties["computeType"]),
         "instance": instance,
@@ -83,20 +84,9 @@ def _shared(name: str, queue: Document) -> dict[str, Any]:
 
 
 async def new(visit: Visit) -> Response:
-    return await _form(visit, {"kind": visit.http.query_params.get("kind", "instance")})
-
-
-async def _form(visit: Visit, given: Mapping[str, str], refused: Refused | None = None) -> Response:
     sizes = await visit.api.get(f"/subscriptions/{visit.workspace.subscription}{_LOCATION}/vmSizes")
-    values = {"name": "", "size": DEFAULT_SIZE, "least": "0", "most": "1", "idle": "", **given}
-    return page(
-        "compute_new.html",
-        visit,
-        refused.status if refused else 200,
-        values=values,
-        sizes=sizes["value"],
-        refused=refused,
-    )
+    kind = visit.http.query_params.get("kind", "instance")
+    return page("compute_new.html", visit, kind=kind, size=DEFAULT_SIZE, sizes=sizes["value"])
 
 
 _LOCATION = "/providers/Microsoft.MachineLearningServices/locations/local"
@@ -105,12 +95,10 @@ _LOCATION = "/providers/Microsoft.MachineLearningServices/locations/local"
 async def create(visit: Visit) -> Response:
     given = visit.fields
     name = given.get("name", "").strip()
-    try:
-        if not name or "/" in name:
-            raise Refused(400, "ValidationError", "Give it a name: 2 to 32 letters, digits and '-', a letter first.")
-        await visit.api.put(f"{visit.workspace}/computes/{name}", {"location": "local", "properties": _asked(given)})
-    except Refused as error:
-        return await _form(visit, given, error)
+    if not name or "/" in name:
+        raise Refused(400, "ValidationError", "Give it a name: 2 to 32 letters, digits and '-', a letter first.")
+    body, new = {"location": "local", "properties": _asked(given)}, {"if-none-match": "*"}
+    await visit.api.put(f"{visit.workspace}/computes/{name}", body, headers=new)
     return RedirectResponse(visit.link(f"/computes/{name}"), 303, HEADERS)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
-from smalt.settings import CLOUD, TENANT
+from smalt.settings import CLOUD
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get
@@ -16,8 +17,9 @@ from smalt.studio.visit import Visit
 
 async def show(visit: Visit) -> Response:
     """Raises Refused for a workspace that is not there."""
-    await visit.api.get(str(visit.workspace))
-    return page("connect.html", visit, texts=_texts(visit))
+    workspace = await visit.api.get(str(visit.workspace))
+    tracking = str(workspace["properties"]["mlFlowTrackingUri"]).replace("azureml:", "https:")  # no plugin is needed
+    return page("connect.html", visit, texts=_texts(visit, tracking))
 
 
 async def config(visit: Visit) -> Response:
@@ -42,9 +44,10 @@ def _config(visit: Visit) -> str:
     return json.dumps(values, indent=2) + "\n"
 
 
-def _texts(visit: Visit) -> list[tuple[str, str, str, str]]:
-    """Id, title, what it is for, and the text, in the order in which one does it."""
+def _texts(visit: Visit, tracking: str) -> list[tuple[str, str, str, str]]:
+    """Id, title, what it is for, and the text, in the order in which one does it; each runs as it is copied."""
     here, settings = visit.workspace, visit.settings
+    root = f"--root {shlex.quote(str(settings.root))}"
     python = (
         "from azure.ai.ml import MLClient\n"
         "from azure.identity import DefaultAzureCredential\n\n"
@@ -57,20 +60,24 @@ def _texts(visit: Visit) -> list[tuple[str, str, str, str]]:
         f"export AZUREML_CURRENT_CLOUD={CLOUD} AZURE_CLOUD_NAME={CLOUD}\n"
         f"export AZURE_AUTHORITY_HOST={settings.url}/adfs\n"
         f"export AZURE_EXTENSION_INDEX_URL={settings.url}/extensions/index.json\n"
+        f"export REGISTRY_DISCOVERY_ENDPOINT_URL={settings.url}/\n"
         'cat ca.pem "$(python3 -m certifi)" > bundle.pem   # ca.pem: above\n'
         'export REQUESTS_CA_BUNDLE="$PWD/bundle.pem" SSL_CERT_FILE="$PWD/bundle.pem" CURL_CA_BUNDLE="$PWD/bundle.pem"\n'
-        f"export AZURE_TENANT_ID={TENANT} AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET=…   # of: smalt sp create NAME"
+        f"# then the lines that the platform's machine prints for: smalt sp create NAME {root}"
     )
     az = (
-        "az login --service-principal -u $AZURE_CLIENT_ID -p $AZURE_CLIENT_SECRET --tenant $AZURE_TENANT_ID\n"
+        'if [ -z "$AZURE_CLIENT_ID" ]; then az login --identity   # on the platform\'s machine\n'
+        'else az login --service-principal -u "$AZURE_CLIENT_ID" '
+        '-p "$AZURE_CLIENT_SECRET" --tenant "$AZURE_TENANT_ID"; fi\n'
         "az extension add --name ml\n"
         f"az configure --defaults group={here.group} workspace={here.name}\n"
         "az ml job list"
     )
     mlflow = (
-        "import mlflow\n\n"
-        "# pip install azureml-mlflow; the variables as above\n"
-        "mlflow.set_tracking_uri(ml_client.workspaces.get(ml_client.workspace_name).mlflow_tracking_uri)\n"
+        "import os\n\nimport mlflow\nfrom azure.identity import DefaultAzureCredential\n\n"
+        f'token = DefaultAzureCredential().get_token("{settings.url}/.default").token\n'
+        'os.environ["MLFLOW_TRACKING_TOKEN"] = token   # for an hour; jobs and instances have their own\n'
+        f'mlflow.set_tracking_uri("{tracking}")\n'
         'with mlflow.start_run():\n    mlflow.log_metric("loss", 0.1)\n'
     )
     return [
@@ -78,7 +85,7 @@ def _texts(visit: Visit) -> list[tuple[str, str, str, str]]:
             "here",
             "On the platform's machine",
             "The variables that turn unmodified clients to this platform.",
-            f'eval "$(smalt env --root {settings.root})"',
+            f'eval "$(smalt env {root})"',
         ),
         (
             "elsewhere",

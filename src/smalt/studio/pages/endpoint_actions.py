@@ -47,8 +47,9 @@ async def set_scale(visit: Visit) -> Response:
 
 
 async def rollback(visit: Visit) -> Response:
-    deployment = visit.fields.get("deployment")
-    await visit.api.post(f"{path_of(visit)}/rollback", {"deployment": deployment} if deployment else {})
+    """Of the `deployment`, where one is named; `undone`: when the change was that the page showed as the last."""
+    asked = {name: visit.fields[name] for name in ("deployment", "undone") if visit.fields.get(name)}
+    await visit.api.post(f"{path_of(visit)}/rollback", asked)
     return back(visit)
 
 

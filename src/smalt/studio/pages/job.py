@@ -60,7 +60,7 @@ async def show(visit: Visit) -> Response:
     if "properties" not in document:  # the name is one that means something else to the API
         raise Refused(404, "NotFound", f"There is no job {_name(visit)!r}.")
     happened = events["value"][-HISTORY:]
-    job = {**shown(document), **_more(document["properties"], run, happened)}
+    job = {**shown(document), "etag": document.get("etag") or "", **_more(document["properties"], run, happened)}
     tabs = {key: label for key, label in TABS.items() if OF_TYPE.get(key) in (None, job["type"])}
     tabs = {**tabs, **SHARED} if visit.guest else tabs
     if tab not in tabs:
@@ -139,12 +139,12 @@ async def logs(visit: Visit) -> Response:
 
 
 async def prioritise(visit: Visit) -> Response:
-    """`priority` of the form, while the job waits for nodes."""
+    """`priority` of the form, while the job waits for nodes, and the `etag` of what was shown."""
     given = visit.fields.get("priority", "")
     if given not in PRIORITIES:
         raise Refused(400, "UnknownPriority", f"A priority is {', '.join(PRIORITIES)}; not {given[:40]!r}.")
     wanted = {"queueSettings": {"priority": PRIORITIES.index(given) + 1}}
-    await visit.api.patch(_path(visit), {"properties": wanted})
+    await visit.change(_path(visit), {"properties": wanted})
     return _back(visit)
 
 

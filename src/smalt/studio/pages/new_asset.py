@@ -70,20 +70,17 @@ async def _show(new: New, visit: Visit) -> Response:
 
 
 async def _make(new: New, visit: Visit) -> Response:
-    """What is refused is shown above the form, which still knows the files."""
     fields = visit.fields
     name, uri, type_ = (fields.get(one, "").strip() for one in ("name", "uri", new.type))
     there = bool(_THERE.fullmatch(uri))
-    try:
-        if not there or type_ not in new.types:
-            raise Refused(400, "NothingChosen", "Choose files first: there is nothing to register.")
-        if not name:
-            raise Refused(400, "NameMissing", f"The {new.one} needs a name.")
-        version = fields.get("version", "").strip() or await next_version(visit, new.name, name)
-        properties: Document = {new.uri: uri, new.type: type_, "description": fields.get("description", "").strip()}
-        await visit.api.put(f"{visit.workspace}/{new.name}/{name}/versions/{version}", {"properties": properties})
-    except Refused as error:
-        return _form(new, visit, {**fields, "uri": uri if there or fields.get("job") else ""}, error)
+    if not there or type_ not in new.types:
+        raise Refused(400, "NothingChosen", "Choose files first: there is nothing to register.")
+    if not name:
+        raise Refused(400, "NameMissing", f"The {new.one} needs a name.")
+    version = fields.get("version", "").strip() or await next_version(visit, new.name, name)
+    body: Document = {new.uri: uri, new.type: type_, "description": fields.get("description", "").strip()}
+    place = f"{visit.workspace}/{new.name}/{name}/versions/{version}"
+    await visit.api.put(place, {"properties": body}, headers={"if-none-match": "*"})
     tab = "files" if new is DATA else None
     return RedirectResponse(visit.link(f"/{new.name}/{quote(name)}/{quote(version)}", tab=tab), 303, HEADERS)
 
@@ -118,17 +115,13 @@ async def _is_mlflow(visit: Visit, files: str, folder: str) -> bool:
     return True
 
 
-def _form(
-    new: New, visit: Visit, fields: Document, error: Refused | None = None, there: Document | None = None
-) -> Response:
-    names = ("name", "version", "description", new.type, "uri", "job")
+def _form(new: New, visit: Visit, fields: Document, there: Document | None = None) -> Response:
+    names = ("name", new.type, "uri", "job")
     return page(
         "new_asset.html",
         visit,
-        error.status if error else 200,
         new=new,
         opens=opening(visit, _STORE),
-        error=error,
         fields={one: fields.get(one, "") for one in names},
         there=there or {},
         folder=f"uploads/{uuid.uuid4()}/",

@@ -57,6 +57,11 @@ async def as_yaml(visit: Visit) -> Response:
     return await _yaml(visit, dump(_of_form(visit)), visit.fields.get("from", ""))
 
 
+async def to_yaml(visit: Visit) -> Response:
+    """Where that is opened without the form."""
+    return RedirectResponse(visit.link("/jobs/new", **{**visit.parameters(), "mode": "yaml"}), 303, HEADERS)
+
+
 async def preview(visit: Visit) -> Response:
     """Raises Refused: of a text whatever is wrong with it, as there is no code for that."""
     try:
@@ -198,6 +203,7 @@ def _compute(document: Document) -> dict[str, Any]:
 
 ROUTES = (
     get("/jobs/new", show),
+    get("/jobs/new/yaml", to_yaml),
     post("/jobs/new/yaml", as_yaml),
     post("/jobs/new/preview", preview),
     post("/jobs/new/check", check),

@@ -29,6 +29,7 @@ class Feed {
     this.source.onerror = () => {
       this.say("away");
       if (this.source.readyState !== EventSource.CLOSED) return; // it comes back by itself
+      this.tell({ refused: true });
       this.timer = setTimeout(() => this.open(), this.again);
       this.again = Math.min(2 * this.again, RETRY_MOST_MS);
     };
@@ -62,7 +63,7 @@ class Feed {
 
 const feeds = new Map();
 
-/** `reader` gets {change}, {state} and {resync: true}; what is returned ends that. */
+/** `reader` gets {change}, {state}, {resync: true} and {refused: true}; what is returned ends that. */
 export function join(url, cursor, reader) {
   let feed = feeds.get(url);
   if (!feed) {

@@ -1,16 +1,18 @@
 // <form data-stays> is sent by a script: what was typed stays on the page where the platform refuses it.
+import { check } from "./session.js";
+
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.hasAttribute("data-stays") || event.defaultPrevented || event.submitter?.hasAttribute("data-plain")) return;
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button:not([type=button])");
-  const fields = new URLSearchParams(new FormData(form, event.submitter));
   button?.setAttribute("disabled", "");
   say(form, "");
   try {
-    const answer = await fetch(event.submitter?.getAttribute("formaction") ?? form.action, { method: "POST", body: fields, headers: { "smalt-form": "1" } });
+    let answer = await send(form, event.submitter);
+    if (isJson(answer) && (await answer.clone().json()).code === "WrongForm" && await check()) answer = await send(form, event.submitter);
     const into = event.submitter?.dataset.into;
-    if (into && answer.headers.get("content-type").startsWith("text/html")) {
+    if (into && !isJson(answer)) {
       const place = document.getElementById(into);
       place.innerHTML = await answer.text();
       place.focus();
@@ -19,11 +21,19 @@ document.addEventListener("submit", async (event) => {
     const found = await answer.json();
     if (found.to) return void location.assign(found.to);
     say(form, found.message, found.code);
+    if (found.code === "NoSession") await check();
   } catch {
     say(form, "The server did not answer. Nothing is known of whether it was done: load the page again, and look.");
   }
   button?.removeAttribute("disabled");
 });
+
+const isJson = (answer) => answer.headers.get("content-type").startsWith("application/json");
+
+function send(form, submitter) {
+  const to = submitter?.getAttribute("formaction") ?? form.getAttribute("action");
+  return fetch(to, { method: "POST", body: new URLSearchParams(new FormData(form, submitter)), headers: { "smalt-form": "1" } });
+}
 
 function say(form, message, code = "") {
   let place = form.querySelector(":scope > .refused");

@@ -1,9 +1,10 @@
 // What changes on the platform changes on the page: cells by what the feed says, parts by the page, asked for once more.
 import { join } from "./feed.js";
+import { check, over } from "./session.js";
 
 const { feed, cursor } = document.body.dataset;
 const PAUSE_MS = 500; // between two looks at the same page, unless it says more
-const ANSWERING = ["dialog[open]", "select:focus", "input:focus", "textarea:focus"];
+const ANSWERING = ["dialog[open]", "select:focus", "input:focus", "textarea:focus", ".refused:focus"];
 const meanwhile = new Map(); // states by id, said while a part of the page is being asked for: what comes may be older
 let asked = 0;
 let leave = () => {};
@@ -70,9 +71,10 @@ function refresh() {
   }, Math.max(0, looked + pause - performance.now()));
 }
 
-function heard({ change, state, resync }) {
+function heard({ change, state, resync, refused }) {
   if (change) show(change);
-  if (state) document.getElementById("feed").textContent = { live: "Live", away: "Reconnecting …" }[state] ?? "";
+  if (state && !over()) document.getElementById("feed").textContent = { live: "Live", away: "Reconnecting …" }[state] ?? "";
+  if (refused || (over() && state === "live")) check();
   if (resync) resynced();
 }
 
@@ -97,6 +99,11 @@ function connect(from) {
 if (feed) {
   connect(cursor);
   addEventListener("pagehide", () => leave());
+  addEventListener("smalt:session", ({ detail }) => {
+    leave();
+    connect(detail ?? cursor);
+    resynced();
+  });
   addEventListener("pageshow", ({ persisted }) => {
     if (!persisted) return; // a page that comes back as it was may be old
     connect(cursor);

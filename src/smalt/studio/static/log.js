@@ -87,17 +87,17 @@ customElements.define("s-log", class extends HTMLElement {
     this.start = this.end = Math.max(0, size - PIECE);
     this.earlier.hidden = this.start === 0;
     this.follow(true);
-    await this.more();
+    await this.more(size);
   }
 
-  /** What has come since; then again, while there may be more. The last who asked goes on, those before give up. */
-  async more() {
+  /** What has come since; then again, while there may be more. The last who asked goes on, those before give up. `size`: if it is known. */
+  async more(size = undefined) {
     clearTimeout(this.timer);
     if (this.jumped) return; // somebody reads elsewhere
     if (document.hidden) return this.soon(() => this.more(), AGAIN_MS); // nobody looks
     const turn = ++this.turn;
     const over = this.over; // before it is read: what is there then is all
-    const there = await this.size() > this.end;
+    const there = (size ?? await this.size()) > this.end;
     if (turn !== this.turn) return;
     const bytes = there ? await this.read(this.end, this.end + PIECE) : new ArrayBuffer(0);
     if (turn !== this.turn || !this.isConnected) return;

@@ -65,6 +65,8 @@ def view(platform: Platform, row: Row) -> Document:
     machine |= {"dataMounts": mounts.shown(row), "kernels": kernels.shown(row)}
     if schedules := times.shown(machine, row.status):
         machine["schedules"] = schedules
+    if services := settings.services_shown(machine):
+        machine[settings.CUSTOM] = services
     return machine
 
 

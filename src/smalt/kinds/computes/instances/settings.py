@@ -132,6 +132,18 @@ def own_services(machine: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     return found
 
 
+def services_shown(machine: Mapping[str, Any]) -> list[Document]:
+    """With what the official client reads of each, whoever made them: an image, and at which port it is published."""
+    return [
+        {
+            **one,
+            "image": part(one, "image"),
+            "endpoints": [{"published": end["target"], **end} for end in one["endpoints"]],
+        }
+        for one in machine.get(CUSTOM) or ()
+    ]
+
+
 def owner(request: Request, connection: Connection, machine: Mapping[str, Any]) -> Document:
     """Whose a new instance is: who asks, or whom the platform's owner assigns. Raises ArmError(400, 403)."""
     given = part(part(machine, PERSONAL), "assignedUser").get("objectId")
