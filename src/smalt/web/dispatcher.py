@@ -48,7 +48,12 @@ class Dispatcher:
         if is_blob_request(scope):
             await self.blobs(scope, receive, send)
             return
-        receive, send = after_the_body(scope, receive, _without_guesses(send))
+        send = _without_guesses(send)
+        for app, handles in ((self.nodes, NodesApp.handles), (self.visits, VisitApp.handles)):
+            if handles(scope["path"]):  # conversations, in which either side may speak first
+                await app(scope, receive, send)
+                return
+        receive, send = after_the_body(scope, receive, send)
         if RegistryApp.handles(scope["path"]):  # which has its own way with what is behind that address
             await self.registries(scope, receive, send)
             return
@@ -62,12 +67,8 @@ class Dispatcher:
             await self.history(scope, receive, send)
         elif DatastoreApp.handles(scope["path"]):
             await self.datastores(scope, receive, send)
-        elif NodesApp.handles(scope["path"]):
-            await self.nodes(scope, receive, send)
         elif scope["path"] == "/studio" or scope["path"].startswith("/studio/"):
             await self.studio(scope, receive, send)
-        elif VisitApp.handles(scope["path"]):
-            await self.visits(scope, receive, send)
         else:
             await self.open_routes(scope, receive, send)
 

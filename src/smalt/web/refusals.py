@@ -2,14 +2,18 @@
 
 Envoy reads nothing behind an answer that comes before the body's end, and then closes: who sends all of a large body
 before reading an answer, as Python's requests does, sees a broken connection and no reason. So a refusal waits until
-the rest was read past.
+the rest was read past. A client that sends nothing more until it has read an answer gets it after a moment.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 from starlette.types import Message, Receive, Scope, Send
 
 PASSED_BYTES = 256 << 20  # so much of a body is read past; behind more the connection breaks
+SILENT_S = 5.0  # for the next piece
 
 
 def after_the_body(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
@@ -26,8 +30,10 @@ def after_the_body(scope: Scope, receive: Receive, send: Send) -> tuple[Receive,
     async def sending(message: Message) -> None:
         passed = 0
         if message["type"] == "http.response.start" and message["status"] >= 400:
-            while not whole and passed <= PASSED_BYTES:
-                passed += len((await receiving()).get("body", b""))
+            with contextlib.suppress(TimeoutError):
+                while not whole and passed <= PASSED_BYTES:
+                    async with asyncio.timeout(SILENT_S):
+                        passed += len((await receiving()).get("body", b""))
         await send(message)
 
     return receiving, sending

@@ -10,6 +10,20 @@ import pytest
 from smalt.web.dispatcher import Dispatcher
 
 
+PARTS = (
+    "blobs",
+    "tracking",
+    "history",
+    "datastores",
+    "nodes",
+    "visits",
+    "registries",
+    "arm",
+    "studio",
+    "open_routes",
+)
+
+
 @pytest.mark.parametrize(
     ("path", "part"),
     [
@@ -53,19 +67,27 @@ def test_a_path_is_answered_by_one_part(path: str, part: str) -> None:
 
         return answer
 
-    names = (
-        "blobs",
-        "tracking",
-        "history",
-        "datastores",
-        "nodes",
-        "visits",
-        "registries",
-        "arm",
-        "studio",
-        "open_routes",
-    )
-    parts = {one: named(one) for one in names}
+    parts = {one: named(one) for one in PARTS}
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
     asyncio.run(Dispatcher(**parts)(scope, named("receive"), named("send")))
     assert asked == [part]
+
+
+@pytest.mark.parametrize("path", ["/nodes/v1/channel", "/connect/v1/subscriptions/s/jobs/j/nodes/0"])
+def test_a_conversation_is_refused_before_its_other_side_has_ended(path: str) -> None:
+    """Who speaks to a job waits for what it says: its request has no end before the answer."""
+    seen: list[Any] = []
+
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 409, "headers": []})
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is to be waited for")
+
+    async def send(message: Any) -> None:
+        seen.append(message["status"])
+
+    parts: dict[str, Any] = dict.fromkeys(PARTS, refuse)
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": []}
+    asyncio.run(Dispatcher(**parts)(scope, receive, send))
+    assert seen == [409]

@@ -19,7 +19,7 @@ def left(status: int, came: list[dict[str, Any]], headers: Any = (), reads: int 
     waiting, seen = list(came), list[int]()
 
     async def receive() -> Any:
-        return waiting.pop(0)
+        return waiting.pop(0) if waiting else await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         seen.append(len(waiting))
@@ -46,3 +46,9 @@ def test_it_does_not_wait_for_what_is_beyond_the_bound(monkeypatch: pytest.Monke
     monkeypatch.setattr(refusals, "PASSED_BYTES", 1000)
     assert left(413, [PIECE, LAST], [(b"content-length", length)]) == 2
     assert left(413, [PIECE, PIECE, PIECE, LAST]) == 2
+
+
+def test_who_says_nothing_more_before_an_answer_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a client of a conversation does."""
+    monkeypatch.setattr(refusals, "SILENT_S", 0.01)
+    assert left(409, [PIECE]) == 0
