@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -46,6 +48,9 @@ def test_jobs_are_found_by_a_metric_chosen_by_keyboard_and_compared(
     studio.keyboard.press("x")
     studio.keyboard.press("ArrowDown")
     studio.keyboard.press("x")
+    expect(studio.get_by_text("2 chosen")).to_be_visible()
+    with studio.expect_response(re.compile("/studio/jobs\\?")):  # the list comes once more: the choice stays
+        studio.evaluate("htmx.trigger('#filters', 'submit')")
     expect(studio.get_by_text("2 chosen")).to_be_visible()
     studio.get_by_role("button", name="Compare").click()
     expect(studio.get_by_role("heading", name="2 jobs compared")).to_be_visible()

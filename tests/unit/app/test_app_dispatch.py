@@ -9,7 +9,6 @@ import pytest
 
 from smalt.web.dispatcher import Dispatcher
 
-
 PARTS = (
     "blobs",
     "tracking",

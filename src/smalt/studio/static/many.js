@@ -1,5 +1,6 @@
 // <s-many> around a list whose rows begin with a checkbox: the choice, told and made with mouse and keyboard. Shift and a
-// click choose a range; up and down (or k and j) move through the rows, space or x chooses, Enter opens.
+// click choose a range; up and down (or k and j) move through the rows, space or x chooses, Enter opens. What is chosen
+// stays so when the list comes anew, as far as it is in it.
 customElements.define("s-many", class extends HTMLElement {
   connectedCallback() {
     this.addEventListener("change", ({ target }) => {
@@ -17,11 +18,16 @@ customElements.define("s-many", class extends HTMLElement {
       this.tell();
     });
     this.addEventListener("keydown", (event) => this.key(event));
-    document.addEventListener("htmx:afterSwap", this.swapped = () => this.tell());
+    document.addEventListener("htmx:beforeSwap", this.swapping = () => { this.chosen = new Set(this.boxes().filter((one) => one.checked).map((one) => one.name)); });
+    document.addEventListener("htmx:afterSwap", this.swapped = () => {
+      for (const one of this.boxes()) one.checked ||= Boolean(this.chosen?.has(one.name));
+      this.tell();
+    });
     this.tell();
   }
 
   disconnectedCallback() {
+    document.removeEventListener("htmx:beforeSwap", this.swapping);
     document.removeEventListener("htmx:afterSwap", this.swapped);
   }
 
