@@ -10,14 +10,13 @@ state the agent sends a `Hint` to the server's datagram socket.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from smalt.agent.hint import Hint as Hint
 from smalt.agent.kernel_spec import KernelSpec as KernelSpec
 from smalt.agent.names import NOWHERE as NOWHERE
 from smalt.agent.names import Address as Address
@@ -374,28 +373,3 @@ class StopRequest:
     @classmethod
     def from_json(cls, text: str) -> Self:
         return cls(float(json.loads(text)["grace_s"]))
-
-
-@dataclass(frozen=True)
-class Hint:
-    """One datagram: `task` changed (empty: something else), so look at `owner`. Losing one costs time, never truth."""
-
-    owner: str
-    task: str
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    def send(self, address: str) -> None:
-        """To the server's socket; lost where nobody listens: the server looks for itself when it is back."""
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.settimeout(0.2)  # a full queue empties in microseconds; a dead server must not hold anybody up
-            channel.sendto(self.to_bytes(), address)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Raises ValueError for anything else than a hint."""
-        raw = json.loads(data)
-        if not isinstance(raw, dict) or not isinstance(raw.get("owner"), str) or not isinstance(raw.get("task"), str):
-            raise ValueError("not a hint")
-        return cls(raw["owner"], raw["task"])

@@ -182,20 +182,7 @@ def note_content(connection: Connection, about: str, created_at: float, now: flo
 def _leave(connection: Connection, kind: str, about: str, at: float, now: float) -> str:
     key = f"/smalt/{kind.lower()}/{hashlib.sha256(f'{about.lower()}|{at!r}'.encode()).hexdigest()[:32]}"
     if resources.get(connection, key) is None:
-        resources.insert(
-            connection,
-            key=key,
-            written=key,
-            kind=kind.lower(),
-            parent="",
-            name=about.lower(),
-            spec={"about": about},
-            status={},
-            state="Updating",
-            now=now,
-            by="smalt",
-            due_at=now,
-        )
+        resources.insert_own(connection, key, kind.lower(), about.lower(), now, spec={"about": about})
     return key
 
 

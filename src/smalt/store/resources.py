@@ -87,6 +87,21 @@ def insert(connection: Connection, *, now: float, **new: Any) -> None:
     insert_all(connection, [New(**new)], now)
 
 
+def insert_own(
+    connection: Connection,
+    key: str,
+    kind: str,
+    name: str,
+    now: float,
+    state: str = "Updating",
+    spec: Mapping[str, Any] | None = None,
+    home: str = "",
+) -> None:
+    """A row of the platform's own, which no client addresses, due at once. `home` as in `New`. Raises Exists."""
+    own = {"key": key, "written": key, "kind": kind, "parent": "", "name": name, "spec": spec or {}, "status": {}}
+    insert(connection, now=now, state=state, by="smalt", due_at=now, home=home, **own)
+
+
 def insert_all(connection: Connection, rows: Sequence[New], now: float) -> None:
     """Raises Exists."""
     if not rows:

@@ -183,20 +183,8 @@ class RemoteEngine:
                     why = f"Node '{machine.name}' came back without what it had (its folder is another)."
                     told += self._lose(connection, node_tasks.of_node(connection, machine.name), why)
                     node_tasks.forget_removed(connection, machine.name)
-                nodes.note(
-                    connection,
-                    machine.name,
-                    incarnation=hello.incarnation,
-                    version=hello.version,
-                    cpus=hello.cpus,
-                    memory_bytes=hello.memory_bytes,
-                    gpus=hello.gpus,
-                    isolation=hello.isolation,
-                    state=nodes.CONNECTED,
-                    seen_at=now,
-                    server=self._me or None,
-                    address=hello.found_at or None,
-                )
+                noted = {**hello.machine, "state": nodes.CONNECTED, "seen_at": now, "server": self._me or None}
+                nodes.note(connection, machine.name, **noted)
                 if self._me:
                     servers.move(connection, node_tasks.owners(connection, machine.name), self._me)
                 orders, owners = self._agree(connection, machine.name, hello.tasks)

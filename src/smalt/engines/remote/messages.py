@@ -63,6 +63,12 @@ class Hello(BaseModel):
     tasks: list[Said] = []
 
     @property
+    def machine(self) -> dict[str, Any]:
+        """What it has and is, by the columns of `node`."""
+        columns = {"incarnation", "version", "cpus", "memory_bytes", "gpus", "isolation"}
+        return {**self.model_dump(include=columns), "address": self.found_at or None}
+
+    @property
     def found_at(self) -> str:
         """Where others find it: an address of loopback leads to the nodes of this server's own machine alone."""
         elsewhere = not self.loopback or self.loopback != loopback_id()

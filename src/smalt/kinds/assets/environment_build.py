@@ -76,21 +76,7 @@ def begin(platform: Platform, plan: EnvironmentPlan, connection: Connection) -> 
     row = resources.get(connection, key)
     spec = {"definition": dict(plan.definition), "summary": plan.summary}
     if row is None:
-        resources.insert(
-            connection,
-            key=key,
-            written=key,
-            kind=PATH.lower(),
-            parent="",
-            name=plan.key,
-            spec=spec,
-            status={},
-            state="Creating",
-            now=now,
-            by="smalt",
-            due_at=now,
-            home=platform.servers.me,
-        )
+        resources.insert_own(connection, key, PATH.lower(), plan.key, now, "Creating", spec, home=platform.servers.me)
     elif row.state in ("Failed", "Succeeded", REMOVING):  # Succeeded: it was built, and its folder is gone
         resources.replace_spec(connection, row, spec, state="Creating", now=now, by="smalt", due=True)
 

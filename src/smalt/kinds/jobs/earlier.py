@@ -32,20 +32,7 @@ _PASSES = 2
 def watch(connection: Connection, now: float) -> None:
     """At the start of a server: what is left to be done goes on."""
     if resources.get(connection, _KEY) is None:
-        resources.insert(
-            connection,
-            key=_KEY,
-            written=_KEY,
-            kind="earlierrows",
-            parent="",
-            name="all",
-            spec={},
-            status={},
-            state="Updating",
-            now=now,
-            by="smalt",
-            due_at=now,
-        )
+        resources.insert_own(connection, _KEY, "earlierrows", "all", now)
 
 
 def _step(platform: Platform, row: Row) -> Step:

@@ -21,20 +21,7 @@ _RESYNC_S = 30.0
 def watch(connection: Connection, now: float) -> None:
     """At the start of a server: the row is there, and looks at once."""
     if resources.get(connection, _KEY) is None:
-        resources.insert(
-            connection,
-            key=_KEY,
-            written=_KEY,
-            kind="jobruns",
-            parent="",
-            name="all",
-            spec={},
-            status={},
-            state="Updating",
-            now=now,
-            by="smalt",
-            due_at=now,
-        )
+        resources.insert_own(connection, _KEY, "jobruns", "all", now)
     resources.poke(connection, [_KEY], now)
 
 

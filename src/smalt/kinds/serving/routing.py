@@ -162,21 +162,7 @@ def request_change(platform: Platform, waiter: str) -> Callable[[Connection], No
     def writes(connection: Connection) -> None:
         now = platform.clock()
         if resources.get(connection, GATEWAY) is None:
-            resources.insert(
-                connection,
-                key=GATEWAY,
-                written=GATEWAY,
-                kind="gateways",
-                parent="",
-                name="main",
-                spec={},
-                status={},
-                state="Creating",
-                now=now,
-                by="smalt",
-                due_at=now,
-                home=platform.servers.me,
-            )
+            resources.insert_own(connection, GATEWAY, "gateways", "main", now, "Creating", home=platform.servers.me)
         resources.reopen(connection, GATEWAY, now)
         resources.wait_for(connection, waiter, [GATEWAY], now)
 
