@@ -61,6 +61,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="startup,submit")
     told, more = parser.parse_known_args()
+    if told.rounds < 3:
+        parser.error("--rounds is at least 3: of fewer there is no spread")
     options = ["--only", told.only, *(one for one in more if one != "--")]
     with tempfile.TemporaryDirectory(prefix="alternating-") as place:
         folders = [Path(place) / name for name in ("before", "after")]
