@@ -39,8 +39,9 @@ function show(change) {
   if (newer && jobs && change.what === "created") newer.hidden = false;
 }
 
-/** What an element with the focus is known by in the same part, had anew: its attributes, and the form that it is of. */
-const likeness = (one) => one.cloneNode(false).outerHTML + (one.form?.outerHTML ?? "");
+/** What an element with the focus is known by in the same part, had anew: its attributes, and the form that it is of, by
+ * its name or, where it is one of many, by what it says. */
+const likeness = (one) => one.cloneNode(false).outerHTML + (one.form?.id || (one.form?.outerHTML ?? ""));
 
 /** Whoever goes through a page by keyboard stays where they are when a part of it is replaced. */
 document.addEventListener("htmx:beforeSwap", ({ target }) => {
