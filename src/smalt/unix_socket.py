@@ -50,6 +50,6 @@ def _bound(path: Path, kind: socket.SocketKind) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX, kind)
     os.fchmod(
         bound.fileno(), 0o600
-    )  # Linux gives the file what the socket has, see unix_bind_bsd in net/unix/af_unix.c
+    )  # the file gets what the socket has: unix_bind_bsd, net/unix/af_unix.c
     bound.bind(str(path))
     return bound
