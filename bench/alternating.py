@@ -37,8 +37,13 @@ def checkout(commit: str, folder: Path) -> Path:
 
 def one_round(folder: Path, options: Sequence[str]) -> Figures:
     """What reach.py of that checkout prints. It may miss targets; a part that fails raises SystemExit."""
-    done = subprocess.run([folder / ".venv/bin/python", folder / "bench/reach.py", *options],
-                          cwd=folder, capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [folder / ".venv/bin/python", folder / "bench/reach.py", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = {one["what"]: (float(one["value"]), one["better"]) for one in _LINE.finditer(done.stdout)}
     if not found:
         raise SystemExit(f"reach.py of {folder.name} printed no figure:\n{done.stdout}{done.stderr[-2000:]}")

@@ -81,10 +81,14 @@ def endpoint(platform: live.Live, folder: Path, processes: int) -> None:
     platform.put("/batchEndpoints/nightly", {"authMode": "AADToken"})
     code = {"codeId": "azureml:score:1", "scoringScript": "score.py"}
     deployment = {
-        "model": {"referenceType": "Id", "assetId": "azureml:line:1"}, "codeConfiguration": code, "miniBatchSize": 1,
-        "environmentId": live.ENVIRONMENT, "compute": "serverless", "maxConcurrencyPerInstance": processes,
+        "model": {"referenceType": "Id", "assetId": "azureml:line:1"},
+        "codeConfiguration": code,
+        "miniBatchSize": 1,
+        "environmentId": live.ENVIRONMENT,
+        "compute": "serverless",
+        "maxConcurrencyPerInstance": processes,
         "retrySettings": {"timeout": "PT10M"},
-    }  # fmt: skip
+    }
     platform.put("/batchEndpoints/nightly/deployments/line", deployment)
     platform.settled("/batchEndpoints/nightly/deployments/line")
     platform.put("/batchEndpoints/nightly", {"defaults": {"deploymentName": "line"}})
@@ -120,9 +124,14 @@ def measure(folder: Path, rows: int, files: int, processes: int) -> Figures:
     expected = (folder / "rows.csv").read_bytes()
     assert written and written[0].read_bytes() == expected, "the job's rows are not the pool's"
     return Figures(
-        rows, files, processes, round(pool_s, 2), round(job_s, 2), round(pool_s / job_s, 3),
+        rows,
+        files,
+        processes,
+        round(pool_s, 2),
+        round(job_s, 2),
+        round(pool_s / job_s, 3),
         round(os.getloadavg()[0], 1),
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

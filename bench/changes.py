@@ -91,9 +91,10 @@ def flip(platform: Live, gets: str) -> None:
 def deploy(platform: Live, name: str, release: int) -> None:
     path = f"/onlineEndpoints/{deployment.ENDPOINT}/deployments/{name}"
     properties = {
-        "model": f"{platform.workspace}/models/{deployment.MODEL}/versions/1", "instanceType": "Standard_DS3_v2",
+        "model": f"{platform.workspace}/models/{deployment.MODEL}/versions/1",
+        "instanceType": "Standard_DS3_v2",
         "environmentVariables": {"RELEASE": str(release)},
-    }  # fmt: skip
+    }
     platform.put(path, properties, location="local", sku={"name": "Default", "capacity": 1})
     platform.settled(path)
 

@@ -197,8 +197,10 @@ def compare(before: Side, after: Side, rounds: int, figures: Sequence[str]) -> d
         found[name] = {
             "before ms": round(statistics.median(old for old, _ in pairs), 2),
             "after ms": round(statistics.median(new for _, new in pairs), 2),
-            "ratio": round(ratio, 3), "spread": round(spread, 3), "worse": ratio > max(ALLOWED, 1 + 2 * spread),
-        }  # fmt: skip
+            "ratio": round(ratio, 3),
+            "spread": round(spread, 3),
+            "worse": ratio > max(ALLOWED, 1 + 2 * spread),
+        }
         print(f"{name:14} {json.dumps(found[name])}", file=sys.stderr, flush=True)
     return found
 

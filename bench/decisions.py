@@ -47,15 +47,28 @@ def rows(database: Database, first: int, count: int, state: str) -> None:
             insert(resource),
             [
                 {
-                    "id": f"{WORKSPACE}/jobs/job-{number:07}", "written": f"{WORKSPACE}/jobs/job-{number:07}",
-                    "kind": "workspaces/jobs", "parent": WORKSPACE, "name": f"job-{number:07}", "spec": spec,
-                    "status": "{}", "state": state, "generation": 1, "observed": 1, "archived": False,
-                    "deleting": False, "failures": 0, "created_at": float(number), "changed_at": float(number),
-                    "ended_at": float(number), "created_by": "bench", "changed_by": "bench",
+                    "id": f"{WORKSPACE}/jobs/job-{number:07}",
+                    "written": f"{WORKSPACE}/jobs/job-{number:07}",
+                    "kind": "workspaces/jobs",
+                    "parent": WORKSPACE,
+                    "name": f"job-{number:07}",
+                    "spec": spec,
+                    "status": "{}",
+                    "state": state,
+                    "generation": 1,
+                    "observed": 1,
+                    "archived": False,
+                    "deleting": False,
+                    "failures": 0,
+                    "created_at": float(number),
+                    "changed_at": float(number),
+                    "ended_at": float(number),
+                    "created_by": "bench",
+                    "changed_by": "bench",
                 }
                 for number in range(first, first + count)
             ],
-        )  # fmt: skip
+        )
 
 
 def acquire(database: Database, want: Want) -> bool:

@@ -74,8 +74,9 @@ def _deploy(platform: Live, name: str) -> None:
     platform.put(
         f"/onlineEndpoints/{ENDPOINT}/deployments/{name}",
         {"model": f"{platform.workspace}/models/{MODEL}/versions/1", "instanceType": "Standard_DS3_v2"},
-        location="local", sku={"name": "Default", "capacity": 1},
-    )  # fmt: skip
+        location="local",
+        sku={"name": "Default", "capacity": 1},
+    )
 
 
 def deploy(platform: Live, key: str, name: str) -> dict[str, float]:

@@ -88,9 +88,10 @@ class Live:
         tls = ssl.create_default_context(cafile=str(ca))
         with httpx.Client(base_url=url, verify=tls, timeout=120, trust_env=False) as api:
             answer = api.get(
-                said["IDENTITY_ENDPOINT"], params={"resource": url, "api-version": "2019-08-01"},
+                said["IDENTITY_ENDPOINT"],
+                params={"resource": url, "api-version": "2019-08-01"},
                 headers={"X-IDENTITY-HEADER": said["IDENTITY_HEADER"], "Secret": said["IDENTITY_HEADER"]},
-            )  # fmt: skip
+            )
             token = str(answer.raise_for_status().json()["access_token"])
             api.headers["Authorization"] = f"Bearer {token}"
             api.params = httpx.QueryParams({"api-version": VERSION})

@@ -128,9 +128,17 @@ def stock(root: Path, database: str) -> Iterator[Side]:
     port = live.free_port()
     store = database or f"sqlite:///{root / 'stock.db'}"
     command = [
-        str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", store, "--default-artifact-root", str(root / "artifacts"),
-    ]  # fmt: skip
+        str(Path(sys.executable).with_name("mlflow")),
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--backend-store-uri",
+        store,
+        "--default-artifact-root",
+        str(root / "artifacts"),
+    ]
     with (root / "stock.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -90,9 +90,14 @@ def driver(folder: Path, files: Path, count: int, processes: int, pause: float, 
     work.mkdir()
     (work / "entry.py").write_text(SCRIPT)
     said = {
-        "script": str(work / "entry.py"), "input": str(files), "logs": str(work / "logs"), "size": 1, "slots": processes,
-        "append_to": str(folder / "rows.txt"), "arguments": ["--pause", str(pause), "--busy", "yes" if busy else "no"],
-    }  # fmt: skip
+        "script": str(work / "entry.py"),
+        "input": str(files),
+        "logs": str(work / "logs"),
+        "size": 1,
+        "slots": processes,
+        "append_to": str(folder / "rows.txt"),
+        "arguments": ["--pause", str(pause), "--busy", "yes" if busy else "no"],
+    }
     (folder / "config.json").write_text(json.dumps(said))
     subprocess.run([sys.executable, str(START), "run", str(folder / "config.json")], cwd=work, check=True, stdout=2)
     ledger = work / "logs" / "azureml" / "mini_batches"
@@ -118,9 +123,15 @@ def main() -> None:
         pool_s = pool(sorted(map(str, files.iterdir())), asked.processes, pause, asked.busy)
         driver_s = driver(folder, files, asked.batches, asked.processes, pause, asked.busy)
     found = Figures(
-        asked.batches, asked.processes, asked.milliseconds, asked.busy, round(pool_s, 2), round(driver_s, 2),
-        round(pool_s / driver_s, 3), round(os.getloadavg()[0], 1),
-    )  # fmt: skip
+        asked.batches,
+        asked.processes,
+        asked.milliseconds,
+        asked.busy,
+        round(pool_s, 2),
+        round(driver_s, 2),
+        round(pool_s / driver_s, 3),
+        round(os.getloadavg()[0], 1),
+    )
     print(json.dumps(asdict(found)) if asked.json else "\n".join(f"{k:14} {v}" for k, v in asdict(found).items()))
 
 

@@ -41,9 +41,13 @@ class Figures:
 
 def component(platform: live.Live, name: str, command: str) -> str:
     spec = {
-        "type": "command", "command": command, "environment": "azureml:bare:1", "inputs": PORTS,
-        "outputs": {"made": {"type": "uri_folder"}}, "is_deterministic": True,
-    }  # fmt: skip
+        "type": "command",
+        "command": command,
+        "environment": "azureml:bare:1",
+        "inputs": PORTS,
+        "outputs": {"made": {"type": "uri_folder"}},
+        "is_deterministic": True,
+    }
     platform.put(f"/components/{name}/versions/1", {"componentSpec": spec})
     return f"azureml:{name}:1"
 
@@ -81,9 +85,15 @@ def measure(root: Path, chain: int, wide: int, nodes: int) -> Figures:
         _, reused_s = run(platform, "again", links)
         _, wide_s = run(platform, "wide", {f"s{n}": step(sleep, n) for n in range(wide)})
     return Figures(
-        chain, round(chain_s / chain, 3), round(admission_s, 2), round(reused_s / chain, 3), wide, round(wide_s, 1),
-        round(wide / nodes / wide_s, 2), live.load(),
-    )  # fmt: skip
+        chain,
+        round(chain_s / chain, 3),
+        round(admission_s, 2),
+        round(reused_s / chain, 3),
+        wide,
+        round(wide_s, 1),
+        round(wide / nodes / wide_s, 2),
+        live.load(),
+    )
 
 
 def beside(chain: int) -> tuple[float, float]:

@@ -44,9 +44,12 @@ def measure(platform: Live, ray: str, folder: str, rounds: int) -> dict[str, Any
         live.smalt("compute", "detach", CLUSTER, "--root", str(platform.root))
     ours, theirs = zip(*pairs, strict=True)
     return {
-        "first line ms": _median(ours), "worst ms": round(1000 * max(ours)), "ray jobs ms": _median(theirs),
-        "node asked for and there s": round(node, 1), "load": live.load(),
-    }  # fmt: skip
+        "first line ms": _median(ours),
+        "worst ms": round(1000 * max(ours)),
+        "ray jobs ms": _median(theirs),
+        "node asked for and there s": round(node, 1),
+        "load": live.load(),
+    }
 
 
 def _median(seconds: tuple[float, ...]) -> int:

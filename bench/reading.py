@@ -79,10 +79,18 @@ def fill(root: Path, workspace: str, wanted: int) -> float:
         for number in range(have, wanted):
             name = f"filled-{number:06}"
             resources.insert(
-                connection, key=f"{sample.parent}/jobs/{name}", written=f"{workspace}/jobs/{name}", kind=sample.kind,
-                parent=sample.parent, name=name, spec=sample.spec, status=sample.status, state=sample.state,
-                now=sample.created_at - wanted + number, by=sample.created_by,
-            )  # fmt: skip
+                connection,
+                key=f"{sample.parent}/jobs/{name}",
+                written=f"{workspace}/jobs/{name}",
+                kind=sample.kind,
+                parent=sample.parent,
+                name=name,
+                spec=sample.spec,
+                status=sample.status,
+                state=sample.state,
+                now=sample.created_at - wanted + number,
+                by=sample.created_by,
+            )
     database.close()
     return time.perf_counter() - begun
 

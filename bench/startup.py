@@ -41,9 +41,12 @@ def measure(rounds: int, settle_s: float) -> dict[str, Any]:
             finally:
                 live.smalt("down", "--root", str(root))
     return {
-        "up s": round(statistics.median(taken), 2), "all s": [round(one, 2) for one in taken],
-        "of that supervised s": statistics.median(supervised), **rest, "load": live.load(),
-    }  # fmt: skip
+        "up s": round(statistics.median(taken), 2),
+        "all s": [round(one, 2) for one in taken],
+        "of that supervised s": statistics.median(supervised),
+        **rest,
+        "load": live.load(),
+    }
 
 
 def idle(root: Path, settle_s: float) -> dict[str, Any]:
@@ -60,12 +63,14 @@ def idle(root: Path, settle_s: float) -> dict[str, Any]:
     cpu = {one["name"]: 100 * (_cpu_s(one["pid"]) - before[one["name"]][1]) / IDLE_S for one in after}
     rss = {one["name"]: one["rss_bytes"] / 1e6 for one in after}
     return {
-        "rss without MLflow MB": round(sum(without.values())), "by process": {k: round(v) for k, v in without.items()},
-        "rss MB": round(sum(rss.values())), "rss by process MB": {name: round(value) for name, value in rss.items()},
+        "rss without MLflow MB": round(sum(without.values())),
+        "by process": {k: round(v) for k, v in without.items()},
+        "rss MB": round(sum(rss.values())),
+        "rss by process MB": {name: round(value) for name, value in rss.items()},
         "pss MB": round(sum(_pss_mb(one["pid"]) for one in after)),
         "idle server % of a core": round(cpu["server"], 2),
         "idle by process %": {name: round(value, 2) for name, value in cpu.items()},
-    }  # fmt: skip
+    }
 
 
 def _mlflow(platform: Live) -> None:

@@ -198,27 +198,52 @@ def fill(settings: Settings, jobs: int) -> None:
 def _job(number: int, state: str, at: float) -> dict[str, Any]:
     name = f"bench-{number:06}"
     properties = {
-        "jobType": "Command", "command": "python train.py --depth ${{inputs.depth}}", "displayName": f"train {number}",
-        "experimentName": "Default", "environmentId": f"{HOME}/environments/bare/versions/1", "status": state,
-        "tags": {"team": ("red", "blue")[number % 2], "seed": str(number % 5)}, "inputs": {}, "outputs": {},
-    }  # fmt: skip
+        "jobType": "Command",
+        "command": "python train.py --depth ${{inputs.depth}}",
+        "displayName": f"train {number}",
+        "experimentName": "Default",
+        "environmentId": f"{HOME}/environments/bare/versions/1",
+        "status": state,
+        "tags": {"team": ("red", "blue")[number % 2], "seed": str(number % 5)},
+        "inputs": {},
+        "outputs": {},
+    }
     status = {"started_at": at + 1, "ended_at": at + 50}
     return {
-        "id": f"{HOME}/jobs/{name}".lower(), "written": f"{HOME}/jobs/{name}", "kind": "workspaces/jobs",
-        "parent": HOME.lower(), "name": name, "spec": json.dumps({"properties": properties}),
-        "status": json.dumps(status), "state": state, "generation": 1, "observed": 1, "archived": False,
-        "deleting": False, "failures": 0, "created_at": at, "changed_at": at, "created_by": "bench",
-        "changed_by": "bench", "ended_at": at + 50, "counted": False,
-    }  # fmt: skip
+        "id": f"{HOME}/jobs/{name}".lower(),
+        "written": f"{HOME}/jobs/{name}",
+        "kind": "workspaces/jobs",
+        "parent": HOME.lower(),
+        "name": name,
+        "spec": json.dumps({"properties": properties}),
+        "status": json.dumps(status),
+        "state": state,
+        "generation": 1,
+        "observed": 1,
+        "archived": False,
+        "deleting": False,
+        "failures": 0,
+        "created_at": at,
+        "changed_at": at,
+        "created_by": "bench",
+        "changed_by": "bench",
+        "ended_at": at + 50,
+        "counted": False,
+    }
 
 
 def _pipeline() -> dict[str, Any]:
     chance = random.Random(2)
     steps = [
-        {"name": f"s{at}", "type": "command", "component": f"{HOME}/components/c/versions/1", "display": f"step {at}",
-         "after": {f"s{chance.randrange(max(0, at - 25), at)}": True for _ in range(2) if at}}
+        {
+            "name": f"s{at}",
+            "type": "command",
+            "component": f"{HOME}/components/c/versions/1",
+            "display": f"step {at}",
+            "after": {f"s{chance.randrange(max(0, at - 25), at)}": True for _ in range(2) if at},
+        }
         for at in range(STEPS)
-    ]  # fmt: skip
+    ]
     spec = {"properties": {"jobType": "Pipeline", "jobs": {}}, OURS: {GRAPH: {"steps": steps, "components": {}}}}
     row = {**_job(0, "Canceled", time.time()), "name": "bench-pipeline", "spec": json.dumps(spec)}
     return {**row, "id": f"{HOME}/jobs/bench-pipeline".lower(), "written": f"{HOME}/jobs/bench-pipeline"}
@@ -226,19 +251,34 @@ def _pipeline() -> dict[str, Any]:
 
 def _run(number: int, state: str, at: float, experiment: int) -> dict[str, Any]:
     return {
-        "run_uuid": f"bench-{number:06}", "name": f"train {number}", "source_type": "JOB", "source_name": "",
-        "entry_point_name": "", "user_id": "bench", "status": STATUSES[state], "start_time": int(1000 * at) + 1000,
-        "end_time": int(1000 * at) + 50_000, "source_version": "", "lifecycle_stage": "active", "artifact_uri": "",
+        "run_uuid": f"bench-{number:06}",
+        "name": f"train {number}",
+        "source_type": "JOB",
+        "source_name": "",
+        "entry_point_name": "",
+        "user_id": "bench",
+        "status": STATUSES[state],
+        "start_time": int(1000 * at) + 1000,
+        "end_time": int(1000 * at) + 50_000,
+        "source_version": "",
+        "lifecycle_stage": "active",
+        "artifact_uri": "",
         "experiment_id": experiment,
-    }  # fmt: skip
+    }
 
 
 def _metrics(number: int, at: float, chance: random.Random) -> list[dict[str, Any]]:
     return [
-        {"key": key, "value": chance.random(), "timestamp": int(1000 * at), "step": POINTS - 1, "is_nan": False,
-         "run_uuid": f"bench-{number:06}"}
+        {
+            "key": key,
+            "value": chance.random(),
+            "timestamp": int(1000 * at),
+            "step": POINTS - 1,
+            "is_nan": False,
+            "run_uuid": f"bench-{number:06}",
+        }
         for key in ("auc", "loss", "accuracy", "f1")
-    ]  # fmt: skip
+    ]
 
 
 def _params(number: int, chance: random.Random) -> list[dict[str, str]]:
@@ -253,10 +293,16 @@ def _params(number: int, chance: random.Random) -> list[dict[str, str]]:
 
 def _points(number: int, chance: random.Random) -> list[dict[str, Any]]:
     return [
-        {"key": "loss", "value": 1 / (step + 1) + chance.random() / 10, "timestamp": 1000 * step, "step": step,
-         "is_nan": False, "run_uuid": f"bench-{number:06}"}
+        {
+            "key": "loss",
+            "value": 1 / (step + 1) + chance.random() / 10,
+            "timestamp": 1000 * step,
+            "step": step,
+            "is_nan": False,
+            "run_uuid": f"bench-{number:06}",
+        }
         for step in range(POINTS)
-    ]  # fmt: skip
+    ]
 
 
 if __name__ == "__main__":

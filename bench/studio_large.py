@@ -41,9 +41,10 @@ def upload_log(platform: live.Live, job: str) -> None:
             bare.put(f"{blob}&comp=block&blockid={id_}", content=body, headers=version).raise_for_status()
         listed = "".join(f"<Latest>{id_}</Latest>" for id_ in ids)
         bare.put(
-            f"{blob}&comp=blocklist", headers=version,
+            f"{blob}&comp=blocklist",
+            headers=version,
             content=f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>',
-        ).raise_for_status()  # fmt: skip
+        ).raise_for_status()
 
 
 def first_screen(page: Page, address: str) -> float:

@@ -44,9 +44,13 @@ def measure(platform: Live, rounds: int) -> dict[str, Any]:
     medians = {name: round(1000 * statistics.median(one[name] for one in jobs)) for name in steps}
     by_hand = round(1000 * statistics.median(hand))
     return {
-        "first line ms": medians["first line"], "by hand ms": by_hand, "ours ms": medians["first line"] - by_hand,
-        "after ms": medians, "worst ms": round(1000 * max(one["first line"] for one in jobs)), "load": live.load(),
-    }  # fmt: skip
+        "first line ms": medians["first line"],
+        "by hand ms": by_hand,
+        "ours ms": medians["first line"] - by_hand,
+        "after ms": medians,
+        "worst ms": round(1000 * max(one["first line"] for one in jobs)),
+        "load": live.load(),
+    }
 
 
 def _one(platform: Live, name: str, code: str) -> dict[str, float]:

@@ -47,12 +47,14 @@ def measure(root: Path, trials: int, at_once: int, algorithm: str) -> Figures:
         platform.put(
             "/jobs/tune",
             {
-                "jobType": "Sweep", "trial": {"command": COMMAND, "environmentId": "azureml:bare:1"},
-                "searchSpace": {"x": ["uniform", [0, 1]]}, "samplingAlgorithm": {"samplingAlgorithmType": algorithm},
+                "jobType": "Sweep",
+                "trial": {"command": COMMAND, "environmentId": "azureml:bare:1"},
+                "searchSpace": {"x": ["uniform", [0, 1]]},
+                "samplingAlgorithm": {"samplingAlgorithmType": algorithm},
                 "objective": {"goal": "maximize", "primaryMetric": "score"},
                 "limits": {"jobLimitsType": "Sweep", "maxTotalTrials": trials, "maxConcurrentTrials": at_once},
             },
-        )  # fmt: skip
+        )
         platform.completed("tune")
         sweep_s = time.perf_counter() - began
     ideal_s = -(-trials // at_once) * SECONDS

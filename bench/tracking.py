@@ -41,6 +41,7 @@ from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 from smalt.tracking.address import mlflow_name, tracking_uri
+from smalt.tracking.database.migration import prepare
 from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.process.mlflow_server import command
 from smalt.tracking.runs.runs import MlflowTracking
@@ -132,6 +133,7 @@ def platform(root: Path, url: str) -> Iterator[tuple[Settings, MlflowTracking, h
         jobs=JobRuns(database, tracking, time.time),
         patience_s=60,
     )
+    prepare(settings)
     began = time.perf_counter()
     process = subprocess.Popen(command(settings), stdout=(root / "mlflow.log").open("wb"), stderr=subprocess.STDOUT)
     files = ensure_certificates(settings)
@@ -142,9 +144,6 @@ def platform(root: Path, url: str) -> Iterator[tuple[Settings, MlflowTracking, h
     principal = Principal("00000000-0000-0000-0000-00000000000b", "bench", "owner", TENANT)
     token = tokens.issue(principal, settings.url, 3600)
     try:
-        while not tracking.database.ready():
-            time.sleep(0.02)
-        print(f"MLflow on a new root: database after {time.perf_counter() - began:.1f} s", end=", ")
         with httpx.Client(
             base_url=tracking_uri(settings, WORKSPACE),
             headers={"Authorization": f"Bearer {token}"},
@@ -152,7 +151,7 @@ def platform(root: Path, url: str) -> Iterator[tuple[Settings, MlflowTracking, h
             timeout=90,
         ) as client:
             client.get(f"{API}/experiments/get-by-name?experiment_name=Default").raise_for_status()
-            print(f"answers after {time.perf_counter() - began:.1f} s")
+            print(f"MLflow on a new root answers after {time.perf_counter() - began:.1f} s")
             yield settings, tracking, client, process
     finally:
         server.should_exit = True

@@ -45,10 +45,14 @@ def run(platform: Platform, name: str, check: Check, **where: str) -> bool:
     platform.put(f"environments/{name}/versions/1", {"image": IMAGE, "condaFile": conda})
     begun = time.monotonic()
     answer = platform.submit(
-        name, 'python -c "$CODE"', environmentId=f"{HOME}/environments/{name}/versions/1",
-        environmentVariables={"CODE": (HERE / f"{name}_job.py").read_text()}, resources={"instanceCount": 2},
-        distribution=check.distribution, **where,
-    )  # fmt: skip
+        name,
+        'python -c "$CODE"',
+        environmentId=f"{HOME}/environments/{name}/versions/1",
+        environmentVariables={"CODE": (HERE / f"{name}_job.py").read_text()},
+        resources={"instanceCount": 2},
+        distribution=check.distribution,
+        **where,
+    )
     assert answer.status_code == 201, answer.text
     status = eventually(
         lambda: (found := platform.job(name)["status"]) in TERMINAL and found,

@@ -28,8 +28,14 @@ def endpoint(platform: Platform) -> Endpoint:
     """With an alert that fires at the next look at the numbers, some ten seconds later."""
     made = Endpoint(platform, "made")
     made.create(1)
-    rule = {"severity": 1, "enabled": True, "scopes": [f"{HOME}/onlineEndpoints/made"], "evaluationFrequency": "PT1M",
-            "windowSize": "PT1M", "criteria": QUIET}  # fmt: skip
+    rule = {
+        "severity": 1,
+        "enabled": True,
+        "scopes": [f"{HOME}/onlineEndpoints/made"],
+        "evaluationFrequency": "PT1M",
+        "windowSize": "PT1M",
+        "criteria": QUIET,
+    }
     url = f"{GROUP}/providers/Microsoft.Insights/metricAlerts/too-quiet?api-version=2018-03-01"
     answer = platform.call("PUT", url, {"location": "global", "properties": rule})
     assert answer.status_code == 200, answer.text

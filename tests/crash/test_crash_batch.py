@@ -33,8 +33,11 @@ def _make(platform: Platform, servers: Servers) -> None:
         return
     platform.put(ENDPOINT, {"authMode": "AADToken"}, location="local")
     code = platform.upload_code("killed", "score.py", SCORE)
-    settings = {"codeConfiguration": {"codeId": code, "scoringScript": "score.py"}, "miniBatchSize": 1,
-                "environmentId": platform.ensure_environment()}  # fmt: skip
+    settings = {
+        "codeConfiguration": {"codeId": code, "scoringScript": "score.py"},
+        "miniBatchSize": 1,
+        "environmentId": platform.ensure_environment(),
+    }
     platform.put(f"{ENDPOINT}/deployments/v1", settings, location="local")
     platform.put(ENDPOINT, {"authMode": "AADToken", "defaults": {"deploymentName": "v1"}}, location="local")
 
@@ -53,10 +56,12 @@ def test_killed_meanwhile(
     servers = Servers.alone(platform)
     _make(platform, servers)
     key, to = {"Repeatability_Request-ID": request.node.name}, f"out-{request.node.name[-8:-1].replace(' ', '-')}"
-    body = {"properties": {
-        "inputData": {"files": {"jobInputType": "UriFolder", "uri": f"{PATHS}/in/"}},
-        "outputData": {"score": {"jobOutputType": "UriFolder", "uri": f"{PATHS}/{to}/"}},
-    }}  # fmt: skip
+    body = {
+        "properties": {
+            "inputData": {"files": {"jobInputType": "UriFolder", "uri": f"{PATHS}/in/"}},
+            "outputData": {"score": {"jobOutputType": "UriFolder", "uri": f"{PATHS}/{to}/"}},
+        }
+    }
     known = {one["name"] for one in platform.get(f"{ENDPOINT}/jobs")["value"]}
     name = platform.call("POST", f"{ENDPOINT}/jobs", body, key).json()["name"]
     eventually(lambda: moment(platform, name), "the moment", 60)

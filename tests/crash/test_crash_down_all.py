@@ -61,6 +61,9 @@ def test_all_ends_a_running_platform_too(own: Platform) -> None:
     marks = Marks(own.shared())
     own.submit("train-2", marks.command)
     marks.wait_until_running(own, "train-2")
+    assert {one["name"] for one in own.status()["processes"]} == {"supervisor", "server", "envoy"}, (
+        "nobody asked MLflow"
+    )
     ended = own.smalt("down", "--all", timeout_s=90)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Smalt has stopped.\n")

@@ -123,6 +123,9 @@ def fill(path: Path) -> None:
 
 def send(platform: Platform, account: str, container: str, name: str, sas: str, data: bytes) -> requests.Response:
     return requests.put(
-        f"{platform.url}/{account}.blob.{STORAGE_SUFFIX}/{container}/{name}?{sas}", data=data, verify=platform.ca,
-        headers={"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"}, timeout=30,
-    )  # fmt: skip
+        f"{platform.url}/{account}.blob.{STORAGE_SUFFIX}/{container}/{name}?{sas}",
+        data=data,
+        verify=platform.ca,
+        headers={"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"},
+        timeout=30,
+    )

@@ -92,7 +92,7 @@ def by_smalt(platform: Platform) -> Callable[..., subprocess.CompletedProcess[st
         command = [sys.executable, "-m", "smalt.cli", "ml", *arguments, "--root", str(platform.root)]
         return subprocess.run(
             command, env=clean_environment(), capture_output=True, text=True, timeout=240, check=False
-        )  # fmt: skip
+        )
 
     return run
 
@@ -148,8 +148,11 @@ def jobs(ml: Script, here: Here, folder: Path, workspace: str) -> None:
     assert "Streaming user_logs/std_log.txt" in told and "n is 5" in told
     job = ml(f"job show -n hello-{workspace}", *here)
     assert (job["status"], job["display_name"], job["inputs"], job["compute"]) == (
-        "Completed", "hello", {"n": "5"}, "azureml:cpu",
-    )  # fmt: skip
+        "Completed",
+        "hello",
+        {"n": "5"},
+        "azureml:cpu",
+    )
     assert ml(f"job download -n {job['name']} --output-name o -p {folder}/{workspace}", *here) is None
     assert [one.read_text() for one in (folder / workspace).rglob("x.txt")] == ["x"]
     pipeline = ml(f"job create -f {folder}/pipe.yml", *here)

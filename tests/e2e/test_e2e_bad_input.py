@@ -56,9 +56,11 @@ def test_a_job_that_cannot_run_is_refused_with_the_fields_name(
 
 def test_everything_that_is_wrong_is_told_at_once(platform: Platform) -> None:
     answer = platform.submit(
-        "wrong", "echo ${{inputs.missing}}", computeId=f"{HOME}/computes/no-such-cluster",
+        "wrong",
+        "echo ${{inputs.missing}}",
+        computeId=f"{HOME}/computes/no-such-cluster",
         inputs={"it": {"jobInputType": "uri_folder", "uri": "azureml:no-such-data:1"}},
-    )  # fmt: skip
+    )
     error = refused(answer, 400, "no-such-cluster", "no-such-data", "missing")
     assert len(error["details"]) == 3, error
 
@@ -86,9 +88,12 @@ def test_words_of_any_script_survive_a_round_trip(platform: Platform) -> None:
 @pytest.mark.parametrize("body", [b"{", b"[1]", b'"x"', b"\xff\xfe", b"[" * 100_000, b"null"])
 def test_a_body_that_is_no_object_is_a_400(platform: Platform, body: bytes) -> None:
     answer = requests.put(
-        f"{platform.url}{HOME}/data/x/versions/1?api-version=1", data=body, verify=platform.ca, timeout=20,
+        f"{platform.url}{HOME}/data/x/versions/1?api-version=1",
+        data=body,
+        verify=platform.ca,
+        timeout=20,
         headers={"Authorization": f"Bearer {platform.token()}", "Content-Type": "application/json"},
-    )  # fmt: skip
+    )
     refused(answer, 400)
 
 
@@ -101,9 +106,12 @@ def test_a_body_of_100_megabytes_is_refused_and_the_server_goes_on(platform: Pla
             yield b"x" * 1024 * 1024
 
     answer = requests.put(
-        f"{platform.url}{HOME}/data/x/versions/1?api-version=1", data=b"x" * size if announced else pieces(),
-        headers={"Authorization": f"Bearer {platform.token()}"}, verify=platform.ca, timeout=60,
-    )  # fmt: skip
+        f"{platform.url}{HOME}/data/x/versions/1?api-version=1",
+        data=b"x" * size if announced else pieces(),
+        headers={"Authorization": f"Bearer {platform.token()}"},
+        verify=platform.ca,
+        timeout=60,
+    )
     assert answer.status_code == 413, answer.text[:300]
     assert platform.get("")["name"] == "default" and platform.pid("server") == server
 
@@ -136,9 +144,12 @@ def test_tokens_that_are_wrong_in_one_respect(platform: Platform) -> None:
 def test_the_identity_endpoint_wants_its_header(platform: Platform) -> None:
     for headers in ({}, {"X-IDENTITY-HEADER": "guess"}):
         answer = requests.get(
-            f"{platform.url}/msi/token", params={"api-version": "2019-08-01", "resource": platform.url},
-            headers=headers, verify=platform.ca, timeout=20,
-        )  # fmt: skip
+            f"{platform.url}/msi/token",
+            params={"api-version": "2019-08-01", "resource": platform.url},
+            headers=headers,
+            verify=platform.ca,
+            timeout=20,
+        )
         assert answer.status_code == 401
 
 

@@ -35,6 +35,13 @@ def platform(told: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
         yield one
 
 
+def test_mlflows_process_makes_its_tables_and_does_not_stay(platform: Platform) -> None:
+    eventually(
+        lambda: "mlflow ended, until it is needed again" in platform.log("supervisor"), "MLflow's tables", 60, 0.2
+    )
+    assert {one["name"] for one in platform.status()["processes"]} == {"supervisor", "server", "envoy"}
+
+
 @pytest.mark.parametrize("script", ["tracking", "runs"])
 def test_the_official_clients(platform: Platform, scripts: Path, script: str) -> None:
     said = Client(client_python(), platform.variables).run(scripts / f"{script}.py")

@@ -54,9 +54,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def attached(platform: Platform, ray: RayCluster, folder: Path) -> Iterator[Platform]:
     done = platform.smalt(
-        "compute", "attach", CLUSTER, "--ray", ray.url, "--size", "Standard_DS1_v2", "--max", "2", "--idle", "600",
-        "--folder", str(folder),
-    )  # fmt: skip
+        "compute",
+        "attach",
+        CLUSTER,
+        "--ray",
+        ray.url,
+        "--size",
+        "Standard_DS1_v2",
+        "--max",
+        "2",
+        "--idle",
+        "600",
+        "--folder",
+        str(folder),
+    )
     assert done.returncode == 0, done.stderr
     yield platform
     for job in ("long", "doomed"):  # of a test that failed

@@ -39,9 +39,13 @@ def test_two_clusters_beside_each_other_and_a_node_that_dies(platform: Platform,
     code = (REPOSITORY / "scripts" / "distributed" / "ray_job.py").read_text()
     for name, what in (("ray-well", code), ("ray-dies", code + THEN_A_NODE_DIES)):
         answer = platform.submit(
-            name, COMMAND, environmentId=environment, environmentVariables={"CODE": what},
-            resources={"instanceCount": 2}, distribution={"distributionType": "Ray", "port": 6379},
-        )  # fmt: skip
+            name,
+            COMMAND,
+            environmentId=environment,
+            environmentVariables={"CODE": what},
+            resources={"instanceCount": 2},
+            distribution={"distributionType": "Ray", "port": 6379},
+        )
         assert answer.status_code == 201, answer.text
     platform.wait_for("ray-well", "Completed", timeout_s=240)
     platform.wait_for("ray-dies", "Failed", timeout_s=60)

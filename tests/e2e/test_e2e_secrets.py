@@ -209,8 +209,11 @@ def files_with(text: str, root: Path) -> set[str]:
 
 def plain_connection() -> dict[str, Any]:
     return {
-        "category": "ApiKey", "authType": "ApiKey", "target": "https://service.example", "credentials": {"key": SECRET}
-    }  # fmt: skip
+        "category": "ApiKey",
+        "authType": "ApiKey",
+        "target": "https://service.example",
+        "credentials": {"key": SECRET},
+    }
 
 
 def opened(platform: Platform, path: str) -> dict[str, Any]:

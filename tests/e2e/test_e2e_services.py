@@ -133,9 +133,12 @@ def test_a_browser_comes_by_a_link_and_a_websocket_goes_on(platform: Platform, s
     assert ask(platform, url, Cookie=cookie)[0] == 200
     assert ask(platform, url, Cookie=cookie, Origin="https://evil.example")[0] == 403
     upgrade = {
-        "Cookie": cookie, "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
+        "Cookie": cookie,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec_WebSocket_Version": "13",
         "Sec_WebSocket_Key": base64.b64encode(os.urandom(16)).decode(),
-    }  # fmt: skip
+    }
     assert ask(platform, url, **upgrade)[0] == 403
     status, said, line = ask(platform, url, Origin=url.rstrip("/"), **upgrade)
     assert status == 101, said
@@ -195,10 +198,22 @@ def test_ssh_forwards_the_jobs_ports(platform: Platform, served: dict[str, Any],
     port = free_port()
     proxy = f"{sys.executable} -m smalt.cli ssh-proxy --root {platform.root} served"
     command = [
-        "ssh", "-o", f"ProxyCommand={proxy}", "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={os.devnull}",
-        "-o", "ExitOnForwardFailure=yes", "-i", str(key), "-L", f"{port}:localhost:{served['my_app']['port']}",
-        "served", "echo in; cat",
-    ]  # fmt: skip
+        "ssh",
+        "-o",
+        f"ProxyCommand={proxy}",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        f"UserKnownHostsFile={os.devnull}",
+        "-o",
+        "ExitOnForwardFailure=yes",
+        "-i",
+        str(key),
+        "-L",
+        f"{port}:localhost:{served['my_app']['port']}",
+        "served",
+        "echo in; cat",
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=clean_environment(), text=True, **pipes) as process:
         assert process.stdout and process.stdin

@@ -21,11 +21,13 @@ def swept(platform: Platform, algorithm: str, name: str) -> None:
         """-d '{"run_id": "'"$MLFLOW_RUN_ID"'", "key": "score", "value": ${{search_space.x}}, "timestamp": 1, "step": 0}'"""
     )
     body = {
-        "jobType": "Sweep", "trial": {"command": command, "environmentId": platform.ensure_environment()},
-        "searchSpace": {"x": ["uniform", [0, 1]]}, "samplingAlgorithm": {"samplingAlgorithmType": algorithm},
+        "jobType": "Sweep",
+        "trial": {"command": command, "environmentId": platform.ensure_environment()},
+        "searchSpace": {"x": ["uniform", [0, 1]]},
+        "samplingAlgorithm": {"samplingAlgorithmType": algorithm},
         "objective": {"goal": "maximize", "primaryMetric": "score"},
         "limits": {"jobLimitsType": "Sweep", "maxTotalTrials": TRIALS, "maxConcurrentTrials": 3},
-    }  # fmt: skip
+    }
     assert platform.call("PUT", f"jobs/{name}", {"properties": body}).status_code == 201
 
 
@@ -40,8 +42,9 @@ def test_a_sweep_survives_a_server_that_is_killed(platform: Platform, algorithm:
     for ended in (1, 5, 9):
         eventually(
             lambda ended=ended: sum(one["status"] == "Completed" for one in children(platform, name)) >= ended,
-            f"{ended} trials", 60,
-        )  # fmt: skip
+            f"{ended} trials",
+            60,
+        )
         platform.restarted("server", platform.kill("server"))
         platform.wait_until_it_answers()
     shown = platform.wait_for(name, "Completed", timeout_s=120)

@@ -101,9 +101,12 @@ def test_a_job_connects_to_no_job(platform: Platform) -> None:
     eventually(lambda: platform.job_log("other") == "begun\n", "the job's first line", 120)
     token = connect(platform, "other", "printenv", "AZUREML_RUN_TOKEN").stdout.strip()
     answer = requests.post(
-        f"{platform.url}/connect/v1{HOME}/jobs/other/nodes/0", data=b'{"argv": ["id"]}\n', verify=platform.ca,
-        headers={"Authorization": f"Bearer {token}"}, timeout=20,
-    )  # fmt: skip
+        f"{platform.url}/connect/v1{HOME}/jobs/other/nodes/0",
+        data=b'{"argv": ["id"]}\n',
+        verify=platform.ca,
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=20,
+    )
     assert answer.status_code == 403
     for path, status in (("jobs/none/nodes/0", 404), ("jobs/other/nodes/1", 400), ("jobs/other", 404)):
         owner = {"Authorization": f"Bearer {platform.token()}"}
@@ -112,9 +115,12 @@ def test_a_job_connects_to_no_job(platform: Platform) -> None:
         )
         assert wrong.status_code == status and wrong.json()["error"]["message"], path
     nonsense = requests.post(
-        f"{platform.url}/connect/v1{HOME}/jobs/other/nodes/0", data=b"[1]\n", verify=platform.ca, timeout=20,
+        f"{platform.url}/connect/v1{HOME}/jobs/other/nodes/0",
+        data=b"[1]\n",
+        verify=platform.ca,
+        timeout=20,
         headers={"Authorization": f"Bearer {platform.token()}"},
-    )  # fmt: skip
+    )
     assert nonsense.status_code == 400
     platform.call("POST", "jobs/other/cancel")
 

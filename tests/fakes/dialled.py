@@ -200,3 +200,9 @@ class Dialled:
         while not true():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.01)
+
+
+def begun(harness: Any, name: str) -> None:
+    harness.engine.ensure(harness.task(name))
+    harness.changes.running(name)
+    harness.dialled.until(lambda: harness.started() == 1)

@@ -21,9 +21,10 @@ def _facet(*required: str, **properties: Any) -> dict[str, Any]:
 
 def _named(**facets: Any) -> dict[str, Any]:
     return {
-        "type": "object", "required": ["namespace", "name"],
+        "type": "object",
+        "required": ["namespace", "name"],
         "properties": {"namespace": _TEXT, "name": _TEXT, "facets": {**_FACETS, "properties": facets}},
-    }  # fmt: skip
+    }
 
 
 _RUN_ID = {"type": "object", "required": ["runId"], "properties": {"runId": {**_TEXT, "format": "uuid"}}}

@@ -17,9 +17,14 @@ def component(harness: Harness, name: str, version: str = "1", anonymous: bool =
     """Its id. Without `inputs` and `outputs` it takes a folder and a number, and makes a folder."""
     inputs = {"data": {"type": "uri_folder"}, "rate": {"type": "number", "default": "0.1"}}
     written = {
-        "type": "command", "command": "python step.py", "environment": CURATED, "inputs": inputs,
-        "outputs": {"made": {"type": "uri_folder"}}, "is_deterministic": True, **spec,
-    }  # fmt: skip
+        "type": "command",
+        "command": "python step.py",
+        "environment": CURATED,
+        "inputs": inputs,
+        "outputs": {"made": {"type": "uri_folder"}},
+        "is_deterministic": True,
+        **spec,
+    }
     url = f"{COMPONENTS}/{name}/versions/{version}"
     answer = harness.put(url, {"properties": {"componentSpec": written, "isAnonymous": anonymous}})
     assert answer.status_code in (200, 201), answer.text

@@ -262,10 +262,25 @@ class Harness:
         tokens, hub = FakeTokens(), Hub()
         self.database.follow(hub.told)
         self.platform = Platform(
-            self.settings, self.database, self.clock, hub, self.engine, self.environments, self.blobs,
-            tracking or self.tracking, self.models, self.gateway, tokens, tokens, Secrets(keyring), accounts.account_keys,
-            self.grants, Audit(self.database, self.clock), Servers(self.database, self.clock), self.ray,
-        )  # fmt: skip
+            self.settings,
+            self.database,
+            self.clock,
+            hub,
+            self.engine,
+            self.environments,
+            self.blobs,
+            tracking or self.tracking,
+            self.models,
+            self.gateway,
+            tokens,
+            tokens,
+            Secrets(keyring),
+            accounts.account_keys,
+            self.grants,
+            Audit(self.database, self.clock),
+            Servers(self.database, self.clock),
+            self.ray,
+        )
         self.kinds = Kinds([*_scanned(), *kinds])
         self.crud = Crud(self.kinds)
         self.loop = self.new_loop()
@@ -291,10 +306,18 @@ class Harness:
         for key, kind in ((f"/subscriptions/{SUBSCRIPTION}", "subscriptions"), (GROUP, "resourcegroups")):
             with self.database.write() as connection:
                 resources.insert(
-                    connection, key=key.lower(), written=key, kind=kind, parent=key.lower().rpartition("/resourcegroups")[0],
-                    name=key.rsplit("/", 1)[-1], spec={"properties": {}}, status={}, state="Succeeded", now=self.clock(),
+                    connection,
+                    key=key.lower(),
+                    written=key,
+                    kind=kind,
+                    parent=key.lower().rpartition("/resourcegroups")[0],
+                    name=key.rsplit("/", 1)[-1],
+                    spec={"properties": {}},
+                    status={},
+                    state="Succeeded",
+                    now=self.clock(),
                     by="test",
-                )  # fmt: skip
+                )
         self.put(WORKSPACE, {"location": "local", "properties": {}})
         self.settle()
 

@@ -11,9 +11,18 @@ from smalt.store.resources import Row
 
 def insert(database: Database, key: str, **more: Any) -> None:
     values: dict[str, Any] = {
-        "key": key, "written": key, "kind": "things", "parent": "/w", "name": key, "spec": {"properties": {}}, "status": {},
-        "state": "New", "now": 1.0, "by": "ada", **more,
-    }  # fmt: skip
+        "key": key,
+        "written": key,
+        "kind": "things",
+        "parent": "/w",
+        "name": key,
+        "spec": {"properties": {}},
+        "status": {},
+        "state": "New",
+        "now": 1.0,
+        "by": "ada",
+        **more,
+    }
     with database.write() as connection:
         resources.insert(connection, **values)
 

@@ -80,9 +80,16 @@ class Site:
                 select(schema.experiments.c.experiment_id).where(schema.experiments.c.workspace == mlflow_name(HOME))
             )
             values = {
-                "run_uuid": run_id, "name": f"name of {run_id}", "source_type": "UNKNOWN", "status": "RUNNING", "user_id": "ada",
-                "start_time": 1_800_000_000_000, "lifecycle_stage": "active", "artifact_uri": "x", "experiment_id": experiment,
-            }  # fmt: skip
+                "run_uuid": run_id,
+                "name": f"name of {run_id}",
+                "source_type": "UNKNOWN",
+                "status": "RUNNING",
+                "user_id": "ada",
+                "start_time": 1_800_000_000_000,
+                "lifecycle_stage": "active",
+                "artifact_uri": "x",
+                "experiment_id": experiment,
+            }
             connection.execute(insert(schema.runs).values(values | columns))
         if parent:
             self.mlflow_tags(run_id, heard=False, **{"mlflow.parentRunId": parent})

@@ -19,11 +19,15 @@ GRID = {"samplingAlgorithmType": "Grid"}
 def document(trials: int = 4, at_once: int = 2, **properties: Any) -> dict[str, Any]:
     limits = {"jobLimitsType": "Sweep", "maxTotalTrials": trials, "maxConcurrentTrials": at_once}
     body: dict[str, Any] = {
-        "jobType": "Sweep", "trial": TRIAL, "searchSpace": SPACE, "inputs": {}, "outputs": {},
+        "jobType": "Sweep",
+        "trial": TRIAL,
+        "searchSpace": SPACE,
+        "inputs": {},
+        "outputs": {},
         "objective": {"goal": "maximize", "primaryMetric": METRIC},
         "samplingAlgorithm": {"samplingAlgorithmType": "Random", "seed": 1},
         **properties,
-    }  # fmt: skip
+    }
     body["limits"] = {**limits, **properties.get("limits", {})}
     return body
 

@@ -76,11 +76,18 @@ class TwoServers(Harness):
         accounts = Accounts(database, keyring)
         self._second_database = database
         second = replace(
-            first, database=database, hub=hub, engine=FakeEngine(), environments=FakeEnvironments(self.environments.ready),
-            gateway=FakeGateway(), blobs=BlobAccounts(accounts, FolderStore(root / "blobs")), secrets=Secrets(keyring),
-            account_keys=accounts.account_keys, audit=Audit(database, self.clock),
+            first,
+            database=database,
+            hub=hub,
+            engine=FakeEngine(),
+            environments=FakeEnvironments(self.environments.ready),
+            gateway=FakeGateway(),
+            blobs=BlobAccounts(accounts, FolderStore(root / "blobs")),
+            secrets=Secrets(keyring),
+            account_keys=accounts.account_keys,
+            audit=Audit(database, self.clock),
             servers=Servers(database, self.clock, "second", "https://second:2"),
-        )  # fmt: skip
+        )
         self.platforms = first, second
         self.platform, engines = first, (self.engine, second.engine)
         for one in self.platforms:

@@ -35,9 +35,13 @@ QUIET = {
 def azure_cli_python() -> Path:
     """The Python of an environment with azure-cli, and with pip, which adds extensions; made where missing (a minute)."""
     return install(
-        CLIENTS / f"azure-cli-{AZURE_CLI}", CLIENTS / "cache", clean_environment(),
-        lambda text: print(text, file=sys.stderr), [f"azure-cli=={AZURE_CLI}", "pip"], CONSTRAINTS,
-    )  # fmt: skip
+        CLIENTS / f"azure-cli-{AZURE_CLI}",
+        CLIENTS / "cache",
+        clean_environment(),
+        lambda text: print(text, file=sys.stderr),
+        [f"azure-cli=={AZURE_CLI}", "pip"],
+        CONSTRAINTS,
+    )
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,13 @@ class AzureCli:
         """The exit code is the caller's to check."""
         own = {"AZURE_CONFIG_DIR": str(self.folder), "AZURE_EXTENSION_DIR": str(self.folder / "extensions"), **QUIET}
         return subprocess.run(
-            [str(self.python), "-Im", "azure.cli", *arguments], env={**clean_environment(), **own, **self.variables},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            [str(self.python), "-Im", "azure.cli", *arguments],
+            env={**clean_environment(), **own, **self.variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     def __call__(self, *arguments: str) -> Any:
         """What it printed, parsed; None where that is nothing. Fails the test where it does not end well."""

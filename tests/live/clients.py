@@ -37,9 +37,15 @@ class Client:
         command = [str(self.python), str(script), *arguments]
         try:
             done = subprocess.run(
-                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                timeout=timeout_s, cwd=script.parent, check=False,
-            )  # fmt: skip
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout_s,
+                cwd=script.parent,
+                check=False,
+            )
         except subprocess.TimeoutExpired as error:
             said = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
             raise AssertionError(f"{script.name} did not end within {timeout_s:g} s; it said:\n{said}") from None

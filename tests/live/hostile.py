@@ -65,8 +65,11 @@ def make(platform: Platform) -> None:
     platform.put(
         "onlineEndpoints/seen", {"authMode": "Key", "description": ENDLESS}, location="local", tags={"a": NASTY}
     )
-    runs = {"environmentId": environment, "codeConfiguration": {"codeId": code, "scoringScript": "hostile.py"},
-            "instanceType": "Standard_DS3_v2"}  # fmt: skip
+    runs = {
+        "environmentId": environment,
+        "codeConfiguration": {"codeId": code, "scoringScript": "hostile.py"},
+        "instanceType": "Standard_DS3_v2",
+    }
     deployment = {"location": "local", "sku": {"name": "Default", "capacity": 1}, "properties": runs}
     _made(platform.call("PUT", "onlineEndpoints/seen/deployments/blue", deployment))
     platform.put("batchEndpoints/seen-nightly", {"authMode": "AADToken", "description": ENDLESS}, location="local")

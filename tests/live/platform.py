@@ -161,9 +161,12 @@ class Platform:
     def token(self, resource: str = "") -> str:
         """From the managed-identity endpoint, as the owner of the root. `resource`: the audience, ARM's by default."""
         answer = requests.get(
-            f"{self.url}/msi/token", params={"api-version": "2019-08-01", "resource": resource or self.url},
-            headers={"X-IDENTITY-HEADER": self.variables["IDENTITY_HEADER"]}, verify=self.ca, timeout=20,
-        )  # fmt: skip
+            f"{self.url}/msi/token",
+            params={"api-version": "2019-08-01", "resource": resource or self.url},
+            headers={"X-IDENTITY-HEADER": self.variables["IDENTITY_HEADER"]},
+            verify=self.ca,
+            timeout=20,
+        )
         answer.raise_for_status()
         return answer.json()["access_token"]
 
@@ -180,9 +183,13 @@ class Platform:
         full = path if path.startswith("/") else f"{HOME}/{path}"
         mark = "&" if "?" in full else "?"
         return self._session.request(
-            method, f"{self.url}{full}{mark}api-version={API}", json=body, verify=self.ca, timeout=timeout_s,
+            method,
+            f"{self.url}{full}{mark}api-version={API}",
+            json=body,
+            verify=self.ca,
+            timeout=timeout_s,
             headers={"Authorization": f"Bearer {self._token[0]}", **(headers or {})},
-        )  # fmt: skip
+        )
 
     def get(self, path: str) -> dict[str, Any]:
         answer = self.call("GET", path)
@@ -224,9 +231,12 @@ class Platform:
             upload = self.call("POST", f"{path}/startPendingUpload", {}).json()["blobReferenceForConsumption"]
             base, _, sas = upload["credential"]["sasUri"].partition("?")
             sent = requests.put(
-                f"{base}/{file}?{sas}", data=data, verify=self.ca, timeout=20,
+                f"{base}/{file}?{sas}",
+                data=data,
+                verify=self.ca,
+                timeout=20,
                 headers={"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"},
-            )  # fmt: skip
+            )
             assert sent.status_code == 201, sent.text
             self.put(path, {"codeUri": base})
         return f"{HOME}/{path}"

@@ -86,9 +86,12 @@ class Site:
     def score(self, deployment: str = "") -> requests.Response:
         more = {"azureml-model-deployment": deployment} if deployment else {}
         return requests.post(
-            f"{self.platform.url}/endpoints/drill/score", json={}, verify=self.platform.ca, timeout=30,
+            f"{self.platform.url}/endpoints/drill/score",
+            json={},
+            verify=self.platform.ca,
+            timeout=30,
             headers={"Authorization": f"Bearer {self._key}", **more},
-        )  # fmt: skip
+        )
 
     def under_load(self, what: Callable[[], None], clients: int = 3) -> Counter[int]:
         """Which statuses there were while `what` was done."""

@@ -35,7 +35,10 @@ class Endpoint:
 
     def create(self, instances: int) -> None:
         platform = self.platform
-        platform.put("environments/serving/versions/1", {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", "condaFile": _CONDA})  # fmt: skip
+        platform.put(
+            "environments/serving/versions/1",
+            {"image": "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", "condaFile": _CONDA},
+        )
         platform.put(f"onlineEndpoints/{self.name}", {"authMode": "Key"}, location="local")
         self.finish(self.deploy(instances, "first"))
         platform.put(f"onlineEndpoints/{self.name}", {"authMode": "Key", "traffic": {"blue": 100}}, location="local")
@@ -51,9 +54,10 @@ class Endpoint:
             "instanceType": "Standard_DS3_v2",
         }
         answer = self.platform.call(
-            "PUT", f"onlineEndpoints/{self.name}/deployments/blue",
+            "PUT",
+            f"onlineEndpoints/{self.name}/deployments/blue",
             {"location": "local", "sku": {"name": "Default", "capacity": instances}, "properties": properties},
-        )  # fmt: skip
+        )
         assert answer.status_code in (200, 201), answer.text
         return answer
 

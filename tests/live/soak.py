@@ -38,7 +38,7 @@ from live.soak_jobs import (
     Tally,
     dealt,
     prepare,
-)  # fmt: skip
+)
 
 _ONE_AT_A_TIME = 0.8  # else the other is killed before this one answers again
 _FIRES_IN_S = 10
@@ -204,9 +204,14 @@ class Soak:
         return found
 
     def _send(
-        self, through: Platform, method: str, path: str, body: Any, good: tuple[int, ...],
+        self,
+        through: Platform,
+        method: str,
+        path: str,
+        body: Any,
+        good: tuple[int, ...],
         headers: Mapping[str, str] | None = None,
-    ) -> requests.Response:  # fmt: skip
+    ) -> requests.Response:
         """Again while a server is away, as clients do: what was answered has happened."""
 
         def answered() -> list[requests.Response]:  # one that is an error is false

@@ -72,29 +72,48 @@ def prepare(platform: Platform, servers: Servers) -> None:
     pause: dict[str, Any] = {"type": "number", "default": "0"}
     components = {
         "note": {
-            "type": "command", "command": script("${{inputs.part}}", f"sleep ${{{{inputs.pause}}}} && {_MAKES}"),
-            "inputs": {"tally": _TALLY, "part": {"type": "string"}, "pause": pause,
-                       "after": {"type": "uri_folder", "optional": True}},
+            "type": "command",
+            "command": script("${{inputs.part}}", f"sleep ${{{{inputs.pause}}}} && {_MAKES}"),
+            "inputs": {
+                "tally": _TALLY,
+                "part": {"type": "string"},
+                "pause": pause,
+                "after": {"type": "uri_folder", "optional": True},
+            },
             "outputs": {"made": {"type": "uri_folder"}},
         },
         "trial": {
             "type": "command",
-            "command": script(_TRIAL, f"sleep ${{{{inputs.pause}}}} && {_MAKES} && {_LOGS_ITS_SCORE % '${{inputs.x}}'}"),
+            "command": script(
+                _TRIAL, f"sleep ${{{{inputs.pause}}}} && {_MAKES} && {_LOGS_ITS_SCORE % '${{inputs.x}}'}"
+            ),
             "inputs": {"tally": _TALLY, "x": {"type": "number"}, "pause": pause, "after": {"type": "uri_folder"}},
             "outputs": {"made": {"type": "uri_folder"}},
         },
         "count": {
-            "type": "parallel", "input_data": "${{inputs.files}}", "mini_batch_size": "1",
-            "max_concurrency_per_instance": 1, "resources": {"instance_count": 2},
+            "type": "parallel",
+            "input_data": "${{inputs.files}}",
+            "mini_batch_size": "1",
+            "max_concurrency_per_instance": 1,
+            "resources": {"instance_count": 2},
             "retry_settings": {"max_retries": 2, "timeout": 2 * HOLD_S},
-            "task": {"type": "run_function", "code": f"azureml:{code}", "entry_script": "count.py",
-                     "environment": f"azureml:{_ENVIRONMENT}", "program_arguments": "--pause ${{inputs.pause}}",
-                     "append_row_to": "${{outputs.rows}}"},
-            "inputs": {"tally": _TALLY, "files": {"type": "uri_folder"}, "pause": pause,
-                       "after": {"type": "uri_folder"}},
+            "task": {
+                "type": "run_function",
+                "code": f"azureml:{code}",
+                "entry_script": "count.py",
+                "environment": f"azureml:{_ENVIRONMENT}",
+                "program_arguments": "--pause ${{inputs.pause}}",
+                "append_row_to": "${{outputs.rows}}",
+            },
+            "inputs": {
+                "tally": _TALLY,
+                "files": {"type": "uri_folder"},
+                "pause": pause,
+                "after": {"type": "uri_folder"},
+            },
             "outputs": {"rows": {"type": "uri_file"}},
         },
-    }  # fmt: skip
+    }
     for name, spec in components.items():
         path = f"components/soak-{name}/versions/1"
         if platform.call("GET", path).status_code != 200:
@@ -103,10 +122,14 @@ def prepare(platform: Platform, servers: Servers) -> None:
         platform.put(ENDPOINT, {"authMode": "AADToken"}, location="local")
         code = platform.upload_code("soak-score", "score.py", _SCORES)
         settings = {
-            "codeConfiguration": {"codeId": code, "scoringScript": "score.py"}, "environmentId": _ENVIRONMENT,
-            "miniBatchSize": 1, "outputFileName": "rows.txt", "resources": {"instanceCount": 2},
-            "maxConcurrencyPerInstance": 1, "retrySettings": {"maxRetries": 2, "timeout": f"PT{2 * HOLD_S}S"},
-        }  # fmt: skip
+            "codeConfiguration": {"codeId": code, "scoringScript": "score.py"},
+            "environmentId": _ENVIRONMENT,
+            "miniBatchSize": 1,
+            "outputFileName": "rows.txt",
+            "resources": {"instanceCount": 2},
+            "maxConcurrencyPerInstance": 1,
+            "retrySettings": {"maxRetries": 2, "timeout": f"PT{2 * HOLD_S}S"},
+        }
         platform.put(f"{ENDPOINT}/deployments/v1", settings, location="local")
         platform.put(ENDPOINT, {"authMode": "AADToken", "defaults": {"deploymentName": "v1"}}, location="local")
 
@@ -157,12 +180,14 @@ class Job:
     def sweep(self) -> dict[str, Any]:
         said = script(_TRIAL, f"sleep {self.pause_s:.2f} && {_LOGS_ITS_SCORE % '${{search_space.x}}'}")
         return {
-            "jobType": "Sweep", "searchSpace": {"x": ["uniform", [0, 1]]}, "inputs": self.inputs(),
+            "jobType": "Sweep",
+            "searchSpace": {"x": ["uniform", [0, 1]]},
+            "inputs": self.inputs(),
             "trial": {"command": said, "environmentId": _ENVIRONMENT},
             "samplingAlgorithm": {"samplingAlgorithmType": "Random", "seed": self.seed},
             "objective": {"goal": "maximize", "primaryMetric": "score"},
             "limits": {"jobLimitsType": "Sweep", "maxTotalTrials": TRIALS, "maxConcurrentTrials": 2},
-        }  # fmt: skip
+        }
 
     def pipeline(self) -> dict[str, Any]:
         """first → a sweep and a parallel step side by side → last."""
@@ -170,25 +195,41 @@ class Job:
         after = {"tally": tally, "pause": pause, "after": _literal("${{parent.jobs.first.outputs.made}}")}
         note = "azureml:soak-note:1"
         steps = {
-            "first": {"type": "command", "componentId": note, "inputs": {"tally": tally, "pause": pause, "part": _literal("first")}},
+            "first": {
+                "type": "command",
+                "componentId": note,
+                "inputs": {"tally": tally, "pause": pause, "part": _literal("first")},
+            },
             "tune": {
-                "type": "sweep", "trial": {"componentId": "azureml:soak-trial:1"}, "inputs": after,
-                "search_space": {"x": {"type": "uniform", "min_value": 0, "max_value": 1}}, "sampling_algorithm": "random",
+                "type": "sweep",
+                "trial": {"componentId": "azureml:soak-trial:1"},
+                "inputs": after,
+                "search_space": {"x": {"type": "uniform", "min_value": 0, "max_value": 1}},
+                "sampling_algorithm": "random",
                 "objective": {"goal": "maximize", "primary_metric": "score"},
                 "limits": {"max_total_trials": TRIALS, "max_concurrent_trials": 1},
             },
-            "count": {"type": "parallel", "componentId": "azureml:soak-count:1",
-                      "inputs": {**after, "files": _literal("${{parent.inputs.files}}")},
-                      "outputs": {"rows": {"value": "${{parent.outputs.rows}}", "type": "literal"}}},
-            "last": {"type": "command", "componentId": note,
-                     "inputs": {**after, "after": _literal("${{parent.jobs.tune.outputs.made}}"), "part": _literal("last")}},
-        }  # fmt: skip
+            "count": {
+                "type": "parallel",
+                "componentId": "azureml:soak-count:1",
+                "inputs": {**after, "files": _literal("${{parent.inputs.files}}")},
+                "outputs": {"rows": {"value": "${{parent.outputs.rows}}", "type": "literal"}},
+            },
+            "last": {
+                "type": "command",
+                "componentId": note,
+                "inputs": {**after, "after": _literal("${{parent.jobs.tune.outputs.made}}"), "part": _literal("last")},
+            },
+        }
         files = {"jobInputType": "uri_folder", "uri": f"{PATHS}/soak/files/"}
         rows = {"jobOutputType": "uri_file", "uri": f"{self.uri}/rows.txt"}
         return {
-            "jobType": "Pipeline", "jobs": steps, "inputs": self.inputs(files=files), "outputs": {"rows": rows},
+            "jobType": "Pipeline",
+            "jobs": steps,
+            "inputs": self.inputs(files=files),
+            "outputs": {"rows": rows},
             "settings": {"force_rerun": True},
-        }  # fmt: skip
+        }
 
     def invocation(self) -> dict[str, Any]:
         """Of the batch endpoint. Each file says how long it takes."""
@@ -213,8 +254,10 @@ FAILS = Sort("failing command", lambda job: job.command(after=" && exit 3"), end
 TIMED = Sort(
     "command that takes too long",
     lambda job: job.command(f"sleep {HOLD_S}", limits={"timeout": "PT4S", "jobLimitsType": "Command"}),
-    end="Failed", share=1, unfinished=True,
-)  # fmt: skip
+    end="Failed",
+    share=1,
+    unfinished=True,
+)
 SPOT = Sort("Spot job", lambda job: job.command(queueSettings={"jobTier": "Spot"}), share=3, again=True)
 GANG = Sort("gang", lambda job: job.command(part="$RANK", **_TWO_OF_TWO), parts=("0", "1", "2", "3"))
 SWEEP = Sort("sweep", lambda job: job.sweep(), parts=_TRIALS)

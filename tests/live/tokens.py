@@ -28,9 +28,12 @@ def other_claims(token: str, **changed: Any) -> str:
 def container_sas(account: str, key: str, container: str, permission: str = "rwdlac", minutes: float = 10) -> str:
     """As azure-storage-blob signs it. `minutes` from now, negative for one that is over."""
     return generate_container_sas(
-        account, container, account_key=key,
-        permission=ContainerSasPermissions.from_string(permission), expiry=datetime.now(UTC) + timedelta(minutes=minutes),
-    )  # fmt: skip
+        account,
+        container,
+        account_key=key,
+        permission=ContainerSasPermissions.from_string(permission),
+        expiry=datetime.now(UTC) + timedelta(minutes=minutes),
+    )
 
 
 def raw_request(port: int, ca: Path, head: str, body: bytes = b"") -> tuple[int, bytes]:

@@ -12,16 +12,18 @@ from smalt.cli.options import (
     Database,
     Direction,
     Host,
-    Isolation,
+    IsolationOption,
     Jobs,
     Json,
-    Models,
+    ModelsOption,
     Node,
+    OpenLineage,
     Port,
     Ray,
     RayToken,
     Root,
     Shell,
+    Show,
     Store,
     Workspace,
 )
@@ -65,26 +67,10 @@ def up(
     port: Port = None,
     database_url: Database = None,
     store_url: Store = None,
-    isolation: Annotated[
-        Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
-    ] = None,
-    show: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A folder or file of this machine that jobs may read; repeatable.  [default: none, or as last time]"
-        ),
-    ] = None,
-    openlineage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|URL",
-            help="Where OpenLineage's events of jobs go; '' for nowhere.  [default: nowhere, or as last time]",
-        ),
-    ] = None,
-    models: Annotated[
-        Models | None,
-        typer.Option(help="Which models endpoints load: safe refuses pickles.  [default: any, or as last time]"),
-    ] = None,
+    isolation: IsolationOption = None,
+    show: Show = None,
+    openlineage: OpenLineage = None,
+    models: ModelsOption = None,
     ray: Ray = None,
     ray_token_file: RayToken = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; return when ready.")] = False,

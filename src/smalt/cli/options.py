@@ -1,4 +1,4 @@
-"""Options that several commands have, and the values that they may take."""
+"""The options of `smalt up`, those that several commands have, and the values that they may take."""
 
 from __future__ import annotations
 
@@ -66,6 +66,26 @@ Store = Annotated[
         help="Where blobs are: s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or a folder; who we are"
         " there is in AWS_…, AZURE_STORAGE_… or GOOGLE_… variables.  [default: blobs/ in the root, or as last time]",
     ),
+]
+IsolationOption = Annotated[
+    Isolation | None, typer.Option(help="What keeps jobs from the platform.  [default: auto, or as last time]")
+]
+Show = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A folder or file of this machine that jobs may read; repeatable.  [default: none, or as last time]"
+    ),
+]
+OpenLineage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|URL",
+        help="Where OpenLineage's events of jobs go; '' for nowhere.  [default: nowhere, or as last time]",
+    ),
+]
+ModelsOption = Annotated[
+    Models | None,
+    typer.Option(help="Which models endpoints load: safe refuses pickles.  [default: any, or as last time]"),
 ]
 Ray = Annotated[
     str | None,

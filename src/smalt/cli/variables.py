@@ -11,7 +11,7 @@ from smalt.settings import CLOUD, RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Setti
 
 
 def client_variables(settings: Settings, identity_secret: str) -> dict[str, str]:
-    """Names and values as azure-ai-ml, azure-identity, azure-storage-blob, mlflow and azure-cli read them."""
+    """Names and values as azure-ai-ml, azure-identity, azureml-fsspec, mlflow and azure-cli read them."""
     bundle = str(settings.tls / "bundle.pem")
     return {
         "ARM_CLOUD_METADATA_URL": settings.metadata_url,
@@ -26,6 +26,7 @@ def client_variables(settings: Settings, identity_secret: str) -> dict[str, str]
         "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{settings.url}/",
         "AZURE_EXTENSION_INDEX_URL": f"{settings.url}/extensions/index.json",  # else az looks for `ml` at Microsoft's
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
+        "AZUREML_ARM_SUBSCRIPTION": SUBSCRIPTION,  # azureml-fsspec, of an azureml:// that does not say it
         "AZUREML_ARM_RESOURCEGROUP": RESOURCE_GROUP,
         "AZUREML_ARM_WORKSPACE_NAME": WORKSPACE,
     }

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ids import ResourceId
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.endpoint_keys import KEY
 from smalt.gateway.clusters import SERVER, SERVICES, cluster_name
@@ -299,9 +300,9 @@ def _refusals(endpoint: EndpointRoute) -> list[Document]:
 
 
 def _scopes_above(workspace: str) -> list[str]:
-    """'' (everything), and each id that the workspace is at or below."""
-    parts = workspace.lower().strip("/").split("/")
-    return ["", *("/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1))]
+    """'' (everything), and the keys of the workspace and of all that it is in."""
+    id_ = ResourceId.parse(workspace)
+    return ["", id_.key, *(one.key for one in id_.ancestors)]
 
 
 def _claim_is_not(claim: str, values: Sequence[str]) -> Document:

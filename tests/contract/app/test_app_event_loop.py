@@ -106,8 +106,11 @@ def test_a_slow_database_does_not_stop_the_event_loop(
     scope = {"scope": HOME, "kind": "job", "name": "job:none"}
     header = site.platform.identity_headers.mint(Principal("o", "job:none", "job", TENANT, scope=HOME), 60)
     headers = {
-        "arm": site.token(**scope), "blob": site.token(STORAGE_AUDIENCE, **scope), "header": {"x-identity-header": header}, "sas": {},
-    }[what]  # fmt: skip
+        "arm": site.token(**scope),
+        "blob": site.token(STORAGE_AUDIENCE, **scope),
+        "header": {"x-identity-header": header},
+        "sas": {},
+    }[what]
     headers = headers | {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2023-11-03"}
 
     async def main() -> float:
@@ -190,9 +193,19 @@ def test_a_body_that_breaks_off_leaves_no_traceback(
         sent.append(message)
 
     scope = {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers,
-        "scheme": "https", "client": None, "server": None, "http_version": "1.1", "root_path": "", "asgi": {"spec_version": "2.3"},
-    }  # fmt: skip
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "scheme": "https",
+        "client": None,
+        "server": None,
+        "http_version": "1.1",
+        "root_path": "",
+        "asgi": {"spec_version": "2.3"},
+    }
     asyncio.run(site.server.app(scope, receive, send))
     assert [message["status"] for message in sent if "status" in message and message["status"] >= 500] == []
     assert not [record for record in caplog.records if record.exc_info or "Traceback" in record.getMessage()]
@@ -200,10 +213,24 @@ def test_a_body_that_breaks_off_leaves_no_traceback(
 
 @pytest.mark.parametrize(
     "path",
-    ["/healthz", "/constraints/x.txt", "/constraints/%3Cscript%3E", "/msi/token", "/metadata/endpoints", "/nothing", "/login", "/jobs/x",
-     "/adfs/oauth2/token", f"{HOME}/jobs", "/subscriptions/%3Cscript%3E/x", f"/history/v1.0{HOME}/runs/x", "/discovery",
-     f"/mlflow/v1.0{HOME}/nothing", f"/mlflow/v1.0{HOME}"],
-)  # fmt: skip
+    [
+        "/healthz",
+        "/constraints/x.txt",
+        "/constraints/%3Cscript%3E",
+        "/msi/token",
+        "/metadata/endpoints",
+        "/nothing",
+        "/login",
+        "/jobs/x",
+        "/adfs/oauth2/token",
+        f"{HOME}/jobs",
+        "/subscriptions/%3Cscript%3E/x",
+        f"/history/v1.0{HOME}/runs/x",
+        "/discovery",
+        f"/mlflow/v1.0{HOME}/nothing",
+        f"/mlflow/v1.0{HOME}",
+    ],
+)
 def test_no_answer_is_taken_for_something_else(site: Site, path: str) -> None:
     for headers in ({}, site.token()):
         answer = site.ask("GET", path, headers=headers)

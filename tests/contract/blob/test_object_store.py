@@ -6,133 +6,20 @@ into a temporary folder if there is an `npm`.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import obstore
 import pytest
-from azure.storage.blob import BlobServiceClient
-from obstore.store import AzureStore, MemoryStore
 
-from live.ports import free_port
-from live.s3 import BUCKET as BUCKET_OF_S3
-from live.tools import wanting
+from fakes.objects import BUCKET, names, read, staged
 from smalt.blob.errors import BlobError
 from smalt.blob.store import pieces
-from smalt.blob.store.beneath import Beneath
 from smalt.blob.store.folder import FolderStore
 from smalt.blob.store.objects import Appends, LocalFiles, ObjectInfo, ObjectStore, Remote
-from smalt.blob.store.opening import open_store
 from smalt.blob.store.pieces import Pieces
 from smalt.blob.store.remote import ObstoreStore
 from smalt.blob.store.staging import Staging
-
-BUCKET = "acct/data"
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # Azurite's, published
-
-
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an Azurite that this session started."""
-    folder = os.environ.get("SMALT_AZURITE") or _install(tmp_path_factory.mktemp("azurite"))
-    main = Path(folder) / "node_modules/azurite/dist/src/blob/main.js"
-    port = free_port()
-    data = tmp_path_factory.mktemp("azurite-data")
-    options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(data)]
-    process = subprocess.Popen(["node", str(main), "--blobPort", str(port), *options], stdout=subprocess.DEVNULL)
-    try:
-        _await_port(port, process)
-        yield f"http://127.0.0.1:{port}/{ACCOUNT}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _install(folder: Path) -> str:
-    if not shutil.which("npm") or not shutil.which("node"):
-        wanting("Azurite", "node and npm are not on PATH; install them, or set SMALT_AZURITE to a folder that has it")
-    done = subprocess.run(["npm", "install", "azurite"], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        wanting("Azurite", f"npm could not install it: {done.stderr[-300:]}")
-    return str(folder)
-
-
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-            return
-        time.sleep(0.05)
-    raise AssertionError("Azurite did not start")
-
-
-@pytest.fixture(params=["folder", "folder-without-openat2", "memory", "s3", "azurite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
-    if request.param.startswith("folder"):
-        made = FolderStore(tmp_path / "blobs", beneath=Beneath(use_openat2=request.param == "folder"))
-        yield made
-        made.close()
-    elif request.param == "memory":
-        yield ObstoreStore(MemoryStore())
-    elif request.param == "s3":
-        service, monkeypatch = request.getfixturevalue("s3"), request.getfixturevalue("monkeypatch")
-        for variable, value in service.variables.items():
-            monkeypatch.setenv(variable, value)
-        yield open_store(f"s3://{BUCKET_OF_S3}/some/where{time.time_ns():x}")
-    else:
-        url = request.getfixturevalue("azurite")
-        name = f"c{time.time_ns():x}"
-        client = BlobServiceClient(url, credential=KEY)
-        client.create_container(name)
-        yield ObstoreStore(
-            AzureStore(
-                container_name=name,
-                config={"account_name": ACCOUNT, "account_key": KEY, "endpoint": url, "use_emulator": False},
-                client_options={"allow_http": True},
-            )
-        )
-        client.delete_container(name)
-        client.close()
-
-
-@pytest.fixture
-def staging(tmp_path: Path) -> Staging:
-    return Staging(tmp_path / "blobs")
-
-
-@pytest.fixture
-def put(store: ObjectStore, staging: Staging) -> Callable[..., ObjectInfo]:
-    def write(name: str, data: bytes = b"x", replace: bool = True) -> ObjectInfo:
-        return store.put(BUCKET, name, staging.write(data), replace)
-
-    return write
-
-
-def read(store: ObjectStore, name: str) -> bytes | None:
-    reader = store.open(BUCKET, name)
-    if reader is None:
-        return None
-    try:
-        return reader.read(0, reader.info.size)
-    finally:
-        reader.close()
-
-
-def names(store: ObjectStore, *args, **kwargs) -> list[str]:
-    page = store.list(BUCKET, *args, **kwargs)
-    return [entry if isinstance(entry, str) else entry.name for entry in page.entries]
-
-
-def staged(staging: Staging) -> list[Path]:
-    return [path for path in (staging.folder / "files").rglob("*") if path.is_file()]
 
 
 def test_what_was_put_is_there_whole(store, put, staging):

@@ -73,9 +73,12 @@ def test_logs_and_files_are_there_while_it_runs(carried: Any, monkeypatch: pytes
     )
     out = carried.root / "blobs"
     task = carried.task(
-        "t", command=command, outputs=[OutputSpec("o", target=ref(out / "o"))], artifacts=ref(out / "run"),
+        "t",
+        command=command,
+        outputs=[OutputSpec("o", target=ref(out / "o"))],
+        artifacts=ref(out / "run"),
         workspace=workspace,
-    )  # fmt: skip
+    )
     carried.engine.ensure(task)
     late = []
     for count in range(1, 7):

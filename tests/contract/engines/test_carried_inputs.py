@@ -278,8 +278,9 @@ def test_an_rw_mount_may_be_written_and_is_stored(carried: Any, data: Path) -> N
     assert state.exit_code == 0
     assert (data / "rows.csv").read_text() == "1,2\n7\n" and (data / "new").read_text() == "n\n"
     assert carried.carrier.stored == [str(data / "new"), str(data / "rows.csv")] or set(carried.carrier.stored) == {
-        str(data / "new"), str(data / "rows.csv"),
-    }  # fmt: skip
+        str(data / "new"),
+        str(data / "rows.csv"),
+    }
     assert carried.run("u", **reads(data))[1] == "1,2\n7\n3,4\n"
 
 

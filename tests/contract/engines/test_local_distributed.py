@@ -23,9 +23,15 @@ def gang(local: Any, distribution: dict[str, Any], command: str, **variables: st
     nodes = ranks.nodes({"command": command, "distribution": distribution}, 2, ports, artifacts, "5ecret")
     for number, node in enumerate(nodes):
         task = local.task(
-            f"n{number}", command=node.command, log=node.log, ranks=node.ranks, mpi=node.mpi, ray=node.ray,
-            variables={**node.variables, **variables}, timeout_s=100,
-        )  # fmt: skip
+            f"n{number}",
+            command=node.command,
+            log=node.log,
+            ranks=node.ranks,
+            mpi=node.mpi,
+            ray=node.ray,
+            variables={**node.variables, **variables},
+            timeout_s=100,
+        )
         local.engine.ensure(task)
     return [local.changes.ended(f"n{number}", 110) for number in range(2)]
 

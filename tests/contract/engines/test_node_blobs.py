@@ -36,9 +36,15 @@ def far(tmp_path: Path) -> Iterator[Any]:
         path.write_bytes(text)
     blobs.path("acct", "data", "secret.txt").write_bytes(b"secret")
     task = TaskSpec(
-        name="one", owner="/owner/one", node=dialled.node, code=CODE, inputs=[InputSpec("rows", source=GIVEN)],
-        outputs=[OutputSpec("out", target=OUT)], log=LOG, artifacts=ARTIFACTS,
-    )  # fmt: skip
+        name="one",
+        owner="/owner/one",
+        node=dialled.node,
+        code=CODE,
+        inputs=[InputSpec("rows", source=GIVEN)],
+        outputs=[OutputSpec("out", target=OUT)],
+        log=LOG,
+        artifacts=ARTIFACTS,
+    )
     dialled.engine.ensure(task)
     client = httpx.Client(
         base_url=f"http://127.0.0.1:{dialled.port}", headers={"Authorization": f"Bearer {dialled.token}"}

@@ -31,11 +31,19 @@ def gang(
     for number, node in enumerate(nodes):
         remote.dialled.join(f"m{number}", addresses[number])
         task = remote.task(
-            f"n{number}", command=node.command, log=node.log, ranks=node.ranks, mpi=node.mpi, ray=node.ray,
-            variables={**node.variables, **variables}, timeout_s=100, hostname=f"job-node-{number}",
-            hosts=["job-node-0", "job-node-1"], addresses=dict(zip(["job-node-0", "job-node-1"], addresses, strict=True)),
+            f"n{number}",
+            command=node.command,
+            log=node.log,
+            ranks=node.ranks,
+            mpi=node.mpi,
+            ray=node.ray,
+            variables={**node.variables, **variables},
+            timeout_s=100,
+            hostname=f"job-node-{number}",
+            hosts=["job-node-0", "job-node-1"],
+            addresses=dict(zip(["job-node-0", "job-node-1"], addresses, strict=True)),
             machine=f"m{number}",
-        )  # fmt: skip
+        )
         remote.engine.ensure(task)
     if distribution["distributionType"] == "Ray":  # as the job that sees it does
         remote.changes.until("n0", lambda state: state.done, 110)

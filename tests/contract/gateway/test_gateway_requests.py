@@ -18,11 +18,13 @@ from gateway_site import KEY, OTHER_KEY, Client, Site, endpoint, wait
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from smalt.arm.ids import workspace_id
 from smalt.arm.ports import DeploymentRoute, EndpointRoute, Principal
 from smalt.settings import TENANT
 
 MACHINE = Principal("oid-1", "someone", "servicePrincipal", TENANT, "client-1")
 AUDIENCE = "https://ml.azure.smalt"
+PLACE = workspace_id("s", "g", "one").key
 GONE = Principal("gone-2", "gone", "servicePrincipal", TENANT)
 
 
@@ -41,7 +43,7 @@ def serving(site: Site) -> Site:
         endpoint("hasty", {"blue": 100}, {"blue": [blue]}, timeout_s=0.3),
         endpoint("signed", {"blue": 100}, here, keys=(), jwt_audience=f"{AUDIENCE} endpoint:signed"),
         endpoint("closed", {"blue": 100}, here, keys=()),
-        endpoint("placed", {"blue": 100}, here, jwt_audience=AUDIENCE, workspace="/subscriptions/s/workspaces/one"),
+        endpoint("placed", {"blue": 100}, here, jwt_audience=AUDIENCE, workspace=PLACE),
         endpoint("left", {"blue": 100}, here, jwt_audience=AUDIENCE, ended=["gone-1", GONE.oid]),
         EndpointRoute("narrow", [KEY], {"blue": 100}, {}, [one_at_a_time]),
     )
@@ -138,9 +140,14 @@ def test_a_token_limited_to_another_workspace_does_not_open(serving: Site, clien
         limited = replace(MACHINE, kind="job", scope=scope)
         return client.score("placed", key=serving.tokens.issue(limited, AUDIENCE, 600)).status
 
-    for scope in ("", "/subscriptions/s", "/subscriptions/s/workspaces/one"):
+    for scope in ("", "/subscriptions/s", "/subscriptions/s/resourcegroups/g", PLACE):
         assert status(scope) == 200, scope
-    for scope in ("/subscriptions/s/workspaces/two", "/subscriptions/s/workspaces/one/jobs/a", "/subscriptions/s/work"):
+    for scope in (
+        f"{PLACE}-two",
+        f"{PLACE}/jobs/a",
+        "/subscriptions/s/resourcegroups/other",
+        "/subscriptions/s/resource",
+    ):
         assert status(scope) == 403, scope
     assert client.score("placed").status == 200  # by key
     assert client.score("placed", key="wrong").status == 401

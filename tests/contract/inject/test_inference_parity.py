@@ -142,12 +142,19 @@ def test_paths(pair: Pair, method: str, path: str) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"x-request-id": "a" * 100}, {"x-request-id": "a" * 101}, {"x-ms-client-request-id": "ü".encode().decode("latin-1")},
-        {"x-request-id": "same", "x-ms-request-id": "same"}, {"x-ms-request-id": " spaced "}, {"traceid": "t"},
-        {"Accept": "text/html", "Accept-Encoding": "gzip"}, {"If-None-Match": "*"}, {"Range": "bytes=0-1"},
-        {"Expect": "100-continue"}, {"X-HTTP-Method-Override": "PUT"},
+        {"x-request-id": "a" * 100},
+        {"x-request-id": "a" * 101},
+        {"x-ms-client-request-id": "ü".encode().decode("latin-1")},
+        {"x-request-id": "same", "x-ms-request-id": "same"},
+        {"x-ms-request-id": " spaced "},
+        {"traceid": "t"},
+        {"Accept": "text/html", "Accept-Encoding": "gzip"},
+        {"If-None-Match": "*"},
+        {"Range": "bytes=0-1"},
+        {"Expect": "100-continue"},
+        {"X-HTTP-Method-Override": "PUT"},
     ],
-)  # fmt: skip
+)
 def test_headers(pair: Pair, headers: dict[str, str]) -> None:
     pair.same("POST", "/score", b'{"a": 1}', {"Content-Type": "application/json", **headers})
 

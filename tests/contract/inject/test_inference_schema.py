@@ -72,10 +72,17 @@ def nested(serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.mark.parametrize(
     "changed",
     [
-        {}, {"frame": []}, {"frame": [{"a": "no"}]}, {"frame": {"a": [1]}}, {"extra": 1}, {"arrays": [["x"]]}, {"name": 5},
-        {"when": "never"}, {"plain": None},
+        {},
+        {"frame": []},
+        {"frame": [{"a": "no"}]},
+        {"frame": {"a": [1]}},
+        {"extra": 1},
+        {"arrays": [["x"]]},
+        {"name": 5},
+        {"when": "never"},
+        {"plain": None},
     ],
-)  # fmt: skip
+)
 def test_values_that_hold_others(nested: Pair, changed: dict) -> None:
     nested.post({"Inputs": {**GOOD, **changed}})
 

@@ -41,19 +41,29 @@ class Site:
     def start(self, script: str, rank: int = 0, **more: Any) -> subprocess.Popen[str]:
         (self.folder / "work" / "entry.py").write_text(script)
         said = {
-            "script": str(self.folder / "work" / "entry.py"), "input": str(self.folder / "in"), "logs": str(self.logs),
-            "append_to": str(self.folder / "rows.txt"), "size": 1, "slots": 2, "rank": rank, "secret": "s",
-            "meet": f"127.0.0.1:{self._port}", **more,
-        }  # fmt: skip
+            "script": str(self.folder / "work" / "entry.py"),
+            "input": str(self.folder / "in"),
+            "logs": str(self.logs),
+            "append_to": str(self.folder / "rows.txt"),
+            "size": 1,
+            "slots": 2,
+            "rank": rank,
+            "secret": "s",
+            "meet": f"127.0.0.1:{self._port}",
+            **more,
+        }
         here = self.folder / f"seen-{len(self.running)}"  # each node and each attempt sees the input at another place
         here.symlink_to(self.folder / "in")
         said = {**said, "input": more.get("input", str(here))}
         config = self.folder / f"config-{rank}.json"
         config.write_text(json.dumps(said))
         process = subprocess.Popen(
-            [sys.executable, str(START), "run", str(config)], cwd=self.folder / "work", text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, str(START), "run", str(config)],
+            cwd=self.folder / "work",
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.running.append(process)
         return process
 
@@ -351,8 +361,12 @@ def run(mini_batch):
 def test_rows_of_tables(site: Site) -> None:
     pytest.importorskip("pandas")
     (site.folder / "in" / "t.csv").write_text("id,x\n" + "".join(f"{at},{at * at}\n" for at in range(500)))
-    table = {"paths": [{"root": str(site.folder / "in"), "kind": "file", "at": "t.csv"}], "format": "", "steps": [],
-             "reader": {"kind": "delimited", "header": "all_files_same_headers"}}  # fmt: skip
+    table = {
+        "paths": [{"root": str(site.folder / "in"), "kind": "file", "at": "t.csv"}],
+        "format": "",
+        "steps": [],
+        "reader": {"kind": "delimited", "header": "all_files_same_headers"},
+    }
     script = "def run(rows):\n    return rows[['id']]\n"
     code, said = site.run(script, table=table, size=512, arguments=["--append_row_dataframe_header", "True"])
     assert code == 0, said

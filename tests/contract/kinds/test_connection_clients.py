@@ -111,10 +111,13 @@ def without_secrets(connection: WorkspaceConnection) -> dict[str, Any]:
     shown = {**vars(connection.credentials or NoneCredentialConfiguration())}
     kept = {name: shown.get(name) for name in ("type", "client_id", "tenant_id")}
     return {
-        "class": type(connection).__name__, "type": connection.type, "target": connection.target, "credentials": kept,
+        "class": type(connection).__name__,
+        "type": connection.type,
+        "target": connection.target,
+        "credentials": kept,
         "metadata": {key: value for key, value in (connection.metadata or {}).items() if value is not None},
         "shared": connection.is_shared,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)

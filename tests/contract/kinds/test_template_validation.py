@@ -204,9 +204,12 @@ class Credential:
 def remotely_validated(harness: Harness, component: CommandComponent) -> Any:
     """As `components.validate(component, skip_remote_validation=False)` does it."""
     client = ResourceManagementClient(
-        credential=Credential(), subscription_id=SUBSCRIPTION, base_url=harness.settings.url,
-        api_version="2020-06-01", transport=Wire(harness),
-    )  # fmt: skip
+        credential=Credential(),
+        subscription_id=SUBSCRIPTION,
+        base_url=harness.settings.url,
+        api_version="2020-06-01",
+        transport=Wire(harness),
+    )
     body = component._build_rest_object_for_remote_validation(location="local", workspace_name="bank")  # pyright: ignore[reportPrivateUsage]
     poller = client.deployments.begin_validate(
         resource_group_name=GROUP.rpartition("/")[2], deployment_name="bank", parameters=body

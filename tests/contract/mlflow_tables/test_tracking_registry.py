@@ -262,9 +262,19 @@ def test_what_arm_is_deleting_is_not_taken_over_again(sides: Sides) -> None:
     id_ = ALPHA.child("models", "m").child("versions", "1")
     with sides.database.write() as connection:
         resources.insert(
-            connection, key="/smalt/modelnews/1", written="x", kind="modelnews", parent="", name=id_.key, spec={},
-            status={}, state="Updating", now=1, by="t", due_at=1,
-        )  # fmt: skip
+            connection,
+            key="/smalt/modelnews/1",
+            written="x",
+            kind="modelnews",
+            parent="",
+            name=id_.key,
+            spec={},
+            status={},
+            state="Updating",
+            now=1,
+            by="t",
+            due_at=1,
+        )
     sides.edge.adopt_all(ALPHA, sides.files)
     assert sides.row("m", "1") is None
 
@@ -275,10 +285,19 @@ def pending(sides: Sides, version: str) -> None:
         for one, due in ((id_, None), (id_.child("versions", version), 1.0)):
             if resources.get(connection, one.key) is None:
                 resources.insert(
-                    connection, key=one.key, written=str(one), kind=one.kind, parent=one.parent.key, name=one.name,
-                    spec={"properties": {"modelUri": "azureml://x"}}, status={}, state="Succeeded", now=1, by="t",
+                    connection,
+                    key=one.key,
+                    written=str(one),
+                    kind=one.kind,
+                    parent=one.parent.key,
+                    name=one.name,
+                    spec={"properties": {"modelUri": "azureml://x"}},
+                    status={},
+                    state="Succeeded",
+                    now=1,
+                    by="t",
                     due_at=due,
-                )  # fmt: skip
+                )
 
 
 def test_numbers_agree_also_with_what_arm_has_not_shown_yet(sides: Sides) -> None:

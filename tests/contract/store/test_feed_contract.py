@@ -153,9 +153,18 @@ def test_every_write_of_a_row_is_recorded(database: Database) -> None:
         author.identified("ada", answerable=True)
         with database.write() as connection:
             resources.insert(
-                connection, key=key, written=key, kind="workspaces/jobs", parent=HOME, name="a", spec=spec, status={},
-                state="Succeeded", now=1.0, by="ada",
-            )  # fmt: skip
+                connection,
+                key=key,
+                written=key,
+                kind="workspaces/jobs",
+                parent=HOME,
+                name="a",
+                spec=spec,
+                status={},
+                state="Succeeded",
+                now=1.0,
+                by="ada",
+            )
         row = _row(database, key)
         with database.write() as connection:
             resources.replace_spec(connection, row, spec, state="Succeeded", now=2.0, by="ada", due=False)
@@ -165,9 +174,12 @@ def test_every_write_of_a_row_is_recorded(database: Database) -> None:
         resources.remove(connection, key, 5.0)
     found = [(one.what, one.generation, one.actor, one.request_id) for one in read_all(database, Cursor())]
     assert found == [
-        ("created", 1, "ada", "request-1"), ("updated", 2, "ada", "request-1"), ("described", 1, "ada", "request-1"),
-        ("deleting", 2, "smalt", ""), ("deleted", 2, "smalt", ""),
-    ]  # fmt: skip
+        ("created", 1, "ada", "request-1"),
+        ("updated", 2, "ada", "request-1"),
+        ("described", 1, "ada", "request-1"),
+        ("deleting", 2, "smalt", ""),
+        ("deleted", 2, "smalt", ""),
+    ]
     with database.read() as connection:
         states = [one.after for one in changes.newest(connection, key)]
     assert states == ["Succeeded", "Deleting", "Deleted"], "events are changes of state"
@@ -178,11 +190,19 @@ def test_many_that_are_made_at_once(database: Database) -> None:
     database.follow(told.append)
     rows = [
         resources.New(
-            key=f"{HOME}/jobs/{number}", written="", kind="workspaces/jobs", parent=HOME, name=str(number), spec={},
-            status={}, state="New", by="ada", due_at=1.0 if number else None,
+            key=f"{HOME}/jobs/{number}",
+            written="",
+            kind="workspaces/jobs",
+            parent=HOME,
+            name=str(number),
+            spec={},
+            status={},
+            state="New",
+            by="ada",
+            due_at=1.0 if number else None,
         )
         for number in range(3)
-    ]  # fmt: skip
+    ]
     with database.write() as connection:
         resources.insert_all(connection, rows, 1.0)
     assert [(one.resource_id, one.what) for one in read_all(database, Cursor())] == [

@@ -18,9 +18,19 @@ def insert(database: Database, name: str, kind: str = JOB, at: float = 1.0, **mo
     key = f"/w/{name}"
     with database.write() as connection:
         resources.insert(
-            connection, key=key, written=key, kind=kind, parent="/w", name=name, spec={}, status={}, state="New", now=at,
-            by="ada", **more,
-        )  # fmt: skip
+            connection,
+            key=key,
+            written=key,
+            kind=kind,
+            parent="/w",
+            name=name,
+            spec={},
+            status={},
+            state="New",
+            now=at,
+            by="ada",
+            **more,
+        )
     return key
 
 

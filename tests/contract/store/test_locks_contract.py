@@ -19,9 +19,19 @@ def lock(database: Database, scope: str, level: str) -> None:
     written = f"{scope}/providers/Microsoft.Authorization/locks/l"
     with database.write() as connection:
         resources.insert(
-            connection, key=written.lower(), written=written, kind=locks.LOCKS, parent=scope.lower(), name="l", spec={},
-            status={}, state="Succeeded", now=1.0, by="ada", lookup=level,
-        )  # fmt: skip
+            connection,
+            key=written.lower(),
+            written=written,
+            kind=locks.LOCKS,
+            parent=scope.lower(),
+            name="l",
+            spec={},
+            status={},
+            state="Succeeded",
+            now=1.0,
+            by="ada",
+            lookup=level,
+        )
 
 
 def refused(database: Database, scope: str) -> str:

@@ -63,8 +63,15 @@ def leased(database: Database, key: str, lease: str = "mine") -> Row:
 
 def step(database: Database, row: Row, status: dict[str, Any], **more: Any) -> bool:
     values: dict[str, Any] = {
-        "status": status, "state": "Done", "due_at": None, "failures": 0, "now": 50.0, "reason": "", "ended": True, **more
-    }  # fmt: skip
+        "status": status,
+        "state": "Done",
+        "due_at": None,
+        "failures": 0,
+        "now": 50.0,
+        "reason": "",
+        "ended": True,
+        **more,
+    }
     with database.write() as connection:
         return claims.apply(connection, row, **values)
 
@@ -179,9 +186,16 @@ def test_a_late_step_ends_only_its_own_lease(harness: Harness) -> None:
         assert harness.loop.claim(lanes) == [], "its lease was kept"
         with harness.database.write() as connection:
             assert claims.apply(
-                connection, fresh, status=fresh.status, state=fresh.state, due_at=None, failures=0, now=harness.clock(),
-                reason="", ended=False,
-            )  # fmt: skip
+                connection,
+                fresh,
+                status=fresh.status,
+                state=fresh.state,
+                due_at=None,
+                failures=0,
+                now=harness.clock(),
+                reason="",
+                ended=False,
+            )
         heart.drop(fresh)
 
 

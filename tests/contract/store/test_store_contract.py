@@ -28,9 +28,18 @@ LANE = Lane(frozenset({KIND}))
 def insert(connection: Connection, name: str, at: float = 1.0, **more: Any) -> str:
     key = f"/w/{name}"
     values: dict[str, Any] = {
-        "key": key, "written": key, "kind": KIND, "parent": "/w", "name": name, "spec": {"properties": {"ü": [1, None]}},
-        "status": {}, "state": "New", "now": at, "by": "ada", **more,
-    }  # fmt: skip
+        "key": key,
+        "written": key,
+        "kind": KIND,
+        "parent": "/w",
+        "name": name,
+        "spec": {"properties": {"ü": [1, None]}},
+        "status": {},
+        "state": "New",
+        "now": at,
+        "by": "ada",
+        **more,
+    }
     resources.insert(connection, **values)
     return key
 
@@ -51,9 +60,15 @@ def read(database: Database, key: str) -> resources.Row:
 
 def apply(database: Database, row: resources.Row, **more: Any) -> bool:
     values: dict[str, Any] = {
-        "status": {"seen": True}, "state": "Done", "due_at": None, "failures": 0, "now": 50.0, "reason": "", "ended": True,
+        "status": {"seen": True},
+        "state": "Done",
+        "due_at": None,
+        "failures": 0,
+        "now": 50.0,
+        "reason": "",
+        "ended": True,
         **more,
-    }  # fmt: skip
+    }
     with database.write() as connection:
         return claims.apply(connection, row, **values)
 

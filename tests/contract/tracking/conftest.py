@@ -40,6 +40,7 @@ from smalt.settings import CLOUD, PORTAL, STORAGE_SUFFIX, TENANT, Settings
 from smalt.store.database import Database
 from smalt.store.tables import metadata
 from smalt.tracking.address import tracking_uri
+from smalt.tracking.database.migration import prepare
 from smalt.tracking.edge.app import TrackingApp
 from smalt.tracking.process.mlflow_server import command
 from smalt.tracking.runs.runs import MlflowTracking
@@ -185,6 +186,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         else:
             await (await peers.respond(Request(scope, receive)))(scope, receive, send)
 
+    prepare(settings)  # its process ends where it has to make its tables
     made = Site(settings, tracking, TokenService(settings), blobs, edge, database, known=known)
     made.start()
     peers.token = made.token()

@@ -26,9 +26,18 @@ def home(site: Any) -> str:
     with site.database.write() as connection:
         if resources.get(connection, site.alpha.key) is None:
             resources.insert(
-                connection, key=site.alpha.key, written=str(site.alpha), kind="workspaces", parent=site.alpha.parent.key,
-                name=site.alpha.name, spec={"properties": {}}, status={}, state="Succeeded", now=1.0, by="test",
-            )  # fmt: skip
+                connection,
+                key=site.alpha.key,
+                written=str(site.alpha),
+                kind="workspaces",
+                parent=site.alpha.parent.key,
+                name=site.alpha.name,
+                spec={"properties": {}},
+                status={},
+                state="Succeeded",
+                now=1.0,
+                by="test",
+            )
     return site.alpha.key
 
 
@@ -55,7 +64,8 @@ def mlflow(site: Any, tmp_path: Path, script: str) -> dict[str, Any]:
 
 def test_runs_of_a_script_are_jobs(site: Any, home: str, tmp_path: Path) -> None:
     said = mlflow(
-        site, tmp_path,
+        site,
+        tmp_path,
         "import json, mlflow; mlflow.set_experiment('outside'); c = mlflow.MlflowClient()\n"
         "with mlflow.start_run(run_name='notebook', description='By hand', tags={'a': '1', 'b': '2'}) as run:\n"
         "    mlflow.log_metric('m', 1); mlflow.log_params({'lr': 0.1})\n"
@@ -64,7 +74,7 @@ def test_runs_of_a_script_are_jobs(site: Any, home: str, tmp_path: Path) -> None
         "c.log_batch(r, tags=[mlflow.entities.RunTag('d', '4')], params=[mlflow.entities.Param('p', 'q')])\n"
         "c.delete_run(kid.info.run_id)\n"
         "print(json.dumps({'run': r, 'kid': kid.info.run_id, 'tags': sorted(c.get_run(r).data.tags)}))\n",
-    )  # fmt: skip
+    )
     row, kid = job(site, said["run"]), job(site, said["kid"])
     assert (row.state, row.properties["displayName"], row.properties["description"]) == (
         "Completed",
@@ -147,22 +157,35 @@ def test_what_a_run_logs_wakes_the_job_that_watches_it(site: Any, home: str) -> 
         site.tracking.ensure_run(RunSpec(home, name, "tuning", started_at=now))
         with site.database.write() as connection:
             resources.insert(
-                connection, key=id_.key, written=str(id_), kind="workspaces/jobs", parent=above, name=name,
-                spec={"properties": {"jobType": "Command"}, "smalt": ours}, status={}, state="Running", now=now, by="test",
+                connection,
+                key=id_.key,
+                written=str(id_),
+                kind="workspaces/jobs",
+                parent=above,
+                name=name,
+                spec={"properties": {"jobType": "Command"}, "smalt": ours},
+                status={},
+                state="Running",
+                now=now,
+                by="test",
                 due_at=4e9,
-            )  # fmt: skip
+            )
     with site.client() as client:
         for step, value in enumerate((0.5, "NaN", 0.7, 0.6)):
             body = {"run_id": "sweep-w_0", "key": "acc", "value": value, "timestamp": 5 + step, "step": step}
             assert client.post(f"{API}/runs/log-metric", json=body).status_code == 200
             if not step:
                 eventually(lambda: (job(site, "sweep-w").due_at or 0) < 4e9, "a wake")
-        assert client.post(
-            f"{API}/runs/log-parameter", json={"run_id": "sweep-w_0", "key": "lr", "value": "1.0"}
-        ).status_code == 200  # fmt: skip
+        assert (
+            client.post(
+                f"{API}/runs/log-parameter", json={"run_id": "sweep-w_0", "key": "lr", "value": "1.0"}
+            ).status_code
+            == 200
+        )
     assert site.tracking.metric_series(home, ["sweep-w_0", "nobody"], "acc") == {
-        "sweep-w_0": [0.5, 0.7, 0.6], "nobody": (),
-    }  # fmt: skip
+        "sweep-w_0": [0.5, 0.7, 0.6],
+        "nobody": (),
+    }
     assert site.tracking.metric_names(home, ["sweep-w_0", "nobody"]) == ["acc"]
     for _ in range(2):
         site.tracking.end_run(home, "sweep-w_0", "FINISHED", 2000.0, {"lr": "1", "depth": "3"})

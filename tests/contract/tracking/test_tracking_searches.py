@@ -86,9 +86,13 @@ def filled(site: Any) -> list[str]:
             for number in range(runs):
                 tags = [{"key": "team", "value": WORDS[number % len(WORDS)]}] if number % 3 else []
                 created = post(
-                    "runs/create", experiment_id=experiment, start_time=1000 + number // 3, tags=tags,
-                    run_name=f"{'Run' if number % 2 else 'run'} {number} of {name}", user_id="ada" if number % 4 else "Bo",
-                )  # fmt: skip
+                    "runs/create",
+                    experiment_id=experiment,
+                    start_time=1000 + number // 3,
+                    tags=tags,
+                    run_name=f"{'Run' if number % 2 else 'run'} {number} of {name}",
+                    user_id="ada" if number % 4 else "Bo",
+                )
                 run = created["run"]["info"]["run_id"]
                 metrics = [
                     {"key": key, "value": chosen.choice(NUMBERS), "timestamp": 5, "step": 0}
@@ -234,10 +238,12 @@ def test_many_at_random(asked: Asked) -> None:
         parts = chosen.sample(texts, chosen.choice([1, 1, 2, 3]))
         order = {one.split()[0]: one for one in chosen.sample(columns, chosen.choice([0, 1, 2]))}
         asked.find(
-            " AND ".join(parts), order_by=list(order.values()), max_results=chosen.choice([1, 3, 100]),
+            " AND ".join(parts),
+            order_by=list(order.values()),
+            max_results=chosen.choice([1, 3, 100]),
             run_view_type=chosen.choice(["ALL", "ACTIVE_ONLY", "DELETED_ONLY"]),
             experiment_ids=chosen.sample(asked.experiments, chosen.choice([1, 2, 3])),
-        )  # fmt: skip
+        )
 
 
 def test_pages_of_both_follow_each_other(asked: Asked) -> None:
@@ -260,9 +266,16 @@ def test_pages_of_both_follow_each_other(asked: Asked) -> None:
 def test_fields_of_the_request(asked: Asked) -> None:
     one = {"experiment_ids": asked.experiments[:1]}
     for more in (
-        {}, {"max_results": 1}, {"max_results": 1000}, {"page_token": ""}, {"order_by": []}, {"run_view_type": "ALL"},
-        {"run_view_type": "DELETED_ONLY"}, {"experiment_ids": ["999999"]}, {"experiment_ids": asked.experiments[2:]},
-    ):  # fmt: skip
+        {},
+        {"max_results": 1},
+        {"max_results": 1000},
+        {"page_token": ""},
+        {"order_by": []},
+        {"run_view_type": "ALL"},
+        {"run_view_type": "DELETED_ONLY"},
+        {"experiment_ids": ["999999"]},
+        {"experiment_ids": asked.experiments[2:]},
+    ):
         asked.compare({**one, **more}, plain=True)
     for more in (
         {"max_results": 0}, {"max_results": -1}, {"max_results": 1001}, {"max_results": 50001}, {"max_results": "5"},

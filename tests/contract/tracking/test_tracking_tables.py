@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ import pytest
 
 from live.postgres import Postgres
 from smalt.arm.ports import RunSpec
+from smalt.cli.root import remember
 from smalt.settings import Settings
 from smalt.tracking.database import start
 from smalt.tracking.database.migration import prepare, script
+from smalt.tracking.process.mlflow_server import command
 from smalt.tracking.runs.runs import MlflowTracking
 
 WORKSPACE = "/subscriptions/1/resourcegroups/g/providers/microsoft.machinelearningservices/workspaces/w"
@@ -111,3 +114,24 @@ def test_postgresql_is_ready_once_mlflows_process_has_been_there(postgres: Postg
     prepare(settings)
     assert start.settle(settings)
     assert start.settle(replace(settings, port=9443))
+
+
+def test_mlflows_process_that_was_started_to_make_tables_is_gone_once_they_are(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """As a first start on PostgreSQL needs it: 250 MB that nobody asks anything of would stay."""
+    settings = Settings(tmp_path, database_url=postgres.create())
+    remember(settings)
+    assert not start.settle(settings)
+    subprocess.run(command(settings), check=True, timeout=120)
+    assert start.settle(settings) and not settings.mlflow_socket.exists()
+
+
+def test_it_says_whether_there_was_anything_to_make(postgres: Postgres, tmp_path: Path) -> None:
+    """By that its process knows what it was started for: tables that are as they should be are no reason."""
+    for settings in (Settings(tmp_path), Settings(tmp_path, database_url=postgres.create())):
+        assert [prepare(settings) for _ in range(3)] == [True, False, False]
+    older = Settings(tmp_path)
+    for statement in ("DROP TRIGGER smalt_run_made", "DROP TABLE smalt_accounts", "PRAGMA user_version = 0"):
+        change(older.mlflow_database, statement)
+        assert [prepare(older), prepare(older)] == [True, False], statement

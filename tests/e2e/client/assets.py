@@ -135,11 +135,14 @@ with step("components: from Python and from YAML"):
     source.mkdir()
     (source / "train.py").write_text("print('trained')\n")
     made = command(
-        name=f"train_{unique}", display_name="Train", code=str(source),
+        name=f"train_{unique}",
+        display_name="Train",
+        code=str(source),
         command="python train.py --rate ${{inputs.rate}} --data ${{inputs.data}} > ${{outputs.model}}/log.txt",
         inputs={"rate": Input(type="number", default=0.1), "data": Input(type="uri_folder", path=whole.path)},
-        outputs={"model": {"type": "uri_folder"}}, environment=f"{name}:1",
-    )  # fmt: skip
+        outputs={"model": {"type": "uri_folder"}},
+        environment=f"{name}:1",
+    )
     component = ml.components.create_or_update(made.component)
     assert component.version, component
     read = ml.components.get(component.name, version=component.version)
@@ -182,10 +185,13 @@ with step("datastores: the defaults, one of one's own on the workspace's account
     assert f"/datastores/{mine}/paths/" in uploaded.path, uploaded.path
     elsewhere = ml.datastores.create_or_update(
         AzureBlobDatastore(
-            name=f"cloud_{unique}", account_name="elsewhere", container_name="c", endpoint="core.windows.net",
+            name=f"cloud_{unique}",
+            account_name="elsewhere",
+            container_name="c",
+            endpoint="core.windows.net",
             credentials=SasTokenConfiguration(sas_token="sv=1&sig=secret"),
         )
-    )  # fmt: skip
+    )
     assert ml.datastores.get(elsewhere.name).account_name == "elsewhere"
     assert ml.datastores.get(elsewhere.name, include_secrets=True).credentials.sas_token == "sv=1&sig=secret"
     ml.datastores.delete(mine)

@@ -50,10 +50,15 @@ def blue(release: str) -> ManagedOnlineDeployment:
         request_logging=RequestLogging(capture_headers=["X-Team"]),
     )
     return ManagedOnlineDeployment(
-        name="blue", endpoint_name=ENDPOINT, environment=environment, instance_type="Standard_DS3_v2", instance_count=2,
+        name="blue",
+        endpoint_name=ENDPOINT,
+        environment=environment,
+        instance_type="Standard_DS3_v2",
+        instance_count=2,
         code_configuration=CodeConfiguration(code=str(scratch / "code"), scoring_script="score.py"),
-        environment_variables={"RELEASE": release}, data_collector=collector,
-    )  # fmt: skip
+        environment_variables={"RELEASE": release},
+        data_collector=collector,
+    )
 
 
 deployments = ml_client.online_deployments

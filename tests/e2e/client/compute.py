@@ -29,10 +29,16 @@ making = ml.compute.begin_create_or_update(ComputeInstance(name=instance, size="
 with step("a cluster"):
     made = ml.compute.begin_create_or_update(
         AmlCompute(
-            name=cluster, size="Standard_DS3_v2", min_instances=0, max_instances=2, idle_time_before_scale_down=1,
-            tier="low_priority", tags={"team": "a"}, description="two at most",
+            name=cluster,
+            size="Standard_DS3_v2",
+            min_instances=0,
+            max_instances=2,
+            idle_time_before_scale_down=1,
+            tier="low_priority",
+            tags={"team": "a"},
+            description="two at most",
         )
-    ).result()  # fmt: skip
+    ).result()
     assert made.provisioning_state == "Succeeded" and made.tier == "low_priority"
     assert made.max_instances == 2 and made.min_instances == 0 and made.idle_time_before_scale_down == 1
     assert ml.compute.get(cluster.upper()).name == cluster

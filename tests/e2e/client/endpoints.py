@@ -45,18 +45,24 @@ weights.write_text("3")
 model = ml.models.create_or_update(Model(name=f"factor-{unique}", path=str(weights)))
 environment = ml.environments.create_or_update(
     Environment(
-        name=f"serve-{unique}", image=PLAIN_IMAGE,
+        name=f"serve-{unique}",
+        image=PLAIN_IMAGE,
         conda_file={"dependencies": ["python=3.11", "pip", {"pip": ["azureml-inference-server-http"]}]},
     )
-)  # fmt: skip
+)
 
 
 def deployment(which, script="score.py", instances=1, note="first"):
     return ManagedOnlineDeployment(
-        name=which, endpoint_name=name, model=model, environment=environment, instance_type="Standard_DS3_v2",
-        instance_count=instances, code_configuration=CodeConfiguration(code=str(source), scoring_script=script),
+        name=which,
+        endpoint_name=name,
+        model=model,
+        environment=environment,
+        instance_type="Standard_DS3_v2",
+        instance_count=instances,
+        code_configuration=CodeConfiguration(code=str(source), scoring_script=script),
         environment_variables={"NOTE": note},
-    )  # fmt: skip
+    )
 
 
 with step("an endpoint, and a deployment of two instances"):
@@ -93,7 +99,7 @@ with step("logs: what the script printed and logged"):
 with step("keys: the second works too, a new one ends the old"):
     assert requests.post(
         endpoint.scoring_uri, json={"x": 1}, headers={"Authorization": f"Bearer {keys.secondary_key}"}, timeout=20
-    ).ok  # fmt: skip
+    ).ok
     ml.online_endpoints.begin_regenerate_keys(name, key_type="primary").result()
     fresh = ml.online_endpoints.get_keys(name)
     assert fresh.primary_key != keys.primary_key and fresh.secondary_key == keys.secondary_key
@@ -150,13 +156,17 @@ with step("a package of the model is all that a deployment needs"):
         code_configuration=CodeConfiguration(code=str(source), scoring_script="score.py")
     )
     packed = ml.models.package(
-        model.name, model.version,
+        model.name,
+        model.version,
         ModelPackage(
-            target_environment=f"packed-{unique}", inferencing_server=server,
-            base_environment_source=BaseEnvironment("EnvironmentAsset", f"azureml:{environment.name}:{environment.version}"),
+            target_environment=f"packed-{unique}",
+            inferencing_server=server,
+            base_environment_source=BaseEnvironment(
+                "EnvironmentAsset", f"azureml:{environment.name}:{environment.version}"
+            ),
             environment_variables={"NOTE": "packed"},
         ),
-    )  # fmt: skip
+    )
     assert packed.name == f"packed-{unique}" and packed.version == "1", packed
     lone = ManagedOnlineDeployment(
         name="lone", endpoint_name=name, environment=packed, instance_type="Standard_DS3_v2", instance_count=1

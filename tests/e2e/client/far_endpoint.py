@@ -43,11 +43,16 @@ environment = ml.environments.create_or_update(Environment(name=f"bare-{unique}"
 def blue(release, name="blue", count=2):
     collector = DataCollector(collections={"request": DeploymentCollection(enabled="true")})
     return KubernetesOnlineDeployment(
-        name=name, endpoint_name=endpoint, model=model, environment=environment, instance_count=count,
+        name=name,
+        endpoint_name=endpoint,
+        model=model,
+        environment=environment,
+        instance_count=count,
         instance_type="Standard_A1_v2",  # one core, 2 GiB
         code_configuration=CodeConfiguration(code=str(scratch / "code"), scoring_script="score.py"),
-        environment_variables={"RELEASE": release}, data_collector=collector,
-    )  # fmt: skip
+        environment_variables={"RELEASE": release},
+        data_collector=collector,
+    )
 
 
 with step("it names a cluster that is not there"):

@@ -47,11 +47,16 @@ sys.exit(int(os.environ.get("FAILS", "-1")) == rank)
 def train(**variables):
     return ml.jobs.create_or_update(
         command(
-            command="python train.py ${{outputs.out}}", code=str(source), environment=environment, compute=cluster,
-            instance_count=2, distribution=PyTorchDistribution(process_count_per_instance=2),
-            outputs={"out": Output(type=AssetTypes.URI_FOLDER)}, environment_variables=variables,
+            command="python train.py ${{outputs.out}}",
+            code=str(source),
+            environment=environment,
+            compute=cluster,
+            instance_count=2,
+            distribution=PyTorchDistribution(process_count_per_instance=2),
+            outputs={"out": Output(type=AssetTypes.URI_FOLDER)},
+            environment_variables=variables,
         )
-    ).name  # fmt: skip
+    ).name
 
 
 def left_by(name):

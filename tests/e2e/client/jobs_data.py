@@ -104,9 +104,11 @@ print("SEEN" + json.dumps(seen))
     again = ml.data.create_or_update(Data(name=data.name, path=data.path, type=AssetTypes.URI_FOLDER))
     job = completed(
         ml,
-        run("test ! -e ${{inputs.it}}/intruder && test $(cat ${{inputs.it}}/one.txt) = one",
-            inputs={"it": Input(type="uri_folder", path=f"{data.name}:{again.version}")}).name,
-    )  # fmt: skip
+        run(
+            "test ! -e ${{inputs.it}}/intruder && test $(cat ${{inputs.it}}/one.txt) = one",
+            inputs={"it": Input(type="uri_folder", path=f"{data.name}:{again.version}")},
+        ).name,
+    )
 
 with step("optional inputs, variables, outputs of both modes, names for them, a snapshot without what is ignored"):
     code = scratch / "code"
@@ -135,9 +137,14 @@ with step("optional inputs, variables, outputs of both modes, names for them, a 
         "mkdir -p outputs logs; echo o > outputs/o.txt; echo l > logs/l.txt; echo changed > keep.py"
     )
     node = command(
-        command=text, code=str(code), environment=environment, inputs={"given": "g"}, outputs=outputs,
-        environment_variables={"GREETING": "hello world"}, experiment_name="data",
-    )  # fmt: skip
+        command=text,
+        code=str(code),
+        environment=environment,
+        inputs={"given": "g"},
+        outputs=outputs,
+        environment_variables={"GREETING": "hello world"},
+        experiment_name="data",
+    )
     job = completed(ml, ml.jobs.create_or_update(node).name)
     down = scratch / "down"
     ml.jobs.download(job.name, download_path=str(down), all=True)
@@ -180,8 +187,11 @@ with step("what does not exist is told at the submission, all at once, by its na
     with refused("missing"):  # this one the client finds
         run("echo ${{inputs.missing}}")
     with refused("no-such-data", "no-such-cluster", status=400):
-        run("echo ${{inputs.it}}", compute="no-such-cluster",
-            inputs={"it": Input(type="uri_folder", path="azureml:no-such-data:1")})  # fmt: skip
+        run(
+            "echo ${{inputs.it}}",
+            compute="no-such-cluster",
+            inputs={"it": Input(type="uri_folder", path="azureml:no-such-data:1")},
+        )
     with refused("no-such-environment", status=400):
         run("true", environment="azureml:no-such-environment:1")
     with refused(plain.name, "99", status=400):

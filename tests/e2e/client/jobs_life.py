@@ -96,10 +96,11 @@ with step("the link to the job's page"):
 with step("pip install in a command works, and only for that job"):
     packages = ml.environments.create_or_update(
         Environment(
-            name=f"six-{unique}", image=PLAIN_IMAGE,
+            name=f"six-{unique}",
+            image=PLAIN_IMAGE,
             conda_file={"dependencies": ["python=3.11", "pip", {"pip": ["six==1.16.0"]}]},
         )
-    )  # fmt: skip
+    )
     used = f"azureml:{packages.name}:{packages.version}"
     show = "python -c 'import six; print(\"six\", six.__version__)'"
     first = completed(ml, run(f"pip install -q six==1.17.0 && {show}", environment=used).name)
@@ -110,10 +111,11 @@ with step("pip install in a command works, and only for that job"):
 with step("an environment that cannot be built names the package"):
     broken = ml.environments.create_or_update(
         Environment(
-            name=f"broken-{unique}", image=PLAIN_IMAGE,
+            name=f"broken-{unique}",
+            image=PLAIN_IMAGE,
             conda_file={"dependencies": ["python=3.11", "pip", {"pip": [f"no-such-package-{unique}==1.2.3"]}]},
         )
-    )  # fmt: skip
+    )
     job = run("true", environment=f"azureml:{broken.name}:{broken.version}")
     assert ended(ml, job.name).status == "Failed"
     with refused(f"no-such-package-{unique}"):

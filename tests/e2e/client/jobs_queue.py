@@ -50,8 +50,11 @@ with step("of those that wait the higher priority is served first"):
     ml.compute.begin_create_or_update(
         AmlCompute(name=cluster, size="Standard_DS3_v2", min_instances=0, max_instances=1)
     ).result()
-    first = run("while ! [ -f ${{outputs.go}}/go ]; do sleep 0.1; done", compute=cluster,
-                outputs={"go": Output(type="uri_folder", path=f"azureml://datastores/workspaceblobstore/paths/{unique}/")})  # fmt: skip
+    first = run(
+        "while ! [ -f ${{outputs.go}}/go ]; do sleep 0.1; done",
+        compute=cluster,
+        outputs={"go": Output(type="uri_folder", path=f"azureml://datastores/workspaceblobstore/paths/{unique}/")},
+    )
     until(lambda: status(first) == "Running", "the first runs")
     jobs = {one: run("date +%s.%N", compute=cluster, priority=one) for one in ("low", "medium", "high")}
     until(lambda: {status(one) for one in jobs.values()} == {"Queued"}, "the others wait")
@@ -60,8 +63,11 @@ with step("of those that wait the higher priority is served first"):
     assert times["high"] < times["medium"] < times["low"], times
 
 with step("a job that waits is given another priority, and one that has its node is not"):
-    first = run("while ! [ -f ${{outputs.go}}/on ]; do sleep 0.1; done", compute=cluster,
-                outputs={"go": Output(type="uri_folder", path=f"azureml://datastores/workspaceblobstore/paths/{unique}/")})  # fmt: skip
+    first = run(
+        "while ! [ -f ${{outputs.go}}/on ]; do sleep 0.1; done",
+        compute=cluster,
+        outputs={"go": Output(type="uri_folder", path=f"azureml://datastores/workspaceblobstore/paths/{unique}/")},
+    )
     until(lambda: status(first) == "Running", "the first runs")
     found = [vars(one) for one in ml.compute.list_usage()]  # 1.35.2 names the value as the service does
     used = {one["name"]["value"]: one.get("currentValue", one.get("current_value")) for one in found}
@@ -107,9 +113,12 @@ with step("two distributed jobs at once meet their own peers alone"):
         "print('met')\n"
     )
     more = {
-        "code": str(source), "environment": CURATED, "compute": pair, "instance_count": 2,
+        "code": str(source),
+        "environment": CURATED,
+        "compute": pair,
+        "instance_count": 2,
         "distribution": {"type": "pytorch", "process_count_per_instance": 1},
-    }  # fmt: skip
+    }
     both = [run("python meet.py", **more) for _ in range(2)]
     for job in both:
         completed(ml, job.name, timeout_s=300)

@@ -39,20 +39,25 @@ with step("two jobs: raw data to a table, the table to a model"):
     raw = ml.data.create_or_update(Data(name=f"raw-{unique}", path=str(rows), type=AssetTypes.URI_FOLDER))
     clean = ml.jobs.create_or_update(
         command(
-            command="cp ${{inputs.raw}}/rows.csv ${{outputs.table}}/", environment=environment, experiment_name="lineage",
+            command="cp ${{inputs.raw}}/rows.csv ${{outputs.table}}/",
+            environment=environment,
+            experiment_name="lineage",
             inputs={"raw": Input(type=AssetTypes.URI_FOLDER, path=f"azureml:{raw.name}:{raw.version}")},
             outputs={"table": Output(type=AssetTypes.URI_FOLDER, name=f"table-{unique}")},
         )
-    )  # fmt: skip
+    )
     completed(ml, clean.name)
     train = ml.jobs.create_or_update(
         command(
-            command="python train.py ${{inputs.table}} ${{outputs.model}} && echo ${{inputs.rate}}", code=str(source),
-            environment=environment, experiment_name="lineage", display_name="train",
+            command="python train.py ${{inputs.table}} ${{outputs.model}} && echo ${{inputs.rate}}",
+            code=str(source),
+            environment=environment,
+            experiment_name="lineage",
+            display_name="train",
             inputs={"table": Input(type=AssetTypes.URI_FOLDER, path=f"azureml:table-{unique}@latest"), "rate": 0.1},
             outputs={"model": Output(type=AssetTypes.URI_FOLDER)},
         )
-    )  # fmt: skip
+    )
     completed(ml, train.name)
 
 with step("a model of the job's output, one of its run, and a deployment"):
@@ -70,9 +75,14 @@ with step("a model of the job's output, one of its run, and a deployment"):
     name = f"serve-{unique}"
     ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key")).result()
     blue = ManagedOnlineDeployment(
-        name="blue", endpoint_name=name, model=model, environment=environment, instance_type="Standard_DS3_v2",
-        instance_count=1, code_configuration=CodeConfiguration(code=str(source), scoring_script="score.py"),
-    )  # fmt: skip
+        name="blue",
+        endpoint_name=name,
+        model=model,
+        environment=environment,
+        instance_type="Standard_DS3_v2",
+        instance_count=1,
+        code_configuration=CodeConfiguration(code=str(source), scoring_script="score.py"),
+    )
     ml.online_deployments.begin_create_or_update(blue).result()
     assert ml.models.get(model.name, model.version).properties["smalt.made_by"] == train.name
     assert ml.jobs.get(train.name).properties["smalt.made"].split() == [
@@ -80,6 +90,16 @@ with step("a model of the job's output, one of its run, and a deployment"):
         f"model:run-{unique}:1",
     ]
 
-print(json.dumps({"unique": unique, "clean": clean.name, "train": train.name, "commit": subprocess.run(
-    [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()}))  # fmt: skip
+print(
+    json.dumps(
+        {
+            "unique": unique,
+            "clean": clean.name,
+            "train": train.name,
+            "commit": subprocess.run(
+                [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+            ).stdout.strip(),
+        }
+    )
+)
 print("PASSED")

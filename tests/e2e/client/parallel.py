@@ -64,11 +64,14 @@ def counter(arguments="", **more):
         input_data="${{inputs.files}}",
         retry_settings={"max_retries": 1, "timeout": 600},
         task=RunFunction(
-            code=str(source), entry_script="count.py", environment=environment(), program_arguments=arguments,
+            code=str(source),
+            entry_script="count.py",
+            environment=environment(),
+            program_arguments=arguments,
             append_row_to="${{outputs.rows}}",
         ),
         **settings,
-    )  # fmt: skip
+    )
 
 
 def submitted(count, files=None):

@@ -37,9 +37,14 @@ def file(name: str, text: str) -> Path:
 
 
 registry = workspace.registries.begin_create(
-    Registry(name=NAME, location="local", tags={"team": "risk"}, description="for all",
-             replication_locations=[RegistryRegionDetails(location="local")])
-).result()  # fmt: skip
+    Registry(
+        name=NAME,
+        location="local",
+        tags={"team": "risk"},
+        description="for all",
+        replication_locations=[RegistryRegionDetails(location="local")],
+    )
+).result()
 assert registry.name == NAME and registry.tags == {"team": "risk"} and registry.replication_locations
 assert NAME in [one.name for one in workspace.registries.list()]
 assert NAME in [one.name for one in workspace.registries.list(scope="subscription")]
@@ -74,13 +79,19 @@ data = shared.data.create_or_update(
 )
 assert shared.data.get("table", "1").id == data.id
 environment = shared.environments.create_or_update(
-    Environment(name="plain", version="1", image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04",
-                conda_file={"name": "plain", "dependencies": ["python=3.11"]})
-)  # fmt: skip
+    Environment(
+        name="plain",
+        version="1",
+        image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04",
+        conda_file={"name": "plain", "dependencies": ["python=3.11"]},
+    )
+)
 assert [one.name for one in shared.environments.list()] == ["plain"]
 
 file("step/count.py", "import sys, pathlib; assert len(pathlib.Path(sys.argv[1]).read_text().splitlines()) == 2\n")
-file("step/component.yml", f"""
+file(
+    "step/component.yml",
+    f"""
 $schema: https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json
 name: count_rows
 version: "1"
@@ -90,7 +101,8 @@ inputs:
 code: .
 environment: {environment.id}
 command: python count.py ${{{{inputs.table}}}}
-""")  # fmt: skip
+""",
+)
 for _ in range(2):  # the same again is the same
     shared.components.create_or_update(load_component(here / "step" / "component.yml"))
 count = shared.components.get("count_rows", "1")

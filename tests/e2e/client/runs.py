@@ -51,8 +51,11 @@ with step("a run made outside of a job: got, listed, downloaded, its files used"
         model = ml.models.create_or_update(Model(name=f"outside-{unique}-{number}", path=path, type="custom_model"))
         ml.models.download(model.name, model.version, download_path=str(scratch / f"model-{number}"))
         assert [one.read_text() for one in (scratch / f"model-{number}").rglob("weights.txt")] == ["w"]
-    uses = command(command="cat ${{inputs.m}}/weights.txt", environment=CURATED,
-                   inputs={"m": Input(type="uri_folder", path=f"azureml://jobs/{name}/outputs/artifacts/paths/model")})  # fmt: skip
+    uses = command(
+        command="cat ${{inputs.m}}/weights.txt",
+        environment=CURATED,
+        inputs={"m": Input(type="uri_folder", path=f"azureml://jobs/{name}/outputs/artifacts/paths/model")},
+    )
     completed(ml, ml.jobs.create_or_update(uses).name)
 
 with step("the SDK describes a run, and MLflow's clients a job"):
@@ -87,9 +90,15 @@ with step("a job with nested runs, described and ended by its own script"):
         "mlflow.MlflowClient().set_terminated(run.info.run_id, 'FAILED')\n"
     )
     job = ml.jobs.create_or_update(
-        command(command="python train.py", code=str(source), environment=CURATED, experiment_name=experiment,
-                display_name="submitted", tags={"a": "1", "b": "2"})
-    )  # fmt: skip
+        command(
+            command="python train.py",
+            code=str(source),
+            environment=CURATED,
+            experiment_name=experiment,
+            display_name="submitted",
+            tags={"a": "1", "b": "2"},
+        )
+    )
     job = completed(ml, job.name)
     assert (job.display_name, job.description) == ("named by the script", "Said"), job
     assert (job.tags, job.parameters) == ({"a": "1", "b": "2", "from": "script"}, {"depth": "3"}), job

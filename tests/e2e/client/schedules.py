@@ -15,7 +15,7 @@ from azure.ai.ml.entities import (
     JobSchedule,
     RecurrencePattern,
     RecurrenceTrigger,
-)  # fmt: skip
+)
 from azure.ai.ml.entities._load_functions import load_schedule
 from azure.core.exceptions import ResourceNotFoundError
 from session import PLAIN_IMAGE, completed, connect, refused, scratch, step, unique, until

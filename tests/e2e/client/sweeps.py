@@ -53,9 +53,12 @@ source.mkdir()
     "for step in range(3 if level > 0.5 else 600):\n    log(level, step=step)\n    time.sleep(0.3)\n"
 )
 train = command(
-    code=str(source), command="python train.py ${{inputs.lr}} ${{inputs.depth}}", inputs={"lr": 0.1, "depth": 1},
-    environment=environment, compute=cluster,
-)  # fmt: skip
+    code=str(source),
+    command="python train.py ${{inputs.lr}} ${{inputs.depth}}",
+    inputs={"lr": 0.1, "depth": 1},
+    environment=environment,
+    compute=cluster,
+)
 
 
 def swept(node, algorithm="random", trials=4, at_once=4, policy=None, metric="acc", goal="maximize", **limits):
@@ -100,8 +103,10 @@ with step("a Bayesian sweep: the best of its trials is found, and the run and it
 with step("the document that was read describes the sweep, and is the same job again"):
     read = ml.jobs.get(job.name)
     assert (read.sampling_algorithm.type, read.objective.primary_metric, read.limits.max_total_trials) == (
-        "bayesian", "acc", 12,
-    )  # fmt: skip
+        "bayesian",
+        "acc",
+        12,
+    )
     read.display_name = "tuned"
     assert ml.jobs.create_or_update(read).display_name == "tuned"
 
@@ -145,10 +150,12 @@ with step("median stopping and truncation stop the worst, too"):
 
 with step("the best trial's outputs are the sweep's: downloaded, and registered under their name"):
     writing = command(
-        code=str(source), command="python train.py ${{inputs.lr}} ${{inputs.depth}} ${{outputs.model}}",
-        inputs={"lr": 0.1, "depth": 3}, outputs={"model": Output(type="custom_model", name=f"tuned-{unique}")},
+        code=str(source),
+        command="python train.py ${{inputs.lr}} ${{inputs.depth}} ${{outputs.model}}",
+        inputs={"lr": 0.1, "depth": 3},
+        outputs={"model": Output(type="custom_model", name=f"tuned-{unique}")},
         environment=environment,
-    )  # fmt: skip
+    )
     job = swept(writing(lr=Choice([0.1, 0.7])), "grid", 2)
     done = completed(ml, job.name)
     best = done.properties["best_child_run_id"]
@@ -211,9 +218,11 @@ limits:
     assert len(sizes) == 6 and float(done.properties["score"]) == min(sizes)
 
 failing = command(
-    code=str(source), command="python -c \"from log import log; assert ${{inputs.n}} < 1, 'no'; log(1)\"",
-    inputs={"n": 0}, environment=environment,
-)  # fmt: skip
+    code=str(source),
+    command="python -c \"from log import log; assert ${{inputs.n}} < 1, 'no'; log(1)\"",
+    inputs={"n": 0},
+    environment=environment,
+)
 
 with step("a trial that fails does not fail the sweep; the first three that fail do, and it says why"):
     job = swept(failing(n=Choice([0, 1])), "grid", 2)

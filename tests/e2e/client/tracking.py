@@ -66,10 +66,16 @@ with step("a job is a run: autologging in it, its model among its outputs"):
     job = completed(
         ml,
         ml.jobs.create_or_update(
-            command(command="python train.py", code=str(source), environment=CURATED, experiment_name=f"inside-{unique}",
-                    display_name="auto", tags={"team": "a"})
+            command(
+                command="python train.py",
+                code=str(source),
+                environment=CURATED,
+                experiment_name=f"inside-{unique}",
+                display_name="auto",
+                tags={"team": "a"},
+            )
         ).name,
-    )  # fmt: skip
+    )
     run = mlflow.get_run(job.name)
     assert run.info.status == "FINISHED" and run.data.params["C"] == "0.5", run.data.params
     assert run.data.metrics["own"] == 1.5 and "training_score" in run.data.metrics, run.data.metrics

@@ -48,9 +48,14 @@ def test_a_model_is_laid_out_without_a_link_that_leads_out(tmp_path: Path, model
     assert (place / "model-1" / "data" / "weights").samefile(model / "data" / "weights")
     assert "not write-protected" in (home / "system.log").read_text()
     assert json.loads((home / "server.json").read_text()) == {
-        "mode": "script", "entry_script": str(home / "work" / "score.py"), "app_root": str(home / "work"),
-        "model_dir": str(place), "deployment": "blue", "max_concurrent": 3, "request_timeout_s": 1.5,
-    }  # fmt: skip
+        "mode": "script",
+        "entry_script": str(home / "work" / "score.py"),
+        "app_root": str(home / "work"),
+        "model_dir": str(place),
+        "deployment": "blue",
+        "max_concurrent": 3,
+        "request_timeout_s": 1.5,
+    }
     assert variables["AML_APP_ROOT"] == str(home / "work") and variables["AZUREML_ENTRY_SCRIPT"] == "score.py"
     assert argv[0] == "python" and Path(argv[1]).is_file()
     assert argv[2:] == ["--socket", "/run/t.sock", "--config", str(home / "server.json")]

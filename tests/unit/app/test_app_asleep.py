@@ -175,9 +175,15 @@ def test_what_is_cut_off_leaves_no_connection(harness: Harness, monkeypatch: pyt
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def call() -> None:
-        scope = {"type": "http", "method": "GET", "raw_path": b"/", "path": "/", "query_string": b"",
-                 "asgi": {"version": "3.0", "spec_version": "2.4"},
-                 "headers": [(name.encode(), value.encode()) for name, value in HEADER.items()]}  # fmt: skip
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "raw_path": b"/",
+            "path": "/",
+            "query_string": b"",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "headers": [(name.encode(), value.encode()) for name, value in HEADER.items()],
+        }
         await AsleepApp(harness.platform)(scope, receive, send)
 
     monkeypatch.setattr(asleep.httpx, "AsyncClient", Client)

@@ -31,10 +31,18 @@ def stored_jobs(harness: Any, count: int, wanted: int) -> None:
         for number in range(count):
             tags = {"team": "a b&c"} if number < wanted else {}
             resources.insert(
-                connection, key=f"{JOBS}/j{number:05}".lower(), written=f"{JOBS}/j{number:05}", kind="workspaces/jobs",
-                parent=WORKSPACE.lower(), name=f"j{number:05}", spec={"properties": {"jobType": "Command", "tags": tags}},
-                status={}, state="Completed", now=harness.clock(), by="t",
-            )  # fmt: skip
+                connection,
+                key=f"{JOBS}/j{number:05}".lower(),
+                written=f"{JOBS}/j{number:05}",
+                kind="workspaces/jobs",
+                parent=WORKSPACE.lower(),
+                name=f"j{number:05}",
+                spec={"properties": {"jobType": "Command", "tags": tags}},
+                status={},
+                state="Completed",
+                now=harness.clock(),
+                by="t",
+            )
 
 
 def test_nothing_is_made_in_what_is_being_deleted(harness: Any) -> None:

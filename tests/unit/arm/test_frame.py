@@ -17,8 +17,12 @@ def test_a_subscription_says_beside_properties_what_clients_read(harness: Harnes
     for document in (listed, harness.get(SUB).json()):
         shown = {name: document[name] for name in ("id", "subscriptionId", "state", "tenantId", "managedByTenants")}
         assert shown == {
-            "id": SUB, "subscriptionId": SUBSCRIPTION, "state": "Enabled", "tenantId": TENANT, "managedByTenants": [],
-        }  # fmt: skip
+            "id": SUB,
+            "subscriptionId": SUBSCRIPTION,
+            "state": "Enabled",
+            "tenantId": TENANT,
+            "managedByTenants": [],
+        }
         assert document["displayName"]
     missing = harness.get(SUB.replace("0001", "0002"))
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "SubscriptionNotFound")

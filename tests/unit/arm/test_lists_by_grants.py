@@ -30,9 +30,18 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
         for number in range(COMPUTES):
             written = f"{WORKSPACE}/computes/c{number:03}"
             resources.insert(
-                connection, key=written.lower(), written=written, kind="workspaces/computes", parent=WORKSPACE.lower(),
-                name=f"c{number:03}", spec={"properties": {}}, status={}, state="Succeeded", now=one.clock(), by="t",
-            )  # fmt: skip
+                connection,
+                key=written.lower(),
+                written=written,
+                kind="workspaces/computes",
+                parent=WORKSPACE.lower(),
+                name=f"c{number:03}",
+                spec={"properties": {}},
+                status={},
+                state="Succeeded",
+                now=one.clock(),
+                by="t",
+            )
     yield one
     one.close()
 
@@ -184,9 +193,18 @@ def test_what_a_page_costs_does_not_grow_with_what_is_not_seen(harness: Harness)
         for number in range(COMPUTES, COMPUTES * 10):
             written = f"{WORKSPACE}/computes/c{number:04}"
             resources.insert(
-                connection, key=written.lower(), written=written, kind="workspaces/computes", parent=WORKSPACE.lower(),
-                name=f"c{number:04}", spec={}, status={}, state="Succeeded", now=harness.clock(), by="t",
-            )  # fmt: skip
+                connection,
+                key=written.lower(),
+                written=written,
+                kind="workspaces/computes",
+                parent=WORKSPACE.lower(),
+                name=f"c{number:04}",
+                spec={},
+                status={},
+                state="Succeeded",
+                now=harness.clock(),
+                by="t",
+            )
     assert _operations(harness) < 1.5 * short
 
 

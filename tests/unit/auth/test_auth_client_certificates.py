@@ -51,8 +51,13 @@ class Holder:
         """As MSAL's for ADFS: RS256 and a SHA-1 thumbprint. A change to None leaves a claim out."""
         now = self.now()
         claims = {
-            "aud": ENDPOINT, "iss": client_id, "sub": client_id, "jti": str(uuid.uuid4()), "iat": now, "exp": now + 600.5
-        } | changes  # fmt: skip
+            "aud": ENDPOINT,
+            "iss": client_id,
+            "sub": client_id,
+            "jti": str(uuid.uuid4()),
+            "iat": now,
+            "exp": now + 600.5,
+        } | changes
         claims = {name: value for name, value in claims.items() if value is not None}
         header = {"alg": "RS256", "typ": "JWT", "x5t": self.thumbprint(hashes.SHA1())} | (header or {})
         header = {name: value for name, value in header.items() if value is not None}

@@ -39,9 +39,7 @@ class Site:
         self.tokens = TokenService(settings, clock)
         self.identities = Identities(settings, database, clock)
         self.headers = IdentityHeaders(settings, clock)
-        login = Login(
-            settings, self.tokens, self.identities, self.headers, Sessions(settings, database, clock), clock
-        )  # fmt: skip
+        login = Login(settings, self.tokens, self.identities, self.headers, Sessions(settings, database, clock), clock)
         self._app = Starlette(routes=login.routes())
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -59,9 +57,11 @@ class Site:
     def ask(self, path: str = TOKEN, **fields: str) -> Any:
         """As MSAL asks, with all that it adds."""
         usual = {
-            "grant_type": "client_credentials", "scope": f"{ARM}/.default", "client_info": "1",
+            "grant_type": "client_credentials",
+            "scope": f"{ARM}/.default",
+            "client_info": "1",
             "claims": '{"access_token": {"xms_cc": {"values": ["CP1"]}}}',
-        }  # fmt: skip
+        }
         return self.request("POST", path, data={name: value for name, value in (usual | fields).items() if value})
 
     def refusal(self, status: int, code: int, **fields: str) -> str:

@@ -101,9 +101,22 @@ def test_the_groups_and_their_verbs() -> None:
     assert len(COMMANDS) == sum(len(group.commands) for group in GROUPS)
     verbs = {group.name: {one.verb for one in group.commands} for group in GROUPS}
     assert all({"create", "show", "list"} <= one for one in verbs.values())
-    assert {"ml job", "ml component", "ml compute", "ml data", "ml datastore", "ml environment", "ml model", "ml schedule",
-            "ml workspace", "ml online-endpoint", "ml online-deployment", "ml batch-endpoint", "ml batch-deployment",
-            "ml registry"} == set(verbs)  # fmt: skip
+    assert {
+        "ml job",
+        "ml component",
+        "ml compute",
+        "ml data",
+        "ml datastore",
+        "ml environment",
+        "ml model",
+        "ml schedule",
+        "ml workspace",
+        "ml online-endpoint",
+        "ml online-deployment",
+        "ml batch-endpoint",
+        "ml batch-deployment",
+        "ml registry",
+    } == set(verbs)
 
 
 def test_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

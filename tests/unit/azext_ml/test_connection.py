@@ -178,8 +178,12 @@ def test_a_login_by_variables(server: Scripted) -> None:
         "authentication": {"loginEndpoint": f"{server.url}/adfs"},
     }
     token = {"access_token": "t.e30.s", "expires_in": "60"}
-    variables = {"ARM_CLOUD_METADATA_URL": f"{server.url}/metadata", "AZURE_SUBSCRIPTION_ID": "s",
-                 "IDENTITY_ENDPOINT": f"{server.url}/msi", "IDENTITY_HEADER": "h"}  # fmt: skip
+    variables = {
+        "ARM_CLOUD_METADATA_URL": f"{server.url}/metadata",
+        "AZURE_SUBSCRIPTION_ID": "s",
+        "IDENTITY_ENDPOINT": f"{server.url}/msi",
+        "IDENTITY_HEADER": "h",
+    }
     server.will((200, [cloud], {}), (200, token, {}), (200, {}, {}))
     connected(variables).get("/x")
     assert [one[1].split("?")[0] for one in server.asked] == ["/metadata", "/msi", "/x"]
@@ -195,7 +199,11 @@ def test_a_login_by_variables(server: Scripted) -> None:
 def test_a_login_that_lacks_something_says_so(server: Scripted, missing: str) -> None:
     cloud = {"name": "Smalt", "resourceManager": server.url, "authentication": {"loginEndpoint": server.url}}
     server.will((200, [cloud], {}))
-    variables = {"ARM_CLOUD_METADATA_URL": f"{server.url}/metadata", "AZURE_SUBSCRIPTION_ID": "s",
-                 "IDENTITY_ENDPOINT": f"{server.url}/msi", "IDENTITY_HEADER": "h"}  # fmt: skip
+    variables = {
+        "ARM_CLOUD_METADATA_URL": f"{server.url}/metadata",
+        "AZURE_SUBSCRIPTION_ID": "s",
+        "IDENTITY_ENDPOINT": f"{server.url}/msi",
+        "IDENTITY_HEADER": "h",
+    }
     with pytest.raises(MLError, match=missing):
         connected({name: value for name, value in variables.items() if name != missing}).get("/x")

@@ -48,9 +48,16 @@ def test_the_string_to_sign_is_the_clients(rig):
     seen: list[str] = []
     expiry = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
     generate_container_sas(
-        "acct", "data", rig.key, permission="rl", expiry=expiry, ip="1.2.3.4", protocol="https", content_type="text/csv",
+        "acct",
+        "data",
+        rig.key,
+        permission="rl",
+        expiry=expiry,
+        ip="1.2.3.4",
+        protocol="https",
+        content_type="text/csv",
         sts_hook=seen.append,
-    )  # fmt: skip
+    )
     version = seen[0].split("\n")[7]
     query = {
         "sp": "rl",
@@ -347,8 +354,12 @@ def test_half_a_body_of_who_is_refused_is_not_waited_for(rig, monkeypatch):
         sent.append(message)
 
     scope = {
-        "type": "http", "method": "PUT", "path": "/acme.blob.core.smalt/c/a", "raw_path": b"/acme.blob.core.smalt/c/a",
-        "query_string": b"", "headers": [(b"host", b"localhost"), (b"content-length", b"100"), (b"x-ms-version", b"2021-12-02")],
-    }  # fmt: skip
+        "type": "http",
+        "method": "PUT",
+        "path": "/acme.blob.core.smalt/c/a",
+        "raw_path": b"/acme.blob.core.smalt/c/a",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-length", b"100"), (b"x-ms-version", b"2021-12-02")],
+    }
     asyncio.run(asyncio.wait_for(rig.app(scope, receive, send), 5))
     assert sent[0]["type"] == "http.response.start" and sent[0]["status"] in (401, 403, 404)

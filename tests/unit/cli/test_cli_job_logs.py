@@ -20,10 +20,16 @@ def job(nodes: int, type_: str = "", each: int = 1, **more: int) -> dict[str, An
 @pytest.mark.parametrize(
     "properties",
     [
-        job(1), job(2), job(12), job(1, "PyTorch", 4), job(2, "PyTorch", 2), job(3, "Mpi", 8), job(4, "PyTorch"),
+        job(1),
+        job(2),
+        job(12),
+        job(1, "PyTorch", 4),
+        job(2, "PyTorch", 2),
+        job(3, "Mpi", 8),
+        job(4, "PyTorch"),
         job(2, "TensorFlow", workerCount=4, parameterServerCount=2),
     ],
-)  # fmt: skip
+)
 def test_the_log_of_a_node_is_its_first_processs(properties: dict[str, Any]) -> None:
     nodes = distribution.node_count(properties)
     spread = distribution.layout(properties, nodes)

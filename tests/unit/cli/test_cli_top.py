@@ -34,9 +34,17 @@ def test_nodes_and_those_who_wait() -> None:
         "gpus": [1],
     }
     waits = {
-        "position": 1, "job": "two", "displayName": "[red]fine\x1b[2J", "status": "Queued", "nodes": 2, "priority": 3,
-        "spot": True, "lacksGpus": False, "since": SINCE, "expectedStart": "2027-01-15T08:30:00Z",
-    }  # fmt: skip
+        "position": 1,
+        "job": "two",
+        "displayName": "[red]fine\x1b[2J",
+        "status": "Queued",
+        "nodes": 2,
+        "priority": 3,
+        "spot": True,
+        "lacksGpus": False,
+        "since": SINCE,
+        "expectedStart": "2027-01-15T08:30:00Z",
+    }
     said = text([queue(nodes=[node], jobs=[waits], waiting=3)])
     assert "1 of 2 nodes busy, 3 waiting" in said
     assert "Running" in said and "1 min" in said

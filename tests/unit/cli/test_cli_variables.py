@@ -30,6 +30,7 @@ def test_the_variables_are_those_of_the_contract() -> None:
         "REGISTRY_DISCOVERY_ENDPOINT_URL": "https://ml.example:9443/",
         "AZURE_EXTENSION_INDEX_URL": "https://ml.example:9443/extensions/index.json",
         "AZURE_SUBSCRIPTION_ID": "00000000-0000-0000-0000-000000000001",
+        "AZUREML_ARM_SUBSCRIPTION": "00000000-0000-0000-0000-000000000001",
         "AZUREML_ARM_RESOURCEGROUP": "smalt",
         "AZUREML_ARM_WORKSPACE_NAME": "default",
     }

@@ -78,8 +78,11 @@ def test_the_order_is_that_of_the_checks_whatever_ends_first(tmp_path: Path) -> 
         check("d", good),
     ]
     assert [(one.check.id, one.finding.fact) for one in examine(machine(tmp_path), checks)] == [
-        ("a", "late"), ("b", "fine"), ("c", "fine"), ("d", "fine"),
-    ]  # fmt: skip
+        ("a", "late"),
+        ("b", "fine"),
+        ("c", "fine"),
+        ("d", "fine"),
+    ]
 
 
 @pytest.mark.parametrize("turn", [Turn.ANY, Turn.MEASURES])
@@ -123,8 +126,10 @@ def test_what_fails_takes_nothing_along_and_tells_no_secret(tmp_path: Path) -> N
     found = [one.finding for one in examine(machine(tmp_path), checks)]
     assert [one.state for one in found] == [State.WARN, State.WARN, State.NONE, State.OK]
     assert [one.fact for one in found[:3]] == [
-        "could not be looked at (ValueError)", "could not be looked at (Permission denied)", "not tried: / cannot be written",
-    ]  # fmt: skip
+        "could not be looked at (ValueError)",
+        "could not be looked at (Permission denied)",
+        "not tried: / cannot be written",
+    ]
     assert "secret" not in str(found)
 
 
@@ -149,7 +154,9 @@ def test_the_table() -> None:
     )
 
 
-@pytest.mark.parametrize(("vital", "end"), [(True, "Smalt cannot run here: a."), (False, "Smalt runs here; 1 of 1 could be better.")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("vital", "end"), [(True, "Smalt cannot run here: a."), (False, "Smalt runs here; 1 of 1 could be better.")]
+)
 def test_the_last_line_and_the_exit_code(
     tmp_path: Path, vital: bool, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,9 +168,7 @@ def test_the_last_line_and_the_exit_code(
 
 def test_json() -> None:
     told = json.loads(as_json([Examined(check("a", bad), bad(Machine(Settings(Path("/")))))]))
-    assert told == [
-        {"check": "a", "state": "no", "fact": "missing", "means": "nothing works", "remedy": "smalt up"}
-    ]  # fmt: skip
+    assert told == [{"check": "a", "state": "no", "fact": "missing", "means": "nothing works", "remedy": "smalt up"}]
 
 
 def test_the_command_on_a_root_that_is_not_there(tmp_path: Path) -> None:

@@ -28,8 +28,13 @@ class Side:
 
     def __init__(self, folder: Path) -> None:
         self.wanted = {
-            "namespace": "smalt-1", "version": "1", "folder": str(folder), "isolation": "off", "server": "s", "ca": "c",
-        }  # fmt: skip
+            "namespace": "smalt-1",
+            "version": "1",
+            "folder": str(folder),
+            "isolation": "off",
+            "server": "s",
+            "ca": "c",
+        }
         self.removed: list[Any] = []
         self.ended: list[int] = []
         self.gone, self.dead = threading.Event(), threading.Event()  # one of the first, of the second

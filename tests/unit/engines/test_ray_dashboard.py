@@ -127,8 +127,11 @@ def test_what_is_said_of_actors(provider: Callable[[Any], RayProvider]) -> None:
     head.lists["nodes"] = [{"resources_total": {"CPU": 2.0}}, {"resources_total": {"CPU": 8.0, "GPU": 0.0}}]
     known = provider(head).observe(PLACE)
     assert {name: one.state for name, one in known.items()} == {
-        "a": "running", "b": "dead", "c": "waiting", "d": "waiting",
-    }  # fmt: skip
+        "a": "running",
+        "b": "dead",
+        "c": "waiting",
+        "d": "waiting",
+    }
     assert known["b"].why == "Ray node n1 has Smalt 0.1, the platform 0.2: install that there."
     assert "4 CPU, 1 GPU" in known["c"].why and "8 CPU, 0 GPU" in known["c"].why
 

@@ -21,7 +21,13 @@ from smalt.engines.remote.messages import Hello
 )
 def test_loopback_is_the_servers_own_machine_alone(address: str, loopback: str, found: str) -> None:
     hello = Hello(
-        incarnation="12345678", version="1", cpus=1, memory_bytes=1, gpus=0, isolation="walls",
-        address=address, loopback=loopback,
-    )  # fmt: skip
+        incarnation="12345678",
+        version="1",
+        cpus=1,
+        memory_bytes=1,
+        gpus=0,
+        isolation="walls",
+        address=address,
+        loopback=loopback,
+    )
     assert hello.found_at == found

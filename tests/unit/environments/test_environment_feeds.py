@@ -47,5 +47,6 @@ def test_the_longest_target_wins_and_other_options_have_no_address() -> None:
 def test_credentials_stand_in_the_address_encoded_once(given: str) -> None:
     options = ["--index-url https://me@f.example:81/simple?x=1", "--pre", "--extra-index-url https://g.example/simple"]
     assert with_logins(options, {"https://me@f.example:81/simple?x=1": Login("ü", given)}) == [
-        "--index-url https://%C3%BC:p%40ss%2Fw%3Ard@f.example:81/simple?x=1", *options[1:],
-    ]  # fmt: skip
+        "--index-url https://%C3%BC:p%40ss%2Fw%3Ard@f.example:81/simple?x=1",
+        *options[1:],
+    ]

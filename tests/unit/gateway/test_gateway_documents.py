@@ -14,6 +14,7 @@ import pytest
 from smalt.agent.inject.outcome import FAILED_HEADER
 from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError
+from smalt.arm.ids import workspace_id
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import TokenService
 from smalt.gateway import listener as listener_module
@@ -27,6 +28,7 @@ from smalt.gateway.routes import check, endpoint_routes, route_configuration, se
 from smalt.settings import Settings
 
 TRUST = Trust(Path("/sds.json"), "gateway", Path("/ca.pem"))
+WORKSPACE = workspace_id("s", "g", "w").key
 
 
 def deployment(name: str, *addresses: str, **more: Any) -> DeploymentRoute:
@@ -123,7 +125,7 @@ def test_every_route_of_an_endpoint_stands_behind_its_refusal() -> None:
     for one in (
         endpoint(traffic={"blue": 100}),
         endpoint(keys=()),
-        endpoint(keys=(), jwt_audience="a b", workspace="/w"),
+        endpoint(keys=(), jwt_audience="a b", workspace=WORKSPACE),
     ):
         own = endpoint_routes(one)
         assert {route["match"]["prefix"] for route in own} == {"/endpoints/ep/"}
@@ -133,6 +135,14 @@ def test_every_route_of_an_endpoint_stands_behind_its_refusal() -> None:
         assert own[-1]["match"].keys() == {"prefix", "case_sensitive"}  # nothing falls through to the server
     closed = endpoint_routes(endpoint(keys=()))[0]
     assert closed["match"].get("headers", []) == [] and "dynamic_metadata" not in closed["match"]
+
+
+def test_a_token_opens_the_endpoints_of_its_workspace_and_of_what_that_is_in() -> None:
+    elsewhere = endpoint_routes(endpoint(keys=(), jwt_audience="a", workspace=WORKSPACE))[1]
+    (claim,) = elsewhere["match"]["dynamic_metadata"]
+    scopes = [one["string_match"]["exact"] for one in claim["value"]["or_match"]["value_matchers"]]
+    group = WORKSPACE.partition("/providers/")[0]
+    assert claim["invert"] and sorted(scopes) == ["", "/subscriptions/s", group, WORKSPACE]
 
 
 def test_shares_add_up_and_mirrors_only_copy_live_traffic() -> None:

@@ -55,10 +55,17 @@ def test_a_line_is_azures_and_is_in_the_file_of_its_hour(writer: Writer, folder:
     assert writer.write([item(b'[{"a":\n1.50}]')]) == ([], "")
     (one,) = lines(folder, "model_inputs")
     assert (one.pop("id"), one) != ("", {}) and one == {
-        "specversion": "1.0", "source": "/me", "type": "azureml.inference.model_inputs",
-        "datacontenttype": JSON, "time": "1970-01-01T00:00:00Z", "data": [{"a": 1.5}], "agent": "me/1",
-        "contentrange": "bytes 0-12/13", "correlationid": "id", "xrequestid": "id",
-    }  # fmt: skip
+        "specversion": "1.0",
+        "source": "/me",
+        "type": "azureml.inference.model_inputs",
+        "datacontenttype": JSON,
+        "time": "1970-01-01T00:00:00Z",
+        "data": [{"a": 1.5}],
+        "agent": "me/1",
+        "contentrange": "bytes 0-12/13",
+        "correlationid": "id",
+        "xrequestid": "id",
+    }
     (path,) = files(folder, "model_inputs")
     parts = path.relative_to(folder / "model_inputs").parts
     assert [len(one) for one in parts[:-1]] == [4, 2, 2, 2] and parts[-1] == "srv-1.jsonl"

@@ -310,9 +310,13 @@ def test_of_two_settings_that_are_put_at_once_one_waits_for_the_other(harness: H
 def test_who_is_woken_stays_until_it_has_answered_and_was_idle_for_the_cooldown(harness: Harness) -> None:
     site = Site(harness)
     trigger = {
-        "metricName": "RequestsPerMinute", "metricResourceUri": BLUE, "operator": "LessThan", "threshold": 1,
-        "timeAggregation": "Total", "timeWindow": "PT1M",
-    }  # fmt: skip
+        "metricName": "RequestsPerMinute",
+        "metricResourceUri": BLUE,
+        "operator": "LessThan",
+        "threshold": 1,
+        "timeAggregation": "Total",
+        "timeWindow": "PT1M",
+    }
     idle = {"metricTrigger": trigger, "scaleAction": {"direction": "Decrease", "type": "ChangeCount"}}
     made = changed("profiles.0.rules", [idle])
     made["properties"]["profiles"][0]["capacity"] = {"minimum": "0", "maximum": "3", "default": "0"}

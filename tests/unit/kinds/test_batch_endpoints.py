@@ -6,18 +6,11 @@ from typing import Any
 
 import pytest
 
+from fakes.batch import ENDPOINT, INPUT, KEY, V1, deploy, error_of, invoke, ref_of, task_of
 from fakes.examples import CURATED, EXAMPLES, prepare
 from fakes.jobs import JOBS, cluster
-from fakes.pipelines import FOLDER, child, component, data, job_of, look, node, run_to_the_end, submit
+from fakes.pipelines import FOLDER, child, look
 from fakes.platform import WORKSPACE, Harness
-from smalt.agent.wire import Ref, TaskSpec
-from smalt.arm.ids import ResourceId
-from smalt.kinds.assets import references
-
-ENDPOINT = f"{WORKSPACE}/batchEndpoints/churn-nightly"
-V1 = f"{ENDPOINT}/deployments/v1"
-KEY = "workspaces/batchendpoints/deployments"
-INPUT: dict[str, Any] = {"UriFolder": {"jobInputType": "UriFolder", "uri": FOLDER}}
 
 
 @pytest.fixture
@@ -28,34 +21,6 @@ def ready(harness: Harness) -> Harness:
     assert answer.status_code == 201, answer.text
     assert harness.put(ENDPOINT, {"properties": {"defaults": {"deploymentName": "V1"}}}).status_code == 200
     return harness
-
-
-def deploy(harness: Harness, name: str = "v1", drop: tuple[str, ...] = (), **more: Any) -> Any:
-    properties = {**EXAMPLES[KEY].properties, **more}
-    body = {"properties": {key: one for key, one in properties.items() if key not in drop}}
-    return harness.put(f"{ENDPOINT}/deployments/{name}", body)
-
-
-def invoke(harness: Harness, inputs: Any = None, headers: Any = None, **more: Any) -> Any:
-    body = {"properties": {"inputData": INPUT if inputs is None else inputs, **more}}
-    return harness.send("POST", f"{ENDPOINT}/jobs", body, **(headers or {}))
-
-
-def error_of(answer: Any) -> tuple[int, str, str]:
-    error = answer.json()["error"]
-    return answer.status_code, error.get("target") or "", error["message"]
-
-
-def ref_of(harness: Harness, uri: str) -> Ref:
-    with harness.database.read() as connection:
-        workspace = ResourceId.parse(WORKSPACE)
-        return references.locate(harness.platform, connection, workspace, uri, "uri").ref(folder=True)
-
-
-def task_of(harness: Harness) -> TaskSpec:
-    harness.settle()
-    (found,) = [one for one in harness.engine.tasks.values() if one.parallel]
-    return found
 
 
 class TestEndpoints:
@@ -100,8 +65,10 @@ class TestDeployments:
         said = ready.get(V1).json()["properties"]
         assert said["model"] == {"referenceType": "Id", "assetId": f"{WORKSPACE}/models/churn-model/versions/1"}
         assert (said["outputAction"], said["outputFileName"], said["miniBatchSize"]) == (
-            "AppendRow", "predictions.csv", 10,
-        )  # fmt: skip
+            "AppendRow",
+            "predictions.csv",
+            10,
+        )
         assert said["retrySettings"] == {"maxRetries": 3, "timeout": "PT30S"}
         assert (said["maxConcurrencyPerInstance"], said["errorThreshold"]) == (1, -1)
 
@@ -328,12 +295,17 @@ class TestInvocations:
             "Properties": {
                 "InputData": {"heart-data": {"JobInputType": "UriFolder", "Uri": FOLDER}},
                 "OutputData": {
-                    "score": {"JobOutputType": "UriFile", "Uri": "azureml://datastores/workspaceblobstore/paths/out/p.csv"}
+                    "score": {
+                        "JobOutputType": "UriFile",
+                        "Uri": "azureml://datastores/workspaceblobstore/paths/out/p.csv",
+                    }
                 },
                 "properties": {"experimentName": "mondays"},
-                "miniBatchSize": 2, "errorThreshold": 5, "retrySettings": {"maxRetries": 1, "timeout": "PT2M"},
+                "miniBatchSize": 2,
+                "errorThreshold": 5,
+                "retrySettings": {"maxRetries": 1, "timeout": "PT2M"},
             }
-        }  # fmt: skip
+        }
         answer = ready.send("POST", f"{ENDPOINT}/jobs", body)
         assert answer.status_code == 201, answer.text
         whole = ready.get(f"{JOBS}/{answer.json()['name']}").json()["properties"]
@@ -375,76 +347,6 @@ class TestInvocations:
                 break
             page = ready.get(url).json()
         assert found == names[::-1]
-
-
-class TestPipelines:
-    def made(self, harness: Harness, **settings: Any) -> Any:
-        harness.put(ENDPOINT, {"properties": {}})
-        component(harness, "step")
-        jobs = {"one": {"type": "command", "componentId": f"{WORKSPACE}/components/step/versions/1",
-                        "inputs": {"data": {"job_input_type": "literal", "value": "${{parent.inputs.raw}}"},
-                                   "rate": {"job_input_type": "literal", "value": "${{parent.inputs.rate}}"}},
-                        "outputs": {"made": {"type": "literal", "value": "${{parent.outputs.scores}}"}}}}  # fmt: skip
-        inputs = {"raw": {"type": "uri_folder"}, "rate": {"type": "number", "default": "0.5"}}
-        component(
-            harness, "flow", type="pipeline", jobs=jobs, inputs=inputs, outputs={"scores": {"type": "uri_folder"}}
-        )
-        configuration = {
-            "deploymentConfigurationType": "PipelineComponent", "settings": settings,
-            "componentId": {"referenceType": "Id", "assetId": f"{WORKSPACE}/components/flow/versions/1"},
-        }  # fmt: skip
-        return harness.put(V1, {"properties": {"deploymentConfiguration": configuration}})
-
-    def call(self, harness: Harness, **more: Any) -> Any:
-        body = {"properties": {"inputData": {"raw": INPUT["UriFolder"]}, **more}}
-        return harness.send("POST", f"{ENDPOINT}/jobs", body, azureml_model_deployment="v1")
-
-    def test_inputs_and_outputs_have_the_components_names(self, harness: Harness) -> None:
-        assert self.made(harness, default_compute=cluster(harness)).status_code == 201
-        inputs = {"raw": INPUT["UriFolder"], "rate": {"jobInputType": "Literal", "value": 0.25}}
-        outputs = {"scores": {"jobOutputType": "UriFolder", "mode": "upload"}}
-        name = self.call(harness, inputData=inputs, outputData=outputs).json()["name"]
-        assert run_to_the_end(harness) == ["one"]
-        job = harness.get(f"{JOBS}/{name}").json()["properties"]
-        assert job["outputs"]["scores"]["mode"] == "Upload", "clients read no other spelling"
-        assert job["status"] == "Completed" and job["tags"]["azureml.jobtype"] == "azureml.pipelinejob"
-        step = harness.get(f"{JOBS}/{job_of(harness, 'one', name)}").json()["properties"]
-        assert step["inputs"]["rate"]["value"] == "0.25"
-        assert step["outputs"]["made"]["uri"] == job["outputs"]["scores"]["uri"]
-
-    def test_what_is_wrong(self, harness: Harness) -> None:
-        self.made(harness)
-        assert error_of(self.call(harness, inputData={}))[:2] == (400, "properties.inputData.raw")
-        wrong = {"scores": {"jobOutputType": "UriFolder"}, "other": {"jobOutputType": "UriFolder"}}
-        assert error_of(self.call(harness, outputData=wrong))[:2] == (400, "properties.outputData.other")
-        unknown = {"raw": INPUT["UriFolder"], "rat": {"jobInputType": "Literal", "value": 0.25}}
-        status, target, message = error_of(self.call(harness, inputData=unknown))
-        assert (status, target) == (400, "properties.inputData.rat") and "Did you mean 'rate'" in message
-        assert error_of(self.call(harness, miniBatchSize=3))[0] == 400
-
-    def test_a_component_of_a_job(self, harness: Harness) -> None:
-        """As the SDK makes it of `job_definition`."""
-        harness.put(ENDPOINT, {"properties": {}})
-        component(harness, "step")
-        bound = {"data": "${{parent.inputs.raw}}", "rate": "${{parent.inputs.rate}}"}
-        jobs = {"one": node("azureml:step:1", outputs={"made": "${{parent.outputs.scores}}"}, **bound)}
-        given = {"raw": data(), "rate": {"jobInputType": "literal", "value": "0.5"}}
-        submit(harness, jobs, "tried", inputs=given, outputs={"scores": {"jobOutputType": "uri_folder"}})
-        flow = component(harness, "flow", type="pipeline", sourceJobId="tried", inputs={}, outputs={})
-        configuration = {"componentId": {"assetId": flow}}
-        assert harness.put(V1, {"properties": {"deploymentConfiguration": configuration}}).status_code == 201
-        name = self.call(harness).json()["name"]
-        assert harness.get(f"{JOBS}/{name}").json()["properties"]["inputs"]["rate"]["value"] == "0.5"
-        spec = {"type": "pipeline", "sourceJobId": "gone"}
-        answer = harness.put(f"{WORKSPACE}/components/x/versions/1", {"properties": {"componentSpec": spec}})
-        assert error_of(answer)[:2] == (400, "properties.componentSpec.sourceJobId")
-
-    def test_a_component_that_is_none_and_a_compute_that_is_not_there(self, harness: Harness) -> None:
-        status, target, _ = error_of(self.made(harness, default_compute="gone"))
-        assert (status, target) == (400, "properties.deploymentConfiguration.settings.default_compute")
-        reference = {"assetId": f"{WORKSPACE}/components/step/versions/1"}
-        answer = harness.put(V1, {"properties": {"deploymentConfiguration": {"componentId": reference}}})
-        assert error_of(answer)[:2] == (400, "properties.deploymentConfiguration.componentId")
 
 
 def test_curated_environments_serve_too(harness: Harness) -> None:

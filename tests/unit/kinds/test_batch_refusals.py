@@ -79,10 +79,12 @@ class TestPackages:
             "POST",
             f"{WORKSPACE}/models/churn-model/versions/1/package",
             {
-                "targetEnvironmentName": "packed", "baseEnvironmentSource": base, "environmentVariables": {"A": "x"},
+                "targetEnvironmentName": "packed",
+                "baseEnvironmentSource": base,
+                "environmentVariables": {"A": "x"},
                 "inferencingServer": {"serverType": server, "codeConfiguration": code},
             },
-        )  # fmt: skip
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()["targetEnvironmentId"]
 

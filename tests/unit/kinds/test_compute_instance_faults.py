@@ -143,9 +143,16 @@ def rewritten(harness: Harness, **machine: Any) -> None:
     properties = {**found.properties, "properties": {**found.properties["properties"], **machine}}
     with harness.database.write() as connection:
         resources.replace_spec(
-            connection, found, {**found.spec, "properties": properties}, state=found.state, now=harness.clock(),
-            by="ada", due=True, lookup=found.lookup, status=found.status,
-        )  # fmt: skip
+            connection,
+            found,
+            {**found.spec, "properties": properties},
+            state=found.state,
+            now=harness.clock(),
+            by="ada",
+            due=True,
+            lookup=found.lookup,
+            status=found.status,
+        )
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,9 @@ def test_each_collection_is_a_data_asset_and_a_folder_of_every_replica(ready: Ha
         places = {one.name: one.target.name for one in task.outputs if one.target}
         assert {one.mode for one in task.outputs} == {"append"} and spec.rolling == "day"
         assert {one.name: places[one.output] for one in spec.collections} == {
-            "model_inputs": f"{FOLDER}/model_inputs/", "own.stage-2": f"{FOLDER}/Own.stage-2/",
-        }  # fmt: skip
+            "model_inputs": f"{FOLDER}/model_inputs/",
+            "own.stage-2": f"{FOLDER}/Own.stage-2/",
+        }
         assert spec.source.endswith("/onlineEndpoints/churn-scores/deployments/blue")
         assert TaskSpec.from_json(task.to_json()) == task
 

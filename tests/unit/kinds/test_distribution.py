@@ -73,8 +73,10 @@ class TestPyTorch:
 
     def test_what_the_user_sets_goes_over_it(self, harness: Harness) -> None:
         submit(
-            harness, environmentVariables={"RANK": "mine"}, distribution={"distributionType": "PyTorch", "processCountPerInstance": 2}
-        )  # fmt: skip
+            harness,
+            environmentVariables={"RANK": "mine"},
+            distribution={"distributionType": "PyTorch", "processCountPerInstance": 2},
+        )
         harness.settle()
         (task,) = harness.engine.tasks.values()
         assert task.variables["RANK"] == "mine" and all("RANK" not in rank.variables for rank in task.ranks)
@@ -83,9 +85,10 @@ class TestPyTorch:
         """A script takes the one with the number LOCAL_RANK, as on Azure: no rank is shown less."""
         harness.engine.fit(gpus=4)
         submit(
-            harness, resources={"instanceCount": 2, "instanceType": "Standard_NC12s_v3"},
+            harness,
+            resources={"instanceCount": 2, "instanceType": "Standard_NC12s_v3"},
             distribution={"distributionType": "PyTorch", "processCountPerInstance": 2},
-        )  # fmt: skip
+        )
         harness.settle()
         tasks = sorted(harness.engine.tasks.values(), key=lambda task: task.name)
         assert [task.gpus for task in tasks] == [[0, 1], [2, 3]]
@@ -244,8 +247,13 @@ class TestRay:
         assert [one.serves for one in (head.ranks[1], *worker.ranks)] == [True, True] and len(worker.ranks) == 1
         first = int(head.variables["MASTER_PORT"])
         assert words(head)[:6] == [
-            "ray", "start", "--head", f"--port={first}", "--include-dashboard=True", f"--dashboard-port={first + 1}",
-        ]  # fmt: skip
+            "ray",
+            "start",
+            "--head",
+            f"--port={first}",
+            "--include-dashboard=True",
+            f"--dashboard-port={first + 1}",
+        ]
         address = f"127.0.0.2:{first}"
         assert words(worker)[:4] == ["ray", "start", f"--address={address}", "--node-ip-address=127.0.0.3"]
         for task in (head, worker):
@@ -259,16 +267,21 @@ class TestRay:
         compute = cluster(harness, most=8)
         for name in ("a", "b"):
             submit(
-                harness, name, computeId=compute, resources={"instanceCount": 2},
+                harness,
+                name,
+                computeId=compute,
+                resources={"instanceCount": 2},
                 distribution={"distributionType": "Ray", "port": 6379, "dashboardPort": 8265},
-            )  # fmt: skip
+            )
         harness.settle()
         found = [one for task in harness.engine.tasks.values() for one in words(task) if "port=" in one]
         ports = [port for one in found if (port := int(one.partition("=")[2]))]
         assert len(ports) == len(set(ports)) == 2 * (8 + 5)
         assert {one.partition("=")[0] for one in found if one.endswith("=0")} == {
-            "--object-manager-port", "--min-worker-port", "--max-worker-port",
-        }  # fmt: skip
+            "--object-manager-port",
+            "--min-worker-port",
+            "--max-worker-port",
+        }
 
     def test_what_is_added_comes_last(self, harness: Harness) -> None:
         more = {"headNodeAdditionalArgs": "--head --num-cpus 3", "workerNodeAdditionalArgs": "--resources='{\"a\": 1}'"}
@@ -279,9 +292,10 @@ class TestRay:
     def test_ray_is_told_what_a_node_has_by_its_size(self, harness: Harness) -> None:
         harness.engine.fit(gpus=4)
         submit(
-            harness, resources={"instanceCount": 1, "instanceType": "Standard_NC12s_v3"},
+            harness,
+            resources={"instanceCount": 1, "instanceType": "Standard_NC12s_v3"},
             distribution={"distributionType": "Ray"},
-        )  # fmt: skip
+        )
         harness.settle()
         (task,) = harness.engine.tasks.values()
         assert "--num-gpus=2" in words(task) and any(one.startswith("--num-cpus=") for one in words(task))

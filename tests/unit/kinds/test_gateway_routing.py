@@ -151,9 +151,18 @@ def add_endpoints(harness: Harness, numbers: range) -> None:
             ):
                 kind = "workspaces/onlineendpoints" + ("/deployments" if parent == endpoint else "")
                 resources.insert(
-                    connection, key=url.lower(), written=url, kind=kind, parent=parent.lower(), name=url.rpartition("/")[2],
-                    spec=spec, status=status, state="Succeeded", now=now, by="test",
-                )  # fmt: skip
+                    connection,
+                    key=url.lower(),
+                    written=url,
+                    kind=kind,
+                    parent=parent.lower(),
+                    name=url.rpartition("/")[2],
+                    spec=spec,
+                    status=status,
+                    state="Succeeded",
+                    now=now,
+                    by="test",
+                )
             harness.platform.secrets.set(connection, endpoint.lower(), "primaryKey", f"key-{number}")
 
 

@@ -119,8 +119,9 @@ def test_a_file_that_changed_or_is_gone_is_called_by_its_name(harness: Harness) 
     harness.blobs.remove(*place(harness), "train/two.csv")
     nothing: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
     assert provenance(harness, now=True)["changes"] == {
-        "one": {**nothing, "changed": ["one.csv"]}, "two": {**nothing, "removed": ["two.csv"]}
-    }  # fmt: skip
+        "one": {**nothing, "changed": ["one.csv"]},
+        "two": {**nothing, "removed": ["two.csv"]},
+    }
 
 
 def test_what_a_table_names_outside_of_its_folder_counts(harness: Harness) -> None:

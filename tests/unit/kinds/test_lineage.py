@@ -75,9 +75,14 @@ def chain(harness: Harness) -> None:
     git = {"azureml.git.branch": "main", "mlflow.source.git.commit": "abc", "azureml.git.dirty": "False"}
     rate = {"jobInputType": "literal", "value": "0.1"}
     run(
-        harness, "train", codeId=CODE, inputs={"table": reads("azureml:clean@latest"), "rate": rate},
-        outputs={"model": {"jobOutputType": "mlflow_model"}}, properties=git, environmentVariables={"TOKEN": "hush"},
-    )  # fmt: skip
+        harness,
+        "train",
+        codeId=CODE,
+        inputs={"table": reads("azureml:clean@latest"), "rate": rate},
+        outputs={"model": {"jobOutputType": "mlflow_model"}},
+        properties=git,
+        environmentVariables={"TOKEN": "hush"},
+    )
     model(harness, "azureml://jobs/train/outputs/model/paths/")
 
 
@@ -115,8 +120,10 @@ def test_a_model_says_from_what_it_was_made_and_who_serves_it(harness: Harness) 
     origin = made["origin"]
     assert origin["code"] == {"id": CODE, "hash": "abc"}
     assert origin["git"] == {
-        "azureml.git.branch": "main", "mlflow.source.git.commit": "abc", "azureml.git.dirty": "False"
-    }  # fmt: skip
+        "azureml.git.branch": "main",
+        "mlflow.source.git.commit": "abc",
+        "azureml.git.dirty": "False",
+    }
     assert origin["parameters"] == {"rate": "0.1"} and origin["environment"]["key"] == key
     assert "hush" not in str(shown)
     assert shown["environments"] == {key: {"numpy": "2.1.0"}}
@@ -130,8 +137,9 @@ def test_depth_and_direction_bound_the_answer(harness: Harness) -> None:
     assert graph(harness, url, direction="upstream", depth=1)["truncated"]
     assert not graph(harness, url, direction="upstream", depth=2)["truncated"]
     assert steps(graph(harness, url, direction="downstream")) == {
-        ("data/clean/1", "table", "jobs/train"), ("jobs/train", "model", "models/churn-model/1")
-    }  # fmt: skip
+        ("data/clean/1", "table", "jobs/train"),
+        ("jobs/train", "model", "models/churn-model/1"),
+    }
     for query, target in (
         ("depth=0", "depth"),
         ("depth=x", "depth"),
@@ -150,21 +158,27 @@ def test_what_reads_another_jobs_output_by_its_path_came_of_that_job(harness: Ha
     }
     run(harness, "first", outputs=mine)
     run(
-        harness, "second",
+        harness,
+        "second",
         inputs={
-            "by_job": reads("azureml://jobs/first/outputs/made"), "by_place": reads(f"{STORE}/azureml/first/made/part"),
-            "own": reads(f"{STORE}/daily/one/x/y"), "above": reads(f"{STORE}/daily"), "other": reads(f"{STORE}/dail"),
-            "left": reads("runs:/first/model"), "version": reads("azureml:azureml_first_output_data_made:1"),
+            "by_job": reads("azureml://jobs/first/outputs/made"),
+            "by_place": reads(f"{STORE}/azureml/first/made/part"),
+            "own": reads(f"{STORE}/daily/one/x/y"),
+            "above": reads(f"{STORE}/daily"),
+            "other": reads(f"{STORE}/dail"),
+            "left": reads("runs:/first/model"),
+            "version": reads("azureml:azureml_first_output_data_made:1"),
         },
-    )  # fmt: skip
+    )
     shown = graph(harness, f"{JOBS}/second")
     assert {name for _, name, _ in steps(shown)} == {"by_job", "by_place", "own", "above", "left", "version"}
     assert {source for source, _, _ in steps(shown)} == {"jobs/first"}
     data(harness, "daily", uri=f"{STORE}/daily/one")
     data(harness, "again", uri="azureml:daily:1")
     assert steps(graph(harness, f"{DATA}/again/versions/1")) == {
-        ("jobs/first", "own", "data/daily/1"), ("data/daily/1", "files", "data/again/1")
-    }  # fmt: skip
+        ("jobs/first", "own", "data/daily/1"),
+        ("data/daily/1", "files", "data/again/1"),
+    }
 
 
 def test_the_last_who_began_to_write_to_a_place_made_what_is_there(harness: Harness) -> None:
@@ -190,9 +204,7 @@ def test_steps_of_a_pipeline_came_of_each_other_and_its_asset_of_the_step_that_w
     pipelines.run_to_the_end(harness)
     prepare, train = (f"jobs/{pipelines.job_of(harness, step)}" for step in ("prepare", "train"))
     shown = graph(harness, f"{DATA}/result/versions/1")
-    assert steps(shown) == {
-        ("data/raw/1", "data", prepare), (prepare, "data", train), (train, "made", "data/result/1")
-    }  # fmt: skip
+    assert steps(shown) == {("data/raw/1", "data", prepare), (prepare, "data", train), (train, "made", "data/result/1")}
     assert node(shown, train)["origin"]["parent"] == "pipe"
 
 

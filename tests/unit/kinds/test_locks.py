@@ -217,9 +217,18 @@ def test_what_locks_cost(harness: Harness) -> None:
         for number in range(2000):
             written = f"{WORKSPACE}/jobs/j{number}"
             resources.insert(
-                connection, key=written.lower(), written=written, kind="workspaces/jobs", parent=WORKSPACE.lower(),
-                name=f"j{number}", spec={"properties": {}}, status={}, state="Completed", now=harness.clock(), by="t",
-            )  # fmt: skip
+                connection,
+                key=written.lower(),
+                written=written,
+                kind="workspaces/jobs",
+                parent=WORKSPACE.lower(),
+                name=f"j{number}",
+                spec={"properties": {}},
+                status={},
+                state="Completed",
+                now=harness.clock(),
+                by="t",
+            )
     lock(harness, f"{WORKSPACE}/jobs/j7")
     asked: list[tuple[str, Any]] = []
 

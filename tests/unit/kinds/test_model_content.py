@@ -56,8 +56,9 @@ def test_a_version_shows_the_hash_of_its_files_and_keeps_what_it_was_given(harne
     assert harness.put(MODEL, made).status_code == 200, "what was read may be written back"
     assert SHOWN not in harness.row(MODEL).properties["properties"]
     assert harness.row(MODEL).status["content"]["files"] == {
-        "MLmodel": sha(b"flavors: {}"), "data/model.pkl": sha(b"\x80\x04.")
-    }  # fmt: skip
+        "MLmodel": sha(b"flavors: {}"),
+        "data/model.pkl": sha(b"\x80\x04."),
+    }
 
 
 def test_the_hash_is_that_of_the_time_when_it_was_registered(harness: Harness) -> None:

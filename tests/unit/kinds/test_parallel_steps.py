@@ -77,9 +77,16 @@ def test_a_step_becomes_tasks_with_the_driver_and_the_next_step_gets_its_rows(ha
     assert {**said, "rank": 1} == second.parallel.settings and len(said.pop("secret")) > 30
     assert said.pop("meet").startswith("127.0.0.1:")
     assert said == {
-        "size": 5, "retries": 4, "timeout_s": 60.0, "item_errors": -1, "batch_errors": 7, "level": "DEBUG", "slots": 3,
-        "rank": 0, "nodes": 2,
-    }  # fmt: skip
+        "size": 5,
+        "retries": 4,
+        "timeout_s": 60.0,
+        "item_errors": -1,
+        "batch_errors": 7,
+        "level": "DEBUG",
+        "slots": 3,
+        "rank": 0,
+        "nodes": 2,
+    }
     assert TaskSpec.from_json(first.to_json()) == first
     job = child(harness, "count")
     assert (job["jobType"], job["command"]) == ("Command", f"count.py {TASK['program_arguments']}")
@@ -93,10 +100,14 @@ def test_a_step_becomes_tasks_with_the_driver_and_the_next_step_gets_its_rows(ha
 def test_what_a_step_says_goes_before_its_component_and_may_be_bound(harness: Harness) -> None:
     counter(harness)
     more = {
-        "mini_batch_size": "${{parent.inputs.size}}", "retry_settings": {"max_retries": 0}, "max_concurrency_per_instance": 1,
-        "resources": {"instance_count": 1}, "logging_level": "warning", "environment_variables": {"A": "b"},
+        "mini_batch_size": "${{parent.inputs.size}}",
+        "retry_settings": {"max_retries": 0},
+        "max_concurrency_per_instance": 1,
+        "resources": {"instance_count": 1},
+        "logging_level": "warning",
+        "environment_variables": {"A": "b"},
         "task": {**TASK, "program_arguments": "--limit 9"},
-    }  # fmt: skip
+    }
     inputs = {"raw": data(), "size": {"jobInputType": "literal", "value": "10kb"}}
     assert submit(harness, {"count": counting(more)}, inputs=inputs).status_code == 201
     task = task_of(harness)
@@ -314,14 +325,17 @@ def test_a_table_is_read_when_the_job_starts(harness: Harness) -> None:
     assert tabular(harness, TABLE, partition_keys=json.dumps(["Store", "Brand"])).status_code == 201
     task = task_of(harness)
     assert task.parallel and task.parallel.table == {
-        "paths": [{"kind": "pattern", "at": "**/*.csv", "input": "files"}, {"kind": "folder", "at": "", "input": "files.0"}],
+        "paths": [
+            {"kind": "pattern", "at": "**/*.csv", "input": "files"},
+            {"kind": "folder", "at": "", "input": "files.0"},
+        ],
         "reader": {"kind": "delimited", "delimiter": ",", "encoding": "ascii", "header": "all_files_same_headers"},
         "format": "{Store}/{Brand}/{file_name}.{extension}",
         "steps": [
             ["extract_columns_from_partition_format", "{Store}/{Brand}/{file_name}.{extension}"],
             ["drop_columns", ["file_name", "extension"]],
         ],
-    }  # fmt: skip
+    }
     assert task.parallel.settings["keys"] == ["Store", "Brand"]
     (more,) = [one for one in task.inputs if one.name == "files.0"]
     assert more.source and more.source.name == "more/" and more.mode == "ro_mount"

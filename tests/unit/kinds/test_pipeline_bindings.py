@@ -81,10 +81,13 @@ def test_what_only_the_steps_job_knows_reaches_it(harness: Harness) -> None:
     more: dict[str, Any] = {
         "identity": {"identity_type": "UserIdentity"},
         "services": {"my_lab": {"job_service_type": "JupyterLab"}},
-        "limits": {"timeout": 33}, "queue_settings": {"job_tier": "standard", "priority": "high"},
+        "limits": {"timeout": 33},
+        "queue_settings": {"job_tier": "standard", "priority": "high"},
         "resources": {"instance_type": "STANDARD_D2_v2", "properties": {"A_b": {"c_d": 1}}},
-        "tags": {"my_tag": "x"}, "properties": {"my_property": "y"}, "description": "about it",
-    }  # fmt: skip
+        "tags": {"my_tag": "x"},
+        "properties": {"my_property": "y"},
+        "description": "about it",
+    }
     answer = submit(harness, {"a": node(part, data=IN, more=more)}, inputs={"raw": data()}, experimentName="tuning")
     assert answer.status_code == 201, answer.text
     harness.settle()

@@ -64,9 +64,13 @@ def test_a_fraction_may_be_an_integers(harness: Harness) -> None:
     """Azure hands it on as it is."""
     part = component(harness, "part", inputs={"rate": {"type": "integer", "max": "2"}})
     within = component(
-        harness, "within", type="pipeline", inputs={"rate": {"type": "integer"}}, outputs={},
+        harness,
+        "within",
+        type="pipeline",
+        inputs={"rate": {"type": "integer"}},
+        outputs={},
         jobs={"a": node(part, rate="${{parent.inputs.rate}}")},
-    )  # fmt: skip
+    )
     rate = {"jobInputType": "literal", "value": "0.1"}
     answer = submit(
         harness, {"b": node(within, type="pipeline", rate="${{parent.inputs.rate}}")}, inputs={"rate": rate}

@@ -36,9 +36,14 @@ def branching(harness: Harness, condition: Any, **more: Any) -> Any:
         "yes": node(part, data=IN),
         "no": node(part, data=IN),
         "after": node(part, data="${{parent.jobs.yes.outputs.made}}"),
-        "fork": {"type": "if_else", "condition": condition, "true_block": "${{parent.jobs.yes}}",
-                 "false_block": ["${{parent.jobs.no}}"], **more},
-    }  # fmt: skip
+        "fork": {
+            "type": "if_else",
+            "condition": condition,
+            "true_block": "${{parent.jobs.yes}}",
+            "false_block": ["${{parent.jobs.no}}"],
+            **more,
+        },
+    }
     return submit(harness, jobs, **RAW)
 
 
@@ -74,9 +79,13 @@ def test_a_named_output_of_a_step_that_is_skipped_becomes_nothing(harness: Harne
     jobs = {
         "yes": node(part, data=IN, outputs={"made": "${{parent.outputs.m}}"}),
         "no": node(part, data=IN),
-        "fork": {"type": "if_else", "condition": "false", "true_block": "${{parent.jobs.yes}}",
-                 "false_block": "${{parent.jobs.no}}"},
-    }  # fmt: skip
+        "fork": {
+            "type": "if_else",
+            "condition": "false",
+            "true_block": "${{parent.jobs.yes}}",
+            "false_block": "${{parent.jobs.no}}",
+        },
+    }
     outputs = {"m": {"jobOutputType": "uri_folder", "assetName": "asset"}}
     assert submit(harness, jobs, **RAW, outputs=outputs).status_code == 201
     assert run_to_the_end(harness) == ["no"]
@@ -88,10 +97,15 @@ def loop(harness: Harness, most: int = 5) -> Any:
     count = says(harness, more="boolean", count="integer")
     jobs = {
         "count": node(count, count=1),
-        "again": {"type": "do_while", "body": "${{parent.jobs.count}}", "condition": "more",
-                  "mapping": {"${{parent.jobs.count.outputs.count}}": ["count"]}, "limits": {"max_iteration_count": most}},
+        "again": {
+            "type": "do_while",
+            "body": "${{parent.jobs.count}}",
+            "condition": "more",
+            "mapping": {"${{parent.jobs.count.outputs.count}}": ["count"]},
+            "limits": {"max_iteration_count": most},
+        },
         "last": node(count, count="${{parent.jobs.count.outputs.count}}"),
-    }  # fmt: skip
+    }
     return submit(harness, jobs)
 
 
@@ -131,10 +145,15 @@ def rounds(harness: Harness, items: Any, **more: Any) -> Any:
     both = component(harness, "both", inputs={"all": {"type": "mltable"}, "scores": {"type": "string"}})
     jobs = {
         "body": node(part, data=IN),
-        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}", "items": items,
-                 "outputs": {"made": {"value": "${{parent.outputs.all}}", "type": "literal"}}, **more},
+        "each": {
+            "type": "parallel_for",
+            "body": "${{parent.jobs.body}}",
+            "items": items,
+            "outputs": {"made": {"value": "${{parent.outputs.all}}", "type": "literal"}},
+            **more,
+        },
         "both": node(both, all="${{parent.jobs.each.outputs.made}}", scores="${{parent.jobs.each.outputs.score}}"),
-    }  # fmt: skip
+    }
     return submit(harness, jobs, **RAW, outputs={"all": {"jobOutputType": "mltable"}})
 
 
@@ -190,12 +209,20 @@ def test_items_are_those_of_a_loops_last_round(harness: Harness) -> None:
     part = component(harness, "part")
     jobs = {
         "plan": node(plan),
-        "again": {"type": "do_while", "body": "${{parent.jobs.plan}}", "condition": "more", "mapping": {},
-                  "limits": {"max_iteration_count": 5}},
+        "again": {
+            "type": "do_while",
+            "body": "${{parent.jobs.plan}}",
+            "condition": "more",
+            "mapping": {},
+            "limits": {"max_iteration_count": 5},
+        },
         "body": node(part, data=IN),
-        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}",
-                 "items": "${{parent.jobs.plan.outputs.items}}"},
-    }  # fmt: skip
+        "each": {
+            "type": "parallel_for",
+            "body": "${{parent.jobs.body}}",
+            "items": "${{parent.jobs.plan.outputs.items}}",
+        },
+    }
     answer = submit(harness, jobs, **RAW)
     assert answer.status_code == 201, answer.text
     say(harness, "plan_0", items='[{"rate": 1}]', more="true")
@@ -209,9 +236,12 @@ def test_a_value_may_be_said_as_mldesigner_names_it_in_place_of_a_file(harness: 
     jobs = {
         "plan": node(plan),
         "body": node(part, data=IN),
-        "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}",
-                 "items": "${{parent.jobs.plan.outputs.items}}"},
-    }  # fmt: skip
+        "each": {
+            "type": "parallel_for",
+            "body": "${{parent.jobs.body}}",
+            "items": "${{parent.jobs.plan.outputs.items}}",
+        },
+    }
     assert submit(harness, jobs, **RAW).status_code == 201
     harness.settle()
     url = f"{JOBS}/{job_of(harness, 'plan')}"

@@ -36,13 +36,25 @@ def nested(harness: Harness, **properties: Any) -> Any:
         "two": node(part, data="${{parent.jobs.one.outputs.made}}", outputs={"made": "${{parent.outputs.end}}"}),
     }
     inner = component(
-        harness, "inner", type="pipeline", jobs=jobs, inputs={"start": {"type": "uri_folder"}, "rate": {"type": "number", "default": "0.7"}},
+        harness,
+        "inner",
+        type="pipeline",
+        jobs=jobs,
+        inputs={"start": {"type": "uri_folder"}, "rate": {"type": "number", "default": "0.7"}},
         outputs={"end": {"type": "uri_folder"}},
-    )  # fmt: skip
+    )
     middle = component(
-        harness, "middle", type="pipeline", inputs={}, outputs={"made": {"type": "uri_folder"}},
-        jobs={"deep": node(inner, type="pipeline", start="${{parent.inputs.start}}", outputs={"end": "${{parent.outputs.made}}"})},
-    )  # fmt: skip
+        harness,
+        "middle",
+        type="pipeline",
+        inputs={},
+        outputs={"made": {"type": "uri_folder"}},
+        jobs={
+            "deep": node(
+                inner, type="pipeline", start="${{parent.inputs.start}}", outputs={"end": "${{parent.outputs.made}}"}
+            )
+        },
+    )
     jobs = {
         "first": node(part, data=IN),
         "below": node(middle, type="pipeline", start="${{parent.jobs.first.outputs.made}}"),
@@ -157,21 +169,33 @@ def unknown_below(harness: Harness) -> str:
     kinds = ("kind", "flag", "items", "nodes")
     values = {**ports, **{name: {"type": "string"} for name in kinds}}
     chosen = component(
-        harness, "chosen", inputs={**ports, "kind": {"type": "string", "enum": ["a", "b"]}, "name": {"type": "string", "enum": ["x-a"]}}
-    )  # fmt: skip
+        harness,
+        "chosen",
+        inputs={**ports, "kind": {"type": "string", "enum": ["a", "b"]}, "name": {"type": "string", "enum": ["x-a"]}},
+    )
     jobs = {
-        "chosen": node(chosen, raw=IN, kind="${{parent.inputs.kind}}", name="x-${{parent.inputs.kind}}",
-                       more={"resources": {"instance_count": "${{parent.inputs.nodes}}"}}),
+        "chosen": node(
+            chosen,
+            raw=IN,
+            kind="${{parent.inputs.kind}}",
+            name="x-${{parent.inputs.kind}}",
+            more={"resources": {"instance_count": "${{parent.inputs.nodes}}"}},
+        ),
         "body": node(part, data=IN),
         "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}", "items": "${{parent.inputs.items}}"},
         "yes": node(part, data=IN, rate="0.9"),
         "fork": {"type": "if_else", "condition": "${{parent.inputs.flag}}", "true_block": "${{parent.jobs.yes}}"},
-    }  # fmt: skip
+    }
     inner = component(harness, "inner", type="pipeline", jobs=jobs, inputs=values, outputs={})
     passed = {name: f"${{{{parent.inputs.{name}}}}}" for name in values}
     return component(
-        harness, "middle", type="pipeline", jobs={"deep": node(inner, type="pipeline", **passed)}, inputs=values, outputs={}
-    )  # fmt: skip
+        harness,
+        "middle",
+        type="pipeline",
+        jobs={"deep": node(inner, type="pipeline", **passed)},
+        inputs=values,
+        outputs={},
+    )
 
 
 def test_values_that_are_not_known_yet_pass_whatever_they_are_for(harness: Harness) -> None:

@@ -131,10 +131,17 @@ def test_an_earlier_job_whose_datastore_is_gone_is_none(harness: Harness) -> Non
 def test_another_default_datastore_is_another_place(harness: Harness) -> None:
     component(harness, "part")
     two(harness, "first")
-    harness.put(f"{WORKSPACE}/datastores/lake", {"properties": {
-        "datastoreType": "AzureBlob", "accountName": harness.row(WORKSPACE).status["account"],
-        "containerName": "lake", "credentials": {"credentialsType": "None"},
-    }})  # fmt: skip
+    harness.put(
+        f"{WORKSPACE}/datastores/lake",
+        {
+            "properties": {
+                "datastoreType": "AzureBlob",
+                "accountName": harness.row(WORKSPACE).status["account"],
+                "containerName": "lake",
+                "credentials": {"credentialsType": "None"},
+            }
+        },
+    )
     assert two(harness, "second", settings={"default_datastore": "lake"}) == ["one", "two"]
     assert "/datastores/lake/" in child(harness, "one", "second")["outputs"]["made"]["uri"]
 

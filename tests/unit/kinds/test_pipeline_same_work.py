@@ -136,8 +136,14 @@ def test_one_of_another_tier_or_priority_waits_for_no_like(harness: Harness, que
 
 
 def test_rounds_of_a_loop_do_not_share_and_those_of_another_run_do(harness: Harness) -> None:
-    component(harness, "inner", type="pipeline", jobs={"in": node("azureml:part:1", data=IN)},
-              inputs={"raw": {"type": "uri_folder"}}, outputs={})  # fmt: skip
+    component(
+        harness,
+        "inner",
+        type="pipeline",
+        jobs={"in": node("azureml:part:1", data=IN)},
+        inputs={"raw": {"type": "uri_folder"}},
+        outputs={},
+    )
     jobs = {
         "body": node("azureml:inner:1", type="pipeline", raw=IN),
         "each": {"type": "parallel_for", "body": "${{parent.jobs.body}}", "items": [{}, {}]},

@@ -33,10 +33,14 @@ def searching(component: str = "azureml:train:1", more: Any = None, outputs: Any
     written = node(component, "sweep", outputs, **{"data": IN, **inputs})
     del written["componentId"]
     return {
-        **written, "trial": {"componentId": component}, "search_space": SPACE, "sampling_algorithm": "random",
+        **written,
+        "trial": {"componentId": component},
+        "search_space": SPACE,
+        "sampling_algorithm": "random",
         "objective": {"goal": "maximize", "primary_metric": METRIC},
-        "limits": {"max_total_trials": 2, "max_concurrent_trials": 2, "timeout": 7200}, **(more or {}),
-    }  # fmt: skip
+        "limits": {"max_total_trials": 2, "max_concurrent_trials": 2, "timeout": 7200},
+        **(more or {}),
+    }
 
 
 def tuned(harness: Harness, name: str = "pipe", step: Any = None, **properties: Any) -> Any:
@@ -103,22 +107,28 @@ def test_all_that_a_step_says_of_its_sweep_reaches_it(harness: Harness) -> None:
             "n": {"type": "randint", "upper": 4},
         },
         "identity": {"identity_type": "UserIdentity"},
-        "display_name": "Tuning", "tags": {"team": "a"}, "properties": {"k_e": "v"},
-    }  # fmt: skip
+        "display_name": "Tuning",
+        "tags": {"team": "a"},
+        "properties": {"k_e": "v"},
+    }
     assert tuned(harness, step=searching(more=more)).status_code == 201
     harness.settle()
     sweep = child(harness, "tune")
     assert sweep["samplingAlgorithm"] == {"samplingAlgorithmType": "Random", "seed": 3, "rule": "sobol", "logbase": "e"}
     assert sweep["earlyTermination"] == {"policyType": "Bandit", "slackFactor": 0.1, "evaluationInterval": 2}
     assert sweep["limits"] == {
-        "jobLimitsType": "Sweep", "maxTotalTrials": 4, "maxConcurrentTrials": 2, "timeout": "PT600S",
+        "jobLimitsType": "Sweep",
+        "maxTotalTrials": 4,
+        "maxConcurrentTrials": 2,
+        "timeout": "PT600S",
         "trialTimeout": "PT30S",
-    }  # fmt: skip
+    }
     assert sweep["queueSettings"] == {"jobTier": "spot", "priority": 3}
     assert sweep["searchSpace"] == {
-        "lr": ["quniform", [-3, 1, 0.5]], "n": ["randint", [4]],
+        "lr": ["quniform", [-3, 1, 0.5]],
+        "n": ["randint", [4]],
         "n_x": ["choice", [[{"a_b": ["choice", [[1, 2]]]}, {"c": "fixed"}]]],
-    }  # fmt: skip
+    }
     assert (sweep["displayName"], sweep["tags"]["team"], sweep["properties"]["k_e"]) == ("Tuning", "a", "v")
     trial = harness.row(f"{JOBS}/{trials(harness)[0]}").properties
     assert trial["resources"] == {"instanceCount": 1, "shmSize": "1g", "instanceType": "Standard_D2_v2"}

@@ -147,14 +147,26 @@ def test_named_outputs_become_data_and_models(harness: Harness) -> None:
 
 
 def test_settings_of_the_pipeline_and_of_its_steps(harness: Harness) -> None:
-    harness.put(f"{WORKSPACE}/datastores/lake", {"properties": {
-        "datastoreType": "AzureBlob", "accountName": harness.row(WORKSPACE).status["account"], "containerName": "lake"}})  # fmt: skip
+    harness.put(
+        f"{WORKSPACE}/datastores/lake",
+        {
+            "properties": {
+                "datastoreType": "AzureBlob",
+                "accountName": harness.row(WORKSPACE).status["account"],
+                "containerName": "lake",
+            }
+        },
+    )
     part = component(harness, "part", resources={"instance_count": 1, "shm_size": "3g"})
     more = {
-        "environment_variables": {"LEVEL": "${{parent.inputs.level}}"}, "limits": {"timeout": "PT5M", "job_limits_type": "Command"},
-        "resources": {"instance_count": 2}, "distribution": {"distribution_type": "PyTorch", "process_count_per_instance": "2"},
-        "computeId": "local", "queue_settings": {"job_tier": "Spot", "priority": 1}, "display_name": "First of all",
-    }  # fmt: skip
+        "environment_variables": {"LEVEL": "${{parent.inputs.level}}"},
+        "limits": {"timeout": "PT5M", "job_limits_type": "Command"},
+        "resources": {"instance_count": 2},
+        "distribution": {"distribution_type": "PyTorch", "process_count_per_instance": "2"},
+        "computeId": "local",
+        "queue_settings": {"job_tier": "Spot", "priority": 1},
+        "display_name": "First of all",
+    }
     place = {"job_output_type": "uri_folder", "uri": "azureml://datastores/${{ default_datastore }}/paths/x/${{name}}/"}
     jobs = {
         "one": node(part, data=IN, more=more, outputs={"made": place}),
@@ -211,8 +223,10 @@ def test_the_log_says_what_happens(harness: Harness) -> None:
     assert text is not None
     lines = text.decode().splitlines()
     assert [line.split("Z] ")[1].split(":")[0] for line in lines[:3]] == [
-        "Step 'prepare' is submitted", "Step 'prepare' is Completed", "Step 'left' is submitted",
-    ]  # fmt: skip
+        "Step 'prepare' is submitted",
+        "Step 'prepare' is Completed",
+        "Step 'left' is submitted",
+    ]
     assert lines[-1].endswith("The pipeline ends: Completed.") and len(lines) == 9
 
 

@@ -52,9 +52,14 @@ def test_a_deployment_s_operations_are_found_without_the_provider(harness: Harne
 
 def test_a_deployed_workspace_keeps_what_the_template_says(harness: Harness) -> None:
     network = {"isolationMode": "AllowInternetOutbound"}
-    parameters = {name: {"value": value} for name, value in (
-        ("workspaceName", "templated"), ("imageBuildCompute", "cpu"), ("managedNetwork", network),
-    )}  # fmt: skip
+    parameters = {
+        name: {"value": value}
+        for name, value in (
+            ("workspaceName", "templated"),
+            ("imageBuildCompute", "cpu"),
+            ("managedNetwork", network),
+        )
+    }
     deployment = EXAMPLES["deployments"]
     harness.put(deployment.url, {"properties": {"parameters": parameters, "mode": "Incremental"}})
     harness.settle()

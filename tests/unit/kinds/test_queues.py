@@ -23,8 +23,10 @@ def test_who_runs_and_who_waits_in_order_of_priority(harness: Harness) -> None:
     found = queue(harness)
     assert [(one["node"], one["job"], one["status"]) for one in found["nodes"]] == [(0, "first", "Starting")]
     assert [(one["position"], one["job"], one["priority"]) for one in found["jobs"]] == [
-        (1, "high", 3), (2, "medium", 2), (3, "low", 1),
-    ]  # fmt: skip
+        (1, "high", 3),
+        (2, "medium", 2),
+        (3, "low", 1),
+    ]
     assert found["waiting"] == 3
     assert [one["expectedStart"] for one in found["jobs"]] == [None, None, None], "no job has completed"
 
@@ -66,8 +68,12 @@ def test_only_computes_with_nodes_or_a_queue_are_listed_and_others_are_empty(har
     cluster(harness, "idle", most=3)
     assert harness.get(QUEUES).json() == {"value": []}
     assert queue(harness, "idle") == {
-        "maxNodeCount": 3, "typicalSeconds": None, "nodes": [], "waiting": 0, "jobs": [],
-    }  # fmt: skip
+        "maxNodeCount": 3,
+        "typicalSeconds": None,
+        "nodes": [],
+        "waiting": 0,
+        "jobs": [],
+    }
     assert harness.get(f"{QUEUES}/none").status_code == 404
     submit(harness)
     harness.settle()

@@ -33,8 +33,10 @@ def test_modes_that_the_job_does_not_say_are_shown(harness: Harness) -> None:
     made(harness, job={"inputs": inputs, "outputs": {"made": {"jobOutputType": "uri_folder"}}})
     job = shown(harness)["action"]["jobDefinition"]
     assert {name: one.get("mode") for name, one in job["inputs"].items()} == {
-        "data": "ReadOnlyMount", "copy": "Download", "n": None,
-    }  # fmt: skip
+        "data": "ReadOnlyMount",
+        "copy": "Download",
+        "n": None,
+    }
     assert job["outputs"]["made"]["mode"] == "ReadWriteMount"
 
 

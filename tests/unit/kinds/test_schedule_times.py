@@ -144,30 +144,44 @@ class TestRecurrence:
     def test_a_day_with_hours_and_minutes(self) -> None:
         trigger = recurrence("day", schedule={"hours": [10, 4], "minutes": [30, 0]})
         assert times(trigger, "2026-01-01 00:00", 5) == [
-            "01-01 04:00", "01-01 04:30", "01-01 10:00", "01-01 10:30", "01-02 04:00",
-        ]  # fmt: skip
+            "01-01 04:00",
+            "01-01 04:30",
+            "01-01 10:00",
+            "01-01 10:30",
+            "01-02 04:00",
+        ]
 
     def test_days_of_the_week(self) -> None:
         pattern = {"hours": [9], "minutes": [0], "weekDays": ["Monday", "friday"]}
         assert times(recurrence("Week", schedule=pattern), "2026-01-01 00:00", 3) == [
-            "01-02 09:00", "01-05 09:00", "01-09 09:00",
-        ]  # fmt: skip
+            "01-02 09:00",
+            "01-05 09:00",
+            "01-09 09:00",
+        ]
         # the start is a Thursday; weeks begin on Monday
         assert times(recurrence("Week", 2, schedule=pattern), "2026-01-01 00:00", 4) == [
-            "01-02 09:00", "01-12 09:00", "01-16 09:00", "01-26 09:00",
-        ]  # fmt: skip
+            "01-02 09:00",
+            "01-12 09:00",
+            "01-16 09:00",
+            "01-26 09:00",
+        ]
 
     def test_a_month_without_the_day_is_left_out(self) -> None:
         pattern = {"hours": [1], "minutes": [0], "monthDays": [31]}
         assert times(recurrence("Month", schedule=pattern), "2026-01-01 00:00", 4) == [
-            "01-31 01:00", "03-31 01:00", "05-31 01:00", "07-31 01:00",
-        ]  # fmt: skip
+            "01-31 01:00",
+            "03-31 01:00",
+            "05-31 01:00",
+            "07-31 01:00",
+        ]
 
     def test_days_of_the_week_in_a_month(self) -> None:
         pattern = {"hours": [1], "minutes": [0], "weekDays": ["sunday"]}
         assert times(recurrence("Month", 2, schedule=pattern), "2026-01-20 00:00", 3) == [
-            "01-25 01:00", "03-01 01:00", "03-08 01:00",
-        ]  # fmt: skip
+            "01-25 01:00",
+            "03-01 01:00",
+            "03-08 01:00",
+        ]
 
     def test_the_clients_empty_pattern_says_nothing(self) -> None:
         trigger = recurrence("hour", 2, schedule={"hours": [], "minutes": []})

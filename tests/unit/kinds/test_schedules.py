@@ -165,9 +165,12 @@ class TestClock:
     def heart(self, harness: Harness) -> tuple[Heartbeat, Any]:
         offset = [0.0]
         heart = Heartbeat(
-            harness.platform, harness.kinds.reconciled(), Pace(), lambda: harness.clock.now - offset[0],
+            harness.platform,
+            harness.kinds.reconciled(),
+            Pace(),
+            lambda: harness.clock.now - offset[0],
             harness.kinds.by_the_clock(),
-        )  # fmt: skip
+        )
 
         def set_by(seconds: float) -> None:
             offset[0] += seconds
@@ -219,8 +222,10 @@ class TestJobs:
         assert properties["displayName"] == "nightly-20270115T080000Z"
         assert properties["experimentName"] == "nightly" and properties["tags"] == {"team": "risk"}
         assert properties["properties"] == {
-            "a": "b", "azureml.scheduleId": "nightly", "azureml.scheduleTime": "2027-01-15T08:00:00Z",
-        }  # fmt: skip
+            "a": "b",
+            "azureml.scheduleId": "nightly",
+            "azureml.scheduleTime": "2027-01-15T08:00:00Z",
+        }
         assert job_rows(harness)[0].created_by == "ada"
 
     def test_expressions_are_of_the_time_and_the_job(self, harness: Harness) -> None:

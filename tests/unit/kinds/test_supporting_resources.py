@@ -180,9 +180,17 @@ def test_storage_and_vault_stay(harness: Harness, name: str) -> None:
 @pytest.mark.parametrize("name", PROVIDERS)
 @pytest.mark.parametrize(
     "value",
-    ["x", "/subscriptions", 5, {"id": "x"}, WORKSPACE, f"{GROUP}/providers/Microsoft.Storage/storageAccounts/No_Name!",
-     f"{GROUP}-none/providers/{{type}}/mine12345", f"{WORKSPACE}/providers/{{type}}/mine12345"],
-)  # fmt: skip
+    [
+        "x",
+        "/subscriptions",
+        5,
+        {"id": "x"},
+        WORKSPACE,
+        f"{GROUP}/providers/Microsoft.Storage/storageAccounts/No_Name!",
+        f"{GROUP}-none/providers/{{type}}/mine12345",
+        f"{WORKSPACE}/providers/{{type}}/mine12345",
+    ],
+)
 def test_bad_ids(harness: Harness, name: str, value: Any) -> None:
     value = value.replace("{type}", PROVIDERS[name]) if isinstance(value, str) else value
     answer = harness.put(OWN, {"properties": {name: value}})
@@ -218,9 +226,14 @@ def test_an_account_may_be_taken_over_when_its_workspace_is_gone(harness: Harnes
 
 
 def test_the_template_of_the_sdk_may_name_what_exists(harness: Harness) -> None:
-    parameters = {"workspaceName": "templated", "keyVaultOption": "existing", "keyVaultName": "mine8",
-                  "keyVaultResourceGroupName": GROUP.rpartition("/")[2], "storageAccountOption": "new",
-                  "storageAccountName": "ignored"}  # fmt: skip
+    parameters = {
+        "workspaceName": "templated",
+        "keyVaultOption": "existing",
+        "keyVaultName": "mine8",
+        "keyVaultResourceGroupName": GROUP.rpartition("/")[2],
+        "storageAccountOption": "new",
+        "storageAccountName": "ignored",
+    }
     body = {
         "properties": {"mode": "Incremental", "parameters": {key: {"value": one} for key, one in parameters.items()}}
     }

@@ -130,9 +130,12 @@ def test_a_space_of_more_combinations_than_anybody_counts_is_searched(harness: H
 
 def test_all_that_is_wrong_is_told_at_once(harness: Harness) -> None:
     answer = sweep(
-        harness, searchSpace={**SPACE, "x": ["randint", [0]]}, computeId="nowhere",
-        earlyTermination={"policyType": "Bandit"}, trial={**TRIAL, "environmentId": "azureml:nothing:1"},
-    )  # fmt: skip
+        harness,
+        searchSpace={**SPACE, "x": ["randint", [0]]},
+        computeId="nowhere",
+        earlyTermination={"policyType": "Bandit"},
+        trial={**TRIAL, "environmentId": "azureml:nothing:1"},
+    )
     message = answer.json()["error"]["message"]
     assert all(word in message for word in ("searchSpace.x.upper", "nowhere", "slackFactor", "trial.environmentId")), (
         message

@@ -81,8 +81,11 @@ def test_a_grid_of_choices_among_objects() -> None:
     inner = {"m": ["choice", [[{"k": 1, "d": ["choice", [[1, 2]]]}, {"k": 2}, "plain"]]]}
     found = space.parse(inner)
     assert [Grid(found).sample(number, ())["m"] for number in range(found.size or 0)] == [
-        {"k": 1, "d": 1}, {"k": 1, "d": 2}, {"k": 2}, "plain",
-    ]  # fmt: skip
+        {"k": 1, "d": 1},
+        {"k": 1, "d": 2},
+        {"k": 2},
+        "plain",
+    ]
 
 
 def test_random_values_follow_from_the_seed_and_the_number() -> None:
@@ -178,5 +181,6 @@ def test_all_wrong_parameters_are_told_together() -> None:
     with pytest.raises(ArmError) as refused:
         space.parse({"x": ["uniform", [1, 0]], "y": ["randint", [2]], "z": ["nothing", []]})
     assert [one.target for one in refused.value.details] == [
-        "properties.searchSpace.x.min_value", "properties.searchSpace.z",
-    ]  # fmt: skip
+        "properties.searchSpace.x.min_value",
+        "properties.searchSpace.z",
+    ]

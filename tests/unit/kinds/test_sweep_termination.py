@@ -21,7 +21,7 @@ from fakes.sweeps import (
     states,
     sweep,
     task_of,
-)  # fmt: skip
+)
 
 
 def test_a_bandit_ends_a_trial_while_it_runs(harness: Harness) -> None:

@@ -26,7 +26,7 @@ from fakes.sweeps import (
     states,
     sweep,
     task_of,
-)  # fmt: skip
+)
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import Step
 from smalt.kinds.jobs import job as jobs
@@ -71,17 +71,26 @@ def test_a_trial_is_a_command_job_with_its_values(harness: Harness) -> None:
     }
     data = {"jobInputType": "literal", "value": "d-${{search_space.n}}"}
     sweep(
-        harness, trials=1, trial=trial, searchSpace={**SPACE, "n": ["choice", [[7]]]}, computeId=compute,
-        inputs={"data": data}, limits={"trialTimeout": "PT5M"}, queueSettings={"jobTier": "Standard", "priority": 3},
+        harness,
+        trials=1,
+        trial=trial,
+        searchSpace={**SPACE, "n": ["choice", [[7]]]},
+        computeId=compute,
+        inputs={"data": data},
+        limits={"trialTimeout": "PT5M"},
+        queueSettings={"jobTier": "Standard", "priority": 3},
         experimentName="tuning",
-    )  # fmt: skip
+    )
     harness.settle()
     child = properties(harness, "tune_0")
     value = json.loads(child["tags"]["hyperparameters"])
     assert child["command"] == f"train --lr {value['lr']} --n 7 --d ${{{{inputs.data}}}}" and value["n"] == 7
     assert child["environmentVariables"] == {
-        "DEPTH": "7", "AZUREML_SWEEP_n": "7", "AZUREML_SWEEP_lr": "mine", "AZUREML_SWEEP_data": "d-7",
-    }  # fmt: skip
+        "DEPTH": "7",
+        "AZUREML_SWEEP_n": "7",
+        "AZUREML_SWEEP_lr": "mine",
+        "AZUREML_SWEEP_data": "d-7",
+    }
     assert (child["computeId"], child["resources"]["instanceCount"]) == (compute, 2)
     assert child["limits"]["timeout"] == "PT5M" and child["queueSettings"]["priority"] == 3
     assert child["experimentName"] == "tuning" and child["inputs"]["data"]["value"] == "d-7"
@@ -240,8 +249,9 @@ def test_delete_takes_all_along(harness: Harness) -> None:
 
 def test_the_best_trials_outputs_are_the_sweeps_and_named_ones_become_assets(harness: Harness) -> None:
     outputs = {
-        "model": {"jobOutputType": "mlflow_model", "assetName": "tuned"}, "plain": {"jobOutputType": "uri_folder"},
-    }  # fmt: skip
+        "model": {"jobOutputType": "mlflow_model", "assetName": "tuned"},
+        "plain": {"jobOutputType": "uri_folder"},
+    }
     trial = {**TRIAL, "command": "train ${{search_space.lr}} ${{outputs.model}} ${{outputs.plain}}"}
     sweep(harness, trials=2, outputs=outputs, trial=trial)
     harness.settle()
@@ -275,10 +285,13 @@ def test_a_step_that_is_lost_is_done_again_and_no_trial_runs_twice(
     """Every second step of the sweep is computed, and the server dies before it is written."""
     space = {"lr": ["choice", [[number / 12 for number in range(12)]]]}
     sweep(
-        harness, trials=12, at_once=3, searchSpace=space,
+        harness,
+        trials=12,
+        at_once=3,
+        searchSpace=space,
         samplingAlgorithm={"samplingAlgorithmType": algorithm} | ({} if algorithm == "Grid" else {"seed": 5}),
         earlyTermination=None if algorithm == "Bayesian" else BANDIT,
-    )  # fmt: skip
+    )
     steps: list[Step] = []
     real = jobs.TYPES["Sweep"].step
 

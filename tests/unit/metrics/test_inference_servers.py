@@ -42,10 +42,18 @@ class Site:
                 (BLUE, ENDPOINT, "workspaces/onlineendpoints/deployments"),
             ):
                 resources.insert(
-                    connection, key=written.lower(), written=written, kind=kind, parent=parent.lower(),
-                    name=written.rpartition("/")[2], spec={"properties": {}}, status={}, state="Succeeded", now=1.0,
+                    connection,
+                    key=written.lower(),
+                    written=written,
+                    kind=kind,
+                    parent=parent.lower(),
+                    name=written.rpartition("/")[2],
+                    spec={"properties": {}},
+                    status={},
+                    state="Succeeded",
+                    now=1.0,
                     by="ada",
-                )  # fmt: skip
+                )
 
     def live(self, *names: str) -> None:
         addresses = {name: f"unix:{self.harness.settings.run / name}.sock" for name in names}

@@ -3,79 +3,25 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy.exc import OperationalError
 
 from fakes.jobs import JOBS, submit
+from fakes.metrics import BLUE, ENDPOINT, answered, filled, metrics
 from fakes.platform import WORKSPACE, Harness
 from smalt.arm.ids import ResourceId
-from smalt.arm.ports import Traffic, Usage
-from smalt.gateway.traffic import traffic
-from smalt.kinds.insights import conditions
-from smalt.kinds.insights.conditions import Condition
+from smalt.arm.ports import Usage
 from smalt.metrics import prometheus
-from smalt.metrics.answers import Answers
 from smalt.metrics.collector import Collector
 from smalt.metrics.recorder import IDLE_S, Recorder
-from smalt.metrics.usage import InUse
-from smalt.sched.sizes import capacity_of
 from smalt.store import resources, series
 from smalt.store.series import HOUR, MINUTE, Key, Point
 from smalt.store.spread import GROWTH, bound_of, bounds_ms
 from smalt.tracking.runs.measured import Measured
-
-ENDPOINT = f"{WORKSPACE}/onlineEndpoints/churn"
-BLUE = f"{ENDPOINT}/deployments/blue"
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Harness:
-    made = Harness(tmp_path)
-    with made.database.write() as connection:
-        for written, parent, kind in (
-            (ENDPOINT, WORKSPACE, "workspaces/onlineendpoints"),
-            (BLUE, ENDPOINT, "workspaces/onlineendpoints/deployments"),
-            (f"{ENDPOINT}/deployments/green", ENDPOINT, "workspaces/onlineendpoints/deployments"),
-        ):
-            resources.insert(
-                connection, key=written.lower(), written=written, kind=kind, parent=parent.lower(),
-                name=written.rpartition("/")[2], spec={"properties": {}}, status={}, state="Succeeded", now=1.0, by="ada",
-            )  # fmt: skip
-    return made
-
-
-@pytest.fixture
-def recorder(harness: Harness) -> Recorder:
-    return Recorder(harness.clock)
-
-
-@pytest.fixture
-def collector(harness: Harness, recorder: Recorder) -> Collector:
-    return Collector(harness.platform, recorder)
-
-
-def answered(count: int, each_ms: float = 4, **codes: int) -> Traffic:
-    return Traffic(codes or {"200": count}, count * each_ms, {bound_of(each_ms): count})
-
-
-def metrics(harness: Harness, of: str, names: str, **query: str) -> dict[str, Any]:
-    asked = "&".join(f"{name}={value}" for name, value in {"metricnames": names, **query}.items())
-    answer = harness.get(f"{of}/providers/Microsoft.Insights/metrics?api-version=2018-01-01&{asked}")
-    assert answer.status_code == 200, answer.text
-    return {one["name"]["value"]: one for one in answer.json()["value"]}
-
-
-def filled(one: dict[str, Any], aggregation: str) -> list[float]:
-    (line,) = one["timeseries"]
-    return [point[aggregation] for point in line["data"] if point.get(aggregation)]
 
 
 def test_requests_of_the_last_hour_are_read_by_the_minute(harness: Harness, collector: Collector) -> None:
@@ -117,80 +63,6 @@ def test_of_what_is_counted_average_least_and_most_are_those_of_minutes(harness:
 
 def test_a_span_of_an_age_is_as_long_as_numbers_are_kept(harness: Harness) -> None:
     metrics(harness, BLUE, "RequestsPerMinute", timespan="P999999999D", interval="P999999999D")
-
-
-def test_an_envoy_that_was_started_again_counts_from_nothing(harness: Harness, collector: Collector) -> None:
-    harness.gateway.counted = ("1 2", {("churn", "blue"): {"m": answered(100)}})
-    collector.collect()
-    harness.gateway.counted = ("7 8", {("churn", "blue"): {"m": answered(120)}})
-    collector.collect()
-    collector.collect()
-    assert sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total")) == 220
-
-
-def test_a_deployment_with_other_replicas_counts_from_nothing(harness: Harness, collector: Collector) -> None:
-    for make, count in (("a", 100), ("b", 130), ("b", 145), ("a", 10), ("a", 5)):
-        harness.gateway.counted = ("1 2", {("churn", "blue"): {make: answered(count)}})
-        collector.collect()
-    assert blue_total(harness) == 100 + 145 + 10 + 5
-
-
-def test_what_a_make_counted_before_it_went_is_counted(harness: Harness, collector: Collector) -> None:
-    where = ("churn", "blue")
-    harness.gateway.counted = ("1 2", {where: {"a": answered(100)}})
-    collector.collect()
-    for count in (103, 107):
-        collector.told("1 2", {where: {"a": answered(count)}})
-    harness.gateway.counted = ("1 2", {where: {"b": answered(2)}})
-    collector.collect()
-    assert blue_total(harness) == 109
-    collector.told("1 2", {where: {"a": answered(107)}})  # read before it went, and told late
-    collector.collect()
-    assert blue_total(harness) == 109
-
-
-def test_what_was_told_and_could_not_be_written_is_kept(
-    harness: Harness, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    collector.told("1 2", {("churn", "blue"): {"a": answered(7)}})
-    with monkeypatch.context() as patch:
-        patch.setattr(series, "add", _fails)
-        collector.collect()
-    assert blue_total(harness) == 0
-    collector.collect()
-    assert blue_total(harness) == 7
-
-
-def test_a_change_of_replicas_is_written_at_once(harness: Harness, collector: Collector) -> None:
-    stopped = threading.Event()
-    thread = threading.Thread(target=collector.run, args=(stopped,))
-    thread.start()
-    try:
-        collector.told("1 2", {("churn", "blue"): {"a": answered(7)}})
-        end = time.monotonic() + 5  # far less than the pause between two looks
-        while blue_total(harness) != 7:
-            assert time.monotonic() < end
-    finally:
-        stopped.set()
-        collector.wake()
-        thread.join(5)
-    assert not thread.is_alive()
-
-
-def _fails(*_: object) -> None:
-    raise OperationalError("", {}, Exception("database is locked"))
-
-
-def blue_total(harness: Harness) -> float:
-    return sum(filled(metrics(harness, BLUE, "RequestsPerMinute")["RequestsPerMinute"], "total"))
-
-
-def test_an_envoy_that_does_not_answer_stops_nothing_else(
-    harness: Harness, collector: Collector, recorder: Recorder
-) -> None:
-    recorder.record(BLUE, "Anything", 3.0)
-    collector.collect()
-    assert filled(metrics(harness, BLUE, "Anything")["Anything"], "average") == [3.0]
 
 
 def test_series_are_told_apart_by_what_is_asked(harness: Harness, collector: Collector) -> None:
@@ -273,30 +145,6 @@ def test_a_quantile_is_near_the_true_one(part: float) -> None:
     found = point.quantile(part)
     assert found is not None and true / 1.6 <= found <= true * 1.6
     assert set(point.buckets) - {bound_of(values[-1])} <= {*bounds_ms(), *map(bound_of, values)}
-
-
-def test_envoys_text_is_read() -> None:
-    said = """
-# TYPE envoy_cluster_upstream_rq counter
-envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="churn/blue/1a2b"} 40
-envoy_cluster_upstream_rq{envoy_response_code="503",envoy_cluster_name="churn/blue/1a2b"} 2
-envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="server"} 900
-envoy_cluster_upstream_rq_body_size_sum{envoy_cluster_name="churn/blue/1a2b"} 400
-envoy_cluster_upstream_rs_body_size_sum{envoy_cluster_name="churn/blue/1a2b"} 80
-envoy_cluster_upstream_cx_active{envoy_cluster_name="churn/blue/1a2b"} 3
-envoy_cluster_upstream_cx_total{envoy_cluster_name="churn/blue/1a2b"} 7
-envoy_cluster_upstream_rq_active_overflow{envoy_cluster_name="churn/blue/1a2b"} 2
-envoy_cluster_upstream_rq_pending_overflow{envoy_cluster_name="churn/blue/1a2b"} 3
-envoy_cluster_upstream_rq_timeout{envoy_cluster_name="churn/blue/1a2b"} 4
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="1"} 0
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="5"} 30
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="10"} 40
-envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="+Inf"} 42
-envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="churn/blue/1a2b"} 150.5
-envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue/1a2b"} 42
-"""
-    counted = Traffic({"200": 40, "503": 2}, 150.5, {5: 30, 10: 10, 20: 2}, 480, 3, 7, 5, 4)
-    assert traffic(said) == {("churn", "blue"): {"1a2b": counted}}
 
 
 def test_prometheus_reads_what_is_shown(recorder: Recorder) -> None:
@@ -383,108 +231,3 @@ def test_a_time_span_is_read_as_clients_write_it(harness: Harness, recorder: Rec
     for span in (f"{begin}/{end}", quote(quote(f"{begin}/{end}".replace("Z", ""), safe=""))):  # az escapes it twice
         found = metrics(harness, BLUE, "Anything", timespan=span, interval="PT5M")
         assert filled(found["Anything"], "average") == [3.0]
-
-
-def test_what_a_deployment_uses_is_a_part_of_what_an_instance_has(harness: Harness, recorder: Recorder) -> None:
-    usage = InUse(harness.platform, recorder, capacity_of)
-    with harness.database.write() as connection:
-        row = resources.get(connection, BLUE)
-        assert row is not None
-        sized = {"properties": {"instanceType": "Standard_DS2_v2"}}  # two processors, 7 GiB
-        resources.describe(connection, row, sized, archived=False, now=2.0, by="ada")
-    for cpu_s in (1.0, 5.0):
-        used = Usage("r1", BLUE.lower(), cpu_s, 7 << 29, 0.5, 2 << 30, 8 << 30, 150.0, "/mnt", 40.0)
-        harness.engine.used = [used]
-        usage.look()
-        harness.clock.pass_(4)
-    harness.engine.used = []
-    usage.look()
-    last = {key.name: point.last for key, point in recorder.totals() if key.scope == BLUE.lower()}
-    assert last["CpuUtilizationPercentage"] == pytest.approx(50, rel=1e-3)
-    assert last["CpuMemoryUtilizationPercentage"] == pytest.approx(50)
-    assert last["DeploymentCapacity"] == 0
-    assert last["GpuMemoryUtilizationPercentage"] == 25 and last["GpuEnergyJoules"] == pytest.approx(600, rel=1e-3)
-    recorder.flush(harness.database)
-    disk = metrics(harness, BLUE, "DiskUtilization", **{"$filter": "instanceId eq 'r1' and disk eq '*'"})
-    assert filled(disk["DiskUtilization"], "average") == [40.0]
-
-
-def test_instances_are_found_by_the_name_that_their_label_had_before(harness: Harness, recorder: Recorder) -> None:
-    recorder.record(BLUE, "CpuUtilizationMillicores", 700, {"instance": "r0"})
-    recorder.record(BLUE, "CpuUtilizationMillicores", 300, {"instanceId": "r1"})
-    recorder.flush(harness.database)
-    for spelled in ("instance", "instanceId"):
-        for name, used in (("r0", 700), ("r1", 300)):
-            found = metrics(harness, BLUE, "CpuUtilizationMillicores", **{"$filter": f"{spelled} eq '{name}'"})
-            assert filled(found["CpuUtilizationMillicores"], "average") == [used]
-
-
-def test_an_endpoints_connections_are_those_of_all_its_deployments(harness: Harness, recorder: Recorder) -> None:
-    for deployment, connections in (("blue", 3), ("green", 5)):
-        for _ in range(2):  # two looks within the minute
-            recorder.record(f"{ENDPOINT}/deployments/{deployment}", "ConnectionsActive", connections)
-    recorder.flush(harness.database)
-    found = metrics(harness, ENDPOINT, "ConnectionsActive", aggregation="Average,Maximum")["ConnectionsActive"]
-    assert filled(found, "average") == [8] and filled(found, "maximum") == [8]
-    (blue, green) = metrics(harness, ENDPOINT, "ConnectionsActive", **{"$filter": "deployment eq '*'"})[
-        "ConnectionsActive"
-    ]["timeseries"]
-    assert [one["average"] for one in blue["data"] if "average" in one] == [3]
-    assert [one["average"] for one in green["data"] if "average" in one] == [5]
-    with harness.database.read() as connection:
-        above = Condition(ENDPOINT.lower(), "ConnectionsActive", "Average", "GreaterThan", 7, 300)
-        assert [one.value for one in conditions.read(connection, above, harness.clock())] == [8]
-
-
-def test_rates_are_of_the_time_since_the_last_look(harness: Harness, recorder: Recorder) -> None:
-    answers = Answers(harness.platform, recorder, "here")
-    for codes, size in (({"200": 1}, 10), ({"200": 1}, 10), ({"200": 2}, 510)):
-        harness.gateway.counted = ("1", {("churn", "blue"): {"m": Traffic(codes, 1.0, {}, size, connected=size)}})
-        answers.look()
-        harness.clock.pass_(300 if size == 10 else 10)
-    last = {key.name: point.last for key, point in recorder.totals()}
-    assert last["NetworkBytes"] == last["NewConnectionsPerSecond"] == pytest.approx(500 / 300, rel=0.01)
-
-
-def test_what_the_gateway_refused_has_the_status_that_clients_read_and_none_of_the_model(
-    harness: Harness, recorder: Recorder
-) -> None:
-    answers = Answers(harness.platform, recorder, "here")
-    for times in (1, 2):
-        codes = {"200": 40 * times, "424": 2 * times, "500": times, "503": 9 * times, "504": 4 * times}
-        one = Traffic(codes, 1.0, {}, connected=20 * times, overflows=7 * times, timeouts=3 * times)
-        harness.gateway.counted = ("1", {("churn", "blue"): {"m": one}})
-        harness.clock.pass_(10)
-        answers.look()
-    counted = {
-        (labels["statusCode"], labels.get("modelStatusCode")): point.sum
-        for key, point in recorder.totals()
-        if (labels := dict(key.labels)) and key.name == "RequestsPerMinute"
-    }
-    assert counted == {
-        ("200", "200"): 80,
-        ("424", "500"): 4,  # the script failed
-        ("500", "500"): 2,  # it gave that status itself
-        ("429", None): 14,  # too many waited
-        ("408", None): 6,  # it took too long
-        ("503", None): 4,  # nobody was there
-        ("504", "504"): 2,
-    }
-    asked = {"$filter": "modelStatusCode eq '500' and statusCode eq '*'", "aggregation": "Total"}
-    found = metrics(harness, ENDPOINT, "RequestsPerMinute", **asked)["RequestsPerMinute"]["timeseries"]
-    assert {one["metadatavalues"][0]["value"] for one in found} == {"424", "500"}
-    rate = metrics(harness, BLUE, "NewConnectionsPerSecond")["NewConnectionsPerSecond"]
-    assert rate["unit"] == "CountPerSecond" and filled(rate, "average")[-1] == pytest.approx(2, rel=0.01)
-
-
-def test_statuses_bytes_and_connections_of_answers(harness: Harness, recorder: Recorder) -> None:
-    answers = Answers(harness.platform, recorder, "here")
-    for connections in (3, 0):
-        one = Traffic({"200": 40, "424": 2}, 150.5, {5: 42}, 480, connections)
-        harness.gateway.counted = ("1", {("churn", "blue"): {"m": one}})
-        harness.clock.pass_(10)
-        answers.look()
-    found = {(key.name, dict(key.labels).get("statusCode", "")): point for key, point in recorder.totals()}
-    assert found["RequestsPerMinute", "424"].sum == 2 and found["RequestsPerMinute", "200"].sum == 40
-    assert found["NetworkBytes", ""].mean == pytest.approx(48, rel=0.01)
-    assert found["ConnectionsActive", ""].max == 3 and found["ConnectionsActive", ""].last == 0

@@ -81,7 +81,13 @@ def test_a_run_says_what_it_read_wrote_and_was_made_from(
     git = {"mlflow.source.git.repoURL": "https://ada:hush@git.example/x.git", "mlflow.source.git.commit": "abc"}
     key = ""
     run(
-        harness, "train", codeId=CODE, displayName="nightly", experimentName="churn", properties=git, description="why",
+        harness,
+        "train",
+        codeId=CODE,
+        displayName="nightly",
+        experimentName="churn",
+        properties=git,
+        description="why",
         inputs={
             "raw": {"jobInputType": "uri_folder", "uri": "azureml:raw:3"},
             "table": {"jobInputType": "mltable", "uri": "azureml:table:3"},
@@ -89,10 +95,11 @@ def test_a_run_says_what_it_read_wrote_and_was_made_from(
             "rate": {"jobInputType": "literal", "value": "0.1"},
         },
         outputs={
-            "model": {"jobOutputType": "mlflow_model", "assetName": "churn"}, "scratch": {"jobOutputType": "uri_folder"}
+            "model": {"jobOutputType": "mlflow_model", "assetName": "churn"},
+            "scratch": {"jobOutputType": "uri_folder"},
         },
         environmentVariables={"TOKEN": "hush"},
-    )  # fmt: skip
+    )
     key = harness.row(f"{JOBS}/train").spec["smalt"]["plan"]["key"]
     harness.environments.locks[key] = {"numpy": "2.1.0"}
     delivery.look()
@@ -100,8 +107,10 @@ def test_a_run_says_what_it_read_wrote_and_was_made_from(
     assert (start["eventType"], complete["eventType"]) == ("START", "COMPLETE")
     assert start["run"]["runId"] == complete["run"]["runId"] and start["eventTime"] < complete["eventTime"]
     assert complete["job"] | {"facets": None} == {
-        "namespace": "smalt://localhost:7443/smalt/bank", "name": "churn.nightly", "facets": None
-    }  # fmt: skip
+        "namespace": "smalt://localhost:7443/smalt/bank",
+        "name": "churn.nightly",
+        "facets": None,
+    }
     jobs = complete["job"]["facets"]
     assert jobs["sourceCodeLocation"]["url"] == "https://git.example/x.git"
     assert jobs["sourceCodeLocation"]["version"] == "abc" and jobs["smalt_code"]["hash"] == "abc"

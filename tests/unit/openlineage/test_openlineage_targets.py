@@ -94,8 +94,10 @@ def test_a_url_gets_a_request_for_each_event(answering: Answering) -> None:
     UrlTarget(base, "k").tell([event(1), event(2)])
     UrlTarget(f"{base}/hook/x", "").tell([event(3)])
     assert [(path, key) for path, key, _ in answering.asked] == [
-        ("/api/v1/lineage", "Bearer k"), ("/api/v1/lineage", "Bearer k"), ("/hook/x", "")
-    ]  # fmt: skip
+        ("/api/v1/lineage", "Bearer k"),
+        ("/api/v1/lineage", "Bearer k"),
+        ("/hook/x", ""),
+    ]
     assert [body for _, _, body in answering.asked] == [event(1), event(2), event(3)]
 
 

@@ -89,23 +89,50 @@ def test_a_delete_goes_in_pieces(harness: Harness) -> None:
         for number in range(120):
             key = f"{WORKSPACE}/jobs/j{number}"
             resources.insert(
-                connection, key=key.lower(), written=key, kind="workspaces/jobs", parent=WORKSPACE.lower(), name=f"j{number}",
-                spec={"properties": {"jobType": "Command", "tags": {}, "properties": {}, "inputs": {}, "outputs": {}}, "smalt": {}},
-                status={"outputs": {}}, state="Completed", now=harness.clock(), by="test",
-            )  # fmt: skip
+                connection,
+                key=key.lower(),
+                written=key,
+                kind="workspaces/jobs",
+                parent=WORKSPACE.lower(),
+                name=f"j{number}",
+                spec={
+                    "properties": {"jobType": "Command", "tags": {}, "properties": {}, "inputs": {}, "outputs": {}},
+                    "smalt": {},
+                },
+                status={"outputs": {}},
+                state="Completed",
+                now=harness.clock(),
+                by="test",
+            )
         for number in range(60):
             key = f"{WORKSPACE}/data/d/versions/{number}"
             if number == 0:
                 resources.insert(
-                    connection, key=f"{WORKSPACE}/data/d".lower(), written=f"{WORKSPACE}/data/d", kind="workspaces/data",
-                    parent=WORKSPACE.lower(), name="d", spec={"properties": {}}, status={}, state="Succeeded",
-                    now=harness.clock(), by="test",
-                )  # fmt: skip
+                    connection,
+                    key=f"{WORKSPACE}/data/d".lower(),
+                    written=f"{WORKSPACE}/data/d",
+                    kind="workspaces/data",
+                    parent=WORKSPACE.lower(),
+                    name="d",
+                    spec={"properties": {}},
+                    status={},
+                    state="Succeeded",
+                    now=harness.clock(),
+                    by="test",
+                )
             resources.insert(
-                connection, key=key.lower(), written=key, kind="workspaces/data/versions",
-                parent=f"{WORKSPACE}/data/d".lower(), name=str(number), spec={"properties": {}}, status={}, state="Succeeded",
-                now=harness.clock(), by="test",
-            )  # fmt: skip
+                connection,
+                key=key.lower(),
+                written=key,
+                kind="workspaces/data/versions",
+                parent=f"{WORKSPACE}/data/d".lower(),
+                name=str(number),
+                spec={"properties": {}},
+                status={},
+                state="Succeeded",
+                now=harness.clock(),
+                by="test",
+            )
     counts = [0]
 
     def begun(*_: Any) -> None:

@@ -57,9 +57,19 @@ class Bench:
         now = self.harness.clock()
         with self.harness.database.write() as connection:
             resources.insert(
-                connection, key=key, written=key, kind=kind, parent=parent, name=name, spec={"properties": {}}, status={},
-                state="Creating", now=now, by="test", due_at=now if due else None,
-            )  # fmt: skip
+                connection,
+                key=key,
+                written=key,
+                kind=kind,
+                parent=parent,
+                name=name,
+                spec={"properties": {}},
+                status={},
+                state="Creating",
+                now=now,
+                by="test",
+                due_at=now if due else None,
+            )
         return key
 
 
@@ -286,9 +296,19 @@ def test_a_long_step_keeps_its_lease_by_the_heartbeat(harness: Harness) -> None:
     with harness.database.write() as connection:
         now = time.time()
         resources.insert(
-            connection, key="/t", written="/t", kind="things", parent="", name="t", spec={}, status={}, state="New",
-            now=now, by="x", due_at=now,
-        )  # fmt: skip
+            connection,
+            key="/t",
+            written="/t",
+            kind="things",
+            parent="",
+            name="t",
+            spec={},
+            status={},
+            state="New",
+            now=now,
+            by="x",
+            due_at=now,
+        )
     thread = threading.Thread(target=loop.run)
     thread.start()
     assert begun.wait(5)

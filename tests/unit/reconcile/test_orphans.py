@@ -14,9 +14,19 @@ def add(harness: Harness, name: str, home: str) -> str:
     key, now = f"{GROUP.lower()}/{name}", harness.clock()
     with harness.database.write() as connection:
         resources.insert(
-            connection, key=key, written=key, kind="things", parent=GROUP.lower(), name=name, spec={}, status={},
-            state="Running", now=now, by="test", home=home,
-        )  # fmt: skip
+            connection,
+            key=key,
+            written=key,
+            kind="things",
+            parent=GROUP.lower(),
+            name=name,
+            spec={},
+            status={},
+            state="Running",
+            now=now,
+            by="test",
+            home=home,
+        )
     return key
 
 

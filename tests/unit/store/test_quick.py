@@ -52,8 +52,17 @@ def test_a_reader_sees_one_moment(database: Database) -> None:
         assert resources.get(reading, "/w/a") is None
         with database.write() as writing:
             resources.insert(
-                writing, key="/w/a", written="/w/a", kind="jobs", parent="/w", name="a", spec={}, status={}, state="New",
-                now=1.0, by="ada",
-            )  # fmt: skip
+                writing,
+                key="/w/a",
+                written="/w/a",
+                kind="jobs",
+                parent="/w",
+                name="a",
+                spec={},
+                status={},
+                state="New",
+                now=1.0,
+                by="ada",
+            )
             assert resources.get(writing, "/w/a") is not None
         assert resources.get(reading, "/w/a") is None

@@ -27,10 +27,20 @@ def database(tmp_path: Path) -> Iterator[Database]:
     with database.write() as connection:
         for number in range(40):  # four of each time, every third archived
             resources.insert(
-                connection, key=f"/w/jobs/j{number:02}", written=f"/w/jobs/J{number:02}", kind=KIND, parent=PARENT,
-                name=f"J{number:02}", spec={}, status={}, state="Completed", now=100.0 + number // 4, by="t",
-                archived=number % 3 == 0, due_at=50.0 if number == 7 else None,
-            )  # fmt: skip
+                connection,
+                key=f"/w/jobs/j{number:02}",
+                written=f"/w/jobs/J{number:02}",
+                kind=KIND,
+                parent=PARENT,
+                name=f"J{number:02}",
+                spec={},
+                status={},
+                state="Completed",
+                now=100.0 + number // 4,
+                by="t",
+                archived=number % 3 == 0,
+                due_at=50.0 if number == 7 else None,
+            )
     yield database
     database.close()
 

@@ -168,16 +168,20 @@ def test_an_environment_says_how_its_builds_stand(site: FilesSite) -> None:
 
 def test_locks_differ_in_versions_and_in_what_is_missing() -> None:
     assert differing({"a": "1", "b": "2", "C": "3"}, {"a": "1", "b": "3", "d": "4"}) == [
-        ("b", "2", "3"), ("C", "3", ""), ("d", "", "4"),
-    ]  # fmt: skip
+        ("b", "2", "3"),
+        ("C", "3", ""),
+        ("d", "", "4"),
+    ]
 
 
 def test_a_component_says_what_it_takes_and_runs(site: FilesSite) -> None:
     spec = {
-        "type": "command", "command": "python t.py ${{inputs.rate}}", "environment": "azureml:sklearn-1.5:12",
+        "type": "command",
+        "command": "python t.py ${{inputs.rate}}",
+        "environment": "azureml:sklearn-1.5:12",
         "inputs": {"rate": {"type": "number", "default": 0.5, "optional": True, "description": SCRIPT}},
         "outputs": {"model": {"type": "mlflow_model"}},
-    }  # fmt: skip
+    }
     site.version("components/train/versions/1", componentSpec=spec)
     page = shown(site, "/components/train/1")
     assert SCRIPT not in page and "python t.py" in page and "optional" in page and "<td>0.5" in page

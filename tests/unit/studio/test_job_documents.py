@@ -269,13 +269,16 @@ def test_a_place_is_looked_at_once() -> None:
 
 def test_what_was_asked_for_is_written_or_the_job_is_not() -> None:
     properties: dict[str, Any] = {
-        "jobType": "Command", "command": "x", "environmentId": "azureml:e:1", "properties": {"k": "v"},
+        "jobType": "Command",
+        "command": "x",
+        "environmentId": "azureml:e:1",
+        "properties": {"k": "v"},
         "identity": {"identityType": "UserIdentity"},
         "services": {
             "Tracking": {"jobServiceType": "Tracking", "endpoint": "e"},
             "lab": {"jobServiceType": "JupyterLab", "nodes": {"nodesValueType": "All"}, "endpoint": "e", "status": "s"},
         },
-    }  # fmt: skip
+    }
     found = written({"properties": properties})
     assert found is not None
     again = sent(found).properties

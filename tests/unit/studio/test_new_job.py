@@ -82,7 +82,11 @@ def test_a_name_that_is_taken_is_refused(site: StudioSite) -> None:
 
 
 def test_a_job_is_edited_and_run_again(site: StudioSite) -> None:
-    more = {"inputs": {"rate": {"jobInputType": "literal", "value": "7"}}, "tags": {"<b>": "x"}, "distribution": {"distributionType": "PyTorch", "processCountPerInstance": 2}}  # fmt: skip
+    more = {
+        "inputs": {"rate": {"jobInputType": "literal", "value": "7"}},
+        "tags": {"<b>": "x"},
+        "distribution": {"distributionType": "PyTorch", "processCountPerInstance": 2},
+    }
     site.submit("first", experimentName="churn", **more)
     page = site.open(NEW, {**HERE, "from": "first"})
     assert page.status_code == 200 and "<b>" not in page.text

@@ -51,10 +51,15 @@ def test_file_code_and_request_are_one(tmp_path: Path, fields: dict[str, str]) -
 
 
 @pytest.mark.parametrize(
-    "change", [{"name": ""}, {"expression": " "}, {"kind": "recurrence", "interval": "0", "frequency": "day"},
-               {"kind": "recurrence", "interval": "1", "frequency": "year"},
-               {"kind": "recurrence", "interval": "1", "frequency": "day", "at": "25:00"}],
-)  # fmt: skip
+    "change",
+    [
+        {"name": ""},
+        {"expression": " "},
+        {"kind": "recurrence", "interval": "0", "frequency": "day"},
+        {"kind": "recurrence", "interval": "1", "frequency": "year"},
+        {"kind": "recurrence", "interval": "1", "frequency": "day", "at": "25:00"},
+    ],
+)
 def test_what_is_no_schedule_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(Faulty):
         document({**CRON, **change}, "train-1")

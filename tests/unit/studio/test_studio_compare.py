@@ -55,8 +55,11 @@ def test_charts_get_numbers_and_texts(four: StudioSite) -> None:
     assert [one["name"] for one in found["jobs"]] == ["j3", "j0"]
     columns = {one["name"]: one["values"] for one in found["columns"]}
     assert columns == {
-        "params.depth": [1.0, 0.0], "tags.seed": [3.0, 0.0], "command": ["train 1", "train 0"], "metrics.auc": [1.5, 0.0],
-    }  # fmt: skip
+        "params.depth": [1.0, 0.0],
+        "tags.seed": [3.0, 0.0],
+        "command": ["train 1", "train 0"],
+        "metrics.auc": [1.5, 0.0],
+    }
     lines = four.open("/studio/jobs/compare/lines", {**HERE, "jobs": "j3,j0", "metric": "auc"}).json()["lines"]
     assert [(one["name"], one["at"], one["values"]) for one in lines] == [
         ("j3", [0, 5], [0.5, 0.25]),

@@ -66,9 +66,13 @@ def test_reused_steps_say_from_where(chain: StudioSite) -> None:
 def test_pipelines_among_the_steps_are_opened(site: StudioSite) -> None:
     part = component(site.harness, "part")
     inner = component(
-        site.harness, "both", type="pipeline", jobs={"a": node(part, data=IN)},
-        inputs={"raw": {"type": "uri_folder"}}, outputs={},
-    )  # fmt: skip
+        site.harness,
+        "both",
+        type="pipeline",
+        jobs={"a": node(part, data=IN)},
+        inputs={"raw": {"type": "uri_folder"}},
+        outputs={},
+    )
     assert submit(site.harness, {"nested": node(inner, type="pipeline", raw=IN)}, **GIVEN).status_code == 201
     site.harness.settle()
     nested = job_of(site.harness, "nested")

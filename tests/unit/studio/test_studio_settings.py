@@ -113,9 +113,17 @@ def test_a_model_is_deployed_and_a_refusal_leaves_nothing(site: StudioSite) -> N
     new = site.open("/studio/endpoints/new", {**HERE, "model": "churn:1"})
     assert new.status_code == 200 and 'value="churn:1"' in new.text and 'value="blue"' in new.text
     token = form_token(new.text)
-    fields = {"endpoint": "fresh-one", "deployment": "blue", "instance_type": "Standard_DS3_v2", "instances": "1",
-              "model": "none:1", "auth": "aml_token", "environment": made["environmentId"],
-              "code": made["codeConfiguration"]["codeId"], "script": made["codeConfiguration"]["scoringScript"]}  # fmt: skip
+    fields = {
+        "endpoint": "fresh-one",
+        "deployment": "blue",
+        "instance_type": "Standard_DS3_v2",
+        "instances": "1",
+        "model": "none:1",
+        "auth": "aml_token",
+        "environment": made["environmentId"],
+        "code": made["codeConfiguration"]["codeId"],
+        "script": made["codeConfiguration"]["scoringScript"],
+    }
     refused = site.send_form("/studio/endpoints/new", token, fields, AS_SCRIPT).json()
     assert refused["status"] == 400 and "none" in refused["message"]
     site.harness.settle()

@@ -88,8 +88,12 @@ def test_nothing_else_opens_with_it(left: StudioSite) -> None:
 
 def test_a_guest_sees_the_environment_and_not_the_code(left: StudioSite) -> None:
     prepare(left.harness, "workspaces/onlineendpoints/deployments")  # brings code
-    left.submit("coded", codeId=f"{WORKSPACE}/codes/c0de/versions/1", environmentVariables={"HIDDEN": "from-guests"},
-                properties={"mlflow.source.git.repoURL": "https://me:secret@git.example/x"})  # fmt: skip
+    left.submit(
+        "coded",
+        codeId=f"{WORKSPACE}/codes/c0de/versions/1",
+        environmentVariables={"HIDDEN": "from-guests"},
+        properties={"mlflow.source.git.repoURL": "https://me:secret@git.example/x"},
+    )
     left.harness.settle()
     key = left.harness.get(f"{WORKSPACE}/jobs/coded/environment").json()["key"]
     left.harness.environments.locks[key] = {"numpy": "2.1.0"}
@@ -153,8 +157,10 @@ def test_who_comes_and_who_reads_the_link_is_written_down(left: StudioSite) -> N
     left.ask("GET", "/studio/jobs/train-1", query)
     changes = left.harness.get(f"{WORKSPACE}/sharedLinks/l1/changes").json()["value"]
     assert [(one["what"], one["actor"]) for one in changes] == [
-        ("created", "ada"), ("secret_read", "ada"), ("signed_in", "link for <b>Ann</b>"),
-    ]  # fmt: skip
+        ("created", "ada"),
+        ("secret_read", "ada"),
+        ("signed_in", "link for <b>Ann</b>"),
+    ]
     assert query["share"].partition(".")[2] not in left.harness.get(f"{WORKSPACE}/sharedLinks/l1").text
 
 

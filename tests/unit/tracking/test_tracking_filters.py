@@ -137,9 +137,11 @@ def test_orders_mean_what_they_mean_to_mlflow() -> None:
 def test_what_is_plain_is_read() -> None:
     text = "metrics.loss < 1e3 AND params.\"a b\" LIKE '%x' and tags.t IS NOT NULL and run_id in ('a', 'b')"
     assert read_filter(text) == (
-        Clause("metric", "loss", "<", 1000.0), Clause("param", "a b", "LIKE", "%x"), Clause("tag", "t", "IS NOT NULL", None),
+        Clause("metric", "loss", "<", 1000.0),
+        Clause("param", "a b", "LIKE", "%x"),
+        Clause("tag", "t", "IS NOT NULL", None),
         Clause("attribute", "run_id", "IN", ("a", "b")),
-    )  # fmt: skip
+    )
     assert read_filter("") == ()
     assert read_order("`run`.x") is None
     assert read_order("metrics.`a b` desc") == Order("metric", "a b", False)

@@ -98,10 +98,17 @@ def test_numbers_that_are_none(service: Service) -> None:
 
 def test_what_cannot_be_kept_is_named_and_the_rest_is_kept(service: Service) -> None:
     answer = service.logs(
-        metric("text", value(text="blue"), text="string"), metric("a?b", value(**{"a?b": 1})), metric("ok", value(ok=1)),
-        metric("picture", value(picture="aml://artifactId/ExperimentRun/dcid.job/p.png"), type_="azureml.v2.image", picture="Artifact"),
+        metric("text", value(text="blue"), text="string"),
+        metric("a?b", value(**{"a?b": 1})),
+        metric("ok", value(ok=1)),
+        metric(
+            "picture",
+            value(picture="aml://artifactId/ExperimentRun/dcid.job/p.png"),
+            type_="azureml.v2.image",
+            picture="Artifact",
+        ),
         status=207,
-    )  # fmt: skip
+    )
     told = {one["metric"]["name"]: one["errorResponse"]["error"]["message"] for one in answer["errors"]}
     assert set(told) == {"text", "a?b"} and "run.tag" in told["text"] and "no metric's name" in told["a?b"]
     assert service.read("ok") == [(0, 1.0)]

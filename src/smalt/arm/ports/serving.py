@@ -21,6 +21,12 @@ def route_name(deployment: str) -> Where:
     return id_.parent.name, id_.name
 
 
+def endpoint_of(resource: str) -> str:
+    """The key of the endpoint that the resource of that id is, or is in; '' where there is none."""
+    id_ = ResourceId.parse(resource)
+    return next((one.key for one in (id_, *id_.ancestors) if one.kind == ENDPOINTS), "")
+
+
 @dataclass(frozen=True)
 class DeploymentRoute:
     """Where one deployment's replicas listen, and what a request may take."""

@@ -41,9 +41,14 @@ class RemoteEngine:
     """See `arm.ports.Engine` for the contract. All calls may come from any thread but that of the event loop."""
 
     def __init__(
-        self, database: Database, clock: Callable[[], float], lost_after_s: float, alone: bool = False, me: str = "",
+        self,
+        database: Database,
+        clock: Callable[[], float],
+        lost_after_s: float,
+        alone: bool = False,
+        me: str = "",
         dial: Dial | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`alone`: no other server can have a machine's line. `me`: this one, among several (`store/servers.py`).
 
         `dial`: to replicas, which are ready once they are reached.

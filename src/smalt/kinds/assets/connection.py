@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.envelope import document
 from smalt.arm.errors import invalid
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Action, Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, Texts, nearest
@@ -116,8 +117,8 @@ def _check_target(properties: Document) -> None:
 
 
 def _view(platform: Platform, row: Row) -> Document:
-    workspace = row.written.rpartition("/connections/")[0]
-    return {"group": CATEGORIES[row.properties["category"]], "createdByWorkspaceArmId": workspace}
+    workspace = ResourceId.parse(row.written).workspace
+    return {"group": CATEGORIES[row.properties["category"]], "createdByWorkspaceArmId": str(workspace)}
 
 
 def _secrets(request: Request, row: Row | None) -> tuple[int, Any]:

@@ -22,7 +22,7 @@ from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.arm.ports.serving import route_name
+from smalt.arm.ports.serving import endpoint_of, route_name
 from smalt.kinds.insights import autoscaling, conditions
 from smalt.kinds.insights.action_group import receivers, schedules
 from smalt.kinds.insights.autoscale_setting import AUTOSCALE, settings_of
@@ -177,7 +177,7 @@ class Watch:
                 return
             if met is not None:
                 fired: Document = {"at": now, "id": str(uuid.uuid4()), "scope": met.scope, "reason": met.reason}
-                if cause := _cause(connection, met.scope.lower()):
+                if cause := _cause(connection, met.scope):
                     fired["cause"] = cause
                 patch: Document = {"fired": fired}
                 _run(connection, row, str(fired["id"]), now)
@@ -281,11 +281,8 @@ def _value(connection: Connection, now: float, have: int, one: Condition) -> flo
 
 def _cause(connection: Connection, scope: str) -> str:
     """What was written last of the endpoint that the scope is, or is of; empty where nothing was."""
-    above, _, name = scope.partition("/onlineendpoints/")
-    if not name:
-        return ""
-    endpoint = f"{above}/onlineendpoints/{name.partition('/')[0]}"
-    found = changes.writes_below(connection, endpoint, 1)
+    endpoint = endpoint_of(scope)
+    found = changes.writes_below(connection, endpoint, 1) if endpoint else ()
     if not found:
         return ""
     one = found[0]

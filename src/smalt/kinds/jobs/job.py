@@ -131,8 +131,9 @@ def _parameters(platform: Platform, row: Row) -> Mapping[str, str]:
 
 
 def _view(platform: Platform, row: Row) -> Document:
-    tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{row.written.rpartition('/jobs/')[0]}"
-    studio = f"{platform.settings.url}/studio/jobs/{row.name}?wsid={row.written.rpartition('/jobs/')[0]}"
+    workspace = ResourceId.parse(row.written).workspace
+    tracking = f"azureml{platform.settings.url.removeprefix('https')}/mlflow/v2.0{workspace}"
+    studio = f"{platform.settings.url}/studio/jobs/{row.name}?wsid={workspace}"
     places = JobStatus.outputs_of(row.status)
     properties = readable.properties(row.properties)
     ports = modes.shown({name: properties[name] for name in ("inputs", "outputs") if name in properties})

@@ -21,7 +21,7 @@ from smalt.arm.errors import ArmError
 from smalt.arm.kind import INTERNAL, SERVING, Document, Kind, Step, keep_trying
 from smalt.arm.platform import Platform
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
-from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS, GATEWAY
+from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS, GATEWAY, endpoint_of
 from smalt.auth import living
 from smalt.auth.tokens import ml_audiences
 from smalt.kinds.serving.place import addresses_here, moved
@@ -178,7 +178,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
         return there
     now, looked_at = platform.clock(), row.status.get("looked_at_all", 0)
     with platform.database.read() as connection:
-        changed = {_endpoint_of(one) for one in resources.waiters(connection, GATEWAY)}
+        changed = {endpoint_of(one) for one in resources.waiters(connection, GATEWAY)}
         ended = list(living.ended(connection))
         current = ended == row.status.get("ended", []) and 0 <= now - looked_at < _RESYNC_S
         if all_ := not changed or not current:
@@ -198,12 +198,6 @@ def _reconcile(platform: Platform, row: Row) -> Step:
 
     status = {"version": version, "looked_at_all": now if all_ else looked_at, "ended": ended}
     return Step("Succeeded", status, done=True, after=_RESYNC_S, writes=writes)
-
-
-def _endpoint_of(waiter: str) -> str:
-    """The id of the endpoint that the row `waiter` is, or is a deployment of."""
-    above, _, name = waiter.partition("/onlineendpoints/")
-    return f"{above}/onlineendpoints/{name.partition('/')[0]}"
 
 
 def _apply(platform: Platform, routes: Routes, whole: bool) -> tuple[str, dict[str, str]]:

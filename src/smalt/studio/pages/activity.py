@@ -117,7 +117,7 @@ def _day_after(day: str) -> str:
 
 
 def _scope(visit: Visit, scope: str) -> str:
-    group = str(visit.workspace).partition("/providers/")[0]
+    group = str(visit.workspace.parent)
     return {"group": group, "all": f"/subscriptions/{visit.workspace.subscription}"}.get(scope, str(visit.workspace))
 
 

@@ -39,7 +39,7 @@ async def acknowledge(visit: Visit) -> Response:
 
 def _group(visit: Visit) -> str:
     """Rules hang on it; changes of them are in its feed, and not in the workspace's."""
-    return str(visit.workspace).partition("/providers/")[0]
+    return str(visit.workspace.parent)
 
 
 def _rules(visit: Visit) -> str:

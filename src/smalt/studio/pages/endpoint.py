@@ -100,7 +100,7 @@ async def _test(visit: Visit, endpoint: Document, deployments: list[Document]) -
 
 
 async def _alerts(visit: Visit, endpoint: Document, deployments: list[Document]) -> Document:
-    group = str(visit.workspace).partition("/providers/")[0]
+    group = str(visit.workspace.parent)
     found = await visit.api.get(
         f"{group}/providers/Microsoft.Insights/metricAlerts",
         {"scope": endpoint["id"], "count": str(PAGE), "api-version": "2018-03-01"},

@@ -19,7 +19,7 @@ async def rehearse(visit: Visit, named: Sequence[tuple[str, Document]]) -> None:
     kind = "Microsoft.MachineLearningServices/workspaces"
     resources = [_resource(kind, here, place, body) for place, body in named]
     template = {"mode": "Incremental", "template": {"resources": resources}}
-    group = str(visit.workspace).partition("/providers/")[0]
+    group = str(visit.workspace.parent)
     try:
         await visit.api.post(
             f"{group}/providers/Microsoft.Resources/deployments/studio/validate", {"properties": template}

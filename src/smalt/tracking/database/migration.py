@@ -23,15 +23,17 @@ from smalt.tracking.database.place import SCHEMA, tables_url
 from smalt.tracking.database.sqlite_file import READY, WAIT_S, complete, discard, make
 
 
-def prepare(settings: Settings) -> None:
-    """After this MLflow's tables are those of the MLflow that is installed, with ours beside them."""
+def prepare(settings: Settings) -> bool:
+    """After this MLflow's tables are those of the MLflow that is installed, with ours beside them.
+
+    Returns whether anything had to be made or changed for that.
+    """
     if settings.postgresql:
-        prepare_postgresql(tables_url(settings))
-    else:
-        prepare_sqlite(settings.mlflow_database)
+        return prepare_postgresql(tables_url(settings))
+    return prepare_sqlite(settings.mlflow_database)
 
 
-def prepare_postgresql(url: URL) -> None:
+def prepare_postgresql(url: URL) -> bool:
     """In the schema that connections of `url` find first. Nothing is written where all is as it should be."""
     engine = create_engine(url, poolclass=NullPool)
     held = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
@@ -41,14 +43,16 @@ def prepare_postgresql(url: URL) -> None:
             if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}) is None:
                 connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             wanted = own_tables.version(stock._get_latest_schema_revision())
-            if _ready_version(connection) != wanted:
-                with engine.begin() as whole:
-                    own_tables.set_ready(whole, "")
-                    own_tables.drop_triggers(whole)
-                _migrate_postgresql(engine)
-                with engine.begin() as whole:
-                    own_tables.complete(whole)
-                    own_tables.set_ready(whole, wanted)
+            if _ready_version(connection) == wanted:
+                return False
+            with engine.begin() as whole:
+                own_tables.set_ready(whole, "")
+                own_tables.drop_triggers(whole)
+            _migrate_postgresql(engine)
+            with engine.begin() as whole:
+                own_tables.complete(whole)
+                own_tables.set_ready(whole, wanted)
+            return True
     finally:
         engine.dispose()
         held.dispose()
@@ -66,18 +70,20 @@ def _migrate_postgresql(engine: Engine) -> None:
         stock._initialize_tables(engine)
 
 
-def prepare_sqlite(path: Path) -> None:
+def prepare_sqlite(path: Path) -> bool:
     """The file at `path`."""
     if not path.exists():
         make(path, _migrate)
-        return
+        return True
     with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
         ready = connection.execute("PRAGMA user_version").fetchone()[0] == READY
         current = ready and _revision(connection) == stock._get_latest_schema_revision()
     if current:
+        before = _statements(path)
         complete(path)
-        return
+        return _statements(path) != before
     _upgrade(path)
+    return True
 
 
 def _upgrade(path: Path) -> None:
@@ -111,6 +117,12 @@ def _migrate(path: Path) -> None:
             stock._initialize_tables(engine)
     finally:
         engine.dispose()
+
+
+def _statements(path: Path) -> set[str | None]:
+    """What the tables, indexes and triggers of the file are made of."""
+    with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
+        return {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master")}
 
 
 def _revision(connection: sqlite3.Connection) -> str:

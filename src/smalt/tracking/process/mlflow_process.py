@@ -1,7 +1,7 @@
 """MLflow's own server on a unix socket that only the edge can reach.
 
-First the database (made, or upgraded), which is what jobs wait for; then the rest of MLflow, which takes seconds to
-import; then the socket, so that whoever can connect gets answers.
+First the database. Where it has to be made, or upgraded, that is all that it was started for, and it ends. Else the
+rest of MLflow, which takes seconds to import; then the socket, so that whoever can connect gets answers.
 """
 
 from __future__ import annotations
@@ -51,16 +51,21 @@ _THREADS = 8  # Python under one interpreter lock: more would only wait, and cos
 
 
 def run(settings: Settings, objects: BlobFiles | None = None) -> None:
-    """`objects`: the blobs where they are no files of this machine."""
+    """Until nobody needs it; where the tables had to be made, until they are: nobody could ask for more before.
+
+    `objects`: the blobs where they are no files of this machine.
+    """
     url, password = apart(tables_url(settings))
     if password:
         os.environ["PGPASSWORD"] = password  # for libpq alone: MLflow, its errors and its log never have it
     store = url.render_as_string()
     os.environ |= {"_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_REGISTRY_STORE": store}
-    _prepared(settings)
+    made = _prepared(settings)
     database = TrackingDatabase(settings)
     with database.write() as connection:
         relocate(connection, settings)
+    if made:
+        return
     event.listen(Engine, "connect", _prepare_connection)
     repositories.register(SCHEME, repository_class(folders(settings, database, objects)))
     # Only now: importing the server takes as long as all before, and jobs need no more than the database.
@@ -99,10 +104,10 @@ def folders(settings: Settings, database: TrackingDatabase, objects: BlobFiles |
     return files_of
 
 
-def _prepared(settings: Settings) -> None:
-    """The supervisor starts this again, so a database that is away is one line of the log and no traceback."""
+def _prepared(settings: Settings) -> bool:
+    """As `prepare`. The supervisor starts this again: a database that is away is a line of the log and no traceback."""
     try:
-        prepare(settings)
+        return prepare(settings)
     except OperationalError as error:
         sys.exit(f"smalt: MLflow's database cannot be used: {error.orig}")
 

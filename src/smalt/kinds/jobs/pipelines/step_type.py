@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import Document
 from smalt.kinds.jobs.pipelines import overrides
 from smalt.kinds.jobs.pipelines.bindings import document
@@ -28,7 +29,7 @@ class Component:
     @property
     def name(self) -> str:
         """Its own, where it is one of the many versions without a name of their container."""
-        return str(self.spec.get("name") or self.id.split("/")[-3])
+        return str(self.spec.get("name") or ResourceId.parse(self.id).parent.name)
 
     @property
     def type(self) -> str:
