@@ -6,7 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from smalt.doctor import clock, database, gpus, idmapped, isolation, level, limits, platform, programs, storage, stores
+from smalt.doctor import (
+    clock,
+    database,
+    gpus,
+    idmapped,
+    isolation,
+    level,
+    limits,
+    platform,
+    programs,
+    ray,
+    storage,
+    stores,
+)
 from smalt.doctor.finding import Finding
 from smalt.doctor.machine import Machine
 
@@ -64,5 +77,5 @@ CHECKS = (
     Check("Programs", "pythons", "Pythons", programs.interpreters),
     Check("Programs", "downloads", "downloads", programs.downloads),
     Check("Programs", "containers", "containers", programs.containers),
-    Check("Programs", "ray", "Ray", programs.ray),
+    Check("Programs", "ray", "Ray", ray.ray),
 )

@@ -1,11 +1,10 @@
-"""The programs around Smalt: Envoy and uv, which it brings along, interpreters, container engines, Ray."""
+"""The programs around Smalt: Envoy and uv, which it brings along, interpreters, container engines."""
 
 from __future__ import annotations
 
 import re
 import socket
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +17,6 @@ from smalt.gateway.bootstrap import binary
 
 _INDEX = "https://" + "pypi.org"
 _INTERPRETERS = "https://github.com"
-_RAY = f"uv pip install --python {sys.executable} ray"
 _ANSWER_S = 1.5  # two of them are asked
 _AGAIN = "python3 -m pip install --target .boot uv && .boot/bin/uv sync"
 
@@ -83,13 +81,6 @@ def containers(machine: Machine) -> Finding:
     if silent:
         return none("; ".join(silent), means, "systemctl start docker")
     return none("neither docker nor podman", means, machine.install("podman"))
-
-
-def ray(_machine: Machine) -> Finding:
-    try:
-        return ok(version("ray"))
-    except PackageNotFoundError:
-        return none("not installed", "jobs run as processes of this machine, without it", _RAY)
 
 
 def _number(said: str) -> str:

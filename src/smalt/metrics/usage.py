@@ -24,6 +24,7 @@ from smalt.metrics.names import (
 )
 from smalt.metrics.recorder import Recorder
 from smalt.store import resources
+from smalt.store.document import part
 
 MB = 1_000_000
 SizeOf = Callable[[str, Capacity], Capacity]  # what an instance of a size has on a machine
@@ -94,4 +95,5 @@ class InUse:
         with self._platform.database.read() as connection:
             rows = [row for row in resources.get_many(connection, owners).values() if row.kind == DEPLOYMENTS]
         machine = self._platform.engine.capacity()
-        return {row.id: self._size_of(str(row.properties.get("instanceType") or ""), machine) for row in rows}
+        sizes = {row.id: part(row.status, "target").get("size") or row.properties.get("instanceType") for row in rows}
+        return {id_: self._size_of(str(size or ""), machine) for id_, size in sizes.items()}

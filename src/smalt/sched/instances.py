@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from smalt.arm.scale import MOST
 from smalt.sched import placement, queue
-from smalt.sched.sizes import SIZES
+from smalt.sched.sizes import size_of
 from smalt.sched.want import Want
 from smalt.store.database import exclusive
 from smalt.store.tables import allocation
@@ -23,7 +23,7 @@ from smalt.store.tables import allocation
 
 def most(size: str, machine_gpus: int) -> int:
     """How many instances of this size the machine has GPUs for; at least one."""
-    known = SIZES.get(size.lower())
+    known = size_of(size)
     return min(max(machine_gpus // known.gpus, 1), MOST) if known is not None and known.gpus else MOST
 
 

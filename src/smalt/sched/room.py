@@ -1,7 +1,8 @@
 """What instances of deployments have of a machine that they share, and whether one more has room beside them.
 
-Pure decisions. Each counts with what its size has, at most all of the machine; without a size it has a machine to
-itself. Sums of processors and memory are no more than the machine's, and each GPU has one owner.
+Pure decisions. Each counts with what its size has, at most all of the machine; without a size, as an older version made
+some, it has a machine to itself. Sums of processors and memory are no more than the machine's, and each GPU has one
+owner.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from smalt.arm.ports import Capacity
 from smalt.arm.scale import MOST
-from smalt.sched.sizes import GIB, SIZES
+from smalt.sched.sizes import GIB, size_of
 from smalt.store.nodes import RAY, Machine
 
 
@@ -27,7 +28,7 @@ class Placed:
 
 
 def size_capacity(size: str) -> Capacity | None:
-    known = SIZES.get(size.lower())
+    known = size_of(size)
     return Capacity(known.cpus, int(known.memory_gb * GIB), known.gpus) if known else None
 
 

@@ -6,6 +6,7 @@ one, where jobs work on Azure; sizes without have a node's 120 GiB for the syste
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from smalt.agent.wire import Limits
@@ -23,6 +24,11 @@ class Size:
     memory_gb: float
     gpus: int = 0
     disk_gb: float = _SYSTEM_DISK_GB
+    most_gb: float = 0  # of memory that it may use, where that is more than it counts with
+
+    @property
+    def most_bytes(self) -> int:
+        return int((self.most_gb or self.memory_gb) * GIB)
 
 
 def _family(family: str, *sizes: tuple[str, int, float], disk_a_cpu: float = 0, disk_a_gb: float = 0) -> list[Size]:
@@ -91,14 +97,39 @@ _ALL = [
 ]  # fmt: skip
 
 SIZES: dict[str, Size] = {size.name.lower(): size for size in _ALL}
+UNSAID = Size("defaultinstancetype", "", 1, 2)  # Azure's for instances on Kubernetes that say none, by name and memory
+_OWN = re.compile(r"own:(\d+):(\d+):(\d+):(\d+)")
+
+
+def own(cpus: int, memory_bytes: int, most_bytes: int, gpus: int) -> str:
+    """What stands for a size where one deployment alone has it, with what its instances may use of memory at most."""
+    return f"own:{cpus}:{memory_bytes}:{most_bytes}:{gpus}"
+
+
+def is_own(name: str) -> bool:
+    return _OWN.fullmatch(name) is not None
+
+
+def size_of(name: str) -> Size | None:
+    """Of an instance of a deployment: one of Azure's, the one of those that say none, or one of its own."""
+    if found := _OWN.fullmatch(name):
+        cpus, memory, most, gpus = map(int, found.groups())
+        shown = f"{cpus} cores and {most / GIB:.3g} GiB"
+        return Size(shown, "", cpus, memory / GIB, gpus, most_gb=most / GIB)
+    return UNSAID if name.lower() == UNSAID.name else SIZES.get(name.lower())
+
+
+def gpus_of(name: str) -> int:
+    size = size_of(name)
+    return size.gpus if size else 0
 
 
 def capacity_of(name: str, machine: Capacity) -> Capacity:
     """What an instance of this size has: at most the machine's memory; all of the machine, where no size is given."""
-    size = SIZES.get(name.lower())
+    size = size_of(name)
     if size is None:
         return machine
-    return Capacity(size.cpus, min(int(size.memory_gb * GIB), machine.memory_bytes), size.gpus or machine.gpus)
+    return Capacity(size.cpus, min(size.most_bytes, machine.memory_bytes), size.gpus or machine.gpus)
 
 
 def limits_of(name: str, machine_memory_bytes: int, setting: str = "", shm_bytes: int = 0) -> Limits:
@@ -106,17 +137,16 @@ def limits_of(name: str, machine_memory_bytes: int, setting: str = "", shm_bytes
 
     `setting` is what says the size, for whom it is too little. `shm_bytes` are asked for: no more than the memory.
     """
-    size = SIZES.get(name.lower())
+    size = size_of(name)
     if size is None:
         return Limits(shm_bytes=min(shm_bytes, machine_memory_bytes))
-    wanted = int(size.memory_gb * GIB)
-    memory = min(wanted, machine_memory_bytes)
+    memory = min(size.most_bytes, machine_memory_bytes)
     by = f" ({setting})" if setting else ""
     return Limits(
         cpu_weight=size.cpus * 100,
         memory_bytes=memory,
         disk_bytes=int(size.disk_gb * GIB),
         shm_bytes=min(shm_bytes, memory),
-        memory_is_all=wanted > memory,
+        memory_is_all=size.most_bytes > memory,
         more=f"Its VM size is {size.name}{by}; a larger one has more.",
     )

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, delete, select, update
 
 from smalt.store.database import Database, exclusive
 from smalt.store.news import EVERYTHING, tell
-from smalt.store.tables import resource, server
+from smalt.store.nodes import CONNECTED
+from smalt.store.tables import node, node_task, resource, server
 
 _LOCK = "servers"
 _FORGOTTEN_S = 30 * 86_400.0
@@ -38,19 +39,23 @@ class Servers:
     def beat(self) -> bool:
         """Say that this one lives, and hear of the others; whether it counted as lost (or had never said a word).
 
-        What a server had that is found to be lost is due at once: nobody says of it what would wake its rows.
+        What a server had that is found to be lost is due at once: nobody says of it what would wake its rows. One that
+        is back has again what machines run that dial it.
         """
         if not self.me:
             return False
         now = self.clock()
+        since = now - self.lost_after_s
         with self.database.write() as connection:
             before = connection.execute(select(server.c.seen_at).where(server.c.id == self.me)).scalar()
             _say(connection, self.me, self.url, now)
-            self.others = _living(connection, self.me, now - self.lost_after_s)
-            lost = _silent(connection, self.me, now - self.lost_after_s)
+            self.others = _living(connection, self.me, since)
+            lost = _silent(connection, self.me, since)
             _make_due(connection, lost - self._given_up, now)
+            if before is not None and before < since:
+                _take_back(connection, self.me, now)
         self._given_up = lost
-        return before is None or before < now - self.lost_after_s
+        return before is None or before < since
 
     def lost(self, home: str | None) -> bool:
         """Whether what a row has on its home's machine is lost to us. Asks the database only where it is another's."""
@@ -114,3 +119,12 @@ def _make_due(connection: Connection, homes: frozenset[str], now: float) -> None
         later = (resource.c.home.in_(homes), resource.c.due_at > now)
         if connection.execute(update(resource).where(*later).values(due_at=now)).rowcount:
             tell(connection, EVERYTHING, due=True)
+
+
+def _take_back(connection: Connection, me: str, now: float) -> None:
+    """Others have stepped these rows while this server counted as lost; but only here a line leads to their tasks."""
+    dialled = select(node.c.name).where(node.c.server == me, node.c.state == CONNECTED)
+    owners = select(node_task.c.owner).where(node_task.c.node.in_(dialled))
+    elsewhere = (resource.c.id.in_(owners), resource.c.ended_at.is_(None), resource.c.home.is_distinct_from(me))
+    if connection.execute(update(resource).where(*elsewhere).values(home=me, due_at=now)).rowcount:
+        tell(connection, EVERYTHING, due=True)

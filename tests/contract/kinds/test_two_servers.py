@@ -11,14 +11,14 @@ from sqlalchemy import update
 from fakes.deployments import BLUE, ENDPOINT, come_up, deploy, state
 from fakes.examples import prepare
 from fakes.framed import Framed
-from fakes.jobs import JOBS, status, submit
+from fakes.jobs import JOBS, cluster, status, submit
 from fakes.pipelines import component, data, job_of, leave, node
 from fakes.pipelines import submit as pipeline
 from fakes.platform import WORKSPACE
 from fakes.two_servers import TwoServers
 from smalt.arm.ports.serving import GATEWAY
 from smalt.kinds.serving.place import withdraw
-from smalt.store import claims, servers
+from smalt.store import claims, node_tasks, nodes, servers
 from smalt.store.tables import resource, server
 
 LOST_S = 300.0
@@ -115,6 +115,41 @@ def test_a_job_of_a_lost_server_that_was_canceled_is_canceled(pair: TwoServers) 
     lose(pair, 0)
     of_one(pair, 1)
     assert status(pair) in ("Canceled", "Failed") and pair.row(f"{JOBS}/train-1").home is None
+
+
+def on_a_machine_of_the_first(pair: TwoServers) -> str:
+    """A job on a machine that has dialled the first server; the second one has not heard yet that this one lives."""
+    compute = cluster(pair)
+    now = pair.clock()
+    with pair.database.write() as connection:
+        nodes.add(connection, "far-1", compute.lower(), {}, now)
+        about = {"cpus": 2, "memory_bytes": 8 << 30, "gpus": 0, "seen_at": now, "address": "192.0.2.1"}
+        nodes.note(connection, "far-1", state=nodes.CONNECTED, server="first", **about)
+    submit(pair, computeId=compute)
+    return f"{JOBS}/train-1"
+
+
+def test_a_job_goes_to_the_server_that_its_machine_has_dialled_also_to_one_that_was_away(pair: TwoServers) -> None:
+    job = on_a_machine_of_the_first(pair)
+    pair.platforms[1].servers.others = {}
+    of_one(pair, 1)
+    assert pair.row(job).home == "first" and not pair.platforms[1].engine.starts
+    of_one(pair, 0)
+    assert len(pair.platforms[0].engine.starts) == 1
+
+
+def test_a_server_that_is_back_has_again_what_its_machines_run(pair: TwoServers) -> None:
+    job = on_a_machine_of_the_first(pair)
+    lose(pair, 0)
+    of_one(pair, 1)
+    (task,) = pair.platforms[1].engine.tasks.values()
+    assert pair.row(job).home == "second", "no other has been heard of"
+    with pair.database.write() as connection:
+        node_tasks.add(connection, task, pair.clock())
+    assert pair.platforms[0].servers.beat()
+    assert pair.row(job).home == "first"
+    of_one(pair, 0)
+    assert pair.platforms[0].engine.starts == [task.name], "at once, and not when the row would be looked at again"
 
 
 def test_each_builds_for_its_own_machine(pair: TwoServers) -> None:

@@ -16,6 +16,8 @@ from azure.ai.ml.entities import (
     KubernetesOnlineDeployment,
     KubernetesOnlineEndpoint,
     Model,
+    ResourceRequirementsSettings,
+    ResourceSettings,
 )
 from azure.core.exceptions import HttpResponseError
 from session import PLAIN_IMAGE, connect, scratch, step, unique, until
@@ -40,7 +42,7 @@ model = ml.models.create_or_update(
 environment = ml.environments.create_or_update(Environment(name=f"bare-{unique}", image=PLAIN_IMAGE))
 
 
-def blue(release, name="blue", count=2):
+def blue(release, name="blue", count=2, resources=None):
     collector = DataCollector(collections={"request": DeploymentCollection(enabled="true")})
     return KubernetesOnlineDeployment(
         name=name,
@@ -48,7 +50,7 @@ def blue(release, name="blue", count=2):
         model=model,
         environment=environment,
         instance_count=count,
-        instance_type="Standard_A1_v2",  # one core, 2 GiB
+        resources=resources,  # without: one core, 2 GiB
         code_configuration=CodeConfiguration(code=str(scratch / "code"), scoring_script="score.py"),
         environment_variables={"RELEASE": release},
         data_collector=collector,
@@ -97,7 +99,9 @@ with step("a rolling update under load, not one request failed"):
     assert len({one[2] for one in answers if one[1] == "2"}) <= 2
 
 with step("a third instance on two machines shares one of them"):
-    ml.online_deployments.begin_create_or_update(blue("3", "green", 1)).result()
+    asked = ResourceRequirementsSettings(requests=ResourceSettings(cpu="0.5", memory="512Mi"))
+    made = ml.online_deployments.begin_create_or_update(blue("3", "green", 1, asked)).result()
+    assert made.resources.requests == asked.requests, made.resources
     answer = requests.post(url, json={"x": 2}, headers={**headers, "azureml-model-deployment": "green"}, timeout=20)
     assert answer.json()[:2] == [6, "3"], answer.text
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -96,17 +95,6 @@ def test_containers(tmp_path: Path) -> None:
     program(tmp_path, "podman", "echo 5.4.0")
     found = programs.containers(examined)
     assert (found.state, found.fact) == (State.OK, "podman 5.4.0")
-
-
-def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "version", lambda name: {"ray": "2.54.0"}[name])
-    assert programs.ray(machine(tmp_path)).fact == "2.54.0"
-
-    def not_there(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(programs, "version", not_there)
-    assert programs.ray(machine(tmp_path)).state is State.NONE
 
 
 @pytest.mark.parametrize(("manager", "command"), [("dnf", "dnf install podman"), ("apk", "apk add podman"), ("", "apt-get install podman")])  # fmt: skip

@@ -17,9 +17,10 @@ from smalt.agent.wire import Phase
 from smalt.store import nodes
 from smalt.store.tables import allocation, queue
 
-THERE: dict[str, Any] = {"properties": {"smalt.compute": "cpu"}}
+SMALL = "Standard_DS2_v2"  # as many cores as a machine has
+THERE: dict[str, Any] = {"properties": {"smalt.compute": "cpu"}, "instanceType": SMALL}
 GPU = "Standard_NC6s_v3"  # one GPU
-SMALL = "Standard_DS2_v2"
+GPU_THERE = {**THERE, "instanceType": GPU}
 
 
 @pytest.fixture
@@ -158,9 +159,9 @@ def test_old_and_new_share_a_machine_without_gpus(ready: Harness) -> None:
 
 def test_with_gpus_the_new_one_waits_for_a_machine_of_its_own(ready: Harness) -> None:
     machine(ready, "one", gpus=1)
-    deploy(ready, instanceType=GPU, **THERE)
+    deploy(ready, **GPU_THERE)
     come_up(ready)
-    deploy(ready, instanceType=GPU, environmentVariables={"NEW": "1"}, **THERE)
+    deploy(ready, environmentVariables={"NEW": "1"}, **GPU_THERE)
     assert len(live(ready)) == 1 and waiting(ready) == [(BLUE.lower(), 1)]
     machine(ready, "two", gpus=1)
     come_up(ready)
@@ -247,11 +248,6 @@ def test_the_time_of_a_build_on_the_machine_is_no_time_of_coming_up(ready: Harne
         ({"properties": {"smalt.compute": "nowhere"}}, "properties.properties.smalt.compute", "no compute 'nowhere'"),
         ({"properties": {"smalt.compute": "a/b"}}, "properties.properties.smalt.compute", "no compute of workspace"),
         ({"endpointComputeType": "Kubernetes"}, "properties.endpointComputeType", "an endpoint that has a compute"),
-        (
-            {"containerResourceRequirements": {"containerResourceRequests": {"cpu": "1", "memory": None}}},
-            "properties.containerResourceRequirements",
-            "set the instance type",
-        ),
         ({"endpointComputeType": "AzureML"}, "properties.endpointComputeType", "cannot be had here"),
     ],
 )
@@ -275,8 +271,11 @@ def test_a_cluster_without_machines_or_without_addresses_is_refused(ready: Harne
     machine(ready, "two")
     error = refused(ready, capacity=4, **THERE)
     assert error["target"] == "sku.capacity" and "at most 3" in error["message"]
-    error = refused(ready, instanceType=GPU, **THERE)
+    error = refused(ready, **GPU_THERE)
     assert error["target"] == "properties.instanceType" and "has 0" in error["message"]
+    declared = {"containerResourceRequests": {"gpu": "1"}}
+    error = refused(ready, containerResourceRequirements=declared, **THERE)
+    assert error["target"] == "properties.containerResourceRequirements" and "has 0" in error["message"]
 
 
 def test_who_waits_is_told_for_what(ready: Harness) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from fakes.deployments import BLUE, ENDPOINT, KEY, come_up, deploy, live, state
 from fakes.examples import EXAMPLES, prepare
 from fakes.jobs import cluster, status, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.wire import Limits
 from smalt.store import nodes
 from smalt.store.tables import allocation, queue
 
@@ -106,11 +107,98 @@ def test_instances_of_one_deployment_are_apart_while_they_can_be(ready: Harness)
     assert at(ready, "blue") == ["one", "two", "two"] and state(ready) == "Succeeded"
 
 
-def test_one_without_a_size_has_a_machine_to_itself(ready: Harness) -> None:
+def requirements(requests: dict[str, Any] | None = None, limits: dict[str, Any] | None = None) -> dict[str, Any]:
+    given = {"containerResourceRequests": requests, "containerResourceLimits": limits}
+    return {"containerResourceRequirements": {name: value for name, value in given.items() if value}}
+
+
+def limits(harness: Harness, deployment: str) -> Limits:
+    (task,) = (one for one in harness.engine.tasks.values() if one.server and one.server.deployment == deployment)
+    return task.limits
+
+
+@pytest.mark.parametrize("size", ["", "defaultinstancetype"])
+def test_those_without_a_size_share_machines_too(ready: Harness, size: str) -> None:
+    machine(ready, "one", 2, 8, gpus=1)
+    for name in ("blue", "green", "red"):
+        there(ready, name, size=size)
+    assert at(ready, "blue") == at(ready, "green") == ["one"] and not at(ready, "red"), "a core for each"
+    assert limits(ready, "blue").memory_bytes == 2 << 30
+    assert "instance_type of the deployment" in limits(ready, "blue").more
+    come_up(ready)
+    assert state(ready) == "Succeeded"
+    assert ready.get(BLUE).json()["properties"].get("instanceType") == (size or None), "as it was sent"
+
+
+def test_one_that_an_older_version_started_has_its_machine_until_it_is_changed(ready: Harness) -> None:
     machine(ready, "one", 16, 64)
     there(ready, "blue", size="")
+    with ready.database.write() as connection:
+        connection.execute(update(allocation).where(allocation.c.family == "defaultinstancetype").values(family=""))
     there(ready, "green")
     assert at(ready, "blue") == ["one"] and not at(ready, "green")
+
+
+def test_containers_share_a_machine_by_what_they_request(ready: Harness) -> None:
+    machine(ready, "one", 2, 2)
+    small = requirements({"cpu": "0.1", "memory": "0.5Gi"}, {"cpu": "1", "memory": "1Gi"})
+    for name in ("blue", "green", "red"):
+        there(ready, name, size="", **small)
+    assert at(ready, "blue") == at(ready, "green") == ["one"] and not at(ready, "red"), "a part of a core counts as one"
+    assert limits(ready, "blue").memory_bytes == 1 << 30
+    assert "resources.limits of the deployment" in limits(ready, "blue").more
+    come_up(ready)
+    shown = ready.get(BLUE).json()["properties"]["containerResourceRequirements"]
+    assert shown["containerResourceRequests"]["memory"] == "0.5Gi"
+
+
+@pytest.mark.parametrize(
+    ("given", "memory_gib"),
+    [
+        (requirements({"memory": "512Mi"}), 2),  # what is not said is of those without a size
+        (requirements({"memory": "3Gi"}), 3),
+        (requirements(limits={"memory": "1.5Gi"}), 1.5),
+        (requirements(limits={"memory": 2 << 30}), 2),
+        ({**requirements({"cpu": "1500m"}), "instanceType": ONE_CORE}, 3.5),
+    ],
+)
+def test_what_a_container_may_use(ready: Harness, given: dict[str, Any], memory_gib: float) -> None:
+    machine(ready, "one", 8, 64)
+    deploy(ready, "blue", 1, **{"properties": {"smalt.compute": "cpu"}, "instanceType": None, **given})
+    assert limits(ready, "blue").memory_bytes == int(memory_gib * (1 << 30))
+
+
+def test_a_container_with_gpus_has_its_own(ready: Harness) -> None:
+    machine(ready, "one", 8, 64, gpus=2)
+    for name in ("blue", "green", "red"):
+        there(ready, name, size="", **requirements({"gpu": "1"}, {"gpu": 1}))
+    assert gpus(ready) == ["[0]", "[1]"] and not at(ready, "red")
+
+
+@pytest.mark.parametrize(
+    ("given", "target", "says"),
+    [
+        (requirements({"cpu": "two"}), "containerResourceRequests.cpu", "no quantity"),
+        (requirements({"cpu": "0"}), "containerResourceRequests.cpu", "say some"),
+        (requirements({"memory": "1e99Gi"}), "containerResourceRequests.memory", "no quantity"),
+        (requirements(limits={"memory": "512"}), "containerResourceLimits.memory", 'such as "512Mi"'),
+        (requirements({"gpu": "0.5"}), "containerResourceRequests.gpu", "whole ones"),
+        (requirements({"memory": "2Gi"}, {"memory": "1Gi"}), "containerResourceRequests.memory", "no more than its"),
+        (requirements({"gpu": "1"}, {"gpu": "2"}), "containerResourceRequests.gpu", "say the same"),
+        ({"instanceType": "own:1:1:1:1"}, "", "is not known"),
+        ({"instanceType": "defaultinstancetyp"}, "", "Did you mean 'defaultinstancetype'?"),
+    ],
+)
+def test_resources_that_cannot_be(ready: Harness, given: dict[str, Any], target: str, says: str) -> None:
+    machine(ready, "one")
+    body = EXAMPLES[KEY].body(properties={"smalt.compute": "cpu"}, **given)
+    answer = ready.put(BLUE, body)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert says in error["message"], error
+    assert error["target"] == (
+        f"properties.containerResourceRequirements.{target}" if target else "properties.instanceType"
+    )
 
 
 def test_jobs_have_machines_to_themselves(ready: Harness) -> None:

@@ -41,7 +41,10 @@ class Carrier(Protocol):
         ...
 
     def fetch(self, ref: Ref, path: Path, etag: str = "") -> None:
-        """Write one blob to the file `path`, which appears when it is whole. Another `etag` is an OSError."""
+        """Write one blob to the file `path`, in a folder of the caller's own. Another `etag` is an OSError.
+
+        Whatever it raises, nothing is left of it; of a process that is killed some may be.
+        """
         ...
 
     def store(self, path: Path, ref: Ref) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +16,7 @@ from smalt.blob.names import prefix_fault, refused_name
 from smalt.blob.store.objects import Appends, ObjectInfo, ObjectReader, ObjectStore, Remote
 from smalt.blob.store.staging import Staging, write_all
 
-_PAGE = 1000
+_PAGE = 10_000  # of a store that lists as many as it is asked for: each page is begun anew
 _CHUNK_BYTES = 8 << 20
 _AT_ONCE = 4  # ranges of one blob
 
@@ -46,6 +46,7 @@ class StoreFiles:
 
     def __init__(self, store: ObjectStore, staging: Staging) -> None:
         self._store = store
+        self._remote = store if isinstance(store, Remote) else None  # once: it costs more than a small blob
         self._staging = staging
 
     def list(self, ref: Ref) -> Iterator[Carried]:
@@ -81,18 +82,19 @@ class StoreFiles:
         return self._open(ref)
 
     def fetch(self, ref: Ref, path: Path, etag: str = "") -> None:
-        draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            with draft.open("xb", buffering=0) as file:
-                self._write(ref, file.fileno(), etag)
-            draft.rename(path)
+            self._write(ref, file, etag)
         except BaseException:
-            draft.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(file)
 
     def _write(self, ref: Ref, file: int, etag: str) -> None:
-        if etag and isinstance(self._store, Remote) and (data := self._store.small(_bucket(ref), ref.name, etag)):
-            write_all(file, data, 0)
+        small = self._remote.small(_bucket(ref), ref.name, etag) if etag and self._remote else None
+        if small is not None:
+            write_all(file, small, 0)
             return
         reader = self._open(ref)
         if reader is None:
@@ -126,17 +128,17 @@ class StoreFiles:
         return self.append(ref, at, data)
 
     def seal(self, ref: Ref) -> None:
-        if isinstance(self._store, Remote):
-            self._store.seal(_bucket(ref), ref.name)
+        if self._remote:
+            self._remote.seal(_bucket(ref), ref.name)
 
     def move(self, ref: Ref, to: str) -> None:
-        if not isinstance(self._store, Remote):
+        if self._remote is None:
             raise BlobError(400, "FeatureNotSupported", "This store renames its files.")
         bucket = _bucket(ref)
-        if self._store.move(bucket, ref.name, to):
+        if self._remote.move(bucket, ref.name, to):
             return
         for one in self.list(Ref(ref.account, ref.container, ref.name.rstrip("/") + "/")):
-            self._store.move(bucket, f"{ref.name.rstrip('/')}/{one.name}", f"{to.rstrip('/')}/{one.name}")
+            self._remote.move(bucket, f"{ref.name.rstrip('/')}/{one.name}", f"{to.rstrip('/')}/{one.name}")
 
     def remove(self, ref: Ref) -> None:
         bucket = _bucket(ref)

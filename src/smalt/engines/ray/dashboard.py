@@ -45,12 +45,18 @@ def check_address(url: str, token: str, field: str = "ray") -> None:
 class Dashboard:
     """All calls raise ArmError: RayUnreachable, RayUnauthorized, RayUnsupported, RayFailed."""
 
-    def __init__(self, url: str, token: str = "", transport: httpx.BaseTransport | None = None) -> None:
-        """`token`: Ray's, where it runs with RAY_AUTH_MODE=token. Raises ArmError(400), see `check_address`."""
+    def __init__(
+        self, url: str, token: str = "", transport: httpx.BaseTransport | None = None, call_s: float | None = None
+    ) -> None:
+        """`token`: Ray's, where it runs with RAY_AUTH_MODE=token. `call_s`: what a call may take (6 s).
+
+        Raises ArmError(400), see `check_address`.
+        """
         check_address(url, token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
-        timeout = httpx.Timeout(_CALL_S, connect=_CONNECT_S)
+        self._call_s = call_s or _CALL_S
+        timeout = httpx.Timeout(self._call_s, connect=min(_CONNECT_S, self._call_s))
         self._client = httpx.Client(base_url=self._url, headers=headers, timeout=timeout, transport=transport)
 
     def __enter__(self) -> Dashboard:
@@ -68,6 +74,12 @@ class Dashboard:
             raise _error("RayUnsupported", f"{self._url} is Ray {version or '?'}; {oldest} or newer is needed.")
         self._ask("GET", "/api/jobs/none-such", missing=True)  # here a wrong token is refused
         return version
+
+    def python(self) -> str:
+        """The version of the Python that its head runs in, as 3.11.9; empty where it does not say."""
+        answer = self._ask("GET", "/api/v0/cluster_metadata", missing=True)
+        data = {} if answer is None else self._json(answer).get("data") or {}
+        return str(data.get("pythonVersion") or data.get("python_version") or "")
 
     def submit(self, id_: str, command: str, variables: Mapping[str, str]) -> None:
         """Run `command` as a Ray job on the head."""
@@ -126,12 +138,12 @@ class Dashboard:
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Raises httpx.HTTPError, also where the whole answer is late: httpx counts from piece to piece."""
-        until, body = monotonic() + _CALL_S, bytearray()
+        until, body = monotonic() + self._call_s, bytearray()
         with self._client.stream(method, path, **more) as answer:
             for piece in answer.iter_bytes():
                 body += piece
                 if monotonic() > until:
-                    raise httpx.ReadTimeout(f"no whole answer within {_CALL_S:g} s")
+                    raise httpx.ReadTimeout(f"no whole answer within {self._call_s:g} s")
         return httpx.Response(answer.status_code, content=bytes(body))
 
     def _json(self, answer: Any) -> dict[str, Any]:

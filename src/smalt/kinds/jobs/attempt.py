@@ -151,7 +151,7 @@ def _home(platform: Platform, status: JobStatus) -> str:
     with platform.database.read() as connection:
         dialled = [nodes.get(connection, name) for name in status.machines if name]
     other = next((one.server for one in dialled if one and one.connected and one.server), me)
-    return other if other in platform.servers.others else me
+    return me if platform.servers.lost(other) else other  # asked anew: who was away a moment ago is known late
 
 
 def _lack(row: Row, place: Waiting | None, cluster: Row | None, machines: Sequence[Machine]) -> str:

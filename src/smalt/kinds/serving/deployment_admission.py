@@ -8,16 +8,16 @@ from sqlalchemy import Connection
 
 from smalt.arm import scale
 from smalt.arm.errors import invalid
-from smalt.arm.kind import OURS, Admitted, Document, Request
+from smalt.arm.kind import OURS, Admitted, Request
 from smalt.arm.scale import MOST
-from smalt.arm.validation import Properties, Texts, nearest
+from smalt.arm.validation import Properties, Texts
 from smalt.kinds.assets import model_package, references
 from smalt.kinds.assets.environment import specification
 from smalt.kinds.process_settings import check_isolation, check_variables
-from smalt.kinds.serving import collection, history, hosting, scaling
+from smalt.kinds.serving import collection, history, hosting, scaling, sizing
 from smalt.kinds.serving.serving_settings import CodeConfiguration, ProbeSettings, RequestSettings, given
 from smalt.sched import instances
-from smalt.sched.sizes import SIZES
+from smalt.sched.sizes import gpus_of
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -34,23 +34,8 @@ class DeploymentProperties(Properties):
     liveness_probe: ProbeSettings | None = None
     readiness_probe: ProbeSettings | None = None
     properties: dict[str, str | None] | None = None
-    container_resource_requirements: dict[str, dict[str, str | None] | None] | None = None
+    container_resource_requirements: sizing.ContainerResourceRequirements | None = None
     data_collector: collection.DataCollectorProperties | None = None
-
-
-def _check_resources(properties: Document) -> None:
-    """Clients that say Kubernetes read back what a container may use. Raises ArmError(400) where they limit it."""
-    field = "containerResourceRequirements"
-    asked = [one for each in (properties.get(field) or {}).values() for one in (each or {}).values() if one]
-    if asked:
-        raise invalid(
-            f"properties.{field}: an instance has its node for itself, and its size says what it may use of it: set the"
-            " instance type instead.",
-            f"properties.{field}",
-        )
-    properties.pop(field, None)
-    if str(properties.get("endpointComputeType")).lower() == "kubernetes":
-        properties[field] = {}
 
 
 def admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
@@ -62,20 +47,16 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
             f"properties.endpointComputeType: '{kind}' cannot be had here; use Managed, or Kubernetes with a compute.",
             "properties.endpointComputeType",
         )
-    _check_resources(properties)
-    size = properties.get("instanceType")
-    if size and size.lower() not in SIZES:
-        raise invalid(
-            f"properties.instanceType: the size '{size}' is not known.{nearest(size.lower(), list(SIZES))}",
-            "properties.instanceType",
-        )
-    gpus, have = SIZES[size.lower()].gpus if size else 0, platform.engine.capacity().gpus
+    sizing.check(properties)
+    have = platform.engine.capacity().gpus
     endpoint = resources.get(connection, request.id.parent.key)
     compute = hosting.chosen(connection, workspace, endpoint, properties, have)
+    size = sizing.size_of(properties, on_cluster=compute is not None)
+    gpus = gpus_of(size)
     if compute is None and gpus > have:
         raise invalid(
-            f"properties.instanceType: an instance of '{size}' has {gpus} GPUs; this machine has {have}.",
-            "properties.instanceType",
+            f"{sizing.field_of(size)}: an instance of {sizing.shown(size)} has {gpus} GPUs; this machine has {have}.",
+            sizing.field_of(size),
         )
     sku = {"name": "Default", "capacity": 1, **given(request.body.get("sku"))}
     properties["scaleSettings"] = scaling.checked(properties.get("scaleSettings"))
@@ -85,10 +66,11 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
     limits = scaling.limits_of(properties)
     asked, field = (limits.most, f"{scaling.FIELD}.maxInstances") if limits else (sku["capacity"], "sku.capacity")
     if compute is not None:
-        hosting.check(connection, compute, size or "", asked, field, request.principal)
-    elif asked > (most := instances.most(size or "", have)):
+        hosting.check(connection, compute, size, asked, field, request.principal)
+    elif asked > (most := instances.most(size, have)):
         raise invalid(
-            f"{field}: {asked} instances of '{size}' need {asked * gpus} GPUs; this machine has {have}, for {most}.",
+            f"{field}: {asked} instances of {sizing.shown(size)} need {asked * gpus} GPUs; this machine has {have}, for"
+            f" {most}.",
             field,
         )
     model = plan = environment = None

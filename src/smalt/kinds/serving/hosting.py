@@ -21,9 +21,10 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, Principal
 from smalt.arm.scale import MOST
 from smalt.arm.validation import nearest
+from smalt.kinds.serving import sizing
 from smalt.sched import hosts, queue, room
 from smalt.sched.growth import ray_of
-from smalt.sched.sizes import SIZES
+from smalt.sched.sizes import SIZES, gpus_of
 from smalt.sched.want import Want
 from smalt.store import nodes, resources
 from smalt.store.document import part
@@ -44,6 +45,11 @@ _REMEDY = (
 def compute_of(row: Row) -> str:
     """The cluster that has its instances, by key; empty: this machine has them."""
     return str(part(row.spec, OURS).get("compute") or "")
+
+
+def size_of(row: Row) -> str:
+    """What its instances have (`sizing.size_of`)."""
+    return sizing.size_of(row.properties, on_cluster=bool(compute_of(row)))
 
 
 def named(connection: Connection, workspace: ResourceId, given: str, field: str) -> Row:
@@ -94,12 +100,12 @@ def chosen(
     if str(properties.get("endpointComputeType") or "").lower() == "kubernetes":
         field = "properties.endpointComputeType"
         raise invalid(f"{field}: Kubernetes needs an endpoint that has a compute; use Managed.", field)
-    size = SIZES.get(str(properties.get("instanceType") or "").lower())
-    if size is None or size.gpus <= here:
+    gpus = gpus_of(sizing.size_of(properties, on_cluster=False))
+    if gpus <= here:
         return None
     for key in sorted(resources.children(connection, workspace.key, _COMPUTES)):
         row = resources.get(connection, key)
-        if row is not None and not row.deleting and _fits(connection, row, size.gpus):
+        if row is not None and not row.deleting and _fits(connection, row, gpus):
             return row
     return None
 
@@ -123,15 +129,17 @@ def check(connection: Connection, row: Row, size: str, count: int, field: str, p
         )
     most = most_of(connection, row, size)
     if count > most:
-        of = f"of '{size}'" if size else "without an instance_type, each on a node of its own"
-        raise invalid(f"{field}: {count} instances {of}; compute '{row.name}' has room for at most {most}.", field)
-    gpus = SIZES[size.lower()].gpus if size.lower() in SIZES else 0
-    known = [one.gpus for one in nodes.of_compute(connection, row.id) if one.seen_at is not None]
-    if gpus > max(known, default=gpus):
         raise invalid(
-            f"properties.instanceType: an instance of '{size}' has {gpus} GPUs; the best machine of compute"
-            f" '{row.name}' has {max(known)}.",
-            "properties.instanceType",
+            f"{field}: {count} instances of {sizing.shown(size)}; compute '{row.name}' has room for at most {most}.",
+            field,
+        )
+    gpus = gpus_of(size)
+    have = [one.gpus for one in nodes.of_compute(connection, row.id) if one.seen_at is not None]
+    if gpus > max(have, default=gpus):
+        raise invalid(
+            f"{sizing.field_of(size)}: an instance of {sizing.shown(size)} has {gpus} GPUs; the best machine of compute"
+            f" '{row.name}' has {max(have)}.",
+            sizing.field_of(size),
         )
 
 
@@ -195,7 +203,7 @@ def assign(platform: Platform, row: Row, status: Document, names: Sequence[str],
     if not compute or not lacking:
         return False
     size, now = str(status["target"]["size"]), platform.clock()
-    gpus = SIZES[size.lower()].gpus if size.lower() in SIZES else 0
+    gpus = gpus_of(size)
     with platform.database.write() as connection:
         if stale:
             hosts.keep(connection, row.id, machines, now)
@@ -242,9 +250,9 @@ def lacks(platform: Platform, row: Row) -> str:
 
 
 def _asked(row: Row) -> str:
-    size = room.size_capacity(str(row.properties.get("instanceType") or ""))
-    if size is None:
-        return "room (each is without an instance_type, and so has a node to itself)"
+    size = room.size_capacity(str(part(row.status, "target").get("size", "")))
+    if size is None:  # what an older version started
+        return "a node to itself, as it was without an instance_type,"
     gpus = f", {size.gpus} GPUs" if size.gpus else ""
     return f"room (each has {size.cpus} cores, {_words(size.memory_bytes)}{gpus})"
 

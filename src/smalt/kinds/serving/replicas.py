@@ -28,7 +28,7 @@ from smalt.kinds.assets.feeds import feeds_of
 from smalt.kinds.assets.model_environment import model_environment
 from smalt.kinds.serving import checked_model, collection, hosting
 from smalt.sched import hosts, instances, queue
-from smalt.sched.sizes import SIZES, limits_of
+from smalt.sched.sizes import is_own, limits_of, size_of
 from smalt.sched.want import Want
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import changes, resources
@@ -75,7 +75,7 @@ def target(platform: Platform, row: Row) -> Document:
         },
         "concurrency": int(requests.get("maxConcurrentRequestsPerInstance") or 1),
         "timeout_s": seconds_of(requests.get("requestTimeout"), 5.0),
-        "size": properties.get("instanceType") or "",
+        "size": hosting.size_of(row),
         "probes": [properties.get("readinessProbe"), properties.get("livenessProbe")],
         "plan": plan.document(),
     }
@@ -170,9 +170,8 @@ def most(platform: Platform, row: Row) -> int:
     """How many instances a deployment may have: of its size here, or on its cluster's nodes."""
     if compute := hosting.compute_of(row):
         with platform.database.read() as connection:
-            size = row.properties.get("instanceType") or ""
-            return hosting.most_of(connection, resources.get(connection, compute), size)
-    return instances.most(row.properties.get("instanceType") or "", platform.engine.capacity().gpus)
+            return hosting.most_of(connection, resources.get(connection, compute), hosting.size_of(row))
+    return instances.most(hosting.size_of(row), platform.engine.capacity().gpus)
 
 
 def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Sequence[str], coming_up: bool) -> GpusOf:
@@ -180,7 +179,7 @@ def gpus(platform: Platform, row: Row, wanted: Mapping[str, Any], missing: Seque
 
     As with jobs, an instance of a size sees its own GPUs alone, be it none; without a size it sees all.
     """
-    size, machine = SIZES.get(str(wanted["size"]).lower()), platform.engine.capacity().gpus
+    size, machine = size_of(str(wanted["size"])), platform.engine.capacity().gpus
     if wanted.get("compute"):
         with platform.database.read() as connection:
             held = hosts.gpus(connection, row.id)
@@ -267,7 +266,8 @@ def tasks(
 
 
 def _limits(wanted: Mapping[str, Any], memory: int) -> Limits:
-    return limits_of(wanted["size"], memory, "instance_type of the deployment", shm_bytes=memory // 2)
+    said = "resources.limits" if is_own(wanted["size"]) else "instance_type"
+    return limits_of(wanted["size"], memory, f"{said} of the deployment", shm_bytes=memory // 2)
 
 
 def _ref(kept: Sequence[str] | None) -> Ref | None:

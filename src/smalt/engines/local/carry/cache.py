@@ -50,17 +50,25 @@ class ReadCache:
         return _is_whole(self._entry(key), key, size)
 
     def show(
-        self, blob: Ref, size: int, etag: str, target: str, held: Callable[[], AbstractContextManager[None]]
+        self,
+        blob: Ref,
+        size: int,
+        etag: str,
+        target: str,
+        held: Callable[[], AbstractContextManager[None]],
+        absent: bool = False,
     ) -> int:
         """Make `target` the blob, not to be written to; returns the bytes that were fetched for it.
 
-        Inside of `held` the folder of `target` stays the one that is meant. Raises what the carrier does, and OSError.
+        `absent`: it was not here a moment ago. Inside of `held` the folder of `target` stays the one that is meant.
+        Raises what the carrier does, and OSError.
         """
         key = _key(blob, etag)
         entry = self._entry(key)
-        while not (_is_whole(entry, key, size) and _place(entry, target, held)):
+        while absent or not (_is_whole(entry, key, size) and _place(entry, target, held)):
+            absent = False
             with self._alone(key) as first:
-                if first and not self.has(blob, size, etag):
+                if first and not _is_whole(entry, key, size):
                     self._bring(blob, size, etag, key, target, held)
                     return size
         return 0
@@ -70,8 +78,8 @@ class ReadCache:
         part = self._parts / os.urandom(12).hex()
         try:
             self._carrier.fetch(blob, part, etag)
-            if part.stat().st_size != size:
-                raise OSError(f"'{blob.name}' ended after {part.stat().st_size} of {size} bytes")
+            if (found := os.stat(part).st_size) != size:  # noqa: PTH116
+                raise OSError(f"'{blob.name}' ended after {found} of {size} bytes")
         except BaseException:
             for left in self._parts.glob(f"{part.name}*"):  # also what the carrier made beside it
                 left.unlink(missing_ok=True)

@@ -82,6 +82,7 @@ class Fetch:
         self._lock = threading.Lock()
         self._files, self._bytes = 0, 0
         self._made: set[str] = set()
+        self._absent: set[str] = set()  # targets of what the cache had not when this began
         self._say_at = time.monotonic() + _SAY_EVERY_S
         self._total = ""
 
@@ -93,6 +94,7 @@ class Fetch:
         if not items:
             return
         absent = [one for one in items if one.own or not self._cache.has(one.blob, one.size, one.etag)]
+        self._absent = {one.target for one in absent}
         size = sum(one.size for one in absent)
         self._total = f"{len(items)} files, {len(absent)} of them ({words(size)}) not on this machine yet"
         self._have_room(size)
@@ -194,7 +196,7 @@ class Fetch:
                 Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
             self._made.add(folder)
         if not one.own:
-            return self._cache.show(one.blob, size, etag, target, job.held)
+            return self._cache.show(one.blob, size, etag, target, job.held, absent=target in self._absent)
         part = self._cache.fetch(one.blob, size, etag)
         try:
             part.chmod(0o600)

@@ -56,7 +56,7 @@ class Job:
         self.accepted_at = self.mirror.carry.stat().st_ctime
         reserve(folder)
         self._lock = lock
-        self._over = False
+        self._over, self._holders = False, 0
         self._changed = threading.Condition()
         self._said: dict[str, float] = {}
         self._failing_since: float | None = None  # of the store, by the wall's clock, as a file's time is
@@ -64,11 +64,13 @@ class Job:
     def end(self) -> None:
         """Once: from now on whoever works for it gets `Over`, and another engine may take it."""
         with self._changed:
-            if not self._over:
-                self._over = True
+            first, self._over = not self._over, True
+            self._changed.notify_all()
+            while self._holders:
+                self._changed.wait()
+            if first:
                 os.close(self._lock)
                 self.journal.close()
-                self._changed.notify_all()
 
     def wake(self) -> None:
         with self._changed:
@@ -89,10 +91,17 @@ class Job:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """The task's folder is not removed as long as this block lasts (milliseconds)."""
+        """The task's folder is not removed as long as this block lasts (milliseconds). Others may hold it, too."""
         with self._changed:
             self.check()
+            self._holders += 1
+        try:
             yield
+        finally:
+            with self._changed:
+                self._holders -= 1
+                if self._over:
+                    self._changed.notify_all()
 
     def pause(self, seconds: float, check: Callable[[], None]) -> None:
         """Until then, or until `check` raises."""
