@@ -278,6 +278,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"jobs": {"a": node("azureml:lost:1", data=IN)}}, "properties.jobs.a.environmentId", "nosuch"),
     ({"jobs": {"a": node("azureml:part:1", data="${{parent.nothing.x}}")}}, "properties.jobs.a.inputs.data", "leads to nothing"),
     ({"jobs": {"a": "part"}}, "properties.jobs.a", ""),
+    (
+        {"jobs": {name: node("azureml:part:1", data=IN, outputs={"made": "${{parent.outputs.o}}"}) for name in "ab"},
+         "outputs": {"o": {"jobOutputType": "uri_folder"}}},
+        "properties.jobs.b.outputs.made", "step 'a'",
+    ),
     ({"jobs": [1]}, "properties.jobs", ""),
 ]  # fmt: skip
 
