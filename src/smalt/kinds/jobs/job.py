@@ -25,6 +25,7 @@ from smalt.kinds.assets import made
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import (
     accept,
+    again,
     command,
     files,
     life,
@@ -251,6 +252,7 @@ KIND = Kind(
         "cancel": Action(_cancel),
         "provenance": provenance.READ,
         "environment": provenance.ENVIRONMENT,
+        "again": again.READ,
         "lineage": READ,
         "steps": steps.READ,
         "trials": trials.READ,
