@@ -17,6 +17,7 @@ from smalt.store.resources import Row
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL = "cancel"  # in a spec's own part: the user wants it to end
+AUTHOR = "author"  # in a spec's own part: whose it is (`authors.py`)
 PARENT, ROOT = "parent", "root"  # in a child's: the names of the job that submitted it, and of the one that nobody did
 ROUND = "round"  # in a child's: the job of the loop's round that it is, or is a part of
 AGAIN = "again"  # in a pipeline's: the name of the job that it is once more (`again.py`)

@@ -22,7 +22,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Request
 from smalt.arm.validation import nearest
 from smalt.kinds.assets import references
-from smalt.kinds.jobs import accept, admission, again, children, outputs
+from smalt.kinds.jobs import accept, admission, again, children, identity, outputs
 from smalt.kinds.jobs.fields import moved
 from smalt.kinds.jobs.model import AGAIN, LATEST, JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pipelines import children as steps
@@ -111,6 +111,8 @@ def _compiled(request: Request, connection: Connection, properties: Document, re
     if not checks.errors:
         inputs = {**defaults, **properties["inputs"]}
         graph = Compiler(connection, workspace, inputs, own, jobs, checks, _JOBS).graph()
+    if graph is not None and whole is not None and not part(properties, "jobs"):
+        checks.run(lambda made=graph: identity.check_steps(made.steps, settings.identity, _JOBS))
     if graph is not None:
         graph = checks.run(lambda made=graph: first_and_last.arranged(made, settings))
     if graph is not None:
