@@ -76,12 +76,16 @@ def _key(row: Row, job: str) -> str:
 
 
 def _read(request: Request, row: Row | None) -> tuple[int, Any]:
+    """`?changes=false`: what is to be submitted alone."""
     assert row is not None
     if is_run(row):
         message = f"'{row.name}' is a run that was made outside of a job: the platform cannot run it again."
         raise ArmError(409, "NotAJob", message, "name")
     look = _Look(request.platform, row, request.now)
-    return 200, {"job": row.name, "properties": look.asked(), "changes": look.changes()}
+    said: Document = {"job": row.name, "properties": look.asked()}
+    if str(request.query.get("changes") or "").lower() != "false":
+        said["changes"] = look.changes()
+    return 200, said
 
 
 @dataclass(frozen=True)
