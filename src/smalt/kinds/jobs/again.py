@@ -62,7 +62,8 @@ def of_step(connection: Connection, pipeline: Row, step: Step, turn: int) -> Doc
 def _seed(connection: Connection, row: Row) -> Document:
     """From which a sweep's trials drew."""
     worker = _worker(connection, row) or row
-    return {SEED: worker.spec[OURS][SEED]} if SEED in worker.spec[OURS] else {}
+    ours = part(worker.spec, OURS)
+    return {SEED: ours[SEED]} if SEED in ours else {}
 
 
 def _worker(connection: Connection, row: Row) -> Row | None:
@@ -173,7 +174,7 @@ class _Look:
         return self._held[key]
 
     def _environment(self, row: Row) -> Document | None:
-        given, was = str(row.properties["environmentId"]), part(row.spec[OURS], "plan").get("key")
+        given, was = str(row.properties["environmentId"]), part(part(row.spec, OURS), "plan").get("key")
         if (known := f"{given} {was}") not in self._found:
             self._found[known] = self._other_environment(row, given, was)
         return self._found[known]
@@ -189,7 +190,7 @@ class _Look:
         return {"another": True} if plan.key != was else None
 
     def _code(self, row: Row) -> Document | None:
-        given, was = row.properties.get("codeId"), part(row.spec[OURS], PINNED).get(CODE_HASH)
+        given, was = row.properties.get("codeId"), part(part(row.spec, OURS), PINNED).get(CODE_HASH)
         if not given:
             return None
         with self.platform.database.read() as connection:
@@ -201,7 +202,7 @@ class _Look:
 
     def _of_pipeline(self, step: str, row: Row) -> Iterator[Document]:
         """Components that were made anew under their old versions."""
-        known = part(row.spec[OURS][GRAPH], "components")
+        known = part(part(part(row.spec, OURS), GRAPH), "components")
         whole = {str(row.properties["componentId"]): None} if row.properties.get("componentId") else {}
         for id_, spec in {**whole, **known}.items():
             if (change := self._component(row, id_, spec)) is not None:

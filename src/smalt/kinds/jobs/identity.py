@@ -50,8 +50,8 @@ def check(properties: Document, ours: Document) -> None:
     """Raises ArmError(400). Of what a parent or a schedule submits the author is not known yet: they were checked."""
     if type_of(properties) == USER and AUTHOR in ours and not ours[AUTHOR].get(_SIGNED_IN):
         raise invalid(
-            f"{_FIELD}.identityType: {USER} is for jobs that somebody submits who signed in; this one is submitted by"
-            " another job, which has no identity but its own to give. Leave identity out.",
+            f"{_FIELD}.identityType: {USER} is for jobs that somebody submits who signed in; this one is submitted"
+            " by another job or a deployment, which have no identity but their own to give. Leave identity out.",
             f"{_FIELD}.identityType",
         )
     given = part(properties, "identity")
