@@ -200,8 +200,11 @@ def test_of_a_sweep_the_first_trial_says_what_was_read(harness: Harness) -> None
 
 def test_what_cannot_be_run_again_is_refused(harness: Harness) -> None:
     submit(harness, "first")
-    for wrong in ("nothing", "x" * 300):
-        body = {"jobType": "Pipeline", "jobs": {}}
+    for wrong, body in (
+        ("nothing", {"jobType": "Pipeline", "jobs": {}}),
+        ("x" * 300, {"jobType": "Command"}),
+        ("a/../b", {"jobType": "Command"}),
+    ):
         error = harness.put(f"{JOBS}/new?again={wrong}", {"properties": body}).json()["error"]
         assert error["target"] == "again" and "there is no job" in error["message"]
     assert harness.get(f"{JOBS}/nothing/again").status_code == 404

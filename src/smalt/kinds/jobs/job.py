@@ -61,6 +61,7 @@ def _type_of(row: Row) -> JobType:
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     if old is None:
+        again.earlier(request, connection)  # refused, if it names none
         admitted = accept.new(request, connection)
         quota.check(connection, request.id.workspace, admitted.spec)
         return admitted
