@@ -17,6 +17,7 @@ from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.living import FRESH_S, LivingIdentities, concerns
 from smalt.auth.shared_links import GUEST, living
 from smalt.blob.names import Target
+from smalt.kinds.jobs.identity import HOLDER
 from smalt.kinds.jobs.launch import job_oid
 from smalt.kinds.jobs.model import TERMINAL
 from smalt.kinds.serving import replicas
@@ -76,14 +77,20 @@ class Workspaces:
         with self._database.read() as connection:
             if principal.kind == "endpoint":
                 return replicas.deployment_of(connection, principal) is not None
-            row = resources.get(connection, job.key)
-        return row is not None and row.state not in TERMINAL and job_oid(row) == principal.oid
+        return self._job_runs(principal.oid, job.key)
 
     def runs(self, holder: str) -> bool:
-        """Whether this task of a compute instance is still the one that it has."""
+        """Whether this task of a compute instance is still the one that it has, or this job has not ended."""
+        if holder.startswith(HOLDER):
+            return self._job_runs(*holder.removeprefix(HOLDER).partition(":")[::2])
         with self._database.read() as connection:
             row = instances.of_task(connection, holder)
         return row is not None and not row.deleting and row.status.get("task") == holder
+
+    def _job_runs(self, oid: str, key: str) -> bool:
+        with self._database.read() as connection:
+            row = resources.get(connection, key)
+        return row is not None and row.state not in TERMINAL and job_oid(row) == oid
 
     def permits(self, principal: Principal, target: Target, method: str) -> bool:
         """Bearer tokens on blobs: what has a scope may use the accounts of the workspaces in it, and no other."""

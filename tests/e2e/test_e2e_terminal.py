@@ -138,12 +138,21 @@ def test_a_job_runs_again_from_the_same_bits_or_says_what_has_changed(platform: 
     platform.submit("bits", "echo 1 > ${{outputs.o}}/a.csv", outputs={"o": output})
     platform.wait_for("bits", "Completed", timeout_s=120)
     rate = {"jobInputType": "literal", "value": "0.1"}
-    platform.submit("read", "cat ${{inputs.data}}/a.csv; echo ${{inputs.rate}}", inputs={"data": folder, "rate": rate})
+    platform.submit(
+        "read",
+        "cat ${{inputs.data}}/a.csv; echo ${{inputs.rate}}",
+        inputs={"data": folder, "rate": rate},
+        outputs={"made": {"jobOutputType": "uri_folder"}},
+    )
     platform.wait_for("read", "Completed")
     again = platform.smalt("rerun", "read", "--name", "again")
     assert (again.returncode, again.stdout) == (0, "again\n"), again.stderr
     platform.wait_for("again", "Completed")
     assert platform.job_log("again") == platform.job_log("read") == "1\n0.1\n"
+    made = [
+        platform.call("GET", f"jobs/{job}").json()["properties"]["outputs"]["made"]["uri"] for job in ("read", "again")
+    ]
+    assert "/read/" in made[0] and made[1] == made[0].replace("/read/", "/again/"), "it wrote over what the first made"
     same = platform.smalt("diff", "read", "again")
     assert same.returncode == 0, same.stdout
     platform.submit("bits-2", "echo 22 > ${{outputs.o}}/a.csv", outputs={"o": output})

@@ -23,7 +23,8 @@ from smalt.auth.traced import traced
 from smalt.settings import Settings
 
 MANAGED_TOKEN_LIFETIME_S = 86_400.0  # as Azure's
-# Of a job or a replica: Envoy alone looks at tokens of endpoints, and does not know that these have ended.
+# Of a job, a replica or an instance, with whatever identity: Envoy alone looks at tokens of endpoints, and does not
+# know that these have ended.
 TASK_TOKEN_LIFETIME_S = 3600.0
 SECRET_HEADERS = {"2019-08-01": "x-identity-header", "2017-09-01": "secret"}
 WHICH_IDENTITY = ("client_id", "clientid", "object_id", "principal_id", "mi_res_id", "msi_res_id")
@@ -60,6 +61,7 @@ class Login:
         return [
             Route("/metadata/endpoints", self.metadata, methods=["GET"]),
             Route("/msi/token", traced(self.managed_identity), methods=["GET"]),
+            Route("/obo/token", traced(self.on_behalf), methods=["GET"]),
             Route("/login", traced(self.login), methods=["GET"]),
             Route("/logout", self.logout, methods=["POST"]),
             *self._oauth.routes(),
@@ -82,15 +84,31 @@ class Login:
         if grant is None:
             await self._refused("managed identity: wrong header")
             return _refusal(401, f"The header {secret_header} is missing, wrong, or no longer valid.")
-        resource = query.get("resource", "")
-        if not resource or len(resource) > LONGEST_AUDIENCE or not resource.isprintable():
-            return _refusal(400, "The parameter 'resource' must name the resource that the token is for.")
+        if (refusal := _not_a_resource(query.get("resource", ""))) is not None:
+            return refusal
         wanted = next((query[name] for name in WHICH_IDENTITY if query.get(name)), "")
         principal = await run_in_threadpool(self._identity, grant.principal, wanted)
         if principal is None:
             return _refusal(400, f"No managed identity '{wanted}' is assigned here.")
+        return await self._given(grant, principal, query["resource"], "managed identity")
+
+    async def on_behalf(self, request: Request) -> Response:
+        """What `AzureMLOnBehalfOfCredential` asks inside a job: a token of whoever submitted it.
+
+        It sends no header: what opens this is in the URL that the job was given.
+        """
+        query = request.query_params
+        grant = await run_in_threadpool(self._headers.read, query.get("key", ""))
+        if grant is None or not grant.holder:
+            await self._refused("on behalf: wrong key")
+            return _refusal(401, "The key of OBO_ENDPOINT is missing, wrong, or its job has ended.")
+        if (refusal := _not_a_resource(query.get("resource", ""))) is not None:
+            return refusal
+        return await self._given(grant, grant.principal, query["resource"], "on behalf, in a job")
+
+    async def _given(self, grant: HeaderGrant, principal: Principal, resource: str, how: str) -> Response:
         if self._audit is not None:
-            await run_in_threadpool(self._audit.signed_in, principal.name, "managed identity")
+            await run_in_threadpool(self._audit.signed_in, principal.name, how)
         return self._token_response(grant, principal, resource)
 
     async def login(self, request: Request) -> Response:
@@ -130,7 +148,8 @@ class Login:
 
     def _token_response(self, grant: HeaderGrant, principal: Principal, resource: str) -> Response:
         now = self._clock()
-        lifetime_s = TASK_TOKEN_LIFETIME_S if principal.kind in ("job", "endpoint") else MANAGED_TOKEN_LIFETIME_S
+        is_tasks = bool(grant.holder) or principal.kind in ("job", "endpoint")
+        lifetime_s = TASK_TOKEN_LIFETIME_S if is_tasks else MANAGED_TOKEN_LIFETIME_S
         if grant.expires_at is not None:
             lifetime_s = min(lifetime_s, grant.expires_at - now)
         expires_on = int(now) + int(lifetime_s)
@@ -143,6 +162,12 @@ class Login:
             "client_id": principal.client_id,
         }
         return JSONResponse(body, headers=NOT_STORED)
+
+
+def _not_a_resource(given: str) -> Response | None:
+    if given and len(given) <= LONGEST_AUDIENCE and given.isprintable():
+        return None
+    return _refusal(400, "The parameter 'resource' must name the resource that the token is for.")
 
 
 def _refusal(status: int, message: str) -> Response:

@@ -49,8 +49,10 @@ def client(connection: Connection) -> Any:
 
 def loaded(loader: str, file: str, overrides: Mapping[str, Any]) -> Any:
     """The entity that a YAML file describes. Raises MLError for a file that is missing or not right."""
-    if not Path(file).is_file():
+    if not Path(file).exists():
         raise MLError(f"No such file or directory: {file}")
+    if not Path(file).is_file():
+        raise MLError(f"{file} is no file: name the YAML file itself.")
     _, loaders = _package()
     with told():
         return getattr(loaders, loader)(file, params_override=[{key: value} for key, value in overrides.items()])

@@ -191,11 +191,14 @@ def rerun(
     job: Annotated[str, typer.Argument(help="The job's name.")],
     name: Annotated[str, typer.Option(help="The new job's name.  [default: JOB-rerun-TIME]")] = "",
     changed_ok: Annotated[bool, typer.Option("--changed-ok", help="Also where its inputs have changed.")] = False,
+    force_rerun: Annotated[
+        bool, typer.Option("--force-rerun", help="Run the steps of a pipeline that could be reused, too.")
+    ] = False,
     workspace: Workspace = "default",
     root: Root = None,
 ) -> None:
-    """Submit a command job once more, from the same bits; refuses where an input has changed, and says which."""
-    run("rerun", root=root, job=job, workspace=workspace, name=name, changed_ok=changed_ok)
+    """Submit a job once more, from the same bits; refuses where what it was made from has changed, and says which."""
+    run("rerun", root=root, job=job, workspace=workspace, name=name, changed_ok=changed_ok, force=force_rerun)
 
 
 @app.command()

@@ -63,9 +63,15 @@ class PlatformApi:
         """Raises Refused; of another ETag than `if_match`, where that is given."""
         return await self._ask("PATCH", path, {}, body, {"if-match": if_match} if if_match else None)
 
-    async def put(self, path: str, body: Document, headers: Mapping[str, str] | None = None) -> Document:
+    async def put(
+        self,
+        path: str,
+        body: Document,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Document:
         """Raises Refused."""
-        return await self._ask("PUT", path, {}, body, headers)
+        return await self._ask("PUT", path, query or {}, body, headers)
 
     async def delete(self, path: str) -> Document:
         """Raises Refused."""

@@ -11,6 +11,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.arm.router import Authorize
 from smalt.arm.services import Place
+from smalt.kinds.jobs.identity import check_visitor
 from smalt.store import resources
 from smalt.store.resources import Row
 
@@ -48,6 +49,7 @@ def _of_job(platform: Platform, authorize: Authorize, principal: Principal, plac
     if row is None:
         raise not_found("Service", place.task)
     authorize(principal, f"{ML}/workspaces/jobs/write", row.id)
+    check_visitor(row, principal)
     tasks = list(row.status.get("tasks") or [])
     name = TERMINAL if place.number == services.TERMINAL else services.named(row, place.number)
     if not name or row.ended_at is not None or place.task not in tasks:

@@ -36,6 +36,7 @@ from smalt.arm.runs import JOBS
 from smalt.arm.services import Place
 from smalt.arm.threads import Threads
 from smalt.auth.service_access import LINK_LIFETIME_S
+from smalt.kinds.jobs.identity import check_visitor
 from smalt.kinds.jobs.services import keys
 from smalt.kinds.jobs.status import JobStatus
 from smalt.store import resources
@@ -120,6 +121,7 @@ class VisitApp:
             row = resources.get(connection, id_.key)
         if row is None:
             raise not_found("Job", id_.name)
+        check_visitor(row, principal)
         tasks = JobStatus.read(row.status).tasks
         if row.ended_at is not None or not tasks:
             message = f"Job '{row.name}' is {row.state}: one connects to a job while it runs, or while it is held."

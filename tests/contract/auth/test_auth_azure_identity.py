@@ -155,6 +155,26 @@ def test_the_owner_may_use_a_managed_identity_by_its_client_id(platform: Platfor
     assert found == made.principal and found.scope == "/ws"
 
 
+def test_a_job_acts_on_behalf_of_whoever_submitted_it(platform: Platform) -> None:
+    owner, url = platform.identities.owner, platform.settings.url
+    key = platform.headers.mint(owner, 7200, "job:oid:/ws/jobs/a")
+    credential = "__import__('azure.ai.ml.identity', fromlist=['x']).AzureMLOnBehalfOfCredential()"
+    lent = {"OBO_ENDPOINT": f"{url}/obo/token?key={key}"}
+    done = platform.credential(credential, f"{url}/.default", **lent)
+    assert done.returncode == 0, done.stderr[-2000:]
+    token = done.stdout.strip()
+    assert platform.tokens.verify(token, [url]) == owner and claims_of(token)["exp"] <= time.time() + 3601
+    own = platform.headers.mint(derived_principal(owner, "job", "/ws/jobs/a", "a", "/ws"), 90)
+    for wrong in ("", "wrong", own, platform.headers.owner()):
+        more = {"OBO_ENDPOINT": f"{url}/obo/token?key={wrong}"}
+        with platform.http() as client:
+            assert client.get(more["OBO_ENDPOINT"], params={"key": wrong, "resource": url}).status_code == 401
+    with platform.http() as client:
+        assert client.get("/obo/token", params={"key": key, "resource": ""}).status_code == 400
+    nothing = platform.credential(credential, f"{url}/.default")
+    assert nothing.returncode != 0 and "not available in this environment" in nothing.stderr
+
+
 def test_a_wrong_identity_header_gets_nothing(platform: Platform) -> None:
     variables = platform.owner_variables() | {"IDENTITY_HEADER": "wrong"}
     done = platform.credential("ManagedIdentityCredential()", "https://x/.default", **variables)

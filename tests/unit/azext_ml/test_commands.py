@@ -294,3 +294,65 @@ def test_help_of_every_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_usage_errors_are_errors() -> None:
     assert issubclass(UsageError, MLError) and groups.COMMANDS
+
+
+JOB = "$schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json\ncommand: echo\nenvironment: azureml:e:1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "told"),
+    [
+        (None, [], "No such file or directory"),
+        ("command: [", [], "job.yml"),
+        ("", [], "empty"),
+        ("- command: echo\n", [], "Expect dict"),
+        ("hello", [], "Expect dict"),
+        (b"\xff\xfe\x00command", [], "utf-8"),
+        (JOB + "comand: echo\n", [], "comand"),
+        (JOB + "inputs: 7\n", [], "inputs"),
+        (JOB + "limits:\n  timeout: soon\n", [], "timeout"),
+        (JOB + "type: commando\n", [], "commando"),
+        (JOB + "code: ./nowhere\n", [], "nowhere"),
+        (JOB.replace("command: echo\n", ""), [], "command"),
+        (JOB, ["--set", "limits.timeout=soon"], "timeout"),
+        (JOB, ["--set", "command.deep=1"], "command"),
+        (JOB, ["--set", "nothing"], "is not key=value"),
+        (JOB, ["--set", "=x"], "is not key=value"),
+    ],
+)
+def test_a_file_that_describes_no_job(
+    text: str | bytes | None,
+    more: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "job.yml"
+    if text is not None:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert run(["job", "create", "-f", str(file), *more], Server(), monkeypatch, tmp_path) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("ERROR: ") and told in said.err and "Traceback" not in said.err and not said.out
+
+
+def test_a_folder_is_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["job", "create", "-f", str(tmp_path)], Server(), monkeypatch, tmp_path) == 1
+    assert "is no file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["show", "cancel", "archive", "restore", "stream", "update"])
+def test_a_job_that_is_not_there_is_3(
+    verb: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act(*_: object, **__: object) -> None:
+        raise MLError("(ResourceNotFound) jobs/no", 404, "ResourceNotFound")
+
+    server = Server()
+    monkeypatch.setattr(server, "act", act)
+    more = ["--set", "tags.a=b"] if verb == "update" else []
+    assert run(["job", verb, "-n", "no", *more], server, monkeypatch, tmp_path) == 3
+    said = capsys.readouterr()
+    assert said.err.startswith("ERROR: (ResourceNotFound)") and not said.out

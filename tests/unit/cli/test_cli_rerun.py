@@ -1,4 +1,4 @@
-"""`smalt rerun`: the new job says all that the first one said."""
+"""`smalt rerun`: what the platform says of a job is submitted, unless what it was made from is another thing now."""
 
 from __future__ import annotations
 
@@ -10,111 +10,82 @@ import pytest
 
 from smalt.cli.commands import rerun
 from smalt.cli.root import CliError
-from smalt.kinds.jobs.command import CommandProperties
-from smalt.kinds.jobs.sweep import SweepProperties
-
-# Of the first job alone: an archived one is not archived again, and nobody waits for its shell.
-OWN = {"isArchived", "services"}
 
 
 class Answers:
-    """A platform with one job, `first`; `sent`: what is put there."""
+    """A platform with the job `first`, and one more, `taken`; `sent`: what is put where, with which query."""
 
-    def __init__(self, properties: dict[str, Any]) -> None:
-        self._properties, self.sent = properties, dict[str, Any]()
+    def __init__(self, **properties: Any) -> None:
+        self.properties, self.changes = properties, list[dict[str, Any]]()
+        self.sent = dict[str, Any]()
 
     def has_job(self, name: str) -> bool:
         return name in ("first", "taken")
 
-    def job(self, name: str) -> dict[str, Any]:
-        assert name == "first"
-        return self._properties
+    def get(self, path: str, **_query: str) -> dict[str, Any]:
+        assert path == "jobs/first/again"
+        return {"job": "first", "properties": self.properties, "changes": self.changes}
 
-    def get(self, _path: str, **_options: str) -> dict[str, Any]:
-        return {"changes": {}, "environment": {"key": "k"}}
-
-    def send(self, _method: str, path: str, body: dict[str, Any]) -> None:
-        self.sent[path] = body["properties"]
+    def send(self, method: str, path: str, body: dict[str, Any], **query: str) -> None:
+        assert method == "PUT"
+        self.sent[path] = (body["properties"], query)
 
 
-def test_everything_that_a_command_job_says_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = {str(one.alias) for one in CommandProperties.model_fields.values()}
-    assert {"parallel", "codeId", *OWN} <= fields
-    said = {name: {"x": name} for name in fields} | {"jobType": "Command", "status": "Completed"}
-    answers = Answers(said)
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    found = Answers(jobType="Pipeline", jobs={}, settings={"default_compute": "cpu"})
 
     @contextmanager
     def opened(*_: object) -> Iterator[Answers]:
-        yield answers
+        yield found
 
     monkeypatch.setattr(rerun, "opened", opened)
-    assert rerun.run(None, "first", "workspace", "second", changed_ok=False) == 0
+    return found
+
+
+def run(changed_ok: bool = False, name: str = "second", force: bool = False) -> int:
+    return rerun.run(None, "first", "workspace", name, changed_ok, force)
+
+
+def test_the_new_job_is_the_first_ones_again(answers: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    assert answers.sent == {"jobs/second": (answers.properties, {"again": "first"})}
+    assert capsys.readouterr().out == "second\n"
     with pytest.raises(CliError, match="a job 'taken' already"):
-        rerun.run(None, "first", "workspace", "taken", changed_ok=False)
+        run(name="taken")
     assert list(answers.sent) == ["jobs/second"]
-    sent = answers.sent["jobs/second"]
-    assert set(sent) == fields - OWN
-    assert sent["parallel"] == said["parallel"] and sent["properties"]["smalt.rerun_of"] == "first"
 
 
-def test_why_nothing_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = Answers({"jobType": "Command", "command": "c"})
-    changes: dict[str, Any] = {}
+def test_steps_that_could_be_reused_run_again_if_that_is_asked_for(answers: Answers) -> None:
+    assert run(force=True) == 0
+    sent, _ = answers.sent["jobs/second"]
+    assert sent["settings"] == {"default_compute": "cpu", "force_rerun": True}
+    answers.properties = {"jobType": "Command"}
+    with pytest.raises(CliError, match="no steps"):
+        run(force=True)
 
-    @contextmanager
-    def opened(*_: object) -> Iterator[Answers]:
-        yield answers
 
-    monkeypatch.setattr(rerun, "opened", opened)
-    monkeypatch.setattr(answers, "get", lambda *_, **__: {"changes": changes, "environment": {"key": "k"}})
-    changes |= {
-        "a": {"moved": ["x", "y"], "added": [], "removed": ["1"], "changed": ["2", "3"]},
-        "b": {"unknown": True},
-    }
-    with pytest.raises(
-        CliError, match="input 'a': it led to x and leads to y now, removed 1, changed 2 3; input 'b': what"
-    ):
-        rerun.run(None, "first", "workspace", "second", changed_ok=False)
+def test_why_nothing_is_submitted(answers: Answers) -> None:
+    answers.changes += [
+        {"step": "", "job": "first", "input": "a", "moved": ["x", "y"], "added": [], "removed": ["1"], "changed": ["2"]},
+        {"step": "deep/train", "job": "j", "input": "b", "unknown": True},
+        {"step": "deep/train", "job": "j", "environment": "azureml:e:1", "another": True},
+    ]  # fmt: skip
+    with pytest.raises(CliError) as refused:
+        run()
+    said = str(refused.value)
+    assert "input 'a': it led to x and leads to y now, removed 1, changed 2; step 'deep/train', input 'b': what" in said
+    assert "step 'deep/train', environment azureml:e:1: it was made anew since" in said and "--changed-ok" in said
     assert not answers.sent
-    assert rerun.run(None, "first", "workspace", "second", changed_ok=True) == 0
-    changes["c"] = {"gone": "there is no data asset 'raw'"}
-    with pytest.raises(
-        CliError, match="cannot be run again, an input is not there any more: input 'c': there is no data"
-    ):
-        rerun.run(None, "first", "workspace", "second", changed_ok=True)
+    assert run(changed_ok=True) == 0
+    answers.sent.clear()
+    answers.changes += [{"step": "s", "job": "k", "component": "C", "gone": "there is no component 'C'"}]
+    with pytest.raises(CliError, match="not there any more: step 's', component C: there is no component 'C'"):
+        run(changed_ok=True)
+    assert not answers.sent
 
 
-def test_a_sweep_draws_the_same_values_and_its_first_trial_says_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = {str(one.alias) for one in SweepProperties.model_fields.values()}
-    said = {name: {"x": name} for name in fields} | {"jobType": "Sweep"}
-    answers = Answers(said)
-    read: dict[str, Any] = {"b": {"added": ["2"]}}
-
-    def get(path: str, **_: str) -> dict[str, Any]:
-        changes = read if path.startswith("jobs/first_0/") else {"b": {"unknown": True}}
-        return {"changes": changes, "environment": {"key": "k"}, "seed": 7}
-
-    @contextmanager
-    def opened(*_: object) -> Iterator[Answers]:
-        yield answers
-
-    monkeypatch.setattr(rerun, "opened", opened)
-    monkeypatch.setattr(answers, "get", get)
-    monkeypatch.setattr(answers, "has_job", lambda name: name in ("first", "first_0"))
-    with pytest.raises(CliError, match="input 'b': added 2"):
-        rerun.run(None, "first", "workspace", "second", changed_ok=False)
-    read.clear()
-    assert rerun.run(None, "first", "workspace", "second", changed_ok=False) == 0
-    sent = answers.sent["jobs/second"]
-    assert set(sent) == fields - OWN
-    assert sent["samplingAlgorithm"] == {"x": "samplingAlgorithm", "seed": 7}
-
-
-def test_a_pipeline_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def opened(*_: object) -> Iterator[Answers]:
-        yield Answers({"jobType": "Pipeline", "jobs": {}})
-
-    monkeypatch.setattr(rerun, "opened", opened)
-    with pytest.raises(CliError, match="no command job and no sweep"):
-        rerun.run(None, "first", "workspace", "second", changed_ok=False)
+def test_of_many_changes_some_are_told(answers: Answers) -> None:
+    answers.changes += [{"step": f"s{one}", "job": "k", "input": "a", "unknown": True} for one in range(12)]
+    with pytest.raises(CliError, match=r"step 's9', input 'a': .*; and 2 more$"):
+        run()

@@ -37,6 +37,7 @@ from fakes.platform import WORKSPACE, Harness
         ({"resources": {"shmSize": "0g"}}, ["properties.resources.shmSize"]),
         ({"command": ""}, ["properties.command"]),
         ({"codeId": "azureml:abc:1"}, ["properties.codeId"]),
+        ({"computeId": "serverles"}, ["properties.computeId", "Did you mean 'serverless'"]),
         ({"jobType": "Comand"}, ["properties.jobType", "Command"]),
         ({"jobType": "Spark", "code": "x"}, ["Spark", "yet"]),
     ],

@@ -64,10 +64,10 @@ def test_an_output_that_no_step_makes_is_none(harness: Harness) -> None:
     [("aml_token", "AMLToken"), ("managed_identity", "Managed"), ("user_identity", "UserIdentity")],
 )
 def test_an_identity_as_yaml_spells_it_is_the_jobs(harness: Harness, written: str, type_: str) -> None:
-    step = node(component(harness, "part"), data=IN, more={"identity": {"type": written, "client_id": "1"}})
+    step = node(component(harness, "part"), data=IN, more={"identity": {"type": written}})
     assert submit(harness, {"a": step}, inputs={"raw": data()}).status_code == 201
     harness.settle()
-    assert child(harness, "a")["identity"] == {"identityType": type_, "clientId": "1"}
+    assert child(harness, "a")["identity"] == {"identityType": type_}
 
 
 def test_an_identity_that_is_none(harness: Harness) -> None:

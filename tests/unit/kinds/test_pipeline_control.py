@@ -266,6 +266,7 @@ CONTROL: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[]"}, "items", "at least one"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"zz": 1}]}, "items", "no input 'zz'"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": "x"}]}, "items.rate", "number"),
+    ({"type": "parallel_for", "body": "${{parent.jobs.c}}", "items": [{"data": {"uri": FOLDER, "job_input_type": "uri_folder"}}, {"rate": 1}]}, "items", "round 1 has no 'data'"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": "[" * 20_000}, "items", "nested"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": '[{"rate": ' + "[" * 300 + "]" * 300 + "}]"}, "items", "nested"),
     ({"type": "parallel_for", "body": "${{parent.jobs.a}}", "items": [{"rate": 1}], "max_concurrency": -1}, "max_concurrency", "'-1'"),
@@ -280,6 +281,8 @@ def test_what_is_wrong_with_control_flow_is_refused(
 ) -> None:
     part = component(harness, "part")
     jobs = {"a": node(part, data=IN), "b": node(part, data=IN), "rule": control}
+    if "jobs.c" in str(control):
+        jobs["c"] = node(part)
     answer = submit(harness, jobs, **RAW)
     error = answer.json()["error"]
     assert answer.status_code == 400 and words in error["message"], error

@@ -93,6 +93,8 @@ def test_a_failed_step_fails_the_pipeline_cancels_the_others_and_is_named(harnes
     message = harness.row(f"{JOBS}/pipe").status["error"]["message"]
     assert "'left'" in message and "exit code 3" in message and job_of(harness, "left") in message
     assert child(harness, "right")["status"] == "Canceled" and child(harness, "join") is None
+    steps = {one["name"]: one["status"] for one in harness.get(f"{JOBS}/pipe/steps").json()["value"]}
+    assert steps == {"prepare": "Completed", "left": "Failed", "right": "Canceled", "join": "Skipped"}
 
 
 def test_going_on_after_a_failure_runs_all_that_does_not_need_it(harness: Harness) -> None:
@@ -292,6 +294,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"jobs": {"a": node("azureml:lost:1", data=IN)}}, "properties.jobs.a.environmentId", "nosuch"),
     ({"jobs": {"a": node("azureml:part:1", data="${{parent.nothing.x}}")}}, "properties.jobs.a.inputs.data", "leads to nothing"),
     ({"jobs": {"a": "part"}}, "properties.jobs.a", ""),
+    (
+        {"jobs": {name: node("azureml:part:1", data=IN, outputs={"made": "${{parent.outputs.o}}"}) for name in "ab"},
+         "outputs": {"o": {"jobOutputType": "uri_folder"}}},
+        "properties.jobs.b.outputs.made", "step 'a'",
+    ),
     ({"jobs": [1]}, "properties.jobs", ""),
 ]  # fmt: skip
 

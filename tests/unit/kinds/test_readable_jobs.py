@@ -40,7 +40,7 @@ def shown(harness: Harness, jobs: Any, name: str = "pipe") -> Any:
     ("given", "type_"),
     [
         ({"type": "aml_token"}, "AmlTokenConfiguration"),  # as version 1.9.0 sends it
-        ({"type": "managed", "client_id": "1"}, "ManagedIdentityConfiguration"),
+        ({"type": "managed"}, "ManagedIdentityConfiguration"),
         ({"identityType": "UserIdentity"}, "UserIdentityConfiguration"),
         ({"identity_type": "Managed"}, "ManagedIdentityConfiguration"),
     ],

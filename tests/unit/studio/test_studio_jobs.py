@@ -101,6 +101,15 @@ def test_jobs_run_again_under_a_new_name(three: StudioSite) -> None:
     assert alone.status_code == 303 and "/studio/jobs/two-again-" in alone.headers["location"]
 
 
+def test_what_runs_again_writes_to_places_of_its_own(three: StudioSite) -> None:
+    place = "azureml://datastores/workspaceblobstore/paths/${{name}}/x/"
+    outputs = {"o": {"jobOutputType": "uri_folder"}, "asked": {"jobOutputType": "uri_folder", "uri": place}}
+    three.submit("kept", outputs=outputs)
+    token = form_token(three.open("/studio/jobs").text)
+    new = three.send_form("/studio/jobs/kept/again", token).headers["location"].partition("?")[0].rpartition("/")[2]
+    assert three.harness.row(f"{WORKSPACE}/jobs/{new}").properties["outputs"] == outputs
+
+
 def test_a_job_that_runs_again_keeps_its_properties(three: StudioSite) -> None:
     three.submit("kept", properties={"team": "blue"})
     token = form_token(three.open("/studio/jobs").text)

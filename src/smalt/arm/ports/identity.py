@@ -54,6 +54,6 @@ class IdentityHeaders(Protocol):
     def mint(self, principal: Principal, lifetime_s: float, holder: str = "") -> str:
         """What a process sends to the managed-identity endpoint as `X-IDENTITY-HEADER` to be `principal` there.
 
-        `holder`: the task of a compute instance, with which it ends (`arm/instances.py`).
+        `holder`: the task of a compute instance, or the job, with which it ends (`Workspaces.runs`).
         """
         ...

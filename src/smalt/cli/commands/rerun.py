@@ -4,49 +4,56 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smalt.cli.api import Api, Document, opened
+from smalt.cli.api import Document, opened
 from smalt.cli.root import CliError
-from smalt.store.document import bits, differences
+from smalt.store.document import bits, differences, part
 
-_KEPT = (
-    "jobType", "command", "codeId", "environmentId", "inputs", "outputs", "computeId", "resources", "limits",
-    "environmentVariables", "distribution", "parallel", "queueSettings", "identity", "experimentName", "displayName",
-    "description", "tags", "properties", "trial", "searchSpace", "samplingAlgorithm", "objective", "earlyTermination",
-)  # fmt: skip
-_OF_RERUN = "smalt.rerun_of"  # a property of the new job
 _DIFFERENT = 1
+_SAID_MOST = 10  # changes
+_MADE_OF = ("environment", "code", "component")
 
 
-def run(root: Path | None, job: str, workspace: str, name: str, changed_ok: bool) -> int:
-    """Submits it, and prints the new job's name."""
+def run(root: Path | None, job: str, workspace: str, name: str, changed_ok: bool, force: bool = False) -> int:
+    """Submits it, and prints the new job's name. `force`: also the steps of a pipeline that could be reused."""
     with opened(root, workspace) as api:
-        properties = api.job(job)
-        if not properties.get("command") and not properties.get("trial"):
-            raise CliError(f"'{job}' is no command job and no sweep: only those can be run again")
-        before = api.get(f"jobs/{job}/provenance", now="true")
-        changes = _changes(api, job, before)
-        if gone := {one: change["gone"] for one, change in changes.items() if "gone" in change}:
-            told = "; ".join(f"input '{one}': {why}" for one, why in gone.items())
-            raise CliError(f"'{job}' cannot be run again, an input is not there any more: {told}")
-        if changes and not changed_ok:
-            told = "; ".join(f"input '{one}': {_said(change)}" for one, change in changes.items())
-            raise CliError(f"not the same bytes any more (--changed-ok runs it all the same): {told}")
+        before = api.get(f"jobs/{job}/again")
+        _check(job, before["changes"], changed_ok)
+        properties = before["properties"]
+        if force:
+            if properties["jobType"] != "Pipeline":
+                raise CliError(f"--force-rerun is for pipelines: '{job}' has no steps that could be reused")
+            properties["settings"] = {**part(properties, "settings"), "force_rerun": True}
         name = name or f"{job}-rerun-{int(time.time())}"
-        again = {key: properties[key] for key in _KEPT if properties.get(key) is not None}
-        if "seed" in before:
-            again["samplingAlgorithm"] = {**again["samplingAlgorithm"], "seed": before["seed"]}
-        again["properties"] = {**(again.get("properties") or {}), _OF_RERUN: job}
         if api.has_job(name):
             raise CliError(f"there is a job '{name}' already; choose another --name")
-        api.send("PUT", f"jobs/{name}", {"properties": again})
-        key = api.get(f"jobs/{name}/provenance")["environment"]["key"]
+        api.send("PUT", f"jobs/{name}", {"properties": properties}, again=job)
     print(name)
-    if key != before["environment"]["key"]:
-        raise CliError(f"'{name}' runs, in another environment: what its name leads to has changed since '{job}'")
     return 0
+
+
+def _check(job: str, changes: Sequence[Document], changed_ok: bool) -> None:
+    """Raises CliError for what is not there any more, and, unless that is told to be fine, for what is another now."""
+    if gone := [f"{_named(one)}: {one['gone']}" for one in changes if "gone" in one]:
+        raise CliError(f"'{job}' cannot be run again, what it needs is not there any more: {_joined(gone)}")
+    if changes and not changed_ok:
+        told = _joined([f"{_named(one)}: {_said(one)}" for one in changes])
+        raise CliError(f"not the same bytes any more (--changed-ok runs it all the same): {told}")
+
+
+def _joined(said: Sequence[str]) -> str:
+    more = len(said) - _SAID_MOST
+    return "; ".join(said[:_SAID_MOST]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _named(change: Document) -> str:
+    step = f"step '{change['step']}', " if change.get("step") else ""
+    if "input" in change:
+        return f"{step}input '{change['input']}'"
+    return step + next(f"{what} {change[what]}" for what in _MADE_OF if what in change)
 
 
 def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bool) -> int:
@@ -62,16 +69,10 @@ def diff(root: Path | None, first: str, second: str, workspace: str, as_json: bo
     return _DIFFERENT if found else 0
 
 
-def _changes(api: Api, job: str, before: Document) -> Document:
-    """Of a sweep those of its first trial: trials alone read, and all of them the same."""
-    trial = f"{job}_0"
-    if "seed" in before and before["changes"] and api.has_job(trial):
-        return api.get(f"jobs/{trial}/provenance", now="true")["changes"]
-    return before["changes"]
-
-
 def _said(change: Document) -> str:
     said: list[str] = []
+    if change.get("another"):
+        said.append("it was made anew since")
     if moved := change.get("moved"):
         said.append(f"it led to {moved[0]} and leads to {moved[1]} now")
     if change.get("unknown"):

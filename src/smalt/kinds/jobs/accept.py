@@ -13,7 +13,7 @@ from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
 from smalt.arm.runs import RUN_TYPE, begun_alike
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.assets import made
-from smalt.kinds.jobs import authors
+from smalt.kinds.jobs import authors, identity
 from smalt.kinds.jobs.model import POSITION, TYPES, JobType
 from smalt.kinds.process_settings import check_isolation
 from smalt.store import resources
@@ -60,6 +60,7 @@ def new(request: Request, connection: Connection) -> Admitted:
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
     ours = {**part(admitted.spec, OURS), **authors.of(request, connection), "asked": asked, RUN_TYPE: type_.run_type}
+    identity.check(properties, ours)
     if compute := ours.get("compute"):
         authors.check_trusted(ours, resources.get(connection, str(compute)))
     return replace(admitted, spec={**admitted.spec, OURS: begun_alike(ours)})

@@ -184,7 +184,7 @@ def compute_name(given: str) -> str:
 def _cluster(connection: Connection, workspace: ResourceId, name: str, size: str) -> Compute:
     row = resources.get(connection, workspace.child("computes", name).key)
     if row is None or row.deleting:
-        names = references.names(connection, workspace, "computes")
+        names = [*references.names(connection, workspace, "computes"), *EVERYWHERE]
         raise invalid(
             f"properties.computeId: there is no compute '{name}' in workspace '{workspace.name}'.{nearest(name, names)}"
             " Create it, or leave the compute out to run serverless.",

@@ -15,7 +15,9 @@ from smalt.arm.kind import OURS, Document, Request
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.auth import living
+from smalt.kinds.jobs import identity
 from smalt.kinds.jobs.launch import job_oid
+from smalt.kinds.jobs.model import AUTHOR
 from smalt.kinds.process_settings import check_isolation
 from smalt.sched.growth import ray_of
 from smalt.settings import TENANT
@@ -23,7 +25,6 @@ from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
 
-AUTHOR = "author"
 _JOB = "job:"  # what the names of jobs' own identities begin with
 
 
@@ -31,11 +32,13 @@ def of(request: Request, connection: Connection) -> Document:
     """What the own part of a spec has of who asks: object id, name, kind and scope."""
     one = request.principal
     if one.kind != "job":
-        return {AUTHOR: {"oid": one.oid, "name": one.name, "kind": one.kind, "scope": one.scope}}
+        return {AUTHOR: identity.author(one)}
     if not one.name.startswith(_JOB):  # a parent or a schedule submits: it says itself whose the job is
         return {}
     job = resources.get(connection, request.id.workspace.child("jobs", one.name.removeprefix(_JOB)).key)
-    return inherited(job) if job is not None and job_oid(job) == one.oid else {}
+    if job is None or job_oid(job) != one.oid:
+        return {}
+    return {name: identity.handed_on(author) for name, author in inherited(job).items()}
 
 
 def inherited(row: Row) -> Document:

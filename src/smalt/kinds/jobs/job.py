@@ -25,6 +25,7 @@ from smalt.kinds.assets import made
 from smalt.kinds.assets.lineage import READ
 from smalt.kinds.jobs import (
     accept,
+    again,
     command,
     files,
     life,
@@ -60,6 +61,7 @@ def _type_of(row: Row) -> JobType:
 
 def _admit(request: Request, connection: Connection, old: Row | None) -> Admitted:
     if old is None:
+        again.earlier(request, connection)  # refused, if it names none
         admitted = accept.new(request, connection)
         quota.check(connection, request.id.workspace, admitted.spec)
         return admitted
@@ -252,6 +254,7 @@ KIND = Kind(
         "cancel": Action(_cancel),
         "provenance": provenance.READ,
         "environment": provenance.ENVIRONMENT,
+        "again": again.READ,
         "lineage": READ,
         "steps": steps.READ,
         "trials": trials.READ,

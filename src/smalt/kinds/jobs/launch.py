@@ -23,7 +23,7 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, EnvironmentPlan, Principal
 from smalt.kinds.assets.environment_build import given_to_nodes
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import distribution, peers, pinned, ranks, services
+from smalt.kinds.jobs import distribution, identity, peers, pinned, ranks, services
 from smalt.kinds.jobs.admission import EVERYWHERE
 from smalt.kinds.jobs.model import FOLDERS, HOLD, MODES, ROOT
 from smalt.kinds.jobs.parallel.task import driven
@@ -196,7 +196,8 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         scope=workspace.key,
     )
     timeout = seconds_of(part(row.properties, "limits").get("timeout"), TOKEN_S)
-    token = platform.tokens.issue(principal, settings.url, max(timeout + 3600, TOKEN_S))
+    lifetime_s = max(timeout + 3600, TOKEN_S)
+    token = platform.tokens.issue(principal, settings.url, lifetime_s)
     tracking = f"{settings.url}/mlflow/v1.0{workspace}"
     return {
         "AZUREML_RUN_ID": row.name,
@@ -223,7 +224,8 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, home: Row, n
         "MLFLOW_RUN_ID": platform.tracking.run_id(workspace.key, row.name),
         "MLFLOW_EXPERIMENT_NAME": experiment,
         "IDENTITY_ENDPOINT": f"{settings.url}/msi/token",
-        "IDENTITY_HEADER": platform.identity_headers.mint(principal, max(timeout + 3600, TOKEN_S)),
+        "IDENTITY_HEADER": platform.identity_headers.mint(principal, lifetime_s),
+        **identity.lent(platform, row, principal.oid, lifetime_s),
     }
 
 

@@ -17,8 +17,10 @@ from smalt.store.resources import Row
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL = "cancel"  # in a spec's own part: the user wants it to end
+AUTHOR = "author"  # in a spec's own part: whose it is (`authors.py`)
 PARENT, ROOT = "parent", "root"  # in a child's: the names of the job that submitted it, and of the one that nobody did
 ROUND = "round"  # in a child's: the job of the loop's round that it is, or is a part of
+AGAIN = "again"  # in a pipeline's: the name of the job that it is once more (`again.py`)
 LATEST = "latest"  # in a parent's: what the label meant when it was taken, by TYPE/NAME; it is so for all below it
 REUSED = "reused"  # in a spec's own part: an earlier job did its work, and nothing of it runs
 IDENTITIES = ("AMLToken", "Managed", "UserIdentity")

@@ -22,9 +22,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Admitted, Document, Request
 from smalt.arm.validation import nearest
 from smalt.kinds.assets import references
-from smalt.kinds.jobs import accept, admission, children, outputs
+from smalt.kinds.jobs import accept, admission, again, children, identity, outputs
 from smalt.kinds.jobs.fields import moved
-from smalt.kinds.jobs.model import LATEST, JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.jobs.model import AGAIN, LATEST, JobInput, JobOutput, JobProperties, JobType
 from smalt.kinds.jobs.pipelines import children as steps
 from smalt.kinds.jobs.pipelines import control, first_and_last
 from smalt.kinds.jobs.pipelines.compiler import Compiler
@@ -79,14 +79,19 @@ class PipelineProperties(JobProperties):
 
 
 def _admit(request: Request, connection: Connection, properties: Document) -> Admitted:
+    before = None
     if _REHEARSAL.get() is None:  # a client's document has no such mark
         inputs: Mapping[str, Document] = properties["inputs"]
         properties["inputs"] = {
             name: {key: value for key, value in one.items() if key != REHEARSED} for name, one in inputs.items()
         }
-    with rehearsal() as rehearsed, references.latest() as latest:
-        ours = _compiled(request, connection, properties, rehearsed)
-        spec = {**request.body, "properties": properties, OURS: {**ours, LATEST: dict(latest)}}
+        before = again.earlier(request, connection)
+    known: Document | None = part(before.spec[OURS], LATEST) if before is not None else None
+    with rehearsal() as rehearsed, references.latest(known) as latest:
+        ours = {**_compiled(request, connection, properties, rehearsed), LATEST: dict(latest)}
+    if before is not None:
+        ours[AGAIN] = before.name
+    spec = {**request.body, "properties": properties, OURS: ours}
     return Admitted(spec, state="NotStarted", due=True, status=JobStatus().document())
 
 
@@ -106,6 +111,8 @@ def _compiled(request: Request, connection: Connection, properties: Document, re
     if not checks.errors:
         inputs = {**defaults, **properties["inputs"]}
         graph = Compiler(connection, workspace, inputs, own, jobs, checks, _JOBS).graph()
+    if graph is not None and whole is not None and not part(properties, "jobs"):
+        checks.run(lambda made=graph: identity.check_steps(made.steps, settings.identity, _JOBS))
     if graph is not None:
         graph = checks.run(lambda made=graph: first_and_last.arranged(made, settings))
     if graph is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -32,14 +32,15 @@ from smalt.store.resources import Row
 FILES_MOST = 1000  # of one input
 _NAMED_MOST = 100  # of those the names are kept, so that one can say which have changed
 _LOG = logging.getLogger(__name__)
+Look = Callable[[Platform, Row, str, Place], Document]
 
 
 def taken(platform: Platform, row: Row) -> Document:
     """What each input that is no literal holds now: `files`, `bytes`, `digest`, and `names` (of few); {}: unknown."""
-    return {name: _held(platform, row, name, Place(**one["place"])) for name, one in _inputs(row).items()}
+    return {name: held(platform, row, name, Place(**one["place"])) for name, one in sources(row).items()}
 
 
-def _held(platform: Platform, row: Row, name: str, place: Place) -> Document:
+def held(platform: Platform, row: Row, name: str, place: Place) -> Document:
     """What is at the place of an input, and for a table also what it names elsewhere."""
     type_ = part(part(row.properties, "inputs"), name).get("jobInputType")
     found = {"": (place.ref(type_ in FOLDERS), place.path)}
@@ -51,7 +52,8 @@ def _held(platform: Platform, row: Row, name: str, place: Place) -> Document:
     return _content(platform, found)
 
 
-def _inputs(row: Row) -> Document:
+def sources(row: Row) -> Document:
+    """Where each input that is no literal leads, as it was pinned."""
     return part(part(part(row.spec, OURS), PINNED), "inputs")
 
 
@@ -82,7 +84,7 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
     read = JobStatus.read(row.status).content
     inputs = {
         name: {"uri": one["uri"], "asset": one["asset"] or None, "content": read.get(name) or None}
-        for name, one in _inputs(row).items()
+        for name, one in sources(row).items()
     }
     said: Document = {
         "job": row.name,
@@ -98,7 +100,7 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
     if SEED in part(row.spec, OURS):
         said["seed"] = row.spec[OURS][SEED]
     if str(request.query.get("now") or "").lower() == "true":
-        found = {name: _changed(platform, row, name, part(read, name)) for name in inputs}
+        found = {name: changed(platform, row, name, part(read, name)) for name in inputs}
         said["changes"] = {name: change for name, change in found.items() if change is not None}
     return 200, said
 
@@ -114,12 +116,12 @@ def _read_environment(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, _environment(request.platform, row)
 
 
-def _changed(platform: Platform, row: Row, name: str, before: Document) -> Document | None:
+def changed(platform: Platform, row: Row, name: str, before: Document, look: Look = held) -> Document | None:
     """What is another now at an input of a job that would be submitted once more; None: nothing.
 
-    `gone`: why nothing is there; `moved`: from where to where.
+    `gone`: why nothing is there; `moved`: from where to where. `look`: as `held`, which may remember.
     """
-    pinned, workspace = Place(**_inputs(row)[name]["place"]), ResourceId.parse(row.written).workspace
+    pinned, workspace = Place(**sources(row)[name]["place"]), ResourceId.parse(row.written).workspace
     try:
         with platform.database.read() as connection:
             given = part(row.properties, "inputs")[name]
@@ -127,7 +129,7 @@ def _changed(platform: Platform, row: Row, name: str, before: Document) -> Docum
     except ArmError as error:
         return {"gone": error.message}
     moved: Document = {} if place.key == pinned.key else {"moved": [pinned.uri, place.uri]}
-    change = _change(before, _held(platform, row, name, place), place.path.rstrip("/").rpartition("/")[2])
+    change = _change(before, look(platform, row, name, place), place.path.rstrip("/").rpartition("/")[2])
     return {**moved, **(change or {})} or None
 
 

@@ -48,6 +48,7 @@ def properties(graph: Graph, step: Step, inputs: Mapping[str, Document], setting
     component, own = graph.component(step), dict(step.settings)
     compute = own.pop("computeId", None) or settings.compute
     return {
+        **({"identity": settings.identity} if settings.identity else {}),
         **(job := type_of(step).job(component, own, settings)),
         "properties": {_COMPONENT: component.name, **part(job, "properties")},
         "displayName": step.display,

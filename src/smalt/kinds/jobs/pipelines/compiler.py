@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -62,12 +62,13 @@ class Compiler:
         self._rounds = control.rounds(self._nodes)
         steps = {name: step for name, node in self._nodes.items() if (step := self._step(name, node)) is not None}
         for step in steps.values():
-            self._check_control(step)
+            self._check_control(step, steps)
         if self.checks.errors:
             return None
         linked = self.checks.run(lambda: control.linked(steps, self.field))
+        self._check_made_once((linked or {}).values())
         ordered = self.checks.run(lambda: _ordered(linked, self.field)) if linked is not None else None
-        if ordered is None:
+        if ordered is None or self.checks.errors:
             return None
         return Graph(tuple(ordered), {one.id: dict(one.spec) for one in self._components.values()})
 
@@ -308,7 +309,20 @@ class Compiler:
         }
         return {key: value for key, value in output.items() if value is not None}
 
-    def _check_control(self, step: Step) -> None:
+    def _check_made_once(self, steps: Iterable[Step]) -> None:
+        """No output of the pipeline is two steps', but where only one of them runs, or the rounds of a loop."""
+        made: dict[str, str] = {}
+        for step in steps:
+            for port, output in step.outputs.items():
+                if not (to := output.get("to")) or not step.is_job or step.when is not None or step.loop:
+                    continue
+                field = self._at(step.name, "outputs", port)
+                if to in made:
+                    message = f"{field}: the pipeline's output '{to}' is what {made[to]} makes already."
+                    self.checks.errors.append(invalid(message, field))
+                made.setdefault(to, f"step '{step.name}' ('{port}')")
+
+    def _check_control(self, step: Step, steps: Mapping[str, Step]) -> None:
         """The ports that control flow names are there."""
         field = self._at(step.name)
         if step.type == IF_ELSE and "step" in (condition := document(step.control.get("condition"))):
@@ -324,6 +338,19 @@ class Compiler:
             if rounds := step.control.get("items"):
                 ports = {port: document(one) for port, one in found.inputs.items()}
                 step.control["items"] = [self._round(each, ports, f"{field}.items") for each in rounds]
+                self._check_rounds(rounds, steps[body], ports, f"{field}.items")
+
+    def _check_rounds(self, rounds: Sequence[Document], body: Step, ports: Mapping[str, Document], field: str) -> None:
+        """What the body requires it has itself, or in each round."""
+        node = self._nodes[body.name]
+        has = {*body.inputs, *TYPES[type_name(node)].elsewhere(node)}
+        for number, each in enumerate(rounds):
+            given = {*has, *(port for port, value in each.items() if value is not None)}
+            for port, one in ports.items():
+                if port not in given and not one.get("optional") and one.get("default") is None:
+                    message = f"{field}: round {number} has no '{port}', which the component requires{_of_type(one)}."
+                    self.checks.errors.append(invalid(message, field))
+                    return
 
     def _round(self, given: Document, ports: Mapping[str, Document], field: str) -> Document:
         """The inputs of one round of a parallel_for."""

@@ -10,7 +10,7 @@ PIPELINE = "pipeline"
 
 
 def _job(component: Component, own: Document, settings: Settings) -> Document:
-    kept = {key: own[key] for key in ("tags", "properties", "description") if key in own}
+    kept = {key: own[key] for key in ("tags", "properties", "description", "identity") if key in own}
     return {**kept, "jobType": "Pipeline", "settings": settings.inherited(not component.deterministic)}
 
 

@@ -18,9 +18,9 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.kind import Step as StepTaken
 from smalt.arm.platform import Platform
-from smalt.kinds.jobs import life, same_work
+from smalt.kinds.jobs import again, life, same_work
 from smalt.kinds.jobs.children import AT_ONCE, Child, Counts, Plan, rehearsed
-from smalt.kinds.jobs.model import CANCEL, ROOT, ROUND, TERMINAL
+from smalt.kinds.jobs.model import AGAIN, CANCEL, ROOT, ROUND, TERMINAL
 from smalt.kinds.jobs.pipelines import children, loops, reuse
 from smalt.kinds.jobs.pipelines.bindings import document
 from smalt.kinds.jobs.pipelines.graph import GRAPH, IF_ELSE, LOOPS, PARALLEL_FOR, Graph, Step, child_name
@@ -287,7 +287,7 @@ class Look:
         job = children.properties(self.graph, step, taken, self._settings)
         if step.loop:
             job["displayName"] = f"{step.display}_{turn}"
-        child = Child(self._job(step.name, turn), job, ours=self._round(step, turn))
+        child = Child(self._job(step.name, turn), job, ours={**self._round(step, turn), **self._once_more(step, turn)})
         if step.name not in (self._settings.on_init, self._settings.on_finalize):  # those always run
             how = reuse.Reuse(self.platform, self._workspace, component, step, made_by, self._settings, self._began)
             child = self._reusing(child, how)
@@ -309,6 +309,15 @@ class Look:
         """Of which round of a loop its job is a part, as that job's spec says it."""
         known = self._job(step.name, turn) if step.loop else self.row.spec[OURS].get(ROUND)
         return {ROUND: known} if known else {}
+
+    def _once_more(self, step: Step, turn: int) -> Document:
+        return again.of_step(self._connection, self._earlier, step, turn) if self._earlier is not None else {}
+
+    @cached_property
+    def _earlier(self) -> Row | None:
+        """The pipeline that this one is once more."""
+        name = self.row.spec[OURS].get(AGAIN)
+        return resources.get(self._connection, self._workspace.child("jobs", name).key) if name else None
 
     @property
     def _root(self) -> str:

@@ -22,7 +22,7 @@ from smalt.arm.ports import Carried
 from smalt.arm.runs import JOBS
 from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import same_work
+from smalt.kinds.jobs import identity, same_work
 from smalt.kinds.jobs.model import MODES
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.pipelines.graph import Step
@@ -133,7 +133,7 @@ class Reuse:
         }
         if None in inputs.values():
             return None
-        said = {
+        said: Document = {
             "workspace": self.workspace.key,
             "type": self.step.type,
             "work": self._work(properties, ours),
@@ -142,6 +142,8 @@ class Reuse:
             "inputs": inputs,
             "outputs": {name: one.get("jobOutputType") for name, one in properties["outputs"].items()},
         }
+        if identity.type_of(properties) == identity.USER:  # who may read what is another matter then
+            said["identity"] = identity.USER
         return "step:" + hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     def _code(self, connection: Connection, reference: str | None) -> str:

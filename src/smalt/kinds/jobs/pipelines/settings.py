@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from pydantic.alias_generators import to_snake
@@ -23,7 +23,7 @@ class Settings:
     """`compute` of steps that name none; `datastore` of outputs without a place; whether to go on after a failure;
 
     whether a step runs without an optional input that could not be made; whether steps run again that could be reused;
-    the names of the steps before and after all others.
+    the names of the steps before and after all others; the identity of steps that say none.
     """
 
     compute: str = ""
@@ -33,6 +33,7 @@ class Settings:
     force: bool = False
     on_init: str = ""
     on_finalize: str = ""
+    identity: Document = field(default_factory=dict[str, Any])
 
     @classmethod
     def of(cls, properties: Mapping[str, Any]) -> Self:
@@ -46,6 +47,7 @@ class Settings:
             _flag(given, "force_rerun", False),
             str(given.get("on_init") or ""),
             str(given.get("on_finalize") or ""),
+            part(properties, "identity"),
         )
 
     @classmethod

@@ -9,6 +9,7 @@ from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Document, Request
+from smalt.kinds.jobs.model import TERMINAL
 from smalt.kinds.jobs.pipelines.graph import GRAPH, Graph, Step, child_name
 from smalt.kinds.jobs.pipelines.progress import CANCELED, COMPLETED, FAILED, NO, OPEN, SKIPPED, WAITING, YES, Progress
 from smalt.kinds.jobs.same_work import REUSED_FROM
@@ -33,6 +34,8 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
     with request.platform.database.read() as connection:
         rows = resources.get_many(connection, [workspace.child("jobs", name).key for name in jobs.values()])
     found = {row.name: row for row in rows.values()}
+    if row.state in TERMINAL:  # what has not begun never will
+        progress.letters = [SKIPPED if letter == WAITING else letter for letter in progress.letters]
     return 200, {"value": [_step(graph, step, progress, jobs.get(step.name), found) for step in graph.steps]}
 
 

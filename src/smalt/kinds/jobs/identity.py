@@ -1,0 +1,98 @@
+"""As whom a job may act: `identity` of its document.
+
+- `AMLToken`, or none: as itself, which is all that its token and its managed identity are.
+- `Managed`: the same. It is what the compute's own identity is on Azure. One that is named is refused: there are none.
+- `UserIdentity`: also as whoever submitted it, with `AzureMLOnBehalfOfCredential`, which asks at `OBO_ENDPOINT`.
+
+Only who signed in can lend a job an identity: not a job that submits another, and not a component, which others write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from smalt.arm.errors import ArmError, invalid
+from smalt.arm.kind import OURS, Document
+from smalt.arm.platform import Platform
+from smalt.arm.ports import Principal
+from smalt.kinds.jobs.model import AUTHOR, IDENTITIES
+from smalt.kinds.jobs.pipelines.graph import Step
+from smalt.settings import TENANT
+from smalt.store.document import part
+from smalt.store.resources import Row
+
+USER, _MANAGED = "UserIdentity", "Managed"
+HOLDER = "job:"  # what the names of jobs begin with that were given another's identity
+_FIELD = "properties.identity"
+_SIGNED_IN = "signed_in"  # in a spec's own part, of the author: he submitted it himself
+_WHO_SIGN_IN = ("owner", "servicePrincipal", "managedIdentity")
+_NAMES = ("clientId", "objectId", "resourceId")
+
+
+def author(one: Principal) -> Document:
+    """What is kept of who submits a job himself."""
+    said: Document = {"oid": one.oid, "name": one.name, "kind": one.kind, "scope": one.scope}
+    return said | ({_SIGNED_IN: True, "client_id": one.client_id} if one.kind in _WHO_SIGN_IN else {})
+
+
+def handed_on(kept: Mapping[str, Any]) -> Document:
+    """The author of what a job submits: the same, whose identity it has not."""
+    return {key: one for key, one in kept.items() if key != _SIGNED_IN}
+
+
+def type_of(properties: Mapping[str, Any]) -> str:
+    said = str(part(properties, "identity").get("identityType") or "").lower()
+    return next((one for one in IDENTITIES if one.lower() == said), "")
+
+
+def check(properties: Document, ours: Document) -> None:
+    """Raises ArmError(400). Of what a parent or a schedule submits the author is not known yet: they were checked."""
+    if type_of(properties) == USER and AUTHOR in ours and not ours[AUTHOR].get(_SIGNED_IN):
+        raise invalid(
+            f"{_FIELD}.identityType: {USER} is for jobs that somebody submits who signed in; this one is submitted"
+            " by another job or a deployment, which have no identity but their own to give. Leave identity out.",
+            f"{_FIELD}.identityType",
+        )
+    given = part(properties, "identity")
+    for name in _NAMES if type_of(properties) == _MANAGED else ():
+        if given.get(name):
+            raise invalid(
+                f"{_FIELD}.{name}: there is no managed identity '{str(given[name])[:200]}' on this platform, where a"
+                " job's managed identity is its own, as that of a compute is. Leave it out.",
+                f"{_FIELD}.{name}",
+            )
+
+
+def check_steps(steps: Iterable[Step], pipeline: Document, field: str) -> None:
+    """Of a pipeline whose steps a component says. Raises ArmError(400)."""
+    for step in steps:
+        if type_of(step.settings) == USER and type_of({"identity": pipeline}) != USER:
+            where = f"{field}.{step.name}.identity"
+            raise invalid(
+                f"{where}: the pipeline component wants this step to act as whoever submits it. If that is wanted, say"
+                f" so of the pipeline that uses the component: its own identity is then {USER}.",
+                where,
+            )
+
+
+def lent(platform: Platform, row: Row, oid: str, lifetime_s: float) -> dict[str, str]:
+    """Variables with which the job can act as its author, if it may. `oid`: the job's own."""
+    kept = part(row.spec[OURS], AUTHOR)
+    if type_of(row.properties) != USER or not kept.get(_SIGNED_IN):
+        return {}
+    one = Principal(kept["oid"], kept["name"], kept["kind"], TENANT, kept["client_id"], kept["scope"])
+    key = platform.identity_headers.mint(one, lifetime_s, f"{HOLDER}{oid}:{row.id}")
+    return {"OBO_ENDPOINT": f"{platform.settings.url}/obo/token?key={key}"}
+
+
+def check_visitor(row: Row, principal: Principal) -> None:
+    """Raises ArmError(403): who is in a job that acts as somebody could do so, too."""
+    if type_of(row.properties) != USER or principal.kind == "owner":
+        return
+    if principal.oid != part(row.spec[OURS], AUTHOR).get("oid"):
+        raise ArmError(
+            403,
+            "AuthorizationFailed",
+            f"Job '{row.name}' has the identity of whoever submitted it: nobody else connects to it.",
+        )
