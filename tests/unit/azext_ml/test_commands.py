@@ -281,3 +281,15 @@ def test_help_of_every_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_usage_errors_are_errors() -> None:
     assert issubclass(UsageError, MLError) and groups.COMMANDS
+
+
+def test_the_credentials_of_an_endpoint_are_what_opens_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class SignedIn(Server):
+        def token(self, audience: str) -> str:
+            return f"for {audience}"
+
+    server = SignedIn({"onlineEndpoints/ep": {"properties": {"authMode": "AADToken"}}})
+    assert run(["online-endpoint", "get-credentials", "-n", "ep"], server, monkeypatch, tmp_path) == 0
+    assert json.loads(capsys.readouterr().out) == {"accessToken": "for https://ml.azure.com"}
