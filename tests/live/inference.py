@@ -34,6 +34,8 @@ def run(raw_data):
         open(asked["wait"] + ".begun", "w").close()
         while not os.path.exists(asked["wait"]):
             time.sleep(0.01)
+    if "die" in asked:
+        os._exit(7)
     if "exit" in asked:
         sys.exit(5)
     if "raise" in asked:

@@ -17,10 +17,12 @@ from live.platform import Platform
 from live.ports import free_port
 
 SCRIPT = b"""
-import os, time, uuid
+import json, os, time, uuid
 ME = uuid.uuid4().hex
 def init(): pass
 def run(data):
+    if "die" in json.loads(data):
+        os._exit(9)
     for _ in range(int(os.environ.get("SAYS_KB", "0"))):
         print("x" * 1023)
     time.sleep(float(os.environ["NAP_S"]))
@@ -83,11 +85,11 @@ class Site:
     def get(self, name: str) -> dict[str, Any]:
         return self.platform.get(f"{ENDPOINT}/deployments/{name}")
 
-    def score(self, deployment: str = "") -> requests.Response:
+    def score(self, deployment: str = "", given: Any = None) -> requests.Response:
         more = {"azureml-model-deployment": deployment} if deployment else {}
         return requests.post(
             f"{self.platform.url}/endpoints/drill/score",
-            json={},
+            json=given or {},
             verify=self.platform.ca,
             timeout=30,
             headers={"Authorization": f"Bearer {self._key}", **more},

@@ -38,7 +38,17 @@ WINDOW_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 20
 BACKLOG = 4096  # connections that wait while Envoy is started again
 ASLEEP_HEADER = "x-smalt-asleep"  # ENDPOINT/DEPLOYMENT of a request that waits for an instance
+REFUSED_STATUS, REFUSED_BODY = "x-smalt-refused", "x-smalt-refusal"  # what the server is to answer (`refused.py`)
+ORIGINAL_PATH = "x-envoy-original-path"  # Envoy's, of a request whose path it has changed: those for deployments
 _AWAY = ["UF", "UC", "UH", "UR", "URX", "NC", "LH"]  # nothing answered behind the gateway
+_TRIED = ["UF", "UH", "URX", "NC", "LH"]  # nor could it be asked, or was asked as often as it may be
+_BROKEN = ["UC", "UR"]
+REFUSED = (401, 403, 404)
+INSTANCE_ENDED = json_body(
+    "InstanceEnded",
+    "The instance that worked on this request ended before it answered: it may have needed more memory than there is."
+    " The request is given to no other instance. The logs of the deployment say more.",
+)
 ROOM = Room()
 NOBODY = {"address_prefix": "255.255.255.255", "prefix_len": 32}
 
@@ -282,10 +292,22 @@ def _local_replies() -> list[Document]:
         ),
         _reply(["DT"], 408, json_body("RequestTimeout", "A request without a token must be sent within a minute.")),
         _reply(["UT"], 408, json_body("RequestTimeout", "The deployment did not answer within its request timeout.")),
+        *(_refusal(status) for status in REFUSED),
         _reply(_AWAY, 503, json_body("NoInstance", asleep), retry=True, of=ASLEEP_HEADER),
+        _reply(_TRIED, 503, json_body("ServiceUnavailable", unavailable), retry=True),
+        _reply(_BROKEN, 502, INSTANCE_ENDED, of=ORIGINAL_PATH),
         _reply(_AWAY, 503, json_body("ServiceUnavailable", unavailable), retry=True),
         _reply(["NR"], 404, json_body("NotFound", "There is nothing at this address.")),
     ]
+
+
+def _refusal(status: int) -> Document:
+    """Of a request that the server was to refuse, where no server runs."""
+    refused = {"name": REFUSED_STATUS, "string_match": {"exact": str(status)}}
+    reply = _reply(_AWAY, status, "")
+    reply["filter"] = {"and_filter": {"filters": [reply["filter"], {"header_filter": {"header": refused}}]}}
+    reply["body_format_override"]["text_format_source"] = {"inline_string": f"%REQ({REFUSED_BODY})%\n"}
+    return reply
 
 
 def _reply(flags: list[str], status: int, body: str, retry: bool = False, of: str = "") -> Document:

@@ -17,12 +17,21 @@ from collections.abc import Mapping, Sequence
 
 from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError, invalid
-from smalt.arm.ids import ResourceId
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.endpoint_keys import KEY
 from smalt.gateway.clusters import SERVER, SERVICES, cluster_name
-from smalt.gateway.documents import CONFIG, EXTENSION, Document, json_body
-from smalt.gateway.listener import ASLEEP_HEADER, JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, ROUTES
+from smalt.gateway.documents import CONFIG, EXTENSION, Document
+from smalt.gateway.listener import ASLEEP_HEADER, REFUSED_BODY, REFUSED_STATUS, ROUTES
+from smalt.gateway.refused import (
+    ANONYMOUS_S,
+    answer,
+    header_is,
+    path_of,
+    set_header,
+    strangers,
+    token_filter,
+    unknown_endpoint,
+)
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 START_S = 600.0  # so long a request waits for an instance of a deployment that has none
@@ -30,12 +39,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 MILLION = 1_000_000
 SHORTEST_S, LONGEST_S = 0.001, 86_400.0  # of a request: Envoy counts in milliseconds, and takes 0 for "without end"
 MOST_AT_ONCE = 1_000_000
-REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
 SERVER_RETRIES = 40  # with the back-off below about 20 s: a server that restarts is waited for
 IDEMPOTENT = "GET|HEAD|OPTIONS"
 SENT, LOST = "connect-failure,refused-stream", "connect-failure,refused-stream,reset"
 SILENT_BODY_S = 10.0  # of a body for a deployment that does not go on, beyond the time that an answer may take
-ANONYMOUS_S = 60.0  # for the whole of a request without a token, key, signature or cookie: its body, and the answer
 OAUTH = "/[^/]+/oauth2(/v2\\.0)?/[a-z]+"
 
 
@@ -76,7 +83,7 @@ def route_configuration(endpoints: Mapping[str, Sequence[Document]], services: S
                 "header_name": ":path",
             },
         },
-        "prefix_match_map": {"map": {"/endpoints/": _action([_unknown_endpoint()]), **prefixes}},
+        "prefix_match_map": {"map": {"/endpoints/": _action(unknown_endpoint()), **prefixes}},
     }
     return {
         "@type": f"{CONFIG}route.v3.RouteConfiguration",
@@ -178,13 +185,13 @@ def endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
         "No valid deployments to route to. Please check that the endpoint has at least one deployment with positive "
         f"weight values or use a deployment specific header to route (endpoint '{endpoint.name}')."
     )
-    found = _refusals(endpoint)
+    found = strangers(endpoint)
     for name in names:
-        found.append(_deployment_route(endpoint, by_name[name], {"headers": [_header(DEPLOYMENT_HEADER, name)]}))
+        found.append(_deployment_route(endpoint, by_name[name], {"headers": [header_is(DEPLOYMENT_HEADER, name)]}))
     present = {"headers": [{"name": DEPLOYMENT_HEADER, "present_match": True}]}
-    found.append(_answer(endpoint, present, 404, json_body("DeploymentNotFound", wrong_name)))
+    found += answer(endpoint, present, 404, "DeploymentNotFound", wrong_name)
     found += _shares(endpoint, by_name)
-    found.append(_answer(endpoint, {}, 404, json_body("NoValidDeployment", no_traffic)))
+    found += answer(endpoint, {}, 404, "NoValidDeployment", no_traffic)
     return found
 
 
@@ -225,11 +232,11 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
     asleep: Document = {}
     held: Document = {}
     if deployment.asleep:
-        asleep["request_headers_to_add"] = [_set(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
+        asleep["request_headers_to_add"] = [set_header(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
         held["retry_policy"] = _server_retries(LOST)  # as for a replica that is killed: none is lost
     timeout_s = deployment.timeout_s + (START_S if deployment.asleep else 0)
     return {
-        "match": _match(endpoint, condition),
+        "match": path_of(endpoint, condition),
         "route": {
             "cluster": cluster_name(endpoint.name, deployment.name),
             "timeout": f"{timeout_s:.3f}s",
@@ -242,16 +249,17 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
         "tracing": {"random_sampling": {"numerator": 100}},
         "request_headers_to_remove": ["authorization", "cookie"],  # no key and no browser session for the user's script
         "response_headers_to_remove": ["set-cookie"],  # its origin is the platform's
-        "response_headers_to_add": [_set("azureml-model-deployment", deployment.name)],
-    } | _filters(endpoint)
+        "response_headers_to_add": [set_header("azureml-model-deployment", deployment.name)],
+    } | token_filter(endpoint)
 
 
 def _replica_retries() -> Document:
     """Another replica for what one could not take.
 
-    `reset` includes requests that a replica had in hand when it was killed, so that none is lost. Twice, since the
-    second may be one that is drained at that moment; no more, so that a request which itself kills replicas (out of
-    memory, say) takes three of them at most.
+    `reset` includes what a replica had in hand when it was killed, so that none is lost, but for what it had said that
+    it has begun with (102): Envoy repeats nothing behind an answer, be it of 1xx, and passes none of those on. So a
+    request which itself kills replicas (out of memory, say) takes one of them. Twice, since the second may be one that
+    is drained at that moment.
     """
     return {
         "retry_on": "connect-failure,refused-stream,reset",
@@ -264,98 +272,6 @@ def _replica_retries() -> Document:
         ],
         "host_selection_retry_max_attempts": 5,
         "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
-    }
-
-
-def _refusals(endpoint: EndpointRoute) -> list[Document]:
-    """401 for every request that has neither a key nor a token of the audience. With no key at all: for every request.
-
-    403 for a good token whose scope is not the endpoint's workspace, nor anything above it.
-    """
-    conditions: Document = {
-        "headers": [_header("authorization", f"Bearer {key}", invert=True) for key in endpoint.keys]
-    }
-    audiences = endpoint.jwt_audience.split()
-    message = "Send 'Authorization: Bearer' with a key of this endpoint"
-    if audiences:
-        message = f"Send 'Authorization: Bearer' with a valid access token for {audiences[0]}"
-        spellings = [spelling for one in audiences for spelling in (one.rstrip("/"), one.rstrip("/") + "/")]
-        conditions["dynamic_metadata"] = [_claim_is_not("aud", spellings)]
-    found = [
-        _answer(endpoint, conditions, 401, json_body("Unauthorized", f"{message}: it is missing, wrong or expired."))
-    ]
-    found[0]["response_headers_to_add"].append(
-        _set("WWW-Authenticate", f'Bearer realm="{endpoint.name}", error="invalid_token"')
-    )
-    if audiences and endpoint.ended:
-        gone: Document = {"dynamic_metadata": [_claim_is("oid", endpoint.ended)], "headers": conditions["headers"]}
-        text = "The identity of this access token was deleted."
-        found.append(_answer(endpoint, gone, 401, json_body("ExpiredAuthenticationToken", text)))
-    if audiences and endpoint.workspace:
-        elsewhere: Document = {"dynamic_metadata": [_claim_is_not("smalt_scope", _scopes_above(endpoint.workspace))]}
-        elsewhere["headers"] = conditions["headers"]  # a key opens in any case
-        text = f"The identity of this access token is limited to a scope that the endpoint '{endpoint.name}' is not in."
-        found.append(_answer(endpoint, elsewhere, 403, json_body("AuthorizationFailed", text)))
-    return found
-
-
-def _scopes_above(workspace: str) -> list[str]:
-    """'' (everything), and the keys of the workspace and of all that it is in."""
-    id_ = ResourceId.parse(workspace)
-    return ["", id_.key, *(one.key for one in id_.ancestors)]
-
-
-def _claim_is_not(claim: str, values: Sequence[str]) -> Document:
-    """Fits where the filter found no good token, or one whose `claim` is none of `values`."""
-    return _claim_is(claim, values) | {"invert": True}
-
-
-def _claim_is(claim: str, values: Sequence[str]) -> Document:
-    """Fits where the filter found a good token, and its `claim` is one of `values`."""
-    wanted = [{"string_match": {"exact": one}} for one in dict.fromkeys(values)]
-    return {
-        "filter": JWT_FILTER,
-        "path": [{"key": JWT_METADATA}, {"key": claim}],
-        "value": wanted[0] if len(wanted) == 1 else {"or_match": {"value_matchers": wanted}},
-    }
-
-
-def _answer(endpoint: EndpointRoute, condition: Document, status: int, body: str) -> Document:
-    return {
-        "match": _match(endpoint, condition),
-        "direct_response": {"status": status, "body": {"inline_string": body}},
-        "response_headers_to_add": [_set("Content-Type", "application/json")],
-    } | _filters(endpoint)
-
-
-def _match(endpoint: EndpointRoute, condition: Document) -> Document:
-    return {"prefix": f"/endpoints/{endpoint.name}/", "case_sensitive": False} | condition  # the tree has the spellings
-
-
-def _filters(endpoint: EndpointRoute) -> Document:
-    if not endpoint.jwt_audience:
-        return {}
-    config = {"@type": f"{EXTENSION}filters.http.jwt_authn.v3.PerRouteConfig", "requirement_name": JWT_REQUIREMENT}
-    return {"typed_per_filter_config": {JWT_FILTER: config}}
-
-
-def _header(name: str, value: str, invert: bool = False) -> Document:
-    matcher: Document = {"name": name, "string_match": {"exact": value}}
-    return matcher | {"invert_match": True, "treat_missing_header_as_empty": True} if invert else matcher
-
-
-def _set(name: str, value: str) -> Document:
-    return {"header": {"key": name, "value": value}, "append_action": REPLACE}
-
-
-def _unknown_endpoint() -> Document:
-    message = (
-        "There is no endpoint at this address; a scoring URI is /endpoints/{name}/score, with the name as it was given."
-    )
-    return {
-        "match": {"prefix": "/"},
-        "direct_response": {"status": 404, "body": {"inline_string": json_body("EndpointNotFound", message)}},
-        "response_headers_to_add": [_set("Content-Type", "application/json")],
     }
 
 
@@ -395,5 +311,6 @@ def _server_route(condition: Document, retry_on: str, most_s: float = 0) -> Docu
             "retry_policy": _server_retries(retry_on),
             **limit,
         },
-        "request_headers_to_add": [_set("x-forwarded-host", "%REQ(:AUTHORITY)%")],
+        "request_headers_to_add": [set_header("x-forwarded-host", "%REQ(:AUTHORITY)%")],
+        "request_headers_to_remove": [REFUSED_STATUS, REFUSED_BODY],  # the gateway alone writes them
     }

@@ -20,14 +20,17 @@ IN_FLIGHT = "/stats?usedonly&filter=" + quote(r"^cluster\.[^/]+/[^/]+/\d+\.upstr
 _ACTIVE = re.compile(r"^cluster\.([^/]+)/([^/]+)/\d+\.upstream_rq_(?:pending_)?active: (\d+)$", re.MULTILINE)
 _LINE = re.compile(
     r"envoy_cluster_upstream_(rq|rq_time_bucket|rq_time_sum|rq_body_size_sum|rs_body_size_sum|cx_active|cx_total"
-    r"|rq_timeout|rq_active_overflow|rq_pending_overflow)\{([^}]*)\} ([\d.e+]+)"
+    r"|rq_timeout|rq_active_overflow|rq_pending_overflow|rq_pending_failure_eject|rq_retry|rq_retry_limit_exceeded"
+    r"|cx_destroy_remote_with_active_rq)"
+    r"\{([^}]*)\} ([\d.e+]+)"
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def question(names: str = ALL) -> str:
     """What to ask Envoy's admin socket; `names`: an expression for those under which clusters count."""
-    what = r"(rq_([1-5]\d\d|time|body_size|timeout|(active|pending)_overflow)|rs_body_size|cx_(active|total))"
+    counts = r"[2-5]\d\d|timeout|(active|pending)_overflow|pending_failure_eject|retry|retry_limit_exceeded"
+    what = rf"(rq_({counts}|time|body_size)|rs_body_size|cx_(active|total|destroy_remote_with_active_rq))"
     return "/stats/prometheus?usedonly&filter=" + quote(rf"^cluster\.({names})\.upstream_{what}$")
 
 
@@ -71,6 +74,8 @@ def _read(values: dict[str, float]) -> Traffic:
         connected=values.get("cx_total", 0.0),
         overflows=values.get("rq_active_overflow", 0.0) + values.get("rq_pending_overflow", 0.0),
         timeouts=values.get("rq_timeout", 0.0),
+        broken=values.get("rq_pending_failure_eject", 0.0) + values.get("cx_destroy_remote_with_active_rq", 0.0),
+        repeated=values.get("rq_retry", 0.0) + values.get("rq_retry_limit_exceeded", 0.0),
     )
 
 

@@ -32,7 +32,7 @@ from smalt.store.spread import GROWTH
 from smalt.store.tables import resource
 
 _CODE = "="  # before an answer's status: bounds are plain numbers
-_REFUSED = {"overflows": ("503", "429"), "timeouts": ("504", "408")}  # as the gateway counts, and as clients read it
+_OVERFLOW, _TIMEOUT, _BROKEN = "429", "408", "502"  # as clients read what the gateway answers
 _FAILED, _MODEL_FAILED = "424", "500"  # the scoring script failed: what clients read, and the script's own status
 _UNAVAILABLE = "503"  # no instance has answered, or none whose model is loaded
 Points = dict[tuple[Key, int], Point]
@@ -144,6 +144,8 @@ def _counters(one: Traffic) -> dict[str, float]:
         "connected": one.connected,
         "overflows": one.overflows,
         "timeouts": one.timeouts,
+        "broken": one.broken,
+        "repeated": one.repeated,
         **{f"{bound:g}": count for bound, count in one.buckets.items()},
     }
 
@@ -153,10 +155,9 @@ def _points(scope: str, new: Counters, took_s: float) -> list[tuple[Key, Point]]
     found: list[tuple[Key, Point]] = []
     rest = dict(new)
     codes = {name.removeprefix(_CODE): rest.pop(name) for name in new if name.startswith(_CODE)}
-    for name, (counted, read) in _REFUSED.items():
-        if refused := min(rest.pop(name, 0.0), codes.get(counted, 0.0)):
-            codes[counted] -= refused
-            found.append(_answers(scope, read, refused, ""))
+    for status, count in _of_the_gateway(rest, codes).items():
+        if count:
+            found.append(_answers(scope, status, count, ""))
     for code, count in codes.items():
         if count:
             found.append(_answers(scope, code, count, _of_the_model(code)))
@@ -169,6 +170,18 @@ def _points(scope: str, new: Counters, took_s: float) -> list[tuple[Key, Point]]
         point = Point(count, total, min(buckets) / GROWTH, max(buckets), total / count, buckets)
         found.append((Key(scope, LATENCY.name), point))
     return found
+
+
+def _of_the_gateway(rest: dict[str, float], codes: dict[str, float]) -> dict[str, float]:
+    """How often the gateway itself answered, by the status that clients read; taken out of `rest`, and out of `codes`,
+    where it is counted as 503 or 504: a timeout only where the replica had not said that it works on the request."""
+    overflows = min(rest.pop("overflows", 0.0), codes.get("503", 0.0))
+    timeouts = rest.pop("timeouts", 0.0)
+    broken = max(rest.pop("broken", 0.0) - rest.pop("repeated", 0.0), 0.0)
+    for counted, count in (("503", overflows), ("504", timeouts)):
+        if counted in codes:
+            codes[counted] = max(codes[counted] - count, 0.0)
+    return {_OVERFLOW: overflows, _TIMEOUT: timeouts, _BROKEN: broken}
 
 
 def _answers(scope: str, code: str, count: float, of_the_model: str) -> tuple[Key, Point]:

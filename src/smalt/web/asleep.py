@@ -22,13 +22,14 @@ from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
 from smalt.arm.scale import wake
 from smalt.arm.threads import Threads
 from smalt.auth.certificates import gateway_context
-from smalt.gateway.listener import ASLEEP_HEADER
+from smalt.gateway.listener import ASLEEP_HEADER, INSTANCE_ENDED
 from smalt.gateway.routes import START_S
 from smalt.kinds.serving import scaling
 from smalt.kinds.serving.place import addresses_here
 from smalt.settings import Settings
 from smalt.store import resources
 from smalt.store.resources import Row
+from smalt.web.refusals import after_the_body
 
 _THREADS = 4
 _PAUSE_S = 0.05
@@ -56,6 +57,7 @@ class AsleepApp:
         self._threads = Threads(_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        receive, send = after_the_body(scope, receive, send)
         request = Request(scope, receive)
         wanted = request.headers.get(ASLEEP_HEADER, "")
         if wanted:
@@ -142,6 +144,9 @@ async def _passed_on(request: Request, address: Address, settings: Settings) -> 
     except httpx.ConnectError:
         await client.aclose()
         raise
+    except (httpx.RemoteProtocolError, httpx.ReadError):  # it had the request in hand: given to nobody else
+        await client.aclose()
+        return Response(INSTANCE_ENDED, 502, media_type="application/json")
     except (httpx.HTTPError, ClientDisconnect) as error:
         await client.aclose()
         return _unavailable(f"The instance that came up does not answer: {str(error)[:200]}")

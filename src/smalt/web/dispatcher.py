@@ -14,6 +14,7 @@ from smalt.tracking.dataplane.history import HistoryApp
 from smalt.tracking.edge.app import TrackingApp
 from smalt.web.nodes import NodesApp
 from smalt.web.refusals import after_the_body
+from smalt.web.refused import RefusedApp
 from smalt.web.registries import RegistryApp
 from smalt.web.visits import VisitApp
 
@@ -54,6 +55,9 @@ class Dispatcher:
                 await app(scope, receive, send)
                 return
         receive, send = after_the_body(scope, receive, send)
+        if RefusedApp.handles(scope):
+            await RefusedApp()(scope, receive, send)
+            return
         if RegistryApp.handles(scope["path"]):  # which has its own way with what is behind that address
             await self.registries(scope, receive, send)
             return

@@ -2,13 +2,15 @@
 
 `python replica.py unix:PATH|HOST:PORT NAME [STATUS]`. It answers every request with what it received; `?sleep=S` first waits, `?hold=1` waits for
 a request to /release, `?status=N` sets the status, else it is STATUS (but for `/`, the
-health check); a 424 says that the scoring script failed. Prints "ready" once it listens.
+health check); a 424 says that the scoring script failed. `?begin=1` says first that it works on the request (102), `?die=1` ends it without an answer.
+A refusal that the gateway asks for is given as the server does. Prints "ready" once it listens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -63,6 +65,11 @@ async def answer(
         seen["count"] += 1
     if url.path == "/release":
         released.set()
+    if "begin" in query:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await writer.drain()
+    if "die" in query:
+        os._exit(1)
     if "hold" in query:
         await released.wait()
     if "sleep" in query:
@@ -71,6 +78,8 @@ async def answer(
     report["spelled"] = spelled
     body = json.dumps(report).encode()
     status = query.get("status", "200" if url.path == "/" else status)
+    if refused := headers.get("x-smalt-refused"):
+        status, body = refused, headers["x-smalt-refusal"].encode()
     failed = "x-ms-run-function-failed: True\r\n" if status == "424" else ""
     head = f"HTTP/1.1 {status} X\r\n{failed}X-Spelled-So: 1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + (b"" if method == "HEAD" else body))

@@ -231,6 +231,8 @@ def test_a_server_that_stays_away_is_a_503_that_clients_retry(site: Site) -> Non
     assert answer.status == 503 and answer.headers["retry-after"] == "1"
     assert answer.json["error"]["code"] == "ServiceUnavailable"
     assert 5 < time.monotonic() - began < 45
+    refused = client.ask("POST", "/endpoints/nobody/score", b"x" * (64 << 10))
+    assert refused.status == 404 and refused.json["error"]["code"] == "EndpointNotFound"
     client.close()
 
 

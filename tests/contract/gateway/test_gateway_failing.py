@@ -68,3 +68,20 @@ def test_what_fails_by_its_input_and_what_is_refused_sets_nobody_aside(site: Sit
         statuses(client, "mixed", 8)  # each of them has one
     assert set_aside(site, "mixed") == 0
     client.close()
+
+
+def alive(site: Site, *names: str) -> list[str]:
+    there = {one.args[3]: one.poll() is None for one in site.processes}  # type: ignore[index]
+    return [name for name in names if there[name]]
+
+
+def test_what_a_replica_has_begun_is_given_to_no_other(site: Site) -> None:
+    """A request that takes its replica down takes no second one, and its client is told."""
+    site.put(endpoint("poison", {"blue": 100}, {"blue": [site.replica(name)[0] for name in ("first", "second")]}))
+    client = site.client()
+    answer = client.score("poison", "/score?begin=1&die=1")
+    assert answer.status == 502 and answer.json["error"]["code"] == "InstanceEnded"
+    assert "retry-after" not in answer.headers and answer.headers["azureml-model-deployment"] == "blue"
+    (survivor,) = alive(site, "first", "second")
+    assert client.score("poison", "/score?begin=1").json["name"] == survivor
+    client.close()

@@ -16,7 +16,7 @@ from gateway_site import KEY, Site, endpoint
 
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
-from smalt.gateway import listener, routes
+from smalt.gateway import listener, refused, routes
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.settings import Settings
 
@@ -35,6 +35,7 @@ def site() -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listener, "IDLE_S", IDLE_S)
         patch.setattr(routes, "ANONYMOUS_S", ANONYMOUS_S)
+        patch.setattr(refused, "ANONYMOUS_S", ANONYMOUS_S)
         patch.setattr(routes, "SILENT_BODY_S", IDLE_S)
         made = Site(settings, tokens, EnvoyGateway(settings, tokens))
         made.gateway.write_bootstrap()
@@ -122,6 +123,24 @@ def test_a_request_under_way_is_not_an_idle_connection(site: Site) -> None:
             slow.sendall(b"x")
         slow.sendall(b"x" * 47)
         assert slow.recv(12).endswith(b" 200")
+
+
+def test_a_large_body_is_read_before_its_refusal(site: Site) -> None:
+    """Envoy would close the connection under a client that sends all of it first."""
+    client, body = site.client(), b"x" * (50 << 20)
+    asked = [("ep", "wrong", "blue", 401), ("ep", KEY, "red", 404), ("unknown", KEY, "blue", 404)]
+    for name, key, deployment, status in asked:
+        for pieces in (body, iter([body])):  # of a length that is told, and in chunks
+            headers = {"Authorization": f"Bearer {key}", "azureml_model_deployment": deployment}
+            answer = client.ask("POST", f"/endpoints/{name}/score", pieces, 20, **headers)
+            assert answer.status == status and answer.headers["content-type"] == "application/json"
+            assert "error" in answer.json and ("www-authenticate" in answer.headers) == (status == 401)
+    client.close()
+
+
+def test_half_of_a_large_body_without_a_key_is_a_408(site: Site) -> None:
+    with begin(site, "/endpoints/ep/score", length=1 << 20) as half:
+        assert half.recv(12).endswith(b" 408")
 
 
 def test_half_a_request_to_an_endpoint_without_its_key_is_refused_at_once(site: Site) -> None:

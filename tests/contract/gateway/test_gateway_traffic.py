@@ -120,3 +120,19 @@ def ask_alone(site: Site, endpoint: str, path: str) -> int:
         return client.score(endpoint, path).status
     finally:
         client.close()
+
+
+def test_what_was_begun_counts_once_and_what_broke_is_told_from_what_was_repeated(site: Site) -> None:
+    blue, process = site.replica("broken")
+    site.put(endpoint("broken", {"blue": 100}, {"blue": [blue]}, timeout_s=0.5))
+    client = site.client()
+    assert client.score("broken", "/score?begin=1").status == 200
+    assert client.score("broken", "/score?begin=1&hold=1").status == 408
+    assert client.score("broken", "/score?begin=1&die=1").status == 502
+    process.wait()
+    one = only(site, "broken")
+    assert one.codes == {"200": 1} and one.timeouts == 1 and (one.broken, one.repeated) == (1, 0)
+    assert client.score("broken").status == 503
+    one = only(site, "broken")
+    assert one.codes == {"200": 1, "503": 1} and one.broken - one.repeated == 1
+    client.close()

@@ -193,6 +193,23 @@ def test_what_is_cut_off_leaves_no_connection(harness: Harness, monkeypatch: pyt
     assert [one.is_closed for one in clients] == [True]
 
 
+def test_an_instance_that_ends_with_a_request_in_hand_is_told_and_nobody_else_gets_it(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def end(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+
+    caller = Caller(harness)
+    monkeypatch.setattr(asleep, "_transport", lambda *_: httpx.MockTransport(end))
+    monkeypatch.setattr(AsleepApp, "_awake", _awake)
+    caller.run()
+    assert (caller.answer.status_code, caller.answer.json()["error"]["code"]) == (502, "InstanceEnded")
+    assert len(seen) == 1 and "retry-after" not in caller.answer.headers
+
+
 def test_an_instance_that_ends_again_and_again_is_told_to_who_waits(sleeping: Harness) -> None:
     caller = Caller(sleeping)
     caller.start()

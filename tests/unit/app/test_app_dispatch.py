@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from smalt.gateway.listener import REFUSED_BODY, REFUSED_STATUS
 from smalt.web.dispatcher import Dispatcher
 
 PARTS = (
@@ -90,3 +91,33 @@ def test_a_conversation_is_refused_before_its_other_side_has_ended(path: str) ->
     scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": []}
     asyncio.run(Dispatcher(**parts)(scope, receive, send))
     assert seen == [409]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "answered"),
+    [
+        ("/endpoints/ep/score", b"401", 401),
+        ("/endpoints/ep/score", b"200", None),
+        ("/endpoints/ep/score", b"", None),
+        ("/subscriptions/s", b"401", None),
+    ],
+)
+def test_what_the_gateway_refuses_gets_its_answer(path: str, status: bytes, answered: int | None) -> None:
+    seen: list[Any] = []
+
+    async def pass_on(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 299, "headers": []})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        seen.append(message)
+
+    parts: dict[str, Any] = dict.fromkeys(PARTS, pass_on)
+    headers = [(REFUSED_STATUS.encode(), status), (REFUSED_BODY.encode(), b'{"error": 1}')]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": headers}
+    asyncio.run(Dispatcher(**parts)(scope, receive, send))
+    assert seen[0]["status"] == (answered or 299)
+    if answered:
+        assert seen[1]["body"] == b'{"error": 1}' and (b"content-type", b"application/json") in seen[0]["headers"]

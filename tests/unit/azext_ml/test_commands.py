@@ -356,3 +356,15 @@ def test_a_job_that_is_not_there_is_3(
     assert run(["job", verb, "-n", "no", *more], server, monkeypatch, tmp_path) == 3
     said = capsys.readouterr()
     assert said.err.startswith("ERROR: (ResourceNotFound)") and not said.out
+
+
+def test_the_credentials_of_an_endpoint_are_what_opens_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class SignedIn(Server):
+        def token(self, audience: str) -> str:
+            return f"for {audience}"
+
+    server = SignedIn({"onlineEndpoints/ep": {"properties": {"authMode": "AADToken"}}})
+    assert run(["online-endpoint", "get-credentials", "-n", "ep"], server, monkeypatch, tmp_path) == 0
+    assert json.loads(capsys.readouterr().out) == {"accessToken": "for https://ml.azure.com"}

@@ -23,7 +23,7 @@ from smalt.gateway.clusters import SCRIPT_FAILED, Trust, deployment_cluster
 from smalt.gateway.crowds import Room
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.gateway.listener import addresses
+from smalt.gateway.listener import REFUSED_STATUS, addresses
 from smalt.gateway.routes import check, endpoint_routes, route_configuration, service_hosts
 from smalt.settings import Settings
 
@@ -129,11 +129,14 @@ def test_every_route_of_an_endpoint_stands_behind_its_refusal() -> None:
     ):
         own = endpoint_routes(one)
         assert {route["match"]["prefix"] for route in own} == {"/endpoints/ep/"}
-        assert own[0]["direct_response"]["status"] == 401
-        assert all("route" not in route for route in own[:1])
-        assert {"route", "direct_response"} & set(own[-1])
+        assert own[0]["direct_response"]["status"] == own[2]["direct_response"]["status"] == 401
+        assert own[2]["match"].get("headers", []) == own[0]["match"]["headers"][:-1]
+        assert {one["header"]["key"]: one["header"]["value"] for one in own[1]["request_headers_to_add"]}[
+            REFUSED_STATUS
+        ] == "401"
+        assert "direct_response" in own[-1]
         assert own[-1]["match"].keys() == {"prefix", "case_sensitive"}  # nothing falls through to the server
-    closed = endpoint_routes(endpoint(keys=()))[0]
+    closed = endpoint_routes(endpoint(keys=()))[2]
     assert closed["match"].get("headers", []) == [] and "dynamic_metadata" not in closed["match"]
 
 
@@ -163,7 +166,8 @@ def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
     found = endpoint_routes(
         endpoint(traffic={"slow": 50, "fast": 50}, deployments=(slow, deployment("fast", "unix:/f", timeout_s=0.25)))
     )
-    assert {route["route"]["cluster"]: route["route"]["timeout"] for route in found if "route" in route} == {
+    deployments = [route["route"] for route in found if "route" in route and route["route"]["cluster"] != "server"]
+    assert {one["cluster"]: one["timeout"] for one in deployments} == {
         "ep/slow": "90.500s",
         "ep/fast": "0.250s",
     }
@@ -185,7 +189,9 @@ def test_a_path_meets_the_routes_of_its_endpoint_and_of_no_other() -> None:
     assert set(tree) == {"/endpoints/", *spellings, "/endpoints/Mixed/", "/endpoints/mixed/"}
     assert listed(tree["/endpoints/ep-7/"]) == endpoint_routes(many[7])
     assert listed(tree["/endpoints/Mixed/"]) == listed(tree["/endpoints/mixed/"])
-    assert [one["direct_response"]["status"] for one in listed(tree["/endpoints/"])] == [404]
+    nowhere = listed(tree["/endpoints/"])
+    assert [one["direct_response"]["status"] for one in nowhere if "direct_response" in one] == [404, 404]
+    assert clusters_of(nowhere) == {"server"}
 
 
 @pytest.mark.parametrize(

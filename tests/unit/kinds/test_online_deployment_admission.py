@@ -143,3 +143,18 @@ def test_the_environment_is_planned_once_when_the_deployment_is_admitted(
     come_up(ready)
     assert state(ready) == "Succeeded" and planned == [True]
     assert "smalt" not in ready.get(BLUE).json()
+
+
+def test_what_an_endpoint_is_not_opened_by_is_neither_given_nor_renewed(ready: Harness) -> None:
+    """A token of an endpoint with keys would open nothing, nor would new keys of one without."""
+
+    def asked(name: str, body: Any = None) -> tuple[int, str]:
+        answer = ready.send("POST", f"{ENDPOINT}/{name}", body)
+        return answer.status_code, answer.json()["error"]["target"] if answer.status_code == 400 else ""
+
+    assert asked("token") == (400, "authMode")
+    for mode in ("AMLToken", "AADToken"):
+        ready.put(ENDPOINT, {"properties": {"authMode": mode}})
+        ready.settle()
+        assert asked("listKeys") == asked("regenerateKeys", {"keyType": "Primary"}) == (400, "authMode")
+        assert asked("token")[0] == (200 if mode == "AMLToken" else 400)

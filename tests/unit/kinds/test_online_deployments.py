@@ -45,6 +45,8 @@ def test_a_patch_says_who_takes_traffic_and_nobody_else_does(ready: Harness) -> 
     changed = ready.send("PATCH", ENDPOINT, {"properties": {"traffic": {}}})
     assert changed.json()["properties"] | {"traffic": {}, "description": "d"} == changed.json()["properties"]
     assert ready.send("PATCH", ENDPOINT, {"properties": {"traffic": {"green": 100}}}).status_code == 400
+    twice = ready.send("PATCH", ENDPOINT, {"properties": {"traffic": {"blue": 50, "BLUE": 50}}})
+    assert twice.status_code == 400 and "named 2 times" in twice.text
     assert ready.send("PATCH", ENDPOINT, {"properties": {"traffic": "none"}}).status_code == 400
     assert ready.send("PATCH", ENDPOINT, {"properties": "none"}).status_code == 400
 
@@ -69,6 +71,7 @@ def test_a_replica_is_told_its_model_and_code_by_name(ready: Harness) -> None:
     assert task.server.model and ready.blobs.exists(*task.server.model)
     assert task.code is None or ready.blobs.size(*task.code.below(task.server.script)) is not None
     assert task.ready and task.ready.path == "/ready"
+    assert task.live and task.live.path == "/health", "one that hangs is replaced, also where no probe is set"
 
 
 def test_its_stages_can_be_read_with_their_times(ready: Harness) -> None:

@@ -109,6 +109,10 @@ envoy_cluster_upstream_cx_total{envoy_cluster_name="churn/blue/1a2b"} 7
 envoy_cluster_upstream_rq_active_overflow{envoy_cluster_name="churn/blue/1a2b"} 2
 envoy_cluster_upstream_rq_pending_overflow{envoy_cluster_name="churn/blue/1a2b"} 3
 envoy_cluster_upstream_rq_timeout{envoy_cluster_name="churn/blue/1a2b"} 4
+envoy_cluster_upstream_rq_pending_failure_eject{envoy_cluster_name="churn/blue/1a2b"} 6
+envoy_cluster_upstream_cx_destroy_remote_with_active_rq{envoy_cluster_name="churn/blue/1a2b"} 3
+envoy_cluster_upstream_rq_retry{envoy_cluster_name="churn/blue/1a2b"} 5
+envoy_cluster_upstream_rq_retry_limit_exceeded{envoy_cluster_name="churn/blue/1a2b"} 3
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="1"} 0
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="5"} 30
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="10"} 40
@@ -116,7 +120,7 @@ envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="churn/blue/1a2b",le="+
 envoy_cluster_upstream_rq_time_sum{envoy_cluster_name="churn/blue/1a2b"} 150.5
 envoy_cluster_upstream_rq_time_count{envoy_cluster_name="churn/blue/1a2b"} 42
 """
-    counted = Traffic({"200": 40, "503": 2}, 150.5, {5: 30, 10: 10, 20: 2}, 480, 3, 7, 5, 4)
+    counted = Traffic({"200": 40, "503": 2}, 150.5, {5: 30, 10: 10, 20: 2}, 480, 3, 7, 5, 4, 9, 8)
     assert traffic(said) == {("churn", "blue"): {"1a2b": counted}}
 
 
@@ -210,6 +214,20 @@ def test_what_the_gateway_refused_has_the_status_that_clients_read_and_none_of_t
     assert {one["metadatavalues"][0]["value"] for one in found} == {"424", "500"}
     rate = metrics(harness, BLUE, "NewConnectionsPerSecond")["NewConnectionsPerSecond"]
     assert rate["unit"] == "CountPerSecond" and filled(rate, "average")[-1] == pytest.approx(2, rel=0.01)
+
+
+def test_what_a_replica_had_begun_with_is_counted_though_the_gateway_counts_no_status(
+    harness: Harness, recorder: Recorder
+) -> None:
+    answers = Answers(harness.platform, recorder, "here")
+    one = Traffic({"200": 7, "503": 1, "504": 1}, 1.0, {}, timeouts=3, broken=6, repeated=4)
+    harness.gateway.counted = ("1", {("churn", "blue"): {"m": one}})
+    answers.look()
+    answers.look()
+    counted = {
+        dict(key.labels)["statusCode"]: point.sum for key, point in recorder.totals() if key.name == "RequestsPerMinute"
+    }
+    assert counted == {"200": 7, "503": 1, "408": 3, "502": 2}
 
 
 def test_statuses_bytes_and_connections_of_answers(harness: Harness, recorder: Recorder) -> None:

@@ -85,6 +85,25 @@ def test_series_are_told_apart_by_what_is_asked(harness: Harness, collector: Col
     assert filled(green["RequestsPerMinute"], "total") == [2]
 
 
+def test_the_first_of_many_series_and_all_of_the_time_in_one_value(harness: Harness, collector: Collector) -> None:
+    codes = {"200": 50, "404": 7, "424": 9, "503": 3}
+    harness.gateway.counted = ("1 2", {("churn", "blue"): {"m": answered(69, **codes)}})
+    collector.collect()
+    apart = {"$filter": "statusCode eq '*'", "interval": "FULL", "aggregation": "Total,Count"}
+
+    def shown(**more: str) -> list[tuple[str, float]]:
+        lines = metrics(harness, ENDPOINT, "RequestsPerMinute", **apart, **more)["RequestsPerMinute"]["timeseries"]
+        assert all(len(line["data"]) == 1 and line["data"][0]["count"] for line in lines)
+        return [(line["metadatavalues"][0]["value"], line["data"][0]["total"]) for line in lines]
+
+    assert sum(total for _, total in shown()) == 69
+    assert shown(top="2") == [("200", 50), ("424", 9)]
+    assert shown(top="2", orderby="sum asc") == [("503", 3), ("404", 7)]
+    assert [code for code, _ in shown(orderby="Average desc")] == ["200", "424", "404", "503"]
+    unchecked = {"$filter": "color eq '*'", "ValidateDimensions": "false"}
+    assert metrics(harness, ENDPOINT, "RequestLatency", **unchecked)["RequestLatency"]["timeseries"] == []
+
+
 def test_what_a_job_uses(harness: Harness, collector: Collector) -> None:
     submit(harness)
     harness.settle()
@@ -208,6 +227,12 @@ def test_what_a_run_logs_is_there_under_its_jobs_id(recorder: Recorder) -> None:
         ("timespan=2026-01-02T00:00:00Z/2026-01-01T00:00:00Z", "timespan"),
         ("interval=PT90S", "interval"),
         ("interval=fast", "interval"),
+        ("top=0", "top"),
+        ("top=many", "top"),
+        ("orderby=Median", "orderby"),
+        ("orderby=Total sideways", "orderby"),
+        ("$filter=color eq '*'", "$filter"),
+        ("$filter=instanceId eq 'a' and statusCod eq '200'", "$filter"),
         ("aggregation=Median", "aggregation"),
         ("$filter=a or b", "$filter"),
         ("$filter=statusCode eq '200' or deployment eq 'blue'", "$filter"),

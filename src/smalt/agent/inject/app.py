@@ -27,6 +27,7 @@ from .workers import Job, Pool
 HEADER_LIMIT = 100
 STUCK_GRACE_S = 30
 CHECK_S = 0.25  # how late a scoring timeout may be in threads that have no alarm signal
+FROM_ENVOY = "x-envoy-expected-rq-timeout-ms"  # Envoy gives a request to another instance until it is told not to
 NOT_FOUND = (
     "The requested URL was not found on the server. If you entered the URL manually please check your spelling "
     "and try again."
@@ -131,9 +132,11 @@ class App:
             self._reply(request, connection, _loading(), ids)
             return
         job = Job(request, request.arrived + self._timeout_s)
+        if FROM_ENVOY in request.headers and self._pool.scorer.once:
+            job.tell = connection.processing()
 
         def reply(outcome: Outcome) -> None:
-            job.answered = True
+            job.ends()
             self._deadlines.pop(job, None)
             self.metrics.in_flight -= 1
             self.metrics.scored(outcome.status, outcome.failed, time.perf_counter() - request.arrived)

@@ -9,7 +9,9 @@ that are gone is what an overloaded server can least afford.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import re
+import socket
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -25,6 +27,11 @@ PIPELINE_BYTES = 256 * 1024  # what a client may send ahead while its request is
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _NO_BODY = {204, 304}
+_PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+_AT_ONCE = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
+# With the interpreter's lock held: a worker that let go of it here would wait for the HTTP thread before each request.
+_send = ctypes.PyDLL(None).send
+_send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class Request:
@@ -182,6 +189,15 @@ class Connection(asyncio.Protocol):
             self._advance()
         elif len(self._buffer) > PIPELINE_BYTES:
             self._transport.pause_reading()
+
+    def processing(self) -> Callable[[], None] | None:
+        """What sends a 102 for the request that is being answered, from any thread, before its answer. None where its
+        client is too old for one, or has not taken the answer before; else there is room for so few bytes."""
+        request, own = self._answering, self._transport.get_extra_info("socket")
+        if request is None or not request.chunks or own is None or self._transport.get_write_buffer_size():
+            return None
+        number = own.fileno()
+        return lambda: _send(number, _PROCESSING, len(_PROCESSING), _AT_ONCE)
 
     def send(self, response: Response) -> None:
         request = self._answering

@@ -71,6 +71,7 @@ class MlflowScorer:
         self._max_rows = max_batch_rows
         self._logger = logger
         self.max_requests = MAX_REQUESTS if rows is not None else 1
+        self.once = rows is None  # nothing is known then of what a call does
 
     def swagger_schemas(self) -> tuple[Any, Any]:
         return self._predictor.swagger_schemas()

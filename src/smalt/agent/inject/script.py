@@ -71,6 +71,7 @@ class ScriptScorer:
     """A loaded script. `score` answers one request at a time (`max_requests`)."""
 
     max_requests = 1
+    once = True
 
     def __init__(self, module: ModuleType, rawhttp: RawHttp, logger: logging.Logger) -> None:
         self._logger = logger

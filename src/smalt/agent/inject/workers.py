@@ -21,9 +21,10 @@ from .outcome import Outcome, ScoringTimeout
 
 class Scorer(Protocol):
     """The model. `score` gets one to `max_requests` requests and returns as many outcomes, in their order; it raises
-    only ScoringTimeout."""
+    only ScoringTimeout. `once`: what it has begun with must not be given to another instance, should this one die."""
 
     max_requests: int
+    once: bool
 
     def score(self, requests: list[Request]) -> list[Outcome]: ...
 
@@ -36,9 +37,10 @@ class Alarm(Protocol):
 
 class Job:
     """One request on its way through a worker. `answered` is set in the HTTP thread alone; `taken` and `ended`
-    (time.perf_counter()) by the worker, before it hands the job back. `begin` and `more` are for answers in pieces."""
+    (time.perf_counter()) by the worker, before it hands the job back. `begin` and `more` are for answers in pieces;
+    `tell`, where there is one, says to the client that the model is called with it."""
 
-    __slots__ = ("answered", "begin", "deadline", "ended", "more", "reply", "request", "taken")
+    __slots__ = ("_lock", "answered", "begin", "deadline", "ended", "more", "reply", "request", "taken", "tell")
 
     def __init__(self, request: Request, deadline: float) -> None:
         self.request = request
@@ -46,8 +48,22 @@ class Job:
         self.reply: Callable[[Outcome], None] = lambda outcome: None
         self.begin: Callable[[Outcome], None] = lambda outcome: None
         self.more: Callable[[bytes, Callable[[], None]], None] = lambda piece, taken: taken()
+        self.tell: Callable[[], None] | None = None
         self.answered = False
         self.taken = self.ended = request.arrived
+        self._lock = threading.Lock()
+
+    def begins(self) -> None:
+        """In a worker's thread, before the model is called. Nothing is told of what is answered."""
+        if self.tell is not None:
+            with self._lock:
+                if not self.answered:
+                    self.tell()
+
+    def ends(self) -> None:
+        """In the HTTP thread, before the answer."""
+        with self._lock:
+            self.answered = True
 
 
 class SignalAlarm:
@@ -115,6 +131,8 @@ class Worker:
             if batch is None:
                 return
             taken = time.perf_counter()
+            for job in batch:
+                job.begins()
             outcomes = self._call(batch)
             ended = time.perf_counter()
             for job in batch:

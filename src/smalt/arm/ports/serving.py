@@ -63,9 +63,11 @@ class Traffic:
 
     `codes`: how many answers had each status (200, 424, …), as the proxy counts: 503 for those that it refused since
     too many waited (`overflows`; the client reads 429), 504 for those that took too long (`timeouts`; the client reads
-    408). `sum_ms`: how long all took together; `buckets`: upper bound in ms → how many took between it and the one
-    before; `sum_bytes`: of the bodies of requests and answers; `connections`: how many there are to its replicas now;
-    `connected`: how many there have been.
+    408) where the replica had not said that it works on them. `broken`: attempts without a connection, or whose
+    connection ended before the end of an answer; `repeated`: those of them that were made again, or counted as 503
+    after the last. For the rest clients read 502, and no status is counted. `sum_ms`: how long all took together;
+    `buckets`: upper bound in ms → how many took between it and the one before; `sum_bytes`: of the bodies of requests
+    and answers; `connections`: how many there are to its replicas now; `connected`: how many there have been.
     """
 
     codes: Mapping[str, int]
@@ -76,6 +78,8 @@ class Traffic:
     connected: float = 0.0
     overflows: float = 0.0
     timeouts: float = 0.0
+    broken: float = 0.0
+    repeated: float = 0.0
 
 
 # By (endpoint, deployment) and, below that, by the make whose counters they are: each begins at nothing.

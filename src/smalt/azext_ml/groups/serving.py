@@ -29,6 +29,8 @@ def _credentials(connection: Connection, name: str) -> Any:
     mode = str(connection.get(path)["properties"].get("authMode"))
     if mode.lower() == "key":
         return connection.send("POST", f"{path}/listKeys").body
+    if mode.lower() == "aadtoken":
+        return {"accessToken": connection.token(_AAD)}
     return connection.send("POST", f"{path}/token").body
 
 
@@ -58,12 +60,8 @@ def _invoke(
         connection.get(f"{path}/deployments/{deployment_name}")
     if not endpoint.get("scoringUri"):
         raise MLError(f"The endpoint {name} has no address yet.")
-    mode = str(endpoint["authMode"]).lower()
-    if mode == "aadtoken":
-        secret = connection.token(_AAD)
-    else:
-        given = _credentials(connection, name)
-        secret = given["primaryKey"] if mode == "key" else given["accessToken"]
+    given = _credentials(connection, name)
+    secret = given["primaryKey"] if "primaryKey" in given else given["accessToken"]
     headers = {"azureml-model-deployment": deployment_name} if deployment_name else {}
     return connection.score(endpoint["scoringUri"], secret, Path(request_file).read_bytes(), headers)
 

@@ -5,31 +5,26 @@ https://learn.microsoft.com/rest/api/monitor/metrics/list (2018-01-01 and later)
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
 
 from sqlalchemy import Connection
 
-from smalt.arm.durations import seconds_of
 from smalt.arm.envelope import timestamp
-from smalt.arm.errors import invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.instances import COMPUTES
 from smalt.arm.kind import EXTENDS, Document, Kind, Request
 from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
 from smalt.arm.runs import JOBS
+from smalt.kinds.insights.metrics_asked import AGGREGATIONS, DEPLOYMENT, PERCENTILE, Asked
+from smalt.kinds.insights.metrics_asked import asked as read_asked
 from smalt.metrics.names import EACH, INSTANCE, KNOWN, LATENCY, OF_COMPUTES, OF_DEPLOYMENTS, OF_JOBS, Metric
 from smalt.settings import REGION
 from smalt.store import resources, series
 from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
 
 INSIGHTS = "Microsoft.Insights"
-DEPLOYMENT = "deployment"  # by which every metric of an endpoint is told apart
 _OF_KINDS: Mapping[str, Sequence[Metric]] = {
     ENDPOINTS: OF_DEPLOYMENTS,
     DEPLOYMENTS: OF_DEPLOYMENTS,
@@ -37,51 +32,13 @@ _OF_KINDS: Mapping[str, Sequence[Metric]] = {
     COMPUTES: OF_COMPUTES,
 }
 Labels = tuple[tuple[str, str], ...]
-_SPAN_S = 3600.0
-_MOST_POINTS = 11_000
-PERCENTILE = re.compile(rf"{LATENCY.name}_P({'|'.join(map(str, EACH))})", re.IGNORECASE)
-_TERM = re.compile(r"\(*\s*(\w+)\s+eq\s+'((?:[^']|'')*)'\s*\)*", re.IGNORECASE)
-_JOINED = re.compile(r"\s+(and|or)\s+(?=\(*\s*\w+\s+\w+\s+')", re.IGNORECASE)
-_AGGREGATIONS = {one.lower(): one for one in ("Average", "Count", "Minimum", "Maximum", "Total")}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """`labels`: label → its values, or '*': a series for each value of it, where there may be several."""
-
-    names: Sequence[str]
-    since: int
-    until: int
-    interval_s: int
-    interval: str
-    aggregations: Sequence[str]
-    labels: Mapping[str, tuple[str, ...]]
-    now: float
-
-    @property
-    def by_minute(self) -> bool:
-        """Whether minutes are read: longer intervals are of hours. But what minutes had, of something that is counted,
-        only they can say, as long as they are kept."""
-        if self.interval_s % HOUR:
-            return True
-        each = {"Minimum", "Maximum"} & set(self.aggregations)
-        counted = any(name in KNOWN and KNOWN[name].total for name in self.names)
-        return bool(each) and counted and self.since >= self.now - KEPT_S[MINUTE]
-
-    def minutes(self, at: int) -> int:
-        """So many the interval that begins then has until now."""
-        return max(math.ceil((min(at + self.interval_s, self.until, int(self.now) + 1) - at) / MINUTE), 1)
-
-    @property
-    def times(self) -> range:
-        return range(self.since, self.until, self.interval_s)
 
 
 def _list(request: Request) -> tuple[int, Any]:
     of = request.id.holder
     with request.platform.database.read() as connection:
-        known = [name for _, name in defined(connection, of)]
-    asked = _asked(request, known)
+        known = defined(connection, of)
+    asked = read_asked(request, known)
     grain = MINUTE if asked.by_minute else HOUR
     wanted = sorted({LATENCY.name if PERCENTILE.fullmatch(name) else name for name in asked.names})
     with request.platform.database.read() as connection:
@@ -146,11 +103,14 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
             split[apart].setdefault(begin, Point()).merge(point)
     if not split and not any(_splits(values) for values in asked.labels.values()):
         split[()] = {}
+    kept = sorted(split)
+    if asked.most is not None or asked.order is not None:
+        kept = _first(split, asked, metric, percentile)
     if metric.total:
         sums = {apart: {at: point.sum for at, point in points.items()} for apart, points in each.items()}
-        shown = [_counted(apart, points, asked, sums.get(apart, {})) for apart, points in sorted(split.items())]
+        shown = [_counted(apart, split[apart], asked, sums.get(apart, {})) for apart in kept]
     else:
-        shown = [_timeseries(apart, points, asked, percentile) for apart, points in sorted(split.items())]
+        shown = [_timeseries(apart, split[apart], asked, percentile) for apart in kept]
     return {
         "id": f"{id_}/providers/{INSIGHTS}/metrics/{name}",
         "type": f"{INSIGHTS}/metrics",
@@ -160,6 +120,21 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
         "errorCode": "Success",
         "timeseries": shown,
     }
+
+
+def _first(
+    split: Mapping[Labels, Mapping[int, Point]], asked: Asked, metric: Metric, percentile: re.Match[str] | None
+) -> list[Labels]:
+    """The series that are asked for of many, in their order; without one those with the most come first."""
+    name, greatest = asked.order or (asked.aggregations[0], True)
+    part = int(percentile[1]) / 100 if percentile else None
+    ranks: dict[Labels, float] = {}
+    for apart, points in split.items():
+        whole = Point()
+        for point in points.values():
+            whole.merge(point)
+        ranks[apart] = whole.sum if metric.total and name != "Count" else _values(whole, part).get(name, 0.0)
+    return sorted(ranks, key=lambda one: (-ranks[one] if greatest else ranks[one], one))[: asked.most]
 
 
 def _apart(labels: Mapping[str, str], asked: Mapping[str, tuple[str, ...]]) -> Labels | None:
@@ -225,82 +200,6 @@ def _values(point: Point | None, part: float | None) -> dict[str, float]:
     return every
 
 
-def _asked(request: Request, known: Sequence[str]) -> Asked:
-    """`known`: the metrics that the resource has. Raises ArmError(400)."""
-    query = {name.lower(): value for name, value in request.query.items()}
-    given = [one.strip() for one in query.get("metricnames", "").split(",") if one.strip()] or known[:1]
-    spelled = {name.lower(): name for name in known}
-    if unknown := [one for one in given if one.lower() not in spelled]:
-        message = f"metricnames: there is no metric '{unknown[0][:100]}' here; there are: {', '.join(known) or 'none'}."
-        raise invalid(message, "metricnames")
-    names = [spelled[one.lower()] for one in given]
-    since, until = _span(query.get("timespan", ""), request.now)
-    interval = query.get("interval") or "PT1M"
-    interval_s = int(seconds_of(interval, MINUTE, "interval"))
-    if interval_s < MINUTE or interval_s % MINUTE:
-        raise invalid(
-            f"interval: '{interval}' is not a number of whole minutes; write PT1M, PT5M, PT1H, P1D.", "interval"
-        )
-    since -= since % interval_s
-    if (until - since) / interval_s > _MOST_POINTS:
-        raise invalid(f"timespan: it has more than {_MOST_POINTS} intervals of {interval}.", "timespan")
-    asked = [one.strip() for one in query.get("aggregation", "").split(",") if one.strip()]
-    for one in asked:
-        if one.lower() not in _AGGREGATIONS:
-            raise invalid(f"aggregation: '{one}' is none of {', '.join(_AGGREGATIONS.values())}.", "aggregation")
-    first = KNOWN.get(names[0]) if names else None
-    default = ["Total"] if first is not None and first.total else ["Average"]
-    aggregations = [_AGGREGATIONS[one.lower()] for one in asked] or default
-    return Asked(
-        names, since, until, interval_s, interval, aggregations, _labels(query.get("$filter", "")), request.now
-    )
-
-
-def _span(text: str, now: float) -> tuple[int, int]:
-    """`FROM/TO`, two times (of UTC, where they do not say), or a duration that ends now; else the last hour.
-
-    `az` escapes it twice.
-    """
-    begin, _, end = (text := unquote(text)).partition("/")
-    try:
-        if not text:
-            return int(now - _SPAN_S), int(now) + 1
-        if not end:
-            return int(now - min(seconds_of(text, 0, "timespan"), KEPT_S[HOUR])), int(now) + 1
-        since, until = (int(_moment(one).timestamp()) for one in (begin, end))
-    except (ValueError, OverflowError):
-        raise invalid(f"timespan: '{text[:100]}' is not FROM/TO, two times in ISO 8601.", "timespan") from None
-    if since >= until:
-        raise invalid(f"timespan: '{text[:100]}' ends before it begins.", "timespan")
-    return max(since, int(now - KEPT_S[HOUR])), until
-
-
-def _moment(text: str) -> datetime:
-    found = datetime.fromisoformat(text.replace(" ", "+"))
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _labels(text: str) -> dict[str, tuple[str, ...]]:
-    """`$filter`: LABEL eq 'VALUE', joined by `and`, values of one label by `or`; '*' for each value there is."""
-    found: dict[str, tuple[str, ...]] = {}
-    label, joined = "", "and"
-    for term in _JOINED.split(text.strip()) if text.strip() else []:
-        if term.lower() in ("and", "or"):
-            joined = term.lower()
-            continue
-        match = _TERM.fullmatch(term)
-        if match is None or (joined == "or" and match[1].lower() != label):
-            raise invalid(
-                f"$filter: {term[:100]!r} is not read here; write LABEL eq 'VALUE', joined by 'and', values of one"
-                " label by 'or'.",
-                "$filter",
-            )
-        label = match[1].lower()
-        value = match[2].replace("''", "'")
-        found[label] = (*found.get(label, ()), value) if joined == "or" else (value,)
-    return found
-
-
 def _time(at: float) -> str:
     return timestamp(at).replace(".000000Z", "Z")
 
@@ -331,7 +230,7 @@ def _definition(id_: ResourceId, metric: Metric, name: str) -> Document:
         "displayDescription": metric.title,
         "unit": metric.unit,
         "primaryAggregationType": "Total" if metric.total else "Average",
-        "supportedAggregationTypes": list(_AGGREGATIONS.values()),
+        "supportedAggregationTypes": list(AGGREGATIONS),
         "metricAvailabilities": [
             {"timeGrain": "PT1M", "retention": f"P{KEPT_S[MINUTE] / 86_400:.0f}D"},
             {"timeGrain": "PT1H", "retention": f"P{KEPT_S[HOUR] / 86_400:.0f}D"},

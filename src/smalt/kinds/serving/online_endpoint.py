@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -124,6 +125,12 @@ def _check_traffic(connection: Connection, request: Request, properties: Mapping
                         f"{path}.{name}: deployment '{name}' is {state} and cannot take traffic yet.", f"{path}.{name}"
                     )
                 )
+        spelled = Counter(name.lower() for name in shares)
+        errors += [
+            invalid(f"{path}.{name}: deployment '{name}' is named {count} times.", f"{path}.{name}")
+            for name, count in spelled.items()
+            if count > 1
+        ]
         total = sum(shares.values())
         if field == "traffic" and total not in (0, 100):
             errors.append(invalid(f"{path}: the shares add up to {total}; they must add up to 0 or 100.", path))
@@ -189,12 +196,15 @@ def _view(platform: Platform, row: Row) -> Document:
     }
 
 
+def _need_mode(row: Row, mode: str, otherwise: str) -> None:
+    """Raises ArmError(400)."""
+    if (own := row.properties.get("authMode")) != mode:
+        raise invalid(f"Endpoint '{row.name}' uses {own}: {otherwise}.", "authMode")
+
+
 def _list_keys(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
-    if row.properties.get("authMode") != "Key":
-        raise invalid(
-            f"Endpoint '{row.name}' uses {row.properties.get('authMode')}, not keys; ask for a token.", "authMode"
-        )
+    _need_mode(row, "Key", "it has no keys; ask for a token")
     with request.platform.database.read() as connection:
         found = request.platform.secrets.of(connection, row.id)
     return 200, {"primaryKey": found.get("primaryKey"), "secondaryKey": found.get("secondaryKey")}
@@ -203,6 +213,7 @@ def _list_keys(request: Request, row: Row | None) -> tuple[int, Any]:
 def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
     """A new key, in force at the gateway when the operation ends; the other key goes on to work."""
     assert row is not None
+    _need_mode(row, "Key", "it has no keys to replace")
     which = str(request.body.get("keyType") or "").lower()
     if which not in ("primary", "secondary"):
         raise invalid(f"keyType: '{request.body.get('keyType')}' is not Primary or Secondary.", "keyType")
@@ -224,6 +235,8 @@ def _regenerate(request: Request, row: Row | None) -> tuple[int, Any]:
 
 def _token(request: Request, row: Row | None) -> tuple[int, Any]:
     assert row is not None
+    elsewhere = "list its keys" if row.properties.get("authMode") == "Key" else "sign in for Azure Machine Learning"
+    _need_mode(row, "AMLToken", f"no token of its own opens it; {elsewhere}")
     platform = request.platform
     if (serves := platform.servers.url_of(row.home)) != platform.servers.url:
         raise conflict(f"Endpoint '{row.name}' is served by {serves}: ask there for its tokens.", "name")

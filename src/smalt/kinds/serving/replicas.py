@@ -257,7 +257,7 @@ def tasks(
             workspace=workspace.key,
             hostname=name,
             ready=_probe(readiness, "/ready"),
-            live=_probe(liveness, "/health") if liveness else None,
+            live=_probe(liveness, "/health"),
             gpus=None if indices is None or (name in machines and not there[name].gpus) else list(indices),
         )
         for name, indices in missing.items()
@@ -275,10 +275,11 @@ def _ref(kept: Sequence[str] | None) -> Ref | None:
 
 
 def _probe(given: Mapping[str, Any] | None, path: str) -> Probe:
+    """Where nothing is given, as Azure has it."""
     values = given or {}
     return Probe(
         path=path,
-        initial_delay_s=seconds_of(values.get("initialDelay"), 0),
+        initial_delay_s=seconds_of(values.get("initialDelay"), 10),
         period_s=seconds_of(values.get("period"), 10),
         timeout_s=seconds_of(values.get("timeout"), 2),
         failure_threshold=int(values.get("failureThreshold") or 30),
