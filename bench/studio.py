@@ -146,9 +146,7 @@ def turned(page: Page, link: str) -> float:
 
 def drawn(page: Page, address: str) -> float:
     """Until the line of `loss` is on the page."""
-    ready(page, address)
-    page.wait_for_selector("s-chart[label=loss] canvas")
-    return page.evaluate("performance.now()")
+    return studio_large.on_screen(page, address, "document.querySelector('s-chart[label=loss] canvas')")
 
 
 def requested(page: Page, address: str) -> float:

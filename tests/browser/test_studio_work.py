@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from live.platform import HOME, Platform
 
 pytestmark = pytest.mark.e2e
-LEAVES = "mkdir -p outputs/deep; printf 'a,b\\n1,<b>two</b>\\n' > outputs/deep/table.csv; echo one; echo a Needle here; echo end"
+LEAVES = "mkdir -p outputs/deep; printf 'k;v\\n\\344\\37722;1\\n' > outputs/deep/latin.csv; printf 'a,b\\n1,<b>two</b>\\n' > outputs/deep/table.csv; echo one; echo a Needle here; echo end"
 
 
 def log(platform: Platform, job: str, auc: float, depth: int) -> None:
@@ -89,6 +89,9 @@ def test_files_are_looked_at_and_a_log_is_searched(platform: Platform, studio: P
     studio.goto(f"{platform.url}/studio/jobs/work-0?tab=artifacts&path=outputs/deep")
     studio.get_by_role("link", name="table.csv").click()
     expect(studio.locator("s-file td").nth(1)).to_have_text("<b>two</b>")
+    studio.get_by_role("link", name="latin.csv").click()
+    expect(studio.locator("s-file td").first).to_have_text("äÿ22")
+    expect(studio.locator("s-file")).to_contain_text("2 of 2 columns. Read as Windows-1252.")
     studio.get_by_role("link", name="Logs").click()
     expect(studio.get_by_role("log")).to_contain_text("end")
     studio.get_by_label("Search all of it").fill("needle")

@@ -149,11 +149,11 @@ def test_an_environment_says_how_its_builds_stand(site: FilesSite) -> None:
     builder = site.harness.environments
     builder.build_at_once = False
     page = shown(site, "/environments/mine/1")
-    assert "not built yet" in page and "&lt;b&gt;x&lt;/b&gt;" in page and 'hx-trigger="every' not in page
+    assert "not built yet" in page and "&lt;b&gt;x&lt;/b&gt;" in page and "data-again" not in page
     site.submit("train-1", environmentId="azureml:mine:1")
     site.harness.settle()
     page = shown(site, "/environments/mine/1")
-    assert 'data-state="Creating"' in page and 'hx-trigger="every' in page
+    assert 'data-state="Creating"' in page and 'data-again="2000"' in page
     key = site.harness.get(f"{WORKSPACE}/environments/mine/versions/1/builds").json()["jobs"]["key"]
     site.harness.blobs.write(Ref(*builder.log(key)), b"Resolving <b>numpy</b>")
     assert "Resolving &lt;b&gt;numpy" in shown(site, "/environments/mine/1", tab="log")

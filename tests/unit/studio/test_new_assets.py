@@ -24,6 +24,53 @@ ENVIRONMENT = "/studio/environments/new"
 COMPONENT = "/studio/components/new"
 BATCH = "/studio/batch-endpoints/new"
 PIP = {"name": "tools", "packages": "pip", "requirements": "six==1.16.0  # old\n\n# all\nattrs\n", "python": "3.11"}
+PIPELINE = """\
+type: pipeline
+name: twice
+display_name: Twice
+inputs:
+  rate:
+    type: number
+    default: 0.1
+outputs:
+  model:
+    type: uri_folder
+jobs:
+  first:
+    type: command
+    component: azureml:train:1
+    inputs:
+      rate: ${{parent.inputs.rate}}
+    outputs:
+      model: ${{parent.outputs.model}}
+  second:
+    type: command
+    component: azureml:train:2
+    inputs:
+      rate: 0.5
+"""
+PARALLEL = f"""\
+type: parallel
+name: by_files
+inputs:
+  files:
+    type: uri_folder
+outputs:
+  rows:
+    type: uri_file
+input_data: ${{{{inputs.files}}}}
+mini_batch_size: "10"
+partition_keys: [store]
+task:
+  type: run_function
+  code: azureml:{WORKSPACE}/codes/c0de/versions/1
+  entry_script: score.py
+  environment: {CURATED}
+  append_row_to: ${{{{outputs.rows}}}}
+retry_settings:
+  max_retries: 2
+  timeout: 60
+"""
 MODEL = {"endpoint": "nightly", "deployment": "blue", "model": "churn-model:1", "environment": CURATED,
          "code": f"{WORKSPACE}/codes/c0de/versions/1", "script": "score.py", "default": "yes"}  # fmt: skip
 
@@ -102,8 +149,44 @@ def test_a_component_of_yaml_is_checked_and_made_and_made_again(site: StudioSite
     assert "/components/train/2" in site.send_form(COMPONENT, token, {"yaml": text}, AS_SCRIPT).json()["to"]
     taken = site.send_form(COMPONENT, token, {"yaml": EXAMPLE + "version: 1\n"}, AS_SCRIPT).json()
     assert taken["status"] in (409, 412), taken
-    other = site.send_form(COMPONENT, token, {"yaml": "type: sweep\n"}, AS_SCRIPT).json()
-    assert "az ml component create" in other["message"]
+    for kind, said in (("spark", "az ml component create"), ("sweep", "its trial is a component")):
+        other = site.send_form(COMPONENT, token, {"yaml": f"type: {kind}\n"}, AS_SCRIPT).json()
+        assert said in other["message"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("twice", PIPELINE), ("by_files", PARALLEL)])
+def test_a_component_of_steps_or_of_mini_batches_is_what_the_official_client_makes_of_it(
+    site: StudioSite, tmp_path: Path, name: str, text: str
+) -> None:
+    for version in ("1", "2"):
+        step = {"type": "command", "command": "echo ${{inputs.rate}}", "environment": CURATED}
+        step |= {"inputs": {"rate": {"type": "number"}}, "outputs": {"model": {"type": "uri_folder"}}}
+        site.harness.put(f"{WORKSPACE}/components/train/versions/{version}", {"properties": {"componentSpec": step}})
+    token = form_token(site.open(COMPONENT).text)
+    assert site.send_form(f"{COMPONENT}/check", token, {"yaml": text}, AS_SCRIPT).json() == {"faults": []}
+    assert f"/components/{name}/1" in site.send_form(COMPONENT, token, {"yaml": text}, AS_SCRIPT).json()["to"]
+    ours = site.harness.get(f"{WORKSPACE}/components/{name}/versions/1").json()["properties"]["componentSpec"]
+    theirs: Any = load_component(_written(tmp_path, yaml.safe_load(text)))._to_rest_object().properties.component_spec
+    assert _alike(ours, theirs) == _alike(theirs, ours)
+    assert "New version" in site.open(f"/studio/components/{name}/1").text
+    as_it_was = site.open(COMPONENT, {**HERE, "from": f"{name}:1"}).text
+    again = unescape(as_it_was.partition('aria-label="YAML">')[2].partition("</textarea>")[0])
+    to = str(site.send_form(COMPONENT, token, {"yaml": again}, AS_SCRIPT).json()["to"]).partition("?")[0]
+    made = site.harness.get(f"{WORKSPACE}/components/{name}/versions/{to.rpartition('/')[2]}").json()["properties"]
+    assert {**made["componentSpec"], "version": "1"} == ours
+
+
+def test_what_is_wrong_in_a_component_has_its_line(site: StudioSite) -> None:
+    token = form_token(site.open(COMPONENT).text)
+    for text, line, said in (
+        (PIPELINE.replace("azureml:train:2", "./train.yml"), 21, "register it"),
+        (PARALLEL.replace("  entry_script: score.py\n", ""), 12, "entry_script: this is missing"),
+        (PARALLEL.replace("append_row_to", "append_rows"), 17, "Did you mean"),
+        (PARALLEL.replace("input_data: ${{inputs.files}}\n", ""), 1, "input_data: this is missing"),
+    ):
+        answer = site.send_form(f"{COMPONENT}/check", token, {"yaml": text}, AS_SCRIPT).json()
+        (fault,) = answer["faults"]
+        assert fault["line"] == line and said in fault["message"], answer
 
 
 def test_a_model_is_put_behind_a_batch_endpoint(site: StudioSite) -> None:
@@ -146,3 +229,10 @@ def _written(folder: Path, document: Mapping[str, Any]) -> Path:
     file = folder / "file.yml"
     file.write_text(dump(document))
     return file
+
+
+def _alike(one: Any, other: Any) -> Any:
+    """What both say, in one spelling: neither what only one has, nor how ids are written."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {name: _alike(one[name], other[name]) for name in sorted(one.keys() & other.keys() - {"_source"})}
+    return str(one).removeprefix("azureml:")

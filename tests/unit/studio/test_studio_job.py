@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html import unescape
 from urllib.parse import urlencode
 
 import pytest
@@ -87,6 +89,25 @@ def test_a_text_is_found_in_all_of_a_log(left: StudioSite, monkeypatch: pytest.M
         assert left.open("/studio/jobs/train-1/search", {**asked, **wrong}).status_code == status, wrong
     left.allowed = False
     assert left.open("/studio/jobs/train-1/search", asked).status_code == 403
+
+
+def test_a_page_says_which_logs_there_are_and_how_long_the_one_is_that_is_read_first(left: StudioSite) -> None:
+    account = left.harness.row(WORKSPACE).status["account"]
+    left.harness.blobs.write(Ref(account, "azureml", 'ExperimentRun/dcid.train-1/user_logs/a"b.txt'), b"12345")
+    for asked, first, size in (({}, "user_logs/std_log.txt", 95), ({"file": "user_logs/a\"b.txt"}, "user_logs/a\"b.txt", 5),
+                               ({"file": "gone"}, "user_logs/std_log.txt", 95)):  # fmt: skip
+        page = left.open("/studio/jobs/train-1", {**HERE, "tab": "logs", **asked}).text
+        told = re.search(r'data-there="([^"]*)"', page)
+        assert told is not None
+        there = json.loads(unescape(told[1]))
+        assert (there["first"], there["size"]) == (first, size)
+        assert there["files"][first].startswith("/") and len(there["files"]) == 2
+
+
+def test_a_job_without_a_log_has_none(site: StudioSite) -> None:
+    site.submit("train-1")
+    page = site.open("/studio/jobs/train-1", {**HERE, "tab": "logs"}).text
+    assert "&#34;first&#34;: null" in page and "&#34;files&#34;: {}" in page
 
 
 def test_charts_are_smoothed_and_logarithmic_by_the_url(site: StudioSite) -> None:

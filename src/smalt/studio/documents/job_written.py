@@ -55,12 +55,16 @@ def written(job: Mapping[str, Any]) -> Document | None:
 def _is_writable(properties: Mapping[str, Any]) -> bool:
     """Whether `written` says all that was asked for: not of some steps and identities."""
     identity = {name: value for name, value in part(properties, "identity").items() if value is not None}
-    steps = [snakes(one) for one in part(properties, "jobs").values() if one]
-    return (
-        identity in ({}, *({"identityType": one} for one in _IDENTITIES))
-        and not any(value for step in steps for name, value in step.items() if _is_lost(name))
-        and all(snakes(part(step, "limits")).keys() <= {"timeout", "job_limits_type"} for step in steps)
-    )
+    known = identity in ({}, *({"identityType": one} for one in _IDENTITIES))
+    return known and steps(part(properties, "jobs")) is not None
+
+
+def steps(jobs: Mapping[str, Any]) -> Document | None:
+    """Of a pipeline or of its component. None: one has something that is not written here, so it would be lost."""
+    given = {name: snakes(one) for name, one in jobs.items() if one}
+    lost = any(value for step in given.values() for name, value in step.items() if _is_lost(name))
+    timed = all(snakes(part(step, "limits")).keys() <= {"timeout", "job_limits_type"} for step in given.values())
+    return {name: _step(one) for name, one in given.items()} if timed and not lost else None
 
 
 def _services(properties: Mapping[str, Any]) -> Document:
@@ -138,12 +142,11 @@ def _pipeline(properties: Mapping[str, Any]) -> Document:
             settings[name] = _compute(settings[name])
     return {
         "settings": snakes(settings),
-        "jobs": {name: _step(one) for name, one in part(properties, "jobs").items() if one},
+        "jobs": steps(part(properties, "jobs")),
     }
 
 
-def _step(given: Mapping[str, Any]) -> Document:
-    step = snakes(given)
+def _step(step: Mapping[str, Any]) -> Document:
     timeout = part(step, "limits").get("timeout")
     found: Document = {
         "type": step.get("type") or "command",

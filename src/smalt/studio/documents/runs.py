@@ -19,8 +19,8 @@ def runs(found: Sent, document: Mapping[str, Any], code: str, path: Path = ()) -
     """`code`: as of `job_sent.sent`."""
     given: Document = {
         "command": text(found, document, "command", path, needed=True),
-        "environmentId": _environment(found, document, path),
-        "codeId": _code(found, document, code, path),
+        "environmentId": environment_id(found, document, path),
+        "codeId": code_id(found, document, code, path),
         "environmentVariables": fields.texts(found, document, "environment_variables", path),
         "resources": fields.resources(found, document, path),
         "distribution": fields.distribution(found, document, path),
@@ -28,7 +28,8 @@ def runs(found: Sent, document: Mapping[str, Any], code: str, path: Path = ()) -
     return {name: value for name, value in given.items() if value not in (None, {}, "")}
 
 
-def _code(found: Sent, document: Mapping[str, Any], code: str, path: Path) -> str:
+def code_id(found: Sent, document: Mapping[str, Any], code: str, path: Path) -> str:
+    """`code`: as of `job_sent.sent`."""
     place = text(found, document, "code", path)
     if not place or fields.is_elsewhere(place):
         return place
@@ -37,7 +38,8 @@ def _code(found: Sent, document: Mapping[str, Any], code: str, path: Path) -> st
     return code
 
 
-def _environment(found: Sent, document: Mapping[str, Any], path: Path) -> str:
+def environment_id(found: Sent, document: Mapping[str, Any], path: Path) -> str:
+    """Of a name, or of an image and packages, which become an environment without a name."""
     given = document.get("environment")
     if not isinstance(given, dict):
         return text(found, document, "environment", path, needed=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +19,7 @@ from smalt.studio.files.browser import browsed
 from smalt.studio.files.place import of_version
 from smalt.studio.files.reading import Files
 from smalt.studio.pages.assets import lineage, named
+from smalt.studio.pages.commit import page_of
 from smalt.studio.pages.job_files import files_of, local
 from smalt.studio.pages.job_shell import ways_in
 from smalt.studio.pages.job_use import USES
@@ -47,6 +50,7 @@ AXES = {"step": "step", "relative": "time since its start", "time": "time"}
 CHILDREN = 50
 PARAMETERS = 200
 HISTORY = 30
+FIRST_LOGS = ("user_logs/std_log.txt", "logs/azureml/executionlogs.txt", "azureml-logs/hyperdrive.txt")
 
 
 async def show(visit: Visit) -> Response:
@@ -132,10 +136,7 @@ async def mlflow(visit: Visit) -> Response:
 
 
 async def logs(visit: Visit) -> Response:
-    """The job's logs by name, each with a link of this origin that reads it (in pieces, by `Range`); and its status."""
-    details = await visit.api.get(_run(visit, "/details"))
-    files = {name: local(url) for name, url in details["logFiles"].items()}
-    return JSONResponse({"status": details["status"], "files": files}, headers=HEADERS)
+    return JSONResponse(await _logs_of(visit), headers=HEADERS)
 
 
 async def prioritise(visit: Visit) -> Response:
@@ -164,7 +165,24 @@ async def restore(visit: Visit) -> Response:
 
 
 async def _logs(visit: Visit, document: Document) -> Document:
-    return {"file": visit.http.query_params.get("file", "")}
+    """With the size of the one that is shown, so that a browser reads its end at once."""
+    there, asked = await _logs_of(visit), visit.http.query_params.get("file", "")
+    if first := asked if asked in there["files"] else there["first"]:
+        with suppress(Refused):  # gone meanwhile, or of a name that is no path: the browser asks for it by itself
+            file = await visit.api.get(f"{_path(visit)}/file", {"path": first})
+            there |= {"first": first, "size": file["size"]}
+    return {"file": asked, "there": json.dumps(there)}
+
+
+async def _logs_of(visit: Visit) -> Document:
+    """The job's status; its logs by name, each with a link of this origin that reads it (in pieces, by `Range`).
+
+    `first`: the one to show, if there is any.
+    """
+    details = await visit.api.get(_run(visit, "/details"))
+    files = {name: local(url) for name, url in details["logFiles"].items()}
+    first = next((name for name in FIRST_LOGS if name in files), next(iter(files), None))
+    return {"status": details["status"], "files": files, "first": first}
 
 
 async def _origin(visit: Visit, document: Document) -> Document:
@@ -179,6 +197,7 @@ async def _origin(visit: Visit, document: Document) -> Document:
         "made": made,
         "lock": sorted(part(made["environment"], "lock").items()),
         "warnings": warnings,
+        "commit": page_of(part(made, "git")),
         "environment": _asset(visit, made["environment"].get("id")),
         "to": visit.link,
         "browser": await browsed(visit, _files(visit, made["code"])) if _is_id(made.get("code")) else None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from urllib.parse import quote
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.arm.threads import Threads
-from smalt.store.document import Document
+from smalt.store.document import Document, part
 from smalt.studio.documents import component_sent
 from smalt.studio.documents.fields import Sent, in_file
+from smalt.studio.documents.job_written import steps
 from smalt.studio.documents.written import Faulty, Written, dump, read
 from smalt.studio.pages.assets import next_version
 from smalt.studio.pages.rehearsed import rehearse
@@ -29,8 +32,7 @@ async def show(visit: Visit) -> Response:
         one = visit.workspace.child("components", name).child("versions", version or "1")
         spec = (await visit.api.get(str(one)))["properties"]["componentSpec"]
         written = {key: value for key, value in spec.items() if key not in ("version", "_source")}
-        ids = {key: in_file(str(spec[key])) for key in ("code", "environment") if spec.get(key)}
-        text = dump({**written, **ids})
+        text = dump({**written, **_as_in_file(name, spec)})
     return page("new_component.html", visit, yaml=text, origin=name)
 
 
@@ -86,6 +88,22 @@ async def _ready(visit: Visit, document: Written) -> tuple[Sent, str]:
             400, "InvalidComponent", "A name and a version have letters, digits, dashes, underscores and dots."
         )
     return ready, f"components/{name}/versions/{version or await next_version(visit, 'components', name)}"
+
+
+def _as_in_file(name: str, spec: Document) -> Document:
+    """What a file spells in another way than the API. Raises Refused."""
+    found: Document = {key: in_file(str(spec[key])) for key in ("code", "environment") if spec.get(key)}
+    if task := part(spec, "task"):
+        found["task"] = {**task, **{key: in_file(str(task[key])) for key in ("code", "environment") if task.get(key)}}
+    if isinstance(keys := spec.get("partition_keys"), str):
+        with suppress(ValueError):
+            found["partition_keys"] = json.loads(keys)
+    if jobs := part(spec, "jobs"):
+        if (written := steps(jobs)) is None:
+            message = f"Component {name} has steps that are not written here: 'az ml component show' has its file."
+            raise Refused(400, "InvalidComponent", message)
+        found["jobs"] = written
+    return found
 
 
 def _told(faults: list[Document]) -> Response:

@@ -1,4 +1,6 @@
 // <s-build src="…/builds" of="jobs"><pre>…</pre></s-build>: the end of a build's log, followed while it runs; who scrolls up stops that.
+import { worked } from "./place.js";
+
 const AGAIN_MS = 1000; // a log that grows tells nobody
 const PAUSE_MOST_MS = 60000; // where there is no answer
 const OVER = ["Succeeded", "Failed"];
@@ -30,11 +32,12 @@ customElements.define("s-build", class extends HTMLElement {
     }
     this.pause = AGAIN_MS;
     const build = found[this.getAttribute("of")];
-    if (build?.log && build.log !== this.text.textContent) {
+    const marked = worked(this.text); // it would be gone
+    if (build?.log && build.log !== this.text.textContent && !marked) {
       const { scrollTop, clientHeight, scrollHeight } = this.text;
       this.text.textContent = build.log;
       if (scrollTop + clientHeight >= scrollHeight - 8) this.text.scrollTop = this.text.scrollHeight;
     }
-    return Boolean(build) && !OVER.includes(build.state);
+    return Boolean(build) && (marked || !OVER.includes(build.state));
   }
 });

@@ -60,6 +60,14 @@ customElements.define("s-chart", class extends HTMLElement {
     if (this.hasAttribute("live") && this.isConnected) this.timer = setTimeout(() => this.look(), this.pause);
   }
 
+  /** Who looks at a part of it, drawn out with the mouse, goes on to see that. */
+  renew(data) {
+    const [{ min, max }, known] = [this.plot.scales.x, this.plot.data[0]];
+    const close = known.length > 1 && !this.hasAttribute("span") && (min > known[0] || max < known.at(-1));
+    this.plot.setData(data, !close);
+    if (close) this.plot.redraw();
+  }
+
   draw({ step, time, lines }) {
     const axisName = this.getAttribute("axis");
     const byTime = axisName === "time" || axisName === "relative";
@@ -75,7 +83,7 @@ customElements.define("s-chart", class extends HTMLElement {
     const last = Object.entries(lines).map(([name, value]) => `${name} ${said(value.at(-1))}`).join(", ");
     const where = this.hasAttribute("again") ? "" : ` at step ${step.at(-1)}`;
     this.said.textContent = step.length ? `last: ${last}${where}` : "There are no numbers.";
-    if (this.plot?.series.length === data.length) return void this.plot.setData(data);
+    if (this.plot?.series.length === data.length) return this.renew(data);
     this.plot?.destroy();
     const colour = (name) => getComputedStyle(this).getPropertyValue(name);
     const span = Number(this.getAttribute("span")); // seconds until now; 0: all that there is

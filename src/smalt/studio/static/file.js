@@ -24,13 +24,14 @@ customElements.define("s-file", class extends HTMLElement {
     const answer = await fetch(address, { headers: { "x-ms-range": `bytes=0-${PIECE - 1}` } });
     if (!answer.ok) return void (this.said.textContent = `The file could not be read (${answer.status}).`);
     const bytes = new Uint8Array(await answer.arrayBuffer());
-    if (bytes.subarray(0, 8000).includes(0)) return void (this.said.textContent = "It is no text: download it to look at it.");
-    let text = new TextDecoder().decode(bytes);
+    let [text, encoding] = decoded(bytes);
+    if (text.slice(0, 8000).includes("\0")) return void (this.said.textContent = "It is no text: download it to look at it.");
     const cut = size > PIECE;
     if (cut) text = text.slice(0, text.lastIndexOf("\n") + 1) || text;
     if (cut) this.said.textContent = `Its first ${Math.round(PIECE / 1000)} kB of ${Math.round(size / 1000)} kB.`;
-    if (TABLES.test(name)) this.table(rows(text, /\.tsv$/i.test(name) ? "\t" : ","), cut);
+    if (TABLES.test(name)) this.table(rows(text, /\.tsv$/i.test(name) ? "\t" : separator(text)), cut);
     else this.text(/\.(json|ipynb)$/i.test(name) && !cut ? pretty(text) : text);
+    if (encoding) this.said.textContent += ` Read as ${encoding}.`;
   }
 
   /** Whether it could be shown as one. */
@@ -46,6 +47,7 @@ customElements.define("s-file", class extends HTMLElement {
     image.alt = name;
     image.addEventListener("load", () => { this.said.textContent = `${image.naturalWidth} × ${image.naturalHeight}`; });
     image.addEventListener("error", () => { this.said.textContent = "It is no image that this browser can show."; });
+    this.said.textContent = "Comes …";
     image.src = address;
     this.append(image);
   }
@@ -79,10 +81,28 @@ function pretty(text) {
   }
 }
 
+/** A text, and its encoding where that is not UTF-8: as its first bytes say, else Windows-1252, which has a letter for each byte. */
+function decoded(bytes) {
+  const marked = { "255,254": "utf-16le", "254,255": "utf-16be" }[bytes.subarray(0, 2).join()];
+  if (marked) return [new TextDecoder(marked).decode(bytes), marked.toUpperCase()];
+  try {
+    return [new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true }), ""]; // its end may be cut within a letter
+  } catch {
+    return [new TextDecoder("windows-1252").decode(bytes), "Windows-1252"];
+  }
+}
+
+/** Of a table: what its first line has most of. */
+function separator(text) {
+  const line = text.slice(0, text.search(/[\r\n]|$/));
+  const count = (one) => line.split(one).length;
+  return [",", ";", "\t", "|"].reduce((most, one) => (count(one) > count(most) ? one : most));
+}
+
 /** Of a text with separated values, quoted as RFC 4180 has it. */
 function rows(text, separator) {
   const found = [[]];
-  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${separator}\\r\\n]*))(${separator}|\\r?\\n|\\r|$)`, "y");
+  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${separator}\\r\\n]*))([${separator}]|\\r?\\n|\\r|$)`, "y");
   for (let match; cell.lastIndex < text.length && (match = cell.exec(text)) && found.length <= ROWS_MOST + 2;) {
     found.at(-1).push(match[1]?.replaceAll('""', '"') ?? match[2]);
     if (match[3] !== separator) found.push([]);

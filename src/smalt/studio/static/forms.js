@@ -7,6 +7,7 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = event.submitter ?? form.querySelector("button:not([type=button])");
   button?.setAttribute("disabled", "");
+  form.setAttribute("data-sent", ""); // it stays where the part of the page that it is in comes anew
   say(form, "");
   try {
     let answer = await send(form, event.submitter);
@@ -16,15 +17,16 @@ document.addEventListener("submit", async (event) => {
       const place = document.getElementById(into);
       place.innerHTML = await answer.text();
       place.focus();
-      return void button.removeAttribute("disabled");
+    } else {
+      const found = await answer.json();
+      if (found.to) return void location.assign(found.to);
+      say(form, found.message, found.code);
+      if (found.code === "NoSession") await check();
     }
-    const found = await answer.json();
-    if (found.to) return void location.assign(found.to);
-    say(form, found.message, found.code);
-    if (found.code === "NoSession") await check();
   } catch {
     say(form, "The server did not answer. Nothing is known of whether it was done: load the page again, and look.");
   }
+  form.removeAttribute("data-sent");
   button?.removeAttribute("disabled");
 });
 

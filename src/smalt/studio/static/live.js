@@ -1,10 +1,11 @@
 // What changes on the platform changes on the page: cells by what the feed says, parts by the page, asked for once more.
 import { join } from "./feed.js";
+import { worked } from "./place.js";
 import { check, over } from "./session.js";
 
 const { feed, cursor } = document.body.dataset;
 const PAUSE_MS = 500; // between two looks at the same page, unless it says more
-const ANSWERING = ["dialog[open]", "select:focus", "input:focus", "textarea:focus", ".refused:focus"];
+const LOOK = "smalt-look"; // the header of what nobody asked for
 const meanwhile = new Map(); // states by id, said while a part of the page is being asked for: what comes may be older
 let asked = 0;
 let leave = () => {};
@@ -39,19 +40,20 @@ function show(change) {
   if (newer && jobs && change.what === "created") newer.hidden = false;
 }
 
-/** What an element with the focus is known by in the same part, had anew: its attributes, and the form that it is of, by
- * its name or, where it is one of many, by what it says. */
-const likeness = (one) => one.cloneNode(false).outerHTML + (one.form?.id || (one.form?.outerHTML ?? ""));
+const here = () => location.pathname + location.search;
+const shown = () => ["live", "live-more"].map((id) => document.getElementById(id)).filter(Boolean);
 
-/** Whoever goes through a page by keyboard stays where they are when a part of it is replaced. */
-document.addEventListener("htmx:beforeSwap", ({ target }) => {
-  const focused = document.activeElement;
-  if (!target.contains(focused) || focused.id) return; // htmx itself finds one with an id
-  const [{ tagName }, like, place] = [focused, likeness(focused), `#${CSS.escape(target.id)}`];
-  document.addEventListener("htmx:afterSwap", () => {
-    const same = [...document.querySelectorAll(`${place} ${tagName}`)].find((one) => likeness(one) === like);
-    if (!document.contains(focused)) same?.focus({ preventScroll: true });
-  }, { once: true });
+function look(id, more = {}) {
+  htmx.ajax("GET", here(), { target: `#${id}`, select: `#${id}`, swap: "outerHTML", headers: { [LOOK]: id }, ...more });
+}
+
+// What comes late, when somebody works there by now or the page is another, is not put there.
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const { headers, path } = detail.requestConfig;
+  const parts = { list: [detail.target], live: shown() }[headers[LOOK]];
+  if (!parts || !detail.shouldSwap || (path === here() && !parts.some(worked))) return;
+  detail.shouldSwap = false;
+  setTimeout(headers[LOOK] === "list" ? resynced : refresh, PAUSE_MS);
 });
 
 function refresh() {
@@ -62,15 +64,18 @@ function refresh() {
     if (document.hidden) return document.addEventListener("visibilitychange", () => { due = false; refresh(); }, { once: true });
     due = false;
     looked = performance.now();
-    const more = document.getElementById("live-more") ? { selectOOB: "#live-more" } : {};
-    const busy = document.getElementById("content").contains(getSelection().anchorNode) && !getSelection().isCollapsed;
-    const answering = document.querySelector(ANSWERING.map((one) => `#live ${one}, #live-more ${one}`).join());
-    if (busy || answering) return void setTimeout(refresh, PAUSE_MS); // somebody marks a text there, or is about to answer
-    htmx.ajax("GET", location.pathname + location.search, {
-      target: "#live", select: "#live", swap: "outerHTML", ...more,
-    });
+    if (shown().some(worked)) return void setTimeout(refresh, PAUSE_MS);
+    look("live", document.getElementById("live-more") ? { selectOOB: "#live-more" } : {});
   }, Math.max(0, looked + pause - performance.now()));
 }
+
+// What tells nobody that it has changed is looked at again so often.
+function again() {
+  const after = Number(document.getElementById("live")?.dataset.again);
+  if (after) setTimeout(refresh, after);
+}
+again();
+document.addEventListener("htmx:afterRequest", again);
 
 function heard({ change, state, resync, refused }) {
   if (change) show(change);
@@ -82,8 +87,9 @@ function heard({ change, state, resync, refused }) {
 // Something may have happened between the page and its connection.
 function resynced() {
   const list = document.getElementById("list");
-  if (list) htmx.ajax("GET", location.pathname + location.search, { target: "#list", select: "#list", swap: "outerHTML" });
-  else if (document.getElementById("live")) refresh();
+  if (!list) return void (document.getElementById("live") && refresh());
+  if (worked(list)) return void setTimeout(resynced, PAUSE_MS);
+  look("list");
 }
 
 function connect(from) {

@@ -1,11 +1,10 @@
 // <s-log src="…" file="…" data-job="id">: a job's logs. The end is shown first and followed while the job runs; who scrolls
 // up stops that, and may go on. Read in pieces from the blob, so that a log of any size costs what is seen of it.
 
-const PIECE = 256 * 1024;
+const [SCREEN, PIECE] = [64 * 1024, 256 * 1024]; // of the end at first, then at once
 const KEPT = 4 * 1024 * 1024; // characters on the page
 const AGAIN_MS = 500; // a log that grows tells nobody
 const PAUSE_MOST_MS = 30000; // where there is no answer
-const FIRST = ["user_logs/std_log.txt", "logs/azureml/executionlogs.txt", "azureml-logs/hyperdrive.txt"];
 const ENDED = ["Completed", "Failed", "Canceled"];
 
 customElements.define("s-log", class extends HTMLElement {
@@ -34,7 +33,7 @@ customElements.define("s-log", class extends HTMLElement {
     this.turn = 0;
     this.pause = AGAIN_MS;
     this.listing = () => this.list();
-    this.soon(this.listing, 0);
+    this.soon(() => this.take(JSON.parse(this.dataset.there)), 0);
   }
 
   disconnectedCallback() {
@@ -52,21 +51,26 @@ customElements.define("s-log", class extends HTMLElement {
   async list() {
     const answer = await fetch(this.getAttribute("src"));
     if (!answer.ok) throw new Error(`${answer.status}`);
-    const { status, files } = await answer.json();
+    await this.take(await answer.json());
+  }
+
+  /** `first`: the one that is shown unless another is asked for; `size`: of it, if it is known. */
+  async take({ status, files, first, size }) {
     this.files = files;
     this.over = ENDED.includes(status);
     const names = Object.keys(files);
-    this.select.replaceChildren(...names.map((name) => new Option(name, name, false, name === this.name)));
+    const shown = [...this.select.options].map(({ value }) => value);
+    if (names.join("\n") !== shown.join("\n")) this.select.replaceChildren(...names.map((name) => new Option(name, name, false, name === this.name)));
     if (!names.length) {
       this.said.textContent = this.over ? "The job left no log." : "There is no log yet.";
       if (!this.over) this.soon(this.listing, 2 * AGAIN_MS);
-    } else if (!this.name) {
-      const wanted = [this.getAttribute("file"), ...FIRST].find((name) => Object.hasOwn(files, name));
-      await this.choose(wanted ?? names[0], false);
+    } else if (this.end === undefined) {
+      const asked = this.getAttribute("file");
+      await this.choose(Object.hasOwn(files, asked) ? asked : first, false, size);
     } else this.soon(() => this.more(), 0);
   }
 
-  async choose(name, told = true) {
+  async choose(name, told = true, known = undefined) {
     clearTimeout(this.timer);
     const turn = ++this.turn; // what was asked for before is not of this file
     this.name = this.select.value = name;
@@ -82,9 +86,9 @@ customElements.define("s-log", class extends HTMLElement {
     this.whole.href = this.files[name];
     this.whole.hidden = false;
     this.earlier.hidden = true;
-    const size = await this.size();
+    const size = known ?? await this.size();
     if (this.turn !== turn) return;
-    this.start = this.end = Math.max(0, size - PIECE);
+    this.start = this.end = Math.max(0, size - SCREEN);
     this.earlier.hidden = this.start === 0;
     this.follow(true);
     await this.more(size);

@@ -10,11 +10,11 @@ customElements.define("s-many", class extends HTMLElement {
     this.addEventListener("click", (event) => {
       if (!event.target.matches("td .tick, td.tick input")) return;
       const boxes = this.boxes();
-      const [at, last] = [boxes.indexOf(event.target), boxes.indexOf(this.last)];
+      const [at, last] = [boxes.indexOf(event.target), boxes.findIndex((one) => one.name === this.last)];
       if (event.shiftKey && last >= 0) {
         for (const one of boxes.slice(Math.min(at, last), Math.max(at, last) + 1)) one.checked = event.target.checked;
       }
-      this.last = event.target;
+      this.last = event.target.name; // also of a list that comes anew
       this.tell();
     });
     this.addEventListener("keydown", (event) => this.key(event));

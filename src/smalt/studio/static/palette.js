@@ -19,7 +19,7 @@ function build() {
     input.setAttribute("aria-activedescendant", options[chosen]?.id ?? "");
     options[chosen]?.scrollIntoView({ block: "nearest" });
   };
-  const show = (found) => {
+  const show = (found, kept = 0) => {
     list.replaceChildren(...found.map(({ kind, name, to }, at) => {
       const item = document.createElement("li");
       Object.assign(item, { id: `found-${at}` });
@@ -29,7 +29,7 @@ function build() {
       item.append(small, name);
       return item;
     }));
-    choose(0);
+    choose(kept);
   };
   const look = async () => {
     const words = input.value.trim();
@@ -47,7 +47,7 @@ function build() {
         const answer = await fetch(`/studio/find?${query}`);
         const { found } = await answer.json();
         if (mine !== turn) return;
-        show([...near, ...found]);
+        show([...near, ...found], chosen); // somebody may be on the way down already
         said.textContent = near.length + found.length ? "" : "Nothing is called so.";
       } catch {
         if (mine === turn) said.textContent = "The server did not answer.";

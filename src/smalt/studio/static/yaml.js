@@ -1,4 +1,6 @@
 // <s-yaml>: text with numbered lines, looked at by the platform while one types; what is wrong stands at its line.
+import { check } from "./session.js";
+
 const PAUSE_MS = 400;
 
 customElements.define("s-yaml", class extends HTMLElement {
@@ -13,12 +15,14 @@ customElements.define("s-yaml", class extends HTMLElement {
     this.form.addEventListener("change", () => this.soon());
     this.text.addEventListener("scroll", () => { this.numbers.scrollTop = this.text.scrollTop; });
     this.faults.addEventListener("click", ({ target }) => target.dataset?.line && this.go(Number(target.dataset.line)));
+    addEventListener("smalt:session", this.again = () => this.soon());
     this.number();
     this.look();
   }
 
   disconnectedCallback() {
     clearTimeout(this.timer);
+    removeEventListener("smalt:session", this.again);
   }
 
   soon() {
@@ -43,11 +47,13 @@ customElements.define("s-yaml", class extends HTMLElement {
     try {
       const answer = await fetch(this.dataset.check, { method: "POST", body: new URLSearchParams(new FormData(this.form)), headers: { "smalt-form": "1" } });
       const found = await answer.json();
+      if (["NoSession", "WrongForm"].includes(found.code)) return void this.signedOut(turn);
       faults = found.faults ?? [{ line: 1, message: found.message }];
     } catch {
       if (turn === this.turn) this.said.textContent = "The server did not answer.";
       return;
     }
+    this.renewed = false;
     if (turn !== this.turn) return;
     this.number(faults.map(({ line }) => line));
     this.faults.replaceChildren(...faults.map(({ line, message }) => {
@@ -59,6 +65,13 @@ customElements.define("s-yaml", class extends HTMLElement {
     }));
     this.said.textContent = faults.length ? `${faults.length} ${faults.length === 1 ? "problem" : "problems"}` : "The platform would take it.";
     this.said.dataset.state = faults.length ? "Failed" : "Succeeded";
+  }
+
+  /** Nothing is known of the text then; it is looked at once there is a session again. */
+  async signedOut(turn) {
+    if (turn === this.turn) this.said.textContent = "";
+    if (await check() && !this.renewed) this.soon(); // with the token of that session
+    this.renewed = true;
   }
 
   go(line) {
