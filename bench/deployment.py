@@ -101,9 +101,9 @@ def deploy(platform: Live, key: str, name: str) -> dict[str, float]:
 
 
 def _steps(root: Path, name: str, begun: float) -> dict[str, float]:
-    """What the event table and the replica's task say; in the task's, "ready" is the time of the last change."""
+    """What the feed and the replica's task say; in the task's, "ready" is the time of the last change."""
     with sqlite3.connect(f"file:{root / 'smalt.db'}?mode=ro", uri=True) as database:
-        query = "select after, max(at) from event where resource_id like ? and at >= ? group by after"
+        query = "select after, max(at) from change where resource_id like ? and at >= ? group by after"
         rows = database.execute(query, (f"%/deployments/{name}", begun)).fetchall()
     found = {f"→ {after}": at - begun for after, at in rows}
     file = root / "tasks" / _status(root, name)["live"]["names"][0] / "state.json"

@@ -81,7 +81,7 @@ def _log(platform: Live, job: str) -> str:
 def _events(root: Path, job: str) -> list[tuple[str, float]]:
     """When the job came to each state, and the engine's own time of the command's start."""
     with sqlite3.connect(f"file:{root / 'smalt.db'}?mode=ro", uri=True) as database:
-        query = "select after, min(at) from event where resource_id like ? group by after order by min(at)"
+        query = "select after, min(at) from change where resource_id like ? group by after order by min(at)"
         found = [(f"→ {after}", float(at)) for after, at in database.execute(query, (f"%/jobs/{job}",))]
         (status,) = database.execute("select status from resource where id like ?", (f"%/jobs/{job}",)).fetchone()
     return [*found, ("command started", float(json.loads(status)["started_at"]))]

@@ -77,7 +77,7 @@ def serve(settings: Settings) -> None:
         server.platform.hub.close()
         server.remote.close()
 
-    os.umask(0o077)
+    os.umask(0o077)  # noqa: TID251
     gc.freeze()  # what is there now stays
     gc.enable()
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:

@@ -36,7 +36,7 @@ def _become(command: Command, join: Join, argv: list[str], log: int, door: int) 
         if not os.read(door, 1):
             os._exit(127)
         give_up = join()
-        os.umask(0o022)
+        os.umask(0o022)  # noqa: TID251
         for which, bounds in command.rlimits.items():
             resource.setrlimit(which, bounds)
         if give_up:

@@ -53,11 +53,8 @@ class Door:
         folder.write(DOOR_KEY_FILE, self._key)
         Path(DOOR_SOCKET).unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        before = os.umask(0o177)
-        try:
-            self._listener.bind(DOOR_SOCKET)  # relative: the folder may have another name by now
-        finally:
-            os.umask(before)
+        os.fchmod(self._listener.fileno(), 0o600)  # which the file has from its first moment on
+        self._listener.bind(DOOR_SOCKET)  # relative: the folder may have another name by now
         self._listener.listen(_MOST_CALLERS)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 

@@ -113,7 +113,7 @@ def _run(visit: Visit, command: Command, give_up: Callable[[], None] | None, ins
             (slave,) = inside.theirs
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         prefer_for_oom()
-        os.umask(0o022)
+        os.umask(0o022)  # noqa: TID251
         for number, stream in zip(range(3), inside.theirs * (3 if inside.terminal else 1), strict=True):
             os.dup2(stream, number)
         for which, bounds in command.rlimits.items():

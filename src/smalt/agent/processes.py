@@ -249,7 +249,7 @@ def _become(command: Command, parent: int, door: int, problem: int, alone: bool)
         nothing = os.open(os.devnull, os.O_RDONLY)  # before its limit of open files: this process may have more
         for which, bounds in command.rlimits.items():
             resource.setrlimit(which, bounds)
-        os.umask(0o022)
+        os.umask(0o022)  # noqa: TID251
         give_up = command.enter(command.folder) if command.enter else None
         if not os.read(door, 1):
             os._exit(127)

@@ -130,7 +130,7 @@ class Walls:
         sources = [(one, opened) for one in (*self._machine(), *self._shown) if (opened := _open(one)) is not None]
         devices = [(name, os.open(f"/dev/{name}", os.O_PATH)) for name in self._device_names()]
         linux.mount("tmpfs", STAGE, linux.MS_NOSUID | linux.MS_NODEV, "mode=0755,size=4m")
-        os.umask(0o022)
+        os.umask(0o022)  # noqa: TID251
         for path, to in self._links.items():
             make_link(STAGE + path, to)
         for one, source in sorted(sources, key=lambda pair: pair[0].target.count("/")):

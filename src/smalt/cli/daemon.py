@@ -62,7 +62,7 @@ def _health(document: dict[str, Any] | None) -> Health | None:
 def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None:
     """Run the platform until it is told to stop. Raises StartFailed. Only from the main thread."""
     lock.claim()
-    os.umask(0o077)
+    os.umask(0o077)  # noqa: TID251
     _log_to(order.settings.logs / "supervisor.log")
     check = probe(order.settings)
 

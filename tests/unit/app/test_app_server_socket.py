@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def path(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "s"
     place.touch()  # what an earlier server left
-    before = os.umask(0)
+    before = os.umask(0)  # noqa: TID251
     try:
         listener = listen(place, BACKLOG)
     finally:
-        os.umask(before)
+        os.umask(before)  # noqa: TID251
     server = uvicorn.Server(uvicorn.Config(app, http=PeerProtocol, lifespan="off", log_config=None))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
     thread.start()
@@ -56,6 +57,25 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 def test_it_is_its_users_alone(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_other_threads_make_meanwhile_has_their_own_modes(tmp_path: Path) -> None:
+    bound = threading.Event()
+
+    def make() -> list[int]:
+        made = []
+        while not bound.is_set() or not made:
+            folder = tmp_path / f"folder-{len(made)}"
+            folder.mkdir(mode=0o700)
+            made.append(stat.S_IMODE(folder.stat().st_mode))
+        return made
+
+    with ThreadPoolExecutor() as pool:
+        making = pool.submit(make)
+        for number in range(500):
+            listen(tmp_path / f"{number}", BACKLOG).close()
+        bound.set()
+        assert set(making.result()) == {0o700}
 
 
 def test_another_process_cannot_say_where_a_request_came_from(path: Path) -> None:

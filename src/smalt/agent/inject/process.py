@@ -117,11 +117,8 @@ def listen(path: str, port: int | None) -> list[socket.socket]:
         if len(os.fsencode(fresh)) > 107:
             raise ConfigError(f"the socket's path is too long for a unix socket: {path}")
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            one.bind(fresh)
-        finally:
-            os.umask(before)
+        os.fchmod(one.fileno(), 0o600)  # which the file has from its first moment on
+        one.bind(fresh)
         one.listen(BACKLOG)
         Path(fresh).rename(path)
         sockets.append(one)

@@ -193,11 +193,11 @@ def _prepared(settings: Settings) -> Order:
 @contextmanager
 def _own_umask() -> Iterator[None]:
     """Modes of files under the root are ours to say, not the shell's."""
-    before = os.umask(0o077)
+    before = os.umask(0o077)  # noqa: TID251
     try:
         yield
     finally:
-        os.umask(before)
+        os.umask(before)  # noqa: TID251
 
 
 def _invite(console: Console, settings: Settings) -> None:

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     logins = {address: Login(*login) for address, login in json.loads(os.environ.pop(LOGINS, "{}")).items()}
     definition["options"] = with_logins(definition["options"], logins)
     walls = os.environ.pop(WALLS, "")
-    os.umask(0o022)
+    os.umask(0o022)  # noqa: TID251
     signal.signal(signal.SIGTERM, _stop)
     for folder in (layout.flock(key).parent, layout.prefix(key).parent, layout.cache, layout.failure(key).parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
