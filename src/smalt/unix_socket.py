@@ -48,8 +48,6 @@ def _bound(path: Path, kind: socket.SocketKind) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, kind)
-    os.fchmod(
-        bound.fileno(), 0o600
-    )  # the file gets what the socket has: unix_bind_bsd, net/unix/af_unix.c
+    os.fchmod(bound.fileno(), 0o600)  # the file gets what the socket has: unix_bind_bsd, net/unix/af_unix.c
     bound.bind(str(path))
     return bound
