@@ -284,3 +284,41 @@ def test_what_is_wrong_with_a_sweep_is_refused_with_its_field(
     error = answer.json()["error"]
     assert (answer.status_code, error["target"]) == (400, f"properties.jobs.tune.{target}"), error
     assert words in error["message"]
+
+
+CHOICE, UNIFORM, RANDINT = "choice", "uniform", "randint"
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution", "words"),
+    [
+        ("lr", {"type": CHOICE, "values": [0.1, "x"]}, "'x' is no number"),
+        ("lr", {"type": CHOICE, "values": [True]}, "'True' is no number"),
+        ("lr", {"type": UNIFORM, "min_value": 0, "max_value": 2}, "2 is beyond"),
+        ("lr", {"type": "quniform", "min_value": -1, "max_value": 1, "q": 0.5}, "-1 is beyond"),
+        ("n", {"type": RANDINT, "upper": 6}, "5 is beyond"),
+        ("kind", {"type": CHOICE, "values": ["a", "z"]}, "'z' is none of: a, b"),
+        ("kind", {"type": UNIFORM, "min_value": 0, "max_value": 1}, "is none of: a, b"),
+        ("flag", {"type": CHOICE, "values": [3]}, "'3' is no boolean"),
+    ],
+)
+def test_what_the_component_does_not_take_is_not_searched(
+    harness: Harness, name: str, distribution: dict[str, Any], words: str
+) -> None:
+    ports = {
+        "data": {"type": "uri_folder"}, "lr": {"type": "number", "min": "0", "max": "1", "default": "0"},
+        "n": {"type": "integer", "max": 4, "default": "1"}, "kind": {"type": "string", "enum": ["a", "b"], "default": "a"},
+        "flag": {"type": "boolean", "default": "true"},
+    }  # fmt: skip
+    component(harness, "train", inputs=ports, command="python t.py")
+    fine = {
+        "lr": {"type": UNIFORM, "min_value": 0, "max_value": 1}, "n": {"type": RANDINT, "upper": 5},
+        "kind": {"type": CHOICE, "values": ["b"]}, "flag": {"type": CHOICE, "values": [True, False]},
+    }  # fmt: skip
+    space = {"search_space": {**fine, name: distribution}}
+    error = submit(harness, {"tune": searching(more=space)}, inputs={"raw": data()}).json()["error"]
+    assert error["target"] == f"properties.jobs.tune.searchSpace.{name}" and words in error["message"], error
+    space = {"search_space": {**fine, "kind": {"type": CHOICE, "values": ["${{parent.inputs.which}}"]}}}
+    which = {"which": {"jobInputType": "literal", "value": "b"}}
+    answer = submit(harness, {"tune": searching(more=space)}, inputs={"raw": data(), **which})
+    assert answer.status_code == 201, answer.text

@@ -46,3 +46,11 @@ def test_another_servers_job(harness: Harness, monkeypatch: pytest.MonkeyPatch) 
         resources.settle_at(connection, f"{JOBS}/train-1", "two")
     answer = visit(harness, Principal("oid", "ada", "user", "tenant"))
     assert answer.status_code == 409 and "https://two.example:7443" in answer.json()["error"]["message"]
+
+
+def test_a_job_that_acts_as_somebody_is_entered_by_nobody_else(harness: Harness) -> None:
+    harness.caller = Principal("ada", "ada", "servicePrincipal", "tenant")
+    submit(harness, identity={"identityType": "UserIdentity"})
+    harness.settle()
+    answer = visit(harness, Principal("bob", "bob", "servicePrincipal", "tenant"))
+    assert answer.status_code == 403 and "nobody else" in answer.json()["error"]["message"]

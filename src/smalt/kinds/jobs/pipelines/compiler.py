@@ -16,7 +16,7 @@ from smalt.arm.validation import nearest
 from smalt.kinds.assets import references
 from smalt.kinds.jobs import modes
 from smalt.kinds.jobs.admission import Checks, asset_type
-from smalt.kinds.jobs.pipelines import control, overrides
+from smalt.kinds.jobs.pipelines import control, overrides, searched
 from smalt.kinds.jobs.pipelines.bindings import Binding, below, binding, bindings, document, filled, items
 from smalt.kinds.jobs.pipelines.components import (
     DATA,
@@ -94,6 +94,7 @@ class Compiler:
             )
         type_, found, after = TYPES[type_name(node)], self._components[name], dict[str, bool]()
         settings = self.checks.run(lambda: self._said(type_, node, self._at(name)))
+        self.checks.errors += searched.misfits(settings or {}, found, self._at(name))
         inputs = self._inputs(name, node, found, type_, after)
         outputs = self._outputs(name, node, found)
         return Step(

@@ -28,7 +28,7 @@ _WHOLE = ("max_total_trials", "max_concurrent_trials", "evaluation_interval", "d
 _NUMBERS = ("min_value", "max_value", "mu", "sigma", "q", "slack_factor", "slack_amount")
 _SEARCHED = "search_space"
 _INPUT = re.compile(r"\$\{\{\s*inputs\.([\w\-]+?)(?:\.path)?\s*\}\}")
-_ANY: Document = {"type": "choice", "values": ["0"]}
+ANY: Document = {"type": "choice", "values": ["0"]}  # in place of what is not known yet
 _DEEPEST = 20  # of choices in choices: what is deeper is refused as a space that is too deep
 
 
@@ -41,7 +41,7 @@ def _known(given: Document, is_unknown: IsUnknown) -> Document:
     if not is_unknown(given):
         return given
     left = {key: one for key, one in given.items() if key not in _FIELDS}
-    space = {name: _ANY if is_unknown(one) else one for name, one in document(given.get(_SEARCHED)).items()}
+    space = {name: ANY if is_unknown(one) else one for name, one in document(given.get(_SEARCHED)).items()}
     objective = (
         {
             "goal": "maximize",
