@@ -62,7 +62,7 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
     properties["scaleSettings"] = scaling.checked(properties.get("scaleSettings"))
     least = 0 if scaling.limits_of(properties) or (old is not None and scaling.scaled(old)) else 1
     if type(sku["capacity"]) is not int or not least <= sku["capacity"] <= MOST:
-        raise invalid(f"sku.capacity: {sku['capacity']} instances; {least} to {MOST} are possible.", "sku.capacity")
+        raise invalid(f"sku.capacity: {sku['capacity']!r} is no whole number from {least} to {MOST}.", "sku.capacity")
     limits = scaling.limits_of(properties)
     asked, field = (limits.most, f"{scaling.FIELD}.maxInstances") if limits else (sku["capacity"], "sku.capacity")
     if compute is not None:
