@@ -3,6 +3,7 @@ alert on a phone to the way back."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -76,6 +77,24 @@ def test_a_job_is_made_of_a_form_with_code(
     expect(studio.locator("#live .status")).to_have_text("Completed")
     studio.get_by_role("link", name="Logs").click()
     expect(studio.get_by_role("log")).to_contain_text("from a browser")
+
+
+def test_a_notebook_becomes_a_job_and_a_schedule(platform: Platform, studio: Page, tmp_path: Path) -> None:
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "rate = 0.1", "outputs": []}
+    (tmp_path / "fit.ipynb").write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": [cell]}))
+    studio.goto(f"{platform.url}/studio/jobs/new?mode=notebook")
+    studio.locator("input[type=file]").set_input_files(tmp_path / "fit.ipynb")
+    expect(studio.get_by_text("fit.ipynb: 1 cells")).to_be_visible()
+    studio.get_by_label("rate").fill("0.5")
+    studio.get_by_label("Environment").fill("azureml:plain:1")  # which has no papermill: nothing is built here
+    studio.get_by_role("button", name="Submit").click()
+    expect(studio.locator("pre").first).to_contain_text('-p rate "${{inputs.rate}}"')
+    follow(studio.get_by_role("link", name="Schedule", exact=True))
+    studio.locator("input[name=name]").fill("fits")
+    studio.get_by_role("button", name="Make it").click()
+    expect(studio.get_by_role("heading", name="fits")).to_be_visible()
+    made = platform.get("schedules/fits")["properties"]["action"]["jobDefinition"]
+    assert made["inputs"]["rate"]["value"] == "0.5" and "fit.ipynb" in made["command"]
 
 
 def test_an_endpoint_is_asked_and_its_traffic_moved(platform: Platform, studio: Page, endpoint: Endpoint) -> None:

@@ -21,6 +21,7 @@ FILL = f"""INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan)
 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {POINTS})
 SELECT 'loss', CASE n WHEN {PEAK} THEN 9.0 ELSE (n % 7) / 7.0 END, 1000 * n, r.run_uuid, STEP, n = {HOLE}
 FROM numbers, runs r"""
+FAR = f"CASE n WHEN {POINTS - 1} THEN 1000000000 ELSE n END"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -34,7 +35,7 @@ def tracking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MlflowT
     tracking.database.close()
 
 
-@pytest.mark.parametrize("step", ["n", "0"], ids=["by step", "of one step"])
+@pytest.mark.parametrize("step", ["n", "0", FAR], ids=["by step", "of one step", "one far away"])
 def test_one_peak_in_a_hundred_thousand_points_is_drawn(tracking: MlflowTracking, step: str) -> None:
     with tracking.database.write() as connection:
         connection.execute(text(FILL.replace("STEP", step)))

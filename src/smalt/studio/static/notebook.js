@@ -29,6 +29,8 @@ customElements.define("s-notebook", class extends HTMLElement {
   }
 
   async take(file) {
+    this.control?.abort(); // of what was chosen before
+    const { signal } = this.control = new AbortController();
     this.code.value = this.name.value = "";
     this.said.textContent = "Reads it …";
     try {
@@ -42,11 +44,13 @@ customElements.define("s-notebook", class extends HTMLElement {
       if (!Array.isArray(notebook?.cells)) throw new Error("it is no notebook of version 4");
       const language = notebook.metadata?.kernelspec?.language ?? notebook.metadata?.language_info?.name ?? "python";
       if (language !== "python") throw new Error(`its language is ${language}, and only Python runs here`);
-      const { id, bytes } = await asCode(this.dataset.workspace, [file], () => {});
+      const { id, bytes } = await asCode(this.dataset.workspace, [file], () => {}, signal);
+      if (signal.aborted) return;
       [this.code.value, this.name.value] = [id, file.name];
       this.said.textContent = `${file.name}: ${notebook.cells.length} cells, ${size(bytes)}, uploaded.`;
       this.show(parametersOf(notebook));
     } catch (error) {
+      if (signal.aborted) return;
       this.said.textContent = `${file.name} was not taken: ${error.message}.`;
       this.show([]);
     }
