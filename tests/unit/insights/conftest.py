@@ -10,7 +10,7 @@ import pytest
 from fakes.alerts import Receiver, Site
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hook() -> Iterator[Receiver]:
     made = Receiver()
     yield made
