@@ -66,7 +66,7 @@ customElements.define("s-log", class extends HTMLElement {
       if (!this.over) this.soon(this.listing, 2 * AGAIN_MS);
     } else if (this.end === undefined) {
       const asked = this.getAttribute("file");
-      await this.choose(Object.hasOwn(files, asked) ? asked : first, false, size);
+      await this.choose(this.name ?? (Object.hasOwn(files, asked) ? asked : first), false, this.name ? undefined : size);
     } else this.soon(() => this.more(), 0);
   }
 
