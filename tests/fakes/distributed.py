@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 ALL_REDUCE = """
 import os, socket, time
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -35,3 +37,9 @@ world = MPI.COMM_WORLD
 assert world.rank == int(os.environ["RANK"]) and world.size == int(os.environ["WORLD_SIZE"])
 print(world.rank, os.environ["LOCAL_RANK"], os.environ["NODE_RANK"], world.allreduce(world.rank + 1))
 """
+
+
+def fields(node: Any, variables: dict[str, str]) -> dict[str, Any]:
+    """Of the task of a node, as `ranks.nodes` gives it, what it says of that."""
+    said = {name: getattr(node, name) for name in ("command", "log", "ranks", "mpi", "ray")}
+    return {**said, "variables": {**node.variables, **variables}, "timeout_s": 100}

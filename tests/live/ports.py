@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
 import socket
+import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 _RANGE = range(20_000, 32_000)  # below what the kernel gives to outgoing connections and to `bind` without a port
@@ -29,3 +32,13 @@ def free_port() -> int:
         _held.append(descriptor)
         return port
     raise OSError("no port is free")
+
+
+def await_port(port: int, process: subprocess.Popen[bytes], what: str, timeout_s: float = 60) -> None:
+    """Until that process, which is `what`, listens there. Raises AssertionError, also where it ends."""
+    end = time.monotonic() + timeout_s
+    while process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not start")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from live.ports import free_port
+from live.ports import await_port, free_port
 from live.s3 import BUCKET, S3, SECRET
-
-_WAIT_S = 60.0
 
 
 @contextmanager
@@ -26,18 +22,7 @@ def rclone_server(folder: Path) -> Iterator[S3]:
     quiet = subprocess.DEVNULL
     with subprocess.Popen([*command, str(folder)], stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
-            _await(port, process)
+            await_port(port, process, "rclone")
             yield S3(f"http://{address}")
         finally:
             process.terminate()
-
-
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _WAIT_S
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("rclone serves nothing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
@@ -19,7 +18,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from obstore.store import AzureStore, MemoryStore
 
 from fakes.objects import BUCKET
-from live.ports import free_port
+from live.ports import await_port, free_port
 from live.s3 import BUCKET as BUCKET_OF_S3
 from live.s3 import S3, s3_server
 from live.tools import wanting
@@ -134,7 +133,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(data)]
     process = subprocess.Popen(["node", str(main), "--blobPort", str(port), *options], stdout=subprocess.DEVNULL)
     try:
-        _await_port(port, process)
+        await_port(port, process, "Azurite")
         yield f"http://127.0.0.1:{port}/{ACCOUNT}"
     finally:
         process.terminate()
@@ -148,15 +147,6 @@ def _install(folder: Path) -> str:
     if done.returncode:
         wanting("Azurite", f"npm could not install it: {done.stderr[-300:]}")
     return str(folder)
-
-
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-            return
-        time.sleep(0.05)
-    raise AssertionError("Azurite did not start")
 
 
 @pytest.fixture(params=["folder", "folder-without-openat2", "memory", "s3", "azurite"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fakes.distributed import ALL_REDUCE, MPI
+from fakes.distributed import ALL_REDUCE, MPI, fields
 from fakes.refs import ref
 from live.ports import free_port
 from smalt.agent.wire import Outcome, TaskState
@@ -24,13 +24,7 @@ def gang(local: Any, distribution: dict[str, Any], command: str, **variables: st
     for number, node in enumerate(nodes):
         task = local.task(
             f"n{number}",
-            command=node.command,
-            log=node.log,
-            ranks=node.ranks,
-            mpi=node.mpi,
-            ray=node.ray,
-            variables={**node.variables, **variables},
-            timeout_s=100,
+            **fields(node, variables),
         )
         local.engine.ensure(task)
     return [local.changes.ended(f"n{number}", 110) for number in range(2)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fakes.distributed import ALL_REDUCE, MPI
+from fakes.distributed import ALL_REDUCE, MPI, fields
 from fakes.refs import ref
 from live.ports import free_port
 from smalt.agent.wire import Outcome
@@ -32,13 +32,7 @@ def gang(
         remote.dialled.join(f"m{number}", addresses[number])
         task = remote.task(
             f"n{number}",
-            command=node.command,
-            log=node.log,
-            ranks=node.ranks,
-            mpi=node.mpi,
-            ray=node.ray,
-            variables={**node.variables, **variables},
-            timeout_s=100,
+            **fields(node, variables),
             hostname=f"job-node-{number}",
             hosts=["job-node-0", "job-node-1"],
             addresses=dict(zip(["job-node-0", "job-node-1"], addresses, strict=True)),

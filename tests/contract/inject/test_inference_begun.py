@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from live.inference import Server, server
+from live.platform import eventually
 from smalt.agent.linux import readable
 
 PROXIED = "x-envoy-expected-rq-timeout-ms: 5000"
@@ -48,8 +48,7 @@ def test_a_request_of_the_gateway_is_told_of_once_the_model_has_it_and_not_befor
             first.post({"wait": str(gate)}, PROXIED)
             assert first.until(BEGUN) == BEGUN
             second.post({"wait": str(gate)}, PROXIED)
-            while b"in_flight 2" not in one.ask("GET", "/metrics")[1]:
-                time.sleep(0.01)
+            eventually(lambda: b"in_flight 2" in one.ask("GET", "/metrics")[1], "the second request", 10, 0.01)
             assert second.silent()
             gate.touch()
             for line in (first, second):

@@ -15,7 +15,7 @@ from sqlalchemy import delete, event, select
 
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
-from fakes.rows import insert, read
+from fakes.rows import apply, insert, read
 from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING
 from smalt.sched import placement
 from smalt.sched.want import Want
@@ -61,21 +61,6 @@ def leased(database: Database, key: str, lease: str = "mine") -> Row:
     return row
 
 
-def step(database: Database, row: Row, status: dict[str, Any], **more: Any) -> bool:
-    values: dict[str, Any] = {
-        "status": status,
-        "state": "Done",
-        "due_at": None,
-        "failures": 0,
-        "now": 50.0,
-        "reason": "",
-        "ended": True,
-        **more,
-    }
-    with database.write() as connection:
-        return claims.apply(connection, row, **values)
-
-
 def test_of_writers_that_read_the_same_generation_one_wins(database: Database) -> None:
     for number in range(ROUNDS):
         key = f"/w/{number}"
@@ -103,7 +88,7 @@ def test_a_status_keeps_what_a_step_and_others_wrote(database: Database) -> None
                 resources.merge_status(connection, key, {name: True})
 
         results = at_once(
-            lambda row=row: step(database, row, {**row.status, "found": 1}), lambda: note("a"), lambda: note("b")
+            lambda row=row: apply(database, row, {**row.status, "found": 1}), lambda: note("a"), lambda: note("b")
         )
         assert results == [True, None, None]
         assert read(database, key).status == {"account": "x", "found": 1, "a": True, "b": True}
@@ -124,7 +109,7 @@ def test_a_write_and_a_step_at_once_are_one_before_the_other(database: Database)
                     connection, current, {"tags": 1}, state=current.state, now=11.0, by="b", due=True
                 )
 
-        kept, changed = at_once(lambda row=row, final=final: step(database, row, {"found": 1}, final=final), change)
+        kept, changed = at_once(lambda row=row, final=final: apply(database, row, {"found": 1}, final=final), change)
         after = read(database, key)
         assert changed is None and after.spec == {"tags": 1} and after.generation == 2 and after.due_at is not None
         assert (after.state, after.status) == (("Done", {"found": 1}) if kept else ("New", {}))
@@ -163,7 +148,7 @@ def test_a_waiter_is_woken_or_sees_the_end(database: Database) -> None:
             with database.write() as connection:
                 resources.wait_for(connection, job, [build], 40.0)
 
-        assert at_once(lambda row=row: step(database, row, {}), wait) == [True, None]
+        assert at_once(lambda row=row: apply(database, row, {}), wait) == [True, None]
         assert read(database, job).due_at in (40.0, 50.0)
 
 

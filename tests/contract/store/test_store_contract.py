@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect, select, text
 
+from fakes import rows
 from smalt.auth.keyring import Keyring
 from smalt.sched import placement
 from smalt.sched.want import Want
@@ -59,18 +60,7 @@ def read(database: Database, key: str) -> resources.Row:
 
 
 def apply(database: Database, row: resources.Row, **more: Any) -> bool:
-    values: dict[str, Any] = {
-        "status": {"seen": True},
-        "state": "Done",
-        "due_at": None,
-        "failures": 0,
-        "now": 50.0,
-        "reason": "",
-        "ended": True,
-        **more,
-    }
-    with database.write() as connection:
-        return claims.apply(connection, row, **values)
+    return rows.apply(database, row, {"seen": True}, **more)
 
 
 def test_documents_come_back_as_they_were(database: Database) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from fakes import rows
 from fakes.extensions import KINDS
 from fakes.platform import GROUP, OWNER, WORKSPACE, Harness
 from smalt.arm.errors import forbidden, unauthorized
@@ -16,7 +17,6 @@ from smalt.arm.reach import covers
 from smalt.arm.router import ArmApp
 from smalt.auth.access import ScopeGrants
 from smalt.settings import SUBSCRIPTION
-from smalt.store import resources
 
 SUB = f"/subscriptions/{SUBSCRIPTION}"
 ML = "/providers/Microsoft.MachineLearningServices"
@@ -28,20 +28,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
     one = Harness(tmp_path, kinds=KINDS)
     with one.database.write() as connection:
         for number in range(COMPUTES):
-            written = f"{WORKSPACE}/computes/c{number:03}"
-            resources.insert(
-                connection,
-                key=written.lower(),
-                written=written,
-                kind="workspaces/computes",
-                parent=WORKSPACE.lower(),
-                name=f"c{number:03}",
-                spec={"properties": {}},
-                status={},
-                state="Succeeded",
-                now=one.clock(),
-                by="t",
-            )
+            rows.put(connection, f"{WORKSPACE}/computes/c{number:03}")
     yield one
     one.close()
 
@@ -191,20 +178,7 @@ def test_what_a_page_costs_does_not_grow_with_what_is_not_seen(harness: Harness)
     short = _operations(harness)
     with harness.database.write() as connection:
         for number in range(COMPUTES, COMPUTES * 10):
-            written = f"{WORKSPACE}/computes/c{number:04}"
-            resources.insert(
-                connection,
-                key=written.lower(),
-                written=written,
-                kind="workspaces/computes",
-                parent=WORKSPACE.lower(),
-                name=f"c{number:04}",
-                spec={},
-                status={},
-                state="Succeeded",
-                now=harness.clock(),
-                by="t",
-            )
+            rows.put(connection, f"{WORKSPACE}/computes/c{number:04}")
     assert _operations(harness) < 1.5 * short
 
 

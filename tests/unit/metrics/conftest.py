@@ -6,35 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from fakes import rows
 from fakes.metrics import BLUE, ENDPOINT
-from fakes.platform import WORKSPACE, Harness
+from fakes.platform import Harness
 from smalt.metrics.collector import Collector
 from smalt.metrics.recorder import Recorder
-from smalt.store import resources
 
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Harness:
     made = Harness(tmp_path)
     with made.database.write() as connection:
-        for written, parent, kind in (
-            (ENDPOINT, WORKSPACE, "workspaces/onlineendpoints"),
-            (BLUE, ENDPOINT, "workspaces/onlineendpoints/deployments"),
-            (f"{ENDPOINT}/deployments/green", ENDPOINT, "workspaces/onlineendpoints/deployments"),
-        ):
-            resources.insert(
-                connection,
-                key=written.lower(),
-                written=written,
-                kind=kind,
-                parent=parent.lower(),
-                name=written.rpartition("/")[2],
-                spec={"properties": {}},
-                status={},
-                state="Succeeded",
-                now=1.0,
-                by="ada",
-            )
+        for written in (ENDPOINT, BLUE, f"{ENDPOINT}/deployments/green"):
+            rows.put(connection, written)
     return made
 
 

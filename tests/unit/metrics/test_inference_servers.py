@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fakes.platform import WORKSPACE, Harness
+from fakes import rows
+from fakes.metrics import BLUE, ENDPOINT
+from fakes.platform import Harness
 from smalt.agent.inject import metrics as replicas
 from smalt.agent.inject.metrics import Metrics
 from smalt.agent.wire import Address, Phase, TaskState
@@ -23,9 +25,6 @@ from smalt.metrics.collector import FORGET_EVERY_S, Collector
 from smalt.metrics.recorder import Recorder
 from smalt.store import resources
 from smalt.unix_socket import listen
-
-ENDPOINT = f"{WORKSPACE}/onlineEndpoints/churn"
-BLUE = f"{ENDPOINT}/deployments/blue"
 
 
 class Site:
@@ -37,23 +36,8 @@ class Site:
         self.collector = Collector(harness.platform, self.recorder)
         self.answered = 0
         with harness.database.write() as connection:
-            for written, parent, kind in (
-                (ENDPOINT, WORKSPACE, "workspaces/onlineendpoints"),
-                (BLUE, ENDPOINT, "workspaces/onlineendpoints/deployments"),
-            ):
-                resources.insert(
-                    connection,
-                    key=written.lower(),
-                    written=written,
-                    kind=kind,
-                    parent=parent.lower(),
-                    name=written.rpartition("/")[2],
-                    spec={"properties": {}},
-                    status={},
-                    state="Succeeded",
-                    now=1.0,
-                    by="ada",
-                )
+            for written in (ENDPOINT, BLUE):
+                rows.put(connection, written)
 
     def live(self, *names: str) -> None:
         addresses = {name: f"unix:{self.harness.settings.run / name}.sock" for name in names}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from fakes import rows
 from fakes.examples import EXAMPLES, prepare
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
@@ -86,53 +87,13 @@ def test_slow_deletes_hold_up_no_replica(harness: Harness) -> None:
 def test_a_delete_goes_in_pieces(harness: Harness) -> None:
     """No transaction marks more rows than `Pace.deleted_at_once`, whatever the workspace holds; and all of it goes."""
     with harness.database.write() as connection:
+        job = {"jobType": "Command", "tags": {}, "properties": {}, "inputs": {}, "outputs": {}}
+        ended = {"spec": {"properties": job, "smalt": {}}, "status": {"outputs": {}}, "state": "Completed"}
         for number in range(120):
-            key = f"{WORKSPACE}/jobs/j{number}"
-            resources.insert(
-                connection,
-                key=key.lower(),
-                written=key,
-                kind="workspaces/jobs",
-                parent=WORKSPACE.lower(),
-                name=f"j{number}",
-                spec={
-                    "properties": {"jobType": "Command", "tags": {}, "properties": {}, "inputs": {}, "outputs": {}},
-                    "smalt": {},
-                },
-                status={"outputs": {}},
-                state="Completed",
-                now=harness.clock(),
-                by="test",
-            )
+            rows.put(connection, f"{WORKSPACE}/jobs/j{number}", **ended)
+        rows.put(connection, f"{WORKSPACE}/data/d")
         for number in range(60):
-            key = f"{WORKSPACE}/data/d/versions/{number}"
-            if number == 0:
-                resources.insert(
-                    connection,
-                    key=f"{WORKSPACE}/data/d".lower(),
-                    written=f"{WORKSPACE}/data/d",
-                    kind="workspaces/data",
-                    parent=WORKSPACE.lower(),
-                    name="d",
-                    spec={"properties": {}},
-                    status={},
-                    state="Succeeded",
-                    now=harness.clock(),
-                    by="test",
-                )
-            resources.insert(
-                connection,
-                key=key.lower(),
-                written=key,
-                kind="workspaces/data/versions",
-                parent=f"{WORKSPACE}/data/d".lower(),
-                name=str(number),
-                spec={"properties": {}},
-                status={},
-                state="Succeeded",
-                now=harness.clock(),
-                by="test",
-            )
+            rows.put(connection, f"{WORKSPACE}/data/d/versions/{number}")
     counts = [0]
 
     def begun(*_: Any) -> None:
