@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -157,13 +157,27 @@ def end_marked(variable: str, mark: str) -> int:
     killed = 0
     deadline = time.monotonic() + 10  # one that hangs in the kernel cannot be waited for
     while pids := [pid for pid in _processes() if pid != os.getpid() and wanted in _environment(pid)]:
-        for pid in pids:
-            with contextlib.suppress(OSError):
-                _kill_and_wait(pid)
-                killed += 1
+        killed += kill_and_wait(pids)
         if time.monotonic() > deadline:
             break
     return killed
+
+
+def kill_and_wait(pids: Iterable[int], within_s: float = 2) -> int:
+    """SIGKILL; returns how many there were when they are gone, or `within_s` later: one that hangs in the kernel stays.
+
+    A killed process is seen in /proc for some milliseconds more, without memory and variables, but in its folder.
+    """
+    descriptors: list[int] = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            descriptors.append(os.pidfd_open(pid))
+            signal.pidfd_send_signal(descriptors[-1], signal.SIGKILL)
+    until = time.monotonic() + within_s
+    for descriptor in descriptors:
+        linux.readable(descriptor, max(until - time.monotonic(), 0))
+        os.close(descriptor)
+    return len(descriptors)
 
 
 def send(pid: int, number: int) -> None:
@@ -181,15 +195,6 @@ def _environment(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")  # empty for zombies
     except OSError:
         return []
-
-
-def _kill_and_wait(pid: int) -> None:
-    descriptor = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        linux.readable(descriptor, 2)
-    finally:
-        os.close(descriptor)
 
 
 def forked(cgroups: list[str], child: Callable[[int], NoReturn]) -> tuple[int, str]:

@@ -12,17 +12,16 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from smalt.agent import linux
+from smalt.agent.processes import kill_and_wait
 from smalt.cli.root import Lock, holder, prepare_private, take_lock, wait_for_holder, write_atomically
 from smalt.cli.tasks import ray_roots
 from smalt.config import read_settings
@@ -80,7 +79,7 @@ def end(settings: Settings) -> list[RunningTask]:
         return []
     pid = wait_for_holder(settings.ray_head)
     if pid is not None:
-        _kill([pid])
+        kill_and_wait([pid], _KILLED_S)
     lock = take_lock(settings.ray_head)
     if lock is None:
         return []  # another began meanwhile
@@ -91,7 +90,7 @@ def end(settings: Settings) -> list[RunningTask]:
 def _clear(settings: Settings) -> list[RunningTask]:
     """What is left of a head that has ended, its nodes' environments too: the next one's have other folders."""
     settings.ray_head_file.unlink(missing_ok=True)
-    _kill(_standing_in(_stand(settings)))
+    kill_and_wait(_standing_in(_stand(settings)), _KILLED_S)
     left = [task for one in ray_roots(settings) for task in end_tasks(one)]
     if not left:
         shutil.rmtree(settings.ray_nodes, ignore_errors=True)
@@ -111,19 +110,6 @@ def _standing_in(folder: Path) -> list[int]:
             if one.cwd().removesuffix(" (deleted)") == str(folder):
                 found.append(one.pid)
     return found
-
-
-def _kill(pids: Sequence[int]) -> None:
-    """SIGKILL; returns when they are gone."""
-    descriptors: list[int] = []
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            descriptors.append(os.pidfd_open(pid))
-            signal.pidfd_send_signal(descriptors[-1], signal.SIGKILL)
-    until = time.monotonic() + _KILLED_S
-    for one in descriptors:
-        linux.readable(one, max(until - time.monotonic(), 0))
-        os.close(one)
 
 
 def _start(settings: Settings, lock: Lock) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from smalt.agent import processes
-from smalt.agent.processes import Brood, Command, StartError
+from smalt.agent.processes import Brood, Command, StartError, kill_and_wait
 
 
 def command(folder: Path, group: Path) -> Command:
@@ -48,3 +51,15 @@ def test_walls_that_fail_while_the_group_is_slow_say_why(tmp_path: Path, monkeyp
     monkeypatch.setattr(processes, "_put_into", slow)
     with pytest.raises(StartError, match="no namespaces left"):
         Brood().start(replace(command(tmp_path, tmp_path / "cgroup.procs"), enter=enter))
+
+
+def test_what_was_killed_stands_nowhere_any_more(tmp_path: Path) -> None:
+    """The kernel needs a while for its memory, in which it still has a folder."""
+    large = [sys.executable, "-c", "held = b'x' * (200 << 20); print(1, flush=True); input()"]
+    with subprocess.Popen(large, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline()
+        process = psutil.Process(child.pid)
+        assert process.cwd() == str(tmp_path)
+        assert kill_and_wait([child.pid, 2**22 + 1]) == 1
+        with pytest.raises((psutil.Error, FileNotFoundError)):
+            process.cwd()

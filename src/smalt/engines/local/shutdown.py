@@ -7,12 +7,11 @@ Every task that had been started is `LOST` then, for the next server to find.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
-from collections.abc import Iterable
 
 from smalt.agent import wire
+from smalt.agent.processes import kill_and_wait, send
 from smalt.agent.wire import StopRequest
 from smalt.engines.local.engine import LocalEngine
 from smalt.engines.local.folders import Folders, read_state, write_private
@@ -34,7 +33,7 @@ def end_tasks(settings: Settings, grace_s: float = GRACE_S, settle_s: float = SE
     while any(folders.attended(task.folder) for task in tasks) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     left = running_tasks(settings)
-    _send((pid for task in left for pid in task.pids), signal.SIGKILL)
+    kill_and_wait(pid for task in left for pid in task.pids)
     engine = LocalEngine(settings, nursery=False)
     for task in left:
         engine.observe(task.name)  # the agent is gone: it ends what is left, and writes that the task is lost
@@ -46,13 +45,7 @@ def _ask(task: RunningTask, grace_s: float) -> None:
     state = read_state(task.folder)
     if state is None or not state.agent_pid or state.agent_pid not in task.pids:
         return
-    _send([state.agent_pid], signal.SIGTERM)
+    send(state.agent_pid, signal.SIGTERM)
     with contextlib.suppress(OSError):  # a full disk: what does not end is killed after the grace
         write_private(task.folder / wire.STOP_FILE, StopRequest(grace_s).to_json())
-    _send([state.agent_pid], signal.SIGUSR1)
-
-
-def _send(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+    send(state.agent_pid, signal.SIGUSR1)
