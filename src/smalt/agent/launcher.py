@@ -24,7 +24,7 @@ from pathlib import Path
 from smalt.agent import linux, temporary_folder, wire
 from smalt.agent.attempt import Attempt, open_task_log
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, TaskFolder
-from smalt.agent.limits import recorded
+from smalt.agent.limits import recorded, stir
 from smalt.agent.log_bound import rescue
 from smalt.agent.pipes import Pipes, open_pipes
 from smalt.agent.processes import Brood, end_marked
@@ -90,6 +90,7 @@ def _guard(folder: TaskFolder) -> None:
     if agent == 0:
         _work(folder, spec, pipes)
     pipes.close_writing()
+    stir()
     brood = Brood()
     brood.adopt(agent)
     while brood.status is None:
