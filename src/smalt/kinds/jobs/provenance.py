@@ -20,7 +20,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Document, Request
 from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import admission, lineage
+from smalt.kinds.jobs import admission, launch, lineage
 from smalt.kinds.jobs.model import FOLDERS
 from smalt.kinds.jobs.parallel import tables
 from smalt.kinds.jobs.pinned import CODE_HASH, PINNED
@@ -107,7 +107,9 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
 
 def _environment(platform: Platform, row: Row) -> Document:
     key = str(part(part(row.spec, OURS), "plan").get("key") or "")
-    return {"id": row.properties.get("environmentId"), "key": key, "lock": platform.environments.lock(key)}
+    elsewhere = any(JobStatus.read(row.status).machines)
+    lock = launch.versions(platform, row) if elsewhere else platform.environments.lock(key)
+    return {"id": row.properties.get("environmentId"), "key": key, "lock": lock}
 
 
 def _read_environment(request: Request, row: Row | None) -> tuple[int, Any]:
