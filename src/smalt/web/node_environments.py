@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from smalt.arm.errors import ArmError, not_found
-from smalt.arm.ports import BlobReader
+from smalt.arm.ports import BlobReader, Carrier
 from smalt.arm.threads import Threads
 from smalt.blob.operations.service import BlobService
 from smalt.engines.remote import RemoteEngine
@@ -34,9 +35,10 @@ class NodeEnvironments:
     """Raises ArmError: 410 for what no task of the machine had, 403 where its jobs could have changed it."""
 
     def __init__(
-        self, engine: RemoteEngine, packs: Packs, service: Callable[[], BlobService], threads: Threads
+        self, engine: RemoteEngine, packs: Packs, service: Callable[[], BlobService], threads: Threads, own: Carrier
     ) -> None:
         self._engine, self._packs, self._service, self._threads = engine, packs, service, threads
+        self._own = own
 
     async def get(self, http: Request, machine: Machine) -> Response:
         """And HEAD."""
@@ -63,7 +65,8 @@ class NodeEnvironments:
         digest, service = hashlib.sha256(), self._service()
         made = await received(service, http, digest.update)
         try:
-            await self._threads.run(self._packs.store, pack, Path(made.path), digest.hexdigest())
+            bring = partial(self._own.store, Path(made.path))
+            await self._threads.run(self._packs.store, pack, made.size, digest.hexdigest(), bring)
         finally:
             await self._threads.run(service.drop_staged, made)
         return JSONResponse({"sha256": digest.hexdigest()})

@@ -55,7 +55,7 @@ class NodesApp:
         self._engine, self._heartbeat_s, self._sign = engine, heartbeat_s, sign
         self._threads = Threads(_THREADS)
         blobs = NodeBlobs(engine, service, self._threads, own)
-        environments = NodeEnvironments(engine, packs, service, self._threads)
+        environments = NodeEnvironments(engine, packs, service, self._threads, own)
         self._app = Starlette(
             routes=[
                 Route(f"{PREFIX}/channel", self._known(self._channel), methods=["POST"]),

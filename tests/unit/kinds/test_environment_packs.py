@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,20 @@ KEY = "ab" * 20
 
 
 @pytest.fixture
-def packs(harness: Harness, tmp_path: Path) -> Packs:
+def packs(harness: Harness) -> Packs:
+    return Packs(harness.database, harness.clock, files(harness))
+
+
+def files(harness: Harness) -> StoreFiles:
     store = harness.blobs._store  # pyright: ignore[reportPrivateUsage]
     assert isinstance(store, FolderStore)
-    return Packs(harness.database, harness.clock, StoreFiles(store, store.staging))
+    return StoreFiles(store, store.staging)
 
 
 def stored(harness: Harness, packs: Packs, tmp_path: Path, key: str = KEY, data: bytes = b"packed") -> Pack:
     pack = Pack(cluster(harness, "far").lower(), "Linux-x86_64", key)
     (tmp_path / "pack").write_bytes(data)
-    packs.store(pack, tmp_path / "pack", "00" * 32)
+    packs.store(pack, len(data), "00" * 32, partial(files(harness).store, tmp_path / "pack"))
     harness.settle()
     return pack
 
@@ -78,7 +83,7 @@ def test_it_goes_with_its_cluster(harness: Harness, packs: Packs, tmp_path: Path
 def test_the_first_is_kept(harness: Harness, packs: Packs, tmp_path: Path) -> None:
     pack = stored(harness, packs, tmp_path)
     with pytest.raises(ArmError) as refused:
-        packs.store(pack, tmp_path / "pack", "11" * 32)
+        packs.store(pack, 6, "11" * 32, partial(files(harness).store, tmp_path / "pack"))
     assert refused.value.status == 409 and left(harness) == [pack.id]
 
 
@@ -94,4 +99,15 @@ def test_one_that_was_being_stored_when_its_server_was_killed_goes(
     assert packs.has(pack) and packs.open(pack) is None, "it may be on its way"
     harness.clock.pass_(STORING_S + 1)
     harness.settle()
+    assert left(harness) == [] and not packs.has(pack)
+
+
+def test_a_cluster_has_none_of_one_that_had_its_name(harness: Harness, packs: Packs, tmp_path: Path) -> None:
+    pack = stored(harness, packs, tmp_path)
+    assert harness.send("DELETE", pack.compute).status_code in (200, 202, 204)
+    harness.settle()
+    harness.clock.pass_(60)
+    assert cluster(harness, "far").lower() == pack.compute
+    assert packs.open(pack) is None
+    days(harness, 1)
     assert left(harness) == [] and not packs.has(pack)

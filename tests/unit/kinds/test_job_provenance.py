@@ -191,6 +191,9 @@ def test_the_versions_of_a_machine_of_its_own_are_those_that_it_has_said(harness
     harness.settle()
     assert status(harness) == "Completed"
     assert provenance(harness)["environment"]["lock"] == {"numpy": "2.1.0"}
+    told = harness.get(f"{JOBS}/train-1/lineage").json()
+    assert told["environments"] == {}, "not what another machine would have"
+    assert told["nodes"][0]["origin"]["environment"]["machines"] == ["far-1"]
     assert harness.send("DELETE", f"{JOBS}/train-1").status_code in (200, 202)
     harness.settle()
     assert harness.blobs.read(*place, 100) is None

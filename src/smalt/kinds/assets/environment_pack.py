@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError, invalid
@@ -64,9 +63,10 @@ class Packs:
 
     def open(self, pack: Pack) -> tuple[BlobReader, str] | None:
         """With the hash (SHA-256, hex) that all of it has to have; None: there is none."""
-        row = self._row(pack)
-        if row is None or row.state != "Succeeded":
-            return None
+        with self._database.read() as connection:
+            row = resources.get(connection, pack.id)
+            if row is None or row.state != "Succeeded" or not _is_of(resources.get(connection, pack.compute), row):
+                return None
         reader = self._files.open(Ref(*row.spec["blob"]))
         if reader is None or reader.size != row.spec["size"]:
             if reader is not None:
@@ -75,26 +75,29 @@ class Packs:
             return None
         return reader, str(row.spec["sha256"])
 
-    def store(self, pack: Pack, path: Path, sha256: str) -> None:
-        """The file stays. Raises ArmError(409) where another was first."""
+    def store(self, pack: Pack, size: int, sha256: str, bring: Callable[[Ref], None]) -> None:
+        """`bring` makes the blob. Raises ArmError(409) where another was first, and what `bring` raises."""
         ref = _BLOBS.below(f"{pack.key}-{sha256[:32]}.tar.gz")
         spec = {"compute": pack.compute, "platform": pack.platform}
-        spec |= {"blob": list(ref), "sha256": sha256, "size": path.stat().st_size}
+        spec |= {"blob": list(ref), "sha256": sha256, "size": size}
         try:
             with self._database.write() as connection:
                 resources.insert_own(connection, pack.id, PATH.lower(), pack.key, self._clock(), "Creating", spec)
         except Exists as error:
             raise taken() from error
         try:
-            self._files.store(path, ref)
+            bring(ref)
         except BaseException:
             self._drop(pack, "Creating")  # the next may try
             raise
         with self._database.write() as connection:
             row = resources.get(connection, pack.id)
-            if row is not None and row.state == "Creating":
+            ours = row is not None and row.spec == spec
+            if row is not None and ours:
                 now = self._clock()
                 resources.replace_spec(connection, row, row.spec, state="Succeeded", now=now, by="smalt", due=True)
+        if not ours:  # it took so long that nobody waits for it any more
+            self._files.remove(ref)
 
     def forget(self, pack: Pack) -> None:
         """It is not what it was: the next who builds it stores it anew."""
@@ -114,6 +117,11 @@ class Packs:
             return resources.get(connection, pack.id)
 
 
+def _is_of(compute: Row | None, row: Row) -> bool:
+    """Not of one that had this name before."""
+    return compute is None or compute.created_at <= row.created_at
+
+
 def taken() -> ArmError:
     return ArmError(409, "EnvironmentPacked", "Another machine has packed this environment before.")
 
@@ -122,8 +130,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     if row.state == "Creating" and platform.clock() - row.created_at < STORING_S:
         return Step("Creating", dict(row.status), after=STORING_S)
     with platform.database.read() as connection:
-        lives = resources.get(connection, str(row.spec["compute"])) is not None
-    if row.state == "Succeeded" and lives:
+        compute = resources.get(connection, str(row.spec["compute"]))
+    if row.state == "Succeeded" and compute is not None and _is_of(compute, row):
         return kept(platform, row, dict(row.status))
     platform.blobs.remove(*row.spec["blob"])
     return Step(REMOVING, dict(row.status), gone=True)

@@ -81,7 +81,8 @@ def remove_artifacts(platform: Platform, row: Row) -> None:
 
 def versions(platform: Platform, row: Row) -> dict[str, str] | None:
     """Of packages, as its first node has them, where that is a machine of its own; None: it has not said so (yet)."""
-    text = platform.blobs.read(*_versions(row).below("0.json"), _VERSIONS_MOST_BYTES)
+    attempt = JobStatus.read(row.status).attempt
+    text = platform.blobs.read(*_versions(row).below(f"{attempt}-0.json"), _VERSIONS_MOST_BYTES)
     try:
         found: Any = json.loads(text or b"null")
     except (ValueError, RecursionError):  # whoever has root there may say anything
@@ -95,8 +96,12 @@ def _versions(row: Row) -> Ref:
     return Ref(PLATFORM_ACCOUNT, "environments", f"versions/{job_oid(row)}/")
 
 
-def _built(build: Document, row: Row, artifacts: Ref, rank: int) -> Document:
-    return {**build, "log": artifacts.below(_build_log(rank)), "versions": _versions(row).below(f"{rank}.json")}
+def _built(build: Document, row: Row, artifacts: Ref, attempt: int, rank: int) -> Document:
+    return {
+        **build,
+        "log": artifacts.below(_build_log(rank)),
+        "versions": _versions(row).below(f"{attempt}-{rank}.json"),
+    }
 
 
 def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
@@ -134,7 +139,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             name=name,
             owner=row.id,
             node=machines[rank],
-            build=_built(build, row, artifacts, rank) if machines[rank] else {},
+            build=_built(build, row, artifacts, status.attempt, rank) if machines[rank] else {},
             fence=status.attempt,
             command=nodes[rank].command,
             parallel=driver.node(rank) if driver is not None else None,

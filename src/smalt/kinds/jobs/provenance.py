@@ -107,9 +107,13 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
 
 def _environment(platform: Platform, row: Row) -> Document:
     key = str(part(part(row.spec, OURS), "plan").get("key") or "")
+    return {"id": row.properties.get("environmentId"), "key": key, "lock": versions(platform, row, key)}
+
+
+def versions(platform: Platform, row: Row, key: str) -> Mapping[str, str] | None:
+    """Of the packages that it ran with, each machine has its own; None: nobody knows. `key`: of its environment."""
     elsewhere = any(JobStatus.read(row.status).machines)
-    lock = launch.versions(platform, row) if elsewhere else platform.environments.lock(key)
-    return {"id": row.properties.get("environmentId"), "key": key, "lock": lock}
+    return launch.versions(platform, row) if elsewhere else platform.environments.lock(key)
 
 
 def _read_environment(request: Request, row: Row | None) -> tuple[int, Any]:
