@@ -127,6 +127,18 @@ def test_only_files_are_taken(built: Layout, fresh: Path, kind: bytes) -> None:
         unpack(added(built, info), fresh)
 
 
+@pytest.mark.parametrize(
+    ("name", "headers"), [("lib/x\0y", {}), ("lib/x", {"mtime": "nan"}), ("lib/x", {"mtime": "1e300"})]
+)
+def test_names_and_times_that_no_file_has_are_refused(
+    built: Layout, fresh: Path, name: str, headers: dict[str, str]
+) -> None:
+    info = tarfile.TarInfo("lib/y")
+    info.pax_headers = {"path": name, **headers}
+    with pytest.raises(Unfit):
+        unpack(added(built, info), fresh)
+
+
 def test_a_lock_with_instructions_is_not_taken(built: Layout, fresh: Path) -> None:
     made = pack(built, KEY)
     with tarfile.open(made) as archive:

@@ -39,9 +39,13 @@ class Pack:
     key: str
 
     @property
-    def id(self) -> str:
+    def name(self) -> str:
         scope = hashlib.sha256(f"{self.compute}\n{self.platform}".encode()).hexdigest()[:32]
-        return f"/smalt/{PATH.lower()}/{scope}/{self.key}"
+        return f"{scope}/{self.key}"
+
+    @property
+    def id(self) -> str:
+        return f"/smalt/{PATH.lower()}/{self.name}"
 
     def check(self) -> None:
         """Raises ArmError(400)."""
@@ -77,7 +81,7 @@ class Packs:
 
     def store(self, pack: Pack, size: int, sha256: str, bring: Callable[[Ref], None]) -> None:
         """`bring` makes the blob. Raises ArmError(409) where another was first, and what `bring` raises."""
-        ref = _BLOBS.below(f"{pack.key}-{sha256[:32]}.tar.gz")
+        ref = _BLOBS.below(f"{pack.name}-{sha256[:32]}.tar.gz")
         spec = {"compute": pack.compute, "platform": pack.platform}
         spec |= {"blob": list(ref), "sha256": sha256, "size": size}
         try:
