@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from fakes.dialled import COMPUTE
 from fakes.refs import ref
 from fakes.wheels import make_wheel
 from smalt.agent.wire import Outcome, Ref, TaskSpec
+from smalt.arm.outage import StoreAway
 from smalt.arm.ports import EnvironmentSpec
 from smalt.engines.remote.messages import PREFIX
 from smalt.environments import UvEnvironments
+from smalt.environments.uv.layout import Layout
 from smalt.environments.uv.packs import platform_of
 from smalt.kinds.assets.environment_pack import Pack
 from smalt.settings import PLATFORM_ACCOUNT, Settings
@@ -92,6 +95,56 @@ def test_where_the_store_has_lost_it_the_next_builds(remote: Any, task: Any) -> 
     remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)), 60)
     (again,) = (remote.dialled.root / "blobs").rglob("*.tar.gz")
     assert again.read_bytes() != bytes(data), "what is torn is forgotten, and the next is stored"
+
+
+class Torn:
+    """A blob of 3 MiB, of which the store gives one."""
+
+    size = 3 << 20
+
+    def read(self, start: int, length: int) -> bytes:
+        if start:
+            raise OSError("the store has cut it off")
+        return bytes(length)
+
+    def close(self) -> None: ...
+
+
+class Other(Torn):
+    """What was stored, but no pack."""
+
+    def read(self, start: int, length: int) -> bytes:
+        return bytes(min(length, self.size - start))
+
+
+@pytest.mark.parametrize("found", [Torn(), Other(), StoreAway("it answers 503")], ids=["torn", "no pack", "503"])
+def test_what_cannot_be_fetched_is_built(remote: Any, task: Any, monkeypatch: Any, found: Any) -> None:
+    def opened(pack: Pack) -> Any:
+        if isinstance(found, Exception):
+            raise found
+        return found, hashlib.sha256(bytes(Other.size)).hexdigest()
+
+    monkeypatch.setattr(remote.dialled.packs, "open", opened)
+    remote.engine.ensure(task("one"))
+    state = remote.changes.ended("one", 60)
+    assert state.exit_code == 0, state.error
+    said = (remote.root / "logs" / "one.build").read_text()
+    assert "Built in" in said and ("It cannot be used: it is torn" in said) == isinstance(found, Other)
+
+
+def test_what_a_service_before_has_packed_is_stored_by_the_next(remote: Any, line: Any) -> None:
+    remote.dialled.stop_node()
+    layout = Layout(remote.dialled.settings("s").envs)
+    for path, text in (
+        (layout.marker(KEY), json.dumps({"interpreter": sys.executable})),
+        (layout.packed(KEY), "packed"),
+        (layout.fetched("cd" * 20).with_suffix(".part"), "half"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    remote.dialled.start_node()
+    remote.dialled.until(lambda: line("GET", platform=platform_of(sys.executable)).text == "packed")
+    remote.dialled.until(lambda: not list(layout.packed(KEY).parent.iterdir()))
 
 
 def test_a_task_has_not_ended_before_the_platform_knows_its_versions(remote: Any, task: Any, monkeypatch: Any) -> None:
