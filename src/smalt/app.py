@@ -56,6 +56,7 @@ from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
 from smalt.gateway.crowds import Crowds
 from smalt.gateway.envoy_gateway import EnvoyGateway
+from smalt.kinds.assets.environment_pack import Packs
 from smalt.kinds.insights.watch import Watch
 from smalt.kinds.serving.place import withdraw
 from smalt.kinds.serving.scaler import Scaler
@@ -246,7 +247,7 @@ def build(settings: Settings) -> Server:
             workspaces.authorize,
             lambda one, account, verb: workspaces.permits(one, Target(account), verb),
         ),
-        nodes=NodesApp(remote, lambda: service, files, partial(sign, settings)),
+        nodes=NodesApp(remote, lambda: service, files, partial(sign, settings), Packs(database, clock, files)),
         visits=VisitApp(platform, who, workspaces.authorize, doors, SshDoor(engine, settings.secrets, services.spawn)),
         registries=RegistryApp(platform, who, workspaces.authorize, arm),
         arm=arm,

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from smalt.engines.remote import RemoteEngine
 from smalt.engines.remote.loopback import loopback_id
 from smalt.engines.routing import Engines
 from smalt.environments import UvEnvironments
+from smalt.kinds.assets.environment_pack import Packs
 from smalt.node.certificate import NodeCertificate
 from smalt.node.forwarder import Forwarder
 from smalt.node.host import _signed
@@ -61,6 +63,7 @@ class Dialled:
         store = FolderStore(root / "blobs")
         self.blobs = BlobService(accounts, store, store.staging)
         self.own = StoreFiles(store, store.staging)
+        self.packs = Packs(self.database, time.time, self.own)
         self.authority = Settings(root / "authority")
         self.told: list[str] = []
         self.revoked = threading.Event()
@@ -79,7 +82,7 @@ class Dialled:
         self.remote = RemoteEngine(self.database, time.time, self.lost_after_s, dial=dialled)
         self.engine = Engines(LocalEngine(Settings(self.root / "own"), self.finder, nursery=False), self.remote)
         config = uvicorn.Config(
-            NodesApp(self.remote, lambda: self.blobs, self.own, partial(sign, self.authority), HEARTBEAT_S),
+            NodesApp(self.remote, lambda: self.blobs, self.own, partial(sign, self.authority), self.packs, HEARTBEAT_S),
             port=self.port,
             log_config=None,
             lifespan="off",
@@ -149,7 +152,8 @@ class Dialled:
         incarnation = settings.root / "incarnation"
         if not incarnation.exists():
             write_private(incarnation, f"incarnation-{root}")
-        engine = LocalEngine(settings, self.finder)
+        environments = UvEnvironments(settings)
+        engine = LocalEngine(settings, replace(self.finder, environment=environments.prefix))
         about = {"incarnation": incarnation.read_text(), "version": "1", "cpus": 2, "memory_bytes": 1 << 33, "gpus": 0}
         client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {token}"})
         about |= {"isolation": "walls", "loopback": loopback_id()}
@@ -158,7 +162,6 @@ class Dialled:
             ca = ensure_certificates(self.authority).ca.read_text()
             certificate = NodeCertificate(settings.root / "tls", forwards, ca, partial(_signed, client))
             forwarder = Forwarder(settings, forwards, certificate, lambda: address)
-        environments = UvEnvironments(settings)
         return NodeService(settings, engine, environments, client, about, HEARTBEAT_S, lambda: address, forwarder)
 
     def _run(self) -> None:

@@ -91,7 +91,7 @@ def _copy_scripts(shared: Path, binaries: Path) -> None:
             if entry.name.startswith(_NOT_SCRIPTS) or not entry.is_file():
                 continue
             target = binaries / entry.name
-            script = _script(entry.path, old, new)
+            script = with_interpreter(entry.path, old, new)
             if script is None:
                 target.symlink_to(entry.path)
                 continue
@@ -100,8 +100,8 @@ def _copy_scripts(shared: Path, binaries: Path) -> None:
                 file.write(script)
 
 
-def _script(path: str, old: bytes, new: bytes) -> bytes | None:
-    """The script with our interpreter in its head; None if it is none, or does not run the shared interpreter.
+def with_interpreter(path: str, old: bytes, new: bytes) -> bytes | None:
+    """The script with the interpreter in `new` in its head; None if it is none, or does not run the one in `old`.
 
     Two forms of head exist: `#!PYTHON`, and `#!/bin/sh` with `'''exec' "PYTHON" "$0" "$@"` for paths that are long or
     have spaces. The second works for every path, so it is what we write where the first would not.

@@ -153,7 +153,8 @@ class TaskSpec:
     """One process on one node.
 
     - `node`: the machine on which it runs; empty: the server's own. `build`: what its environment is built from (a
-      plan's definition, and the logins of its package indexes), for a machine that has not built it yet.
+      plan's definition, and the logins of its package indexes), for a machine that has not built it yet; the blobs for
+      the `log` of that, and for the `versions` of packages that the machine has (JSON, name to version).
     - `name` is deterministic (resource, attempt, rank): `Engine.ensure` of the same name never starts it twice.
     - `owner` is the resource id to wake when the state changes; `fence` grows with each attempt to act.
     - `command` runs through `bash -c` in a fresh folder that holds a copy of `code`; `${{inputs.x}}`, `${{outputs.y}}`
@@ -261,9 +262,8 @@ class TaskSpec:
 
     def written(self) -> set[Ref]:
         """Those of them that it writes."""
-        named = {*self.logs, self.system_log, self.artifacts, _ref(self.build.get("log"))} | {
-            one.target for one in self.outputs
-        }
+        told = [_ref(self.build.get(name)) for name in ("log", "versions")]
+        named = {*self.logs, self.system_log, self.artifacts, *told} | {one.target for one in self.outputs}
         named |= {one.source for one in self.inputs if one.mode == "rw_mount"}
         return {one for one in named if one is not None}
 

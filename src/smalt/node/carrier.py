@@ -17,6 +17,7 @@ from smalt.engines.remote.messages import PREFIX
 _CHUNK = 1 << 20
 _TIMEOUT = httpx.Timeout(10, read=120, write=120)
 _LATER = (408, 412, 423, 425, 429)  # what another try may mend
+_FULL = "InsufficientStorage"  # the platform's disk, which somebody frees
 
 
 class NodeCarrier:
@@ -45,12 +46,12 @@ class NodeCarrier:
                 ) as got,
                 part.open("wb") as file,
             ):
-                _check(got)
+                check(got)
                 for chunk in got.iter_bytes(_CHUNK):
                     file.write(chunk)
             part.rename(path)
         except httpx.HTTPError as error:
-            raise _torn(error) from error
+            raise torn(error) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -59,6 +60,10 @@ class NodeCarrier:
             size = os.fstat(file.fileno()).st_size
             body = _read(file, size)
             self._ask("PUT", "blob", ref, content=body, headers={"Content-Length": str(size)})
+
+    def write(self, ref: Ref, data: bytes) -> None:
+        """The blob is these bytes."""
+        self._ask("PUT", "blob", ref, content=data)
 
     def append(self, ref: Ref, at: int, data: bytes) -> int:
         return int(self._ask("POST", "blob", ref, content=data, at=at).json()["length"])
@@ -79,8 +84,8 @@ class NodeCarrier:
                 timeout=_TIMEOUT,
             )
         except httpx.HTTPError as error:
-            raise _torn(error) from error
-        _check(answer)
+            raise torn(error) from error
+        check(answer)
         return answer
 
 
@@ -95,11 +100,11 @@ def _read(file: Any, size: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _torn(error: httpx.HTTPError) -> OSError:
+def torn(error: httpx.HTTPError) -> OSError:
     return OSError(f"the platform's blobs cannot be reached ({error or type(error).__name__})")
 
 
-def _check(answer: httpx.Response) -> None:
+def check(answer: httpx.Response) -> None:
     """Raises ArmError for what no try mends, and OSError for the rest."""
     if answer.status_code == 200:
         return
@@ -109,6 +114,6 @@ def _check(answer: httpx.Response) -> None:
         code, message = str(error["code"]), str(error["message"])
     except (ValueError, KeyError, TypeError):
         code, message = "ServerError", f"the server answered {answer.status_code}"
-    if answer.status_code >= 500 or answer.status_code in _LATER:
+    if answer.status_code >= 500 or answer.status_code in _LATER or code == _FULL:
         raise OSError(message)
     raise ArmError(answer.status_code, code, message)

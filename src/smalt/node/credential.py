@@ -42,8 +42,12 @@ class Credential:
     def write(self, path: Path) -> None:
         """A new file that only its owner reads. Raises OSError, also where there is one already."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(self.to_json())
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(self.to_json())
+        except OSError:
+            path.unlink()  # half a file would keep the next try from it
+            raise
 
     @property
     def address(self) -> tuple[str, int]:

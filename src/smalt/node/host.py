@@ -15,6 +15,7 @@ import certifi
 import httpx
 
 from smalt.arm.errors import ArmError
+from smalt.auth.secret_files import replace_file
 from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
 from smalt.engines.local.folders import write_private
@@ -56,7 +57,8 @@ def make_service(
     """
     settings.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
     bundle = settings.tls / "bundle.pem"
-    bundle.write_text(Path(certifi.where()).read_text().rstrip() + "\n\n# Smalt\n" + credential.ca)
+    trusted = Path(certifi.where()).read_text().rstrip() + "\n\n# Smalt\n" + credential.ca
+    replace_file(bundle, trusted.encode(), 0o644)  # tasks of before read it, and must never find half of it
     environments = UvEnvironments(settings)
     client = httpx.Client(
         base_url=credential.server,
@@ -132,6 +134,6 @@ def _nowhere(account: str, container: str, name: str) -> Path:
 def _incarnation(root: Path) -> str:
     """A random name of this folder, made with it: who comes back with another has lost what was here."""
     path = root / "incarnation"
-    if not path.exists():
+    if not path.exists() or not path.read_text():  # the machine lost its power just then
         write_private(path, secrets.token_hex(16))
     return path.read_text()

@@ -29,7 +29,10 @@ from smalt.engines.local.folders import Folders
 from smalt.engines.remote.messages import HEARTBEAT_S, PREFIX, SESSION_HEADER, SILENT_S
 from smalt.environments import UvEnvironments
 from smalt.node.builds import Builds
+from smalt.node.carrier import NodeCarrier
 from smalt.node.forwarder import Forwarder
+from smalt.node.packs import NodePacks
+from smalt.node.versions import Versions
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -63,7 +66,9 @@ class NodeService:
         self._forwarder = forwarder
         self._folders, self._engine, self._client = Folders(settings.tasks), engine, client
         self._about, self._heartbeat_s, self._address = dict(about), heartbeat_s, address
-        self._builds = Builds(environments, engine, self._start, partial(self._fail, outcome=Outcome.BUILD))
+        unbuilt, packs = partial(self._fail, outcome=Outcome.BUILD), NodePacks(client, environments)
+        self._builds = Builds(environments, engine, self._start, unbuilt, packs)
+        self._versions = Versions(environments, NodeCarrier(client), self._tell)
         self._news = threading.Condition()
         self._changed: dict[str, None] = {}  # tasks of which something is to be said
         self._said: dict[str, TaskState | None] = {}
@@ -90,7 +95,7 @@ class NodeService:
                 begun = time.monotonic()
                 try:
                     self._attend()
-                except (httpx.HTTPError, ArmError, ValueError) as error:
+                except (httpx.HTTPError, ArmError, OSError, ValueError) as error:
                     _LOG.warning("the line to the server is cut: %s", error or type(error).__name__)
                 pause = _FIRST_PAUSE_S if time.monotonic() - begun > _LONGEST_PAUSE_S else pause
                 self._stopping.wait(pause * random.uniform(0.5, 1))
@@ -106,6 +111,8 @@ class NodeService:
             reporter.join(timeout=_CONNECT_S)
             self._removing.shutdown()
             self._engine.close()
+            self._builds.close()
+            self._versions.close()
             self._client.close()
 
     def stop(self) -> None:
@@ -166,6 +173,7 @@ class NodeService:
         with self._news:
             self._owners.setdefault(task.owner, set()).add(task.name)
         try:
+            self._versions.tell(task)
             self._engine.ensure(replace(task, build={}))
         except Exception as error:  # the edge: whatever it is, the server waits for an answer
             _LOG.warning("task %s could not be started", task.name, exc_info=error)
@@ -191,6 +199,7 @@ class NodeService:
 
     def _remove(self, name: str) -> None:
         self._builds.drop(name)
+        self._versions.forget(name)
         self._engine.remove(name)
         with self._news:
             self._never_begun.pop(name, None)
@@ -267,7 +276,7 @@ class NodeService:
             self._removing.submit(self._remove, str(name))
 
     def _state(self, name: str) -> TaskState | None:
-        state = self._never_begun.get(name) or self._engine.observe(name)
+        state = self._never_begun.get(name) or self._versions.see(name, self._engine.observe(name))
         return self._forwarder.see(name, state) if self._forwarder is not None else state
 
     def _moved(self, names: list[str]) -> None:

@@ -19,6 +19,7 @@ from smalt.arm.kind import OURS
 from smalt.arm.platform import Platform
 from smalt.arm.runs import JOBS
 from smalt.kinds.jobs import lineage as of_jobs
+from smalt.kinds.jobs import provenance
 from smalt.kinds.jobs.model import PARENT, ROOT, TERMINAL
 from smalt.openlineage import datasets
 from smalt.openlineage.facets import PRODUCER, SPEC, engine, facets, source_location
@@ -100,7 +101,7 @@ class Events:
     def _of_run(self, row: Row, origin: Document, above: Sequence[Row], kind: str) -> Document:
         environment, error = part(origin, "environment"), part(row.status, "error")
         key, given = str(environment.get("key") or ""), part(origin, "parameters")
-        lock = self.platform.environments.lock(key) if key else None
+        lock = provenance.versions(self.platform, row, key) if key else None
         parent = {"run": {"runId": run_id(above[0])}, "job": self._job(above[0], above[1:])} if above else None
         if parent and above[0] is not above[-1]:
             root = above[-1]

@@ -8,6 +8,7 @@ their kinds find that what they had is lost. On SQLite there is one server, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, select, update
@@ -57,17 +58,20 @@ class Servers:
         self._given_up = lost
         return before is None or before < since
 
-    def lost(self, home: str | None) -> bool:
-        """Whether what a row has on its home's machine is lost to us. Asks the database only where it is another's."""
-        return home not in (None, "", self.me) and home not in self._heard()
+    def lost(self, home: str | None, connection: Connection | None = None) -> bool:
+        """Whether what a row has on its home's machine is lost to us. Asks the database only where it is another's.
+
+        `connection`: of a transaction that is under way.
+        """
+        return home not in (None, "", self.me) and home not in self._heard(connection)
 
     def url_of(self, home: str | None) -> str:
         """The address of the server that has a row; of this one where nobody has it."""
         return self.others.get(home or "", self.url)
 
-    def _heard(self) -> Mapping[str, str]:
-        with self.database.read() as connection:
-            self.others = _living(connection, self.me, self.clock() - self.lost_after_s)
+    def _heard(self, connection: Connection | None) -> Mapping[str, str]:
+        with nullcontext(connection) if connection else self.database.read() as reading:
+            self.others = _living(reading, self.me, self.clock() - self.lost_after_s)
         return self.others
 
 

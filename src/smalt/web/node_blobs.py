@@ -23,6 +23,7 @@ from smalt.blob.operations.service import BlobService
 from smalt.blob.protocol.blob import Blob
 from smalt.blob.store.catalog import Properties
 from smalt.blob.store.objects import ObjectReader, Staged
+from smalt.blob.store.staging import StagedWriter
 from smalt.engines.remote import RemoteEngine
 from smalt.settings import PLATFORM_ACCOUNT
 from smalt.store.nodes import Machine
@@ -83,11 +84,11 @@ class NodeBlobs:
         ref, service = await self._ref(http, machine, writes=True), self._service()
         target = _blob(ref)
         if ref.account == PLATFORM_ACCOUNT:
-            staged = await _staged(service, http)
+            staged = await received(service, http)
             await self._threads.run(self._store_own, ref, staged)
             return JSONResponse({"length": staged.size, "etag": ""})
         await service.require_container(target)
-        staged = await _staged(service, http)
+        staged = await received(service, http)
         properties = Properties(created=staged.version / 1e9)
         blob = await service.commit(target, staged, lambda before: None, properties)
         return JSONResponse({"length": blob.info.size, "etag": blob.etag})
@@ -99,10 +100,10 @@ class NodeBlobs:
         ref, service = await self._ref(http, machine, writes=True), self._service()
         target = _blob(ref)
         if ref.account == PLATFORM_ACCOUNT:
-            staged = await _staged(service, http)
+            staged = await received(service, http)
             return JSONResponse({"length": await self._threads.run(self._append_own, ref, int(at), staged)})
         await service.require_container(target)
-        staged = await _staged(service, http)
+        staged = await received(service, http)
         try:
             return JSONResponse({"length": await _append(service, target, staged, int(at))})
         except _Length as found:
@@ -162,21 +163,26 @@ async def _append(service: BlobService, target: Target, data: Staged, at: int) -
     return grown.info.size
 
 
-async def _staged(service: BlobService, http: Request) -> Staged:
-    """The body as a file of the staging area, received in constant memory."""
+async def received(service: BlobService, http: Request, seen: Callable[[bytes], object] = len) -> Staged:
+    """The body as a file of the staging area, received in constant memory; `seen` is given all of it, by pieces."""
     with await service.in_thread(service.staging.writer) as writer:
         batch = bytearray()
         async for chunk in http.stream():
             batch += chunk
             if len(batch) >= _CHUNK:
-                await service.in_thread(writer.write, batch)
+                await service.in_thread(_write, writer, batch, seen)
                 batch = bytearray()
         if batch:
-            await service.in_thread(writer.write, batch)
+            await service.in_thread(_write, writer, batch, seen)
         stated = http.headers.get("content-length")
         if stated is not None and int(stated) != writer.size:
             raise ArmError(400, "RequestIncomplete", "The connection ended before the body did.")
         return writer.finish()
+
+
+def _write(writer: StagedWriter, batch: bytearray, seen: Callable[[bytes], object]) -> None:
+    seen(bytes(batch))
+    writer.write(batch)
 
 
 async def _bytes(service: BlobService, reader: ObjectReader, size: int) -> AsyncIterator[bytes]:

@@ -27,8 +27,10 @@ from smalt.engines.remote import RemoteEngine
 from smalt.engines.remote.messages import HEARTBEAT_S, MOST_BYTES, PREFIX, SESSION_HEADER, Hello, Reports
 from smalt.engines.remote.serving import below
 from smalt.engines.remote.session import Session
+from smalt.kinds.assets.environment_pack import Packs
 from smalt.store.nodes import Machine
 from smalt.web.node_blobs import NodeBlobs
+from smalt.web.node_environments import NodeEnvironments
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 8
@@ -46,17 +48,21 @@ class NodesApp:
         service: Callable[[], BlobService],
         own: Carrier,
         sign: Callable[[bytes, str], bytes],
+        packs: Packs,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         """`own`: what the platform itself writes. `sign(request, name)`: see `auth.certificates.sign`."""
         self._engine, self._heartbeat_s, self._sign = engine, heartbeat_s, sign
         self._threads = Threads(_THREADS)
         blobs = NodeBlobs(engine, service, self._threads, own)
+        environments = NodeEnvironments(engine, packs, service, self._threads, own)
         self._app = Starlette(
             routes=[
                 Route(f"{PREFIX}/channel", self._known(self._channel), methods=["POST"]),
                 Route(f"{PREFIX}/reports", self._known(self._reports), methods=["POST"]),
                 Route(f"{PREFIX}/certificate", self._known(self._certificate), methods=["POST"]),
+                Route(f"{PREFIX}/environment", self._known(environments.get), methods=["GET"]),
+                Route(f"{PREFIX}/environment", self._known(environments.put), methods=["PUT"]),
                 Route(f"{PREFIX}/blobs", self._known(blobs.listing), methods=["GET"]),
                 Route(f"{PREFIX}/blob", self._known(blobs.get), methods=["GET"]),
                 Route(f"{PREFIX}/blob", self._known(blobs.put), methods=["PUT"]),

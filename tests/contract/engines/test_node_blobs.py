@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,9 @@ from fakes.refs import FINDER
 from smalt.agent.wire import InputSpec, OutputSpec, Phase, Ref, TaskSpec, TaskState
 from smalt.arm.errors import ArmError
 from smalt.blob.accounts.accounts import BlobAccounts
+from smalt.blob.store.staging import StagedWriter
 from smalt.node.carrier import NodeCarrier
+from smalt.settings import PLATFORM_ACCOUNT
 from smalt.store import node_tasks
 
 GIVEN, CODE = Ref("acct", "data", "in/rows.csv"), Ref("acct", "code", "")
@@ -49,7 +53,7 @@ def far(tmp_path: Path) -> Iterator[Any]:
     client = httpx.Client(
         base_url=f"http://127.0.0.1:{dialled.port}", headers={"Authorization": f"Bearer {dialled.token}"}
     )
-    yield SimpleNamespace(dialled=dialled, blobs=blobs, carrier=NodeCarrier(client), root=tmp_path)
+    yield SimpleNamespace(dialled=dialled, blobs=blobs, carrier=NodeCarrier(client), root=tmp_path, task=task)
     client.close()
     dialled.stop_server()
     dialled.blobs.close()
@@ -152,3 +156,53 @@ def test_without_its_token_nothing_is_had(far: Any) -> None:
     with pytest.raises(ArmError) as refused:
         stranger.append(LOG, 0, b"x")
     assert refused.value.status == 401
+
+
+def test_a_full_disk_of_the_platform_may_be_tried_again(far: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody frees it: neither a log nor an output is given up for it."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    own, source = Ref(PLATFORM_ACCOUNT, "environments", "x.log"), far.root / "source"
+    source.write_bytes(b"data")
+    task = replace(far.task, name="two", owner="/owner/two", log=own)
+    far.dialled.engine.ensure(task)
+    calls = (
+        lambda: far.carrier.store(source, OUT.below("a")),
+        lambda: far.carrier.append(LOG, 0, b"data"),
+        lambda: far.carrier.store(source, own),
+        lambda: far.carrier.append(own, 0, b"data"),
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(StagedWriter, "write", full)
+        for call in calls:
+            with pytest.raises(OSError, match="no space left") as refused:
+                call()
+            assert refused.value.errno is None, "it is not this machine's disk that is full"
+    for call in calls:
+        call()
+
+
+def test_a_body_that_the_store_tears_may_be_tried_again(far: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    far.blobs.path(*GIVEN).write_bytes(bytes(3 << 20))
+    opened = type(far.dialled.blobs).open
+
+    async def torn(service: Any, target: Any) -> Any:
+        reader, blob = await opened(service, target)
+        read = reader.read
+
+        def fails(start: int, length: int) -> bytes:
+            if start:
+                raise OSError("the store has cut it off")
+            return read(start, length)
+
+        return SimpleNamespace(read=fails, close=reader.close), blob
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(far.dialled.blobs), "open", torn)
+        with pytest.raises(OSError, match="cannot be reached"):
+            far.carrier.fetch(GIVEN, far.root / "target")
+    assert not (far.root / "target").exists() and not list(far.root.glob(".target*"))
+    far.carrier.fetch(GIVEN, far.root / "target")
+    assert (far.root / "target").stat().st_size == 3 << 20

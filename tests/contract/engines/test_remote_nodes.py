@@ -71,6 +71,24 @@ def test_a_cut_line_loses_nothing(remote: Any) -> None:
     assert remote.started() == 2
 
 
+def test_a_folder_that_cannot_be_read_for_a_moment_ends_no_service(remote: Any, monkeypatch: Any) -> None:
+    begun(remote, "one")
+    service, failed = remote.dialled.service, threading.Event()
+    tell = service._all
+
+    def fails_once() -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise OSError(5, "Input/output error")
+        return tell()
+
+    monkeypatch.setattr(service, "_all", fails_once)
+    remote.dialled.cut()
+    assert failed.is_set()
+    remote.finish("one", 0)
+    assert remote.changes.ended("one").exit_code == 0
+
+
 def test_a_server_that_starts_again_knows_what_runs(remote: Any) -> None:
     begun(remote, "one")
     remote.dialled.stop_server()

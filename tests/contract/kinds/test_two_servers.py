@@ -17,7 +17,7 @@ from fakes.pipelines import submit as pipeline
 from fakes.platform import WORKSPACE
 from fakes.two_servers import TwoServers
 from smalt.arm.ports.serving import GATEWAY
-from smalt.kinds.serving.place import withdraw
+from smalt.kinds.serving.place import _take, withdraw
 from smalt.store import claims, node_tasks, nodes, servers
 from smalt.store.tables import resource, server
 
@@ -287,3 +287,17 @@ def test_equal_steps_of_pipelines_at_two_servers_run_once(pair: TwoServers) -> N
     pair.clock.pass_(1.0)
     of_one(pair, 1)
     assert [status(pair, name) for name in ("one", "two")] == ["Failed", "Completed"]
+
+
+def test_who_serves_is_not_taken_for_lost_by_one_that_has_not_heard_of_it_yet(pair: TwoServers) -> None:
+    """It has begun since the other's last look at who lives; both wanted to serve at that moment."""
+    prepare(pair, "workspaces/onlineendpoints/deployments")
+    deploy(pair)
+    come_up(pair)
+    serving = str(pair.row(GATEWAY).home)
+    here = pair.platforms[1 - ["first", "second"].index(serving)]
+    here.servers.others = {}
+    assert _take(here) == serving and pair.row(GATEWAY).home == serving
+    pair.clock.pass_(LOST_S + 1)
+    here.servers.others = {serving: "https://as-of-then:1"}
+    assert _take(here) == here.servers.me and pair.row(GATEWAY).home == here.servers.me

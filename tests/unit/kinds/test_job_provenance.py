@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fakes.jobs import JOBS, status, submit
+from fakes.jobs import JOBS, cluster, status, submit
 from fakes.platform import WORKSPACE, Harness
+from smalt.agent.wire import Ref
 from smalt.kinds.jobs.provenance import FILES_MOST
+from smalt.settings import PLATFORM_ACCOUNT
+from smalt.store import nodes
 
 
 def place(harness: Harness) -> tuple[str, str]:
@@ -165,3 +168,32 @@ def test_an_asset_that_is_gone_or_leads_elsewhere_is_said(harness: Harness) -> N
     (change,) = provenance(harness, now=True)["changes"].values()
     assert [one.rpartition("/paths/")[2] for one in change["moved"]] == ["old/", "new/"]
     assert change["changed"] == ["a.csv"]
+
+
+def test_the_versions_of_a_machine_of_its_own_are_those_that_it_has_said(harness: Harness) -> None:
+    cluster(harness)
+    with harness.database.write() as connection:
+        nodes.add(connection, "far-1", f"{WORKSPACE}/computes/cpu".lower(), {}, harness.clock())
+        now = harness.clock()
+        nodes.note(connection, "far-1", state=nodes.CONNECTED, cpus=2, memory_bytes=8 << 30, seen_at=now)
+    submit(harness, computeId=f"{WORKSPACE}/computes/cpu")
+    harness.settle()
+    (name,) = harness.row(f"{JOBS}/train-1").status["tasks"]
+    task = harness.engine.tasks[name]
+    assert task.node == "far-1"
+    harness.environments.locks[task.environment] = {"numpy": "1.0.0"}  # what this server's own would have
+    assert provenance(harness)["environment"]["lock"] is None
+    place = Ref(*task.build["versions"])
+    assert place in task.written() and place.account == PLATFORM_ACCOUNT
+    harness.blobs.write(place, b'{"numpy": "2.1.0"}')
+    harness.engine.start(name)
+    harness.engine.finish(name, 0)
+    harness.settle()
+    assert status(harness) == "Completed"
+    assert provenance(harness)["environment"]["lock"] == {"numpy": "2.1.0"}
+    told = harness.get(f"{JOBS}/train-1/lineage").json()
+    assert told["environments"] == {}, "not what another machine would have"
+    assert told["nodes"][0]["origin"]["environment"]["machines"] == ["far-1"]
+    assert harness.send("DELETE", f"{JOBS}/train-1").status_code in (200, 202)
+    harness.settle()
+    assert harness.blobs.read(*place, 100) is None

@@ -64,8 +64,7 @@ class RemoteEngine:
         self._started = time.monotonic()
         self._changed: Callable[[str], None] = lambda owner: None
         self._ways = Ways(dial, lambda owner: self._changed(owner))
-        self._ending = threading.Event()
-        self._look_again = threading.Event()
+        self._ending, self._look_again = threading.Event(), threading.Event()
         self._watchdog = threading.Thread(target=self._watch_silence, name="nodes", daemon=True)
         self._seen_every_s = min(_SEEN_EVERY_S, lost_after_s / 3)
         self._unseen_s = 0 if alone else 2 * self._seen_every_s + SILENT_S  # then no server has its line
@@ -99,6 +98,7 @@ class RemoteEngine:
                     return
             if found is None or found.state is None:
                 self._specs[id_] = task
+                self.known.gave(task)
                 self._send(task.node, ensure_order(id_, task))
             if not self._attended(task.node):
                 self._look_again.set()

@@ -21,6 +21,7 @@ from smalt.engines.remote.loopback import loopback_id
 
 PREFIX = "/nodes/v1"
 SESSION_HEADER = "x-smalt-session"
+SHA256_HEADER = "x-smalt-sha256"  # of an environment that was packed, in hex
 HEARTBEAT_S = 10.0  # both ways
 SILENT_S = 35.0  # then the line counts as cut
 MOST_BYTES = 16 << 20  # of a hello or of reports

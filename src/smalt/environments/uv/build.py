@@ -31,6 +31,7 @@ from smalt.environments.uv.feeds import LOGINS, with_logins
 from smalt.environments.uv.layout import VARIABLE, Layout, read_json, write_atomically
 from smalt.environments.uv.locks import Resolution, lock_key, read_lock, versions, write_lock
 from smalt.environments.uv.machine_index import has_several_indexes, with_pip_settings
+from smalt.environments.uv.packs import Unfit, unpack
 from smalt.environments.uv.process import Ran, Uv, say, without_secrets
 from smalt.environments.uv.resolve import Resolver, Unresolvable
 from smalt.environments.uv.workshop import Workshop, pinned
@@ -101,6 +102,8 @@ class Build:
         started = time.monotonic()
         self._layout.failure(self._key).unlink(missing_ok=True)
         self._say_what()
+        if self._from_pack(started):
+            return 0
         resolution = self._from_own_lock() or self._from_shipped_lock() or self._from_scratch()
         seconds = time.monotonic() - started
         self._complete(resolution, seconds)
@@ -123,6 +126,24 @@ class Build:
         for note in wanted["notes"]:
             say(f"Note: {note}")
         say()
+
+    def _from_pack(self, started: float) -> bool:
+        """What another machine of this platform has built, where the node has fetched it."""
+        pack = self._layout.fetched(self._key)
+        if not pack.exists():
+            return False
+        try:
+            with _stage(f"Unpacking {pack.stat().st_size / 1e6:.1f} MB that another machine has built"):
+                self._make_folder()
+                resolution = unpack(pack, self._layout.prefix(self._key))
+        except (Unfit, OSError) as error:
+            say(f"It cannot be used: {error}. It is built here.")
+            return False
+        finally:
+            pack.unlink(missing_ok=True)
+        self._keep(resolution)
+        self._complete(resolution, time.monotonic() - started, fetched=True)
+        return True
 
     def _from_own_lock(self) -> Resolution | None:
         """The lock that this key has had before, for ever the same; most of it is in the cache."""
@@ -224,7 +245,7 @@ class Build:
             return Ran(0, "")
         return self._workshop.build(resolution, options, [*self._index_options, *([offline] if offline else [])])
 
-    def _complete(self, resolution: Resolution, seconds: float) -> None:
+    def _complete(self, resolution: Resolution, seconds: float, fetched: bool = False) -> None:
         marker = {
             "title": self._definition["title"],
             "python": self._definition["python"],
@@ -232,6 +253,7 @@ class Build:
             "notes": [*self._definition["notes"], *resolution.notes],
             "packages": len(versions(resolution.text)),
             "seconds": round(seconds, 3),
+            "fetched": fetched,
             "built_at": time.time(),
         }
         write_atomically(self._layout.marker(self._key), json.dumps(marker))

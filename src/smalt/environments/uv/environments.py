@@ -27,6 +27,7 @@ from smalt.environments.uv.images import Image, read_image
 from smalt.environments.uv.interpreters import Choice, Interpreter, choose, find_interpreters
 from smalt.environments.uv.layout import BUILDER, VARIABLE, Layout, read_json
 from smalt.environments.uv.locks import versions
+from smalt.environments.uv.packs import platform_of
 from smalt.environments.uv.requirements import PipList, parse_pip
 from smalt.settings import PLATFORM_ACCOUNT, Settings
 
@@ -129,6 +130,36 @@ class UvEnvironments:
             log=self._logs.below(f"{key}.compile.txt"),
             limits=Limits(cpu_weight=10),
         )
+
+    def packing(self, key: str, owner: str) -> TaskSpec:
+        """The task that packs what was built (`packs.py`); it ends well where there is something to `packed`."""
+        return TaskSpec(
+            name=f"pack-{key[:16]}-a1",
+            owner=owner,
+            argv=["nice", "-n", "15", sys.executable, "-m", "smalt.environments.uv.packs", str(self._layout.envs), key],
+            variables={name: value for name, value in self._variables.items() if name in ("PATH", "LANG", "LC_ALL")},
+            limits=Limits(cpu_weight=10),
+        )
+
+    def packed(self, key: str) -> Path:
+        """Where what was built here is, once it is packed."""
+        return self._layout.packed(key)
+
+    def fetched(self, key: str) -> Path:
+        """Where the build looks for what another machine has packed."""
+        return self._layout.fetched(key)
+
+    def came_packed(self, key: str) -> bool:
+        return bool((read_json(self._layout.marker(key)) or {}).get("fetched"))
+
+    def platform(self, definition: Mapping[str, Any]) -> str:
+        """What the files of this environment depend on besides its definition. Raises ArmError(400), OSError."""
+        return platform_of(str(self.here(definition)["interpreter"]))
+
+    def built_for(self, key: str) -> str:
+        """The same of what was built. Raises OSError."""
+        marker = read_json(self._layout.marker(key)) or {}
+        return platform_of(str(marker.get("interpreter")))
 
     def log(self, key: str) -> Ref:
         return self._logs.below(f"{key}.log")

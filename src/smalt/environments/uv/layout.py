@@ -4,6 +4,8 @@ envs/
   venvs/{key}/            the environment; complete only when `.complete` (JSON) is in it
   locks/{key}.txt         exact versions and hashes: written once, used again for this key for ever
   logs/                   {key}.failure.json: the cause, where the last build failed. The logs themselves are blobs
+  packs/                  {key}.tar.gz: as another machine has packed it, fetched for the build to unpack;
+                          {key}.own.tar.gz: as it was built here, until it is stored (`packs.py`)
   wheels/{key}/           those that were built of its lock's source distributions, for this key alone
   scratch/{key}/          while its build runs others' code: where that happens. Thrown away afterwards
   flocks/{key}            held (flock) by the build that is under way, and by its uv
@@ -44,6 +46,12 @@ class Layout:
 
     def wheels(self, key: str) -> Path:
         return self.envs / "wheels" / key
+
+    def fetched(self, key: str) -> Path:
+        return self.envs / "packs" / f"{key}.tar.gz"
+
+    def packed(self, key: str) -> Path:
+        return self.envs / "packs" / f"{key}.own.tar.gz"
 
     def scratch(self, key: str) -> Path:
         return self.envs / "scratch" / key

@@ -40,9 +40,13 @@ def write_lock(path: Path, key: str, resolution: Resolution) -> None:
 def read_lock(path: Path) -> Resolution | None:
     """The lock, or None where there is none (or it is not one of ours)."""
     try:
-        text = path.read_text()
+        return parse_lock(path.read_text())
     except OSError:
         return None
+
+
+def parse_lock(text: str) -> Resolution | None:
+    """What `write_lock` wrote; None where it is not one of ours."""
     head = _head(text)
     return Resolution(text.partition("\n")[2], tuple(head["sources"]), tuple(head["notes"])) if head else None
 

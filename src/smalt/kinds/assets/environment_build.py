@@ -115,7 +115,7 @@ def _reconcile(platform: Platform, row: Row) -> Step:
             engine.remove(
                 environments.task(_plan(row), row.id, attempt).name
             )  # its folder holds the machine's variables
-        return _kept(platform, row, _compiled(platform, row, status))
+        return kept(platform, row, _compiled(platform, row, status))
     if status.get("generation") != row.generation:  # the intent: this generation's attempt has a number of its own
         status.update(generation=row.generation, attempt=status.get("attempt", 0) + 1)
         return Step("Creating", status, after=0)
@@ -132,8 +132,8 @@ def _reconcile(platform: Platform, row: Row) -> Step:
     return Step("Failed", {**status, "error": error}, done=True, error=error)
 
 
-def _kept(platform: Platform, row: Row, status: Document) -> Step:
-    """Built. Looked at again once a day: is it used?"""
+def kept(platform: Platform, row: Row, status: Document) -> Step:
+    """Of what was made of the environment with the row's name. Looked at again once a day: is it used?"""
     now, others = platform.clock(), {name: value for name, value in status.items() if name != _UNUSED}
     if _is_used(platform, row.name):
         return Step("Succeeded", others, done=True, after=_LOOK_S)

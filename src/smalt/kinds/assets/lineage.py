@@ -165,9 +165,12 @@ def _edge(edge: Edge, names: dict[End, str]) -> Document:
 
 
 def _locks(request: Request, nodes: list[Document]) -> Document:
-    """The exact versions in the environments of the jobs from which it came, by the environment's key."""
-    made = [node for node in nodes if node["distance"] <= 0]
-    keys = dict.fromkeys(part(part(node, "origin"), "environment").get("key") for node in made)
+    """The exact versions in the environments of the jobs from which it came, by the environment's key.
+
+    Not of those that ran on machines of their own, which may have others: their provenance says which.
+    """
+    made = [part(part(node, "origin"), "environment") for node in nodes if node["distance"] <= 0]
+    keys = dict.fromkeys(one.get("key") for one in made if not one.get("machines"))
     found = {key: request.platform.environments.lock(key) for key in list(filter(None, keys))[:_LOCKS_MOST]}
     return {key: dict(lock) for key, lock in found.items() if lock is not None}
 

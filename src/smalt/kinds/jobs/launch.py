@@ -7,9 +7,11 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
@@ -31,7 +33,7 @@ from smalt.kinds.jobs.ranks import Room
 from smalt.kinds.jobs.status import JobStatus
 from smalt.kinds.process_settings import shm_bytes
 from smalt.sched.sizes import SIZES, limits_of
-from smalt.settings import ARTIFACT_CONTAINER, CLOUD, REGION, TENANT
+from smalt.settings import ARTIFACT_CONTAINER, CLOUD, PLATFORM_ACCOUNT, REGION, TENANT
 from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
@@ -41,6 +43,7 @@ HOLD_MOST_S = 7 * 86400.0
 TOKEN_S = 365 * 86400.0  # of a job without a timeout; a token opens nothing once its job has ended
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _FILE = "uri_file"
+_VERSIONS_MOST_BYTES = 1 << 20
 
 
 def task_name(row: Row, attempt: int, rank: int) -> str:
@@ -72,6 +75,33 @@ def remove_artifacts(platform: Platform, row: Row) -> None:
     with platform.database.read() as connection:
         artifacts = artifacts_of(connection, row)
     platform.blobs.remove(*artifacts)
+    if JobStatus.read(row.status).machines:
+        platform.blobs.remove(*_versions(row))
+
+
+def versions(platform: Platform, row: Row) -> dict[str, str] | None:
+    """Of packages, as its first node has them, where that is a machine of its own; None: it has not said so (yet)."""
+    attempt = JobStatus.read(row.status).attempt
+    text = platform.blobs.read(*_versions(row).below(f"{attempt}-0.json"), _VERSIONS_MOST_BYTES)
+    try:
+        found: Any = json.loads(text or b"null")
+    except (ValueError, RecursionError):  # whoever has root there may say anything
+        return None
+    named = cast("dict[str, Any]", found) if isinstance(found, dict) else None
+    return None if named is None else {name: str(version) for name, version in named.items()}
+
+
+def _versions(row: Row) -> Ref:
+    """A place of the platform's own: the job cannot write there."""
+    return Ref(PLATFORM_ACCOUNT, "environments", f"versions/{job_oid(row)}/")
+
+
+def _built(build: Document, row: Row, artifacts: Ref, attempt: int, rank: int) -> Document:
+    return {
+        **build,
+        "log": artifacts.below(_build_log(rank)),
+        "versions": _versions(row).below(f"{attempt}-{rank}.json"),
+    }
 
 
 def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
@@ -109,7 +139,7 @@ def tasks(platform: Platform, row: Row, status: JobStatus) -> list[TaskSpec]:
             name=name,
             owner=row.id,
             node=machines[rank],
-            build={**build, "log": artifacts.below(_build_log(rank))} if machines[rank] else {},
+            build=_built(build, row, artifacts, status.attempt, rank) if machines[rank] else {},
             fence=status.attempt,
             command=nodes[rank].command,
             parallel=driver.node(rank) if driver is not None else None,

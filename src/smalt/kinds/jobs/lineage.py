@@ -80,6 +80,7 @@ def origin(connection: Connection, row: Row) -> Document:
         "environment": {
             "id": properties.get("environmentId") or part(properties, "trial").get("environmentId"),
             "key": part(ours, "plan").get("key"),
+            **({"machines": machines} if (machines := row.status.get("machines")) else {}),
         },
         "git": git(properties),
         "parameters": parameters(properties),

@@ -20,7 +20,7 @@ from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Action, Document, Request
 from smalt.arm.platform import Platform
 from smalt.kinds.assets.references import Place
-from smalt.kinds.jobs import admission, lineage
+from smalt.kinds.jobs import admission, launch, lineage
 from smalt.kinds.jobs.model import FOLDERS
 from smalt.kinds.jobs.parallel import tables
 from smalt.kinds.jobs.pinned import CODE_HASH, PINNED
@@ -107,7 +107,13 @@ def _read(request: Request, row: Row | None) -> tuple[int, Any]:
 
 def _environment(platform: Platform, row: Row) -> Document:
     key = str(part(part(row.spec, OURS), "plan").get("key") or "")
-    return {"id": row.properties.get("environmentId"), "key": key, "lock": platform.environments.lock(key)}
+    return {"id": row.properties.get("environmentId"), "key": key, "lock": versions(platform, row, key)}
+
+
+def versions(platform: Platform, row: Row, key: str) -> Mapping[str, str] | None:
+    """Of the packages that it ran with, each machine has its own; None: nobody knows. `key`: of its environment."""
+    elsewhere = any(JobStatus.read(row.status).machines)
+    return launch.versions(platform, row) if elsewhere else platform.environments.lock(key)
 
 
 def _read_environment(request: Request, row: Row | None) -> tuple[int, Any]:

@@ -68,7 +68,7 @@ def _take(platform: Platform) -> str:
                 home=me,
             )
             return me
-        if gateway.home not in (None, me) and gateway.home in platform.servers.others:
+        if gateway.home not in (None, me) and not platform.servers.lost(gateway.home, connection):
             return str(gateway.home)  # another came first
         resources.settle_at(connection, GATEWAY, me)
         resources.settle_all_at(connection, ENDPOINTS, me)  # no step of theirs may be due
