@@ -190,6 +190,7 @@ class Supervisor:
         probe = self._spec.live
         if alive or probe is None:
             return
+        self._report.change(ready=False)  # no more requests come while it has time to end
         reason = (
             f"Liveness probe failed {probe.failure_threshold} times in a row (GET {probe.path}: {detail}); "
             "the process was killed."
