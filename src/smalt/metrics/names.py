@@ -28,7 +28,7 @@ class Metric:
     """`total`: how often something happened, so that its sum counts; else its values are looked at.
 
     `labels`: by what it is told apart. `adds`: what several deployments have at once is their sum, not a mean.
-    `whole`: it is recorded as a whole, without labels, and told apart beside that.
+    `levels`: it is recorded by each of these sets of labels, and read of the first that has all that are asked for.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Metric:
     total: bool = False
     labels: tuple[str, ...] = ()
     adds: bool = False
-    whole: bool = False
+    levels: tuple[tuple[str, ...], ...] = ()
 
 
 STATUS, STATUS_CLASS, MODEL_STATUS = "statusCode", "statusCodeClass", "modelStatusCode"
@@ -50,7 +50,14 @@ CONNECTIONS = Metric("ConnectionsActive", "Count", "Connections from the gateway
 CONNECTED = Metric(
     "NewConnectionsPerSecond", "CountPerSecond", "New connections from the gateway to instances, a second", adds=True
 )
-CAPACITY = Metric("DeploymentCapacity", "Count", "Instances that run", labels=(INSTANCE, STATE), adds=True, whole=True)
+CAPACITY = Metric(
+    "DeploymentCapacity",
+    "Count",
+    "Instances that run",
+    labels=(INSTANCE, STATE),
+    adds=True,
+    levels=((), (STATE,), (INSTANCE, STATE)),
+)
 CPU_PART = Metric("CpuUtilizationPercentage", "Percent", "Processor time used, of the size's", labels=(INSTANCE,))
 MEMORY_PART = Metric("CpuMemoryUtilizationPercentage", "Percent", "Memory used, of the size's", labels=(INSTANCE,))
 GPU_PART = Metric("GpuUtilizationPercentage", "Percent", "GPU time used, of the size's", labels=(INSTANCE,))

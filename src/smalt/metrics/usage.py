@@ -99,9 +99,12 @@ class InUse:
             owner, task, state = key
             for value in (*(0 if key in self._seen else self._looks) * (0,), int(key in there)):
                 self._recorder.record(owner, CAPACITY.name, value, {INSTANCE: task, STATE: state})
-        running = Counter(owner for owner, _, _ in there)
+        running = Counter((owner, state) for owner, _, state in there)
         for owner in {owner for owner, _, _ in there | self._there}:
-            self._recorder.record(owner, CAPACITY.name, running[owner])
+            counts = {state: running[owner, state] for state in (READY, NOT_READY, DRAINING)}
+            self._recorder.record(owner, CAPACITY.name, sum(counts.values()))
+            for state, count in counts.items():
+                self._recorder.record(owner, CAPACITY.name, count, {STATE: state})
         self._there, self._seen, self._looks = there, self._seen | there, self._looks + 1
 
     def _deployments(self, found: Sequence[Usage]) -> dict[str, Row]:

@@ -167,6 +167,9 @@ def test_instances_are_told_apart_by_whether_requests_come(harness: Harness, rec
     recorder.flush(harness.database)
     whole = metrics(harness, BLUE, "DeploymentCapacity", aggregation="Average,Minimum,Maximum")["DeploymentCapacity"]
     assert [filled(whole, one) for one in ("average", "minimum", "maximum")] == [[1.5], [1], [2]]
+    states = metrics(harness, BLUE, "DeploymentCapacity", **{"$filter": "State eq '*'", "aggregation": "Maximum"})
+    found = states["DeploymentCapacity"]["timeseries"]
+    assert [max(one.get("maximum", 0) for one in line["data"]) for line in found] == [1, 1, 1]
     for label, wanted in (
         ("State", {"Ready": 1, "NotReady": 0.25, "Draining": 0.25}),
         ("instanceId", {"old": 0.75, "new": 0.75}),

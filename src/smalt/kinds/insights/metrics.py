@@ -89,15 +89,18 @@ def together(
 ) -> dict[Labels, dict[int, Point]]:
     """The series of one metric by what tells them `apart` (None: not asked for), each with its points by their time.
 
-    `by`: the labels that are asked for. Of what is recorded as a whole and in parts they decide which is read.
+    `by`: the labels that are asked for. Of what is recorded on several levels they decide which is read.
     """
     metric = KNOWN.get(name)
     adds = metric is not None and metric.adds
-    parts = {one.lower() for one in metric.labels} if metric and metric.whole else set[str]()
-    in_parts = not parts.isdisjoint(one.lower() for one in by)
+    level = _level(metric, by) if metric else None
     each: dict[Labels, dict[int, Point]] = {}
     for key, points in found.items():
-        if key.name != name or (labels := apart(key)) is None or (parts and bool(key.labels) != in_parts):
+        if (
+            key.name != name
+            or (labels := apart(key)) is None
+            or (level is not None and {one for one, _ in key.labels} != level)
+        ):
             continue
         into = each.setdefault(labels, {})
         for at, point in sorted(points.items()):
@@ -108,6 +111,12 @@ def together(
             else:
                 into[at].merge(point)
     return each
+
+
+def _level(metric: Metric, by: Iterable[str]) -> set[str] | None:
+    asked = {one.lower() for one in by}
+    names = {one for one in metric.labels if one.lower() in asked}
+    return next((set(level) for level in metric.levels if names <= set(level)), None)
 
 
 def source_of(name: str) -> tuple[str, float | None]:
