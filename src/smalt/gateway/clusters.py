@@ -25,7 +25,7 @@ CONNECT_TIMEOUT_S = 2
 FAILURES = 5  # answers in a row
 SCRIPT_FAILED = "x-ms-run-function-failed"  # as inject/outcome.py has it
 TLS_1_3: Document = {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"}
-HEALTH_PATH = "/"
+HEALTH_PATH, HEALTH_HOST = "/", "replica"
 HEALTH_TIMEOUT_S = 0.5  # Envoy opens its port only after each replica's first check: a hung one must not hold that up
 
 
@@ -214,7 +214,7 @@ def _health_check(request_timeout_s: float) -> Document:
         "no_traffic_healthy_interval": "5s",
         "unhealthy_threshold": math.ceil(request_timeout_s + 5),  # checks that time out come once a second
         "healthy_threshold": 1,
-        "http_health_check": {"path": HEALTH_PATH, "host": "replica"},
+        "http_health_check": {"path": HEALTH_PATH, "host": HEALTH_HOST},
     }
 
 
