@@ -88,10 +88,11 @@ def test_a_server_that_hangs_is_ended(local: Any) -> None:
     assert "no answer within 0.2 s" in local.changes.ended("t").error
 
 
-def test_one_that_hangs_has_no_requests_any_more_and_little_time(local: Any) -> None:
-    live = Probe("/hang", initial_delay_s=1, period_s=0.1, failure_threshold=2, timeout_s=0.2)
+def test_one_that_is_not_alive_has_no_requests_any_more_and_little_time(local: Any) -> None:
+    live = Probe("/live", initial_delay_s=2, period_s=0.1, failure_threshold=3, timeout_s=1)
     server(local, deaf=True, ready=Probe(), live=live, grace_s=600)
-    local.changes.until("t", lambda state: state.ready)
+    state = local.changes.until("t", lambda state: state.ready)
+    signal_task(state.pid, "USR1")
     assert local.changes.until("t", lambda state: not state.ready).phase is Phase.RUNNING
     assert local.changes.ended("t").exit_code == 137
 
