@@ -21,6 +21,8 @@ from smalt.agent.probes import Prober
 from smalt.agent.processes import Brood
 from smalt.agent.wire import Outcome, TaskSpec
 
+_UNWELL_GRACE_S = 5.0  # of who does not answer its liveness probe: it finishes nothing that clients wait for
+
 
 class Interrupted(Exception):
     """Raised out of preparing when the task is to stop."""
@@ -190,11 +192,12 @@ class Supervisor:
         probe = self._spec.live
         if alive or probe is None:
             return
+        self._report.change(ready=False)  # no more requests come while it has time to end
         reason = (
             f"Liveness probe failed {probe.failure_threshold} times in a row (GET {probe.path}: {detail}); "
             "the process was killed."
         )
-        self._stop(Ending(Outcome.EXITED, reason), self._spec.grace_s)
+        self._stop(Ending(Outcome.EXITED, reason), min(self._spec.grace_s, _UNWELL_GRACE_S))
 
 
 def hold(

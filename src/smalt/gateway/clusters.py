@@ -17,6 +17,7 @@ from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, watc
 SERVER, SERVICES, TRACES = "server", "services", "traces"
 COUNTS = "alt_stat_name"
 QUEUE = 100  # requests of a deployment that may wait beyond those in progress; a small number refuses cold bursts
+LARGE_TIMES = 4  # so many more with large bodies: an instance refuses twice its own, once it has read them
 PLENTY = 100_000
 UPSTREAM_IDLE_S = 4  # below uvicorn's keep-alive of 5 s: we close first, and no request meets a closing connection
 BUFFER_BYTES = 1 << 20
@@ -24,7 +25,7 @@ CONNECT_TIMEOUT_S = 2
 FAILURES = 5  # answers in a row
 SCRIPT_FAILED = "x-ms-run-function-failed"  # as inject/outcome.py has it
 TLS_1_3: Document = {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"}
-HEALTH_PATH = "/"
+HEALTH_PATH, HEALTH_HOST = "/", "replica"
 HEALTH_TIMEOUT_S = 0.5  # Envoy opens its port only after each replica's first check: a hung one must not hold that up
 
 
@@ -94,7 +95,9 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute, trust: Trust) -> D
         cluster["transport_socket_matches"] = _ways(route.addresses, trust)
     return cluster | {
         "lb_policy": "LEAST_REQUEST",
-        "circuit_breakers": _breakers(in_progress + QUEUE, max(QUEUE, in_progress)),
+        "circuit_breakers": _breakers(
+            in_progress + QUEUE, max(QUEUE, in_progress), LARGE_TIMES * (in_progress + QUEUE)
+        ),
         "health_checks": [_health_check(route.timeout_s)],
         "outlier_detection": _outliers(),
         # with all replicas failing, try them all the same: a new cluster works before its first check is through
@@ -185,17 +188,20 @@ def _host(address: Address) -> Document:
     return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
-def _breakers(requests: int, pending: int) -> Document:
+def _breakers(requests: int, pending: int, large: int = 0) -> Document:
+    """`large`: of those whose bodies may be large, which are counted by themselves (`routes.py`)."""
+    found = [_threshold("DEFAULT", requests, pending)]
+    return {"thresholds": [*found, _threshold("HIGH", large, large)] if large else found}
+
+
+def _threshold(priority: str, requests: int, pending: int) -> Document:
     return {
-        "thresholds": [
-            {
-                # a limit on connections starves one worker thread of Envoy through the other's idle ones
-                "max_connections": PLENTY,
-                "max_pending_requests": pending,
-                "max_requests": requests,
-                "max_retries": PLENTY,  # all that a dying replica had in hand is tried elsewhere
-            }
-        ]
+        "priority": priority,
+        # a limit on connections starves one worker thread of Envoy through the other's idle ones
+        "max_connections": PLENTY,
+        "max_pending_requests": pending,
+        "max_requests": requests,
+        "max_retries": PLENTY,  # all that a dying replica had in hand is tried elsewhere
     }
 
 
@@ -208,7 +214,7 @@ def _health_check(request_timeout_s: float) -> Document:
         "no_traffic_healthy_interval": "5s",
         "unhealthy_threshold": math.ceil(request_timeout_s + 5),  # checks that time out come once a second
         "healthy_threshold": 1,
-        "http_health_check": {"path": HEALTH_PATH, "host": "replica"},
+        "http_health_check": {"path": HEALTH_PATH, "host": HEALTH_HOST},
     }
 
 

@@ -19,6 +19,7 @@ from smalt.gateway.listener import JWT_FILTER, JWT_METADATA, JWT_REQUIREMENT, RE
 REPLACE = "OVERWRITE_IF_EXISTS_OR_ADD"
 ANONYMOUS_S = 60.0  # for the whole of a request without a token, key, signature or cookie: its body, and the answer
 SMALL_BYTES = 16 << 10  # such a body is on its way as a whole before any answer can be there
+SMALL: Document = {"name": "content-length", "range_match": {"start": 0, "end": SMALL_BYTES}}
 WITH_BODIES = "POST|PUT|PATCH"
 
 
@@ -88,10 +89,9 @@ def set_header(name: str, value: str) -> Document:
 def _answers(match: Document, status: int, body: str) -> list[Document]:
     """At once where the body is small, or where none is usual; else after it, by way of the server."""
     headers = match.get("headers", [])
-    small = {"name": "content-length", "range_match": {"start": 0, "end": SMALL_BYTES}}
     sent = {"name": ":method", "string_match": {"safe_regex": {"regex": WITH_BODIES}}}
     return [
-        _at_once(match | {"headers": [*headers, small]}, status, body),
+        _at_once(match | {"headers": [*headers, SMALL]}, status, body),
         _after_the_body(match | {"headers": [*headers, sent]}, status, body),
         _at_once(match, status, body),
     ]

@@ -24,6 +24,7 @@ from smalt.gateway.documents import CONFIG, EXTENSION, Document
 from smalt.gateway.listener import ASLEEP_HEADER, REFUSED_BODY, REFUSED_STATUS, ROUTES
 from smalt.gateway.refused import (
     ANONYMOUS_S,
+    SMALL,
     answer,
     header_is,
     path_of,
@@ -187,7 +188,7 @@ def endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
     )
     found = strangers(endpoint)
     for name in names:
-        found.append(_deployment_route(endpoint, by_name[name], {"headers": [header_is(DEPLOYMENT_HEADER, name)]}))
+        found += _deployment_routes(endpoint, by_name[name], {"headers": [header_is(DEPLOYMENT_HEADER, name)]})
     present = {"headers": [{"name": DEPLOYMENT_HEADER, "present_match": True}]}
     found += answer(endpoint, present, 404, "DeploymentNotFound", wrong_name)
     found += _shares(endpoint, by_name)
@@ -196,7 +197,7 @@ def endpoint_routes(endpoint: EndpointRoute) -> list[Document]:
 
 
 def _shares(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> list[Document]:
-    """One route for each share. Envoy draws one random number for a request, so the bounds add up.
+    """Routes for each share. Envoy draws one random number for a request, so the bounds add up.
 
     Weighted clusters would do it in one route, but with one timeout for all. Shares of less than 100 % in sum (a
     deployment is not there at the moment) are filled up in proportion.
@@ -208,9 +209,10 @@ def _shares(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> 
         bound += percent
         if percent:
             fraction = {"numerator": bound * MILLION // total, "denominator": "MILLION"}
-            route = _deployment_route(endpoint, by_name[name], {"runtime_fraction": {"default_value": fraction}})
-            route["route"] |= _mirrors(endpoint)
-            found.append(route)
+            share = {"runtime_fraction": {"default_value": fraction}}
+            for route in _deployment_routes(endpoint, by_name[name], share):
+                route["route"] |= _mirrors(endpoint)
+                found.append(route)
     return found
 
 
@@ -225,6 +227,20 @@ def _mirrors(endpoint: EndpointRoute) -> Document:
         if percent
     ]
     return {"request_mirror_policies": policies} if policies else {}
+
+
+def _deployment_routes(endpoint: EndpointRoute, deployment: DeploymentRoute, condition: Document) -> list[Document]:
+    """For bodies that are surely small, and for all others.
+
+    Too many small ones are refused here and at once. Behind a refusal Envoy reads nothing more (`refused.py`), so
+    others have a count of their own, and what is too much the instance refuses, once it has read it.
+    """
+    if deployment.asleep:
+        return [_deployment_route(endpoint, deployment, condition)]
+    headers = [*condition.get("headers", []), SMALL]
+    others = _deployment_route(endpoint, deployment, condition)
+    others["route"]["priority"] = "HIGH"
+    return [_deployment_route(endpoint, deployment, condition | {"headers": headers}), others]
 
 
 def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, condition: Document) -> Document:

@@ -16,6 +16,7 @@ from smalt.metrics.names import IN_FLIGHT, INSTANCE
 from smalt.metrics.recorder import Recorder
 from smalt.metrics.scrape import Dial, Said
 from smalt.store import resources, series
+from smalt.store.document import part
 from smalt.store.resources import Row
 from smalt.store.series import MINUTE, Key, Point
 
@@ -37,7 +38,7 @@ class Inference:
         """The replicas of these deployments (ids), some of which may be about to end. It is kept until `collect`."""
         if not scopes:
             return
-        live, before = self._read(scopes)
+        live, before, _ = self._read(scopes)
         known = {(scope, _replica(source)) for scope, one in before.items() for source in one}
         every = {(scope, name) for scope, one in live.items() for name in one} | known  # those to be drained, too
         states = {one: self._platform.engine.observe(one[1]) for one in every}
@@ -51,12 +52,16 @@ class Inference:
             self._take_over(*self._read(scopes), said)
         self._said, self._busy = {}, self._note_in_flight(said)
 
-    def _read(self, scopes: Set[str]) -> tuple[dict[str, set[str]], dict[str, Mapping[str, Counters]]]:
-        """By deployment: the replicas that requests go to, and what was taken over of each source."""
+    def _read(
+        self, scopes: Set[str]
+    ) -> tuple[dict[str, set[str]], Mapping[str, Mapping[str, Counters]], dict[str, set[str]]]:
+        """By deployment: the replicas that requests go to, what was taken over of each source, and its collections."""
         with self._platform.database.read() as connection:
-            live = {key: _live(row) for key, row in resources.get_many(connection, scopes).items()}
+            rows = resources.get_many(connection, scopes)
+            live = {key: _live(row) for key, row in rows.items()}
             marks = series.taken_over(connection, [self._mark(one) for one in live], "")
-        return live, {scope: kept(marks.get(self._mark(scope), {})) for scope in live}
+        known = {scope: kept(marks.get(self._mark(scope), {})) for scope in live}
+        return live, known, {key: _collections(row) for key, row in rows.items()}
 
     def _mark(self, scope: str) -> str:
         return f"{self._host} {scope}"
@@ -65,6 +70,7 @@ class Inference:
         self,
         live: Mapping[str, Set[str]],
         before: Mapping[str, Mapping[str, Counters]],
+        collections: Mapping[str, Set[str]],
         said: Mapping[tuple[str, str], Said],
     ) -> None:
         found: defaultdict[str, dict[str, Counters]] = defaultdict(dict)
@@ -77,7 +83,11 @@ class Inference:
             waited_for = {name for name in live[scope] if (scope, name) not in said}
             after = {one: known[one] for one in known if _replica(one) in waited_for} | found[scope]
             if after != known:
-                points |= {(key, minute): point for key, point in scrape.points(scope, since(known, found[scope]))}
+                new = dict(scrape.points(scope, since(known, found[scope])))
+                for source, one in found[scope].items():
+                    own = since({source: known.get(source, {})}, {source: one})
+                    new |= scrape.collected(scope, _replica(source), collections[scope], own)
+                points |= {(key, minute): point for key, point in new.items()}
                 totals[self._mark(scope)] = flat(after)
         if totals:
             with self._platform.database.write() as connection:
@@ -94,6 +104,11 @@ class Inference:
 def _live(row: Row) -> set[str]:
     """The names of the replicas that requests go to."""
     return set((row.status.get("live") or {}).get("addresses", {}))
+
+
+def _collections(row: Row) -> set[str]:
+    """What its instances collect, as they name it."""
+    return {name.lower() for name in part(row.properties, "dataCollector").get("collections") or {}}
 
 
 def _replica(source: str) -> str:

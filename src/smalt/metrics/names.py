@@ -20,6 +20,7 @@ Unit = Literal[
     "Unspecified",
 ]
 INSTANCE = "instanceId"  # the label of one instance of a deployment, or of one task of a job
+TYPE, REASON, STATE = "type", "reason", "State"  # of collected data its collection, and why it is lost; of instances
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Metric:
     """`total`: how often something happened, so that its sum counts; else its values are looked at.
 
     `labels`: by what it is told apart. `adds`: what several deployments have at once is their sum, not a mean.
+    `levels`: it is recorded by each of these sets of labels, and read of the first that has all that are asked for.
     """
 
     name: str
@@ -35,16 +37,27 @@ class Metric:
     total: bool = False
     labels: tuple[str, ...] = ()
     adds: bool = False
+    levels: tuple[tuple[str, ...], ...] = ()
 
 
 STATUS, STATUS_CLASS, MODEL_STATUS = "statusCode", "statusCodeClass", "modelStatusCode"
-REQUESTS = Metric("RequestsPerMinute", "Count", "Requests answered", True, (STATUS, STATUS_CLASS, MODEL_STATUS))
+ENVOY_STATUS = "envoy_response_code"  # what Azure calls the status where a deployment is asked
+REQUESTS = Metric(
+    "RequestsPerMinute", "Count", "Requests answered", True, (STATUS, STATUS_CLASS, MODEL_STATUS, ENVOY_STATUS)
+)
 NETWORK = Metric("NetworkBytes", "BytesPerSecond", "Bodies of requests and answers, in bytes a second", adds=True)
 CONNECTIONS = Metric("ConnectionsActive", "Count", "Connections from the gateway to instances", adds=True)
 CONNECTED = Metric(
     "NewConnectionsPerSecond", "CountPerSecond", "New connections from the gateway to instances, a second", adds=True
 )
-CAPACITY = Metric("DeploymentCapacity", "Count", "Instances that run", adds=True)
+CAPACITY = Metric(
+    "DeploymentCapacity",
+    "Count",
+    "Instances that run",
+    labels=(INSTANCE, STATE),
+    adds=True,
+    levels=((), (STATE,), (INSTANCE, STATE)),
+)
 CPU_PART = Metric("CpuUtilizationPercentage", "Percent", "Processor time used, of the size's", labels=(INSTANCE,))
 MEMORY_PART = Metric("CpuMemoryUtilizationPercentage", "Percent", "Memory used, of the size's", labels=(INSTANCE,))
 GPU_PART = Metric("GpuUtilizationPercentage", "Percent", "GPU time used, of the size's", labels=(INSTANCE,))
@@ -61,8 +74,12 @@ MEMORY = Metric("CpuMemoryUtilizationMegabytes", "Unspecified", "Memory used, in
 GPU = Metric("GpuUtilizationMilliGPUs", "Unspecified", "GPU time used, in thousandths", labels=(INSTANCE,))
 GPU_MEMORY = Metric("GpuMemoryUtilizationMegabytes", "Unspecified", "GPU memory used, in MB", labels=(INSTANCE,))
 FAILURES = Metric("ModelFailures", "Count", "Requests that the scoring script or model failed on", True)
-COLLECTED = Metric("DataCollectionEventsPerMinute", "Count", "Lines of collected data that were written", True)
-UNCOLLECTED = Metric("DataCollectionErrorsPerMinute", "Count", "Lines of collected data that were lost", True)
+COLLECTED = Metric(
+    "DataCollectionEventsPerMinute", "Count", "Lines of collected data that were written", True, (INSTANCE, TYPE)
+)
+UNCOLLECTED = Metric(
+    "DataCollectionErrorsPerMinute", "Count", "Lines of collected data that were lost", True, (INSTANCE, REASON, TYPE)
+)
 WAIT = Metric("ModelWait", "MilliSeconds", "Time from a request's arrival at the replica until its model is called")
 CALL = Metric("ModelLatency", "MilliSeconds", "Time of one call of the model, with all requests of its batch")
 BATCH = Metric("ModelBatchSize", "Count", "Requests in one call of the model")

@@ -13,7 +13,7 @@ import selectors
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from smalt.agent.wire import Address
 from smalt.metrics.counters import disjoint
-from smalt.metrics.names import BATCH, CALL, COLLECTED, FAILURES, UNCOLLECTED, WAIT, Metric
+from smalt.metrics.names import BATCH, CALL, COLLECTED, FAILURES, INSTANCE, REASON, TYPE, UNCOLLECTED, WAIT, Metric
 from smalt.store.series import Key, Point
 
 PATIENCE_S = 1.0  # for all that are asked together
@@ -30,15 +30,17 @@ AT_ONCE, _DIALLED_AT_ONCE = 256, 16
 MOST_BYTES = 64 << 10  # of an answer: a server's own has six thousand
 MOST = 1e15  # of a number
 _ASK = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nUser-Agent: smalt-metrics\r\nConnection: close\r\n\r\n"
-_LINE = re.compile(r'(smalt_inference_\w+|process_start_time_seconds)(?:\{le="([^"]+)"\})? ([\d.e+]+)')
+_LINE = re.compile(
+    r"(smalt_inference_\w+|process_start_time_seconds)"
+    r'(?:\{(?:le="([^"]+)"|type="([\w.\-]{1,128})"(?:,reason="(\w{1,32})")?)\})? ([\d.e+]+)'
+)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _BOUNDS = {*SECONDS, *SIZES, math.inf}  # those of inject/metrics.py: no others are kept, so that they stay few
-_COUNTERS = {
-    "smalt_inference_run_failures_total": FAILURES,
-    "smalt_inference_collected_lines_total": COLLECTED,
-    "smalt_inference_collected_lost_total": UNCOLLECTED,
-}
+_COUNTERS = {"smalt_inference_run_failures_total": FAILURES}
+_COLLECTED = {"smalt_inference_collected_lines_total": COLLECTED, "smalt_inference_collected_lost_total": UNCOLLECTED}
+_REASONS = ("Overload", "WriteFailed", "Stopped")  # those of inject/collected.py
+_APART = "/"  # between a counter's name, its collection and its reason
 _HISTOGRAMS: Mapping[str, tuple[Metric, float]] = {  # and how many of the metric's unit one of theirs is
     "smalt_inference_wait_seconds": (WAIT, 1000),
     "smalt_inference_call_seconds": (CALL, 1000),
@@ -128,17 +130,21 @@ def _read(answer: bytes) -> Said | None:
         return None
     values: dict[str, float] = {}
     below: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    for name, bound, written in _LINE.findall(answer.decode("ascii", "replace")):
+    for name, bound, type_, reason, written in _LINE.findall(answer.decode("ascii", "replace")):
         with contextlib.suppress(ValueError):
             value = float(written)
             if value <= MOST and bound and float(bound) in _BOUNDS:
                 below[name.removesuffix("_bucket")].append((float(bound), value))
             elif value <= MOST and not bound:
-                values[name] = value
+                values[_APART.join(filter(None, (name, type_, reason)))] = value
     began = values.get("process_start_time_seconds")
     if began is None:
         return None
     counters = {metric.name: values[name] for name, metric in _COUNTERS.items() if name in values}
+    for name, value in values.items():
+        begin, apart, rest = name.partition(_APART)
+        if metric := _COLLECTED.get(begin):
+            counters[f"{metric.name}{apart}{rest}"] = value
     for name, (metric, unit) in _HISTOGRAMS.items():
         counters |= {f"{metric.name}<={bound * unit:g}": count for bound, count in disjoint(below[name]).items()}
         counters[_sum(metric)] = values.get(f"{name}_sum", 0.0) * unit
@@ -157,6 +163,20 @@ def points(scope: str, new: Mapping[str, float]) -> Iterable[tuple[Key, Point]]:
             total = new.get(_sum(metric), 0.0)
             mean = total / count
             yield Key(scope, metric.name), Point(count, total, min(*buckets, mean), max(*buckets, mean), mean, buckets)
+
+
+def collected(scope: str, instance: str, types: Set[str], new: Mapping[str, float]) -> dict[Key, Point]:
+    """What came since of one instance's collected data. `types`: collections that are told apart, those it has."""
+    names = {metric.name for metric in _COLLECTED.values()}
+    found: dict[Key, Point] = {}
+    for counter, count in new.items():
+        name, *rest = counter.split(_APART)
+        if name in names:
+            type_, reason, *_ = *rest, "", ""
+            known = ((INSTANCE, instance), (REASON, reason), (TYPE, type_))
+            labels = tuple(one for one in known if one[0] == INSTANCE or one[1] in (*_REASONS, *types))
+            found.setdefault(Key(scope, name, labels), Point()).merge(Point(int(count), count, 1, 1, 1))
+    return found
 
 
 def _sum(metric: Metric) -> str:

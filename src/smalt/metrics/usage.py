@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Capacity, Usage
@@ -21,12 +21,16 @@ from smalt.metrics.names import (
     INSTANCE,
     MEMORY,
     MEMORY_PART,
+    STATE,
 )
 from smalt.metrics.recorder import Recorder
 from smalt.store import resources
 from smalt.store.document import part
+from smalt.store.resources import Row
+from smalt.store.series import MINUTE
 
 MB = 1_000_000
+READY, NOT_READY, DRAINING = "Ready", "NotReady", "Draining"  # requests come, none come yet (or now), no more come
 SizeOf = Callable[[str, Capacity], Capacity]  # what an instance of a size has on a machine
 
 
@@ -38,11 +42,14 @@ class InUse:
         self._recorder = recorder
         self._size_of = size_of
         self._cpu: dict[str, tuple[float, float]] = {}  # of each task: processor time used, and when that was seen
-        self._running: set[str] = set()  # deployments that had an instance at the last look
+        self._there: set[tuple[str, str, str]] = set()  # of the last look: deployment, instance, state
+        self._seen: set[tuple[str, str, str]] = set()  # of all looks of this minute
+        self._minute, self._looks = 0.0, 0
 
     def look(self) -> None:
         now, found = self._platform.clock(), self._platform.engine.usage()
-        sizes = self._sizes(found)
+        rows = self._deployments(found)
+        sizes = self._sizes(rows)
         before, self._cpu = self._cpu, {one.task: (one.cpu_s, now) for one in found}
         for one in found:
             used_s, at = before.get(one.task, (0.0, now))
@@ -51,7 +58,7 @@ class InUse:
             if one.owner in sizes:
                 self._note_parts(one, cpus, sizes[one.owner])
                 self._note_machine(one, now - at)
-        self._count(found, set(sizes))
+        self._count({one: _state(rows[one.owner], one.task) for one in found if one.owner in rows})
 
     def _note(self, one: Usage, cpus: float | None) -> None:
         labels = {INSTANCE: one.task}
@@ -81,19 +88,49 @@ class InUse:
         if joules := one.gpu_watts * passed_s:
             self._recorder.record(one.owner, GPU_ENERGY.name, joules, labels)
 
-    def _count(self, found: Sequence[Usage], deployments: set[str]) -> None:
-        running = Counter(one.owner for one in found if one.owner in deployments)
-        for owner in running.keys() | self._running:  # once more where none is left
-            self._recorder.record(owner, CAPACITY.name, running[owner])
-        self._running = set(running)
+    def _count(self, states: Mapping[Usage, str]) -> None:
+        """Of all instances together, and of each in each state: there as often as it was looked for since its minute
+        began, so that the means of a minute add up to the whole."""
+        minute = self._platform.clock() // MINUTE
+        if minute != self._minute:
+            self._minute, self._looks, self._seen = minute, 0, self._there  # once more where none is left
+        there = {(one.owner, one.task, state) for one, state in states.items()}
+        for key in sorted(there | self._seen):
+            owner, task, state = key
+            for value in (*(0 if key in self._seen else self._looks) * (0,), int(key in there)):
+                self._recorder.record(owner, CAPACITY.name, value, {INSTANCE: task, STATE: state})
+        running = Counter((owner, state) for owner, _, state in there)
+        for owner in {owner for owner, _, _ in there | self._there}:
+            counts = {state: running[owner, state] for state in (READY, NOT_READY, DRAINING)}
+            self._recorder.record(owner, CAPACITY.name, sum(counts.values()))
+            for state, count in counts.items():
+                self._recorder.record(owner, CAPACITY.name, count, {STATE: state})
+        self._there, self._seen, self._looks = there, self._seen | there, self._looks + 1
 
-    def _sizes(self, found: Sequence[Usage]) -> dict[str, Capacity]:
-        """Of each deployment that runs something: what an instance has; the machine's where it is unsaid."""
+    def _deployments(self, found: Sequence[Usage]) -> dict[str, Row]:
+        """Those that run something."""
         owners = {one.owner for one in found if "/deployments/" in one.owner}
         if not owners:
             return {}
         with self._platform.database.read() as connection:
-            rows = [row for row in resources.get_many(connection, owners).values() if row.kind == DEPLOYMENTS]
+            there = resources.get_many(connection, owners)
+        return {key: row for key, row in there.items() if row.kind == DEPLOYMENTS}
+
+    def _sizes(self, rows: Mapping[str, Row]) -> dict[str, Capacity]:
+        """What an instance of each deployment has; the machine's where it is unsaid."""
+        if not rows:
+            return {}
         machine = self._platform.engine.capacity()
-        sizes = {row.id: part(row.status, "target").get("size") or row.properties.get("instanceType") for row in rows}
-        return {id_: self._size_of(str(size or ""), machine) for id_, size in sizes.items()}
+        sizes = {
+            key: part(row.status, "target").get("size") or row.properties.get("instanceType")
+            for key, row in rows.items()
+        }
+        return {key: self._size_of(str(size or ""), machine) for key, size in sizes.items()}
+
+
+def _state(row: Row, instance: str) -> str:
+    """Of one that runs."""
+    live = part(row.status, "live")
+    if instance in live.get("addresses", {}):
+        return READY
+    return DRAINING if instance in row.status.get("old", []) else NOT_READY

@@ -22,6 +22,7 @@ from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
 from smalt.arm.scale import wake
 from smalt.arm.threads import Threads
 from smalt.auth.certificates import gateway_context
+from smalt.gateway.clusters import HEALTH_HOST, HEALTH_PATH
 from smalt.gateway.listener import ASLEEP_HEADER, INSTANCE_ENDED
 from smalt.gateway.routes import START_S
 from smalt.kinds.serving import scaling
@@ -61,9 +62,11 @@ class AsleepApp:
         request = Request(scope, receive)
         wanted = request.headers.get(ASLEEP_HEADER, "")
         if wanted:
-            answer = await self._answer(request, wanted)
-        else:  # the gateway's health check
+            answer: Response = await self._answer(request, wanted)
+        elif request.headers.get("host") == HEALTH_HOST and request.url.path == HEALTH_PATH:
             answer = PlainTextResponse("Healthy")
+        else:  # it was on its way while the last instance went: its route is that of before
+            answer = _unavailable("This deployment has no instance at the moment. Try again.")
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request, wanted: str) -> Response:

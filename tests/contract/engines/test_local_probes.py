@@ -31,15 +31,17 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 signal.signal(signal.SIGUSR1, lambda *_: broken.append("broken"))
 signal.signal(signal.SIGUSR2, lambda *_: broken.clear())
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("listening", flush=True)
 Server(path, Handler).serve_forever()
 """
 
 
-def server(local: Any, name: str = "t", delay: float = 0, **values: Any) -> Any:
+def server(local: Any, name: str = "t", delay: float = 0, deaf: bool = False, **values: Any) -> Any:
     (local.root / "server.py").write_text(SERVER)
-    argv = [sys.executable, str(local.root / "server.py"), str(delay)]
-    task = local.task(name, argv=argv, grace_s=5, **values)
+    argv = [sys.executable, str(local.root / "server.py"), str(delay), *(["deaf"] if deaf else [])]
+    task = local.task(name, argv=argv, **{"grace_s": 5, **values})
     local.engine.ensure(task)
     return task
 
@@ -84,6 +86,15 @@ def test_a_server_that_hangs_is_ended(local: Any) -> None:
     live = Probe("/hang", initial_delay_s=0.3, period_s=0.1, failure_threshold=2, timeout_s=0.2)
     server(local, live=live)
     assert "no answer within 0.2 s" in local.changes.ended("t").error
+
+
+def test_one_that_is_not_alive_has_no_requests_any_more_and_little_time(local: Any) -> None:
+    live = Probe("/live", initial_delay_s=2, period_s=0.1, failure_threshold=3, timeout_s=1)
+    server(local, deaf=True, ready=Probe(), live=live, grace_s=600)
+    state = local.changes.until("t", lambda state: state.ready)
+    signal_task(state.pid, "USR1")
+    assert local.changes.until("t", lambda state: not state.ready).phase is Phase.RUNNING
+    assert local.changes.ended("t").exit_code == 137
 
 
 def test_a_server_that_crashes_while_starting(local: Any) -> None:

@@ -235,6 +235,8 @@ def test_more_than_can_wait_is_429_and_what_waits_is_answered(serving: Site, cli
     refused = client.score("narrow")
     assert refused.status == 429 and refused.json["error"]["code"] == "TooManyRequests"
     assert refused.headers["retry-after"] == "1"
+    large = client.ask("POST", "/endpoints/narrow/score", b"x" * (50 << 20), Authorization=f"Bearer {KEY}")
+    assert large.json["size"] == 50 << 20, "what the gateway refuses it does not read: it is the instance's to refuse"
     with socket.socket(socket.AF_UNIX) as direct:
         direct.connect(str(serving.settings.run / "busy.sock"))
         direct.sendall(b"GET /release HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -227,3 +227,17 @@ def test_what_is_not_there_cannot_be_woken(harness: Harness) -> None:
     caller.start()
     caller.join(20)
     assert caller.answer.status_code == 503 and caller.answer.json()["error"]["code"] == "NoInstance"
+
+
+def test_only_the_gateways_health_check_is_told_that_all_is_well(harness: Harness) -> None:
+    """Envoy takes a deployment's new hosts over before its new routes, which say for whom a request is."""
+
+    async def ask(method: str, url: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app=AsleepApp(harness.platform))
+        async with httpx.AsyncClient(transport=transport) as client:
+            return await client.request(method, url)
+
+    assert asyncio.run(ask("GET", "http://replica/")).status_code == 200
+    for method, url in (("POST", "http://localhost/score"), ("POST", "http://replica/score"), ("GET", "http://a/")):
+        answer = asyncio.run(ask(method, url))
+        assert answer.status_code == 503 and answer.headers["retry-after"], url

@@ -24,6 +24,7 @@ from smalt.gateway.crowds import Room
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import REFUSED_STATUS, addresses
+from smalt.gateway.refused import SMALL
 from smalt.gateway.routes import check, endpoint_routes, route_configuration, service_hosts
 from smalt.settings import Settings
 
@@ -152,13 +153,28 @@ def test_a_token_opens_the_endpoints_of_its_workspace_and_of_what_that_is_in() -
 def test_shares_add_up_and_mirrors_only_copy_live_traffic() -> None:
     found = endpoint_routes(endpoint(traffic={"green": 30, "blue": 70}, mirror={"green": 25, "blue": 0}))
     bounds = [
-        (route["route"]["cluster"], route["match"]["runtime_fraction"]["default_value"]["numerator"])
+        (
+            route["route"]["cluster"],
+            route["match"]["runtime_fraction"]["default_value"]["numerator"],
+            route["route"].get("priority", "DEFAULT"),
+        )
         for route in found
         if "runtime_fraction" in route["match"]
     ]
-    assert bounds == [("ep/blue", 700_000), ("ep/green", 1_000_000)]
+    assert bounds == [
+        ("ep/blue", 700_000, "DEFAULT"),  # of a small body
+        ("ep/blue", 700_000, "HIGH"),
+        ("ep/green", 1_000_000, "DEFAULT"),
+        ("ep/green", 1_000_000, "HIGH"),
+    ]
+    assert [SMALL in route["match"].get("headers", []) for route in found if "runtime_fraction" in route["match"]] == [
+        True,
+        False,
+        True,
+        False,
+    ]
     mirrored = [route for route in found if "request_mirror_policies" in route.get("route", {})]
-    assert len(mirrored) == 2 and all("runtime_fraction" in route["match"] for route in mirrored)
+    assert len(mirrored) == 4 and all("runtime_fraction" in route["match"] for route in mirrored)
     assert [policy["cluster"] for policy in mirrored[0]["route"]["request_mirror_policies"]] == ["ep/green"]
 
 
@@ -172,7 +188,8 @@ def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
         "ep/slow": "90.500s",
         "ep/fast": "0.250s",
     }
-    limits = deployment_cluster("ep", slow, TRUST)["circuit_breakers"]["thresholds"][0]
+    limits, large = deployment_cluster("ep", slow, TRUST)["circuit_breakers"]["thresholds"]
+    assert large["priority"] == "HIGH" and large["max_requests"] == 4 * limits["max_requests"]
     assert limits["max_requests"] == 3 * 2 + 100 and limits["max_pending_requests"] == 100
     many = deployment_cluster("ep", deployment("many", "unix:/m", max_concurrent=500), TRUST)["circuit_breakers"][
         "thresholds"

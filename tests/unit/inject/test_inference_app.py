@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from smalt.agent.inject.app import App
-from smalt.agent.inject.config import AzureSettings, ServeConfig
+from smalt.agent.inject.config import QUEUE, AzureSettings, ServeConfig
 from smalt.agent.inject.http1 import Request, Response
 from smalt.agent.inject.outcome import Outcome
 from smalt.agent.inject.workers import Job
+from smalt.gateway import clusters
 
 
 class LaterPool:
@@ -87,3 +88,19 @@ def test_a_request_that_is_not_answered_gets_a_408_in_its_time_after_others_were
         assert late.answers == [408]
 
     asyncio.run(run())
+
+
+def test_more_than_can_wait_is_refused_until_one_is_answered() -> None:
+    async def run() -> None:
+        pool = LaterPool()
+        app = serving(pool, 180)
+        held = [ask(app) for _ in range(2 * (1 + QUEUE))]
+        assert ask(app).answers == [429] and len(pool.jobs) == len(held)
+        app._finish([pool.jobs.pop()], [Outcome(200, b"", [])])
+        assert ask(app).answers == [] and ask(app).answers == [429]
+
+    asyncio.run(run())
+
+
+def test_both_sides_know_how_many_may_wait() -> None:
+    assert QUEUE == clusters.QUEUE

@@ -108,7 +108,8 @@ def test_what_cannot_be_written_is_counted_and_said(
     collected.close()
     assert (collected.written, collected.lost) == (2, 1) and len(file.read_text().splitlines()) == 2
     assert "1 line(s) until now: Not a directory" in caplog.text
-    assert "smalt_inference_collected_lost_total 1" in collected.metrics()
+    said = 'smalt_inference_collected_lost_total{type="model_outputs",reason="WriteFailed"} 1'
+    assert said in collected.metrics()
 
 
 def test_another_process_goes_on_where_one_was_killed(

@@ -219,6 +219,7 @@ class TestInvocations:
             ),
             ({"inputData": 3}, "properties.inputData", "object"),
             ({"inputData": INPUT, "miniBatchSize": "few"}, "properties.miniBatchSize", "integer"),
+            ({"inputData": INPUT, "miniBatchSize": 0}, "properties.miniBatchSize", "from 1"),
             ({"inputData": INPUT, "retrySettings": {"timeout": "x"}}, "properties.retrySettings.timeout", "duration"),
             ({"inputData": INPUT, "compute": {"target": "gone"}}, "properties.compute", "gone"),
             ({"inputData": INPUT, "outputFileName": "a/b"}, "properties.outputFileName", "no name"),

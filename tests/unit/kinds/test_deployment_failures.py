@@ -159,6 +159,9 @@ def test_a_clock_that_jumps_is_no_time_that_a_replica_took(harness: Harness, jum
 def test_a_replica_that_takes_too_long_is_a_timeout(harness: Harness) -> None:
     prepare(harness, KEY)
     operation = harness.put(BLUE, EXAMPLES[KEY].body()).headers["azure-asyncoperation"]
+    harness.settle()
+    (task,) = harness.engine.tasks.values()
+    harness.blobs.write(task.log, b"downloading weights\n")
     for _ in range(19):
         harness.settle()
         assert state(harness) == "Creating"
@@ -166,4 +169,5 @@ def test_a_replica_that_takes_too_long_is_a_timeout(harness: Harness) -> None:
     passes(harness, 0)
     harness.clock.pass_(30.1)
     harness.settle()
-    assert harness.get(operation).json()["error"]["code"] == "DeploymentTimeout"
+    error = harness.get(operation).json()["error"]
+    assert error["code"] == "DeploymentTimeout" and error["message"].endswith("downloading weights")

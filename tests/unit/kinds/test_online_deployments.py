@@ -207,6 +207,21 @@ def test_deleting_stops_requests_before_it_stops_replicas(ready: Harness) -> Non
     assert ready.gateway.route("churn-scores").deployments == () and not live(ready)
 
 
+def test_an_endpoint_can_be_written_back_as_it_is_read_after_a_deployment_was_deleted(ready: Harness) -> None:
+    for name in ("blue", "green"):
+        deploy(ready, name=name)
+        come_up(ready)
+    shares = {"traffic": {"green": 100, "BLUE": 0}, "mirrorTraffic": {"blue": 10}}
+    assert ready.send("PATCH", ENDPOINT, {"properties": shares}).is_success
+    ready.settle()
+    ready.send("DELETE", BLUE)
+    ready.settle()
+    read = ready.get(ENDPOINT).json()
+    assert (read["properties"]["traffic"], read["properties"]["mirrorTraffic"]) == ({"green": 100}, {})
+    assert ready.put(ENDPOINT, {"tags": {"a": "b"}, "properties": read["properties"]}).is_success
+    assert ready.gateway.route("churn-scores").traffic == {"green": 100}
+
+
 def test_deleting_the_endpoint_takes_all_with_it(ready: Harness) -> None:
     deploy(ready)
     come_up(ready)
@@ -227,22 +242,6 @@ def test_a_live_replica_is_looked_at_without_a_header_again(ready: Harness, monk
     assert not minted
     deploy(ready, capacity=2)
     assert len(minted) == 1
-
-
-def test_a_log_is_read_to_a_limit_whatever_is_asked_for(ready: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "_LOG_BYTES", 1 << 16)
-    deploy(ready)
-    come_up(ready)
-    (task,) = ready.engine.tasks.values()
-    path = ready.blobs.path(*task.log)
-    path.parent.mkdir(parents=True)
-    with path.open("wb") as log:
-        log.truncate(1 << 22)
-        log.seek(0, 2)
-        log.write(b"\nthe end\n")
-    answer = ready.send("POST", f"{BLUE}/getLogs", {"tail": 1_000_000_000})
-    assert answer.status_code == 200 and answer.json()["content"].endswith("the end")
-    assert len(answer.json()["content"]) < 1 << 17
 
 
 def test_a_replicas_principal_is_the_deployments_and_ends_with_it(ready: Harness) -> None:

@@ -148,6 +148,82 @@ def test_what_a_deployment_uses_is_a_part_of_what_an_instance_has(harness: Harne
     assert filled(disk["DiskUtilization"], "average") == [40.0]
 
 
+def test_instances_are_told_apart_by_whether_requests_come(harness: Harness, recorder: Recorder) -> None:
+    """A rolling update within a minute: in each of its looks there are as many as there were, in the states that they had."""
+    usage = InUse(harness.platform, recorder, capacity_of)
+    looks = [
+        ({"old"}, {"old"}, []),
+        ({"old", "new"}, {"old"}, []),
+        ({"old", "new"}, {"new"}, ["old"]),
+        ({"new"}, {"new"}, []),
+    ]
+    for running, ready, old in looks:
+        with harness.database.write() as connection:
+            live = {"addresses": {name: f"unix:{name}" for name in sorted(ready)}}
+            resources.merge_status(connection, BLUE, {"live": live, "old": old})
+        harness.engine.used = [Usage(name, BLUE.lower(), 1.0, 1) for name in sorted(running)]
+        usage.look()
+        harness.clock.pass_(1)
+    recorder.flush(harness.database)
+    whole = metrics(harness, BLUE, "DeploymentCapacity", aggregation="Average,Minimum,Maximum")["DeploymentCapacity"]
+    assert [filled(whole, one) for one in ("average", "minimum", "maximum")] == [[1.5], [1], [2]]
+    states = metrics(harness, BLUE, "DeploymentCapacity", **{"$filter": "State eq '*'", "aggregation": "Maximum"})
+    found = states["DeploymentCapacity"]["timeseries"]
+    assert [max(one.get("maximum", 0) for one in line["data"]) for line in found] == [1, 1, 1]
+    for label, wanted in (
+        ("State", {"Ready": 1, "NotReady": 0.25, "Draining": 0.25}),
+        ("instanceId", {"old": 0.75, "new": 0.75}),
+    ):
+        found = metrics(harness, BLUE, "DeploymentCapacity", **{"$filter": f"{label} eq '*'"})["DeploymentCapacity"]
+        assert {
+            line["metadatavalues"][0]["value"]: sum(one.get("average", 0) for one in line["data"])
+            for line in found["timeseries"]
+        } == wanted
+
+
+def test_metrics_have_the_dimensions_that_azure_lists(harness: Harness, recorder: Recorder) -> None:
+    """https://learn.microsoft.com/azure/azure-monitor/reference/metrics-index, of endpoints and of deployments"""
+    endpoints = {
+        "ConnectionsActive": (),
+        "DataCollectionErrorsPerMinute": ("deployment", "reason", "type"),
+        "DataCollectionEventsPerMinute": ("deployment", "type"),
+        "NetworkBytes": (),
+        "NewConnectionsPerSecond": (),
+        "RequestLatency": ("deployment",),
+        **{f"RequestLatency_P{part}": ("deployment",) for part in (50, 90, 95, 99)},
+        "RequestsPerMinute": ("deployment", "statusCode", "statusCodeClass", "modelStatusCode"),
+    }
+    used = ("CpuMemoryUtilization", "CpuUtilization", "GpuMemoryUtilization", "GpuUtilization")
+    deployments = {
+        **{f"{name}Percentage": ("instanceId",) for name in used},
+        "DataCollectionErrorsPerMinute": ("instanceId", "reason", "type"),
+        "DataCollectionEventsPerMinute": ("instanceId", "type"),
+        "DeploymentCapacity": ("instanceId", "State"),
+        "DiskUtilization": ("instanceId", "disk"),
+        "GpuEnergyJoules": ("instanceId",),
+        **{f"RequestLatency_P{part}": () for part in (50, 90, 95, 99)},
+        "RequestsPerMinute": ("envoy_response_code",),
+    }
+    for of, wanted in ((ENDPOINT, endpoints), (BLUE, deployments)):
+        answer = harness.get(f"{of}/providers/Microsoft.Insights/metricDefinitions?api-version=2018-01-01").json()
+        defined = {one["name"]["value"]: {label["value"] for label in one["dimensions"]} for one in answer["value"]}
+        assert {name: set(labels) - defined[name] for name, labels in wanted.items()} == {
+            name: set() for name in wanted
+        }
+        for name, labels in wanted.items():
+            for label in labels:
+                metrics(harness, of, name, **{"$filter": f"{label} eq '*'"})
+
+
+def test_a_deployments_statuses_are_found_by_azures_name_of_them(harness: Harness, recorder: Recorder) -> None:
+    recorder.record(BLUE, "RequestsPerMinute", 1, {"statusCode": "424", "statusCodeClass": "4xx"})
+    recorder.flush(harness.database)
+    (line,) = metrics(harness, BLUE, "RequestsPerMinute", **{"$filter": "envoy_response_code eq '*'"})[
+        "RequestsPerMinute"
+    ]["timeseries"]
+    assert line["metadatavalues"][0]["value"] == "424"
+
+
 def test_instances_are_found_by_the_name_that_their_label_had_before(harness: Harness, recorder: Recorder) -> None:
     recorder.record(BLUE, "CpuUtilizationMillicores", 700, {"instance": "r0"})
     recorder.record(BLUE, "CpuUtilizationMillicores", 300, {"instanceId": "r1"})

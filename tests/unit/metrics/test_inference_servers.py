@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fakes import rows
-from fakes.metrics import BLUE, ENDPOINT
+from fakes.metrics import BLUE, ENDPOINT, metrics
 from fakes.platform import Harness
 from smalt.agent.inject import metrics as replicas
 from smalt.agent.inject.metrics import Metrics
@@ -73,6 +73,13 @@ class Site:
         (line,) = answer.json()["value"][0]["timeseries"]
         return sum(point.get(aggregation, 0) for point in line["data"])
 
+    def apart(self, name: str, label: str) -> dict[str, float]:
+        """Totals by the values of a label."""
+        lines = metrics(self.harness, BLUE, name, **{"$filter": f"{label} eq '*'", "aggregation": "Total"})[name][
+            "timeseries"
+        ]
+        return {line["metadatavalues"][0]["value"]: sum(point["total"] for point in line["data"]) for line in lines}
+
 
 def _serve(listener: socket.socket, answer: Metrics | bytes | None) -> None:
     with ExitStack() as held:
@@ -107,6 +114,31 @@ def failed(times: int) -> Metrics:
 
 
 def test_what_is_collected_and_what_is_lost_are_read_there_too(site: Site) -> None:
+    said = [
+        'smalt_inference_collected_lines_total{type="request"} 40',
+        'smalt_inference_collected_lines_total{type="model_inputs"} 2',
+        'smalt_inference_collected_lines_total{type="made_up"} 1',
+        'smalt_inference_collected_lines_total{type="made_up_too"} 1',
+        'smalt_inference_collected_lost_total{type="request",reason="Overload"} 3',
+        'smalt_inference_collected_lost_total{type="request",reason="WriteFailed"} 4',
+    ]
+    counted = b"HTTP/1.1 200 OK\r\n\r\n" + Metrics().text(said)
+    with site.harness.database.write() as connection:
+        row = resources.get(connection, BLUE)
+        assert row is not None
+        given = {"dataCollector": {"collections": {"Request": {}, "model_inputs": {}}}}
+        resources.describe(connection, row, {"properties": given}, archived=False, now=2.0, by="ada")
+    site.live("one", "other")
+    with site.replica("one", counted), site.replica("other", counted):
+        site.look()
+        site.look()
+    assert site.total("DataCollectionEventsPerMinute") == 88 and site.total("DataCollectionErrorsPerMinute") == 14
+    assert site.apart("DataCollectionEventsPerMinute", "type") == {"request": 80, "model_inputs": 4}
+    assert site.apart("DataCollectionErrorsPerMinute", "reason") == {"Overload": 6, "WriteFailed": 8}
+    assert site.apart("DataCollectionErrorsPerMinute", "instanceId") == {"one": 7, "other": 7}
+
+
+def test_what_an_instance_of_before_collected_is_counted_without_its_collection(site: Site) -> None:
     counted = Metrics().text(["smalt_inference_collected_lines_total 40", "smalt_inference_collected_lost_total 3"])
     site.live("one")
     with site.replica("one", b"HTTP/1.1 200 OK\r\n\r\n" + counted):

@@ -131,6 +131,9 @@ class App:
         if self._pool is None:
             self._reply(request, connection, _loading(), ids)
             return
+        if self.metrics.in_flight >= self._config.most_at_once:
+            self._reply(request, connection, _too_many(), ids)
+            return
         job = Job(request, request.arrived + self._timeout_s)
         if FROM_ENVOY in request.headers and self._pool.scorer.once:
             job.tell = connection.processing()
@@ -252,6 +255,12 @@ class App:
         (connection.begin if outcome.pieces is not None else connection.send)(
             Response(outcome.status, outcome.body, headers)
         )
+
+
+def _too_many() -> Outcome:
+    outcome = error(429, "More requests wait for this deployment than it can take. Try again later.")
+    outcome.headers.append(("Retry-After", "1"))
+    return outcome
 
 
 def _loading() -> Outcome:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -29,6 +29,7 @@ HTTP_WAIT_S = 0.05  # of the thread that answers: then clients slow down
 SAY_EVERY_S = 30.0
 REQUEST, RESPONSE = "request", "response"
 INPUTS, OUTPUTS = "model_inputs", "model_outputs"  # of models without code; scripts collect their own
+OVERLOAD, FAILED, STOPPED = "Overload", "WriteFailed", "Stopped"  # why lines are lost
 LINE_BYTES = 512  # of a line, besides its data
 FRAME = {
     "modelversion": "default",
@@ -62,12 +63,13 @@ class Collected:
         self._process = Process()
         self._logger = logger
         self._waiting: deque[Waiting] = deque()
-        self._in_hand = 0  # lines that are being written
+        self._in_hand: Sequence[Item] = ()  # that are being written
         self._bytes = 0
         self._changed = threading.Condition()
         self._urgent = self._closing = self._over = False
         self._said_at = -SAY_EVERY_S
-        self.written = self.lost = 0  # lines
+        self._written: Counter[str] = Counter()  # lines, by their collection
+        self._lost: Counter[tuple[str, str]] = Counter()  # by their collection, and why
         self._thread = threading.Thread(target=self._run, name="collected", daemon=True)
         self._thread.start()
 
@@ -88,10 +90,10 @@ class Collected:
         size = sum(len(item[2]) + LINE_BYTES for item in items)
         with self._changed:
             if not self._has_room(size) and not self._changed.wait_for(lambda: self._has_room(size), wait_s):
-                self._lose(len(items), "they came faster than they could be written")
+                self._lose(items, OVERLOAD, "they came faster than they could be written")
                 return False
             if self._over:
-                self._lose(len(items), "they came after the end")
+                self._lose(items, STOPPED, "they came after the end")
                 return False
             self._waiting.append(Waiting(items, size, done))
             before, self._bytes = self._bytes, self._bytes + size
@@ -130,22 +132,33 @@ class Collected:
             self._changed.notify_all()
         self._thread.join(WAIT_S)
         with self._changed:
-            left, rest = list(self._waiting), self._in_hand + sum(len(one.items) for one in self._waiting)
+            left = list(self._waiting)
+            rest = [*self._in_hand, *(item for one in left for item in one.items)]
             self._waiting.clear()
-            self._in_hand, self._over = 0, True
+            self._in_hand, self._over = (), True
             if rest:
                 self._said_at = -SAY_EVERY_S
-                self._lose(rest, f"they were not written in {WAIT_S:g} s at the end")
+                self._lose(rest, STOPPED, f"they were not written in {WAIT_S:g} s at the end")
         for one in left:
             if one.done is not None:
                 one.done(False)
 
+    @property
+    def written(self) -> int:
+        return sum(self._written.values())
+
+    @property
+    def lost(self) -> int:
+        return sum(self._lost.values())
+
     def metrics(self) -> list[str]:
+        with self._changed:
+            written, lost = sorted(self._written.items()), sorted(self._lost.items())
         return [
             "# TYPE smalt_inference_collected_lines_total counter",
-            f"smalt_inference_collected_lines_total {self.written}",
+            *(f'smalt_inference_collected_lines_total{{type="{name}"}} {n}' for name, n in written),
             "# TYPE smalt_inference_collected_lost_total counter",
-            f"smalt_inference_collected_lost_total {self.lost}",
+            *(f'smalt_inference_collected_lost_total{{type="{name}",reason="{why}"}} {n}' for (name, why), n in lost),
         ]
 
     def _has_room(self, size: int) -> bool:
@@ -174,7 +187,7 @@ class Collected:
             while self._waiting and len(batch) < most and size < BATCH_BYTES:
                 batch.append(self._waiting.popleft())
                 size += batch[-1].size
-            self._in_hand = sum(len(one.items) for one in batch)
+            self._in_hand = [item for one in batch for item in one.items]
         return batch
 
     def _write(self, batch: list[Waiting]) -> None:
@@ -186,10 +199,10 @@ class Collected:
         lost = set(places)
         with self._changed:
             if not self._over:  # else they are counted already
-                self.written += len(items) - len(lost)
+                self._written.update(item[0] for at, item in enumerate(items) if at not in lost)
                 if lost:
-                    self._lose(len(lost), why)
-            self._in_hand = 0
+                    self._lose([items[at] for at in sorted(lost)], FAILED, why)
+            self._in_hand = ()
             self._bytes -= sum(one.size for one in batch)
             self._changed.notify_all()
         at = 0
@@ -198,8 +211,8 @@ class Collected:
                 one.done(lost.isdisjoint(range(at, at + len(one.items))))
             at += len(one.items)
 
-    def _lose(self, lines: int, why: str) -> None:
-        self.lost += lines
+    def _lose(self, items: Sequence[Item], reason: str, why: str) -> None:
+        self._lost.update((item[0], reason) for item in items)
         if time.monotonic() - self._said_at >= SAY_EVERY_S:
             self._said_at = time.monotonic()
             self._logger.error("collected data is lost, %s line(s) until now: %s", self.lost, why)

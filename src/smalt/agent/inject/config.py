@@ -15,6 +15,7 @@ from typing import Any, Mapping
 
 SERVER_VERSION = "smalt-inference/1"
 DEFAULT_SCORING_TIMEOUT_MS = 3600 * 1000
+QUEUE = 100  # requests that wait beyond those in progress, as the gateway counts them (gateway/clusters.py)
 
 
 class ConfigError(Exception):
@@ -58,6 +59,11 @@ class ServeConfig:
         config = cls(**{key: value for key, value in raw.items() if key in known})
         config.check()
         return config
+
+    @property
+    def most_at_once(self) -> int:
+        """Twice as many as the gateway lets in for one instance: it may have those of one that ended, too."""
+        return 2 * (max(self.max_concurrent, 1) + QUEUE)
 
     def check(self) -> None:
         if self.mode not in ("script", "mlflow"):

@@ -85,7 +85,8 @@ def read(connection: Connection, one: Condition, now: float) -> list[Found]:
     found = series.read(connection, scopes_of(connection, one.resource), [name], grain, since, until + 1)
     split: dict[Labels, Point] = {}
     sums: dict[Labels, dict[int, float]] = {}
-    for labels, points in together(found, name, lambda key: _labels(key, one.dimensions)).items():
+    by = [dimension.label for dimension in one.dimensions]
+    for labels, points in together(found, name, lambda key: _labels(key, one.dimensions), by).items():
         sums[labels] = {at: point.sum for at, point in points.items()}
         for _, point in sorted(points.items()):
             split.setdefault(labels, Point()).merge(point)

@@ -19,7 +19,18 @@ from smalt.arm.ports.serving import DEPLOYMENTS, ENDPOINTS
 from smalt.arm.runs import JOBS
 from smalt.kinds.insights.metrics_asked import AGGREGATIONS, DEPLOYMENT, PERCENTILE, Asked
 from smalt.kinds.insights.metrics_asked import asked as read_asked
-from smalt.metrics.names import EACH, INSTANCE, KNOWN, LATENCY, OF_COMPUTES, OF_DEPLOYMENTS, OF_JOBS, Metric
+from smalt.metrics.names import (
+    EACH,
+    ENVOY_STATUS,
+    INSTANCE,
+    KNOWN,
+    LATENCY,
+    OF_COMPUTES,
+    OF_DEPLOYMENTS,
+    OF_JOBS,
+    STATUS,
+    Metric,
+)
 from smalt.settings import REGION
 from smalt.store import resources, series
 from smalt.store.series import HOUR, KEPT_S, MINUTE, Key, Point
@@ -59,20 +70,37 @@ def scopes_of(connection: Connection, key: str) -> list[str]:
 
 
 def labels_of(key: Key) -> dict[str, str]:
-    """By lowered name. `instance` is what `instanceId` was once called: what was written then is read under both."""
+    """By lowered name. `instance` is what `instanceId` was once called: what was written then is read under both.
+
+    So is a status under `envoy_response_code`, which is what Azure calls it where a deployment is asked.
+    """
     found = {name.lower(): value for name, value in (*key.labels, (DEPLOYMENT, key.scope.rpartition("/")[2]))}
-    one = found.get(INSTANCE.lower(), found.get("instance"))
-    return found if one is None else found | {INSTANCE.lower(): one, "instance": one}
+    for name, other in ((INSTANCE.lower(), "instance"), ("instance", INSTANCE.lower()), (STATUS.lower(), ENVOY_STATUS)):
+        if name in found:
+            found.setdefault(other, found[name])
+    return found
 
 
 def together(
-    found: Mapping[Key, Mapping[int, Point]], name: str, apart: Callable[[Key], Labels | None]
+    found: Mapping[Key, Mapping[int, Point]],
+    name: str,
+    apart: Callable[[Key], Labels | None],
+    by: Iterable[str],
 ) -> dict[Labels, dict[int, Point]]:
-    """The series of one metric by what tells them `apart` (None: not asked for), each with its points by their time."""
-    adds = name in KNOWN and KNOWN[name].adds
+    """The series of one metric by what tells them `apart` (None: not asked for), each with its points by their time.
+
+    `by`: the labels that are asked for. Of what is recorded on several levels they decide which is read.
+    """
+    metric = KNOWN.get(name)
+    adds = metric is not None and metric.adds
+    level = _level(metric, by) if metric else None
     each: dict[Labels, dict[int, Point]] = {}
     for key, points in found.items():
-        if key.name != name or (labels := apart(key)) is None:
+        if (
+            key.name != name
+            or (labels := apart(key)) is None
+            or (level is not None and {one for one, _ in key.labels} != level)
+        ):
             continue
         into = each.setdefault(labels, {})
         for at, point in sorted(points.items()):
@@ -85,6 +113,12 @@ def together(
     return each
 
 
+def _level(metric: Metric, by: Iterable[str]) -> set[str] | None:
+    asked = {one.lower() for one in by}
+    names = {one for one in metric.labels if one.lower() in asked}
+    return next((set(level) for level in metric.levels if names <= set(level)), None)
+
+
 def source_of(name: str) -> tuple[str, float | None]:
     """The metric that is recorded, and which part (0–1) of it lies below the value: of a percentile's name."""
     percentile = PERCENTILE.fullmatch(name)
@@ -95,7 +129,7 @@ def _metric(id_: ResourceId, name: str, asked: Asked, found: Mapping[Key, Mappin
     percentile = PERCENTILE.fullmatch(name)
     source = LATENCY.name if percentile else name
     metric = KNOWN.get(source) or Metric(source, "Unspecified", source)
-    each = together(found, source, lambda key: _apart(labels_of(key), asked.labels))
+    each = together(found, source, lambda key: _apart(labels_of(key), asked.labels), asked.labels)
     split: dict[Labels, dict[int, Point]] = {apart: {} for apart in each}
     for apart, points in each.items():
         for at, point in points.items():
@@ -222,6 +256,7 @@ def defined(connection: Connection, id_: ResourceId) -> list[tuple[Metric, str]]
 
 
 def _definition(id_: ResourceId, metric: Metric, name: str) -> Document:
+    labels = (*((DEPLOYMENT,) if id_.kind == ENDPOINTS else ()), *metric.labels)
     return {
         "id": f"{id_}/providers/{INSIGHTS}/metricdefinitions/{name}",
         "resourceId": str(id_),
@@ -235,7 +270,7 @@ def _definition(id_: ResourceId, metric: Metric, name: str) -> Document:
             {"timeGrain": "PT1M", "retention": f"P{KEPT_S[MINUTE] / 86_400:.0f}D"},
             {"timeGrain": "PT1H", "retention": f"P{KEPT_S[HOUR] / 86_400:.0f}D"},
         ],
-        "dimensions": [{"value": label, "localizedValue": label} for label in metric.labels],
+        "dimensions": [{"value": label, "localizedValue": label} for label in labels],
     }
 
 

@@ -23,8 +23,9 @@ from smalt.arm.platform import Platform
 from smalt.arm.ports import EnvironmentPlan
 from smalt.kinds.assets import environment_build, model_content
 from smalt.kinds.assets.lineage import READ
-from smalt.kinds.serving import checked_model, hosting, reasons, replicas, routing, scaling, served
+from smalt.kinds.serving import checked_model, hosting, reasons, replicas, routing, scaling, served, shares
 from smalt.kinds.serving.deployment_admission import DeploymentProperties, admit
+from smalt.kinds.serving.deployment_logs import get_logs
 from smalt.kinds.serving.place import addresses_here, moved
 from smalt.store import resources
 from smalt.store.resources import Row
@@ -177,7 +178,7 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
         lacking = reasons.waiting(platform, row, len(missing) - len(gpus), observed.values())
         why = reasons.starting(names, lacking)
         status["target"] = target = _waited(target, platform.clock(), counts=not hosting.is_waiting(status, observed))
-        late = reasons.slow(names, ready, lacking, _START_S) if target["waited_s"] > _START_S else None
+        late = reasons.slow(platform, names, ready, lacking, _START_S) if target["waited_s"] > _START_S else None
         if coming_up and late:
             return _fail(platform, row, status, late)
         if coming_up:
@@ -335,21 +336,14 @@ def _check_delete(request: Request, connection: Connection, row: Row) -> None:
     endpoint = resources.get(connection, row.parent)
     if endpoint is None or endpoint.deleting:
         return
-    shares = {name.lower(): share for name, share in (endpoint.properties.get("traffic") or {}).items()}
-    if shares.get(row.name.lower()):
+    taken = {name.lower(): share for name, share in (endpoint.properties.get("traffic") or {}).items()}
+    if taken.get(row.name.lower()):
         raise ArmError(
             409,
             "Conflict",
-            f"Deployment '{row.name}' still takes {shares[row.name.lower()]} % of the traffic. Move it away first.",
+            f"Deployment '{row.name}' still takes {taken[row.name.lower()]} % of the traffic. Move it away first.",
             "name",
         )
-
-
-def _logs(request: Request, row: Row | None) -> tuple[int, Any]:
-    assert row is not None
-    tail = request.body.get("tail")
-    lines = tail if isinstance(tail, int) and tail > 0 else 5000
-    return 200, {"content": replicas.logs(request.platform, row, lines)}
 
 
 def _shape(platform: Platform, row: Row, document: Document) -> Document:
@@ -383,8 +377,9 @@ KIND = Kind(
     fail=_give_up,
     shape=_shape,
     check_delete=_check_delete,
+    deleted=shares.forget,
     origin=served.origin,
-    actions={"getLogs": Action(_logs), "skus": Action(_skus, method="GET"), "lineage": READ},
+    actions={"getLogs": Action(get_logs), "skus": Action(_skus, method="GET"), "lineage": READ},
     long_running=True,
     since={"dataCollector": "2023-02-01-preview", "egressPublicNetworkAccess": "2022-05-01"},
     name_pattern=r"^[a-zA-Z][a-zA-Z0-9\-]{1,30}[a-zA-Z0-9]$",

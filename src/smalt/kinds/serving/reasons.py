@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from smalt.agent.wire import Outcome, TaskState
 from smalt.arm.kind import Document
 from smalt.arm.platform import Platform
-from smalt.kinds.serving import hosting
+from smalt.kinds.serving import deployment_logs, hosting
 from smalt.store.resources import Row
 
 
@@ -32,11 +32,13 @@ def starting(names: Sequence[str], lacking: Waiting) -> str:
     return f"{lacking.count} of {len(names)} instances wait for {lacking.what}"
 
 
-def slow(names: Sequence[str], ready: Sequence[str], lacking: Waiting, after_s: float) -> Document:
+def slow(platform: Platform, names: Sequence[str], ready: Sequence[str], lacking: Waiting, after_s: float) -> Document:
+    """With the end of the log of one that runs all the time, as while its `init()` hangs."""
     why = f"{lacking.count} of them waited for {lacking.what}" if lacking.count else lacking.why or "see get_logs"
     late = f"{len(names) - len(ready)} of {len(names)} instances were not ready after {after_s:.0f} s"
     message = f"{late}; {why.removesuffix('.')}."
-    return {"code": "DeploymentTimeout", "message": message}
+    said = "" if lacking.count else deployment_logs.end(platform, next(name for name in names if name not in ready))
+    return {"code": "DeploymentTimeout", "message": "\n".join(filter(None, (message, said)))}
 
 
 def crash(state: TaskState | None) -> Document:

@@ -31,14 +31,12 @@ from smalt.sched import hosts, instances, queue
 from smalt.sched.sizes import is_own, limits_of, size_of
 from smalt.sched.want import Want
 from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
-from smalt.store import changes, resources
-from smalt.store.document import part
+from smalt.store import resources
 from smalt.store.resources import Row
 
 _TOKEN_S = 365 * 86400.0
 _ACTS_AS = "endpoint:"
 _ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
-_LOG_BYTES = 16 << 20  # of all replicas together, in one answer
 GpusOf = Mapping[str, tuple[int, ...] | None]  # by the names of replicas
 _LOGS = Ref(PLATFORM_ACCOUNT, "deployments", "")
 
@@ -153,15 +151,15 @@ def _log_folder(name: str) -> Ref:
     return _LOGS.below(f"{name.split('-')[1]}/{name}/")
 
 
-def _log(name: str) -> Ref:
+def log_of(name: str) -> Ref:
     return _log_folder(name).below("log.txt")
 
 
-def _system_log(name: str) -> Ref:
+def system_log_of(name: str) -> Ref:
     return _log_folder(name).below("system.txt")
 
 
-def _build_log(name: str) -> Ref:
+def build_log_of(name: str) -> Ref:
     """Of the environment, where the instance's machine builds it."""
     return _log_folder(name).below("build.txt")
 
@@ -239,7 +237,7 @@ def tasks(
             name=name,
             owner=row.id,
             node=machines.get(name, ""),
-            build={**build, "log": _build_log(name)} if name in machines else {},
+            build={**build, "log": build_log_of(name)} if name in machines else {},
             server=replace(server, collector=collector),
             outputs=outputs,
             environment=wanted["plan"]["key"],
@@ -250,8 +248,8 @@ def tasks(
             },
             documents={platform.settings.metadata_url: metadata(platform.settings)},
             code=_ref(wanted["code"]),
-            log=_log(name),
-            system_log=_system_log(name),
+            log=log_of(name),
+            system_log=system_log_of(name),
             grace_s=30,
             limits=_limits(wanted, there[name].memory_bytes),
             workspace=workspace.key,
@@ -317,45 +315,10 @@ def _variables(platform: Platform, row: Row, workspace: ResourceId, endpoint: st
     }
 
 
-def logs(platform: Platform, row: Row, lines: int) -> str:
-    """The stages with their times, then the tail of each replica's log; the build's log while the newest have none."""
-    wanted = row.status.get("target") or {}
-    current = names(row, wanted) if wanted.get("attempts") else []
-    older = [*row.status.get("failed_names", []), *(row.status.get("live") or {}).get("names", [])]
-    parts: list[str] = [_stages(platform, row)]
-    ordered = dict.fromkeys([*older, *current] if row.state == "Failed" else [*current, *older])
-    found = {name: log for name in ordered if platform.blobs.size(*(log := _log(name))) is not None}
-    for name, log in found.items():
-        parts.append(f"Instance {name}:\n" + _tail(platform, log, lines, _LOG_BYTES // len(found)))
-    newest = row.status.get("failed_names") or current
-    if newest and not found.keys() & set(newest):
-        builds = [_build_log(name) for name in newest]
-        if key := row.status.get("failed_key") or part(wanted, "plan").get("key"):
-            builds.append(platform.environments.log(key))
-        build = next(filter(None, (_tail(platform, one, lines, _LOG_BYTES) for one in builds)), "")
-        parts.append(f"Environment build:\n{build}" if build else "Nothing was logged yet.")
-    return "\n".join(parts)
-
-
-def _stages(platform: Platform, row: Row) -> str:
-    """What was reached when, in seconds since the last change of the deployment was asked for."""
-    with platform.database.read() as connection:
-        found = changes.newest(connection, row.id)
-    begun = [one.at for one in found if one.after in ("Creating", "Updating") and one.before != one.after]
-    since = begun[-1] if begun else row.created_at
-    lines = [f"{one.at - since:8.2f} s  {one.reason or one.after}" for one in found if one.at >= since]
-    return "\n".join(["Stages:", *lines, ""])
-
-
-def _tail(platform: Platform, log: Ref, lines: int, most_bytes: int) -> str:
-    end = platform.blobs.read(*log, min(512 * lines, most_bytes), from_end=True) or b""
-    return "\n".join(end.decode(errors="replace").splitlines()[-lines:])
-
-
 def forget(platform: Platform, status: Document, name: str) -> None:
     """A replica that is gone leaves the end of its logs; of a deployment's many, those of the last few (`ended`)."""
     hosting.forget(status, name)
-    for log in (_log(name), _system_log(name)):
+    for log in (log_of(name), system_log_of(name)):
         platform.blobs.keep_end(*log, _ENDED_LOG_BYTES)
     ended = [*(one for one in status.get("ended", []) if one != name), name]
     for one in ended[:-_ENDED_KEPT]:

@@ -64,11 +64,14 @@ class Asked:
 
 
 def _step(said: Document) -> Document:
+    size = said.get("minibatchsize")
+    if isinstance(size, int) and size < 1:
+        raise invalid(f"properties.miniBatchSize: {size} is no number of files, from 1.", "properties.miniBatchSize")
     retries = _fields(said.get("retrysettings"), "properties.retrySettings")
     compute = _fields(said.get("compute"), "properties.compute")
     resources = {"instance_count": compute.get("instancecount"), "instance_type": compute.get("instancetype")}
     found: Document = {
-        "mini_batch_size": None if said.get("minibatchsize") is None else str(said["minibatchsize"]),
+        "mini_batch_size": None if size is None else str(size),
         "error_threshold": said.get("errorthreshold"),
         "retry_settings": scoring.retried({"maxRetries": retries.get("maxretries"), "timeout": retries.get("timeout")}),
         "computeId": compute.get("target"),
