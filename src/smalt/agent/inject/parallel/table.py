@@ -156,7 +156,8 @@ def _with_numbers(found: Any, reader: Mapping[str, Any]) -> Any:
     for name in [] if str(reader.get("infer_column_types")).lower() == "false" else found.columns:
         words = found[name].isin(_NO_NUMBER)
         others = found[name][~words].dropna() if words.any() else ()
-        if len(others) and pandas.to_numeric(others, errors="coerce").notna().all():
+        read: Any = pandas.to_numeric(others, errors="coerce") if len(others) else None
+        if read is not None and read.notna().all():
             found[name] = pandas.to_numeric(found[name].mask(words))
     return found
 
@@ -230,16 +231,22 @@ def _of_type(column: Any, one: Mapping[str, Any]) -> Any:
     import pandas
 
     if one["type"] == "datetime":
-        read = [pandas.to_datetime(column, format=how, errors="coerce") for how in one.get("formats") or [None]]
+        read: list[Any] = [
+            pandas.to_datetime(column, format=how, errors="coerce") for how in one.get("formats") or [None]
+        ]
         for other in read[1:]:
             read[0] = read[0].fillna(other)
         return read[0]
     if one["type"] == "boolean":
-        words = {**dict.fromkeys(one.get("true") or (), True), **dict.fromkeys(one.get("false") or (), False)} or _WORDS
+        said: dict[str, bool] = {
+            **dict.fromkeys(one.get("true") or (), True),
+            **dict.fromkeys(one.get("false") or (), False),
+        }
+        words = said or _WORDS
         return column.map(lambda given: _truth(given, words, one.get("else"))).astype("boolean")
     if one["type"] == "string":  # whole numbers beside empty fields are read as 1.0
         return column.convert_dtypes().astype(object).map(str, na_action="ignore")
-    numbers = pandas.to_numeric(column, errors="coerce")
+    numbers: Any = pandas.to_numeric(column, errors="coerce")
     if one["type"] == "float":
         return numbers.astype("float64")
     return numpy.trunc(numbers.where(numpy.isfinite(numbers))).astype("Int64")
