@@ -85,7 +85,11 @@ def spelled_identity(identity: Mapping[str, Any]) -> Document:
     known = {one.lower(): one for one in _IDENTITIES}
     given = identity.get("type")
     spelled = known.get(str(given).replace(" ", "").lower(), given)
-    return {key: spelled if key == "type" else value for key, value in identity.items()}
+    found = {key: spelled if key == "type" else value for key, value in identity.items()}
+    named: Document | None = found.get("userAssignedIdentities")
+    if isinstance(named, dict):  # clients read no list with one that is null
+        found["userAssignedIdentities"] = {id_: {} if one is None else one for id_, one in named.items()}
+    return found
 
 
 def patched(kind: Kind, old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:

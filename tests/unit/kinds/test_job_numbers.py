@@ -45,6 +45,16 @@ STEP: dict[str, Any] = {
     "queue_settings.priority": None,
     "distribution.process_count_per_instance": {"type": "pytorch"},
 }
+DRIVER = {"inputData": "d", "entryScript": "s.py"}
+PARALLEL = (
+    "miniBatchSize",
+    "tableBatchSize",
+    "maxConcurrencyPerInstance",
+    "errorThreshold",
+    "miniBatchErrorThreshold",
+    "retrySettings.maxRetries",
+    "retrySettings.timeout",
+)
 
 
 def written(path: str, beside: Mapping[str, Any] | None, value: Any) -> dict[str, Any]:
@@ -134,3 +144,28 @@ def test_a_ports_bounds_may_be_beyond_any_number(harness: Harness) -> None:
     port = {"type": "integer", "min": 0, "max": 10**400}
     component(harness, "part", inputs={"n": port})
     assert submit_pipeline(harness, {"a": node("azureml:part:1", n=3)}).status_code == 201
+
+
+@pytest.mark.parametrize("path", PARALLEL)
+def test_parallel_jobs(harness: Harness, path: str) -> None:
+    """-1 as a threshold is any number of errors; a timeout is in seconds."""
+    above, _, name = path.rpartition(".")
+    for value in WRONG:
+        if (value == -1 and name.endswith("Threshold")) or (value == 1.5 and name == "timeout"):
+            continue
+        said = {**DRIVER, **({above: {name: value}} if above else {name: value})}
+        refused(submit(harness, parallel=said, inputs={"d": data()}), f"properties.parallel.{path}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [("do_while", "limits.max_iteration_count"), ("parallel_for", "max_concurrency")]
+)
+def test_loops(harness: Harness, kind: str, path: str) -> None:
+    part = component(harness, "part", inputs={"n": {"type": "integer", "default": "1"}})
+    above, _, name = path.rpartition(".")
+    for value in WRONG:
+        loop = {"type": kind, "body": "${{parent.jobs.a}}", "items": '[{"n": 1}]'}
+        loop |= {above: {name: value}} if above else {name: value}
+        if value == 10**400 and kind == "parallel_for":
+            continue  # as many as there are
+        refused(submit_pipeline(harness, {"a": node(part), "loop": loop}), f"properties.jobs.loop.{path}")
