@@ -82,3 +82,11 @@ def test_whole_numbers_beside_empty_fields_are_texts_without_a_point(tmp_path: P
 def test_columns_that_are_not_there_are_let_be_and_their_order_is_the_tables(tmp_path: Path) -> None:
     assert list(read(tmp_path, "i,j,k\n2,3,4\n", ["keep_columns", ["k", "none", "i"]])) == ["i", "k"]
     assert list(read(tmp_path, "i,j\n2,3\n", ["drop_columns", ["none", "j"]])) == ["i"]
+
+
+def test_columns_that_paths_say_come_first_and_may_be_times(tmp_path: Path) -> None:
+    folder = tmp_path / "2020" / "01" / "x"
+    folder.mkdir(parents=True)
+    found = read(folder, "i\n5\n", ["extract_columns_from_partition_format", "/{when:yyyy/MM}/{kind}/*.csv"])
+    assert list(found) == ["when", "kind", "i"] and (found["kind"], found["i"]) == (["x"], [5])
+    assert f"{found['when'][0]:%Y-%m-%d}" == "2020-01-01"

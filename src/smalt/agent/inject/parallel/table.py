@@ -25,6 +25,7 @@ _ENCODINGS = {
 }  # fmt: skip
 _WIDE = ("utf-16", "utf-32")  # no byte of theirs is an end of a line by itself
 _PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+_TIMES = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
 _NO_NUMBER = ("NaN", "nan", "NAN")
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -57,7 +58,9 @@ def values_of(format_: str, path: str) -> dict[str, str]:
 
     pieces = re.split(r"(\{\w+(?::[^}]*)?\})", format_.strip("/"))
     pattern = "".join(
-        re.sub(r"\{(\w+)(?::([^}]*))?\}", group, one) if one.startswith("{") else re.escape(one).replace(r"\*", ".*")
+        re.sub(r"\{(\w+)(?::([^}]*))?\}", group, one)
+        if one.startswith("{")
+        else re.escape(one).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
         for one in pieces
     )
     found = re.search(f"(?:^|/){pattern}$", path)
@@ -206,8 +209,10 @@ def _with_steps(table: Mapping[str, Any], found: Any, file: str) -> Any:
         found.insert(0, PATH_COLUMN, file)
     for name, argument in table.get("steps") or ():
         if name == "extract_columns_from_partition_format":
-            for column, value in values_of(argument, file).items():
-                found[column] = value
+            said = values_of(argument, file)
+            found = found.drop(columns=[one for one in said if one in found.columns])
+            for at, (column, value) in enumerate(said.items()):
+                found.insert(at, column, _dated(argument, column, value))
         elif name == "drop_columns":
             found = found.drop(columns=[one for one in argument if one in found.columns])
         elif name == "keep_columns":
@@ -215,6 +220,16 @@ def _with_steps(table: Mapping[str, Any], found: Any, file: str) -> Any:
         elif name == "convert_column_types":
             found = _converted(found, argument)
     return found
+
+
+def _dated(format_: str, column: str, value: str) -> Any:
+    """`{when:yyyy/MM/dd}` of a path is a time."""
+    import pandas
+
+    form = re.search(rf"\{{{re.escape(column)}:([^}}]+)\}}", format_)
+    if form is None:
+        return value
+    return pandas.to_datetime(value, format=re.sub("|".join(_TIMES), lambda found: _TIMES[found[0]], form[1]))
 
 
 def _converted(found: Any, argument: Sequence[Mapping[str, Any]]) -> Any:
