@@ -57,13 +57,12 @@ class Checks:
             return None
 
     def done(self, what: str) -> None:
-        if len(self.errors) == 1:
-            raise self.errors[0]
-        if self.errors:
-            joined = " ".join(error.message for error in self.errors[:10])
-            raise invalid(
-                f"{len(self.errors)} things are wrong with {what}: {joined}", self.errors[0].target, self.errors
-            )
+        errors = list({error.message: error for error in self.errors}.values())
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            joined = " ".join(error.message for error in errors[:10])
+            raise invalid(f"{len(errors)} things are wrong with {what}: {joined}", errors[0].target, errors)
 
 
 @dataclass(frozen=True)
