@@ -129,8 +129,8 @@ def test_folders_of_the_web_cannot_be_listed(harness: Harness, type_: str) -> No
 
 @pytest.mark.parametrize("type_", ["uri_file", "uri_folder"])
 def test_nothing_is_written_to_the_web(harness: Harness, type_: str) -> None:
-    given = {"jobInputType": type_, "uri": "https://example.com/d/x.csv", "mode": "ReadWriteMount"}
-    refused(submit(harness, inputs={"d": given}), "properties.inputs.d.mode")
+    given = {"jobInputType": type_, "uri": "https://example.com/d/x.csv?sig=s3", "mode": "ReadWriteMount"}
+    assert "s3" not in refused(submit(harness, inputs={"d": given}), "properties.inputs.d.mode")
 
 
 @pytest.mark.parametrize("scheme", ["wasbs", "wasb", "abfss", "abfs", "https", "https-path", "wasbs-path", "wasbs-url"])

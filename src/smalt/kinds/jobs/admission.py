@@ -256,12 +256,13 @@ def _check_elsewhere(given: Document, place: Place, path: str) -> None:
     mode, type_ = MODES.get(str(given.get("mode") or "").lower()), str(given["jobInputType"])
     if place.account or mode == "direct":
         return
+    shown = place.uri.partition("?")[0][:200]  # what comes behind may be a signature
     if mode == "rw_mount":
         why = "is outside of this platform, where nothing is written; use ro_mount or download"
-        raise invalid(f"{path}.mode: {place.uri[:200]} {why}.", f"{path}.mode")
+        raise invalid(f"{path}.mode: {shown} {why}.", f"{path}.mode")
     if type_ in FOLDERS:
         why = f"is an address of the web, where no folder ({type_}) can be listed; copy it into a datastore"
-        raise invalid(f"{path}.uri: {place.uri[:200]} {why}, or name a file (uri_file).", f"{path}.uri")
+        raise invalid(f"{path}.uri: {shown} {why}, or name a file (uri_file).", f"{path}.uri")
 
 
 def _literal(value: Any, field: str) -> None:
