@@ -34,7 +34,7 @@ from smalt.agent.log_bound import BoundedLog
 from smalt.agent.memory import MemoryBound
 from smalt.agent.mounts import Namespace
 from smalt.agent.outputs import finish_outputs, prepare_outputs, shown_outputs
-from smalt.agent.overlay import jupyter_variables, make_overlay
+from smalt.agent.overlay import jupyter_variables, make_overlay, see_run
 from smalt.agent.parallel import prepare_parallel
 from smalt.agent.pipes import USER_FOLDER, Pipes
 from smalt.agent.processes import Brood, Command, StartError, descendants
@@ -283,6 +283,8 @@ class Attempt:
         shared = Path(self._places.environment)
         with self._journal.stage("environment put in place"):
             binaries = make_overlay(shared, self._own / "venv")
+            if not self._spec.server:
+                see_run(binaries.parent)
             if not self._mounts.bind_read_only(shared, shared):
                 self._journal.say(f"the environment is not write-protected: {self._mounts.refused}")
             if not isinstance(self._mounts, Namespace):

@@ -15,6 +15,7 @@ from smalt.agent.failures import SetupError
 
 _NOT_MIRRORED = ("bin", "lib", "lib64", "include", "pyvenv.cfg", "conda-meta")
 _NOT_SCRIPTS = ("activate", "deactivate", "Activate", "pydoc.bat", "python")
+_VERSION_1 = Path(__file__).parent / "inject" / "version1"
 
 
 def make_overlay(shared: Path, place: Path) -> Path:
@@ -50,6 +51,12 @@ def see_behind(overlay: Path, other: Path) -> None:
     if not place.is_dir():
         raise SetupError(f"The environment {other} is of another Python ({library.parent.name}).")
     (place / "_smalt_tools.pth").write_text(f"{library}\n")  # in the order of their names: behind the shared one
+
+
+def see_run(overlay: Path) -> None:
+    """Scripts for the SDK of version 1 find their run, where that is not installed (`inject/version1`)."""
+    (place,) = overlay.glob("lib/python3.*/site-packages")
+    (place / "_smalt_version1.pth").write_text(f"{_VERSION_1}\n")  # in the order of their names: behind all others
 
 
 def jupyter_variables(shared: Path) -> dict[str, str]:

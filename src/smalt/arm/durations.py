@@ -7,15 +7,19 @@ import re
 from smalt.arm.errors import invalid
 
 _WHOLE, _PARTS = r"([0-9]{1,9})", r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+MOST_DAYS = 10_675_199  # as .NET's TimeSpan; azure-ai-ml reads no list with one that Python's timedelta cannot hold
 _FORM = re.compile(f"P(?:{_WHOLE}D)?(?:T(?:{_WHOLE}H)?(?:{_WHOLE}M)?(?:{_PARTS}S)?)?")
 
 
 def seconds_of(duration: str | None, default: float, field: str = "") -> float:
-    """`default` where none is given. Raises ArmError(400) naming `field` for what is no duration."""
+    """`default` where none is given. Raises ArmError(400) naming `field` for what is none, or too long a one."""
     if not duration:
         return default
     found = _FORM.fullmatch(str(duration))
     if not found or duration[-1] in "PT":
         raise invalid(f"{field}: '{duration}' is no ISO 8601 duration such as PT2M30S.", field)
     days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds
+    found_s = days * 86400 + hours * 3600 + minutes * 60 + seconds
+    if found_s > MOST_DAYS * 86400:
+        raise invalid(f"{field}: {duration} is longer than P{MOST_DAYS}D.", field)
+    return found_s

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from smalt.arm.bounds import check_size, check_tags
 from smalt.arm.errors import invalid
@@ -85,7 +85,11 @@ def spelled_identity(identity: Mapping[str, Any]) -> Document:
     known = {one.lower(): one for one in _IDENTITIES}
     given = identity.get("type")
     spelled = known.get(str(given).replace(" ", "").lower(), given)
-    return {key: spelled if key == "type" else value for key, value in identity.items()}
+    found: Document = {key: spelled if key == "type" else value for key, value in identity.items()}
+    if isinstance(found.get("userAssignedIdentities"), dict):  # clients read no list with one that is null
+        named = cast("Document", found["userAssignedIdentities"])
+        found["userAssignedIdentities"] = {id_: {} if one is None else one for id_, one in named.items()}
+    return found
 
 
 def patched(kind: Kind, old: Mapping[str, Any], patch: Mapping[str, Any]) -> Document:

@@ -28,6 +28,7 @@ MANAGED_TOKEN_LIFETIME_S = 86_400.0  # as Azure's
 TASK_TOKEN_LIFETIME_S = 3600.0
 SECRET_HEADERS = {"2019-08-01": "x-identity-header", "2017-09-01": "secret"}
 WHICH_IDENTITY = ("client_id", "clientid", "object_id", "principal_id", "mi_res_id", "msi_res_id")
+ONLY_ONE = "What runs here has its own identity and no other: leave the id out, ManagedIdentityCredential()."
 USED_LINK = (
     "<!doctype html><meta charset=utf-8><title>Smalt</title><p>This login link was used already, or is older than ten "
     "minutes. Run <code>smalt up</code> again on the machine: it prints a new one."
@@ -89,7 +90,8 @@ class Login:
         wanted = next((query[name] for name in WHICH_IDENTITY if query.get(name)), "")
         principal = await run_in_threadpool(self._identity, grant.principal, wanted)
         if principal is None:
-            return _refusal(400, f"No managed identity '{wanted}' is assigned here.")
+            hint = f" {ONLY_ONE}" if grant.principal.kind in ("job", "endpoint") else ""
+            return _refusal(400, f"No managed identity '{wanted[:200]}' is assigned here.{hint}")
         return await self._given(grant, principal, query["resource"], "managed identity")
 
     async def on_behalf(self, request: Request) -> Response:

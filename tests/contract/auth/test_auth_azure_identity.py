@@ -145,7 +145,7 @@ def test_a_job_has_an_identity_of_its_own_that_ends_with_it(platform: Platform) 
     stolen = platform.credential(
         f"ManagedIdentityCredential(client_id={owner.client_id!r})", "https://x/.default", **variables
     )
-    assert stolen.returncode != 0 and "No managed identity" in stolen.stderr
+    assert stolen.returncode != 0 and "No managed identity" in stolen.stderr and "leave the id out" in stolen.stderr
 
 
 def test_the_owner_may_use_a_managed_identity_by_its_client_id(platform: Platform) -> None:

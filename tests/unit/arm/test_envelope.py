@@ -41,6 +41,13 @@ class TestIdentities:
         harness.put(LAB, {"identity": given, "properties": {}})
         assert harness.get(LAB).json()["identity"] == {**given, "type": read}
 
+    def test_one_that_is_named_and_null_is_shown_as_an_object(self, harness: Harness) -> None:
+        """As the service does: clients read neither a resource nor a list with a null there."""
+        harness.put(
+            LAB, {"identity": {"type": "UserAssigned", "userAssignedIdentities": {USER: None}}, "properties": {}}
+        )
+        assert harness.get(LAB).json()["identity"]["userAssignedIdentities"] == {USER: {}}
+
     def test_a_template_s_too(self, harness: Harness) -> None:
         parameters = {"workspaceName": {"value": "templated"}, "identity": {"value": {"type": "Userassigned"}}}
         url = f"{GROUP}/providers/Microsoft.Resources/deployments/dep1"

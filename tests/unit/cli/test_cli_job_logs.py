@@ -28,6 +28,8 @@ def job(nodes: int, type_: str = "", each: int = 1, **more: int) -> dict[str, An
         job(3, "Mpi", 8),
         job(4, "PyTorch"),
         job(2, "TensorFlow", workerCount=4, parameterServerCount=2),
+        job(2, "TensorFlow", workerCount=1, parameterServerCount=1),
+        job(3, "TensorFlow", workerCount=2, parameterServerCount=12),
     ],
 )
 def test_the_log_of_a_node_is_its_first_processs(properties: dict[str, Any]) -> None:

@@ -307,7 +307,7 @@ def test_partition_keys_put_what_has_the_same_values_together(tmp_path: Path) ->
     batches = split(settings(table=said, keys=["Store"]))
     assert [one["keys"] for one in batches] == [{"Store": "1001"}, {"Store": "1002"}]
     (first, _) = read(said, keys=["Store"])
-    assert list(first.columns) == ["q", "Store", "Brand"] and len(first) == 4
+    assert list(first.columns) == ["Store", "Brand", "q"] and len(first) == 4
     assert len(split(settings(table=said, keys=["Store", "Brand"]))) == 4
     of_files = split(settings(table={**said, "reader": None}, keys=["Store", "Brand"]))
     assert [one["items"] for one in of_files] == [2, 2, 2, 2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -297,3 +297,50 @@ class TestWhatCannotBeHadIsSaid:
     def test_a_names_own_rule_is_told(self, harness: Harness) -> None:
         target, message = self.refused(harness, f"{WORKSPACE}/onlineEndpoints/x", {"properties": {"authMode": "Key"}})
         assert target == "name" and "{1,30}" in message and "255" not in message
+
+
+class TestPipelineComponents:
+    """`test_simple_pipeline_component_create`."""
+
+    URL = f"{WORKSPACE}/components/whole/versions/1"
+    PARTS: ClassVar[dict[str, Any]] = {
+        "type": "pipeline",
+        "inputs": {
+            "where": {"type": "string", "default": "azureml:cpu-cluster"},
+            "text": {"type": "string", "default": "azureml:kept"},
+        },
+        "jobs": {"a": {"type": "command", "componentId": COMPONENT, "computeId": "${{parent.inputs.where}}"}},
+    }
+
+    def put(self, harness: Harness, **changes: Any) -> Any:
+        return harness.put(self.URL, {"properties": {"componentSpec": {**self.PARTS, **changes}}})
+
+    def test_what_it_leaves_open_is_shown_and_not_kept(self, harness: Harness) -> None:
+        put_component(harness)
+        assert self.put(harness).status_code == 201
+        shown = component_spec(harness, self.URL)
+        assert shown["is_deterministic"] is False
+        (listed,) = harness.get(f"{WORKSPACE}/components/whole/versions").json()["value"]
+        assert listed["properties"]["componentSpec"] == shown
+        assert (
+            harness.put(self.URL, {"properties": {"componentSpec": {**shown, "tags": {"a": "b"}}}}).status_code == 200
+        )
+        kept = harness.row(self.URL).properties["componentSpec"]
+        assert kept["tags"] == {"a": "b"} and "is_deterministic" not in kept
+        assert self.put(harness, is_deterministic=True).status_code == 409
+
+    @pytest.mark.parametrize("said", [True, False])
+    def test_what_it_says_is_kept(self, harness: Harness, said: bool) -> None:
+        put_component(harness)
+        self.put(harness, is_deterministic=said)
+        assert component_spec(harness, self.URL)["is_deterministic"] is said
+        assert self.put(harness, is_deterministic=said).status_code == 200
+        assert harness.row(self.URL).properties["componentSpec"]["is_deterministic"] is said
+
+    def test_computes_are_shown_by_their_names(self, harness: Harness) -> None:
+        put_component(harness)
+        self.put(harness)
+        inputs = component_spec(harness, self.URL)["inputs"]
+        assert inputs["where"] == {"type": "string", "default": "cpu-cluster", "optional": False}
+        assert inputs["text"]["default"] == "azureml:kept"
+        assert self.put(harness).status_code == 200

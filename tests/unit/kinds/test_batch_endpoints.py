@@ -204,7 +204,7 @@ class TestInvocations:
             ),
             (
                 {"inputData": {"a": {"jobInputType": "MLTable", "uri": "https://elsewhere.example/t"}}},
-                "properties.inputData",
+                "properties.inputData.a.uri",
                 "elsewhere",
             ),
             (

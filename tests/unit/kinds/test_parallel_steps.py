@@ -363,6 +363,7 @@ LAUGHS += "paths: [*a29]"
         ("paths: [{folder: 'https://example.com/x/'}]", {}, "elsewhere"),
         ("paths: [{file: x}]\ntransformations: [{take: 5}]", {}, "'take'"),
         ("paths: [{file: x}]\ntransformations: [{read_delimited: {header: maybe}}]", {}, "'maybe'"),
+        ("paths: [{file: x}]\ntransformations: [{read_delimited: {encoding: klingon}}]", {}, "'klingon'"),
         ("paths: [{file: x}]", {"partition_keys": '["Store"]'}, "partition_keys"),
         (TABLE, {"partition_keys": '["Region"]'}, "'Region'"),
     ],

@@ -147,3 +147,8 @@ def test_all_that_is_wrong_is_told_at_once(harness: Harness) -> None:
 def test_what_every_sweep_has_is_asked_for(harness: Harness, missing: str) -> None:
     answer = sweep(harness, **{missing: None})
     assert answer.status_code == 400 and missing in answer.json()["error"]["target"]
+
+
+def test_what_is_wrong_with_a_trial_is_told_once(harness: Harness) -> None:
+    error = sweep(harness, limits={"trialTimeout": "soon"}).json()["error"]
+    assert (error["target"], error["details"]) == ("properties.limits.trialTimeout", [])

@@ -118,6 +118,21 @@ def test_files_elsewhere_are_fetched(harness: Harness, uri: str, url: str) -> No
     assert "upload it" in message
 
 
+@pytest.mark.parametrize("type_", ["uri_folder", "mltable", "mlflow_model"])
+def test_folders_of_the_web_cannot_be_listed(harness: Harness, type_: str) -> None:
+    given = {"jobInputType": type_, "uri": "https://example.com/d/"}
+    for mode in (None, "ReadOnlyMount", "Download", "EvalMount"):
+        message = refused(submit(harness, inputs={"d": {**given, "mode": mode}}), "properties.inputs.d.uri")
+        assert "uri_file" in message
+    assert submit(harness, inputs={"d": {**given, "mode": "Direct"}}).status_code == 201
+
+
+@pytest.mark.parametrize("type_", ["uri_file", "uri_folder"])
+def test_nothing_is_written_to_the_web(harness: Harness, type_: str) -> None:
+    given = {"jobInputType": type_, "uri": "https://example.com/d/x.csv?sig=s3", "mode": "ReadWriteMount"}
+    assert "s3" not in refused(submit(harness, inputs={"d": given}), "properties.inputs.d.mode")
+
+
 @pytest.mark.parametrize("scheme", ["wasbs", "wasb", "abfss", "abfs", "https", "https-path", "wasbs-path", "wasbs-url"])
 def test_own_accounts_are_read_and_written(harness: Harness, scheme: str) -> None:
     store = harness.row(f"{WORKSPACE}/datastores/workspaceblobstore").properties

@@ -14,7 +14,7 @@ from smalt.cli.root import CliError
 FAILED = 1
 BUILD = "azureml-logs/20_image_build_log.txt"
 _OF_PARENTS = ("logs/azureml/executionlogs.txt", "azureml-logs/hyperdrive.txt")  # of jobs that run others
-_OF_RANK = re.compile(r"user_logs/std_log_process_([0-9]+)\.txt")  # with zeros before, where there are many
+_OF_RANK = re.compile(r"user_logs/std_log_process_([0-9]+)(_ps)?\.txt")  # with zeros before, where there are many
 _LOOK_S = 0.5  # a log that grows tells nobody
 
 
@@ -118,6 +118,8 @@ def names(properties: Document, node: int, files: Iterable[str]) -> list[str]:
     if str(spread.get("distributionType")).lower() == "ray":
         return [f"system_logs/ray-node-{node}.log" if node else "user_logs/std_log.txt"]
     each = int(spread.get("processCountPerInstance") or 1) if _nodes(properties) > 1 else 1
-    ranks = {int(found[1]): one for one in files if (found := _OF_RANK.fullmatch(one))}
-    first = [ranks[rank] for rank in (node * each,) if rank in ranks]
+    said = {(int(found[1]), found[2]): one for one in files if (found := _OF_RANK.fullmatch(one))}
+    rank, workers = node * each, int(spread.get("workerCount") or _nodes(properties) * each)
+    key = (rank, None) if rank < workers else (rank - workers, "_ps")  # TensorFlow's parameter servers come last
+    first = [said[key]] if key in said else []
     return first if _nodes(properties) > 1 else ["user_logs/std_log.txt", *first, *_OF_PARENTS]

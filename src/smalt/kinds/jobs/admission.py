@@ -22,7 +22,7 @@ from smalt.kinds.assets import references
 from smalt.kinds.assets.references import Place
 from smalt.kinds.assets.registries import shown_id
 from smalt.kinds.jobs.log_places import check_apart
-from smalt.kinds.jobs.model import MODES
+from smalt.kinds.jobs.model import FOLDERS, MODES
 from smalt.kinds.process_settings import no_nul
 from smalt.sched.growth import ray_of
 from smalt.sched.sizes import SIZES
@@ -57,13 +57,12 @@ class Checks:
             return None
 
     def done(self, what: str) -> None:
-        if len(self.errors) == 1:
-            raise self.errors[0]
-        if self.errors:
-            joined = " ".join(error.message for error in self.errors[:10])
-            raise invalid(
-                f"{len(self.errors)} things are wrong with {what}: {joined}", self.errors[0].target, self.errors
-            )
+        errors = list({error.message: error for error in self.errors}.values())
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            joined = " ".join(error.message for error in errors[:10])
+            raise invalid(f"{len(errors)} things are wrong with {what}: {joined}", errors[0].target, errors)
 
 
 @dataclass(frozen=True)
@@ -239,6 +238,7 @@ def inputs(
             )
             if source is not None:
                 found[name] = source
+                checks.run(lambda source=source, given=given, path=path: _check_elsewhere(given, source.place, path))
                 if MODES.get(str(given.get("mode") or "").lower()) == "rw_mount":
                     checks.run(lambda source=source, path=path: check_apart(source.place, f"{path}.uri"))
                     checks.run(
@@ -249,6 +249,20 @@ def inputs(
                 written = {**given, "uri": shown_id(source.asset) if source.asset else given["uri"]}
                 properties["inputs"] = {**properties["inputs"], name: written}
     return found
+
+
+def _check_elsewhere(given: Document, place: Place, path: str) -> None:
+    """Raises ArmError(400): what is on the web is fetched, one file at a time."""
+    mode, type_ = MODES.get(str(given.get("mode") or "").lower()), str(given["jobInputType"])
+    if place.account or mode == "direct":
+        return
+    shown = place.uri.partition("?")[0][:200]  # what comes behind may be a signature
+    if mode == "rw_mount":
+        why = "is outside of this platform, where nothing is written; use ro_mount or download"
+        raise invalid(f"{path}.mode: {shown} {why}.", f"{path}.mode")
+    if type_ in FOLDERS:
+        why = f"is an address of the web, where no folder ({type_}) can be listed; copy it into a datastore"
+        raise invalid(f"{path}.uri: {shown} {why}, or name a file (uri_file).", f"{path}.uri")
 
 
 def _literal(value: Any, field: str) -> None:

@@ -18,7 +18,7 @@ from smalt.kinds.assets.environment import specification
 from smalt.kinds.jobs import admission, attempt, distribution, launch, life, lineage, outputs, pinned, services
 from smalt.kinds.jobs.attempt import Work
 from smalt.kinds.jobs.distribution import Distribution
-from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType, WrittenText
 from smalt.kinds.jobs.parallel import ended
 from smalt.kinds.jobs.parallel.settings import PARALLEL, ParallelSettings
 from smalt.kinds.jobs.parallel.settings import check as check_parallel
@@ -31,7 +31,7 @@ from smalt.store.resources import Row
 
 
 class JobResources(Properties):
-    instance_count: int = Field(1, ge=1, le=1000)
+    instance_count: int | None = Field(None, ge=1, le=1000)
     instance_type: str | None = None
     shm_size: str | None = None
 
@@ -46,7 +46,7 @@ class QueueSettings(Properties):
 
 
 class CommandProperties(JobProperties):
-    command: str = Field(min_length=1)
+    command: WrittenText = Field(min_length=1)
     environment_id: str = Field(min_length=1)
     code_id: str | None = None
     inputs: dict[str, JobInput | None] | None = None

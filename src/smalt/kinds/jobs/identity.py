@@ -58,8 +58,9 @@ def check(properties: Document, ours: Document) -> None:
     for name in _NAMES if type_of(properties) == _MANAGED else ():
         if given.get(name):
             raise invalid(
-                f"{_FIELD}.{name}: there is no managed identity '{str(given[name])[:200]}' on this platform, where a"
-                " job's managed identity is its own, as that of a compute is. Leave it out.",
+                f"{_FIELD}.{name}: there is no managed identity '{str(given[name])[:200]}' here: none can be made,"
+                " whatever computes name, and ManagedIdentityCredential() is the job's own. Leave it out, or have the"
+                f" job act as whoever submits it: {USER}.",
                 f"{_FIELD}.{name}",
             )
 

@@ -40,7 +40,14 @@ def _storable(given: str) -> str:
     return given
 
 
+def _not_blank(given: str) -> str:
+    if given and given.isspace():
+        raise PydanticCustomError("blank", "this has nothing but spaces")
+    return given
+
+
 StoredText = Annotated[str, AfterValidator(_storable)]  # what is a column of MLflow's, too
+WrittenText = Annotated[str, AfterValidator(_not_blank)]
 
 
 class JobInput(Properties):

@@ -23,7 +23,7 @@ from smalt.kinds.jobs import accept, children, life, outputs
 from smalt.kinds.jobs.admission import Checks
 from smalt.kinds.jobs.command import JobResources, QueueSettings
 from smalt.kinds.jobs.distribution import Distribution
-from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType
+from smalt.kinds.jobs.model import JobInput, JobOutput, JobProperties, JobType, WrittenText
 from smalt.kinds.jobs.pinned import PINNED
 from smalt.kinds.jobs.sweeps import controller, plan, trials
 from smalt.kinds.jobs.sweeps.plan import SEED, TOTAL, TOTAL_MOST
@@ -38,11 +38,11 @@ _TRIALS_OWN = ("codeId", "command", "distribution", "environmentId", "environmen
 
 class Objective(Properties):
     goal: str = Field(pattern="(?i)^(minimize|maximize)$")
-    primary_metric: str = Field(min_length=1, max_length=250)
+    primary_metric: WrittenText = Field(min_length=1, max_length=250)
 
 
 class Trial(Properties):
-    command: str = Field(min_length=1)
+    command: WrittenText = Field(min_length=1)
     environment_id: str = Field(min_length=1)
     code_id: str | None = None
     environment_variables: Texts | None = None

@@ -25,7 +25,9 @@ _ENCODINGS = {
 }  # fmt: skip
 _WIDE = ("utf-16", "utf-32")  # no byte of theirs is an end of a line by itself
 _PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
-_TYPES = {"int": "Int64", "float": "float64", "string": "str", "boolean": "boolean"}
+_TIMES = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S"}
+_NO_NUMBER = ("NaN", "nan", "NAN")
+_WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def files_of(paths: Sequence[Mapping[str, str]]) -> list[str]:
@@ -56,7 +58,9 @@ def values_of(format_: str, path: str) -> dict[str, str]:
 
     pieces = re.split(r"(\{\w+(?::[^}]*)?\})", format_.strip("/"))
     pattern = "".join(
-        re.sub(r"\{(\w+)(?::([^}]*))?\}", group, one) if one.startswith("{") else re.escape(one).replace(r"\*", ".*")
+        re.sub(r"\{(\w+)(?::([^}]*))?\}", group, one)
+        if one.startswith("{")
+        else re.escape(one).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
         for one in pieces
     )
     found = re.search(f"(?:^|/){pattern}$", path)
@@ -145,7 +149,20 @@ def _frame(reader: Mapping[str, Any], part: Mapping[str, Any]) -> Any:
         source = io.BytesIO(_head(part) + _between(part["file"], part["start"], part["end"]))
     if reader["kind"] == "json_lines":
         return pandas.read_json(source, lines=True, encoding=_encoding(reader))
-    return pandas.read_csv(source, **_csv_settings(reader, part))
+    return _with_numbers(pandas.read_csv(source, **_csv_settings(reader, part)), reader)
+
+
+def _with_numbers(found: Any, reader: Mapping[str, Any]) -> Any:
+    """`NaN` is a number where the rest of its column are, and a text elsewhere."""
+    import pandas
+
+    for name in [] if str(reader.get("infer_column_types")).lower() == "false" else found.columns:
+        words = found[name].isin(_NO_NUMBER)
+        others = found[name][~words].dropna() if words.any() else ()
+        read: Any = pandas.to_numeric(others, errors="coerce") if len(others) else None
+        if read is not None and read.notna().all():
+            found[name] = pandas.to_numeric(found[name].mask(words))
+    return found
 
 
 def _csv_settings(reader: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,8 +173,8 @@ def _csv_settings(reader: Mapping[str, Any], part: Mapping[str, Any]) -> dict[st
         settings["names"] = _columns(reader, part["head"][0])
     if str(reader.get("infer_column_types")).lower() == "false":
         settings["dtype"] = str
-    if reader.get("empty_as_string"):
-        settings["keep_default_na"] = False
+    # Nothing but an empty field is none; what is "NA" or "null" is a text.
+    settings |= {"keep_default_na": False, "na_values": [] if reader.get("empty_as_string") else [""]}
     return settings
 
 
@@ -181,7 +198,7 @@ def _between(file: str, start: int, end: int) -> bytes:
 
 
 def _encoding(reader: Mapping[str, Any]) -> str:
-    return _ENCODINGS.get(str(reader.get("encoding") or "utf8").lower().replace("-", ""), "utf-8")
+    return _ENCODINGS.get(str(reader.get("encoding") or "utf8").lower().replace("-", "").replace(" ", ""), "utf-8")
 
 
 def _with_steps(table: Mapping[str, Any], found: Any, file: str) -> Any:
@@ -192,24 +209,66 @@ def _with_steps(table: Mapping[str, Any], found: Any, file: str) -> Any:
         found.insert(0, PATH_COLUMN, file)
     for name, argument in table.get("steps") or ():
         if name == "extract_columns_from_partition_format":
-            for column, value in values_of(argument, file).items():
-                found[column] = value
+            said = values_of(argument, file)
+            found = found.drop(columns=[one for one in said if one in found.columns])
+            for at, (column, value) in enumerate(said.items()):
+                found.insert(at, column, _dated(argument, column, value))
         elif name == "drop_columns":
             found = found.drop(columns=[one for one in argument if one in found.columns])
         elif name == "keep_columns":
-            found = found[list(argument)]
+            found = found[[one for one in found.columns if one in argument]]
         elif name == "convert_column_types":
             found = _converted(found, argument)
     return found
 
 
-def _converted(found: Any, argument: Sequence[Mapping[str, Any]]) -> Any:
+def _dated(format_: str, column: str, value: str) -> Any:
+    """`{when:yyyy/MM/dd}` of a path is a time."""
     import pandas
 
+    form = re.search(rf"\{{{re.escape(column)}:([^}}]+)\}}", format_)
+    if form is None:
+        return value
+    return pandas.to_datetime(value, format=re.sub("|".join(_TIMES), lambda found: _TIMES[found[0]], form[1]))
+
+
+def _converted(found: Any, argument: Sequence[Mapping[str, Any]]) -> Any:
+    """Columns that are not there are let be, and what is none of the type is no value, as in `mltable`."""
     for one in argument:
         for column in one["columns"]:
-            if one["type"] == "datetime":
-                found[column] = pandas.to_datetime(found[column], format=one.get("format"))
-            else:
-                found[column] = found[column].astype(_TYPES[one["type"]])
+            if column in found.columns:
+                found[column] = _of_type(found[column], one)
     return found
+
+
+def _of_type(column: Any, one: Mapping[str, Any]) -> Any:
+    import numpy
+    import pandas
+
+    if one["type"] == "datetime":
+        read: list[Any] = [
+            pandas.to_datetime(column, format=how, errors="coerce") for how in one.get("formats") or [None]
+        ]
+        for other in read[1:]:
+            read[0] = read[0].fillna(other)
+        return read[0]
+    if one["type"] == "boolean":
+        said: dict[str, bool] = {
+            **dict.fromkeys(one.get("true") or (), True),
+            **dict.fromkeys(one.get("false") or (), False),
+        }
+        words = said or _WORDS
+        return column.map(lambda given: _truth(given, words, one.get("else"))).astype("boolean")
+    if one["type"] == "string":  # whole numbers beside empty fields are read as 1.0
+        return column.convert_dtypes().astype(object).map(str, na_action="ignore")
+    numbers: Any = pandas.to_numeric(column, errors="coerce")
+    if one["type"] == "float":
+        return numbers.astype("float64")
+    return numpy.trunc(numbers.where(numpy.isfinite(numbers))).astype("Int64")
+
+
+def _truth(given: Any, words: Mapping[str, bool], other: bool | None) -> bool | None:
+    if given is None or given != given:
+        return None
+    said = str(int(given) if isinstance(given, float) and given.is_integer() else given)
+    return words.get(said, words.get(said.lower(), other))

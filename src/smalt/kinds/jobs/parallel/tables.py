@@ -30,6 +30,7 @@ _READERS = {"read_delimited": "delimited", "read_json_lines": "json_lines", "rea
 _FORMAT = "extract_columns_from_partition_format"
 _TYPES = {"int": "int", "integer": "int", "float": "float", "string": "string", "boolean": "boolean",
           "datetime": "datetime", "to_datetime": "datetime"}  # fmt: skip
+_ENCODINGS = ("utf8", "utf8bom", "iso88591", "latin1", "ascii", "utf16", "utf32", "windows1252")
 _HEADERS = ("no_header", "from_first_file", "all_files_different_headers", "all_files_same_headers")
 
 
@@ -152,6 +153,9 @@ def _reader(name: str, step: str, given: Document) -> Document:
     header = given.get("header")
     if step == "read_delimited" and header is not None and str(header) not in _HEADERS:
         raise _wrong(name, f"header {str(header)[:80]!r} of read_delimited is none of {', '.join(_HEADERS)}")
+    encoding = str(given.get("encoding") or _ENCODINGS[0])
+    if encoding.lower().replace("-", "").replace(" ", "") not in _ENCODINGS:
+        raise _wrong(name, f"encoding {encoding[:80]!r} of {step} is none of {', '.join(_ENCODINGS)}")
     kept = (
         "delimiter",
         "encoding",
@@ -170,8 +174,13 @@ def _conversion(name: str, given: Document) -> Document:
     word = str(next(iter(_object(type_)), type_))
     if word not in _TYPES or not columns:
         raise _wrong(name, f"convert_column_types of its {_FILE}: {str(given)[:200]} is not known")
-    formats = _list(_object(_object(type_).get(word)).get("formats"))
-    return {"columns": columns, "type": _TYPES[word], **({"format": str(formats[0])} if formats else {})}
+    settings = _object(_object(type_).get(word))
+    found: Document = {"columns": columns, "type": _TYPES[word]}
+    for key, given_as in (("formats", "formats"), ("true", "true_values"), ("false", "false_values")):
+        if texts := [str(one) for one in _list(settings.get(given_as))]:
+            found[key] = texts
+    otherwise = str(settings.get("mismatch_as") or "").lower()
+    return {**found, "else": otherwise == "true"} if otherwise in ("true", "false") else found
 
 
 def elsewhere(platform: Platform, workspace: ResourceId, place: Place) -> dict[str, tuple[Place, bool]] | None:

@@ -71,7 +71,7 @@ def check_literal(text: str, port: Mapping[str, Any], field: str) -> None:
 def _limit(port: Mapping[str, Any], name: str, default: float) -> float:
     try:
         return float(port.get(name, default))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
 
 

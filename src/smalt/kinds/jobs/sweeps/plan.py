@@ -81,10 +81,10 @@ def log_base(properties: Document) -> float:
         return math.e
     try:
         base = float(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         base = 0.0
     if not 0 < base < math.inf or base == 1 or isinstance(given, bool):
-        raise invalid(f"{field}: '{given}' is neither 'e' nor a positive number other than 1.", field)
+        raise invalid(f"{field}: '{str(given)[:80]}' is neither 'e' nor a positive number other than 1.", field)
     return base
 
 
