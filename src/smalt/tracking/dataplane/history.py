@@ -37,7 +37,7 @@ from smalt.arm.listing import Paging, next_link
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
-from smalt.arm.runs import JOBS, JobRuns, described, run_type
+from smalt.arm.runs import JOBS, JobRuns, described, held, run_type
 from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
 from smalt.auth.shared_links import signed_for
@@ -196,7 +196,7 @@ class HistoryApp:
             "lastModifiedUtc": timestamp(row.changed_at),
             "lastModifiedBy": {"userName": row.changed_by},
             "tags": properties.get("tags") or {},
-            "properties": properties.get("properties") or {},
+            "properties": {**(properties.get("properties") or {}), **held(row)},
             "runType": run_type(row),
             "outputs": {
                 name: {
