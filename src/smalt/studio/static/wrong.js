@@ -40,6 +40,7 @@ export function wrong(form, faults) {
     const field = meant(form, target);
     if (!field || field.hasAttribute("aria-invalid")) continue;
     const said = Object.assign(document.createElement("small"), { id: `wrong-${count += 1}`, className: "wrong-field", textContent: message });
+    said.setAttribute("aria-hidden", "true"); // it describes the field, and is no part of its label, in which it stands
     field.setAttribute("aria-invalid", "true");
     field.setAttribute("aria-describedby", said.id);
     field.after(said);
