@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 import pytest
 
 from fakes.studio import HERE, StudioSite
+from smalt.agent.service_spec import ServiceState
 
 PAGE = "/studio/jobs/train-1"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH2Hb5NVIGlPUbLsfiUxN5S/gxAGtVEd5ICTM9T0Cgnp ada"
@@ -76,3 +78,16 @@ def test_one_that_is_held_has_failed_and_says_until_when_one_comes_in(site: Stud
     site.harness.settle()
     page = site.open(PAGE).text
     assert 'data-state="Failed">Failed<' in page and "Its node is kept" not in page and ">Terminal" not in page
+
+
+def test_a_service_is_opened_while_it_runs_and_says_why_it_does_not(site: StudioSite) -> None:
+    board = {"jobServiceType": "TensorBoard", "properties": {"logDir": "logs"}}
+    running(
+        site, services={"tb": board, "lab": {"jobServiceType": "JupyterLab"}, "code": {"jobServiceType": "vs_code"}}
+    )
+    engine, why = site.harness.engine, "JupyterLab is not in the job's environment."
+    engine.serve(engine.starts[0], tb=ServiceState("Running", 7007), lab=ServiceState("Failed", 0, why))
+    site.harness.settle()
+    page = unescape(site.open(PAGE).text)
+    assert "Its server is still starting." in page and "code: Starting</li>" in page
+    assert "tb: Running <a href=" in page and f"lab: Failed. {why}</li>" in page and page.count(">open</a>") == 1
