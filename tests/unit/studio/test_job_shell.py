@@ -89,5 +89,5 @@ def test_a_service_is_opened_while_it_runs_and_says_why_it_does_not(site: Studio
     engine.serve(engine.starts[0], tb=ServiceState("Running", 7007), lab=ServiceState("Failed", 0, why))
     site.harness.settle()
     page = unescape(site.open(PAGE).text)
-    assert "Its server is still starting." in page and "code: Starting</li>" in page
+    assert 'data-again="2000"' in page and "Its server is still starting." in page and "code: Starting</li>" in page
     assert "tb: Running <a href=" in page and f"lab: Failed. {why}</li>" in page and page.count(">open</a>") == 1

@@ -260,7 +260,7 @@ def _back(visit: Visit) -> Response:
 def _more(properties: Document, run: Document, happened: Sequence[Document]) -> Document:
     """Of a job's documents what its page shows above its tabs. `happened`: the last is the newest."""
     kept = part(properties, "properties")
-    services = part(properties, "services")
+    services = {name: one for name, one in part(properties, "services").items() if name not in ("Studio", "Tracking")}
     error = part(part(run, "error"), "error")
     return {
         "description": properties.get("description") or "",
@@ -282,7 +282,8 @@ def _more(properties: Document, run: Document, happened: Sequence[Document]) -> 
         "priority": PRIORITIES[int(part(properties, "queueSettings").get("priority") or 2) - 1],
         "over": properties["status"] in ENDED,
         "notebook": str(kept.get(NOTEBOOK) or "").rpartition("/"),
-        "services": {name: one for name, one in services.items() if name not in ("Studio", "Tracking")},
+        "services": services,
+        "starting": any(one.get("status") == "Starting" for one in services.values()),  # which no change tells
     }
 
 
