@@ -2,6 +2,7 @@
 // <s-chart src="…" label="loss" axis="step|time|relative" scale="|log" smooth="0.6" live data-job="id">: lines over one
 // axis, drawn when it is about to be seen, and while `live` again. `optional`: without numbers it is not there.
 import { smoothed } from "./smoothing.js";
+import { ticks } from "./ticks.js";
 
 const AGAIN_MS = 2000; // what runs log is told to nobody: it is looked at while somebody looks
 const PAUSE_MOST_MS = 60000; // where there is no answer
@@ -125,7 +126,7 @@ customElements.define("s-chart", class extends HTMLElement {
     this.plot = new uPlot({
       width: this.clientWidth, height: HEIGHT,
       scales: { x: { time: axisName === "time", range: (_, least, most) => (span ? [Date.now() / 1000 - span, Date.now() / 1000] : padded(least, most, axisName === "time")) }, y: { distr: log ? 3 : 1 } },
-      axes: [axis(), { ...axis(), size: 64 }],
+      axes: [axis(), { ...axis(), size: 64, values: ticks }],
       series: [{ label: axisName === "relative" ? "seconds" : byTime ? "time" : "step" }, ...Object.keys(lines).map((label, at) => ({
         label, stroke: colour(COLOURS[at % COLOURS.length]), width: 2, points: { show: step.length < 60 },
       }))],
