@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,6 +72,7 @@ log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
 VENDORED = STATIC / "vendor"  # what comes of npm's registry
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts of a platform that only its own machine reaches
+_PLACE = re.compile(r"^properties\.[^:\s]*: ")  # how the API's messages begin: not where they stand at the field
 FORM = "smalt-form"  # a header: the form was sent by a script, and the page stays
 ROUTES = tuple(
     one
@@ -179,7 +181,7 @@ def _refused(
 ) -> Response:
     """A page; or what such a script shows beside the form and at its fields, so that nothing that was typed is lost."""
     if FORM in http.headers:
-        fields = [{"target": target, "message": said} for target, said in details if target]
+        fields = [{"target": target, "message": _PLACE.sub("", said)} for target, said in details if target]
         return JSONResponse({"status": status, "code": code, "message": message, "fields": fields}, headers=HEADERS)
     place = area_of(http.scope["path"].removeprefix(ROOT))
     return page("error.html", visit, status, missing=status == 404, code=code, message=message, place=place)

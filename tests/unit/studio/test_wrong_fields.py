@@ -75,6 +75,18 @@ def test_a_refusal_names_its_field(site: StudioSite, form: str, field: str) -> N
     assert plain(field.rpartition(".")[2]) in words | {plain(known.get(word, "")) for word in words}, said
 
 
+def test_the_times_of_an_instance(site: StudioSite) -> None:
+    desk = {"computeType": "ComputeInstance", "properties": {}}
+    assert site.harness.put(f"{WORKSPACE}/computes/desk", {"properties": desk}).status_code == 201
+    token = form_token(site.open("/studio/computes/desk").text)
+    right = {"start": "0 8 * * *", "stop": "0 18 * * *", "zone": "UTC", "idle": "", "etag": "*"}
+    for field, value in (("start", "x"), ("stop", "99 * * * *"), ("zone", "Mars"), ("idle", "3")):
+        said = site.send_form("/studio/computes/desk/change", token, {**right, field: value}, AS_SCRIPT).json()
+        words = {plain(word) for one in said["fields"] for word in one["target"].split(".")}
+        assert field in words | {means().get(word) for word in words}, said
+        assert all("properties." not in one["message"] for one in said["fields"]), "it stands at its field"
+
+
 def test_what_is_there_already_is_another_name(site: StudioSite) -> None:
     token = form_token(site.open("/studio/jobs", HERE).text)
     assert "to" in site.send_form("/studio/computes-new", token, CLUSTER, AS_SCRIPT).json()
