@@ -43,7 +43,7 @@ RUN_TYPE = "run_type"  # in a job's own part of the spec: run history's word for
 PARENT_RUN = "mlflow.parentRunId"
 PARAMETERS = "parameters"  # there too: what its run has logged as parameters when it ends
 WATCHED = "watched"  # there too: the metric whose logging wakes the job above
-HELD_UNTIL, HELD_WHY = "smalt.held_until", "smalt.held_why"  # properties that are shown and not kept
+SHOWN_ONLY = (HELD_UNTIL, HELD_WHY) = "smalt.held_until", "smalt.held_why"  # properties that are not kept
 _SOON_S = 0.1  # then the job above looks, later where it has many children: at all that was logged meanwhile
 _SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"})
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
