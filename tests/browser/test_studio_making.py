@@ -51,7 +51,7 @@ def test_a_job_is_made_of_a_form_with_code(
     (tmp_path / "src/inner/said.txt").write_text("from a browser")
     studio.goto(f"{platform.url}/studio/jobs/new")
     studio.get_by_label("Command").fill("python3 t.py")
-    environment = studio.get_by_label("Environment", exact=True)
+    environment = studio.locator("[name=environment]")  # what is wrong with it stands in its label
     environment.fill("azureml:none:1")
     held: list[Route] = []
     studio.route(re.compile(r"/said\.txt\?"), lambda one: held.append(one), times=1)
@@ -63,7 +63,11 @@ def test_a_job_is_made_of_a_form_with_code(
     expect(studio.get_by_text("2 files")).to_be_visible()
     studio.get_by_role("button", name="Submit").click()
     expect(studio.get_by_role("alert")).to_contain_text("there is no environment 'none'")
+    expect(environment).to_be_focused()
+    expect(environment).to_have_accessible_name("Environment")
+    expect(environment).to_have_accessible_description(re.compile("there is no environment 'none'"))
     environment.fill("azureml:plain:1")
+    expect(studio.locator(".wrong-field")).to_have_count(0)
     studio.get_by_role("button", name="Go on in YAML").click()
     expect(studio.get_by_text("The platform would take it.")).to_be_visible()
     studio.get_by_role("textbox", name="YAML").press("Control+End")

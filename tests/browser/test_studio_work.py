@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -14,8 +16,7 @@ LEAVES = "mkdir -p outputs/deep; printf 'k;v\\n\\344\\37722;1\\n' > outputs/deep
 def log(platform: Platform, job: str, auc: float, depth: int) -> None:
     metrics = [{"key": "auc", "value": auc * step / 9, "timestamp": 1000 * step, "step": step} for step in range(10)]
     body = {"run_id": job, "metrics": metrics, "params": [{"key": "depth", "value": str(depth)}]}
-    answer = platform.call("POST", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/runs/log-batch", body)
-    assert answer.status_code == 200, answer.text
+    _mlflow(platform, "runs/log-batch", body)
 
 
 def _list_anew(page: Page) -> None:
@@ -124,3 +125,52 @@ def test_a_pipeline_is_drawn_and_changes_live(platform: Platform, studio: Page) 
     studio.get_by_role("button", name="Larger").click()
     box.get_by_role("link").first.click()
     expect(studio.get_by_role("heading", name="waits")).to_be_visible()
+
+
+def test_a_choice_goes_on_over_the_pages_of_a_list(platform: Platform, studio: Page) -> None:
+    runs = _runs(platform, "choice", 53)
+    studio.goto(f"{platform.url}/studio/jobs?experimentName=choice&columns=tags.team")
+    rows = studio.locator("tbody tr")
+    rows.first.get_by_role("checkbox").check()
+    studio.get_by_role("link", name="Older").click()
+    expect(rows).to_have_count(3)
+    expect(studio.get_by_text("1 chosen, 1 on other pages")).to_be_visible()
+    rows.first.get_by_role("checkbox").check()
+    studio.reload()
+    expect(studio.get_by_text("2 chosen, 1 on other pages")).to_be_visible()
+    studio.get_by_label("Choose all of this page").check()
+    studio.get_by_role("button", name="Choose all of the list").click()
+    expect(studio.get_by_text("53 chosen, 50 on other pages")).to_be_visible()
+    studio.get_by_role("button", name="Tag").click()
+    studio.get_by_label("Tag", exact=True).fill("team=many")
+    studio.keyboard.press("Enter")
+    expect(studio.get_by_role("cell", name="many")).to_have_count(3)
+    expect(studio.get_by_text("Choose jobs:")).to_be_visible()
+    studio.get_by_role("link", name="Newest").click()
+    expect(studio.get_by_role("cell", name="many")).to_have_count(50)
+
+    metrics = [{"key": f"m{at:02}", "value": at, "timestamp": 1, "step": 0} for at in range(60)]
+    _mlflow(platform, "runs/log-batch", {"run_id": runs[0], "metrics": metrics})
+    asked = list[str]()
+    studio.on("request", lambda one: asked.append(one.url) if "metric=" in one.url else None)
+    studio.goto(f"{platform.url}/studio/jobs/{runs[0]}?tab=metrics")
+    expect(studio.locator("s-chart[label=m00] canvas")).to_be_visible()
+    last = studio.locator("s-chart[label=m59]")
+    assert not any("m59" in one for one in asked), "nobody has looked there"
+    last.scroll_into_view_if_needed()
+    expect(last.locator("canvas")).to_be_visible()
+    assert len(asked) < 60, "those between were passed"
+
+
+def _runs(platform: Platform, experiment: str, count: int) -> list[str]:
+    """Jobs that nothing has to run for, as a notebook makes them."""
+    made = _mlflow(platform, "experiments/create", {"name": experiment})["experiment_id"]
+    body = {"experiment_id": made, "start_time": 1}
+    found = [_mlflow(platform, "runs/create", {**body, "run_name": f"{experiment}-{at}"}) for at in range(count)]
+    return [one["run"]["info"]["run_id"] for one in found]
+
+
+def _mlflow(platform: Platform, what: str, body: dict[str, Any]) -> Any:
+    answer = platform.call("POST", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/{what}", body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()

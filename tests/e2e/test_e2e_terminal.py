@@ -87,6 +87,7 @@ def test_a_visit_is_inside_of_the_job_and_in_the_feed(platform: Platform) -> Non
 def test_a_failed_job_that_is_held_can_be_looked_at(platform: Platform) -> None:
     platform.submit("held", "echo evidence > found; exit 3", properties={"smalt.hold": "PT1H"})
     eventually(lambda: "are kept for" in platform.job_log("held", "system_logs/node.log"), "the hold", 120)
+    eventually(lambda: "smalt.held_until" in platform.job("held")["properties"], "what the job says of it")
     assert connect(platform, "held", "cat", "found").stdout == "evidence\n"
     platform.call("POST", "jobs/held/cancel")
     eventually(lambda: platform.job("held")["status"] == "Failed", "the job's end")

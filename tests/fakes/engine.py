@@ -4,6 +4,7 @@
     engine.ready(name)                 the ready probe's verdict
     engine.serve(name, app=state)      what is found of its services
     engine.done(name)                  what is left of it serves others
+    engine.hold(name, until, error)    its command has failed, and its walls stay
     engine.finish(name, exit_code)     the command ended by itself
     engine.fail_setup(name, error)     it could not be prepared
     engine.lose(name)                  its agent vanished
@@ -130,6 +131,10 @@ class FakeEngine:
 
     def ready(self, name: str, ready: bool = True) -> None:
         self._change(name, ready=ready)
+
+    def hold(self, name: str, until: float, error: str) -> None:
+        """Its command has failed; its walls stay."""
+        self._change(name, held_until=until, error=error)
 
     def done(self, name: str) -> None:
         """Only ranks that serve others are left of it."""

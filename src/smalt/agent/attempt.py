@@ -130,7 +130,7 @@ class Attempt:
         heard, bounds = self._listen(interrupts), self._bounds()
         parts = (self._spec, self._brood, interrupts, self._report, self._journal, self._logs, bounds)
         ending = Supervisor(*parts).run()
-        hold(self._spec, ending, self._brood, interrupts, self._journal, bounds)
+        hold(self._spec, ending, self._brood, interrupts, self._report, self._journal, bounds)
         self._finish(ending, heard)
 
     def _prepare(self, interrupts: Interrupts) -> Command:

@@ -111,7 +111,7 @@ def _watch(ranks: Sequence[Rank], running: dict[int, int], report: int, grace_s:
     while True:
         for number, status in _ended(running):
             if status and not code:
-                code = _shell_code(status)
+                code = shell_code(status)
                 if not stopped:
                     os.write(report, f"failed {number} {status}\n".encode())
                     _signal(running, signal.SIGTERM)
@@ -174,6 +174,7 @@ def _close_all_but(kept: set[int]) -> None:
         first = descriptor + 1
 
 
-def _shell_code(status: int) -> int:
+def shell_code(status: int) -> int:
+    """Of how a process ended (`os.wait`), as a shell says it: 128+n for signal n."""
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code

@@ -15,6 +15,7 @@ from types import FrameType
 
 from smalt.agent.bounds import Bound, Ending
 from smalt.agent.folder import Report, TaskFolder
+from smalt.agent.foreman import shell_code
 from smalt.agent.journal import Journal
 from smalt.agent.log_bound import BoundedLog
 from smalt.agent.probes import Prober
@@ -201,15 +202,23 @@ class Supervisor:
 
 
 def hold(
-    spec: TaskSpec, ending: Ending, brood: Brood, interrupts: Interrupts, journal: Journal, bounds: Sequence[Bound]
+    spec: TaskSpec,
+    ending: Ending,
+    brood: Brood,
+    interrupts: Interrupts,
+    report: Report,
+    journal: Journal,
+    bounds: Sequence[Bound],
 ) -> None:
-    """Where the command has failed, what is around it stays for `hold_s`, unless the task is to end.
+    """Where the command has failed, what is around it stays for `hold_s`, which is reported, unless the task is to end.
 
     What is over a limit meanwhile ends it too.
     """
     failed = brood.status != 0 or ending.outcome is not Outcome.EXITED
     if spec.hold_s and failed and interrupts.grace_s() is None:
         until = time.monotonic() + spec.hold_s
+        why = ending.reason or f"The command ended with exit code {shell_code(brood.status or 0)}."
+        report.change(held_until=time.time() + spec.hold_s, error=why)
         journal.say(f"the command has failed; its walls and its node are kept for {spec.hold_s:g} s, or until a cancel")
         while (left := until - time.monotonic()) > 0 and interrupts.grace_s() is None:
             due = min((bound.due for bound in bounds), default=until) - time.monotonic()

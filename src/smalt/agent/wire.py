@@ -342,6 +342,7 @@ class TaskState:
     started_at: float = 0  # the user's process began
     ended_at: float = 0
     peak_memory_bytes: int = 0
+    held_until: float = 0  # its command has failed, as `error` says, and what is around it stays until then
     services: dict[str, ServiceState] = field(default_factory=dict[str, ServiceState])
 
     def to_json(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from smalt.arm.envelope import timestamp
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS
 from smalt.arm.ports import RunChanges, TrackedRun, Tracking
@@ -42,6 +43,7 @@ RUN_TYPE = "run_type"  # in a job's own part of the spec: run history's word for
 PARENT_RUN = "mlflow.parentRunId"
 PARAMETERS = "parameters"  # there too: what its run has logged as parameters when it ends
 WATCHED = "watched"  # there too: the metric whose logging wakes the job above
+SHOWN_ONLY = (HELD_UNTIL, HELD_WHY) = "smalt.held_until", "smalt.held_why"  # properties that are not kept
 _SOON_S = 0.1  # then the job above looks, later where it has many children: at all that was logged meanwhile
 _SHOWN_ELSEWHERE = frozenset({NOTE, "mlflow.runName", PARENT_RUN, "smalt.hidden"})
 _KEY_LENGTH, _NAME_LENGTH, _VALUE_LENGTH = 250, 250, 8000  # what MLflow keeps
@@ -60,6 +62,12 @@ def is_run(row: Row) -> bool:
 def run_type(row: Row) -> str:
     """Run history's word for it."""
     return "mlflow.run" if is_run(row) else part(row.spec, OURS).get(RUN_TYPE) or "azureml.commandjob"
+
+
+def held(row: Row) -> Document:
+    """The properties of a job whose command has failed and whose node is kept: until when, and why it failed."""
+    found = part(row.status, "held") if row.state == "Running" else {}
+    return {HELD_UNTIL: timestamp(found["until"]), HELD_WHY: found["why"]} if found else {}
 
 
 def untold(row: Row) -> RunChanges | None:

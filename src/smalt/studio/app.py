@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,6 +72,7 @@ log = logging.getLogger("smalt.studio")
 STATIC = Path(__file__).parent / "static"
 VENDORED = STATIC / "vendor"  # what comes of npm's registry
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts of a platform that only its own machine reaches
+_PLACE = re.compile(r"^properties\.[^:\s]*: ")  # how the API's messages begin: not where they stand at the field
 FORM = "smalt-form"  # a header: the form was sent by a script, and the page stays
 ROUTES = tuple(
     one
@@ -123,7 +125,7 @@ class StudioApp:
                     await visit.read_form()
                 return _placed(http, await one.handler(visit))
             except Refused as error:
-                return _refused(http, visit, error.status, error.code, error.message)
+                return _refused(http, visit, error.status, error.code, error.message, error.details)
             except Exception as error:  # the edge
                 log.exception("%s %r failed", http.method, http.scope["path"])
                 message = "The server failed on this page; its log (server.log) has the cause."
@@ -169,10 +171,18 @@ def _placed(http: HttpRequest, answer: Response) -> Response:
     return JSONResponse({"to": answer.headers["location"]}, headers=HEADERS)
 
 
-def _refused(http: HttpRequest, visit: Visit | None, status: int, code: str, message: str) -> Response:
-    """A page; or what such a script shows beside the form, so that nothing that was typed is lost."""
+def _refused(
+    http: HttpRequest,
+    visit: Visit | None,
+    status: int,
+    code: str,
+    message: str,
+    details: Sequence[tuple[str, str]] = (),
+) -> Response:
+    """A page; or what such a script shows beside the form and at its fields, so that nothing that was typed is lost."""
     if FORM in http.headers:
-        return JSONResponse({"status": status, "code": code, "message": message}, headers=HEADERS)
+        fields = [{"target": target, "message": _PLACE.sub("", said)} for target, said in details if target]
+        return JSONResponse({"status": status, "code": code, "message": message, "fields": fields}, headers=HEADERS)
     place = area_of(http.scope["path"].removeprefix(ROOT))
     return page("error.html", visit, status, missing=status == 404, code=code, message=message, place=place)
 

@@ -13,6 +13,7 @@ from smalt.studio.platform_api import Refused
 
 Found = TypeVar("Found")
 POINTS_MOST = 1000  # of one line: more than a chart has pixels
+METRICS = 100  # of a job that a page shows
 THREADS = 4  # reads of MLflow's tables at once: other pages and clients have threads of their own
 
 Latest = Sequence[tuple[str, float | None, int]]
@@ -54,7 +55,7 @@ class Measurements(Protocol):
 
     def run(self, workspace: str, name: str) -> Run | None: ...
 
-    def latest_metrics(self, workspace: str, name: str) -> Latest: ...
+    def latest_metrics(self, workspace: str, name: str, after: str = "", most: int = METRICS) -> Latest: ...
 
     def metric_points(
         self, workspace: str, name: str, metric: str, most: int
@@ -92,12 +93,16 @@ class Logged:
     async def run(self, workspace: str, name: str) -> Run | None:
         return await self._read(self.measured.run, workspace, name)
 
-    async def latest(self, workspace: str, name: str) -> Latest:
-        """Nothing while MLflow's database is being made: nobody has logged a number then."""
+    async def latest(self, workspace: str, name: str, after: str = "") -> tuple[Latest, str]:
+        """Of METRICS, by name, those behind `after`; and the last of them, where there are more.
+
+        Nothing while MLflow's database is being made: nobody has logged a number then.
+        """
         try:
-            return await self.threads.run(self.measured.latest_metrics, workspace, name)
+            found = await self.threads.run(self.measured.latest_metrics, workspace, name, after, METRICS + 1)
         except NotReady:
-            return ()
+            return (), ""
+        return found[:METRICS], found[METRICS - 1][0] if len(found) > METRICS else ""
 
     async def line(self, workspace: str, name: str, metric: str) -> dict[str, Any]:
         return await self._read(line, self.measured, workspace, name, metric)

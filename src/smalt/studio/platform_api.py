@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -27,10 +27,25 @@ class Refused(Exception):
     """What the API answered instead. `status` is HTTP's."""
 
     def __init__(self, status: int, code: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
-        """`details`: field and message of each thing that is wrong, where several were found."""
+        """`details`: field (as the API or the form calls it; '' for none) and message of each thing that is wrong."""
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-        self.details = details or [("", message)]
+        self.details: Sequence[tuple[str, str]] = details or [("", message)]
+
+    @classmethod
+    def at(cls, field: str, code: str, message: str) -> Refused:
+        """For what is wrong in one field of a form."""
+        return cls(400, code, message, [(field, message)])
+
+
+@contextmanager
+def meaning(**fields: str) -> Iterator[None]:
+    """What the API refuses there is said of the form's fields: `meaning(name="endpoint")`."""
+    try:
+        yield
+    except Refused as error:
+        error.details = [(fields.get(target, target), said) for target, said in error.details]
+        raise
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,12 @@ class PlatformApi:
         query: Mapping[str, str] | None = None,
     ) -> Document:
         """Raises Refused."""
-        return await self._ask("PUT", path, query or {}, body, headers)
+        try:
+            return await self._ask("PUT", path, query or {}, body, headers)
+        except Refused as error:
+            if error.status == 412 and "if-none-match" in (headers or {}):
+                error.details = [("name", error.message)]  # what is to be new is there
+            raise
 
     async def delete(self, path: str) -> Document:
         """Raises Refused."""
@@ -203,7 +223,7 @@ class _Answer:
             details = [
                 (str(one.get("target") or ""), str(one.get("message") or "")) for one in error.get("details") or ()
             ]
-            raise Refused(
-                self._status, str(error.get("code") or ""), str(error.get("message") or "No reason is known."), details
-            )
+            message = str(error.get("message") or "No reason is known.")
+            own = [(str(error.get("target") or ""), message)]
+            raise Refused(self._status, str(error.get("code") or ""), message, details or own)
         return found or {}

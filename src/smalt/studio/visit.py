@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request as HttpRequest
@@ -16,7 +19,7 @@ from smalt.arm.ports import Principal
 from smalt.auth.sessions import Sessions
 from smalt.auth.shared_links import Shared
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
-from smalt.store.document import Document
+from smalt.store.document import Document, part
 from smalt.studio.metrics import Logged
 from smalt.studio.platform_api import PlatformApi, Refused
 
@@ -24,7 +27,7 @@ ROOT = "/studio"
 HOME = workspace_id(SUBSCRIPTION, RESOURCE_GROUP, WORKSPACE)
 SHARE = "share"  # the parameter of a URL with which a guest comes
 _FORM_MOST = 1 << 20
-_CHANGED = "Somebody changed it since this page was loaded, and nothing of yours is lost: load it again, and compare."
+_SAID_MOST = 200  # characters of what is there now
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,32 @@ class Visit:
         try:
             await self.api.patch(path, body, if_match=self.fields.get("etag") or "*")
         except Refused as error:
-            raise Refused(412, error.code, _CHANGED) if error.status == 412 else error from None
+            if error.status != 412:
+                raise
+            now = await self.api.get(path)
+            raise Refused(412, error.code, _changed(now, body)) from None
+
+
+def _changed(now: Document, body: Document) -> str:
+    """Who changed it, and what is there of that which `body` was to change."""
+    made = part(now, "systemData")
+    by = f"{made['lastModifiedBy']}, {made['lastModifiedAt'][:19]}Z"
+    there = "; ".join(
+        f"{name} {json.dumps(value, ensure_ascii=False)[:_SAID_MOST]}" for name, value in _others(now, body)
+    )
+    has = f" Now it has {there}." if there else ""
+    return (
+        f"Somebody changed it since this page was loaded ({by}), and nothing of yours is lost.{has}"
+        " Load it again, and compare."
+    )
+
+
+def _others(now: Document, body: Document) -> Iterator[tuple[str, Any]]:
+    for name, wanted in body.items():
+        if name == "properties" and isinstance(wanted, dict):
+            yield from _others(part(now, name), wanted)  # pyright: ignore[reportUnknownArgumentType]
+        elif now.get(name) != wanted:
+            yield name, now.get(name)
 
 
 def workspace_of(http: HttpRequest) -> ResourceId:

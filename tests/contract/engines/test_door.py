@@ -227,6 +227,9 @@ def test_a_failed_command_is_held_for_who_looks_and_ended_by_a_stop(walled: Wall
     folder, pid = running(walled, "echo evidence > found; exit 3", hold_s=600)
     journal = folder / "system.log"
     eventually(lambda: journal.exists() and "are kept for 600 s" in journal.read_text(), "the walls being kept")
+    held = walled.state(folder)
+    assert held is not None and held.error == "The command ended with exit code 3."
+    assert time.time() < held.held_until <= time.time() + 600
     visitor = Visitor(folder, "bash", "-c", "cat found; readlink /proc/self/ns/*; id -u")
     assert visitor.end() == 0, visitor.errors
     told = (walled.root / "homes" / "w" / "command.ns").read_text()

@@ -68,6 +68,14 @@ def test_those_that_are_built_and_those_that_are_chosen(harness: Harness) -> Non
     assert kernels["chosen:1"].environment == chosen and kernels["chosen:1"].tools in harness.environments.ready
 
 
+def test_what_is_shipped_under_several_names_is_one_kernel(harness: Harness) -> None:
+    environment(harness, "mine")
+    key = f"{abs(hash(('x', False))):x}"
+    harness.environments.ready.add(key)
+    harness.environments.locks[key] = {"ipykernel": "6.29.5"}
+    assert [one.title for one in started(harness).kernels] == ["mine:1", "sklearn-1.5:12"]
+
+
 def test_what_is_built_later_is_there_from_the_next_start_on(harness: Harness) -> None:
     assert started(harness).kernels == []
     answers(harness)

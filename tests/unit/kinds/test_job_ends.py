@@ -150,3 +150,23 @@ def test_a_run_that_was_begun_in_a_step_that_counts_for_nothing_ends_too(harness
         assert harness.get(URL).status_code == 404 and RUN not in harness.tracking.runs
     else:
         assert status(harness) == "Canceled" and harness.tracking.runs[RUN]["status"] == "KILLED"
+
+
+def test_one_that_is_held_runs_for_clients_and_says_that_it_has_failed(harness: Harness) -> None:
+    name = running(harness, properties={"smalt.hold": "PT1H"})
+    why = "The command ended with exit code 3."
+    harness.engine.hold(name, 1_900_000_000.0, why)
+    harness.settle()
+    shown = {"smalt.hold": "PT1H", "smalt.held_until": "2030-03-17T17:46:40.000000Z", "smalt.held_why": why}
+    document = harness.get(URL).json()
+    assert (document["properties"]["status"], document["properties"]["properties"]) == ("Running", shown)
+    assert harness.get(JOBS).json()["value"][0]["properties"]["properties"] == shown
+    last = harness.get(f"{URL}/events").json()["value"][-1]
+    assert last["reason"] == f"Held until 2030-03-17T17:46:40Z: {why}"
+    assert harness.put(f"{JOBS}/again", {"properties": document["properties"]}).status_code == 201
+    assert harness.row(f"{JOBS}/again").properties["properties"] == {"smalt.hold": "PT1H"}
+    cancel(harness)
+    assert "smalt.held_until" not in harness.get(URL).json()["properties"]["properties"], "it is being ended"
+    harness.engine.finish(name, exit_code=3, error=why)
+    harness.settle()
+    assert status(harness) == "Failed" and "held" not in harness.row(URL).status

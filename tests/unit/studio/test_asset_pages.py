@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from fakes.studio import HERE, form_token
 from fakes.studio_files import UPLOADS, FilesSite
 from smalt.agent.wire import Ref
 from smalt.arm.yaml_text import read_yaml
-from smalt.studio.pages.assets import without_aliases
+from smalt.studio.pages.assets import named, without_aliases
 from smalt.studio.pages.environments import differing
 
 SCRIPT = "<script>alert('x')</script>"
@@ -355,3 +356,10 @@ def test_the_code_of_two_jobs_is_compared_line_by_line(site: FilesSite) -> None:
     site.submit("bare")
     for jobs, status in (("of-a,bare", 404), ("of-a,none", 404), ("of-a,of-b,bare", 400), ("of-a", 400)):
         assert site.open("/studio/jobs/compare/code", {**HERE, "jobs": jobs}).status_code == status, jobs
+
+
+def test_the_environment_of_a_run_outside_of_jobs_has_no_page() -> None:
+    visit: Any = SimpleNamespace(link=lambda path, **_: f"/studio{path}")
+    of_run = f"{WORKSPACE}/environments/outside-of-jobs/versions/0"
+    assert named(visit, of_run) == ("none of the platform's", "", "environment")
+    assert named(visit, f"{WORKSPACE}/environments/mine/versions/2")[:2] == ("mine:2", "/studio/environments/mine/2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shlex
 
 import pytest
@@ -28,7 +29,7 @@ def test_parameters_are_inputs_that_papermill_is_given() -> None:
     assert found["properties"] == {"smalt.notebook": "outputs/my report.ipynb"}
     ran = next(line for line in found["command"].splitlines() if line.startswith("papermill"))
     words = shlex.split(ran.replace("${{inputs.name}}", found["inputs"]["name"]))
-    assert words[:6] == ["papermill", "-k", "python3", "--log-output", "--no-progress-bar", "my report.ipynb"]
+    assert words[:6] == ["papermill", "-k", "python3", "--log-output", "--no-progress-bar", "./my report.ipynb"]
     assert words[6:] == ["outputs/my report.ipynb", "-p", "alpha", "${{inputs.alpha}}", "-r", "name", "a b; rm -rf *"]
 
 
@@ -38,7 +39,9 @@ def test_parameters_are_inputs_that_papermill_is_given() -> None:
         {"notebook": ""},
         {"notebook": "a.py"},
         {"notebook": "../a.ipynb"},
-        {"notebook": "a'; true '.ipynb"},
+        {"notebook": "a$b.ipynb"},
+        {"notebook": "a\\b.ipynb"},
+        {"notebook": "é" * 125 + ".ipynb"},
         {"code": ""},
         {"parameter-name-0": "a b"},
         {"parameter-value-0": '"; true "'},
@@ -50,6 +53,19 @@ def test_parameters_are_inputs_that_papermill_is_given() -> None:
 def test_what_a_shell_would_take_for_something_else_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(Faulty):
         notebook_form.document({**FIELDS, **change})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-k.ipynb", "..ipynb", " a  b .ipynb", 'It\'s "1" `x`.ipynb', "a[1]*?.ipynb", "{a}.ipynb", "🐛" * 62 + ".ipynb"],
+)
+def test_a_notebook_may_be_named_as_people_name_files(name: str) -> None:
+    found = notebook_form.document({"notebook": name, "code": FIELDS["code"]})
+    _, papermill, _, nbconvert, _ = found["command"].splitlines()
+    *_, run, ran = shlex.split(papermill)
+    assert (run.format(), ran.format()) == (f"./{name}", f"outputs/{name}"), "papermill formats its paths"
+    assert fnmatch.fnmatchcase(f"outputs/{name}", shlex.split(nbconvert)[-1]), "nbconvert globs its paths"
+    assert found["properties"] == {"smalt.notebook": f"outputs/{name}"}
 
 
 def test_the_form_sends_it_and_the_job_leads_to_what_ran(site: StudioSite) -> None:

@@ -144,3 +144,21 @@ def test_a_job_that_waits_gets_another_priority(site: StudioSite) -> None:
     assert "<option selected>high</option>" in site.open("/studio/jobs/train-1").text
     refused = site.send_form("/studio/jobs/train-1/priority", form_token(page), {"priority": "utmost"})
     assert refused.status_code == 400 and "utmost" in refused.text
+
+
+def test_many_parameters_and_metrics_come_a_part_at_a_time(left: StudioSite) -> None:
+    given = {f"p{at:04}": "v" * 500 if at < 2 else str(at) for at in range(450)}
+    left.harness.tracking.runs[WORKSPACE.lower(), "train-1"]["parameters"] = given
+    left.measured.latest = [(f"m{at:04}", 0.5, 1) for at in range(150)]
+    page = left.open("/studio/jobs/train-1", HERE).text
+    assert "p0199" in page and "p0200" not in page and ">250 more</a>" in page and "m0100" not in page
+    assert f">{'v' * 399}…<" in page, "a long value does not make the page long"
+    (more,) = re.findall(r'href="([^"]*)">250 more</a>', page)
+    page = left.open(unescape(more), {}).text
+    assert "p0199<" not in page and "p0200" in page and ">50 more</a>" in page and ">From the first</a>" in page
+    charts = left.open("/studio/jobs/train-1", {**HERE, "tab": "metrics"}).text
+    assert charts.count("<s-chart ") - charts.count(" optional") == 100
+    (more,) = re.findall(r'href="([^"]*)" rel="next">More metrics</a>', charts)
+    charts = left.open(unescape(more), {}).text
+    assert "m0099<" not in charts and 'label="m0100"' in charts and "More metrics" not in charts
+    assert '<input type="hidden" name="after" value="m0099">' in charts, "another axis shows the same ones"

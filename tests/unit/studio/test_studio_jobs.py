@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from typing import Any
 
 import pytest
 
 from fakes.platform import WORKSPACE
 from fakes.studio import HERE, Logged, StudioSite, form_token
+from smalt.studio.pages import job_list
 
 SCRIPT = "<img src=x>"
 
@@ -61,7 +63,7 @@ def test_many_are_canceled_archived_and_tagged_at_once(three: StudioSite) -> Non
     token = form_token(three.open("/studio/jobs").text)
     both = {"job.one": "on", "job.two": "on", "back": "/studio/jobs?order=created"}
     done = three.send_form("/studio/jobs/many", token, {**both, "verb": "tag", "tag": "fruit = apple"})
-    assert (done.status_code, done.headers["location"]) == (303, "/studio/jobs?order=created")
+    assert (done.status_code, done.headers["location"]) == (303, "/studio/jobs?order=created#done")
     assert three.harness.row(f"{WORKSPACE}/jobs/two").properties["tags"] == {"team": "two", "fruit": "apple"}
     three.send_form("/studio/jobs/many", token, {**both, "verb": "cancel"})
     three.harness.settle()
@@ -70,6 +72,24 @@ def test_many_are_canceled_archived_and_tagged_at_once(three: StudioSite) -> Non
     assert names(three.open("/studio/jobs").text) == ["three"]
     compared = three.send_form("/studio/jobs/many", token, {**both, "verb": "compare"})
     assert "/studio/jobs/compare?jobs=one%2Ctwo" in compared.headers["location"]
+
+
+def test_all_of_a_list_are_named_as_many_as_are_done_with_at_once(
+    three: StudioSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(**query: str) -> Any:
+        return three.open("/studio/jobs.json", {**HERE, **query}).json()
+
+    assert asked() == {"names": ["three", "two", "one"], "more": False}
+    assert asked(experimentName="x", after="ignored")["names"] == ["three", "two"]
+    assert asked(filter="metrics.auc > 0.1")["names"] == ["two", "three"]
+    page = three.open("/studio/jobs", {**HERE, "experimentName": "x", "order": "created", "columns": "type"}).text
+    assert "data-names" not in page, "there is one page"
+    assert "experimentName=x" in (of := re.findall(r'id="list" data-of="([^"]+)"', page)[0]) and "order" not in of
+    monkeypatch.setattr(job_list, "MOST", 2)
+    monkeypatch.setattr(job_list, "PAGE", 1)
+    assert asked() == {"names": ["three", "two"], "more": True}
+    assert "/studio/jobs.json?" in three.open("/studio/jobs").text
 
 
 def test_what_was_refused_of_many_is_said_for_each(three: StudioSite) -> None:

@@ -38,6 +38,7 @@ def test_when_an_instance_runs(site: StudioSite) -> None:
     assert "to" in site.send_form(change, form_token(page), {**seen, "idle": "45"}, AS_SCRIPT).json()
     second = site.send_form(change, form_token(page), {**seen, "idle": "60"}, AS_SCRIPT).json()
     assert second["status"] == 412 and "Somebody changed it" in second["message"]
+    assert 'Now it has idleTimeBeforeShutdown "PT45M"' in second["message"], "what the first has changed is shown"
     machine = site.harness.get(f"{WORKSPACE}/computes/desk").json()["properties"]["properties"]
     assert machine["idleTimeBeforeShutdown"] == "PT45M"
 

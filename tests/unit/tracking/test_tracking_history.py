@@ -72,6 +72,9 @@ def test_what_a_step_says_reaches_its_properties_by_the_number_of_its_experiment
     said = {"runId": "train-1", "properties": {"azureml.pipeline.control": '{"stop": true}'}}
     assert site.ask("PATCH", RUN.replace("/runs/", "/experimentids/3/runs/"), said).status_code == 200
     assert site.job()["properties"]["azureml.pipeline.control"] == '{"stop": true}'
+    for name in ("smalt.held_until", "smalt.held_why"):  # that is the platform's to say
+        assert site.ask("PATCH", RUN, {"runId": "train-1", "properties": {name: "never"}}).status_code == 200
+        assert name not in site.job()["properties"]
 
 
 @pytest.mark.parametrize(

@@ -57,17 +57,17 @@ def run(root: Path | None, job: str, workspace: str, node: int, follow: bool) ->
 
 def _follow(api: Api, job: str, node: int, said: Tail) -> int:
     """The exit code is 0 only where the job has completed."""
-    news, built, status = _news(api, job), Tail(api, to_errors=True), ""
+    news, built, status, told = _news(api, job), Tail(api, to_errors=True), "", ""
     properties = Document()
     while True:
         news.wait(_LOOK_S)
         if news.is_set() or not status:
             news.clear()
             properties = api.job(job)
-            if properties["status"] != status:
-                status = properties["status"]
-                place = (properties.get("properties") or {}).get("smalt.queue_position")
-                print(f"{job}: {status}{f', place {place} in the queue' if place else ''}", file=sys.stderr)
+            if (now := _standing(properties)) != told:
+                told = now
+                print(f"{job}: {now}", file=sys.stderr)
+            status = properties["status"]
             if not said.found:
                 files = api.files(job)
                 said.find(files, names(properties, node, files))
@@ -85,6 +85,16 @@ def _follow(api: Api, job: str, node: int, said: Tail) -> int:
         return 0 if status == "Completed" else FAILED
     error = (api.get(f"/history/v1.0{api.workspace}/runs/{job}/details").get("error") or {}).get("error") or {}
     raise CliError(f"job '{job}' failed: {error.get('message') or 'no reason is known'}")
+
+
+def _standing(properties: Document) -> str:
+    """How a job stands, for people: where in the queue, or what failed and until when its node is kept."""
+    shown = properties.get("properties") or {}
+    if place := shown.get("smalt.queue_position"):
+        return f"{properties['status']}, place {place} in the queue"
+    if until := shown.get("smalt.held_until"):
+        return f"has failed, and its node is held until {until[:19]}Z (smalt connect): {shown['smalt.held_why']}"
+    return str(properties["status"])
 
 
 def _news(api: Api, job: str) -> threading.Event:

@@ -112,6 +112,7 @@ class _State(BaseModel):
     started_at: Time = 0
     ended_at: Time = 0
     peak_memory_bytes: Bytes = 0
+    held_until: Time = 0
 
 
 def state_of(said: Said) -> TaskState:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import OURS, Admitted, Document, Kind, Request
-from smalt.arm.runs import RUN_TYPE, begun_alike
+from smalt.arm.runs import RUN_TYPE, SHOWN_ONLY, begun_alike
 from smalt.arm.validation import check_properties, nearest
 from smalt.kinds.assets import made
 from smalt.kinds.jobs import authors, identity
@@ -55,7 +55,8 @@ def new(request: Request, connection: Connection) -> Admitted:
     for field in ("tags", "properties", "inputs", "outputs"):
         properties[field] = given(properties, field)
     properties["outputs"].pop("default", None)
-    properties["properties"].pop(POSITION, None)
+    for shown in (POSITION, *SHOWN_ONLY):
+        properties["properties"].pop(shown, None)
     properties["properties"] = made.without(properties["properties"])
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)

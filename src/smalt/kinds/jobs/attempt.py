@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 
 from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
 from smalt.arm.durations import seconds_of
+from smalt.arm.envelope import timestamp
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import OURS, Document, Step
 from smalt.arm.platform import Platform
@@ -283,7 +284,22 @@ def _wait(
         life.stop(platform, status)
         return at(row, life.CANCEL_REQUESTED if canceled else "Running", status)
     running = all(state.phase is not Phase.PREPARING for state in states)
-    return at(row, "Running" if running else "Starting", status.begun(states))
+    status = replace(status.begun(states), held=_held(states))
+    return at(row, "Running" if running else "Starting", status, reason=_kept_for(status.held))
+
+
+def _held(states: Sequence[TaskState]) -> Document:
+    """Of the node that is kept longest after its command has failed; nothing where none is."""
+    kept = [state for state in states if state.held_until and state.phase is Phase.RUNNING]
+    if not kept:
+        return {}
+    last = max(kept, key=lambda state: state.held_until)
+    return {"until": last.held_until, "why": _where(last, len(states)) + last.error}
+
+
+def _kept_for(held: Document) -> str:
+    """As people and pages read it (`static/live.js` of the Studio); empty where nothing is."""
+    return f"Held until {timestamp(held['until'])[:19]}Z: {held['why']}" if held else ""
 
 
 def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
@@ -296,7 +312,9 @@ def _again(platform: Platform, row: Row, status: JobStatus) -> Step:
         placement.release(connection, row.id, now)
 
     left = status.without_older_secret()
-    fresh = replace(left, again="", tasks=(), nodes=(), machines=(), addresses=(), ports=(), gpus=(), services={})
+    fresh = replace(
+        left, again="", tasks=(), nodes=(), machines=(), addresses=(), ports=(), gpus=(), services={}, held={}
+    )
     why = f"attempt {status.attempt}: {status.again}"
     return at(row, "Queued", fresh, after=0, reason=why, writes=writes, home="")
 
@@ -313,6 +331,9 @@ def _error(states: Sequence[TaskState]) -> Document:
         Outcome.OUT_OF_DISK: "OutOfDisk",
         Outcome.LOST: "NodeLost",
     }
-    where = f"Node {first.name.rsplit('-n', 1)[-1]}: " if len(states) > 1 else ""
-    message = where + (first.error or f"The command ended with exit code {first.exit_code}.")
+    message = _where(first, len(states)) + (first.error or f"The command ended with exit code {first.exit_code}.")
     return {"code": codes.get(first.outcome or Outcome.LOST, "SystemError"), "message": message}
+
+
+def _where(state: TaskState, nodes: int) -> str:
+    return f"Node {state.name.rsplit('-n', 1)[-1]}: " if nodes > 1 else ""

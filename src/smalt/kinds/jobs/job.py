@@ -19,7 +19,7 @@ from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.listing import carries, named
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady
-from smalt.arm.runs import JobRuns, described, is_run, untold
+from smalt.arm.runs import JobRuns, described, held, is_run, untold
 from smalt.arm.services import STUDIO, TRACKING, of_job
 from smalt.kinds.assets import made
 from smalt.kinds.assets.lineage import READ
@@ -155,6 +155,8 @@ def _view(platform: Platform, row: Row) -> Document:
         },
         "isArchived": row.archived,
     }
+    if now := held(row):
+        shown["properties"] = {**part(properties, "properties"), **now}
     shown["provisioningState"] = "Succeeded" if row.state == "Completed" else row.state
     return shown
 

@@ -73,6 +73,7 @@ def finish(platform: Platform, row: Row, status: JobStatus, state: str, error: M
     status = replace(
         status.begun(ended),
         ending=state,
+        held={},
         error=dict(error) if error else status.error,
         ended_at=max((task.ended_at for task in ended), default=0) or platform.clock(),
     )

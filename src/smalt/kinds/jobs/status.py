@@ -24,6 +24,7 @@ class JobStatus:
       node's block; `gpus`: each node's, as its machine counts them.
     - `services`: what was found of each, by its name, by the number of the node.
     - `again`: why the attempt is followed by another; written before anything of it is tidied away.
+    - `held`: its command has failed, and a node is kept: `until` when (seconds since the epoch), and `why`.
     - `ending`: how the job ends (Completed, Failed, Canceled), whatever is asked later; written before the tidying too.
     - `same_as`: the id of a job that does the same work, whose end it waits for (`same_work.py`).
     - `content`: what its inputs held when its last attempt began, by name (`provenance.py`).
@@ -44,6 +45,7 @@ class JobStatus:
     gpus: tuple[tuple[int, ...], ...] = ()
     services: Document = field(default_factory=dict[str, Any])
     again: str = ""
+    held: Document = field(default_factory=dict[str, Any])
     ending: str = ""
     error: Document | None = None
     started_at: float | None = None

@@ -20,6 +20,7 @@ from smalt.studio.visit import Visit
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp",
             "bmp": "image/bmp"}  # fmt: skip
 PICTURE_MOST = 64 << 20  # bytes: what is larger is downloaded and not shown
+PICTURE_AT_ONCE = 8 << 20  # what is larger is shown to who asks for it
 ZIP_FILES_MOST, ZIP_BYTES_MOST = 10_000, 64 << 30
 _GUARD = {**HEADERS, "Content-Security-Policy": "sandbox; default-src 'none'"}
 

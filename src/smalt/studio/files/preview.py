@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from smalt.arm.yaml_text import read_yaml
-from smalt.studio.files.answers import PICTURE_MOST, PICTURES, suffix
+from smalt.studio.files.answers import PICTURE_AT_ONCE, PICTURE_MOST, PICTURES, suffix
 from smalt.studio.files.reading import READERS, Files
 from smalt.studio.platform_api import Refused
 from smalt.studio.tables.reading import Wanted
@@ -39,6 +39,7 @@ class Preview:
     table: dict[str, Any] = field(default_factory=dict[str, Any])
     why: str = ""
     delimited: bool = False  # a CSV, whose delimiter may be another
+    large: bool = False  # a picture that takes a while
 
 
 async def previewed(files: Files, name: str, delimiter: str = "") -> Preview:
@@ -52,7 +53,7 @@ async def previewed(files: Files, name: str, delimiter: str = "") -> Preview:
     end = suffix(shown)
     if end in PICTURES:
         why = "" if size <= PICTURE_MOST else f"It has more than {PICTURE_MOST >> 20} MiB: download it."
-        return Preview("none" if why else "picture", name, size, why=why)
+        return Preview("none" if why else "picture", name, size, why=why, large=size > PICTURE_AT_ONCE)
     if format_ := TABLES.get(end):
         wanted = Wanted(format_, size, delimiter or _DELIMITED.get(end, ""))
         return await _table(files, name, wanted)

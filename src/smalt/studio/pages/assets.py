@@ -16,6 +16,7 @@ from urllib.parse import quote
 from starlette.responses import RedirectResponse, Response
 
 from smalt.arm.ids import NotAnId, ResourceId
+from smalt.arm.runs import NOWHERE
 from smalt.store.document import Document, part
 from smalt.studio.pages.jobs import PAGE, VIEWS, following
 from smalt.studio.platform_api import Refused
@@ -191,6 +192,8 @@ def named(visit: Visit, id_: str) -> tuple[str, str, str]:
     if type_.lower().endswith("endpoints"):
         title = f"{name} / {rest[0][1]}" if rest else name
         return title, visit.link(f"{page_}/{quote(name)}") if page_ else "", what if rest else "endpoint"
+    if name == NOWHERE:  # of a run that somebody's own program made
+        return "none of the platform's", "", what
     registry = home_.name if home_.kind == "registries" else None
     what += f" of registry {registry}" if registry else ""
     version = f"/{quote(rest[0][1])}" if rest else ""

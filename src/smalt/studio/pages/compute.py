@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from smalt.store.document import Document, part
 from smalt.studio.pages.computes import INSTANCE, minutes, shown
-from smalt.studio.platform_api import API_VERSION, Refused
+from smalt.studio.platform_api import API_VERSION, Refused, meaning
 from smalt.studio.rendering import HEADERS, page, seconds
 from smalt.studio.routes import Handler, get, post
 from smalt.studio.visit import Visit
@@ -21,6 +21,8 @@ _METRICS = {
     "nodes": ("ActiveNodes", "busy nodes, mean of the minute", 1.0),
 }
 _CRON = "Cron"
+_TIMES = (("Start", "start"), ("Stop", "stop"))  # what is done at a time, and the field that has it
+_EXPRESSION = "properties.properties.schedules.computeStartStop[{}].cron.expression"
 
 
 async def show(visit: Visit) -> Response:
@@ -83,6 +85,8 @@ async def change(visit: Visit) -> Response:
     given, document = visit.fields, await visit.api.get(_path(visit))
     known = shown(document, {})["schedules"]
     schedules: list[Document] = [one for one in known if one["triggerType"] != _CRON]
+    times = [(action, field) for action, field in _TIMES if given.get(field, "").strip()]
+    fields = {_EXPRESSION.format(at): field for at, (_, field) in enumerate(times, len(schedules))}
     schedules += [
         {
             "action": action,
@@ -90,14 +94,14 @@ async def change(visit: Visit) -> Response:
             "status": "Enabled",
             "cron": {"expression": given[field].strip(), "timeZone": given.get("zone", "").strip() or "UTC"},
         }
-        for action, field in (("Start", "start"), ("Stop", "stop"))
-        if given.get(field, "").strip()
+        for action, field in times
     ]
     machine: Document = {
         "idleTimeBeforeShutdown": minutes(given.get("idle", "").strip()) or None,
         "schedules": {"computeStartStop": schedules},
     }
-    await visit.change(_path(visit), {"properties": {"properties": machine}})
+    with meaning(**fields):
+        await visit.change(_path(visit), {"properties": {"properties": machine}})
     return _back(visit)
 
 

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from smalt.store.document import Document, part
 from smalt.studio.pages.jobs import PAGE, following
+from smalt.studio.pages.rehearsed import segment
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
@@ -95,10 +96,10 @@ _LOCATION = "/providers/Microsoft.MachineLearningServices/locations/local"
 async def create(visit: Visit) -> Response:
     given = visit.fields
     name = given.get("name", "").strip()
-    if not name or "/" in name:
-        raise Refused(400, "ValidationError", "Give it a name: 2 to 32 letters, digits and '-', a letter first.")
+    if not name:
+        raise Refused.at("name", "ValidationError", "Give it a name: 2 to 32 letters, digits and '-', a letter first.")
     body, new = {"location": "local", "properties": _asked(given)}, {"if-none-match": "*"}
-    await visit.api.put(f"{visit.workspace}/computes/{name}", body, headers=new)
+    await visit.api.put(f"{visit.workspace}/computes/{segment('name', name)}", body, headers=new)
     return RedirectResponse(visit.link(f"/computes/{name}"), 303, HEADERS)
 
 
@@ -121,14 +122,14 @@ def is_number(text: str) -> bool:
 def minutes(text: str) -> str:
     """As the API has durations. Raises Refused."""
     if text and not is_number(text):
-        raise Refused(400, "ValidationError", f"The idle time is a number of whole minutes, not '{text[:20]}'.")
+        raise Refused.at("idle", "ValidationError", f"The idle time is a number of whole minutes, not '{text[:20]}'.")
     return f"PT{int(text)}M" if text else ""
 
 
 def _number(given: Mapping[str, str], name: str, otherwise: int) -> int:
     text = given.get(name) or str(otherwise)
     if not is_number(text):
-        raise Refused(400, "ValidationError", f"'{text[:20]}' is no number of nodes.")
+        raise Refused.at(name, "ValidationError", f"'{text[:20]}' is no number of nodes.")
     return int(text)
 
 

@@ -74,7 +74,7 @@ def whole(visit: Visit, field: str) -> int:
     try:
         return int(given or "0")
     except ValueError:
-        raise Refused(400, "InvalidNumber", f"{field}: {given[:40]!r} is not a whole number.") from None
+        raise Refused.at(field, "InvalidNumber", f"{field}: {given[:40]!r} is not a whole number.") from None
 
 
 def back(visit: Visit, **where: str) -> Response:

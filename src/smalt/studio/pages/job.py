@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from smalt.arm.runs import HELD_UNTIL, HELD_WHY
 from smalt.store.document import Document, part
 from smalt.studio.documents.notebook_form import PROPERTY as NOTEBOOK
 from smalt.studio.files.answers import file_routes
@@ -23,7 +24,7 @@ from smalt.studio.pages.commit import page_of
 from smalt.studio.pages.job_files import files_of, local
 from smalt.studio.pages.job_shell import ways_in
 from smalt.studio.pages.job_use import USES
-from smalt.studio.pages.jobs import shown
+from smalt.studio.pages.jobs import shown, standing
 from smalt.studio.pages.pipeline import steps_of
 from smalt.studio.pages.sweep import trials_of
 from smalt.studio.platform_api import Refused
@@ -85,20 +86,26 @@ async def show(visit: Visit) -> Response:
 
 async def _overview(visit: Visit, document: Document) -> Document:
     properties = document["properties"]
-    parameters = sorted(part(properties, "parameters").items())
-    after = visit.http.query_params.get("after")
+    given = visit.http.query_params
+    parameters = sorted(one for one in part(properties, "parameters").items() if one[0] > given.get("parameter", ""))
+    after = given.get("after")
     query = {"$top": str(CHILDREN), **({"$continuationtoken": after} if after else {})}
     children, near = await asyncio.gather(
         visit.api.get(_run(visit, "/children"), query), lineage(visit, _path(visit), depth=1)
     )
+    latest, more = await visit.logged.latest(visit.workspace.key, document["name"])
     return {
-        "latest": await visit.logged.latest(visit.workspace.key, document["name"]),
+        "latest": latest,
+        "more_metrics": more,
         "parameters": parameters[:PARAMETERS],
         "more_parameters": max(0, len(parameters) - PARAMETERS),
+        "parameter": given.get("parameter", ""),
         "inputs": _ports(visit, properties, "inputs", "jobInputType"),
         "outputs": _ports(visit, properties, "outputs", "jobOutputType"),
         "lineage": near,
-        "children": sorted(children["value"], key=lambda one: one.get("startTimeUtc") or "~"),  # as they ran
+        "children": sorted(
+            map(_child, children["value"]), key=lambda one: one.get("startTimeUtc") or "~"
+        ),  # as they ran
         "more_children": children.get("continuationToken"),
     }
 
@@ -106,9 +113,12 @@ async def _overview(visit: Visit, document: Document) -> Document:
 async def _metrics(visit: Visit, document: Document) -> Document:
     given = visit.http.query_params
     axis = given.get("axis") if given.get("axis") in AXES else "step"
-    latest = await visit.logged.latest(visit.workspace.key, document["name"])
+    after = given.get("after", "")
+    latest, more = await visit.logged.latest(visit.workspace.key, document["name"], after)
     return {
         "latest": latest,
+        "more_metrics": more,
+        "after": after,
         "axis": axis,
         "scale": given.get("scale", ""),
         "smooth": given.get("smooth", ""),
@@ -250,7 +260,7 @@ def _back(visit: Visit) -> Response:
 def _more(properties: Document, run: Document, happened: Sequence[Document]) -> Document:
     """Of a job's documents what its page shows above its tabs. `happened`: the last is the newest."""
     kept = part(properties, "properties")
-    services = part(properties, "services")
+    services = {name: one for name, one in part(properties, "services").items() if name not in ("Studio", "Tracking")}
     error = part(part(run, "error"), "error")
     return {
         "description": properties.get("description") or "",
@@ -266,13 +276,19 @@ def _more(properties: Document, run: Document, happened: Sequence[Document]) -> 
         "started": run.get("startTimeUtc"),
         "ended": run.get("endTimeUtc"),
         "error": error.get("message") or "",
+        "held": {"until": kept[HELD_UNTIL], "why": kept[HELD_WHY]} if HELD_UNTIL in kept else None,
         "waits": happened[-1].get("reason") if happened and properties["status"] in WAITING else None,
         "position": kept.get(POSITION),
         "priority": PRIORITIES[int(part(properties, "queueSettings").get("priority") or 2) - 1],
         "over": properties["status"] in ENDED,
         "notebook": str(kept.get(NOTEBOOK) or "").rpartition("/"),
-        "services": {name: one for name, one in services.items() if name not in ("Studio", "Tracking")},
+        "services": services,
+        "starting": any(one.get("status") == "Starting" for one in services.values()),  # which no change tells
     }
+
+
+def _child(run: Document) -> Document:
+    return {**run, "status": standing(run["status"], part(run, "properties").get(HELD_WHY))}
 
 
 def _ports(visit: Visit, properties: Mapping[str, Any], name: str, kind: str) -> list[Document]:

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from smalt.store.document import Document
 from smalt.studio.pages import job_columns
 from smalt.studio.pages.job_columns import KNOWN, Column
 from smalt.studio.pages.job_search import Asked, jobs_of
 from smalt.studio.pages.jobs import PAGE, STATUSES, TYPES, shown
+from smalt.studio.pages.many_jobs import MOST
 from smalt.studio.pages.views import of_list
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -23,6 +24,7 @@ from smalt.studio.visit import Visit
 
 CSV_MOST = 10_000  # rows
 _CSV_PAGE = 500
+_LOOKS_MOST = 5  # each at 2000 jobs, where the API filters
 _OFFERED_FROM, _OFFERED_MOST = 10, 200  # jobs whose metrics and parameters are offered as columns; how many of them
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would work out, of a text
 
@@ -53,6 +55,8 @@ async def show(visit: Visit) -> Response:
         statuses=STATUSES,
         types=TYPES,
         csv_most=CSV_MOST,
+        many_most=MOST,
+        of=visit.link("/jobs", **asked.chosen, view=asked.view, filter=asked.like),
         views=await of_list(visit, "jobs"),
     )
 
@@ -64,6 +68,17 @@ async def as_csv(visit: Visit) -> Response:
     first = await jobs_of(visit, asked, _CSV_PAGE)  # before it begins, what is refused can still be said
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="jobs.csv"'}
     return StreamingResponse(_lines(visit, asked, columns, first), 200, headers, "text/csv; charset=utf-8")
+
+
+async def names(visit: Visit) -> Response:
+    """`names` of the first jobs of the whole list, as many as are done with at once; `more`: there are others, too."""
+    asked = replace(Asked.of(visit.http.query_params), after="")
+    found, more = await jobs_of(visit, asked, MOST)
+    looks = 1
+    while more and len(found) < MOST and looks < _LOOKS_MOST:
+        further, more = await jobs_of(visit, replace(asked, after=more), MOST - len(found))
+        found, looks = [*found, *further], looks + 1
+    return JSONResponse({"names": [one["name"] for one in found], "more": more is not None}, headers=HEADERS)
 
 
 async def _lines(
@@ -122,4 +137,4 @@ async def _offered(visit: Visit, jobs: Sequence[dict[str, Any]]) -> list[str]:
     return [*KNOWN, *sorted(one for one in logged | tags if "," not in one)[:_OFFERED_MOST]]
 
 
-ROUTES = (get("/jobs", show), get("/jobs.csv", as_csv))
+ROUTES = (get("/jobs", show), get("/jobs.csv", as_csv), get("/jobs.json", names))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from smalt.arm.runs import HELD_WHY
 from smalt.store.document import part
 from smalt.studio.visit import Visit
 
@@ -14,6 +15,7 @@ VIEWS = {"": "ActiveOnly", "archived": "ArchivedOnly", "all": "All"}
 STATUSES = ("NotStarted", "Preparing", "Queued", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
             "Failed", "Canceled")  # fmt: skip
 TYPES = ("Command", "Pipeline", "Sweep")
+HELD = "Held"  # a status that pages alone have
 
 
 async def listed(visit: Visit, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
@@ -34,7 +36,7 @@ def shown(job: Mapping[str, Any]) -> dict[str, Any]:
         "id": str(job["id"]).lower(),
         "name": job["name"],
         "title": properties.get("displayName") or job["name"],
-        "status": properties["status"],
+        "status": standing(properties["status"], part(properties, "properties").get(HELD_WHY)),
         "type": properties["jobType"],
         "experiment": properties.get("experimentName") or "Default",
         "created": made["createdAt"],
@@ -44,3 +46,8 @@ def shown(job: Mapping[str, Any]) -> dict[str, Any]:
         "description": properties.get("description") or "",
         "tags": {name: value or "" for name, value in part(properties, "tags").items()},
     }
+
+
+def standing(status: str, why: str | None) -> str:
+    """A status as people read it: of what runs for the API and has failed (`why`), it is that its node is held."""
+    return HELD if status == "Running" and why else status

@@ -14,6 +14,7 @@ from smalt.arm.kind import NAME
 from smalt.studio.documents.job_form import pairs
 from smalt.studio.documents.written import Faulty
 from smalt.studio.pages import again
+from smalt.studio.pages.rehearsed import as_refused
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import post
@@ -23,6 +24,7 @@ MOST = 500
 _NAME = re.compile(NAME)
 _AT_ONCE = 4  # what one person asks for takes no more of the server
 CHOSEN = "job."  # how a form's field of a job begins
+DONE = "#done"  # at the end of the list's address: the choice that its script keeps (`static/many.js`) is over
 Act = Callable[[Visit, str], Awaitable[None]]
 
 
@@ -42,8 +44,9 @@ async def act(visit: Visit) -> Response:
         raise Refused(400, "UnknownVerb", f"Many jobs can be {', '.join(ACTS)}; not {verb[:40]!r}.")
     refused = await _each(visit, ACTS[verb], names)
     back = visit.fields.get("back", "")
+    back = (back if back.startswith(f"{ROOT}/") else visit.link("/jobs")) + DONE
     if not refused:
-        return RedirectResponse(back if back.startswith(f"{ROOT}/") else visit.link("/jobs"), 303, HEADERS)
+        return RedirectResponse(back, 303, HEADERS)
     return page("many_jobs.html", visit, 409, verb=verb, refused=refused, done=len(names) - len(refused), back=back)
 
 
@@ -78,7 +81,7 @@ async def _tag(visit: Visit, name: str) -> None:
     try:
         tags = pairs(visit.fields.get("tag", ""), "tag")
     except Faulty as error:
-        raise Refused(400, "NoTag", str(error)) from None
+        raise as_refused(error, "NoTag") from None
     if not tags:
         raise Refused(400, "NoTag", "Write the tag as NAME=VALUE.")
     await visit.api.patch(f"/history/v1.0{visit.workspace}/runs/{name}", {"tags": tags})

@@ -73,7 +73,7 @@ async def _made(visit: Visit, version: Document, found: Document) -> Document:
     given |= part(part(run, "properties"), "parameters")
     return {
         "name": name,
-        "metrics": await visit.logged.latest(visit.workspace.key, name),
+        "metrics": (await visit.logged.latest(visit.workspace.key, name))[0],
         "parameters": sorted((key, str(value)) for key, value in given.items())[:_PARAMETERS],
     }
 

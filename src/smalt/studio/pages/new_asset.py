@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from smalt.store.document import Document
 from smalt.studio.pages.assets import next_version
 from smalt.studio.pages.datastores import opening
+from smalt.studio.pages.rehearsed import segment
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import Page, get, post
@@ -76,10 +77,10 @@ async def _make(new: New, visit: Visit) -> Response:
     if not there or type_ not in new.types:
         raise Refused(400, "NothingChosen", "Choose files first: there is nothing to register.")
     if not name:
-        raise Refused(400, "NameMissing", f"The {new.one} needs a name.")
+        raise Refused.at("name", "NameMissing", f"The {new.one} needs a name.")
     version = fields.get("version", "").strip() or await next_version(visit, new.name, name)
     body: Document = {new.uri: uri, new.type: type_, "description": fields.get("description", "").strip()}
-    place = f"{visit.workspace}/{new.name}/{name}/versions/{version}"
+    place = f"{visit.workspace}/{new.name}/{segment('name', name)}/versions/{segment('version', version)}"
     await visit.api.put(place, {"properties": body}, headers={"if-none-match": "*"})
     tab = "files" if new is DATA else None
     return RedirectResponse(visit.link(f"/{new.name}/{quote(name)}/{quote(version)}", tab=tab), 303, HEADERS)

@@ -11,7 +11,8 @@ from smalt.store.document import Document
 from smalt.studio.documents import batch_deployment
 from smalt.studio.documents.written import Faulty, dump
 from smalt.studio.pages.new_endpoint import COLOURS, exists, name_for, newest
-from smalt.studio.platform_api import Refused
+from smalt.studio.pages.rehearsed import as_refused, segment
+from smalt.studio.platform_api import Refused, meaning
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
@@ -59,13 +60,17 @@ async def preview(visit: Visit) -> Response:
 async def make(visit: Visit) -> Response:
     """The endpoint, where it is not there, and the deployment. What is refused leaves no endpoint behind."""
     endpoint, deployment = _documents(visit)
+    for field, one in (("endpoint", endpoint), ("deployment", deployment)):
+        segment(field, one["name"])
     path, new = f"{visit.workspace}/batchEndpoints/{endpoint['name']}", {"if-none-match": "*"}
     made = not await exists(visit, path)
     if made:
-        await visit.api.put(path, {"location": "local", "properties": {"authMode": "AADToken"}}, headers=new)
+        with meaning(name="endpoint"):
+            await visit.api.put(path, {"location": "local", "properties": {"authMode": "AADToken"}}, headers=new)
     try:
         body = batch_deployment.sent(deployment, f"{visit.workspace}/computes")
-        await visit.api.put(f"{path}/deployments/{deployment['name']}", body, headers=new)
+        with meaning(name="deployment"):
+            await visit.api.put(f"{path}/deployments/{deployment['name']}", body, headers=new)
     except Refused:
         if made:
             await visit.api.delete(path)
@@ -88,7 +93,7 @@ def _documents(visit: Visit) -> tuple[Document, Document]:
     try:
         return batch_deployment.documents(visit.fields)
     except Faulty as error:
-        raise Refused(400, "InvalidForm", str(error)) from None
+        raise as_refused(error) from None
 
 
 ROUTES = (

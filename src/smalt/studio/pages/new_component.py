@@ -15,7 +15,7 @@ from smalt.studio.documents.fields import Sent, in_file
 from smalt.studio.documents.job_written import steps
 from smalt.studio.documents.written import Faulty, Written, dump, read
 from smalt.studio.pages.assets import next_version
-from smalt.studio.pages.rehearsed import rehearse
+from smalt.studio.pages.rehearsed import as_refused, rehearse, segment
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
@@ -55,7 +55,7 @@ async def preview(visit: Visit) -> Response:
         document = await _read(visit)
         await _ready(visit, document)
     except Faulty as error:
-        raise Refused(400, "InvalidComponent", str(error)) from None
+        raise as_refused(error, "InvalidComponent") from None
     yaml, code = dump(document.document), component_sent.sdk_code()
     file, command = "component.yml", "az ml component create"
     return page("making_preview.html", visit, yaml=yaml, code=code, file=file, command=command)
@@ -65,7 +65,7 @@ async def submit(visit: Visit) -> Response:
     try:
         ready, place = await _ready(visit, await _read(visit))
     except Faulty as error:
-        raise Refused(400, "InvalidComponent", str(error)) from None
+        raise as_refused(error, "InvalidComponent") from None
     for before, body in ready.before:
         await visit.api.put(f"{visit.workspace}/{before}", body)
     new = {"if-none-match": "*"}
@@ -83,11 +83,8 @@ async def _ready(visit: Visit, document: Written) -> tuple[Sent, str]:
     """What is sent, and the place of the version below the workspace. Raises Faulty, and Refused for a name."""
     ready = await _THREADS.run(component_sent.sent, document.document, visit.fields.get("code", ""))
     name, version = (str(document.document.get(one) or "") for one in ("name", "version"))
-    if "/" in name + version:
-        raise Refused(
-            400, "InvalidComponent", "A name and a version have letters, digits, dashes, underscores and dots."
-        )
-    return ready, f"components/{name}/versions/{version or await next_version(visit, 'components', name)}"
+    version = version or await next_version(visit, "components", segment("name", name))
+    return ready, f"components/{name}/versions/{segment('version', version)}"
 
 
 def _as_in_file(name: str, spec: Document) -> Document:

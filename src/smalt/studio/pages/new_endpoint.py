@@ -18,7 +18,8 @@ from smalt.studio.documents.written import dump
 from smalt.studio.pages.endpoint import deployment_of
 from smalt.studio.pages.endpoint_actions import whole
 from smalt.studio.pages.endpoints import shown
-from smalt.studio.platform_api import API_VERSION, Refused
+from smalt.studio.pages.rehearsed import segment
+from smalt.studio.platform_api import API_VERSION, Refused, meaning
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
@@ -74,14 +75,18 @@ async def preview(visit: Visit) -> Response:
 async def make(visit: Visit) -> Response:
     """The endpoint, where it is not there, and the deployment. What is refused leaves no endpoint behind."""
     endpoint, deployment = _documents(visit)
+    for field, one in (("endpoint", endpoint), ("deployment", deployment)):
+        segment(field, one["name"])
     path = f"{visit.workspace}/onlineEndpoints/{endpoint['name']}"
     new = not await exists(visit, path)
     if new:
         body: Document = {"location": "local", "properties": {"authMode": endpoint["auth_mode"]}}
-        await visit.api.put(path, body, headers={"if-none-match": "*"})
+        with meaning(name="endpoint"):
+            await visit.api.put(path, body, headers={"if-none-match": "*"})
     try:
         place = f"{path}/deployments/{deployment['name']}"
-        await visit.api.put(place, sent(deployment), headers={"if-none-match": "*"})
+        with meaning(name="deployment"):
+            await visit.api.put(place, sent(deployment), headers={"if-none-match": "*"})
     except Refused:
         if new:
             await visit.api.delete(path)
@@ -125,7 +130,7 @@ def _documents(visit: Visit) -> tuple[Document, Document]:
     given = {name: visit.fields.get(name, "").strip() for name in visit.fields}
     for name in ("endpoint", "deployment", *(() if given.get("script") else ("model",))):
         if not given.get(name):
-            raise Refused(400, "InvalidForm", f"{name}: this is missing.")
+            raise Refused.at(name, "InvalidForm", f"{name}: this is missing.")
     model = given.get("model", "")
     deployment: Document = {
         "$schema": "https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json",

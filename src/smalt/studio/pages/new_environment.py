@@ -11,7 +11,7 @@ from smalt.store.document import Document
 from smalt.studio.documents import environment_form
 from smalt.studio.documents.written import Faulty, dump
 from smalt.studio.pages.assets import next_version
-from smalt.studio.platform_api import Refused
+from smalt.studio.pages.rehearsed import as_refused, segment
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
@@ -47,7 +47,8 @@ async def submit(visit: Visit) -> Response:
     """`build`: it is built now, for jobs, and the page that comes has the log."""
     document, new = await _document(visit), {"if-none-match": "*"}
     version = document.get("version") or await next_version(visit, "environments", document["name"])
-    place = visit.workspace.child("environments", document["name"]).child("versions", version)
+    named = visit.workspace.child("environments", segment("name", document["name"]))
+    place = named.child("versions", segment("version", version))
     await visit.api.put(str(place), {"properties": environment_form.sent(document)}, headers=new)
     built = bool(visit.fields.get("build")) and not (await visit.api.get(f"{place}/builds"))["refused"]
     if built:
@@ -60,7 +61,7 @@ async def _document(visit: Visit) -> Document:
     try:
         return await _THREADS.run(environment_form.document, visit.fields)
     except Faulty as error:
-        raise Refused(400, "InvalidForm", str(error)) from None
+        raise as_refused(error) from None
 
 
 ROUTES = (

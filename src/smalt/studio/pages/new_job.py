@@ -19,7 +19,7 @@ from smalt.studio.documents.job_written import written
 from smalt.studio.documents.written import Faulty, Written, dump, read
 from smalt.studio.pages.again import job_at
 from smalt.studio.pages.assets import without_aliases
-from smalt.studio.pages.rehearsed import rehearse
+from smalt.studio.pages.rehearsed import as_refused, rehearse, segment
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
@@ -69,7 +69,7 @@ async def preview(visit: Visit) -> Response:
         if "yaml" in visit.fields:
             await _sent(visit, document)
     except Faulty as error:
-        raise Refused(400, "InvalidJob", str(error)) from None
+        raise as_refused(error, "InvalidJob") from None
     return page("job_preview.html", visit, yaml=dump(document.document), code=sdk_code(document.document))
 
 
@@ -101,7 +101,7 @@ async def submit(visit: Visit) -> Response:
     try:
         document = await _document(visit)
     except Faulty as error:
-        raise Refused(400, "InvalidJob", str(error)) from None
+        raise as_refused(error, "InvalidJob") from None
     return await _submitted(visit, document)
 
 
@@ -109,12 +109,14 @@ async def _submitted(visit: Visit, document: Written) -> Response:
     try:
         ready = await _sent(visit, document)
     except Faulty as error:
-        raise Refused(400, "InvalidJob", str(error)) from None
+        raise as_refused(error, "InvalidJob") from None
     name = str(document.document.get("name") or f"studio_{secrets.token_hex(5)}")
     for place, body in ready.before:
         await visit.api.put(f"{visit.workspace}/{place}", body)
     new = {"if-none-match": "*"}
-    await visit.api.put(f"{visit.workspace}/jobs/{name}", {"properties": ready.properties}, headers=new)
+    await visit.api.put(
+        f"{visit.workspace}/jobs/{segment('name', name)}", {"properties": ready.properties}, headers=new
+    )
     return RedirectResponse(visit.link(f"/jobs/{quote(name)}"), 303, HEADERS)
 
 
@@ -138,14 +140,14 @@ def _of_form(visit: Visit) -> Document:
     try:
         return job_form.document(visit.fields)
     except Faulty as error:
-        raise Refused(400, "InvalidForm", str(error)) from None
+        raise as_refused(error) from None
 
 
 def _of_notebook(visit: Visit) -> Document:
     try:
         return notebook_form.document(visit.fields)
     except Faulty as error:
-        raise Refused(400, "InvalidForm", str(error)) from None
+        raise as_refused(error) from None
 
 
 async def _form(visit: Visit, document: Document, name: str) -> Response:

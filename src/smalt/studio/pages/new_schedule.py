@@ -10,6 +10,7 @@ from smalt.store.document import Document
 from smalt.studio.documents import schedule_form
 from smalt.studio.documents.written import Faulty, dump
 from smalt.studio.pages.again import job_at
+from smalt.studio.pages.rehearsed import as_refused, segment
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
@@ -36,16 +37,16 @@ async def preview(visit: Visit) -> Response:
 async def submit(visit: Visit) -> Response:
     document = _document(visit)
     properties = schedule_form.sent(document, visit.fields["job"])
-    new = {"if-none-match": "*"}
-    await visit.api.put(f"{visit.workspace}/schedules/{document['name']}", {"properties": properties}, headers=new)
-    return RedirectResponse(visit.link(f"/schedules/{quote(document['name'])}"), 303, HEADERS)
+    new, name = {"if-none-match": "*"}, segment("name", document["name"])
+    await visit.api.put(f"{visit.workspace}/schedules/{name}", {"properties": properties}, headers=new)
+    return RedirectResponse(visit.link(f"/schedules/{quote(name)}"), 303, HEADERS)
 
 
 def _document(visit: Visit) -> Document:
     try:
         return schedule_form.document(visit.fields, visit.fields.get("job", ""))
     except Faulty as error:
-        raise Refused(400, "InvalidForm", str(error)) from None
+        raise as_refused(error) from None
 
 
 ROUTES = (

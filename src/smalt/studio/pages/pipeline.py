@@ -8,14 +8,15 @@ from typing import Any
 
 from smalt.store.document import Document
 from smalt.studio.layout import Box, arranged, edge
+from smalt.studio.pages.jobs import standing
 from smalt.studio.platform_api import Refused
 from smalt.studio.visit import Visit
 
 WIDTH, HEIGHT, EDGE, HEAD = 176.0, 46.0, 16.0, 30.0  # pixels: of a box; around and above what is in an opened one
 TITLE_MOST = 24  # characters in a box
 OPENED_MOST = 20
-_FIRST = ("Failed", "CancelRequested", "Canceled", "Running", "Finalizing", "Starting", "Preparing", "Queued",
-          "NotStarted", "Waiting", "Completed", "Skipped")  # fmt: skip
+_FIRST = ("Failed", "Held", "CancelRequested", "Canceled", "Running", "Finalizing", "Starting", "Preparing",
+          "Queued", "NotStarted", "Waiting", "Completed", "Skipped")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class _Picture:
 
 
 async def _steps(visit: Visit, job: str) -> list[Document]:
-    return (await visit.api.get(f"{visit.workspace}/jobs/{job}/steps"))["value"]
+    found = (await visit.api.get(f"{visit.workspace}/jobs/{job}/steps"))["value"]
+    return [{**one, "status": standing(one["status"], one["error"])} for one in found]
 
 
 def _rank(step: Document) -> int:

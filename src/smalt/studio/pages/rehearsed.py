@@ -1,4 +1,4 @@
-"""What somebody types, looked at by the platform before it is sent."""
+"""What somebody types: what is wrong with it, as is known here, and as the platform says before it is sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from smalt.store.document import Document
 from smalt.studio.documents.written import Fault, Faulty, target_path
 from smalt.studio.platform_api import Refused
 from smalt.studio.visit import Visit
+
+
+def as_refused(error: Faulty, code: str = "InvalidForm") -> Refused:
+    """What is wrong with a form or its text, by its fields."""
+    return Refused(400, code, str(error), [(".".join(one.path), one.message) for one in error.faults])
 
 
 async def rehearse(visit: Visit, named: Sequence[tuple[str, Document]]) -> None:
@@ -39,3 +44,10 @@ def _resource(kind: str, workspace: str, place: str, body: Document) -> Document
         "apiVersion": "2024-04-01",
         **body,
     }
+
+
+def segment(field: str, name: str) -> str:
+    """A name as it stands in a path of the API. Raises Refused: `/` would make another path of it."""
+    if "/" in name or name in (".", ".."):
+        raise Refused.at(field, "InvalidName", f"{field}: '{name[:80]}' is no name: letters, digits, '-', '_' and '.'.")
+    return name

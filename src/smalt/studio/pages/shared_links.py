@@ -44,7 +44,7 @@ async def make(visit: Visit) -> Response:
     """`page`, `resources` (ids with spaces between), `displayName` and `days` of the form."""
     given = visit.fields
     if given.get("days", "") not in map(str, DAYS):
-        raise Refused(400, "InvalidDays", f"A link is over in {', '.join(map(str, DAYS))} days.")
+        raise Refused.at("days", "InvalidDays", f"A link is over in {', '.join(map(str, DAYS))} days.")
     ends = datetime.fromtimestamp(moment(), UTC) + timedelta(days=int(given["days"]))
     properties = {
         "displayName": given.get("displayName", "").strip() or None,

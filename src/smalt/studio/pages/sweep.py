@@ -13,6 +13,7 @@ from smalt.arm.threads import Threads
 from smalt.store.document import Document
 from smalt.studio.importance import importance
 from smalt.studio.pages.compare import number_of
+from smalt.studio.pages.jobs import standing
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS
 from smalt.studio.routes import get
@@ -93,6 +94,7 @@ async def _trials(visit: Visit, name: str) -> dict[str, Any]:
         of = ranges.get((one["name"], metric))
         one["score"] = None if of is None else of.most if maximize else of.least
         one["best"] = one["name"] == found["best"]
+        one["status"] = standing(one["status"], one["error"])
 
     def rank(one: Document) -> tuple[bool, bool, float, int]:
         score = one["score"]

@@ -1,10 +1,13 @@
 /* global uPlot: of the page */
 // <s-chart src="…" label="loss" axis="step|time|relative" scale="|log" smooth="0.6" live data-job="id">: lines over one
-// axis; while `live`, drawn again. `optional`: without numbers it is not there.
+// axis, drawn when it is about to be seen, and while `live` again. `optional`: without numbers it is not there.
 import { smoothed } from "./smoothing.js";
+import { ticks } from "./ticks.js";
 
 const AGAIN_MS = 2000; // what runs log is told to nobody: it is looked at while somebody looks
 const PAUSE_MOST_MS = 60000; // where there is no answer
+const AHEAD = "100%"; // of a screen, above and below it: what may be seen next
+const AT_ONCE = 4; // charts that are read; the others wait for their turn
 const HEIGHT = 220;
 const COLOURS = ["--accent", "--bad", "--good", "--wait"];
 const ENDED = ["Completed", "Failed", "Canceled"];
@@ -12,6 +15,20 @@ const ENDED = ["Completed", "Failed", "Canceled"];
 // One point has no width: half a minute to each side of it in time, else one step.
 const padded = (least, most, timed) => (least == null || least < most ? [least, most] : [least - (timed ? 30 : 1), most + (timed ? 30 : 1)]);
 const said = (value) => (value == null ? "no number" : Number(value.toPrecision(6)));
+
+let busy = 0;
+const turns = [];
+async function inTurn(read) {
+  if (busy < AT_ONCE) busy += 1;
+  else await new Promise((go) => turns.push(go));
+  try {
+    await read();
+  } finally {
+    const next = turns.shift();
+    if (next) next();
+    else busy -= 1;
+  }
+}
 
 customElements.define("s-chart", class extends HTMLElement {
   connectedCallback() {
@@ -23,17 +40,19 @@ customElements.define("s-chart", class extends HTMLElement {
     this.append(title, this.place, this.said);
     this.sized = new ResizeObserver(() => this.plot?.setSize({ width: this.clientWidth, height: HEIGHT }));
     this.sized.observe(this);
-    this.seen = new IntersectionObserver(([{ isIntersecting }]) => {
-      if (isIntersecting && !this.inView && this.plot) this.look();
-      this.inView = isIntersecting;
-    });
+    this.seen = new IntersectionObserver((changes) => {
+      const [before, now] = [this.inView, changes.at(-1).isIntersecting];
+      this.inView = now;
+      if (now && !before) this.look();
+    }, { rootMargin: AHEAD });
     this.seen.observe(this);
     this.pause = this.usual = 1000 * this.getAttribute("again") || AGAIN_MS;
     this.heard = ({ detail }) => {
       if (detail.id === this.dataset.job && ENDED.includes(detail.to)) this.removeAttribute("live"), this.look();
     };
     document.addEventListener("smalt:change", this.heard);
-    this.look();
+    document.addEventListener("visibilitychange", this.shown = () => { if (!this.plot || this.hasAttribute("live")) this.look(); });
+    if (this.hasAttribute("optional")) this.look();
   }
 
   disconnectedCallback() {
@@ -41,23 +60,39 @@ customElements.define("s-chart", class extends HTMLElement {
     this.sized.disconnect();
     this.seen.disconnect();
     document.removeEventListener("smalt:change", this.heard);
+    document.removeEventListener("visibilitychange", this.shown);
     this.plot?.destroy();
+  }
+
+  /** Whether somebody looks, or (of what may not be there at all) nobody can yet. */
+  wanted() {
+    return this.isConnected && !document.hidden && (this.inView || (this.hasAttribute("optional") && !this.plot));
   }
 
   async look() {
     clearTimeout(this.timer);
-    if (!document.hidden && (this.inView || !this.plot)) {
-      try {
-        const answer = await fetch(this.getAttribute("src"));
-        if (!answer.ok) throw new Error(`${answer.status}`);
-        this.draw(await answer.json());
-        this.pause = this.usual;
-      } catch (error) {
-        this.pause = Math.min(2 * this.pause, PAUSE_MOST_MS);
-        this.said.textContent = `The values could not be read (${error.message}).`;
-      }
+    this.missed = true; // also by who asks while it is being read
+    if (this.looks) return;
+    this.looks = true;
+    while (this.missed) {
+      this.missed = false;
+      if (this.wanted()) await inTurn(() => this.read());
     }
+    this.looks = false;
     if (this.hasAttribute("live") && this.isConnected) this.timer = setTimeout(() => this.look(), this.pause);
+  }
+
+  async read() {
+    if (!this.wanted()) return; // its turn came late
+    try {
+      const answer = await fetch(this.getAttribute("src"));
+      if (!answer.ok) throw new Error(`${answer.status}`);
+      this.draw(await answer.json());
+      this.pause = this.usual;
+    } catch (error) {
+      this.pause = Math.min(2 * this.pause, PAUSE_MOST_MS);
+      this.said.textContent = `The values could not be read (${error.message}).`;
+    }
   }
 
   /** Who looks at a part of it, drawn out with the mouse, goes on to see that. */
@@ -91,7 +126,7 @@ customElements.define("s-chart", class extends HTMLElement {
     this.plot = new uPlot({
       width: this.clientWidth, height: HEIGHT,
       scales: { x: { time: axisName === "time", range: (_, least, most) => (span ? [Date.now() / 1000 - span, Date.now() / 1000] : padded(least, most, axisName === "time")) }, y: { distr: log ? 3 : 1 } },
-      axes: [axis(), { ...axis(), size: 64 }],
+      axes: [axis(), { ...axis(), size: 64, values: ticks }],
       series: [{ label: axisName === "relative" ? "seconds" : byTime ? "time" : "step" }, ...Object.keys(lines).map((label, at) => ({
         label, stroke: colour(COLOURS[at % COLOURS.length]), width: 2, points: { show: step.length < 60 },
       }))],

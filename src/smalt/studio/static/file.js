@@ -2,6 +2,7 @@
 // part of the page as HTML.
 const PIECE = 256 * 1024;
 const IMAGE_MOST = 64 * 1024 * 1024;
+const IMAGE_AT_ONCE = 8 * 1024 * 1024; // what is larger comes when somebody wants it
 const ROWS_MOST = 200;
 const COLUMNS_MOST = 50;
 const IMAGES = /\.(png|jpe?g|gif|webp|bmp)$/i;
@@ -47,9 +48,18 @@ customElements.define("s-file", class extends HTMLElement {
     image.alt = name;
     image.addEventListener("load", () => { this.said.textContent = `${image.naturalWidth} × ${image.naturalHeight}`; });
     image.addEventListener("error", () => { this.said.textContent = "It is no image that this browser can show."; });
-    this.said.textContent = "Comes …";
-    image.src = address;
-    this.append(image);
+    image.decoding = "async";
+    const bring = () => {
+      this.said.textContent = "Comes …";
+      image.src = address;
+      this.append(image);
+    };
+    const size = this.getAttribute("size");
+    if (size <= IMAGE_AT_ONCE) return bring();
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: `Show it (${Math.round(size / 1e6)} MB)` });
+    button.addEventListener("click", () => { button.remove(); bring(); });
+    this.append(button);
   }
 
   text(text) {

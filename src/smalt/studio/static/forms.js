@@ -1,5 +1,7 @@
-// <form data-stays> is sent by a script: what was typed stays on the page where the platform refuses it.
+// <form data-stays> is sent by a script: what was typed stays on the page where the platform refuses it, with the reason at
+// its end and, as far as it is of fields, at these.
 import { check } from "./session.js";
+import { right, wrong } from "./wrong.js";
 
 document.addEventListener("submit", async (event) => {
   const form = event.target;
@@ -9,6 +11,7 @@ document.addEventListener("submit", async (event) => {
   button?.setAttribute("disabled", "");
   form.setAttribute("data-sent", ""); // it stays where the part of the page that it is in comes anew
   say(form, "");
+  right(form);
   try {
     let answer = await send(form, event.submitter);
     if (isJson(answer) && (await answer.clone().json()).code === "WrongForm" && await check()) answer = await send(form, event.submitter);
@@ -21,6 +24,7 @@ document.addEventListener("submit", async (event) => {
       const found = await answer.json();
       if (found.to) return void location.assign(found.to);
       say(form, found.message, found.code);
+      wrong(form, found.fields ?? [])?.focus();
       if (found.code === "NoSession") await check();
     }
   } catch {

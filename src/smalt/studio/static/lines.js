@@ -1,6 +1,7 @@
 /* global uPlot: of the page */
 // <s-lines src="…" label="loss" axis="|relative|time" scale="|log" smooth="0.6">: one metric of many jobs, a line for each.
 import { smoothed } from "./smoothing.js";
+import { ticks } from "./ticks.js";
 
 const HEIGHT = 300;
 const NAMED = 12; // with more lines than that the legend says nothing
@@ -40,7 +41,7 @@ customElements.define("s-lines", class extends HTMLElement {
       width: this.clientWidth - 16, height: HEIGHT,
       legend: { show: lines.length <= NAMED },
       scales: { x: { time: axis === "time" }, y: { distr: log ? 3 : 1 } },
-      axes: [{ ...line(), label: { relative: "seconds", time: "" }[axis] ?? "step", labelSize: 18 }, { ...line(), size: 64 }],
+      axes: [{ ...line(), label: { relative: "seconds", time: "" }[axis] ?? "step", labelSize: 18 }, { ...line(), size: 64, values: ticks }],
       focus: { alpha: 0.2 },
       cursor: { focus: { prox: 24 } },
       hooks: { setSeries: [(plot, at) => this.tell(lines[at - 1], at, plot)] },

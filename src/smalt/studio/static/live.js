@@ -6,6 +6,7 @@ import { check, over } from "./session.js";
 const { feed, cursor } = document.body.dataset;
 const PAUSE_MS = 500; // between two looks at the same page, unless it says more
 const LOOK = "smalt-look"; // the header of what nobody asked for
+const HELD = /^Held until /; // what is said of a job that has failed and keeps its node: its state stays
 const meanwhile = new Map(); // states by id, said while a part of the page is being asked for: what comes may be older
 let asked = 0;
 let leave = () => {};
@@ -24,9 +25,10 @@ function showState(id, state) {
 
 function show(change) {
   const id = change.resourceId.toLowerCase();
-  if (change.to) {
-    showState(id, change.to);
-    if (asked) meanwhile.set(id, change.to);
+  const to = HELD.test(change.reason) ? "Held" : change.to;
+  if (to) {
+    showState(id, to);
+    if (asked) meanwhile.set(id, to);
   }
   document.dispatchEvent(new CustomEvent("smalt:change", { detail: { ...change, id } }));
   const live = document.getElementById("live");

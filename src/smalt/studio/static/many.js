@@ -1,38 +1,97 @@
-// <s-many> around a list whose rows begin with a checkbox: the choice, told and made with mouse and keyboard. Shift and a
-// click choose a range; up and down (or k and j) move through the rows, space or x chooses, Enter opens. What is chosen
-// stays so when the list comes anew, as far as it is in it.
+// <s-many data-kept="KEY" data-most="500"> around a list whose rows begin with a checkbox: the choice, told and made with
+// mouse and keyboard. Shift and a click choose a range; up and down (or k and j) move through the rows, space or x chooses,
+// Enter opens. What is chosen stays so on the other pages of the same list (`data-of` of #list says which that is), when
+// it comes anew, and for who comes back to it in this tab; a filter keeps what it shows. `#done`: it was done, and is over.
+const DONE = "#done";
+
 customElements.define("s-many", class extends HTMLElement {
   connectedCallback() {
+    this.chosen = new Set(this.kept());
+    if (location.hash === DONE) {
+      this.chosen.clear();
+      history.replaceState(history.state, "", location.pathname + location.search);
+    }
     this.addEventListener("change", ({ target }) => {
-      if (target.matches(".every")) for (const one of this.boxes()) one.checked = target.checked;
+      if (target.matches(".every")) for (const one of this.boxes()) this.choose(one, target.checked);
+      else if (target.matches("tbody input[type=checkbox]")) this.choose(target, target.checked);
       this.tell();
     });
-    this.addEventListener("click", (event) => {
-      if (!event.target.matches("td .tick, td.tick input")) return;
-      const boxes = this.boxes();
-      const [at, last] = [boxes.indexOf(event.target), boxes.findIndex((one) => one.name === this.last)];
-      if (event.shiftKey && last >= 0) {
-        for (const one of boxes.slice(Math.min(at, last), Math.max(at, last) + 1)) one.checked = event.target.checked;
-      }
-      this.last = event.target.name; // also of a list that comes anew
-      this.tell();
-    });
+    this.addEventListener("click", (event) => this.click(event));
     this.addEventListener("keydown", (event) => this.key(event));
-    document.addEventListener("htmx:beforeSwap", this.swapping = () => { this.chosen = new Set(this.boxes().filter((one) => one.checked).map((one) => one.name)); });
-    document.addEventListener("htmx:afterSwap", this.swapped = () => {
-      for (const one of this.boxes()) one.checked ||= Boolean(this.chosen?.has(one.name));
-      this.tell();
-    });
-    this.tell();
+    this.closest("form").addEventListener("formdata", ({ formData }) => { for (const name of this.chosen) formData.set(name, "on"); });
+    document.addEventListener("htmx:afterSwap", this.swapped = () => this.show());
+    this.show();
   }
 
   disconnectedCallback() {
-    document.removeEventListener("htmx:beforeSwap", this.swapping);
     document.removeEventListener("htmx:afterSwap", this.swapped);
   }
 
   boxes() {
     return [...this.querySelectorAll("tbody input[type=checkbox]")];
+  }
+
+  list() {
+    return this.querySelector("#list").dataset.of;
+  }
+
+  kept() {
+    this.of = this.list();
+    try {
+      const { of, names } = JSON.parse(sessionStorage.getItem(this.dataset.kept));
+      return of === this.of ? names : [];
+    } catch { // nothing is, or by somebody else
+      return [];
+    }
+  }
+
+  choose(box, on) {
+    box.checked = on;
+    this.chosen[on ? "add" : "delete"](box.name);
+  }
+
+  /** What is there now, as it is chosen. */
+  show() {
+    const boxes = this.boxes();
+    if (this.of !== this.list()) this.chosen = new Set(boxes.map(({ name }) => name).filter((name) => this.chosen.has(name)));
+    this.of = this.list();
+    for (const one of boxes) one.checked = this.chosen.has(one.name);
+    this.tell();
+  }
+
+  click(event) {
+    if (event.target.matches(".none")) {
+      this.chosen.clear();
+      return void this.show();
+    }
+    if (event.target.matches(".all-of-it")) return void this.chooseAll(event.target);
+    if (!event.target.matches("td .tick, td.tick input")) return;
+    const boxes = this.boxes();
+    const [at, last] = [boxes.indexOf(event.target), boxes.findIndex((one) => one.name === this.last)];
+    if (event.shiftKey && last >= 0) {
+      for (const one of boxes.slice(Math.min(at, last), Math.max(at, last) + 1)) this.choose(one, event.target.checked);
+    } else this.choose(event.target, event.target.checked);
+    this.last = event.target.name; // also of a list that comes anew
+    this.tell();
+  }
+
+  /** All of the list, as far as many are done with at once. */
+  async chooseAll(button) {
+    button.disabled = true;
+    const of = this.of;
+    try {
+      const answer = await fetch(button.dataset.names, { headers: { "smalt-form": "1" } });
+      const { names, more, message } = await answer.json();
+      if (of !== this.of) return;
+      if (!names) throw new Error(message);
+      this.chosen = new Set(names.map((name) => `job.${name}`));
+      this.said = more ? `, the first of the list: no more are done with at once` : "";
+      this.show();
+    } catch (error) {
+      this.querySelector(".count").textContent = `Not chosen: ${error.message}`;
+    } finally {
+      button.disabled = false;
+    }
   }
 
   key(event) {
@@ -56,13 +115,19 @@ customElements.define("s-many", class extends HTMLElement {
   }
 
   tell() {
-    const boxes = this.boxes();
-    const chosen = boxes.filter((one) => one.checked).length;
+    const [boxes, most, all] = [this.boxes(), Number(this.dataset.most), this.chosen.size];
+    const here = boxes.filter((one) => one.checked).length;
+    sessionStorage.setItem(this.dataset.kept, JSON.stringify({ of: this.of, names: [...this.chosen] }));
+    if (all < most) this.said = "";
     const group = this.querySelector(".many");
     if (!group) return;
-    group.querySelector(".count").textContent = chosen ? `${chosen} chosen` : "Choose jobs:";
-    for (const one of group.querySelectorAll("button")) one.disabled = !chosen;
+    const more = all > most ? `; at most ${most} at once` : this.said ?? "";
+    group.querySelector(".count").textContent = all ? `${all} chosen${all > here ? `, ${all - here} on other pages` : ""}${more}` : "Choose jobs:";
+    for (const one of group.querySelectorAll("button:not(.none, .all-of-it)")) one.disabled = !all || all > most;
+    group.querySelector(".none").hidden = !all;
+    const rest = group.querySelector(".all-of-it");
+    if (rest) rest.hidden = !here || here < boxes.length || all >= most;
     const every = this.querySelector(".every");
-    [every.checked, every.indeterminate] = [chosen > 0 && chosen === boxes.length, chosen > 0 && chosen < boxes.length];
+    [every.checked, every.indeterminate] = [here > 0 && here === boxes.length, here > 0 && here < boxes.length];
   }
 });

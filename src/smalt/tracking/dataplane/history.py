@@ -37,7 +37,7 @@ from smalt.arm.listing import Paging, next_link
 from smalt.arm.platform import Platform
 from smalt.arm.ports import NotReady, Principal
 from smalt.arm.router import Authenticate, Authorize, guarded, read_json
-from smalt.arm.runs import JOBS, JobRuns, described, run_type
+from smalt.arm.runs import JOBS, SHOWN_ONLY, JobRuns, described, held, run_type
 from smalt.arm.threads import Threads
 from smalt.arm.validation import Properties
 from smalt.auth.shared_links import signed_for
@@ -84,7 +84,8 @@ class _Changes(Properties):
         for field, given in (("tags", self.tags), ("properties", self.properties)):
             if given is not None:
                 both = {**(properties.get(field) or {}), **given}
-                changed[field] = {key: value for key, value in both.items() if value is not None}
+                kept = {key: value for key, value in both.items() if value is not None}
+                changed[field] = {key: value for key, value in kept.items() if key not in SHOWN_ONLY}
         return changed
 
 
@@ -196,7 +197,7 @@ class HistoryApp:
             "lastModifiedUtc": timestamp(row.changed_at),
             "lastModifiedBy": {"userName": row.changed_by},
             "tags": properties.get("tags") or {},
-            "properties": properties.get("properties") or {},
+            "properties": {**(properties.get("properties") or {}), **held(row)},
             "runType": run_type(row),
             "outputs": {
                 name: {

@@ -56,11 +56,13 @@ def history(
     return [(None if is_nan else value, at, step) for value, is_nan, at, step in rows]
 
 
-def latest(connection: Connection, run_id: str) -> list[tuple[str, float | None, int]]:
-    """(name, value, step) of the last that the run logged of each metric, in alphabetical order, at most a hundred."""
+def latest(connection: Connection, run_id: str, after: str, most: int) -> list[tuple[str, float | None, int]]:
+    """(name, value, step) of the last that the run logged of each metric, by name, those behind `after`."""
     table = schema.latest_metrics
-    query = select(table.c.key, table.c.value, table.c.is_nan, table.c.step).where(table.c.run_uuid == run_id)
-    rows = connection.execute(query.order_by(table.c.key).limit(_NAMES_MOST))
+    query = select(table.c.key, table.c.value, table.c.is_nan, table.c.step).where(
+        table.c.run_uuid == run_id, table.c.key > after
+    )
+    rows = connection.execute(query.order_by(table.c.key).limit(most))
     return [(name, None if is_nan else value, step) for name, value, is_nan, step in rows]
 
 

@@ -125,10 +125,15 @@ class MlflowTracking:
         with self.database.read() as connection:
             return logged.names(connection, list(naming.run_ids(connection, workspace, names).values()))
 
-    def latest_metrics(self, workspace: str, name: str) -> Sequence[tuple[str, float | None, int]]:
-        """(name, value, step) of the last of each metric; value None: no number. Raises NotReady."""
+    def latest_metrics(
+        self, workspace: str, name: str, after: str = "", most: int = 100
+    ) -> Sequence[tuple[str, float | None, int]]:
+        """(name, value, step) of the last of each metric, by name, those behind `after`; value None: no number.
+
+        Raises NotReady.
+        """
         with self.database.read() as connection:
-            return logged.latest(connection, naming.run_id(connection, workspace, name))
+            return logged.latest(connection, naming.run_id(connection, workspace, name), after, most)
 
     def metric_points(
         self, workspace: str, name: str, metric: str, most: int

@@ -52,7 +52,7 @@ class Kernel:
 
 
 def wanted(platform: Platform, row: Row) -> list[Kernel]:
-    """Reads the database; the newest first."""
+    """Reads the database; the newest first. What is shipped has several names; it is one kernel, by the shortest."""
     workspace, now = ResourceId.parse(row.written).workspace, platform.clock()
     own, found = part(part(row.spec, OURS), "plan").get("key"), dict[str, Kernel]()
     with platform.database.read() as connection:
@@ -60,9 +60,13 @@ def wanted(platform: Platform, row: Row) -> list[Kernel]:
         rows = pages.page(connection, _VERSIONS, "", most=_LOOKED_AT, prefix=prefix).rows
         named = [one for one in rows if not one.properties.get("isAnonymous")]
         specs = [(one, _specified(connection, one, workspace, now)) for one in named]
-    for one, spec in specs:
+    shipped = set[str]()  # keys of what is built
+    for one, spec in sorted(specs, key=lambda each: len(each[1].name) if each[1] and each[1].curated else 0):
         if len(found) < MOST and spec and (kernel := _kernel(platform, one, spec)) and kernel.plan.key != own:
+            if spec.curated and kernel.plan.key in shipped:
+                continue
             found.setdefault(kernel.name, kernel)
+            shipped |= {kernel.plan.key} if spec.curated else set()
     return list(found.values())
 
 

@@ -68,7 +68,7 @@ def _step(graph: Graph, step: Step, progress: Progress, job: str | None, rows: M
         "startTime": timestamp(status.started_at) if status.started_at else None,
         "endTime": timestamp(status.ended_at) if status.ended_at else None,
         "reusedFrom": part(row.properties, "properties").get(REUSED_FROM) if row else None,
-        "error": (status.error or {}).get("message"),
+        "error": (status.error or {}).get("message") or status.held.get("why"),
     }
 
 

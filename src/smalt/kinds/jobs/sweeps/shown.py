@@ -48,7 +48,7 @@ def _trial(number: int, row: Row, early: bool) -> Document:
         "endedEarly": early,
         "startTime": timestamp(status.started_at) if status.started_at else None,
         "endTime": timestamp(status.ended_at) if status.ended_at else None,
-        "error": (status.error or {}).get("message"),
+        "error": (status.error or {}).get("message") or status.held.get("why"),
     }
 
 
