@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
 
 from live.platform import Platform
 from live.tools import wanting
 
+PATIENCE_MS = 40_000  # where others keep the machine busy
+expect.set_options(timeout=PATIENCE_MS)  # a context's own default is not that of `expect`, which is 5 s
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # headless as root, without calls to anywhere but the page; workers do not see that a context ignores certificates
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -38,7 +40,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(ignore_https_errors=True)
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context.new_page()
     context.close()
 
@@ -57,7 +59,7 @@ def session(platform: Platform, browser: Browser) -> StorageState:
 def studio(platform: Platform, browser: Browser, session: StorageState) -> Iterator[Page]:
     """Signed in. At the end nothing may have been wrong, nor asked of another host."""
     context = browser.new_context(ignore_https_errors=True, storage_state=session)
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(PATIENCE_MS)
     page, wrong = context.new_page(), list[str]()
     page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))

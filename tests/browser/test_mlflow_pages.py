@@ -21,4 +21,4 @@ def test_a_job_opens_its_run_in_mlflow(platform: Platform, studio: Page) -> None
     page.get_by_role("link", name="In MLflow").click()
     expect(page).to_have_title(re.compile("MLflow"))  # the page it opens with may come first
     expect(page.get_by_text("a run with a face").first).to_be_visible()
-    assert "/runs/seen-in-mlflow" in page.url
+    expect(page).to_have_url(re.compile("/runs/seen-in-mlflow"))

@@ -66,7 +66,8 @@ def test_a_folder_goes_to_a_datastore_and_nothing_in_it_runs(platform: Platform,
     files.get_by_role("link", name="deep/").click()
     files.get_by_role("link", name="a #1 ü.txt", exact=True).click()
     expect(studio.get_by_label("Text")).to_have_text("Größe")
-    assert "path=fresh" in studio.url and not studio.title().startswith("ran")
+    expect(studio).to_have_url(re.compile("path=fresh"))
+    assert not studio.title().startswith("ran")
     studio.get_by_text("Upload into this folder").click()
     again = folder / "deep/a #1 ü.txt"
     studio.get_by_label("Choose files").set_input_files(again)

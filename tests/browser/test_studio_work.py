@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_jobs_are_found_by_a_metric_chosen_by_keyboard_and_compared(
     studio.get_by_label("Metrics and parameters").fill("metrics.auc > 0.75")
     studio.get_by_role("button", name="Find", exact=True).click()
     expect(rows).to_have_count(2)
-    assert "filter=metrics.auc" in studio.url
+    expect(studio).to_have_url(re.compile(r"filter=metrics\.auc"))
     studio.locator(".every").focus()
     studio.keyboard.press("ArrowDown")
     studio.keyboard.press("x")

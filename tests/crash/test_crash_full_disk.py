@@ -141,7 +141,7 @@ def test_a_delete_on_a_full_disk_works_with_the_reserve(disk: Path) -> None:
 
 def test_a_job_that_fills_the_disk_ends_and_nothing_else_fails(image: Path) -> None:
     with Platform(image / "root").started() as platform:
-        platform.submit("modest", "for i in $(seq 600); do echo $i; sleep 0.1; done")
+        platform.submit("modest", "for i in $(seq 6000); do echo $i; sleep 0.1; done")
         platform.wait_for("modest", "Running", timeout_s=120)
         platform.submit("greedy", "while head -c 4M /dev/zero >> fill; do :; done; sleep 300")
         least, uploads = free_mib(image), 0

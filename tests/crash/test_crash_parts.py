@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -14,6 +13,7 @@ import requests
 
 from live.marks import Marks
 from live.platform import HOME, Platform, eventually
+from live.processes import alive
 from live.serving import Endpoint, Load
 
 pytestmark = pytest.mark.e2e
@@ -79,13 +79,6 @@ def process_of(platform: Platform, mark: str) -> int:
     return json.loads((folder / "state.json").read_text())["pid"]
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_a_replica_is_replaced_and_no_request_is_lost(platform: Platform, endpoint: Endpoint) -> None:
     with Load(endpoint) as load:
         eventually(lambda: len(load.tasks) == 2, "answers of both replicas")
@@ -116,9 +109,7 @@ def test_a_deployment_in_progress_goes_on(platform: Platform, endpoint: Endpoint
 
 def test_everything_at_once_and_the_endpoint_is_back(platform: Platform, endpoint: Endpoint) -> None:
     before = serving(platform)
-    for name in ("supervisor", "server", "envoy", "mlflow"):
-        if pid := platform.pid(name):
-            os.kill(pid, signal.SIGKILL)
+    platform.kill_all()
     platform.up()
     eventually(lambda: endpoint.ask().ok, "an answer", 30)
     assert serving(platform) == before, "the replicas were adopted, not started again"

@@ -96,10 +96,10 @@ def test_a_cancel_at_one_ends_what_runs_at_the_other(servers: Pair) -> None:
 
 
 def test_each_time_of_a_schedule_has_one_job(servers: Pair) -> None:
-    at = int(time.time()) + 4
+    job = {"jobType": "Command", "command": "true", "environmentId": servers.a.ensure_environment()}
+    at = int(time.time()) + 6
     start = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     trigger = {"triggerType": "Recurrence", "frequency": "Day", "interval": 1, "startTime": start}
-    job = {"jobType": "Command", "command": "true", "environmentId": servers.a.ensure_environment()}
     names = [f"fires-{number}" for number in range(4)]
     for number, name in enumerate(names):
         properties = {"trigger": trigger, "action": {"actionType": "CreateJob", "jobDefinition": job}}

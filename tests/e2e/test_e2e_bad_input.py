@@ -223,7 +223,7 @@ def test_a_path_that_climbs_out_of_a_container_writes_nothing(platform: Platform
     head = f"PUT {target} HTTP/1.1\r\nx-ms-version: 2021-12-02\r\nx-ms-blob-type: BlockBlob\r\nContent-Length: 3"
     status, _ = raw_request(platform.port, Path(platform.ca), head, b"out")
     container = platform.root / "blobs" / account.name / account.container
-    outside = [path for path in platform.root.rglob("escaped.txt") if container not in path.parents]
+    outside = [one for one in platform.files() if one.name == "escaped.txt" and container not in one.parents]
     assert not outside, outside
     assert not Path("/etc/escaped.txt").exists()
     if status == 201:  # taken as an ordinary name below the container
@@ -285,8 +285,13 @@ def test_traffic_that_cannot_be(platform: Platform) -> None:
 
 def test_a_log_is_readable_within_a_second_of_the_print(platform: Platform) -> None:
     """The client itself looks only every few seconds; this is the service's part."""
-    command = "python -uc \"import time; print('first'); time.sleep(1); print('printed', time.time()); time.sleep(3)\""
+    command = 'python -uc "import time\nfor _ in range(5): time.sleep(0.6); print(time.time())\ntime.sleep(1)"'
     assert platform.submit("live", command).status_code == 201
-    text = eventually(lambda: "printed " in (log := platform.job_log("live")) and log, "the print", 60, 0.05)
-    assert time.time() - float(text.split("printed ")[1].split()[0]) < 1.0
+    late: list[float] = []
+    for count in range(1, 6):
+        said = eventually(
+            lambda count=count: len(log := platform.job_log("live").split()) >= count and log, "a print", 60
+        )
+        late.append(time.time() - float(said[count - 1]))
+    assert sorted(late)[2] < 1.0, f"by the median: {late}"
     platform.wait_for("live", "Completed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -48,7 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield one
     for process in psutil.process_iter(["cmdline"]):
         if str(one) in " ".join(process.info["cmdline"] or ()):
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @pytest.fixture
@@ -121,6 +123,13 @@ def shells(words: str) -> list[psutil.Process]:
     return found
 
 
+def tell(found: list[psutil.Process]) -> None:
+    """SIGUSR1. What a shell forks looks like it until it has become its program, or has ended."""
+    for one in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(signal.SIGUSR1)
+
+
 def test_jobs_run_and_their_nodes_are_made_and_ended(attached: Platform, ray: RayCluster, folder: Path) -> None:
     platform = attached
     assert not ray.groups() and nodes(platform) == []
@@ -164,8 +173,7 @@ def test_a_job_goes_on_while_its_actor_and_then_the_server_are_killed(
     platform.wait_until_it_answers()
     ticks = platform.job_log("long").count("tick")
     printed(platform, "long", f"tick {ticks + 5}\n")
-    for one in shells("trap over=1"):
-        one.send_signal(signal.SIGUSR1)
+    tell(shells("trap over=1"))
     platform.wait_for("long", "Completed", timeout_s=120)
     (left,) = platform.root.glob("blobs/**/long.txt")
     lines = [line for line in platform.job_log("long").splitlines() if line.startswith("tick")]
@@ -179,7 +187,7 @@ def test_a_job_is_lost_with_its_ray_node(attached: Platform, ray: RayCluster, fo
     node = next(one for one in ray.machines if one.node_id == actor(ray)["node_id"])
     ray.kill(node)
     begun = time.monotonic()
-    eventually(lambda: nodes(platform)[0]["nodeState"] == "unusable", "its node being away", 10)
+    eventually(lambda: nodes(platform)[0]["nodeState"] == "unusable", "its node being away", 30)
     print(f"   seen after {time.monotonic() - begun:.1f} s")
     platform.wait_for("doomed", "Failed", timeout_s=150)
     assert "Node 'rays-" in platform.job_error("doomed")
@@ -230,8 +238,7 @@ def test_a_head_that_the_platform_starts_outlives_it_with_its_jobs(platform: Pla
     platform.up()
     ticks = platform.job_log("own").count("own")
     printed(platform, "own", f"own {ticks + 5}\n")
-    for one in shells("echo own $i"):
-        one.send_signal(signal.SIGUSR1)
+    tell(shells("echo own $i"))
     platform.wait_for("own", "Completed", timeout_s=60)
     done = platform.smalt("down", "--all")
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,6 @@ dialled.stop_node()        the node service ends, what it runs goes on; start_no
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from live.ports import free_port
 from smalt.agent.wire import Head
 from smalt.auth.certificates import dial, ensure_certificates, sign
 from smalt.auth.keyring import Keyring
@@ -50,15 +50,13 @@ HEARTBEAT_S = 0.5
 
 
 class Dialled:
-    def __init__(self, root: Path, finder: Finder, lost_after_s: float = 300, node: str = "far-1") -> None:
-        self.root, self.node, self.finder, self.lost_after_s = root, node, finder, lost_after_s
+    def __init__(self, root: Path, finder: Finder, node: str = "far-1") -> None:
+        self.root, self.node, self.finder = root, node, finder
         self.database = Database(f"sqlite:///{root / 'server.db'}")
         migrate(self.database)
         with self.database.write() as connection:
             _, self.token = nodes.add(connection, node, COMPUTE, {}, time.time())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         accounts = Accounts(self.database, Keyring(Settings(root / "keys")))
         store = FolderStore(root / "blobs")
         self.blobs = BlobService(accounts, store, store.staging)
@@ -79,7 +77,7 @@ class Dialled:
 
     def start_server(self) -> None:
         dialled = partial(dial, self.authority)
-        self.remote = RemoteEngine(self.database, time.time, self.lost_after_s, dial=dialled)
+        self.remote = RemoteEngine(self.database, time.time, 300, dial=dialled)
         self.engine = Engines(LocalEngine(Settings(self.root / "own"), self.finder, nursery=False), self.remote)
         config = uvicorn.Config(
             NodesApp(self.remote, lambda: self.blobs, self.own, partial(sign, self.authority), self.packs, HEARTBEAT_S),

@@ -23,6 +23,8 @@ import requests
 
 from live.clients import clean_environment
 from live.ports import free_port
+from live.processes import alive
+from smalt.agent.processes import kill_and_wait
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
 
 Value = TypeVar("Value")
@@ -112,6 +114,11 @@ class Platform:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    def kill_all(self) -> None:
+        """`kill -9` of the supervisor and all its programs, at one moment; returns when they are gone."""
+        pids = [self.pid(name) for name in ("supervisor", "server", "envoy", "mlflow")]
+        kill_and_wait(pid for pid in pids if pid)
+
     def restarted(self, name: str, before: int, timeout_s: float = 40) -> int:
         """Wait until the program runs under another process id, and return that. Repeated deaths delay it up to 15 s."""
         return eventually(lambda: (now := self.pid(name)) and now != before and now, f"{name} again", timeout_s, 0.02)
@@ -140,12 +147,19 @@ class Platform:
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.pid == own or process.status() == psutil.STATUS_ZOMBIE:
+                if process.pid == own or not alive(process.pid):
                     continue
                 command = " ".join(process.cmdline())
                 if marker in command or process.cwd().startswith(marker):
                     found.append(process)
         return found
+
+    def files(self, below: str = "") -> Iterator[Path]:
+        """Its plain files, as they come and go while it runs: some may be gone by the time that they are read."""
+        for folder, _, names in os.walk(self.root / below):
+            for path in (Path(folder, name) for name in names):
+                if path.is_file() and not path.is_symlink():
+                    yield path
 
     def agents(self) -> dict[str, dict[str, Any]]:
         """The state file of each task that an agent looks after or looked after, by the task's name."""
@@ -281,9 +295,14 @@ class Platform:
 
 
 def eventually(check: Callable[[], Value | None], what: str, timeout_s: float = 30, pause_s: float = 0.05) -> Value:
-    """What `check` returns once that is true. `pause_s` between looks; AssertionError after `timeout_s`."""
+    """What `check` returns once that is true. `pause_s` between looks.
+
+    AssertionError where it is not true in a look that began after `timeout_s`: one that took long is not the last.
+    """
     deadline = time.monotonic() + timeout_s
-    while not (value := check()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
+    while True:
+        last = time.monotonic() >= deadline
+        if value := check():
+            return value
+        assert not last, f"waited {timeout_s:g} s for {what}"
         time.sleep(pause_s)
-    return value

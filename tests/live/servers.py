@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +156,9 @@ class Pair(Servers):
         """On which of the two a job has a task now."""
         for one in self.both:
             for path in one.root.glob("tasks/job-*/task.json"):
-                if path.exists() and json.loads(path.read_text())["owner"].endswith(f"/jobs/{job}".lower()):
-                    return one
+                with suppress(FileNotFoundError):  # it is being removed
+                    if json.loads(path.read_text())["owner"].endswith(f"/jobs/{job}".lower()):
+                        return one
         return None
 
     def wait_until_it_runs(self, job: str) -> Platform:

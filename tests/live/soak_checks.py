@@ -42,7 +42,7 @@ def check_nothing_is_left(servers: Servers, jobs: Sequence[str]) -> None:
         _none(lambda one=one: list(one.root.glob("tasks/*job-*")), f"task of a job on {one.root}")
     _none(lambda: _processes(jobs), "process of a job")
     for one in servers.all:
-        _none(lambda one=one: [p.cwd() for p in one.processes() if "/tasks/job-" in p.cwd()], "agent of a job")
+        _none(lambda one=one: _agents(one), "agent of a job")
 
 
 def _none(left: Callable[[], Sequence[Any]], what: str) -> None:
@@ -55,6 +55,15 @@ def _none(left: Callable[[], Sequence[Any]], what: str) -> None:
     with contextlib.suppress(AssertionError):
         eventually(is_gone, what, 60, 0.2)
     assert not last, f"there is a {what}: {last}"
+
+
+def _agents(platform: Platform) -> list[str]:
+    """Where those stand that look after a job's task."""
+    found: list[str] = []
+    for process in platform.processes():
+        with contextlib.suppress(psutil.Error):
+            found.append(process.cwd())
+    return [one for one in found if "/tasks/job-" in one]
 
 
 def _processes(jobs: Sequence[str]) -> list[str]:

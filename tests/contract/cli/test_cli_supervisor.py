@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from live.processes import alive
 from smalt.cli.program import restart_delay_s
 from smalt.cli.supervisor import View, read_view
 from smalt.cli.watch import memory_limit
@@ -122,10 +123,7 @@ def until(true: Callable[[], object], timeout_s: float = 10) -> None:
 
 
 def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return not alive(pid)
 
 
 @pytest.fixture
@@ -178,11 +176,11 @@ def test_no_program_survives_a_kill_of_the_supervisor(driven: Driven) -> None:
     driven.start({"name": "one", "command": STUBBORN}, {"name": "two", "command": SLEEPER, "nice": 5})
     until(driven.ready)
     pids = driven.pids()
-    until(lambda: psutil.Process(pids["two"]).nice() == os.nice(0) + 5)
+    until(lambda: psutil.Process(pids["two"]).nice() == min(os.nice(0) + 5, 19))
     until(lambda: "deaf" in (driven.folder / "one.log").read_text())
     assert driven.process is not None
     driven.process.kill()
-    until(lambda: all(gone(pid) for pid in pids.values()), 3)
+    until(lambda: all(gone(pid) for pid in pids.values()))
 
 
 def test_a_program_on_demand_starts_when_it_is_needed_and_the_platform_answers(driven: Driven) -> None:
@@ -275,7 +273,7 @@ def test_the_first_restart_is_immediate_and_later_ones_wait_longer_to_a_limit() 
 
 def test_a_program_that_no_longer_answers_is_replaced(driven: Driven) -> None:
     socket = str(driven.folder / "s")
-    health = {"socket": socket, "path": "/x", "silent_s": 0.3, "ask_every_s": 0.05}
+    health = {"socket": socket, "path": "/x", "silent_s": 1.5, "ask_every_s": 0.05}
     driven.start(
         {"name": "one", "command": [sys.executable, "-c", LISTENER, socket], "health": health},
         {"name": "two", "command": SLEEPER},
@@ -295,7 +293,7 @@ def test_a_program_that_never_answers_has_its_own_time(driven: Driven) -> None:
     health = {"socket": str(driven.folder / "s"), "path": "/", "silent_s": 0.1, "start_s": 0.5, "ask_every_s": 0.05}
     began = time.monotonic()
     driven.start({"name": "mute", "command": SLEEPER, "health": health})
-    until(lambda: driven.restarts("mute") == 1)
+    until(lambda: driven.restarts("mute") >= 1)
     assert time.monotonic() - began > 0.5
 
 

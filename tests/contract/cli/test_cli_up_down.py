@@ -19,6 +19,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from live.processes import alive, any_alive
 from smalt.auth.tokens import TokenService
 from smalt.cli.commands import quickstart, up
 from smalt.cli.main import app
@@ -45,7 +46,9 @@ server.serve_forever()
 """
 DRIVER = """
 import sys
-sys.path.insert(0, sys.argv.pop(1))
+from pathlib import Path
+folder = Path(sys.argv.pop(1))
+sys.path[:0] = [str(folder), str(folder.parents[1])]
 import test_cli_up_down as here
 from smalt.cli.commands import up
 from smalt.cli.main import app
@@ -92,13 +95,6 @@ def until(true: Callable[[], object], timeout_s: float = 10) -> None:
 
 def pids(root: Path) -> dict[str, int]:
     return {one["name"]: one["pid"] for one in status(root)[1]["processes"]}  # type: ignore[attr-defined]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # the supervisor is a child of this test's process
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_up_says_what_the_machine_lacks_and_only_at_a_start(
@@ -176,7 +172,7 @@ def test_up_detached_is_ready_when_it_returns_and_down_stops_it(root: Path, port
 
     down = smalt("down", "--root", root)
     assert down.exit_code == 0, down.output
-    assert not any(alive(pid) for pid in running.values())
+    assert any_alive(running.values()) == []
     assert status(root) == (3, {**document, "ready": False, "processes": []})
     again = smalt("down", "--root", root)
     assert (again.exit_code, "not running" in again.stdout) == (0, True)
@@ -251,8 +247,9 @@ def test_up_starts_clean_after_its_supervisor_was_killed(root: Path, port: int) 
     until(lambda: "mlflow" in pids(root))
     before = pids(root)
     os.kill(before["supervisor"], signal.SIGKILL)
+    until(lambda: not alive(before["supervisor"]))  # else it may still have its lock
     assert smalt("up", "--root", root, "--detach").exit_code == 0
-    assert not any(alive(pid) for pid in before.values())
+    assert any_alive(before.values()) == []
     assert status(root)[0] == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -13,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from uv import find_uv_bin
 
@@ -21,6 +21,7 @@ from fakes import ray_package
 from fakes.carriers import FolderCarrier
 from fakes.dialled import Dialled
 from fakes.refs import FINDER, ref
+from live.processes import any_alive
 from live.tools import wanting
 from smalt.agent.wire import Phase, TaskSpec, TaskState
 from smalt.arm.ports import Engine
@@ -180,10 +181,8 @@ def carried(tmp_path: Path) -> Iterator[LocalHarness]:
 class RemoteHarness(LocalHarness):
     """The same tasks, on a node that dials in over loopback; beside it the server's own engine, which has none of them."""
 
-    lost_after_s = 300.0
-
     def made(self, nursery: bool) -> Engine:
-        self.dialled = Dialled(self.root, self.finder, self.lost_after_s)
+        self.dialled = Dialled(self.root, self.finder)
         self.dialled.start()
         return self.dialled.engine
 
@@ -201,8 +200,9 @@ class RemoteHarness(LocalHarness):
         """Of the tasks of this name on all nodes: the user's own and their agents, as far as they live."""
         found: list[int] = []
         for file in self.root.glob(f"*/tasks/{name}.*/state.json"):
-            state = TaskState.from_json(file.read_text())
-            found += [pid for pid in (state.agent_pid, state.pid) if pid and psutil.pid_exists(pid)]
+            with contextlib.suppress(FileNotFoundError):  # it is being removed
+                state = TaskState.from_json(file.read_text())
+                found += any_alive(pid for pid in (state.agent_pid, state.pid) if pid)
         return found
 
     def task(self, name: str, machine: str = "", **values: Any) -> TaskSpec:
@@ -214,22 +214,9 @@ class RemoteHarness(LocalHarness):
         self.dialled.end()
 
 
-class FleetingHarness(RemoteHarness):
-    """Whoever is silent for a second has lost what it had."""
-
-    lost_after_s = 1.0
-
-
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[RemoteHarness]:
     harness = RemoteHarness(tmp_path)
-    yield harness
-    harness.close()
-
-
-@pytest.fixture
-def fleeting(tmp_path: Path) -> Iterator[FleetingHarness]:
-    harness = FleetingHarness(tmp_path)
     yield harness
     harness.close()
 

@@ -78,10 +78,12 @@ class Visitor:
 
 
 def running(walled: Walled, command: str = "", **values: object) -> tuple[Path, int]:
-    told = f"readlink /proc/self/ns/* > {walled.root}/homes/w/command.ns; id -u >> {walled.root}/homes/w/command.ns; "
+    home = walled.root / "homes" / "w"
+    told = f"(readlink /proc/self/ns/*; id -u) > {home}/new.ns; mv {home}/new.ns {home}/command.ns; "
     folder, pid = walled.begin(told + (command or "exec sleep 1000"), **values)
     walled.until(folder, lambda state: state.phase is Phase.RUNNING)
     eventually((folder / "door").exists, "a door", pause_s=0.005)
+    eventually((home / "command.ns").exists, "what the command told", pause_s=0.005)
     return folder, pid
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from fakes.refs import FINDER
+from live.processes import alive, parent_of, standing
 from smalt.agent.wire import Outcome, Phase
 from smalt.arm.errors import ArmError
 from smalt.engines.local import Finder, LocalEngine
@@ -26,22 +27,9 @@ from smalt.engines.local.folders import Folders
 DESCENDANTS = "sleep 300 & setsid sleep 301 & (setsid bash -c 'sleep 302 & sleep 303' &) ; echo up; wait"
 
 
-def alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-
-
 def processes_of(folder: Path) -> list[int]:
     """Every living process whose working directory is the task's."""
-    found = []
-    for one in Path("/proc").iterdir():
-        if one.name.isdigit():
-            with contextlib.suppress(OSError):
-                if str((one / "cwd").readlink()).startswith(f"{folder}/user/work") and alive(int(one.name)):
-                    found.append(int(one.name))
-    return found
+    return standing(folder / "user" / "work", below=True)
 
 
 def eventually(holds: Callable[[], bool], timeout_s: float = 5) -> bool:
@@ -58,10 +46,6 @@ def started_with_descendants(local: Any, name: str = "t") -> Any:
     state = local.changes.running(name)
     assert eventually(lambda: len(processes_of(local.folder(name))) >= 6)
     return state
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.mark.serial
@@ -251,13 +235,7 @@ def kill_agents_of(local: Any, name: str) -> bool:
 
 def agents_of(folder: Path) -> list[int]:
     """Agent and warden: both work in the task's folder itself."""
-    found = []
-    for one in Path("/proc").iterdir():
-        if one.name.isdigit():
-            with contextlib.suppress(OSError):
-                if (one / "cwd").readlink() == folder and alive(int(one.name)):
-                    found.append(int(one.name))
-    return found
+    return standing(folder)
 
 
 def nursery_of(engine: LocalEngine) -> int:

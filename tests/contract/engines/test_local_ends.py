@@ -24,9 +24,7 @@ def test_the_log_is_live_and_the_error_has_its_tail(local: Any) -> None:
     Path(task.log.name).write_text("an earlier attempt\n")
     local.engine.ensure(task)
     local.changes.running("t")
-    deadline = time.monotonic() + 5
-    while "partial" not in Path(task.log.name).read_text() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_for_log(task, "partial")
     assert Path(task.log.name).read_text() == "an earlier attempt\npartial"
     (local.root / "go").write_text("\n")
     state = local.changes.ended("t")
@@ -95,10 +93,10 @@ def test_stop_breaks_off_a_long_preparation(local: Any, tmp_path: Path) -> None:
 
 
 def test_timeout(local: Any) -> None:
-    state, log = local.run(command="echo up; sleep 300", timeout_s=0.4, grace_s=5)
+    state, log = local.run(command="echo up; sleep 300", timeout_s=1.5, grace_s=5)
     assert state.outcome is Outcome.TIMEOUT
-    assert "limit of 0.4 s" in state.error
-    assert 0.4 <= state.ended_at - state.started_at < 5
+    assert "limit of 1.5 s" in state.error
+    assert 1.5 <= state.ended_at - state.started_at < 5
     assert log == "up\n"
 
 
@@ -168,7 +166,5 @@ def test_phases_are_reported_in_order(local: Any) -> None:
 
 
 def wait_for_log(task: Any, text: str) -> None:
-    deadline = time.monotonic() + 10
-    while not (Path(task.log.name).exists() and text in Path(task.log.name).read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    log = Path(task.log.name)
+    eventually(lambda: log.exists() and text in log.read_text(), repr(text), pause_s=0.01)

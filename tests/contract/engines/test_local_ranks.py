@@ -73,7 +73,7 @@ def test_those_that_do_not_listen_are_killed_after_the_grace(local: Any) -> None
         "trap '' TERM; echo $$ > pid.$RANK; mv pid.$RANK up.$RANK; until [ -e up.0 ] && [ -e up.1 ]; do :; done;"
         " [ $RANK = 0 ] && exit 4; echo here; mkfifo never; while :; do read _ <> never; done"
     )
-    state = run(local, command, ranks(local, 2), grace_s=0.3)
+    state = run(local, command, ranks(local, 2), grace_s=1)
     assert (state.exit_code, state.rank, said(local, 1)) == (4, 0, "here\n")
 
 

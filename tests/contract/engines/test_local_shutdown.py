@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from live.processes import any_alive
 from smalt.agent.wire import Outcome, Phase, TaskState
 from smalt.engines.local import LocalEngine
 from smalt.engines.local.folders import read_state
@@ -29,10 +30,6 @@ def started(local: Any, name: str, command: str) -> TaskState:
     state = read_state(local.folder(name))
     assert state is not None
     return state
-
-
-def alive(pids: Any) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_running_task_is_seen_with_all_its_processes_and_their_memory(local: Any) -> None:
@@ -59,7 +56,7 @@ def test_polite_tasks_end_at_once_and_are_lost(local: Any) -> None:
     began = time.monotonic()
     assert end_tasks(local.settings, grace_s=30) == []
     assert time.monotonic() - began < 15
-    assert alive(pids) == []
+    assert any_alive(pids) == []
     for name in "ab":
         state = LocalEngine(local.settings).observe(name)
         assert state is not None
@@ -75,7 +72,7 @@ def test_what_does_not_listen_is_killed_whatever_looks_after_it(local: Any, trou
         if who in trouble:
             os.kill(pid, signal.SIGKILL if "killed" in trouble else signal.SIGSTOP)
     assert end_tasks(local.settings, grace_s=0.2, settle_s=0.5) == []
-    assert alive(task.pids) == []
+    assert any_alive(task.pids) == []
     found = LocalEngine(local.settings).observe("t")
     assert found is not None
     assert (found.phase, found.outcome) == (Phase.EXITED, Outcome.LOST)

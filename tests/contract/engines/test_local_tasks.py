@@ -6,7 +6,6 @@ import http.server
 import os
 import stat
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from fakes.carriers import BOTH
 from fakes.refs import ref
+from live.platform import eventually
 from smalt.agent.wire import Hint, InputSpec, Outcome, OutputSpec
 
 pytestmark = BOTH
@@ -277,10 +277,8 @@ def test_artifacts_are_in_place_and_live(local: Any, tmp_path: Path) -> None:
     )
     local.engine.ensure(task)
     local.changes.running("t")
-    deadline = time.monotonic() + 5
-    while not (artifacts / "logs" / "l").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert (artifacts / "outputs" / "x").read_text() == "x\n"
+    for name, said in (("logs/l", "l\n"), ("outputs/x", "x\n")):
+        eventually(lambda one=artifacts / name, said=said: one.exists() and one.read_text() == said, name)
     (tmp_path / "go").write_text("\n")
     assert local.changes.ended("t").exit_code == 0
 

@@ -212,11 +212,12 @@ def test_a_served_model_is_the_stores_and_cannot_be_changed(walled: Walled) -> N
 
 
 def test_shared_memory_is_the_tasks_own(walled: Walled) -> None:
-    Path("/dev/shm/smalt-test-outside").write_text("x")
+    outside = Path(f"/dev/shm/smalt-test-{os.getpid()}")
+    outside.write_text("x")
     try:
         log = succeeds(walled.run("ls -A /dev/shm; echo x > /dev/shm/inside; df --output=fstype /dev/shm | tail -1"))
     finally:
-        Path("/dev/shm/smalt-test-outside").unlink()
+        outside.unlink()
     assert log.split() == ["tmpfs"] and not Path("/dev/shm/inside").exists()
 
 

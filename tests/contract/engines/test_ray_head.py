@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from live.platform import eventually
+from live.processes import alive
 from smalt.cli import ray_head
 from smalt.cli.commands import down
 from smalt.cli.root import holder, prepare, remember
@@ -100,10 +100,7 @@ def running(node: Any, name: str) -> None:
 
 
 def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return not alive(pid)
 
 
 def test_it_has_a_token_and_a_loopback_address_and_this_python(kept: Kept) -> None:

@@ -82,6 +82,7 @@ def test_what_a_replica_has_begun_is_given_to_no_other(site: Site) -> None:
     answer = client.score("poison", "/score?begin=1&die=1")
     assert answer.status == 502 and answer.json["error"]["code"] == "InstanceEnded"
     assert "retry-after" not in answer.headers and answer.headers["azureml-model-deployment"] == "blue"
+    wait(lambda: len(alive(site, "first", "second")) == 1, 10)  # it is told as soon as the connection has ended
     (survivor,) = alive(site, "first", "second")
     assert client.score("poison", "/score?begin=1").json["name"] == survivor
     client.close()

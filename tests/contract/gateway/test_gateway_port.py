@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from gateway_site import Site, wait
 
+from live.ports import free_port
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
 from smalt.cli import port_holder
@@ -62,9 +63,7 @@ def version() -> str:
 @pytest.fixture
 def site() -> Iterator[HeldSite]:
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        settings = Settings(folder, "localhost", probe.getsockname()[1])
+    settings = Settings(folder, "localhost", free_port())
     ensure_certificates(settings)
     tokens = TokenService(settings)
     made = HeldSite(settings, tokens, EnvoyGateway(settings, tokens))
@@ -136,7 +135,7 @@ def test_dismissed_it_frees_the_port(site: HeldSite) -> None:
     site.kill()
     port_holder.dismiss(site.settings.run)
     assert not port_holder.holds(*site.held)
-    wait(lambda: not site.listening(), 5)
+    wait(lambda: not site.listening(), 20)
     port_holder.dismiss(site.settings.run)  # again: nothing to do
 
 
@@ -145,7 +144,7 @@ def test_without_a_holder_and_with_another_protocol_envoy_opens_the_port_itself(
 ) -> None:
     port_holder.dismiss(site.settings.run)
     site.kill()
-    wait(lambda: not site.listening(), 5)
+    wait(lambda: not site.listening(), 20)
     monkeypatch.setattr(sys.modules[__name__], "version", lambda: "12.104")
     site.start()
     assert site.listening() and not port_holder.holds(*site.held)
@@ -156,6 +155,6 @@ def test_a_holder_that_was_killed_is_replaced_with_the_next_envoy(site: HeldSite
     subprocess.run(["kill", "-KILL", *found.stdout.split()], check=True)
     assert site.listening()  # Envoy has the socket too
     site.kill()
-    wait(lambda: not site.listening(), 5)
+    wait(lambda: not site.listening(), 20)
     site.start()
     assert port_holder.holds(*site.held)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from gateway_site import KEY, Site, endpoint
 
+from live.ports import free_port
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
 from smalt.gateway import listener, refused, routes
@@ -27,9 +28,7 @@ IDLE_S, ANONYMOUS_S = 1, 2
 def site() -> Iterator[Site]:
     """Its times are shorter than a platform's."""
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        settings = Settings(folder, "localhost", probe.getsockname()[1])
+    settings = Settings(folder, "localhost", free_port())
     ensure_certificates(settings)
     tokens = TokenService(settings)
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +42,7 @@ def site() -> Iterator[Site]:
             made.start_envoy()
             made.server()
             blue, _ = made.replica("blue")
-            hasty = endpoint("hasty", {"blue": 100}, {"blue": [blue]}, timeout_s=0.3)
+            hasty = endpoint("hasty", {"blue": 100}, {"blue": [blue]}, timeout_s=1.0)
             made.put(endpoint("ep", {"blue": 100}, {"blue": [blue]}), hasty)
             yield made
         finally:

@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from live.ports import free_port
 from smalt.agent.parallel import START
 
 FILES = 40
@@ -23,6 +23,19 @@ ECHO = """
 def run(mini_batch):
     return [one.rsplit("/", 1)[-1] for one in mini_batch]
 """
+
+
+TOGETHER = """
+import re, time
+from pathlib import Path
+def run(mini_batch):
+    place, _, name = mini_batch[0].rpartition("/")
+    Path(place.replace("/seen-", "/came-")).touch()
+    while not all(Path(re.sub("/seen-[0-9]+$", f"/came-{node}", place)).exists() for node in range(2)):
+        time.sleep(0.01)
+    time.sleep(0.05)
+    return [name]
+"""  # no node begins alone: on a slow machine, it would have done all before the other is there
 
 
 class Site:
@@ -35,8 +48,7 @@ class Site:
         for at in range(FILES):
             (folder / "in" / f"f{at:03}").write_text(str(at))
         self.running: list[subprocess.Popen[str]] = []
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
 
     def start(self, script: str, rank: int = 0, **more: Any) -> subprocess.Popen[str]:
         (self.folder / "work" / "entry.py").write_text(script)
@@ -198,14 +210,8 @@ def test_thresholds_and_a_script_that_does_not_start_fail_the_job_with_the_reaso
 
 
 def test_nodes_share_the_work_by_pulling(site: Site) -> None:
-    script = """
-import time
-def run(mini_batch):
-    time.sleep(0.05)
-    return [mini_batch[0].rsplit("/", 1)[-1]]
-"""
-    first = site.start(script, nodes=2)
-    other = site.start(script, rank=1, nodes=2)
+    first = site.start(TOGETHER, nodes=2)
+    other = site.start(TOGETHER, rank=1, nodes=2)
     assert first.wait(60) == 0 and other.wait(60) == 0
     assert site.rows == ALL
     report = site.log("sys/job_report/processed_mini-batches.csv")
@@ -240,16 +246,8 @@ def test_a_job_that_has_failed_waits_for_no_node(site: Site) -> None:
 
 
 def test_a_node_that_is_killed_gives_back_what_it_had(site: Site) -> None:
-    script = """
-import time
-from pathlib import Path
-def run(mini_batch):
-    time.sleep(0.05)
-    return [mini_batch[0].rsplit("/", 1)[-1]]
-"""
-    first = site.start(script, nodes=2)
-    other = site.start(script, rank=1, nodes=2)
-    until(lambda: (site.logs / "user" / "stdout" / "node-1").exists())
+    first = site.start(TOGETHER, nodes=2)
+    other = site.start(TOGETHER, rank=1, nodes=2)
     until(lambda: _done(site) > 4)
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
@@ -353,7 +351,7 @@ def run(mini_batch):
     return [mini_batch[0].rsplit("/", 1)[-1]]
 """
     process = site.start(script, retries=1, timeout_s=600)
-    assert process.wait(45) == 0
+    assert process.wait(120) == 0
     assert "closed its connection, and did not end" in site.log("job_result.txt")
     assert site.rows == [one for one in ALL if one != "f003"]
 

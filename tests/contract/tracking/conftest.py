@@ -78,6 +78,7 @@ class Site:
             headers=headers,
             verify=ssl.create_default_context(cafile=self.settings.tls / "ca.pem"),
             timeout=90,
+            limits=httpx.Limits(keepalive_expiry=3),  # the server's is 5 s: they would meet
         )
 
     def account_of(self, workspace: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from mlflow.store.tracking.dbmodels.initial_models import Base
-from sqlalchemy import Connection, create_engine, func, inspect, select, table, text
+from sqlalchemy import Connection, Engine, create_engine, func, inspect, select, table, text
 
 from live.postgres import Postgres
 from smalt.arm.ids import workspace_id
@@ -131,13 +132,20 @@ def test_on_postgresql_two_that_start_at_once_make_one_schema_beside_what_is_the
             one.result()
     assert inspect(engine).get_table_names() == ["alembic_version"]
     assert {"runs", "smalt_accounts"} <= set(inspect(engine).get_table_names(SCHEMA))
-    with engine.begin() as connection:
-        at = connection.scalar(text("SELECT pg_current_wal_insert_lsn()"))
-        assert not connection.scalar(text("SELECT count(*) FROM alembic_version"))
-    prepare(settings)
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT pg_current_wal_insert_lsn()")) == at, "a start that changes nothing wrote"
+        assert not connection.scalar(text("SELECT count(*) FROM alembic_version"))
+    assert 0 in (wal_bytes(engine, lambda: prepare(settings)) for _ in range(5)), "a start that changes nothing wrote"
     engine.dispose()
+
+
+def wal_bytes(engine: Engine, do: Callable[[], object]) -> int:
+    """What came into the journal of the server meanwhile; now and then it writes something itself."""
+    at = text("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
+    with engine.connect() as connection:
+        before = connection.scalar(at)
+    do()
+    with engine.connect() as connection:
+        return int(connection.scalar(at)) - int(before)
 
 
 def test_on_postgresql_an_older_schema_is_upgraded_with_its_rows(postgres: Postgres, tmp_path: Path) -> None:

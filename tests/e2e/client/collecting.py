@@ -17,7 +17,7 @@ from azure.ai.ml.entities import (
     ManagedOnlineEndpoint,
 )
 from azure.ai.ml.entities._deployment.request_logging import RequestLogging
-from session import PLAIN_IMAGE, connect, scratch, unique
+from session import PLAIN_IMAGE, connect, scratch, unique, until
 
 ENDPOINT = f"collected-{unique}"
 COLLECTIONS = ("model_inputs", "model_outputs", "request")
@@ -115,15 +115,15 @@ def collected(name: str) -> list[dict]:
     return [json.loads(line) for path in target.rglob("*.jsonl") for line in path.read_text().splitlines()]
 
 
-deadline = time.monotonic() + 20
-while len(outputs := collected("model_outputs")) < len(sent):
-    assert time.monotonic() < deadline, f"{len(outputs)} of {len(sent)}"
-    time.sleep(0.2)
-inputs = collected("model_inputs")
+def all_there() -> list[list[dict]]:
+    found = [collected(name) for name in COLLECTIONS]
+    return found if min(map(len, found)) >= len(sent) else []
+
+
+inputs, outputs, asked = until(all_there, f"{len(sent)} lines of each", 30, 0.2)
 assert len(sent) > 10 and sorted(one["data"][0]["a"] for one in inputs) == sorted(sent), "no line twice or lost"
 sums = {one["correlationid"]: one["data"][0]["sum"] for one in outputs}
 assert all(sums[one["correlationid"]] == one["data"][0]["a"] + 0.5 for one in inputs)
-asked = collected("request")
 assert sorted(one["data"]["rows"][0]["a"] for one in asked) == sorted(sent)
 assert {one["headers"]["x-team"] for one in asked} == {"risk"}
 ml_client.online_endpoints.begin_delete(ENDPOINT).result()

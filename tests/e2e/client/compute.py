@@ -58,7 +58,7 @@ with step("it has a node while a job runs, and none when it was idle"):
     with refused("busy"):
         ml.compute.begin_delete(cluster).result()
     completed(ml, job.name)
-    until(lambda: not list(ml.compute.list_nodes(cluster)), "no node after 1 s without a job", 15)
+    until(lambda: not list(ml.compute.list_nodes(cluster)), "no node after 1 s without a job", 30)
 
 with step("what cannot be is refused"):
     with refused("Standard_DS3_v2", status=400):

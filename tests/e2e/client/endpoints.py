@@ -180,6 +180,6 @@ with step("deleted"):
     ml.online_endpoints.begin_delete(name).result()
     with refused(kind=ResourceNotFoundError):
         ml.online_endpoints.get(name)
-    until(lambda: ask().status_code == 404, "404 at the scoring URI", 10)
+    until(lambda: ask().status_code == 404, "404 at the scoring URI", 30)
 
 print("PASSED")

@@ -68,7 +68,7 @@ with step("disabled, it is in another list; enabled, it is back"):
     assert ml.schedules.begin_enable(weekly.name).result().is_enabled is True
 
 with step("at its time it fires by itself, once"):
-    begin = datetime.now(ZoneInfo("Europe/Berlin")).replace(tzinfo=None, microsecond=0) + timedelta(seconds=4)
+    begin = datetime.now(ZoneInfo("Europe/Berlin")).replace(tzinfo=None, microsecond=0) + timedelta(seconds=7)
     zone = TimeZone.W_EUROPE_STANDARD_TIME
     soon = made("soon", RecurrenceTrigger(frequency="day", interval=1, start_time=begin, time_zone=zone), job())
     assert datetime.fromisoformat(soon.trigger.start_time) == begin
@@ -81,7 +81,7 @@ with step("at its time it fires by itself, once"):
 
 with step("a recurrence without a start begins at once"):
     hourly = made("hourly", RecurrenceTrigger(frequency="hour", interval=1), job())
-    until(lambda: fired(hourly), "its first job", timeout_s=10)
+    until(lambda: fired(hourly), "its first job", timeout_s=30)
 
 with step("a job that has run is scheduled, by code and by YAML, with other inputs"):
     first = completed(ml, ml.jobs.create_or_update(command(command="echo ran", environment=environment)).name)

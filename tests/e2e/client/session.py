@@ -58,11 +58,14 @@ def completed(ml_client, name: str, timeout_s: float = 120):
 
 
 def until(check, what: str, timeout_s: float = 60, pause_s: float = 0.05):
+    """One look begins after the time is over: a look that took long is not the last."""
     deadline = time.monotonic() + timeout_s
-    while not (value := check()):
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+    while True:
+        last = time.monotonic() >= deadline
+        if value := check():
+            return value
+        assert not last, f"waited {timeout_s} s for {what}"
         time.sleep(pause_s)
-    return value
 
 
 @contextmanager

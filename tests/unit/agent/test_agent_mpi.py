@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from live.ports import free_port
 from smalt.agent import mpi
 from smalt.agent.ranks import MpiSpec
 
@@ -22,9 +23,7 @@ class Node:
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.got: list[str] = []
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._address = address
         self._thread = threading.Thread(target=self._wait, daemon=True)
         self._thread.start()
@@ -78,7 +77,7 @@ def test_who_is_slow_or_knows_no_secret_keeps_nobody_waiting(lines: list[int]) -
 
 
 def test_who_goes_on_and_on_has_one_deadline(lines: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mpi, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(mpi, "_PATIENCE_S", 1.0)
     node = Node()
     with node.call() as slow, pytest.raises(OSError):
         until = time.monotonic() + 10

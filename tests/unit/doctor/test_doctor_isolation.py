@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakes.machines import NOBODY, as_nobody, everything_below, machine, program
+from live.processes import alive
 from smalt.doctor import child, idmapped, isolation
 from smalt.doctor.child import attempt
 from smalt.doctor.finding import State
@@ -76,8 +77,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    stat = Path(f"/proc/{told.read_text()}/stat")
-    while stat.exists() and " Z " not in stat.read_text():
+    while alive(int(told.read_text())):
         assert time.monotonic() < deadline, "it runs on"
         time.sleep(0.01)
 
@@ -176,11 +176,10 @@ def test_bubblewrap(tmp_path: Path) -> None:
 def test_a_program_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
     path = program(tmp_path, "bwrap", f"/bin/sleep 61 & echo $! > {tmp_path}/pid; wait")
     began = time.monotonic()
-    assert machine(tmp_path).ask([str(path)], timeout_s=0.3) == (False, "no answer within 0.3 s")
+    assert machine(tmp_path).ask([str(path)], timeout_s=1.5) == (False, "no answer within 1.5 s")
     assert time.monotonic() - began < 5
-    stat = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
     deadline = time.monotonic() + 5
-    while stat.exists() and " Z " not in stat.read_text():
+    while alive(int((tmp_path / "pid").read_text())):
         assert time.monotonic() < deadline, "it runs on"
         time.sleep(0.01)
 

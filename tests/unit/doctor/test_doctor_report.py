@@ -93,9 +93,9 @@ def test_what_hangs_holds_nothing_up(tmp_path: Path, turn: Turn, monkeypatch: py
 
     monkeypatch.setattr(module, "MEASURED_S", 0.2)
     began = time.monotonic()
-    hung, other = examine(machine(tmp_path), [check("a", hang, turn=turn), check("b", good)], limit_s=0.4)
+    hung, other = examine(machine(tmp_path), [check("a", hang, turn=turn), check("b", good)], limit_s=1.0)
     assert time.monotonic() - began < 5
-    assert (hung.finding.state, hung.finding.fact) == (State.WARN, "no answer within 0.4 s")
+    assert (hung.finding.state, hung.finding.fact) == (State.WARN, "no answer within 1 s")
     assert other.finding == ok("fine")
 
 

@@ -99,7 +99,9 @@ def test_the_process_ends_with_the_thread_that_keeps_the_node(side: Side) -> Non
     assert side.dead.wait(10) and side.ended == [1] and not side.removed
 
 
-def test_a_node_that_cannot_be_started_says_why(side: Side) -> None:
+def test_a_node_that_cannot_be_started_says_why(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "FIRST_S", 10.0)  # it is over with the failure
+
     def run() -> int:
         raise FileNotFoundError("leash.py")
 

@@ -251,7 +251,7 @@ def test_a_replica_that_ends_with_a_change_is_asked_before(site: Site) -> None:
 def test_one_that_is_silent_is_waited_for_only_so_long_and_loses_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scrape, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(scrape, "PATIENCE_S", 0.5)
     counts = failed(4)
     site.live("one", "hung", "dead")
     with site.replica("one", counts):

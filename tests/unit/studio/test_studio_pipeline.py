@@ -95,9 +95,9 @@ def test_edges_lead_down_and_boxes_do_not_overlap() -> None:
         for at in range(500)
     ]
     boxes += [Box(f"w{at}", 100, 40, ["s0"]) for at in range(100)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     width, height = arranged(boxes)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     by_name = {box.name: box for box in boxes}
     for box in boxes:
         assert box.x >= 0 and box.y >= 0 and box.x + box.width <= width + 1 and box.y + box.height <= height + 1

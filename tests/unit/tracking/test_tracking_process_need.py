@@ -54,7 +54,7 @@ def test_who_waits_for_what_cannot_start_is_told_so(tmp_path: Path) -> None:
     needed: list[bool] = []
 
     async def story() -> None:
-        upstream = Upstream(tmp_path / "mlflow.sock", patience_s=0.3, need=lambda: needed.append(True))
+        upstream = Upstream(tmp_path / "mlflow.sock", patience_s=1.0, need=lambda: needed.append(True))
         with pytest.raises(Unavailable):
             await upstream.send(ASKED)
         await upstream.close()
