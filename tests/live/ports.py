@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_RANGE = range(20_000, 32_000)  # below what the kernel gives to outgoing connections and to `bind` without a port
+_RANGE = range(10_000, 20_000)  # below what jobs are given (`sched/ports.py`), and the kernel to who names no port
 _held: list[int] = []  # locks on our ports' files, until this process ends
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from smalt.config import LAYOUT, read_config
 from smalt.settings import Settings
 
+_ENDING_S = (0.02, 0.05, 0.1)  # pauses for a supervisor that was killed and has not gone yet
 CLAIM_S = 10.0  # certificates and keys are made between taking the lock and claiming it
 
 
@@ -135,21 +136,33 @@ class Lock:
 def take_lock(root: Path) -> Lock | None:
     """None if a supervisor of this root is alive. Raises CliError if the file system has no locks."""
     descriptor = os.open(root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    for pause_s in (0.02, 0.05, 0.1, None):  # `holder` looks by taking the lock, for some microseconds
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+    deadline, pauses = time.monotonic() + CLAIM_S, iter(_ENDING_S)
+    try:
+        while not _locks(descriptor, fcntl.LOCK_EX, root):
+            # beside those who only look (`holder`) one may look as well, however long they take
+            pause = 0.02 if _locks(descriptor, fcntl.LOCK_SH, root) else next(pauses, None)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            if pause is None or time.monotonic() > deadline:
                 os.close(descriptor)
-                message = f"{root} is on a file system without locks ({error.strerror}); choose another with --root."
-                raise CliError(message) from error
-            if pause_s is not None:
-                time.sleep(pause_s)
-            continue
-        os.ftruncate(descriptor, 0)  # an earlier holder's id means nothing now
-        return Lock(descriptor)
-    os.close(descriptor)
-    return None
+                return None
+            time.sleep(pause)
+    except CliError:
+        os.close(descriptor)
+        raise
+    os.ftruncate(descriptor, 0)  # an earlier holder's id means nothing now
+    return Lock(descriptor)
+
+
+def _locks(descriptor: int, how: int, root: Path) -> bool:
+    """Whether it is locked now. Raises CliError."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        message = f"{root} is on a file system without locks ({error.strerror}); choose another with --root."
+        raise CliError(message) from error
+    return True
 
 
 def holder(root: Path) -> int | None:

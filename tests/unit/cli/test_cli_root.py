@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,14 @@ def test_one_process_at_a_time_has_the_lock_and_it_ends_with_the_process(tmp_pat
     assert holder(tmp_path) == os.getpid()
     lock.close()
     assert holder(tmp_path) is None
+
+
+def test_who_only_looks_bars_nobody_however_long_it_takes(tmp_path: Path) -> None:
+    with (tmp_path / "up.lock").open("w+") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)  # as `holder` does
+        stalled = threading.Timer(0.5, fcntl.flock, (looking, fcntl.LOCK_UN))
+        stalled.start()
+        lock = take_lock(tmp_path)
+        stalled.join()
+    assert lock is not None
+    lock.close()
