@@ -11,6 +11,7 @@ import psutil
 import pytest
 import requests
 
+from live.files import text_of
 from live.marks import Marks
 from live.platform import HOME, Platform, eventually
 from live.processes import alive
@@ -75,7 +76,7 @@ def is_of(platform: Platform, state: dict, job: str) -> bool:
 
 def process_of(platform: Platform, mark: str) -> int:
     """The process of the task with this mark, as it is outside of its walls."""
-    folder = next(one.parent for one in (platform.root / "tasks").glob("*/mark") if one.read_text() == mark)
+    folder = next(one.parent for one in (platform.root / "tasks").glob("*/mark") if text_of(one) == mark)
     return json.loads((folder / "state.json").read_text())["pid"]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from live.files import files_below
 from fakes.distributed import ALL_REDUCE
 from live.platform import HOME, Platform, eventually
 from live.ray import RayCluster, own_python_first
@@ -136,7 +137,7 @@ def test_jobs_run_and_their_nodes_are_made_and_ended(attached: Platform, ray: Ra
     run(platform, "first", "echo begun in $(pwd); sleep 2; echo said > ${{outputs.out}}/first.txt", folder, outputs=OUT)
     printed(platform, "first", f"begun in {folder}")
     platform.wait_for("first", "Completed", timeout_s=120)
-    (left,) = platform.root.glob("blobs/**/first.txt")
+    (left,) = files_below(platform.root / "blobs", "first.txt")
     assert left.read_text() == "said\n"
     assert len(ray.groups()) == 1 and actor(ray)["name"] == nodes(platform)[0]["nodeId"]
     on_both(platform, ray, folder)
@@ -175,7 +176,7 @@ def test_a_job_goes_on_while_its_actor_and_then_the_server_are_killed(
     printed(platform, "long", f"tick {ticks + 5}\n")
     tell(shells("trap over=1"))
     platform.wait_for("long", "Completed", timeout_s=120)
-    (left,) = platform.root.glob("blobs/**/long.txt")
+    (left,) = files_below(platform.root / "blobs", "long.txt")
     lines = [line for line in platform.job_log("long").splitlines() if line.startswith("tick")]
     assert lines == [f"tick {n}" for n in range(1, int(left.read_text()) + 1)], "each line once"
 

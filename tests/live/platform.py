@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import psutil
 import requests
 
+from live.files import files_below
 from live.clients import clean_environment
 from live.ports import free_port
 from live.processes import alive
@@ -155,11 +156,8 @@ class Platform:
         return found
 
     def files(self, below: str = "") -> Iterator[Path]:
-        """Its plain files, as they come and go while it runs: some may be gone by the time that they are read."""
-        for folder, _, names in os.walk(self.root / below):
-            for path in (Path(folder, name) for name in names):
-                if path.is_file() and not path.is_symlink():
-                    yield path
+        """Its plain files, as they come and go while it runs."""
+        return files_below(self.root / below)
 
     def agents(self) -> dict[str, dict[str, Any]]:
         """The state file of each task that an agent looks after or looked after, by the task's name."""

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from live.files import files_below
 from fakes.dialled import COMPUTE
 from fakes.refs import ref
 from fakes.wheels import make_wheel
@@ -57,6 +58,11 @@ def task(remote: Any, wheels: Path) -> Callable[..., TaskSpec]:
     return make
 
 
+def packed(remote: Any) -> list[Path]:
+    """The packs in the platform's store."""
+    return [path for path in files_below(remote.dialled.root / "blobs") if path.name.endswith(".tar.gz")]
+
+
 def pack_of(task: TaskSpec, compute: str = COMPUTE) -> Pack:
     return Pack(compute, PLATFORM, task.environment)
 
@@ -85,7 +91,7 @@ def test_where_the_store_has_lost_it_the_next_builds(remote: Any, task: Any) -> 
     remote.engine.ensure(first)
     assert remote.changes.ended("one", 60).exit_code == 0
     remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)), 60)
-    (stored,) = (remote.dialled.root / "blobs").rglob("*.tar.gz")
+    (stored,) = packed(remote)
     data = bytearray(stored.read_bytes())
     data[len(data) // 2] ^= 1
     stored.write_bytes(data)
@@ -93,7 +99,7 @@ def test_where_the_store_has_lost_it_the_next_builds(remote: Any, task: Any) -> 
     remote.engine.ensure(task("two", "far-2"))
     assert remote.changes.ended("two", 60).exit_code == 0
     remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)), 60)
-    (again,) = (remote.dialled.root / "blobs").rglob("*.tar.gz")
+    (again,) = packed(remote)
     assert again.read_bytes() != bytes(data), "what is torn is forgotten, and the next is stored"
 
 
@@ -240,6 +246,6 @@ def test_what_could_not_be_stored_may_be_tried_again(remote: Any, line: Any, mon
 
 def test_a_blob_that_is_gone_is_none(remote: Any, line: Any) -> None:
     assert line("PUT", data=b"data").status_code == 200
-    (stored,) = (remote.dialled.root / "blobs").rglob("*.tar.gz")
+    (stored,) = packed(remote)
     stored.unlink()
     assert line("GET").status_code == 404 and line("PUT", data=b"data").status_code == 200

@@ -18,6 +18,7 @@ from gateway_site import KEY, OTHER_KEY, Client, Site, endpoint, wait
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from live.files import files_below
 from smalt.arm.ids import workspace_id
 from smalt.arm.ports import DeploymentRoute, EndpointRoute, Principal
 from smalt.settings import TENANT
@@ -301,7 +302,7 @@ def test_nothing_secret_is_logged_or_shown(serving: Site, client: Client) -> Non
     assert {"time", "status", "cluster", "path"} <= set(json.loads(written.splitlines()[0]))
     assert not any(secret in " ".join(serving.gateway.command()) for secret in (KEY, OTHER_KEY))
     root = serving.settings.root
-    private = [path for path in root.rglob("*") if path.is_file() and path.read_bytes().find(KEY.encode()) >= 0]
+    private = [path for path in files_below(root) if KEY.encode() in path.read_bytes()]
     assert private and all(path.stat().st_mode & 0o077 == 0 for path in private)
     assert log.stat().st_mode & 0o077 == 0
     assert serving.settings.envoy_admin_socket.stat().st_mode & 0o077 == 0

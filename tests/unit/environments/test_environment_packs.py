@@ -60,7 +60,8 @@ def fresh(tmp_path: Path) -> Path:
 
 def test_what_came_with_packages_is_there_and_what_is_a_machines_own_is_its_own(built: Layout, fresh: Path) -> None:
     assert unpack(pack(built, KEY), fresh) == LOCK
-    assert (fresh / "bin/tool").read_text() == f"#!{fresh}/bin/python\nprint()\n"
+    tool = (fresh / "bin/tool").read_text()  # its head has another form where the path is long
+    assert f"{fresh}/bin/python" in tool and str(built.envs) not in tool and tool.endswith("\nprint()\n")
     assert os.access(fresh / "bin/tool", os.X_OK)
     assert (fresh / LIBRARY / "alpha/__init__.py").stat().st_mtime == 1_600_000_000
     assert (fresh / LIBRARY / "alpha/__pycache__/__init__.cpython-311.pyc").read_text() == "bytecode"
