@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from live.files import files_below
 from fakes.distributed import ALL_REDUCE
+from live.files import files_below
 from live.platform import HOME, Platform, eventually
 from live.ray import RayCluster, own_python_first
 

@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 import psutil
 import requests
 
-from live.files import files_below
 from live.clients import clean_environment
+from live.files import files_below
 from live.ports import free_port
 from live.processes import alive
 from smalt.agent.processes import kill_and_wait

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from live.files import files_below
 from fakes.refs import ref
+from live.files import files_below
 from smalt.agent.wire import InputSpec, Outcome, OutputSpec, Phase, Ref
 from smalt.arm.errors import ArmError
 from smalt.engines.local.carry import job, publish

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from live.files import files_below
 from fakes.refs import ref
+from live.files import files_below
 from smalt.agent.wire import InputSpec, Outcome, OutputSpec, Phase, Probe, Ref, ServerSpec
 from smalt.arm.errors import ArmError
 from smalt.engines.local.carry import fetch

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from live.files import files_below
 from fakes.dialled import COMPUTE
 from fakes.refs import ref
 from fakes.wheels import make_wheel
+from live.files import files_below
 from smalt.agent.wire import Outcome, Ref, TaskSpec
 from smalt.arm.outage import StoreAway
 from smalt.arm.ports import EnvironmentSpec
